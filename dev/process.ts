@@ -1,0 +1,101 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Whom a child process runs as; empty for ourselves. */
+export type Identity = { uid?: number; gid?: number };
+
+/** Runs a command to its end; resolves with its exit code and everything it printed. Never rejects. */
+export function run(
+  command: string,
+  args: string[],
+  options: { identity?: Identity; env?: NodeJS.ProcessEnv } = {},
+): Promise<{ code: number | null; output: string }> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd: '/',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // Ctrl-C in a terminal goes to the whole process group: the caller decides what it means
+      ...(options.env === undefined ? {} : { env: options.env }),
+      ...options.identity,
+    });
+    let output = '';
+    const collect = (chunk: Buffer): void => {
+      output += chunk.toString();
+    };
+    child.stdout.on('data', collect);
+    child.stderr.on('data', collect);
+    child.on('error', (error) => resolve({ code: null, output: error.message }));
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}
+
+/** The parent and command line of a running process, or null if there is none (a zombie is none). */
+export async function describeProcess(pid: number): Promise<{ parent: number; command: string } | null> {
+  if (!Number.isInteger(pid) || pid <= 1) return null;
+  if (process.platform !== 'linux') {
+    const { code, output } = await run('ps', ['-o', 'ppid=,command=', '-p', String(pid)]);
+    const match = /^\s*(\d+)\s+(.*)$/m.exec(output);
+    return code === 0 && match ? { parent: Number(match[1]), command: match[2] ?? '' } : null;
+  }
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    // The name in parentheses may itself hold spaces and parentheses.
+    const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (state === 'Z' || state === 'X') return null;
+    const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).replaceAll('\0', ' ');
+    return { parent: Number(parent), command };
+  } catch {
+    return null;
+  }
+}
+
+/** Sends a signal; a process that is gone already is no error. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** Waits until a process is gone; false if it is still there after so many milliseconds. */
+export async function isGoneWithin(pid: number, milliseconds: number): Promise<boolean> {
+  for (const end = Date.now() + milliseconds; ; await sleep(20)) {
+    if ((await describeProcess(pid)) === null) return true;
+    if (Date.now() > end) return false;
+  }
+}
+
+/** A TCP port of 127.0.0.1 that was free a moment ago. */
+export function findFreePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      const port = address !== null && typeof address === 'object' ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/**
+ * Sends SIGINT to a process when we die without having said goodbye, by SIGKILL too: a shell waits at the other end of
+ * a pipe that the kernel closes with us. The returned function calls it off.
+ */
+export function interruptWhenWeDie(pid: number, identity: Identity): () => void {
+  const watchdog: ChildProcess = spawn('/bin/sh', ['-c', 'read _; kill -INT "$1"', 'watchdog', String(pid)], {
+    cwd: '/',
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+    ...identity,
+  });
+  watchdog.on('error', () => undefined);
+  watchdog.unref();
+  (watchdog.stdin as unknown as { unref?: () => void } | null)?.unref?.();
+  return () => {
+    watchdog.kill('SIGKILL');
+  };
+}
