@@ -1,0 +1,177 @@
+-- requires: platform.sql, events.sql, inventory.sql
+-- The catalog's writes. Each is one call; see platform.sql for `call` and the answer.
+
+-- A product as the API shows it; `version` is for the ETag and is taken out before it is answered.
+create or replace function catalog.product_json(p catalog.products, quantity integer) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object('id', p.id, 'sku', p.sku, 'name', p.name, 'description', p.description, 'price', p.price,
+    'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status,
+    'createdAt', platform.iso(p.created_at), 'updatedAt', platform.iso(p.updated_at))
+$$;
+
+create or replace function catalog.fits_currency(price numeric, currency varchar) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select scale(trim_scale(price)) <= platform.currency_decimals(currency)
+$$;
+
+-- `input`: {id, sku, name, description, price, currency, inventory}. Emits product.created.
+-- Refuses: sku_taken (products_sku_unique).
+create or replace function catalog.create_product(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.create');
+  p catalog.products;
+  shown jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into catalog.products (id, sku, name, description, price, currency, tenant_id, created_at, updated_at)
+  values (input->>'id', input->>'sku', input->>'name', input->>'description', (input->>'price')::numeric,
+          input->>'currency', platform.tenant(), platform.clock(), platform.clock())
+  on conflict on constraint products_sku_unique do nothing
+  returning * into p;
+  if not found then
+    return platform.leave(call, 'products.create', jsonb_build_object('error', 'sku_taken'));
+  end if;
+  perform inventory.open_stock(array[p.sku], array[(input->>'inventory')::int]);
+  shown := catalog.product_json(p, (input->>'inventory')::int);
+  perform platform.emit('product.created', p.id, shown, false);
+  return platform.leave(call, 'products.create', shown || jsonb_build_object('version', p.version));
+end
+$$;
+
+-- `input`: {id, ifMatch?: version, change: {name?, description?, price?, currency?, status?}}.
+-- Raises not_found, version_mismatch. Refuses: validation_failed when price and currency do not fit together.
+create or replace function catalog.update_product(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.update');
+  change jsonb := input->'change';
+  p catalog.products;
+  quantity integer;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from catalog.products c
+    where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if (input->>'ifMatch')::int <> p.version then
+    perform platform.fail('version_mismatch');
+  end if;
+  p.name := coalesce(change->>'name', p.name);
+  p.description := case when change ? 'description' then change->>'description' else p.description end;
+  p.price := coalesce((change->>'price')::numeric, p.price);
+  p.currency := coalesce(change->>'currency', p.currency);
+  p.status := coalesce(change->>'status', p.status);
+  if not catalog.fits_currency(p.price, p.currency) then
+    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/price', 'detail',
+        format('%s has no decimals: %s does not fit', p.currency, p.price)))));
+  end if;
+  update catalog.products c
+  set name = p.name, description = p.description, price = p.price, currency = p.currency, status = p.status,
+      version = c.version + 1, updated_at = platform.clock()
+  where c.id = p.id
+  returning * into p;
+  select i.quantity into quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku;
+  return platform.leave(call, 'products.update',
+    catalog.product_json(p, quantity) || jsonb_build_object('version', p.version));
+end
+$$;
+
+-- One batch of an import; `input`: {rows: [{id, sku, name, description, price, currency, inventory}]}, each SKU once.
+-- A SKU that exists is updated: what a row leaves out stays as it is. Answers {results: [{sku, outcome}]} in the rows'
+-- order: created, updated, or invalid with a detail (a currency that the kept price does not fit). New ones emit product.created.
+create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  results jsonb;
+begin
+  perform platform.authenticate(call, 'catalog:write');
+  -- Rows are locked and written in SKU order: two imports of the same SKUs queue up, they do not deadlock.
+  with row as (
+    select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
+  ), kept as (
+    select p.* from catalog.products p
+    where p.tenant_id = platform.tenant() and p.sku = any(array(select row.sku from row))
+    order by p.sku for update
+  ), merged as (
+    select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
+      case when row.item ? 'description' then row.item->>'description' else k.description end as description,
+      coalesce((row.item->>'price')::numeric, k.price) as price,
+      coalesce(row.item->>'currency', k.currency) as currency,
+      coalesce((row.item->>'inventory')::int, case when k.id is null then 0 end) as inventory
+    from row left join kept k on k.sku = row.sku
+  ), judged as (
+    select m.*, case
+      when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
+      when not catalog.fits_currency(m.price, m.currency)
+        then format('%s has no decimals: %s does not fit', m.currency, m.price)
+      end as fault
+    from merged m
+  ), written as (
+    insert into catalog.products as p
+      (id, sku, name, description, price, currency, tenant_id, created_at, updated_at)
+    select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), platform.clock(), platform.clock()
+    from judged j where j.fault is null order by j.sku
+    on conflict on constraint products_sku_unique do update
+      set name = excluded.name, description = excluded.description, price = excluded.price,
+          currency = excluded.currency, status = 'active', version = p.version + 1, updated_at = excluded.updated_at
+    returning p as product
+  )
+  select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,
+    'created', (w.product).version = 1,
+    'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
+  into results
+  from judged j left join written w on (w.product).sku = j.sku;
+
+  perform inventory.open_stock(
+    array(select r->>'sku' from jsonb_array_elements(results) r
+          where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'),
+    array(select (r->>'inventory')::int from jsonb_array_elements(results) r
+          where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'));
+  perform platform.emit('product.created', r->'product'->>'id', r->'product', false)
+  from jsonb_array_elements(results) r where (r->>'created')::boolean;
+
+  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', jsonb_build_object('results', (
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('sku', r->>'sku', 'detail', r->>'fault', 'outcome',
+      case when r->'fault' <> 'null' then 'invalid' when (r->>'created')::boolean then 'created' else 'updated' end)))
+    from jsonb_array_elements(results) r)));
+end
+$$;
+
+-- Ids of active products that match `q`, newest first, below `before`: full text on name and description, trigram on
+-- name and SKU (part of a word, or a word nearly spelt so). Runs as fusion_search, see the migration; it names the tenant
+-- itself and is planned for each call, since a rare and a common word want different indexes.
+create or replace function catalog.search_products(q text, only_currency varchar, before varchar, most integer)
+returns setof varchar
+language plpgsql stable security definer
+set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
+begin
+  return query
+  select p.id from catalog.products p
+  where p.tenant_id = current_setting('app.tenant_id', true)
+    and p.status = 'active'
+    and (only_currency is null or p.currency = only_currency)
+    and (before is null or p.id < before)
+    and (p.search @@ websearch_to_tsquery('english', q)
+      or p.search @@ websearch_to_tsquery('simple', q)
+      or p.name ilike '%' || replace(replace(replace(q, '\', '\\'), '%', '\%'), '_', '\_') || '%'
+      or p.sku ilike '%' || replace(replace(replace(q, '\', '\\'), '%', '\%'), '_', '\_') || '%'
+      or p.name %> q)
+  order by p.id desc
+  limit most;
+end
+$$;
+
+call platform.hand_over('catalog', 'fusion_catalog');
+grant create on schema catalog to fusion_search;
+alter function catalog.search_products owner to fusion_search;
+revoke create on schema catalog from fusion_search;
+
+grant execute on function catalog.create_product, catalog.update_product, catalog.import_products to fusion_worker;
+grant execute on function catalog.search_products to fusion_reader;

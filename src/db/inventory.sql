@@ -1,0 +1,259 @@
+-- requires: platform.sql, events.sql
+-- Stock and the holds on it. Lock order everywhere: order, reservation, then inventory rows by SKU.
+
+create or replace function inventory.stock_json(i inventory.inventory) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_build_object('sku', i.sku, 'quantity', i.quantity, 'reserved', i.reserved, 'version', i.version,
+    'updatedAt', platform.iso(i.updated_at))
+$$;
+
+-- Sets the stock of SKUs (sorted, each once), making their rows if need be. For the catalog.
+create or replace function inventory.open_stock(skus text[], quantities integer[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
+    order by i.sku for update;
+  insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+  select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), 'opening', platform.clock()
+  from unnest(skus, quantities) w(sku, quantity)
+  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  where w.quantity <> coalesce(i.quantity, 0);
+  insert into inventory.inventory as i (sku, tenant_id, quantity, updated_at)
+  select w.sku, platform.tenant(), w.quantity, platform.clock() from unnest(skus, quantities) w(sku, quantity)
+  order by w.sku
+  on conflict (sku, tenant_id) do update
+    set quantity = excluded.quantity, version = i.version + 1, updated_at = excluded.updated_at
+    where i.quantity <> excluded.quantity;
+end
+$$;
+
+-- `input`: {sku, quantity, ifMatch?: version}. Raises not_found, version_mismatch.
+create or replace function inventory.set_stock(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'inventory:write', 'inventory.set');
+  i inventory.inventory;
+  before integer;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into i from inventory.inventory s
+    where s.tenant_id = platform.tenant() and s.sku = input->>'sku' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if (input->>'ifMatch')::int <> i.version then
+    perform platform.fail('version_mismatch');
+  end if;
+  before := i.quantity;
+  update inventory.inventory s
+  set quantity = (input->>'quantity')::int, version = s.version + 1, updated_at = platform.clock()
+  where s.tenant_id = i.tenant_id and s.sku = i.sku
+  returning * into i;
+  insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+  select i.tenant_id, i.sku, i.quantity - before, 'count', platform.clock() where i.quantity <> before;
+  return platform.leave(call, 'inventory.set', inventory.stock_json(i));
+end
+$$;
+
+-- `input`: {sku, delta, reason}. Raises not_found. Refuses: insufficient_inventory below zero (the same condition
+-- stands in inventory_quantity_not_negative), validation_failed above what a count can hold.
+create or replace function inventory.adjust_stock(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'inventory:write', 'inventory.adjust');
+  change integer := (input->>'delta')::int;
+  i inventory.inventory;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  update inventory.inventory s
+  set quantity = s.quantity + change, version = s.version + 1, updated_at = platform.clock()
+  where s.tenant_id = platform.tenant() and s.sku = input->>'sku'
+    and s.quantity::bigint + change between 0 and 2147483647
+  returning * into i;
+  if not found then
+    select * into i from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+    return platform.leave(call, 'inventory.adjust', case when change < 0
+      then jsonb_build_object('error', 'insufficient_inventory', 'shortages', jsonb_build_array(
+        jsonb_build_object('sku', i.sku, 'requested', -change, 'available', i.quantity)))
+      else jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(
+        jsonb_build_object('pointer', '/delta', 'detail', 'The count would exceed 2147483647.'))) end);
+  end if;
+  insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+  values (i.tenant_id, i.sku, change, input->>'reason', platform.clock());
+  return platform.leave(call, 'inventory.adjust', inventory.stock_json(i));
+end
+$$;
+
+-- Takes the stock of an order's SKUs (sorted, each once), all or nothing. Null: taken; else the shortages
+-- [{sku, requested, available}]. One SKU is the conditional update alone; several are locked first, in SKU order, so that
+-- crossing carts queue up instead of deadlocking, and so that the update cannot be half true.
+create or replace function inventory.take(skus text[], quantities integer[]) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  shortages jsonb;
+begin
+  if cardinality(skus) > 1 then
+    with locked as (
+      select i.sku, i.quantity from inventory.inventory i
+      where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
+    )
+    select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0)) order by w.sku)
+    into shortages
+    from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
+    where coalesce(l.quantity, 0) < w.n;
+    if shortages is not null then
+      return shortages;
+    end if;
+  end if;
+  update inventory.inventory i
+  set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = i.version + 1, updated_at = platform.clock()
+  from unnest(skus, quantities) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = w.sku and i.quantity >= w.n;
+  if found then
+    return null;
+  end if;
+  return jsonb_build_array(jsonb_build_object('sku', skus[1], 'requested', quantities[1], 'available', coalesce((
+    select i.quantity from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = skus[1]), 0)));
+end
+$$;
+
+-- Decides an order's hold: null when it is held, else the shortages. The row is the decision: an order that has one
+-- (reservations' primary key) is not decided again. Emits inventory.reserved or inventory.insufficient. For orders.
+create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], hold_seconds integer)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  shortages jsonb;
+begin
+  insert into inventory.reservations as r (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+  values (reserve.order_id, platform.tenant(), reserve.skus, reserve.quantities, 'held',
+          platform.clock() + make_interval(secs => hold_seconds), platform.clock());
+  shortages := inventory.take(skus, quantities);
+  perform inventory.decide(order_id, shortages, false);
+  return shortages;
+end
+$$;
+
+create or replace function inventory.decide(order_id varchar, shortages jsonb, queue boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if shortages is null then
+    perform platform.emit('inventory.reserved', order_id,
+      jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
+  else
+    update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = decide.order_id;
+    perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
+      'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
+  end if;
+end
+$$;
+
+-- The consumer of order.created: reserves a whole queue batch in one call. `input`: {tenant, holdSeconds, messages:
+-- [{eventId, orderId}]}. Orders that have been decided, or cancelled in between, stay as they are.
+-- Answers {decided, skus}: the SKUs whose stock changed.
+create or replace function inventory.reserve_orders(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fresh text[];
+  undecided text[];
+  r inventory.reservations;
+  touched text[];
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  fresh := platform.take_new('inventory', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  -- Reservations first, by order; then every row of stock of the batch, by SKU: the lock order of all others.
+  with wanted as (
+    select o.id, l.sku, sum(l.n)::int as n
+    from jsonb_array_elements(input->'messages') m
+    join orders.orders o on o.tenant_id = platform.tenant() and o.id = m->>'orderId' and o.status = 'created'
+    cross join lateral (
+      select i->>'sku' as sku, (i->>'quantity')::int as n from jsonb_array_elements(o.items) i
+    ) l
+    where m->>'eventId' = any(fresh)
+    group by o.id, l.sku
+  ), made as (
+    insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+    select w.id, platform.tenant(), array_agg(w.sku order by w.sku collate "C"), array_agg(w.n order by w.sku collate "C"),
+      'held', platform.clock() + make_interval(secs => (input->>'holdSeconds')::int), platform.clock()
+    from wanted w group by w.id order by w.id
+    on conflict (order_id) do nothing
+    returning order_id
+  )
+  select coalesce(array_agg(order_id order by order_id), '{}') into undecided from made;
+  touched := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(undecided));
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(touched)
+    order by i.sku for update;
+  for r in select * from inventory.reservations v where v.order_id = any(undecided) order by v.order_id loop
+    perform inventory.decide(r.order_id, inventory.take(r.skus, r.quantities), true);
+  end loop;
+  return jsonb_build_object('decided', cardinality(undecided), 'skus', to_jsonb(touched));
+end
+$$;
+
+-- Gives back what these orders hold and emits inventory.released for each; answers their SKUs. An order without a
+-- decision yet gets one: a reservation that comes later finds it released. Never touches what is committed. For orders.
+create or replace function inventory.release(order_ids text[], reason text) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  skus text[];
+  freed text[];
+begin
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+  select o, platform.tenant(), '{}', '{}', 'released', platform.clock() from unnest(order_ids) o order by o
+  on conflict (order_id) do nothing;
+  perform 1 from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
+    order by r.order_id for update;
+  with ended as (
+    update inventory.reservations r set status = 'released', expires_at = null
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
+    returning r.order_id, r.skus, r.quantities
+  )
+  select coalesce(array_agg(distinct e.order_id), '{}'), coalesce(array_agg(distinct s), '{}')
+  into freed, skus from ended e, unnest(e.skus) s;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
+    order by i.sku for update;
+  update inventory.inventory i
+  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = i.version + 1, updated_at = platform.clock()
+  from (
+    select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
+    where r.order_id = any(freed) group by s.sku
+  ) w
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  perform platform.emit('inventory.released', o, jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
+    false) from unnest(freed) o order by o;
+  return skus;
+end
+$$;
+
+-- Holds of any tenant that have run out: [{tenant, orders}]. For the cron of orders.
+create or replace function inventory.due_holds(most integer) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  due jsonb;
+begin
+  perform platform.act_as('*');
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders)), '[]') into due
+  from (
+    select r.tenant_id, array_agg(r.order_id order by r.order_id) as orders
+    from (
+      select v.tenant_id, v.order_id from inventory.reservations v
+      where v.status = 'held' and v.expires_at <= platform.clock() order by v.expires_at limit most
+    ) r group by r.tenant_id order by r.tenant_id
+  ) d;
+  return due;
+end
+$$;
+
+call platform.hand_over('inventory', 'fusion_inventory');
+
+grant execute on function inventory.open_stock to fusion_catalog;
+grant execute on function inventory.reserve, inventory.release, inventory.due_holds to fusion_orders;
+grant execute on function inventory.set_stock, inventory.adjust_stock, inventory.reserve_orders to fusion_worker;

@@ -1,0 +1,196 @@
+-- Keys, tenant, clock, idempotency: what every function of every service begins and ends with.
+-- A write is one function: `service.verb(call jsonb, input jsonb)`. `call` says who calls and under which idempotency
+-- key; the function's answer is {tenant, answer, replayed}. What it raises changes nothing and is not remembered; what it
+-- returns is remembered under the idempotency key, a refusal ({error: code, …}) included.
+
+create or replace function platform.clock() returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  -- Time is passed in where a caller has it (a cron's scheduled time, a test); else it is the transaction's.
+  select coalesce(nullif(current_setting('app.now', true), '')::timestamptz, now())
+$$;
+
+create or replace function platform.tenant() returns varchar
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select current_setting('app.tenant_id', true)
+$$;
+
+create or replace function platform.iso(t timestamptz) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- Decimals of a currency by ISO 4217 that the API allows: none where the currency has none, else two.
+create or replace function platform.currency_decimals(currency varchar) returns integer
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select case when currency in ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI',
+    'VND', 'VUV', 'XAF', 'XOF', 'XPF') then 0 else 2 end
+$$;
+
+-- Ends the transaction with one of the API's error codes. SQLSTATE FC000 is ours alone.
+create or replace function platform.fail(code text, detail jsonb default null) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception using errcode = 'FC000', message = code, detail = coalesce(detail::text, '');
+end
+$$;
+
+-- Lets a job or a consumer work as a tenant, or ('*') look for work in all of them where a policy allows it.
+create or replace function platform.act_as(tenant varchar) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select set_config('app.tenant_id', tenant, true)
+$$;
+
+create or replace function platform.set_cause(call jsonb) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select set_config('app.now', coalesce(call->>'now', ''), true),
+         set_config('app.traceparent', coalesce(call->>'traceparent', ''), true)
+$$;
+
+-- Who calls, by the key's hash; the tenant of all that follows in this transaction is the key's.
+-- Raises unauthenticated, forbidden.
+create or replace function platform.authenticate(call jsonb, scope text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  k platform.api_keys;
+begin
+  perform set_config('app.key_hash', call->>'keyHash', true), platform.set_cause(call);
+  select * into k from platform.api_keys where key_hash = call->>'keyHash';
+  if not found or k.revoked_at <= platform.clock() or k.expires_at <= platform.clock() then
+    perform platform.fail('unauthenticated');
+  end if;
+  if not scope = any(k.scopes) then
+    perform platform.fail('forbidden', jsonb_build_object('scope', scope));
+  end if;
+  perform set_config('app.tenant_id', k.tenant_id, true);
+  return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));
+end
+$$;
+
+-- The first statement of every write. Null: go on. Else the answer that this idempotency key got before.
+-- The advisory lock ends with the transaction, so a caller that died blocks nobody; idempotency_once guards the rest.
+-- Raises unauthenticated, forbidden, idempotency_in_progress, idempotency_key_reused.
+create or replace function platform.enter(call jsonb, scope text, operation text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  k varchar := call->>'idempotencyKey';
+  stored platform.idempotency;
+begin
+  perform platform.authenticate(call, scope);
+  if k is null then
+    return null;
+  end if;
+  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || k, 0)) then
+    perform platform.fail('idempotency_in_progress');
+  end if;
+  select * into stored from platform.idempotency i
+    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = k;
+  if not found or stored.created_at <= platform.clock() - interval '24 hours' then
+    return null;
+  end if;
+  if stored.request_hash <> call->>'requestHash' then
+    perform platform.fail('idempotency_key_reused');
+  end if;
+  if stored.answer is null then
+    if stored.locked_until > platform.clock() then
+      perform platform.fail('idempotency_in_progress');
+    end if;
+    return null;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', stored.answer, 'replayed', true);
+end
+$$;
+
+-- The last statement of every write: remembers the answer for 24 hours under the idempotency key, if there is one.
+create or replace function platform.leave(call jsonb, operation text, answer jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if call ? 'idempotencyKey' then
+    insert into platform.idempotency as i (tenant_id, operation, key, request_hash, answer, created_at)
+    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock())
+    on conflict on constraint idempotency_once do update
+      set request_hash = excluded.request_hash, answer = excluded.answer, locked_until = null,
+          created_at = excluded.created_at;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
+end
+$$;
+
+-- For an operation of several calls (a provider is asked in between): takes the key before the work is done.
+-- Answers like enter(); null means that the caller runs it now, for at most `seconds`.
+create or replace function platform.begin_operation(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, input->>'scope', input->>'operation');
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into platform.idempotency as i (tenant_id, operation, key, request_hash, locked_until, created_at)
+  values (platform.tenant(), input->>'operation', call->>'idempotencyKey', call->>'requestHash',
+          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock())
+  on conflict on constraint idempotency_once do update
+    set request_hash = excluded.request_hash, locked_until = excluded.locked_until, answer = null,
+        created_at = excluded.created_at;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', null, 'replayed', false);
+end
+$$;
+
+-- Ends what begin_operation began: with its answer, or (answer null) so that the key may be tried again.
+create or replace function platform.end_operation(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.authenticate(call, input->>'scope');
+  update platform.idempotency i
+  set answer = nullif(input->'answer', 'null'), locked_until = null,
+      request_hash = coalesce(input->>'requestHash', i.request_hash)
+  where i.tenant_id = platform.tenant() and i.operation = input->>'operation' and i.key = call->>'idempotencyKey';
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', input->'answer', 'replayed', false);
+end
+$$;
+
+-- What a message or a job begins with instead of a key.
+create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select platform.set_cause(call), platform.act_as(tenant)
+$$;
+
+-- Forgets what is old: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or retained
+-- topic of ours delivers again), a batch at a time. Answers how many rows went.
+create or replace function platform.purge(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  gone bigint;
+  more bigint;
+begin
+  perform platform.enter_as(call, '*');
+  delete from platform.idempotency where ctid = any(array(
+    select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
+    limit (input->>'limit')::int for update skip locked));
+  get diagnostics gone = row_count;
+  delete from platform.inbox where ctid = any(array(
+    select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
+    limit (input->>'limit')::int for update skip locked));
+  get diagnostics more = row_count;
+  return jsonb_build_object('purged', gone + more);
+end
+$$;
+
+-- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, open dead letters.
+create or replace function platform.health() returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  answer jsonb;
+begin
+  perform platform.act_as('*');
+  select jsonb_build_object(
+    'outboxAgeSeconds', coalesce((
+      select extract(epoch from greatest(now() - e.time, interval '0'))::int
+      from (select o.tenant_id, o.seq from platform.outbox o order by o.seq limit 1) o
+      join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq), 0),
+    'outboxCount', (select count(*) from (select 1 from platform.outbox limit 10000) o),
+    'deadLetters', (select count(*) from (
+      select 1 from platform.dead_letters where replayed_at is null limit 10000) d)
+  ) into answer;
+  return answer;
+end
+$$;
