@@ -57,5 +57,6 @@ function isPassing(error: unknown): boolean {
 /** An error for a terminal: of PostgreSQL's, all that it had to say. */
 export function describeFailure(error: unknown): string {
   if (!(error instanceof pg.DatabaseError)) return error instanceof Error ? error.message : String(error);
+  if (error.code === '42P01' || error.code === '3F000') return `${error.message}: run "npm run migrate" first`;
   return [error.message, error.detail, error.where, error.hint].filter(Boolean).join('\n  ');
 }

@@ -1,0 +1,120 @@
+import { parseArgs } from 'node:util';
+import type pg from 'pg';
+import { createKey, createTenant, type KeyRow, listKeys, publishableScopes, revokeKey, scopes } from './api-keys.ts';
+import { connectTo, describeFailure, readDatabaseUrl } from './database.ts';
+
+const help = `npm run keys -- <command>
+
+  tenant <id> [--name text]       makes a tenant
+  make --tenant <id>              makes a key and shows it, once: only its SHA-256 is stored
+       --kind secret|publishable
+       [--scopes a,b]             all that the kind may have, if not given
+       [--expires 90d|12h|<ISO time>]
+       [--name text]              what it is for
+  list [--tenant <id>]            shows keys by their first characters
+  revoke <prefix or id>           ends a key at once
+
+Scopes of a secret key: ${scopes.join(' ')}
+Of a publishable key: ${publishableScopes.join(' ')}
+
+DATABASE_URL names the database, as its owner.`;
+
+class UsageError extends Error {}
+
+async function runCommand(client: pg.Client, args: string[]): Promise<string> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      tenant: { type: 'string' },
+      kind: { type: 'string' },
+      scopes: { type: 'string' },
+      expires: { type: 'string' },
+      name: { type: 'string' },
+    },
+  });
+  const [command, subject] = positionals;
+  if (command === 'tenant') {
+    if (subject === undefined) throw new UsageError('which tenant? npm run keys -- tenant <id>');
+    const made = await createTenant(client, subject, values.name ?? subject);
+    return made ? `made tenant ${subject}` : `there is a tenant ${subject} already`;
+  }
+  if (command === 'make') {
+    const { tenant, kind } = values;
+    if (tenant === undefined) throw new UsageError('--tenant is missing');
+    if (kind !== 'secret' && kind !== 'publishable') throw new UsageError('--kind is secret or publishable');
+    const key = await createKey(client, {
+      tenant,
+      kind,
+      ...(values.scopes === undefined ? {} : { scopes: values.scopes.split(',').map((scope) => scope.trim()) }),
+      ...(values.name === undefined ? {} : { name: values.name }),
+      ...(values.expires === undefined ? {} : { expiresAt: readExpiry(values.expires) }),
+    });
+    return `${key}\nIt is shown this once: keep it where secrets are kept.`;
+  }
+  if (command === 'list') return showKeys(await listKeys(client, values.tenant));
+  if (command === 'revoke') {
+    if (subject === undefined) throw new UsageError('which key? npm run keys -- revoke <prefix or id>');
+    const { prefix, tenant_id } = await revokeKey(client, subject.replace(/…$/, '')); // as the list shows it
+    return `revoked ${prefix}… of ${tenant_id}`;
+  }
+  throw new UsageError(command === undefined ? help : `there is no command ${command}\n\n${help}`);
+}
+
+function readExpiry(text: string): Date {
+  const match = /^(\d+)([dh])$/.exec(text);
+  const hours = match ? Number(match[1]) * (match[2] === 'd' ? 24 : 1) : undefined;
+  const expiresAt = hours === undefined ? new Date(text) : new Date(Date.now() + hours * 3_600_000);
+  if (Number.isNaN(expiresAt.getTime())) throw new UsageError('--expires is like 90d, 12h or 2027-01-31T00:00:00Z');
+  if (expiresAt.getTime() <= Date.now()) throw new UsageError('--expires is in the past');
+  return expiresAt;
+}
+
+function showKeys(keys: KeyRow[]): string {
+  if (keys.length === 0) return 'no keys';
+  const rows = keys.map((key) => [
+    `${key.prefix}…`,
+    key.tenant_id,
+    key.kind,
+    stateOf(key),
+    key.created_at.toISOString().slice(0, 10),
+    key.id,
+    key.name ?? '',
+    key.scopes.length === scopes.length ? 'all scopes' : key.scopes.join(' '),
+  ]);
+  const table = [['key', 'tenant', 'kind', 'state', 'made', 'id', 'name', 'scopes'], ...rows];
+  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
+  return table
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+function stateOf({ expires_at, revoked_at }: KeyRow): string {
+  if (revoked_at !== null) return `revoked ${revoked_at.toISOString().slice(0, 16)}Z`;
+  if (expires_at === null) return 'active';
+  return `${expires_at.getTime() <= Date.now() ? 'expired' : 'until'} ${expires_at.toISOString().slice(0, 16)}Z`;
+}
+
+if (import.meta.main) {
+  const args = process.argv.slice(2);
+  if (args.length === 0 || args.includes('--help')) {
+    console.log(help);
+  } else {
+    try {
+      const client = await connectTo(readDatabaseUrl());
+      try {
+        console.log(await runCommand(client, args));
+      } finally {
+        await client.end();
+      }
+    } catch (error) {
+      console.error(describeFailure(error));
+      process.exitCode = 1;
+    }
+  }
+}
