@@ -1,16 +1,16 @@
 -- requires: platform.sql, events.sql, inventory.sql
 -- The catalog's writes. Each is one call; see platform.sql for `call` and the answer.
 
--- A product as the API shows it; `version` is for the ETag and is taken out before it is answered.
+-- A product as the API and product.created show it. Writes add `version`, for the ETag.
 create or replace function catalog.product_json(p catalog.products, quantity integer) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select jsonb_build_object('id', p.id, 'sku', p.sku, 'name', p.name, 'description', p.description, 'price', p.price,
     'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status,
     'createdAt', platform.iso(p.created_at), 'updatedAt', platform.iso(p.updated_at))
 $$;
 
 create or replace function catalog.fits_currency(price numeric, currency varchar) returns boolean
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select scale(trim_scale(price)) <= platform.currency_decimals(currency)
 $$;
 
@@ -174,4 +174,4 @@ alter function catalog.search_products owner to fusion_search;
 revoke create on schema catalog from fusion_search;
 
 grant execute on function catalog.create_product, catalog.update_product, catalog.import_products to fusion_worker;
-grant execute on function catalog.search_products to fusion_reader;
+grant execute on function catalog.search_products, catalog.product_json to fusion_reader;

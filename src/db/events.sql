@@ -128,7 +128,7 @@ $$;
 
 -- CloudEvents 1.0, structured: what a queue carries and a dead letter keeps.
 create or replace function platform.envelope(e platform.events) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'specversion', '1.0', 'id', e.id, 'type', e.topic, 'source', '/fusioncommerce', 'time', platform.iso(e.time),
     'tenantid', e.tenant_id, 'subject', e.key, 'sequence', e.seq::text, 'traceparent', e.traceparent)) ||
@@ -137,10 +137,10 @@ $$;
 
 -- Puts an event that its sink will never take among the dead letters.
 create or replace function platform.bury(undelivered platform.outbox, reason text) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
+language sql as $$
   insert into platform.dead_letters
     (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
-  select gen_random_uuid()::text, e.tenant_id, undelivered.sink, e.id::text, e.topic, e.key, e.seq,
+  select platform.uuid7(), e.tenant_id, undelivered.sink, e.id::text, e.topic, e.key, e.seq,
     platform.envelope(e), reason, undelivered.attempts + 1, platform.clock()
   from platform.events e
   where e.tenant_id = undelivered.tenant_id and e.seq = undelivered.seq
@@ -161,6 +161,13 @@ begin
   on conflict (sink, event_id) where replayed_at is null do nothing;
   return jsonb_build_object('kept', jsonb_array_length(input->'messages'));
 end
+$$;
+
+create or replace function platform.letter_json(d platform.dead_letters) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', d.id, 'sink', d.sink, 'eventId', d.event_id, 'topic', d.topic, 'key', d.key,
+    'message', d.message, 'reason', d.reason, 'attempts', d.attempts, 'createdAt', platform.iso(d.created_at),
+    'replayedAt', platform.iso(d.replayed_at))
 $$;
 
 -- Delivers a dead letter again, by the outbox. Idempotent: replayed already, it answers the same. `input`: {id}.
@@ -189,19 +196,17 @@ begin
     on conflict on constraint outbox_once do nothing;
     update platform.dead_letters d set replayed_at = platform.clock() where d.id = letter.id returning * into letter;
   end if;
-  return platform.leave(call, 'deadLetters.replay', jsonb_build_object('id', letter.id, 'sink', letter.sink,
-    'eventId', letter.event_id, 'topic', letter.topic, 'key', letter.key, 'message', letter.message,
-    'reason', letter.reason, 'attempts', letter.attempts, 'createdAt', platform.iso(letter.created_at),
-    'replayedAt', platform.iso(letter.replayed_at)));
+  return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
 end
 $$;
 
 call platform.hand_over('platform', 'fusion_platform');
 
-grant execute on function platform.clock, platform.tenant, platform.iso, platform.currency_decimals, platform.fail,
+grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.currency_decimals, platform.fail,
   platform.act_as, platform.set_cause, platform.enter, platform.leave, platform.enter_as, platform.emit,
   platform.take_new, platform.authenticate
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
+grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
 grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation, platform.purge,
   platform.health, platform.relay, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;

@@ -2,7 +2,7 @@
 -- Stock and the holds on it. Lock order everywhere: order, reservation, then inventory rows by SKU.
 
 create or replace function inventory.stock_json(i inventory.inventory) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select jsonb_build_object('sku', i.sku, 'quantity', i.quantity, 'reserved', i.reserved, 'version', i.version,
     'updatedAt', platform.iso(i.updated_at))
 $$;
@@ -257,3 +257,4 @@ call platform.hand_over('inventory', 'fusion_inventory');
 grant execute on function inventory.open_stock to fusion_catalog;
 grant execute on function inventory.reserve, inventory.release, inventory.due_holds to fusion_orders;
 grant execute on function inventory.set_stock, inventory.adjust_stock, inventory.reserve_orders to fusion_worker;
+grant execute on function inventory.stock_json to fusion_reader;

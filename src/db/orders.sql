@@ -1,16 +1,28 @@
--- requires: platform.sql, events.sql, inventory.sql
+-- requires: platform.sql, events.sql, inventory.sql, payments.sql, shipping.sql
 -- Orders: placing, cancelling, and what becomes of one whose hold runs out. See platform.sql for `call` and the answer.
 
 -- An order as the API shows it. `hold` is null while a reservation is undecided or was refused.
 create or replace function orders.order_json(
   o orders.orders, hold jsonb, payment jsonb default null, shipment jsonb default null
 ) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select jsonb_build_object('id', o.id, 'customerId', o.customer_id, 'items', o.items, 'total', o.total,
     'currency', o.currency, 'status', o.status, 'failureReason', o.failure_reason,
     'organizationId', o.organization_id, 'purchaseOrderNumber', o.purchase_order_number,
     'shippingAddress', o.shipping_address, 'campaignId', o.campaign_id, 'reservation', hold, 'payment', payment,
     'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
+$$;
+
+-- The same for a read, with what the other services say of the order.
+create or replace function orders.full_order_json(o orders.orders, r inventory.reservations) returns jsonb
+language sql stable as $$
+  select orders.order_json(o,
+    case when r.status in ('held', 'committed', 'released') then
+      jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end,
+    (select payments.payment_json(p) from payments.payments p
+      where p.order_id = o.id order by p.payment_id desc limit 1),
+    (select shipping.shipment_json(s) from shipping.shipments s
+      where s.order_id = o.id order by s.id desc limit 1))
 $$;
 
 -- The lines of a request with their prices, or why they have none. `input`: {items: [{sku, quantity, price?}], currency?,
@@ -225,3 +237,4 @@ call platform.hand_over('orders', 'fusion_orders');
 
 grant execute on function orders.place_order, orders.cancel_order, orders.fail_short_orders, orders.expire_holds
   to fusion_worker;
+grant execute on function orders.order_json, orders.full_order_json to fusion_reader;

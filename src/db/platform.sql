@@ -3,25 +3,37 @@
 -- key; the function's answer is {tenant, answer, replayed}. What it raises changes nothing and is not remembered; what it
 -- returns is remembered under the idempotency key, a refusal ({error: code, …}) included.
 
+--
+-- A function that runs as its owner pins its search_path; the small ones in SQL run as their caller, name every schema,
+-- and do without, so that Postgres can inline them.
+
 create or replace function platform.clock() returns timestamptz
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   -- Time is passed in where a caller has it (a cron's scheduled time, a test); else it is the transaction's.
   select coalesce(nullif(current_setting('app.now', true), '')::timestamptz, now())
 $$;
 
 create or replace function platform.tenant() returns varchar
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select current_setting('app.tenant_id', true)
 $$;
 
 create or replace function platform.iso(t timestamptz) returns text
-language sql immutable set search_path = pg_catalog, pg_temp as $$
+language sql stable as $$
   select to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- A UUIDv7 (RFC 9562): milliseconds, then random. PostgreSQL has its own from 18 on; this runs on older ones too.
+create or replace function platform.uuid7() returns varchar
+language sql volatile as $$
+  select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) placing
+    substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6), 52, 1), 53, 1),
+    'hex')::uuid::varchar
 $$;
 
 -- Decimals of a currency by ISO 4217 that the API allows: none where the currency has none, else two.
 create or replace function platform.currency_decimals(currency varchar) returns integer
-language sql immutable set search_path = pg_catalog, pg_temp as $$
+language sql immutable as $$
   select case when currency in ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI',
     'VND', 'VUV', 'XAF', 'XOF', 'XPF') then 0 else 2 end
 $$;
@@ -36,12 +48,12 @@ $$;
 
 -- Lets a job or a consumer work as a tenant, or ('*') look for work in all of them where a policy allows it.
 create or replace function platform.act_as(tenant varchar) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
+language sql as $$
   select set_config('app.tenant_id', tenant, true)
 $$;
 
 create or replace function platform.set_cause(call jsonb) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
+language sql as $$
   select set_config('app.now', coalesce(call->>'now', ''), true),
          set_config('app.traceparent', coalesce(call->>'traceparent', ''), true)
 $$;
@@ -150,7 +162,7 @@ $$;
 
 -- What a message or a job begins with instead of a key.
 create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
+language sql as $$
   select platform.set_cause(call), platform.act_as(tenant)
 $$;
 

@@ -1,0 +1,15 @@
+import { ApiError } from './errors.ts';
+
+const form = /^Bearer +((?:sk|pk)_[A-Za-z0-9_]{4,200})$/i;
+
+/**
+ * The SHA-256 of the key that a request shows, in hex: all of the key that goes any further. Whose it is and what it may
+ * do, the database decides in the operation's own call.
+ * @throws ApiError unauthenticated, if there is none or it cannot be one of ours
+ */
+export async function keyOf(authorization: string | undefined): Promise<string> {
+  const key = form.exec(authorization ?? '')?.[1];
+  if (key === undefined) throw new ApiError('unauthenticated');
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key));
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,65 @@
+import type { Context } from './context.ts';
+import { openDatabase } from './db/client.ts';
+import { expireHolds } from './domain/orders.ts';
+import { forgetStock } from './edge.ts';
+import { type Bindings, settingsOf } from './env.ts';
+import { describe, log } from './log.ts';
+import { relay } from './relay.ts';
+
+type Job = { name: string; run: (context: Context, env: Bindings, cause: string) => Promise<Record<string, number>> };
+
+const expire: Job = {
+  name: 'expire-holds',
+  async run(context) {
+    const { expired, changed } = await expireHolds(context);
+    for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
+    return { expired };
+  },
+};
+
+const deliver: Job = {
+  name: 'relay',
+  run: async (_context, env, cause) => ({ delivered: await relay(env, cause) }),
+};
+
+const purge: Job = {
+  name: 'purge',
+  async run(context) {
+    let purged = 0;
+    for (let gone = -1; gone !== 0; purged += gone) {
+      ({ purged: gone } = await context.db.run<{ purged: number }>('platform.purge', context.call, { limit: 5_000 }));
+    }
+    return { purged };
+  },
+};
+
+/** What runs when, by the cron expressions of wrangler.toml. */
+const schedule: Record<string, Job[]> = {
+  '* * * * *': [expire, deliver],
+  '17 * * * *': [purge],
+};
+
+/**
+ * The Worker's cron entry. The clock of its jobs is the time for which they were scheduled. Each job runs whatever
+ * becomes of the others; two runs at once do nothing twice.
+ */
+export async function runJobs(controller: ScheduledController, env: Bindings): Promise<void> {
+  const settings = settingsOf(env);
+  const now = new Date(controller.scheduledTime);
+  const failures: unknown[] = [];
+  for (const job of schedule[controller.cron] ?? []) {
+    const started = Date.now();
+    const db = openDatabase(settings);
+    const context: Context = { db, settings, call: { now: now.toISOString() }, now: () => now };
+    const line = { kind: 'job' as const, id: `${job.name} ${now.toISOString()}`, tenant: null };
+    try {
+      const counts = await job.run(context, env, line.id);
+      log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: db.spent.calls, ...counts });
+    } catch (error) {
+      failures.push(error);
+      log({ ...line, outcome: 'failed', durationMs: Date.now() - started, dbCalls: db.spent.calls, ...describe(error) });
+    }
+  }
+  // Cloudflare counts a cron whose promise rejects as failed: that is what an alert is set on.
+  if (failures.length > 0) throw failures[0];
+}

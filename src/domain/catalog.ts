@@ -1,0 +1,108 @@
+import * as z from 'zod';
+import type { Context } from '../context.ts';
+import { type ProductFilter, type ProductRow, productById, productBySku, productPage } from '../db/catalog.ts';
+import { ApiError } from '../errors.ts';
+import { newId } from '../ids.ts';
+import { refuse, type Refused } from './answers.ts';
+import { count, currency, fitsCurrency, id, money, sku, text, time } from './fields.ts';
+
+export const product = z
+  .object({
+    id,
+    sku,
+    name: z.string(),
+    description: z.string().nullable(),
+    price: money,
+    currency: z.string(),
+    inventory: z.number().int().meta({ description: 'Units that can still be sold' }),
+    status: z.enum(['active', 'archived']),
+    createdAt: time,
+    updatedAt: time,
+  })
+  .meta({ id: 'Product' });
+
+export type Product = z.infer<typeof product>;
+
+const name = text(500);
+const description = text(10_000).nullable();
+
+export const newProduct = z
+  .strictObject({ sku, name, description: description.optional(), price: money, currency, inventory: count })
+  .superRefine((value, check) => {
+    if (!fitsCurrency(value.price, value.currency)) {
+      check.addIssue({ code: 'custom', path: ['price'], message: `${value.currency} has no decimals` });
+    }
+  });
+
+export const productChange = z
+  .strictObject({ name, description, price: money, currency, status: z.enum(['active', 'archived']) })
+  .partial()
+  .refine((change) => Object.keys(change).length > 0, { error: 'must change something' });
+
+/** A product and the version that its ETag shows. */
+export type Versioned = { product: Product; version: number; tenant: string };
+
+/** The contract's order of members; Postgres's jsonb has its own. */
+export const toProduct = (row: ProductRow): Product => ({
+  id: row.id,
+  sku: row.sku,
+  name: row.name,
+  description: row.description,
+  price: row.price,
+  currency: row.currency,
+  inventory: row.inventory,
+  status: row.status,
+  createdAt: row.createdAt,
+  updatedAt: row.updatedAt,
+});
+
+type Answer = (ProductRow & { version: number }) | Refused;
+
+async function write(context: Context, name: 'create_product' | 'update_product', input: unknown) {
+  const { tenant, answer, replayed } = await context.db.run<{ tenant: string; answer: Answer; replayed: boolean }>(
+    `catalog.${name}`,
+    context.call,
+    input,
+  );
+  if ('error' in answer) throw refuse(answer, replayed);
+  return { product: toProduct(answer), version: answer.version, tenant, replayed };
+}
+
+/**
+ * Adds a product and its SKU's opening stock, and emits product.created, in one transaction.
+ * @throws ApiError sku_taken
+ */
+export const createProduct = (context: Context, input: z.infer<typeof newProduct>) =>
+  write(context, 'create_product', { ...input, id: newId(context.now()) });
+
+/**
+ * Changes what is given and nothing else; `ifMatch` is the version that the client has read.
+ * @throws ApiError not_found, version_mismatch, validation_failed (price and currency do not fit together)
+ */
+export const updateProduct = (
+  context: Context,
+  productId: string,
+  change: z.infer<typeof productChange>,
+  ifMatch: number | undefined,
+) => write(context, 'update_product', { id: productId, change, ifMatch });
+
+async function one(reading: Promise<{ tenant: string; rows: { product: ProductRow; version: number }[] }>) {
+  const { tenant, rows } = await reading;
+  const found = rows[0];
+  if (!found) throw new ApiError('not_found');
+  return { product: toProduct(found.product), version: found.version, tenant } satisfies Versioned;
+}
+
+/** @throws ApiError not_found */
+export const readProduct = (context: Context, productId: string) =>
+  one(context.db.read(context.call, 'catalog:read', (db) => productById(db, productId)));
+
+/** @throws ApiError not_found */
+export const readProductBySku = (context: Context, productSku: string) =>
+  one(context.db.read(context.call, 'catalog:read', (db) => productBySku(db, productSku)));
+
+/** Products for sale, newest first; one more than `most` tells that there is a next page. */
+export async function listProducts(context: Context, filter: ProductFilter, before: string | undefined, most: number) {
+  const { rows } = await context.db.read(context.call, 'catalog:read', (db) => productPage(db, filter, before, most));
+  return rows.map((row) => toProduct(row.product));
+}

@@ -1,0 +1,92 @@
+import * as z from 'zod';
+import type { Context } from '../context.ts';
+import {
+  type DeadLetterRow,
+  deadLetterPage,
+  type EventFilter,
+  type EventRow,
+  eventPage,
+} from '../db/events.ts';
+import { id, time } from './fields.ts';
+
+export const event = z
+  .object({
+    specversion: z.literal('1.0'),
+    id,
+    type: z.string().meta({ description: 'The topic' }),
+    source: z.string(),
+    time,
+    tenantid: z.string(),
+    subject: z.string().meta({ description: "The record's key" }),
+    sequence: z.string(),
+    traceparent: z.string().optional(),
+    data: z.unknown(),
+  })
+  .meta({ id: 'Event', description: 'CloudEvents 1.0' });
+
+export const deadLetter = z
+  .object({
+    id,
+    sink: z.string().meta({ description: '`kafka`, or the consuming service' }),
+    eventId: z.string(),
+    topic: z.string(),
+    key: z.string(),
+    message: z.record(z.string(), z.unknown()),
+    reason: z.string(),
+    attempts: z.number().int(),
+    createdAt: time,
+    replayedAt: time.nullable(),
+  })
+  .meta({ id: 'DeadLetter' });
+
+/** The order of members that CloudEvents' own examples have; Postgres's jsonb has its own. */
+export const toEvent = (row: EventRow): z.infer<typeof event> => ({
+  specversion: row.specversion,
+  id: row.id,
+  type: row.type,
+  source: row.source,
+  time: row.time,
+  tenantid: row.tenantid,
+  subject: row.subject,
+  sequence: row.sequence,
+  ...(row.traceparent === undefined ? {} : { traceparent: row.traceparent }),
+  data: row.data,
+});
+
+export const toDeadLetter = (row: DeadLetterRow): z.infer<typeof deadLetter> => ({
+  id: row.id,
+  sink: row.sink,
+  eventId: row.eventId,
+  topic: row.topic,
+  key: row.key,
+  message: row.message,
+  reason: row.reason,
+  attempts: row.attempts,
+  createdAt: row.createdAt,
+  replayedAt: row.replayedAt,
+});
+
+/** Events of this tenant, newest first; one more than `most` tells that there is a next page. */
+export async function listEvents(context: Context, filter: EventFilter, before: number | undefined, most: number) {
+  const { rows } = await context.db.read(context.call, 'events:read', (db) => eventPage(db, filter, before, most));
+  return rows.map((row) => ({ event: toEvent(row.event), seq: row.seq }));
+}
+
+/** Dead letters, newest first; `open` leaves out those that were replayed. */
+export async function listDeadLetters(context: Context, open: boolean, before: string | undefined, most: number) {
+  const { rows } = await context.db.read(context.call, 'events:read', (db) => deadLetterPage(db, open, before, most));
+  return rows.map((row) => toDeadLetter(row.letter));
+}
+
+/**
+ * Delivers a dead letter again through the outbox; its consumer applies it once, since its inbox has not seen it.
+ * @throws ApiError not_found, conflict (it is no event of this system)
+ */
+export async function replayDeadLetter(context: Context, letterId: string) {
+  const { answer, tenant, replayed } = await context.db.run<{
+    tenant: string;
+    answer: DeadLetterRow;
+    replayed: boolean;
+  }>('platform.replay_dead_letter', context.call, { id: letterId });
+  return { letter: toDeadLetter(answer), tenant, replayed };
+}

@@ -1,0 +1,164 @@
+import * as z from 'zod';
+import type { Context } from '../context.ts';
+import { orderHistory } from '../db/events.ts';
+import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/orders.ts';
+import { ApiError } from '../errors.ts';
+import type { Event } from '../events.ts';
+import { newId } from '../ids.ts';
+import { type Refused, refuse } from './answers.ts';
+import { toEvent } from './events.ts';
+import { address, currency, id, money, reference, sku, text, time } from './fields.ts';
+import { payment } from './payments.ts';
+import { shipment } from './shipping.ts';
+
+export const orderStatus = z.enum(['created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded']);
+
+const quantity = z.number().int().min(1).max(1_000_000);
+
+export const order = z
+  .object({
+    id,
+    customerId: z.string(),
+    items: z.array(z.object({ sku, quantity, price: money })),
+    total: money,
+    currency: z.string(),
+    status: orderStatus,
+    failureReason: z.string().nullable(),
+    organizationId: z.string().nullable(),
+    purchaseOrderNumber: z.string().nullable(),
+    shippingAddress: address.nullable(),
+    campaignId: id.nullable(),
+    reservation: z
+      .object({ status: z.enum(['held', 'committed', 'released']), expiresAt: time.nullable() })
+      .nullable()
+      .meta({ description: 'null while the hold is undecided, and when there was not enough stock' }),
+    payment: payment.nullable(),
+    shipment: shipment.nullable(),
+    createdAt: time,
+    updatedAt: time,
+  })
+  .meta({ id: 'Order' });
+
+export type Order = z.infer<typeof order>;
+
+export const newOrder = z.strictObject({
+  customerId: reference,
+  items: z
+    .array(z.strictObject({ sku, quantity, price: money.optional() }))
+    .min(1)
+    .max(1_200),
+  currency: currency.optional(),
+  pricing: z.enum(['catalog', 'quoted']).optional().meta({
+    description: '`quoted`: the stated prices stand, as negotiated or historical ones. Default: `catalog`.',
+  }),
+  organizationId: reference.optional(),
+  purchaseOrderNumber: reference.optional(),
+  shippingAddress: address.optional(),
+});
+
+export const cancellation = z.strictObject({ reason: text(255).optional() });
+
+export const toOrder = (row: OrderRow): Order => ({
+  id: row.id,
+  customerId: row.customerId,
+  items: row.items.map((line) => ({ sku: line.sku, quantity: line.quantity, price: line.price })),
+  total: row.total,
+  currency: row.currency,
+  status: row.status,
+  failureReason: row.failureReason,
+  organizationId: row.organizationId,
+  purchaseOrderNumber: row.purchaseOrderNumber,
+  shippingAddress: row.shippingAddress as Order['shippingAddress'],
+  campaignId: row.campaignId,
+  reservation: row.reservation && { status: row.reservation.status, expiresAt: row.reservation.expiresAt },
+  payment: row.payment as Order['payment'],
+  shipment: row.shipment as Order['shipment'],
+  createdAt: row.createdAt,
+  updatedAt: row.updatedAt,
+});
+
+type Answer = { tenant: string; answer: OrderRow | Refused; replayed: boolean };
+
+/**
+ * Places an order in one call: the order, the hold on every line and the events commit together or not at all.
+ * Two buyers of the last unit: one has it, since the stock is taken by one conditional update under its row's lock.
+ * With `deferred` the hold is left to the consumer of order.created.
+ * @throws ApiError insufficient_inventory (the order is kept as failed and holds nothing; members orderId, shortages),
+ *   unknown_sku, price_changed, currency_mismatch, validation_failed (total of ten digits, decimals of the currency)
+ */
+export async function placeOrder(context: Context, input: z.infer<typeof newOrder>, deferred: boolean) {
+  const { tenant, answer, replayed } = await context.db.run<Answer>('orders.place_order', context.call, {
+    ...input,
+    id: newId(context.now()),
+    holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
+    async: deferred,
+  });
+  if ('error' in answer) throw refuse(answer, replayed);
+  return { order: toOrder(answer), tenant, replayed };
+}
+
+/**
+ * Cancels an order that has not been shipped; its stock goes back in the same transaction. Cancelled already: the same
+ * answer again.
+ * @throws ApiError not_found, order_not_cancellable
+ */
+export async function cancelOrder(context: Context, orderId: string, reason: string | undefined) {
+  const { tenant, answer, replayed } = await context.db.run<Answer>('orders.cancel_order', context.call, {
+    id: orderId,
+    reason,
+  });
+  if ('error' in answer) throw refuse(answer, replayed);
+  return { order: toOrder(answer), skus: answer.items.map((line) => line.sku), tenant, replayed };
+}
+
+/** @throws ApiError not_found */
+export async function readOrder(context: Context, orderId: string): Promise<Order> {
+  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderById(db, orderId));
+  if (!rows[0]) throw new ApiError('not_found');
+  return toOrder(rows[0].order);
+}
+
+/** Orders, newest first; one more than `most` tells that there is a next page. */
+export async function listOrders(context: Context, filter: OrderFilter, before: string | undefined, most: number) {
+  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderPage(db, filter, before, most));
+  return rows.map((row) => toOrder(row.order));
+}
+
+/**
+ * Every event of an order's saga, oldest first. An order has at least order.created, so an empty first page means that
+ * there is no such order.
+ * @throws ApiError not_found
+ */
+export async function readHistory(context: Context, orderId: string, after: number | undefined, most: number) {
+  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderHistory(db, orderId, after, most));
+  if (rows.length === 0 && after === undefined) throw new ApiError('not_found');
+  return rows.map((row) => ({ event: toEvent(row.event), seq: row.seq }));
+}
+
+/** Fails the orders whose stock was refused, once for each event id. */
+export async function failShortOrders(context: Context, tenant: string, insufficient: Event[]): Promise<void> {
+  await context.db.run('orders.fail_short_orders', context.call, {
+    tenant,
+    messages: insufficient.map((event) => ({ eventId: event.id, orderId: event.subject })),
+  });
+}
+
+/**
+ * Ends the holds that have run out: the stock goes back and the order fails (`reservation_expired`), 200 at a time, each
+ * batch one transaction, so being stopped half-way leaves nothing half done.
+ * @returns how many orders have failed, and the SKUs by tenant whose stock has changed
+ */
+export async function expireHolds(context: Context) {
+  let total = 0;
+  const changed: { tenant: string; skus: string[] }[] = [];
+  for (;;) {
+    const { expired, tenants } = await context.db.run<{ expired: number; tenants: typeof changed }>(
+      'orders.expire_holds',
+      context.call,
+      { limit: 200 },
+    );
+    total += expired;
+    changed.push(...tenants);
+    if (expired === 0) return { expired: total, changed };
+  }
+}

@@ -1,0 +1,15 @@
+import { catalogRoutes } from './catalog.ts';
+import { eventRoutes } from './events.ts';
+import { inventoryRoutes } from './inventory.ts';
+import { operationRoutes } from './operations.ts';
+import { orderRoutes } from './orders.ts';
+import type { Route } from './route.ts';
+
+/** Every operation of the API, in the order in which the documentation shows them. */
+export const routes: Route[] = [
+  ...catalogRoutes,
+  ...inventoryRoutes,
+  ...orderRoutes,
+  ...eventRoutes,
+  ...operationRoutes(() => routes),
+];

@@ -1,0 +1,30 @@
+import { ApiError } from '../errors.ts';
+import type { Http } from './route.ts';
+
+/**
+ * A strong validator of a representation: the resource's version where it has one (what `If-Match` is compared with), and
+ * 96 bits of the body's SHA-256, since a product also shows the stock, which changes without a new version of it.
+ */
+export async function etagOf(body: string, version: number | undefined): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(body)));
+  const hash = [...digest.subarray(0, 12)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return version === undefined ? `"${hash}"` : `"${version}-${hash}"`;
+}
+
+/** Whether `If-None-Match` names this ETag (weak comparison, RFC 9110 13.1.2). */
+export function isKnown(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false;
+  return header.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag);
+}
+
+/**
+ * The version that `If-Match` asks for; none if the header is absent or `*`. A weak ETag never matches (RFC 9110 13.1.1).
+ * @throws ApiError version_mismatch, if the header holds no ETag of ours
+ */
+export function versionIn(http: Http): number | undefined {
+  const header = http.req.header('if-match')?.trim();
+  if (header === undefined || header === '*') return undefined;
+  const version = /^"(\d{1,9})-[0-9a-f]{24}"$/.exec(header)?.[1];
+  if (version === undefined) throw new ApiError('version_mismatch');
+  return Number(version);
+}

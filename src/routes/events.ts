@@ -1,0 +1,64 @@
+import * as z from 'zod';
+import { deadLetter, event, listDeadLetters, listEvents, replayDeadLetter } from '../domain/events.ts';
+import { id, page } from '../domain/fields.ts';
+import { listOf } from './examples.ts';
+import { pageOf, positionOf } from './paging.ts';
+import { route } from './route.ts';
+
+const name = z.string().min(1).max(255);
+
+export const eventRoutes = [
+  route({
+    id: 'listEvents',
+    method: 'get',
+    path: '/v1/events',
+    tag: 'Events',
+    summary: 'List events, newest first',
+    scope: 'events:read',
+    query: z.object({ ...page, topic: name.optional(), key: name.optional() }),
+    answers: { 200: { description: 'A page', schema: listOf(event) } },
+    errors: ['invalid_cursor'],
+    async run({ query: { limit, cursor, ...filter }, context, http }) {
+      const position = positionOf(http, cursor);
+      const rows = await listEvents(context, filter, position === undefined ? undefined : Number(position), limit + 1);
+      const { rows: shown, ...answer } = pageOf(http, rows, limit, (row) => String(row.seq));
+      return { ...answer, body: { ...(answer.body as object), data: shown.map((row) => row.event) } };
+    },
+  }),
+  route({
+    id: 'listDeadLetters',
+    method: 'get',
+    path: '/v1/dead-letters',
+    tag: 'Events',
+    summary: 'List what could not be delivered or applied, newest first',
+    scope: 'events:read',
+    query: z.object({
+      ...page,
+      status: z.enum(['open', 'all']).default('open').meta({ description: '`open`: not replayed yet' }),
+    }),
+    answers: { 200: { description: 'A page', schema: listOf(deadLetter) } },
+    errors: ['invalid_cursor'],
+    async run({ query: { limit, cursor, status }, context, http }) {
+      const rows = await listDeadLetters(context, status === 'open', positionOf(http, cursor), limit + 1);
+      return pageOf(http, rows, limit, (row) => row.id);
+    },
+  }),
+  route({
+    id: 'replayDeadLetter',
+    method: 'post',
+    path: '/v1/dead-letters/{id}/replay',
+    tag: 'Events',
+    summary: 'Deliver a dead letter again',
+    description: 'Its consumer applies it once. Replaying it again gives the same answer and delivers nothing more.',
+    scope: 'events:write',
+    idempotency: 'taken',
+    params: z.object({ id }),
+    body: z.strictObject({}),
+    answers: { 202: { description: 'It will be delivered', schema: deadLetter } },
+    errors: ['not_found', 'conflict'],
+    async run({ params: { id: letterId }, context }) {
+      const { letter, tenant, replayed } = await replayDeadLetter(context, letterId);
+      return { status: 202, body: letter, tenant, replayed };
+    },
+  }),
+];

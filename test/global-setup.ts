@@ -1,0 +1,47 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import type { TestProject } from 'vitest/node';
+import { migrate } from '../dev/migrate.ts';
+import { startPostgres } from '../dev/postgres.ts';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** Superuser's connection string to a database of the cluster; replace the path for another. */
+    postgres: string;
+    /** The Worker as wrangler bundles it for production. */
+    bundle: string;
+  }
+}
+
+export const template = 'fusion_template';
+
+/** One PostgreSQL and one bundle for all test files; each file makes its own databases from the migrated template. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-test-'));
+  const bundle = join(dir, 'bundle');
+  const wrangler = promisify(execFile)('npx', ['wrangler', 'deploy', '--dry-run', '--outdir', bundle], {
+    env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' },
+  });
+  const postgres = await startPostgres({ dir: join(dir, 'postgres'), port: 0, durable: false });
+  const client = new pg.Client(postgres.url('postgres'));
+  await client.connect();
+  // The owner is no superuser, as on Neon.
+  await client.query(`create role fusion_owner login createrole password 'owner'`);
+  await client.query(`create database ${template} owner fusion_owner`);
+  await client.end();
+  const owner = new URL(postgres.url(template));
+  owner.username = 'fusion_owner';
+  owner.password = 'owner';
+  await migrate({ url: owner.href, workerPassword: 'worker' });
+  await wrangler;
+  project.provide('postgres', postgres.url('postgres'));
+  project.provide('bundle', bundle);
+  return async () => {
+    await postgres.remove();
+    await rm(dir, { recursive: true, force: true });
+  };
+}

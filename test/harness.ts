@@ -1,0 +1,236 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Miniflare } from 'miniflare';
+import pg from 'pg';
+import { inject } from 'vitest';
+import { unstable_getMiniflareWorkerOptions } from 'wrangler';
+import { type Kafka, startKafka } from '../dev/kafka.ts';
+import type { ChooseFault } from '../dev/kafka-faults.ts';
+import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../dev/neon.ts';
+import { topics } from '../src/events.ts';
+import { template } from './global-setup.ts';
+
+const scopes = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'].flatMap((noun) => [
+  `${noun}:read`,
+  `${noun}:write`,
+]);
+
+export type KeyOptions = { tenant?: string; kind?: 'secret' | 'publishable'; scopes?: string[]; expiresAt?: Date; revokedAt?: Date };
+
+export type Database = {
+  url: string;
+  workerUrl: string;
+  /** As the superuser: sees every tenant. */
+  query: <T extends pg.QueryResultRow>(text: string, values?: unknown[]) => Promise<T[]>;
+  /** Makes a key and gives it back. */
+  key: (options?: KeyOptions) => Promise<string>;
+  drop: () => Promise<void>;
+};
+
+/** A migrated database of its own, with the tenants `default` and `acme`. */
+export async function createDatabase(): Promise<Database> {
+  const admin = inject('postgres');
+  const name = `test_${randomBytes(6).toString('hex')}`;
+  const superuser = async (sql: string) => {
+    const client = new pg.Client(admin);
+    await client.connect();
+    try {
+      await client.query(sql);
+    } finally {
+      await client.end();
+    }
+  };
+  await superuser(`create database ${name} template ${template} owner fusion_owner`);
+  const url = new URL(admin);
+  url.pathname = `/${name}`;
+  const workerUrl = new URL(url);
+  workerUrl.username = 'fusion_worker';
+  workerUrl.password = 'worker';
+  const pool = new pg.Pool({ connectionString: url.href, max: 4 });
+  // The server ends idle connections when a test restarts or drops it: that is no error of the test.
+  pool.on('error', () => undefined);
+  await pool.query(`insert into platform.tenants (id, name) values ('default', 'Default'), ('acme', 'Acme')`);
+  return {
+    url: url.href,
+    workerUrl: workerUrl.href,
+    query: async (text, values) => (await pool.query(text, values)).rows,
+    async key(options = {}) {
+      const kind = options.kind ?? 'secret';
+      const key = `${kind === 'secret' ? 'sk' : 'pk'}_test_${randomBytes(16).toString('hex')}`;
+      await pool.query(
+        `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, scopes, expires_at, revoked_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+        [
+          randomUUID(),
+          options.tenant ?? 'default',
+          key.slice(0, 12),
+          createHash('sha256').update(key).digest('hex'),
+          kind,
+          options.scopes ?? (kind === 'secret' ? scopes : ['catalog:read', 'campaigns:read']),
+          options.expiresAt ?? null,
+          options.revokedAt ?? null,
+        ],
+      );
+      return key;
+    },
+    async drop() {
+      await pool.end();
+      await superuser(`drop database ${name} with (force)`);
+    },
+  };
+}
+
+export type Reply = {
+  status: number;
+  headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: a test reads any shape of answer
+  body: any;
+};
+
+export type Send = { key?: string | null; headers?: Record<string, string>; idempotencyKey?: string | null };
+
+export type Store = {
+  url: string;
+  database: Database;
+  bridge: NeonBridge;
+  kafka: Kafka;
+  /** A secret key of the tenant `default`. */
+  key: string;
+  /** Sends JSON with the store's own key; every POST gets a new Idempotency-Key unless one is given (null: none). */
+  send: (method: string, path: string, body?: unknown, options?: Send) => Promise<Reply>;
+  /** Fires a cron as if at this time. */
+  cron: (expression?: string, at?: Date) => Promise<void>;
+  /** Resolves when the outbox is empty and our consumers have applied what was sent to them. */
+  settled: () => Promise<void>;
+  /** What the Worker has logged, a JSON object a line. */
+  logs: () => Record<string, unknown>[];
+  miniflare: Miniflare;
+  close: () => Promise<void>;
+};
+
+export type StoreOptions = {
+  variables?: Record<string, string>;
+  neonFault?: NeonBridgeOptions['fault'];
+  kafkaFault?: ChooseFault;
+  kafkaTopics?: string[];
+};
+
+/** The store on real parts: PostgreSQL behind the bridge, the Kafka server, and the production bundle in workerd. */
+export async function startStore(options: StoreOptions = {}): Promise<Store> {
+  const database = await createDatabase();
+  const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-store-'));
+  const bridge = await startNeonBridge({ port: 0, ...(options.neonFault ? { fault: options.neonFault } : {}) });
+  const kafka = await startKafka({
+    port: 0,
+    dir,
+    username: 'dev',
+    password: 'dev',
+    topics: Object.entries(topics)
+      .filter(([name]) => options.kafkaTopics?.includes(name) ?? true)
+      .map(([name, { partitions, retentionDays }]) => ({ name, partitions, retentionMs: retentionDays * 86_400_000 })),
+    ...(options.kafkaFault ? { fault: options.kafkaFault } : {}),
+  });
+  const { workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml');
+  let output = '';
+  const miniflare = new Miniflare({
+    ...workerOptions,
+    name: 'fusioncommerce',
+    modules: true,
+    modulesRoot: inject('bundle'),
+    scriptPath: join(inject('bundle'), 'index.js'),
+    bindings: {
+      ...workerOptions.bindings,
+      DATABASE_URL: database.workerUrl,
+      NEON_HTTP_URL: bridge.url,
+      KAFKA_REST_URL: kafka.url,
+      KAFKA_REST_USERNAME: 'dev',
+      KAFKA_REST_PASSWORD: 'dev',
+      ...options.variables,
+    },
+    handleRuntimeStdio(stdout, stderr) {
+      stdout.on('data', (chunk) => {
+        output += chunk;
+      });
+      stderr.on('data', (chunk) => {
+        output += chunk;
+      });
+    },
+  } as ConstructorParameters<typeof Miniflare>[0]);
+  const url = (await miniflare.ready).href.replace(/\/$/, '');
+  const key = await database.key();
+
+  const send: Store['send'] = async (method, path, body, more = {}) => {
+    const headers = new Headers(more.headers);
+    if (more.key !== null) headers.set('authorization', `Bearer ${more.key ?? key}`);
+    if (body !== undefined && !headers.has('content-type')) headers.set('content-type', 'application/json');
+    if (method === 'POST' && more.idempotencyKey !== null) {
+      headers.set('idempotency-key', more.idempotencyKey ?? randomUUID());
+    }
+    const payload = body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
+    const response = await fetch(url + path, { method, headers, ...(payload === undefined ? {} : { body: payload as BodyInit }) });
+    const text = await response.text();
+    const isJson = /json/.test(response.headers.get('content-type') ?? '');
+    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
+  };
+
+  return {
+    url,
+    database,
+    bridge,
+    kafka,
+    key,
+    send,
+    async cron(expression = '* * * * *', at = new Date()) {
+      const worker = await miniflare.getWorker();
+      const { outcome } = await worker.scheduled({ cron: expression, scheduledTime: at });
+      if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}: ${output.slice(-2000)}`);
+    },
+    async settled() {
+      for (let quiet = 0; quiet < 3; ) {
+        const [left] = await database.query<{ n: number }>(
+          `select (select count(*)::int from platform.outbox)
+             + (select count(*)::int from orders.orders o where o.status = 'created'
+                  and not exists (select from inventory.reservations r where r.order_id = o.id)) as n`,
+        );
+        quiet = left?.n === 0 ? quiet + 1 : 0;
+        await sleep(50);
+      }
+    },
+    logs: () =>
+      output
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line)),
+    miniflare,
+    async close() {
+      await miniflare.dispose();
+      await bridge.close();
+      await kafka.close();
+      await database.drop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A product with stock, made through the API. */
+export async function addProduct(store: Store, sku: string, inventory: number, price = 10, more: Record<string, unknown> = {}) {
+  const body = { sku, name: `Product ${sku}`, price, currency: 'USD', inventory, ...more };
+  const reply = await store.send('POST', '/v1/products', body);
+  if (reply.status !== 201) throw new Error(`could not add ${sku}: ${JSON.stringify(reply.body)}`);
+  return reply.body as { id: string; sku: string };
+}
+
+/** The request of an order of one line. */
+export const oneLine = (sku: string, quantity = 1, more: Record<string, unknown> = {}) => ({
+  customerId: 'customer-1',
+  items: [{ sku, quantity }],
+  ...more,
+});
+
+/** Waits until something is true, for as long as a test may take. */
+export async function until(what: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await what())) await sleep(25);
+}
