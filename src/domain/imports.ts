@@ -1,0 +1,139 @@
+import { createHash } from 'node:crypto';
+import * as z from 'zod';
+import type { Context } from '../context.ts';
+import type { Call, Written } from '../db/client.ts';
+import { ApiError, type Code, statusOf } from '../errors.ts';
+import { newId } from '../ids.ts';
+import { type ImportedProduct, type ImportLine, importFormat, readImport } from './import-lines.ts';
+
+const mostRejected = 10_000;
+
+const codes = Object.keys(statusOf) as [Code, ...Code[]];
+
+export const importReport = z
+  .object({
+    created: z.number().int(),
+    updated: z.number().int(),
+    rejected: z
+      .array(
+        z.object({
+          line: z.number().int().meta({ description: 'Where it starts in the body; the first line is 1' }),
+          code: z.enum(codes),
+          detail: z.string(),
+        }),
+      )
+      .meta({ description: 'The lines that were left out, in the order of the body: the first 10,000 at most' }),
+    rejectedCount: z.number().int().optional().meta({
+      description: 'How many lines were left out, if there were more than `rejected` lists',
+    }),
+  })
+  .meta({ id: 'ImportReport' });
+
+export type ImportReport = z.infer<typeof importReport>;
+
+/** Is told which SKUs of a tenant have changed, after each batch. */
+type Changed = (tenant: string, skus: string[]) => Promise<void>;
+
+type Batch = Map<string, { line: number; product: ImportedProduct }>;
+type Outcome = { sku: string; outcome: 'created' | 'updated' | 'invalid'; detail?: string };
+type Stored = { report: ImportReport; digest: string };
+
+const batchRows = 500;
+// Characters of lines: 500 long descriptions would make too large a request of one batch.
+const batchSize = 1_000_000;
+
+const operation = { scope: 'catalog:write', operation: 'products.import' };
+// How long a key stays taken if its import dies without a word.
+const believedSeconds = 300;
+
+async function* digested(body: AsyncIterable<Uint8Array>, update: (chunk: Uint8Array) => void) {
+  for await (const chunk of body) {
+    update(chunk);
+    yield chunk;
+  }
+}
+
+async function importLines(context: Context, call: Call, lines: AsyncIterable<ImportLine>, changed: Changed) {
+  const report: ImportReport = { created: 0, updated: 0, rejected: [] };
+  let rejectedCount = 0;
+  let batch: Batch = new Map();
+  let size = 0;
+
+  function reject(line: number, code: Code, detail: string): void {
+    rejectedCount++;
+    if (report.rejected.length < mostRejected) report.rejected.push({ line, code, detail });
+  }
+
+  async function send(): Promise<void> {
+    if (batch.size === 0) return;
+    const rows = [...batch.values()].map(({ product }) => ({ ...product, id: newId(context.now()) }));
+    const { tenant, answer } = await context.db.run<Written<{ results: Outcome[] }>>('catalog.import_products', call, {
+      rows,
+    });
+    const updated: string[] = [];
+    for (const { sku, outcome, detail } of answer.results) {
+      if (outcome === 'invalid') reject(batch.get(sku)?.line ?? 0, 'validation_failed', detail ?? '');
+      else report[outcome]++;
+      // What is new cannot have been kept anywhere.
+      if (outcome === 'updated') updated.push(sku);
+    }
+    batch = new Map();
+    size = 0;
+    if (updated.length > 0) await changed(tenant, updated);
+  }
+
+  for await (const read of lines) {
+    if ('code' in read) {
+      reject(read.line, read.code, read.detail);
+      continue;
+    }
+    if (batch.size === batchRows || size > batchSize || batch.has(read.product.sku)) await send();
+    batch.set(read.product.sku, { line: read.line, product: read.product });
+    size += read.size;
+  }
+  await send();
+  report.rejected.sort((a, b) => a.line - b.line);
+  return rejectedCount > mostRejected ? { ...report, rejectedCount } : report;
+}
+
+/**
+ * Imports products from a stream of NDJSON or CSV of any length, up to 500 lines a transaction, in the body's order. A bad
+ * line costs that line only. What was imported before a failure or the client's leaving stays; importing it again is safe.
+ * The idempotency key is taken before the body is read, and compared with the body's digest after it.
+ * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV), idempotency_key_reused
+ */
+export async function importProducts(context: Context, request: globalThis.Request, changed: Changed) {
+  const format = importFormat(request.headers);
+  const hash = createHash('sha256').update(`${format}\n`);
+  const body = digested(request.body ?? new ReadableStream({ start: (stream) => stream.close() }), (chunk) =>
+    hash.update(chunk),
+  );
+  const { idempotencyKey, requestHash: _, ...call } = context.call;
+
+  if (idempotencyKey === undefined) {
+    // An import of no row tells whose key it is, before a byte of the body is read.
+    const { tenant } = await context.db.run<Written<unknown>>('catalog.import_products', call, { rows: [] });
+    return { report: await importLines(context, call, readImport(format, body), changed), tenant, replayed: false };
+  }
+
+  const begun = await context.db.run<Written<Stored | null>>('platform.begin_operation', context.call, {
+    ...operation,
+    seconds: believedSeconds,
+  });
+  if (begun.answer) {
+    for await (const _chunk of body);
+    if (hash.digest('hex') !== begun.answer.digest) throw new ApiError('idempotency_key_reused');
+    return { report: begun.answer.report, tenant: begun.tenant, replayed: true };
+  }
+  const end = (answer: Stored | null) =>
+    context.db.run('platform.end_operation', context.call, { ...operation, answer });
+  try {
+    const report = await importLines(context, call, readImport(format, body), changed);
+    await end({ report, digest: hash.digest('hex') });
+    return { report, tenant: begun.tenant, replayed: false };
+  } catch (error) {
+    // The key may be tried again at once; if even this fails, once it is no longer believed to run.
+    await end(null).catch(() => {});
+    throw error;
+  }
+}

@@ -1,0 +1,61 @@
+import type { Code } from './errors.ts';
+
+/** A line of a stream, without its `\n`, or why it is none. Lines count from 1. */
+export type Line = { line: number; text: string } | { line: number; code: Code; detail: string };
+
+const limitBytes = 1_048_576;
+const newline = 0x0a;
+
+function join(parts: Uint8Array[], size: number): Uint8Array {
+  if (parts.length === 1 && parts[0]) return parts[0];
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.byteLength;
+  }
+  return whole;
+}
+
+/**
+ * Splits a stream of bytes of any length into lines of UTF-8, holding no more than one line of it. A line of more than
+ * 1 MB or of other bytes than UTF-8 is told as such, and the next one is read. A byte order mark at the start is left out.
+ */
+export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  let line = 1;
+  let parts: Uint8Array[] = [];
+  let size = 0;
+
+  function take(part: Uint8Array): void {
+    size += part.byteLength;
+    if (size > limitBytes) parts = [];
+    else if (part.byteLength > 0) parts.push(part);
+  }
+
+  function end(): Line {
+    const at = line++;
+    const [held, length] = [parts, size];
+    parts = [];
+    size = 0;
+    if (length > limitBytes) return { line: at, code: 'body_too_large', detail: 'A line may have 1 MB at most.' };
+    try {
+      const text = decoder.decode(join(held, length));
+      return { line: at, text: at === 1 ? text.replace(/^\ufeff/, '') : text };
+    } catch {
+      return { line: at, code: 'validation_failed', detail: 'The line is not UTF-8.' };
+    }
+  }
+
+  for await (const chunk of body) {
+    let from = 0;
+    for (let to = chunk.indexOf(newline); to !== -1; to = chunk.indexOf(newline, from)) {
+      take(chunk.subarray(from, to));
+      from = to + 1;
+      yield end();
+    }
+    // The stream may use the chunk's memory again.
+    take(chunk.slice(from));
+  }
+  if (size > 0) yield end();
+}
