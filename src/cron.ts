@@ -57,7 +57,13 @@ export async function runJobs(controller: ScheduledController, env: Bindings): P
       log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: db.spent.calls, ...counts });
     } catch (error) {
       failures.push(error);
-      log({ ...line, outcome: 'failed', durationMs: Date.now() - started, dbCalls: db.spent.calls, ...describe(error) });
+      log({
+        ...line,
+        outcome: 'failed',
+        durationMs: Date.now() - started,
+        dbCalls: db.spent.calls,
+        ...describe(error),
+      });
     }
   }
   // Cloudflare counts a cron whose promise rejects as failed: that is what an alert is set on.

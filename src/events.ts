@@ -39,7 +39,13 @@ export const topics: Record<string, Topic> = {
     }),
     consumers: ['inventory'],
   },
-  'order.confirmed': { retentionDays: 7, partitions: 12, key: 'orderId', payload: z.object({ orderId }), consumers: [] },
+  'order.confirmed': {
+    retentionDays: 7,
+    partitions: 12,
+    key: 'orderId',
+    payload: z.object({ orderId }),
+    consumers: [],
+  },
   'order.failed': { retentionDays: 7, partitions: 12, key: 'orderId', payload: reasoned, consumers: [] },
   'order.cancelled': {
     retentionDays: 7,

@@ -33,7 +33,8 @@ export async function sendToQueues(env: Bindings, events: Event[]): Promise<Map<
     try {
       await queueOf(env, service).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
     } catch (error) {
-      for (const event of batch) failures.set(event.id, `${service} queue: ${error instanceof Error ? error.name : 'error'}`);
+      for (const event of batch)
+        failures.set(event.id, `${service} queue: ${error instanceof Error ? error.name : 'error'}`);
     }
   };
   for (const [service, its] of byService) {

@@ -161,7 +161,17 @@ export async function relay(env: Bindings, cause: string, publisher?: Publisher)
   }
   if (delivered + failed > 0 || outcome !== 'ok') {
     const durationMs = Date.now() - started;
-    log({ kind: 'relay', id: cause, tenant: null, outcome, durationMs, dbCalls: db.spent.calls, delivered, failed, ...more });
+    log({
+      kind: 'relay',
+      id: cause,
+      tenant: null,
+      outcome,
+      durationMs,
+      dbCalls: db.spent.calls,
+      delivered,
+      failed,
+      ...more,
+    });
   }
   return delivered;
 }

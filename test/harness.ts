@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Miniflare } from 'miniflare';
+import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from 'miniflare';
 import pg from 'pg';
 import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions } from 'wrangler';
@@ -18,7 +18,13 @@ const scopes = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'ship
   `${noun}:write`,
 ]);
 
-export type KeyOptions = { tenant?: string; kind?: 'secret' | 'publishable'; scopes?: string[]; expiresAt?: Date; revokedAt?: Date };
+export type KeyOptions = {
+  tenant?: string;
+  kind?: 'secret' | 'publishable';
+  scopes?: string[];
+  expiresAt?: Date;
+  revokedAt?: Date;
+};
 
 export type Database = {
   url: string;
@@ -133,9 +139,11 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       .map(([name, { partitions, retentionDays }]) => ({ name, partitions, retentionMs: retentionDays * 86_400_000 })),
     ...(options.kafkaFault ? { fault: options.kafkaFault } : {}),
   });
-  const { workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml');
+  // The bundle is made: what tells how to bundle does not belong to a Worker that runs.
+  const { modulesRules: _rules, ...workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions;
   let output = '';
-  const miniflare = new Miniflare({
+  const settings: V4MiniflareOptions = {
+    host: '127.0.0.1',
     ...workerOptions,
     name: 'fusioncommerce',
     modules: true,
@@ -150,15 +158,11 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       KAFKA_REST_PASSWORD: 'dev',
       ...options.variables,
     },
-    handleRuntimeStdio(stdout, stderr) {
-      stdout.on('data', (chunk) => {
-        output += chunk;
-      });
-      stderr.on('data', (chunk) => {
-        output += chunk;
-      });
+    handleStructuredLogs({ message }) {
+      output += `${message}\n`;
     },
-  } as ConstructorParameters<typeof Miniflare>[0]);
+  };
+  const miniflare = new Miniflare(convertV4MiniflareOptions(settings));
   const url = (await miniflare.ready).href.replace(/\/$/, '');
   const key = await database.key();
 
@@ -169,8 +173,13 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     if (method === 'POST' && more.idempotencyKey !== null) {
       headers.set('idempotency-key', more.idempotencyKey ?? randomUUID());
     }
-    const payload = body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
-    const response = await fetch(url + path, { method, headers, ...(payload === undefined ? {} : { body: payload as BodyInit }) });
+    const payload =
+      body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
+    const response = await fetch(url + path, {
+      method,
+      headers,
+      ...(payload === undefined ? {} : { body: payload as BodyInit }),
+    });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get('content-type') ?? '');
     return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
@@ -216,7 +225,13 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
 }
 
 /** A product with stock, made through the API. */
-export async function addProduct(store: Store, sku: string, inventory: number, price = 10, more: Record<string, unknown> = {}) {
+export async function addProduct(
+  store: Store,
+  sku: string,
+  inventory: number,
+  price = 10,
+  more: Record<string, unknown> = {},
+) {
   const body = { sku, name: `Product ${sku}`, price, currency: 'USD', inventory, ...more };
   const reply = await store.send('POST', '/v1/products', body);
   if (reply.status !== 201) throw new Error(`could not add ${sku}: ${JSON.stringify(reply.body)}`);

@@ -17,7 +17,9 @@ const stockOf = async (sku: string, tenant = 'default') => {
 
 const topicsOf = async (orderId: string) =>
   (
-    await store.database.query<{ topic: string }>('select topic from platform.events where key = $1 order by seq', [orderId])
+    await store.database.query<{ topic: string }>('select topic from platform.events where key = $1 order by seq', [
+      orderId,
+    ])
   ).map((row) => row.topic);
 
 describe('placing an order', () => {
@@ -111,13 +113,24 @@ describe('placing an order', () => {
     expect((await store.send('DELETE', `/v1/products/${gone.id}`)).status).toBe(204);
     const orders = async () => (await store.database.query('select 1 from orders.orders')).length;
     const before = await orders();
-    const place = (items: unknown[], more = {}) => store.send('POST', '/v1/orders', { customerId: 'c', items, ...more });
+    const place = (items: unknown[], more = {}) =>
+      store.send('POST', '/v1/orders', { customerId: 'c', items, ...more });
 
-    const unknown = await place([{ sku: 'IN-USD', quantity: 1 }, { sku: 'NOWHERE', quantity: 1 }]);
+    const unknown = await place([
+      { sku: 'IN-USD', quantity: 1 },
+      { sku: 'NOWHERE', quantity: 1 },
+    ]);
     expect([unknown.status, unknown.body.code]).toEqual([422, 'unknown_sku']);
     expect(unknown.body.errors).toEqual([{ pointer: '/items/1/sku', detail: expect.stringContaining('NOWHERE') }]);
     expect((await place([{ sku: 'GONE', quantity: 1 }])).body.code).toBe('unknown_sku');
-    expect((await place([{ sku: 'IN-USD', quantity: 1 }, { sku: 'IN-JPY', quantity: 1 }])).body.code).toBe('currency_mismatch');
+    expect(
+      (
+        await place([
+          { sku: 'IN-USD', quantity: 1 },
+          { sku: 'IN-JPY', quantity: 1 },
+        ])
+      ).body.code,
+    ).toBe('currency_mismatch');
     expect((await place([{ sku: 'IN-USD', quantity: 1 }], { currency: 'EUR' })).body.code).toBe('currency_mismatch');
     const yen = await place([{ sku: 'IN-JPY', quantity: 1, price: 10.5 }], { pricing: 'quoted' });
     expect([yen.status, yen.body.code]).toEqual([422, 'validation_failed']);
@@ -292,7 +305,11 @@ describe('reading orders', () => {
       purchaseOrderNumber: 'PO-7',
       shippingAddress: { name: 'Zoë Müller', line1: 'Hauptstraße 1', city: 'Köln', postalCode: '50667', country: 'DE' },
     });
-    for (const path of [`/v1/orders/${placed.id}`, '/v1/orders?organizationId=acme-gmbh', `/v1/orders/${placed.id}/events`]) {
+    for (const path of [
+      `/v1/orders/${placed.id}`,
+      '/v1/orders?organizationId=acme-gmbh',
+      `/v1/orders/${placed.id}/events`,
+    ]) {
       const read = await store.send('GET', path);
       expect(read.status).toBe(200);
       expect(read.headers.get('server-timing')).toContain('"1 calls"');

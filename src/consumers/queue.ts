@@ -20,7 +20,9 @@ const queueName = /^fusioncommerce-(\w+?)(-dlq)?$/;
 const isEvent = (body: unknown): body is Event =>
   typeof body === 'object' &&
   body !== null &&
-  (['id', 'type', 'subject', 'tenantid'] as const).every((name) => name in body && typeof Reflect.get(body, name) === 'string');
+  (['id', 'type', 'subject', 'tenantid'] as const).every(
+    (name) => name in body && typeof Reflect.get(body, name) === 'string',
+  );
 
 /** Growing waits between deliveries: 2, 4, 8 … 300 s. */
 const delaySeconds = (attempts: number) => Math.min(2 ** attempts, 300);

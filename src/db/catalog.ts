@@ -36,7 +36,7 @@ export type ProductRow = {
 };
 
 const row = {
-  product: sql<ProductRow>`catalog.product_json(${products}, ${inventory.quantity})`,
+  product: sql<ProductRow>`catalog.product_json("products", ${inventory.quantity})`,
   version: products.version,
 };
 

@@ -25,7 +25,11 @@ export type Database = {
   /** Runs one SQL function of a service as one call and one transaction: `service.verb(call, input)`. */
   run<T>(name: `${string}.${string}`, call: Call, input: unknown): Promise<T>;
   /** Authenticates and reads, as one call and one transaction, as the role that can only read. */
-  read<T>(call: Call, scope: string, build: (db: Reader) => RunnableQuery<T, 'pg'>): Promise<{ tenant: string; rows: T }>;
+  read<T>(
+    call: Call,
+    scope: string,
+    build: (db: Reader) => RunnableQuery<T, 'pg'>,
+  ): Promise<{ tenant: string; rows: T }>;
   /** What the database says of itself, without a key: see `platform.health`. */
   health(): Promise<{ outboxAgeSeconds: number; outboxCount: number; deadLetters: number }>;
 };
@@ -49,7 +53,8 @@ function unwrap(error: unknown): DatabaseError | undefined {
 function refusal(error: DatabaseError): ApiError | undefined {
   if (error.code !== 'FC000' || !isCode(error.message)) return undefined;
   const detail: unknown = error.detail ? JSON.parse(error.detail) : {};
-  const reason = typeof detail === 'object' && detail !== null && 'reason' in detail ? String(detail.reason) : undefined;
+  const reason =
+    typeof detail === 'object' && detail !== null && 'reason' in detail ? String(detail.reason) : undefined;
   return new ApiError(error.message, reason);
 }
 
@@ -110,7 +115,9 @@ export function openDatabase(settings: { DATABASE_URL: string; NEON_HTTP_URL?: s
     },
     async health() {
       const statement = sql`select platform.health() as result`;
-      const [answer] = await attempt(true, (db) => db.execute<{ result: Awaited<ReturnType<Database['health']>> }>(statement));
+      const [answer] = await attempt(true, (db) =>
+        db.execute<{ result: Awaited<ReturnType<Database['health']>> }>(statement),
+      );
       const result = answer.rows[0]?.result;
       if (!result) throw new Error('platform.health answered no row');
       return result;

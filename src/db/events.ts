@@ -59,7 +59,7 @@ export type DeadLetterRow = {
   replayedAt: string | null;
 };
 
-const row = { event: sql<EventRow>`platform.envelope(${events})`, seq: events.seq };
+const row = { event: sql<EventRow>`platform.envelope("events")`, seq: events.seq };
 
 export type EventFilter = { topic?: string | undefined; key?: string | undefined };
 
@@ -101,10 +101,13 @@ export const orderHistory = (db: Reader, orderId: string, after: number | undefi
 /** A page of dead letters, newest first; `open` leaves out those that were replayed. */
 export const deadLetterPage = (db: Reader, open: boolean, before: string | undefined, most: number) =>
   db
-    .select({ letter: sql<DeadLetterRow>`platform.letter_json(${deadLetters})` })
+    .select({ letter: sql<DeadLetterRow>`platform.letter_json("dead_letters")` })
     .from(deadLetters)
     .where(
-      and(open ? isNull(deadLetters.replayedAt) : undefined, before === undefined ? undefined : lt(deadLetters.id, before)),
+      and(
+        open ? isNull(deadLetters.replayedAt) : undefined,
+        before === undefined ? undefined : lt(deadLetters.id, before),
+      ),
     )
     .orderBy(desc(deadLetters.tenantId), desc(deadLetters.id))
     .limit(most);

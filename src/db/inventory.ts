@@ -42,7 +42,7 @@ export const adjustments = schema.table('adjustments', {
 /** Stock as `inventory.stock_json` gives it. */
 export type StockRow = { sku: string; quantity: number; reserved: number; version: number; updatedAt: string };
 
-const row = { stock: sql<StockRow>`inventory.stock_json(${inventory})` };
+const row = { stock: sql<StockRow>`inventory.stock_json("inventory")` };
 
 export const stockBySku = (db: Reader, sku: string) => db.select(row).from(inventory).where(eq(inventory.sku, sku));
 

@@ -43,7 +43,7 @@ export type OrderRow = {
   updatedAt: string;
 };
 
-const row = { order: sql<OrderRow>`orders.full_order_json(${orders}, ${reservations})` };
+const row = { order: sql<OrderRow>`orders.full_order_json("orders", "reservations")` };
 
 const selectOrders = (db: Reader) =>
   db.select(row).from(orders).leftJoin(reservations, eq(reservations.orderId, orders.id));

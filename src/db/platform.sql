@@ -9,8 +9,9 @@
 
 create or replace function platform.clock() returns timestamptz
 language sql stable as $$
-  -- Time is passed in where a caller has it (a cron's scheduled time, a test); else it is the transaction's.
-  select coalesce(nullif(current_setting('app.now', true), '')::timestamptz, now())
+  -- Time is passed in where a caller has it (a cron's scheduled time, a test); else it is the transaction's. Milliseconds,
+  -- as the API shows it: a hold ends when it says that it ends.
+  select coalesce(nullif(current_setting('app.now', true), '')::timestamptz, date_trunc('milliseconds', now()))
 $$;
 
 create or replace function platform.tenant() returns varchar

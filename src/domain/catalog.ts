@@ -3,7 +3,7 @@ import type { Context } from '../context.ts';
 import { type ProductFilter, type ProductRow, productById, productBySku, productPage } from '../db/catalog.ts';
 import { ApiError } from '../errors.ts';
 import { newId } from '../ids.ts';
-import { refuse, type Refused } from './answers.ts';
+import { type Refused, refuse } from './answers.ts';
 import { count, currency, fitsCurrency, id, money, sku, text, time } from './fields.ts';
 
 export const product = z

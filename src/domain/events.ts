@@ -1,12 +1,6 @@
 import * as z from 'zod';
 import type { Context } from '../context.ts';
-import {
-  type DeadLetterRow,
-  deadLetterPage,
-  type EventFilter,
-  type EventRow,
-  eventPage,
-} from '../db/events.ts';
+import { type DeadLetterRow, deadLetterPage, type EventFilter, type EventRow, eventPage } from '../db/events.ts';
 import { id, time } from './fields.ts';
 
 export const event = z

@@ -153,7 +153,9 @@ export const catalogRoutes = [
     answers: { 200: { description: 'What became of the lines', schema: importReport } },
     errors: ['unsupported_media_type'],
     async run({ context, http }) {
-      const { report, tenant, replayed } = await importProducts(context, http.req.raw, (of, skus) => forgetStock(of, skus));
+      const { report, tenant, replayed } = await importProducts(context, http.req.raw, (of, skus) =>
+        forgetStock(of, skus),
+      );
       return { status: 200, body: report, tenant, replayed };
     },
   }),

@@ -1,6 +1,14 @@
 import * as z from 'zod';
 import { page, sku } from '../domain/fields.ts';
-import { adjustStock, listStock, readStock, setStock, stock, stockAdjustment, stockCount } from '../domain/inventory.ts';
+import {
+  adjustStock,
+  listStock,
+  readStock,
+  setStock,
+  stock,
+  stockAdjustment,
+  stockCount,
+} from '../domain/inventory.ts';
 import { forgetStock } from '../edge.ts';
 import { versionIn } from './etag.ts';
 import { listOf, sampleStock } from './examples.ts';
@@ -46,7 +54,8 @@ export const inventoryRoutes = [
     path: '/v1/inventory/{sku}',
     tag: 'Inventory',
     summary: 'Set what can be sold of a SKU to an absolute count',
-    description: 'What orders hold stays held. Every sale changes the version: with `If-Match` a count that is out of date is refused.',
+    description:
+      'What orders hold stays held. Every sale changes the version: with `If-Match` a count that is out of date is refused.',
     scope: 'inventory:write',
     ifMatch: true,
     params,

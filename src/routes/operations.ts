@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { docsPage } from '../docs.ts';
-import { readiness, readHealth } from '../domain/health.ts';
+import { readHealth, readiness } from '../domain/health.ts';
 import { openApiDocument } from '../openapi.ts';
 import { type Route, route } from './route.ts';
 

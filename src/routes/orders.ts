@@ -131,7 +131,12 @@ export const orderRoutes = [
     errors: ['not_found', 'invalid_cursor'],
     async run({ params: { id: orderId }, query: { limit, cursor }, context, http }) {
       const position = positionOf(http, cursor);
-      const rows = await readHistory(context, orderId, position === undefined ? undefined : Number(position), limit + 1);
+      const rows = await readHistory(
+        context,
+        orderId,
+        position === undefined ? undefined : Number(position),
+        limit + 1,
+      );
       const { rows: shown, ...answer } = pageOf(http, rows, limit, (row) => String(row.seq));
       return { ...answer, body: { ...(answer.body as object), data: shown.map((row) => row.event) } };
     },

@@ -35,11 +35,7 @@ export type Answer = {
  * One operation of the API, declared once: what validates a request is what documents it. `errors` are the codes beyond
  * those that every operation with these properties can give (see openapi.ts).
  */
-export type Route<
-  P extends z.ZodType = z.ZodType,
-  Q extends z.ZodType = z.ZodType,
-  B extends z.ZodType = z.ZodType,
-> = {
+export type Route<P extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodType, B extends z.ZodType = z.ZodType> = {
   id: string;
   method: 'get' | 'post' | 'put' | 'patch' | 'delete';
   /** With `{name}` for parameters, as in OpenAPI. */
