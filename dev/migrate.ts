@@ -1,4 +1,4 @@
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import pg from 'pg';
 import { connectTo, describeFailure, inTransaction, readDatabaseUrl } from './database.ts';
 import { readFunctions, readMigrations, type SqlFile } from './sql-files.ts';
@@ -15,7 +15,7 @@ export type MigrateOptions = {
   log?: (line: string) => void;
 };
 
-const own = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const own = (path: string): string => join(import.meta.dirname, '..', path);
 
 /**
  * Brings a database up to date: the migrations that it does not have yet, each in a transaction of its own, then, if

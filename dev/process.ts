@@ -51,12 +51,14 @@ export async function describeProcess(pid: number): Promise<{ parent: number; co
   }
 }
 
-/** Sends a signal; a process that is gone already is no error. */
+/** Sends a signal to a process, or to a group if negative; one that is gone already is no error. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    // macOS says EPERM of a group whose members have all ended.
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ESRCH' && !(code === 'EPERM' && pid < 0)) throw error;
   }
 }
 
@@ -82,11 +84,11 @@ export function findFreePort(): Promise<number> {
 }
 
 /**
- * Sends SIGINT to a process when we die without having said goodbye, by SIGKILL too: a shell waits at the other end of
- * a pipe that the kernel closes with us. The returned function calls it off.
+ * Sends SIGINT to a process, or to a group if negative, when we die without having said goodbye, by SIGKILL too: a
+ * shell waits at the other end of a pipe that the kernel closes with us. The returned function calls it off.
  */
 export function interruptWhenWeDie(pid: number, identity: Identity): () => void {
-  const watchdog: ChildProcess = spawn('/bin/sh', ['-c', 'read _; kill -INT "$1"', 'watchdog', String(pid)], {
+  const watchdog: ChildProcess = spawn('/bin/sh', ['-c', 'read _; kill -INT -- "$1"', 'watchdog', String(pid)], {
     cwd: '/',
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
