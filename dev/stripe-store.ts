@@ -1,0 +1,217 @@
+import { randomBytes } from 'node:crypto';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type Stripe from 'stripe';
+
+// The SDK's own types say what a complete object is; what it may expand is an id here.
+export type Customer = Stripe.Customer;
+export type Method = Stripe.PaymentMethod & { customer: string | null };
+export type Intent = Stripe.PaymentIntent & {
+  customer: string | null;
+  latest_charge: string | null;
+  payment_method: string | null;
+};
+export type Charge = Stripe.Charge & { customer: string | null; payment_intent: string };
+export type Refund = Stripe.Refund & { charge: string; payment_intent: string };
+export type SetupIntent = Stripe.SetupIntent & { customer: string | null; payment_method: string | null };
+export type Dispute = Stripe.Dispute & { charge: string; payment_intent: string };
+
+export type StoredEvent = {
+  id: string;
+  object: 'event';
+  api_version: string;
+  created: number;
+  data: { object: unknown; previous_attributes?: Record<string, unknown> };
+  livemode: false;
+  pending_webhooks: number;
+  request: { id: string | null; idempotency_key: string | null };
+  type: string;
+};
+
+/** What the emulator knows of a payment method and Stripe would not show: which test method it is, and its past. */
+export type MethodFacts = { id: string; name: string; setUp: boolean; spent: boolean };
+
+/** One delivery of one event, due at `dueAt` (wall clock, ms). */
+export type Delivery = { id: string; event: string; attempt: number; dueAt: number; firstAt: number };
+
+export type JobKind = 'debit_settles' | 'dispute_opens' | 'hold_expires' | 'refund_fails' | 'refund_settles';
+
+/** Work for later, due at `dueAt` (the emulator's clock, ms). */
+export type Job = { id: string; kind: JobKind; target: string; dueAt: number };
+
+/** The saved answer of an idempotency key; `answer` is null while the first request runs. */
+export type KeyRecord = {
+  id: string;
+  method: string;
+  path: string;
+  params: string;
+  createdAt: number;
+  answer: { status: number; body: string; requestId: string } | null;
+};
+
+export type Tables = {
+  customer: Customer;
+  payment_method: Method;
+  payment_intent: Intent;
+  charge: Charge;
+  refund: Refund;
+  setup_intent: SetupIntent;
+  dispute: Dispute;
+  event: StoredEvent;
+  facts: MethodFacts;
+  delivery: Delivery;
+  job: Job;
+  key: KeyRecord;
+};
+export type Kind = keyof Tables;
+type Maps = { [K in Kind]: Map<string, Tables[K]> };
+type Line = { put: [Kind, unknown][]; drop: [Kind, string][] };
+
+const PREFIXES: Record<string, Kind> = {
+  cus: 'customer',
+  pm: 'payment_method',
+  pi: 'payment_intent',
+  ch: 'charge',
+  py: 'charge',
+  re: 'refund',
+  seti: 'setup_intent',
+  dp: 'dispute',
+  evt: 'event',
+};
+
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+
+/** Random letters and digits, as in Stripe's ids. */
+export function letters(count: number): string {
+  return [...randomBytes(count)].map((byte) => ALPHABET[byte % ALPHABET.length]).join('');
+}
+
+export function newId(prefix: string): string {
+  return `${prefix}_${letters(24)}`;
+}
+
+function emptyMaps(): Maps {
+  return {
+    customer: new Map(),
+    payment_method: new Map(),
+    payment_intent: new Map(),
+    charge: new Map(),
+    refund: new Map(),
+    setup_intent: new Map(),
+    dispute: new Map(),
+    event: new Map(),
+    facts: new Map(),
+    delivery: new Map(),
+    job: new Map(),
+    key: new Map(),
+  };
+}
+
+/**
+ * The emulator's state: maps in memory and, where a folder is given, a journal of one JSON line a commit. A line is one
+ * request's whole change, so a crash keeps all of it or none; a torn last line is dropped at the next start.
+ */
+export class Store {
+  readonly #maps = emptyMaps();
+  readonly #touched = new Map<string, [Kind, string]>();
+  #journal: number | null = null;
+
+  constructor(dir?: string) {
+    if (dir === undefined) return;
+    mkdirSync(dir, { recursive: true });
+    const file = join(dir, 'journal.jsonl');
+    if (existsSync(file)) this.#replay(readFileSync(file, 'utf8'));
+    this.#compact(file);
+    this.#journal = openSync(file, 'a');
+  }
+
+  get<K extends Kind>(kind: K, id: string): Tables[K] | undefined {
+    return this.#maps[kind].get(id);
+  }
+
+  /** Every object of a kind, oldest first. */
+  all<K extends Kind>(kind: K): Tables[K][] {
+    return [...this.#maps[kind].values()];
+  }
+
+  /** The oldest object of a kind. */
+  oldest<K extends Kind>(kind: K): Tables[K] | undefined {
+    return this.#maps[kind].values().next().value;
+  }
+
+  /** Whatever Stripe object has this id. */
+  find(id: string): unknown {
+    const kind = PREFIXES[id.slice(0, id.indexOf('_'))];
+    return kind === undefined ? undefined : this.#maps[kind].get(id);
+  }
+
+  /** Adds the object, or says that it changed. */
+  put<K extends Kind>(kind: K, value: Tables[K]): Tables[K] {
+    this.#maps[kind].set(value.id, value);
+    this.#touched.set(`${kind} ${value.id}`, [kind, value.id]);
+    return value;
+  }
+
+  drop(kind: Kind, id: string): void {
+    this.#maps[kind].delete(id);
+    this.#touched.set(`${kind} ${id}`, [kind, id]);
+  }
+
+  /** Writes what changed since the last commit; call before anyone is told of it. */
+  commit(): void {
+    if (this.#touched.size === 0) return;
+    const line: Line = { put: [], drop: [] };
+    for (const [kind, id] of this.#touched.values()) {
+      const value = this.#maps[kind].get(id);
+      if (value === undefined) line.drop.push([kind, id]);
+      else line.put.push([kind, value]);
+    }
+    this.#touched.clear();
+    if (this.#journal !== null) appendFileSync(this.#journal, `${JSON.stringify(line)}\n`);
+  }
+
+  close(): void {
+    this.commit();
+    if (this.#journal !== null) closeSync(this.#journal);
+    this.#journal = null;
+  }
+
+  #replay(text: string): void {
+    const lines = text.split('\n');
+    lines.pop();
+    for (const raw of lines) {
+      const line: Line = JSON.parse(raw);
+      for (const [kind, value] of line.put) this.#restore(kind, value);
+      for (const [kind, id] of line.drop) this.#maps[kind].delete(id);
+    }
+  }
+
+  #restore(kind: Kind, value: unknown): void {
+    const map: Map<string, unknown> = this.#maps[kind];
+    if (typeof value === 'object' && value !== null && 'id' in value) map.set(String(value.id), value);
+  }
+
+  /** Starts the journal anew with one line an object, in place of every change that led there. */
+  #compact(file: string): void {
+    let text = '';
+    for (const kind of Object.keys(this.#maps) as Kind[]) {
+      for (const value of this.#maps[kind].values()) {
+        // A request that was running when the process died has no answer to replay: its key is free again.
+        if (kind === 'key' && 'answer' in value && value.answer === null) continue;
+        text += `${JSON.stringify({ put: [[kind, value]], drop: [] } satisfies Line)}\n`;
+      }
+    }
+    writeFileSync(`${file}.new`, text);
+    renameSync(`${file}.new`, file);
+    for (const record of this.all('key')) if (record.answer === null) this.#maps.key.delete(record.id);
+  }
+}
