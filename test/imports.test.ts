@@ -1,0 +1,296 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { NeonBridgeOptions } from '../dev/neon.ts';
+import { type Reply, type Send, type Store, startStore, until } from './harness.ts';
+
+let store: Store;
+let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
+
+beforeAll(async () => {
+  store = await startStore({ neonFault: (call) => fault?.(call) });
+});
+afterEach(() => {
+  fault = undefined;
+});
+afterAll(() => store.close());
+
+const path = '/v1/products/import';
+
+const send = (type: string, body: string | Uint8Array, options: Send = {}): Promise<Reply> =>
+  store.send('POST', path, body, { ...options, headers: { 'content-type': type } });
+const ndjson = (rows: object[], options?: Send) =>
+  send('application/x-ndjson', rows.map((row) => JSON.stringify(row)).join('\n'), options);
+
+const row = (sku: string, more: object = {}) => ({
+  sku,
+  name: `Name of ${sku}`,
+  price: 2.5,
+  currency: 'USD',
+  inventory: 7,
+  ...more,
+});
+
+const bySku = async (sku: string, key?: string) =>
+  (await store.send('GET', `/v1/products/by-sku/${encodeURIComponent(sku)}`, undefined, key ? { key } : {})).body;
+
+const counted = async (prefix: string): Promise<number> => {
+  const [found] = await store.database.query<{ n: number }>(
+    'select count(*)::int as n from catalog.products where starts_with(sku, $1)',
+    [prefix],
+  );
+  return found?.n ?? 0;
+};
+
+/** A request whose body the test writes bit by bit. */
+function openImport(key: string) {
+  const { readable, writable } = new TransformStream<Uint8Array>();
+  const writer = writable.getWriter();
+  const abort = new AbortController();
+  const answer = fetch(store.url + path, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${store.key}`, 'content-type': 'application/x-ndjson', 'idempotency-key': key },
+    body: readable,
+    duplex: 'half',
+    signal: abort.signal,
+  });
+  const write = (rows: object[]) =>
+    writer.write(new TextEncoder().encode(rows.map((item) => `${JSON.stringify(item)}\n`).join('')));
+  return { answer, write, end: () => writer.close(), abort: () => abort.abort() };
+}
+
+test('NDJSON adds what is new with its stock and its event, and changes what exists', async () => {
+  const first = await ndjson([row('N-1'), row('N-2', { description: 'Zwei' })]);
+  expect(first.status).toBe(200);
+  expect(first.body).toEqual({ created: 2, updated: 0, rejected: [] });
+  const second = await ndjson([row('N-2', { price: 3, inventory: 1 }), row('N-3')]);
+  expect(second.body).toEqual({ created: 1, updated: 1, rejected: [] });
+  expect(await bySku('N-2')).toMatchObject({ price: 3, inventory: 1, description: 'Zwei', status: 'active' });
+  const emitted = await store.database.query<{ sku: string }>(
+    `select payload->>'sku' as sku from platform.events
+     where topic = 'product.created' and payload->>'sku' like 'N-%' order by 1`,
+  );
+  expect(emitted.map((event) => event.sku)).toEqual(['N-1', 'N-2', 'N-3']);
+});
+
+test('CSV is read with quotes, line breaks within them, and columns in any order', async () => {
+  const csv =
+    'price,sku,name,currency,inventory,description\r\n1.10,"C,1","A ""good"" one",EUR,3,"two\r\nlines"\r\n900,C-2,b,JPY,,\r\n';
+  const { body } = await send('text/csv; charset=utf-8', csv);
+  expect(body).toEqual({ created: 2, updated: 0, rejected: [] });
+  expect(await bySku('C,1')).toMatchObject({
+    name: 'A "good" one',
+    price: 1.1,
+    inventory: 3,
+    description: 'two\r\nlines',
+  });
+  expect(await bySku('C-2')).toMatchObject({ price: 900, currency: 'JPY', inventory: 0, description: null });
+});
+
+test('what a line leaves out stays as it is', async () => {
+  await ndjson([row('P-1', { description: 'Kept' }), row('P-2')]);
+  const { body } = await send('text/csv', 'sku,price,description\nP-1,9.99,\nP-2,,New\n');
+  expect(body).toEqual({ created: 0, updated: 2, rejected: [] });
+  expect(await bySku('P-1')).toMatchObject({ name: 'Name of P-1', price: 9.99, description: 'Kept', inventory: 7 });
+  expect(await bySku('P-2')).toMatchObject({ price: 2.5, description: 'New', inventory: 7 });
+});
+
+test('a bad line costs that line only, whatever is wrong with it', async () => {
+  const lines = [
+    JSON.stringify(row('B-1')),
+    '{"sku": "B-2",',
+    JSON.stringify(row('B-3', { price: 1.001 })),
+    '',
+    JSON.stringify(row('B-5', { colour: 'red' })),
+    '["B-6"]',
+    JSON.stringify({ sku: 'B-7', price: 1 }),
+    JSON.stringify(row('B-8', { currency: 'JPY', price: 1.5 })),
+    `{"sku":"B-9","name":"b","price":0.3000000000000000001,"currency":"USD","inventory":1}`,
+    JSON.stringify({ ...row('B-10'), sku: undefined }),
+    JSON.stringify(row('B-11', { description: 'x'.repeat(1_100_000) })),
+    JSON.stringify(row('B-12')),
+  ];
+  const { status, body } = await send('application/jsonl', lines.join('\n'));
+  expect(status).toBe(200);
+  expect(body).toMatchObject({ created: 2, updated: 0 });
+  expect(body.rejected.map((at: { line: number; code: string }) => [at.line, at.code])).toEqual([
+    [2, 'malformed_json'],
+    [3, 'validation_failed'],
+    [5, 'validation_failed'],
+    [6, 'validation_failed'],
+    [7, 'validation_failed'],
+    [8, 'validation_failed'],
+    [9, 'validation_failed'],
+    [10, 'validation_failed'],
+    [11, 'body_too_large'],
+  ]);
+  expect(body.rejected[1].detail).toBe('price: must have at most two decimals');
+  expect(body.rejected[2].detail).toContain('colour');
+  expect(body.rejected[4].detail).toBe('A new product needs name, price and currency.');
+  expect(await counted('B-')).toBe(2);
+});
+
+test('a number in CSV is a plain decimal or its line is refused', async () => {
+  const numbers = [
+    '1e2',
+    '0x10',
+    '1,000.00',
+    ' 5',
+    '+5',
+    '5.',
+    '.5',
+    'NaN',
+    '-1',
+    '99999999999',
+    '0.30000000000000001',
+  ];
+  const csv = ['sku,name,price,currency,inventory', ...numbers.map((value, n) => `D-${n},d,"${value}",USD,1`)].join(
+    '\n',
+  );
+  const { body } = await send('text/csv', csv);
+  expect(body.created).toBe(0);
+  expect(body.rejected.map((at: { line: number }) => at.line)).toEqual(numbers.map((_, n) => n + 2));
+});
+
+test('a SKU twice in a file ends as its last line has it', async () => {
+  const { body } = await ndjson([row('T-1', { price: 1 }), row('T-2'), row('T-1', { price: 2 })]);
+  expect(body).toEqual({ created: 2, updated: 1, rejected: [] });
+  expect((await bySku('T-1')).price).toBe(2);
+});
+
+test('500 lines go in one call, however many there are', async () => {
+  const reply = await ndjson(Array.from({ length: 1_001 }, (_, n) => row(`M-${n}`)));
+  expect(reply.body).toEqual({ created: 1_001, updated: 0, rejected: [] });
+  // Three batches, between taking the idempotency key and giving it its answer.
+  expect(reply.headers.get('server-timing')).toContain('5 calls');
+});
+
+test('of more than 10,000 bad lines the first are listed and all are counted', async () => {
+  const { body } = await send('application/x-ndjson', `${'{\n'.repeat(10_005)}${JSON.stringify(row('L-1'))}\n`);
+  expect(body).toMatchObject({ created: 1, updated: 0, rejectedCount: 10_005 });
+  expect(body.rejected).toHaveLength(10_000);
+  expect(body.rejected.at(-1).line).toBe(10_000);
+});
+
+test('a body of many megabytes is taken', async () => {
+  const long = 'x'.repeat(9_000);
+  const reply = await ndjson(Array.from({ length: 1_200 }, (_, n) => row(`H-${n}`, { description: long })));
+  expect(reply.body).toEqual({ created: 1_200, updated: 0, rejected: [] });
+});
+
+test('nothing is imported for a key that may not, or that is unknown, and no other type than NDJSON or CSV is read', async () => {
+  const publishable = await store.database.key({ kind: 'publishable' });
+  for (const idempotencyKey of [null, randomUUID()]) {
+    expect((await ndjson([row('X-1')], { key: null, idempotencyKey })).body.code).toBe('unauthenticated');
+    expect((await ndjson([], { key: 'sk_unknown_key', idempotencyKey })).body.code).toBe('unauthenticated');
+    expect((await ndjson([], { key: publishable, idempotencyKey })).body.code).toBe('forbidden');
+    const json = await send('application/json', JSON.stringify(row('X-1')), { idempotencyKey });
+    expect([json.status, json.body.code]).toEqual([415, 'unsupported_media_type']);
+  }
+  expect(await counted('X-')).toBe(0);
+});
+
+test('another tenant’s product of the same SKU stays as it is', async () => {
+  const acme = await store.database.key({ tenant: 'acme' });
+  await ndjson([row('S-1', { price: 1 })]);
+  const other = await ndjson([row('S-1', { price: 2 })], { key: acme });
+  expect(other.body).toEqual({ created: 1, updated: 0, rejected: [] });
+  expect((await bySku('S-1')).price).toBe(1);
+  expect((await bySku('S-1', acme)).price).toBe(2);
+});
+
+test('an empty body imports nothing', async () => {
+  for (const idempotencyKey of [null, randomUUID()]) {
+    expect((await send('text/csv', '', { idempotencyKey })).body).toEqual({ created: 0, updated: 0, rejected: [] });
+  }
+});
+
+test('a CSV whose first line does not fit is refused as a whole', async () => {
+  for (const header of ['name,price', 'sku,colour', 'sku,name,sku', 'sku;name', '"sku']) {
+    const { status, body } = await send('text/csv', `${header}\nF-1,f,f\n`);
+    expect([status, body.code]).toEqual([422, 'validation_failed']);
+    expect(body.errors[0].detail).toMatch(/column/);
+  }
+  expect(await counted('F-')).toBe(0);
+});
+
+test('a product that was kept at the edge is fresh after an import', async () => {
+  await ndjson([row('E-1')]);
+  await bySku('E-1');
+  await until(async () => {
+    const reply = await store.send('GET', '/v1/products/by-sku/E-1');
+    return reply.headers.get('cache-status')?.includes('hit') ?? false;
+  });
+  await ndjson([row('E-1', { price: 5 })]);
+  expect((await bySku('E-1')).price).toBe(5);
+});
+
+test('the same key and body give the first answer again, and import nothing', async () => {
+  const idempotencyKey = randomUUID();
+  const first = await ndjson([row('I-1'), { sku: 5 }], { idempotencyKey });
+  await ndjson([row('I-1', { price: 8 })]);
+  const again = await ndjson([row('I-1'), { sku: 5 }], { idempotencyKey });
+  expect(again.body).toEqual(first.body);
+  expect([first.headers.get('idempotent-replayed'), again.headers.get('idempotent-replayed')]).toEqual([null, 'true']);
+  expect((await bySku('I-1')).price).toBe(8);
+});
+
+test('the same key with another body, even by its last byte or its type, is refused', async () => {
+  const idempotencyKey = randomUUID();
+  const lines = `${JSON.stringify(row('J-1'))}\n`;
+  await send('application/x-ndjson', lines, { idempotencyKey });
+  for (const [type, body] of [
+    ['application/x-ndjson', `${lines}\n`],
+    ['text/csv', lines],
+    ['application/x-ndjson', ''],
+  ] as const) {
+    const reply = await send(type, body, { idempotencyKey });
+    expect([reply.status, reply.body.code]).toEqual([422, 'idempotency_key_reused']);
+  }
+});
+
+test('while an import runs its key is taken, and what it has sent is there already', async () => {
+  const key = randomUUID();
+  const running = openImport(key);
+  await running.write([...Array.from({ length: 500 }, (_, n) => row(`R-${n}`)), row('R-last')]);
+  await until(async () => (await counted('R-')) === 500);
+  const second = await ndjson([row('R-0')], { idempotencyKey: key });
+  expect([second.status, second.body.code]).toEqual([409, 'idempotency_in_progress']);
+  await running.end();
+  expect(await (await running.answer).json()).toEqual({ created: 501, updated: 0, rejected: [] });
+});
+
+test('when the client goes away, what was sent stays, and the key may be tried again', async () => {
+  const key = randomUUID();
+  const rows = [...Array.from({ length: 500 }, (_, n) => row(`A-${n}`)), row('A-last')];
+  const gone = openImport(key);
+  await gone.write(rows);
+  await until(async () => (await counted('A-')) === 500);
+  gone.abort();
+  await expect(gone.answer).rejects.toThrow();
+  let again: Reply | undefined;
+  await until(async () => {
+    again = await ndjson(rows, { idempotencyKey: key });
+    return again.status !== 409;
+  });
+  expect(again?.body).toEqual({ created: 1, updated: 500, rejected: [] });
+});
+
+test('when the database goes away half-way, the key may be tried again and ends with everything imported once', async () => {
+  const idempotencyKey = randomUUID();
+  const rows = Array.from({ length: 600 }, (_, n) => row(`K-${n}`));
+  let batches = 0;
+  fault = ({ statements }) =>
+    statements.some(({ query }) => query.includes('import_products')) && ++batches === 2
+      ? { kind: 'lose-answer' }
+      : undefined;
+  const failed = await ndjson(rows, { idempotencyKey });
+  expect([failed.status, failed.body.code]).toEqual([503, 'unavailable']);
+  fault = undefined;
+  const again = await ndjson(rows, { idempotencyKey });
+  expect(again.body).toEqual({ created: 0, updated: 600, rejected: [] });
+  expect(again.headers.get('idempotent-replayed')).toBeNull();
+  const [emitted] = await store.database.query<{ n: number }>(
+    `select count(*)::int as n from platform.events where topic = 'product.created' and payload->>'sku' like 'K-%'`,
+  );
+  expect(emitted?.n).toBe(600);
+});
