@@ -233,6 +233,71 @@ begin
 end
 $$;
 
+-- Whether an order's stock is held. For payments.
+create or replace function inventory.holds(order_id varchar) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = holds.order_id and r.status = 'held')
+$$;
+
+-- Makes an order's hold final: the units leave the stock for good. A hold that was released is taken again first, if
+-- the stock is there (inventory.reserved once more). False: it is not. The caller has locked the order. For orders.
+create or replace function inventory.commit(order_id varchar) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r inventory.reservations;
+begin
+  select * into r from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
+  if not found or r.status = 'refused' or cardinality(r.skus) = 0 then
+    return false;
+  end if;
+  if r.status = 'committed' then
+    return true;
+  end if;
+  if r.status = 'released' then
+    if inventory.take(r.skus, r.quantities) is not null then
+      return false;
+    end if;
+    perform platform.emit('inventory.reserved', r.order_id,
+      jsonb_build_object('orderId', r.order_id, 'status', 'reserved'), false);
+  end if;
+  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = r.order_id;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+    order by i.sku for update;
+  update inventory.inventory i
+  set reserved = i.reserved - w.n, version = i.version + 1, updated_at = platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  return true;
+end
+$$;
+
+-- Puts back what a paid order had taken for good and what was not shipped; answers its SKUs. For orders.
+-- Emits inventory.released.
+create or replace function inventory.restock(order_id varchar, reason text) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r inventory.reservations;
+begin
+  update inventory.reservations v set status = 'released'
+  where v.tenant_id = platform.tenant() and v.order_id = restock.order_id and v.status = 'committed'
+  returning * into r;
+  if not found then
+    return '{}';
+  end if;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+    order by i.sku for update;
+  update inventory.inventory i
+  set quantity = i.quantity + w.n, version = i.version + 1, updated_at = platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  perform platform.emit('inventory.released', r.order_id,
+    jsonb_build_object('orderId', r.order_id, 'status', 'released', 'reason', reason), false);
+  return r.skus;
+end
+$$;
+
 -- Holds of any tenant that have run out: [{tenant, orders}]. For the cron of orders.
 create or replace function inventory.due_holds(most integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -255,6 +320,8 @@ $$;
 call platform.hand_over('inventory', 'fusion_inventory');
 
 grant execute on function inventory.open_stock to fusion_catalog;
-grant execute on function inventory.reserve, inventory.release, inventory.due_holds to fusion_orders;
+grant execute on function inventory.reserve, inventory.release, inventory.due_holds, inventory.commit, inventory.restock
+  to fusion_orders;
+grant execute on function inventory.holds to fusion_payments;
 grant execute on function inventory.set_stock, inventory.adjust_stock, inventory.reserve_orders to fusion_worker;
 grant execute on function inventory.stock_json to fusion_reader;

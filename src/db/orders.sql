@@ -149,8 +149,9 @@ begin
 end
 $$;
 
--- Cancels an order that has not been shipped and gives its stock back. `input`: {id, reason?}. Cancelled already: the same
--- answer. Raises not_found. Refuses: order_not_cancellable. Emits order.cancelled, and inventory.released if it held any.
+-- Cancels an order that has not been shipped: its stock goes back, its payment is cancelled or refunded. `input`: {id,
+-- reason?}. Cancelled already: the same answer. Raises not_found. Refuses: order_not_cancellable. Emits order.cancelled,
+-- inventory.released if it had any stock, and what ends its payment.
 create or replace function orders.cancel_order(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -173,12 +174,91 @@ begin
     update orders.orders c set status = 'cancelled', updated_at = platform.clock()
     where c.id = o.id returning * into o;
     perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
-      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), true);
-    freed := inventory.release(array[o.id::text], 'cancelled');
+      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), false);
+    perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
+    freed := inventory.release(array[o.id::text], 'cancelled') || inventory.restock(o.id, 'cancelled');
   end if;
   return platform.leave(call, 'orders.cancel',
-    orders.order_json(o, jsonb_build_object('status', 'released', 'expiresAt', null)) ||
-    jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
+    orders.shown(o.id) || jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
+end
+$$;
+
+-- An order with all that the other services say of it, as a read shows it.
+create or replace function orders.shown(order_id varchar) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select orders.full_order_json(o, r) from orders.orders o left join inventory.reservations r on r.order_id = o.id
+  where o.id = shown.order_id
+$$;
+
+-- The order's row, locked before any other row of its saga. Null if it is not there. For payments and shipping.
+create or replace function orders.lock_order(order_id varchar) returns orders.orders
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
+$$;
+
+-- The order's money is there (or it needs none): it is confirmed, and its hold becomes final. If its hold was released
+-- meanwhile, its stock is taken again; answers {confirmed, reason, skus}, false if there is none or it was cancelled, and
+-- then the money goes back. The caller has locked the order. For payments. Emits order.confirmed.
+create or replace function orders.settle_paid(order_id varchar) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+begin
+  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  if o.status = 'cancelled' then
+    return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
+  end if;
+  if o.status not in ('created', 'failed') then
+    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
+  end if;
+  if not inventory.commit(o.id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
+  end if;
+  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = o.id;
+  perform platform.emit('order.confirmed', o.id, jsonb_build_object('orderId', o.id), true);
+  return jsonb_build_object('confirmed', true, 'skus',
+    case when o.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(o.items) i)) end);
+end
+$$;
+
+-- The order can never be paid: it fails, and its stock goes back. For payments.
+create or replace function orders.fail_unpaid(order_id varchar, reason varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform orders.lock_order(order_id);
+  if orders.fail_order(order_id, 'payment_failed') then
+    perform payments.end_for_orders(array[order_id::text], 'failed', reason);
+    perform inventory.release(array[order_id::text], 'payment_failed');
+  end if;
+end
+$$;
+
+-- All of the order's money went back: it is refunded, unless it was cancelled or has failed. What has not been shipped is
+-- stock again; answers its SKUs. The caller has locked the order. For payments. Emits order.refunded.
+create or replace function orders.mark_refunded(order_id varchar) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  before varchar;
+begin
+  select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  if before not in ('confirmed', 'shipped', 'delivered') then
+    return '{}';
+  end if;
+  update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
+  perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
+  return case when before = 'confirmed' then inventory.restock(order_id, 'refunded') else '{}' end;
+end
+$$;
+
+-- The parcel is on its way (`shipped`) or there (`delivered`): the order only ever goes forward, and one that was
+-- cancelled or refunded stays so. True if it moved. The caller has locked the order. For shipping.
+create or replace function orders.mark_shipped(order_id varchar, reached varchar) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update orders.orders o set status = reached, updated_at = platform.clock()
+  where o.tenant_id = platform.tenant() and o.id = order_id
+    and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
+  return found;
 end
 $$;
 
@@ -226,6 +306,7 @@ begin
     foreach id in array ids loop
       expired := expired + orders.fail_order(id, 'reservation_expired')::int;
     end loop;
+    perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
     tenants := tenants || jsonb_build_object('tenant', due->>'tenant',
       'skus', to_jsonb(inventory.release(ids, 'expired')));
   end loop;
@@ -237,4 +318,7 @@ call platform.hand_over('orders', 'fusion_orders');
 
 grant execute on function orders.place_order, orders.cancel_order, orders.fail_short_orders, orders.expire_holds
   to fusion_worker;
+grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
+grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded to fusion_payments;
+grant execute on function orders.mark_shipped to fusion_shipping;
 grant execute on function orders.order_json, orders.full_order_json to fusion_reader;
