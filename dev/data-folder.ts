@@ -1,7 +1,7 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeData } from './postgres-place.ts';
-import { describeProcess } from './process.ts';
+import { describeProcess, isGoneWithin, signal } from './process.ts';
 
 /** The folders within the data folder, one for each part. */
 export const foldersOf = (dir: string) => ({
@@ -13,8 +13,8 @@ export const foldersOf = (dir: string) => ({
 });
 
 /**
- * Takes the data folder for this process; the returned function gives it back. Throws if another start has it. One that
- * was killed does not count, even if another program has its number by now.
+ * Takes the data folder for this process and ends what a killed start may have left running; the returned function gives
+ * it back. Throws if another start has it. A number that another program has by now counts for nothing.
  */
 export async function claimData(dir: string): Promise<() => Promise<void>> {
   const file = join(dir, 'owner');
@@ -27,7 +27,31 @@ export async function claimData(dir: string): Promise<() => Promise<void>> {
   await mkdir(logs, { recursive: true });
   await mkdir(worker, { recursive: true });
   await writeFile(file, String(process.pid));
-  return () => rm(file, { force: true });
+  await endLeftovers(join(dir, 'children'));
+  return async () => {
+    await rm(join(dir, 'children'), { force: true });
+    await rm(file, { force: true });
+  };
+}
+
+/** Notes a part that is a process of its own, so that the next start can end it if nobody else does. */
+export async function noteChild(dir: string, pid: number): Promise<void> {
+  const running = await describeProcess(pid);
+  if (running !== null) await appendFile(join(dir, 'children'), `${pid} ${running.command}\n`);
+}
+
+async function endLeftovers(file: string): Promise<void> {
+  const lines = (await readFile(file, 'utf8').catch(() => '')).split('\n');
+  for (const line of lines) {
+    const pid = Number.parseInt(line, 10);
+    const running = Number.isNaN(pid) ? null : await describeProcess(pid);
+    if (running === null || line !== `${pid} ${running.command}`) continue;
+    for (const name of ['SIGINT', 'SIGKILL'] as const) {
+      signal(-pid, name); // each leads a group of its own
+      if (await isGoneWithin(pid, 10_000)) break;
+    }
+  }
+  await rm(file, { force: true });
 }
 
 /** Deletes all that earlier starts have left, and nothing else that may lie in the folder. */

@@ -2,7 +2,7 @@ import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { topics } from '../src/events.ts';
 import { readCrons, startClock } from './clock.ts';
-import { foldersOf } from './data-folder.ts';
+import { foldersOf, noteChild } from './data-folder.ts';
 import { startKafka } from './kafka.ts';
 import { asWorker, createDatabase } from './local-database.ts';
 import { migrate } from './migrate.ts';
@@ -119,6 +119,7 @@ export async function startPlatform(settings: StartSettings, run: Run): Promise<
     log: run.workerLog,
   });
   run.started('Worker', worker.stop);
+  if (worker.pid !== undefined) await noteChild(settings.dir, worker.pid);
   void worker.exited.then((reason) => run.ended('the Worker (wrangler dev)', reason));
   await run.progress.step(
     'Worker',
@@ -177,6 +178,7 @@ async function findDatabase(
     ({ port, dir }) => `127.0.0.1:${port}, real${dir === folders.postgres ? '' : `; its data are in ${dir}`}`,
   );
   run.started('PostgreSQL', postgres.stop);
+  await noteChild(settings.dir, postgres.pid);
   void postgres.exited.then((reason) => run.ended('PostgreSQL', reason));
   return { url: await createDatabase(postgres), workerPassword: 'fusion_worker', local: true };
 }

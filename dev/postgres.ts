@@ -194,5 +194,6 @@ async function settings(place: Place, port: number, durable: boolean): Promise<s
 
 /** English messages, since we read them, and none of the PG… variables that a user may have set. */
 function environment(): NodeJS.ProcessEnv {
-  return { PATH: process.env.PATH, LC_ALL: 'C' };
+  const { PATH } = process.env;
+  return Object.assign(Object.create(null), { PATH, LC_ALL: 'C' });
 }

@@ -88,7 +88,7 @@ export function findFreePort(): Promise<number> {
  * shell waits at the other end of a pipe that the kernel closes with us. The returned function calls it off.
  */
 export function interruptWhenWeDie(pid: number, identity: Identity): () => void {
-  const watchdog: ChildProcess = spawn('/bin/sh', ['-c', 'read _; kill -INT -- "$1"', 'watchdog', String(pid)], {
+  const watchdog: ChildProcess = spawn('/bin/sh', ['-c', 'read _; kill -s INT -- "$1"', 'watchdog', String(pid)], {
     cwd: '/',
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,

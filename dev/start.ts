@@ -49,10 +49,10 @@ async function main(settings: StartSettings, reset: boolean, quiet: boolean): Pr
   process.on('uncaughtException', (error) => endNow(`${partOf(error)} crashed: ${inspect(error)}`));
 
   write('FusionCommerce, local platform. Ctrl-C ends it.\n\n');
-  await checkPorts(portsInUse(settings));
   const release = await claimData(settings.dir);
   let failure: string | undefined;
   try {
+    await checkPorts(portsInUse(settings));
     if (reset) await progress.step('Reset', () => resetData(settings.dir));
     const platform = startPlatform(settings, {
       progress,
@@ -75,15 +75,15 @@ async function main(settings: StartSettings, reset: boolean, quiet: boolean): Pr
     failure = await end.promise;
     if (failure !== undefined) progress.say(`\n${failure}`);
     progress.say(isReady ? '\nEnding.' : '\nEnding before all was started.');
-    // What was starting must be there to be stopped; the Worker alone is stopped while it starts.
-    const stopAll = async (): Promise<void> => {
-      for (let next = stops.shift(); next; next = stops.shift()) {
-        await next.stop().catch((error: Error) => write(`${next?.part} did not end: ${error.message}\n`));
+    // A step that runs is let finish, so that what it starts can be stopped; only the Worker takes too long for that.
+    const stop = async (chosen: (part: string) => boolean): Promise<void> => {
+      for (const { part, stop } of stops.filter(({ part }) => chosen(part))) {
+        await stop().catch((error: Error) => write(`${part} did not end: ${error.message}\n`));
       }
     };
-    await stopAll();
+    await stop((part) => part === 'Crons' || part === 'Worker');
     await platform.catch(() => undefined);
-    await stopAll();
+    await stop((part) => part !== 'Crons' && part !== 'Worker');
   } finally {
     await release();
   }
@@ -101,6 +101,12 @@ function onSignals(endNow: () => void, isEnding: () => boolean): void {
       endNow();
     });
   }
+  // SIGTERM to npm ends the shell between npm and us, and not us.
+  const parent = process.ppid;
+  const watch = (): void => {
+    if (process.ppid !== parent) endNow();
+  };
+  if (process.env.npm_lifecycle_event !== undefined) setInterval(watch, 250).unref();
 }
 
 function partOf(error: Error): string {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -21,6 +21,7 @@ export type WorkerOptions = {
 
 export type Worker = {
   url: string;
+  pid: number | undefined;
   /** Resolves once it answers; rejects with what wrangler said if it cannot start. */
   ready: Promise<void>;
   /** Resolves with the reason when it has ended, or its runtime has. */
@@ -47,7 +48,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     ],
     {
       cwd: repository,
-      env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false', NO_COLOR: '1' },
+      env: {
+        ...process.env,
+        WRANGLER_SEND_METRICS: 'false',
+        CLOUDFLARE_CF_FETCH_ENABLED: 'false',
+        NO_COLOR: '1',
+        WRANGLER_LOG_PATH: dirname(options.logFile),
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true, // a group of its own, with workerd and esbuild, to be ended as one
     },
@@ -83,6 +90,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 
   return {
     url,
+    pid,
     ready,
     exited: exited.promise,
     fire: async (cron, at) => {
