@@ -1,0 +1,124 @@
+import { foreignLetter, latinLetter, settlePairs } from './alphabets.ts';
+import { winAnsiByte } from './helvetica.ts';
+import { romaniseHangul, romaniseKana } from './syllables.ts';
+
+/**
+ * How a line of an address is printed. `text` has only characters that the label's fonts have. `romanised` repeats a
+ * line of kana or Hangul in Latin letters; a line with Chinese characters has none, since their reading is not known.
+ * `script` says which of the label's notices the line asks for; accents and Latin letters alone ask for none.
+ */
+export type Printable = { text: string; romanised?: string; script: 'latin' | 'transliterated' | 'east_asian' };
+
+/** A character that the label can neither show nor put into Latin letters. */
+export class Unprintable extends Error {
+  constructor(characters: string[]) {
+    super(`no Latin letters are known for ${characters.map((character) => `U+${hex(character)}`).join(', ')}`);
+    this.name = 'Unprintable';
+  }
+}
+
+const hex = (character: string) => (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
+
+// The ideographs of GB 18030-2000, which is what the predefined Chinese collection covers, and their repetition signs.
+const isIdeograph = (character: string) => /[㐀-䶵一-龥々〇ゝゞヽヾ]/u.test(character);
+const isSyllable = (character: string) => /[ぁ-ゖァ-ヶー가-힣]/u.test(character);
+
+const arabicDigit = (character: string): string | undefined =>
+  /[٠-٩۰-۹]/.test(character) ? String(character.charCodeAt(0) & 0xf) : undefined;
+
+const isKnown = (character: string, country: string): boolean =>
+  winAnsiByte(character) !== undefined ||
+  isIdeograph(character) ||
+  isSyllable(character) ||
+  latinLetter(character) !== undefined ||
+  foreignLetter(character.toLowerCase(), country) !== undefined;
+
+// Marks of alphabets that are read without them (vowel points, accents). In other scripts a mark can be a vowel.
+const isSpareMark = (character: string): boolean =>
+  /\p{M}/u.test(character) &&
+  /[\p{Script=Inherited}\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Cyrillic}]/u.test(character);
+
+// Takes marks off one by one, so that what remains is as near to the original as WinAnsi allows: ễ is ê, ő is o.
+const withoutMarks = (character: string): string | undefined => {
+  const parts = [...character.normalize('NFD')];
+  for (let length = parts.length - 1; length > 0; length -= 1) {
+    const shorter = parts.slice(0, length).join('').normalize('NFC');
+    if ([...shorter].every((part) => winAnsiByte(part) !== undefined)) return shorter;
+  }
+  return undefined;
+};
+
+const cased = (letters: string, upper: boolean, next: string | undefined): string => {
+  if (!upper || letters === '') return letters;
+  if (next !== undefined && /\p{Lu}/u.test(next)) return letters.toUpperCase();
+  return letters.charAt(0).toUpperCase() + letters.slice(1);
+};
+
+const tidy = (text: string): string =>
+  text
+    .normalize('NFC')
+    .replace(/[\p{Cc}\s]+/gu, ' ')
+    .replace(
+      /[\p{Cf}\p{Co}\p{Variation_Selector}]|(?![©®™])\p{Extended_Pictographic}|[\u{1f1e6}-\u{1f1ff}\u{1f3fb}-\u{1f3ff}]/gu,
+      '',
+    )
+    .trim();
+
+/** Latin letters for one character that WinAnsi lacks, and whether it came from another script. */
+function latinOf(
+  character: string,
+  next: string | undefined,
+  country: string,
+): { letters: string; foreign: boolean } | undefined {
+  const lower = character.toLowerCase();
+  const upper = lower !== character;
+  for (const letter of [lower, lower.normalize('NFD').charAt(0)]) {
+    const foreign = foreignLetter(letter, country) ?? arabicDigit(letter);
+    if (foreign !== undefined) return { letters: cased(foreign, upper, next), foreign: true };
+  }
+  const stripped = withoutMarks(character);
+  if (stripped !== undefined) return { letters: stripped, foreign: false };
+  const plain = latinLetter(lower) ?? latinLetter(lower.normalize('NFD').charAt(0));
+  return plain === undefined ? undefined : { letters: cased(plain, upper, next), foreign: false };
+}
+
+// For what comes from a script that has no capitals.
+const capitalised = (text: string): string => text.replace(/(^|[\s-])([a-z])/g, (word) => word.toUpperCase());
+
+/**
+ * Makes a line printable without ever putting a question mark or a gap in place of a letter. WinAnsi stays as it is;
+ * other Latin letters lose the marks that it lacks; Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic are
+ * transliterated, by the rule of `country` where it has its own; Chinese, Japanese and Korean stay as they are, with
+ * kana and Hangul repeated in Latin letters. Emoji and invisible characters are left out: they are no part of an address.
+ * @throws Unprintable for letters of any other script
+ */
+export function makePrintable(original: string, country: string): Printable {
+  const text = tidy(original);
+  const plain = [...settlePairs(text)].map((character) =>
+    isKnown(character, country) ? character : character.normalize('NFKC'),
+  );
+  const characters = [...plain.join('').normalize('NFC')];
+  const missing: string[] = [];
+  let shown = '';
+  let foreign = false;
+  let eastAsian = false;
+  characters.forEach((character, index) => {
+    if (winAnsiByte(character) !== undefined) {
+      shown += character;
+    } else if (isIdeograph(character) || isSyllable(character)) {
+      shown += character;
+      eastAsian = true;
+    } else if (!isSpareMark(character)) {
+      const found = latinOf(character, characters[index + 1], country);
+      shown += found?.letters ?? '';
+      foreign ||= found?.foreign ?? false;
+      if (!found) missing.push(character);
+    }
+  });
+  if (missing.length > 0) throw new Unprintable([...new Set(missing)]);
+  shown = shown.replace(/ {2,}/g, ' ').trim();
+  if (!eastAsian && !foreign) return { text: shown, script: 'latin' };
+  if (!eastAsian) return { text: /\p{Lu}/u.test(shown) ? shown : capitalised(shown), script: 'transliterated' };
+  if ([...shown].some(isIdeograph)) return { text: shown, script: 'east_asian' };
+  return { text: shown, romanised: capitalised(romaniseHangul(romaniseKana(shown))), script: 'east_asian' };
+}
