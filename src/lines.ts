@@ -1,7 +1,10 @@
-import type { Code } from './errors.ts';
+/** Why a line is left out: codes of the API that a line by itself can have. */
+export const lineCodes = ['malformed_json', 'body_too_large', 'validation_failed'] as const;
+
+export type LineCode = (typeof lineCodes)[number];
 
 /** A line of a stream, without its `\n`, or why it is none. Lines count from 1. */
-export type Line = { line: number; text: string } | { line: number; code: Code; detail: string };
+export type Line = { line: number; text: string } | { line: number; code: LineCode; detail: string };
 
 const limitBytes = 1_048_576;
 const newline = 0x0a;

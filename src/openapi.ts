@@ -24,6 +24,7 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders and
 - Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: what does not fit is refused.
 - Lists are \`{ data, nextCursor }\`; \`?limit=\` (1 to 100, default 20) and \`?cursor=\` page through them.
 - Errors are \`application/problem+json\` (RFC 9457) with a \`code\` from a closed list.
+- \`X-Request-Id\` may be sent with any request; it comes back, and stands in the log. A \`traceparent\` (W3C Trace Context) is carried into every event that the request causes.
 
 ## Repeating a request
 - Send an \`Idempotency-Key\` with a \`POST\`, a new one for each new operation: the same key and body get the first answer again, with \`Idempotent-Replayed: true\`, for 24 hours.
@@ -70,11 +71,17 @@ const tags: Record<string, string> = {
   Catalog: 'What is for sale.',
   Inventory: 'How many of a SKU can be sold, and how many are held.',
   Orders: 'Placing orders, all or nothing, and what becomes of them.',
+  Payments: 'Money of orders, by Stripe: one live payment an order, refunds within what was captured.',
+  Shipping: 'Parcels of paid orders: labels and where they are.',
+  'Group commerce': 'Campaigns that succeed once enough buyers have joined.',
   Events: 'What has happened, and what could not be delivered.',
   Operations: 'How the service is, and this description. No key is needed.',
 };
 
 type Status = Answer['status'];
+
+const members = (schema: z.ZodType | undefined): Record<string, z.ZodType> =>
+  schema !== undefined && 'shape' in schema ? (schema.shape as Record<string, z.ZodType>) : {};
 
 /** What follows from an operation's place among the others. */
 type Traits = {
@@ -82,21 +89,30 @@ type Traits = {
   single: boolean;
   etagged: (status: Status) => boolean;
   located: (status: Status) => boolean;
+  example: (status: Status) => unknown;
 };
-
-const hasMember = (schema: z.ZodType | undefined, name: string): boolean =>
-  schema !== undefined && 'shape' in schema && name in (schema.shape as object);
 
 function traitsOf(routes: Route[]): (route: Route) => Traits {
   const isSingle = (route: Route) => route.method === 'get' && route.path.endsWith('}') && route.answers[200]?.schema;
   // A single resource is what some operation reads by its name; it has an ETag wherever it is answered.
   const resources = new Set(routes.filter(isSingle).map((route) => route.answers[200]?.schema));
   const read = new Set(routes.filter(isSingle).map((route) => route.path));
+  const sampled = routes
+    .flatMap((route) => Object.values(route.answers))
+    .filter((answer) => answer.example !== undefined);
+  const samples = new Map(sampled.map((answer) => [answer.schema, answer.example]));
+  /** The declared example; a list has one of its members. */
+  const exampleOf = (answer: (typeof sampled)[number] | undefined): unknown => {
+    const { data } = members(answer?.schema);
+    const one = data && 'element' in data ? samples.get(data.element as z.ZodType) : undefined;
+    return answer?.example ?? (one === undefined ? undefined : { data: [one], nextCursor: null });
+  };
   return (route) => ({
     asynchronous: route.answers[201] !== undefined && route.answers[202] !== undefined,
     single: Boolean(isSingle(route)),
     etagged: (status) => resources.has(route.answers[status]?.schema) && route.answers[status]?.schema !== undefined,
     located: (status) => (status === 201 || status === 202) && read.has(`${route.path}/{id}`),
+    example: (status) => exampleOf(route.answers[status]),
   });
 }
 
@@ -135,7 +151,10 @@ function requestBody(route: Route, schemas: Schemas): object | undefined {
     const examples = (typeof route.example === 'object' ? route.example : {}) as Record<string, unknown>;
     const content = route.stream.map((type) => [
       type,
-      { schema: { type: 'string' }, ...(type in examples ? { example: examples[type] } : {}) },
+      {
+        schema: { type: type === 'application/json' ? 'object' : 'string' },
+        ...(type in examples ? { example: examples[type] } : {}),
+      },
     ]);
     return { required: true, content: Object.fromEntries(content) };
   }
@@ -154,13 +173,12 @@ function answersOf(route: Route, traits: Traits, schemas: Schemas): Record<strin
     if (codesOf(route).includes('unavailable')) headers.push('Server-Timing');
     if (traits.etagged(status)) headers.push('ETag');
     if (traits.located(status)) headers.push('Location');
-    if (hasMember(answer.schema, 'nextCursor')) headers.push('Link');
+    if (members(answer.schema).nextCursor) headers.push('Link');
     if (traits.asynchronous && status === 202) headers.push('Preference-Applied');
     if (route.idempotency) headers.push('Idempotent-Replayed');
-    const example = answer.example === undefined ? {} : { example: answer.example };
-    const content = answer.schema && {
-      'application/json': { schema: schemas.of(answer.schema, 'output'), ...example },
-    };
+    const example = traits.example(status);
+    const shown = example === undefined ? {} : { example };
+    const content = answer.schema && { 'application/json': { schema: schemas.of(answer.schema, 'output'), ...shown } };
     answers[key] = {
       description: answer.description,
       headers: headersOf(...headers),

@@ -52,7 +52,7 @@ function openImport(key: string) {
     body: readable,
     duplex: 'half',
     signal: abort.signal,
-  });
+  } as RequestInit);
   const write = (rows: object[]) =>
     writer.write(new TextEncoder().encode(rows.map((item) => `${JSON.stringify(item)}\n`).join('')));
   return { answer, write, end: () => writer.close(), abort: () => abort.abort() };

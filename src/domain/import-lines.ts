@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import { readCsv } from '../csv.ts';
-import { ApiError, type Code } from '../errors.ts';
+import { ApiError } from '../errors.ts';
 import { parseJson } from '../json.ts';
-import { readLines } from '../lines.ts';
+import { type LineCode, readLines } from '../lines.ts';
 import { newProduct } from './catalog.ts';
 
 const { sku, name, description, price, currency, inventory } = newProduct.shape;
@@ -22,7 +22,7 @@ export type ImportedProduct = z.infer<typeof importedProduct>;
 /** What became of a line that was read: a product (`size` characters of it), or why it is none. Lines count from 1. */
 export type ImportLine =
   | { line: number; size: number; product: ImportedProduct }
-  | { line: number; code: Code; detail: string };
+  | { line: number; code: LineCode; detail: string };
 
 const columns = new Set(Object.keys(importedProduct.shape));
 const numbers = new Set(['price', 'inventory']);

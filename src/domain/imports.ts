@@ -2,13 +2,12 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import type { Context } from '../context.ts';
 import type { Call, Written } from '../db/client.ts';
-import { ApiError, type Code, statusOf } from '../errors.ts';
+import { ApiError } from '../errors.ts';
 import { newId } from '../ids.ts';
+import { type LineCode, lineCodes } from '../lines.ts';
 import { type ImportedProduct, type ImportLine, importFormat, readImport } from './import-lines.ts';
 
 const mostRejected = 10_000;
-
-const codes = Object.keys(statusOf) as [Code, ...Code[]];
 
 export const importReport = z
   .object({
@@ -18,7 +17,7 @@ export const importReport = z
       .array(
         z.object({
           line: z.number().int().meta({ description: 'Where it starts in the body; the first line is 1' }),
-          code: z.enum(codes),
+          code: z.enum(lineCodes),
           detail: z.string(),
         }),
       )
@@ -59,7 +58,7 @@ async function importLines(context: Context, call: Call, lines: AsyncIterable<Im
   let batch: Batch = new Map();
   let size = 0;
 
-  function reject(line: number, code: Code, detail: string): void {
+  function reject(line: number, code: LineCode, detail: string): void {
     rejectedCount++;
     if (report.rejected.length < mostRejected) report.rejected.push({ line, code, detail });
   }

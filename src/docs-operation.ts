@@ -1,0 +1,137 @@
+import {
+  type Answer,
+  type Document,
+  nameIn,
+  type Operation,
+  type Parameter,
+  resolve,
+  type Schema,
+} from './docs-document.ts';
+import { type Html, html, inline, json, markdown } from './docs-html.ts';
+import { parameterTable, schemaTable, typeOf } from './docs-schema.ts';
+
+/** An operation with its place. */
+export type Placed = { path: string; method: string; operation: Operation };
+
+/** A link to where an error code is explained; `#<code>` is what a problem's `type` names. */
+const codeLink = (code: unknown): Html => html`<a class="code" href="#${String(code)}">${String(code)}</a> `;
+
+const sampleId = '019ab3f0-5c1e-7d2a-9f10-3b1c5a7e9d21';
+
+function sampleOf(parameter: Parameter): string {
+  const known = parameter.schema.examples?.[0] ?? parameter.schema.enum?.[0];
+  return known === undefined ? (parameter.schema.format === 'uuid' ? sampleId : parameter.name) : String(known);
+}
+
+const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** A line for a shell in which API and KEY are set. */
+function curlOf({ path, method, operation }: Placed, parameters: Parameter[]): string {
+  const filled = path.replaceAll(/\{(\w+)\}/g, (whole, name) => {
+    const parameter = parameters.find((one) => one.in === 'path' && one.name === name);
+    return parameter ? encodeURIComponent(sampleOf(parameter)) : whole;
+  });
+  const lines = [`curl${method === 'get' ? '' : ` -X ${method.toUpperCase()}`} "$API${filled}"`];
+  if (operation.security.length > 0) lines.push(`-H "Authorization: Bearer $KEY"`);
+  if (parameters.some(({ name }) => name === 'Idempotency-Key')) lines.push(`-H "Idempotency-Key: $(date +%s)"`);
+  const [type, content] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
+  if (type !== undefined) {
+    lines.push(`-H 'Content-Type: ${type}'`);
+    const body = type === 'application/json' ? JSON.stringify(content?.example ?? {}, null, 2) : content?.example;
+    lines.push(typeof body === 'string' ? `--data-binary ${quoted(body)}` : '--data-binary @file');
+  }
+  return lines.join(' \\\n  ');
+}
+
+const isProblem = (answer: Answer) => answer.content?.['application/problem+json'] !== undefined;
+
+function answerRow(status: string, answer: Answer): Html {
+  const problem = answer.content?.['application/problem+json'];
+  if (problem) {
+    const codes = (problem.schema.properties?.code as Schema | undefined)?.enum ?? [];
+    return html`<tr><td><span class="st s${status[0]}">${status}</span></td><td>${codes.map(codeLink)}</td></tr>
+`;
+  }
+  const shown = Object.values(answer.content ?? {})[0];
+  const headers = Object.keys(answer.headers ?? {}).filter(
+    (name) => name !== 'X-Request-Id' && name !== 'Server-Timing',
+  );
+  return html`<tr><td><span class="st s${status[0]}">${status}</span></td>
+<td>${inline(answer.description)} ${shown?.schema.$ref && typeOf(shown.schema)}${
+    headers.length > 0 && html`<div class="in">${headers.join(', ')}</div>`
+  }</td></tr>
+`;
+}
+
+const answerTable = (answers: (readonly [string, Answer])[], more = ''): Html =>
+  html`<div class="scroll"><table class="${more}">${answers.map(([status, answer]) => answerRow(status, answer))}</table></div>`;
+
+/** The members of a list's or another unnamed answer; a named one is described under its name. */
+function answerShape(schema: Schema | undefined): Html | false {
+  if (!schema || schema.$ref) return false;
+  return html`<h4>Answer's members</h4>${schemaTable(schema)}`;
+}
+
+/** One operation: what it takes on the left, what it looks like on the right. */
+export function operationSection(document: Document, placed: Placed): Html {
+  const { path, method, operation } = placed;
+  const { components } = document;
+  const parameters = operation.parameters.map((one) => resolve(components.parameters, one));
+  // What every request may carry is told once, under the conventions.
+  const own = parameters.filter(({ name }) => name !== 'X-Request-Id' && name !== 'traceparent');
+  const answers = Object.entries(operation.responses).map(
+    ([status, answer]) => [status, resolve(components.responses, answer)] as const,
+  );
+  const refused = answers.filter(([, answer]) => isProblem(answer));
+  const given = answers.filter(([, answer]) => !isProblem(answer));
+  const good = given.map(([, answer]) => Object.values(answer.content ?? {})[0]);
+  const example = good.find((content) => content?.example !== undefined)?.example;
+  const scope = operation.security[0]?.bearer?.[0];
+  const types = Object.entries(operation.requestBody?.content ?? {});
+  return html`<section class="op" id="${operation.operationId}">
+<h3><a href="#${operation.operationId}">${operation.summary}</a></h3>
+<p class="line"><span class="m ${method}">${method.toUpperCase()}</span> <code class="path">${path}</code>
+<span class="in">${scope === undefined ? 'no key needed' : html`scope <code>${scope}</code>`}</span></p>
+${operation.description && markdown(operation.description)}
+<div class="cols"><div>
+${own.length > 0 && html`<h4>Parameters</h4>${parameterTable(own)}`}
+${types.length > 0 && html`<h4>Body <span class="in">${types.map(([type]) => type).join(', ')}</span></h4>`}
+${types[0] && (types[0][1].schema.$ref ? html`<p>${typeOf(types[0][1].schema)}</p>` : schemaTable(types[0][1].schema))}
+${answerShape(good.find((content) => content)?.schema)}
+</div><aside>
+<h4>Request</h4><pre>${curlOf(placed, parameters)}</pre>
+<h4>Answers</h4>${answerTable(given)}
+${example !== undefined && html`<pre>${json(example)}</pre>`}
+</aside><div><h4>Refusals</h4>${answerTable(refused, 'tight')}</div></div>
+</section>
+`;
+}
+
+/** Every code of the API, each at its own anchor. */
+export function errorSection(document: Document): Html {
+  const { schemas, examples } = document.components;
+  const codes = schemas.Problem?.properties?.code?.enum ?? [];
+  return html`<section id="errors"><h2>Errors</h2>
+<p>Every refusal is a problem document (RFC 9457). A program switches on <code>code</code>; the list is closed.</p>
+<div class="cols"><div><div class="scroll"><table>${codes.map((code) => {
+    const problem = examples[String(code)]?.value;
+    return html`<tr id="${String(code)}"><td><span class="st s${String(problem?.status)[0]}">${problem?.status}</span></td>
+<td><code>${String(code)}</code><div>${inline(problem?.detail ?? '')}</div></td></tr>
+`;
+  })}</table></div></div>
+<aside><h4>Example</h4><pre>${json(examples.validation_failed?.value)}</pre>
+<pre>${json(examples.insufficient_inventory?.value)}</pre></aside></div></section>
+`;
+}
+
+/** Every named schema. */
+export function schemaSection(document: Document): Html {
+  return html`<section><h2 id="schemas">Schemas</h2>${Object.entries(document.components.schemas).map(
+    ([
+      name,
+      schema,
+    ]) => html`<section class="op" id="schema-${nameIn(name)}"><h3><a href="#schema-${name}">${name}</a></h3>
+${schema.description && html`<p>${inline(schema.description)}</p>`}${schemaTable(schema)}</section>
+`,
+  )}</section>`;
+}
