@@ -98,7 +98,11 @@ const header = (description: string, schema: object = { type: 'string' }, exampl
 /** Headers of answers, for components/headers. */
 export const answerHeaders = {
   'X-Request-Id': header('The one that was sent, or a new one'),
-  'Server-Timing': header('Calls to the database and the milliseconds in them', undefined, 'db;desc="1 calls";dur=3'),
+  'Server-Timing': header(
+    'Calls to the database and the milliseconds in them, if there were any',
+    undefined,
+    'db;desc="1 calls";dur=3',
+  ),
   ETag: header('For `If-None-Match` and `If-Match`', undefined, '"1-9c1f0a6be2d34c7f8a5b6d7e"'),
   Location: header('Where it is', undefined, '/v1/orders/019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f'),
   Link: header('The next page, where there is one: `<…>; rel="next"`'),
@@ -135,7 +139,7 @@ function extraHeaders(codes: Code[], remembered: boolean): HeaderName[] {
 function refusal(codes: Code[], remembered: boolean): object {
   return {
     description: codes.map(titleOf).join(' · '),
-    headers: headersOf('X-Request-Id', ...extraHeaders(codes, remembered)),
+    headers: headersOf('X-Request-Id', 'Server-Timing', ...extraHeaders(codes, remembered)),
     content: {
       'application/problem+json': {
         schema: {
