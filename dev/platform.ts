@@ -162,6 +162,7 @@ async function findDatabase(
   run: Run,
 ): Promise<{ url: string; workerPassword: string; local: boolean }> {
   if (database.kind === 'own') {
+    run.progress.say(`    Database    yours, on ${new URL(database.url).host}`);
     return { url: database.url, workerPassword: database.workerPassword ?? '', local: database.local };
   }
   const folders = foldersOf(settings.dir);
