@@ -1,6 +1,7 @@
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
 import { expireHolds } from './domain/orders.ts';
+import { reconcilePayments } from './domain/reconcile.ts';
 import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { describe, log } from './log.ts';
@@ -14,6 +15,15 @@ const expire: Job = {
     const { expired, changed } = await expireHolds(context);
     for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
     return { expired };
+  },
+};
+
+const reconcile: Job = {
+  name: 'reconcile-payments',
+  async run(context) {
+    const { changed, ...counts } = await reconcilePayments(context);
+    for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
+    return counts;
   },
 };
 
@@ -35,7 +45,7 @@ const purge: Job = {
 
 /** What runs when, by the cron expressions of wrangler.toml. */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [expire, deliver],
+  '* * * * *': [expire, reconcile, deliver],
   '17 * * * *': [purge],
 };
 

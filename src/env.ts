@@ -4,6 +4,10 @@ import * as z from 'zod';
 export type Bindings = {
   INVENTORY_QUEUE: Queue;
   ORDERS_QUEUE: Queue;
+  PAYMENTS_QUEUE: Queue;
+  SHIPPING_QUEUE: Queue;
+  /** Where labels are kept; without it they are drawn or fetched again when asked for. */
+  LABELS?: R2Bucket;
   KEY_LIMIT?: RateLimit;
   ADDRESS_LIMIT?: RateLimit;
 } & Record<string, unknown>;
@@ -15,6 +19,11 @@ const variables = z.object({
   KAFKA_REST_USERNAME: z.string().min(1),
   KAFKA_REST_PASSWORD: z.string().min(1),
   KAFKA_REST_DIALECT: z.enum(['upstash']).default('upstash'),
+  STRIPE_SECRET_KEY: z.string().min(1),
+  /** Two, with a comma between, while one is being replaced by the other. */
+  STRIPE_WEBHOOK_SECRET: z.string().min(1),
+  /** Only where something else than api.stripe.com answers. */
+  STRIPE_API_URL: z.url().optional(),
   RESERVATION_TTL_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
 });
 

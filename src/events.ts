@@ -8,7 +8,7 @@ import { order } from './domain/orders.ts';
 export type Event = Omit<EventRow, 'data'> & { data?: unknown; dataref?: string };
 
 /** The services that have a queue of their own; its binding is `<NAME>_QUEUE`. */
-export type Service = 'inventory' | 'orders';
+export type Service = 'inventory' | 'orders' | 'payments' | 'shipping';
 
 export type Topic = {
   retentionDays: number;
@@ -23,22 +23,14 @@ export type Topic = {
 const orderId = id;
 const reasoned = z.object({ orderId, reason: z.string() });
 const paid = z.object({ paymentId: id, orderId });
+const refund = paid.extend({ refundId: id, amount: money, currency });
 
 /** Every topic: what is published, how long Kafka keeps it, and who of us consumes it. The relay knows no other. */
 export const topics: Record<string, Topic> = {
-  'order.created': {
-    retentionDays: 7,
-    partitions: 12,
-    key: 'orderId',
-    payload: z.object({
-      orderId,
-      customerId: z.string(),
-      total: money,
-      currency,
-      items: order.shape.items,
-    }),
-    consumers: ['inventory'],
-  },
+  'order.created': orderTopic(
+    z.object({ orderId, customerId: z.string(), total: money, currency, items: order.shape.items }),
+    ['inventory'],
+  ),
   'order.confirmed': {
     retentionDays: 7,
     partitions: 12,
@@ -46,21 +38,9 @@ export const topics: Record<string, Topic> = {
     payload: z.object({ orderId }),
     consumers: [],
   },
-  'order.failed': { retentionDays: 7, partitions: 12, key: 'orderId', payload: reasoned, consumers: [] },
-  'order.cancelled': {
-    retentionDays: 7,
-    partitions: 12,
-    key: 'orderId',
-    payload: reasoned.partial({ reason: true }),
-    consumers: [],
-  },
-  'inventory.reserved': {
-    retentionDays: 7,
-    partitions: 12,
-    key: 'orderId',
-    payload: z.object({ orderId, status: z.literal('reserved') }),
-    consumers: [],
-  },
+  'order.failed': orderTopic(reasoned),
+  'order.cancelled': orderTopic(reasoned.partial({ reason: true })),
+  'inventory.reserved': orderTopic(z.object({ orderId, status: z.literal('reserved') }), ['payments']),
   'inventory.insufficient': {
     retentionDays: 7,
     partitions: 6,
@@ -68,13 +48,7 @@ export const topics: Record<string, Topic> = {
     payload: z.object({ orderId, status: z.literal('insufficient'), sku: z.string(), quantity: z.number().int() }),
     consumers: ['orders'],
   },
-  'inventory.released': {
-    retentionDays: 7,
-    partitions: 12,
-    key: 'orderId',
-    payload: reasoned.extend({ status: z.literal('released') }),
-    consumers: [],
-  },
+  'inventory.released': orderTopic(reasoned.extend({ status: z.literal('released') })),
   'product.created': { retentionDays: 30, partitions: 6, key: 'id', payload: product, consumers: [] },
   'group-commerce.campaign.created': campaignTopic(30, z.looseObject({ id })),
   'group-commerce.campaign.joined': campaignTopic(
@@ -87,8 +61,12 @@ export const topics: Record<string, Topic> = {
   'group-commerce.campaign.failed': campaignTopic(30, z.looseObject({ id })),
   'payment.created': paymentTopic(paid.extend({ amount: money, currency, status: z.string() })),
   'payment.succeeded': paymentTopic(paid),
-  'payment.failed': paymentTopic(paid.extend({ reason: z.string() })),
-  'payment.refunded': paymentTopic(paid.extend({ amount: money, currency })),
+  'payment.failed': paymentTopic(paid.extend({ reason: z.string() }), ['payments']),
+  'payment.cancelled': paymentTopic(paid, ['payments']),
+  'payment.refund.requested': paymentTopic(refund.extend({ reason: z.string().optional() }), ['payments']),
+  'payment.refunded': paymentTopic(refund),
+  'payment.refund.failed': paymentTopic(refund.omit({ currency: true }).extend({ reason: z.string() })),
+  'payment.dispute.changed': paymentTopic(paid.extend({ status: z.enum(['open', 'won', 'lost']) })),
   'shipping.label.created': {
     retentionDays: 30,
     partitions: 6,
@@ -109,6 +87,10 @@ function campaignTopic(retentionDays: number, payload: z.ZodType, key = 'id'): T
   return { retentionDays, partitions: 6, key, payload, consumers: [] };
 }
 
-function paymentTopic(payload: z.ZodType): Topic {
-  return { retentionDays: 90, partitions: 12, key: 'paymentId', payload, consumers: [] };
+function orderTopic(payload: z.ZodType, consumers: Service[] = []): Topic {
+  return { retentionDays: 7, partitions: 12, key: 'orderId', payload, consumers };
+}
+
+function paymentTopic(payload: z.ZodType, consumers: Service[] = []): Topic {
+  return { retentionDays: 90, partitions: 12, key: 'paymentId', payload, consumers };
 }

@@ -24,6 +24,12 @@ async function readBody(request: Request): Promise<Uint8Array> {
   return whole;
 }
 
+/**
+ * A body as text, for a signature over it.
+ * @throws ApiError body_too_large
+ */
+export const readText = async (request: Request): Promise<string> => new TextDecoder().decode(await readBody(request));
+
 /** The digits of a number without sign, point, exponent and the zeros that do not count. */
 function digits(written: string): string {
   const [mantissa = '', exponent = '0'] = written.toLowerCase().replace('-', '').split('e');

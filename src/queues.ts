@@ -7,7 +7,12 @@ const mostBytes = 240_000;
 const mostMessageBytes = 120_000;
 
 const queueOf = (env: Bindings, service: Service): Queue =>
-  ({ inventory: env.INVENTORY_QUEUE, orders: env.ORDERS_QUEUE })[service];
+  ({
+    inventory: env.INVENTORY_QUEUE,
+    orders: env.ORDERS_QUEUE,
+    payments: env.PAYMENTS_QUEUE,
+    shipping: env.SHIPPING_QUEUE,
+  })[service];
 
 /** An event too large for a message goes without its data: whoever needs those reads the event, `dataref` says which. */
 function fitting(event: Event): { body: Event; bytes: number } {

@@ -10,6 +10,7 @@ import { unstable_getMiniflareWorkerOptions } from 'wrangler';
 import { type Kafka, startKafka } from '../dev/kafka.ts';
 import type { ChooseFault } from '../dev/kafka-faults.ts';
 import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../dev/neon.ts';
+import { type StripeEmulator, type StripeOptions, startStripe } from '../dev/stripe.ts';
 import { topics } from '../src/events.ts';
 import { template } from './global-setup.ts';
 
@@ -103,6 +104,8 @@ export type Store = {
   database: Database;
   bridge: NeonBridge;
   kafka: Kafka;
+  /** Stripe's stand-in; it sends its webhooks to the store. */
+  stripe: StripeEmulator;
   /** A secret key of the tenant `default`. */
   key: string;
   /** Sends JSON with the store's own key; every POST gets a new Idempotency-Key unless one is given (null: none). */
@@ -117,11 +120,15 @@ export type Store = {
   close: () => Promise<void>;
 };
 
+/** What Miniflare's handle can do beyond a service binding. */
+type Scheduled = { scheduled: (event: { cron: string; scheduledTime: Date }) => Promise<{ outcome: string }> };
+
 export type StoreOptions = {
   variables?: Record<string, string>;
   neonFault?: NeonBridgeOptions['fault'];
   kafkaFault?: ChooseFault;
   kafkaTopics?: string[];
+  stripe?: Partial<StripeOptions>;
 };
 
 /** The store on real parts: PostgreSQL behind the bridge, the Kafka server, and the production bundle in workerd. */
@@ -139,6 +146,14 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       .map(([name, { partitions, retentionDays }]) => ({ name, partitions, retentionMs: retentionDays * 86_400_000 })),
     ...(options.kafkaFault ? { fault: options.kafkaFault } : {}),
   });
+  const stripe = await startStripe({
+    port: 0,
+    secretKey: 'sk_test_dev',
+    webhookSecret: 'whsec_dev',
+    retryBaseMs: 100,
+    asyncMs: 50,
+    ...options.stripe,
+  });
   // The bundle is made: what tells how to bundle does not belong to a Worker that runs.
   const { modulesRules: _rules, ...workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions;
   let output = '';
@@ -150,12 +165,15 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     modulesRoot: inject('bundle'),
     scriptPath: join(inject('bundle'), 'index.js'),
     bindings: {
-      ...workerOptions.bindings,
+      ...(workerOptions.bindings as Record<string, string>),
       DATABASE_URL: database.workerUrl,
       NEON_HTTP_URL: bridge.url,
       KAFKA_REST_URL: kafka.url,
       KAFKA_REST_USERNAME: 'dev',
       KAFKA_REST_PASSWORD: 'dev',
+      STRIPE_SECRET_KEY: 'sk_test_dev',
+      STRIPE_WEBHOOK_SECRET: 'whsec_dev',
+      STRIPE_API_URL: stripe.url,
       ...options.variables,
     },
     handleStructuredLogs({ message }) {
@@ -165,6 +183,11 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
   const miniflare = new Miniflare(convertV4MiniflareOptions(settings));
   const url = (await miniflare.ready).href.replace(/\/$/, '');
   const key = await database.key();
+  await fetch(`${stripe.url}/_emulator/webhooks`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ url: `${url}/webhooks/stripe` }),
+  });
 
   const send: Store['send'] = async (method, path, body, more = {}) => {
     const headers = new Headers(more.headers);
@@ -190,10 +213,11 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     database,
     bridge,
     kafka,
+    stripe,
     key,
     send,
     async cron(expression = '* * * * *', at = new Date()) {
-      const worker = await miniflare.getWorker();
+      const worker = (await miniflare.getWorker()) as unknown as Scheduled;
       const { outcome } = await worker.scheduled({ cron: expression, scheduledTime: at });
       if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}: ${output.slice(-2000)}`);
     },
@@ -218,6 +242,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       await miniflare.dispose();
       await bridge.close();
       await kafka.close();
+      await stripe.close();
       await database.drop();
       await rm(dir, { recursive: true, force: true });
     },

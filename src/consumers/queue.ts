@@ -8,11 +8,18 @@ import { relaySoon } from '../relay.ts';
 import { keepDeadLetters } from './dead-letters.ts';
 import { consumeForInventory } from './inventory.ts';
 import { consumeForOrders } from './orders.ts';
+import { consumeForPayments } from './payments.ts';
+import { consumeForShipping } from './shipping.ts';
 
 /** Applies the events of one tenant and one topic, all of them in one transaction or none. */
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;
 
-const consumers: Record<Service, Consumer> = { inventory: consumeForInventory, orders: consumeForOrders };
+const consumers: Record<Service, Consumer> = {
+  inventory: consumeForInventory,
+  orders: consumeForOrders,
+  payments: consumeForPayments,
+  shipping: consumeForShipping,
+};
 
 /** `fusioncommerce-<service>`, or its dead-letter queue `fusioncommerce-<service>-dlq`. */
 const queueName = /^fusioncommerce-(\w+?)(-dlq)?$/;

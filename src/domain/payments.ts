@@ -1,5 +1,12 @@
 import * as z from 'zod';
-import { id, money, time } from './fields.ts';
+import type { Context } from '../context.ts';
+import { type PaymentRow, paymentById, type RefundRow } from '../db/payments.ts';
+import { ApiError } from '../errors.ts';
+import type { Event } from '../events.ts';
+import { newId } from '../ids.ts';
+import { createIntent, type IntentTask, type News, StripeRefusal } from '../stripe.ts';
+import { type Refused, refuse } from './answers.ts';
+import { id, money, text, time } from './fields.ts';
 
 export const payment = z
   .object({
@@ -9,10 +16,168 @@ export const payment = z
     currency: z.string(),
     status: z.enum(['pending', 'succeeded', 'failed', 'cancelled', 'refunded']),
     stripePaymentIntentId: z.string().nullable(),
-    clientSecret: z.string().nullable(),
-    failureReason: z.string().nullable(),
+    clientSecret: z.string().nullable().meta({ description: 'For Stripe.js, while the payment is pending' }),
+    failureReason: z.string().nullable().meta({ description: 'Why the last attempt was declined, or why it ended' }),
     createdAt: time,
   })
   .meta({ id: 'Payment' });
 
 export type Payment = z.infer<typeof payment>;
+
+export const refund = z
+  .object({
+    id,
+    paymentId: id,
+    amount: money,
+    currency: z.string(),
+    status: z.enum(['pending', 'succeeded', 'failed']),
+    reason: z.string().nullable(),
+    failureReason: z.string().nullable(),
+    createdAt: time,
+  })
+  .meta({ id: 'Refund' });
+
+export const newPayment = z.strictObject({ orderId: id });
+
+export const newRefund = z.strictObject({
+  amount: money.optional().meta({ description: 'Default: all that is left' }),
+  reason: text(255).optional(),
+});
+
+export const toPayment = (row: PaymentRow): Payment => ({
+  id: row.id,
+  orderId: row.orderId,
+  amount: row.amount,
+  currency: row.currency,
+  status: row.status,
+  stripePaymentIntentId: row.stripePaymentIntentId,
+  clientSecret: row.clientSecret,
+  failureReason: row.failureReason,
+  createdAt: row.createdAt,
+});
+
+export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
+  id: row.id,
+  paymentId: row.paymentId,
+  amount: row.amount,
+  currency: row.currency,
+  status: row.status,
+  reason: row.reason,
+  failureReason: row.failureReason,
+  createdAt: row.createdAt,
+});
+
+type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | Refused; replayed: boolean };
+
+/** What `record_intent` and `record_intents` take of an intent that Stripe has made. */
+const made = (task: IntentTask, intent: { id: string; client_secret: string | null; status: string }) => ({
+  id: task.id,
+  intentId: intent.id,
+  clientSecret: intent.client_secret,
+  status: intent.status,
+});
+
+/**
+ * The order's payment, with what the buyer's browser needs to pay it: the one that the consumer of inventory.reserved
+ * made, or made on the spot. However often and by however many it is asked for, there is one.
+ * @throws ApiError not_found, order_not_payable, unavailable (Stripe is away: repeat with the same Idempotency-Key)
+ */
+export async function openPayment(context: Context, orderId: string) {
+  const opened = await context.db.run<Opened>('payments.open_payment', context.call, {
+    orderId,
+    id: newId(context.now()),
+  });
+  const { answer, tenant, replayed } = opened;
+  if ('error' in answer) throw refuse(answer, replayed);
+  if (!answer.task) return { payment: toPayment(answer), tenant, replayed };
+  const { task } = answer;
+  try {
+    const intent = await createIntent(context.settings, task);
+    const recorded = await context.db.run<Opened>('payments.record_intent', context.call, made(task, intent));
+    if ('error' in recorded.answer) throw refuse(recorded.answer);
+    return { payment: toPayment(recorded.answer), tenant, replayed: false };
+  } catch (error) {
+    if (!(error instanceof StripeRefusal)) throw error;
+    const refused = error.permanent ? [{ id: task.id, reason: error.code }] : [];
+    const again = error.spent ? [task.id] : [];
+    if (refused.length + again.length > 0) {
+      const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
+      await context.db.run('payments.record_intents', call, { tenant, intents: [], refused, again });
+    }
+    if (error.permanent) throw new ApiError('order_not_payable', `Stripe does not take this payment: ${error.code}.`);
+    throw new ApiError(
+      'unavailable',
+      'Stripe did not answer. Repeat with the same Idempotency-Key: nobody pays twice.',
+    );
+  }
+}
+
+/** @throws ApiError not_found */
+export async function readPayment(context: Context, paymentId: string): Promise<Payment> {
+  const { rows } = await context.db.read(context.call, 'payments:read', (db) => paymentById(db, paymentId));
+  if (!rows[0]) throw new ApiError('not_found');
+  return toPayment(rows[0].payment);
+}
+
+/**
+ * Promises money back in one call; the consumer of payment.refund.requested has Stripe pay it. Two at once never promise
+ * more than was captured: the second is decided under the first one's row.
+ * @throws ApiError not_found, refund_exceeds_payment, validation_failed
+ */
+export async function requestRefund(context: Context, paymentId: string, wanted: z.infer<typeof newRefund>) {
+  const { tenant, answer, replayed } = await context.db.run<{
+    tenant: string;
+    answer: RefundRow | Refused;
+    replayed: boolean;
+  }>('payments.request_refund', context.call, { ...wanted, id: paymentId, refundId: newId(context.now()) });
+  if ('error' in answer) throw refuse(answer, replayed);
+  return { refund: toRefund(answer), tenant, replayed };
+}
+
+export type Applied = { outcome: 'applied' | 'duplicate' | 'unknown'; tenant?: string; skus?: string[] };
+
+/** What Stripe says of a payment, by a webhook or looked up: moves it, its refunds and its order in one call. */
+export const applyNews = (context: Context, news: News): Promise<Applied> =>
+  context.db.run<Applied>('payments.apply_stripe', context.call, news);
+
+/**
+ * Makes the payments of orders whose stock is held, and their intents at Stripe. An order of total 0 is confirmed.
+ * @throws the first failure that passes, so that the queue brings these orders again
+ */
+export async function openPayments(context: Context, tenant: string, reserved: Event[]): Promise<void> {
+  const messages = reserved.map((event) => ({
+    eventId: event.id,
+    orderId: event.subject,
+    id: newId(context.now()),
+  }));
+  const { tasks } = await context.db.run<{ tasks: IntentTask[] }>('payments.open_payments', context.call, {
+    tenant,
+    messages,
+  });
+  await makeIntents(context, tenant, tasks);
+}
+
+/** Asks Stripe for the intents of payments that have none, a few at a time, and keeps what it answers in one call. */
+export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]): Promise<void> {
+  if (tasks.length === 0) return;
+  const intents: ReturnType<typeof made>[] = [];
+  const refused: { id: string; reason: string }[] = [];
+  const again: string[] = [];
+  const failures: unknown[] = [];
+  const waiting = [...tasks];
+  const worker = async () => {
+    for (let task = waiting.shift(); task; task = waiting.shift()) {
+      try {
+        intents.push(made(task, await createIntent(context.settings, task)));
+      } catch (error) {
+        if (!(error instanceof StripeRefusal)) throw error;
+        if (error.permanent) refused.push({ id: task.id, reason: error.code });
+        else failures.push(error);
+        if (error.spent) again.push(task.id);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: 5 }, worker));
+  await context.db.run('payments.record_intents', context.call, { tenant, intents, refused, again });
+  if (failures.length > 0) throw failures[0];
+}

@@ -3,6 +3,7 @@ import { eventRoutes } from './events.ts';
 import { inventoryRoutes } from './inventory.ts';
 import { operationRoutes } from './operations.ts';
 import { orderRoutes } from './orders.ts';
+import { paymentRoutes } from './payments.ts';
 import type { Route } from './route.ts';
 
 /** Every operation of the API, in the order in which the documentation shows them. */
@@ -10,6 +11,7 @@ export const routes: Route[] = [
   ...catalogRoutes,
   ...inventoryRoutes,
   ...orderRoutes,
+  ...paymentRoutes,
   ...eventRoutes,
   ...operationRoutes(() => routes),
 ];

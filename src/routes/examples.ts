@@ -46,3 +46,26 @@ export const sampleOrder = {
   createdAt: '2026-01-31T12:00:00.000Z',
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
+
+export const samplePayment = {
+  id: '019ab3f1-1b2c-7d3e-9f40-5a6b7c8d9e0f',
+  orderId: sampleOrder.id,
+  amount: 59.98,
+  currency: 'USD',
+  status: 'pending',
+  stripePaymentIntentId: 'pi_3Q0000000000000000000000',
+  clientSecret: 'pi_3Q0000000000000000000000_secret_0000000000000000000000000',
+  failureReason: null,
+  createdAt: '2026-01-31T12:00:01.000Z',
+};
+
+export const sampleRefund = {
+  id: '019ab3f2-2c3d-7e4f-8a51-6b7c8d9e0f1a',
+  paymentId: samplePayment.id,
+  amount: 10,
+  currency: 'USD',
+  status: 'pending',
+  reason: 'one shirt was torn',
+  failureReason: null,
+  createdAt: '2026-01-31T12:30:00.000Z',
+};

@@ -1,0 +1,90 @@
+import type { Context } from '../context.ts';
+import { closeIntent, type IntentTask, lookUpIntent, makeRefund, type RefundTask, StripeRefusal } from '../stripe.ts';
+import { type Applied, applyNews, makeIntents } from './payments.ts';
+
+type Task<T> = T & { tenant: string };
+type Work = {
+  intents: Task<IntentTask & { status: string; intentId: string | null }>[];
+  refunds: Task<RefundTask>[];
+};
+
+/** How many rows of each kind the cron takes at a time, and how long nobody must have asked about them. */
+const most = 50;
+const idleSeconds = 300;
+
+/**
+ * Does at Stripe what the rows say: makes intents that are missing, looks up those that are pending, closes those whose
+ * order has ended, makes the refunds that were promised. Each can be repeated at any time: Stripe's answer is applied
+ * like a webhook, and a webhook that comes as well changes nothing.
+ * @returns how many rows changed, those whose turn is to come again, and the stock that changed by tenant
+ */
+async function work(context: Context, { intents, refunds }: Work) {
+  const changed: { tenant: string; skus: string[] }[] = [];
+  const failures: unknown[] = [];
+  let applied = 0;
+  const checked = new Map<string, { payments: string[]; refunds: string[]; again: string[] }>();
+  const noteOf = (tenant: string) => {
+    const note = checked.get(tenant) ?? { payments: [], refunds: [], again: [] };
+    checked.set(tenant, note);
+    return note;
+  };
+  const keep = (outcome: Applied) => {
+    if (outcome.outcome === 'applied') applied++;
+    if (outcome.tenant !== undefined && outcome.skus?.length)
+      changed.push({ tenant: outcome.tenant, skus: outcome.skus });
+  };
+  for (const task of intents) {
+    noteOf(task.tenant).payments.push(task.id);
+    try {
+      if (task.intentId === null) {
+        if (task.status === 'pending') await makeIntents(context, task.tenant, [task]);
+      } else {
+        const ask = task.status === 'pending' ? lookUpIntent : closeIntent;
+        keep(await applyNews(context, await ask(context.settings, task.intentId)));
+      }
+    } catch (error) {
+      if (!(error instanceof StripeRefusal)) throw error;
+      failures.push(error);
+    }
+  }
+  for (const task of refunds) {
+    noteOf(task.tenant).refunds.push(task.id);
+    try {
+      keep(await applyNews(context, await makeRefund(context.settings, task)));
+    } catch (error) {
+      if (!(error instanceof StripeRefusal)) throw error;
+      if (error.spent) noteOf(task.tenant).again.push(task.id);
+      if (error.permanent) {
+        const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
+        keep(await context.db.run<Applied>('payments.apply_stripe', context.call, { intentId: task.intentId, refund }));
+      } else failures.push(error);
+    }
+  }
+  for (const [tenant, note] of checked)
+    await context.db.run('payments.note_checked', context.call, { tenant, ...note });
+  return { applied, changed, failures };
+}
+
+/**
+ * The consumer's part: what these payments' events ask for, at once.
+ * @throws the first failure that passes, so that the queue brings them again
+ */
+export async function settlePayments(context: Context, tenant: string, paymentIds: string[]) {
+  const input = { tenant, paymentIds, limit: 1_000 };
+  const found = await context.db.run<Work>('payments.open_work', context.call, input);
+  // A pending payment waits for its buyer: only the cron looks those up.
+  const intents = found.intents.filter((task) => task.status !== 'pending');
+  const { changed, failures } = await work(context, { intents, refunds: found.refunds });
+  if (failures.length > 0) throw failures[0];
+  return changed;
+}
+
+/**
+ * The cron's part, since a webhook and a message can be lost: whatever has been open for five minutes without anyone
+ * asking Stripe. What fails is left for the next turn.
+ */
+export async function reconcilePayments(context: Context) {
+  const found = await context.db.run<Work>('payments.open_work', context.call, { idleSeconds, limit: most });
+  const { applied, changed, failures } = await work(context, found);
+  return { looked: found.intents.length + found.refunds.length, applied, failed: failures.length, changed };
+}

@@ -1,0 +1,252 @@
+import Stripe from 'stripe';
+import { fromMinor, toMinor } from './domain/money.ts';
+import type { Settings } from './env.ts';
+import { ApiError } from './errors.ts';
+
+const deadlineMs = 8_000;
+
+export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
+
+/**
+ * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `spent`: it would
+ * give the same failure again for this idempotency key, so the next try needs another.
+ */
+export class StripeRefusal extends Error {
+  readonly permanent: boolean;
+  readonly spent: boolean;
+  readonly code: string;
+
+  constructor(code: string, kind: { permanent?: boolean; spent?: boolean } = {}) {
+    super(`Stripe: ${code}`);
+    this.name = 'StripeRefusal';
+    this.code = code;
+    this.permanent = kind.permanent ?? false;
+    this.spent = kind.spent ?? false;
+  }
+}
+
+/** What Stripe tells of an intent, in our own words: what `payments.apply_stripe` takes. */
+export type IntentNews = { status: string; received: string; clientSecret: string | null; failure: string | null };
+export type RefundNews = {
+  id: string | null;
+  stripeId: string;
+  status: 'pending' | 'succeeded' | 'failed';
+  amount: string;
+  failure: string | null;
+};
+export type News = {
+  eventId?: string;
+  paymentId?: string;
+  intentId: string;
+  intent?: IntentNews;
+  refund?: RefundNews;
+  charge?: { refunded: string };
+  dispute?: { status: 'open' | 'won' | 'lost' };
+};
+
+export type IntentTask = {
+  id: string;
+  tenant: string;
+  orderId: string;
+  amount: string;
+  currency: string;
+  attempt: number;
+};
+export type RefundTask = {
+  id: string;
+  paymentId: string;
+  amount: string;
+  currency: string;
+  attempt: number;
+  intentId: string;
+  stripeRefundId: string | null;
+};
+
+function connect(settings: StripeSettings): Stripe {
+  const api = settings.STRIPE_API_URL === undefined ? undefined : new URL(settings.STRIPE_API_URL);
+  return new Stripe(settings.STRIPE_SECRET_KEY, {
+    httpClient: Stripe.createFetchHttpClient(),
+    timeout: deadlineMs,
+    maxNetworkRetries: 1,
+    telemetry: false,
+    ...(api === undefined
+      ? {}
+      : { protocol: api.protocol === 'http:' ? 'http' : 'https', host: api.hostname, port: api.port || '443' }),
+  });
+}
+
+/** Stripe's error in the three kinds that we treat differently. */
+function refusalOf(error: unknown): unknown {
+  if (!(error instanceof Stripe.errors.StripeError)) return error;
+  const code = error.code ?? error.type;
+  if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeRefusal(code, { permanent: true });
+  if (error instanceof Stripe.errors.StripeAPIError && (error.statusCode ?? 0) >= 500) {
+    return new StripeRefusal(code, { spent: true });
+  }
+  return new StripeRefusal(code);
+}
+
+const asked = async <T>(work: Promise<T>): Promise<T> => {
+  try {
+    return await work;
+  } catch (error) {
+    throw refusalOf(error);
+  }
+};
+
+const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
+  typeof expandable === 'string' ? expandable : expandable?.id;
+
+const intentNews = (intent: Stripe.PaymentIntent): News => ({
+  intentId: intent.id,
+  ...(intent.metadata.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
+  intent: {
+    status: intent.status,
+    received: fromMinor(intent.amount_received, intent.currency),
+    clientSecret: intent.client_secret,
+    failure: intent.last_payment_error?.decline_code ?? intent.last_payment_error?.code ?? null,
+  },
+});
+
+const refundStatus = (status: string | null): RefundNews['status'] =>
+  status === 'succeeded' ? 'succeeded' : status === 'failed' || status === 'canceled' ? 'failed' : 'pending';
+
+function refundNews(refund: Stripe.Refund): News | undefined {
+  const intentId = idOf(refund.payment_intent);
+  if (intentId === undefined) return undefined;
+  return {
+    intentId,
+    refund: {
+      id: refund.metadata?.refundId ?? null,
+      stripeId: refund.id,
+      status: refundStatus(refund.status),
+      amount: fromMinor(refund.amount, refund.currency),
+      failure: refund.failure_reason ?? null,
+    },
+  };
+}
+
+/**
+ * The intent of a payment: the same one however often it is asked for, since Stripe's idempotency key is made from our
+ * row. Nothing is charged by it until the buyer confirms.
+ * @throws StripeRefusal
+ */
+export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {
+  return asked(
+    connect(settings).paymentIntents.create(
+      {
+        amount: toMinor(task.amount, task.currency),
+        currency: task.currency.toLowerCase(),
+        automatic_payment_methods: { enabled: true },
+        metadata: { paymentId: task.id, orderId: task.orderId, tenant: task.tenant },
+      },
+      { idempotencyKey: `payment-${task.id}-${task.attempt}` },
+    ),
+  );
+}
+
+/** What has become of an intent. @throws StripeRefusal */
+export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<News> =>
+  intentNews(await asked(connect(settings).paymentIntents.retrieve(intentId)));
+
+/**
+ * Closes an intent that nobody shall pay any more. One that has ended already is told as it ended: paid, for example.
+ * @throws StripeRefusal
+ */
+export async function closeIntent(settings: StripeSettings, intentId: string): Promise<News> {
+  const stripe = connect(settings);
+  try {
+    return intentNews(await stripe.paymentIntents.cancel(intentId));
+  } catch (error) {
+    if (error instanceof Stripe.errors.StripeInvalidRequestError) return lookUpIntent(settings, intentId);
+    throw refusalOf(error);
+  }
+}
+
+/**
+ * Makes a refund that our row promises, once: by an idempotency key made from the row, and by looking among the intent's
+ * refunds for one that carries our id when an earlier try may have been lost.
+ * @throws StripeRefusal
+ */
+export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<News> {
+  const stripe = connect(settings);
+  if (task.stripeRefundId !== null) {
+    const news = refundNews(await asked(stripe.refunds.retrieve(task.stripeRefundId)));
+    if (news) return news;
+  }
+  if (task.attempt > 1) {
+    const { data } = await asked(stripe.refunds.list({ payment_intent: task.intentId, limit: 100 }));
+    const made = data.find((refund) => refund.metadata?.refundId === task.id);
+    const news = made && refundNews(made);
+    if (news) return news;
+  }
+  const refund = await asked(
+    stripe.refunds.create(
+      {
+        payment_intent: task.intentId,
+        amount: toMinor(task.amount, task.currency),
+        metadata: { refundId: task.id, paymentId: task.paymentId },
+      },
+      { idempotencyKey: `refund-${task.id}-${task.attempt}` },
+    ),
+  );
+  return refundNews(refund) ?? { intentId: task.intentId };
+}
+
+/**
+ * A webhook's event, once its signature over the raw body is known to be good for one of our secrets and not older than
+ * 300 s; in our own words, or undefined for a type that is nothing to us.
+ * @throws ApiError invalid_signature
+ */
+export async function readWebhook(settings: StripeSettings, body: string, signature: string | undefined) {
+  let event: Stripe.Event | undefined;
+  for (const secret of settings.STRIPE_WEBHOOK_SECRET.split(',')) {
+    try {
+      event = await Stripe.webhooks.constructEventAsync(
+        body,
+        signature ?? '',
+        secret.trim(),
+        300,
+        Stripe.createSubtleCryptoProvider(),
+      );
+      break;
+    } catch (error) {
+      if (!(error instanceof Stripe.errors.StripeSignatureVerificationError)) throw new ApiError('invalid_signature');
+    }
+  }
+  if (!event) throw new ApiError('invalid_signature');
+  const news = newsOf(event);
+  return { type: event.type as string, id: event.id, news: news && { ...news, eventId: event.id } };
+}
+
+function newsOf(event: Stripe.Event): News | undefined {
+  switch (event.type) {
+    case 'payment_intent.succeeded':
+    case 'payment_intent.payment_failed':
+    case 'payment_intent.canceled':
+    case 'payment_intent.processing':
+    case 'payment_intent.requires_action':
+    case 'payment_intent.amount_capturable_updated':
+      return intentNews(event.data.object);
+    case 'refund.created':
+    case 'refund.updated':
+    case 'refund.failed':
+      return refundNews(event.data.object);
+    case 'charge.refunded': {
+      const charge = event.data.object;
+      const intentId = idOf(charge.payment_intent);
+      return intentId === undefined
+        ? undefined
+        : { intentId, charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) } };
+    }
+    case 'charge.dispute.created':
+    case 'charge.dispute.closed': {
+      const dispute = event.data.object;
+      const intentId = idOf(dispute.payment_intent);
+      const status = dispute.status === 'won' ? 'won' : dispute.status === 'lost' ? 'lost' : 'open';
+      return intentId === undefined ? undefined : { intentId, dispute: { status } };
+    }
+    default:
+      return undefined;
+  }
+}
