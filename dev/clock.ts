@@ -58,8 +58,10 @@ function readPart(part: string, low: number, high: number, cron: string): number
 export function startClock(crons: string[], fire: (cron: string, minute: Date) => void): () => void {
   for (const cron of crons) isDue(cron, new Date(0)); // one that cannot be read is told at once
   let timer: NodeJS.Timeout;
+  let next = 0;
   const wait = (): void => {
-    const next = (Math.floor(Date.now() / 60_000) + 1) * 60_000;
+    // A timer may come a millisecond early, and its minute must not come twice for that.
+    next = Math.max(next + 60_000, (Math.floor(Date.now() / 60_000) + 1) * 60_000);
     timer = setTimeout(() => {
       const minute = new Date(next);
       for (const cron of crons) if (isDue(cron, minute)) fire(cron, minute);
