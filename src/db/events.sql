@@ -12,7 +12,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     returning seq
   )
   insert into platform.outbox (sink, seq, tenant_id, key, due_at)
-  select s, e.seq, platform.tenant(), key, platform.clock()
+  select s, e.seq, platform.tenant(), key, date_trunc('milliseconds', now()) -- the real clock, whatever time was passed in
   from e, unnest(case when queue then array['kafka', 'queue'] else array['kafka'] end) s
 $$;
 
@@ -192,7 +192,7 @@ begin
   if letter.replayed_at is null then
     insert into platform.outbox (sink, seq, tenant_id, key, due_at)
     values (case when letter.sink = 'kafka' then 'kafka' else 'queue' end, letter.seq, letter.tenant_id, letter.key,
-            platform.clock())
+            date_trunc('milliseconds', now()))
     on conflict on constraint outbox_once do nothing;
     update platform.dead_letters d set replayed_at = platform.clock() where d.id = letter.id returning * into letter;
   end if;
