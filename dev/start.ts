@@ -28,6 +28,9 @@ Those of the Worker (RESERVATION_TTL_SECONDS, a carrier's key, …) are passed o
 /** The end was asked for while something was still starting. */
 class Interrupted extends Error {}
 
+/** What wrangler repeats at each reload. */
+const noise = /^\s*$|^(Your Worker has access to|Binding\s|env\.|⎔ Connection status)/;
+
 const write = (text: string): boolean => process.stdout.write(text);
 
 /** Starts, waits for the end, and leaves nothing running. Resolves with the exit code. */
@@ -59,7 +62,7 @@ async function main(settings: StartSettings, reset: boolean, quiet: boolean): Pr
       started: (part, stop) => stops.unshift({ part, stop }),
       ended: (part, reason) => endNow(`${part} ${reason.startsWith('its') ? `failed: ${reason}` : reason}`),
       workerLog: (line) => {
-        if (isReady && !quiet && !ending && line.trim() !== '') write(`${line}\n`);
+        if (isReady && !quiet && !ending && !noise.test(line)) write(`${line}\n`);
       },
       check: () => {
         if (ending) throw new Interrupted();
