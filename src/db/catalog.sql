@@ -41,7 +41,7 @@ begin
 end
 $$;
 
--- `input`: {id, ifMatch?: version, change: {name?, description?, price?, currency?, status?}}.
+-- `input`: {id, ifMatch?: [version], change: {name?, description?, price?, currency?, status?}}.
 -- Raises not_found, version_mismatch. Refuses: validation_failed when price and currency do not fit together.
 create or replace function catalog.update_product(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -59,7 +59,7 @@ begin
   if not found then
     perform platform.fail('not_found');
   end if;
-  if (input->>'ifMatch')::int <> p.version then
+  if not input->'ifMatch' @> to_jsonb(p.version) then
     perform platform.fail('version_mismatch');
   end if;
   p.name := coalesce(change->>'name', p.name);
@@ -111,8 +111,10 @@ begin
       when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
       when not catalog.fits_currency(m.price, m.currency)
         then format('%s has no decimals: %s does not fit', m.currency, m.price)
+      when m.inventory::bigint + i.reserved > 2147483647
+        then 'The count would exceed 2147483647, together with what orders hold.'
       end as fault
-    from merged m
+    from merged m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
   ), written as (
     insert into catalog.products as p
       (id, sku, name, description, price, currency, tenant_id, created_at, updated_at)

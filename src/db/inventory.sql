@@ -27,7 +27,15 @@ begin
 end
 $$;
 
--- `input`: {sku, quantity, ifMatch?: version}. Raises not_found, version_mismatch.
+-- The answer to a count that would not fit into one integer together with what orders hold (inventory_units_fit).
+create or replace function inventory.too_many(pointer text) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
+    'detail', 'The count would exceed 2147483647, together with what orders hold.')))
+$$;
+
+-- `input`: {sku, quantity, ifMatch?: [version]}. Raises not_found, version_mismatch. Refuses: validation_failed above
+-- what a count can hold.
 create or replace function inventory.set_stock(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -43,8 +51,11 @@ begin
   if not found then
     perform platform.fail('not_found');
   end if;
-  if (input->>'ifMatch')::int <> i.version then
+  if not input->'ifMatch' @> to_jsonb(i.version) then
     perform platform.fail('version_mismatch');
+  end if;
+  if (input->>'quantity')::bigint + i.reserved > 2147483647 then
+    return platform.leave(call, 'inventory.set', inventory.too_many('/quantity'));
   end if;
   before := i.quantity;
   update inventory.inventory s
@@ -72,7 +83,7 @@ begin
   update inventory.inventory s
   set quantity = s.quantity + change, version = s.version + 1, updated_at = platform.clock()
   where s.tenant_id = platform.tenant() and s.sku = input->>'sku'
-    and s.quantity::bigint + change between 0 and 2147483647
+    and s.quantity::bigint + change between 0 and 2147483647 - s.reserved
   returning * into i;
   if not found then
     select * into i from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
@@ -82,8 +93,7 @@ begin
     return platform.leave(call, 'inventory.adjust', case when change < 0
       then jsonb_build_object('error', 'insufficient_inventory', 'shortages', jsonb_build_array(
         jsonb_build_object('sku', i.sku, 'requested', -change, 'available', i.quantity)))
-      else jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(
-        jsonb_build_object('pointer', '/delta', 'detail', 'The count would exceed 2147483647.'))) end);
+      else inventory.too_many('/delta') end);
   end if;
   insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
   values (i.tenant_id, i.sku, change, input->>'reason', platform.clock());
