@@ -285,13 +285,15 @@ describe('what becomes of an order', () => {
     });
     expect(await stockOf('EXPIRE')).toEqual({ quantity: 7, reserved: 0 });
     const history = await store.send('GET', `/v1/orders/${placed.id}/events`);
-    expect(history.body.data.map((event: { type: string }) => event.type)).toEqual([
+    // Its payment has a history of its own among these, see payments.test.ts.
+    const saga = history.body.data.filter((event: { type: string }) => !event.type.startsWith('payment.'));
+    expect(saga.map((event: { type: string }) => event.type)).toEqual([
       'order.created',
       'inventory.reserved',
       'order.failed',
       'inventory.released',
     ]);
-    expect(history.body.data[3].data).toEqual({ orderId: placed.id, status: 'released', reason: 'expired' });
+    expect(saga[3].data).toEqual({ orderId: placed.id, status: 'released', reason: 'expired' });
   });
 });
 
@@ -314,9 +316,11 @@ describe('reading orders', () => {
       expect(read.status).toBe(200);
       expect(read.headers.get('server-timing')).toContain('"1 calls"');
     }
-    expect((await store.send('GET', `/v1/orders/${placed.id}`)).body).toEqual(placed);
+    // The consumer adds a payment in its own time.
+    const asPlaced = { ...placed, payment: expect.toSatisfy((it) => it === null || it.orderId === placed.id) };
+    expect((await store.send('GET', `/v1/orders/${placed.id}`)).body).toEqual(asPlaced);
     expect((await store.send('GET', '/v1/orders?customerId=reader&status=created')).body).toEqual({
-      data: [placed],
+      data: [asPlaced],
       nextCursor: null,
     });
     expect((await store.send('GET', '/v1/orders?customerId=reader&status=failed')).body.data).toEqual([]);
@@ -361,4 +365,26 @@ describe('reading orders', () => {
     }
     expect((await store.send('GET', '/v1/orders', undefined, { key })).body.data).toEqual([]);
   });
+});
+
+test('a request’s traceparent is in every event that it causes, through the queues too', async () => {
+  await addProduct(store, 'TRACED', 1);
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  const place = () =>
+    store.send('POST', '/v1/orders', oneLine('TRACED'), { headers: { prefer: 'respond-async', traceparent } });
+  const orders = await Promise.all([place(), place(), place()]);
+  const ids = orders.map((order) => order.body.id);
+  await until(async () => {
+    const rows = await store.database.query(
+      `select 1 from platform.events where key = any($1) and topic in ('inventory.reserved', 'order.failed')`,
+      [ids],
+    );
+    return rows.length === 3;
+  });
+  const events = await store.database.query<{ topic: string; traceparent: string }>(
+    'select topic, traceparent from platform.events where key = any($1)',
+    [ids],
+  );
+  expect(events.length).toBeGreaterThanOrEqual(8);
+  for (const event of events) expect(event).toEqual({ topic: event.topic, traceparent });
 });

@@ -166,7 +166,7 @@ end
 $$;
 
 -- The consumer of order.created: reserves a whole queue batch in one call. `input`: {tenant, holdSeconds, messages:
--- [{eventId, orderId}]}. Orders that have been decided, or cancelled in between, stay as they are.
+-- [{eventId, orderId, traceparent}]}. Orders that have been decided, or cancelled in between, stay as they are.
 -- Answers {decided, skus}: the SKUs whose stock changed.
 create or replace function inventory.reserve_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -175,6 +175,7 @@ declare
   undecided text[];
   r inventory.reservations;
   touched text[];
+  traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
   fresh := platform.take_new('inventory', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
@@ -197,10 +198,13 @@ begin
     returning order_id
   )
   select coalesce(array_agg(order_id order by order_id), '{}') into undecided from made;
+  select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
+    from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(undecided);
   touched := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(undecided));
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(touched)
     order by i.sku for update;
   for r in select * from inventory.reservations v where v.order_id = any(undecided) order by v.order_id loop
+    perform platform.set_trace(traces->>r.order_id);
     perform inventory.decide(r.order_id, inventory.take(r.skus, r.quantities), true);
   end loop;
   return jsonb_build_object('decided', cardinality(undecided), 'skus', to_jsonb(touched));

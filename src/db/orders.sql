@@ -262,7 +262,7 @@ begin
 end
 $$;
 
--- The consumer of inventory.insufficient. `input`: {tenant, messages: [{eventId, orderId}]}. Answers {failed}.
+-- The consumer of inventory.insufficient. `input`: {tenant, messages: [{eventId, orderId, traceparent}]}. Answers {failed}.
 create or replace function orders.fail_short_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -270,13 +270,17 @@ declare
   ids text[];
   failed integer := 0;
   id text;
+  traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
   fresh := platform.take_new('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
     where m->>'eventId' = any(fresh) order by 1);
   perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
+  select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
+    from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
   foreach id in array ids loop
+    perform platform.set_trace(traces->>id);
     failed := failed + orders.fail_order(id, 'insufficient_inventory')::int;
   end loop;
   return jsonb_build_object('failed', failed);

@@ -114,7 +114,7 @@ begin
 end
 $$;
 
--- The consumer of inventory.reserved. `input`: {tenant, messages: [{eventId, orderId, id}]}. An order of total 0 is
+-- The consumer of inventory.reserved. `input`: {tenant, messages: [{eventId, orderId, id, traceparent}]}. An order of total 0 is
 -- confirmed. Answers {tasks}: the payments of these orders that Stripe is still to be asked for, also on a second
 -- delivery, since the first may have died before it asked.
 create or replace function payments.open_payments(call jsonb, input jsonb) returns jsonb
@@ -128,9 +128,10 @@ begin
   perform platform.enter_as(call, input->>'tenant');
   perform platform.take_new('payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   for item in
-    select m->>'orderId' as order_id, min(m->>'id') as id from jsonb_array_elements(input->'messages') m
+    select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace from jsonb_array_elements(input->'messages') m
     group by 1 order by 1
   loop
+    perform platform.set_trace(item.trace);
     o := orders.lock_order(item.order_id);
     continue when o.id is null;
     if o.total = 0 then

@@ -161,6 +161,12 @@ begin
 end
 $$;
 
+-- Of the events that follow in this transaction: a batch of messages has as many causes.
+create or replace function platform.set_trace(traceparent text) returns void
+language sql as $$
+  select set_config('app.traceparent', coalesce(traceparent, ''), true)
+$$;
+
 -- What a message or a job begins with instead of a key.
 create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
 language sql as $$

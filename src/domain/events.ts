@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { Context } from '../context.ts';
 import { type DeadLetterRow, deadLetterPage, type EventFilter, type EventRow, eventPage } from '../db/events.ts';
+import type { Event } from '../events.ts';
 import { id, time } from './fields.ts';
 
 export const event = z
@@ -32,6 +33,13 @@ export const deadLetter = z
     replayedAt: time.nullable(),
   })
   .meta({ id: 'DeadLetter' });
+
+/** What a consumer's SQL function takes of an event about an order. */
+export const toMessage = (event: Event) => ({
+  eventId: event.id,
+  orderId: event.subject,
+  traceparent: event.traceparent,
+});
 
 /** The order of members that CloudEvents' own examples have; Postgres's jsonb has its own. */
 export const toEvent = (row: EventRow): z.infer<typeof event> => ({

@@ -4,6 +4,7 @@ import { type StockRow, stockBySku, stockPage } from '../db/inventory.ts';
 import { ApiError } from '../errors.ts';
 import type { Event } from '../events.ts';
 import { type Refused, refuse } from './answers.ts';
+import { toMessage } from './events.ts';
 import { count, sku, text, time } from './fields.ts';
 
 export const stock = z
@@ -84,7 +85,7 @@ export async function reserveOrders(context: Context, tenant: string, created: E
   const { skus } = await context.db.run<{ decided: number; skus: string[] }>('inventory.reserve_orders', context.call, {
     tenant,
     holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
-    messages: created.map((event) => ({ eventId: event.id, orderId: event.subject })),
+    messages: created.map(toMessage),
   });
   return skus;
 }

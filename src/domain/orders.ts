@@ -6,7 +6,7 @@ import { ApiError } from '../errors.ts';
 import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
 import { type Refused, refuse } from './answers.ts';
-import { toEvent } from './events.ts';
+import { toEvent, toMessage } from './events.ts';
 import { address, currency, id, money, reference, sku, text, time } from './fields.ts';
 import { payment } from './payments.ts';
 import { shipment } from './shipping.ts';
@@ -139,7 +139,7 @@ export async function readHistory(context: Context, orderId: string, after: numb
 export async function failShortOrders(context: Context, tenant: string, insufficient: Event[]): Promise<void> {
   await context.db.run('orders.fail_short_orders', context.call, {
     tenant,
-    messages: insufficient.map((event) => ({ eventId: event.id, orderId: event.subject })),
+    messages: insufficient.map(toMessage),
   });
 }
 

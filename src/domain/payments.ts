@@ -6,6 +6,7 @@ import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
 import { createIntent, type IntentTask, type News, StripeRefusal } from '../stripe.ts';
 import { type Refused, refuse } from './answers.ts';
+import { toMessage } from './events.ts';
 import { id, money, text, time } from './fields.ts';
 
 export const payment = z
@@ -145,11 +146,7 @@ export const applyNews = (context: Context, news: News): Promise<Applied> =>
  * @throws the first failure that passes, so that the queue brings these orders again
  */
 export async function openPayments(context: Context, tenant: string, reserved: Event[]): Promise<void> {
-  const messages = reserved.map((event) => ({
-    eventId: event.id,
-    orderId: event.subject,
-    id: newId(context.now()),
-  }));
+  const messages = reserved.map((event) => ({ ...toMessage(event), id: newId(context.now()) }));
   const { tasks } = await context.db.run<{ tasks: IntentTask[] }>('payments.open_payments', context.call, {
     tenant,
     messages,
