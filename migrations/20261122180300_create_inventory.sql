@@ -9,21 +9,23 @@ create table inventory.inventory (
 ) with (fillfactor = 70); -- room for HOT updates: a hot SKU's row changes with each order
 create index idx_inventory_tenant_id on inventory.inventory (tenant_id, sku);
 
--- An order's hold on stock: one row an order, whatever the number of its lines. `refused` remembers that there was not
--- enough, so that a second delivery of the same order decides nothing anew.
+-- An order's hold on stock: one row an order, whatever the number of its lines. `pending` waits for the queue to decide;
+-- `refused` remembers that there was not enough, so that a second delivery of the same order decides nothing anew.
 create table inventory.reservations (
   order_id varchar primary key,
   tenant_id varchar not null,
   skus text[] not null,
   quantities integer[] not null,
   status varchar not null
-    constraint reservations_status check (status in ('held', 'committed', 'released', 'refused')),
+    constraint reservations_status check (status in ('pending', 'held', 'committed', 'released', 'refused')),
   expires_at timestamptz,
   created_at timestamptz not null,
   constraint reservations_lines_match check (cardinality(skus) = cardinality(quantities)),
   constraint reservations_hold_ends check (status <> 'held' or expires_at is not null)
 );
 create index idx_reservations_due on inventory.reservations (expires_at) where status = 'held';
+-- What a lost message would leave behind, for the cron.
+create index idx_reservations_open on inventory.reservations (created_at) where status in ('pending', 'refused');
 create index idx_reservations_tenant_id on inventory.reservations (tenant_id, order_id);
 
 -- Why stock came in or went out other than by an order: the ledger that an audit adds up.

@@ -27,5 +27,9 @@ create policy tenant on orders.orders
   using (tenant_id = current_setting('app.tenant_id', true))
   with check (tenant_id = current_setting('app.tenant_id', true));
 
+-- The cron of inventory asks, over all tenants, whose orders still wait.
+create policy every_tenant on orders.orders for select to fusion_inventory
+  using (current_setting('app.tenant_id', true) = '*');
+
 grant select, insert, update on orders.orders to fusion_orders;
 grant select on orders.orders to fusion_reader, fusion_inventory, fusion_payments, fusion_shipping;

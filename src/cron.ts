@@ -1,6 +1,7 @@
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
-import { expireHolds } from './domain/orders.ts';
+import { decideForgotten } from './domain/inventory.ts';
+import { expireHolds, failShortOrders } from './domain/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
 import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
@@ -15,6 +16,19 @@ const expire: Job = {
     const { expired, changed } = await expireHolds(context);
     for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
     return { expired };
+  },
+};
+
+const decide: Job = {
+  name: 'decide-forgotten',
+  async run(context) {
+    const { decided, tenants } = await decideForgotten(context);
+    for (const { tenant, skus, refused } of tenants) {
+      await forgetStock(tenant, skus);
+      const messages = refused.map((orderId) => ({ eventId: `forgotten-${orderId}`, orderId }));
+      if (messages.length > 0) await failShortOrders(context, tenant, messages);
+    }
+    return { decided };
   },
 };
 
@@ -45,7 +59,7 @@ const purge: Job = {
 
 /** What runs when, by the cron expressions of wrangler.toml. */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [expire, reconcile, deliver],
+  '* * * * *': [expire, decide, reconcile, deliver],
   '17 * * * *': [purge],
 };
 

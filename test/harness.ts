@@ -225,8 +225,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       for (let quiet = 0; quiet < 3; ) {
         const [left] = await database.query<{ n: number }>(
           `select (select count(*)::int from platform.outbox)
-             + (select count(*)::int from orders.orders o where o.status = 'created'
-                  and not exists (select from inventory.reservations r where r.order_id = o.id)) as n`,
+             + (select count(*)::int from inventory.reservations where status = 'pending') as n`,
         );
         quiet = left?.n === 0 ? quiet + 1 : 0;
         await sleep(50);

@@ -367,6 +367,36 @@ describe('reading orders', () => {
   });
 });
 
+test('orders whose message was lost are decided by the cron, and told if they were refused', async () => {
+  await addProduct(store, 'LOST', 1);
+  // As if the queue had lost them: they are recorded, and nobody has been told.
+  await store.database.query(
+    `insert into orders.orders (id, customer_id, items, total, currency, status)
+     select 'lost-' || n, 'lost', '[{"sku": "LOST", "quantity": 1, "price": 10}]', 10, 'USD', 'created' from generate_series(1, 2) n`,
+  );
+  await store.database.query(
+    `insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+     select 'lost-' || n, 'default', '{LOST}', '{1}', 'pending', now() from generate_series(1, 2) n`,
+  );
+  const statuses = async () =>
+    store.database.query(
+      `select o.status, r.status as hold from orders.orders o join inventory.reservations r on r.order_id = o.id
+       where o.customer_id = 'lost' order by o.id`,
+    );
+  await store.cron('* * * * *', new Date(Date.now() + 60_000));
+  expect(await statuses()).toEqual([
+    { status: 'created', hold: 'pending' },
+    { status: 'created', hold: 'pending' },
+  ]);
+  await store.cron('* * * * *', new Date(Date.now() + 130_000));
+  await store.cron('* * * * *', new Date(Date.now() + 260_000));
+  expect(await statuses()).toEqual([
+    { status: 'created', hold: 'held' },
+    { status: 'failed', hold: 'refused' },
+  ]);
+  expect(await stockOf('LOST')).toEqual({ quantity: 0, reserved: 1 });
+});
+
 test('a request’s traceparent is in every event that it causes, through the queues too', async () => {
   await addProduct(store, 'TRACED', 1);
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';

@@ -134,8 +134,8 @@ begin
 end
 $$;
 
--- Decides an order's hold: null when it is held, else the shortages. The row is the decision: an order that has one
--- (reservations' primary key) is not decided again. Emits inventory.reserved or inventory.insufficient. For orders.
+-- Decides an order's hold at once: null when it is held, else the shortages. One decision an order (reservations' primary
+-- key). Emits inventory.reserved or inventory.insufficient. For orders.
 create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], hold_seconds integer)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -146,85 +146,133 @@ begin
   values (reserve.order_id, platform.tenant(), reserve.skus, reserve.quantities, 'held',
           platform.clock() + make_interval(secs => hold_seconds), platform.clock());
   shortages := inventory.take(skus, quantities);
-  perform inventory.decide(order_id, shortages, false);
+  if shortages is not null then
+    update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = reserve.order_id;
+  end if;
+  perform inventory.report(order_id, shortages, false);
   return shortages;
 end
 $$;
 
-create or replace function inventory.decide(order_id varchar, shortages jsonb, queue boolean) returns void
+-- Leaves an order's hold to the queue. For orders.
+create or replace function inventory.plan(order_id varchar, skus text[], quantities integer[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+  values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
+$$;
+
+create or replace function inventory.report(order_id varchar, shortages jsonb, queue boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if shortages is null then
     perform platform.emit('inventory.reserved', order_id,
       jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
   else
-    update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = decide.order_id;
     perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
       'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
   end if;
 end
 $$;
 
--- The consumer of order.created: reserves a whole queue batch in one call. `input`: {tenant, holdSeconds, messages:
+-- Decides the pending holds of these orders (of the present tenant), in the order of their ids. `traces`: traceparent by
+-- order. Answers {decided, skus}: the SKUs whose stock changed.
+create or replace function inventory.decide(order_ids text[], traces jsonb, hold_seconds integer) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  r inventory.reservations;
+  open text[];
+  touched text[];
+  shortages jsonb;
+begin
+  -- Reservations first, by order; then every row of stock of the batch, by SKU: the lock order of all others.
+  perform 1 from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending'
+    order by v.order_id for update;
+  open := array(select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending' order by v.order_id);
+  touched := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(open));
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(touched)
+    order by i.sku for update;
+  for r in select * from inventory.reservations v where v.order_id = any(open) order by v.order_id loop
+    shortages := inventory.take(r.skus, r.quantities);
+    update inventory.reservations v
+    set status = case when shortages is null then 'held' else 'refused' end,
+        expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
+    where v.order_id = r.order_id;
+    perform platform.set_trace(traces->>r.order_id);
+    perform inventory.report(r.order_id, shortages, true);
+  end loop;
+  return jsonb_build_object('decided', cardinality(open), 'skus', to_jsonb(touched));
+end
+$$;
+
+-- The consumer of order.created: decides a whole queue batch in one call. `input`: {tenant, holdSeconds, messages:
 -- [{eventId, orderId, traceparent}]}. Orders that have been decided, or cancelled in between, stay as they are.
--- Answers {decided, skus}: the SKUs whose stock changed.
 create or replace function inventory.reserve_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   fresh text[];
-  undecided text[];
-  r inventory.reservations;
-  touched text[];
+  ids text[];
   traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
   fresh := platform.take_new('inventory', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
-  -- Reservations first, by order; then every row of stock of the batch, by SKU: the lock order of all others.
-  with wanted as (
-    select o.id, l.sku, sum(l.n)::int as n
-    from jsonb_array_elements(input->'messages') m
-    join orders.orders o on o.tenant_id = platform.tenant() and o.id = m->>'orderId' and o.status = 'created'
-    cross join lateral (
-      select i->>'sku' as sku, (i->>'quantity')::int as n from jsonb_array_elements(o.items) i
-    ) l
-    where m->>'eventId' = any(fresh)
-    group by o.id, l.sku
-  ), made as (
-    insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-    select w.id, platform.tenant(), array_agg(w.sku order by w.sku collate "C"), array_agg(w.n order by w.sku collate "C"),
-      'held', platform.clock() + make_interval(secs => (input->>'holdSeconds')::int), platform.clock()
-    from wanted w group by w.id order by w.id
-    on conflict (order_id) do nothing
-    returning order_id
-  )
-  select coalesce(array_agg(order_id order by order_id), '{}') into undecided from made;
-  select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
-    from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(undecided);
-  touched := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(undecided));
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(touched)
-    order by i.sku for update;
-  for r in select * from inventory.reservations v where v.order_id = any(undecided) order by v.order_id loop
-    perform platform.set_trace(traces->>r.order_id);
-    perform inventory.decide(r.order_id, inventory.take(r.skus, r.quantities), true);
-  end loop;
-  return jsonb_build_object('decided', cardinality(undecided), 'skus', to_jsonb(touched));
+  select coalesce(array_agg(m->>'orderId'), '{}'), coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}')
+  into ids, traces
+  from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh);
+  return inventory.decide(ids, traces, (input->>'holdSeconds')::int);
 end
 $$;
 
--- Gives back what these orders hold and emits inventory.released for each; answers their SKUs. An order without a
--- decision yet gets one: a reservation that comes later finds it released. Never touches what is committed. For orders.
+-- The cron, since a message can be lost: decides holds of any tenant that have been pending for `idleSeconds`, and tells
+-- whose orders were refused in the last hour but for so long: they may not have heard of it. `input`: {idleSeconds,
+-- holdSeconds, limit}. Answers {decided, tenants: [{tenant, skus, refused: [orderId]}]}.
+create or replace function inventory.decide_forgotten(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  late timestamptz;
+  found_rows jsonb;
+  item jsonb;
+  done jsonb;
+  decided integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  select jsonb_agg(to_jsonb(g)) into found_rows from (
+    select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,
+      coalesce(array_agg(w.order_id) filter (where w.status = 'refused'), '{}') as refused
+    from (
+      select v.tenant_id, v.order_id, v.status from inventory.reservations v
+      where v.status in ('pending', 'refused') and v.created_at <= late
+        and (v.status = 'pending' or (v.created_at > late - interval '1 hour'
+          and exists (select from orders.orders o where o.id = v.order_id and o.status = 'created')))
+      order by v.created_at limit (input->>'limit')::int
+    ) w group by w.tenant_id order by w.tenant_id
+  ) g;
+  for item in select jsonb_array_elements(found_rows) loop
+    perform platform.act_as(item->>'tenant');
+    done := inventory.decide(array(select jsonb_array_elements_text(item->'pending')), '{}', (input->>'holdSeconds')::int);
+    decided := decided + (done->>'decided')::int;
+    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', done->'skus', 'refused', item->'refused');
+  end loop;
+  return jsonb_build_object('decided', decided, 'tenants', tenants);
+end
+$$;
+
+-- Gives back what these orders hold and emits inventory.released for each; answers their SKUs. One that is pending ends
+-- too: the queue that comes to it later finds nothing to decide. Never touches what is committed. For orders.
 create or replace function inventory.release(order_ids text[], reason text) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   skus text[];
   freed text[];
 begin
-  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
-  select o, platform.tenant(), '{}', '{}', 'released', platform.clock() from unnest(order_ids) o order by o
-  on conflict (order_id) do nothing;
   perform 1 from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status in ('pending', 'held')
     order by r.order_id for update;
+  update inventory.reservations r set status = 'released'
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'pending';
   with ended as (
     update inventory.reservations r set status = 'released', expires_at = null
     where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
@@ -263,7 +311,7 @@ declare
 begin
   select * into r from inventory.reservations v
     where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
-  if not found or r.status = 'refused' or cardinality(r.skus) = 0 then
+  if not found or r.status in ('pending', 'refused') then
     return false;
   end if;
   if r.status = 'committed' then
@@ -334,8 +382,9 @@ $$;
 call platform.hand_over('inventory', 'fusion_inventory');
 
 grant execute on function inventory.open_stock to fusion_catalog;
-grant execute on function inventory.reserve, inventory.release, inventory.due_holds, inventory.commit, inventory.restock
+grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.due_holds, inventory.commit, inventory.restock
   to fusion_orders;
 grant execute on function inventory.holds to fusion_payments;
-grant execute on function inventory.set_stock, inventory.adjust_stock, inventory.reserve_orders to fusion_worker;
+grant execute on function inventory.set_stock, inventory.adjust_stock, inventory.reserve_orders,
+  inventory.decide_forgotten to fusion_worker;
 grant execute on function inventory.stock_json to fusion_reader;

@@ -102,6 +102,8 @@ declare
   priced jsonb;
   o orders.orders;
   shortages jsonb;
+  skus text[];
+  quantities integer[];
   deferred constant boolean := (input->>'async')::boolean;
 begin
   if replay is not null then
@@ -119,12 +121,14 @@ begin
   returning * into o;
   perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
     'total', o.total, 'currency', o.currency, 'items', o.items), deferred);
+  skus := array(select jsonb_array_elements_text(priced->'skus'));
+  quantities := array(select jsonb_array_elements_text(priced->'quantities')::int);
   if deferred then
+    perform inventory.plan(o.id, skus, quantities);
     return platform.leave(call, 'orders.place', orders.order_json(o, null));
   end if;
   -- The contended rows come last: a hot SKU is locked for the rest of this call and the commit, nothing else.
-  shortages := inventory.reserve(o.id, array(select jsonb_array_elements_text(priced->'skus')),
-    array(select jsonb_array_elements_text(priced->'quantities')::int), (input->>'holdSeconds')::int);
+  shortages := inventory.reserve(o.id, skus, quantities, (input->>'holdSeconds')::int);
   if shortages is not null then
     perform orders.fail_order(o.id, 'insufficient_inventory');
     return platform.leave(call, 'orders.place',

@@ -77,6 +77,17 @@ export async function listStock(context: Context, after: string | undefined, mos
 }
 
 /**
+ * What a lost message would leave behind: holds that have been pending for two minutes are decided, and orders that never
+ * heard of their refusal are told of.
+ */
+export const decideForgotten = (context: Context) =>
+  context.db.run<{ decided: number; tenants: { tenant: string; skus: string[]; refused: string[] }[] }>(
+    'inventory.decide_forgotten',
+    context.call,
+    { idleSeconds: 120, holdSeconds: context.settings.RESERVATION_TTL_SECONDS, limit: 200 },
+  );
+
+/**
  * Decides the holds of orders that were placed with `Prefer: respond-async`: one call for all of one tenant's.
  * Applied once for each event id, whatever is delivered how often; an order that is cancelled by then gets none.
  * @returns the SKUs whose stock has changed

@@ -3,10 +3,9 @@ import type { Context } from '../context.ts';
 import { orderHistory } from '../db/events.ts';
 import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/orders.ts';
 import { ApiError } from '../errors.ts';
-import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
 import { type Refused, refuse } from './answers.ts';
-import { toEvent, toMessage } from './events.ts';
+import { toEvent } from './events.ts';
 import { address, currency, id, money, reference, sku, text, time } from './fields.ts';
 import { payment } from './payments.ts';
 import { shipment } from './shipping.ts';
@@ -136,11 +135,12 @@ export async function readHistory(context: Context, orderId: string, after: numb
 }
 
 /** Fails the orders whose stock was refused, once for each event id. */
-export async function failShortOrders(context: Context, tenant: string, insufficient: Event[]): Promise<void> {
-  await context.db.run('orders.fail_short_orders', context.call, {
-    tenant,
-    messages: insufficient.map(toMessage),
-  });
+export async function failShortOrders(
+  context: Context,
+  tenant: string,
+  messages: { eventId: string; orderId: string; traceparent?: string | undefined }[],
+): Promise<void> {
+  await context.db.run('orders.fail_short_orders', context.call, { tenant, messages });
 }
 
 /**
