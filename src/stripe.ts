@@ -1,4 +1,5 @@
 import Stripe from 'stripe';
+import * as z from 'zod';
 import { fromMinor, toMinor } from './domain/money.ts';
 import type { Settings } from './env.ts';
 import { ApiError } from './errors.ts';
@@ -60,6 +61,8 @@ export type RefundTask = {
   attempt: number;
   intentId: string;
   stripeRefundId: string | null;
+  /** An earlier try may have made it: it is looked for before it is made. */
+  mayExist: boolean;
 };
 
 function connect(settings: StripeSettings): Stripe {
@@ -79,6 +82,10 @@ function connect(settings: StripeSettings): Stripe {
 function refusalOf(error: unknown): unknown {
   if (!(error instanceof Stripe.errors.StripeError)) return error;
   const code = error.code ?? error.type;
+  // The key was used with other parameters (by an older release): it will never do again.
+  if (error instanceof Stripe.errors.StripeIdempotencyError && error.statusCode === 400) {
+    return new StripeRefusal(code, { spent: true });
+  }
   if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeRefusal(code, { permanent: true });
   if (error instanceof Stripe.errors.StripeAPIError && (error.statusCode ?? 0) >= 500) {
     return new StripeRefusal(code, { spent: true });
@@ -94,12 +101,22 @@ const asked = async <T>(work: Promise<T>): Promise<T> => {
   }
 };
 
+/** @throws StripeRefusal of an amount that Stripe cannot express: it has no hundredths of an ariary */
+function minorOf({ amount, currency }: { amount: string; currency: string }): number {
+  try {
+    return toMinor(amount, currency);
+  } catch (error) {
+    if (error instanceof RangeError) throw new StripeRefusal('invalid_amount', { permanent: true });
+    throw error;
+  }
+}
+
 const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
   typeof expandable === 'string' ? expandable : expandable?.id;
 
 const intentNews = (intent: Stripe.PaymentIntent): News => ({
   intentId: intent.id,
-  ...(intent.metadata.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
+  ...(intent.metadata?.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
   intent: {
     status: intent.status,
     received: fromMinor(intent.amount_received, intent.currency),
@@ -135,7 +152,7 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
   return asked(
     connect(settings).paymentIntents.create(
       {
-        amount: toMinor(task.amount, task.currency),
+        amount: minorOf(task),
         currency: task.currency.toLowerCase(),
         automatic_payment_methods: { enabled: true },
         metadata: { paymentId: task.id, orderId: task.orderId, tenant: task.tenant },
@@ -148,6 +165,12 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
 /** What has become of an intent. @throws StripeRefusal */
 export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<News> =>
   intentNews(await asked(connect(settings).paymentIntents.retrieve(intentId)));
+
+/** Every refund of an intent, ours and those that were made by hand. @throws StripeRefusal */
+export async function listRefunds(settings: StripeSettings, intentId: string): Promise<News[]> {
+  const { data } = await asked(connect(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
+  return data.map(refundNews).filter((news) => news !== undefined);
+}
 
 /**
  * Closes an intent that nobody shall pay any more. One that has ended already is told as it ended: paid, for example.
@@ -174,17 +197,15 @@ export async function makeRefund(settings: StripeSettings, task: RefundTask): Pr
     const news = refundNews(await asked(stripe.refunds.retrieve(task.stripeRefundId)));
     if (news) return news;
   }
-  if (task.attempt > 1) {
-    const { data } = await asked(stripe.refunds.list({ payment_intent: task.intentId, limit: 100 }));
-    const made = data.find((refund) => refund.metadata?.refundId === task.id);
-    const news = made && refundNews(made);
-    if (news) return news;
+  if (task.mayExist) {
+    const made = (await listRefunds(settings, task.intentId)).find(({ refund }) => refund?.id === task.id);
+    if (made) return made;
   }
   const refund = await asked(
     stripe.refunds.create(
       {
         payment_intent: task.intentId,
-        amount: toMinor(task.amount, task.currency),
+        amount: minorOf(task),
         metadata: { refundId: task.id, paymentId: task.paymentId },
       },
       { idempotencyKey: `refund-${task.id}-${task.attempt}` },
@@ -193,10 +214,25 @@ export async function makeRefund(settings: StripeSettings, task: RefundTask): Pr
   return refundNews(refund) ?? { intentId: task.intentId };
 }
 
+/** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
+const minor = z.number().int().min(0);
+const known = z.discriminatedUnion('object', [
+  z.object({
+    object: z.literal('payment_intent'),
+    id: z.string(),
+    status: z.string(),
+    currency: z.string(),
+    amount_received: minor,
+  }),
+  z.object({ object: z.literal('refund'), id: z.string(), currency: z.string(), amount: minor.min(1) }),
+  z.object({ object: z.literal('charge'), currency: z.string(), amount_captured: minor, amount_refunded: minor }),
+  z.object({ object: z.literal('dispute'), status: z.string() }),
+]);
+
 /**
  * A webhook's event, once its signature over the raw body is known to be good for one of our secrets and not older than
- * 300 s; in our own words, or undefined for a type that is nothing to us.
- * @throws ApiError invalid_signature
+ * 300 s; in our own words, or without `news` where it is nothing to us.
+ * @throws ApiError invalid_signature, malformed_json
  */
 export async function readWebhook(settings: StripeSettings, body: string, signature: string | undefined) {
   let event: Stripe.Event | undefined;
@@ -211,12 +247,14 @@ export async function readWebhook(settings: StripeSettings, body: string, signat
       );
       break;
     } catch (error) {
-      if (!(error instanceof Stripe.errors.StripeSignatureVerificationError)) throw new ApiError('invalid_signature');
+      // The signature was good, so what it was made over is not an event.
+      if (!(error instanceof Stripe.errors.StripeSignatureVerificationError)) throw new ApiError('malformed_json');
     }
   }
-  if (!event) throw new ApiError('invalid_signature');
+  if (event === undefined) throw new ApiError('invalid_signature');
+  if (typeof event?.id !== 'string' || !known.safeParse(event.data?.object).success) return {};
   const news = newsOf(event);
-  return { type: event.type as string, id: event.id, news: news && { ...news, eventId: event.id } };
+  return news ? { news: { ...news, eventId: event.id } } : {};
 }
 
 function newsOf(event: Stripe.Event): News | undefined {
@@ -235,7 +273,8 @@ function newsOf(event: Stripe.Event): News | undefined {
     case 'charge.refunded': {
       const charge = event.data.object;
       const intentId = idOf(charge.payment_intent);
-      return intentId === undefined
+      // Of a charge that was never captured only the hold on the money was given up.
+      return intentId === undefined || charge.amount_captured === 0
         ? undefined
         : { intentId, charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) } };
     }
@@ -243,7 +282,8 @@ function newsOf(event: Stripe.Event): News | undefined {
     case 'charge.dispute.closed': {
       const dispute = event.data.object;
       const intentId = idOf(dispute.payment_intent);
-      const status = dispute.status === 'won' ? 'won' : dispute.status === 'lost' ? 'lost' : 'open';
+      const ended = ['won', 'warning_closed', 'prevented'].includes(dispute.status);
+      const status = ended ? 'won' : dispute.status === 'lost' ? 'lost' : 'open';
       return intentId === undefined ? undefined : { intentId, dispute: { status } };
     }
     default:

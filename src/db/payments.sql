@@ -21,7 +21,7 @@ create or replace function payments.intent_task(p payments.payments) returns jso
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
-    'intentId', p.stripe_payment_intent_id)
+    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done)
 $$;
 
 create or replace function payments.emit_payment(p payments.payments, topic text, more jsonb, queue boolean) returns void
@@ -256,7 +256,8 @@ $$;
 
 -- What is to be done at Stripe, of these payments' rows or (cron) of any tenant's that nobody asked about for a while.
 -- `input`: {tenant, paymentIds} or {idleSeconds, limit}. Answers {intents: [task], refunds: [{…}]}: payments without an
--- intent, pending ones to look up, ended ones to close; refunds to make or look up.
+-- intent, pending ones to look up, ended ones to close, those whose charge tells of refunds that we have not seen; refunds
+-- to make or look up. `mayExist`: an earlier try may have made it, and Stripe forgets an idempotency key after 24 hours.
 create or replace function payments.open_work(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -268,13 +269,14 @@ begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
   select coalesce(jsonb_agg(payments.intent_task(w)), '[]') into intents from (
     select * from payments.payments p
-    where (p.status = 'pending' or p.intent_open)
+    where (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
       and case when everywhere then p.checked_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
           else p.payment_id = any(ids) end
     order by p.checked_at limit (input->>'limit')::int
   ) w;
   select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
     'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
+    'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
     'intentId', w.stripe_payment_intent_id)), '[]') into refunds from (
     select r.*, p.stripe_payment_intent_id from payments.refunds r join payments.payments p using (payment_id)
     where r.status = 'pending'
@@ -287,13 +289,16 @@ end
 $$;
 
 -- Notes that Stripe was asked and nothing has changed, so that the cron comes to the others first; `again` as in
--- record_intents, for refunds. `input`: {tenant, payments: [id], refunds: [id], again: [refund id]}.
+-- record_intents, for refunds; `listed`: all of these payments' refunds at Stripe have been applied. `input`: {tenant,
+-- payments: [id], listed: [id], refunds: [id], again: [refund id]}.
 create or replace function payments.note_checked(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
   update payments.payments p set checked_at = platform.clock()
   where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  update payments.payments p set refunds_told = p.refund_done
+  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
   update payments.refunds r set checked_at = platform.clock()
   where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
   update payments.refunds r set attempt = r.attempt + 1
@@ -310,7 +315,7 @@ create or replace function payments.apply_stripe(call jsonb, input jsonb) return
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   p payments.payments;
-  o orders.orders;
+  before varchar;
   skus text[] := '{}';
 begin
   perform platform.enter_as(call, '*');
@@ -324,21 +329,19 @@ begin
   if input ? 'eventId' and cardinality(platform.take_new('stripe', array[input->>'eventId'])) = 0 then
     return jsonb_build_object('outcome', 'duplicate', 'tenant', p.tenant_id);
   end if;
-  o := orders.lock_order(p.order_id);
-  select * into p from payments.payments x where x.payment_id = p.payment_id for update;
+  perform orders.lock_order(p.order_id);
+  select x.dispute into before from payments.payments x where x.payment_id = p.payment_id for update;
+  -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
   update payments.payments x
   set checked_at = platform.clock(), stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, input->>'intentId'),
-      dispute = coalesce(input->'dispute'->>'status', x.dispute)
+      refunds_told = greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric),
+      dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
   where x.payment_id = p.payment_id returning * into p;
   if input ? 'intent' then
     skus := payments.move_intent(p, input->'intent');
   elsif input ? 'refund' then
     skus := payments.move_refund(p, input->'refund');
-  elsif input ? 'charge' and (input->'charge'->>'refunded')::numeric > p.refunded and p.captured > 0 then
-    -- Refunded at Stripe by hand: ours are in `refunded` before Stripe hears of them.
-    skus := payments.move_refund(p, jsonb_build_object('status', 'succeeded', 'amount',
-      least((input->'charge'->>'refunded')::numeric, p.captured) - p.refunded));
-  elsif input ? 'dispute' then
+  elsif p.dispute is distinct from before then
     perform payments.emit_payment(p, 'payment.dispute.changed', jsonb_build_object('status', p.dispute), false);
   end if;
   return jsonb_build_object('outcome', 'applied', 'tenant', p.tenant_id, 'skus', to_jsonb(skus));
@@ -349,6 +352,8 @@ create or replace function payments.move_intent(p payments.payments, intent json
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   settled jsonb;
+  early payments.refunds;
+  skus text[];
 begin
   if intent->>'status' = 'succeeded' then
     if p.status in ('succeeded', 'refunded') then
@@ -360,10 +365,19 @@ begin
     where x.payment_id = p.payment_id returning * into p;
     perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
     settled := orders.settle_paid(p.order_id);
-    if not (settled->>'confirmed')::boolean then
-      perform payments.add_refund(p, platform.uuid7(), p.captured, settled->>'reason');
+    skus := array(select jsonb_array_elements_text(settled->'skus'));
+    -- We may have heard first that the money went back, and only now that it had come.
+    for early in
+      select * from payments.refunds r where r.payment_id = p.payment_id and r.status = 'succeeded' order by r.id
+    loop
+      perform payments.emit_refunded(p, early);
+    end loop;
+    skus := skus || payments.count_refunds(p.payment_id);
+    select * into p from payments.payments x where x.payment_id = p.payment_id;
+    if not (settled->>'confirmed')::boolean and p.captured > p.refunded then
+      perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, settled->>'reason');
     end if;
-    return array(select jsonb_array_elements_text(settled->'skus'));
+    return skus;
   end if;
   if intent->>'status' = 'canceled' then
     update payments.payments x
@@ -387,56 +401,65 @@ begin
 end
 $$;
 
+create or replace function payments.emit_refunded(p payments.payments, r payments.refunds) returns void
+language sql as $$
+  select payments.emit_payment(p, 'payment.refunded',
+    jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false)
+$$;
+
+-- What Stripe tells of one refund, ours or made there by hand. Ends in one state whatever comes first; a refund that
+-- failed stays so: a bank can send money back days after it had succeeded, and then it is with the merchant again.
 create or replace function payments.move_refund(p payments.payments, told jsonb) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   r payments.refunds;
-  skus text[] := '{}';
   was varchar;
 begin
   select * into r from payments.refunds x
     where x.payment_id = p.payment_id and (x.id = told->>'id' or x.stripe_refund_id = told->>'stripeId') for update;
   if not found then
-    if told->>'status' = 'failed' or (told->>'amount')::numeric > p.captured - p.refunded then
-      return '{}';
-    end if;
     insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
       checked_at, created_at)
     values (platform.uuid7(), p.tenant_id, p.payment_id, (told->>'amount')::numeric, p.currency, 'pending',
       'made at Stripe', told->>'stripeId', platform.clock(), platform.clock())
     returning * into r;
-    update payments.payments x set refunded = x.refunded + r.amount where x.payment_id = p.payment_id returning * into p;
   end if;
   was := r.status;
   update payments.refunds x
   set stripe_refund_id = coalesce(x.stripe_refund_id, told->>'stripeId'), checked_at = platform.clock(),
-      status = case when x.status = 'failed' then 'failed' else told->>'status' end,
-      failure_reason = told->>'failure'
-  where x.id = r.id and (told->>'status' <> 'pending' or x.status = 'pending') returning * into r;
-  if not found or was = r.status then
-    return '{}';
-  end if;
-  if r.status = 'succeeded' then
-    update payments.payments x
-    set refund_done = x.refund_done + r.amount, updated_at = platform.clock(),
-        status = case when x.refund_done + r.amount = x.captured then 'refunded' else x.status end
-    where x.payment_id = p.payment_id returning * into p;
-    perform payments.emit_payment(p, 'payment.refunded',
-      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false);
-    if p.status = 'refunded' then
-      skus := orders.mark_refunded(p.order_id);
-    end if;
-  elsif r.status = 'failed' then
-    -- A bank can send a refund back days after it had succeeded: the money is with the merchant again.
-    update payments.payments x
-    set refunded = x.refunded - r.amount,
-        refund_done = x.refund_done - case when was = 'succeeded' then r.amount else 0 end,
-        status = case when x.status = 'refunded' then 'succeeded' else x.status end, updated_at = platform.clock()
-    where x.payment_id = p.payment_id returning * into p;
+      status = case when x.status = 'pending' or told->>'status' = 'failed' then told->>'status' else x.status end,
+      failure_reason = coalesce(told->>'failure', x.failure_reason)
+  where x.id = r.id returning * into r;
+  if p.captured > 0 and r.status <> was and r.status = 'succeeded' then
+    perform payments.emit_refunded(p, r);
+  elsif p.captured > 0 and r.status <> was then
     perform payments.emit_payment(p, 'payment.refund.failed',
       jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
   end if;
-  return skus;
+  return payments.count_refunds(p.payment_id);
+end
+$$;
+
+-- Adds up a payment's refunds from their rows; where all the money went back, the order is refunded too. Answers the SKUs
+-- that are stock again. Not above what was captured: until Stripe has refused ours, one made there by hand may be in its
+-- place. The caller has locked the order and the payment.
+create or replace function payments.count_refunds(of varchar) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  p payments.payments;
+begin
+  update payments.payments x
+  set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
+      status = case when x.captured > 0 and s.done >= x.captured then 'refunded'
+        when x.status = 'refunded' then 'succeeded' else x.status end
+  from (
+    select coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as promised,
+      coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0) as done
+    from payments.refunds r where r.payment_id = of
+  ) s
+  where x.payment_id = of
+  returning x.* into p;
+  return case when p.status = 'refunded' then orders.mark_refunded(p.order_id) else '{}' end;
 end
 $$;
 

@@ -22,6 +22,7 @@ export const payments = schema.table('payments', {
   captured: money('captured').default('0'),
   refunded: money('refunded').default('0'),
   refundDone: money('refund_done').default('0'),
+  refundsTold: money('refunds_told').default('0'),
   stripeStatus: varchar('stripe_status'),
   attempt: integer('attempt').notNull().default(1),
   intentOpen: boolean('intent_open').notNull().default(false),
@@ -76,10 +77,13 @@ export const paymentById = (db: Reader, id: string) =>
     .from(payments)
     .where(eq(payments.paymentId, id));
 
-/** A payment's refunds, newest first, all of them: they are few. */
+/** A payment's refunds, newest first, all of them: they are few. One row without a refund: there is the payment alone. */
 export const refundsOf = (db: Reader, paymentId: string) =>
   db
-    .select({ refund: sql<RefundRow>`payments.refund_json("refunds")` })
-    .from(refunds)
-    .where(eq(refunds.paymentId, paymentId))
+    .select({
+      refund: sql<RefundRow | null>`case when ${refunds.id} is not null then payments.refund_json("refunds") end`,
+    })
+    .from(payments)
+    .leftJoin(refunds, eq(refunds.paymentId, payments.paymentId))
+    .where(eq(payments.paymentId, paymentId))
     .orderBy(desc(refunds.id));

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Context } from '../context.ts';
-import { type PaymentRow, paymentById, type RefundRow } from '../db/payments.ts';
+import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments.ts';
 import { ApiError } from '../errors.ts';
 import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
@@ -133,6 +133,13 @@ export async function requestRefund(context: Context, paymentId: string, wanted:
   }>('payments.request_refund', context.call, { ...wanted, id: paymentId, refundId: newId(context.now()) });
   if ('error' in answer) throw refuse(answer, replayed);
   return { refund: toRefund(answer), tenant, replayed };
+}
+
+/** Every refund of a payment, newest first: those made by hand at Stripe too. @throws ApiError not_found */
+export async function listRefunds(context: Context, paymentId: string) {
+  const { rows } = await context.db.read(context.call, 'payments:read', (db) => refundsOf(db, paymentId));
+  if (rows.length === 0) throw new ApiError('not_found');
+  return rows.flatMap(({ refund: row }) => (row === null ? [] : [toRefund(row)]));
 }
 
 export type Applied = { outcome: 'applied' | 'duplicate' | 'unknown'; tenant?: string; skus?: string[] };

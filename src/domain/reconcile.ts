@@ -1,10 +1,20 @@
 import type { Context } from '../context.ts';
-import { closeIntent, type IntentTask, lookUpIntent, makeRefund, type RefundTask, StripeRefusal } from '../stripe.ts';
+import {
+  closeIntent,
+  type IntentTask,
+  listRefunds,
+  lookUpIntent,
+  makeRefund,
+  type RefundTask,
+  StripeRefusal,
+} from '../stripe.ts';
 import { type Applied, applyNews, makeIntents } from './payments.ts';
 
 type Task<T> = T & { tenant: string };
 type Work = {
-  intents: Task<IntentTask & { status: string; intentId: string | null }>[];
+  intents: Task<
+    IntentTask & { status: string; intentId: string | null; intentOpen: boolean; refundsUnseen: boolean }
+  >[];
   refunds: Task<RefundTask>[];
 };
 
@@ -12,19 +22,23 @@ type Work = {
 const most = 50;
 const idleSeconds = 300;
 
+/** Stripe did not answer at all: whoever is asked about next would only wait for it too. */
+const isAway = (error: StripeRefusal) => !error.permanent && !error.spent;
+
 /**
  * Does at Stripe what the rows say: makes intents that are missing, looks up those that are pending, closes those whose
  * order has ended, makes the refunds that were promised. Each can be repeated at any time: Stripe's answer is applied
- * like a webhook, and a webhook that comes as well changes nothing.
- * @returns how many rows changed, those whose turn is to come again, and the stock that changed by tenant
+ * like a webhook, and a webhook that comes as well changes nothing. Ends early when Stripe is away.
+ * @returns how many rows changed, what failed, and the stock that changed by tenant
  */
 async function work(context: Context, { intents, refunds }: Work) {
   const changed: { tenant: string; skus: string[] }[] = [];
   const failures: unknown[] = [];
   let applied = 0;
-  const checked = new Map<string, { payments: string[]; refunds: string[]; again: string[] }>();
+  let away = false;
+  const checked = new Map<string, Record<'payments' | 'listed' | 'refunds' | 'again', string[]>>();
   const noteOf = (tenant: string) => {
-    const note = checked.get(tenant) ?? { payments: [], refunds: [], again: [] };
+    const note = checked.get(tenant) ?? { payments: [], listed: [], refunds: [], again: [] };
     checked.set(tenant, note);
     return note;
   };
@@ -34,20 +48,29 @@ async function work(context: Context, { intents, refunds }: Work) {
       changed.push({ tenant: outcome.tenant, skus: outcome.skus });
   };
   for (const task of intents) {
+    if (away) break;
     noteOf(task.tenant).payments.push(task.id);
     try {
       if (task.intentId === null) {
         if (task.status === 'pending') await makeIntents(context, task.tenant, [task]);
-      } else {
+        continue;
+      }
+      if (task.status === 'pending' || task.intentOpen) {
         const ask = task.status === 'pending' ? lookUpIntent : closeIntent;
         keep(await applyNews(context, await ask(context.settings, task.intentId)));
+      }
+      if (task.refundsUnseen) {
+        for (const news of await listRefunds(context.settings, task.intentId)) keep(await applyNews(context, news));
+        noteOf(task.tenant).listed.push(task.id);
       }
     } catch (error) {
       if (!(error instanceof StripeRefusal)) throw error;
       failures.push(error);
+      away = isAway(error);
     }
   }
   for (const task of refunds) {
+    if (away) break;
     noteOf(task.tenant).refunds.push(task.id);
     try {
       keep(await applyNews(context, await makeRefund(context.settings, task)));
@@ -58,6 +81,7 @@ async function work(context: Context, { intents, refunds }: Work) {
         const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
         keep(await context.db.run<Applied>('payments.apply_stripe', context.call, { intentId: task.intentId, refund }));
       } else failures.push(error);
+      away = isAway(error);
     }
   }
   for (const [tenant, note] of checked)

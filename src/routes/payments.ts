@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { id } from '../domain/fields.ts';
 import {
   applyNews,
+  listRefunds,
   newPayment,
   newRefund,
   openPayment,
@@ -13,7 +14,7 @@ import {
 import { forgetStock } from '../edge.ts';
 import { readText } from '../json.ts';
 import { readWebhook } from '../stripe.ts';
-import { samplePayment, sampleRefund } from './examples.ts';
+import { listOf, samplePayment, sampleRefund } from './examples.ts';
 import { route } from './route.ts';
 
 const params = z.object({ id });
@@ -74,8 +75,24 @@ export const paymentRoutes = [
     errors: ['not_found', 'refund_exceeds_payment'],
     async run({ params: { id: of }, body, context }) {
       const { refund: promised, tenant, replayed } = await requestRefund(context, of, body);
-      return { status: 201, body: promised, resource: true, tenant, replayed };
+      return { status: 201, body: promised, tenant, replayed };
     },
+  }),
+  route({
+    id: 'listRefunds',
+    method: 'get',
+    path: '/v1/payments/{id}/refunds',
+    tag: 'Payments',
+    summary: "List a payment's refunds, newest first",
+    description: 'All of them on one page. Those that were made by hand at Stripe are among them.',
+    scope: 'payments:read',
+    params,
+    answers: { 200: { description: 'Its refunds', schema: listOf(refund) } },
+    errors: ['not_found'],
+    run: async ({ params: { id: of }, context }) => ({
+      status: 200,
+      body: { data: await listRefunds(context, of), nextCursor: null },
+    }),
   }),
   route({
     id: 'receiveStripeEvent',
@@ -87,7 +104,7 @@ export const paymentRoutes = [
       'Signed by Stripe over the raw body, at most 300 s ago. Duplicates and any order of arrival end alike.',
     stream: ['application/json'],
     answers: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
-    errors: ['invalid_signature', 'body_too_large', 'unavailable'],
+    errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'unavailable'],
     async run({ context, http }) {
       const body = await readText(http.req.raw);
       const { news } = await readWebhook(context.settings, body, http.req.header('stripe-signature'));
