@@ -178,7 +178,9 @@ function answersOf(route: Route, traits: Traits, schemas: Schemas): Record<strin
     if (route.idempotency) headers.push('Idempotent-Replayed');
     const example = traits.example(status);
     const shown = example === undefined ? {} : { example };
-    const content = answer.schema && { 'application/json': { schema: schemas.of(answer.schema, 'output'), ...shown } };
+    const content = answer.schema
+      ? { 'application/json': { schema: schemas.of(answer.schema, 'output'), ...shown } }
+      : answer.type && { [answer.type]: answer.type.startsWith('text/') ? { schema: { type: 'string' } } : {} };
     answers[key] = {
       description: answer.description,
       headers: headersOf(...headers),

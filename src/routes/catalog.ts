@@ -146,10 +146,16 @@ export const catalogRoutes = [
     summary: 'Import products as a stream',
     description:
       'NDJSON (one product a line) or CSV (first line names the columns) of any length. A SKU that exists is updated, and ' +
-      'what its line leaves out stays as it is. A bad line costs that line only; importing the same file again is safe.',
+      'what its line leaves out stays as it is. A bad line costs that line only; importing the same file again is safe. If ' +
+      'it breaks off half-way, what was imported stays.',
     scope: 'catalog:write',
     idempotency: 'taken',
     stream: ['application/x-ndjson', 'text/csv'],
+    example: {
+      'application/x-ndjson':
+        '{"sku":"TEE-BLACK-M","name":"Black T-shirt, M","price":29.99,"currency":"USD","inventory":100}\n',
+      'text/csv': 'sku,name,price,currency,inventory\nTEE-BLACK-M,"Black T-shirt, M",29.99,USD,100\n',
+    },
     answers: { 200: { description: 'What became of the lines', schema: importReport } },
     errors: ['unsupported_media_type'],
     async run({ context, http }) {

@@ -40,7 +40,7 @@ export function operationRoutes(all: () => Route[]): Route[] {
       path: '/openapi.json',
       tag: 'Operations',
       summary: 'This API as an OpenAPI 3.1 document',
-      answers: { 200: { description: 'The document' } },
+      answers: { 200: { description: 'The document', type: 'application/json' } },
       errors: [],
       run: () => ({ status: 200, body: described(), resource: true }),
     }),
@@ -50,7 +50,7 @@ export function operationRoutes(all: () => Route[]): Route[] {
       path: '/docs',
       tag: 'Operations',
       summary: 'This API as a page to read',
-      answers: { 200: { description: 'HTML' } },
+      answers: { 200: { description: 'The page', type: 'text/html' } },
       errors: [],
       run() {
         page ??= docsPage(described());

@@ -53,7 +53,10 @@ export type Route<P extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodTy
   /** The body is not JSON: the operation reads it itself, of these media types. */
   stream?: string[];
   example?: unknown;
-  answers: Partial<Record<Answer['status'], { description: string; schema?: z.ZodType; example?: unknown }>>;
+  /** `type`: the media type of an answer that no schema describes. */
+  answers: Partial<
+    Record<Answer['status'], { description: string; schema?: z.ZodType; type?: string; example?: unknown }>
+  >;
   errors: Code[];
   run: (request: Request<z.output<P>, z.output<Q>, z.output<B>>) => Promise<Answer> | Answer;
 };
