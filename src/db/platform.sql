@@ -72,7 +72,7 @@ begin
     perform platform.fail('unauthenticated');
   end if;
   if not scope = any(k.scopes) then
-    perform platform.fail('forbidden', jsonb_build_object('scope', scope));
+    perform platform.fail('forbidden', jsonb_build_object('reason', format('This key lacks the scope %s.', scope)));
   end if;
   perform set_config('app.tenant_id', k.tenant_id, true);
   return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));

@@ -19,11 +19,17 @@ export type App = Hono<{ Bindings: Bindings; Variables: Variables }>;
 const requestIdForm = /^[\x21-\x7e]{1,255}$/;
 const traceparentForm = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
+const pointerTo = (path: PropertyKey[]) =>
+  path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+
+/** What does not fit, each fault at its place: a member that is not known is pointed at itself. */
 function faultsOf(error: z.ZodError, prefix: string): Fault[] {
-  return error.issues.slice(0, 100).map((issue) => ({
-    pointer: prefix + issue.path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join(''),
-    detail: issue.message,
-  }));
+  const faults = error.issues.slice(0, 100).flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({ path: [...issue.path, key], detail: 'is not known here' }))
+      : [{ path: issue.path, detail: issue.message }],
+  );
+  return faults.slice(0, 100).map(({ path, detail }) => ({ pointer: prefix + pointerTo(path), detail }));
 }
 
 function check<T>(schema: z.ZodType<T>, value: unknown, prefix = ''): T {
