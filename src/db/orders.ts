@@ -2,6 +2,7 @@ import { and, desc, eq, lt, sql } from 'drizzle-orm';
 import { jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from './client.ts';
 import { reservations } from './inventory.ts';
+import type { PaymentRow } from './payments.ts';
 
 export type Line = { sku: string; quantity: number; price: number };
 
@@ -37,7 +38,7 @@ export type OrderRow = {
   shippingAddress: Record<string, string> | null;
   campaignId: string | null;
   reservation: { status: 'held' | 'committed' | 'released'; expiresAt: string | null } | null;
-  payment: Record<string, unknown> | null;
+  payment: PaymentRow | null;
   shipment: Record<string, unknown> | null;
   createdAt: string;
   updatedAt: string;

@@ -7,7 +7,7 @@ import { newId } from '../ids.ts';
 import { type Refused, refuse } from './answers.ts';
 import { toEvent } from './events.ts';
 import { address, currency, id, money, reference, sku, text, time } from './fields.ts';
-import { payment } from './payments.ts';
+import { payment, toPayment } from './payments.ts';
 import { shipment } from './shipping.ts';
 
 export const orderStatus = z.enum(['created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded']);
@@ -70,7 +70,7 @@ export const toOrder = (row: OrderRow): Order => ({
   shippingAddress: row.shippingAddress as Order['shippingAddress'],
   campaignId: row.campaignId,
   reservation: row.reservation && { status: row.reservation.status, expiresAt: row.reservation.expiresAt },
-  payment: row.payment as Order['payment'],
+  payment: row.payment && toPayment(row.payment),
   shipment: row.shipment as Order['shipment'],
   createdAt: row.createdAt,
   updatedAt: row.updatedAt,
