@@ -1,12 +1,17 @@
 import { defineConfig } from 'vitest/config';
+import { ClosingLine } from './test/closing-line.ts';
+import { levels } from './test/levels.ts';
+
+const patient = { testTimeout: 60_000, hookTimeout: 60_000 };
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    globalSetup: ['test/global-setup.ts'],
     // Two cores: more files at once would only wait for each other.
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    reporters: ['default', new ClosingLine()],
+    projects: [
+      { test: { ...patient, name: 'unit', include: levels.unit } },
+      { test: { ...patient, name: 'store', include: levels.store, globalSetup: ['test/global-setup.ts'] } },
+    ],
   },
 });

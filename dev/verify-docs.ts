@@ -1,0 +1,95 @@
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+type Page = { path: string; text: string };
+
+/** What a page of documentation is held against. */
+export type Facts = {
+  exists: (path: string) => boolean;
+  /** The names in package.json's `scripts`. */
+  scripts: string[];
+  /** The text of a test file; undefined if there is none. */
+  test: (path: string) => string | undefined;
+};
+
+const withoutCode = (text: string): string => text.replaceAll(/^```[\s\S]*?^```/gm, '');
+
+function linkFaults({ path, text }: Page, { exists }: Facts): string[] {
+  const links = [...withoutCode(text).matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)/g)].map(
+    (match) => match[1] ?? '',
+  );
+  return links
+    .filter((link) => !exists(join(dirname(path), link)))
+    .map((link) => `${path} links to ${link}, which is not there`);
+}
+
+/** Files of ours that a page names in code style. Patterns and what a user makes (`.dev.vars`) are no such names. */
+function nameFaults({ path, text }: Page, { exists }: Facts): string[] {
+  const [claims = ''] = text.split(/^## Confirmed by$/m); // what is below: decisionFaults
+  const names = [...claims.matchAll(/`((?:src|dev|test|bench|migrations|docs)\/[\w./-]+\.\w+)`/g)].map(
+    (match) => match[1] ?? '',
+  );
+  return [...new Set(names)].filter((name) => !exists(name)).map((name) => `${path} names ${name}, which is not there`);
+}
+
+function commandFaults({ path, text }: Page, { scripts }: Facts): string[] {
+  const named = [...text.matchAll(/\bnpm run ([\w:-]+)/g)].map((match) => match[1] ?? '');
+  return [...new Set(named)]
+    .filter((name) => !scripts.includes(name))
+    .map((name) => `${path} says "npm run ${name}", which package.json does not have`);
+}
+
+/** The lines under "Confirmed by" are `- \`file\`: "title"`, and that file has a test of that title. */
+function decisionFaults({ path, text }: Page, { test }: Facts): string[] {
+  if (!/^docs\/adr\/\d/.test(path)) return [];
+  const [, confirmed] = text.split(/^## Confirmed by$/m);
+  const items = [...(confirmed ?? '').matchAll(/^- `(test\/[\w.-]+)`: "(.+)"$/gm)];
+  if (items.length === 0) return [`${path} does not say which test confirms it`];
+  return items.flatMap(([, file = '', title = '']) => {
+    const source = test(file);
+    if (source === undefined) return [`${path} is confirmed by ${file}, which is not there`];
+    return source.includes(title) ? [] : [`${path} is confirmed by "${title}", which is no test in ${file}`];
+  });
+}
+
+/** Where documentation names a file, a script or a test that is not there. */
+export function findDocFaults(pages: Page[], facts: Facts): string[] {
+  return pages.flatMap((page) => [
+    ...linkFaults(page, facts),
+    ...nameFaults(page, facts),
+    ...commandFaults(page, facts),
+    ...decisionFaults(page, facts),
+  ]);
+}
+
+/** The programs that package.json's scripts start and that are not there. */
+export function findScriptFaults(scripts: Record<string, string>, exists: Facts['exists']): string[] {
+  return Object.entries(scripts).flatMap(([name, command]) =>
+    [...command.matchAll(/\bnode ([\w./-]+)/g)]
+      .filter(([, file = '']) => !exists(file))
+      .map(([, file]) => `package.json: "npm run ${name}" starts ${file}, which is not there`),
+  );
+}
+
+/** Checks README, CONTRIBUTING, docs/ and package.json of a folder; answers what is wrong. */
+export async function checkDocs(root: string): Promise<string[]> {
+  const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>;
+  };
+  const docs = await readdir(join(root, 'docs'), { recursive: true });
+  const paths = ['README.md', 'CONTRIBUTING.md', ...docs.map((name) => `docs/${name.replaceAll('\\', '/')}`)];
+  const pages = await Promise.all(
+    paths
+      .filter((path) => path.endsWith('.md'))
+      .sort()
+      .map(async (path) => ({ path, text: await readFile(join(root, path), 'utf8') })),
+  );
+  const tests = new Map<string, string>();
+  for (const name of await readdir(join(root, 'test'))) {
+    if (name.endsWith('.test.ts')) tests.set(`test/${name}`, await readFile(join(root, 'test', name), 'utf8'));
+  }
+  const exists = (path: string): boolean => existsSync(join(root, path));
+  const facts: Facts = { exists, scripts: Object.keys(scripts), test: (path) => tests.get(path) };
+  return [...findDocFaults(pages, facts), ...findScriptFaults(scripts, exists)];
+}

@@ -1,0 +1,113 @@
+import { describe, expect, test } from 'vitest';
+import { type Facts, findDocFaults, findScriptFaults } from '../dev/verify-docs.ts';
+import { findRuleFaults } from '../dev/verify-rules.ts';
+import { countTests } from './closing-line.ts';
+
+const faultsOf = (path: string, text: string): string[] => findRuleFaults([{ path, text }]);
+
+// Put together here, or the rules would find it in this file.
+const left = ['TO', 'DO'].join('');
+const skipped = ['test', 'skip'].join('.');
+
+describe('the rules refuse', () => {
+  test.each([
+    ['a route that reads the database', 'src/routes/orders.ts', "import { orderById } from '../db/orders.ts';"],
+    ['a route that sends to a queue', 'src/routes/orders.ts', "import { sendToQueues } from '../queues.ts';"],
+    ['a consumer that goes round domain', 'src/consumers/orders.ts', "import { orders } from '../db/orders.ts';"],
+    ['domain that publishes', 'src/domain/orders.ts', "import {\n  relay,\n} from '../relay.ts';"],
+    ['domain that knows its routes', 'src/domain/orders.ts', "import type { Http } from '../routes/route.ts';"],
+    [
+      'a database file that knows what is above it',
+      'src/db/orders.ts',
+      "import type { Order } from '../domain/orders.ts';",
+    ],
+    ['a database file that knows HTTP', 'src/db/orders.ts', "import { problemOf } from '../problem.ts';"],
+    ['a Worker that holds the local platform', 'src/relay.ts', "import { startKafka } from '../dev/kafka.ts';"],
+    ['hono outside routes', 'src/domain/orders.ts', "import { Hono } from 'hono';"],
+    ['the driver outside its file', 'src/db/orders.ts', "import { neon } from '@neondatabase/serverless';"],
+    [
+      'a part of a package where the package may not be',
+      'src/domain/orders.ts',
+      "import { sql } from 'drizzle-orm/sql';",
+    ],
+    ['an import that waits', 'src/domain/orders.ts', "await import('@upstash/kafka');"],
+    ['a write beside the functions', 'src/db/orders.ts', 'db.insert(orders)'],
+    ['a barrel', 'src/domain/all.ts', "export * from './orders.ts';"],
+    ['a default export', 'src/domain/orders.ts', 'export default {};'],
+    ['a drawer', 'src/domain/order-utils.ts', ''],
+    ['a folder on a shelf', 'src/domain/orders/place.ts', ''],
+    ['a file of more than 300 lines', 'src/domain/orders.ts', '\n'.repeat(301)],
+    ['what is left undone', 'dev/neon.ts', `// ${left}: more`],
+    ['a skipped test', 'test/orders.test.ts', `${skipped}('x', () => {})`],
+  ])('%s', (_name, path, text) => {
+    expect(faultsOf(path, text)).toHaveLength(1);
+  });
+
+  test('SQL that writes another service’s table', () => {
+    const made = 'create or replace function orders.place() returns void language sql as $$\n  ';
+    expect(faultsOf('src/db/orders.sql', `${made} update inventory.inventory set quantity = 0 $$;`)).toEqual([
+      'src/db/orders.sql writes a table of inventory, not of orders',
+    ]);
+    expect(faultsOf('src/db/orders.sql', `${made} insert into orders.orders values (1) $$;`)).toEqual([]);
+  });
+
+  test('SQL that makes functions of two services', () => {
+    const text = 'create or replace function orders.a() …\ncreate or replace function inventory.b() …';
+    expect(faultsOf('src/db/orders.sql', text)).toHaveLength(1);
+  });
+});
+
+test('the rules let pass what follows them', () => {
+  const files = [
+    {
+      path: 'src/routes/mount.ts',
+      text: "import { openDatabase } from '../db/client.ts';\nimport { Hono } from 'hono';",
+    },
+    { path: 'src/domain/orders.ts', text: "import { orderById } from '../db/orders.ts';\nimport * as z from 'zod';" },
+    { path: 'src/db/orders.ts', text: "import { sql } from 'drizzle-orm';\nimport { ApiError } from '../errors.ts';" },
+    { path: 'dev/platform.ts', text: "import { topics } from '../src/events.ts';" },
+  ];
+  expect(findRuleFaults(files)).toEqual([]);
+});
+
+describe('the documentation', () => {
+  const facts: Facts = {
+    exists: (path) => path === 'docs/design.md' || path === 'src/relay.ts',
+    scripts: ['start'],
+    test: (path) => (path === 'test/relay.test.ts' ? "test('a relay that dies delivers twice', …)" : undefined),
+  };
+  const page = (text: string, path = 'README.md') => findDocFaults([{ path, text }], facts);
+
+  test('may not name a file or a script that is not there', () => {
+    expect(page('[a](docs/design.md) `src/relay.ts` npm run start [b](https://example.com)')).toEqual([]);
+    expect(page('[a](docs/gone.md)')).toEqual(['README.md links to docs/gone.md, which is not there']);
+    expect(page('[a](design.md#more)', 'docs/deploy.md')).toEqual([]);
+    expect(page('`src/gone.ts`')).toEqual(['README.md names src/gone.ts, which is not there']);
+    expect(page('npm run gone')).toEqual(['README.md says "npm run gone", which package.json does not have']);
+  });
+
+  test('may not decide without a test that confirms it', () => {
+    const decided = (line: string) => page(`# 1\n\n## Confirmed by\n\n${line}\n`, 'docs/adr/0001-a.md');
+    expect(decided('- `test/relay.test.ts`: "a relay that dies delivers twice"')).toEqual([]);
+    expect(decided('- `test/relay.test.ts`: "nothing is lost"')).toHaveLength(1);
+    expect(decided('- `test/gone.test.ts`: "a relay that dies delivers twice"')).toHaveLength(1);
+    expect(decided('')).toHaveLength(1);
+  });
+
+  test('of package.json starts only what is there', () => {
+    expect(
+      findScriptFaults({ a: 'node src/relay.ts', b: 'node dev/gone.ts --x', c: 'vitest run' }, facts.exists),
+    ).toEqual(['package.json: "npm run b" starts dev/gone.ts, which is not there']);
+  });
+});
+
+test('the closing line counts a file that does not load and a hook that fails as failed', () => {
+  const withState = (state: string) => ({ result: () => ({ state }) });
+  const module = (errors: number, hooks: number, states: string[]) => ({
+    errors: () => Array(errors).fill({}),
+    children: { allSuites: () => [{ errors: () => Array(hooks).fill({}) }], allTests: () => states.map(withState) },
+  });
+  const modules = [module(0, 0, ['passed', 'passed', 'failed']), module(0, 1, ['skipped']), module(1, 0, [])];
+  const counts = countTests(modules as unknown as Parameters<typeof countTests>[0], []);
+  expect(counts).toEqual({ passed: 2, failed: 3 });
+});
