@@ -33,9 +33,9 @@ const exponentOf = (currency: string): number => exponents[currency.toUpperCase(
  */
 export function toMinor(amount: string, currency: string): number {
   const exponent = exponentOf(currency);
-  const [whole = '', fraction = ''] = amount.split('.');
+  const [, whole = '', fraction = ''] = /^(\d+)(?:\.(\d*))?$/.exec(amount) ?? [];
   const kept = fraction.padEnd(exponent, '0');
-  if (!/^\d+$/.test(whole + kept) || /[1-9]/.test(kept.slice(exponent))) {
+  if (whole === '' || /[1-9]/.test(kept.slice(exponent))) {
     throw new RangeError(`${amount} is no amount of ${currency}`);
   }
   return Number(whole + kept.slice(0, exponent));
