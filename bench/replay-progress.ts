@@ -1,0 +1,89 @@
+const rewriteEveryMs = 200;
+const lineEveryMs = 5_000;
+
+/** `1234567` as `1,234,567`. */
+export const grouped = (number: number | bigint): string => number.toLocaleString('en-GB');
+
+/** Pence as pounds: `203874259n` as `2,038,742.59`. */
+export const pounds = (pence: bigint): string =>
+  `${pence < 0n ? '-' : ''}${grouped((pence < 0n ? -pence : pence) / 100n)}.${String((pence < 0n ? -pence : pence) % 100n).padStart(2, '0')}`;
+
+export function duration(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 60) return ms < 10_000 ? `${(ms / 1000).toFixed(1)} s` : `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+/**
+ * What is going on, in one line that is rewritten on a terminal, and elsewhere written anew every five seconds. Each step
+ * leaves one line behind.
+ */
+export class Progress {
+  readonly #write: (text: string) => void;
+  readonly #rewrites: boolean;
+  #label = '';
+  #began = 0;
+  #shown = 0;
+  #open = false;
+
+  constructor(write: (text: string) => void, rewrites: boolean) {
+    this.#write = write;
+    this.#rewrites = rewrites;
+  }
+
+  begin(label: string, text = ''): void {
+    this.#label = label;
+    this.#began = performance.now();
+    this.#shown = this.#began;
+    if (this.#rewrites) this.#rewrite(text);
+  }
+
+  /** Milliseconds since the step began. */
+  get elapsed(): number {
+    return performance.now() - this.#began;
+  }
+
+  /** Shows where the step is, if it is time to; `describe` is called only then. */
+  show(describe: () => string): void {
+    const now = performance.now();
+    if (now - this.#shown < (this.#rewrites ? rewriteEveryMs : lineEveryMs)) return;
+    this.#shown = now;
+    if (this.#rewrites) this.#rewrite(describe());
+    else this.#write(`  … ${this.#label.padEnd(13)} ${describe()}\n`);
+  }
+
+  /** How far a step of `total` parts is, how fast those go that are sent, and when it will be done. */
+  showCount(step: { handled: number; sent: number; total: number; unit: string; failed: number }): void {
+    this.show(() => {
+      const rate = step.sent / (this.elapsed / 1000);
+      const left = duration(((step.total - step.handled) / rate) * 1000);
+      const share = `${grouped(step.handled)} of ${grouped(step.total)}`;
+      return `${share}, ${rate.toFixed(0)} ${step.unit}/s, ${grouped(step.failed)} failed, ETA ${left}`;
+    });
+  }
+
+  end(text: string, good = true): void {
+    const took = duration(this.elapsed);
+    this.#clear();
+    this.#write(`  ${good ? '✓' : '✗'} ${this.#label.padEnd(13)} ${took.padStart(9)}  ${text}\n`);
+  }
+
+  /** A line of its own, above the one that is rewritten. */
+  say(text: string): void {
+    this.#clear();
+    this.#write(`${text}\n`);
+  }
+
+  #rewrite(text: string): void {
+    this.#clear();
+    const width = (process.stdout.columns || 120) - 1;
+    this.#write(`  … ${this.#label.padEnd(13)} ${text}`.slice(0, width));
+    this.#open = true;
+  }
+
+  #clear(): void {
+    if (this.#open) this.#write('\r\u001b[K');
+    this.#open = false;
+  }
+}
