@@ -15,6 +15,8 @@ export type Bindings = {
 const variables = z.object({
   DATABASE_URL: z.string().min(1),
   NEON_HTTP_URL: z.url().optional(),
+  /** How long an operation waits for the database, all attempts together, before it answers 503. */
+  DATABASE_DEADLINE_MS: z.coerce.number().int().min(1).default(10_000),
   KAFKA_REST_URL: z.url(),
   KAFKA_REST_USERNAME: z.string().min(1),
   KAFKA_REST_PASSWORD: z.string().min(1),

@@ -14,19 +14,23 @@ export function log(line: Line): void {
   console.log(JSON.stringify(line));
 }
 
+/** Messages that hold SQL, parameters, rows, or a piece of what could not be parsed. */
+const telltale = /Neon|Drizzle|SyntaxError/;
+
 /**
  * What may be said of an error in a log: names and codes. A database error's message holds SQL, parameters and rows, so
- * only its SQLSTATE and the name of its constraint are kept.
+ * only its SQLSTATE and the name of its constraint are kept, and the name of what broke its connection.
  */
 export function describe(error: unknown): Record<string, string> {
   if (!(error instanceof Error)) return { error: typeof error };
-  const source = error.cause instanceof Error && 'code' in error.cause ? error.cause : error;
+  const source = error.cause instanceof Error ? error.cause : error;
   const facts: Record<string, string> = { error: source.name };
+  if ('sourceError' in source && source.sourceError instanceof Error) facts.broken = source.sourceError.name;
   for (const name of ['code', 'constraint', 'routine'] as const) {
     const value = (source as unknown as Record<string, unknown>)[name];
     if (typeof value === 'string') facts[name] = value;
   }
-  if (!('code' in source) && !source.name.includes('Neon') && !source.name.includes('Drizzle')) {
+  if (!('code' in source) && !telltale.test(source.name) && !source.message.startsWith('Failed query')) {
     facts.message = source.message.slice(0, 300);
     const place = source.stack?.split('\n')[1]?.trim();
     if (place) facts.at = place.slice(0, 200);

@@ -22,6 +22,8 @@ export type Database = {
   readonly spent: { calls: number; ms: number };
   /** The tenant of the last call that the database answered, for the log. */
   readonly tenant: string | null;
+  /** Says who calls and whether the key has this scope, and nothing else: for a request that is refused already. */
+  authenticate(call: Call, scope: string): Promise<void>;
   /** Runs one SQL function of a service as one call and one transaction: `service.verb(call, input)`. */
   run<T>(name: `${string}.${string}`, call: Call, input: unknown): Promise<T>;
   /** Authenticates and reads, as one call and one transaction, as the role that can only read. */
@@ -36,13 +38,24 @@ export type Database = {
 
 export type Reader = NeonHttpDatabase;
 
-const deadlineMs = 10_000;
 const attempts = 5;
-// Deadlock, serialization failure, lock not available: the transaction is known to have changed nothing.
-const undone = new Set(['40001', '40P01', '55P03']);
+// Deadlock, serialization failure, lock not available, cancelled, no connection to be had: it is known to have changed
+// nothing.
+const undone = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
 const away = /^(08|53|57P|58|XX)/;
 
 type DatabaseError = Error & { code?: string; detail?: string };
+
+/** Reads an answer to its end, so that one that is cut off is a failed call like any other, and not half a JSON. */
+async function fetchWhole(url: string, init: RequestInit): Promise<Response> {
+  const answer = await fetch(url, init);
+  return new Response(await answer.arrayBuffer(), answer);
+}
+
+/** Whether the database may or may not have done it: no SQLSTATE, or one that says that the connection is gone. */
+function isUnknown({ code, name }: DatabaseError): boolean {
+  return code === undefined ? name === 'NeonDbError' || name === 'SyntaxError' : away.test(code);
+}
 
 /** The driver's own error, however Drizzle has wrapped it. */
 function unwrap(error: unknown): DatabaseError | undefined {
@@ -58,25 +71,39 @@ function refusal(error: DatabaseError): ApiError | undefined {
   return new ApiError(error.message, reason);
 }
 
+const entering = (call: Call, scope: string) =>
+  sql`select platform.authenticate(${JSON.stringify(call)}::jsonb, ${scope}) ->> 'tenant' as tenant, set_config('role', 'fusion_reader', true)`;
+
+/** Where the database is: the driver's connection string, an endpoint that is not Neon's own, and a call's deadline. */
+export type DatabaseSettings = {
+  DATABASE_URL: string;
+  NEON_HTTP_URL?: string | undefined;
+  DATABASE_DEADLINE_MS?: number;
+};
+
 /**
- * A connection-less client: each call is one HTTP request to Neon's SQL endpoint, with a deadline of 10 s.
+ * A connection-less client: each call is one HTTP request to Neon's SQL endpoint, and all its attempts end within
+ * DATABASE_DEADLINE_MS (10 s).
  * Deadlocks and serialization failures are repeated here and never reach a client. A call whose fate is unknown is
  * repeated only if it reads or carries an idempotency key, since then it cannot act twice.
- * @throws ApiError with the code that a SQL function raised, or `unavailable`
+ * @throws ApiError with the code that a SQL function raised, or `unavailable`, its cause the database's error
  */
-export function openDatabase(settings: { DATABASE_URL: string; NEON_HTTP_URL?: string | undefined }): Database {
-  // The endpoint is the driver's global; it is the same for every request of an isolate.
+export function openDatabase(settings: DatabaseSettings): Database {
+  // Both are the driver's globals; they are the same for every request of an isolate.
+  neonConfig.fetchFunction = fetchWhole;
   if (settings.NEON_HTTP_URL) neonConfig.fetchEndpoint = settings.NEON_HTTP_URL;
+  const deadlineMs = settings.DATABASE_DEADLINE_MS ?? 10_000;
   const spent = { calls: 0, ms: 0 };
   let tenant: string | null = null;
 
   async function attempt<T>(repeatable: boolean, send: (db: Reader) => PromiseLike<T>): Promise<[T, number]> {
+    const end = Date.now() + deadlineMs;
     for (let tried = 1; ; tried++) {
       const started = Date.now();
       spent.calls++;
       try {
-        const client = neon(settings.DATABASE_URL, { fetchOptions: { signal: AbortSignal.timeout(deadlineMs) } });
-        return [await send(drizzle(client)), tried];
+        const signal = AbortSignal.timeout(Math.max(end - started, 1));
+        return [await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions: { signal } }))), tried];
       } catch (thrown) {
         const error = unwrap(thrown);
         if (!error) throw thrown;
@@ -84,11 +111,12 @@ export function openDatabase(settings: { DATABASE_URL: string; NEON_HTTP_URL?: s
         // Our own first attempt may still be running when the second asks for the same idempotency key.
         const overtaken = tried > 1 && refused?.code === 'idempotency_in_progress';
         if (refused && !overtaken) throw refused;
-        const unknown = error.code === undefined ? error.name === 'NeonDbError' : away.test(error.code);
-        const again = overtaken || undone.has(error.code ?? '') || (unknown && repeatable && tried < 3);
-        if (!again || tried === attempts) {
-          if (unknown || overtaken || undone.has(error.code ?? '')) throw new ApiError('unavailable');
-          throw thrown;
+        const harmless = overtaken || undone.has(error.code ?? '');
+        const unknown = isUnknown(error);
+        const again = harmless || (unknown && repeatable && tried < 3);
+        if (!again || tried === attempts || Date.now() >= end) {
+          // Never what Drizzle has made of it: that holds the statement and its parameters.
+          throw harmless || unknown ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
         }
         await new Promise((resolve) => setTimeout(resolve, 2 ** tried * 5 * (0.5 + Math.random())));
       } finally {
@@ -122,10 +150,13 @@ export function openDatabase(settings: { DATABASE_URL: string; NEON_HTTP_URL?: s
       if (!result) throw new Error('platform.health answered no row');
       return result;
     },
+    async authenticate(call: Call, scope: string) {
+      const [answer] = await attempt(true, (db) => db.execute<{ tenant: string }>(entering(call, scope)));
+      tenant = answer.rows[0]?.tenant ?? null;
+    },
     async read<T>(call: Call, scope: string, build: (db: Reader) => RunnableQuery<T, 'pg'>) {
-      const enter = sql`select platform.authenticate(${JSON.stringify(call)}::jsonb, ${scope}) ->> 'tenant' as tenant, set_config('role', 'fusion_reader', true)`;
       const [[entered, rows]] = await attempt(true, (db) =>
-        db.batch([db.execute<{ tenant: string }>(enter), build(db)]),
+        db.batch([db.execute<{ tenant: string }>(entering(call, scope)), build(db)]),
       );
       const of = entered.rows[0]?.tenant;
       if (of === undefined) throw new Error('platform.authenticate answered no row');
