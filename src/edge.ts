@@ -1,18 +1,25 @@
-/** Reads of one product, kept in the data center where they were asked for. Nothing in it outlives `maxAge`. */
-const maxAge = 30;
-// A reader that asked the database before a change may come back after it: what it read is not kept for that long.
-const settling = 2;
+/**
+ * Reads of one product, kept in the data center where they were asked for. A read that began before the last change of the
+ * product here counts for nothing, in whatever order the two are written down; nothing counts 30 s after it was read.
+ */
+const maxAgeMs = 30_000;
+/** By how much the clocks of a data center's machines may differ. */
+const skewMs = 100;
+/** More products than this are marked as changed by one mark for the whole tenant. */
+const mostMarks = 50;
 
 const origin = 'https://edge.fusioncommerce.internal';
-const urlOf = (tenant: string, kind: 'sku' | 'id', name: string) =>
-  `${origin}/${encodeURIComponent(tenant)}/${kind}/${encodeURIComponent(name)}`;
+const urlOf = (tenant: string, ...path: string[]) => [origin, ...[tenant, ...path].map(encodeURIComponent)].join('/');
 
 // The types know no `default` when the DOM's are not loaded, and a Node test has no caches at all.
 const cache = (): Cache => (caches as unknown as { default: Cache }).default;
 
-export type Kept = { body: string; version: number };
+const put = (url: string, body: string, maxAge: number, headers: Record<string, string> = {}) =>
+  cache().put(url, new Response(body, { headers: { ...headers, 'cache-control': `max-age=${maxAge}` } }));
 
-const keyLifetimeMs = 30_000;
+/** `readAt`: when the read began, in milliseconds. */
+export type Kept = { body: string; version: number; readAt: number };
+
 const mostKeys = 10_000;
 /** Keys that the database has just let read the catalog, by hash: an answer from the edge needs no call at all. */
 const readers = new Map<string, { tenant: string; until: number }>();
@@ -25,38 +32,50 @@ export function knownReader(keyHash: string, now: Date): string | undefined {
 
 export function rememberReader(keyHash: string, tenant: string, now: Date): void {
   if (readers.size >= mostKeys) readers.clear();
-  readers.set(keyHash, { tenant, until: now.getTime() + keyLifetimeMs });
+  readers.set(keyHash, { tenant, until: now.getTime() + maxAgeMs });
 }
 
-/** A product as it was kept less than 30 s ago. By id it takes two look-ups: the id's SKU, then the product. */
-export async function recallProduct(tenant: string, by: 'sku' | 'id', name: string): Promise<Kept | undefined> {
-  let sku = name;
-  if (by === 'id') {
-    const pointer = await cache().match(urlOf(tenant, 'id', name));
-    if (!pointer) return undefined;
-    sku = await pointer.text();
-  }
-  const kept = await cache().match(urlOf(tenant, 'sku', sku));
-  const version = kept?.headers.get('x-version');
-  if (!kept || !version) return undefined;
-  return { body: await kept.text(), version: Number(version) };
+const changeOf = async (url: string) => Number((await (await cache().match(url))?.text()) ?? Number.NEGATIVE_INFINITY);
+
+/** A product as it was read less than 30 s ago, unless it was changed here since. By id its SKU is looked up first. */
+export async function recallProduct(
+  tenant: string,
+  by: 'sku' | 'id',
+  name: string,
+  now: Date,
+): Promise<Kept | undefined> {
+  const sku = by === 'sku' ? name : await (await cache().match(urlOf(tenant, 'id', name)))?.text();
+  if (sku === undefined) return undefined;
+  const [kept, ...changes] = await Promise.all([
+    cache().match(urlOf(tenant, 'sku', sku)),
+    changeOf(urlOf(tenant, 'changed')),
+    changeOf(urlOf(tenant, 'changed', sku)),
+  ]);
+  if (kept === undefined) return undefined;
+  const body = await kept.text();
+  const readAt = Number(kept.headers.get('x-read-at'));
+  if (now.getTime() - readAt >= maxAgeMs || readAt <= Math.max(...changes) + skewMs) return undefined;
+  return { body, version: Number(kept.headers.get('x-version')), readAt };
 }
 
-/** Keeps what was read, unless the product has just been changed here. */
+/** Keeps what was read, for what is left of its 30 s. */
 export async function keepProduct(tenant: string, product: { id: string; sku: string }, kept: Kept): Promise<void> {
-  const url = urlOf(tenant, 'sku', product.sku);
-  if (await cache().match(url)) return;
-  const headers = { 'cache-control': `max-age=${maxAge}`, 'content-type': 'application/json' };
+  const left = Math.floor((kept.readAt + maxAgeMs - Date.now()) / 1000);
+  if (left <= 0) return;
+  const about = { 'x-version': String(kept.version), 'x-read-at': String(kept.readAt) };
   await Promise.all([
-    cache().put(url, new Response(kept.body, { headers: { ...headers, 'x-version': String(kept.version) } })),
-    cache().put(urlOf(tenant, 'id', product.id), new Response(product.sku, { headers })),
+    put(urlOf(tenant, 'sku', product.sku), kept.body, left, about),
+    put(urlOf(tenant, 'id', product.id), product.sku, maxAgeMs / 1000),
   ]);
 }
 
-/** Forgets products whose catalog entry or stock was changed here: the next read is fresh. */
+/**
+ * Marks products whose catalog entry or stock was changed here, once that is committed: the next read is fresh. It does
+ * not fail: what is done is done, and what was kept of it lasts no longer than its 30 s.
+ */
 export async function forgetStock(tenant: string, skus: string[]): Promise<void> {
-  const headers = { 'cache-control': `max-age=${settling}` };
-  await Promise.all(
-    [...new Set(skus)].map((sku) => cache().put(urlOf(tenant, 'sku', sku), new Response('changed', { headers }))),
-  );
+  const changed = [...new Set(skus)];
+  const urls =
+    changed.length > mostMarks ? [urlOf(tenant, 'changed')] : changed.map((sku) => urlOf(tenant, 'changed', sku));
+  await Promise.allSettled(urls.map((url) => put(url, String(Date.now()), maxAgeMs / 1000 + 1)));
 }

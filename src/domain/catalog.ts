@@ -76,14 +76,14 @@ export const createProduct = (context: Context, input: z.infer<typeof newProduct
   write(context, 'create_product', { ...input, id: newId(context.now()) });
 
 /**
- * Changes what is given and nothing else; `ifMatch` is the version that the client has read.
+ * Changes what is given and nothing else; `ifMatch` are the versions that the client allows it to have by then.
  * @throws ApiError not_found, version_mismatch, validation_failed (price and currency do not fit together)
  */
 export const updateProduct = (
   context: Context,
   productId: string,
   change: z.infer<typeof productChange>,
-  ifMatch: number | undefined,
+  ifMatch: number[] | undefined,
 ) => write(context, 'update_product', { id: productId, change, ifMatch });
 
 async function one(reading: Promise<{ tenant: string; rows: { product: ProductRow; version: number }[] }>) {

@@ -51,14 +51,16 @@ async function write(context: Context, name: 'set_stock' | 'adjust_stock', input
 
 /**
  * Sets what can be sold of a SKU to an absolute count; what is held stays held.
- * @throws ApiError not_found, version_mismatch (`ifMatch` is the version that the client has read)
+ * @throws ApiError not_found, version_mismatch (`ifMatch` are the versions that the client allows it to have by then),
+ *   validation_failed (with what orders hold it would exceed what a count can be)
  */
-export const setStock = (context: Context, of: string, quantity: number, ifMatch: number | undefined) =>
+export const setStock = (context: Context, of: string, quantity: number, ifMatch: number[] | undefined) =>
   write(context, 'set_stock', { sku: of, quantity, ifMatch });
 
 /**
  * Adds `delta` units (negative: takes them out) in one conditional update, whose row decides.
- * @throws ApiError not_found, insufficient_inventory (it would go below zero)
+ * @throws ApiError not_found, insufficient_inventory (it would go below zero), validation_failed (with what orders hold it
+ *   would exceed what a count can be)
  */
 export const adjustStock = (context: Context, of: string, change: z.infer<typeof stockAdjustment>) =>
   write(context, 'adjust_stock', { sku: of, ...change });

@@ -13,7 +13,7 @@ import {
 import { currency, id, page, sku, text } from '../domain/fields.ts';
 import { importProducts, importReport } from '../domain/imports.ts';
 import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../edge.ts';
-import { versionIn } from './etag.ts';
+import { versionsIn } from './etag.ts';
 import { listOf, sampleProduct } from './examples.ts';
 import { pageOf, positionOf } from './paging.ts';
 import { type Answer, type Http, route } from './route.ts';
@@ -23,15 +23,17 @@ const params = z.object({ id });
 /** A product from the edge if it is kept there, else from the database, and then kept. */
 async function fromEdge(http: Http, by: 'id' | 'sku', name: string, read: () => Promise<Versioned>): Promise<Answer> {
   const { context, keyHash } = http.var;
-  const known = knownReader(keyHash, context.now());
-  const kept = known === undefined ? undefined : await recallProduct(known, by, name);
+  const now = context.now();
+  const known = knownReader(keyHash, now);
+  const kept = known === undefined ? undefined : await recallProduct(known, by, name, now);
   if (known !== undefined && kept !== undefined) {
     const headers = { 'Cache-Status': 'fusioncommerce; hit' };
     return { status: 200, body: JSON.parse(kept.body), version: kept.version, resource: true, tenant: known, headers };
   }
   const { product: found, version, tenant } = await read();
-  rememberReader(keyHash, tenant, context.now());
-  http.executionCtx.waitUntil(keepProduct(tenant, found, { body: JSON.stringify(found), version }));
+  rememberReader(keyHash, tenant, now);
+  const fresh = { body: JSON.stringify(found), version, readAt: now.getTime() };
+  http.executionCtx.waitUntil(keepProduct(tenant, found, fresh));
   const headers = { 'Cache-Status': 'fusioncommerce; fwd=miss' };
   return { status: 200, body: found, version, resource: true, tenant, headers };
 }
@@ -115,7 +117,7 @@ export const catalogRoutes = [
     answers: { 200: { description: 'Changed', schema: product, example: sampleProduct } },
     errors: ['not_found', 'version_mismatch'],
     async run({ params: { id: of }, body, context, http }) {
-      const { product: changed, version, tenant } = await updateProduct(context, of, body, versionIn(http));
+      const { product: changed, version, tenant } = await updateProduct(context, of, body, versionsIn(http));
       await forgetStock(tenant, [changed.sku]);
       return { status: 200, body: changed, version, resource: true, tenant };
     },
@@ -133,7 +135,7 @@ export const catalogRoutes = [
     answers: { 204: { description: 'Archived' } },
     errors: ['not_found', 'version_mismatch'],
     async run({ params: { id: of }, context, http }) {
-      const { product: archived, tenant } = await updateProduct(context, of, { status: 'archived' }, versionIn(http));
+      const { product: archived, tenant } = await updateProduct(context, of, { status: 'archived' }, versionsIn(http));
       await forgetStock(tenant, [archived.sku]);
       return { status: 204, tenant };
     },

@@ -1,4 +1,3 @@
-import { ApiError } from '../errors.ts';
 import type { Http } from './route.ts';
 
 /**
@@ -18,13 +17,14 @@ export function isKnown(header: string | undefined, etag: string): boolean {
 }
 
 /**
- * The version that `If-Match` asks for; none if the header is absent or `*`. A weak ETag never matches (RFC 9110 13.1.1).
- * @throws ApiError version_mismatch, if the header holds no ETag of ours
+ * The versions that `If-Match` allows; none if the header is absent or `*`. A weak ETag never matches, nor does one that
+ * is not ours (RFC 9110 13.1.1): with no other in the list, no version is allowed.
  */
-export function versionIn(http: Http): number | undefined {
+export function versionsIn(http: Http): number[] | undefined {
   const header = http.req.header('if-match')?.trim();
   if (header === undefined || header === '*') return undefined;
-  const version = /^"(\d{1,9})-[0-9a-f]{24}"$/.exec(header)?.[1];
-  if (version === undefined) throw new ApiError('version_mismatch');
-  return Number(version);
+  return header.split(',').flatMap((tag) => {
+    const version = /^"(\d{1,9})-[0-9a-f]{24}"$/.exec(tag.trim())?.[1];
+    return version === undefined ? [] : [Number(version)];
+  });
 }

@@ -10,7 +10,7 @@ import {
   stockCount,
 } from '../domain/inventory.ts';
 import { forgetStock } from '../edge.ts';
-import { versionIn } from './etag.ts';
+import { versionsIn } from './etag.ts';
 import { listOf, sampleStock } from './examples.ts';
 import { pageOf, positionOf } from './paging.ts';
 import { route } from './route.ts';
@@ -64,7 +64,7 @@ export const inventoryRoutes = [
     answers: { 200: { description: 'The stock', schema: stock, example: sampleStock } },
     errors: ['not_found', 'version_mismatch'],
     async run({ params: { sku: of }, body, context, http }) {
-      const { stock: now, tenant } = await setStock(context, of, body.quantity, versionIn(http));
+      const { stock: now, tenant } = await setStock(context, of, body.quantity, versionsIn(http));
       await forgetStock(tenant, [of]);
       return { status: 200, body: now, resource: true, version: now.version, tenant };
     },
