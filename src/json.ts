@@ -32,7 +32,7 @@ export const readText = async (request: Request): Promise<string> => new TextDec
 
 /** The digits of a number without sign, point, exponent and the zeros that do not count. */
 function digits(written: string): string {
-  const [mantissa = '', exponent = '0'] = written.toLowerCase().replace('-', '').split('e');
+  const [mantissa = '', exponent = '0'] = written.toLowerCase().replace(/^-/, '').split('e');
   const [whole = '', fraction = ''] = mantissa.split('.');
   const plain = (whole + fraction).replace(/^0+/, '');
   const significant = plain.replace(/0+$/, '');
@@ -53,9 +53,29 @@ export function parseJson(body: string): unknown {
   );
 }
 
+/** Where a member has a name that Postgres cannot keep: with a NUL or half of a surrogate pair. */
+function misnamed(value: unknown, pointer = ''): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const [name, inner] of Object.entries(value)) {
+    if (name.includes('\0') || !name.isWellFormed()) return pointer;
+    const found = misnamed(inner, `${pointer}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** @throws ApiError validation_failed: schemas look at what texts are, and not at what open objects call them */
+function checkNames(text: string, value: unknown): void {
+  // Only an escape can make such a name.
+  const pointer = /\\u(0000|d[89a-f])/i.test(text) ? misnamed(value) : undefined;
+  if (pointer === undefined) return;
+  const faults = [{ pointer, detail: 'has a member whose name is no text' }];
+  throw new ApiError('validation_failed', undefined, { faults });
+}
+
 /**
  * A request's JSON; nothing at all counts as `{}`.
- * @throws ApiError unsupported_media_type, body_too_large, malformed_json
+ * @throws ApiError unsupported_media_type, body_too_large, malformed_json, validation_failed
  */
 export async function readJson(request: Request): Promise<unknown> {
   const bytes = await readBody(request);
@@ -63,9 +83,14 @@ export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get('content-type') ?? '';
   if (!/^application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)) throw new ApiError('unsupported_media_type');
   try {
-    return parseJson(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes));
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
+    const value = parseJson(text);
+    checkNames(text, value);
+    return value;
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof TypeError) throw new ApiError('malformed_json');
+    // The check of its numbers goes down into it, as far as the stack allows.
+    if (error instanceof RangeError) throw new ApiError('malformed_json', 'The body is nested too deeply.');
     throw error;
   }
 }

@@ -19,8 +19,10 @@ const word = (max: number) =>
 /** A UUID of ours. */
 export const id = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
 
-/** A stock-keeping unit: case-sensitive, 1 to 64 characters. */
-export const sku = word(64).meta({ description: 'Stock-keeping unit, case-sensitive', examples: ['TEE-BLACK-M'] });
+/** A stock-keeping unit: case-sensitive, 1 to 64 characters. `.` and `..` are steps of a path: no URL could name them. */
+export const sku = word(64)
+  .refine((value) => !/^\.\.?$/.test(value), { error: 'must not be . or ..' })
+  .meta({ description: 'Stock-keeping unit, case-sensitive', examples: ['TEE-BLACK-M'] });
 
 /** What a client calls something of its own: a customer, a user, an organization. */
 export const reference = word(255);
@@ -75,4 +77,5 @@ export const address = z
 /** `?limit=`: how many rows a page has. */
 export const limit = z.coerce.number().int().min(1).max(100).default(20);
 
-export const page = { limit, cursor: z.string().min(1).max(1000).optional() };
+/** `?limit=` and `?cursor=`; of a cursor's form, cursor.ts decides. */
+export const page = { limit, cursor: z.string().optional() };

@@ -19,23 +19,30 @@ export type App = Hono<{ Bindings: Bindings; Variables: Variables }>;
 const requestIdForm = /^[\x21-\x7e]{1,255}$/;
 const traceparentForm = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
-const pointerTo = (path: PropertyKey[]) =>
-  path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+const mostFaults = 100;
 
-/** What does not fit, each fault at its place: a member that is not known is pointed at itself. */
-function faultsOf(error: z.ZodError, prefix: string): Fault[] {
-  const faults = error.issues.slice(0, 100).flatMap((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => ({ path: [...issue.path, key], detail: 'is not known here' }))
-      : [{ path: issue.path, detail: issue.message }],
-  );
-  return faults.slice(0, 100).map(({ path, detail }) => ({ pointer: prefix + pointerTo(path), detail }));
+/** What does not fit, one fault a place: in a body by JSON pointers (RFC 6901), in a query by the parameters' names. */
+function faultsOf(error: z.ZodError, place: 'body' | 'query'): Fault[] {
+  const pointer = (path: PropertyKey[]) =>
+    place === 'query'
+      ? String(path[0] ?? '')
+      : path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+  const faults = new Map<string, Fault>();
+  for (const issue of error.issues) {
+    const unknown = issue.code === 'unrecognized_keys' ? issue.keys : undefined;
+    for (const path of unknown?.map((key) => [...issue.path, key]) ?? [issue.path]) {
+      const at = pointer(path);
+      if (!faults.has(at)) faults.set(at, { pointer: at, detail: unknown ? 'is not known here' : issue.message });
+      if (faults.size === mostFaults) return [...faults.values()];
+    }
+  }
+  return [...faults.values()];
 }
 
-function check<T>(schema: z.ZodType<T>, value: unknown, prefix = ''): T {
+function check<T>(schema: z.ZodType<T>, value: unknown, place: 'body' | 'query'): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  throw new ApiError('validation_failed', undefined, { faults: faultsOf(result.error, prefix) });
+  throw new ApiError('validation_failed', undefined, { faults: faultsOf(result.error, place) });
 }
 
 const hashOf = async (text: string): Promise<string> => {
@@ -58,25 +65,35 @@ function idempotencyKey(route: Route, http: Http): string | undefined {
   return key;
 }
 
-/** Validates a request against its declaration, in the order in which a client wants to be told, and runs it. */
-async function run(route: Route, http: Http, context: Context): Promise<Answer> {
-  if (route.scope !== undefined) {
-    const keyHash = await keyOf(http.req.header('authorization'));
-    http.set('keyHash', keyHash);
-    context.call.keyHash = keyHash;
-    await limitRate(http.env, keyHash);
-  }
+/** Validates a request against its declaration, in the order in which a client wants to be told. */
+async function readRequest(route: Route, http: Http, context: Context) {
   // A path that names no id of ours names nothing: that is 404, not a fault of form.
   const params = route.params?.safeParse(http.req.param());
   if (params && !params.success) throw new ApiError('not_found');
-  const query = route.query && check(route.query, http.req.query(), '?');
+  const query = route.query && check(route.query, http.req.query(), 'query');
   const key = idempotencyKey(route, http);
-  const body = route.body && check(route.body, await readJson(http.req.raw));
+  const body = route.body && check(route.body, await readJson(http.req.raw), 'body');
   if (key !== undefined) {
     context.call.idempotencyKey = key;
     context.call.requestHash = await hashOf(JSON.stringify([route.method, http.req.path, body]));
   }
-  return route.run({ params: params?.data, query, body, context, http });
+  return { params: params?.data, query, body, context, http };
+}
+
+/** Runs the operation that a request asks for. A key that is not good is told so before anything else is. */
+async function run(route: Route, http: Http, context: Context): Promise<Answer> {
+  if (route.scope === undefined) return route.run(await readRequest(route, http, context));
+  const keyHash = await keyOf(http.req.header('authorization'));
+  http.set('keyHash', keyHash);
+  context.call.keyHash = keyHash;
+  await limitRate(http.env, keyHash);
+  try {
+    return await route.run(await readRequest(route, http, context));
+  } catch (refused) {
+    // Else the operation's own call has decided about the key: a request that fits costs no call for that.
+    if (context.db.spent.calls === 0) await context.db.authenticate(context.call, route.scope);
+    throw refused;
+  }
 }
 
 async function respond(route: Route, http: Http, answer: Answer): Promise<Response> {
@@ -103,7 +120,7 @@ async function respond(route: Route, http: Http, answer: Answer): Promise<Respon
 /** The answer to a request that was refused or failed; what is not ours to tell becomes an opaque 500. */
 export function refuse(http: Http, thrown: unknown): { response: Response; error: ApiError } {
   const error = thrown instanceof ApiError ? thrown : new ApiError('internal');
-  const problem = problemOf(error, http.req.path, http.var.requestId);
+  const problem = problemOf(error, new URL(http.req.url).pathname, http.var.requestId);
   const headers = new Headers({ 'Content-Type': 'application/problem+json' });
   if (error.code === 'unauthenticated') headers.set('WWW-Authenticate', 'Bearer');
   if (error.code === 'unavailable' || error.code === 'idempotency_in_progress') headers.set('Retry-After', '1');
