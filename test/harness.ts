@@ -129,6 +129,8 @@ export type StoreOptions = {
   kafkaFault?: ChooseFault;
   kafkaTopics?: string[];
   stripe?: Partial<StripeOptions>;
+  /** How many requests a key may make in 10 s; wrangler.toml's own limit if not given. */
+  keyLimit?: number;
 };
 
 /** The store on real parts: PostgreSQL behind the bridge, the Kafka server, and the production bundle in workerd. */
@@ -176,6 +178,9 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       STRIPE_API_URL: stripe.url,
       ...options.variables,
     },
+    ...(options.keyLimit === undefined
+      ? {}
+      : { ratelimits: { KEY_LIMIT: { namespace_id: '1', simple: { limit: options.keyLimit, period: 10 as const } } } }),
     handleStructuredLogs({ message }) {
       output += `${message}\n`;
     },
