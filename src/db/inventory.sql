@@ -260,6 +260,14 @@ begin
 end
 $$;
 
+-- Locks an order's hold, waiting for whoever is just deciding it: only so do the events that the caller emits for the
+-- order come after that one's, in `seq` as in time. The caller has locked the order. For orders.
+create or replace function inventory.lock_hold(order_id varchar) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select 1 from inventory.reservations r
+  where r.tenant_id = platform.tenant() and r.order_id = lock_hold.order_id for update
+$$;
+
 -- Gives back what these orders hold and emits inventory.released for each; answers their SKUs. One that is pending ends
 -- too: the queue that comes to it later finds nothing to decide. Never touches what is committed. For orders.
 create or replace function inventory.release(order_ids text[], reason text) returns text[]
@@ -382,7 +390,8 @@ $$;
 call platform.hand_over('inventory', 'fusion_inventory');
 
 grant execute on function inventory.open_stock to fusion_catalog;
-grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.due_holds, inventory.commit, inventory.restock
+grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.due_holds, inventory.commit, inventory.restock,
+  inventory.lock_hold
   to fusion_orders;
 grant execute on function inventory.holds to fusion_payments;
 grant execute on function inventory.set_stock, inventory.adjust_stock, inventory.reserve_orders,

@@ -175,6 +175,7 @@ begin
       jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', o.status)));
   end if;
   if o.status <> 'cancelled' then
+    perform inventory.lock_hold(o.id);
     update orders.orders c set status = 'cancelled', updated_at = platform.clock()
     where c.id = o.id returning * into o;
     perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
