@@ -72,6 +72,15 @@ export function findScriptFaults(scripts: Record<string, string>, exists: Facts[
   );
 }
 
+/** The names of the variables that the Worker's settings and those of `npm start` read. */
+export function variablesIn(workerSettings: string, startSettings: string): string[] {
+  const found = [
+    ...workerSettings.matchAll(/^ {2}([A-Z][A-Z0-9_]+): (?:z\.|json\()/gm),
+    ...startSettings.matchAll(/\bgiven\.([A-Z][A-Z0-9_]+)|\bport\('([A-Z_]+)'/g),
+  ];
+  return [...new Set(found.map((match) => match[1] ?? match[2] ?? ''))];
+}
+
 /** Checks README, CONTRIBUTING, docs/ and package.json of a folder; answers what is wrong. */
 export async function checkDocs(root: string): Promise<string[]> {
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
@@ -90,6 +99,11 @@ export async function checkDocs(root: string): Promise<string[]> {
     if (name.endsWith('.test.ts')) tests.set(`test/${name}`, await readFile(join(root, 'test', name), 'utf8'));
   }
   const exists = (path: string): boolean => existsSync(join(root, path));
+  const read = (path: string): Promise<string> => readFile(join(root, path), 'utf8');
+  const readme = pages.find(({ path }) => path === 'README.md')?.text ?? '';
+  const unsaid = variablesIn(await read('src/env.ts'), await read('dev/settings.ts'))
+    .filter((name) => !readme.includes(`\`${name}\``))
+    .map((name) => `README.md does not name the variable ${name}`);
   const facts: Facts = { exists, scripts: Object.keys(scripts), test: (path) => tests.get(path) };
-  return [...findDocFaults(pages, facts), ...findScriptFaults(scripts, exists)];
+  return [...findDocFaults(pages, facts), ...findScriptFaults(scripts, exists), ...unsaid];
 }

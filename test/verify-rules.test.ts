@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type Facts, findDocFaults, findScriptFaults } from '../dev/verify-docs.ts';
+import { type Facts, findDocFaults, findScriptFaults, variablesIn } from '../dev/verify-docs.ts';
 import { findRuleFaults } from '../dev/verify-rules.ts';
 import { countTests } from './closing-line.ts';
 
@@ -92,6 +92,13 @@ describe('the documentation', () => {
     expect(decided('- `test/relay.test.ts`: "nothing is lost"')).toHaveLength(1);
     expect(decided('- `test/gone.test.ts`: "a relay that dies delivers twice"')).toHaveLength(1);
     expect(decided('')).toHaveLength(1);
+  });
+
+  test('names every variable that is read', () => {
+    const worker =
+      'type Bindings = {\n  A_QUEUE: Queue;\n};\nz.object({\n  DATABASE_URL: z.string(),\n  SHIP_FROM: json(address),';
+    const start = "port('PORT', 'the API', 8787); given.DATA_DIR || given.DATABASE_URL";
+    expect(variablesIn(worker, start)).toEqual(['DATABASE_URL', 'SHIP_FROM', 'PORT', 'DATA_DIR']);
   });
 
   test('of package.json starts only what is there', () => {
