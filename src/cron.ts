@@ -6,7 +6,7 @@ import { reconcilePayments } from './domain/reconcile.ts';
 import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { describe, log } from './log.ts';
-import { relay } from './relay.ts';
+import { relayAll } from './relay.ts';
 
 type Job = { name: string; run: (context: Context, env: Bindings, cause: string) => Promise<Record<string, number>> };
 
@@ -43,7 +43,7 @@ const reconcile: Job = {
 
 const deliver: Job = {
   name: 'relay',
-  run: async (_context, env, cause) => ({ delivered: await relay(env, cause) }),
+  run: async (_context, env, cause) => ({ delivered: await relayAll(env, cause) }),
 };
 
 const purge: Job = {

@@ -1,3 +1,4 @@
+import type { Delivery, Leased } from './db/outbox.ts';
 import type { Bindings } from './env.ts';
 import { type Event, type Service, topics } from './events.ts';
 
@@ -14,47 +15,75 @@ const queueOf = (env: Bindings, service: Service): Queue =>
     shipping: env.SHIPPING_QUEUE,
   })[service];
 
+const toEvent = (event: Leased): Event => ({
+  specversion: '1.0',
+  id: event.id,
+  type: event.topic,
+  source: '/fusioncommerce',
+  time: event.time,
+  tenantid: event.tenant,
+  subject: event.key,
+  sequence: String(event.seq),
+  ...(event.traceparent === null ? {} : { traceparent: event.traceparent }),
+  data: event.payload,
+});
+
 /** An event too large for a message goes without its data: whoever needs those reads the event, `dataref` says which. */
 function fitting(event: Event): { body: Event; bytes: number } {
-  const bytes = JSON.stringify(event).length * 2;
+  const bytes = new TextEncoder().encode(JSON.stringify(event)).length;
   if (bytes <= mostMessageBytes) return { body: event, bytes };
   const { data: _left, ...rest } = event;
   return { body: { ...rest, dataref: `/v1/events?key=${event.subject}#${event.id}` }, bytes: 1_000 };
 }
 
+/** Splits messages, in order, into batches that a queue takes. */
+function inBatches(events: Event[]): Event[][] {
+  const batches: Event[][] = [];
+  let batch: Event[] = [];
+  let size = 0;
+  for (const { body, bytes } of events.map(fitting)) {
+    if (batch.length === mostMessages || size + bytes > mostBytes) {
+      batches.push(batch);
+      batch = [];
+      size = 0;
+    }
+    batch.push(body);
+    size += bytes;
+  }
+  return batch.length > 0 ? [...batches, batch] : batches;
+}
+
 /**
- * Sends events to the queues of the services that consume them. A batch is taken or refused as a whole.
- * @returns why, for the ids of the events that at least one of their queues did not take
+ * Sends events to the queues of the services that consume them; an event that nobody consumes counts as delivered. A
+ * queue takes or refuses a batch as a whole. An event that one of its queues did not take goes to all of them again.
  */
-export async function sendToQueues(env: Bindings, events: Event[]): Promise<Map<string, string>> {
+export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<Delivery> {
   const failures = new Map<string, string>();
   const byService = new Map<Service, Event[]>();
-  for (const event of events) {
+  for (const event of leased.map(toEvent)) {
     for (const service of topics[event.type]?.consumers ?? []) {
-      byService.set(service, [...(byService.get(service) ?? []), event]);
+      const its = byService.get(service);
+      if (its) its.push(event);
+      else byService.set(service, [event]);
     }
   }
-  const send = async (service: Service, batch: Event[]) => {
-    try {
-      await queueOf(env, service).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
-    } catch (error) {
-      for (const event of batch)
-        failures.set(event.id, `${service} queue: ${error instanceof Error ? error.name : 'error'}`);
+  const send = async (service: Service, events: Event[]) => {
+    for (const batch of inBatches(events)) {
+      try {
+        await queueOf(env, service).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
+      } catch (error) {
+        const reason = `${service} queue: ${error instanceof Error ? error.name : 'error'}`;
+        for (const { id } of batch) failures.set(id, reason);
+      }
     }
   };
-  for (const [service, its] of byService) {
-    let batch: Event[] = [];
-    let size = 0;
-    for (const { body, bytes } of its.map(fitting)) {
-      if (batch.length === mostMessages || size + bytes > mostBytes) {
-        await send(service, batch);
-        batch = [];
-        size = 0;
-      }
-      batch.push(body);
-      size += bytes;
-    }
-    if (batch.length > 0) await send(service, batch);
-  }
-  return failures;
+  await Promise.all([...byService].map(([service, events]) => send(service, events)));
+  return {
+    delivered: leased.filter(({ id }) => !failures.has(id)).map(({ seq }) => seq),
+    failed: leased.flatMap(({ id, seq }) => {
+      const error = failures.get(id);
+      return error === undefined ? [] : [{ seq, error, dead: false }];
+    }),
+    returned: [],
+  };
 }

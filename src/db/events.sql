@@ -29,100 +29,131 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(event_id), '{}') from taken
 $$;
 
--- One turn of a relay: settles what it has just tried to deliver, leases what comes next. `input`:
---   lease      this relay's own name
---   delivered  [{sink, seqs}]
---   failed     [{sink, seq, error, dead}]   dead: will never be taken; goes to the dead letters
---   paused     [{sink}]                     the sink is away as a whole
---   limit      how many rows of each sink to lease (0: none)      seconds  how long the lease lasts
--- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time, sinks, attempts}]}, oldest first.
-create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Locks what a sink may be given now, `most` rows: those that are due and have no undelivered earlier row of their key
+-- outside of this answer, in whatever state that one is and whoever has it. What another relay has locked is skipped.
+-- The policy on the tenant makes the planner expect next to no rows, and it would sort the whole table: not for a queue.
+create or replace function platform.next_rows(of_sink varchar, most integer) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
 declare
+  moment constant timestamptz := platform.clock();
+  free bigint[] := '{}';
+  seqs bigint[];
+  keys varchar[];
+  last_due timestamptz := '-infinity';
+  last_seq bigint := 0;
+  wanted integer := most;
+begin
+  -- Rows whose key must wait fill a window again and again: behind them, in the next window, may be other keys.
+  for tried in 1..20 loop
+    select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
+    into seqs, keys, last_due
+    from (
+      select o.seq, o.key, o.due_at from platform.outbox o
+      where o.sink = of_sink and o.due_at <= moment and (o.due_at, o.seq) > (last_due, last_seq)
+      order by o.due_at, o.seq limit wanted for update skip locked
+    ) w;
+    exit when seqs is null;
+    last_seq := seqs[cardinality(seqs)];
+    -- A statement of its own: it sees what was committed until now, so nothing that became a blocker is missed.
+    with blocked as (
+      select k.key, b.seq, b.due_at, b.lease
+      from (select u.key, max(u.seq) as last from unnest(seqs, keys) u(seq, key) group by u.key) k
+      cross join lateral (
+        select e.seq, e.due_at, e.lease from platform.outbox e
+        where e.sink = of_sink and e.key = k.key and e.seq < k.last and e.seq <> all(seqs) and e.seq <> all(free)
+        order by e.seq limit 1
+      ) b
+    ), pushed as (
+      -- What waits for a row that failed waits as long as that one, or it would be looked at in vain at every turn.
+      update platform.outbox o set due_at = b.due_at
+      from unnest(seqs, keys) u(seq, key) join blocked b on b.key = u.key and b.seq < u.seq
+      where o.sink = of_sink and o.seq = u.seq and b.lease is null and b.due_at > moment
+    )
+    select free || coalesce(array_agg(u.seq), '{}') into free
+    from unnest(seqs, keys) u(seq, key) left join blocked b on b.key = u.key
+    where b.seq is null or u.seq < b.seq;
+    exit when cardinality(seqs) < wanted or cardinality(free) >= most;
+    wanted := most - cardinality(free);
+  end loop;
+  return free;
+end
+$$;
+
+-- One turn of a relay for one sink: settles what it has just tried to deliver, leases what comes next. `input`:
+--   sink, lease   which sink, and this relay's own name
+--   delivered     [seq]                  taken: the row goes
+--   failed        [{seq, error, dead}]   dead: will never be taken, goes to the dead letters
+--   returned      [seq]                  leased and not tried
+--   paused        the sink is away as a whole
+--   limit, bytes  how many rows (0: none) and how much payload to lease     seconds  how long the lease lasts
+-- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time}]}, oldest first.
+create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+  of_sink constant varchar := input->>'sink';
   item jsonb;
-  leased jsonb := '[]';
-  failed_row platform.outbox;
+  f platform.outbox;
+  seqs bigint[];
+  events jsonb;
 begin
   perform platform.enter_as(call, '*');
 
-  for item in select jsonb_array_elements(input->'delivered') loop
-    delete from platform.outbox o
-    where o.sink = item->>'sink' and o.seq = any(array(select jsonb_array_elements_text(item->'seqs')::bigint));
-    update platform.sinks s set failures = 0, paused_until = '-infinity'
-    where s.sink = item->>'sink' and s.failures > 0;
-  end loop;
+  delete from platform.outbox o
+  where o.sink = of_sink and o.seq = any(array(select jsonb_array_elements_text(input->'delivered')::bigint));
+  if found then
+    update platform.sinks s set failures = 0, paused_until = '-infinity' where s.sink = of_sink and s.failures > 0;
+  end if;
 
   for item in select jsonb_array_elements(input->'failed') loop
+    select * into f from platform.outbox o
+    where o.sink = of_sink and o.seq = (item->>'seq')::bigint and o.lease = input->>'lease' for update;
+    continue when not found; -- an earlier failure of its key took it along, or its lease ran out
     if (item->>'dead')::boolean then
-      delete from platform.outbox o
-      where o.sink = item->>'sink' and o.seq = (item->>'seq')::bigint
-      returning * into failed_row;
-      if found then
-        perform platform.bury(failed_row, item->>'error');
-      end if;
+      perform platform.bury(f, item->>'error');
+      delete from platform.outbox o where o.sink = of_sink and o.seq = f.seq;
     else
-      -- The key waits with its row, or the rows behind it would be looked at in vain at every turn.
+      -- The key waits with its row: 1, 2, 4 … 60 s.
       update platform.outbox o
       set attempts = o.attempts + (o.seq = f.seq)::int, last_error = item->>'error', lease = null,
           due_at = platform.clock() + make_interval(secs => least(power(2, least(f.attempts, 6)), 60))
-      from platform.outbox f
-      where f.sink = item->>'sink' and f.seq = (item->>'seq')::bigint
-        and o.sink = f.sink and o.key = f.key and o.seq >= f.seq;
+      where o.sink = of_sink and o.key = f.key and o.seq >= f.seq;
     end if;
   end loop;
 
-  for item in select jsonb_array_elements(input->'paused') loop
+  update platform.outbox o set lease = null, due_at = platform.clock()
+  where o.sink = of_sink and o.seq = any(array(select jsonb_array_elements_text(input->'returned')::bigint))
+    and o.lease = input->>'lease';
+
+  -- Relays that find the sink away at the same time count as one failure.
+  if (input->>'paused')::boolean then
     update platform.sinks s
-    set failures = s.failures + 1, paused_until = platform.clock() + make_interval(secs => least(power(2, least(s.failures, 6)), 60))
-    where s.sink = item->>'sink' and s.paused_until <= platform.clock();
-  end loop;
-
-  -- What was leased and is neither delivered nor failed goes back.
-  if input->'leased' is not null then
-    update platform.outbox o set lease = null, due_at = platform.clock()
-    where (o.sink, o.seq) in (
-      select r->>'sink', (r->>'seq')::bigint from jsonb_array_elements(input->'leased') r
-    ) and o.lease = input->>'lease';
+    set failures = s.failures + 1,
+        paused_until = platform.clock() + make_interval(secs => least(power(2, least(s.failures, 6)), 60))
+    where s.sink = of_sink and s.paused_until <= platform.clock();
   end if;
 
-  if (input->>'limit')::int > 0 then
-    -- Two relays at once: rows that the other has locked are skipped, and a row whose earlier sibling (same key) is not
-    -- among those locked here stays behind, whoever has the sibling and in whatever state it is.
-    with locked as (
-      select o.sink, o.seq, o.key
-      from platform.sinks s
-      cross join lateral (
-        select w.sink, w.seq, w.key from platform.outbox w
-        where w.sink = s.sink and w.due_at <= platform.clock()
-        order by w.seq
-        limit (input->>'limit')::int
-        for update skip locked
-      ) o
-      where s.paused_until <= platform.clock()
-    ), free as (
-      select l.sink, l.seq from locked l
-      where not exists (
-        select from platform.outbox e
-        where e.sink = l.sink and e.key = l.key and e.seq < l.seq
-          and not exists (select from locked m where m.sink = e.sink and m.seq = e.seq)
-      )
-    ), taken as (
-      update platform.outbox o
-      set lease = input->>'lease', due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
-      from free f where o.sink = f.sink and o.seq = f.seq
-      returning o.sink, o.seq, o.tenant_id, o.attempts
-    ), grouped as (
-      select t.tenant_id, t.seq, array_agg(t.sink order by t.sink) as sinks, max(t.attempts) as attempts
-      from taken t group by t.tenant_id, t.seq
-    )
-    select coalesce(jsonb_agg(jsonb_build_object(
-      'seq', e.seq, 'id', e.id, 'topic', e.topic, 'key', e.key, 'tenant', e.tenant_id, 'payload', e.payload,
-      'traceparent', e.traceparent, 'time', platform.iso(e.time), 'sinks', g.sinks, 'attempts', g.attempts
-    ) order by e.seq), '[]') into leased
-    from grouped g join platform.events e on e.tenant_id = g.tenant_id and e.seq = g.seq;
+  if (input->>'limit')::int = 0 or exists (
+    select from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock()
+  ) then
+    return jsonb_build_object('events', '[]'::jsonb);
   end if;
-
-  return jsonb_build_object('events', leased);
+  seqs := platform.next_rows(of_sink, (input->>'limit')::int);
+  with sized as (
+    select o.seq, e.id, e.topic, e.key, e.tenant_id, e.payload, e.traceparent, e.time,
+      sum(octet_length(e.payload::text)) over (order by o.seq) - octet_length(e.payload::text) as before
+    from platform.outbox o join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq
+    where o.sink = of_sink and o.seq = any(seqs)
+  ), taken as (
+    update platform.outbox o
+    set lease = input->>'lease', due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
+    from sized z where o.sink = of_sink and o.seq = z.seq and z.before < (input->>'bytes')::bigint
+    returning z.*
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('seq', t.seq, 'id', t.id, 'topic', t.topic, 'key', t.key,
+    'tenant', t.tenant_id, 'payload', t.payload, 'traceparent', t.traceparent, 'time', platform.iso(t.time))
+    order by t.seq), '[]') into events
+  from taken t;
+  return jsonb_build_object('events', events);
 end
 $$;
 

@@ -196,15 +196,18 @@ $$;
 
 -- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, open dead letters.
 create or replace function platform.health() returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
 declare
   answer jsonb;
 begin
   perform platform.act_as('*');
   select jsonb_build_object(
     'outboxAgeSeconds', coalesce((
-      select extract(epoch from greatest(now() - e.time, interval '0'))::int
-      from (select o.tenant_id, o.seq from platform.outbox o order by o.seq limit 1) o
+      select extract(epoch from greatest(now() - min(e.time), interval '0'))::int
+      from platform.sinks s
+      cross join lateral (
+        select o.tenant_id, o.seq from platform.outbox o where o.sink = s.sink order by o.seq limit 1
+      ) o
       join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq), 0),
     'outboxCount', (select count(*) from (select 1 from platform.outbox limit 10000) o),
     'deadLetters', (select count(*) from (
