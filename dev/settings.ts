@@ -26,7 +26,8 @@ type Environment = Record<string, string | undefined>;
 export const repository = resolve(import.meta.dirname, '..');
 
 /** Variables of the environment that are the Worker's too. All of .dev.vars is. */
-const forWorker = /^(KAFKA_REST_|STRIPE_(?!PORT$)|SHIPP(ING|O)_|EASYPOST_|CARRIER$|RESERVATION_|NEON_HTTP_URL$)/;
+const forWorker =
+  /^(KAFKA_REST_|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|NEON_HTTP_URL$)/;
 
 /** Values of .dev.vars, the user's own file, which we read and never write; empty if there is none. */
 export function readDevVars(path = resolve(repository, '.dev.vars')): Environment {

@@ -1,6 +1,7 @@
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
 import { decideForgotten } from './domain/inventory.ts';
+import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
 import { forgetStock } from './edge.ts';
@@ -41,6 +42,11 @@ const reconcile: Job = {
   },
 };
 
+const remind: Job = {
+  name: 'remind-labels',
+  run: (context) => remindLabels(context),
+};
+
 const deliver: Job = {
   name: 'relay',
   run: async (_context, env, cause) => ({ delivered: await relayAll(env, cause) }),
@@ -59,7 +65,7 @@ const purge: Job = {
 
 /** What runs when, by the cron expressions of wrangler.toml. */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [expire, decide, reconcile, deliver],
+  '* * * * *': [expire, decide, reconcile, remind, deliver],
   '17 * * * *': [purge],
 };
 

@@ -1,4 +1,6 @@
 import * as z from 'zod';
+import { selectCarrier } from './carriers/select.ts';
+import { address } from './domain/fields.ts';
 
 /** What wrangler binds. Queues are named for the consuming service; see wrangler.toml. */
 export type Bindings = {
@@ -12,7 +14,23 @@ export type Bindings = {
   ADDRESS_LIMIT?: RateLimit;
 } & Record<string, unknown>;
 
-const variables = z.object({
+/** A variable that holds JSON. */
+const json = <T extends z.ZodType>(schema: T) =>
+  z
+    .string()
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text);
+      } catch {
+        context.addIssue({ code: 'custom', message: 'must be JSON' });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+
+const millimetres = z.number().int().min(1).max(10_000);
+
+const names = z.object({
   DATABASE_URL: z.string().min(1),
   NEON_HTTP_URL: z.url().optional(),
   /** How long an operation waits for the database, all attempts together, before it answers 503. */
@@ -26,8 +44,45 @@ const variables = z.object({
   STRIPE_WEBHOOK_SECRET: z.string().min(1),
   /** Only where something else than api.stripe.com answers. */
   STRIPE_API_URL: z.url().optional(),
+  CARRIER: z.enum(['manual', 'shippo', 'easypost']).default('manual'),
+  /** Signs the tracking updates of `manual`; without it none is taken. Each secret may be a list, with commas between. */
+  SHIPPING_WEBHOOK_SECRET: z.string().min(1).optional(),
+  SHIPPO_API_KEY: z.string().min(1).optional(),
+  SHIPPO_WEBHOOK_SECRET: z.string().min(1).optional(),
+  SHIPPO_API_URL: z.url().optional(),
+  EASYPOST_API_KEY: z.string().min(1).optional(),
+  EASYPOST_WEBHOOK_SECRET: z.string().min(1).optional(),
+  EASYPOST_API_URL: z.url().optional(),
+  /** The sender of every parcel, an address as the API has it; JSON. A real carrier needs it. */
+  SHIP_FROM: json(address.extend({ name: z.string().min(1) })).optional(),
+  /** Weight and size of every parcel; JSON. */
+  SHIP_PARCEL: json(
+    z.object({
+      weightGrams: z.number().int().min(1).max(100_000),
+      lengthMm: millimetres,
+      widthMm: millimetres,
+      heightMm: millimetres,
+    }),
+  ).default({ weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 }),
+  /** Where clients reach the API; `labelUrl` begins with it, or else is a path. */
+  PUBLIC_URL: z.url().optional(),
+  LABELS: z.custom<R2Bucket>().optional(),
   RESERVATION_TTL_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
 });
+
+/** Only on labels that we draw ourselves: a carrier would take it for the truth. */
+const usualSender = {
+  name: 'FusionCommerce',
+  line1: '1 Market Street',
+  city: 'San Francisco',
+  state: 'CA',
+  postalCode: '94105',
+  country: 'US',
+};
+
+const variables = names
+  .refine((given) => given.CARRIER === 'manual' || given.SHIP_FROM, { path: ['SHIP_FROM'] })
+  .transform((given) => ({ ...given, SHIP_FROM: given.SHIP_FROM ?? usualSender }));
 
 export type Settings = z.infer<typeof variables>;
 
@@ -45,6 +100,7 @@ export function settingsOf(env: Bindings): Settings {
     const faults = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.code}`);
     throw new Error(`These variables are missing or wrong: ${faults.join(', ')}. See the README, "Variables".`);
   }
+  selectCarrier(result.data.CARRIER, result.data); // names the variable that it misses
   parsed.set(env, result.data);
   return result.data;
 }

@@ -36,7 +36,7 @@ export const topics: Record<string, Topic> = {
     partitions: 12,
     key: 'orderId',
     payload: z.object({ orderId }),
-    consumers: [],
+    consumers: ['shipping'],
   },
   'order.failed': orderTopic(reasoned),
   'order.cancelled': orderTopic(reasoned.partial({ reason: true })),
@@ -67,20 +67,17 @@ export const topics: Record<string, Topic> = {
   'payment.refunded': paymentTopic(refund),
   'payment.refund.failed': paymentTopic(refund.omit({ currency: true }).extend({ reason: z.string() })),
   'payment.dispute.changed': paymentTopic(paid.extend({ status: z.enum(['open', 'won', 'lost']) })),
-  'shipping.label.created': {
-    retentionDays: 30,
-    partitions: 6,
-    key: 'orderId',
-    payload: z.object({ orderId, trackingNumber: z.string(), carrier: z.string(), labelUrl: z.string() }),
-    consumers: [],
-  },
-  'shipping.status.changed': {
-    retentionDays: 30,
-    partitions: 6,
-    key: 'orderId',
-    payload: z.object({ orderId, trackingNumber: z.string(), status: z.string() }),
-    consumers: [],
-  },
+  'shipping.label.requested': shippingTopic(z.object({ orderId }), ['shipping']),
+  'shipping.label.created': shippingTopic(
+    z.object({ orderId, trackingNumber: z.string(), carrier: z.string(), labelUrl: z.string() }),
+  ),
+  'shipping.status.changed': shippingTopic(
+    z.object({
+      orderId,
+      trackingNumber: z.string(),
+      status: z.enum(['created', 'in_transit', 'delivered', 'exception']),
+    }),
+  ),
 };
 
 function campaignTopic(retentionDays: number, payload: z.ZodType, key = 'id'): Topic {
@@ -93,4 +90,8 @@ function orderTopic(payload: z.ZodType, consumers: Service[] = []): Topic {
 
 function paymentTopic(payload: z.ZodType, consumers: Service[] = []): Topic {
   return { retentionDays: 90, partitions: 12, key: 'paymentId', payload, consumers };
+}
+
+function shippingTopic(payload: z.ZodType, consumers: Service[] = []): Topic {
+  return { retentionDays: 30, partitions: 6, key: 'orderId', payload, consumers };
 }

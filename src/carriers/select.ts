@@ -12,8 +12,11 @@ export type CarrierSettings = {
   SHIPPING_WEBHOOK_SECRET?: string | undefined;
   SHIPPO_API_KEY?: string | undefined;
   SHIPPO_WEBHOOK_SECRET?: string | undefined;
+  /** Only where something else than api.goshippo.com answers; the same for EasyPost. */
+  SHIPPO_API_URL?: string | undefined;
   EASYPOST_API_KEY?: string | undefined;
   EASYPOST_WEBHOOK_SECRET?: string | undefined;
+  EASYPOST_API_URL?: string | undefined;
 };
 
 const listOf = (secrets: string): string[] =>
@@ -41,12 +44,14 @@ export function selectCarrier(name: string, settings: CarrierSettings, fetch?: S
       return makeShippo({
         apiKey: needed(name, settings, 'SHIPPO_API_KEY'),
         webhookSecrets: listOf(needed(name, settings, 'SHIPPO_WEBHOOK_SECRET')),
+        baseUrl: settings.SHIPPO_API_URL,
         fetch,
       });
     case 'easypost':
       return makeEasyPost({
         apiKey: needed(name, settings, 'EASYPOST_API_KEY'),
         webhookSecrets: listOf(needed(name, settings, 'EASYPOST_WEBHOOK_SECRET')),
+        baseUrl: settings.EASYPOST_API_URL,
         fetch,
       });
     default:

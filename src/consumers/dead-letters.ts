@@ -8,12 +8,13 @@ const nobody = 'unknown';
 
 /**
  * Keeps messages that a service could not apply as dead letters, in one call, and then acknowledges them. Kept once
- * for each event while it waits to be replayed.
+ * for each event while it waits to be replayed. `reason`: why it was given up before the queue did.
  */
 export async function keepDeadLetters(
   settings: Settings,
   service: string,
   batch: { messages: readonly Message<unknown>[] },
+  reason?: string,
 ): Promise<void> {
   const started = Date.now();
   const context = contextFor(settings);
@@ -29,7 +30,9 @@ export async function keepDeadLetters(
       key: known ? body.subject : '',
       seq: known && /^\d+$/.test(body.sequence ?? '') ? body.sequence : null,
       message: known ? body : { body },
-      reason: known ? `Not applied after ${message.attempts} deliveries from the queue.` : 'This message is no event.',
+      reason: known
+        ? (reason ?? `Not applied after ${message.attempts} deliveries from the queue.`)
+        : 'This message is no event.',
       attempts: message.attempts,
     };
   });

@@ -8,10 +8,11 @@ import { relaySoon } from '../relay.ts';
 import { keepDeadLetters } from './dead-letters.ts';
 import { consumeForInventory } from './inventory.ts';
 import { consumeForOrders } from './orders.ts';
+import { PartlyApplied } from './partly-applied.ts';
 import { consumeForPayments } from './payments.ts';
 import { consumeForShipping } from './shipping.ts';
 
-/** Applies the events of one tenant and one topic, all of them in one transaction or none. */
+/** Applies the events of one tenant and one topic: all of them or none, unless it throws PartlyApplied. */
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;
 
 const consumers: Record<Service, Consumer> = {
@@ -41,6 +42,16 @@ export function contextFor(settings: Settings, event: Pick<Event, 'traceparent'>
 
 type Delivery = Message<unknown> & { body: Event };
 
+/** Ends each message of a batch of which a part was not applied: done, to come again, or a dead letter at once. */
+async function endEach(settings: Settings, service: Service, deliveries: Delivery[], { failures }: PartlyApplied) {
+  for (const delivery of deliveries) {
+    const failure = failures.get(delivery.body.id);
+    if (!failure) delivery.ack();
+    else if (failure.permanent) await keepDeadLetters(settings, service, { messages: [delivery] }, failure.reason);
+    else delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
+  }
+}
+
 /** Applies messages together; if that fails, each alone, so that one that cannot be applied stops no other. */
 async function apply(settings: Settings, service: Service, deliveries: Delivery[]): Promise<void> {
   const started = Date.now();
@@ -60,6 +71,18 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
     log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: context.db.spent.calls });
   } catch (error) {
     const spent = { durationMs: Date.now() - started, dbCalls: context.db.spent.calls };
+    if (error instanceof PartlyApplied) {
+      await endEach(settings, service, deliveries, error);
+      log({
+        ...line,
+        outcome: 'partly',
+        failed: error.failures.size,
+        attempts: first.attempts,
+        ...spent,
+        ...describe(error),
+      });
+      return;
+    }
     if (deliveries.length > 1) {
       log({ ...line, outcome: 'split', ...spent, ...describe(error) });
       for (const delivery of deliveries) await apply(settings, service, [delivery]);

@@ -1,7 +1,13 @@
 import type { Context } from '../context.ts';
+import { makeLabels } from '../domain/labels.ts';
 import type { Event } from '../events.ts';
+import { PartlyApplied } from './partly-applied.ts';
 
-/** order.confirmed → the label. */
-export async function consumeForShipping(_context: Context, _tenant: string, topic: string, _events: Event[]) {
-  if (topic !== 'order.confirmed') throw new Error(`shipping consumes no ${topic}`);
+/** order.confirmed, or a label that is still asked for → the label. */
+export async function consumeForShipping(context: Context, tenant: string, topic: string, events: Event[]) {
+  if (!['order.confirmed', 'shipping.label.requested'].includes(topic)) {
+    throw new Error(`shipping consumes no ${topic}`);
+  }
+  const failures = await makeLabels(context, tenant, events);
+  if (failures.size > 0) throw new PartlyApplied(failures);
 }

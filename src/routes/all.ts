@@ -5,6 +5,7 @@ import { operationRoutes } from './operations.ts';
 import { orderRoutes } from './orders.ts';
 import { paymentRoutes } from './payments.ts';
 import type { Route } from './route.ts';
+import { shippingRoutes } from './shipping.ts';
 
 /** Every operation of the API, in the order in which the documentation shows them. */
 export const routes: Route[] = [
@@ -12,6 +13,7 @@ export const routes: Route[] = [
   ...inventoryRoutes,
   ...orderRoutes,
   ...paymentRoutes,
+  ...shippingRoutes,
   ...eventRoutes,
   ...operationRoutes(() => routes),
 ];

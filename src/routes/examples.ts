@@ -69,3 +69,22 @@ export const sampleRefund = {
   failureReason: null,
   createdAt: '2026-01-31T12:30:00.000Z',
 };
+
+export const sampleAddress = {
+  name: 'Ada Lovelace',
+  line1: '1092 Indian Summer Court',
+  city: 'San José',
+  state: 'CA',
+  postalCode: '95122',
+  country: 'US',
+};
+
+export const sampleShipment = {
+  id: '019ab3f3-3d4e-7f50-9b62-7c8d9e0f1a2b',
+  orderId: sampleOrder.id,
+  trackingNumber: 'FC401205639182736455',
+  carrier: 'manual',
+  labelUrl: '/v1/shipments/019ab3f3-3d4e-7f50-9b62-7c8d9e0f1a2b/label',
+  status: 'created',
+  createdAt: '2026-01-31T12:01:00.000Z',
+};
