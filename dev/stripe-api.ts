@@ -158,7 +158,8 @@ export class Api {
     const account = this.#account;
     account.cause = { id: cause.requestId, idempotency_key: cause.key };
     let reply: Reply;
-    let saved = true;
+    // A request that goes wrong before it acts has no answer that a second one could be given.
+    let saved = acts || injected !== null;
     try {
       const paths = readExpand(call.params);
       const answer = acts ? route.answer(call) : null;
