@@ -10,19 +10,22 @@ export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOO
 
 /**
  * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `spent`: it would
- * give the same failure again for this idempotency key, so the next try needs another.
+ * give the same failure again for this idempotency key, so the next try needs another. `away`: nothing else would be
+ * answered either.
  */
 export class StripeRefusal extends Error {
   readonly permanent: boolean;
   readonly spent: boolean;
+  readonly away: boolean;
   readonly code: string;
 
-  constructor(code: string, kind: { permanent?: boolean; spent?: boolean } = {}) {
+  constructor(code: string, kind: { permanent?: boolean; spent?: boolean; away?: boolean }) {
     super(`Stripe: ${code}`);
     this.name = 'StripeRefusal';
     this.code = code;
     this.permanent = kind.permanent ?? false;
     this.spent = kind.spent ?? false;
+    this.away = kind.away ?? false;
   }
 }
 
@@ -78,7 +81,7 @@ function connect(settings: StripeSettings): Stripe {
   });
 }
 
-/** Stripe's error in the three kinds that we treat differently. */
+/** Stripe's error in the kinds that we treat differently. */
 function refusalOf(error: unknown): unknown {
   if (!(error instanceof Stripe.errors.StripeError)) return error;
   const code = error.code ?? error.type;
@@ -87,10 +90,10 @@ function refusalOf(error: unknown): unknown {
     return new StripeRefusal(code, { spent: true });
   }
   if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeRefusal(code, { permanent: true });
-  if (error instanceof Stripe.errors.StripeAPIError && (error.statusCode ?? 0) >= 500) {
-    return new StripeRefusal(code, { spent: true });
-  }
-  return new StripeRefusal(code);
+  const status = error.statusCode ?? 0;
+  // Stripe keeps its 500s for 24 hours; of the others (a proxy in between) it may.
+  if (status >= 500) return new StripeRefusal(code, { spent: true, away: status > 500 });
+  return new StripeRefusal(code, { away: status !== 409 });
 }
 
 const asked = async <T>(work: Promise<T>): Promise<T> => {

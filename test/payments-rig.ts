@@ -86,11 +86,16 @@ export function payingAt(store: Store) {
       return store.send('POST', '/webhooks/stripe', payload, { headers: { 'stripe-signature': header } });
     },
 
-    /** Waits for the queues, and for webhooks that the emulator has still to send. */
+    /** Waits for the queues, for webhooks that are still to be sent, and for what the rows say is to be done at Stripe. */
     async quiet() {
-      for (let pending = 1; pending > 0; ) {
+      for (let left = 1; left > 0; ) {
         await store.settled();
-        ({ pending } = (await emulator('GET', 'webhooks')) as { pending: number });
+        const { pending } = (await emulator('GET', 'webhooks')) as { pending: number };
+        const [open] = await store.database.query<{ n: number }>(
+          `select (select count(*)::int from payments.refunds where status = 'pending')
+             + (select count(*)::int from payments.payments where intent_open and status <> 'pending') as n`,
+        );
+        left = pending + (open?.n ?? 0);
       }
       await store.settled();
     },

@@ -22,9 +22,6 @@ type Work = {
 const most = 50;
 const idleSeconds = 300;
 
-/** Stripe did not answer at all: whoever is asked about next would only wait for it too. */
-const isAway = (error: StripeRefusal) => !error.permanent && !error.spent;
-
 /**
  * Does at Stripe what the rows say: makes intents that are missing, looks up those that are pending, closes those whose
  * order has ended, makes the refunds that were promised. Each can be repeated at any time: Stripe's answer is applied
@@ -66,7 +63,7 @@ async function work(context: Context, { intents, refunds }: Work) {
     } catch (error) {
       if (!(error instanceof StripeRefusal)) throw error;
       failures.push(error);
-      away = isAway(error);
+      away = error.away;
     }
   }
   for (const task of refunds) {
@@ -81,7 +78,7 @@ async function work(context: Context, { intents, refunds }: Work) {
         const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
         keep(await context.db.run<Applied>('payments.apply_stripe', context.call, { intentId: task.intentId, refund }));
       } else failures.push(error);
-      away = isAway(error);
+      away = error.away;
     }
   }
   for (const [tenant, note] of checked)
