@@ -447,6 +447,7 @@ create or replace function payments.count_refunds(of varchar) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p payments.payments;
+  least_failed numeric;
 begin
   update payments.payments x
   set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
@@ -459,6 +460,13 @@ begin
   ) s
   where x.payment_id = of
   returning x.* into p;
+  -- Of an ended order all the money goes back. Stripe refuses ours when one made by hand has taken a part of it: then the
+  -- rest is promised, unless as little as that has failed before (a dispute, a closed account), which is the merchant's.
+  select min(r.amount) into least_failed from payments.refunds r where r.payment_id = of and r.status = 'failed';
+  if p.captured > p.refunded and least_failed > p.captured - p.refunded
+    and exists (select from orders.orders o where o.id = p.order_id and o.status in ('cancelled', 'failed')) then
+    perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, 'order_ended');
+  end if;
   return case when p.status = 'refunded' then orders.mark_refunded(p.order_id) else '{}' end;
 end
 $$;
