@@ -31,17 +31,22 @@ $$;
 
 -- Locks what a sink may be given now, `most` rows: those that are due and have no undelivered earlier row of their key
 -- outside of this answer, in whatever state that one is and whoever has it. What another relay has locked is skipped.
--- The policy on the tenant makes the planner expect next to no rows, and it would sort the whole table: not for a queue.
+-- The policy on the tenant makes the planner expect next to no rows, and a plan that was made for an empty outbox would be
+-- kept for a full one: so each call is planned anew, and never by reading or sorting the whole table.
 create or replace function platform.next_rows(of_sink varchar, most integer) returns bigint[]
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
+language plpgsql set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan set enable_seqscan = off set enable_sort = off as $$
 declare
   moment constant timestamptz := platform.clock();
   free bigint[] := '{}';
   seqs bigint[];
   keys varchar[];
+  blocked varchar[];
+  blockers bigint[];
   last_due timestamptz := '-infinity';
   last_seq bigint := 0;
   wanted integer := most;
+  b record;
 begin
   -- Rows whose key must wait fill a window again and again: behind them, in the next window, may be other keys.
   for tried in 1..20 loop
@@ -54,24 +59,30 @@ begin
     ) w;
     exit when seqs is null;
     last_seq := seqs[cardinality(seqs)];
+    blocked := '{}';
+    blockers := '{}';
     -- A statement of its own: it sees what was committed until now, so nothing that became a blocker is missed.
-    with blocked as (
-      select k.key, b.seq, b.due_at, b.lease
+    for b in
+      select k.key, e.seq, e.due_at, e.lease
       from (select u.key, max(u.seq) as last from unnest(seqs, keys) u(seq, key) group by u.key) k
       cross join lateral (
-        select e.seq, e.due_at, e.lease from platform.outbox e
-        where e.sink = of_sink and e.key = k.key and e.seq < k.last and e.seq <> all(seqs) and e.seq <> all(free)
-        order by e.seq limit 1
-      ) b
-    ), pushed as (
+        select o.seq, o.due_at, o.lease from platform.outbox o
+        where o.sink = of_sink and o.key = k.key and o.seq < k.last and o.seq <> all(seqs) and o.seq <> all(free)
+        order by o.seq limit 1
+      ) e
+    loop
+      blocked := blocked || b.key;
+      blockers := blockers || b.seq;
       -- What waits for a row that failed waits as long as that one, or it would be looked at in vain at every turn.
-      update platform.outbox o set due_at = b.due_at
-      from unnest(seqs, keys) u(seq, key) join blocked b on b.key = u.key and b.seq < u.seq
-      where o.sink = of_sink and o.seq = u.seq and b.lease is null and b.due_at > moment
-    )
-    select free || coalesce(array_agg(u.seq), '{}') into free
-    from unnest(seqs, keys) u(seq, key) left join blocked b on b.key = u.key
-    where b.seq is null or u.seq < b.seq;
+      if b.lease is null and b.due_at > moment then
+        update platform.outbox o set due_at = b.due_at
+        where o.sink = of_sink
+          and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = b.key and u.seq > b.seq));
+      end if;
+    end loop;
+    free := free || array(
+      select u.seq from unnest(seqs, keys) u(seq, key)
+      where not exists (select from unnest(blocked, blockers) x(key, seq) where x.key = u.key and x.seq < u.seq));
     exit when cardinality(seqs) < wanted or cardinality(free) >= most;
     wanted := most - cardinality(free);
   end loop;
@@ -88,7 +99,8 @@ $$;
 --   limit, bytes  how many rows (0: none) and how much payload to lease     seconds  how long the lease lasts
 -- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time}]}, oldest first.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
 declare
   of_sink constant varchar := input->>'sink';
   item jsonb;
@@ -138,21 +150,25 @@ begin
     return jsonb_build_object('events', '[]'::jsonb);
   end if;
   seqs := platform.next_rows(of_sink, (input->>'limit')::int);
-  with sized as (
-    select o.seq, e.id, e.topic, e.key, e.tenant_id, e.payload, e.traceparent, e.time,
-      sum(octet_length(e.payload::text)) over (order by o.seq) - octet_length(e.payload::text) as before
-    from platform.outbox o join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq
-    where o.sink = of_sink and o.seq = any(seqs)
+  -- One look-up for each row, whatever the planner expects: a join could read every event there is.
+  with sized as materialized (
+    select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(e.payload::text) as before
+    from unnest(seqs) u(seq)
+    cross join lateral (select o.tenant_id from platform.outbox o where o.sink = of_sink and o.seq = u.seq limit 1) o
+    cross join lateral (
+      select v.* from platform.events v where v.tenant_id = o.tenant_id and v.seq = u.seq limit 1
+    ) e
+  ), chosen as materialized (
+    select * from sized z where z.before < (input->>'bytes')::bigint
   ), taken as (
     update platform.outbox o
     set lease = input->>'lease', due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
-    from sized z where o.sink = of_sink and o.seq = z.seq and z.before < (input->>'bytes')::bigint
-    returning z.*
+    where o.sink = of_sink and o.seq = any(array(select c.seq from chosen c))
   )
-  select coalesce(jsonb_agg(jsonb_build_object('seq', t.seq, 'id', t.id, 'topic', t.topic, 'key', t.key,
-    'tenant', t.tenant_id, 'payload', t.payload, 'traceparent', t.traceparent, 'time', platform.iso(t.time))
-    order by t.seq), '[]') into events
-  from taken t;
+  select coalesce(jsonb_agg(jsonb_build_object('seq', c.seq, 'id', c.id, 'topic', c.topic, 'key', c.key,
+    'tenant', c.tenant_id, 'payload', c.payload, 'traceparent', c.traceparent, 'time', platform.iso(c.time))
+    order by c.seq), '[]') into events
+  from chosen c;
   return jsonb_build_object('events', events);
 end
 $$;
