@@ -146,27 +146,102 @@ begin
 end
 $$;
 
--- Ids of active products that match `q`, newest first, below `before`: full text on name and description, trigram on
--- name and SKU (part of a word, or a word nearly spelt so). Runs as fusion_search, see the migration; it names the tenant
--- itself and is planned for each call, since a rare and a common word want different indexes.
+-- The search looks at the tenant's newest products first, as many as this, and then asks the indexes: a common word is
+-- found at once in the one way, a rare one in the other. The planner cannot know which it is and would scan for either.
+-- (`between` keeps it from walking all tenants' products by their primary key: for `=` it takes that order for as good.)
+create or replace function catalog.search_window() returns integer language sql immutable as $$ select 1000 $$;
+
+-- Ids of this tenant's products for sale, newest first, below `before`, that have the words, or the part in name or SKU; a
+-- part without three letters in a row, which no index knows, among the newest only.
+create or replace function catalog.search_spelt(words tsquery, part text, only_currency varchar, before varchar, most integer)
+returns varchar[]
+language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
+declare
+  tenant constant varchar := current_setting('app.tenant_id', true);
+  indexed_part constant text := case when part ~ '[[:alnum:]]{3}' then part end;
+  found_ids varchar[];
+begin
+  found_ids := array(
+    select w.id from (
+      select p.id, p.search, p.name, p.sku, p.status, p.currency from catalog.products p
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
+    ) w
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency)
+      and (w.search @@ words or w.name ilike part or w.sku ilike part)
+    order by w.id desc limit most);
+  if cardinality(found_ids) = most or not exists (
+    select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+    order by p.tenant_id, p.id desc offset catalog.search_window()
+  ) then
+    return found_ids;
+  end if;
+  return array(
+    with hits as materialized ( -- planned for all of its rows: the limit below does not tempt the planner to walk again
+      select p.id, p.status, p.currency from catalog.products p
+      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_part or p.sku ilike indexed_part)
+    )
+    select h.id from hits h
+    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
+      and (before is null or h.id < before)
+    order by h.id desc limit most);
+end
+$$;
+
+-- The same for names that have words like these.
+create or replace function catalog.search_alike(q text, only_currency varchar, before varchar, most integer)
+returns varchar[]
+language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan
+set pg_trgm.word_similarity_threshold = 0.6 as $$
+declare
+  tenant constant varchar := current_setting('app.tenant_id', true);
+  found_ids varchar[];
+begin
+  -- One wrong letter costs a short word more of its trigrams than a line of several words.
+  perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
+  found_ids := array(
+    select w.id from (
+      select p.id, p.name, p.status, p.currency from catalog.products p
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
+    ) w
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
+    order by w.id desc limit most);
+  if cardinality(found_ids) = most then
+    return found_ids;
+  end if;
+  return array(
+    with hits as materialized (
+      select p.id, p.status, p.currency from catalog.products p where p.tenant_id = tenant and p.name %> q
+    )
+    select h.id from hits h
+    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
+      and (before is null or h.id < before)
+    order by h.id desc limit most);
+end
+$$;
+
+-- Ids of products for sale that match `q`, newest first, below `before`: by full text on name, description and SKU (with
+-- websearch's operators), or by a part of name or SKU. Where nothing is spelt so, by names with a word nearly spelt so.
+-- Runs as fusion_search, see the migration, and names the tenant itself.
 create or replace function catalog.search_products(q text, only_currency varchar, before varchar, most integer)
 returns setof varchar
-language plpgsql stable security definer
-set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+  asked constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
+  -- What only leaves out ("-42") has nothing to be looked up by: it is taken for a part of a SKU.
+  words constant tsquery := case when querytree(asked) not in ('', 'T') then asked end;
+  part constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+  -- Not where websearch's operators say exactly what is meant, nor where there is no word to be misspelt.
+  guess constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
+  found_ids varchar[] := catalog.search_spelt(words, part, only_currency, before, most);
 begin
-  return query
-  select p.id from catalog.products p
-  where p.tenant_id = current_setting('app.tenant_id', true)
-    and p.status = 'active'
-    and (only_currency is null or p.currency = only_currency)
-    and (before is null or p.id < before)
-    and (p.search @@ websearch_to_tsquery('english', q)
-      or p.search @@ websearch_to_tsquery('simple', q)
-      or p.name ilike '%' || replace(replace(replace(q, '\', '\\'), '%', '\%'), '_', '\_') || '%'
-      or p.sku ilike '%' || replace(replace(replace(q, '\', '\\'), '%', '\%'), '_', '\_') || '%'
-      or p.name %> q)
-  order by p.id desc
-  limit most;
+  -- A later page must not begin to guess where the earlier ones had found something.
+  if found_ids = '{}' and guess
+    and (before is null or catalog.search_spelt(words, part, only_currency, null, 1) = '{}') then
+    found_ids := catalog.search_alike(q, only_currency, before, most);
+  end if;
+  return query select unnest(found_ids);
 end
 $$;
 
@@ -176,4 +251,5 @@ alter function catalog.search_products owner to fusion_search;
 revoke create on schema catalog from fusion_search;
 
 grant execute on function catalog.create_product, catalog.update_product, catalog.import_products to fusion_worker;
+grant execute on function catalog.search_window, catalog.search_spelt, catalog.search_alike to fusion_search;
 grant execute on function catalog.search_products, catalog.product_json to fusion_reader;
