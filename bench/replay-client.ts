@@ -34,7 +34,8 @@ export function reasonOf(error: unknown): string {
   const { cause } = error as { cause?: unknown };
   const inner = cause instanceof AggregateError ? cause.errors[0] : (cause ?? error);
   const { code, message } = inner as NodeJS.ErrnoException;
-  return code ?? message ?? String(inner);
+  // A deadline's code is a number that tells nobody anything.
+  return typeof code === 'string' ? code : (message ?? String(inner));
 }
 
 function bodyOf({ body }: Post): RequestInit {
@@ -121,7 +122,7 @@ export function createClient(options: { url: string; key: string; trace: string;
 export async function checkPlatform(url: string): Promise<void> {
   let found: string;
   try {
-    const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(10_000) });
+    const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(30_000) });
     await response.text();
     if (response.ok) return;
     found = `GET /healthz answers ${response.status}`;

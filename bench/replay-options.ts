@@ -8,7 +8,7 @@ Replays real orders: reads the rows of Online Retail (UCI Machine Learning Repos
 API, and then audits the database and Kafka against the file. Exit code 0: all of it is there, once; 1: it is not, or could
 not be done; 130: stopped by Ctrl-C.
 
-  --url             the API, ${'http://127.0.0.1:8787'} if not given (its port by PORT)
+  --url             the API, http://127.0.0.1:8787 if not given (its port by PORT)
   --key             a secret key of the tenant that sells; sk_dev_default if not given
   --database-url    its database as the owner (not as fusion_worker); DATABASE_URL, or the local platform's
   --kafka-url       its Kafka, by Upstash's REST protocol; KAFKA_REST_URL, or the local platform's

@@ -5,10 +5,14 @@ const lineEveryMs = 5_000;
 export const grouped = (number: number | bigint): string => number.toLocaleString('en-GB');
 
 /** Pence as pounds: `203874259n` as `2,038,742.59`. */
-export const pounds = (pence: bigint): string =>
-  `${pence < 0n ? '-' : ''}${grouped((pence < 0n ? -pence : pence) / 100n)}.${String((pence < 0n ? -pence : pence) % 100n).padStart(2, '0')}`;
+export function pounds(pence: bigint): string {
+  const size = pence < 0n ? -pence : pence;
+  return `${pence < 0n ? '-' : ''}${grouped(size / 100n)}.${String(size % 100n).padStart(2, '0')}`;
+}
 
+/** Milliseconds as a reader wants them: `8.1 s`, `42 s`, `3 min 5 s`. */
 export function duration(ms: number): string {
+  if (!Number.isFinite(ms)) return '?';
   const seconds = Math.round(ms / 1000);
   if (seconds < 60) return ms < 10_000 ? `${(ms / 1000).toFixed(1)} s` : `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
