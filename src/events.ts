@@ -40,6 +40,7 @@ export const topics: Record<string, Topic> = {
   },
   'order.failed': orderTopic(reasoned),
   'order.cancelled': orderTopic(reasoned.partial({ reason: true })),
+  'order.refunded': orderTopic(z.object({ orderId })),
   'inventory.reserved': orderTopic(z.object({ orderId, status: z.literal('reserved') }), ['payments']),
   'inventory.insufficient': {
     retentionDays: 7,
