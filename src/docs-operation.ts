@@ -57,7 +57,7 @@ function answerRow(status: string, answer: Answer): Html {
     (name) => name !== 'X-Request-Id' && name !== 'Server-Timing',
   );
   return html`<tr><td><span class="st s${status[0]}">${status}</span></td>
-<td>${inline(answer.description)} ${shown?.schema.$ref && typeOf(shown.schema)}${
+<td>${inline(answer.description)} ${shown?.schema?.$ref && typeOf(shown.schema)}${
     headers.length > 0 && html`<div class="in">${headers.join(', ')}</div>`
   }</td></tr>
 `;
