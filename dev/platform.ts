@@ -46,7 +46,9 @@ export async function startPlatform(settings: StartSettings, run: Run): Promise<
   const { owner, worker: workerUrl, seeded } = await startDatabase(settings, run);
   run.check();
 
-  const forWorker: Record<string, string> = { ...variables, DATABASE_URL: workerUrl };
+  // Like the keys that are seeded: plain, so that a tracking update can be tried at once.
+  const plain = { SHIPPING_WEBHOOK_SECRET: 'whsec_dev' };
+  const forWorker: Record<string, string> = { ...plain, ...variables, DATABASE_URL: workerUrl };
   let neonUrl: string | undefined;
   if (database.kind === 'embedded' || database.bridge) {
     const bridge = await run.progress.step(
