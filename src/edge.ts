@@ -5,8 +5,8 @@
 const maxAgeMs = 30_000;
 /** By how much the clocks of a data center's machines may differ. */
 const skewMs = 100;
-/** More products than this are marked as changed by one mark for the whole tenant. */
-const mostMarks = 50;
+/** More products than this are marked by one mark for the whole tenant: each mark is a write that the answer waits for. */
+const mostMarks = 5;
 
 const origin = 'https://edge.fusioncommerce.internal';
 const urlOf = (tenant: string, ...path: string[]) => [origin, ...[tenant, ...path].map(encodeURIComponent)].join('/');
