@@ -131,7 +131,19 @@ export type StoreOptions = {
   stripe?: Partial<StripeOptions>;
   /** How many requests a key may make in 10 s; wrangler.toml's own limit if not given. */
   keyLimit?: number;
+  /** How often a queue delivers again before its dead-letter queue; wrangler.toml's own number if not given. */
+  queueRetries?: number;
 };
+
+type Consumers = NonNullable<V4MiniflareOptions['queueConsumers']>;
+
+/** Queues that have a dead-letter queue deliver that often again; the dead-letter queues stay as they are. */
+function withRetries(consumers: unknown, maxRetries: number): Consumers {
+  const all = consumers as Record<string, { deadLetterQueue?: string }>;
+  return Object.fromEntries(
+    Object.entries(all).map(([name, each]) => [name, each.deadLetterQueue ? { ...each, maxRetries } : each]),
+  ) as Consumers;
+}
 
 /** The store on real parts: PostgreSQL behind the bridge, the Kafka server, and the production bundle in workerd. */
 export async function startStore(options: StoreOptions = {}): Promise<Store> {
@@ -181,6 +193,9 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     ...(options.keyLimit === undefined
       ? {}
       : { ratelimits: { KEY_LIMIT: { namespace_id: '1', simple: { limit: options.keyLimit, period: 10 as const } } } }),
+    ...(options.queueRetries === undefined
+      ? {}
+      : { queueConsumers: withRetries(workerOptions.queueConsumers, options.queueRetries) }),
     handleStructuredLogs({ message }) {
       output += `${message}\n`;
     },

@@ -1,7 +1,8 @@
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
 import type { Delivery, Leased, Sink } from '../src/db/outbox.ts';
-import type { Database } from './harness.ts';
+import type { Event } from '../src/events.ts';
+import type { Database, Store } from './harness.ts';
 
 /** Emits `count` events of one key in one transaction, as a service would; answers their sequence numbers. */
 export async function emit(
@@ -48,3 +49,53 @@ export const seqsOf = (events: { seq: number }[]) => events.map(({ seq }) => seq
 
 /** Seconds from now, as a turn's `now`. */
 export const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString();
+
+/** Leaves events in the outbox: nothing goes to the queues. */
+export const stopQueues = (database: Database) =>
+  database.query(`update platform.sinks set paused_until = 'infinity' where sink = 'queue'`);
+
+/** Lets what waits go to the queues again. */
+export const startQueues = (database: Database) =>
+  database.query(`update platform.sinks set paused_until = '-infinity' where sink = 'queue'`);
+
+/** An event as a queue would bring it. */
+export async function eventOf(database: Database, key: string, topic: string): Promise<Event> {
+  const [row] = await database.query<{ event: Event }>(
+    'select platform.envelope(e) as event from platform.events e where e.key = $1 and e.topic = $2 order by e.seq',
+    [key, topic],
+  );
+  if (!row) throw new Error(`no ${topic} of ${key}`);
+  return row.event;
+}
+
+export type Delivered = {
+  outcome: string;
+  acknowledged: string[];
+  /** The seconds until each comes again. */
+  retried: Record<string, number>;
+};
+
+/** Has the Worker consume a batch as if its queue had brought it, and tells what became of each message. */
+export async function deliver(
+  store: Store,
+  queue: string,
+  messages: { id: string; body: unknown; attempts?: number }[],
+): Promise<Delivered> {
+  const worker = (await store.miniflare.getWorker()) as unknown as {
+    queue: (
+      name: string,
+      batch: object[],
+    ) => Promise<{
+      outcome: string;
+      explicitAcks: string[];
+      retryMessages: { msgId: string; delaySeconds?: number }[];
+    }>;
+  };
+  const batch = messages.map((message) => ({ timestamp: new Date(), attempts: 1, ...message }));
+  const result = await worker.queue(queue, batch);
+  return {
+    outcome: result.outcome,
+    acknowledged: [...result.explicitAcks].sort(),
+    retried: Object.fromEntries(result.retryMessages.map(({ msgId, delaySeconds }) => [msgId, delaySeconds ?? 0])),
+  };
+}

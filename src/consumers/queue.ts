@@ -1,12 +1,13 @@
 import type { Context } from '../context.ts';
-import { openDatabase } from '../db/client.ts';
 import { type Bindings, type Settings, settingsOf } from '../env.ts';
+import { ApiError } from '../errors.ts';
 import type { Event, Service } from '../events.ts';
 import { newId } from '../ids.ts';
 import { describe, log } from '../log.ts';
 import { relaySoon } from '../relay.ts';
 import { keepDeadLetters } from './dead-letters.ts';
 import { consumeForInventory } from './inventory.ts';
+import { contextFor, type Delivery, databaseAnswers, delaySeconds, isEvent } from './message.ts';
 import { consumeForOrders } from './orders.ts';
 import { PartlyApplied } from './partly-applied.ts';
 import { consumeForPayments } from './payments.ts';
@@ -23,32 +24,34 @@ const consumers: Record<Service, Consumer> = {
 };
 
 /** `fusioncommerce-<service>`, or its dead-letter queue `fusioncommerce-<service>-dlq`. */
-const queueName = /^fusioncommerce-(\w+?)(-dlq)?$/;
+const queueName = /^fusioncommerce-([\w-]+?)(-dlq)?$/;
 
-const isEvent = (body: unknown): body is Event =>
-  typeof body === 'object' &&
-  body !== null &&
-  (['id', 'type', 'subject', 'tenantid'] as const).every(
-    (name) => name in body && typeof Reflect.get(body, name) === 'string',
-  );
+/**
+ * A message that fails so often (within 14 minutes) becomes a dead letter with its reason. While the database is away
+ * nothing is the message's fault: then it stays, until the queue itself gives up, to the dead-letter queue.
+ */
+const mostDeliveries = 10;
 
-/** Growing waits between deliveries: 2, 4, 8 … 300 s. */
-const delaySeconds = (attempts: number) => Math.min(2 ** attempts, 300);
+const isUnavailable = (error: unknown) => error instanceof ApiError && error.code === 'unavailable';
 
-export function contextFor(settings: Settings, event: Pick<Event, 'traceparent'> = {}): Context {
-  const call = event.traceparent === undefined ? {} : { traceparent: event.traceparent };
-  return { db: openDatabase(settings), settings, call, now: () => new Date() };
+/** Why, as the tenant is told of it: never a database's or a library's message. */
+function reasonOf(error: unknown): string {
+  const { error: name, code, constraint, message } = describe(error);
+  return [name, code, constraint, name === 'Error' ? message : undefined]
+    .filter((part) => part !== undefined)
+    .join(' ');
 }
 
-type Delivery = Message<unknown> & { body: Event };
+type Failure = { reason: string; permanent: boolean };
 
-/** Ends each message of a batch of which a part was not applied: done, to come again, or a dead letter at once. */
-async function endEach(settings: Settings, service: Service, deliveries: Delivery[], { failures }: PartlyApplied) {
-  for (const delivery of deliveries) {
-    const failure = failures.get(delivery.body.id);
-    if (!failure) delivery.ack();
-    else if (failure.permanent) await keepDeadLetters(settings, service, { messages: [delivery] }, failure.reason);
-    else delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
+/** Ends a message that was not applied: it comes again after a growing wait, or it is a dead letter. */
+async function giveBack(settings: Settings, service: Service, delivery: Delivery, failure: Failure): Promise<void> {
+  const { attempts } = delivery;
+  if (failure.permanent) await keepDeadLetters(settings, service, [delivery], failure.reason);
+  else if (attempts < mostDeliveries) delivery.retry({ delaySeconds: delaySeconds(attempts) });
+  else {
+    const reason = `Not applied after ${attempts} deliveries from the queue: ${failure.reason}`;
+    await keepDeadLetters(settings, service, [delivery], reason);
   }
 }
 
@@ -59,50 +62,50 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
   if (!first) return;
   const { tenantid: tenant, type: topic } = first.body;
   const context = contextFor(settings, deliveries.length === 1 ? first.body : {});
-  const line = { kind: 'message' as const, id: first.body.id, tenant, service, topic, messages: deliveries.length };
+  // A queue may bring the same message twice at once.
+  const events = [...new Map(deliveries.map(({ body }) => [body.id, body])).values()];
+  const write = (outcome: string, more: Record<string, unknown> = {}) =>
+    log({
+      ...{ kind: 'message', id: first.body.id, tenant, service, topic, messages: deliveries.length },
+      ...{ outcome, durationMs: Date.now() - started, dbCalls: context.db.spent.calls },
+      ...more,
+    });
   try {
-    await consumers[service](
-      context,
-      tenant,
-      topic,
-      deliveries.map((delivery) => delivery.body),
-    );
+    await consumers[service](context, tenant, topic, events);
     for (const delivery of deliveries) delivery.ack();
-    log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: context.db.spent.calls });
+    write('ok');
   } catch (error) {
-    const spent = { durationMs: Date.now() - started, dbCalls: context.db.spent.calls };
+    const facts = { attempts: first.attempts, ...describe(error) };
     if (error instanceof PartlyApplied) {
-      await endEach(settings, service, deliveries, error);
-      log({
-        ...line,
-        outcome: 'partly',
-        failed: error.failures.size,
-        attempts: first.attempts,
-        ...spent,
-        ...describe(error),
-      });
-      return;
-    }
-    if (deliveries.length > 1) {
-      log({ ...line, outcome: 'split', ...spent, ...describe(error) });
+      write('partly', { failed: error.failures.size, ...facts });
+      for (const delivery of deliveries) {
+        const failure = error.failures.get(delivery.body.id);
+        if (failure) await giveBack(settings, service, delivery, failure);
+        else delivery.ack();
+      }
+    } else if (isUnavailable(error) && (deliveries.length === 1 || !(await databaseAnswers(context)))) {
+      write('retry', facts);
+      for (const delivery of deliveries) delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
+    } else if (deliveries.length > 1) {
+      write('split', facts);
       for (const delivery of deliveries) await apply(settings, service, [delivery]);
-      return;
+    } else {
+      write('retry', facts);
+      await giveBack(settings, service, first, { reason: reasonOf(error), permanent: false });
     }
-    first.retry({ delaySeconds: delaySeconds(first.attempts) });
-    log({ ...line, outcome: 'retry', attempts: first.attempts, ...spent, ...describe(error) });
   }
 }
 
 /**
  * The Worker's queue entry. Messages are applied by tenant and topic, a group in one database call; each is acknowledged
- * once its effect and its inbox row are committed, or delivered again later, and in the end to the dead-letter queue.
+ * once its effect and its inbox row are committed, or delivered again later, and in the end kept as a dead letter.
  */
-export async function consume(batch: MessageBatch<unknown>, env: Bindings): Promise<void> {
+export async function consume(batch: MessageBatch<unknown>, env: Bindings, execution: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
   const [, service, dead] = queueName.exec(batch.queue) ?? [];
   if (service === undefined || !(service in consumers)) throw new Error(`no consumer for the queue ${batch.queue}`);
   if (dead) {
-    await keepDeadLetters(settings, service, batch);
+    await keepDeadLetters(settings, service, batch.messages);
     return;
   }
   const groups = new Map<string, Delivery[]>();
@@ -117,8 +120,7 @@ export async function consume(batch: MessageBatch<unknown>, env: Bindings): Prom
   }
   for (const deliveries of groups.values()) await apply(settings, service as Service, deliveries);
   // What is no event never will be one: it goes to the dead letters without waiting.
-  if (strange.length > 0) await keepDeadLetters(settings, service, { messages: strange });
-  await relaySoon(env, newId(new Date()));
+  await keepDeadLetters(settings, service, strange);
+  // Not awaited: the queue waits for this function before it believes any acknowledgement.
+  execution.waitUntil(relaySoon(env, newId(new Date())));
 }
-
-export { isEvent };
