@@ -30,7 +30,16 @@ export class StripeRefusal extends Error {
 }
 
 /** What Stripe tells of an intent, in our own words: what `payments.apply_stripe` takes. */
-export type IntentNews = { status: string; received: string; clientSecret: string | null; failure: string | null };
+export type IntentNews = {
+  status: string;
+  received: string;
+  clientSecret: string | null;
+  failure: string | null;
+  /** Charged without the buyer, who cannot try another card: a decline is the end. */
+  final?: boolean;
+};
+/** What Stripe tells of a card that is to be saved. */
+export type SetupNews = { status: string; methodId: string | null; failure: string | null };
 export type RefundNews = {
   id: string | null;
   stripeId: string;
@@ -41,8 +50,10 @@ export type RefundNews = {
 export type News = {
   eventId?: string;
   paymentId?: string;
-  intentId: string;
+  intentId?: string;
+  setupId?: string;
   intent?: IntentNews;
+  setup?: SetupNews;
   refund?: RefundNews;
   charge?: { refunded: string };
   dispute?: { status: 'open' | 'won' | 'lost' };
@@ -55,6 +66,9 @@ export type IntentTask = {
   amount: string;
   currency: string;
   attempt: number;
+  /** Charged when the buyer confirms; held until the campaign has succeeded; or a card saved for then. */
+  mode: 'order' | 'hold' | 'card';
+  userId: string | null;
 };
 export type RefundTask = {
   id: string;
@@ -68,7 +82,7 @@ export type RefundTask = {
   mayExist: boolean;
 };
 
-function connect(settings: StripeSettings): Stripe {
+export function connect(settings: StripeSettings): Stripe {
   const api = settings.STRIPE_API_URL === undefined ? undefined : new URL(settings.STRIPE_API_URL);
   return new Stripe(settings.STRIPE_SECRET_KEY, {
     httpClient: Stripe.createFetchHttpClient(),
@@ -96,7 +110,8 @@ function refusalOf(error: unknown): unknown {
   return new StripeRefusal(code, { away: status !== 409 });
 }
 
-const asked = async <T>(work: Promise<T>): Promise<T> => {
+/** Waits for Stripe. @throws StripeRefusal */
+export const asked = async <T>(work: Promise<T>): Promise<T> => {
   try {
     return await work;
   } catch (error) {
@@ -105,7 +120,7 @@ const asked = async <T>(work: Promise<T>): Promise<T> => {
 };
 
 /** @throws StripeRefusal of an amount that Stripe cannot express: it has no hundredths of an ariary */
-function minorOf({ amount, currency }: { amount: string; currency: string }): number {
+export function minorOf({ amount, currency }: { amount: string; currency: string }): number {
   try {
     return toMinor(amount, currency);
   } catch (error) {
@@ -114,10 +129,10 @@ function minorOf({ amount, currency }: { amount: string; currency: string }): nu
   }
 }
 
-const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
+export const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
   typeof expandable === 'string' ? expandable : expandable?.id;
 
-const intentNews = (intent: Stripe.PaymentIntent): News => ({
+export const intentNews = (intent: Stripe.PaymentIntent): News => ({
   intentId: intent.id,
   ...(intent.metadata?.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
   intent: {
@@ -125,6 +140,16 @@ const intentNews = (intent: Stripe.PaymentIntent): News => ({
     received: fromMinor(intent.amount_received, intent.currency),
     clientSecret: intent.client_secret,
     failure: intent.last_payment_error?.decline_code ?? intent.last_payment_error?.code ?? null,
+  },
+});
+
+export const setupNews = (setup: Stripe.SetupIntent): News => ({
+  setupId: setup.id,
+  ...(setup.metadata?.paymentId === undefined ? {} : { paymentId: setup.metadata.paymentId }),
+  setup: {
+    status: setup.status,
+    methodId: idOf(setup.payment_method) ?? null,
+    failure: setup.last_setup_error?.decline_code ?? setup.last_setup_error?.code ?? null,
   },
 });
 
@@ -148,7 +173,7 @@ function refundNews(refund: Stripe.Refund): News | undefined {
 
 /**
  * The intent of a payment: the same one however often it is asked for, since Stripe's idempotency key is made from our
- * row. Nothing is charged by it until the buyer confirms.
+ * row. Nothing is charged by it until the buyer confirms; with mode `hold` it is held then, and charged when captured.
  * @throws StripeRefusal
  */
 export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {
@@ -158,6 +183,7 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
         amount: minorOf(task),
         currency: task.currency.toLowerCase(),
         automatic_payment_methods: { enabled: true },
+        ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
         metadata: { paymentId: task.id, orderId: task.orderId, tenant: task.tenant },
       },
       { idempotencyKey: `payment-${task.id}-${task.attempt}` },
@@ -262,6 +288,11 @@ export async function readWebhook(settings: StripeSettings, body: string, signat
 
 function newsOf(event: Stripe.Event): News | undefined {
   switch (event.type) {
+    case 'setup_intent.succeeded':
+    case 'setup_intent.setup_failed':
+    case 'setup_intent.canceled':
+    case 'setup_intent.requires_action':
+      return setupNews(event.data.object);
     case 'payment_intent.succeeded':
     case 'payment_intent.payment_failed':
     case 'payment_intent.canceled':

@@ -6,6 +6,7 @@ import { newId } from '../ids.ts';
 import { describe, log } from '../log.ts';
 import { relaySoon } from '../relay.ts';
 import { keepDeadLetters } from './dead-letters.ts';
+import { consumeForGroupCommerce } from './group-commerce.ts';
 import { consumeForInventory } from './inventory.ts';
 import { consumeForOrders } from './orders.ts';
 import { PartlyApplied } from './partly-applied.ts';
@@ -16,6 +17,7 @@ import { consumeForShipping } from './shipping.ts';
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;
 
 const consumers: Record<Service, Consumer> = {
+  'group-commerce': consumeForGroupCommerce,
   inventory: consumeForInventory,
   orders: consumeForOrders,
   payments: consumeForPayments,
@@ -23,7 +25,7 @@ const consumers: Record<Service, Consumer> = {
 };
 
 /** `fusioncommerce-<service>`, or its dead-letter queue `fusioncommerce-<service>-dlq`. */
-const queueName = /^fusioncommerce-(\w+?)(-dlq)?$/;
+const queueName = /^fusioncommerce-([\w-]+?)(-dlq)?$/;
 
 const isEvent = (body: unknown): body is Event =>
   typeof body === 'object' &&

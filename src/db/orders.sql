@@ -139,16 +139,39 @@ begin
 end
 $$;
 
--- created → failed; true if it was so. The caller has locked the order or has just made it.
+-- The order of a place in a campaign; its unit is held already. `input`: {id, customerId, sku, price, currency, campaignId,
+-- shippingAddress}. For group commerce. Emits order.created.
+create or replace function orders.place_joined(input jsonb) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+begin
+  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
+    created_at, updated_at)
+  values (input->>'id', input->>'customerId',
+    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+    (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
+    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+  returning * into o;
+  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
+    'total', o.total, 'currency', o.currency, 'items', o.items), false);
+end
+$$;
+
+-- created → failed; true if it was so. The caller has locked the order or has just made it. A campaign hears of it.
 create or replace function orders.fail_order(order_id varchar, reason varchar) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  campaign varchar;
 begin
   update orders.orders o set status = 'failed', failure_reason = reason, updated_at = platform.clock()
-  where o.id = order_id and o.tenant_id = platform.tenant() and o.status = 'created';
+  where o.id = order_id and o.tenant_id = platform.tenant() and o.status = 'created'
+  returning o.campaign_id into campaign;
   if not found then
     return false;
   end if;
-  perform platform.emit('order.failed', order_id, jsonb_build_object('orderId', order_id, 'reason', reason), false);
+  perform platform.emit('order.failed', order_id, jsonb_build_object('orderId', order_id, 'reason', reason),
+    campaign is not null);
   return true;
 end
 $$;
@@ -179,7 +202,7 @@ begin
     update orders.orders c set status = 'cancelled', updated_at = platform.clock()
     where c.id = o.id returning * into o;
     perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
-      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), false);
+      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
     perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
     freed := inventory.release(array[o.id::text], 'cancelled') || inventory.restock(o.id, 'cancelled');
   end if;
@@ -212,6 +235,10 @@ begin
   select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
   if o.status = 'cancelled' then
     return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
+  end if;
+  -- A place that was lost may be another's already, so its money goes back even where its unit is still there.
+  if o.id is null or (o.status = 'failed' and o.campaign_id is not null) then
+    return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
   end if;
   if o.status not in ('created', 'failed') then
     return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
@@ -328,6 +355,7 @@ call platform.hand_over('orders', 'fusion_orders');
 grant execute on function orders.place_order, orders.cancel_order, orders.fail_short_orders, orders.expire_holds
   to fusion_worker;
 grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
+grant execute on function orders.place_joined, orders.settle_paid to fusion_group_commerce;
 grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded to fusion_payments;
 grant execute on function orders.mark_shipped to fusion_shipping;
 grant execute on function orders.order_json, orders.full_order_json to fusion_reader;
