@@ -279,34 +279,8 @@ begin
 end
 $$;
 
--- `input`: {id}. active → failed; its places are released by the consumer of campaign.failed. Cancelled already: the same
--- answer. Raises not_found. Refuses: conflict, once it has succeeded or expired.
-create or replace function group_commerce.cancel_campaign(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.cancel');
-  c group_commerce.group_commerce_campaigns;
-begin
-  if replay is not null then
-    return replay;
-  end if;
-  c := group_commerce.lock_campaign(input->>'id');
-  if c.status in ('successful', 'expired') then
-    return platform.leave(call, 'campaigns.cancel',
-      jsonb_build_object('error', 'conflict', 'detail', format('The campaign is %s.', c.status)));
-  end if;
-  if c.status = 'active' then
-    update group_commerce.group_commerce_campaigns x
-    set status = 'failed', version = x.version + 1, updated_at = platform.clock()
-    where x.id = c.id returning * into c;
-    perform group_commerce.emit_campaign(c, 'failed', true);
-  end if;
-  return platform.leave(call, 'campaigns.cancel', group_commerce.campaign_json(c));
-end
-$$;
-
 call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.campaign_json, group_commerce.participant_json to fusion_reader;
-grant execute on function group_commerce.create_campaign, group_commerce.join_campaign, group_commerce.leave_campaign,
-  group_commerce.cancel_campaign to fusion_worker;
+grant execute on function group_commerce.create_campaign, group_commerce.join_campaign, group_commerce.leave_campaign
+  to fusion_worker;

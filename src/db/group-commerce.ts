@@ -5,7 +5,7 @@ import type { Reader } from './client.ts';
 const schema = pgSchema('group_commerce');
 const time = (name: string) => timestamp(name, { withTimezone: true });
 
-/** Campaigns; their writes are the functions in group-commerce.sql and campaign-ends.sql. */
+/** Campaigns; their writes are the functions in group-commerce.sql, campaign-money.sql and campaign-ends.sql. */
 export const campaigns = schema.table('group_commerce_campaigns', {
   id: varchar('id').primaryKey(),
   productId: varchar('product_id').notNull(),

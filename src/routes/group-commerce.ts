@@ -149,7 +149,7 @@ export const groupCommerceRoutes = [
     method: 'get',
     path: '/v1/campaigns/{id}/participants',
     tag,
-    summary: 'List the places of a campaign, newest first: the state of each, and why it was released',
+    summary: "List a campaign's places, newest first, with the state of each",
     scope: 'campaigns:write',
     params,
     query: z.object(page),
