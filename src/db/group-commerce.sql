@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, inventory.sql, orders.sql, payments.sql, payments-places.sql
+-- requires: platform.sql, events.sql, inventory-places.sql, orders.sql, payments.sql, payments-places.sql
 -- Group commerce: campaigns and the places in them. Lock order: the campaign, its participants by id, then what every
 -- order locks (order, payment, reservation, stock). The campaign's row decides; nobody decides from a count read before.
 
