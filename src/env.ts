@@ -68,7 +68,7 @@ const names = z.object({
   /** Where clients reach the API; `labelUrl` begins with it, or else is a path. */
   PUBLIC_URL: z.url().optional(),
   LABELS: z.custom<R2Bucket>().optional(),
-  /** Of all requests that our consumers make; Stripe takes 25 a second in test mode, 100 live. */
+  /** How fast the money of a campaign is taken; Stripe takes 25 requests a second in test mode, 100 live. */
   STRIPE_REQUESTS_PER_SECOND: z.coerce.number().min(1).max(1_000).default(20),
   RESERVATION_TTL_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
   /** How long a place in an active campaign waits for its money to be secured. */

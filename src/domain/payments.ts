@@ -5,7 +5,6 @@ import { ApiError } from '../errors.ts';
 import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
 import { createIntent, type IntentTask, type News, StripeRefusal } from '../stripe.ts';
-import { pace } from '../stripe-pace.ts';
 import { createSetup } from '../stripe-places.ts';
 import { type Refused, refuse } from './answers.ts';
 import { toMessage } from './events.ts';
@@ -74,7 +73,6 @@ type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | R
 
 /** Has Stripe make what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeRefusal */
 async function make(context: Context, task: IntentTask) {
-  await pace(context.settings);
   if (task.mode === 'card') {
     const { setup, customerId } = await createSetup(context.settings, task);
     const { client_secret: clientSecret, status } = setup;
