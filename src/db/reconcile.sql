@@ -1,0 +1,173 @@
+-- requires: platform.sql, events.sql, payments.sql
+-- What is to be done at Stripe, and what Stripe says: by a webhook, or looked up because a webhook can be lost.
+
+-- What is to be done at Stripe, of these payments' rows or (cron) of any tenant's that nobody asked about for a while.
+-- `input`: {tenant, paymentIds} or {idleSeconds, limit}. Answers {intents: [task], refunds: [{…}]}: payments without an
+-- intent, pending ones to look up, ended ones to close, those whose charge tells of refunds that we have not seen; refunds
+-- to make or look up. `mayExist`: an earlier try may have made it, and Stripe forgets an idempotency key after 24 hours.
+create or replace function payments.open_work(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  ids constant text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
+  everywhere constant boolean := not input ? 'tenant';
+  intents jsonb;
+  refunds jsonb;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  select coalesce(jsonb_agg(payments.intent_task(w)), '[]') into intents from (
+    select * from payments.payments p
+    where (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
+      and case when everywhere then p.checked_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
+          else p.payment_id = any(ids) end
+    order by p.checked_at limit (input->>'limit')::int
+  ) w;
+  select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
+    'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
+    'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
+    'intentId', w.stripe_payment_intent_id)), '[]') into refunds from (
+    select r.*, p.stripe_payment_intent_id from payments.refunds r join payments.payments p using (payment_id)
+    where r.status = 'pending'
+      and case when everywhere then r.checked_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
+          else r.payment_id = any(ids) end
+    order by r.checked_at limit (input->>'limit')::int
+  ) w;
+  return jsonb_build_object('intents', intents, 'refunds', refunds);
+end
+$$;
+
+-- Notes that Stripe was asked and nothing has changed, so that the cron comes to the others first; `again` as in
+-- record_intents, for refunds; `listed`: all of these payments' refunds at Stripe have been applied. `input`: {tenant,
+-- payments: [id], listed: [id], refunds: [id], again: [refund id]}.
+create or replace function payments.note_checked(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  update payments.payments p set checked_at = platform.clock()
+  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  update payments.payments p set refunds_told = p.refund_done
+  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
+  update payments.refunds r set checked_at = platform.clock()
+  where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
+  update payments.refunds r set attempt = r.attempt + 1
+  where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'again')));
+  return '{}';
+end
+$$;
+
+-- What Stripe says, by a webhook (with `eventId`: applied once) or looked up (without). `input`: {eventId?, paymentId?,
+-- intentId?, setupId?, intent?: {status, received, clientSecret?, failure?, final?}, setup?: {status, methodId?,
+-- failure?}, refund?: {id?, stripeId, status, amount, failure?},
+-- charge?: {refunded}, dispute?: {status}}. Whatever the order of arrival, the state that is furthest stands.
+-- Answers {outcome, tenant, skus}: applied, duplicate, unknown (no payment of ours).
+create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p payments.payments;
+  before varchar;
+  skus text[] := '{}';
+begin
+  perform platform.enter_as(call, '*');
+  -- The id that we gave the intent finds the payment even before we have heard the intent's own id.
+  select * into p from payments.payments x
+    where x.payment_id = input->>'paymentId' or x.stripe_payment_intent_id = input->>'intentId'
+      or x.setup_intent_id = input->>'setupId' limit 1;
+  if not found or p.stripe_payment_intent_id <> input->>'intentId' or p.setup_intent_id <> input->>'setupId' then
+    return jsonb_build_object('outcome', 'unknown');
+  end if;
+  perform platform.act_as(p.tenant_id);
+  if input ? 'eventId' and cardinality(platform.take_new('stripe', array[input->>'eventId'])) = 0 then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', p.tenant_id);
+  end if;
+  if p.campaign_id is not null then
+    perform group_commerce.lock_places(array[p.order_id::text]);
+  end if;
+  perform orders.lock_order(p.order_id);
+  select x.dispute into before from payments.payments x where x.payment_id = p.payment_id for update;
+  -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
+  update payments.payments x
+  set checked_at = platform.clock(), stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, input->>'intentId'),
+      setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
+      refunds_told = greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric),
+      dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
+  where x.payment_id = p.payment_id returning * into p;
+  if input ? 'intent' then
+    skus := payments.move_intent(p, input->'intent');
+  elsif input ? 'setup' then
+    perform payments.move_setup(p, input->'setup');
+  elsif input ? 'refund' then
+    skus := payments.move_refund(p, input->'refund');
+  elsif p.dispute is distinct from before then
+    perform payments.emit_payment(p, 'payment.dispute.changed', jsonb_build_object('status', p.dispute), false);
+  end if;
+  return jsonb_build_object('outcome', 'applied', 'tenant', p.tenant_id, 'skus', to_jsonb(skus));
+end
+$$;
+
+create or replace function payments.move_intent(p payments.payments, intent jsonb) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  settled jsonb;
+  early payments.refunds;
+  skus text[];
+begin
+  if intent->>'status' = 'succeeded' then
+    if p.status in ('succeeded', 'refunded') then
+      return '{}';
+    end if;
+    update payments.payments x
+    set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
+        stripe_status = 'succeeded', updated_at = platform.clock()
+    where x.payment_id = p.payment_id returning * into p;
+    perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
+    settled := orders.settle_paid(p.order_id);
+    skus := array(select jsonb_array_elements_text(settled->'skus'));
+    -- We may have heard first that the money went back, and only now that it had come.
+    for early in
+      select * from payments.refunds r where r.payment_id = p.payment_id and r.status = 'succeeded' order by r.id
+    loop
+      perform payments.emit_refunded(p, early);
+    end loop;
+    skus := skus || payments.count_refunds(p.payment_id);
+    select * into p from payments.payments x where x.payment_id = p.payment_id;
+    if (settled->>'confirmed')::boolean then
+      if p.campaign_id is not null then
+        perform group_commerce.mark_charged(p.order_id);
+      end if;
+    elsif p.captured > p.refunded then
+      perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, settled->>'reason');
+    end if;
+    return skus;
+  end if;
+  if intent->>'status' = 'canceled' then
+    if p.status = 'pending' and p.campaign_id is not null then
+      perform payments.give_up(p, 'hold_ended'); -- nobody can pay for this place any more
+    end if;
+    update payments.payments x
+    set intent_open = false, stripe_status = 'canceled', updated_at = platform.clock(),
+        status = case when x.status = 'pending' then 'cancelled' else x.status end
+    where x.payment_id = p.payment_id;
+    if p.status = 'pending' and p.campaign_id is null then
+      perform payments.emit_payment(p, 'payment.cancelled', '{}', false);
+    end if;
+    return '{}';
+  end if;
+  -- A declined attempt is not the end: another card may follow until the order's hold runs out.
+  if p.status = 'pending' then
+    update payments.payments x
+    set stripe_status = intent->>'status', failure_reason = coalesce(intent->>'failure', x.failure_reason),
+        client_secret = coalesce(x.client_secret, intent->>'clientSecret'), intent_open = true,
+        updated_at = platform.clock()
+    where x.payment_id = p.payment_id;
+    if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
+      perform group_commerce.mark_secured(p.order_id);
+    elsif (intent->>'final')::boolean then
+      perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
+    end if;
+  end if;
+  return '{}';
+end
+$$;
+
+call platform.hand_over('payments', 'fusion_payments');
+
+grant execute on function payments.open_work, payments.note_checked, payments.apply_stripe to fusion_worker;

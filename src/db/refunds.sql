@@ -1,0 +1,134 @@
+-- requires: platform.sql, events.sql, payments.sql
+-- Refunds: money that goes back, promised by a row, paid by Stripe. A payment's sums are those of these rows.
+
+create or replace function payments.refund_json(r payments.refunds) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', r.id, 'paymentId', r.payment_id, 'amount', r.amount, 'currency', r.currency,
+    'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason, 'createdAt', platform.iso(r.created_at))
+$$;
+
+-- Promises money back: the row is what is to be done, the consumer of payment.refund.requested does it.
+-- The caller has locked the payment; payments_refunds_within_captured guards the sum.
+create or replace function payments.add_refund(p payments.payments, new_id varchar, amount numeric, reason varchar)
+returns payments.refunds
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  r payments.refunds;
+begin
+  update payments.payments x set refunded = x.refunded + add_refund.amount, updated_at = platform.clock()
+  where x.payment_id = p.payment_id;
+  insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, checked_at, created_at)
+  values (new_id, p.tenant_id, p.payment_id, add_refund.amount, p.currency, 'pending', add_refund.reason,
+    platform.clock(), platform.clock())
+  returning * into r;
+  perform payments.emit_payment(p, 'payment.refund.requested', jsonb_strip_nulls(jsonb_build_object('refundId', r.id,
+    'amount', r.amount, 'currency', r.currency, 'reason', r.reason)), true);
+  return r;
+end
+$$;
+
+-- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?}; without an amount, all that is left.
+-- Raises not_found. Refuses: refund_exceeds_payment, validation_failed (decimals of the currency).
+create or replace function payments.request_refund(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.refund');
+  p payments.payments;
+  wanted numeric;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from payments.payments x
+    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  wanted := coalesce((input->>'amount')::numeric, p.captured - p.refunded);
+  if scale(trim_scale(wanted)) > platform.currency_decimals(p.currency) then
+    return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/amount', 'detail', format('%s has no decimals.', p.currency)))));
+  end if;
+  if wanted <= 0 or wanted > p.captured - p.refunded then
+    return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
+      format('%s %s of it can still be refunded.', p.captured - p.refunded, p.currency)));
+  end if;
+  return platform.leave(call, 'payments.refund',
+    payments.refund_json(payments.add_refund(p, input->>'refundId', wanted, input->>'reason')));
+end
+$$;
+
+create or replace function payments.emit_refunded(p payments.payments, r payments.refunds) returns void
+language sql as $$
+  select payments.emit_payment(p, 'payment.refunded',
+    jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false)
+$$;
+
+-- What Stripe tells of one refund, ours or made there by hand. Ends in one state whatever comes first; a refund that
+-- failed stays so: a bank can send money back days after it had succeeded, and then it is with the merchant again.
+create or replace function payments.move_refund(p payments.payments, told jsonb) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  r payments.refunds;
+  was varchar;
+begin
+  select * into r from payments.refunds x
+    where x.payment_id = p.payment_id and (x.id = told->>'id' or x.stripe_refund_id = told->>'stripeId') for update;
+  if not found then
+    insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
+      checked_at, created_at)
+    values (platform.uuid7(), p.tenant_id, p.payment_id, (told->>'amount')::numeric, p.currency, 'pending',
+      'made at Stripe', told->>'stripeId', platform.clock(), platform.clock())
+    returning * into r;
+  end if;
+  was := r.status;
+  update payments.refunds x
+  set stripe_refund_id = coalesce(x.stripe_refund_id, told->>'stripeId'), checked_at = platform.clock(),
+      status = case when x.status = 'pending' or told->>'status' = 'failed' then told->>'status' else x.status end,
+      failure_reason = coalesce(told->>'failure', x.failure_reason)
+  where x.id = r.id returning * into r;
+  if p.captured > 0 and r.status <> was and r.status = 'succeeded' then
+    perform payments.emit_refunded(p, r);
+  elsif p.captured > 0 and r.status <> was then
+    perform payments.emit_payment(p, 'payment.refund.failed',
+      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
+  end if;
+  return payments.count_refunds(p.payment_id);
+end
+$$;
+
+-- Adds up a payment's refunds from their rows; where all the money went back, the order is refunded too. Answers the SKUs
+-- that are stock again. Not above what was captured: until Stripe has refused ours, one made there by hand may be in its
+-- place. The caller has locked the order and the payment.
+create or replace function payments.count_refunds(of varchar) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  p payments.payments;
+  least_failed numeric;
+begin
+  update payments.payments x
+  set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
+      status = case when x.captured > 0 and s.done >= x.captured then 'refunded'
+        when x.status = 'refunded' then 'succeeded' else x.status end
+  from (
+    select coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as promised,
+      coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0) as done
+    from payments.refunds r where r.payment_id = of
+  ) s
+  where x.payment_id = of
+  returning x.* into p;
+  -- Of an ended order all the money goes back. Stripe refuses ours when one made by hand has taken a part of it: then the
+  -- rest is promised, unless as little as that has failed before (a dispute, a closed account), which is the merchant's.
+  select min(r.amount) into least_failed from payments.refunds r where r.payment_id = of and r.status = 'failed';
+  if p.captured > p.refunded and least_failed > p.captured - p.refunded
+    and exists (select from orders.orders o where o.id = p.order_id and o.status in ('cancelled', 'failed')) then
+    perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, 'order_ended');
+  end if;
+  return case when p.status = 'refunded' then orders.mark_refunded(p.order_id) else '{}' end;
+end
+$$;
+
+call platform.hand_over('payments', 'fusion_payments');
+
+grant execute on function payments.refund_json to fusion_reader;
+grant execute on function payments.request_refund to fusion_worker;
