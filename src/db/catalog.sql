@@ -191,8 +191,7 @@ $$;
 -- The same for names that have words like these.
 create or replace function catalog.search_alike(q text, only_currency varchar, before varchar, most integer)
 returns varchar[]
-language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan
-set pg_trgm.word_similarity_threshold = 0.6 as $$
+language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   tenant constant varchar := current_setting('app.tenant_id', true);
   found_ids varchar[];

@@ -1,4 +1,4 @@
--- requires: inventory.sql
+-- requires: reservations.sql
 -- Stock of places in campaigns: held under the id that the place's order will have.
 
 -- Holds one unit for a place in a campaign, under the id that its order will have. Null: held; else the shortages, and

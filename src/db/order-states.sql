@@ -83,6 +83,8 @@ begin
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
   update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = o.id;
+  -- The label is a row from here on: the cron finds it should the message be lost.
+  perform shipping.open_request(o, o.shipping_address, platform.uuid7());
   perform platform.emit('order.confirmed', o.id, jsonb_build_object('orderId', o.id), true);
   return jsonb_build_object('confirmed', true, 'skus',
     case when o.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(o.items) i)) end);
