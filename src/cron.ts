@@ -1,5 +1,6 @@
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
+import { expireCampaigns, freeUnsecured, releaseCampaigns, settleCampaigns } from './domain/campaign-ends.ts';
 import { decideForgotten } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
@@ -30,6 +31,17 @@ const decide: Job = {
       if (messages.length > 0) await failShortOrders(context, tenant, messages);
     }
     return { decided };
+  },
+};
+
+const campaigns: Job = {
+  name: 'campaigns',
+  async run(context) {
+    const expired = await expireCampaigns(context);
+    const { freed, changed } = await freeUnsecured(context);
+    const ended = await releaseCampaigns(context);
+    for (const { tenant, skus } of [...changed, ...ended.changed]) await forgetStock(tenant, skus);
+    return { expired, freed, released: ended.released, ordered: await settleCampaigns(context) };
   },
 };
 
@@ -65,7 +77,7 @@ const purge: Job = {
 
 /** What runs when, by the cron expressions of wrangler.toml. */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [expire, decide, reconcile, remind, deliver],
+  '* * * * *': [expire, decide, campaigns, reconcile, remind, deliver],
   '17 * * * *': [purge],
 };
 

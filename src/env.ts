@@ -4,6 +4,7 @@ import { address } from './domain/fields.ts';
 
 /** What wrangler binds. Queues are named for the consuming service; see wrangler.toml. */
 export type Bindings = {
+  GROUP_COMMERCE_QUEUE: Queue;
   INVENTORY_QUEUE: Queue;
   ORDERS_QUEUE: Queue;
   PAYMENTS_QUEUE: Queue;
@@ -67,7 +68,15 @@ const names = z.object({
   /** Where clients reach the API; `labelUrl` begins with it, or else is a path. */
   PUBLIC_URL: z.url().optional(),
   LABELS: z.custom<R2Bucket>().optional(),
+  /** How fast the money of a campaign is taken; Stripe takes 25 requests a second in test mode, 100 live. */
+  STRIPE_REQUESTS_PER_SECOND: z.coerce.number().min(1).max(1_000).default(20),
   RESERVATION_TTL_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
+  /** How long a place in an active campaign waits for its money to be secured. */
+  JOIN_SECURE_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(600),
+  /** How long a connection to a campaign's live events lasts before the client connects again. */
+  LIVE_SECONDS: z.coerce.number().int().min(1).max(600).default(50),
+  /** How long an order of a successful campaign waits for money that was not secured before. */
+  CAMPAIGN_GRACE_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
 });
 
 /** Only on labels that we draw ourselves: a carrier would take it for the truth. */

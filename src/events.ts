@@ -2,13 +2,14 @@ import * as z from 'zod';
 import type { EventRow } from './db/events.ts';
 import { product } from './domain/catalog.ts';
 import { currency, id, money } from './domain/fields.ts';
+import { campaign } from './domain/group-commerce.ts';
 import { order } from './domain/orders.ts';
 
 /** An event as queues carry it and consumers get it: CloudEvents 1.0, structured. `subject` is the key. */
 export type Event = Omit<EventRow, 'data'> & { data?: unknown; dataref?: string };
 
 /** The services that have a queue of their own; its binding is `<NAME>_QUEUE`. */
-export type Service = 'inventory' | 'orders' | 'payments' | 'shipping';
+export type Service = 'group-commerce' | 'inventory' | 'orders' | 'payments' | 'shipping';
 
 export type Topic = {
   retentionDays: number;
@@ -25,6 +26,8 @@ const reasoned = z.object({ orderId, reason: z.string() });
 const paid = z.object({ paymentId: id, orderId });
 const refund = paid.extend({ refundId: id, amount: money, currency });
 
+const joined = z.object({ campaign, userId: z.string() });
+
 /** Every topic: what is published, how long Kafka keeps it, and who of us consumes it. The relay knows no other. */
 export const topics: Record<string, Topic> = {
   'order.created': orderTopic(
@@ -38,8 +41,8 @@ export const topics: Record<string, Topic> = {
     payload: z.object({ orderId }),
     consumers: ['shipping'],
   },
-  'order.failed': orderTopic(reasoned),
-  'order.cancelled': orderTopic(reasoned.partial({ reason: true })),
+  'order.failed': orderTopic(reasoned, ['group-commerce']),
+  'order.cancelled': orderTopic(reasoned.partial({ reason: true }), ['group-commerce']),
   'order.refunded': orderTopic(z.object({ orderId })),
   'inventory.reserved': orderTopic(z.object({ orderId, status: z.literal('reserved') }), ['payments']),
   'inventory.insufficient': {
@@ -51,16 +54,14 @@ export const topics: Record<string, Topic> = {
   },
   'inventory.released': orderTopic(reasoned.extend({ status: z.literal('released') })),
   'product.created': { retentionDays: 30, partitions: 6, key: 'id', payload: product, consumers: [] },
-  'group-commerce.campaign.created': campaignTopic(30, z.looseObject({ id })),
-  'group-commerce.campaign.joined': campaignTopic(
-    7,
-    z.object({ campaign: z.looseObject({ id }), userId: z.string() }),
-    'campaign.id',
-  ),
-  'group-commerce.campaign.successful': campaignTopic(30, z.looseObject({ id })),
-  'group-commerce.campaign.expired': campaignTopic(30, z.looseObject({ id })),
-  'group-commerce.campaign.failed': campaignTopic(30, z.looseObject({ id })),
+  'group-commerce.campaign.created': campaignTopic(30, campaign),
+  'group-commerce.campaign.joined': campaignTopic(7, joined, ['payments'], 'campaign.id'),
+  'group-commerce.campaign.left': campaignTopic(7, joined.extend({ reason: z.string() }), [], 'campaign.id'),
+  'group-commerce.campaign.successful': campaignTopic(30, campaign, ['group-commerce']),
+  'group-commerce.campaign.expired': campaignTopic(30, campaign, ['group-commerce']),
+  'group-commerce.campaign.failed': campaignTopic(30, campaign, ['group-commerce']),
   'payment.created': paymentTopic(paid.extend({ amount: money, currency, status: z.string() })),
+  'payment.capture.requested': paymentTopic(paid, ['payments']),
   'payment.succeeded': paymentTopic(paid),
   'payment.failed': paymentTopic(paid.extend({ reason: z.string() }), ['payments']),
   'payment.cancelled': paymentTopic(paid, ['payments']),
@@ -81,8 +82,8 @@ export const topics: Record<string, Topic> = {
   ),
 };
 
-function campaignTopic(retentionDays: number, payload: z.ZodType, key = 'id'): Topic {
-  return { retentionDays, partitions: 6, key, payload, consumers: [] };
+function campaignTopic(retentionDays: number, payload: z.ZodType, consumers: Service[] = [], key = 'id'): Topic {
+  return { retentionDays, partitions: 6, key, payload, consumers };
 }
 
 function orderTopic(payload: z.ZodType, consumers: Service[] = []): Topic {

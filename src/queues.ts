@@ -9,6 +9,7 @@ const mostMessageBytes = 120_000;
 
 const queueOf = (env: Bindings, service: Service): Queue =>
   ({
+    'group-commerce': env.GROUP_COMMERCE_QUEUE,
     inventory: env.INVENTORY_QUEUE,
     orders: env.ORDERS_QUEUE,
     payments: env.PAYMENTS_QUEUE,

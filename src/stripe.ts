@@ -1,8 +1,6 @@
 import Stripe from 'stripe';
-import * as z from 'zod';
 import { fromMinor, toMinor } from './domain/money.ts';
 import type { Settings } from './env.ts';
-import { ApiError } from './errors.ts';
 
 const deadlineMs = 8_000;
 
@@ -30,7 +28,16 @@ export class StripeRefusal extends Error {
 }
 
 /** What Stripe tells of an intent, in our own words: what `payments.apply_stripe` takes. */
-export type IntentNews = { status: string; received: string; clientSecret: string | null; failure: string | null };
+export type IntentNews = {
+  status: string;
+  received: string;
+  clientSecret: string | null;
+  failure: string | null;
+  /** Charged without the buyer, who cannot try another card: a decline is the end. */
+  final?: boolean;
+};
+/** What Stripe tells of a card that is to be saved. */
+export type SetupNews = { status: string; methodId: string | null; failure: string | null };
 export type RefundNews = {
   id: string | null;
   stripeId: string;
@@ -41,8 +48,10 @@ export type RefundNews = {
 export type News = {
   eventId?: string;
   paymentId?: string;
-  intentId: string;
+  intentId?: string;
+  setupId?: string;
   intent?: IntentNews;
+  setup?: SetupNews;
   refund?: RefundNews;
   charge?: { refunded: string };
   dispute?: { status: 'open' | 'won' | 'lost' };
@@ -55,6 +64,9 @@ export type IntentTask = {
   amount: string;
   currency: string;
   attempt: number;
+  /** Charged when the buyer confirms; held until the campaign has succeeded; or a card saved for then. */
+  mode: 'order' | 'hold' | 'card';
+  userId: string | null;
 };
 export type RefundTask = {
   id: string;
@@ -68,7 +80,7 @@ export type RefundTask = {
   mayExist: boolean;
 };
 
-function connect(settings: StripeSettings): Stripe {
+export function connect(settings: StripeSettings): Stripe {
   const api = settings.STRIPE_API_URL === undefined ? undefined : new URL(settings.STRIPE_API_URL);
   return new Stripe(settings.STRIPE_SECRET_KEY, {
     httpClient: Stripe.createFetchHttpClient(),
@@ -96,7 +108,8 @@ function refusalOf(error: unknown): unknown {
   return new StripeRefusal(code, { away: status !== 409 });
 }
 
-const asked = async <T>(work: Promise<T>): Promise<T> => {
+/** Waits for Stripe. @throws StripeRefusal */
+export const asked = async <T>(work: Promise<T>): Promise<T> => {
   try {
     return await work;
   } catch (error) {
@@ -105,7 +118,7 @@ const asked = async <T>(work: Promise<T>): Promise<T> => {
 };
 
 /** @throws StripeRefusal of an amount that Stripe cannot express: it has no hundredths of an ariary */
-function minorOf({ amount, currency }: { amount: string; currency: string }): number {
+export function minorOf({ amount, currency }: { amount: string; currency: string }): number {
   try {
     return toMinor(amount, currency);
   } catch (error) {
@@ -114,10 +127,10 @@ function minorOf({ amount, currency }: { amount: string; currency: string }): nu
   }
 }
 
-const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
+export const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
   typeof expandable === 'string' ? expandable : expandable?.id;
 
-const intentNews = (intent: Stripe.PaymentIntent): News => ({
+export const intentNews = (intent: Stripe.PaymentIntent): News => ({
   intentId: intent.id,
   ...(intent.metadata?.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
   intent: {
@@ -128,10 +141,20 @@ const intentNews = (intent: Stripe.PaymentIntent): News => ({
   },
 });
 
+export const setupNews = (setup: Stripe.SetupIntent): News => ({
+  setupId: setup.id,
+  ...(setup.metadata?.paymentId === undefined ? {} : { paymentId: setup.metadata.paymentId }),
+  setup: {
+    status: setup.status,
+    methodId: idOf(setup.payment_method) ?? null,
+    failure: setup.last_setup_error?.decline_code ?? setup.last_setup_error?.code ?? null,
+  },
+});
+
 const refundStatus = (status: string | null): RefundNews['status'] =>
   status === 'succeeded' ? 'succeeded' : status === 'failed' || status === 'canceled' ? 'failed' : 'pending';
 
-function refundNews(refund: Stripe.Refund): News | undefined {
+export function refundNews(refund: Stripe.Refund): News | undefined {
   const intentId = idOf(refund.payment_intent);
   if (intentId === undefined) return undefined;
   return {
@@ -148,7 +171,7 @@ function refundNews(refund: Stripe.Refund): News | undefined {
 
 /**
  * The intent of a payment: the same one however often it is asked for, since Stripe's idempotency key is made from our
- * row. Nothing is charged by it until the buyer confirms.
+ * row. Nothing is charged by it until the buyer confirms; with mode `hold` it is held then, and charged when captured.
  * @throws StripeRefusal
  */
 export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {
@@ -158,6 +181,7 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
         amount: minorOf(task),
         currency: task.currency.toLowerCase(),
         automatic_payment_methods: { enabled: true },
+        ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
         metadata: { paymentId: task.id, orderId: task.orderId, tenant: task.tenant },
       },
       { idempotencyKey: `payment-${task.id}-${task.attempt}` },
@@ -215,81 +239,4 @@ export async function makeRefund(settings: StripeSettings, task: RefundTask): Pr
     ),
   );
   return refundNews(refund) ?? { intentId: task.intentId };
-}
-
-/** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
-const minor = z.number().int().min(0);
-const known = z.discriminatedUnion('object', [
-  z.object({
-    object: z.literal('payment_intent'),
-    id: z.string(),
-    status: z.string(),
-    currency: z.string(),
-    amount_received: minor,
-  }),
-  z.object({ object: z.literal('refund'), id: z.string(), currency: z.string(), amount: minor.min(1) }),
-  z.object({ object: z.literal('charge'), currency: z.string(), amount_captured: minor, amount_refunded: minor }),
-  z.object({ object: z.literal('dispute'), status: z.string() }),
-]);
-
-/**
- * A webhook's event, once its signature over the raw body is known to be good for one of our secrets and not older than
- * 300 s; in our own words, or without `news` where it is nothing to us.
- * @throws ApiError invalid_signature, malformed_json
- */
-export async function readWebhook(settings: StripeSettings, body: string, signature: string | undefined) {
-  let event: Stripe.Event | undefined;
-  for (const secret of settings.STRIPE_WEBHOOK_SECRET.split(',')) {
-    try {
-      event = await Stripe.webhooks.constructEventAsync(
-        body,
-        signature ?? '',
-        secret.trim(),
-        300,
-        Stripe.createSubtleCryptoProvider(),
-      );
-      break;
-    } catch (error) {
-      // The signature was good, so what it was made over is not an event.
-      if (!(error instanceof Stripe.errors.StripeSignatureVerificationError)) throw new ApiError('malformed_json');
-    }
-  }
-  if (event === undefined) throw new ApiError('invalid_signature');
-  if (typeof event?.id !== 'string' || !known.safeParse(event.data?.object).success) return {};
-  const news = newsOf(event);
-  return news ? { news: { ...news, eventId: event.id } } : {};
-}
-
-function newsOf(event: Stripe.Event): News | undefined {
-  switch (event.type) {
-    case 'payment_intent.succeeded':
-    case 'payment_intent.payment_failed':
-    case 'payment_intent.canceled':
-    case 'payment_intent.processing':
-    case 'payment_intent.requires_action':
-    case 'payment_intent.amount_capturable_updated':
-      return intentNews(event.data.object);
-    case 'refund.created':
-    case 'refund.updated':
-    case 'refund.failed':
-      return refundNews(event.data.object);
-    case 'charge.refunded': {
-      const charge = event.data.object;
-      const intentId = idOf(charge.payment_intent);
-      // Of a charge that was never captured only the hold on the money was given up.
-      return intentId === undefined || charge.amount_captured === 0
-        ? undefined
-        : { intentId, charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) } };
-    }
-    case 'charge.dispute.created':
-    case 'charge.dispute.closed': {
-      const dispute = event.data.object;
-      const intentId = idOf(dispute.payment_intent);
-      const ended = ['won', 'warning_closed', 'prevented'].includes(dispute.status);
-      const status = ended ? 'won' : dispute.status === 'lost' ? 'lost' : 'open';
-      return intentId === undefined ? undefined : { intentId, dispute: { status } };
-    }
-    default:
-      return undefined;
-  }
 }

@@ -203,6 +203,8 @@ describe('named constraints', () => {
   const campaign = {
     id: 'c',
     product_id: 'p',
+    sku: 's',
+    currency: 'USD',
     min_participants: '2',
     max_participants: '3',
     actual_participants: '0',

@@ -1,18 +1,27 @@
 import type { Context } from '../context.ts';
-import { openPayments } from '../domain/payments.ts';
-import { settlePayments } from '../domain/reconcile.ts';
+import { openPayments, openPlaces } from '../domain/payments.ts';
+import { capturePayments, settlePayments } from '../domain/reconcile.ts';
 import { forgetStock } from '../edge.ts';
 import type { Event } from '../events.ts';
 
-/** inventory.reserved → the payment and its intent. An end or a refund that was promised → Stripe does it. */
+/** inventory.reserved, campaign.joined → the payment and its intent. A campaign's success → its places' money. An end or a refund that was promised → Stripe does it. */
 export async function consumeForPayments(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'inventory.reserved') {
     await openPayments(context, tenant, events);
     return;
   }
+  if (topic === 'group-commerce.campaign.joined') {
+    await openPlaces(context, tenant, events);
+    return;
+  }
+  const paymentIds = [...new Set(events.map((event) => event.subject))];
+  if (topic === 'payment.capture.requested') {
+    await capturePayments(context, tenant, paymentIds);
+    return;
+  }
   if (!['payment.failed', 'payment.cancelled', 'payment.refund.requested'].includes(topic)) {
     throw new Error(`payments consumes no ${topic}`);
   }
-  const changed = await settlePayments(context, tenant, [...new Set(events.map((event) => event.subject))]);
+  const changed = await settlePayments(context, tenant, paymentIds);
   for (const { skus } of changed) await forgetStock(tenant, skus);
 }

@@ -6,6 +6,7 @@ import { newId } from '../ids.ts';
 import { describe, log } from '../log.ts';
 import { relaySoon } from '../relay.ts';
 import { keepDeadLetters } from './dead-letters.ts';
+import { consumeForGroupCommerce } from './group-commerce.ts';
 import { consumeForInventory } from './inventory.ts';
 import { contextFor, type Delivery, databaseAnswers, delaySeconds, isEvent } from './message.ts';
 import { consumeForOrders } from './orders.ts';
@@ -17,6 +18,7 @@ import { consumeForShipping } from './shipping.ts';
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;
 
 const consumers: Record<Service, Consumer> = {
+  'group-commerce': consumeForGroupCommerce,
   inventory: consumeForInventory,
   orders: consumeForOrders,
   payments: consumeForPayments,

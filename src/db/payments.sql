@@ -15,7 +15,15 @@ create or replace function payments.intent_task(p payments.payments) returns jso
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
-    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done)
+    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done,
+    'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
+    'userId', p.user_id, 'capture', p.capture_asked)
+$$;
+
+-- Whether Stripe is still to be asked for what the buyer confirms.
+create or replace function payments.lacks_intent(p payments.payments) returns boolean
+language sql stable as $$
+  select p.status = 'pending' and case p.mode when 'card' then p.setup_intent_id else p.stripe_payment_intent_id end is null
 $$;
 
 create or replace function payments.emit_payment(p payments.payments, topic text, more jsonb, queue boolean) returns void
@@ -60,7 +68,17 @@ begin
   end if;
   o := orders.lock_order(input->>'orderId');
   if o.id is null then
-    perform platform.fail('not_found');
+    -- A place in a campaign has its payment before it has its order.
+    select * into p from payments.payments x
+      where x.tenant_id = platform.tenant() and x.order_id = input->>'orderId' and x.campaign_id is not null;
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+    if p.status <> 'pending' then
+      return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable',
+        'detail', 'The place in the campaign was released.'));
+    end if;
+    return payments.answer_open(call, p);
   end if;
   if o.status = 'created' and not inventory.holds(o.id) then
     perform platform.fail('order_not_payable', jsonb_build_object('reason', 'Its stock is not held yet. Try again soon.'));
@@ -70,7 +88,14 @@ begin
     return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable', 'detail',
       case when o.total = 0 then 'There is nothing to pay.' else format('The order is %s.', o.status) end));
   end if;
-  if p.status = 'pending' and p.stripe_payment_intent_id is null then
+  return payments.answer_open(call, p);
+end
+$$;
+
+create or replace function payments.answer_open(call jsonb, p payments.payments) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if payments.lacks_intent(p) then
     return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
       'answer', payments.payment_json(p) || jsonb_build_object('task', payments.intent_task(p)));
   end if;
@@ -78,7 +103,8 @@ begin
 end
 $$;
 
--- Ends POST /v1/payments with what Stripe has made. `input`: {id, intentId, clientSecret, status}.
+-- Ends POST /v1/payments with what Stripe has made. `input`: {id, intentId, clientSecret, status}, for a saved card
+-- {id, setupId, customerId, clientSecret, status}.
 create or replace function payments.record_intent(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -99,9 +125,11 @@ declare
 begin
   update payments.payments x
   set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, intent->>'intentId'),
+      setup_intent_id = coalesce(x.setup_intent_id, intent->>'setupId'),
+      customer_id = coalesce(x.customer_id, intent->>'customerId'),
       client_secret = coalesce(x.client_secret, intent->>'clientSecret'),
       stripe_status = coalesce(x.stripe_status, intent->>'status'),
-      intent_open = x.intent_open or x.stripe_payment_intent_id is null, updated_at = platform.clock()
+      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null, updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
   returning * into p;
   return p;
@@ -133,7 +161,7 @@ begin
       continue;
     end if;
     p := payments.live_payment(o, item.id);
-    if p.status = 'pending' and p.stripe_payment_intent_id is null then
+    if payments.lacks_intent(p) then
       tasks := tasks || payments.intent_task(p);
     end if;
   end loop;
@@ -151,15 +179,18 @@ declare
   p payments.payments;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  for item in select jsonb_array_elements(input->'intents') loop
-    perform payments.keep_intent(item);
-  end loop;
+  perform group_commerce.lock_places(array(
+    select x.order_id from payments.payments x where x.tenant_id = platform.tenant() and x.campaign_id is not null
+      and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r)));
   for item in select jsonb_array_elements(input->'refused') loop
     select * into p from payments.payments x
       where x.tenant_id = platform.tenant() and x.payment_id = item->>'id' and x.status = 'pending';
     if found then
-      perform orders.fail_unpaid(p.order_id, item->>'reason');
+      perform payments.give_up(p, item->>'reason');
     end if;
+  end loop;
+  for item in select jsonb_array_elements(input->'intents') loop
+    perform payments.keep_intent(item);
   end loop;
   update payments.payments x set attempt = x.attempt + 1
   where x.tenant_id = platform.tenant()

@@ -1,4 +1,4 @@
--- requires: payments.sql, refunds.sql
+-- requires: platform.sql, events.sql, payments.sql
 -- What is to be done at Stripe, and what Stripe says: by a webhook, or looked up because a webhook can be lost.
 
 -- What is to be done at Stripe, of these payments' rows or (cron) of any tenant's that nobody asked about for a while.
@@ -55,7 +55,8 @@ end
 $$;
 
 -- What Stripe says, by a webhook (with `eventId`: applied once) or looked up (without). `input`: {eventId?, paymentId?,
--- intentId?, intent?: {status, received, clientSecret?, failure?}, refund?: {id?, stripeId, status, amount, failure?},
+-- intentId?, setupId?, intent?: {status, received, clientSecret?, failure?, final?}, setup?: {status, methodId?,
+-- failure?}, refund?: {id?, stripeId, status, amount, failure?},
 -- charge?: {refunded}, dispute?: {status}}. Whatever the order of arrival, the state that is furthest stands.
 -- Answers {outcome, tenant, skus}: applied, duplicate, unknown (no payment of ours).
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
@@ -68,24 +69,31 @@ begin
   perform platform.enter_as(call, '*');
   -- The id that we gave the intent finds the payment even before we have heard the intent's own id.
   select * into p from payments.payments x
-    where x.payment_id = input->>'paymentId' or x.stripe_payment_intent_id = input->>'intentId' limit 1;
-  if not found or p.stripe_payment_intent_id <> input->>'intentId' then
+    where x.payment_id = input->>'paymentId' or x.stripe_payment_intent_id = input->>'intentId'
+      or x.setup_intent_id = input->>'setupId' limit 1;
+  if not found or p.stripe_payment_intent_id <> input->>'intentId' or p.setup_intent_id <> input->>'setupId' then
     return jsonb_build_object('outcome', 'unknown');
   end if;
   perform platform.act_as(p.tenant_id);
   if input ? 'eventId' and cardinality(platform.take_new('stripe', array[input->>'eventId'])) = 0 then
     return jsonb_build_object('outcome', 'duplicate', 'tenant', p.tenant_id);
   end if;
+  if p.campaign_id is not null then
+    perform group_commerce.lock_places(array[p.order_id::text]);
+  end if;
   perform orders.lock_order(p.order_id);
   select x.dispute into before from payments.payments x where x.payment_id = p.payment_id for update;
   -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
   update payments.payments x
   set checked_at = platform.clock(), stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, input->>'intentId'),
+      setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
       refunds_told = greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric),
       dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
   where x.payment_id = p.payment_id returning * into p;
   if input ? 'intent' then
     skus := payments.move_intent(p, input->'intent');
+  elsif input ? 'setup' then
+    perform payments.move_setup(p, input->'setup');
   elsif input ? 'refund' then
     skus := payments.move_refund(p, input->'refund');
   elsif p.dispute is distinct from before then
@@ -121,17 +129,24 @@ begin
     end loop;
     skus := skus || payments.count_refunds(p.payment_id);
     select * into p from payments.payments x where x.payment_id = p.payment_id;
-    if not (settled->>'confirmed')::boolean and p.captured > p.refunded then
+    if (settled->>'confirmed')::boolean then
+      if p.campaign_id is not null then
+        perform group_commerce.mark_charged(p.order_id);
+      end if;
+    elsif p.captured > p.refunded then
       perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, settled->>'reason');
     end if;
     return skus;
   end if;
   if intent->>'status' = 'canceled' then
+    if p.status = 'pending' and p.campaign_id is not null then
+      perform payments.give_up(p, 'hold_ended'); -- nobody can pay for this place any more
+    end if;
     update payments.payments x
     set intent_open = false, stripe_status = 'canceled', updated_at = platform.clock(),
         status = case when x.status = 'pending' then 'cancelled' else x.status end
     where x.payment_id = p.payment_id;
-    if p.status = 'pending' then
+    if p.status = 'pending' and p.campaign_id is null then
       perform payments.emit_payment(p, 'payment.cancelled', '{}', false);
     end if;
     return '{}';
@@ -143,6 +158,11 @@ begin
         client_secret = coalesce(x.client_secret, intent->>'clientSecret'), intent_open = true,
         updated_at = platform.clock()
     where x.payment_id = p.payment_id;
+    if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
+      perform group_commerce.mark_secured(p.order_id);
+    elsif (intent->>'final')::boolean then
+      perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
+    end if;
   end if;
   return '{}';
 end

@@ -24,9 +24,9 @@ language sql immutable as $$
     else address || jsonb_build_object('name', customer_id) end
 $$;
 
--- The order's request, opened if it has none and there is an address. The caller has locked the order.
+-- The order's request, opened if it has none and there is an address. The caller has locked the order. For orders, too.
 create or replace function shipping.open_request(o orders.orders, address jsonb, shipment_id varchar) returns shipping.label_requests
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   r shipping.label_requests;
 begin
@@ -264,5 +264,6 @@ call platform.hand_over('shipping', 'fusion_shipping');
 
 grant execute on function shipping.shipment_json to fusion_reader, fusion_orders;
 grant execute on function shipping.label_task to fusion_reader;
+grant execute on function shipping.open_request to fusion_orders;
 grant execute on function shipping.open_labels, shipping.record_labels, shipping.open_shipment, shipping.record_shipment,
   shipping.remind_labels to fusion_worker;

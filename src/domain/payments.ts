@@ -5,6 +5,7 @@ import { ApiError } from '../errors.ts';
 import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
 import { createIntent, type IntentTask, type News, StripeRefusal } from '../stripe.ts';
+import { createSetup } from '../stripe-places.ts';
 import { type Refused, refuse } from './answers.ts';
 import { toMessage } from './events.ts';
 import { id, money, text, time } from './fields.ts';
@@ -70,13 +71,16 @@ export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
 
 type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | Refused; replayed: boolean };
 
-/** What `record_intent` and `record_intents` take of an intent that Stripe has made. */
-const made = (task: IntentTask, intent: { id: string; client_secret: string | null; status: string }) => ({
-  id: task.id,
-  intentId: intent.id,
-  clientSecret: intent.client_secret,
-  status: intent.status,
-});
+/** Has Stripe make what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeRefusal */
+async function make(context: Context, task: IntentTask) {
+  if (task.mode === 'card') {
+    const { setup, customerId } = await createSetup(context.settings, task);
+    const { client_secret: clientSecret, status } = setup;
+    return { id: task.id, setupId: setup.id, customerId, clientSecret, status };
+  }
+  const intent = await createIntent(context.settings, task);
+  return { id: task.id, intentId: intent.id, clientSecret: intent.client_secret, status: intent.status };
+}
 
 /**
  * The order's payment, with what the buyer's browser needs to pay it: the one that the consumer of inventory.reserved
@@ -93,8 +97,7 @@ export async function openPayment(context: Context, orderId: string) {
   if (!answer.task) return { payment: toPayment(answer), tenant, replayed };
   const { task } = answer;
   try {
-    const intent = await createIntent(context.settings, task);
-    const recorded = await context.db.run<Opened>('payments.record_intent', context.call, made(task, intent));
+    const recorded = await context.db.run<Opened>('payments.record_intent', context.call, await make(context, task));
     if ('error' in recorded.answer) throw refuse(recorded.answer);
     return { payment: toPayment(recorded.answer), tenant, replayed: false };
   } catch (error) {
@@ -161,10 +164,22 @@ export async function openPayments(context: Context, tenant: string, reserved: E
   await makeIntents(context, tenant, tasks);
 }
 
+/** The same for places in campaigns, from campaign.joined: money is secured there before there is an order. */
+export async function openPlaces(context: Context, tenant: string, joined: Event[]): Promise<void> {
+  const joins = joined.map(({ subject, data }) => ({ campaignId: subject, userId: joinedUser.parse(data).userId }));
+  const { tasks } = await context.db.run<{ tasks: IntentTask[] }>('payments.open_places', context.call, {
+    tenant,
+    joins,
+  });
+  await makeIntents(context, tenant, tasks);
+}
+
+const joinedUser = z.object({ userId: z.string() });
+
 /** Asks Stripe for the intents of payments that have none, a few at a time, and keeps what it answers in one call. */
 export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]): Promise<void> {
   if (tasks.length === 0) return;
-  const intents: ReturnType<typeof made>[] = [];
+  const intents: Awaited<ReturnType<typeof make>>[] = [];
   const refused: { id: string; reason: string }[] = [];
   const again: string[] = [];
   const failures: unknown[] = [];
@@ -172,7 +187,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
   const worker = async () => {
     for (let task = waiting.shift(); task; task = waiting.shift()) {
       try {
-        intents.push(made(task, await createIntent(context.settings, task)));
+        intents.push(await make(context, task));
       } catch (error) {
         if (!(error instanceof StripeRefusal)) throw error;
         if (error.permanent) refused.push({ id: task.id, reason: error.code });

@@ -8,19 +8,32 @@ import {
   type RefundTask,
   StripeRefusal,
 } from '../stripe.ts';
+import { pace } from '../stripe-pace.ts';
+import { type ChargeTask, closeSetup, lookUpSetup, takeMoney } from '../stripe-places.ts';
 import { type Applied, applyNews, makeIntents } from './payments.ts';
 
 type Task<T> = T & { tenant: string };
+export type PaymentTask = IntentTask &
+  ChargeTask & { status: string; capture: boolean; intentOpen: boolean; refundsUnseen: boolean };
 type Work = {
-  intents: Task<
-    IntentTask & { status: string; intentId: string | null; intentOpen: boolean; refundsUnseen: boolean }
-  >[];
+  intents: Task<PaymentTask>[];
   refunds: Task<RefundTask>[];
 };
 
 /** How many rows of each kind the cron takes at a time, and how long nobody must have asked about them. */
 const most = 50;
 const idleSeconds = 300;
+
+/** What Stripe says of a payment, once it has done there what its row asks for. @throws StripeRefusal */
+function askStripe({ settings }: Context, task: PaymentTask) {
+  const pending = task.status === 'pending';
+  if (!pending && !task.intentOpen) return undefined;
+  if (pending && task.capture) return takeMoney(settings, task);
+  if (task.intentId !== null)
+    return pending ? lookUpIntent(settings, task.intentId) : closeIntent(settings, task.intentId);
+  if (task.setupId !== null) return pending ? lookUpSetup(settings, task.setupId) : closeSetup(settings, task.setupId);
+  return undefined;
+}
 
 /**
  * Does at Stripe what the rows say: makes intents that are missing, looks up those that are pending, closes those whose
@@ -46,25 +59,26 @@ async function work(context: Context, { intents, refunds }: Work) {
   };
   for (const task of intents) {
     if (away) break;
-    noteOf(task.tenant).payments.push(task.id);
     try {
-      if (task.intentId === null) {
-        if (task.status === 'pending') await makeIntents(context, task.tenant, [task]);
-        continue;
-      }
-      if (task.status === 'pending' || task.intentOpen) {
-        const ask = task.status === 'pending' ? lookUpIntent : closeIntent;
-        keep(await applyNews(context, await ask(context.settings, task.intentId)));
-      }
-      if (task.refundsUnseen) {
+      const asking = askStripe(context, task);
+      let noted = false;
+      if (asking !== undefined) {
+        const outcome = await applyNews(context, { paymentId: task.id, ...(await asking) });
+        keep(outcome);
+        noted = outcome.outcome === 'applied'; // that notes by itself that Stripe was asked
+      } else if (task.status === 'pending') await makeIntents(context, task.tenant, [task]);
+      if (task.refundsUnseen && task.intentId !== null) {
         for (const news of await listRefunds(context.settings, task.intentId)) keep(await applyNews(context, news));
         noteOf(task.tenant).listed.push(task.id);
       }
+      if (noted) continue;
     } catch (error) {
       if (!(error instanceof StripeRefusal)) throw error;
-      failures.push(error);
+      if (task.capture && (error.spent || error.permanent)) await noteRefusal(context, task, error);
+      if (!(task.capture && error.permanent)) failures.push(error);
       away = error.away;
     }
+    noteOf(task.tenant).payments.push(task.id);
   }
   for (const task of refunds) {
     if (away) break;
@@ -98,6 +112,36 @@ export async function settlePayments(context: Context, tenant: string, paymentId
   const { changed, failures } = await work(context, { intents, refunds: found.refunds });
   if (failures.length > 0) throw failures[0];
   return changed;
+}
+
+/** Stripe would repeat this failure for the same idempotency key, or will never take this money: the place is lost. */
+const noteRefusal = (context: Context, { tenant, id }: Task<PaymentTask>, { permanent, code }: StripeRefusal) =>
+  context.db.run('payments.record_intents', context.call, {
+    tenant,
+    intents: [],
+    refused: permanent ? [{ id, reason: code }] : [],
+    again: permanent ? [] : [id],
+  });
+
+/**
+ * Takes the money of places in campaigns that have succeeded, several at a time, at the pace that Stripe allows. Each is
+ * taken once: the idempotency key comes from its row, and a payment that is not pending any more is left alone.
+ * @throws the first failure that passes, so that the queue brings these again
+ */
+export async function capturePayments(context: Context, tenant: string, paymentIds: string[]) {
+  const input = { tenant, paymentIds, limit: 1_000 };
+  const found = await context.db.run<Work>('payments.open_work', context.call, input);
+  const waiting = found.intents.filter((task) => task.status === 'pending' && task.capture);
+  const failures: unknown[] = [];
+  const worker = async () => {
+    for (let task = waiting.shift(); task; task = waiting.shift()) {
+      await pace(context.settings);
+      const { failures: its } = await work(context, { intents: [task], refunds: [] });
+      failures.push(...its);
+    }
+  };
+  await Promise.all(Array.from({ length: 5 }, worker));
+  if (failures.length > 0) throw failures[0];
 }
 
 /**

@@ -1,5 +1,6 @@
 import { catalogRoutes } from './catalog.ts';
 import { eventRoutes } from './events.ts';
+import { groupCommerceRoutes } from './group-commerce.ts';
 import { inventoryRoutes } from './inventory.ts';
 import { operationRoutes } from './operations.ts';
 import { orderRoutes } from './orders.ts';
@@ -12,6 +13,7 @@ export const routes: Route[] = [
   ...catalogRoutes,
   ...inventoryRoutes,
   ...orderRoutes,
+  ...groupCommerceRoutes,
   ...paymentRoutes,
   ...shippingRoutes,
   ...eventRoutes,

@@ -13,7 +13,7 @@ import {
 } from '../domain/payments.ts';
 import { forgetStock } from '../edge.ts';
 import { readText } from '../json.ts';
-import { readWebhook } from '../stripe.ts';
+import { readWebhook } from '../stripe-webhook.ts';
 import { listOf, samplePayment, sampleRefund } from './examples.ts';
 import { route } from './route.ts';
 

@@ -1,0 +1,22 @@
+import type { Context } from '../context.ts';
+import { freeLostOrders, releaseCampaigns, settleCampaigns } from '../domain/campaign-ends.ts';
+import { forgetStock } from '../edge.ts';
+import type { Event } from '../events.ts';
+
+/** campaign.successful → orders and charges. campaign.expired, .failed → releases. An order that ended → its place. */
+export async function consumeForGroupCommerce(context: Context, tenant: string, topic: string, events: Event[]) {
+  if (topic === 'order.failed' || topic === 'order.cancelled') {
+    await freeLostOrders(context, tenant, topic, events);
+    return;
+  }
+  for (const campaignId of new Set(events.map((event) => event.subject))) {
+    if (topic === 'group-commerce.campaign.successful') {
+      await settleCampaigns(context, { tenant, campaignId });
+    } else if (topic === 'group-commerce.campaign.expired' || topic === 'group-commerce.campaign.failed') {
+      const { changed } = await releaseCampaigns(context, { tenant, campaignId });
+      for (const { skus } of changed) await forgetStock(tenant, skus);
+    } else {
+      throw new Error(`group commerce consumes no ${topic}`);
+    }
+  }
+}

@@ -1,0 +1,197 @@
+-- requires: platform.sql, events.sql, inventory.sql, payments.sql, shipping.sql, orders.sql
+-- What becomes of an order after it was placed: its lock, and every state that follows.
+
+-- created → failed; true if it was so. The caller has locked the order or has just made it. A campaign hears of it.
+create or replace function orders.fail_order(order_id varchar, reason varchar) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  campaign varchar;
+begin
+  update orders.orders o set status = 'failed', failure_reason = reason, updated_at = platform.clock()
+  where o.id = order_id and o.tenant_id = platform.tenant() and o.status = 'created'
+  returning o.campaign_id into campaign;
+  if not found then
+    return false;
+  end if;
+  perform platform.emit('order.failed', order_id, jsonb_build_object('orderId', order_id, 'reason', reason),
+    campaign is not null);
+  return true;
+end
+$$;
+
+-- Cancels an order that has not been shipped: its stock goes back, its payment is cancelled or refunded. `input`: {id,
+-- reason?}. Cancelled already: the same answer. Raises not_found. Refuses: order_not_cancellable. Emits order.cancelled,
+-- inventory.released if it had any stock, and what ends its payment.
+create or replace function orders.cancel_order(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
+  o orders.orders;
+  freed text[];
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into o from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if o.status not in ('created', 'confirmed', 'cancelled') then
+    return platform.leave(call, 'orders.cancel',
+      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', o.status)));
+  end if;
+  if o.status <> 'cancelled' then
+    perform inventory.lock_hold(o.id);
+    update orders.orders c set status = 'cancelled', updated_at = platform.clock()
+    where c.id = o.id returning * into o;
+    perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
+      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
+    perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
+    freed := inventory.release(array[o.id::text], 'cancelled') || inventory.restock(o.id, 'cancelled');
+  end if;
+  return platform.leave(call, 'orders.cancel',
+    orders.shown(o.id) || jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
+end
+$$;
+
+-- The order's row, locked before any other row of its saga. Null if it is not there. For payments and shipping.
+create or replace function orders.lock_order(order_id varchar) returns orders.orders
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
+$$;
+
+-- The order's money is there (or it needs none): it is confirmed, and its hold becomes final. If its hold was released
+-- meanwhile, its stock is taken again; answers {confirmed, reason, skus}, false if there is none or it was cancelled, and
+-- then the money goes back. The caller has locked the order. For payments. Emits order.confirmed.
+create or replace function orders.settle_paid(order_id varchar) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+begin
+  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  if o.status = 'cancelled' then
+    return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
+  end if;
+  -- A place that was lost may be another's already, so its money goes back even where its unit is still there.
+  if o.id is null or (o.status = 'failed' and o.campaign_id is not null) then
+    return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
+  end if;
+  if o.status not in ('created', 'failed') then
+    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
+  end if;
+  if not inventory.commit(o.id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
+  end if;
+  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = o.id;
+  -- The label is a row from here on: the cron finds it should the message be lost.
+  perform shipping.open_request(o, o.shipping_address, platform.uuid7());
+  perform platform.emit('order.confirmed', o.id, jsonb_build_object('orderId', o.id), true);
+  return jsonb_build_object('confirmed', true, 'skus',
+    case when o.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(o.items) i)) end);
+end
+$$;
+
+-- The order can never be paid: it fails, and its stock goes back. For payments.
+create or replace function orders.fail_unpaid(order_id varchar, reason varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform orders.lock_order(order_id);
+  if orders.fail_order(order_id, 'payment_failed') then
+    perform payments.end_for_orders(array[order_id::text], 'failed', reason);
+    perform inventory.release(array[order_id::text], 'payment_failed');
+  end if;
+end
+$$;
+
+-- All of the order's money went back: it is refunded, unless it was cancelled or has failed. What has not been shipped is
+-- stock again; answers its SKUs. The caller has locked the order. For payments. Emits order.refunded.
+create or replace function orders.mark_refunded(order_id varchar) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  before varchar;
+begin
+  select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  if before not in ('confirmed', 'shipped', 'delivered') then
+    return '{}';
+  end if;
+  update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
+  perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
+  return case when before = 'confirmed' then inventory.restock(order_id, 'refunded') else '{}' end;
+end
+$$;
+
+-- The parcel is on its way (`shipped`) or there (`delivered`): the order only ever goes forward, and one that was
+-- cancelled or refunded stays so. True if it moved. The caller has locked the order. For shipping.
+create or replace function orders.mark_shipped(order_id varchar, reached varchar) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update orders.orders o set status = reached, updated_at = platform.clock()
+  where o.tenant_id = platform.tenant() and o.id = order_id
+    and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
+  return found;
+end
+$$;
+
+-- The consumer of inventory.insufficient. `input`: {tenant, messages: [{eventId, orderId, traceparent}]}. Answers {failed}.
+create or replace function orders.fail_short_orders(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fresh text[];
+  ids text[];
+  failed integer := 0;
+  id text;
+  traces jsonb;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  fresh := platform.take_new('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
+    where m->>'eventId' = any(fresh) order by 1);
+  perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
+  select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
+    from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
+  foreach id in array ids loop
+    perform platform.set_trace(traces->>id);
+    failed := failed + orders.fail_order(id, 'insufficient_inventory')::int;
+  end loop;
+  return jsonb_build_object('failed', failed);
+end
+$$;
+
+-- The cron: orders whose hold has run out fail, and their stock goes back, in one transaction for `limit` of them.
+-- Answers {expired, tenants: [{tenant, skus}]}; repeat until expired is 0. An order that another transaction has locked
+-- is left for the next turn.
+create or replace function orders.expire_holds(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  due jsonb;
+  ids text[];
+  id text;
+  expired integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  for due in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
+    perform platform.act_as(due->>'tenant');
+    ids := array(
+      select o.id from orders.orders o
+      where o.tenant_id = platform.tenant() and o.status = 'created'
+        and o.id = any(array(select jsonb_array_elements_text(due->'orders')))
+      order by o.id for update skip locked);
+    foreach id in array ids loop
+      expired := expired + orders.fail_order(id, 'reservation_expired')::int;
+    end loop;
+    perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
+    tenants := tenants || jsonb_build_object('tenant', due->>'tenant',
+      'skus', to_jsonb(inventory.release(ids, 'expired')));
+  end loop;
+  return jsonb_build_object('expired', expired, 'tenants', tenants);
+end
+$$;
+
+call platform.hand_over('orders', 'fusion_orders');
+
+grant execute on function orders.cancel_order, orders.fail_short_orders, orders.expire_holds to fusion_worker;
+grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
+grant execute on function orders.settle_paid to fusion_group_commerce;
+grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded to fusion_payments;
+grant execute on function orders.mark_shipped to fusion_shipping;

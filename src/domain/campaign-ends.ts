@@ -1,0 +1,95 @@
+import type { Context } from '../context.ts';
+import type { Event } from '../events.ts';
+
+export type ChangedStock = { tenant: string; skus: string[] }[];
+
+type Batch = { done: number; more: boolean; tenant?: string; sku?: string };
+
+/** One campaign, or (the cron) any that has work left. */
+type Which = { tenant?: string; campaignId?: string };
+
+const releaseBatch = 200;
+const settleBatch = 100;
+
+/**
+ * Makes the orders of campaigns that have succeeded, 100 participants a transaction. What is left to do stands in the
+ * participants' state, so a run that was stopped, or a second one beside it, does nothing twice.
+ * @returns how many orders were made
+ */
+export async function settleCampaigns(context: Context, which: Which = {}): Promise<number> {
+  let total = 0;
+  for (;;) {
+    const { done, more } = await context.db.run<Batch>('group_commerce.settle_batch', context.call, {
+      ...which,
+      limit: settleBatch,
+      graceSeconds: context.settings.CAMPAIGN_GRACE_SECONDS,
+    });
+    total += done;
+    if (!more) return total;
+  }
+}
+
+/**
+ * Releases the money and the units of campaigns that have expired or were cancelled, 200 participants a transaction, as
+ * resumable as settling.
+ * @returns how many places were released, and the SKUs by tenant whose stock has changed
+ */
+export async function releaseCampaigns(context: Context, which: Which = {}) {
+  let released = 0;
+  const changed: ChangedStock = [];
+  for (;;) {
+    const batch = await context.db.run<Batch>('group_commerce.release_batch', context.call, {
+      ...which,
+      limit: releaseBatch,
+    });
+    released += batch.done;
+    if (batch.tenant !== undefined && batch.sku !== undefined) {
+      changed.push({ tenant: batch.tenant, skus: [batch.sku] });
+    }
+    if (!batch.more) return { released, changed };
+  }
+}
+
+/** Ends the campaigns whose time is over without success. @returns how many */
+export async function expireCampaigns(context: Context): Promise<number> {
+  for (let total = 0; ; ) {
+    const { expired } = await context.db.run<{ expired: number }>('group_commerce.expire_campaigns', context.call, {
+      limit: 100,
+    });
+    total += expired;
+    if (expired === 0) return total;
+  }
+}
+
+/** Frees the places of active campaigns whose money was not secured in time. */
+export async function freeUnsecured(context: Context) {
+  let total = 0;
+  const changed: ChangedStock = [];
+  for (;;) {
+    const { freed, tenants } = await context.db.run<{ freed: number; tenants: ChangedStock }>(
+      'group_commerce.free_unsecured',
+      context.call,
+      { limit: releaseBatch },
+    );
+    total += freed;
+    changed.push(...tenants);
+    if (freed === 0) return { freed: total, changed };
+  }
+}
+
+/** Frees the places whose orders have failed or were cancelled, once for each event. */
+export async function freeLostOrders(context: Context, tenant: string, topic: string, ended: Event[]): Promise<void> {
+  const messages = ended.map((event) => ({
+    eventId: event.id,
+    orderId: event.subject,
+    reason: reasonOf(event) ?? topic.replace('.', '_'),
+    traceparent: event.traceparent,
+  }));
+  await context.db.run('group_commerce.lose_orders', context.call, { tenant, messages });
+}
+
+function reasonOf({ type, data }: Event): string | undefined {
+  // The reason of a cancellation is what a client wrote; that of a failure is a word of ours.
+  if (type !== 'order.failed' || typeof data !== 'object' || data === null || !('reason' in data)) return undefined;
+  return String(data.reason);
+}

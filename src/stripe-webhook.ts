@@ -1,0 +1,88 @@
+import Stripe from 'stripe';
+import * as z from 'zod';
+import { fromMinor } from './domain/money.ts';
+import { ApiError } from './errors.ts';
+import { idOf, intentNews, type News, refundNews, type StripeSettings, setupNews } from './stripe.ts';
+
+/** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
+const minor = z.number().int().min(0);
+const known = z.discriminatedUnion('object', [
+  z.object({
+    object: z.literal('payment_intent'),
+    id: z.string(),
+    status: z.string(),
+    currency: z.string(),
+    amount_received: minor,
+  }),
+  z.object({ object: z.literal('setup_intent'), id: z.string(), status: z.string() }),
+  z.object({ object: z.literal('refund'), id: z.string(), currency: z.string(), amount: minor.min(1) }),
+  z.object({ object: z.literal('charge'), currency: z.string(), amount_captured: minor, amount_refunded: minor }),
+  z.object({ object: z.literal('dispute'), status: z.string() }),
+]);
+
+/**
+ * A webhook's event, once its signature over the raw body is known to be good for one of our secrets and not older than
+ * 300 s; in our own words, or without `news` where it is nothing to us.
+ * @throws ApiError invalid_signature, malformed_json
+ */
+export async function readWebhook(settings: StripeSettings, body: string, signature: string | undefined) {
+  let event: Stripe.Event | undefined;
+  for (const secret of settings.STRIPE_WEBHOOK_SECRET.split(',')) {
+    try {
+      event = await Stripe.webhooks.constructEventAsync(
+        body,
+        signature ?? '',
+        secret.trim(),
+        300,
+        Stripe.createSubtleCryptoProvider(),
+      );
+      break;
+    } catch (error) {
+      // The signature was good, so what it was made over is not an event.
+      if (!(error instanceof Stripe.errors.StripeSignatureVerificationError)) throw new ApiError('malformed_json');
+    }
+  }
+  if (event === undefined) throw new ApiError('invalid_signature');
+  if (typeof event?.id !== 'string' || !known.safeParse(event.data?.object).success) return {};
+  const news = newsOf(event);
+  return news ? { news: { ...news, eventId: event.id } } : {};
+}
+
+function newsOf(event: Stripe.Event): News | undefined {
+  switch (event.type) {
+    case 'setup_intent.succeeded':
+    case 'setup_intent.setup_failed':
+    case 'setup_intent.canceled':
+    case 'setup_intent.requires_action':
+      return setupNews(event.data.object);
+    case 'payment_intent.succeeded':
+    case 'payment_intent.payment_failed':
+    case 'payment_intent.canceled':
+    case 'payment_intent.processing':
+    case 'payment_intent.requires_action':
+    case 'payment_intent.amount_capturable_updated':
+      return intentNews(event.data.object);
+    case 'refund.created':
+    case 'refund.updated':
+    case 'refund.failed':
+      return refundNews(event.data.object);
+    case 'charge.refunded': {
+      const charge = event.data.object;
+      const intentId = idOf(charge.payment_intent);
+      // Of a charge that was never captured only the hold on the money was given up.
+      return intentId === undefined || charge.amount_captured === 0
+        ? undefined
+        : { intentId, charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) } };
+    }
+    case 'charge.dispute.created':
+    case 'charge.dispute.closed': {
+      const dispute = event.data.object;
+      const intentId = idOf(dispute.payment_intent);
+      const ended = ['won', 'warning_closed', 'prevented'].includes(dispute.status);
+      const status = ended ? 'won' : dispute.status === 'lost' ? 'lost' : 'open';
+      return intentId === undefined ? undefined : { intentId, dispute: { status } };
+    }
+    default:
+      return undefined;
+  }
+}

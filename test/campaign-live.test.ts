@@ -1,0 +1,124 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { campaignRig } from './campaign-rig.ts';
+import { type Store, startStore, until } from './harness.ts';
+
+let store: Store;
+let rig: ReturnType<typeof campaignRig>;
+let key: string;
+let polls = 0;
+beforeAll(async () => {
+  store = await startStore({
+    variables: { LIVE_SECONDS: '5' },
+    neonFault: ({ statements }) => {
+      if (statements.some(({ query }) => query.includes('campaign_json') && query.includes('"version"'))) polls++;
+      return undefined;
+    },
+  });
+  rig = campaignRig(store);
+  key = await store.database.key({ kind: 'publishable' });
+});
+afterAll(() => store.close());
+
+type Told = { id: string; event: string; data: Record<string, unknown> };
+
+/** A browser's EventSource, as far as this needs one: what was told, and whether the connection has ended. */
+async function watch(campaignId: string, lastEventId?: string) {
+  const headers = {
+    authorization: `Bearer ${key}`,
+    ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
+  };
+  const response = await fetch(`${store.url}/v1/campaigns/${campaignId}/live`, { headers });
+  const watched = {
+    status: response.status,
+    type: response.headers.get('content-type'),
+    told: [] as Told[],
+    text: '',
+    ended: false,
+  };
+  const decoder = new TextDecoder();
+  const reading = (async () => {
+    for await (const chunk of response.body ?? []) {
+      watched.text += decoder.decode(chunk, { stream: true });
+      watched.told = watched.text
+        .split('\n\n')
+        .filter((block) => block.includes('data: '))
+        .map((block) => {
+          const fields = new Map(
+            block.split('\n').map((line) => [line.split(': ', 1)[0], line.slice(line.indexOf(': ') + 2)]),
+          );
+          return {
+            id: fields.get('id') ?? '',
+            event: fields.get('event') ?? '',
+            data: JSON.parse(fields.get('data') ?? '{}'),
+          };
+        });
+    }
+    watched.ended = true;
+  })();
+  return { watched, reading };
+}
+
+test('a watcher is told the count, the status and the time left, and every change of them', async () => {
+  const campaign = await rig.start('LIVE', 10);
+  const { watched, reading } = await watch(campaign.id);
+  expect([watched.status, watched.type]).toEqual([200, 'text/event-stream']);
+  await until(() => watched.told.length === 1);
+  expect(watched.text).toMatch(/^retry: \d+\n\n/);
+  expect(watched.told[0]).toMatchObject({
+    event: 'campaign',
+    data: { id: campaign.id, status: 'active', actualParticipants: 0, minParticipants: 2, maxParticipants: 10 },
+  });
+  const left = watched.told[0]?.data.secondsLeft as number;
+  expect(left).toBeGreaterThan(0);
+  expect(left).toBeLessThanOrEqual(86_400);
+  await rig.join(campaign.id, 'a');
+  await rig.join(campaign.id, 'b');
+  await until(() => watched.told.at(-1)?.data.status === 'successful');
+  expect(watched.told.at(-1)?.data.actualParticipants).toBe(2);
+  await reading;
+  expect(watched.ended).toBe(true);
+});
+
+test('who connects again with Last-Event-ID is told only what is new', async () => {
+  const campaign = await rig.start('AGAIN', 10, { minParticipants: 5 });
+  const first = await watch(campaign.id);
+  await first.reading;
+  expect(first.watched.told).toHaveLength(1);
+  const second = await watch(campaign.id, first.watched.told[0]?.id);
+  await rig.join(campaign.id, 'a');
+  await second.reading;
+  expect(second.watched.told.map((told) => told.data.actualParticipants)).toEqual([1]);
+});
+
+test('the end of a campaign ends the connection, and who knows of it need not come again', async () => {
+  const campaign = await rig.start('OVER', 10);
+  const { watched, reading } = await watch(campaign.id);
+  await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
+  await reading;
+  expect(watched.told.at(-1)?.data).toMatchObject({ status: 'failed', secondsLeft: 0 });
+  await until(async () => (await rig.read(campaign.id)).status === 'failed');
+  await store.settled();
+  const again = await watch(campaign.id);
+  await again.reading;
+  expect(again.watched.told).toHaveLength(1);
+  const last = await watch(campaign.id, again.watched.told[0]?.id);
+  expect(last.watched.status).toBe(204);
+  await last.reading;
+});
+
+test('many watchers ask the database as often as one', async () => {
+  const campaign = await rig.start('CROWD', 10);
+  const watchers = await Promise.all(Array.from({ length: 20 }, () => watch(campaign.id)));
+  polls = 0;
+  await Promise.all(watchers.map(({ reading }) => reading));
+  // 5 s at a poll each 2 s: each watcher for itself would make 40 or more.
+  expect(polls).toBeGreaterThan(0);
+  expect(polls).toBeLessThanOrEqual(4);
+});
+
+test('a campaign of another tenant, or none, cannot be watched', async () => {
+  const campaign = await rig.start('HIDDEN', 10);
+  const other = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
+  expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, other)).status).toBe(404);
+  expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, { key: null })).status).toBe(401);
+});
