@@ -33,7 +33,7 @@ const shelves: { of: string; mayNot: string[]; but?: Record<string, string[]>; w
   {
     of: 'src/consumers/',
     mayNot: ['src/db/', 'src/routes/', 'src/kafka/'],
-    but: { 'src/consumers/queue.ts': ['src/db/client.ts'] },
+    but: { 'src/consumers/message.ts': ['src/db/client.ts'] },
     why: 'a consumer calls one operation of domain',
   },
   { of: 'src/', mayNot: ['dev/', 'bench/', 'test/'], why: 'the Worker has nothing of what is around it' },

@@ -76,7 +76,7 @@ describe('events go to the queues of those who consume them', () => {
   });
 
   test('and count as delivered when nobody consumes them', async () => {
-    const event = leased('order.failed');
+    const event = leased('order.refunded');
     expect(await deliverToQueues(bindings({}), [event])).toEqual({ delivered: [event.seq], failed: [], returned: [] });
   });
 });
