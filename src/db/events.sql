@@ -233,7 +233,8 @@ begin
   if not found then
     perform platform.fail('not_found');
   end if;
-  if letter.seq is null then
+  if not exists (select from platform.events e
+    where e.tenant_id = letter.tenant_id and e.seq = letter.seq and e.id::text = letter.event_id) then
     perform platform.fail('conflict', jsonb_build_object('reason', 'This message is no event of this system.'));
   end if;
   if letter.replayed_at is null then
