@@ -81,6 +81,23 @@ describe('an Idempotency-Key', () => {
     expect(await quantityOf('AGAIN')).toBe(12);
   });
 
+  test('gives an order the status of its first answer, whatever the repetition prefers', async () => {
+    await addProduct(store, 'PREFERS', 9);
+    const place = (idempotencyKey: string, prefer: string) =>
+      store.send('POST', '/v1/orders', oneLine('PREFERS'), { idempotencyKey, headers: { prefer } });
+    for (const [first, again, status] of [
+      ['respond-async', 'handling=strict', 202],
+      ['handling=strict', 'respond-async', 201],
+    ] as const) {
+      const answer = await place(first, first);
+      await store.settled();
+      const repeated = await place(first, again);
+      expect([answer.status, repeated.status, replayed(repeated)]).toEqual([status, status, 'true']);
+      expect(repeated.body).toEqual(answer.body);
+      expect(repeated.headers.get('preference-applied')).toBe(answer.headers.get('preference-applied'));
+    }
+  });
+
   test('gives a refusal again too, also when it would not be refused any more', async () => {
     await addProduct(store, 'REFUSED', 1);
     const twice = () =>

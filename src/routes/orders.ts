@@ -49,15 +49,17 @@ export const orderRoutes = [
         );
       }
       const { tenant, replayed } = placed;
+      // Of the first answer to this key, whatever the repetition prefers: only a deferred order has no hold yet.
+      const accepted = placed.order.reservation === null;
       return {
-        status: deferred ? 202 : 201,
+        status: accepted ? 202 : 201,
         body: placed.order,
         resource: true,
         tenant,
         replayed,
         headers: {
           Location: `/v1/orders/${placed.order.id}`,
-          ...(deferred ? { 'Preference-Applied': 'respond-async' } : {}),
+          ...(accepted ? { 'Preference-Applied': 'respond-async' } : {}),
         },
       };
     },
