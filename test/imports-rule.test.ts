@@ -79,5 +79,7 @@ test('a noun has one name on every shelf', () => {
   const domain = new Set(nounsOf('domain'));
   const machinery = ['all', 'etag', 'examples', 'mount', 'operations', 'paging', 'route'];
   expect(nounsOf('routes').filter((noun) => !domain.has(noun) && !machinery.includes(noun))).toEqual([]);
-  expect(nounsOf('db').filter((noun) => !domain.has(noun) && !['client', 'outbox', 'inbox'].includes(noun))).toEqual([]);
+  expect(nounsOf('db').filter((noun) => !domain.has(noun) && !['client', 'outbox', 'inbox'].includes(noun))).toEqual(
+    [],
+  );
 });
