@@ -270,6 +270,13 @@ describe('in 10,000 products among 20,000 of other tenants', () => {
     expect(indexes).toContain('idx_products_search');
   });
 
+  test('a page behind the last one does not begin to guess', async () => {
+    const [boot] = await store.database.query<{ id: string }>(`select id from catalog.products where sku = 'BOOT-7'`);
+    expect((await reads('boot')).found).toBe(1);
+    expect((await reads('boot', boot?.id)).found).toBe(0);
+    expect((await reads('book', boot?.id)).found).toBe(1); // the older "Book of tea", which is guessed
+  });
+
   test('a page far behind costs what the first one costs', async () => {
     const [row] = await store.database.query<{ id: string }>(
       `select id from catalog.products where sku = 'BULK-000100'`,
