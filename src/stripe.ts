@@ -7,9 +7,9 @@ const deadlineMs = 8_000;
 export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
 
 /**
- * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `spent`: it would
- * give the same failure again for this idempotency key, so the next try needs another. `away`: nothing else would be
- * answered either.
+ * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `spent`: it has
+ * kept this failure for the idempotency key, so nobody can succeed with that one and the next try needs another. `away`:
+ * nothing else would be answered either.
  */
 export class StripeRefusal extends Error {
   readonly permanent: boolean;
@@ -93,6 +93,10 @@ export function connect(settings: StripeSettings): Stripe {
   });
 }
 
+/** Whether Stripe keeps this answer for the idempotency key: it was given from there, or is not to be asked for again. */
+const kept = (headers: Record<string, string> | undefined): boolean =>
+  headers?.['idempotent-replayed'] === 'true' || headers?.['stripe-should-retry'] === 'false';
+
 /** Stripe's error in the kinds that we treat differently. */
 function refusalOf(error: unknown): unknown {
   if (!(error instanceof Stripe.errors.StripeError)) return error;
@@ -103,8 +107,9 @@ function refusalOf(error: unknown): unknown {
   }
   if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeRefusal(code, { permanent: true });
   const status = error.statusCode ?? 0;
-  // Stripe keeps its 500s for 24 hours; of the others (a proxy in between) it may.
-  if (status >= 500) return new StripeRefusal(code, { spent: true, away: status > 500 });
+  // A 5xx that Stripe does not say it has kept may come from a proxy: another key then could make a second intent, while
+  // someone else succeeds with this one.
+  if (status >= 500) return new StripeRefusal(code, { spent: kept(error.headers), away: status > 500 });
   return new StripeRefusal(code, { away: status !== 409 });
 }
 

@@ -170,8 +170,8 @@ end
 $$;
 
 -- What the consumer got from Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret, status}], refused:
--- [{id, reason}], again: [id]}. `refused`: Stripe will never take this payment, so it and its order fail at once.
--- `again`: Stripe failed in a way that it would repeat for this idempotency key, so the next try takes another.
+-- [{id, reason}], again: [{id, attempt}]}. `refused`: Stripe will never take this payment, so it and its order fail at once.
+-- `again`: Stripe has kept a failure for this try's idempotency key, so the next takes another, by whomever it was noted first.
 create or replace function payments.record_intents(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -194,7 +194,8 @@ begin
   end loop;
   update payments.payments x set attempt = x.attempt + 1
   where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select jsonb_array_elements_text(input->'again')));
+    and x.payment_id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
   return '{}';
 end
 $$;

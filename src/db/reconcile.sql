@@ -37,7 +37,7 @@ $$;
 
 -- Notes that Stripe was asked and nothing has changed, so that the cron comes to the others first; `again` as in
 -- record_intents, for refunds; `listed`: all of these payments' refunds at Stripe have been applied. `input`: {tenant,
--- payments: [id], listed: [id], refunds: [id], again: [refund id]}.
+-- payments: [id], listed: [id], refunds: [id], again: [{id, attempt}]}.
 create or replace function payments.note_checked(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -49,7 +49,9 @@ begin
   update payments.refunds r set checked_at = platform.clock()
   where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
   update payments.refunds r set attempt = r.attempt + 1
-  where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'again')));
+  where r.tenant_id = platform.tenant()
+    and r.id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
   return '{}';
 end
 $$;

@@ -71,6 +71,10 @@ export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
 
 type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | Refused; replayed: boolean };
 
+/** The try whose idempotency key Stripe has spent: another may have moved on from it already. */
+export type SpentKey = { id: string; attempt: number };
+export const spentKey = ({ id, attempt }: SpentKey): SpentKey => ({ id, attempt });
+
 /** Has Stripe make what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeRefusal */
 async function make(context: Context, task: IntentTask) {
   if (task.mode === 'card') {
@@ -103,7 +107,7 @@ export async function openPayment(context: Context, orderId: string) {
   } catch (error) {
     if (!(error instanceof StripeRefusal)) throw error;
     const refused = error.permanent ? [{ id: task.id, reason: error.code }] : [];
-    const again = error.spent ? [task.id] : [];
+    const again = error.spent ? [spentKey(task)] : [];
     if (refused.length + again.length > 0) {
       const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
       await context.db.run('payments.record_intents', call, { tenant, intents: [], refused, again });
@@ -181,7 +185,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
   if (tasks.length === 0) return;
   const intents: Awaited<ReturnType<typeof make>>[] = [];
   const refused: { id: string; reason: string }[] = [];
-  const again: string[] = [];
+  const again: SpentKey[] = [];
   const failures: unknown[] = [];
   const waiting = [...tasks];
   const worker = async () => {
@@ -192,7 +196,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
         if (!(error instanceof StripeRefusal)) throw error;
         if (error.permanent) refused.push({ id: task.id, reason: error.code });
         else failures.push(error);
-        if (error.spent) again.push(task.id);
+        if (error.spent) again.push(spentKey(task));
       }
     }
   };

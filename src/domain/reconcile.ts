@@ -10,11 +10,12 @@ import {
 } from '../stripe.ts';
 import { pace } from '../stripe-pace.ts';
 import { type ChargeTask, closeSetup, lookUpSetup, takeMoney } from '../stripe-places.ts';
-import { type Applied, applyNews, makeIntents } from './payments.ts';
+import { type Applied, applyNews, makeIntents, type SpentKey, spentKey } from './payments.ts';
 
 type Task<T> = T & { tenant: string };
 export type PaymentTask = IntentTask &
   ChargeTask & { status: string; capture: boolean; intentOpen: boolean; refundsUnseen: boolean };
+type Checked = Record<'payments' | 'listed' | 'refunds', string[]> & { again: SpentKey[] };
 type Work = {
   intents: Task<PaymentTask>[];
   refunds: Task<RefundTask>[];
@@ -46,7 +47,7 @@ async function work(context: Context, { intents, refunds }: Work) {
   const failures: unknown[] = [];
   let applied = 0;
   let away = false;
-  const checked = new Map<string, Record<'payments' | 'listed' | 'refunds' | 'again', string[]>>();
+  const checked = new Map<string, Checked>();
   const noteOf = (tenant: string) => {
     const note = checked.get(tenant) ?? { payments: [], listed: [], refunds: [], again: [] };
     checked.set(tenant, note);
@@ -87,7 +88,7 @@ async function work(context: Context, { intents, refunds }: Work) {
       keep(await applyNews(context, await makeRefund(context.settings, task)));
     } catch (error) {
       if (!(error instanceof StripeRefusal)) throw error;
-      if (error.spent) noteOf(task.tenant).again.push(task.id);
+      if (error.spent) noteOf(task.tenant).again.push(spentKey(task));
       if (error.permanent) {
         const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
         keep(await context.db.run<Applied>('payments.apply_stripe', context.call, { intentId: task.intentId, refund }));
@@ -115,12 +116,12 @@ export async function settlePayments(context: Context, tenant: string, paymentId
 }
 
 /** Stripe would repeat this failure for the same idempotency key, or will never take this money: the place is lost. */
-const noteRefusal = (context: Context, { tenant, id }: Task<PaymentTask>, { permanent, code }: StripeRefusal) =>
+const noteRefusal = (context: Context, task: Task<PaymentTask>, { permanent, code }: StripeRefusal) =>
   context.db.run('payments.record_intents', context.call, {
-    tenant,
+    tenant: task.tenant,
     intents: [],
-    refused: permanent ? [{ id, reason: code }] : [],
-    again: permanent ? [] : [id],
+    refused: permanent ? [{ id: task.id, reason: code }] : [],
+    again: permanent ? [] : [spentKey(task)],
   });
 
 /**
