@@ -16,6 +16,8 @@ export type KeyOptions = {
   kind: Kind;
   /** All that the kind may have, if not given. */
   scopes?: string[];
+  /** Of a publishable key: the pages that may use it, as `https://shop.example`; all, if not given. */
+  origins?: string[];
   name?: string;
   expiresAt?: Date;
   /** A key of the caller's own making, for the local platform alone. */
@@ -29,6 +31,7 @@ export type KeyRow = {
   kind: Kind;
   name: string | null;
   scopes: string[];
+  origins: string[] | null;
   created_at: Date;
   expires_at: Date | null;
   revoked_at: Date | null;
@@ -54,13 +57,15 @@ export async function createKey(client: pg.Client, options: KeyOptions): Promise
   if (refused.length > 0) {
     throw new Error(`a ${options.kind} key cannot have ${refused.join(', ')}; there are: ${allowed.join(', ')}`);
   }
+  const origins = options.origins === undefined ? null : options.origins.map(readOrigin);
+  if (origins !== null && options.kind === 'secret') throw new Error('a secret key has no origins: no page may use it');
   const { rowCount } = await client.query('select from platform.tenants where id = $1', [options.tenant]);
   if (rowCount === 0) throw new Error(`there is no tenant ${options.tenant}: make it with "npm run keys -- tenant"`);
   const key = options.key ?? randomKey(options.kind);
   await asTenant(client, options.tenant, () =>
     client.query(
-      `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, name, scopes, expires_at)
-       values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (key_hash) do nothing`,
+      `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, name, scopes, expires_at, origins)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (key_hash) do nothing`,
       [
         newId(new Date()),
         options.tenant,
@@ -70,6 +75,7 @@ export async function createKey(client: pg.Client, options: KeyOptions): Promise
         options.name ?? null,
         wanted,
         options.expiresAt ?? null,
+        origins,
       ],
     ),
   );
@@ -83,7 +89,7 @@ export async function listKeys(client: pg.Client, tenant?: string): Promise<KeyR
   for (const { id } of tenants.rows) {
     if (tenant !== undefined && tenant !== id) continue;
     // The tenant is asked for as well, since a superuser is held by no policy.
-    const statement = `select id, tenant_id, prefix, kind, name, scopes, created_at, expires_at, revoked_at
+    const statement = `select id, tenant_id, prefix, kind, name, scopes, origins, created_at, expires_at, revoked_at
       from platform.api_keys where tenant_id = $1 order by id`;
     keys.push(...(await asTenant(client, id, () => client.query<KeyRow>(statement, [id]))).rows);
   }
@@ -95,15 +101,41 @@ export async function listKeys(client: pg.Client, tenant?: string): Promise<KeyR
  * already keeps the time at which it was.
  */
 export async function revokeKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
+  const key = await findKey(client, idOrPrefix);
+  const statement = 'update platform.api_keys set revoked_at = now() where id = $1 and revoked_at is null';
+  await asTenant(client, key.tenant_id, () => client.query(statement, [key.id]));
+  return key;
+}
+
+/** Gives a publishable key other origins, or (null) all. Throws if there is no such key, or it is a secret one. */
+export async function bindKey(client: pg.Client, idOrPrefix: string, origins: string[] | null): Promise<KeyRow> {
+  const key = await findKey(client, idOrPrefix);
+  if (key.kind === 'secret') throw new Error('a secret key has no origins: no page may use it');
+  const wanted = origins === null ? null : origins.map(readOrigin);
+  const statement = 'update platform.api_keys set origins = $2 where id = $1';
+  await asTenant(client, key.tenant_id, () => client.query(statement, [key.id, wanted]));
+  return { ...key, origins: wanted };
+}
+
+async function findKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
   const found = (await listKeys(client)).filter(({ id, prefix }) => id === idOrPrefix || prefix === idOrPrefix);
   const [key] = found;
   if (key === undefined) throw new Error(`there is no key with the id or prefix ${idOrPrefix}`);
   if (found.length > 1) {
     throw new Error(`several keys have the prefix ${idOrPrefix}; name one by its id: ${found.map(({ id }) => id)}`);
   }
-  const statement = 'update platform.api_keys set revoked_at = now() where id = $1 and revoked_at is null';
-  await asTenant(client, key.tenant_id, () => client.query(statement, [key.id]));
   return key;
+}
+
+/** As a browser sends it. Throws on what no browser would send: a path, a name without https:// before it. */
+function readOrigin(text: string): string {
+  const origin = URL.canParse(text) ? new URL(text).origin : 'null';
+  if (origin === 'null' || text.replace(/\/$/, '') !== origin) {
+    throw new Error(
+      `${text} is not an origin, as https://shop.example is: scheme, host and a port that is not the usual`,
+    );
+  }
+  return origin;
 }
 
 /** Row-level security holds the tables' owner too: it reads and writes as one tenant at a time. */

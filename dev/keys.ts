@@ -1,6 +1,15 @@
 import { parseArgs } from 'node:util';
 import type pg from 'pg';
-import { createKey, createTenant, type KeyRow, listKeys, publishableScopes, revokeKey, scopes } from './api-keys.ts';
+import {
+  bindKey,
+  createKey,
+  createTenant,
+  type KeyRow,
+  listKeys,
+  publishableScopes,
+  revokeKey,
+  scopes,
+} from './api-keys.ts';
 import { connectTo, describeFailure, readDatabaseUrl } from './database.ts';
 
 const help = `npm run keys -- <command>
@@ -9,9 +18,12 @@ const help = `npm run keys -- <command>
   make --tenant <id>              makes a key and shows it, once: only its SHA-256 is stored
        --kind secret|publishable
        [--scopes a,b]             all that the kind may have, if not given
+       [--origin https://…]       a page that may use it, if it is publishable; may be repeated; all, if not given
        [--expires 90d|12h|<ISO time>]
        [--name text]              what it is for
   list [--tenant <id>]            shows keys by their first characters
+  origins <prefix or id>          gives a publishable key other pages; without --origin, all
+       [--origin https://…]
   revoke <prefix or id>           ends a key at once
 
 Scopes of a secret key: ${scopes.join(' ')}
@@ -29,6 +41,7 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
       tenant: { type: 'string' },
       kind: { type: 'string' },
       scopes: { type: 'string' },
+      origin: { type: 'string', multiple: true },
       expires: { type: 'string' },
       name: { type: 'string' },
     },
@@ -47,12 +60,18 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
       tenant,
       kind,
       ...(values.scopes === undefined ? {} : { scopes: values.scopes.split(',').map((scope) => scope.trim()) }),
+      ...(values.origin === undefined ? {} : { origins: values.origin }),
       ...(values.name === undefined ? {} : { name: values.name }),
       ...(values.expires === undefined ? {} : { expiresAt: readExpiry(values.expires) }),
     });
     return `${key}\nIt is shown this once: keep it where secrets are kept.`;
   }
   if (command === 'list') return showKeys(await listKeys(client, values.tenant));
+  if (command === 'origins') {
+    if (subject === undefined) throw new UsageError('which key? npm run keys -- origins <prefix or id>');
+    const { prefix, origins } = await bindKey(client, subject.replace(/…$/, ''), values.origin ?? null);
+    return `${prefix}… is for pages of ${origins?.join(', ') ?? 'any origin'}`;
+  }
   if (command === 'revoke') {
     if (subject === undefined) throw new UsageError('which key? npm run keys -- revoke <prefix or id>');
     const { prefix, tenant_id } = await revokeKey(client, subject.replace(/…$/, '')); // as the list shows it
@@ -80,7 +99,7 @@ function showKeys(keys: KeyRow[]): string {
     key.created_at.toISOString().slice(0, 10),
     key.id,
     key.name ?? '',
-    key.scopes.length === scopes.length ? 'all scopes' : key.scopes.join(' '),
+    [key.scopes.length === scopes.length ? 'all scopes' : key.scopes.join(' '), ...(key.origins ?? [])].join(' '),
   ]);
   const table = [['key', 'tenant', 'kind', 'state', 'made', 'id', 'name', 'scopes'], ...rows];
   const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];

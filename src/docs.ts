@@ -4,7 +4,8 @@ import { errorSection, operationSection, type Placed, schemaSection } from './do
 import { style } from './docs-style.ts';
 
 /** What the page may load: nothing. Its style is its own. */
-const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+export const policy =
+  "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /**
  * The API's documentation as one page that needs nothing from anywhere and no script: made from the OpenAPI document

@@ -21,18 +21,18 @@ const put = (url: string, body: string, maxAge: number, headers: Record<string, 
 export type Kept = { body: string; version: number; readAt: number };
 
 const mostKeys = 10_000;
-/** Keys that the database has just let read the catalog, by hash: an answer from the edge needs no call at all. */
+/** Who was just let read the catalog (a key's hash, with the page's origin): an answer from the edge needs no call. */
 const readers = new Map<string, { tenant: string; until: number }>();
 
 /** The tenant of a key that was seen to read the catalog in the last 30 s, by this isolate. */
-export function knownReader(keyHash: string, now: Date): string | undefined {
-  const known = readers.get(keyHash);
+export function knownReader(reader: string, now: Date): string | undefined {
+  const known = readers.get(reader);
   return known !== undefined && known.until > now.getTime() ? known.tenant : undefined;
 }
 
-export function rememberReader(keyHash: string, tenant: string, now: Date): void {
+export function rememberReader(reader: string, tenant: string, now: Date): void {
   if (readers.size >= mostKeys) readers.clear();
-  readers.set(keyHash, { tenant, until: now.getTime() + maxAgeMs });
+  readers.set(reader, { tenant, until: now.getTime() + maxAgeMs });
 }
 
 const changeOf = async (url: string) => Number((await (await cache().match(url))?.text()) ?? Number.NEGATIVE_INFINITY);

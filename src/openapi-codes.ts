@@ -12,6 +12,7 @@ export function codesOf(route: Route): Code[] {
     for (const code of more) codes.add(code);
   };
   if (route.scope !== undefined) add('unauthenticated', 'forbidden', 'rate_limited', 'unavailable');
+  if (route.counted) add('rate_limited');
   if (route.params) add('not_found');
   if (route.query) add('validation_failed');
   if (route.body) add('malformed_json', 'body_too_large', 'unsupported_media_type', 'validation_failed');

@@ -33,8 +33,11 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders and
 ## Changing what others change
 - Single resources have an \`ETag\`. \`If-None-Match\` answers \`304\` if it is still the same; \`If-Match\` refuses a change with \`412\` if it is not.
 
+## From a page
+- A publishable key may be used from a buyer's browser, on pages of the origins that were given with it (of any, if none were): it reads the catalog and campaigns, \`/live\` included. Answers to a secret key are not shown to pages.
+
 ## Limits
-- A body may have 1 MB; an import may have any length. \`429\` says in \`Retry-After\` how long to wait.`;
+- A body may have 1 MB; an import may have any length. \`429\` says in \`Retry-After\` how long to wait: a key has its limit, and an address has one for what is refused (keys that are not good, signatures that do not match).`;
 
 const text = (most: number) => ({ type: 'string', minLength: 1, maxLength: most });
 

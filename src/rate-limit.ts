@@ -3,20 +3,100 @@ import { ApiError } from './errors.ts';
 
 /** The same numbers as in wrangler.toml: requests in a period of seconds, for a key, in one data center. */
 export const keyLimit = { requests: 20_000, seconds: 10 };
-
 /**
- * Counts a request against its key's limit, by Cloudflare's rate limiter, before the database hears of it.
- * @throws ApiError rate_limited, with when to come again
+ * Of an address, but only what might be a flood: keys that turn out bad or are not known to be good yet, forged webhooks,
+ * `/readyz`. Keys that the database has let in do not count, so a server of many tenants has no limit but its keys'.
  */
-export async function limitRate(env: Bindings, keyHash: string): Promise<void> {
-  if (!env.KEY_LIMIT) return;
-  const { success } = await env.KEY_LIMIT.limit({ key: keyHash });
-  if (success) return;
+export const addressLimit = { requests: 300, seconds: 10 };
+
+type Limit = typeof keyLimit;
+
+/** Tells how a request turned out; what it resolves with is not waited for, only kept alive. */
+export type Tell = (verdict: Verdict) => Promise<void> | undefined;
+
+/** How a request turned out: `open` where the database was not asked, or could not say. */
+export type Verdict = 'good' | 'bad' | 'open';
+
+const badForMs = 10_000;
+const goodForMs = 600_000;
+const most = 20_000;
+/** Of this isolate: until when a key, by hash, is taken to be good or bad, and what an address has left of its period. */
+const good = new Map<string, number>();
+const bad = new Map<string, number>();
+const trials = new Map<string, { count: number; until: number }>();
+
+function remember<T>(in_: Map<string, T>, name: string, value: T): T {
+  if (in_.size >= most) in_.clear();
+  in_.set(name, value);
+  return value;
+}
+
+function refuse(name: string, { requests, seconds }: Limit, wait = seconds): never {
   throw new ApiError('rate_limited', undefined, {
     headers: {
-      'Retry-After': String(keyLimit.seconds),
-      RateLimit: `"key";r=0;t=${keyLimit.seconds}`,
-      'RateLimit-Policy': `"key";q=${keyLimit.requests};w=${keyLimit.seconds}`,
+      'Retry-After': String(wait),
+      RateLimit: `"${name}";r=0;t=${wait}`,
+      'RateLimit-Policy': `"${name}";q=${requests};w=${seconds}`,
     },
   });
+}
+
+/** Whom an address belongs to: itself, or of IPv6 the /64 that one subscriber has. */
+export function networkOf(address: string): string {
+  if (!address.includes(':')) return address;
+  const [left = [], right] = address.split('::').map((part) => part.split(':').filter((group) => group !== ''));
+  const zeros = right ? Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => '0') : [];
+  return [...left, ...zeros, ...(right ?? [])].slice(0, 4).join(':');
+}
+
+/**
+ * Takes one of an address's trials, before what it may cost. What turns out good is given back; what is bad is
+ * counted for the whole data center by Cloudflare's rate limiter.
+ * @throws ApiError rate_limited, with when to come again
+ */
+export function takeTrial(env: Bindings, address: string | undefined): Tell {
+  if (address === undefined || !env.ADDRESS_LIMIT) return () => undefined;
+  const limiter = env.ADDRESS_LIMIT;
+  const network = networkOf(address);
+  const now = Date.now();
+  let mine = trials.get(network);
+  if (!mine || mine.until <= now) {
+    mine = remember(trials, network, { count: 0, until: now + addressLimit.seconds * 1000 });
+  }
+  if (mine.count >= addressLimit.requests) refuse('address', addressLimit, Math.ceil((mine.until - now) / 1000));
+  mine.count++;
+  return (verdict) => {
+    if (verdict !== 'bad') {
+      mine.count--;
+      return undefined;
+    }
+    return limiter.limit({ key: network }).then(
+      ({ success }) => {
+        if (!success) mine.count = addressLimit.requests;
+      },
+      () => undefined, // the isolate's own count stands
+    );
+  };
+}
+
+/**
+ * Counts a request against its key's limit, and against its address's while the key is not known to be good: all before
+ * the database hears of it. A key that it has just refused is refused here for 10 s. Whoever calls tells the outcome.
+ * @throws ApiError rate_limited, with when to come again; unauthenticated
+ */
+export async function limitRate(env: Bindings, keyHash: string, address: string | undefined): Promise<Tell> {
+  const now = Date.now();
+  if ((bad.get(keyHash) ?? 0) > now) throw new ApiError('unauthenticated');
+  const known = (good.get(keyHash) ?? 0) > now;
+  const end = known ? undefined : takeTrial(env, address);
+  if (env.KEY_LIMIT && !(await env.KEY_LIMIT.limit({ key: keyHash })).success) {
+    end?.('open');
+    refuse('key', keyLimit);
+  }
+  return (verdict) => {
+    if (verdict === 'bad') remember(bad, keyHash, now + badForMs);
+    if (verdict === 'bad') good.delete(keyHash);
+    if (verdict === 'good' && !known) remember(good, keyHash, now + goodForMs);
+    return end?.(verdict);
+  };
 }

@@ -23,6 +23,8 @@ export type KeyOptions = {
   tenant?: string;
   kind?: 'secret' | 'publishable';
   scopes?: string[];
+  /** Pages that may use it, if it is publishable; all if not given. */
+  origins?: string[];
   expiresAt?: Date;
   revokedAt?: Date;
 };
@@ -68,8 +70,8 @@ export async function createDatabase(): Promise<Database> {
       const kind = options.kind ?? 'secret';
       const key = `${kind === 'secret' ? 'sk' : 'pk'}_test_${randomBytes(16).toString('hex')}`;
       await pool.query(
-        `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, scopes, expires_at, revoked_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+        `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, scopes, expires_at, revoked_at, origins)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
         [
           randomUUID(),
           options.tenant ?? 'default',
@@ -79,6 +81,7 @@ export async function createDatabase(): Promise<Database> {
           options.scopes ?? (kind === 'secret' ? scopes : ['catalog:read', 'campaigns:read']),
           options.expiresAt ?? null,
           options.revokedAt ?? null,
+          options.origins ?? null,
         ],
       );
       return key;
@@ -131,10 +134,13 @@ export type StoreOptions = {
   stripe?: Partial<StripeOptions>;
   /** How many requests a key may make in 10 s; wrangler.toml's own limit if not given. */
   keyLimit?: number;
+  /** How many bad requests an address may make in 60 s; wrangler.toml's own limit if not given. */
+  addressLimit?: number;
   /** How often a queue delivers again before its dead-letter queue; wrangler.toml's own number if not given. */
   queueRetries?: number;
 };
 
+type Ratelimits = NonNullable<V4MiniflareOptions['ratelimits']>;
 type Consumers = NonNullable<V4MiniflareOptions['queueConsumers']>;
 
 /** Queues that have a dead-letter queue deliver that often again; the dead-letter queues stay as they are. */
@@ -144,6 +150,8 @@ function withRetries(consumers: unknown, maxRetries: number): Consumers {
     Object.entries(all).map(([name, each]) => [name, each.deadLetterQueue ? { ...each, maxRetries } : each]),
   ) as Consumers;
 }
+
+const rateOf = (id: string, limit: number, period: 10 | 60) => ({ namespace_id: id, simple: { limit, period } });
 
 /** The store on real parts: PostgreSQL behind the bridge, the Kafka server, and the production bundle in workerd. */
 export async function startStore(options: StoreOptions = {}): Promise<Store> {
@@ -190,9 +198,11 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       STRIPE_API_URL: stripe.url,
       ...options.variables,
     },
-    ...(options.keyLimit === undefined
-      ? {}
-      : { ratelimits: { KEY_LIMIT: { namespace_id: '1', simple: { limit: options.keyLimit, period: 10 as const } } } }),
+    ratelimits: {
+      ...(workerOptions.ratelimits as Ratelimits),
+      ...(options.keyLimit === undefined ? {} : { KEY_LIMIT: rateOf('1', options.keyLimit, 10) }),
+      ...(options.addressLimit === undefined ? {} : { ADDRESS_LIMIT: rateOf('2', options.addressLimit, 60) }),
+    },
     ...(options.queueRetries === undefined
       ? {}
       : { queueConsumers: withRetries(workerOptions.queueConsumers, options.queueRetries) }),

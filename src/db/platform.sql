@@ -74,6 +74,10 @@ begin
   if not scope = any(k.scopes) then
     perform platform.fail('forbidden', jsonb_build_object('reason', format('This key lacks the scope %s.', scope)));
   end if;
+  -- A key without origins is good for every page; the header is the browser's word, so this keeps honest browsers only.
+  if call ? 'origin' and k.kind = 'publishable' and not call->>'origin' = any(k.origins) then
+    perform platform.fail('forbidden', jsonb_build_object('reason', 'This key is not for pages of this origin.'));
+  end if;
   perform set_config('app.tenant_id', k.tenant_id, true);
   return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));
 end

@@ -22,16 +22,16 @@ const params = z.object({ id });
 
 /** A product from the edge if it is kept there, else from the database, and then kept. */
 async function fromEdge(http: Http, by: 'id' | 'sku', name: string, read: () => Promise<Versioned>): Promise<Answer> {
-  const { context, keyHash } = http.var;
+  const { context, reader } = http.var;
   const now = context.now();
-  const known = knownReader(keyHash, now);
+  const known = knownReader(reader, now);
   const kept = known === undefined ? undefined : await recallProduct(known, by, name, now);
   if (known !== undefined && kept !== undefined) {
     const headers = { 'Cache-Status': 'fusioncommerce; hit' };
     return { status: 200, body: JSON.parse(kept.body), version: kept.version, resource: true, tenant: known, headers };
   }
   const { product: found, version, tenant } = await read();
-  rememberReader(keyHash, tenant, now);
+  rememberReader(reader, tenant, now);
   const fresh = { body: JSON.stringify(found), version, readAt: now.getTime() };
   http.executionCtx.waitUntil(keepProduct(tenant, found, fresh));
   const headers = { 'Cache-Status': 'fusioncommerce; fwd=miss' };

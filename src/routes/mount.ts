@@ -2,15 +2,17 @@ import type { Hono } from 'hono';
 import type * as z from 'zod';
 import { keyOf } from '../auth.ts';
 import type { Context } from '../context.ts';
+import { isForPages, originOf, preflight, shareWithPage } from '../cors.ts';
 import { openDatabase } from '../db/client.ts';
 import { type Bindings, settingsOf } from '../env.ts';
-import { ApiError, type Fault } from '../errors.ts';
+import { ApiError, type Code, type Fault } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { readJson } from '../json.ts';
 import { describe, log } from '../log.ts';
 import { problemOf } from '../problem.ts';
-import { limitRate } from '../rate-limit.ts';
+import { limitRate, takeTrial, type Verdict } from '../rate-limit.ts';
 import { relaySoon } from '../relay.ts';
+import { secure } from '../security-headers.ts';
 import { etagOf, isKnown } from './etag.ts';
 import type { Answer, Http, Route, Variables } from './route.ts';
 
@@ -80,19 +82,62 @@ async function readRequest(route: Route, http: Http, context: Context) {
   return { params: params?.data, query, body, context, http };
 }
 
-/** Runs the operation that a request asks for. A key that is not good is told so before anything else is. */
-async function run(route: Route, http: Http, context: Context): Promise<Answer> {
-  if (route.scope === undefined) return route.run(await readRequest(route, http, context));
-  const keyHash = await keyOf(http.req.header('authorization'));
-  http.set('keyHash', keyHash);
-  context.call.keyHash = keyHash;
-  await limitRate(http.env, keyHash);
+/** What a refusal says of the key or the signature: whatever the database decides, it decides after that. */
+function verdictOf(thrown: unknown, { db }: Context): Verdict {
+  if (!(thrown instanceof ApiError)) return 'open';
+  if (thrown.code === 'unauthenticated' || thrown.code === 'invalid_signature') return 'bad';
+  return db.spent.calls > 0 && thrown.code !== 'unavailable' && thrown.code !== 'internal' ? 'good' : 'open';
+}
+
+const keepAlive = (http: Http, work: Promise<void> | undefined): void => {
+  if (work) http.executionCtx.waitUntil(work);
+};
+
+/** An operation that needs no key. Where it costs something, the address has a limit. */
+async function runOpen(route: Route, http: Http, context: Context): Promise<Answer> {
+  const end = route.counted && takeTrial(http.env, http.req.header('cf-connecting-ip'));
+  let verdict: Verdict = route.counted === 'all' ? 'bad' : 'good';
   try {
     return await route.run(await readRequest(route, http, context));
   } catch (refused) {
-    // Else the operation's own call has decided about the key: a request that fits costs no call for that.
-    if (context.db.spent.calls === 0) await context.db.authenticate(context.call, route.scope);
+    if (route.counted === 'refused') verdict = verdictOf(refused, context);
     throw refused;
+  } finally {
+    keepAlive(http, end?.(verdict));
+  }
+}
+
+/** Runs the operation that a request asks for. A key that is not good is told so before anything else is. */
+async function run(route: Route, http: Http, context: Context): Promise<Answer> {
+  if (route.scope === undefined) return runOpen(route, http, context);
+  const keyHash = await keyOf(http.req.header('authorization'));
+  const origin = originOf(route, http.req.header('origin'));
+  http.set('reader', origin === undefined ? keyHash : `${keyHash} ${origin}`);
+  context.call.keyHash = keyHash;
+  if (origin !== undefined) context.call.origin = origin;
+  const end = await limitRate(http.env, keyHash, http.req.header('cf-connecting-ip'));
+  let verdict: Verdict = 'open';
+  try {
+    const answer = await route.run(await readRequest(route, http, context));
+    if (context.db.spent.calls > 0) verdict = 'good';
+    return answer;
+  } catch (refused) {
+    verdict = verdictOf(refused, context);
+    // Else the operation's own call has decided about the key: a request that fits costs no call for that.
+    if (context.db.spent.calls === 0) {
+      await context.db.authenticate(context.call, route.scope).then(
+        () => {
+          verdict = 'good';
+        },
+        (unknown: unknown) => {
+          verdict = verdictOf(unknown, context);
+          throw unknown;
+        },
+      );
+    }
+    throw refused;
+  } finally {
+    keepAlive(http, end(verdict));
   }
 }
 
@@ -140,6 +185,7 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
   let response: Response;
   let tenant: string | null = null;
   let outcome = 'ok';
+  let code: Code | undefined;
   try {
     if (!route) throw new ApiError('not_found');
     const settings = settingsOf(http.env);
@@ -153,10 +199,14 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
   } catch (thrown) {
     const refused = refuse(http, thrown);
     response = refused.response;
-    outcome = refused.error.code;
+    code = refused.error.code;
+    outcome = code;
     if (outcome === 'internal' || outcome === 'unavailable') Object.assign(line, describe(thrown));
   }
   response.headers.set('X-Request-Id', requestId);
+  secure(response.headers, route, http.req.url);
+  const asked = { origin: http.req.header('origin'), authorization: http.req.header('authorization') };
+  shareWithPage(response.headers, route, asked, code);
   const spent = context?.db.spent ?? { calls: 0, ms: 0 };
   if (spent.calls > 0) {
     response.headers.set('Server-Timing', `db;desc="${spent.calls} calls";dur=${spent.ms}`);
@@ -178,10 +228,12 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
   return response;
 }
 
-/** Puts every operation at its path. */
+/** Puts every operation at its path, and beside what pages may ask for the answer to their browsers' question. */
 export function mount(app: App, routes: Route[]): void {
   for (const route of routes) {
-    app.on(route.method.toUpperCase(), route.path.replaceAll(/\{(\w+)\}/g, ':$1'), (http) => handle(route, http));
+    const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');
+    app.on(route.method.toUpperCase(), path, (http) => handle(route, http));
+    if (isForPages(route)) app.on('OPTIONS', path, preflight);
   }
   app.notFound((http) => handle(undefined, http));
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { docsPage } from '../docs.ts';
+import { docsPage, policy } from '../docs.ts';
 import { readHealth, readiness } from '../domain/health.ts';
 import { openApiDocument } from '../openapi.ts';
 import { type Route, route } from './route.ts';
@@ -27,6 +27,7 @@ export function operationRoutes(all: () => Route[]): Route[] {
       id: 'getReadiness',
       method: 'get',
       path: '/readyz',
+      counted: 'all',
       tag: 'Operations',
       summary: 'Whether the database answers, and how far behind the outbox is',
       description: '`degraded` still answers 200: orders are taken while Kafka is away, and their events wait.',
@@ -54,7 +55,12 @@ export function operationRoutes(all: () => Route[]): Route[] {
       errors: [],
       run() {
         page ??= docsPage(described());
-        return { status: 200, body: new Response(page, { headers: { 'Content-Type': 'text/html; charset=utf-8' } }) };
+        const headers = {
+          'Content-Type': 'text/html; charset=utf-8',
+          'Content-Security-Policy': `${policy}; frame-ancestors 'none'`,
+          'Cache-Control': 'no-cache',
+        };
+        return { status: 200, body: new Response(page, { headers }) };
       },
     }),
   ];

@@ -98,6 +98,7 @@ export const paymentRoutes = [
     id: 'receiveStripeEvent',
     method: 'post',
     path: '/webhooks/stripe',
+    counted: 'refused',
     tag: 'Payments',
     summary: 'Receive an event of Stripe',
     description:

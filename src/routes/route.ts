@@ -10,7 +10,8 @@ export type Variables = {
   traceparent: string;
   context: Context;
   tenant: string | null;
-  keyHash: string;
+  /** The key's hash, and the page's origin where one asks: whoever has been let in as this may be let in again. */
+  reader: string;
 };
 
 export type Http = HonoContext<{ Bindings: Bindings; Variables: Variables }>;
@@ -45,6 +46,8 @@ export type Route<P extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodTy
   description?: string;
   /** The scope that a key needs; none: the operation is open to all. */
   scope?: string;
+  /** Of an open operation that costs something: which of its requests count against the limit of their address. */
+  counted?: 'all' | 'refused';
   idempotency?: 'required' | 'taken';
   ifMatch?: true;
   params?: P;

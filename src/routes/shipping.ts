@@ -73,6 +73,7 @@ export const shippingRoutes = [
     id: 'receiveTracking',
     method: 'post',
     path: '/webhooks/shipping/{carrier}',
+    counted: 'refused',
     tag: 'Shipping',
     summary: 'Receive a tracking update of a carrier',
     description:
