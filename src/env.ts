@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { selectCarrier } from './carriers/select.ts';
 import { address } from './domain/fields.ts';
+import { dialects, selectPublisher } from './kafka/select.ts';
 
 /** What wrangler binds. Queues are named for the consuming service; see wrangler.toml. */
 export type Bindings = {
@@ -37,9 +38,15 @@ const names = z.object({
   /** How long an operation waits for the database, all attempts together, before it answers 503. */
   DATABASE_DEADLINE_MS: z.coerce.number().int().min(1).default(10_000),
   KAFKA_REST_URL: z.url(),
-  KAFKA_REST_USERNAME: z.string().min(1),
-  KAFKA_REST_PASSWORD: z.string().min(1),
-  KAFKA_REST_DIALECT: z.enum(['upstash']).default('upstash'),
+  KAFKA_REST_USERNAME: z.string().min(1).optional(),
+  KAFKA_REST_PASSWORD: z.string().min(1).optional(),
+  /** Sent as Bearer instead. */
+  KAFKA_REST_TOKEN: z.string().min(1).optional(),
+  KAFKA_REST_DIALECT: z.enum(dialects).default('upstash'),
+  /** Of `confluent`: which cluster. */
+  KAFKA_REST_CLUSTER_ID: z.string().min(1).optional(),
+  /** Of `rest-v2`: whether records have headers there. Strimzi's have, Redpanda's and Karapace's have none. */
+  KAFKA_REST_HEADERS: z.stringbool().default(false),
   STRIPE_SECRET_KEY: z.string().min(1),
   /** Two, with a comma between, while one is being replaced by the other. */
   STRIPE_WEBHOOK_SECRET: z.string().min(1),
@@ -110,6 +117,7 @@ export function settingsOf(env: Bindings): Settings {
     throw new Error(`These variables are missing or wrong: ${faults.join(', ')}. See the README, "Variables".`);
   }
   selectCarrier(result.data.CARRIER, result.data); // names the variable that it misses
+  selectPublisher(result.data); // and so does this
   parsed.set(env, result.data);
   return result.data;
 }

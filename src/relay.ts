@@ -3,7 +3,7 @@ import { type Delivery, type Sink, sinks, takeTurn } from './db/outbox.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { newId } from './ids.ts';
 import { deliverToKafka } from './kafka/deliver.ts';
-import { upstashPublisher } from './kafka/upstash.ts';
+import { selectPublisher } from './kafka/select.ts';
 import { describe, log } from './log.ts';
 import { deliverToQueues } from './queues.ts';
 
@@ -23,11 +23,7 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   const settings = settingsOf(env);
   const db = openDatabase(settings);
   const name = newId(new Date());
-  const publisher = upstashPublisher({
-    url: settings.KAFKA_REST_URL,
-    username: settings.KAFKA_REST_USERNAME,
-    password: settings.KAFKA_REST_PASSWORD,
-  });
+  const publisher = selectPublisher(settings);
   let last: Delivery = { delivered: [], failed: [], returned: [] };
   let delivered = 0;
   let failed = 0;

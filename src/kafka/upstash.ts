@@ -1,13 +1,11 @@
 import { Kafka, UpstashError } from '@upstash/kafka';
+import { isPermanent } from './http.ts';
 import { KafkaAway, type KafkaRecord, type Published, type Publisher } from './publisher.ts';
 
 const defaultDeadlineMs = 8_000;
 
-/** 4xx is about what was sent; these are about when, or about who we are: they pass, or an operator mends them. */
-const passing = new Set([401, 402, 403, 407, 408, 425, 429]);
 /** About a record these say that its topic is missing; of all records of a request, that no such API is there. */
 const missing = new Set([404, 405]);
-const isPermanent = (status: number) => status >= 400 && status < 500 && !passing.has(status);
 
 type Http = { post(request: { path: string[]; body?: unknown; retries?: number }): Promise<unknown> };
 
