@@ -12,8 +12,11 @@ export type PostgresOptions = {
   dir: string;
   /** 0 takes any free port. */
   port: number;
-  /** false turns every wait for the disk off: for tests alone, a crash loses the data. */
-  durable: boolean;
+  /**
+   * false turns every wait for the disk off: for tests alone, a crash loses the data. `process` survives the death of
+   * PostgreSQL and not that of the machine: what was committed is with the operating system before it is answered.
+   */
+  durable: boolean | 'process';
   log?: (line: string) => void;
 };
 
@@ -70,7 +73,7 @@ async function launch(
   place: Place,
   data: string,
   port: number,
-  durable: boolean,
+  durable: PostgresOptions['durable'],
   log: (line: string) => void,
 ): Promise<Server | string> {
   const child = spawn(join(place.programs, 'postgres'), ['-D', data, ...(await settings(place, port, durable))], {
@@ -142,7 +145,7 @@ async function endOrphan(dir: string, log: (line: string) => void): Promise<void
 }
 
 /** Makes the cluster if there is none yet; returns the superuser's password. */
-async function initialise(place: Place, durable: boolean): Promise<string> {
+async function initialise(place: Place, durable: PostgresOptions['durable']): Promise<string> {
   const data = join(place.dir, 'data');
   const passwordFile = join(place.dir, 'superuser');
   const existing = await readFile(join(data, 'PG_VERSION'), 'utf8').catch(() => null);
@@ -159,7 +162,7 @@ async function initialise(place: Place, durable: boolean): Promise<string> {
   const unfinished = join(place.dir, 'data.new');
   await rm(unfinished, { recursive: true, force: true });
   const options = ['--username=postgres', `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--no-instructions'];
-  const form = ['--locale=C', '--encoding=UTF8', ...(durable ? [] : ['--no-sync'])];
+  const form = ['--locale=C', '--encoding=UTF8', ...(durable === true ? [] : ['--no-sync'])];
   const { code, output } = await run(join(place.programs, 'initdb'), ['-D', unfinished, ...options, ...form], {
     identity: place.identity,
     env: environment(),
@@ -169,7 +172,18 @@ async function initialise(place: Place, durable: boolean): Promise<string> {
   return password;
 }
 
-async function settings(place: Place, port: number, durable: boolean): Promise<string[]> {
+/**
+ * What a commit waits for. Without fsync the log is still written to the operating system before a commit is answered,
+ * and outlives a killed server; with synchronous_commit off it could still be in the server's own memory. A write that
+ * SIGKILL cuts in half leaves a torn page, so `process` keeps full_page_writes.
+ */
+const waits: Record<string, Record<string, string>> = {
+  true: {},
+  process: { fsync: 'off', synchronous_commit: 'on', full_page_writes: 'on' },
+  false: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' },
+};
+
+async function settings(place: Place, port: number, durable: PostgresOptions['durable']): Promise<string[]> {
   const library = join(place.programs, '..', 'lib', 'postgresql', 'pg_stat_statements');
   const found = await Promise.all(
     ['.so', '.dylib'].map((suffix) =>
@@ -187,7 +201,7 @@ async function settings(place: Place, port: number, durable: boolean): Promise<s
     timezone: 'UTC', // as at Neon, whatever the machine's own is
     log_timezone: 'UTC',
     ...(found.includes(true) ? { shared_preload_libraries: 'pg_stat_statements' } : {}),
-    ...(durable ? {} : { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
+    ...waits[String(durable)],
   };
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 }

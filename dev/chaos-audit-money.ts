@@ -1,0 +1,116 @@
+import type { Books, PaymentRow } from './chaos-books.ts';
+import { type Check, cents, dollars, groupBy, sum } from './chaos-finding.ts';
+
+const keepsMoney = new Set(['confirmed', 'shipped', 'delivered']);
+
+const stripe: Check = {
+  name: 'money at Stripe is money in our books',
+  run(books, find) {
+    const intents = groupBy(books.intents, (row) => row.order);
+    const ours = groupBy(books.payments, (row) => row.order);
+    for (const order of new Set([...intents.keys(), ...ours.keys()])) {
+      const theirs = intents.get(order) ?? [];
+      const mine = ours.get(order) ?? [];
+      for (const part of ['captured', 'refunded'] as const) {
+        const [has, says] = [
+          sum(theirs, (row) => row[part]),
+          sum(mine, (row) => cents(part === 'captured' ? row.captured : row.done)),
+        ];
+        if (has !== says) find(order, `${part} ${dollars(has)} at Stripe, ${dollars(says)} in our rows`);
+      }
+      // A 5xx that had acted, or an attempt under another key, leaves an intent that nobody knows: it is never paid.
+      const known = new Set(mine.map((row) => row.intent));
+      for (const stray of theirs.filter((row) => !known.has(row.id) && row.captured > 0)) {
+        find(order, `${dollars(stray.captured)} were taken by ${stray.id}, which no payment knows`);
+      }
+      if (theirs.filter((row) => row.captured > 0).length > 1) find(order, 'money was taken twice');
+    }
+  },
+};
+
+/** What the order's refunds have failed to give back: that stays with the merchant, as Stripe told. */
+const stuck = (books: Map<string, { amount: string; status: string }[]>, payment: PaymentRow): number =>
+  sum(books.get(payment.id)?.filter((refund) => refund.status === 'failed') ?? [], (refund) => cents(refund.amount));
+
+const balance: Check = {
+  name: "captured − refunded = the orders' money",
+  run(books: Books, find) {
+    const ours = groupBy(books.payments, (row) => row.order);
+    const refunds = groupBy(books.refunds, (row) => row.payment);
+    for (const order of books.orders) {
+      const payments = ours.get(order.id) ?? [];
+      const captured = sum(payments, (row) => cents(row.captured));
+      const kept = captured - sum(payments, (row) => cents(row.done));
+      const total = cents(order.total);
+      if (captured !== 0 && captured !== total) {
+        find(order.id, `${dollars(captured)} were taken for ${dollars(total)}`);
+      }
+      if (keepsMoney.has(order.status)) {
+        if (captured !== total)
+          find(order.id, `${order.status}, and ${dollars(captured)} of ${dollars(total)} are there`);
+        if (kept <= 0 && total > 0) find(order.id, `${order.status}, and all of its money went back`);
+      } else if (order.status === 'refunded' && (kept !== 0 || captured === 0)) {
+        find(order.id, `refunded, and ${dollars(kept)} of ${dollars(captured)} are still here`);
+      } else if (kept > 0 && sum(payments, (row) => stuck(refunds, row)) < kept) {
+        find(order.id, `${order.status}, and ${dollars(kept)} of the buyer's money are still here`);
+      }
+    }
+    const known = new Set(books.orders.map((order) => order.id));
+    for (const [order, payments] of ours) {
+      const kept = sum(payments, (row) => cents(row.captured) - cents(row.done));
+      if (!known.has(order) && kept > sum(payments, (row) => stuck(refunds, row))) {
+        find(order, `${dollars(kept)} taken for a place without an order`);
+      }
+    }
+  },
+};
+
+const refunds: Check = {
+  name: 'a refund is made once, and never more than was captured',
+  run(books, find) {
+    const theirs = groupBy(books.stripeRefunds, (row) => row.ours ?? row.id);
+    const byPayment = groupBy(books.refunds, (row) => row.payment);
+    for (const refund of books.refunds) {
+      const made = (theirs.get(refund.id) ?? []).filter((row) => row.status !== 'failed' && row.status !== 'canceled');
+      if (made.length > 1) find(refund.payment, `refund ${refund.id} was made ${made.length} times at Stripe`);
+      if (refund.status === 'succeeded' && made.length === 0) {
+        find(refund.payment, `refund ${refund.id} succeeded, and Stripe has made none`);
+      }
+      if (refund.status === 'failed' && made.length > 0) {
+        find(refund.payment, `refund ${refund.id} failed, and Stripe has made it`);
+      }
+      if (made.some((row) => row.amount !== cents(refund.amount))) {
+        find(refund.payment, `refund ${refund.id} is of another amount at Stripe`);
+      }
+    }
+    for (const payment of books.payments) {
+      const rows = byPayment.get(payment.id) ?? [];
+      const [promised, done] = [
+        sum(
+          rows.filter((row) => row.status !== 'failed'),
+          (row) => cents(row.amount),
+        ),
+        sum(
+          rows.filter((row) => row.status === 'succeeded'),
+          (row) => cents(row.amount),
+        ),
+      ];
+      if (promised > cents(payment.captured)) find(payment.id, 'more is to be refunded than was captured');
+      if (promised !== cents(payment.refunded) || done !== cents(payment.done)) {
+        find(payment.id, "its sums of refunds are not those of its refunds' rows");
+      }
+    }
+  },
+};
+
+const live: Check = {
+  name: 'one live payment an order',
+  run(books, find) {
+    for (const [order, rows] of groupBy(books.payments, (row) => row.order)) {
+      const alive = rows.filter((row) => row.status === 'pending' || row.status === 'succeeded');
+      if (alive.length > 1) find(order, `${alive.length} live payments`);
+    }
+  },
+};
+
+export const moneyChecks: Check[] = [stripe, balance, refunds, live];

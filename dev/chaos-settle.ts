@@ -1,0 +1,69 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Journal } from './chaos-journal.ts';
+import { member } from './chaos-journal.ts';
+import type { ChaosPlatform } from './chaos-platform.ts';
+
+/** What is still to be done, each with a number. */
+export type Open = Record<string, number>;
+
+const questions: Record<string, string> = {
+  'events to deliver': 'select count(*)::int as n from platform.outbox',
+  'holds to decide': `select count(*)::int as n from inventory.reservations where status = 'pending'`,
+  'holds that have not ended': `select count(*)::int as n from inventory.reservations where status = 'held'`,
+  'orders without an end': `select count(*)::int as n from orders.orders where status = 'created'`,
+  'payments to settle': `select count(*)::int as n from payments.payments
+    where status = 'pending' or intent_open or refunds_told > refund_done`,
+  'refunds to make': `select count(*)::int as n from payments.refunds where status = 'pending'`,
+  'campaigns to settle': `select count(*)::int as n from group_commerce.group_commerce_campaigns
+    where status = 'active' or settled_at is null`,
+  'places to settle': `select count(*)::int as n from group_commerce.participants
+    where state in ('joined', 'secured', 'ordered')`,
+  'labels to make': `select count(*)::int as n from shipping.label_requests where status = 'open'`,
+};
+
+/** Counts everything that is open: rows, and webhooks that Stripe still has to send. */
+export async function countOpen(platform: ChaosPlatform): Promise<Open> {
+  const sql = Object.entries(questions)
+    .map(([name, question]) => `select '${name}' as name, (${question}) as n`)
+    .join(' union all ');
+  const rows = await platform.query<{ name: string; n: number }>(sql);
+  const report = await platform.emulator('GET', 'webhooks');
+  const pending = Number(member(report, 'pending') ?? 0);
+  const all = [...rows, { name: 'webhooks to send', n: pending }];
+  return Object.fromEntries(all.filter(({ n }) => n > 0).map(({ name, n }) => [name, n]));
+}
+
+export type Settled = { open: Open; turns: number; clock: number };
+
+/**
+ * Lets the crons come again and again, each time for a later time, until nothing is open or `withinMs` are over. Holds,
+ * places and campaigns so come to their ends; what waits for the real clock (leases, a sink that was away) is waited for.
+ */
+export async function settle(
+  platform: ChaosPlatform,
+  journal: Journal,
+  withinMs: number,
+  told: (open: Open) => void,
+  signal: AbortSignal,
+): Promise<Settled> {
+  const started = Date.now();
+  // A little more than what the cron leaves a payment alone for; then days, for campaigns that end late.
+  let ahead = 0;
+  for (let turns = 1; ; turns++) {
+    ahead += turns < 6 ? 310_000 : 86_400_000;
+    const clock = Date.now() + ahead;
+    await platform.worker.cron('* * * * *', clock).catch((error: Error) => journal.count('crons', error.message));
+    await sleep(turns < 6 ? 400 : 1_000, undefined, { signal }).catch(() => undefined);
+    const open = await countOpen(platform);
+    told(open);
+    const quiet = Object.keys(open).length === 0;
+    // Two looks: a message that is just being applied has left the outbox and not yet changed a row.
+    if (quiet && Object.keys(await secondLook(platform, signal)).length === 0) return { open: {}, turns, clock };
+    if (signal.aborted || Date.now() - started > withinMs) return { open, turns, clock };
+  }
+}
+
+async function secondLook(platform: ChaosPlatform, signal: AbortSignal): Promise<Open> {
+  await sleep(700, undefined, { signal }).catch(() => undefined);
+  return countOpen(platform);
+}
