@@ -4,16 +4,21 @@
 -- Adds an event to the transaction. Call it after locking the row that changed: that lock is what makes the order of
 -- `seq` the order of the changes for one key. `queue`: our own consumers have something to do.
 create or replace function platform.emit(topic text, key text, payload jsonb, queue boolean) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-  with e as (
-    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    values (platform.tenant(), topic, key, payload, nullif(current_setting('app.traceparent', true), ''),
-            platform.clock())
-    returning seq
-  )
-  insert into platform.outbox (sink, seq, tenant_id, key, due_at)
-  select s, e.seq, platform.tenant(), key, date_trunc('milliseconds', now()) -- the real clock, whatever time was passed in
-  from e, unnest(case when queue then array['kafka', 'queue'] else array['kafka'] end) s
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant constant varchar := platform.tenant();
+  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, whatever time was passed in
+  event_seq bigint;
+begin
+  insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+  values (tenant, emit.topic, emit.key, emit.payload, nullif(current_setting('app.traceparent', true), ''),
+          platform.clock())
+  returning seq into event_seq;
+  insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('kafka', event_seq, tenant, emit.key, due);
+  if queue then
+    insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('queue', event_seq, tenant, emit.key, due);
+  end if;
+end
 $$;
 
 -- The ids among these that this consumer has not applied yet; they count as applied from here on, if the transaction

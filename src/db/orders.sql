@@ -25,7 +25,7 @@ language sql stable as $$
       where s.order_id = o.id order by s.id desc limit 1))
 $$;
 
--- The lines of a request with their prices, or why they have none. `input`: {items: [{sku, quantity, price?}], currency?,
+-- The whole truth of a request's lines, where they are more than a plain list. `input`: {items: [{sku, quantity, price?}], currency?,
 -- pricing?}. Answers {items, total, currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch,
 -- price_changed, validation_failed. Lines of one SKU and one price are merged, in the order in which they came.
 create or replace function orders.price_lines(input jsonb) returns jsonb
@@ -90,6 +90,56 @@ begin
 end
 $$;
 
+-- The lines of a request with their prices: in one aggregate where each SKU comes at one price and nothing is wrong, else
+-- by price_lines, which may answer a refusal. Lines are merged, `skus` sorted, each once.
+create or replace function orders.price_order(input jsonb, out items jsonb, out total numeric, out currency varchar,
+  out skus text[], out quantities integer[], out refusal jsonb)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
+  wanted constant varchar := input->>'currency';
+  plain boolean;
+  priced jsonb;
+begin
+  select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
+    sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
+    array_agg(least(m.quantity, 2147483647)::int order by m.sku),
+    bool_and(m.plain) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(wanted, min(m.currency))
+      and sum(m.quantity * m.price) < 100000000 and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
+  into items, total, currency, skus, quantities, plain
+  from (
+    select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
+      bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
+        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as plain
+    from (
+      select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
+        case when quoted then coalesce(g.stated, p.price) else p.price end as price
+      from (
+        select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
+        from jsonb_array_elements(input->'items') with ordinality e(item, ord)
+      ) g
+      left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
+        select c.price, c.currency from catalog.products c
+        where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
+      ) p on true
+    ) l group by l.sku, l.price
+  ) m;
+  if plain then
+    return;
+  end if;
+  priced := orders.price_lines(input);
+  if priced ? 'error' then
+    refusal := priced;
+    return;
+  end if;
+  items := priced->'items';
+  total := priced->>'total';
+  currency := priced->>'currency';
+  skus := array(select jsonb_array_elements_text(priced->'skus'));
+  quantities := array(select jsonb_array_elements_text(priced->'quantities')::int);
+end
+$$;
+
 -- Places an order: the order, the hold on every line and the events, or none of them. `input`: {id, customerId, items,
 -- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async}.
 -- With `async` the hold is left to the consumer of order.created. Not enough stock: the order is kept as failed, holds
@@ -99,36 +149,32 @@ create or replace function orders.place_order(call jsonb, input jsonb) returns j
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.place');
-  priced jsonb;
+  priced record;
   o orders.orders;
   shortages jsonb;
-  skus text[];
-  quantities integer[];
   deferred constant boolean := (input->>'async')::boolean;
 begin
   if replay is not null then
     return replay;
   end if;
-  priced := orders.price_lines(input);
-  if priced ? 'error' then
-    return platform.leave(call, 'orders.place', priced);
+  priced := orders.price_order(input);
+  if priced.refusal is not null then
+    return platform.leave(call, 'orders.place', priced.refusal);
   end if;
   insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
     purchase_order_number, shipping_address, created_at, updated_at)
-  values (input->>'id', input->>'customerId', priced->'items', (priced->>'total')::numeric, priced->>'currency',
+  values (input->>'id', input->>'customerId', priced.items, priced.total, priced.currency,
     'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
     nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
   returning * into o;
   perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
     'total', o.total, 'currency', o.currency, 'items', o.items), deferred);
-  skus := array(select jsonb_array_elements_text(priced->'skus'));
-  quantities := array(select jsonb_array_elements_text(priced->'quantities')::int);
   if deferred then
-    perform inventory.plan(o.id, skus, quantities);
+    perform inventory.plan(o.id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', orders.order_json(o, null));
   end if;
   -- The contended rows come last: a hot SKU is locked for the rest of this call and the commit, nothing else.
-  shortages := inventory.reserve(o.id, skus, quantities, (input->>'holdSeconds')::int);
+  shortages := inventory.reserve(o.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
   if shortages is not null then
     perform orders.fail_order(o.id, 'insufficient_inventory');
     return platform.leave(call, 'orders.place',

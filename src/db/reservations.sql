@@ -9,28 +9,32 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   shortages jsonb;
 begin
-  if cardinality(skus) > 1 then
-    with locked as (
-      select i.sku, i.quantity from inventory.inventory i
-      where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
-    )
-    select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0)) order by w.sku)
-    into shortages
-    from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
-    where coalesce(l.quantity, 0) < w.n;
-    if shortages is not null then
-      return shortages;
+  if cardinality(skus) = 1 then
+    update inventory.inventory i
+    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1], version = i.version + 1,
+        updated_at = platform.clock()
+    where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
+    if found then
+      return null;
     end if;
+    return jsonb_build_array(jsonb_build_object('sku', skus[1], 'requested', quantities[1], 'available', coalesce((
+      select i.quantity from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = skus[1]), 0)));
   end if;
-  update inventory.inventory i
-  set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = i.version + 1, updated_at = platform.clock()
-  from unnest(skus, quantities) w(sku, n)
-  where i.tenant_id = platform.tenant() and i.sku = w.sku and i.quantity >= w.n;
-  if found then
-    return null;
+  with locked as (
+    select i.sku, i.quantity from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
+  )
+  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0)) order by w.sku)
+  into shortages
+  from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
+  where coalesce(l.quantity, 0) < w.n;
+  if shortages is null then
+    update inventory.inventory i
+    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = i.version + 1, updated_at = platform.clock()
+    from unnest(skus, quantities) w(sku, n)
+    where i.tenant_id = platform.tenant() and i.sku = w.sku;
   end if;
-  return jsonb_build_array(jsonb_build_object('sku', skus[1], 'requested', quantities[1], 'available', coalesce((
-    select i.quantity from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = skus[1]), 0)));
+  return shortages;
 end
 $$;
 
