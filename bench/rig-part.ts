@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { V4MiniflareOptions } from 'miniflare';
 import { startKafka } from '../dev/kafka.ts';
 import { startNeonBridge } from '../dev/neon.ts';
@@ -56,6 +56,7 @@ async function startWorkers(options: Extract<PartOptions, { part: 'worker' }>): 
     ...socket,
     name,
     modules: true,
+    modulesRoot: dirname(scriptPath),
     scriptPath,
     compatibilityDate: own.compatibilityDate,
     compatibilityFlags: own.compatibilityFlags,

@@ -1,0 +1,89 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Progress } from '../dev/progress.ts';
+import { repository } from '../dev/settings.ts';
+import { type Sample, summarise } from './bench-figures.ts';
+import { describeMachine } from './bench-machine.ts';
+import { countStatements, measure } from './bench-measure.ts';
+import { type BenchOptions, help, readBenchOptions } from './bench-options.ts';
+import { seedShop } from './bench-seed.ts';
+import { figure, resultLines, targetLines } from './bench-table.ts';
+import { type CaseResult, targetsOf } from './bench-targets.ts';
+import { type Bench, type Case, cases, withLimits } from './cases.ts';
+import type { LimitJob } from './limit-child.ts';
+import { makeLimitTables } from './limit-tables.ts';
+import { startLoader } from './load.ts';
+import type { Loaded, LoadJob } from './load-job.ts';
+import { startRig } from './rig.ts';
+
+const folder = join(repository, 'bench', 'results');
+
+async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOptions, progress: Progress) {
+  const samples = new Map<string, Sample[]>(chosen.map(({ name }) => [name, []]));
+  let seed = Math.floor(Date.now() / 1000) % 1_000_000_000;
+  for (let round = 0; round <= options.rounds; round++) {
+    progress.say(round === 0 ? '\nWarm-up' : `\nRound ${round} of ${options.rounds}`);
+    for (const each of chosen) {
+      const seconds = round === 0 ? 1 : options.seconds;
+      await progress.step(
+        each.title.padEnd(46),
+        async () => {
+          const sample = await measure(bench, each, { clients: options.clients, for: { seconds }, seed: seed++ });
+          if (round > 0) samples.get(each.name)?.push(sample);
+          return sample;
+        },
+        ({ requests, seconds: took, p50 }) => `${figure(requests / took).padStart(7)}/s  p50 ${figure(p50)} ms`,
+      );
+    }
+  }
+  return samples;
+}
+
+async function run(options: BenchOptions): Promise<void> {
+  const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
+  const chosen = withLimits(cases, options.cases);
+  progress.say('Starting the store, with each part in a process of its own');
+  const rig = await startRig({ progress, workers: { bare: join(import.meta.dirname, 'limit-worker.ts') } });
+  const load = startLoader<LoadJob, Loaded>('load-child.ts');
+  const limit = startLoader<LimitJob, Loaded>('limit-child.ts');
+  try {
+    await makeLimitTables(rig.pool);
+    const shop = await progress.step('Shop', () => seedShop(rig));
+    const bench: Bench = { rig, shop, load, limit, file: options.file };
+    const statements = await progress.step('Statements', () => countStatements(bench, chosen, 1));
+    const samples = await runRounds(bench, chosen, options, progress);
+    const results: CaseResult[] = chosen.map(({ name, title, against }) => ({
+      ...{ name, title, against },
+      statements: statements.get(name) ?? null,
+      ...summarise(samples.get(name) ?? []),
+    }));
+    const targets = targetsOf(results);
+    const machine = await describeMachine(rig.pool);
+    const lines = ['', ...resultLines(results), '', ...targetLines(targets), ''];
+    for (const line of lines) progress.say(line);
+    if (!options.save) return;
+    await mkdir(folder, { recursive: true });
+    const at = new Date().toISOString();
+    const file = join(folder, `${at.slice(0, 16).replaceAll(':', '')}.json`);
+    const { rounds, seconds, clients } = options;
+    const content = { at, machine, options: { rounds, seconds, clients }, results, targets };
+    await writeFile(file, `${JSON.stringify(content, null, 2)}\n`);
+    progress.say(`Written to ${file}`);
+  } finally {
+    load.stop();
+    limit.stop();
+    await rig.stop();
+  }
+}
+
+try {
+  const options = readBenchOptions(
+    process.argv.slice(2),
+    cases.map(({ name }) => name),
+  );
+  if (options) await run(options);
+  else console.log(help(cases));
+} catch (error) {
+  console.error(`\n${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,56 @@
+/** A node of PostgreSQL's EXPLAIN (FORMAT JSON), as far as it is read here. */
+type Node = {
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Index Name'?: string;
+  'Actual Rows'?: number;
+  'Actual Loops'?: number;
+  'Rows Removed by Filter'?: number;
+  'Shared Hit Blocks'?: number;
+  'Shared Read Blocks'?: number;
+  Plans?: Node[];
+};
+
+/** One statement within a call: how often it ran, the blocks that it touched in all, and how it came to its rows. */
+export type PlanLine = { statement: string; times: number; blocks: number; scans: string[] };
+
+/** What a call touched: blocks in all, and its statements, those that touch most first. */
+export type CallPlan = { blocks: number; lines: PlanLine[] };
+
+const blocksOf = (node: Node): number => (node['Shared Hit Blocks'] ?? 0) + (node['Shared Read Blocks'] ?? 0);
+
+function scansOf(node: Node): string[] {
+  const target = [node['Index Name'], node['Relation Name']].filter((name) => name !== undefined).join(' on ');
+  const rows = Math.round((node['Actual Rows'] ?? 0) * (node['Actual Loops'] ?? 1));
+  const removed = (node['Rows Removed by Filter'] ?? 0) * (node['Actual Loops'] ?? 1);
+  const own =
+    target === ''
+      ? []
+      : [`${node['Node Type']} ${target}: ${rows}${removed > 0 ? `, removed ${Math.round(removed)}` : ''}`];
+  return [...own, ...(node.Plans ?? []).flatMap(scansOf)];
+}
+
+/**
+ * Reads what auto_explain has sent during one call (`auto_explain.log_format = json`), the outermost statement last, and
+ * keeps `most` lines of it.
+ */
+export function readPlans(messages: string[], most: number): CallPlan {
+  const lines = new Map<string, PlanLine>();
+  let blocks = 0;
+  for (const message of messages) {
+    const start = message.indexOf('{');
+    if (!message.startsWith('duration:') || start < 0) continue;
+    const { 'Query Text': text, Plan: plan } = JSON.parse(message.slice(start)) as { 'Query Text': string; Plan: Node };
+    const touched = blocksOf(plan);
+    const statement = text.replace(/\s+/g, ' ').trim().slice(0, 90);
+    blocks = touched;
+    const scans = scansOf(plan);
+    if (touched === 0 || scans.length === 0) continue;
+    const line = lines.get(statement) ?? { statement, times: 0, blocks: 0, scans };
+    line.times++;
+    line.blocks += touched;
+    lines.set(statement, line);
+  }
+  const sorted = [...lines.values()].sort((a, b) => b.blocks - a.blocks);
+  return { blocks, lines: sorted.slice(0, most).map((line) => ({ ...line, scans: line.scans.slice(0, 6) })) };
+}

@@ -1,0 +1,190 @@
+/** Where the made-up past begins, and how much of it each order of the largest size takes. */
+export type Past = { beginsAt: Date; secondsAnOrder: number };
+
+const days = 730;
+
+/** Two years that end a day ago, spread over `most` orders: whatever the size, ids and times stay in step. */
+export const pastOf = (most: number, now: Date): Past => ({
+  beginsAt: new Date(now.getTime() - (days + 1) * 86_400_000),
+  secondsAnOrder: (days * 86_400) / most,
+});
+
+/**
+ * What the statements below stand on: ids (UUIDv7 of a time in the past, and the same in every run), and the facts of an
+ * order by its number. 60 % of orders and products are the tenant `default`'s, 25 % `acme`'s, the rest of 40 small shops;
+ * `corner` has 200 old orders and nothing since. An order is of one line, over 9,600 SKUs.
+ */
+export const preparation = ({ beginsAt, secondsAnOrder }: Past): string => `
+create schema if not exists growth;
+create or replace function growth.at(n bigint) returns timestamptz language sql immutable as $$
+  select timestamptz '${beginsAt.toISOString()}' + n * interval '1 second' * ${secondsAnOrder}
+$$;
+create or replace function growth.id(kind text, n bigint) returns varchar language sql immutable as $$
+  select overlay(overlay(md5(kind || n) placing '8' from 17 for 1)
+    placing lpad(to_hex(${beginsAt.getTime()} + (n * ${secondsAnOrder * 1000})::bigint), 12, '0') || '7' from 1 for 13)::uuid::varchar
+$$;
+create or replace function growth.tenant(n bigint) returns varchar language sql immutable as $$
+  select case when n % 20 < 12 then 'default' when n % 20 < 17 then 'acme' else 'shop-' || (n / 20) % 40 end
+$$;
+create or replace function growth.orders(first bigint, last bigint) returns table (
+  n bigint, id varchar, at timestamptz, tenant varchar, customer varchar, sku varchar, quantity integer, price numeric,
+  status varchar, hold varchar, payment varchar, organization varchar, campaign varchar
+) language sql stable as $$
+  select f.n, growth.id('order', f.n), growth.at(f.n),
+    case when f.n <= 2000 and f.n % 10 = 0 then 'corner' else growth.tenant(f.n) end,
+    'customer-' || f.h % greatest(f.n / 5, 50), 'SKU-' || f.k, 1 + (f.h % 3)::int, 5 + f.k % 95 + 0.99,
+    case when f.d < 82 then 'delivered' when f.d < 87 then 'confirmed' when f.d < 90 then 'shipped' when f.d < 94 then 'failed'
+      when f.d < 98 then 'cancelled' else 'refunded' end,
+    case when f.d < 90 then 'committed' when f.d < 92 then 'refused' else 'released' end,
+    case when f.d < 90 then 'succeeded' when f.d < 92 then null when f.d < 94 then 'failed' when f.d < 98 then 'cancelled'
+      else 'refunded' end,
+    case when f.h % 10 = 0 then 'org-' || (f.h / 10) % 20 end,
+    case when f.n % 40 = 5 and f.d < 90 then growth.id('campaign', f.n - f.n % 1000) end
+  from (
+    select g as n, ('x' || substr(md5('order' || g), 1, 8))::bit(32)::bigint & 2147483647 as h,
+      ((('x' || substr(md5('sku' || g), 1, 8))::bit(32)::bigint & 2147483647) % 12 * 40 + (g / 20) % 40) * 20 + g % 20 as k,
+      (('x' || substr(md5('fate' || g), 1, 8))::bit(32)::bigint & 2147483647) % 100 as d
+    from generate_series(first, last) g
+    offset 0 -- else each use of a hash would work it out anew
+  ) f
+$$;`;
+
+const address = `'{"name": "Ada Byron", "line1": "1 Long Lane", "city": "London", "postalCode": "EC1A 9EJ", "country": "GB"}'::jsonb`;
+
+/**
+ * Products number $1 to $2 with their stock. "Red … shirt" is the name of three in ten; one word each is its own; `retro`
+ * is in the oldest 30 % alone; `limited` in one of 2,000.
+ */
+export const productRows = [
+  `insert into catalog.products (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at)
+   select growth.id('product', g), 'SKU-' || g,
+     case when g % 10 < 3 then 'Red ' || m.word || ' shirt' else c.word || ' ' || m.word || ' ' || t.word end
+       || case when g <= $3 then ' retro' else '' end || case when g % 2000 = 7 then ' limited' else '' end || ' M' || to_hex(g * 7919),
+     'Made of ' || m.word || ', ' || t.word || ' for every day, number ' || g, 5 + g % 95 + 0.99, 'EUR', growth.tenant(g),
+     case when g % 50 = 49 then 'archived' else 'active' end, growth.at(g), growth.at(g)
+   from generate_series($1::bigint, $2::bigint) g
+   cross join lateral (select (array['cotton', 'linen', 'wool', 'silk', 'denim', 'jersey', 'fleece'])[1 + (g / 3) % 7] as word) m
+   cross join lateral (select (array['Blue', 'Green', 'Black', 'White', 'Yellow', 'Grey', 'Purple'])[1 + (g / 5) % 7] as word) c
+   cross join lateral (select (array['jacket', 'scarf', 'jumper', 'dress', 'apron', 'towel', 'blanket', 'shirt'])[1 + (g / 11) % 8] as word) t`,
+  `insert into inventory.inventory (sku, tenant_id, quantity, updated_at)
+   select 'SKU-' || g, growth.tenant(g), 1000000000, growth.at(g) from generate_series($1::bigint, $2::bigint) g where $3 >= 0`,
+];
+
+const batchColumns = `o.*, o.quantity * o.price as total, growth.id('payment', o.n) as payment_id,
+  growth.id('shipment', o.n) as shipment_id`;
+
+/** Where each connection keeps the orders of one batch, worked out once for the statements that write them. */
+export const batchTable = `create temp table batch as select ${batchColumns} from growth.orders(0, -1) o`;
+
+/** Makes the orders number $1 to $2 the batch. */
+export const batchRows = ['truncate batch', `insert into batch select ${batchColumns} from growth.orders($1, $2) o`];
+
+/** The orders of a batch and what belongs to them, in lots that two connections can write at once. */
+export const orderRows: [string[], string[]] = [
+  [
+    `insert into orders.orders (id, customer_id, items, total, currency, status, created_at, tenant_id, organization_id,
+       purchase_order_number, shipping_address, campaign_id, failure_reason, updated_at)
+     select o.id, o.customer, jsonb_build_array(jsonb_build_object('sku', o.sku, 'price', o.price, 'quantity', o.quantity)),
+       o.total, 'EUR', o.status, o.at, o.tenant, o.organization,
+       case when o.organization is not null then 'PO-' || o.n end,
+       case when o.status in ('delivered', 'shipped') then ${address} end, o.campaign,
+       case when o.status = 'failed' then case o.hold when 'refused' then 'insufficient_inventory' else 'reservation_expired' end end,
+       o.at + interval '3 days'
+     from batch o`,
+    `insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+     select o.id, o.tenant, array[o.sku::text], array[o.quantity], o.hold, o.at from batch o`,
+    `insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
+       max_participants, actual_participants, secured_participants, price, original_price, start_time, end_time, status,
+       settled_at, created_at, updated_at)
+     select growth.id('campaign', g), 'default', growth.id('product', 1), 'SKU-1', 'EUR', 10, 1000, 20, 20, 5, 6.99, growth.at(g),
+       growth.at(g) + interval '7 days', 'successful', growth.at(g) + interval '7 days', growth.at(g), growth.at(g)
+     from generate_series($1::bigint - $1 % 1000, $2::bigint - 1, 1000) g where g >= $1 - 1`,
+    `insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, state, joined_at,
+       secured_at, updated_at)
+     select growth.id('participant', o.n), o.tenant, o.campaign, o.customer || '-' || o.n, o.id, o.payment_id, 'charged',
+       o.at, o.at, o.at
+     from batch o where o.campaign is not null and o.tenant = 'default'`,
+    // A campaign that runs, and that one of forty has joined: their places, their units, their payments.
+    `insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, state, joined_at,
+       secure_by, secured_at, updated_at)
+     select growth.id('place', g), 'default', growth.id('campaign', -1), 'user-' || g, growth.id('place-order', g),
+       growth.id('place-payment', g), 'secured', growth.at(g), growth.at(g) + interval '10 minutes', growth.at(g), growth.at(g)
+     from generate_series($1::bigint, $2::bigint) g where g % 40 = 25`,
+    `insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+     select growth.id('place-order', g), 'default', array['SKU-1'], array[1], 'held', 'infinity', growth.at(g)
+     from generate_series($1::bigint, $2::bigint) g where g % 40 = 25`,
+    `insert into payments.payments (payment_id, order_id, amount, currency, status, stripe_payment_intent_id, stripe_status,
+       created_at, tenant_id, updated_at, intent_open, mode, campaign_id, user_id, checked_at)
+     select growth.id('place-payment', g), growth.id('place-order', g), 5, 'EUR', 'pending', 'pi_place_' || g, 'requires_capture',
+       growth.at(g), 'default', growth.at(g), true, 'hold', growth.id('campaign', -1), 'user-' || g, '2100-01-01'
+     from generate_series($1::bigint, $2::bigint) g where g % 40 = 25`,
+    `insert into payments.payments (payment_id, order_id, amount, currency, status, stripe_payment_intent_id, stripe_status,
+       failure_reason, created_at, tenant_id, updated_at, captured, refunded, refund_done, checked_at)
+     select o.payment_id, o.id, o.total, 'EUR', o.payment, 'pi_' || o.n,
+       case when o.payment in ('succeeded', 'refunded') then 'succeeded' else 'canceled' end,
+       case when o.payment = 'failed' then 'reservation_expired' end, o.at, o.tenant, o.at,
+       case when o.payment in ('succeeded', 'refunded') then o.total else 0 end, x.back, x.back, o.at
+     from batch o
+     cross join lateral (select case when o.payment = 'refunded' then o.total else 0 end as back) x
+     where o.payment is not null`,
+    `insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, stripe_refund_id, checked_at, created_at)
+     select growth.id('refund', o.n), o.tenant, o.payment_id, o.total, 'EUR', 'succeeded', 're_' || o.n, o.at, o.at
+     from batch o where o.payment = 'refunded'`,
+    `insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, attempts, tried_at, created_at)
+     select o.id, o.tenant, o.shipment_id, 'made', ${address}, 1, o.at, o.at
+     from batch o where o.status in ('delivered', 'shipped')`,
+    `insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, created_at, tenant_id, updated_at)
+     select o.shipment_id, o.id, 'FC' || o.n, 'manual', '/v1/shipments/' || o.shipment_id || '/label',
+       case o.status when 'shipped' then 'in_transit' else 'delivered' end, o.at, o.tenant, o.at
+     from batch o where o.status in ('delivered', 'shipped')`,
+  ],
+  [
+    `insert into platform.events (tenant_id, topic, key, payload, time)
+     select o.tenant, e.topic, e.key, e.payload, o.at + e.step * interval '2 seconds'
+     from batch o
+     cross join lateral (values
+       (1, 'order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer, 'total', o.total,
+         'currency', 'EUR', 'items', jsonb_build_array(jsonb_build_object('sku', o.sku, 'price', o.price, 'quantity', o.quantity)))),
+       (2, case o.hold when 'refused' then 'inventory.insufficient' else 'inventory.reserved' end, o.id,
+         jsonb_build_object('orderId', o.id, 'status', case o.hold when 'refused' then 'insufficient' else 'reserved' end)),
+       (3, case when o.status = 'failed' then 'order.failed' else 'payment.succeeded' end,
+         case when o.status = 'failed' then o.id else o.payment_id end, jsonb_build_object('orderId', o.id)),
+       (4, case o.status when 'cancelled' then 'order.cancelled' else 'order.confirmed' end, o.id, jsonb_build_object('orderId', o.id))
+     ) e(step, topic, key, payload)
+     where e.step < 4 or o.status <> 'failed'`,
+  ],
+];
+
+/** What is forgotten by and by: $1 to $2 of the idempotency keys of a day, and of the inbox of a month. */
+export const recentRows = [
+  `insert into platform.idempotency (tenant_id, operation, key, request_hash, answer, created_at)
+   select growth.tenant(g), 'orders.place', 'past-' || g, md5(g::text), jsonb_build_object('id', growth.id('order', g), 'status',
+     'created', 'items', jsonb_build_array(jsonb_build_object('sku', 'SKU-1', 'price', 6.99, 'quantity', 1))),
+     now() - random() * interval '23 hours'
+   from generate_series($1::bigint, $2::bigint) g where g % ${days} = 0`,
+  `insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+   select growth.tenant(g), (array['payments', 'shipping', 'stripe'])[1 + g % 3], gen_random_uuid(), now() - random() * interval '30 days'
+   from generate_series($1::bigint, $2::bigint) g where g % 8 = 0`,
+];
+
+/** The tenants, and the campaign that runs. */
+export const firstRows = [
+  `insert into platform.tenants (id, name) select t, t from unnest(array['acme', 'corner'] ||
+     array(select 'shop-' || g from generate_series(0, 39) g)) t on conflict (id) do nothing`,
+  `insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
+     max_participants, price, original_price, start_time, end_time, status, created_at, updated_at)
+   values (growth.id('campaign', -1), 'default', growth.id('product', 1), 'SKU-1', 'EUR', 1000000, 1000000, 5, 6.99, now() - interval '1 day',
+     now() + interval '2 days', 'active', now(), now())`,
+];
+
+/** Counts that rows carry of others: the places taken in the campaign that runs, and what its units leave in stock. */
+export const countRows = [
+  `update group_commerce.group_commerce_campaigns c set (actual_participants, secured_participants) = (
+     select count(*), count(*) filter (where p.secured_at is not null) from group_commerce.participants p
+     where p.campaign_id = c.id and p.state <> 'released')
+   where c.status = 'active'`,
+  `update inventory.inventory i set reserved = h.held
+   from (select r.tenant_id, s.sku, sum(s.n)::int as held from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
+     where r.status = 'held' group by 1, 2) h
+   where i.tenant_id = h.tenant_id and i.sku = h.sku and i.reserved <> h.held`,
+];

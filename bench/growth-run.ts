@@ -1,0 +1,105 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import { connectTo } from '../dev/database.ts';
+import { casesOf } from './growth-cases.ts';
+import { readFacts } from './growth-facts.ts';
+import { grow, prepare, type Size } from './growth-fill.ts';
+import { measureApi, measureSql, type SqlResult, type Subject, type Times } from './growth-measure.ts';
+import type { GrowthOptions } from './growth-options.ts';
+import type { Measured, Row } from './growth-report.ts';
+import { pastOf } from './growth-rows.ts';
+import { openSession } from './growth-session.ts';
+import type { Progress } from './replay-progress.ts';
+import type { Rig } from './rig.ts';
+
+const copy = 'fusion_smallest';
+const aside = 'fusion_aside';
+
+/** Does what PostgreSQL allows only while nobody is connected to these databases; the bridge connects anew by itself. */
+async function alone(rig: Rig, databases: string[], statements: string[]): Promise<void> {
+  const client: pg.Client = await connectTo(rig.postgres.url('postgres'));
+  try {
+    for (const statement of statements) {
+      for (let attempt = 1; ; attempt++) {
+        await client.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = any($1)', [
+          databases,
+        ]);
+        try {
+          await client.query(statement);
+          break;
+        } catch (error) {
+          if (attempt === 20) throw error;
+          await sleep(100);
+        }
+      }
+    }
+  } finally {
+    await client.end();
+  }
+}
+
+async function subjectOf(rig: Rig, database: string, size: Size, corner: string, only: string): Promise<Subject> {
+  const adminUrl = rig.postgres.url(database);
+  const facts = await readFacts(adminUrl, size);
+  const cases = casesOf(facts, { default: rig.secretKey, corner }).filter(({ name }) => name.includes(only));
+  return { adminUrl, orders: size.orders, facts, cases };
+}
+
+async function measureBySql(subjects: Subject[], progress: Progress): Promise<Map<string, SqlResult>[]> {
+  const opened = await Promise.all(
+    subjects.map(async (each) => ({ ...each, session: await openSession(each.adminUrl) })),
+  );
+  try {
+    return await measureSql(opened, progress);
+  } finally {
+    for (const { session } of opened) await session.close();
+  }
+}
+
+/** Fills, measures and grows the rig's database, size by size. */
+export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Progress): Promise<Row[]> {
+  const name = new URL(rig.adminUrl).pathname.slice(1);
+  const sizes = options.sizes.map((orders) => ({ orders, products: Math.min(orders, options.products) }));
+  await prepare(rig.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
+  const corner = await rig.key('corner');
+  const found: { api: Map<string, Times>; sql: Map<string, SqlResult> | undefined }[] = [];
+  let names: string[] = [];
+  let again: (typeof found)[number] = { api: new Map(), sql: undefined };
+  for (const [i, size] of sizes.entries()) {
+    progress.say(`${size.orders.toLocaleString('en-GB')} orders`);
+    await grow(rig.adminUrl, sizes[i - 1] ?? { orders: 0, products: 0 }, size, progress);
+    if (i === 0) await alone(rig, [name], [`create database ${copy} template ${name}`]);
+    const subject = await subjectOf(rig, name, size, corner, options.only);
+    names = subject.cases.map((each) => each.name);
+    const api = await measureApi(rig, subject, progress);
+    if (i < sizes.length - 1) {
+      found.push({ api, sql: (await measureBySql([subject], progress))[0] });
+      continue;
+    }
+    // The smallest takes the place of the largest behind the Worker, and gives it back.
+    const smallest = sizes[0] ?? size;
+    await alone(
+      rig,
+      [name, copy],
+      [`alter database ${name} rename to ${aside}`, `alter database ${copy} rename to ${name}`],
+    );
+    const small = await subjectOf(rig, name, smallest, corner, options.only);
+    again = { api: await measureApi(rig, small, progress), sql: undefined };
+    await alone(
+      rig,
+      [name, aside],
+      [`alter database ${name} rename to ${copy}`, `alter database ${aside} rename to ${name}`],
+    );
+    const [large, other] = await measureBySql([subject, { ...small, adminUrl: rig.postgres.url(copy) }], progress);
+    found.push({ api, sql: large });
+    again.sql = other;
+  }
+  const measured = ({ api, sql }: (typeof found)[number], of: string): Measured => {
+    const [times, result] = [api.get(of), sql?.get(of)];
+    return {
+      ...(times ? { api: times } : {}),
+      ...(result ? { sql: result.times, blocks: result.plan.blocks, plan: result.plan } : {}),
+    };
+  };
+  return names.map((of) => ({ name: of, sizes: found.map((one) => measured(one, of)), again: measured(again, of) }));
+}

@@ -1,0 +1,55 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { cpus, totalmem } from 'node:os';
+import { join, resolve } from 'node:path';
+import { describeFailure } from '../dev/database.ts';
+import { Progress as Steps } from '../dev/progress.ts';
+import { repository } from '../dev/settings.ts';
+import { help, readOptions } from './growth-options.ts';
+import { resultOf, tableOf } from './growth-report.ts';
+import { runGrowth } from './growth-run.ts';
+import { Progress } from './replay-progress.ts';
+import { startRig } from './rig.ts';
+
+async function main(): Promise<void> {
+  const options = readOptions(process.argv.slice(2));
+  if (options === null) {
+    console.log(help);
+    return;
+  }
+  if (options.dir !== undefined) {
+    process.env.TMPDIR = resolve(options.dir);
+    await mkdir(process.env.TMPDIR, { recursive: true });
+  }
+  const write = (text: string) => process.stdout.write(text);
+  const began = new Date();
+  const rig = await startRig({ progress: new Steps(write, process.stdout.isTTY === true) });
+  try {
+    const rows = await runGrowth(rig, options, new Progress(write, process.stdout.isTTY === true));
+    console.log(`\n${tableOf(rows, options.sizes)}\n`);
+    console.log(
+      `  ${options.sizes[0]?.toLocaleString('en-GB')}' is the smallest size once more, beside the largest; ratio: largest / that.`,
+    );
+    const { rows: versions } = await rig.pool.query<{ v: string }>(`select current_setting('server_version') as v`);
+    const machine = {
+      date: began.toISOString(),
+      minutes: Math.round((Date.now() - began.getTime()) / 60_000),
+      machine: { cpu: cpus()[0]?.model, cores: cpus().length, memoryGb: Math.round(totalmem() / 2 ** 30) },
+      node: process.version,
+      postgres: versions[0]?.v,
+      products: options.sizes.map((size) => Math.min(size, options.products)),
+    };
+    const file = join(repository, 'bench', 'results', `growth-${began.toISOString().slice(0, 10)}.json`);
+    await mkdir(join(repository, 'bench', 'results'), { recursive: true });
+    await writeFile(file, `${JSON.stringify(resultOf(rows, options.sizes, machine), null, 1)}\n`);
+    console.log(`  ${file}`);
+  } finally {
+    await rig.stop();
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(describeFailure(error));
+  process.exitCode = 1;
+}

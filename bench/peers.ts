@@ -1,0 +1,159 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type pg from 'pg';
+import { findFreePort } from '../dev/process.ts';
+import { Progress } from '../dev/progress.ts';
+import { repository } from '../dev/settings.ts';
+import { readProcesses, sumTree } from './cpu.ts';
+import { startMedusa } from './peers/medusa.ts';
+import { openOurs } from './peers/ours.ts';
+import { startVendure } from './peers/vendure.ts';
+import { installPeer, type PeerName } from './peers-install.ts';
+import { type Observer, runRace, runRound } from './peers-load.ts';
+import { help, type PeersOptions, peersOf, readPeersOptions } from './peers-options.ts';
+import type { Program } from './peers-process.ts';
+import { describeMachine, format, printReport, summarise } from './peers-report.ts';
+import type { Measured, System } from './peers-system.ts';
+import { type Rig, startRig } from './rig.ts';
+
+const start = { vendure: startVendure, medusa: startMedusa };
+
+/** A database of its own for a peer, and a role that owns it and is no superuser, so that its statements can be told. */
+async function makeDatabase(pool: pg.Pool, rig: Rig, name: PeerName): Promise<string> {
+  await pool.query(`create role ${name} login password '${name}'`);
+  await pool.query(`create database ${name} owner ${name}`);
+  return `postgres://${name}:${name}@127.0.0.1:${rig.postgres.port}/${name}`;
+}
+
+async function startSystems(rig: Rig, options: PeersOptions, run: Run): Promise<System[]> {
+  const { progress, started, stops } = run;
+  const systems = [await progress.step('Our shop', () => openOurs(rig, run.version))];
+  for (const name of peersOf(options)) {
+    const dir = join(options.dir, name);
+    const databaseUrl = await makeDatabase(rig.pool, rig, name);
+    const port = await findFreePort();
+    const peer = { dir, port, databaseUrl, pool: rig.pool, started };
+    systems.push(
+      await progress.step(
+        name,
+        () => start[name](peer),
+        ({ version }) => `${version}, port ${port}`,
+      ),
+    );
+  }
+  stops.push(...systems.map(({ stop }) => stop));
+  return systems;
+}
+
+type Run = {
+  progress: Progress;
+  version: string;
+  signal: AbortSignal;
+  started: (program: Program) => void;
+  stops: (() => Promise<void>)[];
+};
+
+async function measure(systems: System[], observer: Observer, options: PeersOptions, run: Run): Promise<Measured[]> {
+  const measured: Measured[] = systems.map(({ name, version }) => ({ name, version, rounds: [] }));
+  const { clients, seconds, rounds, buyers } = options;
+  for (const [index, system] of systems.entries()) {
+    const warm = { clients, seconds: Math.min(5, seconds), seed: 1 };
+    await run.progress.step(
+      `warm-up`,
+      () => runRound(system, observer, warm),
+      () => measured[index]?.name ?? '',
+    );
+  }
+  for (let round = 1; round <= rounds && !run.signal.aborted; round++) {
+    for (const [index, system] of systems.entries()) {
+      const result = await run.progress.step(
+        `round ${round}`,
+        () => runRound(system, observer, { clients, seconds, seed: 100 + round }),
+        ({ perSecond, checkouts, failures }) => {
+          const failed = Object.entries(failures).map(([why, count]) => `; ${count} × ${why}`);
+          return `${system.name}: ${format(perSecond)} checkouts/s (${checkouts})${failed.join('')}`;
+        },
+      );
+      measured[index]?.rounds.push(result);
+    }
+  }
+  for (const [index, system] of systems.entries()) {
+    if (buyers === 0 || run.signal.aborted) break;
+    const race = await run.progress.step(
+      'race',
+      () => runRace(system, observer, { clients, buyers, units: 100 }),
+      ({ sold }) => `${system.name}: ${sold} sold`,
+    );
+    const its = measured[index];
+    if (its) its.race = race;
+  }
+  return measured;
+}
+
+async function save(measured: Measured[], rig: Rig, options: PeersOptions): Promise<string> {
+  const { rows } = await rig.pool.query<{ server_version: string }>('show server_version');
+  const { dir: _dir, save: _save, ...flags } = options;
+  const result = {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    postgres: rows[0]?.server_version,
+    options: flags,
+    systems: measured.map(summarise),
+    rounds: measured.map(({ name, rounds }) => ({ name, rounds })),
+  };
+  const folder = join(repository, 'bench', 'results');
+  await mkdir(folder, { recursive: true });
+  const file = join(folder, `peers-${result.date.slice(0, 10)}.json`);
+  await writeFile(file, `${JSON.stringify(result, null, 2)}\n`);
+  return file;
+}
+
+async function main(options: PeersOptions): Promise<void> {
+  const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
+  const programs = new Set<Program>();
+  const stopping = new AbortController();
+  const started = (program: Program): void => {
+    programs.add(program);
+    void program.exited.then(() => programs.delete(program));
+    if (stopping.signal.aborted) void program.stop();
+  };
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(name, () => {
+      stopping.abort();
+      // The rig ends the process once its own parts have ended; before there is one, we do.
+      const ended = Promise.all([...programs].map((program) => program.stop()));
+      if (!rigged) void ended.finally(() => process.exit(130));
+    });
+  }
+  let rigged = false;
+  const stops: (() => Promise<void>)[] = [];
+  const version = '0.1.0';
+  const run: Run = { progress, version, signal: stopping.signal, started, stops };
+  try {
+    for (const name of peersOf(options)) {
+      const described = ({ dir, fresh }: { dir: string; fresh: boolean }) => `${dir}${fresh ? '' : ', was there'}`;
+      await progress.step(`npm install`, () => installPeer(options.dir, name, started), described);
+    }
+    rigged = true;
+    const rig = await startRig({ progress });
+    stops.push(rig.stop);
+    const systems = await startSystems(rig, options, run);
+    const postgresCpu = async () => sumTree(await readProcesses(), rig.postgres.pid);
+    const observer = { pool: rig.pool, postgresCpu, signal: stopping.signal };
+    const measured = await measure(systems, observer, options, run);
+    console.log(`\n${printReport(measured.map(summarise))}`);
+    if (options.save) console.log(`\n${await save(measured, rig, options)}`);
+  } finally {
+    for (const stop of stops.toReversed()) await stop().catch((error: Error) => progress.say(error.message));
+    await Promise.all([...programs].map((program) => program.stop()));
+  }
+}
+
+try {
+  const options = readPeersOptions(process.argv.slice(2), process.env);
+  if (options === null) console.log(help);
+  else await main(options);
+} catch (error) {
+  console.error(`\n${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,119 @@
+import { join } from 'node:path';
+import pg from 'pg';
+import { HttpClient, Refused } from '../peers-http.ts';
+import { versionOf } from '../peers-install.ts';
+import { untilIdle } from '../peers-load.ts';
+import { runProgram, startProgram, waitUntilReady } from '../peers-process.ts';
+import { products, type System } from '../peers-system.ts';
+import type { PeerOptions } from './peer.ts';
+
+const customer =
+  'mutation($i:CreateCustomerInput!){setCustomerForOrder(input:$i){__typename ...on ErrorResult{message}}}';
+const steps = {
+  addItemToOrder:
+    'mutation($v:ID!){addItemToOrder(productVariantId:$v,quantity:1){__typename ...on ErrorResult{errorCode}}}',
+  setCustomerForOrder: customer,
+  setOrderShippingAddress:
+    'mutation($i:CreateAddressInput!){setOrderShippingAddress(input:$i){__typename ...on ErrorResult{message}}}',
+  eligibleShippingMethods: '{eligibleShippingMethods{id name priceWithTax}}',
+  setOrderShippingMethod:
+    'mutation($id:[ID!]!){setOrderShippingMethod(shippingMethodId:$id){__typename ...on ErrorResult{message}}}',
+  transitionOrderToState:
+    'mutation{transitionOrderToState(state:"ArrangingPayment"){__typename ...on OrderStateTransitionError{message}}}',
+  addPaymentToOrder:
+    'mutation{addPaymentToOrder(input:{method:"dummy",metadata:{}}){__typename ...on Order{state} ...on ErrorResult{message}}}',
+};
+type Step = keyof typeof steps;
+
+const address = {
+  fullName: 'Ada Buyer',
+  streetLine1: '1 Main St',
+  city: 'X',
+  province: 'NY',
+  postalCode: '10001',
+  countryCode: 'US',
+};
+
+type Reply = { data?: Record<string, unknown>; errors?: { message: string }[] };
+type Outcome = { __typename?: string; errorCode?: string; message?: string; state?: string };
+
+/** Fills a database with Vendure's tables and products, and starts its server. */
+export async function startVendure({ dir, port, databaseUrl, pool, started }: PeerOptions): Promise<System> {
+  const script = join(import.meta.dirname, 'vendure-server.cjs');
+  const env = {
+    PEER_DIR: dir,
+    DATABASE_URL: databaseUrl,
+    PORT: String(port),
+    PRODUCTS: String(products),
+    NODE_ENV: 'production',
+  };
+  const populate = { cwd: dir, env: { ...env, POPULATE: '1' }, started };
+  await runProgram(process.execPath, [script], populate);
+  const server = startProgram(process.execPath, [script], { cwd: dir, env });
+  started(server);
+  const http = new HttpClient(`http://127.0.0.1:${port}`);
+  const own = new pg.Pool({ connectionString: databaseUrl, max: 1 });
+  own.on('error', () => undefined);
+
+  async function ask(step: Step, token: string | undefined, variables: unknown = {}) {
+    const answer = await http.send(
+      'POST',
+      '/shop-api',
+      { 'content-type': 'application/json', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+      JSON.stringify({ query: steps[step], variables }),
+    );
+    const { data, errors } = JSON.parse(answer.text) as Reply;
+    const result = data?.[step];
+    if (!result) throw new Refused(step, errors?.[0]?.message ?? `status ${answer.status}`);
+    const { __typename: type, errorCode, message } = result as Outcome;
+    if (type !== undefined && type !== 'Order') throw new Refused(step, errorCode ?? message ?? type);
+    return { result, token: String(answer.headers['vendure-auth-token'] ?? token) };
+  }
+
+  await waitUntilReady(server, async () => {
+    const body = JSON.stringify({ query: '{product(id:1){id}}' });
+    const { status, text } = await http.send('POST', '/shop-api', { 'content-type': 'application/json' }, body);
+    return status === 200 && text.includes('"id"');
+  });
+
+  let buyers = 0;
+  return {
+    name: 'Vendure',
+    version: versionOf('vendure'),
+    database: new URL(databaseUrl).pathname.slice(1),
+    requests: () => http.requests,
+    cpu: server.cpu,
+    settle: () => untilIdle(pool, new URL(databaseUrl).pathname.slice(1)),
+    async checkout(product) {
+      const buyer = { firstName: 'Ada', lastName: 'Buyer', emailAddress: `buyer-${++buyers}@example.com` };
+      const { token } = await ask('addItemToOrder', undefined, { v: String(product) });
+      await ask('setCustomerForOrder', token, { i: buyer });
+      await ask('setOrderShippingAddress', token, { i: address });
+      const methods = await ask('eligibleShippingMethods', token);
+      await ask('setOrderShippingMethod', token, { id: [(methods.result as { id: string }[])[0]?.id] });
+      await ask('transitionOrderToState', token);
+      const { result } = await ask('addPaymentToOrder', token);
+      const { state } = result as Outcome;
+      if (state !== 'PaymentSettled') throw new Refused('addPaymentToOrder', `the order is ${state}`);
+    },
+    async stock(units) {
+      await own.query('update stock_level set "stockOnHand" = $1, "stockAllocated" = 0 where "productVariantId" = $2', [
+        units,
+        products,
+      ]);
+    },
+    async sold() {
+      const { rows } = await own.query<{ n: number }>(
+        `select coalesce(sum(l.quantity), 0)::int as n from "order" o join order_line l on l."orderId" = o.id
+         where o.state = 'PaymentSettled' and l."productVariantId" = $1`,
+        [products],
+      );
+      return rows[0]?.n ?? 0;
+    },
+    async stop() {
+      http.close();
+      await own.end();
+      await server.stop();
+    },
+  };
+}
