@@ -25,10 +25,14 @@ const orderOf = async (store: Store, sku: string, more: Record<string, unknown> 
   return body.id;
 };
 
-/** How much our own consumers still have to do: intents to make, and events that they have not applied. */
+/** How much is still to be done: events to deliver and to apply, intents and refunds to make. */
 async function unfinished(store: Store): Promise<number> {
   const [left] = await store.database.query<{ n: number }>(
-    `select ((select count(*) from payments.payments
+    `select ((select count(*) from platform.outbox)
+       + (select count(*) from inventory.reservations where status = 'pending')
+       + (select count(*) from payments.refunds where status = 'pending')
+       + (select count(*) from payments.payments where intent_open and status <> 'pending')
+       + (select count(*) from payments.payments
          where status = 'pending' and stripe_payment_intent_id is null and setup_intent_id is null)
        + (select count(*) from platform.events e
          where (e.topic, e.tenant_id) in (('inventory.reserved', 'default'), ('order.confirmed', 'default'))
@@ -184,12 +188,9 @@ export const guarded = routes.filter((route) => route.scope !== undefined);
 export { furnish };
 
 const books = ['idempotency', 'sinks'];
+const statements = new WeakMap<Store, Map<string, string>>();
 
-/**
- * A hash over every row of every table of every service; of one tenant, if it is named. Left out: what remembers answers
- * by Idempotency-Key, refusals too, and how deliveries go.
- */
-export async function checksum(store: Store, tenant?: string): Promise<string> {
+async function summing(store: Store, tenant: string | undefined): Promise<string> {
   const tables = await store.database.query<{ name: string; shared: boolean }>(
     `select format('%I.%I', t.table_schema, t.table_name) as name, not exists (
        select from information_schema.columns c where c.table_schema = t.table_schema
@@ -199,11 +200,31 @@ export async function checksum(store: Store, tenant?: string): Promise<string> {
        and t.table_name <> all($1) order by 1`,
     [books],
   );
-  const parts = tables
+  return tables
     .filter(({ shared }) => tenant === undefined || !shared)
     .map(
       ({ name }) => `select '${name}' as name, coalesce(sum(('x' || md5(t::text))::bit(64)::bigint), 0) as sum, count(*)
         from ${name} t ${tenant === undefined ? '' : `where t.tenant_id = '${tenant}'`}`,
-    );
-  return JSON.stringify(await store.database.query(parts.join(' union all ')));
+    )
+    .join(' union all ');
+}
+
+/**
+ * A hash over every row of every table of every service; of one tenant, if it is named. Left out: what remembers answers
+ * by Idempotency-Key, refusals too, and how deliveries go.
+ */
+export async function checksum(store: Store, tenant?: string): Promise<string> {
+  const known = statements.get(store) ?? new Map<string, string>();
+  statements.set(store, known);
+  const statement = known.get(tenant ?? '') ?? (await summing(store, tenant));
+  known.set(tenant ?? '', statement);
+  return JSON.stringify(await store.database.query(statement));
+}
+
+/** Resolves when nothing is known to be under way any more: no event, no webhook, no intent or refund to be made. */
+export async function settled(store: Store): Promise<void> {
+  await until(async () => {
+    const { pending } = (await payingAt(store).emulator('GET', 'webhooks')) as { pending: number };
+    return pending === 0 && (await unfinished(store)) === 0;
+  });
 }
