@@ -1,5 +1,14 @@
 import { Buffer } from 'node:buffer';
-import { base64, isPermanent, openRest, parseJson, type RestSettings, readText, throwRefusal } from './http.ts';
+import {
+  base64,
+  isPermanent,
+  openRest,
+  parseJson,
+  type RestSettings,
+  readText,
+  saysMissing,
+  throwRefusal,
+} from './http.ts';
 import { splitJsonObjects } from './json-texts.ts';
 import { type Answer, publishParts, type Server } from './parts.ts';
 import { KafkaAway, type KafkaRecord, type Publisher } from './publisher.ts';
@@ -23,8 +32,8 @@ function answerOf({ topic }: KafkaRecord, report: Report): Answer {
   if (code === 200 && report.offset !== undefined) return { ok: true };
   const status = statusOf(code);
   const reason = `${topic}: ${code}: ${message}`.slice(0, 300);
-  if (status === 404) return { ok: false, permanent: true, reason, missing: true };
-  return { ok: false, permanent: isPermanent(status), reason, away: status >= 500 };
+  if (status === 404 || saysMissing(message)) return { ok: false, permanent: true, reason, missing: true };
+  return { ok: false, permanent: isPermanent(status), reason, ...(status >= 500 && { away: `${code}: ${message}` }) };
 }
 
 /** Reads as far as there is something to read: the reports that came before a connection broke count. */

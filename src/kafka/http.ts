@@ -9,6 +9,9 @@ const passing = new Set([401, 402, 403, 407, 408, 425, 429]);
 /** Whether a status says that no repetition will help. */
 export const isPermanent = (status: number): boolean => status >= 400 && status < 500 && !passing.has(status);
 
+/** How a producer behind the API says that it finds no such topic, or no broker to ask. */
+export const saysMissing = (message: string): boolean => /not present in metadata|update metadata/i.test(message);
+
 /** A request that was answered with an error as a whole, as far as it can be understood. */
 export class RequestRefused extends Error {
   readonly status: number;

@@ -3,11 +3,9 @@ import { KafkaAway, type KafkaRecord, type Published } from './publisher.ts';
 
 /**
  * What a server says of a record. `missing`: its topic is not there, which a bridge also says while it cannot know. `away`:
- * the server is at fault, not the record.
+ * why the server is at fault, not the record.
  */
-export type Answer =
-  | { ok: true }
-  | { ok: false; permanent: boolean; reason: string; missing?: boolean; away?: boolean };
+export type Answer = { ok: true } | { ok: false; permanent: boolean; reason: string; missing?: boolean; away?: string };
 
 /** One server, as a dialect speaks to it. */
 export type Server = {
@@ -51,13 +49,13 @@ const saying = ({ topic }: KafkaRecord, reason: string): string => `${topic}: ${
 /** What a failed request says of each of its records; `undefined` if they are to be sent apart. */
 function answersTo(error: unknown, part: KafkaRecord[]): Answer[] | undefined {
   if (error instanceof KafkaAway) {
-    // A bridge that does not find a topic is silent for longer than we wait.
-    const missing = error.message.startsWith('no answer');
+    // A bridge that does not find a topic is silent for longer than we wait, and so is one with a gateway before it.
+    const missing = /^(no answer|504)/.test(error.message);
     return part.map((record) => ({
       ok: false,
       permanent: false,
       reason: saying(record, error.message),
-      away: true,
+      away: error.message,
       missing,
     }));
   }
@@ -89,7 +87,7 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
       return answer.missing ? { ...answer, permanent: false } : answer;
     } catch (error) {
       if (!(error instanceof KafkaAway)) throw error;
-      return { ok: false, permanent: false, reason: saying(record, error.message), away: true };
+      return { ok: false, permanent: false, reason: saying(record, error.message), away: error.message };
     }
   }
 
@@ -120,17 +118,12 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
   };
   await Promise.all(Array.from({ length: Math.min(mostAtOnce, waiting.length) }, work));
 
-  let away = records.length > 0;
-  const published = records.map((record): Published => {
-    const answer = answers.get(record) ?? { ok: false, permanent: false, reason: saying(record, 'it was not sent') };
-    if (answer.ok) {
-      away = false;
-      return answer;
-    }
-    if (!answer.away) away = false;
-    return { ok: false, permanent: answer.permanent, reason: answer.reason };
-  });
-  const [first] = published;
-  if (away && first && !first.ok) throw new KafkaAway(first.reason);
-  return published;
+  const all = records.map(
+    (record): Answer =>
+      answers.get(record) ?? { ok: false, permanent: false, reason: saying(record, 'it was not sent') },
+  );
+  const aways = all.flatMap((answer) => (answer.ok || answer.away === undefined ? [] : [answer.away]));
+  const [away] = aways;
+  if (away !== undefined && aways.length === all.length) throw new KafkaAway(away);
+  return all.map((answer) => (answer.ok ? answer : { ok: false, permanent: answer.permanent, reason: answer.reason }));
 }

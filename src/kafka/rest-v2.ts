@@ -1,5 +1,14 @@
 import { Buffer } from 'node:buffer';
-import { base64, isPermanent, openRest, parseJson, type RestSettings, readText, throwRefusal } from './http.ts';
+import {
+  base64,
+  isPermanent,
+  openRest,
+  parseJson,
+  type RestSettings,
+  readText,
+  saysMissing,
+  throwRefusal,
+} from './http.ts';
 import { type Answer, publishParts, type Server } from './parts.ts';
 import { KafkaAway, type KafkaRecord, type Publisher } from './publisher.ts';
 import { structuredValue } from './structured.ts';
@@ -24,11 +33,11 @@ function answerOf(topic: string, outcome: Outcome): Answer {
   const known = code === 0 || code === undefined || code === null ? 0 : code;
   const said = message ?? error ?? forGood.get(known) ?? 'it was not accepted';
   const reason = `${topic}: ${known}: ${said}`.slice(0, 300);
-  if (known === 404 || known === 3 || /not present in metadata/.test(said)) {
+  if (known === 404 || known === 3 || saysMissing(said)) {
     return { ok: false, permanent: true, reason, missing: true };
   }
   const permanent = isPermanent(known) || forGood.has(known) || tooLarge.test(said);
-  return { ok: false, permanent, reason, away: !permanent };
+  return { ok: false, permanent, reason, ...(!permanent && { away: `${known}: ${said}` }) };
 }
 
 function outcomesIn(text: string): Outcome[] | undefined {
