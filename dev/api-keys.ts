@@ -39,10 +39,8 @@ export type KeyRow = {
 
 /** Makes a tenant; false if it is there already. */
 export async function createTenant(client: pg.Client, id: string, name: string): Promise<boolean> {
-  const { rowCount } = await client.query(
-    'insert into platform.tenants (id, name) values ($1, $2) on conflict (id) do nothing',
-    [id, name],
-  );
+  const statement = 'insert into platform.tenants (id, name) values ($1, $2) on conflict (id) do nothing';
+  const { rowCount } = await asTenant(client, id, () => client.query(statement, [id, name]));
   return rowCount === 1;
 }
 
@@ -139,9 +137,10 @@ function readOrigin(text: string): string {
 }
 
 /** Row-level security holds the tables' owner too: it reads and writes as one tenant at a time. */
-function asTenant<T>(client: pg.Client, tenant: string, work: () => Promise<T>): Promise<T> {
+export function asTenant<T>(client: pg.Client, tenant: string, work: () => Promise<T>): Promise<T> {
   return inTransaction(client, async () => {
-    await client.query(`select set_config('app.tenant_id', $1, true)`, [tenant]);
+    const statement = `select set_config('app.tenant_id', $1, true), set_config('app.operator', $2, true)`;
+    await client.query(statement, [tenant, process.env.USER ?? '']); // the audit log names who
     return work();
   });
 }

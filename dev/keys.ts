@@ -10,6 +10,7 @@ import {
   revokeKey,
   scopes,
 } from './api-keys.ts';
+import { readAuditLog, showAuditLog } from './audit-log.ts';
 import { connectTo, describeFailure, readDatabaseUrl } from './database.ts';
 
 const help = `npm run keys -- <command>
@@ -25,6 +26,9 @@ const help = `npm run keys -- <command>
   origins <prefix or id>          gives a publishable key other pages; without --origin, all
        [--origin https://…]
   revoke <prefix or id>           ends a key at once
+  log --tenant <id>               shows who changed what, newest first: products, stock by hand, campaigns, refunds,
+       [--subject <id or SKU>]    replayed dead letters, keys
+       [--limit 50]
 
 Scopes of a secret key: ${scopes.join(' ')}
 Of a publishable key: ${publishableScopes.join(' ')}
@@ -43,6 +47,8 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
       scopes: { type: 'string' },
       origin: { type: 'string', multiple: true },
       expires: { type: 'string' },
+      subject: { type: 'string' },
+      limit: { type: 'string', default: '50' },
       name: { type: 'string' },
     },
   });
@@ -76,6 +82,12 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
     if (subject === undefined) throw new UsageError('which key? npm run keys -- revoke <prefix or id>');
     const { prefix, tenant_id } = await revokeKey(client, subject.replace(/…$/, '')); // as the list shows it
     return `revoked ${prefix}… of ${tenant_id}`;
+  }
+  if (command === 'log') {
+    if (values.tenant === undefined) throw new UsageError('--tenant is missing');
+    const limit = Number(values.limit);
+    if (!Number.isInteger(limit) || limit < 1) throw new UsageError('--limit is a number of lines');
+    return showAuditLog(await readAuditLog(client, values.tenant, limit, values.subject));
   }
   throw new UsageError(command === undefined ? help : `there is no command ${command}\n\n${help}`);
 }

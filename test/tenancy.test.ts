@@ -6,7 +6,7 @@ import { createDatabase, type Database } from './harness.ts';
 type Table = { table: string; schema: string };
 type Privilege = 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE';
 
-const services = ['platform', 'catalog', 'inventory', 'orders', 'group_commerce', 'payments', 'shipping'];
+const services = ['platform', 'catalog', 'inventory', 'orders', 'group_commerce', 'payments', 'shipping', 'audit'];
 const roles = [...services, 'reader', 'search', 'worker'].map((name) => `fusion_${name}`);
 /** Rows that each table gets, by tenant: told apart by their number alone. */
 const rowsOf = { default: 2, acme: 3 };
@@ -44,6 +44,8 @@ async function fill(): Promise<void> {
     [services],
   );
   for (const { drop } of checks) await client.query(drop);
+  await client.query(`set session_replication_role = replica`); // nor what triggers write
+  await client.query('delete from audit.log'); // of the making of the tenants
   const values: Record<string, (n: number) => string> = {
     int2: String,
     int4: String,
@@ -76,6 +78,7 @@ async function fill(): Promise<void> {
       }
     }
   }
+  await client.query('reset session_replication_role');
 }
 
 /** Runs as a role, with a tenant or without one, in a transaction that leaves nothing behind. */

@@ -13,8 +13,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
-  insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
-  select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), 'opening', platform.clock()
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), w.quantity, 'opening', platform.clock()
   from unnest(skus, quantities) w(sku, quantity)
   left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
   where w.quantity <> coalesce(i.quantity, 0);
@@ -62,8 +62,8 @@ begin
   set quantity = (input->>'quantity')::int, version = s.version + 1, updated_at = platform.clock()
   where s.tenant_id = i.tenant_id and s.sku = i.sku
   returning * into i;
-  insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
-  select i.tenant_id, i.sku, i.quantity - before, 'count', platform.clock() where i.quantity <> before;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select i.tenant_id, i.sku, i.quantity - before, i.quantity, 'count', platform.clock() where i.quantity <> before;
   return platform.leave(call, 'inventory.set', inventory.stock_json(i));
 end
 $$;
@@ -95,8 +95,8 @@ begin
         jsonb_build_object('sku', i.sku, 'requested', -change, 'available', i.quantity)))
       else inventory.too_many('/delta') end);
   end if;
-  insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
-  values (i.tenant_id, i.sku, change, input->>'reason', platform.clock());
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  values (i.tenant_id, i.sku, change, i.quantity, input->>'reason', platform.clock());
   return platform.leave(call, 'inventory.adjust', inventory.stock_json(i));
 end
 $$;
