@@ -27,7 +27,7 @@ export const repository = resolve(import.meta.dirname, '..');
 
 /** Variables of the environment that are the Worker's too. All of .dev.vars is. */
 const forWorker =
-  /^(KAFKA_REST_|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|DATABASE_DEADLINE_MS$|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL$)/;
+  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|DATABASE_DEADLINE_MS$|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL$)/;
 
 /** Values of .dev.vars, the user's own file, which we read and never write; empty if there is none. */
 export function readDevVars(path = resolve(repository, '.dev.vars')): Environment {

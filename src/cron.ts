@@ -7,6 +7,7 @@ import { expireHolds, failShortOrders } from './domain/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
 import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
+import { consumeKafka } from './kafka-bridge.ts';
 import { describe, log } from './log.ts';
 import { relayAll } from './relay.ts';
 
@@ -64,6 +65,11 @@ const deliver: Job = {
   run: async (_context, env, cause) => ({ delivered: await relayAll(env, cause) }),
 };
 
+const consume: Job = {
+  name: 'consume-kafka',
+  run: async (context, env) => (context.settings.KAFKA_CONSUME.length > 0 ? consumeKafka(context, env) : {}),
+};
+
 const purge: Job = {
   name: 'purge',
   async run(context) {
@@ -77,7 +83,7 @@ const purge: Job = {
 
 /** What runs when, by the cron expressions of wrangler.toml. */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [expire, decide, campaigns, reconcile, remind, deliver],
+  '* * * * *': [expire, decide, campaigns, reconcile, remind, deliver, consume],
   '17 * * * *': [purge],
 };
 

@@ -30,6 +30,10 @@ const json = <T extends z.ZodType>(schema: T) =>
     })
     .pipe(schema);
 
+/** A list with commas; `off` is an empty one. */
+const listed = (list: string): string[] =>
+  list === 'off' ? [] : [...new Set(list.split(',').map((item) => item.trim()))].filter((item) => item !== '');
+
 const millimetres = z.number().int().min(1).max(10_000);
 
 const names = z.object({
@@ -47,6 +51,14 @@ const names = z.object({
   KAFKA_REST_CLUSTER_ID: z.string().min(1).optional(),
   /** Of `rest-v2`: whether records have headers there. Strimzi's have, Redpanda's and Karapace's have none. */
   KAFKA_REST_HEADERS: z.stringbool().default(false),
+  /** Topics whose events of others our services act upon, with commas between; `off`: none. */
+  KAFKA_CONSUME: z.string().default('off').transform(listed),
+  /** For whom events of others may speak: tenants with commas between, or `*`. */
+  KAFKA_CONSUME_TENANTS: z.string().default('').transform(listed),
+  /** How long a turn of the cron listens to Kafka. */
+  KAFKA_CONSUME_SECONDS: z.coerce.number().int().min(1).max(55).default(40),
+  /** Lets connectors push to /webhooks/kafka. Two, with a comma between, while one is being replaced by the other. */
+  KAFKA_WEBHOOK_SECRET: z.string().min(1).optional(),
   STRIPE_SECRET_KEY: z.string().min(1),
   /** Two, with a comma between, while one is being replaced by the other. */
   STRIPE_WEBHOOK_SECRET: z.string().min(1),
@@ -96,8 +108,17 @@ const usualSender = {
   country: 'US',
 };
 
+/** The dialects that have consumers. */
+const consuming = new Set(['upstash', 'rest-v2']);
+const isClosed = (given: z.infer<typeof names>) =>
+  given.KAFKA_CONSUME.length === 0 && given.KAFKA_WEBHOOK_SECRET === undefined;
+
 const variables = names
   .refine((given) => given.CARRIER === 'manual' || given.SHIP_FROM, { path: ['SHIP_FROM'] })
+  .refine((given) => isClosed(given) || given.KAFKA_CONSUME_TENANTS.length > 0, { path: ['KAFKA_CONSUME_TENANTS'] })
+  .refine((given) => given.KAFKA_CONSUME.length === 0 || consuming.has(given.KAFKA_REST_DIALECT), {
+    path: ['KAFKA_CONSUME'],
+  })
   .transform((given) => ({ ...given, SHIP_FROM: given.SHIP_FROM ?? usualSender }));
 
 export type Settings = z.infer<typeof variables>;

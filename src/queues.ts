@@ -88,3 +88,13 @@ export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<
     returned: [],
   };
 }
+
+/**
+ * Sends events to one service's queue, in their order.
+ * @throws what the queue does; those before were accepted, and the same ones may be sent again
+ */
+export async function sendToQueue(env: Bindings, service: Service, events: Event[]): Promise<void> {
+  for (const batch of inBatches(events)) {
+    await queueOf(env, service).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
+  }
+}

@@ -4,13 +4,13 @@ import { describe, log } from '../log.ts';
 import { contextFor, databaseAnswers, delaySeconds, isEvent } from './message.ts';
 
 /** Who is asked about a message that names no tenant: nobody's key can see it, an operator's SQL can. */
-const nobody = 'unknown';
+export const nobody = 'unknown';
 
 /** A dead-letter queue has none behind it: what cannot be kept now is tried for days, at least once an hour. */
 const longestWait = 3_600;
 
 /** JSON that Postgres can store: without NUL and halves of surrogate pairs, in names too. */
-function storable(value: unknown): unknown {
+export function storable(value: unknown): unknown {
   let text: string | undefined;
   try {
     text = JSON.stringify(value);

@@ -1,10 +1,18 @@
 import type { Context } from '../context.ts';
 import { reserveOrders } from '../domain/inventory.ts';
+import { adjustFromOutside } from '../domain/outside.ts';
 import { forgetStock } from '../edge.ts';
 import type { Event } from '../events.ts';
+import { PartlyApplied } from './partly-applied.ts';
 
-/** order.created of `Prefer: respond-async` → the hold on its stock. */
+/** order.created of `Prefer: respond-async` → the hold on its stock. inventory.adjusted, of outside → the stock. */
 export async function consumeForInventory(context: Context, tenant: string, topic: string, events: Event[]) {
+  if (topic === 'inventory.adjusted') {
+    const { skus, failures } = await adjustFromOutside(context, tenant, events);
+    await forgetStock(tenant, skus);
+    if (failures.size > 0) throw new PartlyApplied(failures);
+    return;
+  }
   if (topic !== 'order.created') throw new Error(`inventory consumes no ${topic}`);
   await forgetStock(tenant, await reserveOrders(context, tenant, events));
 }

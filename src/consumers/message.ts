@@ -8,6 +8,9 @@ export type Delivery = Message<unknown> & { body: Event };
 
 const tenantForm = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
+/** Whether a text has the form of a tenant's id. */
+export const isTenant = (text: string): boolean => tenantForm.test(text);
+
 /** Whether a message's body is an event of some tenant, as the relay sends it. */
 export const isEvent = (body: unknown): body is Event =>
   typeof body === 'object' &&
@@ -15,7 +18,7 @@ export const isEvent = (body: unknown): body is Event =>
   (['id', 'type', 'subject', 'tenantid'] as const).every(
     (name) => name in body && typeof Reflect.get(body, name) === 'string',
   ) &&
-  tenantForm.test(Reflect.get(body, 'tenantid'));
+  isTenant(Reflect.get(body, 'tenantid'));
 
 /** Growing waits between deliveries: 2, 4, 8 s … `most`. */
 export const delaySeconds = (attempts: number, most = 300) => Math.min(2 ** attempts, most);

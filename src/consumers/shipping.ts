@@ -1,10 +1,16 @@
 import type { Context } from '../context.ts';
 import { makeLabels } from '../domain/labels.ts';
+import { trackFromOutside } from '../domain/outside.ts';
 import type { Event } from '../events.ts';
 import { PartlyApplied } from './partly-applied.ts';
 
-/** order.confirmed, or a label that is still asked for → the label. */
+/** order.confirmed, or a label that is still asked for → the label. shipping.tracking.updated, of outside → where it is. */
 export async function consumeForShipping(context: Context, tenant: string, topic: string, events: Event[]) {
+  if (topic === 'shipping.tracking.updated') {
+    const failures = await trackFromOutside(context, tenant, events);
+    if (failures.size > 0) throw new PartlyApplied(failures);
+    return;
+  }
   if (!['order.confirmed', 'shipping.label.requested'].includes(topic)) {
     throw new Error(`shipping consumes no ${topic}`);
   }

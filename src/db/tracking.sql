@@ -2,7 +2,7 @@
 -- Where parcels are, as their carriers tell.
 
 -- What a carrier says of a parcel's way, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
--- occurredAt, detail?}. Whatever the order of arrival, the status that is furthest stands; `exception` is kept and told,
+-- occurredAt, detail?, tenant?}; with `tenant` only its parcels are meant. Whatever the order of arrival, the status that is furthest stands; `exception` is kept and told,
 -- and moves nothing. Answers {outcome, tenant}: applied, duplicate, unknown (no parcel of ours).
 -- Emits shipping.status.changed.
 create or replace function shipping.apply_tracking(call jsonb, input jsonb) returns jsonb
@@ -15,7 +15,8 @@ begin
   perform platform.enter_as(call, '*');
   -- Carriers give a number to another parcel after months: the latest is meant.
   select * into s from shipping.shipments x
-    where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber' order by x.id desc limit 1;
+    where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
+      and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;

@@ -22,7 +22,7 @@ export const event = z
 export const deadLetter = z
   .object({
     id,
-    sink: z.string().meta({ description: '`kafka`, or the consuming service' }),
+    sink: z.string().meta({ description: '`kafka`, the consuming service, or `outside` for what others sent' }),
     eventId: z.string(),
     topic: z.string(),
     key: z.string(),

@@ -1,6 +1,9 @@
 import type { Delivery, Leased } from '../db/outbox.ts';
 import { KafkaAway, type KafkaRecord, type Published, type Publisher } from './publisher.ts';
 
+/** What our events name as their source. */
+export const ownSource = '/fusioncommerce';
+
 /** CloudEvents 1.0 in Kafka's binary mode: the payload is the value, the attributes are headers. */
 const toRecord = (event: Leased): KafkaRecord => ({
   topic: event.topic,
@@ -10,7 +13,7 @@ const toRecord = (event: Leased): KafkaRecord => ({
     ce_specversion: '1.0',
     ce_id: event.id,
     ce_type: event.topic,
-    ce_source: '/fusioncommerce',
+    ce_source: ownSource,
     ce_time: event.time,
     ce_tenantid: event.tenant,
     ...(event.traceparent === null ? {} : { ce_traceparent: event.traceparent }),

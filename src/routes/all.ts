@@ -4,6 +4,7 @@ import { groupCommerceRoutes } from './group-commerce.ts';
 import { inventoryRoutes } from './inventory.ts';
 import { operationRoutes } from './operations.ts';
 import { orderRoutes } from './orders.ts';
+import { outsideRoutes } from './outside.ts';
 import { paymentRoutes } from './payments.ts';
 import type { Route } from './route.ts';
 import { shippingRoutes } from './shipping.ts';
@@ -17,5 +18,6 @@ export const routes: Route[] = [
   ...paymentRoutes,
   ...shippingRoutes,
   ...eventRoutes,
+  ...outsideRoutes,
   ...operationRoutes(() => routes),
 ];

@@ -1,0 +1,46 @@
+-- requires: platform.sql, events.sql, inventory.sql
+-- Stock that comes and goes outside: what a warehouse says in Kafka.
+
+-- Applies adjustments of one tenant, each once for its event id and each whole or not at all. `input`: {tenant, messages:
+-- [{eventId, sku, delta, reason}]}. Answers {skus: [changed], refused: [{eventId, reason}]}: unknown_sku,
+-- insufficient_inventory, too_many. What was refused is not in the inbox: it may come again. By SKU, so that two batches
+-- lock in one order.
+create or replace function inventory.apply_adjustments(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  m jsonb;
+  change integer;
+  refusal text;
+  skus text[] := '{}';
+  refused jsonb := '[]';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  for m in select x from jsonb_array_elements(input->'messages') x order by x->>'sku', x->>'eventId' loop
+    change := (m->>'delta')::int;
+    begin
+      continue when cardinality(platform.take_new('inventory', array[m->>'eventId'])) = 0;
+      update inventory.inventory s
+      set quantity = s.quantity + change, version = s.version + 1, updated_at = platform.clock()
+      where s.tenant_id = platform.tenant() and s.sku = m->>'sku'
+        and s.quantity::bigint + change between 0 and 2147483647 - s.reserved;
+      if not found then
+        perform platform.fail(case
+          when not exists (select from inventory.inventory s
+            where s.tenant_id = platform.tenant() and s.sku = m->>'sku') then 'unknown_sku'
+          when change < 0 then 'insufficient_inventory' else 'too_many' end);
+      end if;
+      insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+      values (platform.tenant(), m->>'sku', change, m->>'reason', platform.clock());
+      skus := skus || (m->>'sku');
+    exception when sqlstate 'FC000' then -- takes its inbox row along
+      get stacked diagnostics refusal = message_text;
+      refused := refused || jsonb_build_object('eventId', m->>'eventId', 'reason', refusal);
+    end;
+  end loop;
+  return jsonb_build_object('skus', to_jsonb(skus), 'refused', refused);
+end
+$$;
+
+call platform.hand_over('inventory', 'fusion_inventory');
+
+grant execute on function inventory.apply_adjustments to fusion_worker;

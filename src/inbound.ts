@@ -1,0 +1,45 @@
+import * as z from 'zod';
+import { sku, text, time } from './domain/fields.ts';
+import type { Service } from './events.ts';
+
+export type Inbound = {
+  /** The service that acts upon it. */
+  consumer: Service;
+  /** Which member of the payload is the record's key. */
+  key: string;
+  payload: z.ZodType;
+};
+
+/**
+ * What others may tell us: facts of their own that our services act upon, by event type. None of them says what only we
+ * know (that an order is paid), and none depends on its place among others: queues keep no order.
+ */
+export const inbound: Record<string, Inbound> = {
+  /** A warehouse or an ERP has counted units in or out. */
+  'inventory.adjusted': {
+    consumer: 'inventory',
+    key: 'sku',
+    payload: z.object({
+      sku,
+      delta: z
+        .number()
+        .int()
+        .min(-2_147_483_647)
+        .max(2_147_483_647)
+        .refine((delta) => delta !== 0, { error: 'must not be 0' }),
+      reason: text(255),
+    }),
+  },
+  /** Where a parcel is; without `provider`, one that the merchant ships without an account at a carrier. */
+  'shipping.tracking.updated': {
+    consumer: 'shipping',
+    key: 'trackingNumber',
+    payload: z.object({
+      trackingNumber: text(64),
+      provider: z.enum(['manual', 'shippo', 'easypost']).default('manual'),
+      status: z.enum(['created', 'in_transit', 'delivered', 'exception']),
+      occurredAt: time,
+      detail: text(500).optional(),
+    }),
+  },
+};

@@ -1,0 +1,60 @@
+import { parseJson } from '../json.ts';
+import type { Incoming } from './consume-events.ts';
+
+const hashOf = async (text: string): Promise<string> => {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+};
+
+/** A push has no offset: its place is what it says, so that the same at another time is at the same place. */
+const placed = async (value: string, headers: Record<string, string>): Promise<Incoming> => ({
+  place: `push ${await hashOf(JSON.stringify([value, headers]))}`,
+  value,
+  headers,
+});
+
+/** A header's text, by CloudEvents' HTTP binding: percent-encoded. */
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Headers as connectors write them: `{name: value}`, or `[{key, value}]`. */
+function headersOf(given: unknown): Record<string, string> {
+  if (typeof given !== 'object' || given === null) return {};
+  const pairs = Array.isArray(given) ? given.map((each) => [each?.key, each?.value]) : Object.entries(given);
+  return Object.fromEntries(pairs.filter(([, value]) => typeof value === 'string').map(([key, value]) => [key, value]));
+}
+
+/** An element of a batch: a structured event, or a record `{value, headers}` whose value is text or JSON. */
+function elementOf(element: unknown): Promise<Incoming> {
+  if (typeof element !== 'object' || element === null || 'specversion' in element || !('value' in element)) {
+    return placed(JSON.stringify(element), {});
+  }
+  const { value } = element;
+  return placed(typeof value === 'string' ? value : JSON.stringify(value), headersOf(Reflect.get(element, 'headers')));
+}
+
+/**
+ * What a connector has pushed: CloudEvents by their HTTP binding (binary, structured, batched), a JSON array of structured
+ * events or of records, or one of either. What is not JSON is one record that is none: a connector that were refused would
+ * bring it again and again.
+ */
+export async function readPush(headers: Headers, body: string): Promise<Incoming[]> {
+  if (headers.has('ce-specversion')) {
+    const attributes = [...headers].filter(([name]) => name.startsWith('ce-'));
+    return [
+      await placed(body, Object.fromEntries(attributes.map(([name, value]) => [`ce_${name.slice(3)}`, decode(value)]))),
+    ];
+  }
+  let content: unknown;
+  try {
+    content = parseJson(body);
+  } catch {
+    return [await placed(body, {})];
+  }
+  return Promise.all(Array.isArray(content) ? content.map(elementOf) : [elementOf(content)]);
+}
