@@ -27,7 +27,12 @@ async function makeDatabase(pool: pg.Pool, rig: Rig, name: PeerName): Promise<st
 
 async function startSystems(rig: Rig, options: PeersOptions, run: Run): Promise<System[]> {
   const { progress, started, stops } = run;
-  const systems = [await progress.step('Our shop', () => openOurs(rig, run.version))];
+  const systems: System[] = [];
+  const add = (system: System): void => {
+    systems.push(system);
+    stops.push(system.stop);
+  };
+  add(await progress.step('Our shop', () => openOurs(rig, run.version)));
   for (const name of peersOf(options)) {
     const dir = join(options.dir, name);
     const databaseUrl = await makeDatabase(rig.pool, rig, name);
@@ -41,7 +46,6 @@ async function startSystems(rig: Rig, options: PeersOptions, run: Run): Promise<
       ),
     );
   }
-  stops.push(...systems.map(({ stop }) => stop));
   return systems;
 }
 
@@ -155,5 +159,5 @@ try {
   else await main(options);
 } catch (error) {
   console.error(`\n${error instanceof Error ? error.message : error}`);
-  process.exitCode = 1;
+  process.exit(1);
 }

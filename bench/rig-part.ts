@@ -1,9 +1,9 @@
-import { dirname, join } from 'node:path';
-import type { V4MiniflareOptions } from 'miniflare';
+import { join } from 'node:path';
 import { startKafka } from '../dev/kafka.ts';
 import { startNeonBridge } from '../dev/neon.ts';
 import { startStripe } from '../dev/stripe.ts';
 import { topics } from '../src/events.ts';
+import { startWorkerd, type WorkerSettings } from './workerd.ts';
 
 /** What a part is told when it starts. Sent over IPC: a command line can be read by everyone. */
 export type PartOptions =
@@ -12,7 +12,9 @@ export type PartOptions =
   | { part: 'stripe' }
   | {
       part: 'worker';
-      bundle: string;
+      /** Where the bundles are: the store's in `bundle`. */
+      dir: string;
+      log: string;
       variables: Record<string, string>;
       /** Other Workers of the same runtime: their name, and the file of their one module. */
       others: Record<string, string>;
@@ -31,58 +33,19 @@ type Part = {
 
 const nothing = async (): Promise<unknown> => null;
 
-/** Requests of one key in 10 s: no benchmark reaches it, and each request still asks the limiter. */
-const keyLimit = 1_000_000_000;
-
 async function startWorkers(options: Extract<PartOptions, { part: 'worker' }>): Promise<Part> {
-  // Here, since they take a second to load, which the other parts need not spend.
-  const { convertV4MiniflareOptions, Miniflare } = await import('miniflare');
+  // Here, since it takes a second to load, which the other parts need not spend.
   const { unstable_getMiniflareWorkerOptions } = await import('wrangler');
-  // The bundle is made: what tells how to bundle does not belong to a Worker that runs.
-  const { modulesRules: _rules, ...own } = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions;
-  // A socket of each Worker's own: Miniflare's entry Worker, which is not in production, is not in the way.
-  const socket = { unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }] };
-  const store = {
-    ...own,
-    ...socket,
-    name: 'fusioncommerce',
-    modules: true,
-    modulesRoot: options.bundle,
-    scriptPath: join(options.bundle, 'index.js'),
-    bindings: { ...(own.bindings as Record<string, string>), ...options.variables },
-    ratelimits: { KEY_LIMIT: { namespace_id: '1', simple: { limit: keyLimit, period: 10 as const } } },
-  };
-  const others = Object.entries(options.others).map(([name, scriptPath]) => ({
-    ...socket,
-    name,
-    modules: true,
-    modulesRoot: dirname(scriptPath),
-    scriptPath,
-    compatibilityDate: own.compatibilityDate,
-    compatibilityFlags: own.compatibilityFlags,
-    bindings: options.variables,
-  }));
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({
-      host: '127.0.0.1',
-      workers: [store, ...others],
-      ...(options.inspect ? { inspectorPort: 0 } : {}),
-    } as V4MiniflareOptions),
-  );
-  await miniflare.ready;
-  const urls: Record<string, string> = {};
-  for (const name of ['fusioncommerce', ...Object.keys(options.others)]) {
-    urls[name] = (await miniflare.unsafeGetDirectURL(name)).href.replace(/\/$/, '');
-  }
-  if (options.inspect) urls.inspector = (await miniflare.getInspectorURL()).href;
-  type Scheduled = { scheduled: (event: { cron: string; scheduledTime: Date }) => Promise<{ outcome: string }> };
+  const settings = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions as unknown as WorkerSettings;
+  const workerd = await startWorkerd({ ...options, bundle: join(options.dir, 'bundle'), settings });
+  const { cron, ...ports } = workerd.ports;
   return {
-    urls,
+    urls: Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`])),
     async answer({ expression = '* * * * *', at = Date.now() }) {
-      const worker = (await miniflare.getWorker('fusioncommerce')) as unknown as Scheduled;
-      return (await worker.scheduled({ cron: expression, scheduledTime: new Date(at) })).outcome;
+      const query = new URLSearchParams({ cron: expression, at: String(at) });
+      return (await fetch(`http://127.0.0.1:${cron}/?${query}`)).text();
     },
-    close: () => miniflare.dispose(),
+    close: workerd.stop,
   };
 }
 

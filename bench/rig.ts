@@ -1,11 +1,9 @@
 import { type ChildProcess, execFile, fork } from 'node:child_process';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { build } from 'esbuild';
 import pg from 'pg';
 import { createKey, createTenant, type Kind } from '../dev/api-keys.ts';
 import { connectTo } from '../dev/database.ts';
@@ -16,6 +14,7 @@ import { Progress } from '../dev/progress.ts';
 import { repository } from '../dev/settings.ts';
 import { readProcesses, sumTree } from './cpu.ts';
 import type { PartAnswer, PartOptions, PartQuestion, PartReady } from './rig-part.ts';
+import { bundleModule } from './workerd.ts';
 
 export type RigOptions = {
   /** Where it says what it is doing; the screen if not given. */
@@ -74,11 +73,11 @@ export type Rig = {
 type Running = { child: ChildProcess; urls: Record<string, string>; ask: (question: object) => Promise<unknown> };
 
 /** Starts a part in a process of its own, so that its CPU can be told apart. It ends when we do. */
-async function startPart(options: PartOptions, stops: (() => Promise<void>)[], env = {}): Promise<Running> {
+async function startPart(options: PartOptions, stops: (() => Promise<void>)[]): Promise<Running> {
   const child = fork(join(import.meta.dirname, 'rig-part.ts'), {
     cwd: repository,
     execArgv: ['--no-warnings'],
-    env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false', ...env },
+    env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' },
   });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   stops.push(async () => {
@@ -124,37 +123,17 @@ async function bundleWorkers(dir: string, others: Record<string, string>): Promi
   const files: Record<string, string> = {};
   for (const [name, entry] of Object.entries(others)) {
     const outfile = join(dir, `${name}.js`);
-    await build({
-      entryPoints: [entry],
-      outfile,
-      bundle: true,
-      minify: true,
-      format: 'esm',
-      target: 'es2024',
-      conditions: ['workerd', 'worker', 'browser'],
-      external: ['node:*', 'cloudflare:*'],
-      logLevel: 'error',
-    });
+    await bundleModule(entry, outfile);
     files[name] = outfile;
   }
   await wrangler;
   return files;
 }
 
-/** workerd with its output in a file: Miniflare would parse each line, on a core that the benchmark needs. */
-async function quietRuntime(dir: string, log: string): Promise<string> {
-  const require = createRequire(createRequire(import.meta.url).resolve('miniflare'));
-  const { default: runtime } = require('workerd') as { default: string };
-  const script = join(dir, 'workerd');
-  await writeFile(script, `#!/bin/sh\nexec '${runtime}' "$@" >>'${log}'\n`);
-  await chmod(script, 0o755);
-  return script;
-}
-
 /**
  * Starts what a benchmark needs, each part in a process of its own: PostgreSQL with its usual durability, the bridge that
- * speaks Neon's protocol, Kafka's and Stripe's stand-ins, and the production bundle under workerd, by Miniflare, with real
- * queues, cache and rate limits. Its data are in a temporary folder. Ctrl-C ends all of it.
+ * speaks Neon's protocol, Kafka's and Stripe's stand-ins, and the production bundle under `workerd serve`
+ * (see workerd.ts). Its data are in a temporary folder. Ctrl-C ends all of it.
  */
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const progress =
@@ -218,10 +197,10 @@ async function startParts(
   const secretKey = await key('default');
   const publishableKey = await key('default', 'publishable');
 
-  const part = (label: string, what: PartOptions, env = {}): Promise<Running> =>
+  const part = (label: string, what: PartOptions): Promise<Running> =>
     progress.step(
       label,
-      () => startPart(what, stops, env),
+      () => startPart(what, stops),
       ({ urls }) => Object.values(urls).join('  '),
     );
   const bridge = await part('Neon HTTP', { part: 'bridge', poolSize: options.poolSize ?? 20 });
@@ -242,12 +221,11 @@ async function startParts(
     SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
     ...options.variables,
   };
-  const worker = await part(
-    'Worker',
-    { part: 'worker', bundle: join(dir, 'bundle'), variables, others, inspect: options.inspect ?? false },
-    { MINIFLARE_WORKERD_PATH: await quietRuntime(dir, workerLog) },
-  );
-  const { fusioncommerce: api = '', inspector, ...workers } = worker.urls;
+  const worker = await part('Worker', {
+    part: 'worker',
+    ...{ dir, variables, others, log: workerLog, inspect: options.inspect ?? false },
+  });
+  const { store: api = '', inspector, ...workers } = worker.urls;
   if (stripe) {
     await fetch(`${stripe.urls.stripe}/_emulator/webhooks`, {
       method: 'POST',

@@ -1,5 +1,6 @@
 // Vendure as leanly as it goes: no search, no job queue of its own, no assets, no mails. It runs in the peers' folder.
 // PEER_DIR: where npm installed it. POPULATE=1 makes the tables and the products, and ends.
+const { randomUUID } = require('node:crypto');
 const { createRequire } = require('node:module');
 const { writeFileSync } = require('node:fs');
 const { join } = require('node:path');
@@ -18,7 +19,8 @@ const config = {
   },
   authOptions: {
     tokenMethod: ['bearer', 'cookie'],
-    superadminCredentials: { identifier: 'superadmin', password: 'superadmin' },
+    // Nobody logs in.
+    superadminCredentials: { identifier: 'superadmin', password: randomUUID() },
     cookieOptions: { secret: 'bench' },
   },
   dbConnectionOptions: { type: 'postgres', url: process.env.DATABASE_URL, synchronize: populating, logging: false },

@@ -1,0 +1,62 @@
+type Settings = { name: string; maxBatchSize: number; maxRetries: number; concurrency: number };
+type Message = { id: string; timestamp: Date; body: unknown; attempts: number };
+type Outcome = {
+  outcome: string;
+  retryBatch: { retry: boolean; delaySeconds?: number };
+  retryMessages: { msgId: string; delaySeconds?: number }[];
+};
+type Variables = {
+  SETTINGS: Settings;
+  CONSUMER: { queue: (name: string, messages: Message[]) => Promise<Outcome> };
+};
+type Execution = { waitUntil: (work: Promise<unknown>) => void };
+type Incoming = { body: string; contentType?: string };
+
+const waiting: Message[] = [];
+let running = 0;
+let count = 0;
+
+async function deliver({ SETTINGS, CONSUMER }: Variables): Promise<void> {
+  running++;
+  try {
+    for (;;) {
+      const batch = waiting.splice(0, SETTINGS.maxBatchSize);
+      if (batch.length === 0) return;
+      const { outcome, retryBatch, retryMessages } = await CONSUMER.queue(SETTINGS.name, batch);
+      const again = new Map(retryMessages.map(({ msgId, delaySeconds }) => [msgId, delaySeconds ?? 0]));
+      const all = outcome !== 'ok' || retryBatch.retry;
+      for (const message of batch) {
+        if (!all && !again.has(message.id)) continue;
+        if (message.attempts++ > SETTINGS.maxRetries) console.error(`${SETTINGS.name} dropped a message`);
+        else setTimeout(() => waiting.push(message), (again.get(message.id) ?? 1) * 1000);
+      }
+    }
+  } finally {
+    running--;
+  }
+}
+
+/**
+ * One of Cloudflare's queues for a benchmark: batches of what waits, at once and from memory, to as many consumers at a
+ * time as are set. A message that is to be tried again waits for the next one to come; benchmarks have none.
+ */
+const worker = {
+  async fetch(request: Request, variables: Variables, execution: Execution): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    if (pathname !== '/batch' && pathname !== '/message') return new Response(null, { status: 404 });
+    const incoming: unknown[] =
+      pathname === '/message'
+        ? [await request.json()]
+        : ((await request.json()) as { messages: Incoming[] }).messages.map(({ body }) =>
+            JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0)))),
+          );
+    const timestamp = new Date();
+    for (const body of incoming)
+      waiting.push({ id: `${variables.SETTINGS.name}-${count++}`, timestamp, body, attempts: 1 });
+    if (running < variables.SETTINGS.concurrency) execution.waitUntil(deliver(variables));
+    const metrics = { backlogCount: waiting.length, backlogBytes: 0, oldestMessageTimestamp: 0 };
+    return Response.json({ metadata: { metrics } });
+  },
+};
+
+export { worker as default };

@@ -1,0 +1,122 @@
+import { randomUUID } from 'node:crypto';
+import { type Admin, Kafka as Client, type EachBatchPayload, type IHeaders, logLevel } from 'kafkajs';
+import { reasonOf } from './replay-client.ts';
+import { ReplayError } from './replay-file.ts';
+import type { Kafka, KafkaRecord } from './replay-kafka.ts';
+
+/** No record for so long is no Kafka, in milliseconds. */
+const silenceMs = 60_000;
+
+const textOf = (value: IHeaders[string]): string => String(Array.isArray(value) ? value[0] : (value ?? ''));
+
+/** The event in a record: as it stands, or, where whoever wrote it could write no headers, out of its structured value. */
+function recordOf(topic: string, message: EachBatchPayload['batch']['messages'][number]): KafkaRecord {
+  const headers = Object.fromEntries(Object.entries(message.headers ?? {}).map(([key, value]) => [key, textOf(value)]));
+  const record = { topic, key: String(message.key ?? ''), value: String(message.value ?? ''), headers };
+  if ('ce_id' in headers || !record.value.includes('"specversion"')) return record;
+  const { data, id } = JSON.parse(record.value) as { data?: unknown; id?: string };
+  return { ...record, value: JSON.stringify(data), headers: { ...headers, ce_id: id ?? '' } };
+}
+
+/** What a consumer is pushed, to be pulled: whoever pushes waits until it was taken. */
+class Handover {
+  #batch: KafkaRecord[] | undefined;
+  #failure: unknown;
+  #change = Promise.withResolvers<void>();
+
+  #signal(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers<void>();
+  }
+
+  fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#signal();
+  }
+
+  async give(batch: KafkaRecord[]): Promise<void> {
+    while (this.#batch !== undefined && this.#failure === undefined) await this.#change.promise;
+    this.#batch = batch;
+    this.#signal();
+  }
+
+  async take(): Promise<KafkaRecord[]> {
+    const timer = setTimeout(() => this.fail(new Error('it gives no more records')), silenceMs);
+    try {
+      while (this.#batch === undefined) {
+        if (this.#failure !== undefined) throw this.#failure;
+        await this.#change.promise;
+      }
+      return this.#batch;
+    } finally {
+      clearTimeout(timer);
+      this.#batch = undefined;
+      this.#signal();
+    }
+  }
+}
+
+/**
+ * Reads Kafka itself, from its brokers' own port and by a client that shares no code with what wrote the records. Its
+ * consumer groups are deleted when they have read.
+ * @throws ReplayError they are away or refuse
+ */
+export function connectBrokers(brokers: string[]): Kafka {
+  const client = new Client({ clientId: 'replay-audit', brokers, logLevel: logLevel.NOTHING, retry: { retries: 5 } });
+  const fault = (error: unknown) =>
+    error instanceof ReplayError ? error : new ReplayError(`no Kafka at ${brokers.join(', ')} (${reasonOf(error)})`);
+
+  async function asAdmin<T>(work: (admin: Admin) => Promise<T>): Promise<T> {
+    const admin = client.admin();
+    try {
+      await admin.connect();
+      return await work(admin);
+    } catch (error) {
+      throw fault(error);
+    } finally {
+      await admin.disconnect().catch(() => undefined);
+    }
+  }
+
+  return {
+    topics: () =>
+      asAdmin(async (admin) => {
+        const { topics } = await admin.fetchTopicMetadata();
+        return Object.fromEntries(topics.map(({ name, partitions }) => [name, partitions.length]));
+      }),
+    async *read(topic, partitions) {
+      if (partitions === 0) return;
+      const ends = await asAdmin((admin) => admin.fetchTopicOffsets(topic));
+      const open = new Map(
+        ends.filter(({ low, high }) => low !== high).map(({ partition, high }) => [partition, Number(high)]),
+      );
+      if (open.size === 0) return;
+      const groupId = `replay-audit-${randomUUID()}`;
+      const consumer = client.consumer({ groupId, retry: { retries: 5 } });
+      const handover = new Handover();
+      consumer.on(consumer.events.CRASH, ({ payload }) => handover.fail(payload.error));
+      try {
+        await consumer.connect();
+        await consumer.subscribe({ topic, fromBeginning: true });
+        const waiting = new Map(open);
+        await consumer.run({
+          autoCommit: false,
+          eachBatch: async ({ batch }) => {
+            const end = open.get(batch.partition) ?? 0;
+            const records = batch.messages.filter(({ offset }) => Number(offset) < end);
+            if (Number(batch.lastOffset()) >= end - 1) waiting.delete(batch.partition);
+            await handover.give(records.map((message) => recordOf(topic, message)));
+          },
+        });
+        while (waiting.size > 0) yield* await handover.take();
+        yield* await drained(handover);
+      } catch (error) {
+        throw fault(error);
+      } finally {
+        handover.fail(new Error('it has ended'));
+        await consumer.disconnect().catch(() => undefined);
+        await asAdmin((admin) => admin.deleteGroups([groupId])).catch(() => undefined);
+      }
+    },
+  };
+}
