@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -7,6 +7,7 @@ import pg from 'pg';
 import type { TestProject } from 'vitest/node';
 import { migrate } from '../dev/migrate.ts';
 import { startPostgres } from '../dev/postgres.ts';
+import { refuseSecrets, workerPassword } from './secrets.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -14,6 +15,8 @@ declare module 'vitest' {
     postgres: string;
     /** The Worker as wrangler bundles it for production. */
     bundle: string;
+    /** Where each store of the suite writes what its Worker logs. */
+    logs: string;
   }
 }
 
@@ -23,6 +26,8 @@ export const template = 'fusion_template';
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-test-'));
   const bundle = join(dir, 'bundle');
+  const logs = join(dir, 'logs');
+  await mkdir(logs);
   const wrangler = promisify(execFile)('npx', ['wrangler', 'deploy', '--dry-run', '--outdir', bundle], {
     env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' },
   });
@@ -36,12 +41,14 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const owner = new URL(postgres.url(template));
   owner.username = 'fusion_owner';
   owner.password = 'owner';
-  await migrate({ url: owner.href, workerPassword: 'worker' });
+  await migrate({ url: owner.href, workerPassword });
   await wrangler;
   project.provide('postgres', postgres.url('postgres'));
   project.provide('bundle', bundle);
+  project.provide('logs', logs);
   return async () => {
     await postgres.remove();
-    await rm(dir, { recursive: true, force: true });
+    // A secret in a log fails the run, whichever test has caused it.
+    await refuseSecrets(logs).finally(() => rm(dir, { recursive: true, force: true }));
   };
 }

@@ -1,4 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +14,7 @@ import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../dev
 import { type StripeEmulator, type StripeOptions, startStripe } from '../dev/stripe.ts';
 import { topics } from '../src/events.ts';
 import { template } from './global-setup.ts';
+import { workerPassword } from './secrets.ts';
 
 const scopes = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'].flatMap((noun) => [
   `${noun}:read`,
@@ -57,7 +59,7 @@ export async function createDatabase(): Promise<Database> {
   url.pathname = `/${name}`;
   const workerUrl = new URL(url);
   workerUrl.username = 'fusion_worker';
-  workerUrl.password = 'worker';
+  workerUrl.password = workerPassword;
   const pool = new pg.Pool({ connectionString: url.href, max: 4 });
   // The server ends idle connections when a test restarts or drops it: that is no error of the test.
   pool.on('error', () => undefined);
@@ -179,6 +181,8 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
   // The bundle is made: what tells how to bundle does not belong to a Worker that runs.
   const { modulesRules: _rules, ...workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions;
   let output = '';
+  // All that any Worker of the suite says is read for secrets when the suite ends: global-setup.ts.
+  const kept = createWriteStream(join(inject('logs'), `${randomUUID()}.log`));
   const settings: V4MiniflareOptions = {
     host: '127.0.0.1',
     ...workerOptions,
@@ -208,6 +212,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       : { queueConsumers: withRetries(workerOptions.queueConsumers, options.queueRetries) }),
     handleStructuredLogs({ message }) {
       output += `${message}\n`;
+      kept.write(`${message}\n`);
     },
   };
   const miniflare = new Miniflare(convertV4MiniflareOptions(settings));
@@ -269,6 +274,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     miniflare,
     async close() {
       await miniflare.dispose();
+      await new Promise<void>((resolve) => kept.end(resolve));
       await bridge.close();
       await kafka.close();
       await stripe.close();
