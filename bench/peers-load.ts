@@ -86,13 +86,13 @@ function drawProducts(seed: number): () => number {
 }
 
 /**
- * One round: at least so many seconds, and at least four checkouts a client, since the slowest need seconds for one. The
- * rate is all checkouts over all of the time, that of the last ones included.
+ * One round: at least so many seconds, and at least `least` checkouts a client, since the slowest need seconds for one.
+ * The rate is all checkouts over all of the time, that of the last ones included.
  */
 export async function runRound(
   system: System,
   observer: Observer,
-  options: { clients: number; seconds: number; seed: number },
+  options: { clients: number; seconds: number; least: number; seed: number },
 ): Promise<Round> {
   const { pool } = observer;
   const draw = drawProducts(options.seed);
@@ -106,7 +106,7 @@ export async function runRound(
   const end = performance.now() + options.seconds * 1000;
   let begun = 0;
   const more = (): number | null => {
-    if (observer.signal.aborted || (performance.now() > end && begun >= 4 * options.clients)) return null;
+    if (observer.signal.aborted || (performance.now() > end && begun >= options.least * options.clients)) return null;
     begun += 1;
     return draw();
   };

@@ -38,7 +38,7 @@ async function startSystems(rig: Rig, options: PeersOptions, run: Run): Promise<
     const databaseUrl = await makeDatabase(rig.pool, rig, name);
     const port = await findFreePort();
     const peer = { dir, port, databaseUrl, pool: rig.pool, started };
-    systems.push(
+    add(
       await progress.step(
         name,
         () => start[name](peer),
@@ -61,7 +61,7 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
   const measured: Measured[] = systems.map(({ name, version }) => ({ name, version, rounds: [] }));
   const { clients, seconds, rounds, buyers } = options;
   for (const [index, system] of systems.entries()) {
-    const warm = { clients, seconds: Math.min(5, seconds), seed: 1 };
+    const warm = { clients, seconds: Math.min(5, seconds), least: 1, seed: 1 };
     await run.progress.step(
       `warm-up`,
       () => runRound(system, observer, warm),
@@ -72,7 +72,7 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
     for (const [index, system] of systems.entries()) {
       const result = await run.progress.step(
         `round ${round}`,
-        () => runRound(system, observer, { clients, seconds, seed: 100 + round }),
+        () => runRound(system, observer, { clients, seconds, least: 4, seed: 100 + round }),
         ({ perSecond, checkouts, failures }) => {
           const failed = Object.entries(failures).map(([why, count]) => `; ${count} × ${why}`);
           return `${system.name}: ${format(perSecond)} checkouts/s (${checkouts})${failed.join('')}`;
