@@ -1,6 +1,12 @@
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
-import { expireCampaigns, freeUnsecured, releaseCampaigns, settleCampaigns } from './domain/campaign-ends.ts';
+import {
+  expireCampaigns,
+  freeLostPlaces,
+  freeUnsecured,
+  releaseCampaigns,
+  settleCampaigns,
+} from './domain/campaign-ends.ts';
 import { decideForgotten } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
@@ -40,9 +46,10 @@ const campaigns: Job = {
   async run(context) {
     const expired = await expireCampaigns(context);
     const { freed, changed } = await freeUnsecured(context);
+    const lost = await freeLostPlaces(context);
     const ended = await releaseCampaigns(context);
-    for (const { tenant, skus } of [...changed, ...ended.changed]) await forgetStock(tenant, skus);
-    return { expired, freed, released: ended.released, ordered: await settleCampaigns(context) };
+    for (const { tenant, skus } of [...changed, ...lost.changed, ...ended.changed]) await forgetStock(tenant, skus);
+    return { expired, freed: freed + lost.freed, released: ended.released, ordered: await settleCampaigns(context) };
   },
 };
 

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Fault, NeonBridgeOptions } from '../dev/neon.ts';
 import { campaignRig } from './campaign-rig.ts';
 import { type Store, startStore, until } from './harness.ts';
+import { startQueues, stopQueues } from './outbox-rig.ts';
 
 let store: Store;
 let rig: ReturnType<typeof campaignRig>;
@@ -213,6 +214,25 @@ describe('success', () => {
     await until(async () => (await orderOf(place.orderId)).payment.status === 'refunded');
     expect(await rig.stockOf('UNDO')).toEqual({ quantity: 5, reserved: 0 });
     expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
+  });
+
+  test('the cron frees a place whose order has ended and whose message was lost', async () => {
+    const campaign = await rig.start('LOST', 5, { minParticipants: 1 });
+    const { body: place } = await rig.join(campaign.id, 'a');
+    await rig.confirm(place.orderId);
+    await reached(campaign.id, 'charged');
+    await store.settled();
+    await stopQueues(store.database);
+    await store.send('POST', `/v1/orders/${place.orderId}/cancel`);
+    await store.database.query(`delete from platform.outbox where sink = 'queue' and key = $1`, [place.orderId]);
+    await startQueues(store.database);
+    const later = (seconds: number) => store.cron('* * * * *', new Date(Date.now() + seconds * 1000));
+    await later(240); // the queue still has its time
+    expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'charged' }]);
+    await later(301);
+    expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'released', reason: 'order_cancelled' }]);
+    expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
+    expect((await rig.eventsOf(campaign.id)).at(-1)).toBe('left');
   });
 });
 

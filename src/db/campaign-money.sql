@@ -119,8 +119,50 @@ begin
 end
 $$;
 
+-- The cron: places whose order ended in the last week, at least `idleSeconds` ago, and whose message was lost. `input`:
+-- {idleSeconds, limit}. Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
+create or replace function group_commerce.free_lost_places(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  lost jsonb;
+  item jsonb;
+  place record;
+  skus text[];
+  freed integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', g.tenant_id, 'reasons', g.reasons) order by g.tenant_id), '[]')
+  into lost from (
+    select f.tenant_id, jsonb_object_agg(f.order_id, f.reason) as reasons from (
+      select p.tenant_id, p.order_id, e.reason
+      from orders.ended_in_campaigns(platform.clock() - interval '7 days',
+        platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)) e
+      join group_commerce.participants p on p.order_id = e.order_id
+      where p.state in ('ordered', 'charged') limit (input->>'limit')::int
+    ) f group by f.tenant_id
+  ) g;
+  for item in select jsonb_array_elements(lost) loop
+    perform platform.act_as(item->>'tenant');
+    perform group_commerce.lock_places(array(select jsonb_object_keys(item->'reasons')));
+    skus := '{}';
+    for place in
+      select p.id, p.campaign_id, item->'reasons'->>p.order_id as reason from group_commerce.participants p
+      where p.tenant_id = platform.tenant() and p.state in ('ordered', 'charged')
+        and p.order_id = any(array(select jsonb_object_keys(item->'reasons')))
+      order by p.id
+    loop
+      skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
+      freed := freed + 1;
+    end loop;
+    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', to_jsonb(skus));
+  end loop;
+  return jsonb_build_object('freed', freed, 'tenants', tenants);
+end
+$$;
+
 call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged,
   group_commerce.lose_place to fusion_payments;
-grant execute on function group_commerce.lose_orders to fusion_worker;
+grant execute on function group_commerce.lose_orders, group_commerce.free_lost_places to fusion_worker;

@@ -132,6 +132,15 @@ begin
 end
 $$;
 
+-- Orders of campaigns, of any tenant, that failed or were cancelled between these times. For group commerce's cron.
+create or replace function orders.ended_in_campaigns(after timestamptz, until timestamptz)
+returns table (order_id varchar, reason varchar)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select o.id, case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
+  from orders.orders o
+  where o.campaign_id is not null and o.status in ('failed', 'cancelled') and o.updated_at > after and o.updated_at <= until
+$$;
+
 -- The consumer of inventory.insufficient. `input`: {tenant, messages: [{eventId, orderId, traceparent}]}. Answers {failed}.
 create or replace function orders.fail_short_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -192,6 +201,6 @@ call platform.hand_over('orders', 'fusion_orders');
 
 grant execute on function orders.cancel_order, orders.fail_short_orders, orders.expire_holds to fusion_worker;
 grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
-grant execute on function orders.settle_paid to fusion_group_commerce;
+grant execute on function orders.settle_paid, orders.ended_in_campaigns to fusion_group_commerce;
 grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded to fusion_payments;
 grant execute on function orders.mark_shipped to fusion_shipping;

@@ -10,6 +10,8 @@ type Which = { tenant?: string; campaignId?: string };
 
 const releaseBatch = 200;
 const settleBatch = 100;
+/** The queue has had its time by then. */
+const idleSeconds = 300;
 
 /**
  * Makes the orders of campaigns that have succeeded, 100 participants a transaction. What is left to do stands in the
@@ -62,15 +64,20 @@ export async function expireCampaigns(context: Context): Promise<number> {
 }
 
 /** Frees the places of active campaigns whose money was not secured in time. */
-export async function freeUnsecured(context: Context) {
+export const freeUnsecured = (context: Context) => freeAll(context, 'group_commerce.free_unsecured', {});
+
+/** Frees the places whose order ended a while ago and whose message, that would have freed them, was lost. */
+export const freeLostPlaces = (context: Context) =>
+  freeAll(context, 'group_commerce.free_lost_places', { idleSeconds });
+
+async function freeAll(context: Context, name: `${string}.${string}`, input: Record<string, number>) {
   let total = 0;
   const changed: ChangedStock = [];
   for (;;) {
-    const { freed, tenants } = await context.db.run<{ freed: number; tenants: ChangedStock }>(
-      'group_commerce.free_unsecured',
-      context.call,
-      { limit: releaseBatch },
-    );
+    const { freed, tenants } = await context.db.run<{ freed: number; tenants: ChangedStock }>(name, context.call, {
+      ...input,
+      limit: releaseBatch,
+    });
     total += freed;
     changed.push(...tenants);
     if (freed === 0) return { freed: total, changed };
