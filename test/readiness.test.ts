@@ -16,7 +16,7 @@ describe('GET /readyz', () => {
   test('says how far behind the outbox is, and that it is degraded after five minutes, without a key and in one call', async () => {
     const calm = await ready();
     expect(calm.status).toBe(200);
-    expect(calm.body).toEqual({ status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0 });
+    expect(calm.body).toEqual({ status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] });
     expect(calm.headers.get('server-timing')).toContain('"1 calls"');
     away = true;
     const [oldest = 0] = await emit(store.database, randomUUID(), { count: 3 });
@@ -31,6 +31,14 @@ describe('GET /readyz', () => {
     await store.database.query(`update platform.events set time = now() - interval '1 hour' where seq = $1`, [oldest]);
     const late = await ready();
     expect([late.status, late.body.status]).toEqual([200, 'degraded']);
+    expect(late.body.problems).toEqual([
+      {
+        code: 'outbox_late',
+        detail: expect.stringMatching(
+          /^The oldest event for kafka has waited for 36\d\d s\. It has failed [1-9]\d* times/,
+        ),
+      },
+    ]);
     expect(late.body.outboxAgeSeconds).toBeGreaterThanOrEqual(3_600);
     away = false;
     await until(async () => {
@@ -45,7 +53,11 @@ describe('GET /readyz', () => {
     await emit(store.database, key);
     const body = await eventOf(store.database, key, 'order.confirmed');
     await deliver(store, 'fusioncommerce-orders-dlq', [{ id: 'm', body }]);
-    expect((await ready()).body.deadLetters).toBe(before + 1);
+    expect((await ready()).body).toMatchObject({
+      status: 'degraded',
+      deadLetters: before + 1,
+      problems: [{ code: 'dead_letters', detail: expect.stringMatching(/^1 dead letters wait/) }],
+    });
     const { body: page } = await store.send('GET', '/v1/dead-letters?limit=1');
     await store.send('POST', `/v1/dead-letters/${page.data[0].id}/replay`, {});
     expect((await ready()).body.deadLetters).toBe(before);

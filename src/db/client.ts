@@ -35,8 +35,11 @@ export type Database = {
     build: (db: Reader) => RunnableQuery<T, 'pg'>,
   ): Promise<{ tenant: string; rows: T }>;
   /** What the database says of itself, without a key: see `platform.health`. */
-  health(): Promise<{ outboxAgeSeconds: number; outboxCount: number; deadLetters: number }>;
+  health(): Promise<{ outboxAgeSeconds: number; outboxCount: number; deadLetters: number; sinks: Waiting[] }>;
 };
+
+/** What events wait for: the age of the oldest, and how often in a row the sink has failed. */
+export type Waiting = { sink: string; ageSeconds: number; failures: number; pausedUntil: string | null };
 
 export type Reader = NeonHttpDatabase;
 

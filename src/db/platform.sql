@@ -198,7 +198,8 @@ begin
 end
 $$;
 
--- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, open dead letters.
+-- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait for,
+-- open dead letters.
 create or replace function platform.health() returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
 declare
@@ -206,17 +207,21 @@ declare
 begin
   perform platform.act_as('*');
   select jsonb_build_object(
-    'outboxAgeSeconds', coalesce((
-      select extract(epoch from greatest(now() - min(e.time), interval '0'))::int
-      from platform.sinks s
-      cross join lateral (
-        select o.tenant_id, o.seq from platform.outbox o where o.sink = s.sink order by o.seq limit 1
-      ) o
-      join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq), 0),
+    'outboxAgeSeconds', coalesce(max(w.age), 0),
     'outboxCount', (select count(*) from (select 1 from platform.outbox limit 10000) o),
+    'sinks', coalesce(jsonb_agg(jsonb_build_object('sink', w.sink, 'ageSeconds', w.age, 'failures', w.failures,
+      'pausedUntil', case when w.paused_until > now() then platform.iso(w.paused_until) end) order by w.sink), '[]'),
     'deadLetters', (select count(*) from (
       select 1 from platform.dead_letters where replayed_at is null limit 10000) d)
-  ) into answer;
+  ) into answer
+  from (
+    select s.sink, s.failures, s.paused_until, extract(epoch from greatest(now() - e.time, interval '0'))::int as age
+    from platform.sinks s
+    cross join lateral (
+      select o.tenant_id, o.seq from platform.outbox o where o.sink = s.sink order by o.seq limit 1
+    ) o
+    join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq
+  ) w;
   return answer;
 end
 $$;
