@@ -2,7 +2,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from 'miniflare';
 import pg from 'pg';
@@ -138,6 +138,8 @@ export type StoreOptions = {
   keyLimit?: number;
   /** How many bad requests an address may make in 60 s; wrangler.toml's own limit if not given. */
   addressLimit?: number;
+  /** Another Worker's bundle, a file; that of this checkout if not given. */
+  worker?: string;
   /** How often a queue delivers again before its dead-letter queue; wrangler.toml's own number if not given. */
   queueRetries?: number;
 };
@@ -183,13 +185,14 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
   let output = '';
   // All that any Worker of the suite says is read for secrets when the suite ends: global-setup.ts.
   const kept = createWriteStream(join(inject('logs'), `${randomUUID()}.log`));
+  const worker = options.worker ?? join(inject('bundle'), 'index.js');
   const settings: V4MiniflareOptions = {
     host: '127.0.0.1',
     ...workerOptions,
     name: 'fusioncommerce',
     modules: true,
-    modulesRoot: inject('bundle'),
-    scriptPath: join(inject('bundle'), 'index.js'),
+    modulesRoot: dirname(worker),
+    scriptPath: worker,
     bindings: {
       ...(workerOptions.bindings as Record<string, string>),
       DATABASE_URL: database.workerUrl,
