@@ -18,9 +18,11 @@ function recordOf(topic: string, message: EachBatchPayload['batch']['messages'][
   return { ...record, value: JSON.stringify(data), headers: { ...headers, ce_id: id ?? '' } };
 }
 
+type Part = { partition: number; last: number; records: KafkaRecord[] };
+
 /** What a consumer is pushed, to be pulled: whoever pushes waits until it was taken. */
 class Handover {
-  #batch: KafkaRecord[] | undefined;
+  #part: Part | undefined;
   #failure: unknown;
   #change = Promise.withResolvers<void>();
 
@@ -34,23 +36,23 @@ class Handover {
     this.#signal();
   }
 
-  async give(batch: KafkaRecord[]): Promise<void> {
-    while (this.#batch !== undefined && this.#failure === undefined) await this.#change.promise;
-    this.#batch = batch;
+  async give(part: Part): Promise<void> {
+    while (this.#part !== undefined && this.#failure === undefined) await this.#change.promise;
+    this.#part = part;
     this.#signal();
   }
 
-  async take(): Promise<KafkaRecord[]> {
+  async take(): Promise<Part> {
     const timer = setTimeout(() => this.fail(new Error('it gives no more records')), silenceMs);
     try {
-      while (this.#batch === undefined) {
+      while (this.#part === undefined) {
         if (this.#failure !== undefined) throw this.#failure;
         await this.#change.promise;
       }
-      return this.#batch;
+      return this.#part;
     } finally {
       clearTimeout(timer);
-      this.#batch = undefined;
+      this.#part = undefined;
       this.#signal();
     }
   }
@@ -86,10 +88,11 @@ export function connectBrokers(brokers: string[]): Kafka {
       }),
     async *read(topic, partitions) {
       if (partitions === 0) return;
-      const ends = await asAdmin((admin) => admin.fetchTopicOffsets(topic));
-      const open = new Map(
-        ends.filter(({ low, high }) => low !== high).map(({ partition, high }) => [partition, Number(high)]),
+      const offsets = await asAdmin((admin) => admin.fetchTopicOffsets(topic));
+      const ends = new Map(
+        offsets.filter(({ low, high }) => low !== high).map(({ partition, high }) => [partition, Number(high)]),
       );
+      const open = new Map(ends);
       if (open.size === 0) return;
       const groupId = `replay-audit-${randomUUID()}`;
       const consumer = client.consumer({ groupId, retry: { retries: 5 } });
@@ -98,18 +101,20 @@ export function connectBrokers(brokers: string[]): Kafka {
       try {
         await consumer.connect();
         await consumer.subscribe({ topic, fromBeginning: true });
-        const waiting = new Map(open);
         await consumer.run({
           autoCommit: false,
           eachBatch: async ({ batch }) => {
-            const end = open.get(batch.partition) ?? 0;
-            const records = batch.messages.filter(({ offset }) => Number(offset) < end);
-            if (Number(batch.lastOffset()) >= end - 1) waiting.delete(batch.partition);
-            await handover.give(records.map((message) => recordOf(topic, message)));
+            const { partition } = batch;
+            const records = batch.messages.filter(({ offset }) => Number(offset) < (ends.get(partition) ?? 0));
+            const last = Number(batch.lastOffset());
+            await handover.give({ partition, last, records: records.map((message) => recordOf(topic, message)) });
           },
         });
-        while (waiting.size > 0) yield* await handover.take();
-        yield* await drained(handover);
+        while (open.size > 0) {
+          const { partition, last, records } = await handover.take();
+          if (last >= (open.get(partition) ?? 0) - 1) open.delete(partition);
+          yield* records;
+        }
       } catch (error) {
         throw fault(error);
       } finally {

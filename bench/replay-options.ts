@@ -14,6 +14,7 @@ not be done; 130: stopped by Ctrl-C.
   --kafka-url       its Kafka, by Upstash's REST protocol; KAFKA_REST_URL, or the local platform's
   --kafka-username  KAFKA_REST_USERNAME, or dev
   --kafka-password  KAFKA_REST_PASSWORD, or dev
+  --kafka-brokers   its own port (host:port, with commas between) instead: the audit reads it by a native client
   --concurrency     how many requests at once, 1 to 256; 16 if not given
   --limit           only the file's first so many invoices, sales and cancellations alike
   --help
@@ -49,6 +50,8 @@ export type ReplayOptions = {
   key: string;
   databaseUrl: string;
   kafka: { url: string; username: string; password: string };
+  /** `host:port`; where given, they are read instead. */
+  kafkaBrokers?: string[];
   concurrency: number;
   limit: number;
 };
@@ -60,6 +63,7 @@ const flags = {
   'kafka-url': { type: 'string' },
   'kafka-username': { type: 'string' },
   'kafka-password': { type: 'string' },
+  'kafka-brokers': { type: 'string' },
   concurrency: { type: 'string' },
   limit: { type: 'string' },
   help: { type: 'boolean' },
@@ -71,6 +75,12 @@ function readCount(flag: string, text: string | undefined, fallback: number, mos
   if (number >= 1 && number <= most) return number;
   const range = Number.isFinite(most) ? `from 1 to ${most}` : 'from 1';
   throw new ReplayError(`--${flag} ${text} is no number ${range}`);
+}
+
+function readBrokers(text: string): string[] {
+  const brokers = text.split(',').map((broker) => broker.trim());
+  if (brokers.every((broker) => /^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i.test(broker))) return brokers;
+  throw new ReplayError(`--kafka-brokers ${text} is no list of host:port`);
 }
 
 function readUrl(flag: string, text: string, protocols: RegExp): string {
@@ -116,6 +126,7 @@ export function readOptions(
       username: values['kafka-username'] ?? variables.KAFKA_REST_USERNAME ?? 'dev',
       password: values['kafka-password'] ?? variables.KAFKA_REST_PASSWORD ?? 'dev',
     },
+    ...(values['kafka-brokers'] === undefined ? {} : { kafkaBrokers: readBrokers(values['kafka-brokers']) }),
     concurrency: readCount('concurrency', values.concurrency, 16, 256),
     limit: readCount('limit', values.limit, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
   };

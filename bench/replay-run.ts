@@ -2,6 +2,7 @@ import { audit } from './replay-audit.ts';
 import { checkPlatform, createClient, Stopped } from './replay-client.ts';
 import { findEarlier, openDatabase, traceOf } from './replay-database.ts';
 import { connectKafka } from './replay-kafka.ts';
+import { connectBrokers } from './replay-kafka-native.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { makePlan, markOf, type Plan } from './replay-plan.ts';
 import { grouped, Progress, pounds } from './replay-progress.ts';
@@ -34,7 +35,7 @@ function describeRows(plan: Plan): string[] {
  */
 export async function replay(options: ReplayOptions, terminal: Terminal, signal: AbortSignal): Promise<0 | 1 | 130> {
   const progress = new Progress(terminal.write, terminal.rewrites);
-  const kafka = connectKafka(options.kafka);
+  const kafka = options.kafkaBrokers ? connectBrokers(options.kafkaBrokers) : connectKafka(options.kafka);
   await checkPlatform(options.url);
   await kafka.topics();
   const database = await openDatabase(options.databaseUrl, options.key);

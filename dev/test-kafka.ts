@@ -74,9 +74,12 @@ async function main(serve: boolean): Promise<number> {
     if (!kafka) return 1;
     await makeTopics([kafka.broker]);
     if (serve) {
-      const variables = { KAFKA_REST_URL: kafka.restUrl, KAFKA_REST_DIALECT: 'rest-v2' };
-      const start = Object.entries({ ...variables, KAFKA_REST_USERNAME: 'dev', KAFKA_REST_PASSWORD: 'dev' });
-      say(`\n${start.map(([name, value]) => `${name}=${value}`).join(' ')} npm start`);
+      const variables = { KAFKA_REST_URL: kafka.restUrl, KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_HEADERS: 'true' };
+      say(
+        `\n${Object.entries(variables)
+          .map(([name, value]) => `${name}=${value}`)
+          .join(' ')} npm start`,
+      );
       say(`npm run replay -- <file> --kafka-brokers ${kafka.broker}\n\nCtrl-C ends it, and deletes its data.`);
       await stopped;
       return 0;
