@@ -27,12 +27,16 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   let last: Delivery = { delivered: [], failed: [], returned: [] };
   let delivered = 0;
   let failed = 0;
+  let lost = false;
   let outcome = 'ok';
   const more: Record<string, string> = {};
   try {
     for (;;) {
-      const events = await takeTurn(db, sink, name, last, Date.now() < until);
-      if (events.length === 0) break;
+      const [before, inTime] = [db.spent.calls, Date.now() < until];
+      const events = await takeTurn(db, sink, name, last, inTime, lost);
+      // A call that was repeated may have leased rows by an answer that nobody heard: another turn frees them.
+      lost = db.spent.calls - before > 1;
+      if (events.length === 0 && !(lost && inTime)) break;
       last = sink === 'kafka' ? await deliverToKafka(publisher, events, until) : await deliverToQueues(env, events);
       delivered += last.delivered.length;
       failed += last.failed.length;

@@ -26,7 +26,13 @@ export async function emit(
   return seqs.map(({ seq }) => Number(seq)).reverse();
 }
 
-export type Turn = Partial<Delivery> & { limit?: number; bytes?: number; seconds?: number; now?: string };
+export type Turn = Partial<Delivery> & {
+  lost?: boolean;
+  limit?: number;
+  bytes?: number;
+  seconds?: number;
+  now?: string;
+};
 
 /** A connection as the Worker's role, for turns of a relay in its own hands; `begin` and `commit` bracket them. */
 export async function relayConnection(database: Database, name: string, sink: Sink = 'kafka') {

@@ -69,6 +69,14 @@ describe('a lease', () => {
     expect(await later(seq)).toBeUndefined();
   });
 
+  test('whose answer was lost is the same relay’s again at once', async () => {
+    const seqs = await emit(database, 'a', { count: 3 });
+    const a = await relayConnection(database, 'A');
+    await a.turn();
+    expect(seqsOf(await a.turn({ lost: true }))).toEqual(seqs);
+    expect(seqsOf(await a.turn({ delivered: seqs }))).toEqual([]);
+  });
+
   test('ends for what was not tried: it is free at once', async () => {
     const seqs = await emit(database, 'a', { count: 3 });
     const a = await relayConnection(database, 'A');

@@ -101,6 +101,7 @@ $$;
 --   failed        [{seq, error, dead}]   dead: will never be taken, goes to the dead letters
 --   returned      [seq]                  leased and not tried
 --   paused        the sink is away as a whole
+--   lost          an answer to this relay was lost, and with it what that one had leased
 --   limit, bytes  how many rows (0: none) and how much payload to lease     seconds  how long the lease lasts
 -- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time}]}, oldest first.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
@@ -140,6 +141,12 @@ begin
   update platform.outbox o set lease = null, due_at = platform.clock()
   where o.sink = of_sink and o.seq = any(array(select jsonb_array_elements_text(input->'returned')::bigint))
     and o.lease = input->>'lease';
+
+  -- What this relay has leased and does not mention, it never heard of: that answer was lost, and the call repeated.
+  if (input->>'lost')::boolean then
+    update platform.outbox o set lease = null, due_at = platform.clock()
+    where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease';
+  end if;
 
   -- Relays that find the sink away at the same time count as one failure.
   if (input->>'paused')::boolean then
