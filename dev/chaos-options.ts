@@ -11,7 +11,7 @@ the databases, Kafka and the Stripe stand-in. Exit code 0: every promise holds; 
   --minutes   how long the load and the faults go on; 1 if not given, fractions are taken
   --seed      the plan of stories and faults; drawn if not given, and printed
   --people    how many clients there are at a time; 10 if not given
-  --gap       the mean pause between two faults in milliseconds; 700 if not given
+  --gap       the mean pause between two faults in milliseconds; 1000 if not given
   --peace     no faults at all: the same load, and the audit
   --keep      keeps the folder with the data and the logs, and says where it is
   --help
@@ -53,7 +53,7 @@ export function readOptions(args: string[], drawn = () => Math.floor(Math.random
     loadMs: minutes * 60_000,
     people: Math.floor(numberOf('people', values.people, 10, 1, 200)),
     settleMs: 6 * 60_000 + minutes * 20_000,
-    gapMs: values.peace ? null : numberOf('gap', values.gap, 700, 50, 600_000),
+    gapMs: values.peace ? null : numberOf('gap', values.gap, 1_000, 50, 600_000),
     ...(values.keep ? { keep: true } : {}),
   };
 }

@@ -21,6 +21,8 @@ export type ChaosOptions = {
   people: number;
   /** How long it may take until nothing is open any more. */
   settleMs: number;
+  /** How long clients go on asking what they have had no answer to, once the faults are over; a minute if not given. */
+  lastWordMs?: number;
   /** The mean pause between two faults; null: no faults. */
   gapMs: number | null;
   bundle?: string;
@@ -40,7 +42,6 @@ export type ChaosResult = {
 };
 
 const everyMs = { progress: 5_000, cron: 4_000 };
-const lastWordMs = 60_000;
 
 const tellOpen = (open: Open): string =>
   Object.entries(open)
@@ -121,7 +122,7 @@ async function play(
     await restore();
     if (!platform.worker.running) await platform.worker.start();
     say('faults are over; clients hear their last answers');
-    await client.finish(signal.aborted ? 0 : lastWordMs);
+    await client.finish(signal.aborted ? 0 : (options.lastWordMs ?? 60_000));
     await load;
   } finally {
     closing.abort();

@@ -33,6 +33,9 @@ export async function countOpen(platform: ChaosPlatform): Promise<Open> {
   return Object.fromEntries(all.filter(({ n }) => n > 0).map(({ name, n }) => [name, n]));
 }
 
+/** Longer than any lease and any pause of a sink: what has not moved for so long never will. */
+const stuckMs = 150_000;
+
 export type Settled = { open: Open; turns: number; clock: number };
 
 /**
@@ -47,10 +50,11 @@ export async function settle(
   signal: AbortSignal,
 ): Promise<Settled> {
   const started = Date.now();
-  // A little more than what the cron leaves a payment alone for; then days, for campaigns that end late.
   let ahead = 0;
+  let [last, since] = ['', started];
   for (let turns = 1; ; turns++) {
-    ahead += turns < 6 ? 310_000 : 86_400_000;
+    // A little more than what the cron leaves a payment alone for; for a while days, for campaigns that end late.
+    ahead += turns > 5 && turns < 16 ? 86_400_000 : 310_000;
     const clock = Date.now() + ahead;
     await platform.worker.cron('* * * * *', clock).catch((error: Error) => journal.count('crons', error.message));
     await sleep(turns < 6 ? 400 : 1_000, undefined, { signal }).catch(() => undefined);
@@ -59,7 +63,9 @@ export async function settle(
     const quiet = Object.keys(open).length === 0;
     // Two looks: a message that is just being applied has left the outbox and not yet changed a row.
     if (quiet && Object.keys(await secondLook(platform, signal)).length === 0) return { open: {}, turns, clock };
-    if (signal.aborted || Date.now() - started > withinMs) return { open, turns, clock };
+    const now = Date.now();
+    if (JSON.stringify(open) !== last) [last, since] = [JSON.stringify(open), now];
+    if (signal.aborted || now - started > withinMs || now - since > stuckMs) return { open, turns, clock };
   }
 }
 
