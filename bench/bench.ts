@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Progress } from '../dev/progress.ts';
 import { repository } from '../dev/settings.ts';
+import { chartOf } from './bench-chart.ts';
 import { type Sample, summarise } from './bench-figures.ts';
 import { describeMachine } from './bench-machine.ts';
 import { countStatements, measure } from './bench-measure.ts';
@@ -24,7 +25,8 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
   for (let round = 0; round <= options.rounds; round++) {
     progress.say(round === 0 ? '\nWarm-up' : `\nRound ${round} of ${options.rounds}`);
     for (const each of chosen) {
-      const seconds = round === 0 ? 1 : options.seconds;
+      // The first requests of a case are slow ones: V8 has yet to compile its code, PostgreSQL to plan its statements.
+      const seconds = round === 0 ? Math.min(options.seconds, 3) : options.seconds;
       await progress.step(
         each.title.padEnd(46),
         async () => {
@@ -68,6 +70,7 @@ async function run(options: BenchOptions): Promise<void> {
     const { rounds, seconds, clients } = options;
     const content = { at, machine, options: { rounds, seconds, clients }, results, targets };
     await writeFile(file, `${JSON.stringify(content, null, 2)}\n`);
+    if (options.cases.length === 0) await writeFile(join(folder, 'bench.svg'), chartOf(results, machine, at));
     progress.say(`Written to ${file}`);
   } finally {
     load.stop();
