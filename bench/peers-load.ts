@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import { products, type Race, type Round, type System } from './peers-system.ts';
+import { products, type Race, type Round, type Statement, type System } from './peers-system.ts';
 
 export type Observer = {
   /** As a superuser of the server on which all databases are. */
@@ -67,6 +67,16 @@ async function countStatements(pool: pg.Pool, database: string): Promise<Counts>
   return rows[0] ?? { statements: 0, transactions: 0 };
 }
 
+async function findSlowest(pool: pg.Pool, database: string): Promise<Statement[]> {
+  const { rows } = await pool.query<Statement>(
+    `select left(regexp_replace(query, '\\s+', ' ', 'g'), 100) as query, calls::int as calls, total_exec_time as ms
+     from pg_stat_statements s join pg_database d on d.oid = s.dbid join pg_roles r on r.oid = s.userid
+     where d.datname = $1 and not r.rolsuper order by total_exec_time desc limit 8`,
+    [database],
+  );
+  return rows;
+}
+
 async function resetStatements(pool: pg.Pool, database: string): Promise<void> {
   await pool.query('select pg_stat_statements_reset(0, oid, 0) from pg_database where datname = $1', [database]);
 }
@@ -102,6 +112,7 @@ export async function runRound(
     await system.cpu(),
     await observer.postgresCpu(),
   ];
+  const parts = (await system.parts?.()) ?? {};
   const requests = system.requests();
   const end = performance.now() + options.seconds * 1000;
   let begun = 0;
@@ -115,6 +126,7 @@ export async function runRound(
   await system.settle();
   const settleSeconds = (performance.now() - answered) / 1000;
   const counts = await countStatements(pool, system.database);
+  const now = (await system.parts?.()) ?? {};
   const checkouts = latencies.length;
   const each = (total: number): number => total / Math.max(1, checkouts);
   return {
@@ -130,6 +142,12 @@ export async function runRound(
     serverCpuMs: each((await system.cpu()) - cpu),
     postgresCpuMs: each((await observer.postgresCpu()) - postgresCpu),
     databaseBytes: each((await sizeOf(pool, system.database)) - bytes),
+    parts: Object.fromEntries(Object.entries(now).map(([part, ms]) => [part, each(ms - (parts[part] ?? 0))])),
+    slowest: (await findSlowest(pool, system.database)).map((one) => ({
+      ...one,
+      calls: each(one.calls),
+      ms: each(one.ms),
+    })),
     failures,
   };
 }

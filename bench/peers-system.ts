@@ -13,6 +13,8 @@ export type System = {
   requests: () => number;
   /** CPU of its server processes, PostgreSQL apart, in ms since their start. */
   cpu: () => Promise<number>;
+  /** The same by part, and of what is on this machine but somebody else's in production. */
+  parts?: () => Promise<Record<string, number>>;
   /** Resolves when nothing is left to do for the checkouts that were answered. */
   settle: () => Promise<void>;
   /** Sets the stock of the last product. */
@@ -21,6 +23,8 @@ export type System = {
   sold: () => Promise<number>;
   stop: () => Promise<void>;
 };
+
+export type Statement = { query: string; calls: number; ms: number };
 
 export type Round = {
   checkouts: number;
@@ -36,6 +40,10 @@ export type Round = {
   serverCpuMs: number;
   postgresCpuMs: number;
   databaseBytes: number;
+  /** CPU by part in ms a checkout. */
+  parts: Record<string, number>;
+  /** What took PostgreSQL longest: calls and ms a checkout. */
+  slowest: Statement[];
   failures: Record<string, number>;
 };
 

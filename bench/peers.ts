@@ -8,6 +8,16 @@ import { readProcesses, sumTree } from './cpu.ts';
 import { startMedusa } from './peers/medusa.ts';
 import { openOurs } from './peers/ours.ts';
 import { startVendure } from './peers/vendure.ts';
+import { measureAlone } from './peers-alone.ts';
+import {
+  type ContainerUse,
+  containerCosts,
+  marginalContainerCosts,
+  marginalCosts,
+  type OrderUse,
+  ourCosts,
+  printCosts,
+} from './peers-costs.ts';
 import { installPeer, type PeerName } from './peers-install.ts';
 import { type Observer, runRace, runRound } from './peers-load.ts';
 import { help, type PeersOptions, peersOf, readPeersOptions } from './peers-options.ts';
@@ -94,7 +104,33 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
   return measured;
 }
 
-async function save(measured: Measured[], rig: Rig, options: PeersOptions): Promise<string> {
+const million = 1_000_000;
+
+/** A million orders in one month: ours, and a server in a container for each peer. */
+function reportCosts(use: OrderUse, measured: Measured[]) {
+  const peers = measured.slice(1).map(summarise);
+  const sheets = [
+    { title: measured[0]?.name ?? '', lines: ourCosts(million, use), marginal: marginalCosts(use) },
+    ...peers.map(({ name, serverCpuMs, postgresCpuMs, databaseBytes }) => {
+      const its: ContainerUse = { serverCpu: serverCpuMs, databaseCpu: postgresCpuMs, databaseBytes };
+      return { title: name, lines: containerCosts(million, its), marginal: marginalContainerCosts(its) };
+    }),
+  ];
+  const text = sheets.map(({ title, lines, marginal }) =>
+    [
+      printCosts(`${title}, a million orders in a month`, lines),
+      `  by use alone, without plan, allowances and smallest sizes: $${marginal.toFixed(2)}`,
+    ].join('\n'),
+  );
+  return { use, sheets, text: text.join('\n\n') };
+}
+
+async function save(
+  measured: Measured[],
+  costs: ReturnType<typeof reportCosts>,
+  rig: Rig,
+  options: PeersOptions,
+): Promise<string> {
   const { rows } = await rig.pool.query<{ server_version: string }>('show server_version');
   const { dir: _dir, save: _save, ...flags } = options;
   const result = {
@@ -104,6 +140,8 @@ async function save(measured: Measured[], rig: Rig, options: PeersOptions): Prom
     options: flags,
     systems: measured.map(summarise),
     rounds: measured.map(({ name, rounds }) => ({ name, rounds })),
+    alone: costs.use,
+    costs: costs.sheets,
   };
   const folder = join(repository, 'bench', 'results');
   await mkdir(folder, { recursive: true });
@@ -145,8 +183,16 @@ async function main(options: PeersOptions): Promise<void> {
     const postgresCpu = async () => sumTree(await readProcesses(), rig.postgres.pid);
     const observer = { pool: rig.pool, postgresCpu, signal: stopping.signal };
     const measured = await measure(systems, observer, options, run);
-    console.log(`\n${printReport(measured.map(summarise))}`);
-    if (options.save) console.log(`\n${await save(measured, rig, options)}`);
+    const [ours] = systems;
+    if (ours === undefined || stopping.signal.aborted) return;
+    const use = await progress.step(
+      'alone',
+      () => measureAlone(rig, ours, 100, stopping.signal),
+      () => `${ours.name}: 100 checkouts, one after the other`,
+    );
+    const costs = reportCosts(use, measured);
+    console.log(`\n${printReport(measured.map(summarise))}\n\n${costs.text}`);
+    if (options.save) console.log(`\n${await save(measured, costs, rig, options)}`);
   } finally {
     for (const stop of stops.toReversed()) await stop().catch((error: Error) => progress.say(error.message));
     await Promise.all([...programs].map((program) => program.stop()));

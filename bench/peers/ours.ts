@@ -116,6 +116,10 @@ export async function openOurs(rig: Rig, version: string): Promise<System> {
       const { worker, bridge } = await rig.cpu();
       return worker + bridge;
     },
+    async parts() {
+      const { user, system } = process.cpuUsage();
+      return { ...(await rig.cpu()), loadGenerator: (user + system) / 1000 };
+    },
     settle: rig.settled,
     async checkout(product) {
       const order = await post<Placed>('order', '/v1/orders', {
