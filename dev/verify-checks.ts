@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
+import { auditPackages } from './verify-audit.ts';
 import { checkDocs } from './verify-docs.ts';
 import { findRuleFaults, readSources } from './verify-rules.ts';
 
@@ -81,4 +82,5 @@ export const checks: Check[] = [
     },
   },
   { name: 'the bundle stays small', run: measureBundle },
+  { name: 'no package that is shipped has a grave finding', run: () => auditPackages(root) },
 ];

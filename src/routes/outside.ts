@@ -24,6 +24,7 @@ export const outsideRoutes = [
     id: 'receiveKafka',
     method: 'post',
     path: '/webhooks/kafka',
+    counted: 'refused',
     tag: 'Operations',
     summary: 'Receive events of others from a Kafka connector',
     description:
