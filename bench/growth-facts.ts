@@ -3,9 +3,8 @@ import type { Size } from './growth-fill.ts';
 
 /** What the cases ask for: taken evenly from all that is in a database. */
 export type Facts = {
-  /** Orders of `default`, of every age; their customers; their payments. */
+  /** Orders of `default`, of every age, and their payments. */
   orders: string[];
-  customers: string[];
   payments: string[];
   /** How many orders lie before `deepOrder` in the list: a thousand pages, or as many as there are. */
   depth: number;
@@ -32,13 +31,8 @@ export async function readFacts(adminUrl: string, size: Size): Promise<Facts> {
     // Of twenty numbers in a row, the eighth is for sale, of `default`, and no place of a campaign.
     const sample = 'select g * ($1::bigint - 20) / 1000 / 20 * 20 + 7 as n from generate_series(0, 999) g';
     const orders = await column(`select growth.id('order', n) as v from (${sample}) s`, [size.orders]);
-    const customers = await column(
-      `select distinct customer_id as v from orders.orders where id = any($1) order by 1`,
-      [orders],
-    );
     return {
       orders,
-      customers,
       payments: await column(`select payment_id as v from payments.payments where order_id = any($1) order by 1`, [
         orders,
       ]),

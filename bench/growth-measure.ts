@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Case } from './growth-cases.ts';
 import { addNeeds, clearNeeds, type Facts } from './growth-facts.ts';
 import type { CallPlan } from './growth-plan.ts';
@@ -14,6 +15,7 @@ export type Subject = { adminUrl: string; orders: number; facts: Facts; cases: C
 export type SqlResult = { times: Times; plan: CallPlan };
 
 const warmUps = 12;
+const apiWarmUps = 6;
 const usualCalls = 80;
 const explained = 5;
 
@@ -39,9 +41,9 @@ async function provide(subject: Subject, needs: Case['needs'], calls: number): P
 let calls = 0;
 
 /** One client, one request after the other, through the Worker. */
-async function measureRequests(api: string, request: NonNullable<Case['request']>): Promise<Times> {
+async function measureRequests(api: string, request: NonNullable<Case['request']>, wanted: number): Promise<number[]> {
   const samples: number[] = [];
-  for (let i = -warmUps; i < usualCalls; i++) {
+  for (let i = -apiWarmUps; i < wanted; i++) {
     const { method, path, body, key } = request(++calls);
     const started = performance.now();
     const response = await fetch(api + path, {
@@ -56,50 +58,58 @@ async function measureRequests(api: string, request: NonNullable<Case['request']
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text.slice(0, 300)}`);
     if (i >= 0) samples.push(performance.now() - started);
   }
-  return timesOf(samples);
+  return samples;
 }
 
 /** What the Worker logged of a cron's work: milliseconds for each `unit` of what it has done. */
-async function measureCron(rig: Rig, id: string, counted: string, unit: number): Promise<Times | undefined> {
+async function measureCron(rig: Rig, id: string, counted: string, unit: number): Promise<number[]> {
   const before = (await readFile(rig.workerLog, 'utf8')).length;
   await rig.cron();
-  const lines = (await readFile(rig.workerLog, 'utf8')).slice(before).split('\n');
-  for (const line of lines) {
-    const start = line.indexOf('{');
-    if (start < 0 || !line.includes(id)) continue;
-    const entry = JSON.parse(line.slice(start)) as Record<string, number>;
-    const done = entry[counted] ?? 0;
-    if (done < unit) continue;
-    const ms = ((entry.durationMs ?? 0) / done) * unit;
-    return { p50: ms, p95: ms, calls: Math.round(done / unit) };
+  for (const end = Date.now() + 5_000; Date.now() < end; await sleep(100)) {
+    const lines = (await readFile(rig.workerLog, 'utf8')).slice(before).split('\n').slice(0, -1);
+    for (const line of lines.filter((text) => text.includes('{') && text.includes(id))) {
+      const entry = JSON.parse(line.slice(line.indexOf('{'))) as Record<string, number>;
+      const done = entry[counted] ?? 0;
+      if (done >= unit) return [((entry.durationMs ?? 0) / done) * unit];
+    }
   }
-  return undefined;
+  return [];
 }
 
-/** All cases as a client sees them; those of the cron by what the Worker logs of itself. */
-export async function measureApi(rig: Rig, subject: Subject, progress: Progress): Promise<Map<string, Times>> {
-  const results = new Map<string, Times>();
+/** What the cron of the Worker logs of the cases that it runs: which line, which count of it, and the case's own unit. */
+const logged = {
+  holds: ['expire-holds', 'expired', 200],
+  backlog: ['"sink":"kafka"', 'delivered', 500],
+} as const;
+
+/** Samples by the name of their case, in milliseconds. */
+export type Samples = Map<string, number[]>;
+
+/** Adds so many calls of each case, as a client sees them; of those of the cron one run, by what the Worker logs. */
+export async function measureApi(
+  rig: Rig,
+  subject: Subject,
+  wanted: number,
+  into: Samples,
+  progress: Progress,
+): Promise<void> {
   progress.begin('API', '');
-  for (const each of subject.cases) {
-    progress.show(() => each.name);
-    if (each.request) results.set(each.name, await measureRequests(rig.api, each.request));
-    if (each.needs === 'holds' || each.needs === 'backlog') {
-      await provide(subject, each.needs, 12);
-      const [id, counted, unit] =
-        each.needs === 'holds'
-          ? (['expire-holds', 'expired', 200] as const)
-          : (['"sink":"kafka"', 'delivered', 500] as const);
-      const times = await measureCron(rig, id, counted, unit);
-      if (times) results.set(each.name, times);
-      await clearNeeds(subject.adminUrl, each.needs);
+  const add = (name: string, samples: number[]) => into.set(name, [...(into.get(name) ?? []), ...samples]);
+  for (const { name, request, needs } of subject.cases) {
+    progress.show(() => name);
+    if (request) add(name, await measureRequests(rig.api, request, wanted));
+    if (needs === 'holds' || needs === 'backlog') {
+      await provide(subject, needs, 10);
+      const [id, counted, unit] = logged[needs];
+      add(name, await measureCron(rig, id, counted, unit));
+      await clearNeeds(subject.adminUrl, needs);
     }
-    if (each.request?.(0).method === 'POST' || each.needs === 'holds') {
+    if (request?.(0).method === 'POST' || needs === 'holds') {
       await rig.cron();
       await rig.settled();
     }
   }
-  progress.end(`${results.size} cases, one request after the other`);
-  return results;
+  progress.end(`${wanted} calls of ${into.size} cases, one after the other`);
 }
 
 /** All cases over a connection to PostgreSQL, taking turns between the databases call by call. */
@@ -122,7 +132,7 @@ export async function measureSql(
       if (!found) throw new Error(`no case ${name}`);
       return { session: subject.session, statement: found.statement(calls, last[at]) };
     };
-    for (const subject of subjects) await provide(subject, needs, wanted + warm + explained);
+    for (const subject of subjects) await provide(subject, needs, wanted + warm + explained * subjects.length);
     for (let i = -warm; i < wanted; i++) {
       calls++;
       for (const at of subjects.keys()) {

@@ -12,7 +12,8 @@ export const pastOf = (most: number, now: Date): Past => ({
 /**
  * What the statements below stand on: ids (UUIDv7 of a time in the past, and the same in every run), and the facts of an
  * order by its number. 60 % of orders and products are the tenant `default`'s, 25 % `acme`'s, the rest of 40 small shops;
- * `corner` has 200 old orders and nothing since. An order is of one line, over 9,600 SKUs.
+ * `corner` has 200 old orders and nothing since. An order is of one line, over 9,600 SKUs;
+ * one in five is one of 20 regular customers'.
  */
 export const preparation = ({ beginsAt, secondsAnOrder }: Past): string => `
 create schema if not exists growth;
@@ -32,7 +33,7 @@ create or replace function growth.orders(first bigint, last bigint) returns tabl
 ) language sql stable as $$
   select f.n, growth.id('order', f.n), growth.at(f.n),
     case when f.n <= 2000 and f.n % 10 = 0 then 'corner' else growth.tenant(f.n) end,
-    'customer-' || f.h % greatest(f.n / 5, 50), 'SKU-' || f.k, 1 + (f.h % 3)::int, 5 + f.k % 95 + 0.99,
+    case when f.h % 5 = 0 then 'regular-' || (f.h / 5) % 20 else 'customer-' || f.h % greatest(f.n / 5, 50) end, 'SKU-' || f.k, 1 + (f.h % 3)::int, 5 + f.k % 95 + 0.99,
     case when f.d < 82 then 'delivered' when f.d < 87 then 'confirmed' when f.d < 90 then 'shipped' when f.d < 94 then 'failed'
       when f.d < 98 then 'cancelled' else 'refunded' end,
     case when f.d < 90 then 'committed' when f.d < 92 then 'refused' else 'released' end,

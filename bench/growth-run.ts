@@ -4,13 +4,16 @@ import { connectTo } from '../dev/database.ts';
 import { casesOf } from './growth-cases.ts';
 import { readFacts } from './growth-facts.ts';
 import { grow, prepare, type Size } from './growth-fill.ts';
-import { measureApi, measureSql, type SqlResult, type Subject, type Times } from './growth-measure.ts';
+import { measureApi, measureSql, type Samples, type SqlResult, type Subject, timesOf } from './growth-measure.ts';
 import type { GrowthOptions } from './growth-options.ts';
 import type { Measured, Row } from './growth-report.ts';
 import { pastOf } from './growth-rows.ts';
 import { openSession } from './growth-session.ts';
 import type { Progress } from './replay-progress.ts';
 import type { Rig } from './rig.ts';
+
+/** What was measured of one database. */
+type Found = { api: Samples; sql: Map<string, SqlResult> | undefined };
 
 const copy = 'fusion_smallest';
 const aside = 'fusion_aside';
@@ -62,42 +65,45 @@ export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Prog
   const sizes = options.sizes.map((orders) => ({ orders, products: Math.min(orders, options.products) }));
   await prepare(rig.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
   const corner = await rig.key('corner');
-  const found: { api: Map<string, Times>; sql: Map<string, SqlResult> | undefined }[] = [];
+  const found: Found[] = [];
   let names: string[] = [];
-  let again: (typeof found)[number] = { api: new Map(), sql: undefined };
+  const again: Found = { api: new Map(), sql: undefined };
   for (const [i, size] of sizes.entries()) {
     progress.say(`${size.orders.toLocaleString('en-GB')} orders`);
     await grow(rig.adminUrl, sizes[i - 1] ?? { orders: 0, products: 0 }, size, progress);
     if (i === 0) await alone(rig, [name], [`create database ${copy} template ${name}`]);
     const subject = await subjectOf(rig, name, size, corner, options.only);
     names = subject.cases.map((each) => each.name);
-    const api = await measureApi(rig, subject, progress);
+    const one: Found = { api: new Map(), sql: undefined };
+    found.push(one);
     if (i < sizes.length - 1) {
-      found.push({ api, sql: (await measureBySql([subject], progress))[0] });
+      await measureApi(rig, subject, 80, one.api, progress);
+      one.sql = (await measureBySql([subject], progress))[0];
       continue;
     }
-    // The smallest takes the place of the largest behind the Worker, and gives it back.
-    const smallest = sizes[0] ?? size;
-    await alone(
-      rig,
-      [name, copy],
-      [`alter database ${name} rename to ${aside}`, `alter database ${copy} rename to ${name}`],
-    );
-    const small = await subjectOf(rig, name, smallest, corner, options.only);
-    again = { api: await measureApi(rig, small, progress), sql: undefined };
-    await alone(
-      rig,
-      [name, aside],
-      [`alter database ${name} rename to ${copy}`, `alter database ${aside} rename to ${name}`],
-    );
-    const [large, other] = await measureBySql([subject, { ...small, adminUrl: rig.postgres.url(copy) }], progress);
-    found.push({ api, sql: large });
-    again.sql = other;
+    let small = subject;
+    for (let turn = 0; turn < 3; turn++) {
+      await measureApi(rig, subject, 30, one.api, progress);
+      // The smallest takes the place of the largest behind the Worker, and gives it back.
+      await alone(
+        rig,
+        [name, copy],
+        [`alter database ${name} rename to ${aside}`, `alter database ${copy} rename to ${name}`],
+      );
+      if (turn === 0) small = await subjectOf(rig, name, sizes[0] ?? size, corner, options.only);
+      await measureApi(rig, small, 30, again.api, progress);
+      await alone(
+        rig,
+        [name, aside],
+        [`alter database ${name} rename to ${copy}`, `alter database ${aside} rename to ${name}`],
+      );
+    }
+    [one.sql, again.sql] = await measureBySql([subject, { ...small, adminUrl: rig.postgres.url(copy) }], progress);
   }
-  const measured = ({ api, sql }: (typeof found)[number], of: string): Measured => {
-    const [times, result] = [api.get(of), sql?.get(of)];
+  const measured = ({ api, sql }: Found, of: string): Measured => {
+    const [samples, result] = [api.get(of) ?? [], sql?.get(of)];
     return {
-      ...(times ? { api: times } : {}),
+      ...(samples.length > 0 ? { api: timesOf(samples) } : {}),
       ...(result ? { sql: result.times, blocks: result.plan.blocks, plan: result.plan } : {}),
     };
   };

@@ -10,26 +10,32 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   ids constant text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
   everywhere constant boolean := not input ? 'tenant';
+  late timestamptz;
   intents jsonb;
   refunds jsonb;
 begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  -- Two looks, since each has an index of its own: what is known by its id, and what nobody has asked about for longest.
   select coalesce(jsonb_agg(payments.intent_task(w)), '[]') into intents from (
-    select * from payments.payments p
-    where (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
-      and case when everywhere then p.checked_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
-          else p.payment_id = any(ids) end
-    order by p.checked_at limit (input->>'limit')::int
+    (select * from payments.payments p
+      where not everywhere and p.payment_id = any(ids)
+        and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
+    union all
+    (select * from payments.payments p
+      where everywhere and p.checked_at <= late and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
+      order by p.checked_at limit (input->>'limit')::int)
   ) w;
   select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
     'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
-    'intentId', w.stripe_payment_intent_id)), '[]') into refunds from (
-    select r.*, p.stripe_payment_intent_id from payments.refunds r join payments.payments p using (payment_id)
-    where r.status = 'pending'
-      and case when everywhere then r.checked_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
-          else r.payment_id = any(ids) end
-    order by r.checked_at limit (input->>'limit')::int
+    'intentId', (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id))), '[]')
+  into refunds from (
+    (select * from payments.refunds r where not everywhere and r.payment_id = any(ids) and r.status = 'pending')
+    union all
+    (select * from payments.refunds r
+      where everywhere and r.checked_at <= late and r.status = 'pending'
+      order by r.checked_at limit (input->>'limit')::int)
   ) w;
   return jsonb_build_object('intents', intents, 'refunds', refunds);
 end

@@ -147,11 +147,13 @@ begin
     select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,
       coalesce(array_agg(w.order_id) filter (where w.status = 'refused'), '{}') as refused
     from (
-      select v.tenant_id, v.order_id, v.status from inventory.reservations v
-      where v.status in ('pending', 'refused') and v.created_at <= late
-        and (v.status = 'pending' or (v.created_at > late - interval '1 hour'
-          and exists (select from orders.orders o where o.id = v.order_id and o.status = 'created')))
-      order by v.created_at limit (input->>'limit')::int
+      (select v.tenant_id, v.order_id, v.status from inventory.reservations v
+        where v.status = 'pending' and v.created_at <= late order by v.created_at limit (input->>'limit')::int)
+      union all
+      (select v.tenant_id, v.order_id, v.status from inventory.reservations v
+        where v.status = 'refused' and v.created_at <= late and v.created_at > late - interval '1 hour'
+          and (select o.status from orders.orders o where o.id = v.order_id) = 'created'
+        order by v.created_at limit (input->>'limit')::int)
     ) w group by w.tenant_id order by w.tenant_id
   ) g;
   for item in select jsonb_array_elements(found_rows) loop
