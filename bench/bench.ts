@@ -11,6 +11,7 @@ import { seedShop } from './bench-seed.ts';
 import { figure, resultLines, targetLines } from './bench-table.ts';
 import { type CaseResult, targetsOf } from './bench-targets.ts';
 import { type Bench, type Case, cases, withLimits } from './cases.ts';
+import { replayCase } from './cases-replay.ts';
 import type { LimitJob } from './limit-child.ts';
 import { makeLimitTables } from './limit-tables.ts';
 import { startLoader } from './load.ts';
@@ -43,7 +44,9 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
 
 async function run(options: BenchOptions): Promise<void> {
   const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
-  const chosen = withLimits(cases, options.cases);
+  const all = [...cases, replayCase];
+  const chosen = withLimits(all, options.cases).filter(({ name }) => name !== 'replay' || options.file !== undefined);
+  if (options.file === undefined) progress.say('No --file of real orders is given: the case "replay" is left out.');
   progress.say('Starting the store, with each part in a process of its own');
   const rig = await startRig({ progress, workers: { bare: join(import.meta.dirname, 'limit-worker.ts') } });
   const load = startLoader<LoadJob, Loaded>('load-child.ts');
@@ -51,7 +54,7 @@ async function run(options: BenchOptions): Promise<void> {
   try {
     await makeLimitTables(rig.pool);
     const shop = await progress.step('Shop', () => seedShop(rig));
-    const bench: Bench = { rig, shop, load, limit, file: options.file };
+    const bench: Bench = { rig, shop, load, limit, file: options.file, seconds: options.seconds };
     const statements = await progress.step('Statements', () => countStatements(bench, chosen, 1));
     const samples = await runRounds(bench, chosen, options, progress);
     const results: CaseResult[] = chosen.map(({ name, title, against }) => ({
@@ -82,10 +85,10 @@ async function run(options: BenchOptions): Promise<void> {
 try {
   const options = readBenchOptions(
     process.argv.slice(2),
-    cases.map(({ name }) => name),
+    [...cases, replayCase].map(({ name }) => name),
   );
   if (options) await run(options);
-  else console.log(help(cases));
+  else console.log(help([...cases, replayCase]));
 } catch (error) {
   console.error(`\n${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

@@ -11,6 +11,8 @@ export type Bench = {
   load: Loader<LoadJob, Loaded>;
   limit: Loader<LimitJob, Loaded>;
   file: string | undefined;
+  /** How long a case is measured; the warm-up may be shorter. */
+  seconds: number;
 };
 
 /** One measurement. `seed` is another one each time: Idempotency-Keys are made of it. */
