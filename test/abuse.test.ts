@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 /** What is wrong with an answer, if anything: a 5xx, or a refusal that is no problem document of a declared code. */
-export function faultOf(route: Route, shot: Shot, { status, headers, text }: Hit): string | undefined {
+function faultOf(route: Route, shot: Shot, { status, headers, text }: Hit): string | undefined {
   const at = `${route.id}: ${status} ${text.slice(0, 300)}`;
   if (status >= 500) return `failed: ${at}`;
   if (status < 400) return status < 200 || (status >= 300 && status !== 304) ? `odd status: ${at}` : undefined;
@@ -79,4 +79,36 @@ describe('whatever is sent to', () => {
     expect((await store.send('GET', `/v1/products/${things.product.id}`)).status).toBe(200);
     expect(store.logs().filter((line) => line.outcome === 'internal')).toEqual([]);
   });
+});
+
+test('an import’s report names what is no text in a form that can be kept', async () => {
+  const lines = ['{"\\u0000":0}', '{"\\ud800":0}', `{"${'😀'.repeat(300)}":0}`];
+  const body = lines.join('\n');
+  const headers = { 'content-type': 'application/x-ndjson' };
+  const reply = await store.send('POST', '/v1/products/import', body, { headers, idempotencyKey: 'names' });
+  const codes = reply.body.rejected.map((line: { code: string }) => line.code);
+  expect([reply.status, codes]).toEqual([200, lines.map(() => 'validation_failed')]);
+  const again = await store.send('POST', '/v1/products/import', body, { headers, idempotencyKey: 'names' });
+  expect(again.body).toEqual(reply.body);
+});
+
+test('an answer that breaks the book is found', () => {
+  const [route] = routes.filter((each) => each.id === 'getOrder');
+  if (!route) throw new Error('getOrder is gone');
+  const shot: Shot = { what: 'headers', method: 'GET', path: '/v1/orders/x', headers: {}, body: undefined };
+  const problem = { status: 404, code: 'not_found', detail: 'd', requestId: 'r' };
+  const hit = (status: number, body: object, type = 'application/problem+json'): Hit => ({
+    ...{ status, text: JSON.stringify(body) },
+    headers: { 'content-type': type, 'x-request-id': 'r' },
+  });
+  expect(faultOf(route, shot, hit(404, problem))).toBeUndefined();
+  expect(faultOf(route, shot, hit(200, {}, 'application/json'))).toBeUndefined();
+  expect(faultOf(route, shot, hit(500, { ...problem, status: 500, code: 'internal' }))).toMatch(/^failed/);
+  expect(faultOf(route, shot, hit(404, problem, 'application/json'))).toMatch(/^no problem document/);
+  expect(faultOf(route, shot, hit(404, { ...problem, code: 'conflict' }))).toMatch(/^code/);
+  expect(faultOf(route, shot, hit(404, { ...problem, requestId: 'other' }))).toMatch(/^members/);
+  const full = { ...problem, status: 409, code: 'campaign_full' };
+  expect(faultOf(route, shot, hit(409, full))).toMatch(/^undeclared/);
+  expect(faultOf(route, { ...shot, what: 'path' }, hit(409, full))).toBeUndefined();
+  expect(faultOf(route, shot, hit(302, {}))).toMatch(/^odd status/);
 });

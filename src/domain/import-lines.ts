@@ -32,7 +32,9 @@ function check(line: number, size: number, value: unknown): ImportLine {
   const result = importedProduct.safeParse(value);
   if (result.success) return { line, size, product: result.data };
   const faults = result.error.issues.map((issue) => [...issue.path, issue.message].join(': '));
-  return { line, code: 'validation_failed', detail: faults.join('; ').slice(0, longestDetail) };
+  // The report is kept for its Idempotency-Key: a name that is no text, or that the cut halves, must not stop that.
+  const detail = faults.join('; ').slice(0, longestDetail).toWellFormed().replaceAll('\0', '\uFFFD');
+  return { line, code: 'validation_failed', detail };
 }
 
 async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> {
