@@ -53,6 +53,21 @@ function decisionFaults({ path, text }: Page, { test }: Facts): string[] {
   });
 }
 
+/** Each row of the threats' table names tests as `test/x.test.ts`: "title", and they are there. */
+function threatFaults({ path, text }: Page, { test }: Facts): string[] {
+  if (path !== 'docs/security.md') return [];
+  const rows = text.split('\n').filter((line) => /^\| (?!-|threat)/i.test(line));
+  if (rows.length === 0) return [`${path} names no threat`];
+  return rows.flatMap((row) => {
+    const threat = row.split('|')[1]?.trim() ?? '';
+    const named = [...row.matchAll(/`(test\/[\w.-]+)`: "([^"]+)"/g)];
+    if (named.length === 0) return [`${path} names no test that covers "${threat}"`];
+    return named
+      .filter(([, file = '', title = '']) => !test(file)?.includes(title))
+      .map(([, file, title]) => `${path}: "${threat}" is covered by "${title}", which is no test in ${file}`);
+  });
+}
+
 /** Where documentation names a file, a script or a test that is not there. */
 export function findDocFaults(pages: Page[], facts: Facts): string[] {
   return pages.flatMap((page) => [
@@ -60,6 +75,7 @@ export function findDocFaults(pages: Page[], facts: Facts): string[] {
     ...nameFaults(page, facts),
     ...commandFaults(page, facts),
     ...decisionFaults(page, facts),
+    ...threatFaults(page, facts),
   ]);
 }
 
@@ -81,13 +97,18 @@ export function variablesIn(workerSettings: string, startSettings: string): stri
   return [...new Set(found.map((match) => match[1] ?? match[2] ?? ''))];
 }
 
-/** Checks README, CONTRIBUTING, docs/ and package.json of a folder; answers what is wrong. */
+/** Checks README, CONTRIBUTING, SECURITY, docs/ and package.json of a folder; answers what is wrong. */
 export async function checkDocs(root: string): Promise<string[]> {
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>;
   };
   const docs = await readdir(join(root, 'docs'), { recursive: true });
-  const paths = ['README.md', 'CONTRIBUTING.md', ...docs.map((name) => `docs/${name.replaceAll('\\', '/')}`)];
+  const paths = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+    ...docs.map((name) => `docs/${name.replaceAll('\\', '/')}`),
+  ];
   const pages = await Promise.all(
     paths
       .filter((path) => path.endsWith('.md'))
