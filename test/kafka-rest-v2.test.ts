@@ -38,14 +38,17 @@ async function onStrimzi({ fault = () => undefined, list = topics }: Options = {
   return { publisher: restV2Publisher({ url, headers: true, deadlineMs: 500 }), url, asked };
 }
 
-/** github.com/Aiven-Open/karapace, kafka_rest_apis: 422 if any failed; 404 for a topic; unknown members are refused. */
-async function onKarapace({ fault = () => undefined, list = topics }: Options = {}) {
+/**
+ * github.com/Aiven-Open/karapace, kafka_rest_apis: 422 if any failed; 404 for a topic; unknown members are refused, and
+ * until 6.2.3 headers were such (github.com/Aiven-Open/karapace/pull/1360).
+ */
+async function onKarapace({ fault = () => undefined, list = topics }: Options = {}, headers = false) {
   const { url, asked } = await fakeRest((one) => {
     if (one.method === 'GET') return one.path === '/topics' ? list : { status: 404 };
     if (!(list.body as string[]).includes(topicOf(one))) {
       return { status: 404, body: { error_code: 40401, message: `Topic ${topicOf(one)} not found` } };
     }
-    if (sentIn(one).some(({ headers }) => headers)) {
+    if (!headers && sentIn(one).some((sent) => sent.headers)) {
       return { status: 422, body: { error_code: 422, message: 'Invalid request format' } };
     }
     const offsets = sentIn(one).map((sent, offset) => {
@@ -55,7 +58,7 @@ async function onKarapace({ fault = () => undefined, list = topics }: Options = 
     const status = offsets.some((item) => 'error' in item) ? 422 : 200;
     return { status, body: { key_schema_id: null, value_schema_id: null, offsets } };
   });
-  return { publisher: restV2Publisher({ url, headers: false, deadlineMs: 500 }), url, asked };
+  return { publisher: restV2Publisher({ url, headers, deadlineMs: 500 }), url, asked };
 }
 
 /** github.com/redpanda-data/redpanda, kafka/client: one item a partition, in any order; Kafka's own error codes. */
@@ -151,6 +154,13 @@ describe('a record that is refused', () => {
     ]);
   });
 
+  test('by a Karapace that takes headers is found without sending any other again', async () => {
+    const { publisher, asked } = await onKarapace({ fault: (city) => (city === 'Rome' ? [2, 'no'] : undefined) }, true);
+    const answers = await publisher.publish([record('Oslo'), record('Rome'), record('Bern')]);
+    expect(answers.map(({ ok }) => ok)).toEqual([true, false, true]);
+    expect(asked).toHaveLength(1);
+  });
+
   test('by Redpanda, which tells of partitions and in any order, is found', async () => {
     const failing = 3;
     const { publisher, taken } = await onRedpanda({ partition: failing, code: 6 });
@@ -236,10 +246,12 @@ describe('Kafka is away, and nothing is known of the records,', () => {
   }
 
   test('when it takes no headers and gets some: no record dies of a variable', async () => {
-    const { url } = await onKarapace();
+    const { url, asked } = await onKarapace();
     const publisher = restV2Publisher({ url, headers: true });
-    await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow('KAFKA_REST_HEADERS');
+    const many = Array.from({ length: 100 }, (_, index) => record(`${index}`));
+    await expect(publisher.publish(many)).rejects.toThrow('KAFKA_REST_HEADERS');
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+    expect(asked.length).toBeLessThan(10);
   });
 
   test('when the address leads to something else', async () => {
@@ -264,24 +276,27 @@ describe('Kafka is away, and nothing is known of the records,', () => {
   });
 });
 
-test('a record that a bridge cannot read dies alone, and only at a bridge that is in its senses', async () => {
-  const refusing = (list: Say) =>
+test('a record that a server cannot read dies alone, and only at a server that is in its senses', async () => {
+  const refusing = (list: Say, about: Say) =>
     fakeRest((one) => {
-      if (one.method === 'GET') return one.path === '/' ? { body: { bridge_version: '0.33.1' } } : list;
+      if (one.method === 'GET') return one.path === '/' ? about : list;
       const records = sentIn(one);
       if (records.some((sent) => cityOf(sent) === 'poison')) {
         return { status: 400, body: { error_code: 400, message: 'Validation error' } };
       }
       return { body: { offsets: records.map((_, offset) => ({ partition: 0, offset })) } };
     });
-  const records: KafkaRecord[] = ['Oslo', 'poison', 'Rome', 'Bern'].map((city) => record(city));
-  const sane = restV2Publisher({ url: (await refusing(topics)).url, headers: true });
-  expect(await sane.publish(records)).toEqual([
-    { ok: true },
-    { ok: false, permanent: true, reason: 'cities: 400: Validation error' },
-    { ok: true },
-    { ok: true },
-  ]);
-  const ill = restV2Publisher({ url: (await refusing({ status: 503 })).url, headers: true });
-  expect((await ill.publish(records))[1]).toMatchObject({ ok: false, permanent: false });
+  const strimzi = { body: { bridge_version: '0.33.1' } };
+  const poisonAt = (place: number): KafkaRecord[] =>
+    Array.from({ length: 5 }, (_, index) => record(index === place ? 'poison' : `${index}`));
+  for (const about of [strimzi, { body: {} }]) {
+    for (const place of [0, 2, 4]) {
+      const sane = restV2Publisher({ url: (await refusing(topics, about)).url, headers: true });
+      const answers = await sane.publish(poisonAt(place));
+      expect(answers.map(({ ok }) => ok)).toEqual(poisonAt(place).map(({ value }) => !value.includes('poison')));
+      expect(answers[place]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: Validation error' });
+    }
+  }
+  const ill = restV2Publisher({ url: (await refusing({ status: 503 }, strimzi)).url, headers: true });
+  expect((await ill.publish(poisonAt(1)))[1]).toMatchObject({ ok: false, permanent: false });
 });

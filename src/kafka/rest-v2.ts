@@ -48,8 +48,8 @@ function outcomesIn(text: string): Outcome[] | undefined {
 /**
  * REST v2: Strimzi's bridge, Redpanda's HTTP proxy, Karapace. Keys and values go as base64 (`binary`): in `json` mode a key
  * is stored with its quotes, and hashes to another partition than that of any other producer.
- * `headers`: whether records have headers there (Strimzi from 0.31, which also tells failures in the records' order). Where
- * they have none, values are in CloudEvents' structured mode, and a request that failed in part is sent in halves, for
+ * `headers`: whether records have headers there: Strimzi's from 0.31, Karapace's from 6.2.3; both tell failures in the
+ * records' order. Where they have none, values are in CloudEvents' structured mode, and a request that failed in part is sent in halves, for
  * Redpanda answers by partition, in any order.
  */
 export function restV2Publisher(settings: RestSettings & { headers: boolean }): Publisher {
@@ -64,29 +64,43 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
       }),
     });
 
-  async function send(topic: string, records: KafkaRecord[]): Promise<Answer[] | undefined> {
+  /** Whether a request whose records had headers was ever accepted. */
+  let taken = false;
+
+  const post = (topic: string, records: KafkaRecord[]): Promise<Response> => {
     const text = `{"records":[${records.map(toJson).join(',')}]}`;
-    const body = { type: 'application/vnd.kafka.binary.v2+json', text };
-    const response = await rest('POST', `/topics/${encodeURIComponent(topic)}`, body);
+    return rest('POST', `/topics/${encodeURIComponent(topic)}`, { type: 'application/vnd.kafka.binary.v2+json', text });
+  };
+
+  async function send(topic: string, records: KafkaRecord[]): Promise<Answer[] | undefined> {
+    const response = await post(topic, records);
     const said = await readText(response);
     const outcomes = response.ok || response.status === 422 ? outcomesIn(said) : undefined;
     if (!outcomes) {
       if (response.ok) throw new KafkaAway('an answer that cannot be understood');
-      await checkHeaders(response.status);
+      if (settings.headers && !taken && [400, 422].includes(response.status)) await checkHeaders(topic, records);
       throwRefusal(response.status, said);
     }
+    taken = true;
     const answers = outcomes.map((outcome) => answerOf(topic, outcome));
     const whole = answers.length === records.length;
     if (answers.every(({ ok }) => ok) && (whole || !settings.headers)) return records.map(() => ({ ok: true }));
     return whole && (settings.headers || records.length === 1) ? answers : undefined;
   }
 
-  /** A server that takes no headers refuses every request that has some; no record is to die of that. */
-  async function checkHeaders(status: number): Promise<void> {
-    if (!settings.headers || ![400, 422].includes(status)) return;
+  /**
+   * A server that takes no headers refuses every request that has some; no record is to die of that. Strimzi takes them;
+   * another has to show it with the first of these records, or the last.
+   */
+  async function checkHeaders(topic: string, records: KafkaRecord[]): Promise<void> {
     const about = await readText(await rest('GET', '/'));
     if (about.includes('"bridge_version"')) return;
-    throw new KafkaAway(`${status}: does this server take headers? Else KAFKA_REST_HEADERS is false`);
+    for (const one of records.length > 1 ? [records[0], records.at(-1)] : []) {
+      const response = one && (await post(topic, [one]));
+      if (response) await readText(response);
+      if (response?.ok) taken = true;
+    }
+    if (!taken) throw new KafkaAway('does this server take headers? If not, KAFKA_REST_HEADERS is to be false');
   }
 
   async function listTopics(): Promise<Set<string>> {
