@@ -49,7 +49,7 @@ const names = z.object({
   KAFKA_REST_DIALECT: z.enum(dialects).default('upstash'),
   /** Of `confluent`: which cluster. */
   KAFKA_REST_CLUSTER_ID: z.string().min(1).optional(),
-  /** Of `rest-v2`: whether records have headers there. Strimzi’s have, Redpanda’s have none. */
+  /** Of `rest-v2`: whether records have headers there. Strimzi's bridge and Karapace 6.2.3 have them. */
   KAFKA_REST_HEADERS: z.stringbool().default(false),
   /** Topics whose events of others our services act upon, with commas between; `off`: none. */
   KAFKA_CONSUME: z.string().default('off').transform(listed),
