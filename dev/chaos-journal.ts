@@ -67,8 +67,9 @@ export class Journal {
   }
 }
 
-/** The first answer of a request, which all later ones repeat. */
-export const answerOf = (asked: Asked): Heard | undefined => asked.answers[0];
+/** What a request was answered: what was done, where one of its attempts was told so. */
+export const answerOf = ({ answers }: Asked): Heard | undefined =>
+  answers.find(({ status }) => status < 300) ?? answers[0];
 
 /** A member of a JSON object, or undefined. */
 export const member = (value: unknown, name: string): unknown =>
