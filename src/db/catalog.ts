@@ -1,4 +1,4 @@
-import { and, desc, eq, inArray, lt, type SQL, sql } from 'drizzle-orm';
+import { and, desc, eq, lt, sql } from 'drizzle-orm';
 import { customType, integer, numeric, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from './client.ts';
 import { inventory } from './inventory.ts';
@@ -52,22 +52,26 @@ export const productBySku = (db: Reader, sku: string) => selectProducts(db).wher
 
 export type ProductFilter = { q?: string | undefined; currency?: string | undefined };
 
+// As the index of lists sorts it, and the primary key does not: a walk by that one would read all tenants' products.
+const byAge = sql`${products.id} collate "C"`;
+
 /** A page of products for sale, newest first: `most` rows below the id `before`. */
 export function productPage(db: Reader, filter: ProductFilter, before: string | undefined, most: number) {
   if (filter.q !== undefined) {
-    const found = sql`(select catalog.search_products(${filter.q}, ${filter.currency ?? null}, ${before ?? null}, ${most}))`;
+    // An array, for a look-up of each: a subquery would be joined, by walking all that is newer than what it finds.
+    const found = sql`array(select catalog.search_products(${filter.q}, ${filter.currency ?? null}, ${before ?? null}, ${most}))`;
     return selectProducts(db)
-      .where(inArray(products.id, found as SQL<string>))
+      .where(sql`${products.id} = any(${found})`)
       .orderBy(desc(products.id))
       .limit(most);
   }
   const conditions = [
     eq(products.status, 'active'),
     filter.currency === undefined ? undefined : eq(products.currency, filter.currency),
-    before === undefined ? undefined : lt(products.id, before),
+    before === undefined ? undefined : lt(byAge, before),
   ];
   return selectProducts(db)
     .where(and(...conditions))
-    .orderBy(desc(products.tenantId), desc(products.id))
+    .orderBy(desc(byAge))
     .limit(most);
 }
