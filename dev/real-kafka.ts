@@ -86,7 +86,12 @@ async function startStrimzi({ dir, broker, port, programs }: Parts): Promise<str
   await writeFile(config, `${lines.join('\n')}\n`);
   const program = startJava(classes, ['io.strimzi.kafka.bridge.Application', `--config-file=${config}`]);
   programs.push(program);
-  await until('Strimzi Kafka Bridge', program, () => answers(`http://127.0.0.1:${port}/topics`));
+  try {
+    await until('Strimzi Kafka Bridge', program, () => answers(`http://127.0.0.1:${port}/topics`));
+  } catch (error) {
+    await program.stop(); // its port is another one's now
+    throw error;
+  }
   return `Strimzi Kafka Bridge ${strimziVersion}`;
 }
 
@@ -102,8 +107,9 @@ async function startRest(parts: Parts): Promise<string> {
     return await startStrimzi(parts);
   } catch (error) {
     const [reason = ''] = (error as Error).message.split('\n');
-    parts.say(`No Strimzi Kafka Bridge ${strimziVersion} (${reason})`);
-    return startOwn({ ...parts, port: parts.port });
+    const missing = /kafka-bridge\S* (in|was not found)|Could not find artifact/.test(reason);
+    parts.say(`No Strimzi Kafka Bridge ${strimziVersion}: ${missing ? 'Maven does not have it here' : reason}`);
+    return startOwn(parts);
   }
 }
 

@@ -51,9 +51,13 @@ const names = z.object({
   KAFKA_REST_CLUSTER_ID: z.string().min(1).optional(),
   /** Of `rest-v2`: whether records have headers there. Strimzi's bridge and Karapace 6.2.3 have them. */
   KAFKA_REST_HEADERS: z.stringbool().default(false),
-  /** Topics whose events of others our services act upon, with commas between; `off`: none. */
-  KAFKA_CONSUME: z.string().default('off').transform(listed),
-  /** For whom events of others may speak: tenants with commas between, or `*`. */
+  /** Topics whose events of others our services act upon, with commas between; `off`: none. `topic=tenant`: only for it. */
+  KAFKA_CONSUME: z
+    .string()
+    .default('off')
+    .transform(listed)
+    .pipe(z.array(z.string().regex(/^[\w.-]{1,249}(=[a-z0-9][a-z0-9_-]{0,62})?$/))),
+  /** For whom else events of others may speak: tenants with commas between, or `*`. */
   KAFKA_CONSUME_TENANTS: z.string().default('').transform(listed),
   /** How long a turn of the cron listens to Kafka. */
   KAFKA_CONSUME_SECONDS: z.coerce.number().int().min(1).max(55).default(40),
@@ -110,12 +114,12 @@ const usualSender = {
 
 /** The dialects that have consumers. */
 const consuming = new Set(['upstash', 'rest-v2']);
-const isClosed = (given: z.infer<typeof names>) =>
-  given.KAFKA_CONSUME.length === 0 && given.KAFKA_WEBHOOK_SECRET === undefined;
+const isBound = (given: z.infer<typeof names>) =>
+  given.KAFKA_CONSUME.every((entry) => entry.includes('=')) && given.KAFKA_WEBHOOK_SECRET === undefined;
 
 const variables = names
   .refine((given) => given.CARRIER === 'manual' || given.SHIP_FROM, { path: ['SHIP_FROM'] })
-  .refine((given) => isClosed(given) || given.KAFKA_CONSUME_TENANTS.length > 0, { path: ['KAFKA_CONSUME_TENANTS'] })
+  .refine((given) => isBound(given) || given.KAFKA_CONSUME_TENANTS.length > 0, { path: ['KAFKA_CONSUME_TENANTS'] })
   .refine((given) => given.KAFKA_CONSUME.length === 0 || consuming.has(given.KAFKA_REST_DIALECT), {
     path: ['KAFKA_CONSUME'],
   })

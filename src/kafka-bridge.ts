@@ -23,15 +23,22 @@ export type Taken = { taken: number; own: number; refused: number };
 type Fault = { fault: string; tenant?: string; event?: CloudEvent };
 type Verdict = { service: Service; message: Event } | 'own' | Fault;
 
-/**
- * For whom an event of outside speaks. `KAFKA_CONSUME_TENANTS` says who may be named; where that is one, an event that
- * names nobody is that one's.
- */
-function tenantOf(event: CloudEvent, { KAFKA_CONSUME_TENANTS: tenants }: Settings): string | undefined {
+/** For whom an event of outside speaks: one of those who may be named, or the only one who could be. */
+function tenantOf(event: CloudEvent, tenants: string[]): string | undefined {
   const only = tenants.length === 1 && tenants[0] !== '*' ? tenants[0] : undefined;
   const named = event.tenantid ?? only;
   if (named === undefined || !isTenant(named)) return undefined;
   return tenants.includes('*') || tenants.includes(named) ? named : undefined;
+}
+
+/** By topic, who may be named in it: its own tenant if it has one, else those of `KAFKA_CONSUME_TENANTS`. */
+function tenantsByTopic({ KAFKA_CONSUME: entries, KAFKA_CONSUME_TENANTS: all }: Settings): Map<string, string[]> {
+  return new Map(
+    entries.map((entry) => {
+      const [topic = entry, tenant] = entry.split('=');
+      return [topic, tenant === undefined ? all : [tenant]];
+    }),
+  );
 }
 
 /**
@@ -39,12 +46,12 @@ function tenantOf(event: CloudEvent, { KAFKA_CONSUME_TENANTS: tenants }: Setting
  * without fail. For the others the id is unique within its source only, and so it gets its tenant and its source: nobody
  * outside can use up an id of ours in the inbox.
  */
-function judge(incoming: Incoming, settings: Settings): Verdict {
+function judge(incoming: Incoming): Verdict {
   const read = readCloudEvent(incoming);
   if ('fault' in read) return read;
   const { event } = read;
   if (event.source === ownSource) return 'own';
-  const tenant = tenantOf(event, settings);
+  const tenant = tenantOf(event, incoming.tenants);
   if (tenant === undefined) {
     const reason =
       event.tenantid === undefined ? 'It names no tenant.' : 'It may not speak for the tenant that it names.';
@@ -70,7 +77,7 @@ function judge(incoming: Incoming, settings: Settings): Verdict {
   return { service: known.consumer, message };
 }
 
-const letterOf = (incoming: Incoming, { fault, tenant, event }: Fault) => ({
+const letterOf = ({ tenants: _trusted, ...incoming }: Incoming, { fault, tenant, event }: Fault) => ({
   id: newId(new Date()),
   tenant: tenant ?? nobody,
   sink: 'outside',
@@ -93,7 +100,7 @@ export async function takeIn(context: Context, env: Bindings, records: Incoming[
   const letters: object[] = [];
   const counts: Taken = { taken: 0, own: 0, refused: 0 };
   for (const incoming of records) {
-    const verdict = judge(incoming, context.settings);
+    const verdict = judge(incoming);
     if (verdict === 'own') counts.own++;
     else if ('fault' in verdict) {
       counts.refused++;
@@ -119,7 +126,7 @@ export async function takeIn(context: Context, env: Bindings, records: Incoming[
 
 /** Takes in what a connector has pushed, as `takeIn` does. @throws ApiError unavailable */
 export const takePush = async (context: Context, env: Bindings, headers: Headers, body: string): Promise<Taken> =>
-  takeIn(context, env, await readPush(headers, body));
+  takeIn(context, env, await readPush(headers, body, context.settings.KAFKA_CONSUME_TENANTS));
 
 /**
  * One turn of the bridge from Kafka to our queues, `KAFKA_CONSUME_SECONDS` long: offsets are committed once the queues
@@ -130,6 +137,7 @@ export const takePush = async (context: Context, env: Bindings, headers: Headers
 export async function consumeKafka(context: Context, env: Bindings): Promise<Taken> {
   const counts: Taken = { taken: 0, own: 0, refused: 0 };
   const until = Date.now() + context.settings.KAFKA_CONSUME_SECONDS * 1000;
+  const tenants = tenantsByTopic(context.settings);
   const consumer = await selectConsumer(context.settings);
   try {
     for (let left = until - Date.now(); left > 0; left = until - Date.now()) {
@@ -139,6 +147,7 @@ export async function consumeKafka(context: Context, env: Bindings): Promise<Tak
         place: `${topic}/${partition}/${offset}`,
         value,
         headers,
+        tenants: tenants.get(topic) ?? [],
       }));
       const { taken, own, refused } = await takeIn(context, env, incoming);
       await consumer.commit();

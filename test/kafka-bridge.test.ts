@@ -6,8 +6,8 @@ import { consumeKafka } from '../src/kafka-bridge.ts';
 import { startedKafka } from './kafka-harness.ts';
 
 const topic = 'cities';
-const adjusted = (id: number, sku: string) => ({
-  topic,
+const adjusted = (id: number, sku: string, more: object = {}, of = topic) => ({
+  topic: of,
   key: sku,
   value: JSON.stringify({
     specversion: '1.0',
@@ -15,6 +15,7 @@ const adjusted = (id: number, sku: string) => ({
     source: '/warehouse',
     type: 'inventory.adjusted',
     data: { sku, delta: 1, reason: 'received' },
+    ...more,
   }),
 });
 
@@ -38,8 +39,8 @@ async function bridge() {
     KAFKA_REST_URL: kafka.server.url,
     KAFKA_REST_USERNAME: 'dev',
     KAFKA_REST_PASSWORD: 'dev',
-    KAFKA_CONSUME: [topic],
-    KAFKA_CONSUME_TENANTS: ['default'],
+    KAFKA_CONSUME: [`${topic}=default`, 'greetings'],
+    KAFKA_CONSUME_TENANTS: ['acme', 'other'],
     KAFKA_CONSUME_SECONDS: 1,
   } as unknown as Settings;
   const context = { db: { run }, settings, call: {}, now: () => new Date() } as unknown as Context;
@@ -82,6 +83,25 @@ test('what is no event stays in Kafka until it is a dead letter, and then holds 
   // Both turns have given it to the queue: the inbox knows it by its id.
   expect(new Set(accepted.map(({ id }) => id))).toEqual(new Set(['default /warehouse 1']));
   expect([state.letters, await committed()]).toEqual([1, 2]);
+});
+
+test('a topic that is one tenant’s speaks for no other, and elsewhere an event says for whom it speaks', async () => {
+  const { kafka, state, accepted, turn } = await bridge();
+  await kafka.producer.produceMany([
+    adjusted(1, 'A'),
+    adjusted(2, 'A', { tenantid: 'acme' }),
+    adjusted(3, 'A', { tenantid: 'default' }),
+    adjusted(4, 'A', {}, 'greetings'),
+    adjusted(5, 'A', { tenantid: 'acme' }, 'greetings'),
+    adjusted(6, 'A', { tenantid: 'default' }, 'greetings'),
+  ]);
+  expect(await turn()).toEqual({ taken: 3, own: 0, refused: 3 });
+  expect(accepted.map(({ id, tenantid }) => [id, tenantid]).sort()).toEqual([
+    ['acme /warehouse 5', 'acme'],
+    ['default /warehouse 1', 'default'],
+    ['default /warehouse 3', 'default'],
+  ]);
+  expect(state.letters).toBe(3);
 });
 
 test('a Kafka that is away fails the turn, and the next one finds all of it', async () => {

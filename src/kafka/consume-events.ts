@@ -8,6 +8,8 @@ export type Incoming = {
   place: string;
   value: string | null;
   headers: Record<string, string>;
+  /** For whom it may speak; `*`: for anyone. */
+  tenants: string[];
 };
 
 /** CloudEvents 1.0, as far as we read it. */

@@ -7,7 +7,7 @@ const hashOf = async (text: string): Promise<string> => {
 };
 
 /** A push has no offset: its place is what it says, so that the same at another time is at the same place. */
-const placed = async (value: string, headers: Record<string, string>): Promise<Incoming> => ({
+const placed = async (value: string, headers: Record<string, string>): Promise<Omit<Incoming, 'tenants'>> => ({
   place: `push ${await hashOf(JSON.stringify([value, headers]))}`,
   value,
   headers,
@@ -30,7 +30,7 @@ function headersOf(given: unknown): Record<string, string> {
 }
 
 /** An element of a batch: a structured event, or a record `{value, headers}` whose value is text or JSON. */
-function elementOf(element: unknown): Promise<Incoming> {
+function elementOf(element: unknown): Promise<Omit<Incoming, 'tenants'>> {
   if (typeof element !== 'object' || element === null || 'specversion' in element || !('value' in element)) {
     return placed(JSON.stringify(element), {});
   }
@@ -38,17 +38,11 @@ function elementOf(element: unknown): Promise<Incoming> {
   return placed(typeof value === 'string' ? value : JSON.stringify(value), headersOf(Reflect.get(element, 'headers')));
 }
 
-/**
- * What a connector has pushed: CloudEvents by their HTTP binding (binary, structured, batched), a JSON array of structured
- * events or of records, or one of either. What is not JSON is one record that is none: a connector that were refused would
- * bring it again and again.
- */
-export async function readPush(headers: Headers, body: string): Promise<Incoming[]> {
+async function partsOf(headers: Headers, body: string): Promise<Omit<Incoming, 'tenants'>[]> {
   if (headers.has('ce-specversion')) {
     const attributes = [...headers].filter(([name]) => name.startsWith('ce-'));
-    return [
-      await placed(body, Object.fromEntries(attributes.map(([name, value]) => [`ce_${name.slice(3)}`, decode(value)]))),
-    ];
+    const named = attributes.map(([name, value]) => [`ce_${name.slice(3)}`, decode(value)]);
+    return [await placed(body, Object.fromEntries(named))];
   }
   let content: unknown;
   try {
@@ -58,3 +52,11 @@ export async function readPush(headers: Headers, body: string): Promise<Incoming
   }
   return Promise.all(Array.isArray(content) ? content.map(elementOf) : [elementOf(content)]);
 }
+
+/**
+ * What a connector has pushed: CloudEvents by their HTTP binding (binary, structured, batched), a JSON array of structured
+ * events or of records, or one of either. What is not JSON is one record that is none: a connector that were refused would
+ * bring it again and again.
+ */
+export const readPush = async (headers: Headers, body: string, tenants: string[]): Promise<Incoming[]> =>
+  (await partsOf(headers, body)).map((part) => ({ ...part, tenants }));

@@ -39,7 +39,7 @@ export async function restV2Consumer(settings: ConsumerSettings): Promise<KafkaC
     async poll(waitMs) {
       const records = await ask(settings, {
         method: 'GET',
-        path: `${path}/records?timeout=${waitMs}&max_bytes=1000000`,
+        path: `${path}/records?timeout=${waitMs}`,
         headers: binary,
         waitMs,
       });

@@ -17,7 +17,7 @@ export async function selectConsumer(settings: Settings): Promise<KafkaConsumer>
     password: settings.KAFKA_REST_PASSWORD,
     token: settings.KAFKA_REST_TOKEN,
     group,
-    topics: settings.KAFKA_CONSUME,
+    topics: settings.KAFKA_CONSUME.map((entry) => entry.split('=')[0] ?? entry),
   };
   switch (settings.KAFKA_REST_DIALECT) {
     case 'upstash':
