@@ -31,7 +31,7 @@ export const versionOf = (peer: PeerName): string =>
   dependencies[peer][peer === 'vendure' ? '@vendure/core' : '@medusajs/medusa'] ?? '';
 
 /** Beside the user's other caches: it outlives the repository, and can be deleted at any time. */
-export const defaultFolder = (environment: NodeJS.ProcessEnv): string =>
+export const defaultFolder = (environment: Record<string, string | undefined>): string =>
   join(environment.XDG_CACHE_HOME || join(homedir(), '.cache'), 'fusioncommerce-peers');
 
 /**

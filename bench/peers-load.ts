@@ -113,6 +113,7 @@ export async function runRound(
     await observer.postgresCpu(),
   ];
   const parts = (await system.parts?.()) ?? {};
+  const waits = system.waits?.() ?? {};
   const requests = system.requests();
   const end = performance.now() + options.seconds * 1000;
   let begun = 0;
@@ -129,6 +130,8 @@ export async function runRound(
   const now = (await system.parts?.()) ?? {};
   const checkouts = latencies.length;
   const each = (total: number): number => total / Math.max(1, checkouts);
+  const grownBy = (after: Record<string, number>, before: Record<string, number>) =>
+    Object.fromEntries(Object.entries(after).map(([name, ms]) => [name, each(ms - (before[name] ?? 0))]));
   return {
     checkouts,
     seconds,
@@ -142,7 +145,8 @@ export async function runRound(
     serverCpuMs: each((await system.cpu()) - cpu),
     postgresCpuMs: each((await observer.postgresCpu()) - postgresCpu),
     databaseBytes: each((await sizeOf(pool, system.database)) - bytes),
-    parts: Object.fromEntries(Object.entries(now).map(([part, ms]) => [part, each(ms - (parts[part] ?? 0))])),
+    parts: grownBy(now, parts),
+    waits: grownBy(system.waits?.() ?? {}, waits),
     slowest: (await findSlowest(pool, system.database)).map((one) => ({
       ...one,
       calls: each(one.calls),

@@ -49,7 +49,7 @@ function readNumber(flag: string, text: string | undefined, usual: number, range
 }
 
 /** The options of a command line; null: help was asked for. @throws Error for what cannot be understood */
-export function readPeersOptions(args: string[], environment: NodeJS.ProcessEnv): PeersOptions | null {
+export function readPeersOptions(args: string[], environment: Record<string, string | undefined>): PeersOptions | null {
   const { values } = parseArgs({ args, options: flags });
   if (values.help) return null;
   const only = (['ours', ...peerNames] as const).find((name) => name === values.only);

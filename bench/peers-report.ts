@@ -13,7 +13,7 @@ export const describeMachine = (): Machine => ({
 });
 
 /** A system over all rounds: medians, and the lowest and highest rate. */
-export type Summary = Omit<Round, 'failures' | 'checkouts' | 'parts' | 'slowest'> & {
+export type Summary = Omit<Round, 'failures' | 'checkouts' | 'parts' | 'waits' | 'slowest'> & {
   name: string;
   version: string;
   lowest: number;

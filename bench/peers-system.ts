@@ -15,6 +15,8 @@ export type System = {
   cpu: () => Promise<number>;
   /** The same by part, and of what is on this machine but somebody else's in production. */
   parts?: () => Promise<Record<string, number>>;
+  /** How long buyers have waited for each step so far, all together, in ms. */
+  waits?: () => Record<string, number>;
   /** Resolves when nothing is left to do for the checkouts that were answered. */
   settle: () => Promise<void>;
   /** Sets the stock of the last product. */
@@ -42,6 +44,8 @@ export type Round = {
   databaseBytes: number;
   /** CPU by part in ms a checkout. */
   parts: Record<string, number>;
+  /** What the mean checkout waited for, step by step, in ms. */
+  waits: Record<string, number>;
   /** What took PostgreSQL longest: calls and ms a checkout. */
   slowest: Statement[];
   failures: Record<string, number>;

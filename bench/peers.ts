@@ -23,7 +23,7 @@ import { type Observer, runRace, runRound } from './peers-load.ts';
 import { help, type PeersOptions, peersOf, readPeersOptions } from './peers-options.ts';
 import type { Program } from './peers-process.ts';
 import { describeMachine, format, printReport, summarise } from './peers-report.ts';
-import type { Measured, System } from './peers-system.ts';
+import type { Measured, Round, System } from './peers-system.ts';
 import { type Rig, startRig } from './rig.ts';
 
 const start = { vendure: startVendure, medusa: startMedusa };
@@ -67,15 +67,20 @@ type Run = {
   stops: (() => Promise<void>)[];
 };
 
+function describeRound({ name }: System, { perSecond, checkouts, failures }: Round): string {
+  const failed = Object.entries(failures).map(([why, count]) => `; ${count} × ${why}`);
+  return `${name}: ${format(perSecond)} checkouts/s (${checkouts})${failed.join('')}`;
+}
+
 async function measure(systems: System[], observer: Observer, options: PeersOptions, run: Run): Promise<Measured[]> {
   const measured: Measured[] = systems.map(({ name, version }) => ({ name, version, rounds: [] }));
   const { clients, seconds, rounds, buyers } = options;
-  for (const [index, system] of systems.entries()) {
+  for (const system of systems) {
     const warm = { clients, seconds: Math.min(5, seconds), least: 1, seed: 1 };
     await run.progress.step(
       `warm-up`,
       () => runRound(system, observer, warm),
-      () => measured[index]?.name ?? '',
+      (result) => describeRound(system, result),
     );
   }
   for (let round = 1; round <= rounds && !run.signal.aborted; round++) {
@@ -83,10 +88,7 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
       const result = await run.progress.step(
         `round ${round}`,
         () => runRound(system, observer, { clients, seconds, least: 4, seed: 100 + round }),
-        ({ perSecond, checkouts, failures }) => {
-          const failed = Object.entries(failures).map(([why, count]) => `; ${count} × ${why}`);
-          return `${system.name}: ${format(perSecond)} checkouts/s (${checkouts})${failed.join('')}`;
-        },
+        (result) => describeRound(system, result),
       );
       measured[index]?.rounds.push(result);
     }

@@ -21,6 +21,7 @@ const round = (perSecond: number, more: Partial<Round> = {}): Round => ({
   postgresCpuMs: 2,
   databaseBytes: 5000,
   parts: {},
+  waits: {},
   slowest: [],
   failures: {},
   ...more,

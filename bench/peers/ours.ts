@@ -98,10 +98,18 @@ export async function openOurs(rig: Rig, version: string): Promise<System> {
   );
   await rig.settled();
   let buyers = 0;
+  const waited: Record<string, number> = { order: 0, payment: 0, card: 0, webhook: 0 };
+
+  async function timed<T>(step: string, work: Promise<T>): Promise<T> {
+    const start = performance.now();
+    const result = await work;
+    waited[step] = (waited[step] ?? 0) + performance.now() - start;
+    return result;
+  }
 
   async function post<T extends { code?: string }>(step: string, path: string, body: unknown): Promise<T> {
     const headers = { ...json, 'idempotency-key': randomUUID() };
-    const answer = await http.send('POST', path, headers, JSON.stringify(body));
+    const answer = await timed(step, http.send('POST', path, headers, JSON.stringify(body)));
     const reply = JSON.parse(answer.text) as T;
     if (answer.status > 299) throw new Refused(step, `${answer.status} ${reply.code}`);
     return reply;
@@ -120,6 +128,7 @@ export async function openOurs(rig: Rig, version: string): Promise<System> {
       const { user, system } = process.cpuUsage();
       return { ...(await rig.cpu()), loadGenerator: (user + system) / 1000 };
     },
+    waits: () => ({ ...waited }),
     settle: rig.settled,
     async checkout(product) {
       const order = await post<Placed>('order', '/v1/orders', {
@@ -137,9 +146,10 @@ export async function openOurs(rig: Rig, version: string): Promise<System> {
         return_url: 'https://shop.example/thanks',
       });
       const form = { 'content-type': 'application/x-www-form-urlencoded' };
-      const confirmed = await stripe.send('POST', `/v1/payment_intents/${intent}/confirm`, form, card.toString());
+      const path = `/v1/payment_intents/${intent}/confirm`;
+      const confirmed = await timed('card', stripe.send('POST', path, form, card.toString()));
       if (confirmed.status !== 200) throw new Refused('card', `${confirmed.status} ${confirmed.text.slice(0, 80)}`);
-      const status = await paid;
+      const status = await timed('webhook', paid);
       if (status !== 200) throw new Refused('webhook', String(status));
     },
     async stock(units) {
