@@ -113,7 +113,7 @@ function showKeys(keys: KeyRow[]): string {
     key.name ?? '',
     [key.scopes.length === scopes.length ? 'all scopes' : key.scopes.join(' '), ...(key.origins ?? [])].join(' '),
   ]);
-  const table = [['key', 'tenant', 'kind', 'state', 'made', 'id', 'name', 'scopes'], ...rows];
+  const table = [['key', 'tenant', 'kind', 'state', 'made', 'id', 'name', 'scopes, origins'], ...rows];
   const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
   return table
     .map((row) =>
