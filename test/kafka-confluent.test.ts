@@ -183,6 +183,17 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     });
   }
 
+  test('when it sends us elsewhere: nobody there gets our credentials', async () => {
+    const elsewhere = await fakeRest(() => ({ body: report(1) }));
+    const { url } = await fakeRest((one, response) => {
+      response.writeHead(307, { location: elsewhere.url + one.path }).end();
+      return undefined;
+    });
+    const publisher = confluentPublisher({ url, clusterId: 'c', token: 'sesame' });
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('307: a redirect');
+    expect(elsewhere.asked).toEqual([]);
+  });
+
   test('when every record fails by its fault', async () => {
     const { publisher } = await onConfluent(() => ({ error_code: 50003, message: 'broker away' }));
     await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaAway);
