@@ -5,26 +5,17 @@ import type { Case } from './growth-cases.ts';
 import { addNeeds, clearNeeds, type Facts } from './growth-facts.ts';
 import type { CallPlan } from './growth-plan.ts';
 import type { Session } from './growth-session.ts';
+import { type Times, timesOf } from './growth-times.ts';
 import type { Progress } from './replay-progress.ts';
 import type { Rig } from './rig.ts';
 
-/** Milliseconds a call; `calls` of them were measured. */
-export type Times = { p50: number; p95: number; calls: number };
 /** One database under measurement. */
 export type Subject = { adminUrl: string; orders: number; facts: Facts; cases: Case[] };
 export type SqlResult = { times: Times; plan: CallPlan };
 
 const warmUps = 12;
 const apiWarmUps = 6;
-const usualCalls = 80;
 const explained = 5;
-
-export function timesOf(samples: number[]): Times {
-  const sorted = [...samples].sort((a, b) => a - b);
-  const at = (share: number): number =>
-    sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? Number.NaN;
-  return { p50: at(0.5), p95: at(0.95), calls: sorted.length };
-}
 
 /** How much of what a case needs is to be there for so many calls. */
 function amount(needs: NonNullable<Case['needs']>, calls: number, orders: number): number {
@@ -115,13 +106,14 @@ export async function measureApi(
 /** All cases over a connection to PostgreSQL, taking turns between the databases call by call. */
 export async function measureSql(
   subjects: (Subject & { session: Session })[],
+  usualCalls: number,
   progress: Progress,
 ): Promise<Map<string, SqlResult>[]> {
   const results = subjects.map(() => new Map<string, SqlResult>());
   progress.begin('SQL', '');
   for (const [index, { name, needs, calls: own }] of (subjects[0]?.cases ?? []).entries()) {
     progress.show(() => name);
-    const wanted = own ?? usualCalls;
+    const wanted = Math.min(own ?? usualCalls, usualCalls);
     const warm = own === undefined ? warmUps : 2;
     const last: unknown[] = [];
     const samples: number[][] = subjects.map(() => []);

@@ -1,5 +1,5 @@
-import type { Times } from './growth-measure.ts';
 import type { CallPlan } from './growth-plan.ts';
+import type { Times } from './growth-times.ts';
 
 /** What one size gave for one case. */
 export type Measured = { api?: Times; sql?: Times; blocks?: number; plan?: CallPlan };

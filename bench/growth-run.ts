@@ -4,16 +4,20 @@ import { connectTo } from '../dev/database.ts';
 import { casesOf } from './growth-cases.ts';
 import { readFacts } from './growth-facts.ts';
 import { grow, prepare, type Size } from './growth-fill.ts';
-import { measureApi, measureSql, type Samples, type SqlResult, type Subject, timesOf } from './growth-measure.ts';
+import { measureApi, measureSql, type Samples, type SqlResult, type Subject } from './growth-measure.ts';
 import type { GrowthOptions } from './growth-options.ts';
 import type { Measured, Row } from './growth-report.ts';
 import { pastOf } from './growth-rows.ts';
 import { openSession } from './growth-session.ts';
+import { timesOf } from './growth-times.ts';
 import type { Progress } from './replay-progress.ts';
 import type { Rig } from './rig.ts';
 
 /** What was measured of one database. */
 type Found = { api: Samples; sql: Map<string, SqlResult> | undefined };
+
+/** How often the largest and the smallest take turns behind the Worker. */
+const turns = 3;
 
 const copy = 'fusion_smallest';
 const aside = 'fusion_aside';
@@ -48,12 +52,12 @@ async function subjectOf(rig: Rig, database: string, size: Size, corner: string,
   return { adminUrl, orders: size.orders, facts, cases };
 }
 
-async function measureBySql(subjects: Subject[], progress: Progress): Promise<Map<string, SqlResult>[]> {
+async function measureBySql(subjects: Subject[], calls: number, progress: Progress): Promise<Map<string, SqlResult>[]> {
   const opened = await Promise.all(
     subjects.map(async (each) => ({ ...each, session: await openSession(each.adminUrl) })),
   );
   try {
-    return await measureSql(opened, progress);
+    return await measureSql(opened, calls, progress);
   } finally {
     for (const { session } of opened) await session.close();
   }
@@ -77,13 +81,14 @@ export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Prog
     const one: Found = { api: new Map(), sql: undefined };
     found.push(one);
     if (i < sizes.length - 1) {
-      await measureApi(rig, subject, 80, one.api, progress);
-      one.sql = (await measureBySql([subject], progress))[0];
+      await measureApi(rig, subject, options.calls, one.api, progress);
+      one.sql = (await measureBySql([subject], options.calls, progress))[0];
       continue;
     }
     let small = subject;
-    for (let turn = 0; turn < 3; turn++) {
-      await measureApi(rig, subject, 30, one.api, progress);
+    const calls = Math.ceil(options.calls / turns);
+    for (let turn = 0; turn < turns; turn++) {
+      await measureApi(rig, subject, calls, one.api, progress);
       // The smallest takes the place of the largest behind the Worker, and gives it back.
       await alone(
         rig,
@@ -91,14 +96,18 @@ export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Prog
         [`alter database ${name} rename to ${aside}`, `alter database ${copy} rename to ${name}`],
       );
       if (turn === 0) small = await subjectOf(rig, name, sizes[0] ?? size, corner, options.only);
-      await measureApi(rig, small, 30, again.api, progress);
+      await measureApi(rig, small, calls, again.api, progress);
       await alone(
         rig,
         [name, aside],
         [`alter database ${name} rename to ${copy}`, `alter database ${aside} rename to ${name}`],
       );
     }
-    [one.sql, again.sql] = await measureBySql([subject, { ...small, adminUrl: rig.postgres.url(copy) }], progress);
+    [one.sql, again.sql] = await measureBySql(
+      [subject, { ...small, adminUrl: rig.postgres.url(copy) }],
+      options.calls,
+      progress,
+    );
   }
   const measured = ({ api, sql }: Found, of: string): Measured => {
     const [samples, result] = [api.get(of) ?? [], sql?.get(of)];
