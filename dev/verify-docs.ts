@@ -56,7 +56,8 @@ function decisionFaults({ path, text }: Page, { test }: Facts): string[] {
 /** Each row of the threats' table names tests as `test/x.test.ts`: "title", and they are there. */
 function threatFaults({ path, text }: Page, { test }: Facts): string[] {
   if (path !== 'docs/security.md') return [];
-  const rows = text.split('\n').filter((line) => /^\| (?!-|threat)/i.test(line));
+  const [, threats = ''] = text.split(/^## (?:Threats|Why so)$/m);
+  const rows = threats.split('\n').filter((line) => /^\| (?!-|threat)/i.test(line));
   if (rows.length === 0) return [`${path} names no threat`];
   return rows.flatMap((row) => {
     const threat = row.split('|')[1]?.trim() ?? '';

@@ -96,13 +96,13 @@ describe('the documentation', () => {
 
   test('may not name a threat without a test that covers it', () => {
     const threats = (cell: string) => {
-      const text = `| threat | what stops it | shown by |\n| --- | --- | --- |\n| theft | a lock | ${cell} |\n`;
+      const text = `## Threats\n\n| threat | what stops it | shown by |\n| --- | --- | --- |\n| theft | a lock | ${cell} |\n`;
       return findDocFaults([{ path: 'docs/security.md', text }], { ...facts, exists: () => true });
     };
     expect(threats('`test/relay.test.ts`: "a relay that dies delivers twice"')).toEqual([]);
     expect(threats('`test/relay.test.ts`: "nothing is stolen"')).toHaveLength(1);
     expect(threats('nobody')).toEqual(['docs/security.md names no test that covers "theft"']);
-    expect(page('# No table', 'docs/security.md')).toHaveLength(1);
+    expect(page('## Threats', 'docs/security.md')).toHaveLength(1);
   });
 
   test('names every variable that is read', () => {
