@@ -11,9 +11,22 @@ import { signal } from './process.ts';
 function oneAtATime(): (work: () => Promise<void>) => Promise<void> {
   let last: Promise<void> = Promise.resolve();
   return (work) => {
-    last = last.then(work);
-    return last;
+    const mine = last.then(work);
+    last = mine.catch(() => undefined); // who asked for it is told
+    return mine;
   };
+}
+
+/** Starts a part again; its port may be somebody else's for a moment. */
+async function insist(start: () => Promise<void>): Promise<void> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await start();
+    } catch (error) {
+      if (tried === 50) throw error;
+      await sleep(300);
+    }
+  }
 }
 
 const stripeFaults: Partial<Record<FaultKind, Record<string, unknown>>> = {
@@ -78,7 +91,7 @@ export function inject(
           counted();
           await platform.bridge.refuse();
           await sleep(forMs);
-          await platform.bridge.accept();
+          await insist(platform.bridge.accept);
         });
       case 'database: Postgres killed (-9)':
         return database(() => {
@@ -95,7 +108,7 @@ export function inject(
           counted();
           await platform.worker.kill();
           await sleep(forMs / 2);
-          await platform.worker.start();
+          await insist(platform.worker.start);
         });
       case 'queues: messages again':
       case 'queues: old messages, in any order':

@@ -191,7 +191,15 @@ async function startParts(
       signal(postgres.pid, 'SIGKILL');
       await postgres.exited;
       await sleep(downMs);
-      postgres = await launch();
+      for (let tried = 1; ; tried++) {
+        try {
+          postgres = await launch();
+          return;
+        } catch (error) {
+          if (tried === 50) throw error; // its port may be somebody else's for a moment
+          await sleep(300);
+        }
+      }
     },
     async emulator(method, path, body) {
       const sent = body === undefined ? {} : { body: JSON.stringify(body) };

@@ -63,7 +63,12 @@ export function workerProcess(settings: WorkerStart, log: Writable): WorkerProce
         for (const { reject } of waiting.values()) reject(new Error('the Worker died'));
         waiting.clear();
       });
-      await send({ kind: 'start', start: settings });
+      try {
+        await send({ kind: 'start', start: settings });
+      } catch (error) {
+        if (mine.pid !== undefined) signal(-mine.pid, 'SIGKILL');
+        throw error;
+      }
     },
     async kill() {
       const mine = child;
