@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
 import { findFreePort } from '../dev/process.ts';
@@ -161,8 +161,9 @@ async function main(options: PeersOptions): Promise<void> {
     void program.exited.then(() => programs.delete(program));
     if (stopping.signal.aborted) void program.stop();
   };
+  // Not once: npm passes a Ctrl-C on that we had already, and a second one must not leave the database behind.
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(name, () => {
+    process.on(name, () => {
       stopping.abort();
       // The rig ends the process once its own parts have ended; before there is one, we do.
       const ended = Promise.all([...programs].map((program) => program.stop()));
@@ -171,7 +172,7 @@ async function main(options: PeersOptions): Promise<void> {
   }
   let rigged = false;
   const stops: (() => Promise<void>)[] = [];
-  const version = '0.1.0';
+  const { version } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8')) as { version: string };
   const run: Run = { progress, version, signal: stopping.signal, started, stops };
   try {
     for (const name of peersOf(options)) {
@@ -195,9 +196,13 @@ async function main(options: PeersOptions): Promise<void> {
     const costs = reportCosts(use, measured);
     console.log(`\n${printReport(measured.map(summarise))}\n\n${costs.text}`);
     if (options.save) console.log(`\n${await save(measured, costs, rig, options)}`);
+  } catch (error) {
+    // What is being stopped fails, of course.
+    if (!stopping.signal.aborted) throw error;
   } finally {
     for (const stop of stops.toReversed()) await stop().catch((error: Error) => progress.say(error.message));
     await Promise.all([...programs].map((program) => program.stop()));
+    if (stopping.signal.aborted) process.exitCode = 130;
   }
 }
 
@@ -205,6 +210,7 @@ try {
   const options = readPeersOptions(process.argv.slice(2), process.env);
   if (options === null) console.log(help);
   else await main(options);
+  process.exit();
 } catch (error) {
   console.error(`\n${error instanceof Error ? error.message : error}`);
   process.exit(1);
