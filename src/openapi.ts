@@ -168,6 +168,9 @@ function requestBody(route: Route, schemas: Schemas): object | undefined {
   return { required, content: { 'application/json': content } };
 }
 
+// A schema beside a stream of events is taken for that of each event.
+const isText = (type: string): boolean => type.startsWith('text/') && type !== 'text/event-stream';
+
 function answersOf(route: Route, traits: Traits, schemas: Schemas): Record<string, object> {
   const answers: Record<string, object> = {};
   for (const [key, answer] of Object.entries(route.answers)) {
@@ -183,7 +186,7 @@ function answersOf(route: Route, traits: Traits, schemas: Schemas): Record<strin
     const shown = example === undefined ? {} : { example };
     const content = answer.schema
       ? { 'application/json': { schema: schemas.of(answer.schema, 'output'), ...shown } }
-      : answer.type && { [answer.type]: answer.type.startsWith('text/') ? { schema: { type: 'string' } } : {} };
+      : answer.type && { [answer.type]: isText(answer.type) ? { schema: { type: 'string' } } : {} };
     answers[key] = {
       description: answer.description,
       headers: headersOf(...headers),

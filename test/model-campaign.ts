@@ -16,8 +16,10 @@ export type State = {
 };
 
 export type Command =
-  | { do: 'join' | 'leave'; user: string }
-  | { do: 'secure'; user: string /** Of the user's places: the newest when it was asked for. */; place: number }
+  | { do: 'join'; user: string }
+  | { do: 'leave'; user: string }
+  /** `place`: which of the user's, the newest when it was asked for. */
+  | { do: 'secure'; user: string; place: number }
   | { do: 'cancel' }
   | { do: 'end' };
 
