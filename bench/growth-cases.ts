@@ -220,6 +220,7 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
     },
     job('cron: campaigns that end', 'group_commerce.expire_campaigns', { limit: 100 }),
     job('cron: places not secured', 'group_commerce.free_unsecured', { limit: 200 }),
+    job('cron: places whose order is gone', 'group_commerce.free_lost_places', { idleSeconds: 600, limit: 200 }),
     job('cron: campaigns to settle', 'group_commerce.settle_batch', { limit: 100, graceSeconds: 900 }),
     job('cron: labels to remind of', 'shipping.remind_labels', { idleSeconds: 3_600, limit: 200, most: 8 }),
     {

@@ -10,13 +10,22 @@ within a minute of each other, give the ratio. The result goes to bench/results/
   --sizes     orders, from small to large; 10000,100000,1000000,5000000 if not given
   --products  how many products at the most, 1000000 if not given; never more than orders
   --dir       a folder for the temporary data (about 5 GB for a million orders), removed at the end; the system's if not given
+  --calls     how many calls of each case, 80 if not given
   --only      cases whose name contains this
+  --docs      puts the table into docs/performance.md
   --help
 
 5,000,000 orders take 25 minutes or so on two cores. Exit code 0: it was measured, whatever the ratios; 1: it could not
 be; 130: stopped by Ctrl-C.`;
 
-export type GrowthOptions = { sizes: number[]; products: number; dir: string | undefined; only: string };
+export type GrowthOptions = {
+  sizes: number[];
+  products: number;
+  dir: string | undefined;
+  calls: number;
+  only: string;
+  docs: boolean;
+};
 
 /**
  * The options of a command line. Null: help was asked for.
@@ -29,7 +38,9 @@ export function readOptions(args: string[]): GrowthOptions | null {
       sizes: { type: 'string' },
       products: { type: 'string' },
       dir: { type: 'string' },
+      calls: { type: 'string' },
       only: { type: 'string' },
+      docs: { type: 'boolean' },
       help: { type: 'boolean' },
     },
   });
@@ -40,12 +51,14 @@ export function readOptions(args: string[]): GrowthOptions | null {
     sizes,
     products: readCount('products', values.products ?? '1000000'),
     dir: values.dir,
+    calls: readCount('calls', values.calls ?? '80', 5),
     only: values.only ?? '',
+    docs: values.docs ?? false,
   };
 }
 
-function readCount(flag: string, text: string): number {
+function readCount(flag: string, text: string, least = 5_000): number {
   const count = /^\d+$/.test(text) ? Number(text) : 0;
-  if (count >= 5_000 && count <= 100_000_000) return count;
-  throw new Error(`--${flag} ${text}: a count from 5000 to 100000000 is needed`);
+  if (count >= least && count <= 100_000_000) return count;
+  throw new Error(`--${flag} ${text}: a count from ${least} to 100000000 is needed`);
 }

@@ -29,7 +29,8 @@ const ms = (value: number | undefined): string =>
   value === undefined ? '–' : value >= 100 ? value.toFixed(0) : value.toFixed(2);
 const times = (value: number | undefined): string =>
   value === undefined ? '–' : `${value.toFixed(2)}${value > target ? ' !' : '  '}`;
-const short = (size: number): string => (size >= 1_000_000 ? `${size / 1_000_000}M` : `${size / 1_000}k`);
+/** 10k, 5M. */
+export const short = (size: number): string => (size >= 1_000_000 ? `${size / 1_000_000}M` : `${size / 1_000}k`);
 
 /** The table for the screen, one line a case. `!`: above the target. */
 export function tableOf(rows: Row[], sizes: number[]): string {

@@ -1,9 +1,10 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describeFailure } from '../dev/database.ts';
 import { Progress as Steps } from '../dev/progress.ts';
 import { repository } from '../dev/settings.ts';
+import { markdownOf, withTable } from './growth-docs.ts';
 import { help, readOptions } from './growth-options.ts';
 import { resultOf, tableOf } from './growth-report.ts';
 import { runGrowth } from './growth-run.ts';
@@ -42,6 +43,10 @@ async function main(): Promise<void> {
     await mkdir(join(repository, 'bench', 'results'), { recursive: true });
     await writeFile(file, `${JSON.stringify(resultOf(rows, options.sizes, machine), null, 1)}\n`);
     console.log(`  ${file}`);
+    if (options.docs) {
+      const page = join(repository, 'docs', 'performance.md');
+      await writeFile(page, withTable(await readFile(page, 'utf8'), markdownOf(rows, options.sizes)));
+    }
   } finally {
     await rig.stop();
   }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { markdownOf, withTable } from '../bench/growth-docs.ts';
 import { help, readOptions } from '../bench/growth-options.ts';
 import { readPlans } from '../bench/growth-plan.ts';
 import { type Measured, type Row, ratiosOf, resultOf, tableOf } from '../bench/growth-report.ts';
@@ -13,12 +14,14 @@ describe('the command line', () => {
       dir: undefined,
       calls: 10,
       only: 'search',
+      docs: false,
     });
     expect(readOptions(['--help'])).toBeNull();
   });
 
   test('explains every flag that it takes', () => {
-    for (const flag of ['sizes', 'products', 'dir', 'calls', 'only', 'help']) expect(help).toContain(`--${flag}`);
+    for (const flag of ['sizes', 'products', 'dir', 'calls', 'only', 'docs', 'help'])
+      expect(help).toContain(`--${flag}`);
   });
 
   test.each([['--sizes', '20000,10000'], ['--sizes', '100'], ['--products', 'many'], ['--calls', '0'], ['--nothing']])(
@@ -91,5 +94,13 @@ describe('the figures', () => {
     const text = JSON.stringify(resultOf([withPlans], [10_000, 1_000_000], {}));
     expect(text.match(/"plan"/g)).toHaveLength(2);
     expect(JSON.parse(text).cases[0].ratio).toEqual({ api: 2, sql: 1.5, blocks: 1 });
+  });
+
+  test('replace those of the run before in the document, and nothing else of it', () => {
+    const page = 'before <!-- growth -->old<!-- /growth --> after';
+    const once = withTable(page, markdownOf([row], [10_000, 1_000_000]));
+    expect(once).toContain('| a case | 1.0 | 2.0 | 2.00 | 2.0 | 3.0 | 1.50 | 9 | 5 |');
+    expect(withTable(once, 'new')).toBe('before <!-- growth -->\n\nnew\n\n<!-- /growth --> after');
+    expect(() => withTable('nothing', '')).toThrow('no <!-- growth -->');
   });
 });
