@@ -20,10 +20,10 @@ export type Verdict = 'good' | 'bad' | 'open';
 const badForMs = 10_000;
 const goodForMs = 600_000;
 const most = 20_000;
-/** Of this isolate: until when a key, by hash, is taken to be good or bad, and what an address has left of its period. */
+/** Of this isolate: until when a key, by hash, is taken to be good or bad, and an address's trials in its period. */
 const good = new Map<string, number>();
 const bad = new Map<string, number>();
-const trials = new Map<string, { count: number; until: number }>();
+const trials = new Map<string, { failed: number; underway: number; until: number }>();
 
 function remember<T>(in_: Map<string, T>, name: string, value: T): T {
   if (in_.size >= most) in_.clear();
@@ -50,29 +50,31 @@ export function networkOf(address: string): string {
 }
 
 /**
- * Takes one of an address's trials, before what it may cost. What turns out good is given back; what is bad is
- * counted for the whole data center by Cloudflare's rate limiter.
+ * Takes one of an address's trials, before what it may cost; with `free` only what has failed counts, not what is under
+ * way, since it costs nothing until it is known to be good. What turns out bad is counted for the whole data center, by
+ * Cloudflare's rate limiter.
  * @throws ApiError rate_limited, with when to come again
  */
-export function takeTrial(env: Bindings, address: string | undefined): Tell {
+export function takeTrial(env: Bindings, address: string | undefined, free = false): Tell {
   if (address === undefined || !env.ADDRESS_LIMIT) return () => undefined;
   const limiter = env.ADDRESS_LIMIT;
   const network = networkOf(address);
   const now = Date.now();
   let mine = trials.get(network);
   if (!mine || mine.until <= now) {
-    mine = remember(trials, network, { count: 0, until: now + addressLimit.seconds * 1000 });
+    mine = remember(trials, network, { failed: 0, underway: 0, until: now + addressLimit.seconds * 1000 });
   }
-  if (mine.count >= addressLimit.requests) refuse('address', addressLimit, Math.ceil((mine.until - now) / 1000));
-  mine.count++;
+  if (mine.failed + (free ? 0 : mine.underway) >= addressLimit.requests) {
+    refuse('address', addressLimit, Math.ceil((mine.until - now) / 1000));
+  }
+  if (!free) mine.underway++;
   return (verdict) => {
-    if (verdict !== 'bad') {
-      mine.count--;
-      return undefined;
-    }
+    if (!free) mine.underway--;
+    if (verdict !== 'bad') return undefined;
+    mine.failed++;
     return limiter.limit({ key: network }).then(
       ({ success }) => {
-        if (!success) mine.count = addressLimit.requests;
+        if (!success) mine.failed = addressLimit.requests;
       },
       () => undefined, // the isolate's own count stands
     );

@@ -56,6 +56,15 @@ test('an address has as many trials at once as its limit says, and has those aga
   expect(take).toThrow('rate_limited');
 });
 
+test('webhooks are not held up by others that are under way, only by those that were forged', () => {
+  const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
+  const take = () => takeTrial(env, '192.0.2.98', true);
+  const told = Array.from({ length: 3 * addressLimit.requests }, take);
+  for (const tell of told.slice(0, 2 * addressLimit.requests)) tell('good');
+  for (const tell of told.slice(2 * addressLimit.requests)) tell('bad');
+  expect(take).toThrow('rate_limited');
+});
+
 /** Bad requests that an address has in the store of these tests; small, so that even a slow machine is a flood. */
 const few = 40;
 /** How many requests are under way at once. */

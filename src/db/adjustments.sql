@@ -10,6 +10,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   m jsonb;
   change integer;
+  counted integer;
   refusal text;
   skus text[] := '{}';
   refused jsonb := '[]';
@@ -22,15 +23,16 @@ begin
       update inventory.inventory s
       set quantity = s.quantity + change, version = s.version + 1, updated_at = platform.clock()
       where s.tenant_id = platform.tenant() and s.sku = m->>'sku'
-        and s.quantity::bigint + change between 0 and 2147483647 - s.reserved;
+        and s.quantity::bigint + change between 0 and 2147483647 - s.reserved
+      returning s.quantity into counted;
       if not found then
         perform platform.fail(case
           when not exists (select from inventory.inventory s
             where s.tenant_id = platform.tenant() and s.sku = m->>'sku') then 'unknown_sku'
           when change < 0 then 'insufficient_inventory' else 'too_many' end);
       end if;
-      insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
-      values (platform.tenant(), m->>'sku', change, m->>'reason', platform.clock());
+      insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+      values (platform.tenant(), m->>'sku', change, counted, m->>'reason', platform.clock());
       skus := skus || (m->>'sku');
     exception when sqlstate 'FC000' then -- takes its inbox row along
       get stacked diagnostics refusal = message_text;

@@ -95,7 +95,8 @@ const keepAlive = (http: Http, work: Promise<void> | undefined): void => {
 
 /** An operation that needs no key. Where it costs something, the address has a limit. */
 async function runOpen(route: Route, http: Http, context: Context): Promise<Answer> {
-  const end = route.counted && takeTrial(http.env, http.req.header('cf-connecting-ip'));
+  const address = http.req.header('cf-connecting-ip');
+  const end = route.counted && takeTrial(http.env, address, route.counted === 'refused');
   let verdict: Verdict = route.counted === 'all' ? 'bad' : 'good';
   try {
     return await route.run(await readRequest(route, http, context));
