@@ -42,10 +42,11 @@ async function discardHeld(rig: Rig, sinks: Sinks): Promise<void> {
 export async function measure(bench: Bench, what: Case, turn: Turn): Promise<Sample> {
   const { rig } = bench;
   await holdBack(rig, what.sinks);
+  const prepared = (await what.prepare?.(bench, turn)) ?? [];
   await rig.pool.query('checkpoint'); // else one case pays for what another has written
   await rest(rig);
   const [cpu, { calls }] = await Promise.all([rig.cpu(), rig.calls()]);
-  const loaded = await what.run(bench, turn);
+  const loaded = await what.run(bench, turn, prepared);
   await rest(rig);
   const [cpuAfter, { calls: callsAfter }] = await Promise.all([rig.cpu(), rig.calls()]);
   await discardHeld(rig, what.sinks);
@@ -100,13 +101,14 @@ export async function countStatements(
     const idle = (await read()).statements / 10;
     for (const [index, each] of cases.entries()) {
       if (!each.counted) continue;
-      const amount = 20;
+      const turn = { clients: 1, for: { amount: 20 }, seed: seed + index };
+      const prepared = (await each.prepare?.(bench, turn)) ?? [];
       await rest(bench.rig);
       await pool.query('select pg_stat_statements_reset()');
-      await each.run(bench, { clients: 1, for: { amount }, seed: seed + index });
+      await each.run(bench, turn, prepared);
       await rest(bench.rig);
       const { statements, relays } = await read();
-      counts.set(each.name, (statements - relays * idle) / amount);
+      counts.set(each.name, (statements - relays * idle) / turn.for.amount);
       await discardHeld(bench.rig, 'none');
     }
   } finally {

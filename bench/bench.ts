@@ -10,7 +10,7 @@ import { type BenchOptions, help, readBenchOptions } from './bench-options.ts';
 import { seedShop } from './bench-seed.ts';
 import { figure, resultLines, targetLines } from './bench-table.ts';
 import { type CaseResult, targetsOf } from './bench-targets.ts';
-import { type Bench, type Case, cases, withLimits } from './cases.ts';
+import { type Bench, type Case, cases, type Turn, withLimits } from './cases.ts';
 import { replayCase } from './cases-replay.ts';
 import type { LimitJob } from './limit-child.ts';
 import { makeLimitTables } from './limit-tables.ts';
@@ -31,7 +31,8 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
       await progress.step(
         each.title.padEnd(46),
         async () => {
-          const sample = await measure(bench, each, { clients: options.clients, for: { seconds }, seed: seed++ });
+          const turn: Turn = { clients: options.clients, for: { seconds }, seed: seed++, warmUp: round === 0 };
+          const sample = await measure(bench, each, turn);
           if (round > 0) samples.get(each.name)?.push(sample);
           return sample;
         },
@@ -54,7 +55,7 @@ async function run(options: BenchOptions): Promise<void> {
   try {
     await makeLimitTables(rig.pool);
     const shop = await progress.step('Shop', () => seedShop(rig));
-    const bench: Bench = { rig, shop, load, limit, file: options.file, seconds: options.seconds };
+    const bench: Bench = { rig, shop, load, limit, file: options.file };
     const statements = await progress.step('Statements', () => countStatements(bench, chosen, 1));
     const samples = await runRounds(bench, chosen, options, progress);
     const results: CaseResult[] = chosen.map(({ name, title, against }) => ({

@@ -8,11 +8,10 @@ import type { Loaded } from './load-job.ts';
 async function replay(bench: Bench, turn: Turn, file: string): Promise<Loaded> {
   const { rig } = bench;
   const tenant = `replay-${turn.seed}`;
-  const warmUp = 'seconds' in turn.for && turn.for.seconds < bench.seconds;
   const args = [
     ...[join(repository, 'bench', 'replay.ts'), file, '--url', rig.api, '--key', await rig.key(tenant)],
     ...['--database-url', rig.databaseUrl, '--kafka-url', rig.kafkaUrl ?? '', '--concurrency', String(turn.clients)],
-    ...(warmUp ? ['--limit', '100'] : []),
+    ...(turn.warmUp ? ['--limit', '100'] : []),
   ];
   const child = spawn(process.execPath, ['--no-warnings', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
