@@ -125,10 +125,10 @@ async function findKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
   return key;
 }
 
-/** As a browser sends it. Throws on what no browser would send: a path, a name without https:// before it. */
+/** As a browser sends it. Throws on what none would send: a path, a pattern, a name without https:// before it. */
 function readOrigin(text: string): string {
   const origin = URL.canParse(text) ? new URL(text).origin : 'null';
-  if (origin === 'null' || text.replace(/\/$/, '') !== origin) {
+  if (!/^https?:\/\/[\w.:[\]-]+$/.test(origin) || text.replace(/\/$/, '') !== origin) {
     throw new Error(
       `${text} is not an origin, as https://shop.example is: scheme, host and a port that is not the usual`,
     );

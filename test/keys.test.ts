@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createKey, createTenant, listKeys, publishableScopes, revokeKey, scopes } from '../dev/api-keys.ts';
+import { bindKey, createKey, createTenant, listKeys, publishableScopes, revokeKey, scopes } from '../dev/api-keys.ts';
 import { migrate } from '../dev/migrate.ts';
 import { type Postgres, startPostgres } from '../dev/postgres.ts';
 import { seedTenants } from '../dev/seed.ts';
@@ -60,6 +60,24 @@ test('a publishable key reads the catalog and the campaigns and can be made for 
   }
   const wider = { tenant: 'shop', kind: 'publishable', scopes: ['orders:read'] } as const;
   await expect(createKey(owner, { ...wider, scopes: [...wider.scopes] })).rejects.toThrow('cannot have orders:read');
+});
+
+test('a publishable key is bound to pages by their origins, as browsers name them; a secret key to none', async () => {
+  const origins = ['https://shop.example/', 'http://localhost:3000'];
+  const key = await createKey(owner, { tenant: 'shop', kind: 'publishable', origins });
+  const bound = async () => (await listKeys(owner, 'shop')).find((row) => row.prefix === key.slice(0, 12))?.origins;
+  expect(await bound()).toEqual(['https://shop.example', 'http://localhost:3000']);
+  await bindKey(owner, key.slice(0, 12), ['https://other.example']);
+  expect(await bound()).toEqual(['https://other.example']);
+  await bindKey(owner, key.slice(0, 12), null);
+  expect(await bound()).toBeNull();
+  for (const origin of ['shop.example', 'https://shop.example/page', 'https://*.example', 'null', '*', 'data:,x']) {
+    const refused = createKey(owner, { tenant: 'shop', kind: 'publishable', origins: [origin] });
+    await expect(refused, origin).rejects.toThrow('is not an origin');
+  }
+  const secret = await createKey(owner, { tenant: 'shop', kind: 'secret' });
+  await expect(bindKey(owner, secret.slice(0, 12), ['https://shop.example'])).rejects.toThrow('no origins');
+  await expect(createKey(owner, { tenant: 'shop', kind: 'secret', origins })).rejects.toThrow('no origins');
 });
 
 test('a key with some scopes is forbidden the rest', async () => {
