@@ -76,7 +76,7 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
   const measured: Measured[] = systems.map(({ name, version }) => ({ name, version, rounds: [] }));
   const { clients, seconds, rounds, buyers } = options;
   for (const system of systems) {
-    const warm = { clients, seconds: Math.min(5, seconds), least: 1, seed: 1 };
+    const warm = { clients, seconds: Math.min(10, seconds), least: 1, seed: 1 };
     await run.progress.step(
       `warm-up`,
       () => runRound(system, observer, warm),
