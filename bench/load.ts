@@ -10,6 +10,7 @@ export type Loader<Job, Result> = { run: (job: Job) => Promise<Result>; stop: ()
 /** `file` is a sibling of this one that answers each message by {loaded} or {failed}. It ends when we do. */
 export function startLoader<Job extends object, Result>(file: string): Loader<Job, Result> {
   const child: ChildProcess = fork(join(import.meta.dirname, file), { execArgv: ['--no-warnings'] });
+  child.on('error', () => undefined); // whoever waits is told by `exit`
   let gone = false;
   child.once('exit', () => {
     gone = true;
@@ -17,7 +18,7 @@ export function startLoader<Job extends object, Result>(file: string): Loader<Jo
   return {
     run: (job) =>
       new Promise((resolve, reject) => {
-        if (gone) {
+        if (gone || !child.connected) {
           reject(new Error(`${file} has ended`));
           return;
         }

@@ -79,6 +79,7 @@ async function startPart(options: PartOptions, stops: (() => Promise<void>)[]): 
     execArgv: ['--no-warnings'],
     env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' },
   });
+  child.on('error', () => undefined); // a question to one that ends: whoever asks is told by `exited`
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   stops.push(async () => {
     if (child.connected) child.disconnect();
@@ -108,6 +109,10 @@ async function startPart(options: PartOptions, stops: (() => Promise<void>)[]): 
   let asked = 0;
   const ask = (question: object): Promise<unknown> =>
     new Promise((resolve, reject) => {
+      if (!child.connected) {
+        reject(new Error(`${options.part} has ended`));
+        return;
+      }
       const id = ++asked;
       waiting.set(id, { resolve, reject });
       child.send({ ask: 'it', ...question, id } satisfies PartQuestion);
