@@ -3,18 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { restV2Publisher } from '../src/kafka/rest-v2.ts';
 import { addProduct, oneLine, type Store, startStore } from '../test/harness.ts';
 import { emit } from '../test/outbox-rig.ts';
-import {
-  brokers,
-  control,
-  delivered,
-  eventIds,
-  firstIds,
-  freshTopic,
-  native,
-  readTopic,
-  restUrl,
-  variables,
-} from './rig.ts';
+import { control, delivered, eventIds, firstIds, freshTopic, native, readTopic, restUrl, variables } from './rig.ts';
 
 let store: Store;
 beforeAll(async () => {
@@ -147,11 +136,3 @@ if (control) {
     expect(letters).toEqual([]);
   });
 }
-
-test(`the broker at ${brokers[0]} is a native one`, async () => {
-  const admin = native.admin();
-  await admin.connect();
-  const cluster = await admin.describeCluster();
-  await admin.disconnect();
-  expect(cluster.clusterId).toMatch(/\S/);
-});

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { onTestFinished } from 'vitest';
-import { connectBrokers } from '../bench/replay-kafka-native.ts';
-import { nativeKafka } from '../dev/real-kafka-topics.ts';
+import { createTopics, nativeKafka } from '../dev/real-kafka-topics.ts';
 import { type Database, until } from '../test/harness.ts';
 
 const given = (name: string): string => {
@@ -13,7 +12,6 @@ const given = (name: string): string => {
 export const restUrl = given('KAFKA_TEST_REST_URL');
 export const brokers = given('KAFKA_TEST_BROKERS').split(',');
 export const native = nativeKafka(brokers);
-export const reader = connectBrokers(brokers);
 
 /** Ends or starts the broker; only where it is ours to do so. */
 export const control =
@@ -32,7 +30,7 @@ export async function freshTopic(numPartitions = 4): Promise<string> {
   const topic = `test.${randomUUID()}`;
   const admin = native.admin();
   await admin.connect();
-  await admin.createTopics({ topics: [{ topic, numPartitions, replicationFactor: 1 }], waitForLeaders: true });
+  await createTopics(admin, [{ topic, numPartitions, replicationFactor: 1 }]);
   onTestFinished(async () => {
     await admin.deleteTopics({ topics: [topic] });
     await admin.disconnect();

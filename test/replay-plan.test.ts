@@ -205,6 +205,8 @@ test('what the command line leaves out comes from the variables of the local pla
     concurrency: 4,
     limit: 9,
   });
+  const brokers = ['--kafka-brokers', 'broker-1:9092, [::1]:19092', 'c.csv'];
+  expect(readOptions(brokers, {}, {})?.kafkaBrokers).toEqual(['broker-1:9092', '[::1]:19092']);
   expect(readOptions(['--help'], {}, {})).toBeNull();
 });
 
@@ -214,6 +216,7 @@ test.each([
   [['a', '--limit', '0'], '--limit 0 is no number from 1'],
   [['a', '--concurrency', '999'], '--concurrency 999 is no number from 1 to 256'],
   [['a', '--url', 'shop'], '--url shop is no address'],
+  [['a', '--kafka-brokers', 'http://broker:9092'], '--kafka-brokers http://broker:9092 is no list of host:port'],
   [['a', '--fast'], "Unknown option '--fast'"],
 ])('the command line %j is refused', (args, message) => {
   expect(() => readOptions(args, {}, {})).toThrow(message);

@@ -2,6 +2,7 @@ import type { Settings } from '../env.ts';
 import type { KafkaConsumer } from './consume.ts';
 import { restV2Consumer } from './consume-rest-v2.ts';
 import { upstashConsumer } from './consume-upstash.ts';
+import { restSettings } from './select.ts';
 
 /** Kafka forgets a group's offsets some days after it was last heard of; this is the one that every Worker joins. */
 const group = 'fusioncommerce';
@@ -12,10 +13,7 @@ const group = 'fusioncommerce';
  */
 export async function selectConsumer(settings: Settings): Promise<KafkaConsumer> {
   const options = {
-    url: settings.KAFKA_REST_URL,
-    username: settings.KAFKA_REST_USERNAME,
-    password: settings.KAFKA_REST_PASSWORD,
-    token: settings.KAFKA_REST_TOKEN,
+    ...restSettings(settings),
     group,
     topics: settings.KAFKA_CONSUME.map((entry) => entry.split('=')[0] ?? entry),
   };
