@@ -6,7 +6,12 @@ import { payingAt } from './payments-rig.ts';
 import { home, secret, sign } from './shipping-rig.ts';
 
 /** Variables of a store in which every operation can be asked for. */
-export const variables = { SHIPPING_WEBHOOK_SECRET: secret, LIVE_SECONDS: '1' };
+export const variables = {
+  SHIPPING_WEBHOOK_SECRET: secret,
+  KAFKA_WEBHOOK_SECRET: secret,
+  KAFKA_CONSUME_TENANTS: 'default',
+  LIVE_SECONDS: '1',
+};
 
 /** A request that its operation takes, as a client with the right key would send it. */
 export type Valid = {
@@ -150,13 +155,23 @@ export function streamOf(
   if (id === 'receiveTracking') return signed(store, id, tracking(things));
   if (id === 'receiveStripeEvent')
     return signed(store, id, '{"id":"evt_1","object":"event","type":"unheard.of","data":{}}');
+  if (id === 'receiveKafka') {
+    const event = {
+      specversion: '1.0',
+      id: randomUUID(),
+      source: '/elsewhere',
+      type: 'order.created',
+      subject: things.open,
+    };
+    return signed(store, id, JSON.stringify({ ...event, tenantid: 'default', data: { orderId: things.open } }));
+  }
   throw new Error(`${id}: test/abuse-requests.ts knows no text that it would take`);
 }
 
 /** A webhook's body as its sender signs it. */
 export function signed(store: Store, id: string, body: string): { body: string; headers: Record<string, string> } {
   const type = { 'content-type': 'application/json' };
-  if (id === 'receiveTracking') return { body, headers: { ...type, 'x-signature': sign(body) } };
+  if (id !== 'receiveStripeEvent') return { body, headers: { ...type, 'x-signature': sign(body) } };
   const header = payingAt(store).stripe.webhooks.generateTestHeaderString({ payload: body, secret: 'whsec_dev' });
   return { body, headers: { ...type, 'stripe-signature': header } };
 }
