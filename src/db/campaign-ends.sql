@@ -184,9 +184,10 @@ begin
     order by g.campaign_id), '[]') into due
   from (
     select d.tenant_id, d.campaign_id, array_agg(d.id order by d.id) as ids from (
+      -- No join: by what is due, and not by the places of every campaign that runs.
       select p.tenant_id, p.campaign_id, p.id from group_commerce.participants p
-      join group_commerce.group_commerce_campaigns x on x.id = p.campaign_id
-      where p.state = 'joined' and p.secure_by <= platform.clock() and x.status = 'active'
+      where p.state = 'joined' and p.secure_by <= platform.clock()
+        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
       order by p.secure_by limit (input->>'limit')::int
     ) d group by d.tenant_id, d.campaign_id
   ) g;

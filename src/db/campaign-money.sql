@@ -138,8 +138,11 @@ begin
       select p.tenant_id, p.order_id, e.reason
       from orders.ended_in_campaigns(platform.clock() - interval '7 days',
         platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)) e
-      join group_commerce.participants p on p.order_id = e.order_id
-      where p.state in ('ordered', 'charged') limit (input->>'limit')::int
+      cross join lateral ( -- a look-up of each, however many the planner expects
+        select x.tenant_id, x.order_id from group_commerce.participants x
+        where x.order_id = e.order_id and x.state in ('ordered', 'charged') limit 1
+      ) p
+      limit (input->>'limit')::int
     ) f group by f.tenant_id
   ) g;
   for item in select jsonb_array_elements(lost) loop
