@@ -64,7 +64,7 @@ async function until(what: string, program: Program, isReady: () => Promise<bool
   void program.ended.then(() => {
     ended = true;
   });
-  for (const end = Date.now() + 90_000; !(await isReady()); await sleep(200)) {
+  for (const end = Date.now() + 180_000; !(await isReady()); await sleep(200)) {
     if (ended || Date.now() > end) throw new Error(`${what} did not start:\n${program.said()}`);
   }
 }
