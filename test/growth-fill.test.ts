@@ -103,3 +103,20 @@ test('what one payment has to be asked of Stripe is found without looking at the
   const { blocks } = await touched('Stripe of 1 payment');
   expect(blocks).toBeLessThan(15); // 250 payments wait
 });
+
+test('a page of a campaign’s places reads no more than its places', async () => {
+  const plan = await touched('participants of a campaign');
+  expect(scansOf(plan)).toContainEqual('Index Scan idx_participants_tenant_id on participants: 21');
+});
+
+test('the crons of campaigns look at what is due, not at every place', async () => {
+  for (const name of ['places not secured', 'places whose order is gone']) {
+    expect([name, (await touched(name)).blocks < 15]).toEqual([name, true]); // 475 places are there
+  }
+});
+
+test('a purge that finds nothing old reads nothing', async () => {
+  const plan = await touched('purge');
+  expect(scansOf(plan).filter((scan) => scan.includes('removed'))).toEqual([]);
+  expect(plan.blocks).toBeLessThan(15);
+});
