@@ -33,7 +33,8 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   try {
     for (;;) {
       const [before, inTime] = [db.spent.calls, Date.now() < until];
-      const events = await takeTurn(db, sink, name, last, inTime, lost);
+      const { events, pausedMs } = await takeTurn(db, sink, name, last, inTime, lost);
+      restUntil.set(sink, Date.now() + Math.min(pausedMs, longestRestMs));
       // A call that was repeated may have leased rows by an answer that nobody heard: another turn frees them.
       lost = db.spent.calls - before > 1;
       if (events.length === 0 && !(lost && inTime)) break;
@@ -63,9 +64,15 @@ export async function relayAll(env: Bindings, cause: string): Promise<number> {
   return delivered.reduce((sum, count) => sum + count, 0);
 }
 
+/** How long a write does not ask again about a sink that is away; the cron always does. */
+const longestRestMs = 2_000;
+const restUntil = new Map<Sink, number>();
+const rests = (sink: Sink): boolean => Date.now() < (restUntil.get(sink) ?? 0);
+
 const running = new Map<Sink, { until: number; again: boolean }>();
 
 async function relayOneSoon(env: Bindings, sink: Sink, cause: string): Promise<void> {
+  if (rests(sink)) return;
   const other = running.get(sink);
   if (other && Date.now() < other.until) {
     other.again = true;
@@ -74,7 +81,7 @@ async function relayOneSoon(env: Bindings, sink: Sink, cause: string): Promise<v
   const mine = { until: Date.now() + longestMs + 5_000, again: true };
   running.set(sink, mine);
   try {
-    while (mine.again && Date.now() < mine.until - 5_000) {
+    while (mine.again && Date.now() < mine.until - 5_000 && !rests(sink)) {
       mine.again = false;
       await relay(env, sink, cause);
     }

@@ -103,7 +103,8 @@ $$;
 --   paused        the sink is away as a whole
 --   lost          an answer to this relay was lost, and with it what that one had leased
 --   limit, bytes  how many rows (0: none) and how much payload to lease     seconds  how long the lease lasts
--- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time}]}, oldest first.
+-- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs}, oldest first; none while the sink
+-- is to be left alone, for so many milliseconds more.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
@@ -111,6 +112,7 @@ declare
   of_sink constant varchar := input->>'sink';
   item jsonb;
   f platform.outbox;
+  paused_ms numeric;
   seqs bigint[];
   events jsonb;
 begin
@@ -156,10 +158,10 @@ begin
     where s.sink = of_sink and s.paused_until <= platform.clock();
   end if;
 
-  if (input->>'limit')::int = 0 or exists (
-    select from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock()
-  ) then
-    return jsonb_build_object('events', '[]'::jsonb);
+  select extract(epoch from s.paused_until - platform.clock()) * 1000 into paused_ms
+  from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock();
+  if paused_ms > 0 or (input->>'limit')::int = 0 then
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0));
   end if;
   seqs := platform.next_rows(of_sink, (input->>'limit')::int);
   -- One look-up for each row, whatever the planner expects: a join could read every event there is.
@@ -181,7 +183,7 @@ begin
     'tenant', c.tenant_id, 'payload', c.payload, 'traceparent', c.traceparent, 'time', platform.iso(c.time))
     order by c.seq), '[]') into events
   from chosen c;
-  return jsonb_build_object('events', events);
+  return jsonb_build_object('events', events, 'pausedMs', 0);
 end
 $$;
 

@@ -90,7 +90,8 @@ $$;
 -- that has succeeded the order is made at once. Raises not_found. Refuses: campaign_not_open, campaign_full,
 -- insufficient_inventory. Emits campaign.joined, campaign.successful if this join reached the minimum, payment.created.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join');
   c group_commerce.group_commerce_campaigns;

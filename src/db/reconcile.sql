@@ -68,7 +68,8 @@ $$;
 -- charge?: {refunded}, dispute?: {status}}. Whatever the order of arrival, the state that is furthest stands.
 -- Answers {outcome, tenant, skus}: applied, duplicate, unknown (no payment of ours).
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   p payments.payments;
   before varchar;
