@@ -208,6 +208,7 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       calls: 12,
       statement: () => run('orders.expire_holds', { limit: 200 }),
     },
+    job('cron: holds that run out, while none does', 'orders.expire_holds', { limit: 200 }),
     job('cron: holds that nobody decided', 'inventory.decide_forgotten', {
       idleSeconds: 120,
       holdSeconds: 900,

@@ -63,8 +63,24 @@ async function measureBySql(subjects: Subject[], calls: number, progress: Progre
   }
 }
 
-/** Fills, measures and grows the rig's database, size by size. */
-export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Progress): Promise<Row[]> {
+const measured = ({ api, sql }: Found, of: string): Measured => {
+  const [samples, result] = [api.get(of) ?? [], sql?.get(of)];
+  return {
+    ...(samples.length > 0 ? { api: timesOf(samples) } : {}),
+    ...(result ? { sql: result.times, blocks: result.plan.blocks, plan: result.plan } : {}),
+  };
+};
+
+/**
+ * Fills, measures and grows the rig's database, size by size. `keep` is given what there is after each of them, so that a
+ * run which is stopped has not been for nothing.
+ */
+export async function runGrowth(
+  rig: Rig,
+  options: GrowthOptions,
+  progress: Progress,
+  keep: (rows: Row[], sizes: number[]) => Promise<void>,
+): Promise<Row[]> {
   const name = new URL(rig.adminUrl).pathname.slice(1);
   const sizes = options.sizes.map((orders) => ({ orders, products: Math.min(orders, options.products) }));
   await prepare(rig.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
@@ -72,6 +88,8 @@ export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Prog
   const found: Found[] = [];
   let names: string[] = [];
   const again: Found = { api: new Map(), sql: undefined };
+  const rowsOf = (): Row[] =>
+    names.map((of) => ({ name: of, sizes: found.map((one) => measured(one, of)), again: measured(again, of) }));
   for (const [i, size] of sizes.entries()) {
     progress.say(`${size.orders.toLocaleString('en-GB')} orders`);
     await grow(rig.adminUrl, sizes[i - 1] ?? { orders: 0, products: 0 }, size, progress);
@@ -83,6 +101,7 @@ export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Prog
     if (i < sizes.length - 1) {
       await measureApi(rig, subject, options.calls, one.api, progress);
       one.sql = (await measureBySql([subject], options.calls, progress))[0];
+      await keep(rowsOf(), options.sizes.slice(0, i + 1));
       continue;
     }
     let small = subject;
@@ -109,12 +128,7 @@ export async function runGrowth(rig: Rig, options: GrowthOptions, progress: Prog
       progress,
     );
   }
-  const measured = ({ api, sql }: Found, of: string): Measured => {
-    const [samples, result] = [api.get(of) ?? [], sql?.get(of)];
-    return {
-      ...(samples.length > 0 ? { api: timesOf(samples) } : {}),
-      ...(result ? { sql: result.times, blocks: result.plan.blocks, plan: result.plan } : {}),
-    };
-  };
-  return names.map((of) => ({ name: of, sizes: found.map((one) => measured(one, of)), again: measured(again, of) }));
+  const rows = rowsOf();
+  await keep(rows, options.sizes);
+  return rows;
 }

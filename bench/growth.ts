@@ -6,7 +6,7 @@ import { Progress as Steps } from '../dev/progress.ts';
 import { repository } from '../dev/settings.ts';
 import { markdownOf, withTable } from './growth-docs.ts';
 import { help, readOptions } from './growth-options.ts';
-import { resultOf, tableOf } from './growth-report.ts';
+import { type Row, resultOf, tableOf } from './growth-report.ts';
 import { runGrowth } from './growth-run.ts';
 import { Progress } from './replay-progress.ts';
 import { startRig } from './rig.ts';
@@ -25,24 +25,24 @@ async function main(): Promise<void> {
   const began = new Date();
   const rig = await startRig({ progress: new Steps(write, process.stdout.isTTY === true) });
   try {
-    const rows = await runGrowth(rig, options, new Progress(write, process.stdout.isTTY === true));
-    console.log(`\n${tableOf(rows, options.sizes)}\n`);
-    console.log(
-      `  ${options.sizes[0]?.toLocaleString('en-GB')}' is the smallest size once more, beside the largest; ratio: largest / that.`,
-    );
     const { rows: versions } = await rig.pool.query<{ v: string }>(`select current_setting('server_version') as v`);
-    const machine = {
-      date: began.toISOString(),
-      minutes: Math.round((Date.now() - began.getTime()) / 60_000),
-      machine: { cpu: cpus()[0]?.model, cores: cpus().length, memoryGb: Math.round(totalmem() / 2 ** 30) },
-      node: process.version,
-      postgres: versions[0]?.v,
-      products: options.sizes.map((size) => Math.min(size, options.products)),
-    };
     const file = join(repository, 'bench', 'results', `growth-${began.toISOString().slice(0, 10)}.json`);
     await mkdir(join(repository, 'bench', 'results'), { recursive: true });
-    await writeFile(file, `${JSON.stringify(resultOf(rows, options.sizes, machine), null, 1)}\n`);
-    console.log(`  ${file}`);
+    const keep = async (found: Row[], sizes: number[]): Promise<void> => {
+      const machine = {
+        date: began.toISOString(),
+        minutes: Math.round((Date.now() - began.getTime()) / 60_000),
+        machine: { cpu: cpus()[0]?.model, cores: cpus().length, memoryGb: Math.round(totalmem() / 2 ** 30) },
+        node: process.version,
+        postgres: versions[0]?.v,
+        products: sizes.map((size) => Math.min(size, options.products)),
+      };
+      await writeFile(file, `${JSON.stringify(resultOf(found, sizes, machine), null, 1)}\n`);
+    };
+    const rows = await runGrowth(rig, options, new Progress(write, process.stdout.isTTY === true), keep);
+    console.log(`\n${tableOf(rows, options.sizes)}\n`);
+    const smallest = options.sizes[0]?.toLocaleString('en-GB');
+    console.log(`  ${smallest}' is the smallest size once more, beside the largest; ratio: largest / that.\n  ${file}`);
     if (options.docs) {
       const page = join(repository, 'docs', 'performance.md');
       await writeFile(page, withTable(await readFile(page, 'utf8'), markdownOf(rows, options.sizes)));
