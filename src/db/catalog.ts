@@ -60,10 +60,7 @@ export function productPage(db: Reader, filter: ProductFilter, before: string | 
   if (filter.q !== undefined) {
     // An array, for a look-up of each: a subquery would be joined, by walking all that is newer than what it finds.
     const found = sql`array(select catalog.search_products(${filter.q}, ${filter.currency ?? null}, ${before ?? null}, ${most}))`;
-    return selectProducts(db)
-      .where(sql`${products.id} = any(${found})`)
-      .orderBy(desc(products.id))
-      .limit(most);
+    return selectProducts(db).where(sql`${products.id} = any(${found})`).orderBy(desc(products.id)).limit(most);
   }
   const conditions = [
     eq(products.status, 'active'),
