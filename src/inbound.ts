@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { sku, text, time } from './domain/fields.ts';
+import { sku, text, time, unitsMoved } from './domain/fields.ts';
 import type { Service } from './events.ts';
 
 export type Inbound = {
@@ -19,16 +19,7 @@ export const inbound: Record<string, Inbound> = {
   'inventory.adjusted': {
     consumer: 'inventory',
     key: 'sku',
-    payload: z.object({
-      sku,
-      delta: z
-        .number()
-        .int()
-        .min(-2_147_483_647)
-        .max(2_147_483_647)
-        .refine((delta) => delta !== 0, { error: 'must not be 0' }),
-      reason: text(255),
-    }),
+    payload: z.object({ sku, delta: unitsMoved, reason: text(255) }),
   },
   /** Where a parcel is; without `provider`, one that the merchant ships without an account at a carrier. */
   'shipping.tracking.updated': {

@@ -56,6 +56,14 @@ export const currency = z
 /** A count of units on stock. */
 export const count = z.number().int().min(0).max(2_147_483_647);
 
+/** Units that come to the stock, or go; never none. */
+export const unitsMoved = z
+  .number()
+  .int()
+  .min(-2_147_483_647)
+  .max(2_147_483_647)
+  .refine((delta) => delta !== 0, { error: 'must not be 0' });
+
 export const time = z.iso.datetime().meta({ examples: ['2026-01-31T12:00:00.000Z'] });
 
 export const address = z

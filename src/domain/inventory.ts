@@ -5,7 +5,7 @@ import { ApiError } from '../errors.ts';
 import type { Event } from '../events.ts';
 import { type Refused, refuse } from './answers.ts';
 import { toMessage } from './events.ts';
-import { count, sku, text, time } from './fields.ts';
+import { count, sku, text, time, unitsMoved } from './fields.ts';
 
 export const stock = z
   .object({
@@ -21,15 +21,7 @@ export type Stock = z.infer<typeof stock>;
 
 export const stockCount = z.strictObject({ quantity: count });
 
-export const stockAdjustment = z.strictObject({
-  delta: z
-    .number()
-    .int()
-    .min(-2_147_483_647)
-    .max(2_147_483_647)
-    .refine((delta) => delta !== 0, { error: 'must not be 0' }),
-  reason: text(255),
-});
+export const stockAdjustment = z.strictObject({ delta: unitsMoved, reason: text(255) });
 
 export const toStock = (row: StockRow): Stock => ({
   sku: row.sku,
