@@ -10,7 +10,7 @@ import {
 import { decideForgotten } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
-import { reconcilePayments } from './domain/reconcile.ts';
+import { reconcilePayments, reconcileTold } from './domain/reconcile.ts';
 import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { consumeKafka } from './kafka-bridge.ts';
@@ -62,6 +62,15 @@ const reconcile: Job = {
   },
 };
 
+const hear: Job = {
+  name: 'reconcile-told',
+  async run(context) {
+    const { changed, ...counts } = await reconcileTold(context);
+    for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
+    return counts;
+  },
+};
+
 const remind: Job = {
   name: 'remind-labels',
   run: (context) => remindLabels(context),
@@ -91,7 +100,7 @@ const purge: Job = {
 /** What runs when, by the cron expressions of wrangler.toml. */
 const schedule: Record<string, Job[]> = {
   '* * * * *': [expire, decide, campaigns, reconcile, remind, deliver, consume],
-  '17 * * * *': [purge],
+  '17 * * * *': [hear, purge],
 };
 
 /**

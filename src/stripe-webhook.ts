@@ -2,7 +2,7 @@ import Stripe from 'stripe';
 import * as z from 'zod';
 import { fromMinor } from './domain/money.ts';
 import { ApiError } from './errors.ts';
-import { idOf, intentNews, type News, refundNews, type StripeSettings, setupNews } from './stripe.ts';
+import { asked, connect, idOf, intentNews, type News, refundNews, type StripeSettings, setupNews } from './stripe.ts';
 
 /** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
 const minor = z.number().int().min(0);
@@ -43,9 +43,31 @@ export async function readWebhook(settings: StripeSettings, body: string, signat
     }
   }
   if (event === undefined) throw new ApiError('invalid_signature');
-  if (typeof event?.id !== 'string' || !known.safeParse(event.data?.object).success) return {};
+  const news = readEvent(event);
+  return news ? { news } : {};
+}
+
+function readEvent(event: Stripe.Event): News | undefined {
+  if (typeof event?.id !== 'string' || !known.safeParse(event.data?.object).success) return undefined;
   const news = newsOf(event);
-  return news ? { news: { ...news, eventId: event.id } } : {};
+  return news && { ...news, eventId: event.id };
+}
+
+/** What webhooks alone tell, of rows that nobody asks Stripe about any more. */
+const toldOnce = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
+
+/**
+ * Refunds that a bank has sent back after they had succeeded, and disputes: Stripe's own list of them, oldest first.
+ * @throws StripeRefusal
+ */
+export async function readToldOnce(settings: StripeSettings, since: Date): Promise<News[]> {
+  const created = { gte: Math.floor(since.getTime() / 1000) };
+  const list = connect(settings).events.list({ types: toldOnce, created, limit: 100 });
+  const events = await asked(list.autoPagingToArray({ limit: 10_000 }));
+  return events
+    .sort((a, b) => a.created - b.created)
+    .map(readEvent)
+    .filter((news) => news !== undefined);
 }
 
 function newsOf(event: Stripe.Event): News | undefined {

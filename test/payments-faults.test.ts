@@ -146,6 +146,24 @@ describe('a refund whose answer is lost', () => {
     });
   }
 
+  test('and that a bank sends back later, its webhooks lost as well, is told by the hourly cron', async () => {
+    const { payment, intent } = await paid('SENT-BACK', 'pm_card_refundFail');
+    await shop.webhooks({ lose: 1 });
+    await store.send('POST', `/v1/payments/${payment.id}/refunds`);
+    await until(async () => (await openRefunds(payment.id)).length === 0);
+    await until(async () => (await refundsOf(intent))[0]?.status === 'failed');
+    const read = async () => (await store.send('GET', `/v1/payments/${payment.id}/refunds`)).body.data;
+    await store.cron('17 * * * *');
+    await store.cron('17 * * * *');
+    expect(await read()).toMatchObject([{ status: 'failed', failureReason: 'expired_or_canceled_card' }]);
+    expect((await shop.paymentOf(payment.id)).status).toBe('succeeded');
+    const topics = await store.database.query<{ topic: string }>(
+      `select topic from platform.events where key = $1 and topic like 'payment.refund%' order by seq`,
+      [payment.id],
+    );
+    expect(topics.map(({ topic }) => topic).filter((topic) => topic === 'payment.refund.failed')).toHaveLength(1);
+  });
+
   test('is found again when Stripe has forgotten its idempotency key', async () => {
     const { payment, intent } = await paid('FORGOTTEN');
     await shop.webhooks({ lose: 1 });

@@ -10,6 +10,7 @@ import {
 } from '../stripe.ts';
 import { pace } from '../stripe-pace.ts';
 import { type ChargeTask, closeSetup, lookUpSetup, takeMoney } from '../stripe-places.ts';
+import { readToldOnce } from '../stripe-webhook.ts';
 import { type Applied, applyNews, makeIntents, type SpentKey, spentKey } from './payments.ts';
 
 type Task<T> = T & { tenant: string };
@@ -153,4 +154,23 @@ export async function reconcilePayments(context: Context) {
   const found = await context.db.run<Work>('payments.open_work', context.call, { idleSeconds, limit: most });
   const { applied, changed, failures } = await work(context, found);
   return { looked: found.intents.length + found.refunds.length, applied, failed: failures.length, changed };
+}
+
+/** Stripe gives a webhook up after three days. */
+const missedMs = 4 * 24 * 3600 * 1000;
+
+/**
+ * The cron's part, once an hour, for what no row asks about: a refund that a bank sends back after it had succeeded, a
+ * dispute. What a webhook has told already changes nothing.
+ */
+export async function reconcileTold(context: Context) {
+  const changed: { tenant: string; skus: string[] }[] = [];
+  let applied = 0;
+  const told = await readToldOnce(context.settings, new Date(context.now().getTime() - missedMs));
+  for (const news of told) {
+    const { outcome, tenant, skus } = await applyNews(context, news);
+    if (outcome === 'applied') applied++;
+    if (tenant !== undefined && skus?.length) changed.push({ tenant, skus });
+  }
+  return { told: told.length, applied, changed };
 }
