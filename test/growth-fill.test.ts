@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Case, casesOf } from '../bench/growth-cases.ts';
-import { readFacts } from '../bench/growth-facts.ts';
+import { addNeeds, readFacts } from '../bench/growth-facts.ts';
 import { grow, prepare } from '../bench/growth-fill.ts';
 import type { CallPlan } from '../bench/growth-plan.ts';
 import { pastOf } from '../bench/growth-rows.ts';
@@ -119,4 +119,12 @@ test('a purge that finds nothing old reads nothing', async () => {
   const plan = await touched('purge');
   expect(scansOf(plan).filter((scan) => scan.includes('removed'))).toEqual([]);
   expect(plan.blocks).toBeLessThan(15);
+});
+
+test('an order is looked up by its id alone, also where statistics know no order of its status yet', async () => {
+  // Planned while next to no order is new, and kept by the connection.
+  await touched('hold expiry');
+  await addNeeds(database.url, 'holds', 1_200);
+  const plan = await touched('hold expiry');
+  expect(scansOf(plan).filter((scan) => / on orders: .*removed/.test(scan))).toEqual([]);
 });

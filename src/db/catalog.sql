@@ -148,7 +148,7 @@ $$;
 
 -- The search looks at the tenant's newest products first, as many as this, and then asks the indexes: a common word is
 -- found at once in the one way, a rare one in the other. The planner cannot know which it is and would scan for either.
--- (The collation is that of the index: it keeps the planner from walking all tenants' products by their primary key.)
+-- (`between` keeps it from walking all tenants' products by their primary key: for `=` it takes that order for as good.)
 create or replace function catalog.search_window() returns integer language sql immutable as $$ select 1000 $$;
 
 -- Ids of this tenant's products for sale, newest first, below `before`, that have the words, or the part in name or SKU; a
@@ -164,15 +164,15 @@ begin
   found_ids := array(
     select w.id from (
       select p.id, p.search, p.name, p.sku, p.status, p.currency from catalog.products p
-      where p.tenant_id = tenant and (before is null or p.id collate "C" < before)
-      order by p.id collate "C" desc limit catalog.search_window()
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
     ) w
     where w.status = 'active' and (only_currency is null or w.currency = only_currency)
       and (w.search @@ words or w.name ilike part or w.sku ilike part)
     order by w.id desc limit most);
   if cardinality(found_ids) = most or not exists (
-    select from catalog.products p where p.tenant_id = tenant and (before is null or p.id collate "C" < before)
-    order by p.id collate "C" desc offset catalog.search_window()
+    select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+    order by p.tenant_id, p.id desc offset catalog.search_window()
   ) then
     return found_ids;
   end if;
@@ -201,8 +201,8 @@ begin
   found_ids := array(
     select w.id from (
       select p.id, p.name, p.status, p.currency from catalog.products p
-      where p.tenant_id = tenant and (before is null or p.id collate "C" < before)
-      order by p.id collate "C" desc limit catalog.search_window()
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
     ) w
     where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
     order by w.id desc limit most);

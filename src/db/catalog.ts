@@ -1,4 +1,4 @@
-import { and, desc, eq, lt, sql } from 'drizzle-orm';
+import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
 import { customType, integer, numeric, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from './client.ts';
 import { inventory } from './inventory.ts';
@@ -52,10 +52,7 @@ export const productBySku = (db: Reader, sku: string) => selectProducts(db).wher
 
 export type ProductFilter = { q?: string | undefined; currency?: string | undefined };
 
-// As the index of lists sorts it, and the primary key does not: a walk by that one would read all tenants' products.
-const byAge = sql`${products.id} collate "C"`;
-
-/** A page of products for sale, newest first: `most` rows below the id `before`. */
+/** A page of products for sale, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `orderPage`. */
 export function productPage(db: Reader, filter: ProductFilter, before: string | undefined, most: number) {
   if (filter.q !== undefined) {
     // An array, for a look-up of each: a subquery would be joined, by walking all that is newer than what it finds.
@@ -65,10 +62,10 @@ export function productPage(db: Reader, filter: ProductFilter, before: string | 
   const conditions = [
     eq(products.status, 'active'),
     filter.currency === undefined ? undefined : eq(products.currency, filter.currency),
-    before === undefined ? undefined : lt(byAge, before),
+    before === undefined ? undefined : lt(products.id, before),
   ];
   return selectProducts(db)
     .where(and(...conditions))
-    .orderBy(desc(byAge))
+    .orderBy(asc(products.tenantId), desc(products.id))
     .limit(most);
 }

@@ -1,4 +1,4 @@
-import { and, desc, eq, lt, sql } from 'drizzle-orm';
+import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
 import { integer, jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from './client.ts';
 
@@ -87,11 +87,7 @@ const row = {
 
 export const campaignById = (db: Reader, id: string) => db.select(row).from(campaigns).where(eq(campaigns.id, id));
 
-// As the indexes of lists sort them, and the primary keys do not: a walk by those would read all tenants' rows.
-const campaignAge = sql`${campaigns.id} collate "C"`;
-const placeAge = sql`${participants.id} collate "C"`;
-
-/** A page of campaigns, newest first: `most` rows below the id `before`. */
+/** A page of campaigns, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `orderPage`. */
 export const campaignPage = (db: Reader, status: string | undefined, before: string | undefined, most: number) =>
   db
     .select(row)
@@ -99,10 +95,10 @@ export const campaignPage = (db: Reader, status: string | undefined, before: str
     .where(
       and(
         status === undefined ? undefined : eq(campaigns.status, status),
-        before === undefined ? undefined : lt(campaignAge, before),
+        before === undefined ? undefined : lt(campaigns.id, before),
       ),
     )
-    .orderBy(desc(campaignAge))
+    .orderBy(asc(campaigns.tenantId), desc(campaigns.id))
     .limit(most);
 
 /** A page of a campaign's places, newest first; one row without a place, if the campaign has none on this page. */
@@ -111,17 +107,11 @@ export function participantPage(db: Reader, campaignId: string, before: string |
   const places = db
     .select({
       participant: sql<ParticipantRow>`group_commerce.participant_json("participants")`.as('participant'),
-      age: placeAge.as('age'),
+      id: participants.id,
     })
     .from(participants)
-    .where(
-      and(
-        eq(participants.tenantId, campaigns.tenantId),
-        eq(participants.campaignId, campaignId),
-        before === undefined ? undefined : lt(placeAge, before),
-      ),
-    )
-    .orderBy(desc(placeAge))
+    .where(and(eq(participants.campaignId, campaignId), before === undefined ? undefined : lt(participants.id, before)))
+    .orderBy(asc(participants.tenantId), desc(participants.id))
     .limit(most)
     .as('places');
   return db
@@ -129,5 +119,5 @@ export function participantPage(db: Reader, campaignId: string, before: string |
     .from(campaigns)
     .leftJoinLateral(places, sql`true`)
     .where(eq(campaigns.id, campaignId))
-    .orderBy(desc(places.age));
+    .orderBy(desc(places.id));
 }

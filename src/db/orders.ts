@@ -1,4 +1,4 @@
-import { and, desc, eq, lt, sql } from 'drizzle-orm';
+import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
 import { jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from './client.ts';
 import { reservations } from './inventory.ts';
@@ -57,10 +57,10 @@ export type OrderFilter = {
   organizationId?: string | undefined;
 };
 
-// As the indexes of lists sort it, and the primary key does not: a walk by that one would read all tenants' orders.
-const byAge = sql`${orders.id} collate "C"`;
-
-/** A page of orders, newest first: `most` rows below the id `before`. */
+/**
+ * A page of orders, newest first: `most` rows below the id `before`. Sorted by the tenant too, of which there is one: the
+ * primary key cannot serve that, and a walk by it would read all tenants' orders.
+ */
 export function orderPage(db: Reader, filter: OrderFilter, before: string | undefined, most: number) {
   return selectOrders(db)
     .where(
@@ -68,9 +68,9 @@ export function orderPage(db: Reader, filter: OrderFilter, before: string | unde
         filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
         filter.status === undefined ? undefined : eq(orders.status, filter.status),
         filter.organizationId === undefined ? undefined : eq(orders.organizationId, filter.organizationId),
-        before === undefined ? undefined : lt(byAge, before),
+        before === undefined ? undefined : lt(orders.id, before),
       ),
     )
-    .orderBy(desc(byAge))
+    .orderBy(asc(orders.tenantId), desc(orders.id))
     .limit(most);
 }
