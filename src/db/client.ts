@@ -7,7 +7,7 @@ import { ApiError, isCode } from '../errors.ts';
 /** Who calls, and what the database is told of it: `call` of every SQL function. Never the key itself, only its hash. */
 export type Call = {
   keyHash?: string;
-  /** Of the page that asks with a publishable key; it must be one of the key's, if that has any. */
+  /** Of the page that asks with a publishable key; it must be one of the key's, if it is bound to pages. */
   origin?: string;
   idempotencyKey?: string;
   requestHash?: string;
