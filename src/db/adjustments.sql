@@ -16,7 +16,11 @@ declare
   refused jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  for m in select x from jsonb_array_elements(input->'messages') x order by x->>'sku', x->>'eventId' loop
+  -- By SKU, the order of locks; what comes before what goes, since a batch's order says nothing.
+  for m in
+    select x from jsonb_array_elements(input->'messages') x
+    order by x->>'sku', (x->>'delta')::numeric desc, x->>'eventId'
+  loop
     change := (m->>'delta')::int;
     begin
       continue when cardinality(platform.take_new('inventory', array[m->>'eventId'])) = 0;
