@@ -6,7 +6,7 @@ import { type Store, startStore, until } from './harness.ts';
 let store: Store;
 let rig: ReturnType<typeof campaignRig>;
 beforeAll(async () => {
-  store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000' } });
+  store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000', DATABASE_DEADLINE_MS: '60000' } });
   rig = campaignRig(store);
 });
 afterAll(() => store.close());
