@@ -100,8 +100,8 @@ export async function startMedusa({ dir, port, databaseUrl, pool, started }: Pee
     async stock(units) {
       await own.query('delete from reservation_item where inventory_item_id = $1', [seed.hotItem]);
       await own.query(
-        `update inventory_level set stocked_quantity = $2, reserved_quantity = 0,
-           raw_stocked_quantity = jsonb_build_object('value', $2::text, 'precision', 20),
+        `update inventory_level set stocked_quantity = $2::numeric, reserved_quantity = 0,
+           raw_stocked_quantity = jsonb_build_object('value', $2::numeric::text, 'precision', 20),
            raw_reserved_quantity = '{"value": "0", "precision": 20}'
          where inventory_item_id = $1`,
         [seed.hotItem, units],
