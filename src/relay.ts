@@ -64,14 +64,15 @@ export async function relayAll(env: Bindings, cause: string): Promise<number> {
   return delivered.reduce((sum, count) => sum + count, 0);
 }
 
-/** How long the relays of an isolate's writes wait before they ask again about a sink that is away. */
+/** How long the writes of an isolate do not ask again about a sink that is away; the cron always does. */
 const longestRestMs = 2_000;
 const restUntil = new Map<Sink, number>();
-const restOf = (sink: Sink): number => Math.max((restUntil.get(sink) ?? 0) - Date.now(), 0);
+const rests = (sink: Sink): boolean => Date.now() < (restUntil.get(sink) ?? 0);
 
 const running = new Map<Sink, { until: number; again: boolean }>();
 
 async function relayOneSoon(env: Bindings, sink: Sink, cause: string): Promise<void> {
+  if (rests(sink)) return;
   const other = running.get(sink);
   if (other && Date.now() < other.until) {
     other.again = true;
@@ -80,9 +81,7 @@ async function relayOneSoon(env: Bindings, sink: Sink, cause: string): Promise<v
   const mine = { until: Date.now() + longestMs + 5_000, again: true };
   running.set(sink, mine);
   try {
-    while (mine.again && Date.now() < mine.until - 5_000) {
-      const restMs = restOf(sink);
-      if (restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs));
+    while (mine.again && Date.now() < mine.until - 5_000 && !rests(sink)) {
       mine.again = false;
       await relay(env, sink, cause);
     }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
 import type { Delivery, Leased, Sink } from '../src/db/outbox.ts';
@@ -60,9 +61,13 @@ export const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 10
 export const stopQueues = (database: Database) =>
   database.query(`update platform.sinks set paused_until = 'infinity' where sink = 'queue'`);
 
-/** Lets what waits go to the queues again. */
-export const startQueues = (database: Database) =>
-  database.query(`update platform.sinks set paused_until = '-infinity' where sink = 'queue'`);
+/** Lets what waits go to the queues again, and waits for as long as the Worker may still believe them to be away. */
+export async function startQueues(database: Database): Promise<void> {
+  const stopped = await database.query(
+    `update platform.sinks set paused_until = '-infinity' where sink = 'queue' and paused_until > now() returning sink`,
+  );
+  if (stopped.length > 0) await sleep(3_000);
+}
 
 /** An event as a queue would bring it. */
 export async function eventOf(database: Database, key: string, topic: string): Promise<Event> {
