@@ -1,27 +1,12 @@
 import { ChaosUsage, help, readOptions } from './chaos-options.ts';
 import { runChaos } from './chaos-run.ts';
-
-/** The first Ctrl-C ends the run in order; another one, a second later or more, does not wait for that. */
-function stopSignal(): AbortSignal {
-  const stop = new AbortController();
-  let first = 0;
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (!stop.signal.aborted) {
-        first = Date.now();
-        console.error('\nStopping: what runs is being ended.');
-        stop.abort();
-      } else if (Date.now() - first > 1_000) process.exit(130); // npm passes a Ctrl-C on that we had already
-    });
-  }
-  return stop.signal;
-}
+import { stopSignal } from './stop-signal.ts';
 
 try {
   const options = readOptions(process.argv.slice(2));
   if (!options) console.log(help);
   else {
-    const signal = stopSignal();
+    const signal = stopSignal('Stopping: what runs is being ended.');
     const { findings, books, lines, dir } = await runChaos(options, console.log, signal);
     console.log(lines.join('\n'));
     if (options.keep) console.log(`Data and logs: ${dir}`);
