@@ -5,7 +5,7 @@
 create or replace function payments.payment_json(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
-    'status', p.status, 'stripePaymentIntentId', p.stripe_payment_intent_id,
+    'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute, 'stripePaymentIntentId', p.stripe_payment_intent_id,
     'clientSecret', case when p.status = 'pending' then p.client_secret end,
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $$;

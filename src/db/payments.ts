@@ -53,6 +53,9 @@ export type PaymentRow = {
   amount: number;
   currency: string;
   status: 'pending' | 'succeeded' | 'failed' | 'cancelled' | 'refunded';
+  /** Missing in answers that an older release stored under an Idempotency-Key. */
+  amountRefunded?: number;
+  dispute?: 'open' | 'won' | 'lost' | null;
   stripePaymentIntentId: string | null;
   clientSecret: string | null;
   failureReason: string | null;

@@ -17,6 +17,13 @@ export const payment = z
     amount: money,
     currency: z.string(),
     status: z.enum(['pending', 'succeeded', 'failed', 'cancelled', 'refunded']),
+    amountRefunded: money.meta({
+      description:
+        'The sum of its refunds, those that Stripe is still paying included. A failed refund no longer counts.',
+    }),
+    dispute: z.enum(['open', 'won', 'lost']).nullable().meta({
+      description: 'The dispute of the charge, if the buyer’s bank opened one. `won`: the merchant keeps the money.',
+    }),
     stripePaymentIntentId: z.string().nullable(),
     clientSecret: z.string().nullable().meta({ description: 'For Stripe.js, while the payment is pending' }),
     failureReason: z.string().nullable().meta({ description: 'Why the last attempt was declined, or why it ended' }),
@@ -52,6 +59,8 @@ export const toPayment = (row: PaymentRow): Payment => ({
   amount: row.amount,
   currency: row.currency,
   status: row.status,
+  amountRefunded: row.amountRefunded ?? 0,
+  dispute: row.dispute ?? null,
   stripePaymentIntentId: row.stripePaymentIntentId,
   clientSecret: row.clientSecret,
   failureReason: row.failureReason,

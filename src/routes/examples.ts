@@ -85,6 +85,8 @@ export const samplePayment = {
   amount: 59.98,
   currency: 'USD',
   status: 'pending',
+  amountRefunded: 0,
+  dispute: null,
   stripePaymentIntentId: 'pi_3Q0000000000000000000000',
   clientSecret: 'pi_3Q0000000000000000000000_secret_0000000000000000000000000',
   failureReason: null,
