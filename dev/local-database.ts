@@ -24,6 +24,13 @@ export async function createDatabase(postgres: Postgres): Promise<string> {
   return `postgres://${owner}:${owner}@127.0.0.1:${postgres.port}/${name}`;
 }
 
+/** Whether upper and lower case of letters beyond ASCII are the same to a search in this database: not with locale C. */
+export async function foldsCase(url: string): Promise<boolean> {
+  const client = await connectTo(url);
+  const { rows } = await client.query(`select lower('Ш') = 'ш' as folds`).finally(() => client.end());
+  return rows[0]?.folds === true;
+}
+
 /** The connection string of the Worker's role for the database of another connection string. */
 export function asWorker(url: string, password: string): string {
   const worker = new URL(url);

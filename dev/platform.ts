@@ -4,7 +4,7 @@ import { topics } from '../src/events.ts';
 import { readCrons, startClock } from './clock.ts';
 import { foldersOf, noteChild } from './data-folder.ts';
 import { startKafka } from './kafka.ts';
-import { asWorker, createDatabase } from './local-database.ts';
+import { asWorker, createDatabase, foldsCase } from './local-database.ts';
 import { migrate } from './migrate.ts';
 import { startNeonBridge } from './neon.ts';
 import { startPostgres } from './postgres.ts';
@@ -152,6 +152,12 @@ async function startDatabase(
   run.check();
   const describe = (ran: string[]): string => (ran.length === 0 ? 'nothing to do' : `${ran.length} files`);
   await run.progress.step('Migrations', () => migrate({ url, workerPassword }), describe);
+  if (!(await foldsCase(url))) {
+    const remedy = database.kind === 'own' ? 'create it with locale C.UTF-8' : 'start with --reset to make it again';
+    run.progress.say(
+      `    Search      knows upper and lower case of ASCII letters only: the database has locale C; ${remedy}`,
+    );
+  }
   // Keys that everyone knows belong into no database that others can reach.
   if (local) await run.progress.step('Tenants', () => seedTenants(url));
   else run.progress.say('    Tenants     none made in a database elsewhere: "npm run keys" makes tenants and keys');

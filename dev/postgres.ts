@@ -144,6 +144,13 @@ async function endOrphan(dir: string, log: (line: string) => void): Promise<void
   await rm(lock, { force: true });
 }
 
+/**
+ * Sorts by code point and folds the case of every script: with plain `C` a search for `шапка` does not find `ШАПКА`.
+ * pg_trgm asks the operating system which characters are letters, and macOS has no C.UTF-8.
+ */
+const ctype = process.platform === 'darwin' ? 'en_US.UTF-8' : 'C.UTF-8';
+const locale = ['--locale=C', `--lc-ctype=${ctype}`, '--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
+
 /** Makes the cluster if there is none yet; returns the superuser's password. */
 async function initialise(place: Place, durable: PostgresOptions['durable']): Promise<string> {
   const data = join(place.dir, 'data');
@@ -162,7 +169,7 @@ async function initialise(place: Place, durable: PostgresOptions['durable']): Pr
   const unfinished = join(place.dir, 'data.new');
   await rm(unfinished, { recursive: true, force: true });
   const options = ['--username=postgres', `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--no-instructions'];
-  const form = ['--locale=C', '--encoding=UTF8', ...(durable === true ? [] : ['--no-sync'])];
+  const form = [...locale, '--encoding=UTF8', ...(durable === true ? [] : ['--no-sync'])];
   const { code, output } = await run(join(place.programs, 'initdb'), ['-D', unfinished, ...options, ...form], {
     identity: place.identity,
     env: environment(),

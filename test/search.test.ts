@@ -19,6 +19,9 @@ const shop: [sku: string, name: string, description?: string][] = [
   ['a/b+c?d', 'Odd & ends (all) <of> them! | more: *'],
   ['CAFE-1', 'Café au lait'],
   ['JP-1', '日本 シャツ'],
+  ['HAT-RU', 'ШАПКА ЗИМНЯЯ', 'ТЁПЛАЯ и мягкая'],
+  ['SLEEVE-DE', 'ÄRMEL lang'],
+  ['Ω-LAMP', 'ΛΑΜΠΑ'],
 ];
 
 beforeAll(async () => {
@@ -47,6 +50,22 @@ describe('a search', () => {
     ['日本', ['JP-1']],
     ['シャツ', ['JP-1']],
   ])('for %s finds words of name and description in all their forms', async (q, skus) => {
+    expect(await found(q)).toEqual(skus);
+  });
+
+  test.each([
+    ['шапка', 'as a word of a name', ['HAT-RU']],
+    ['тёплая', 'as a word of a description', ['HAT-RU']],
+    ['зимняя', 'as a word of a name', ['HAT-RU']],
+    ['ärmel', 'as a word of a name', ['SLEEVE-DE']],
+    ['λαμπα', 'as a word of a name', ['Ω-LAMP']],
+    ['апк', 'as a part of a name', ['HAT-RU']],
+    ['rme', 'as a part of a name', ['SLEEVE-DE']],
+    ['ärm', 'as a part of a name', ['SLEEVE-DE']],
+    ['ω-l', 'as a part of a SKU', ['Ω-LAMP']],
+    ['шапкка', 'with a wrong letter', ['HAT-RU']],
+    ['ärmmel', 'with a wrong letter', ['SLEEVE-DE']],
+  ])('for %s ignores the case of letters beyond ASCII, %s', async (q, _, skus) => {
     expect(await found(q)).toEqual(skus);
   });
 
@@ -250,6 +269,8 @@ describe('in 10,000 products among 20,000 of other tenants', () => {
     ['a rare word', 'zanzibar', 1, 'idx_products_search'],
     ['a rare word of a description', 'unobtainium', 1, 'idx_products_search'],
     ['a part of a name', 'anziba', 1, 'idx_products_name_trgm'],
+    ['a word in another case, beyond ASCII', 'шапка', 1, 'idx_products_search'],
+    ['a part in another case, beyond ASCII', 'имня', 1, 'idx_products_name_trgm'],
     ['one SKU', 'BULK-000301', 1, 'idx_products_sku_trgm'],
     ['a misspelt word', 'zanzibr', 1, 'idx_products_name_trgm'],
     ['what is not there', 'xylophone', 0, 'idx_products_search'],
