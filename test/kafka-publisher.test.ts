@@ -7,6 +7,7 @@ import { partitionForKey } from '../dev/murmur2.ts';
 import { KafkaAway, type KafkaRecord } from '../src/kafka/publisher.ts';
 import { upstashPublisher } from '../src/kafka/upstash.ts';
 import { startedKafka } from './kafka-harness.ts';
+import { fakeRest } from './kafka-publisher-rig.ts';
 
 const record = (value: string, more: Partial<KafkaRecord> = {}): KafkaRecord => ({
   topic: 'cities',
@@ -169,4 +170,16 @@ describe('a record that is refused', () => {
       expect(requests.length).toBeLessThan(20);
     });
   }
+});
+
+test('a refused batch is split within one deadline: records that were not sent by then are left for a later turn', async () => {
+  const { url, asked } = await fakeRest((_asked, response) => {
+    setTimeout(() => response.writeHead(400).end('{"error": "too large", "status": 400}'), 100);
+    return undefined;
+  });
+  const publisher = upstashPublisher({ url, username: 'dev', password: 'dev', deadlineMs: 450 });
+  const answers = await publisher.publish(Array.from({ length: 64 }, (_, index) => record(`city ${index}`)));
+  expect(asked.length).toBeLessThanOrEqual(5); // all of them apart are 127
+  expect(answers).toHaveLength(64);
+  for (const answer of answers.slice(1)) expect(answer).toMatchObject({ ok: false, permanent: false });
 });

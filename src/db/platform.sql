@@ -55,10 +55,13 @@ language sql as $$
   select set_config('app.tenant_id', tenant, true)
 $$;
 
+-- What every call begins with. A lock that is not free within 4 s fails the call (55P03): nothing was changed, the Worker
+-- repeats it until its own deadline of 10 s, and its connection is free in between.
 create or replace function platform.set_cause(call jsonb) returns void
 language sql as $$
   select set_config('app.now', coalesce(call->>'now', ''), true),
-         set_config('app.traceparent', coalesce(call->>'traceparent', ''), true)
+         set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
+         set_config('lock_timeout', '4s', true)
 $$;
 
 -- Who calls, by the key's hash; the tenant of all that follows in this transaction is the key's.

@@ -21,10 +21,10 @@ const refused = (record: KafkaRecord, status: number, error: string): Answer => 
   reason: `${record.topic}: ${error}`.slice(0, 300),
 });
 
-const within = <T>(work: Promise<T>, milliseconds: number): Promise<T> => {
+const within = <T>(work: Promise<T>, until: number, deadlineMs: number): Promise<T> => {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new KafkaAway(`no answer in ${milliseconds} ms`)), milliseconds);
+    timer = setTimeout(() => reject(new KafkaAway(`no answer in ${deadlineMs} ms`)), until - Date.now());
   });
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
 };
@@ -37,7 +37,7 @@ export function upstashPublisher(settings: {
   url: string;
   username: string;
   password: string;
-  /** For each request; 8,000 if not given. */
+  /** For all requests of a batch together; 8,000 if not given. */
   deadlineMs?: number;
 }): Publisher {
   const kafka = new Kafka(settings);
@@ -45,15 +45,17 @@ export function upstashPublisher(settings: {
   const post = http.post.bind(http);
   http.post = (request) => post({ ...request, retries: 0 });
   const producer = kafka.producer();
+  const { deadlineMs = defaultDeadlineMs } = settings;
 
-  async function produce(records: KafkaRecord[]): Promise<Answer[]> {
+  async function produce(records: KafkaRecord[], until: number): Promise<Answer[]> {
+    if (Date.now() >= until) throw new KafkaAway('no time was left for this record');
     const requests = records.map((record) => ({
       topic: record.topic,
       key: record.key,
       value: record.value,
       headers: Object.entries(record.headers).map(([key, value]) => ({ key, value })),
     }));
-    const items: Item[] = await within(producer.produceMany(requests), settings.deadlineMs ?? defaultDeadlineMs);
+    const items: Item[] = await within(producer.produceMany(requests), until, deadlineMs);
     if (!Array.isArray(items) || items.length !== records.length) throw new KafkaAway('an answer of another length');
     return records.map((record, index): Answer => {
       const { offset, error, status } = items[index] ?? {};
@@ -62,24 +64,34 @@ export function upstashPublisher(settings: {
     });
   }
 
-  /** Also answers for each record when a request was refused as a whole, for good: halves show which one is at fault. */
-  async function produceApart(records: KafkaRecord[]): Promise<Answer[]> {
+  /**
+   * Also answers for each record when a request was refused as a whole, for good: halves show which one is at fault. Once
+   * the time of the batch is over, the records that were not sent are answered so: a later turn sends them.
+   */
+  async function produceApart(records: KafkaRecord[], until: number, isPart: boolean): Promise<Answer[]> {
     try {
-      return await produce(records);
+      return await produce(records, until);
     } catch (error) {
-      if (error instanceof KafkaAway) throw error;
+      if (error instanceof KafkaAway) {
+        if (!isPart) throw error;
+        return records.map(({ topic }) => ({ ok: false, permanent: false, reason: `${topic}: ${error.message}` }));
+      }
       if (!(error instanceof UpstashError)) throw new KafkaAway('no answer that can be understood');
       if (!isPermanent(error.status)) throw new KafkaAway(`${error.status}: ${error.error}`);
       const [first, second] = records;
       if (first && !second) return [{ ...refused(first, error.status, error.error), alone: error.status }];
       const middle = Math.ceil(records.length / 2);
-      return [...(await produceApart(records.slice(0, middle))), ...(await produceApart(records.slice(middle)))];
+      return [
+        ...(await produceApart(records.slice(0, middle), until, true)),
+        ...(await produceApart(records.slice(middle), until, true)),
+      ];
     }
   }
 
   return {
     async publish(records) {
-      const answers = await produceApart(records);
+      const until = Date.now() + deadlineMs;
+      const answers = await produceApart(records, until, false);
       if (answers.every(({ alone }) => alone !== undefined && missing.has(alone))) {
         throw new KafkaAway('no Kafka REST API at this address');
       }

@@ -1,0 +1,53 @@
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
+
+let store: Store;
+beforeAll(async () => {
+  store = await startStore();
+});
+afterAll(() => store.close());
+
+/** A session that locks a row of stock and does not end its transaction. */
+async function lockStock(sku: string) {
+  const client = new pg.Client(store.database.url);
+  await client.connect();
+  await client.query('begin');
+  await client.query('select 1 from inventory.inventory where sku = $1 for update', [sku]);
+  return client;
+}
+
+test('a stuck transaction delays only the requests that need its row: they answer 503, and the others go on', async () => {
+  await Promise.all([addProduct(store, 'STUCK', 50), addProduct(store, 'FREE', 50)]);
+  const stuck = await lockStock('STUCK');
+  const waiting = Array.from({ length: 8 }, () => store.send('POST', '/v1/orders', oneLine('STUCK')));
+  for (let placed = 0; placed < 10; placed++) {
+    expect((await store.send('POST', '/v1/orders', oneLine('FREE'))).status).toBe(201);
+  }
+  for (const { status, headers, body } of await Promise.all(waiting)) {
+    expect([status, body.code, headers.get('retry-after')]).toEqual([503, 'unavailable', '1']);
+  }
+  // No call is left behind that waits for the row with a connection of the pool.
+  const waitsForLock = `select 1 from pg_stat_activity
+    where usename = 'fusion_worker' and datname = current_database() and wait_event_type = 'Lock'`;
+  await until(async () => (await store.database.query(waitsForLock)).length === 0);
+  await stuck.end();
+  expect((await store.send('POST', '/v1/orders', oneLine('STUCK'))).status).toBe(201);
+});
+
+test('a lock that is free within 4 s delays an order and does not fail it', async () => {
+  await addProduct(store, 'SLOW', 5);
+  const held = await lockStock('SLOW');
+  const order = store.send('POST', '/v1/orders', oneLine('SLOW'));
+  await held.query('select pg_sleep(1)');
+  await held.end();
+  expect((await order).status).toBe(201);
+});
+
+test('every statement of the Worker ends before the Worker stops waiting for it', async () => {
+  const client = new pg.Client(store.database.workerUrl);
+  await client.connect();
+  const { rows } = await client.query('show statement_timeout');
+  await client.end();
+  expect(rows).toEqual([{ statement_timeout: '9s' }]);
+});
