@@ -5,6 +5,7 @@ import {
   createKey,
   createTenant,
   type KeyRow,
+  type Kind,
   listKeys,
   publishableScopes,
   revokeKey,
@@ -70,7 +71,7 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
       ...(values.name === undefined ? {} : { name: values.name }),
       ...(values.expires === undefined ? {} : { expiresAt: readExpiry(values.expires) }),
     });
-    return `${key}\nIt is shown this once: keep it where secrets are kept.`;
+    return `${key}\n${advice(kind, values.origin)}`;
   }
   if (command === 'list') return showKeys(await listKeys(client, values.tenant));
   if (command === 'origins') {
@@ -90,6 +91,14 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
     return showAuditLog(await readAuditLog(client, values.tenant, limit, values.subject));
   }
   throw new UsageError(command === undefined ? help : `there is no command ${command}\n\n${help}`);
+}
+
+/** What to do with a new key: the database has only its SHA-256. */
+function advice(kind: Kind, origins: string[] | undefined): string {
+  if (kind === 'secret')
+    return 'It is shown only once. Keep it with your other secrets: it does all that its scopes allow.';
+  const pages = origins === undefined ? 'on any page' : `on pages of ${origins.join(', ')}`;
+  return `It is shown only once. It is no secret: it only reads, and browsers may use it ${pages}.`;
 }
 
 function readExpiry(text: string): Date {

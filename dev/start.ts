@@ -1,6 +1,7 @@
 import { inspect, parseArgs } from 'node:util';
 import { claimData, resetData } from './data-folder.ts';
 import { describeFailure } from './database.ts';
+import { readableLine } from './log-lines.ts';
 import { type Platform, startPlatform } from './platform.ts';
 import { checkPorts } from './ports.ts';
 import { Progress } from './progress.ts';
@@ -13,7 +14,7 @@ Starts the whole of FusionCommerce on this machine: PostgreSQL, Neon's HTTP prot
 and the Worker with its queues and crons. Ctrl-C ends all of it. The next start finds the data.
 
   --reset   deletes the data of earlier starts first
-  --quiet   does not show what the Worker logs (it is in .data/logs/worker.log)
+  --quiet   does not show the Worker's log; .data/logs/worker.log has it in either case, as JSON lines
 
 Variables, from the environment or .dev.vars:
   PORT 8787   POSTGRES_PORT 54329   NEON_PORT 4444   KAFKA_PORT 8082   STRIPE_PORT 12111
@@ -61,8 +62,9 @@ async function main(settings: StartSettings, reset: boolean, quiet: boolean): Pr
       progress,
       started: (part, stop) => stops.unshift({ part, stop }),
       ended: (part, reason) => endNow(`${part} ${reason.startsWith('its') ? `failed: ${reason}` : reason}`),
-      workerLog: (line) => {
-        if (isReady && !quiet && !ending && !noise.test(line)) write(`${line}\n`);
+      workerLog: (raw) => {
+        const line = isReady && !quiet && !ending && !noise.test(raw) ? readableLine(raw) : undefined;
+        if (line !== undefined) write(`${line}\n`);
       },
       check: () => {
         if (ending) throw new Interrupted();

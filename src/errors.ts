@@ -34,6 +34,9 @@ export type Code = keyof typeof statusOf;
 /** One fault of a request: `pointer` is a JSON pointer (RFC 6901) into the body, or the name of a parameter or header. */
 export type Fault = { pointer: string; detail: string };
 
+/** The detail of a fault whose place is a name that the client has made up: that name stays out of the log. */
+export const unknownField = 'is not known here';
+
 /** A refusal that the client is told by its code. It knows nothing of HTTP beyond that. */
 export class ApiError extends Error {
   readonly code: Code;
@@ -45,6 +48,8 @@ export class ApiError extends Error {
   readonly headers: Record<string, string>;
   /** The first answer to this idempotency key, given again. */
   readonly replayed: boolean;
+  /** Whose request it was, where the database knew that before it refused; for the log. */
+  readonly tenant: string | undefined;
 
   constructor(
     code: Code,
@@ -54,6 +59,7 @@ export class ApiError extends Error {
       members?: Record<string, unknown>;
       headers?: Record<string, string>;
       replayed?: boolean;
+      tenant?: string | undefined;
     } = {},
   ) {
     super(detail ?? code);
@@ -64,6 +70,7 @@ export class ApiError extends Error {
     this.members = more.members ?? {};
     this.headers = more.headers ?? {};
     this.replayed = more.replayed ?? false;
+    this.tenant = more.tenant;
   }
 }
 

@@ -1,3 +1,6 @@
+import { type ApiError, unknownField } from './errors.ts';
+import { detailOf } from './problem.ts';
+
 /** One line of the log: a request, a queue message or a job. No value of it may hold a secret, a body or SQL. */
 export type Line = {
   kind: 'request' | 'message' | 'job' | 'relay';
@@ -11,7 +14,25 @@ export type Line = {
 
 /** Writes one JSON object on one line. */
 export function log(line: Line): void {
-  console.log(JSON.stringify(line));
+  console.log(JSON.stringify({ time: new Date().toISOString(), ...line }));
+}
+
+const secretInPath = /(?:sk|pk|rk|pi|seti|pm|whsec)_\w+/gi;
+
+/** A request's path for the log: never its query, and nothing that looks like a key or an e-mail address. */
+export const pathForLog = (path: string): string =>
+  path
+    .split('/')
+    .map((segment) => (/@|%40/.test(segment) ? '…' : segment.replaceAll(secretInPath, '…')))
+    .join('/')
+    .slice(0, 200);
+
+/** Why a request was refused: our own words, and where a value does not fit. Never a value or the name of an unknown field. */
+export function reasonOf({ code, detail, faults }: ApiError): string {
+  const places = faults?.map((fault) => (fault.detail === unknownField ? 'an unknown field' : fault.pointer || 'body'));
+  if (places === undefined) return detail ?? detailOf(code);
+  const more = places.length > 5 ? ` and ${places.length - 5} more` : '';
+  return `${detail ?? 'Does not fit'}: ${places.slice(0, 5).join(', ')}${more}`;
 }
 
 /** Messages that hold SQL, parameters, rows, or a piece of what could not be parsed. */

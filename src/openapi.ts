@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import packageJson from '../package.json' with { type: 'json' };
 import {
   answerHeaders,
   codesOf,
@@ -11,6 +12,8 @@ import {
 } from './openapi-codes.ts';
 import { collectSchemas, type Schema, type Schemas } from './openapi-schemas.ts';
 import type { Answer, Route } from './routes/route.ts';
+
+const { version } = packageJson;
 
 export { codesOf } from './openapi-codes.ts';
 
@@ -226,7 +229,7 @@ export function openApiDocument(routes: Route[]): object {
   const used = [...new Set(routes.map((route) => route.tag))];
   return {
     openapi: '3.1.0',
-    info: { title: 'FusionCommerce', version: '1.0.0', description },
+    info: { title: 'FusionCommerce', version, description },
     servers: [{ url: '/' }],
     tags: used.map((name) => ({ name, ...(tags[name] === undefined ? {} : { description: tags[name] }) })),
     paths,

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import * as z from 'zod';
+import packageJson from '../package.json' with { type: 'json' };
 import { docsPage } from '../src/docs.ts';
 import { statusOf } from '../src/errors.ts';
 import { openApiDocument } from '../src/openapi.ts';
@@ -14,6 +15,11 @@ test('the page asks nothing of anyone: no script, and no address but its own', (
   expect(page).not.toMatch(/<script|<iframe|<object|<form|\son\w+=|javascript:|@import|url\(/i);
   const addresses = matches(/\s(?:href|src|action|srcset|poster|data)="([^"]*)"/g);
   expect(addresses.filter((address) => !address.startsWith('#'))).toEqual(['data:,', '/openapi.json']);
+});
+
+test("the page and the document show the package's version", () => {
+  expect(openApiDocument(routes)).toMatchObject({ info: { version: packageJson.version } });
+  expect(page).toContain(`version ${packageJson.version}`);
 });
 
 test('every operation and every error code has its place, each once, and every link on the page leads to one', () => {

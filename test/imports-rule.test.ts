@@ -50,7 +50,7 @@ test('every import names its file, and the file is there', () => {
       text.match(/^(import|export)\b[^'";=(]*?\bfrom '|^import '/gm)?.length ?? 0,
     ]);
     for (const { name } of found.filter((each) => each.name.startsWith('.'))) {
-      expect(name).toMatch(/\.ts$/);
+      expect(name).toMatch(/\.(ts|json)$/);
       expect(() => readFileSync(join(root, dirname(path), name))).not.toThrow();
     }
   }

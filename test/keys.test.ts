@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bindKey, createKey, createTenant, listKeys, publishableScopes, revokeKey, scopes } from '../dev/api-keys.ts';
 import { migrate } from '../dev/migrate.ts';
 import { type Postgres, startPostgres } from '../dev/postgres.ts';
+import { run } from '../dev/process.ts';
 import { seedTenants } from '../dev/seed.ts';
 
 let postgres: Postgres;
@@ -114,4 +115,16 @@ test('the seed makes the keys of the local platform, once', async () => {
   expect(await authenticate('pk_dev_acme', 'catalog:read')).toBe('acme');
   expect(await authenticate('pk_dev_acme', 'orders:read')).toBe('forbidden');
   expect(await listKeys(owner, 'acme')).toHaveLength(2);
+});
+
+test('the command says of a secret key to keep it secret, and of a publishable one where browsers may use it', async () => {
+  const script = join(import.meta.dirname, '..', 'dev', 'keys.ts');
+  const make = async (...args: string[]) => {
+    const command = [script, 'make', '--tenant', 'shop', ...args];
+    return (await run(process.execPath, command, { env: { ...process.env, DATABASE_URL: url } })).output;
+  };
+  expect(await make('--kind', 'secret')).toMatch(/^sk_live_\w+\n.*Keep it with your other secrets/);
+  const publishable = await make('--kind', 'publishable', '--origin', 'https://shop.example');
+  expect(publishable).toMatch(/^pk_live_\w+\n.*It is no secret.*https:\/\/shop\.example/);
+  expect(await make('--kind', 'publishable')).toMatch(/^pk_live_\w+\n.*any page/);
 });

@@ -19,6 +19,7 @@ const lineOf = async (count: number, fits: (line: Line) => boolean): Promise<Lin
 };
 
 const common = {
+  time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
   id: expect.any(String),
   outcome: 'ok',
   durationMs: expect.any(Number),
@@ -43,6 +44,7 @@ test('a request, the relays after it, the messages that it causes and a cron’s
       tenant: 'default',
       operation: 'placeOrder',
       method: 'POST',
+      path: '/v1/orders',
       status: 202,
       dbCalls: 1,
       dbMs: expect.any(Number),
@@ -105,4 +107,34 @@ test('what fails says so by names and codes: no SQL, no row and no secret is in 
   for (const secret of ['private customer', 'insert into', 'select ', store.key, 'Bearer', 'worker:', 'TELLING']) {
     expect(all).not.toContain(secret);
   }
+});
+
+test('a refusal says whose request it was, what was asked for and why, without any value or query of it', async () => {
+  const count = store.logs().length;
+  const missing = `/v1/orders/${randomUUID()}`;
+  const reader = await store.database.key({ scopes: ['orders:read'] });
+  const revoked = await store.database.key({ tenant: 'acme', revokedAt: new Date(0) });
+  await store.send('GET', `${missing}?token=secret-token`);
+  await store.send('POST', `${missing}/cancel`);
+  await store.send('POST', '/v1/orders', { customerId: 'a', items: [{ sku: 'X', quantity: -7654321 }], 'made up': 1 });
+  await store.send('POST', '/v1/orders', oneLine('X'), { key: reader });
+  await store.send('GET', missing, undefined, { key: revoked });
+  await store.send('GET', `/v1/${store.key}/ada@example.com/x`);
+  await until(() => since(count).filter((line) => line.kind === 'request').length === 6);
+  const refused = since(count).filter((line) => line.kind === 'request');
+  expect(refused).toMatchObject([
+    { path: missing, outcome: 'not_found', tenant: 'default', reason: expect.any(String) },
+    { path: `${missing}/cancel`, outcome: 'not_found', tenant: 'default' },
+    {
+      path: '/v1/orders',
+      outcome: 'validation_failed',
+      tenant: 'default',
+      reason: expect.stringContaining('/quantity'),
+    },
+    { path: '/v1/orders', outcome: 'forbidden', tenant: 'default', reason: expect.stringContaining('orders:write') },
+    { path: missing, outcome: 'unauthenticated', tenant: 'acme' },
+    { path: '/v1/…/…/x', outcome: 'not_found', tenant: null },
+  ]);
+  const all = JSON.stringify(refused);
+  for (const told of ['secret-token', 'made up', '7654321', store.key, 'example.com']) expect(all).not.toContain(told);
 });

@@ -65,7 +65,11 @@ describe('the log', () => {
           origin: `https://${planted}.example`,
           'if-match': `"${planted}"`,
         };
-        const at = path.replace('{carrier}', 'manual').replaceAll(/\{\w+\}/g, `${planted}-1`);
+        // A path may name a SKU; a key that somebody has put there is left out.
+        const at = path
+          .replace('{carrier}', 'manual')
+          .replace('{sku}', 'SHELF-1')
+          .replaceAll(/\{\w+\}/g, `sk_live_${planted}${planted}`);
         if (path.endsWith('/live')) continue;
         await store.send(method.toUpperCase(), at + query, body, { headers, idempotencyKey: `${planted}-${path}` });
         await store.send(method.toUpperCase(), at, body, { key: `sk_live_${planted}${planted}` });

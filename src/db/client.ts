@@ -70,10 +70,8 @@ function unwrap(error: unknown): DatabaseError | undefined {
 
 function refusal(error: DatabaseError): ApiError | undefined {
   if (error.code !== 'FC000' || !isCode(error.message)) return undefined;
-  const detail: unknown = error.detail ? JSON.parse(error.detail) : {};
-  const reason =
-    typeof detail === 'object' && detail !== null && 'reason' in detail ? String(detail.reason) : undefined;
-  return new ApiError(error.message, reason);
+  const detail: { reason?: string; tenant?: string } = error.detail ? JSON.parse(error.detail) : {};
+  return new ApiError(error.message, detail.reason, { tenant: detail.tenant });
 }
 
 const entering = (call: Call, scope: string) =>

@@ -41,11 +41,13 @@ language sql immutable as $$
     'VND', 'VUV', 'XAF', 'XOF', 'XPF') then 0 else 2 end
 $$;
 
--- Ends the transaction with one of the API's error codes. SQLSTATE FC000 is ours alone.
+-- Ends the transaction with one of the API's error codes. SQLSTATE FC000 is ours alone. The tenant, where it is known by
+-- then, is for the log.
 create or replace function platform.fail(code text, detail jsonb default null) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  raise exception using errcode = 'FC000', message = code, detail = coalesce(detail::text, '');
+  raise exception using errcode = 'FC000', message = code, detail =
+    (jsonb_strip_nulls(jsonb_build_object('tenant', nullif(nullif(platform.tenant(), ''), '*'))) || coalesce(detail, '{}'))::text;
 end
 $$;
 
@@ -74,14 +76,16 @@ begin
   perform set_config('app.key_hash', call->>'keyHash', true), platform.set_cause(call);
   select * into k from platform.api_keys where key_hash = call->>'keyHash';
   if not found or k.revoked_at <= platform.clock() or k.expires_at <= platform.clock() then
-    perform platform.fail('unauthenticated');
+    perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', k.tenant_id)));
   end if;
   if not scope = any(k.scopes) then
-    perform platform.fail('forbidden', jsonb_build_object('reason', format('This key lacks the scope %s.', scope)));
+    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+      'reason', format('This key lacks the scope %s.', scope)));
   end if;
   -- A key without origins is good for every page; the header is the browser's word, so this keeps honest browsers only.
   if call ? 'origin' and k.kind = 'publishable' and not call->>'origin' = any(k.origins) then
-    perform platform.fail('forbidden', jsonb_build_object('reason', 'This key is not for pages of this origin.'));
+    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+      'reason', 'This key is not for pages of this origin.'));
   end if;
   perform set_config('app.tenant_id', k.tenant_id, true);
   return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));

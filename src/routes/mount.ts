@@ -5,10 +5,10 @@ import type { Context } from '../context.ts';
 import { isForPages, originOf, preflight, shareWithPage } from '../cors.ts';
 import { openDatabase } from '../db/client.ts';
 import { type Bindings, settingsOf } from '../env.ts';
-import { ApiError, type Code, type Fault } from '../errors.ts';
+import { ApiError, type Code, type Fault, unknownField } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { readJson } from '../json.ts';
-import { describe, log } from '../log.ts';
+import { describe, log, pathForLog, reasonOf } from '../log.ts';
 import { problemOf } from '../problem.ts';
 import { limitRate, takeTrial, type Verdict } from '../rate-limit.ts';
 import { relaySoon } from '../relay.ts';
@@ -34,7 +34,7 @@ function faultsOf(error: z.ZodError, place: 'body' | 'query'): Fault[] {
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys : undefined;
     for (const path of unknown?.map((key) => [...issue.path, key]) ?? [issue.path]) {
       const at = pointer(path);
-      if (!faults.has(at)) faults.set(at, { pointer: at, detail: unknown ? 'is not known here' : issue.message });
+      if (!faults.has(at)) faults.set(at, { pointer: at, detail: unknown ? unknownField : issue.message });
       if (faults.size === mostFaults) return [...faults.values()];
     }
   }
@@ -202,6 +202,8 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
     response = refused.response;
     code = refused.error.code;
     outcome = code;
+    line.reason = reasonOf(refused.error);
+    tenant = refused.error.tenant ?? null;
     if (outcome === 'internal' || outcome === 'unavailable') Object.assign(line, describe(thrown));
   }
   response.headers.set('X-Request-Id', requestId);
@@ -219,6 +221,7 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
     tenant: tenant ?? context?.db.tenant ?? null,
     operation: route?.id ?? null,
     method: http.req.method,
+    path: pathForLog(http.req.path),
     status: response.status,
     outcome,
     durationMs: Date.now() - started,
