@@ -5,24 +5,47 @@ import type { Params } from './stripe-wire.ts';
 /** The version of the API whose shapes the emulator speaks; that of the SDK in use. */
 export const API_VERSION = '2026-10-28.endive';
 
+/** How a request or job differs from an ordinary one. A job that a request schedules shares the loss of its events. */
+export type Fate = {
+  /** Its events are recorded and never delivered. */
+  loseEvents?: true;
+  /** An attempt to pay stays `processing` and is decided so many milliseconds later. */
+  decides?: { outcome: 'decline' | 'succeed'; ms: number };
+};
+
 /** The one account that the emulator keeps: what every endpoint works on. */
 export class Account {
   readonly store: Store;
   readonly webhooks: Webhooks;
-  /** Milliseconds. */
-  readonly now: () => number;
-  /** How long what is asynchronous takes: debits, pending refunds, disputes. Milliseconds. */
+  readonly #base: () => number;
+  /** How long pending refunds, late failures of refunds and disputes take. Milliseconds. */
   readonly asyncMs: number;
+  /** How long a bank debit takes. Milliseconds. */
+  readonly debitMs: number;
   /** The emulator's own address, for the pages that stand for a bank's. */
   url = '';
   /** The request that is being answered; null while a job runs. */
   cause: { id: string | null; idempotency_key: string | null } = { id: null, idempotency_key: null };
+  /** What a fault does with the request or job at hand beyond its answer. */
+  fate: Fate = {};
 
-  constructor(store: Store, webhooks: Webhooks, now: () => number, asyncMs: number) {
+  constructor(store: Store, webhooks: Webhooks, now: () => number, times: { asyncMs: number; debitMs: number }) {
     this.store = store;
     this.webhooks = webhooks;
-    this.now = now;
-    this.asyncMs = asyncMs;
+    this.#base = now;
+    this.asyncMs = times.asyncMs;
+    this.debitMs = times.debitMs;
+  }
+
+  /** The emulator's clock, in milliseconds. */
+  now(): number {
+    return this.#base() + (this.store.get('clock', 'clock')?.aheadMs ?? 0);
+  }
+
+  /** Moves the clock forward to this time, or leaves it if it is there already. */
+  moveTo(time: number): void {
+    const aheadMs = Math.max(time - this.#base(), this.store.get('clock', 'clock')?.aheadMs ?? 0);
+    this.store.put('clock', { id: 'clock', aheadMs });
   }
 
   /** Unix seconds, as Stripe's `created`. */
@@ -44,11 +67,13 @@ export class Account {
       type,
     };
     this.store.put('event', event);
-    this.webhooks.plan(event);
+    this.webhooks.plan(event, this.fate.loseEvents);
   }
 
   schedule(kind: JobKind, target: string, afterMs: number): void {
-    this.store.put('job', { id: newId('job'), kind, target, dueAt: this.now() + afterMs });
+    const { loseEvents } = this.fate;
+    const lost = loseEvents === undefined ? {} : { loseEvents };
+    this.store.put('job', { id: newId('job'), kind, target, dueAt: this.now() + afterMs, ...lost });
   }
 }
 

@@ -5,7 +5,7 @@ import { chargeRoutes } from './stripe-charges.ts';
 import { customerRoutes } from './stripe-customers.ts';
 import { disputeRoutes } from './stripe-disputes.ts';
 import { eventRoutes } from './stripe-events.ts';
-import { faultActs, faultAnswer, type RequestFault, type RequestFaults } from './stripe-faults.ts';
+import { faultActs, faultAnswer, faultFate, type RequestFault, type RequestFaults } from './stripe-faults.ts';
 import { claimKey, settleKey } from './stripe-idempotency.ts';
 import { intentRoutes } from './stripe-intents.ts';
 import { expand, readExpand } from './stripe-lists.ts';
@@ -144,7 +144,7 @@ export class Api {
     if (fault?.action === 'delay') await sleep(fault.ms ?? 0);
     const id = decodeURIComponent(found.pattern.exec(path)?.[1] ?? '');
     const call: Call = { account: this.#account, params: new Params(form), id, byBuyer: role === 'publishable' };
-    return this.#work(found, call, { requestId, key }, injected, faultActs(fault));
+    return this.#work(found, call, { requestId, key }, injected, fault);
   }
 
   /** Runs the endpoint without a pause in between, so no other request sees half of it; then saves the answer. */
@@ -153,9 +153,11 @@ export class Api {
     call: Call,
     cause: { requestId: string; key: string | null },
     injected: StripeFailure | null,
-    acts: boolean,
+    fault: RequestFault | null,
   ): Reply {
     const account = this.#account;
+    const acts = faultActs(fault);
+    account.fate = faultFate(fault);
     account.cause = { id: cause.requestId, idempotency_key: cause.key };
     let reply: Reply;
     // A request that goes wrong before it acts has no answer that a second one could be given.
@@ -171,6 +173,7 @@ export class Api {
       saved = error instanceof StripeFailure ? error.saved : true;
       reply = this.#errorReply(error, cause.requestId, call.byBuyer);
     }
+    account.fate = {};
     if (cause.key !== null) {
       const answer = { status: reply.status, body: reply.body, requestId: cause.requestId };
       settleKey(account, cause.key, saved ? answer : null);

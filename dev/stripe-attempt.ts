@@ -12,6 +12,13 @@ export type ConfirmOptions = {
   useSdk: boolean;
 };
 
+/** The decline of a charge that a bank decides on late. */
+const LATE_DECLINE: Decline = {
+  code: 'card_declined',
+  decline_code: 'generic_decline',
+  message: 'Your card was declined.',
+};
+
 /** `payment_intent_unexpected_state`, with the intent as Stripe adds it. */
 export function wrongState(intent: Intent, message: string): StripeFailure {
   return refuse(message, { code: 'payment_intent_unexpected_state', payment_intent: structuredClone(intent) });
@@ -78,9 +85,19 @@ function keepMethod(account: Account, intent: Intent, method: Method): void {
   if (saved && intent.customer !== null) attachMethod(account, method, intent.customer);
 }
 
-function succeed(account: Account, intent: Intent, method: Method): void {
+/** The attempt succeeds, with a new charge or the pending one. */
+function succeed(account: Account, intent: Intent, method: Method, pending?: string): void {
   const held = intent.capture_method === 'manual';
-  const charge = makeCharge(account, intent, method, { status: 'succeeded', captured: !held });
+  const charge =
+    pending === undefined
+      ? makeCharge(account, intent, method, { status: 'succeeded', captured: !held })
+      : Object.assign(loadCharge(account, pending, 'charge'), {
+          status: 'succeeded' as const,
+          paid: true,
+          captured: !held,
+          amount_captured: held ? 0 : intent.amount,
+        });
+  account.store.put('charge', charge);
   intent.latest_charge = charge.id;
   intent.last_payment_error = null;
   intent.next_action = null;
@@ -96,7 +113,8 @@ function succeed(account: Account, intent: Intent, method: Method): void {
     account.schedule('dispute_opens', charge.id, account.asyncMs);
 }
 
-function startDebit(account: Account, intent: Intent, method: Method): void {
+/** The charge is pending and the intent `processing` until the bank decides. */
+function startProcessing(account: Account, intent: Intent, method: Method): void {
   const charge = makeCharge(account, intent, method, { status: 'pending', captured: true });
   intent.latest_charge = charge.id;
   intent.last_payment_error = null;
@@ -105,29 +123,27 @@ function startDebit(account: Account, intent: Intent, method: Method): void {
   account.emit('charge.pending', charge);
   account.emit('payment_intent.processing', intent);
   keepMethod(account, intent, method);
-  if (!factsOf(account, method).test.neverSettles) account.schedule('debit_settles', intent.id, account.asyncMs);
 }
 
-/** A bank debit comes to its end, well or badly; nothing if the intent was cancelled meanwhile. */
-export function settleDebit(account: Account, id: string): void {
-  const intent = account.store.get('payment_intent', id);
+function startDebit(account: Account, intent: Intent, method: Method): void {
+  startProcessing(account, intent, method);
+  if (!factsOf(account, method).test.neverSettles)
+    account.schedule('debit_settles', intent.latest_charge ?? '', account.debitMs);
+}
+
+/**
+ * The bank decides on a pending charge: as `outcome` says, or as its test method does. Does nothing if the intent was
+ * decided, cancelled or tried again meanwhile.
+ */
+export function settleCharge(account: Account, id: string, outcome?: 'decline' | 'succeed'): void {
+  const charge = loadCharge(account, id, 'charge');
+  const intent = account.store.get('payment_intent', charge.payment_intent);
   const method = account.store.get('payment_method', intent?.payment_method ?? '');
-  if (intent?.status !== 'processing' || method === undefined || intent.latest_charge === null) return;
-  const { test } = factsOf(account, method);
-  if (test.declines !== null) {
-    failAttempt(account, intent, method, test.declines, intent.latest_charge);
-    return;
-  }
-  const charge = loadCharge(account, intent.latest_charge, 'charge');
-  charge.status = 'succeeded';
-  charge.paid = true;
-  intent.status = 'succeeded';
-  intent.amount_received = intent.amount;
-  account.store.put('charge', charge);
-  account.store.put('payment_intent', intent);
-  account.emit('charge.succeeded', charge);
-  account.emit('payment_intent.succeeded', intent);
-  if (test.dispute !== null) account.schedule('dispute_opens', charge.id, account.asyncMs);
+  if (intent?.status !== 'processing' || intent.latest_charge !== id || method === undefined) return;
+  const { declines } = factsOf(account, method).test;
+  const fails = outcome === undefined ? declines !== null : outcome === 'decline';
+  if (fails) failAttempt(account, intent, method, declines ?? LATE_DECLINE, id);
+  else succeed(account, intent, method, id);
 }
 
 /** One attempt to pay with the method; throws the 402 of a decline, after the intent has taken it in. */
@@ -145,7 +161,15 @@ export function attempt(account: Account, intent: Intent, method: Method, option
     account.emit('payment_intent.requires_action', intent);
     return;
   }
-  if (test.type !== 'card') startDebit(account, intent, method);
+  const later = account.fate.decides;
+  if (later !== undefined) {
+    startProcessing(account, intent, method);
+    account.schedule(
+      later.outcome === 'succeed' ? 'attempt_succeeds' : 'attempt_fails',
+      intent.latest_charge ?? '',
+      later.ms,
+    );
+  } else if (test.type !== 'card') startDebit(account, intent, method);
   else if (test.declines !== null) throw failAttempt(account, intent, method, test.declines);
   else succeed(account, intent, method);
 }

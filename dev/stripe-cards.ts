@@ -19,7 +19,7 @@ export type TestMethod = {
   declinesAfterAuthentication: Decline | null;
   dispute: 'fraudulent' | 'inquiry' | 'product_not_received' | null;
   refunds: 'fail' | 'pending' | 'succeed';
-  /** A bank debit that stays in `processing`. */
+  /** A bank debit that stays in `processing` until the bank is told to decide it (`/_emulator/payment_intents/{id}/settle`). */
   neverSettles: boolean;
 };
 
@@ -150,18 +150,43 @@ const NO_FUNDS = debitFailed(
   'The customer’s account has insufficient funds to cover this payment.',
 );
 const BANK_DECLINED = debitFailed('payment_intent_payment_attempt_failed', 'The payment failed.');
+const failing = (declines: Decline): Partial<TestMethod> => ({ declines, attachable: true });
 
-for (const country of 'at be de fr ie es it nl'.split(' ')) {
-  const sepa = (more: Partial<TestMethod>) => bank('sepa_debit', { country: country.toUpperCase(), ...more });
-  add(`pm_sepaDebit_success_${country}`, '', sepa({}));
-  add(`pm_sepaDebit_failed_${country}`, '', sepa({ declines: BANK_DECLINED, attachable: true }));
-  add(`pm_sepaDebit_insufficientFunds_${country}`, '', sepa({ declines: NO_FUNDS, attachable: true }));
-  add(`pm_sepaDebit_disputed_${country}`, '', sepa({ dispute: 'fraudulent' }));
+// docs.stripe.com/payments/sepa-debit/accept-a-payment: eight tokens for each country.
+const SEPA: Record<string, Partial<TestMethod>> = {
+  success: {},
+  successDelayed: {},
+  failed: failing(BANK_DECLINED),
+  failedDelayed: failing(BANK_DECLINED),
+  disputed: { dispute: 'fraudulent' },
+  exceedsWeeklyVolumeLimit: failing(debitFailed('charge_exceeds_source_limit', 'The payment exceeds a weekly limit.')),
+  exceedsWeeklyTransactionLimit: failing(
+    debitFailed('charge_exceeds_weekly_limit', 'The payment exceeds a weekly limit.'),
+  ),
+  insufficientFunds: failing(NO_FUNDS),
+};
+const SEPA_COUNTRIES = 'at be hr ee fi fr de gi ie it li lt lu nl no pt es se ch gb';
+for (const country of SEPA_COUNTRIES.split(' ')) {
+  for (const [token, outcome] of Object.entries(SEPA)) {
+    const names = `pm_${token}_${country} pm_sepaDebit_${token}_${country}`;
+    add(names, '', bank('sepa_debit', { country: country.toUpperCase(), ...outcome }));
+  }
 }
-add('pm_usBankAccount_success', '', bank('us_bank_account'));
-add('pm_usBankAccount_insufficientFunds', '', bank('us_bank_account', { declines: NO_FUNDS, attachable: true }));
-add('pm_usBankAccount_dispute', '', bank('us_bank_account', { dispute: 'fraudulent' }));
-add('pm_usBankAccount_processing', '', bank('us_bank_account', { neverSettles: true }));
+
+// docs.stripe.com/payments/ach-direct-debit/accept-a-payment: test account numbers.
+const ACH: Record<string, Partial<TestMethod>> = {
+  success: {},
+  accountClosed: failing(debitFailed('account_closed', 'The customer’s bank account has been closed.')),
+  noAccount: failing(debitFailed('no_account', 'The bank account could not be located.')),
+  insufficientFunds: failing(NO_FUNDS),
+  debitNotAuthorized: failing(debitFailed('debit_not_authorized', 'Debits are not authorized for this bank account.')),
+  invalidCurrency: failing(debitFailed('invalid_currency', 'The bank account does not take this currency.')),
+  dispute: { dispute: 'fraudulent' },
+  processing: { neverSettles: true },
+};
+for (const [token, outcome] of Object.entries(ACH)) {
+  add(`pm_usBankAccount_${token}`, '', bank('us_bank_account', outcome));
+}
 
 /** The test method of that name (`pm_card_visa`). */
 export function findTestMethod(name: string): TestMethod | undefined {

@@ -1,4 +1,5 @@
 import type { Account, Route } from './stripe-account.ts';
+import type { TestMethod } from './stripe-cards.ts';
 import { loadCharge } from './stripe-charges.ts';
 import { listPage } from './stripe-lists.ts';
 import { factsOf } from './stripe-methods.ts';
@@ -7,12 +8,14 @@ import { missing, refuse } from './stripe-wire.ts';
 
 const WEEK = 7 * 24 * 3600;
 
-/** The buyer's bank disputes the charge, as `pm_card_createDispute` has it. */
-export function openDispute(account: Account, chargeId: string): void {
+export type DisputeKind = NonNullable<TestMethod['dispute']>;
+
+/** The buyer's bank disputes the charge: as `given` says, or as its test method does. */
+export function openDispute(account: Account, chargeId: string, given?: DisputeKind): void {
   const charge = loadCharge(account, chargeId, 'charge');
   const method = account.store.get('payment_method', charge.payment_method ?? '');
   if (charge.disputed || method === undefined) return;
-  const kind = factsOf(account, method).test.dispute;
+  const kind = given ?? factsOf(account, method).test.dispute;
   const inquiry = kind === 'inquiry';
   const dispute: Dispute = {
     id: newId('dp'),

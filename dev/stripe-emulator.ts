@@ -1,13 +1,15 @@
 import * as z from 'zod';
 import type { Account } from './stripe-account.ts';
 import type { Reply } from './stripe-api.ts';
-import { authenticateIntent } from './stripe-attempt.ts';
+import { authenticateIntent, settleCharge } from './stripe-attempt.ts';
 import { moneyOf } from './stripe-charges.ts';
 import { writeAmount } from './stripe-currencies.ts';
+import { dashboard } from './stripe-dashboard.ts';
 import { closeDispute } from './stripe-disputes.ts';
 import type { RequestFaults } from './stripe-faults.ts';
+import { advanceClock } from './stripe-jobs.ts';
 import { authenticateSetup } from './stripe-setup.ts';
-import { missing, parseForm, refuse, StripeFailure } from './stripe-wire.ts';
+import { missing, parseForm, readSwitch, refuse, StripeFailure } from './stripe-wire.ts';
 
 // Everything under /_emulator is the emulator's own: Stripe has none of it.
 
@@ -36,6 +38,15 @@ const faultRequest = z.strictObject({
   acts: z.boolean().optional(),
   saved: z.boolean().optional(),
   ms: milliseconds.optional(),
+  loseEvents: z.boolean().optional(),
+  decides: z.enum(['decline', 'succeed']).optional(),
+  decideMs: z.number().int().min(0).optional(),
+});
+const clockMove = z.strictObject({
+  advanceSeconds: z
+    .number()
+    .min(0)
+    .max(10 * 366 * 24 * 3600),
 });
 const authentication = z.strictObject({ outcome: z.enum(['succeed', 'fail']) });
 const disputeEnd = z.strictObject({ status: z.enum(['won', 'lost']) });
@@ -51,13 +62,6 @@ type Switch = {
   fromPage: boolean;
 };
 
-function parse<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  throw refuse(`${issue?.path.join('.') ?? ''} ${issue?.message ?? 'is invalid'}`.trim());
-}
-
 /** Drops the keys that say nothing, as `exactOptionalPropertyTypes` wants it. */
 function said<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as {
@@ -66,7 +70,8 @@ function said<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undef
 }
 
 /** Everything an audit needs: `intents` sums up the money of each, in minor units. */
-function readState({ store, webhooks }: Account) {
+function readState(account: Account) {
+  const { store, webhooks } = account;
   const charges = store.all('charge');
   const intents = store.all('payment_intent').map((intent) => {
     const money = charges.filter((charge) => charge.payment_intent === intent.id).map(moneyOf);
@@ -81,12 +86,13 @@ function readState({ store, webhooks }: Account) {
     refunds: store.all('refund'),
     setup_intents: store.all('setup_intent'),
     disputes: store.all('dispute'),
+    clock: account.seconds(),
     webhooks: webhooks.report(),
   };
 }
 
 function authenticateAny(kind: 'payment_intents' | 'setup_intents', { account, id, body, fromPage }: Switch): Answer {
-  const { outcome } = parse(authentication, body);
+  const { outcome } = readSwitch(authentication, body);
   const intent = account.store.get('payment_intent', id);
   const setup = account.store.get('setup_intent', id);
   const target = kind === 'payment_intents' ? intent : setup;
@@ -100,6 +106,22 @@ function authenticateAny(kind: 'payment_intents' | 'setup_intents', { account, i
   const location = new URL(back);
   location.searchParams.set(kind === 'payment_intents' ? 'payment_intent' : 'setup_intent', id);
   return { location: location.href };
+}
+
+/** A bank debit, or a charge that a fault keeps waiting, is decided now. */
+function settleNow({ account, id, body }: Switch): Answer {
+  const { outcome } = readSwitch(authentication, body);
+  const intent = account.store.get('payment_intent', id);
+  if (intent === undefined) throw missing('payment_intent', id, 'intent', 404);
+  if (intent.status !== 'processing' || intent.latest_charge === null) {
+    throw refuse(`This PaymentIntent has a status of ${intent.status}: no bank has anything to decide.`);
+  }
+  settleCharge(account, intent.latest_charge, outcome === 'succeed' ? 'succeed' : 'decline');
+  return { json: intent };
+}
+
+function readClock(account: Account) {
+  return { now: new Date(account.now()).toISOString(), seconds: account.seconds() };
 }
 
 /** The page that stands for the bank's 3-D Secure challenge, where `next_action` leads a browser. */
@@ -120,12 +142,12 @@ const SWITCHES: Record<string, (given: Switch) => Answer> = {
   'GET state': ({ account }) => ({ json: readState(account) }),
   'GET webhooks': ({ account }) => ({ json: account.webhooks.report() }),
   'POST webhooks': ({ account, body }) => {
-    account.webhooks.configure(said(parse(webhookChange, body)));
+    account.webhooks.configure(said(readSwitch(webhookChange, body)));
     return { json: account.webhooks.report() };
   },
   'GET faults': ({ faults }) => ({ json: faults.list() }),
   'POST faults': ({ faults, body }) => {
-    faults.add(said(parse(faultRequest, body)));
+    faults.add(said(readSwitch(faultRequest, body)));
     return { json: faults.list() };
   },
   'DELETE faults': ({ faults }) => {
@@ -136,8 +158,20 @@ const SWITCHES: Record<string, (given: Switch) => Answer> = {
   'POST payment_intents/:id/authenticate': (given) => authenticateAny('payment_intents', given),
   'GET setup_intents/:id/authenticate': challengePage,
   'POST setup_intents/:id/authenticate': (given) => authenticateAny('setup_intents', given),
+  'POST payment_intents/:id/settle': settleNow,
+  'GET clock': ({ account }) => ({ json: readClock(account) }),
+  'POST clock': ({ account, body }) => {
+    advanceClock(account, readSwitch(clockMove, body).advanceSeconds * 1000);
+    return { json: readClock(account) };
+  },
+  ...Object.fromEntries(
+    Object.entries(dashboard).map(([name, act]): [string, (given: Switch) => Answer] => [
+      `POST dashboard/${name}`,
+      ({ account, body }) => ({ json: act(account, body) }),
+    ]),
+  ),
   'POST disputes/:id/close': ({ account, id, body }) => ({
-    json: closeDispute(account, id, parse(disputeEnd, body).status),
+    json: closeDispute(account, id, readSwitch(disputeEnd, body).status),
   }),
 };
 

@@ -3,6 +3,13 @@ import { listPage } from './stripe-lists.ts';
 import type { StoredEvent } from './stripe-store.ts';
 import { missing } from './stripe-wire.ts';
 
+const KEPT_SECONDS = 30 * 24 * 3600;
+
+/** Stripe shows the events of the last 30 days. */
+function kept(account: Account, event: StoredEvent): boolean {
+  return event.created > account.seconds() - KEPT_SECONDS;
+}
+
 /** The events, each with the number of deliveries that have not arrived. */
 function withPending(account: Account, events: StoredEvent[]): StoredEvent[] {
   const waiting = new Set(account.store.all('delivery').map((delivery) => delivery.event));
@@ -15,7 +22,7 @@ export const eventRoutes: Route[] = [
     path: '/v1/events/:id',
     answer: ({ account, id }) => {
       const event = account.store.get('event', id);
-      if (event === undefined) throw missing('event', id, 'id', 404);
+      if (event === undefined || !kept(account, event)) throw missing('event', id, 'id', 404);
       return withPending(account, [event])[0];
     },
   },
@@ -25,7 +32,9 @@ export const eventRoutes: Route[] = [
     answer: ({ account, params }) => {
       const types = params.list('types');
       const { types: _, ...rest } = params.form;
-      const events = account.store.all('event').filter((event) => types?.includes(event.type) ?? true);
+      const events = account.store
+        .all('event')
+        .filter((event) => kept(account, event) && (types?.includes(event.type) ?? true));
       return listPage(params.of(rest), '/v1/events', 'event', withPending(account, events), {
         type: (event, value) =>
           value.endsWith('*') ? event.type.startsWith(value.slice(0, -1)) : event.type === value,

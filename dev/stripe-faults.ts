@@ -1,3 +1,4 @@
+import type { Fate } from './stripe-account.ts';
 import { StripeFailure } from './stripe-wire.ts';
 
 /** What goes wrong with the next requests that match. */
@@ -15,6 +16,12 @@ export type RequestFault = {
   acts?: boolean;
   /** For `status`: does an idempotency key keep the error? By default from 500 on, as Stripe keeps 500s. */
   saved?: boolean;
+  /** Events of this request, and of what it sets going, are never delivered. */
+  loseEvents?: boolean;
+  /** An attempt to pay in this request stays `processing`, and ends this way `decideMs` later. */
+  decides?: 'decline' | 'succeed';
+  /** By default 1000. */
+  decideMs?: number;
   /** For `delay` and `hang`, milliseconds; a hang without it lasts until the client goes. */
   ms?: number;
 };
@@ -46,6 +53,14 @@ export class RequestFaults {
     if (fault.times === 0) this.#waiting.splice(index, 1);
     return fault;
   }
+}
+
+/** What the fault does with the request beyond its answer. */
+export function faultFate(fault: RequestFault | null): Fate {
+  return {
+    ...(fault?.loseEvents === true ? { loseEvents: true } : {}),
+    ...(fault?.decides === undefined ? {} : { decides: { outcome: fault.decides, ms: fault.decideMs ?? 1000 } }),
+  };
 }
 
 /** Whether the request takes effect under this fault. */

@@ -8,11 +8,21 @@ export const CAPTURE_METHODS = ['automatic', 'automatic_async', 'manual'] as con
 const DEBIT_CURRENCY: Record<string, string> = { sepa_debit: 'eur', us_bank_account: 'usd' };
 
 /**
- * Which methods the intent takes: those of the Dashboard by default, less by `allowed_payment_method_types`, of which
- * Stripe silently leaves out what does not fit. `payment_method_types` can only be read since 2026-09-30.endive.
+ * The payment methods that the intent takes: by default those of the Dashboard, without
+ * `excluded_payment_method_types`. Of `allowed_payment_method_types` Stripe ignores the ones that do not fit.
+ * `payment_method_types` can only be read since 2026-09-30.endive.
  */
-export function readTypes(params: Params, possible: string[]) {
+export function readTypes(params: Params, offered: string[]) {
   refuseOldTypes(params);
+  const excluded = params.list('excluded_payment_method_types') ?? null;
+  const possible = offered.filter((type) => !excluded?.includes(type));
+  if (possible.length === 0) {
+    throw refuse('No payment method type is left to pay with.', { param: 'excluded_payment_method_types' });
+  }
+  return { excluded_payment_method_types: excluded, ...chooseTypes(params, possible) };
+}
+
+function chooseTypes(params: Params, possible: string[]) {
   const automatic = params.child('automatic_payment_methods');
   automatic?.only(['enabled', 'allow_redirects']);
   const allowed = params.list('allowed_payment_method_types');
@@ -88,6 +98,8 @@ export function draftIntent(account: Account, params: Params): Intent {
   checkAmount(amount, currency);
   const customer = params.optional('customer');
   const debits = Object.keys(DEBIT_CURRENCY).filter((type) => DEBIT_CURRENCY[type] === currency);
+  const capture = params.choice('capture_method', CAPTURE_METHODS) ?? 'automatic_async';
+  const manual = capture === 'manual';
   const id = newId('pi');
   const intent: Intent = {
     id,
@@ -101,7 +113,7 @@ export function draftIntent(account: Account, params: Params): Intent {
     application_fee_amount: null,
     canceled_at: null,
     cancellation_reason: null,
-    capture_method: params.choice('capture_method', CAPTURE_METHODS) ?? 'automatic_async',
+    capture_method: capture,
     client_secret: `${id}_secret_${letters(25)}`,
     confirmation_method: 'automatic',
     created: account.seconds(),
@@ -109,7 +121,6 @@ export function draftIntent(account: Account, params: Params): Intent {
     customer: customer === undefined ? null : loadCustomer(account, customer).id,
     customer_account: null,
     description: null,
-    excluded_payment_method_types: null,
     last_payment_error: null,
     latest_charge: null,
     livemode: false,
@@ -131,7 +142,8 @@ export function draftIntent(account: Account, params: Params): Intent {
     statement_descriptor_suffix: null,
     status: 'requires_payment_method',
     transfer_group: null,
-    ...readTypes(params, ['card', ...debits]),
+    // A debit cannot be held: with manual capture Stripe leaves it out.
+    ...readTypes(params, manual ? ['card'] : ['card', ...debits]),
   };
   setFields(intent, params);
   return intent;

@@ -17,7 +17,7 @@ const FIELDS = [
 const CONFIRM = ['off_session', 'error_on_requires_action', 'return_url', 'use_stripe_sdk', 'mandate_data'];
 const CREATE = [
   ...[...FIELDS, ...CONFIRM, 'amount', 'automatic_payment_methods', 'capture_method', 'confirm', 'currency'],
-  ...['customer', 'allowed_payment_method_types', 'payment_method_types'],
+  ...['customer', 'allowed_payment_method_types', 'excluded_payment_method_types', 'payment_method_types'],
 ];
 const CANCEL_REASONS = ['duplicate', 'fraudulent', 'requested_by_customer', 'abandoned'] as const;
 
@@ -64,7 +64,7 @@ const OPEN = ['requires_payment_method', 'requires_confirmation', 'requires_acti
 /** What may still be told of an intent that is under way or over. */
 const ALWAYS = ['description', 'metadata', 'receipt_email', 'transfer_group'];
 
-function updateIntent(call: Call): Intent {
+export function updateIntent(call: Call): Intent {
   const { account, params } = call;
   refuseOldTypes(params);
   params.only([...FIELDS, 'amount', 'currency', 'customer']);
@@ -113,7 +113,7 @@ function confirm(call: Call): Intent {
   return confirmIntent(call, intent, options);
 }
 
-function capture(call: Call): Intent {
+export function captureIntent(call: Call): Intent {
   const { account, params } = call;
   params.only(['amount_to_capture', 'final_capture', 'metadata']);
   const asked = params.integer('amount_to_capture', 1);
@@ -175,7 +175,7 @@ function endIntent(account: Account, intent: Intent, reason: Intent['cancellatio
 
 const CANCELABLE = [...OPEN, 'requires_capture', 'processing'];
 
-function cancel(call: Call): Intent {
+export function cancelIntent(call: Call): Intent {
   const { account, params } = call;
   params.only(['cancellation_reason']);
   const reason = params.choice('cancellation_reason', CANCEL_REASONS) ?? null;
@@ -208,8 +208,8 @@ export const intentRoutes: Route[] = [
   },
   { method: 'POST', path: '/v1/payment_intents/:id', answer: updateIntent },
   { method: 'POST', path: '/v1/payment_intents/:id/confirm', publishable: true, answer: confirm },
-  { method: 'POST', path: '/v1/payment_intents/:id/capture', answer: capture },
-  { method: 'POST', path: '/v1/payment_intents/:id/cancel', answer: cancel },
+  { method: 'POST', path: '/v1/payment_intents/:id/capture', answer: captureIntent },
+  { method: 'POST', path: '/v1/payment_intents/:id/cancel', answer: cancelIntent },
   {
     method: 'GET',
     path: '/v1/payment_intents',

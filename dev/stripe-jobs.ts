@@ -1,12 +1,14 @@
 import type { Account } from './stripe-account.ts';
-import { settleDebit } from './stripe-attempt.ts';
+import { settleCharge } from './stripe-attempt.ts';
 import { openDispute } from './stripe-disputes.ts';
 import { expireHold } from './stripe-intents.ts';
 import { failRefund, settleRefund } from './stripe-refunds.ts';
 import type { JobKind } from './stripe-store.ts';
 
 const WORK: Record<JobKind, (account: Account, target: string) => void> = {
-  debit_settles: settleDebit,
+  attempt_fails: (account, charge) => settleCharge(account, charge, 'decline'),
+  attempt_succeeds: (account, charge) => settleCharge(account, charge, 'succeed'),
+  debit_settles: settleCharge,
   dispute_opens: openDispute,
   hold_expires: expireHold,
   refund_fails: failRefund,
@@ -22,11 +24,25 @@ export function runDueJobs(account: Account): void {
   if (due.length === 0) return;
   account.cause = { id: null, idempotency_key: null };
   for (const job of due.sort((a, b) => a.dueAt - b.dueAt)) {
+    account.fate = job.loseEvents === undefined ? {} : { loseEvents: job.loseEvents };
     WORK[job.kind](account, job.target);
     account.store.drop('job', job.id);
   }
+  account.fate = {};
   account.store.commit();
   account.webhooks.wake();
+}
+
+/** Moves the clock forward. Each job on the way is done at its own time, so what it records bears that time. */
+export function advanceClock(account: Account, ms: number): void {
+  const end = account.now() + ms;
+  for (;;) {
+    runDueJobs(account);
+    const next = Math.min(...account.store.all('job').map((job) => job.dueAt));
+    if (next > end) break;
+    account.moveTo(next);
+  }
+  account.moveTo(end);
 }
 
 /** Runs the jobs by themselves until `close`; `wake` after a new one was scheduled. */

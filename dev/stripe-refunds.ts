@@ -71,7 +71,7 @@ function refundable({ account, params }: Call): Charge {
   return found;
 }
 
-function createRefund(call: Call): Refund {
+export function createRefund(call: Call): Refund {
   const { account, params } = call;
   params.only(['amount', 'charge', 'metadata', 'payment_intent', 'reason']);
   const asked = params.integer('amount', 1);
@@ -117,7 +117,9 @@ export function settleRefund(account: Account, id: string): void {
 /** A refund that looked well fails: the money is the merchant's again, and can be refunded again. */
 export function failRefund(account: Account, id: string): void {
   const refund = account.store.get('refund', id);
-  if (refund?.status !== 'succeeded') return;
+  if (refund?.status !== 'succeeded' && refund?.status !== 'pending') return;
+  const before = { status: refund.status };
+  delete refund.pending_reason;
   const charge = loadCharge(account, refund.charge, 'charge');
   refund.status = 'failed';
   refund.failure_reason = 'expired_or_canceled_card';
@@ -125,9 +127,9 @@ export function failRefund(account: Account, id: string): void {
   charge.refunded = false;
   account.store.put('charge', charge);
   account.store.put('refund', refund);
-  account.emit('refund.failed', refund, { status: 'succeeded' });
-  account.emit('refund.updated', refund, { status: 'succeeded' });
-  account.emit('charge.refund.updated', refund, { status: 'succeeded' });
+  account.emit('refund.failed', refund, before);
+  account.emit('refund.updated', refund, before);
+  account.emit('charge.refund.updated', refund, before);
 }
 
 function loadRefund(account: Account, id: string): Refund {

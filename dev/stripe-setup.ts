@@ -12,7 +12,7 @@ const OPEN = ['requires_payment_method', 'requires_confirmation', 'requires_acti
 const CONFIRM = ['payment_method', 'payment_method_data', 'return_url', 'use_stripe_sdk', 'mandate_data'];
 const CREATE = [
   ...[...CONFIRM, 'automatic_payment_methods', 'confirm', 'customer', 'description', 'metadata'],
-  ...['allowed_payment_method_types', 'payment_method_types', 'usage'],
+  ...['allowed_payment_method_types', 'excluded_payment_method_types', 'payment_method_types', 'usage'],
 ];
 
 /** The setup intent that the path names; a buyer has to know its secret. */
@@ -33,7 +33,7 @@ function wrongState(setup: SetupIntent, message: string): StripeFailure {
 function createSetup(call: Call): SetupIntent {
   const { account, params } = call;
   params.only(CREATE);
-  const types = readTypes(params, ['card']);
+  const types = readTypes(params, ['card', 'sepa_debit', 'us_bank_account']);
   const customer = params.optional('customer');
   const confirm = params.flag('confirm') ?? false;
   const id = newId('seti');
@@ -48,7 +48,6 @@ function createSetup(call: Call): SetupIntent {
     customer: customer === undefined ? null : loadCustomer(account, customer).id,
     customer_account: null,
     description: params.optional('description') ?? null,
-    excluded_payment_method_types: null,
     flow_directions: null,
     last_setup_error: null,
     latest_attempt: null,
@@ -112,7 +111,14 @@ function confirmSetup(call: Call, setup: SetupIntent, given?: Method): SetupInte
         'ConfirmationToken.',
     );
   }
-  if (method.type !== 'card') throw refuse('The emulator sets up cards alone.', { param: 'payment_method' });
+  if (!setup.payment_method_types.includes(method.type)) {
+    const types = setup.payment_method_types.join(', ');
+    throw refuse(
+      `The PaymentMethod provided (${method.type}) is not allowed for this SetupIntent. Please attach a PaymentMethod of ` +
+        `one of the following types: ${types}.`,
+      { code: 'setup_intent_invalid_parameter', param: 'payment_method' },
+    );
+  }
   checkOwner(account, method, setup.customer);
   const { test } = factsOf(account, method);
   if (!test.attachable && test.declines !== null) {

@@ -40,13 +40,23 @@ export type StoredEvent = {
 /** What the emulator knows of a payment method and Stripe would not show: which test method it is, and its past. */
 export type MethodFacts = { id: string; name: string; setUp: boolean; spent: boolean };
 
-/** One delivery of one event, due at `dueAt` (wall clock, ms). */
+/** One delivery of one event, due at `dueAt` (the machine's clock, moved ahead as the emulator's is; ms). */
 export type Delivery = { id: string; event: string; attempt: number; dueAt: number; firstAt: number };
 
-export type JobKind = 'debit_settles' | 'dispute_opens' | 'hold_expires' | 'refund_fails' | 'refund_settles';
+export type JobKind =
+  | 'attempt_fails'
+  | 'attempt_succeeds'
+  | 'debit_settles'
+  | 'dispute_opens'
+  | 'hold_expires'
+  | 'refund_fails'
+  | 'refund_settles';
 
 /** Work for later, due at `dueAt` (the emulator's clock, ms). */
-export type Job = { id: string; kind: JobKind; target: string; dueAt: number };
+export type Job = { id: string; kind: JobKind; target: string; dueAt: number; loseEvents?: true };
+
+/** How far the emulator's clock is ahead of the machine's. One row. */
+export type Clock = { id: 'clock'; aheadMs: number };
 
 /** The saved answer of an idempotency key; `answer` is null while the first request runs. */
 export type KeyRecord = {
@@ -71,6 +81,7 @@ export type Tables = {
   delivery: Delivery;
   job: Job;
   key: KeyRecord;
+  clock: Clock;
 };
 export type Kind = keyof Tables;
 type Maps = { [K in Kind]: Map<string, Tables[K]> };
@@ -113,6 +124,7 @@ function emptyMaps(): Maps {
     delivery: new Map(),
     job: new Map(),
     key: new Map(),
+    clock: new Map(),
   };
 }
 

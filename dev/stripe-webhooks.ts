@@ -66,6 +66,11 @@ export class Webhooks {
     if (options.faults.lose + options.faults.duplicate + options.faults.reorder > 0) this.#announce();
   }
 
+  /** Deliveries follow the machine's clock, so that a frozen one does not stop them, and the emulator's jumps. */
+  #now(): number {
+    return Date.now() + (this.#store.get('clock', 'clock')?.aheadMs ?? 0);
+  }
+
   #announce(): void {
     const { seed, lose, duplicate, reorder, delayMs } = this.#settings.faults;
     this.#settings.log(
@@ -89,18 +94,18 @@ export class Webhooks {
     return { url, faults, ...this.#counts, lost: this.#lost, pending: this.#store.all('delivery').length };
   }
 
-  /** Plans the deliveries of a new event. They go out at the next `wake`, once the change is committed. */
-  plan(event: StoredEvent): void {
+  /** Plans the deliveries of a new event, or loses it. They go out at the next `wake`, once the change is committed. */
+  plan(event: StoredEvent, lost = false): void {
     if (this.#settings.url === null) return;
     event.pending_webhooks = 1;
     const { faults } = this.#settings;
     // Four draws for every event, whatever comes of them: the n-th event meets the same fate under the same seed.
     const [lose, duplicate, reorder, spread] = [this.#random(), this.#random(), this.#random(), this.#random()];
-    if (lose < faults.lose) {
+    if (lost || lose < faults.lose) {
       this.#lost.push(event.id);
       return;
     }
-    const now = Date.now();
+    const now = this.#now();
     const late = faults.reorderMs * (0.5 + spread / 2);
     const held = reorder < faults.reorder;
     if (held) this.#counts.reordered += 1;
@@ -121,7 +126,7 @@ export class Webhooks {
     if (this.#settings.url === null || this.#abort.signal.aborted) return;
     // Every delivery that ends wakes the next ones.
     if (this.#sending.size >= IN_FLIGHT) return;
-    const now = Date.now();
+    const now = this.#now();
     let next = Number.POSITIVE_INFINITY;
     for (const delivery of this.#store.all('delivery')) {
       if (this.#sending.has(delivery.id)) continue;
@@ -140,12 +145,12 @@ export class Webhooks {
     if (arrived) {
       this.#counts.delivered += 1;
       this.#store.drop('delivery', delivery.id);
-    } else if (Date.now() - delivery.firstAt > GIVE_UP_MS) {
+    } else if (this.#now() - delivery.firstAt > GIVE_UP_MS) {
       this.#counts.gaveUp += 1;
       this.#store.drop('delivery', delivery.id);
     } else {
       const pause = Math.min(this.#settings.retryBaseMs * 2 ** delivery.attempt, LONGEST_PAUSE_MS);
-      const again = { ...delivery, attempt: delivery.attempt + 1, dueAt: Date.now() + pause };
+      const again = { ...delivery, attempt: delivery.attempt + 1, dueAt: this.#now() + pause };
       this.#store.put('delivery', again);
     }
     this.#store.commit();

@@ -1,3 +1,5 @@
+import type * as z from 'zod';
+
 // Stripe's wire format: form-encoded parameters in, JSON and its error envelope out.
 
 export type Form = { [name: string]: string | Form };
@@ -44,6 +46,14 @@ export function missing(kind: string, id: string, param: string, status: 400 | 4
   return new StripeFailure(status, { type: 'invalid_request_error', code: 'resource_missing', message, param });
 }
 
+/** The body of one of the emulator's own switches. */
+export function readSwitch<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw refuse(`${issue?.path.join('.') ?? ''} ${issue?.message ?? 'is invalid'}`.trim());
+}
+
 /** Reads `a=1&b[c]=2&d[0]=3&e[]=4` into a tree; array indexes stay as keys. */
 export function parseForm(text: string): Form {
   const root: Form = Object.create(null);
@@ -69,7 +79,7 @@ export function parseForm(text: string): Form {
 // Parameters that the real API takes where the emulator does not: better refused than silently without effect.
 const NOT_EMULATED = new Set(
   `address allowed_payment_method_types amount_details amount_to_confirm application_fee_amount balance business_name
-  capture_method confirmation_method confirmation_token customer_account excluded_payment_method_types hooks
+  capture_method confirmation_method confirmation_token customer_account hooks
   individual_name instructions_email invoice_settings mandate mandate_data on_behalf_of origin payment_details
   payment_method_configuration payment_method_options preferred_locales radar_options refund_application_fee
   reverse_transfer shipping single_use source tax tax_exempt transfer_data`.split(/\s+/),

@@ -20,7 +20,7 @@ export type StripeOptions = {
   webhookUrl?: string;
   /** Several while one is being rolled: each signs. */
   webhookSecret: string | string[];
-  /** Milliseconds; for idempotency keys, holds and `created`. */
+  /** Milliseconds; for idempotency keys, holds and `created`. `POST /_emulator/clock` moves it ahead. */
   now?: () => number;
   /** Of the draws for webhook faults. */
   seed?: number;
@@ -29,8 +29,10 @@ export type StripeOptions = {
   retryBaseMs?: number;
   /** How long a receiver may take. 10 s. */
   webhookTimeoutMs?: number;
-  /** How long debits, pending refunds and disputes take. 1 s. */
+  /** How long pending refunds, late failures of refunds and disputes take. 1 s. */
   asyncMs?: number;
+  /** How long a bank debit takes; really four days and more. By default as `asyncMs`. */
+  debitMs?: number;
   log?: (line: string) => void;
 };
 
@@ -54,10 +56,25 @@ payment_methods, events, with the test payment methods of docs.stripe.com/testin
 Its own switches, which Stripe has not:
   GET  /_emulator/state                                   everything, for an audit
   POST /_emulator/webhooks   {url, delayMs, duplicate, reorder, reorderMs, lose, seed}
-  POST /_emulator/faults     {times, method, path, action: status|hang|drop|delay, status, acts, saved, ms}
+  POST /_emulator/faults     {times, method, path, action: status|hang|drop|delay, status, acts, saved, ms, loseEvents,
+                              decides: succeed|decline, decideMs}
+                              loseEvents: webhooks of this request are never delivered
+                              decides: its charge stays processing and ends so decideMs later
+  GET  /_emulator/clock
+  POST /_emulator/clock      {advanceSeconds}              debits, holds, webhook retries, keys and events follow it
   POST /_emulator/payment_intents/{id}/authenticate   {"outcome": "succeed" | "fail"}
   POST /_emulator/setup_intents/{id}/authenticate     {"outcome": "succeed" | "fail"}
+  POST /_emulator/payment_intents/{id}/settle         {"outcome": "succeed" | "fail"}   the bank decides a debit now
   POST /_emulator/disputes/{id}/close                 {"status": "won" | "lost"}
+
+What a merchant does in Stripe's dashboard, with the events that Stripe sends; amounts are minor units:
+  POST /_emulator/dashboard/capture       {payment_intent, amount}      the whole by default; the rest is let go
+  POST /_emulator/dashboard/cancel        {payment_intent, cancellation_reason}
+  POST /_emulator/dashboard/change        {payment_intent, amount, currency}            before it is paid
+  POST /_emulator/dashboard/refund        {payment_intent, amount, failsAfterSeconds}   the whole rest by default
+  POST /_emulator/dashboard/fail_refund   {refund}                      the bank sends it back now
+  POST /_emulator/dashboard/dispute       {payment_intent, reason: fraudulent|product_not_received, inquiry}
+  POST /_emulator/dashboard/close_dispute {payment_intent, status: won|lost}
 `;
 
 /** The body as text, or null where it is too long. */
@@ -126,7 +143,11 @@ export async function startStripe(options: StripeOptions): Promise<StripeEmulato
     faults: { delayMs: 0, duplicate: 0, reorder: 0, reorderMs: 1000, lose: 0, ...options.webhookFaults, seed },
     log,
   });
-  const account = new Account(store, webhooks, options.now ?? Date.now, options.asyncMs ?? 1000);
+  const asyncMs = options.asyncMs ?? 1000;
+  const account = new Account(store, webhooks, options.now ?? Date.now, {
+    asyncMs,
+    debitMs: options.debitMs ?? asyncMs,
+  });
   const faults = new RequestFaults();
   const api = new Api(account, { secret: options.secretKey, publishable: publishableKey }, faults, log);
 
