@@ -44,6 +44,13 @@ export async function createTenant(client: pg.Client, id: string, name: string):
   return rowCount === 1;
 }
 
+/** Sets whether buyers of a tenant may pay with methods that settle days later. False if there is no such tenant. */
+export async function allowDelayedPayments(client: pg.Client, id: string, allowed: boolean): Promise<boolean> {
+  const statement = 'update platform.tenants set delayed_payments = $2 where id = $1';
+  const { rowCount } = await asTenant(client, id, () => client.query(statement, [id, allowed]));
+  return rowCount === 1;
+}
+
 /**
  * Makes a key and resolves with it; only its SHA-256 is stored, so this is the one time that it can be shown. A key of
  * the caller's own is left as it is if it is there already. Throws on an unknown tenant or scope.

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type pg from 'pg';
 import {
+  allowDelayedPayments,
   bindKey,
   createKey,
   createTenant,
@@ -17,6 +18,9 @@ import { connectTo, describeFailure, readDatabaseUrl } from './database.ts';
 const help = `npm run keys -- <command>
 
   tenant <id> [--name text]       makes a tenant
+         [--delayed-payments on|off]
+                                  of a new or an existing tenant: whether its buyers may pay with methods that settle days
+                                  later, such as bank debits. Default: on
   make --tenant <id>              makes a key and shows it, once: only its SHA-256 is stored
        --kind secret|publishable
        [--scopes a,b]             all that the kind may have, if not given
@@ -51,12 +55,21 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
       subject: { type: 'string' },
       limit: { type: 'string', default: '50' },
       name: { type: 'string' },
+      'delayed-payments': { type: 'string' },
     },
   });
   const [command, subject] = positionals;
   if (command === 'tenant') {
     if (subject === undefined) throw new UsageError('which tenant? npm run keys -- tenant <id>');
+    const delayed = values['delayed-payments'];
+    if (delayed !== undefined && delayed !== 'on' && delayed !== 'off') {
+      throw new UsageError('--delayed-payments is on or off');
+    }
     const made = await createTenant(client, subject, values.name ?? subject);
+    if (delayed !== undefined) {
+      await allowDelayedPayments(client, subject, delayed === 'on');
+      return `${made ? 'made' : 'changed'} tenant ${subject}: delayed payments are ${delayed}`;
+    }
     return made ? `made tenant ${subject}` : `there is a tenant ${subject} already`;
   }
   if (command === 'make') {

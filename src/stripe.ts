@@ -67,6 +67,8 @@ export type IntentTask = {
   /** Charged when the buyer confirms; held until the campaign has succeeded; or a card saved for then. */
   mode: 'order' | 'hold' | 'card';
   userId: string | null;
+  /** Whether the tenant takes payment methods that settle later. */
+  delayed: boolean;
 };
 export type RefundTask = {
   id: string;
@@ -175,6 +177,28 @@ export function refundNews(refund: Stripe.Refund): News | undefined {
 }
 
 /**
+ * Payment methods that report success hours to days after the buyer has confirmed: debits, transfers and vouchers.
+ * Source: docs.stripe.com/payments/payment-methods ("Delayed notification", 2026-11).
+ */
+const delayedMethods = [
+  ...[
+    'acss_debit',
+    'au_becs_debit',
+    'bacs_debit',
+    'nz_bank_account',
+    'payto',
+    'sepa_debit',
+    'sofort',
+    'us_bank_account',
+  ],
+  ...['boleto', 'customer_balance', 'konbini', 'multibanco', 'oxxo'],
+];
+
+/** What to leave out for a tenant that takes only methods that settle at once. */
+export const methodsOf = ({ delayed }: IntentTask) =>
+  delayed ? {} : { excluded_payment_method_types: delayedMethods };
+
+/**
  * The intent of a payment: the same one however often it is asked for, since Stripe's idempotency key is made from our
  * row. Nothing is charged by it until the buyer confirms; with mode `hold` it is held then, and charged when captured.
  * @throws StripeRefusal
@@ -186,6 +210,7 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
         amount: minorOf(task),
         currency: task.currency.toLowerCase(),
         automatic_payment_methods: { enabled: true },
+        ...methodsOf(task),
         ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
         metadata: { paymentId: task.id, orderId: task.orderId, tenant: task.tenant },
       },

@@ -4,7 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bindKey, createKey, createTenant, listKeys, publishableScopes, revokeKey, scopes } from '../dev/api-keys.ts';
+import {
+  allowDelayedPayments,
+  bindKey,
+  createKey,
+  createTenant,
+  listKeys,
+  publishableScopes,
+  revokeKey,
+  scopes,
+} from '../dev/api-keys.ts';
 import { migrate } from '../dev/migrate.ts';
 import { type Postgres, startPostgres } from '../dev/postgres.ts';
 import { run } from '../dev/process.ts';
@@ -127,4 +136,16 @@ test('the command says of a secret key to keep it secret, and of a publishable o
   const publishable = await make('--kind', 'publishable', '--origin', 'https://shop.example');
   expect(publishable).toMatch(/^pk_live_\w+\n.*It is no secret.*https:\/\/shop\.example/);
   expect(await make('--kind', 'publishable')).toMatch(/^pk_live_\w+\n.*any page/);
+});
+
+test('the operator decides for each tenant whether its buyers may pay with methods that settle later', async () => {
+  const allowed = async () =>
+    (await owner.query<{ id: string; delayed_payments: boolean }>('select id, delayed_payments from platform.tenants'))
+      .rows;
+  expect(await allowDelayedPayments(owner, 'shop', false)).toBe(true);
+  expect(await allowed()).toContainEqual({ id: 'shop', delayed_payments: false });
+  expect(await allowed()).toContainEqual({ id: 'other', delayed_payments: true });
+  expect(await allowDelayedPayments(owner, 'shop', true)).toBe(true);
+  expect(await allowed()).toContainEqual({ id: 'shop', delayed_payments: true });
+  expect(await allowDelayedPayments(owner, 'nobody', false)).toBe(false);
 });

@@ -39,6 +39,7 @@ declare
   p group_commerce.participants;
   ready text[] := '{}';
   waiting text[] := '{}';
+  deciding text[] := '{}';
   graced timestamptz;
 begin
   c := group_commerce.next_unsettled(call, input, array['successful']);
@@ -53,27 +54,30 @@ begin
     order by x.id limit (input->>'limit')::int for update
   loop
     update group_commerce.participants x
-    set state = 'ordered', secure_by = case when x.secured_at is null then graced end, updated_at = platform.clock()
+    set state = 'ordered', secure_by = case when x.secured_at is null then greatest(graced, x.secure_by) end,
+        updated_at = platform.clock()
     where x.id = p.id;
     perform group_commerce.order_place(c, p);
-    if p.secured_at is null then
-      waiting := waiting || p.order_id::text;
-    else
+    if p.secured_at is not null then
       ready := ready || p.order_id::text;
+    elsif p.secure_by = 'infinity' then
+      deciding := deciding || p.order_id::text; -- Stripe is deciding the payment: the unit stays held until then
+    else
+      waiting := waiting || p.order_id::text;
     end if;
   end loop;
-  if cardinality(ready) + cardinality(waiting) = 0 then
+  if cardinality(ready || waiting || deciding) = 0 then
     perform group_commerce.note_settled(c, array['joined', 'secured']);
     return jsonb_build_object('done', 0, 'more', true);
   end if;
   perform payments.ask_captures(ready);
   perform inventory.keep_until(waiting, graced);
-  perform inventory.announce(ready || waiting);
+  perform inventory.announce(ready || waiting || deciding);
   if c.price = 0 then
     perform group_commerce.settle_free(c, x) from group_commerce.participants x
       where x.tenant_id = c.tenant_id and x.order_id = any(ready) order by x.id;
   end if;
-  return jsonb_build_object('done', cardinality(ready) + cardinality(waiting), 'more', true);
+  return jsonb_build_object('done', cardinality(ready || waiting || deciding), 'more', true);
 end
 $$;
 

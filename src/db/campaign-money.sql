@@ -55,6 +55,26 @@ begin
 end
 $$;
 
+-- A place whose payment Stripe is still deciding keeps its unit. Once that is decided without money, the buyer has the usual
+-- time again. The caller has locked the place. For payments.
+create or replace function group_commerce.await_money(
+  of_order varchar, decided boolean, secure_seconds integer, grace_seconds integer
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p group_commerce.participants;
+begin
+  update group_commerce.participants x
+  set updated_at = platform.clock(), secure_by = case when decided then platform.clock()
+      + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null and x.state in ('joined', 'ordered')
+  returning * into p;
+  if p.state = 'ordered' then
+    perform inventory.keep_until(array[of_order::text], p.secure_by);
+  end if;
+end
+$$;
+
 -- The order of a place is paid. The caller has locked the place. For payments.
 create or replace function group_commerce.mark_charged(of_order varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -166,6 +186,6 @@ $$;
 
 call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged,
+grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged, group_commerce.await_money,
   group_commerce.lose_place to fusion_payments;
 grant execute on function group_commerce.lose_orders, group_commerce.free_lost_places to fusion_worker;

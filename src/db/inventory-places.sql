@@ -12,7 +12,7 @@ begin
 end
 $$;
 
--- Until when these orders' units are held. For group commerce.
+-- Sets until when these orders' units are held. For group commerce and payments.
 create or replace function inventory.keep_until(order_ids text[], until timestamptz) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update inventory.reservations r set expires_at = until
@@ -30,3 +30,4 @@ call platform.hand_over('inventory', 'fusion_inventory');
 
 grant execute on function inventory.hold_unit, inventory.keep_until, inventory.announce, inventory.release
   to fusion_group_commerce;
+grant execute on function inventory.keep_until to fusion_payments;

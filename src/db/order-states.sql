@@ -186,6 +186,8 @@ begin
       where o.tenant_id = platform.tenant() and o.status = 'created'
         and o.id = any(array(select jsonb_array_elements_text(due->'orders')))
       order by o.id for update skip locked);
+    -- Read again under the locks: what was due before may have been paid or kept since.
+    ids := inventory.still_due(ids);
     foreach id in array ids loop
       expired := expired + orders.fail_order(id, 'reservation_expired')::int;
     end loop;

@@ -17,7 +17,8 @@ language sql stable as $$
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
-    'userId', p.user_id, 'capture', p.capture_asked)
+    'userId', p.user_id, 'capture', p.capture_asked,
+    'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $$;
 
 -- Whether Stripe is still to be asked for what the buyer confirms.

@@ -65,7 +65,7 @@ $$;
 -- What Stripe says, by a webhook (with `eventId`: applied once) or looked up (without). `input`: {eventId?, paymentId?,
 -- intentId?, setupId?, intent?: {status, received, clientSecret?, failure?, final?}, setup?: {status, methodId?,
 -- failure?}, refund?: {id?, stripeId, status, amount, failure?},
--- charge?: {refunded}, dispute?: {status}}. Whatever the order of arrival, the state that is furthest stands.
+-- charge?: {refunded}, dispute?: {status}, terms?: of follow_debit}. Whatever the order of arrival, the state that is furthest stands.
 -- Answers {outcome, tenant, skus}: applied, duplicate, unknown (no payment of ours).
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -99,6 +99,9 @@ begin
       refunds_told = greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric),
       dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
   where x.payment_id = p.payment_id returning * into p;
+  if p.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded' then
+    perform payments.follow_debit(p, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
+  end if;
   if input ? 'intent' then
     skus := payments.move_intent(p, input->'intent');
   elsif input ? 'setup' then
@@ -169,7 +172,7 @@ begin
     where x.payment_id = p.payment_id;
     if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
       perform group_commerce.mark_secured(p.order_id);
-    elsif (intent->>'final')::boolean then
+    elsif (intent->>'final')::boolean or (p.mode = 'card' and intent->>'status' = 'requires_payment_method') then
       perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
     end if;
   end if;

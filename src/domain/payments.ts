@@ -162,7 +162,14 @@ export type Applied = { outcome: 'applied' | 'duplicate' | 'unknown'; tenant?: s
 
 /** What Stripe says of a payment, by a webhook or looked up: moves it, its refunds and its order in one call. */
 export const applyNews = (context: Context, news: News): Promise<Applied> =>
-  context.db.run<Applied>('payments.apply_stripe', context.call, news);
+  context.db.run<Applied>('payments.apply_stripe', context.call, { ...news, terms: termsOf(context) });
+
+/** How long a buyer has to pay again after a payment that settles later has failed. */
+const termsOf = ({ settings }: Context) => ({
+  holdSeconds: settings.RESERVATION_TTL_SECONDS,
+  secureSeconds: settings.JOIN_SECURE_SECONDS,
+  graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
+});
 
 /**
  * Makes the payments of orders whose stock is held, and their intents at Stripe. An order of total 0 is confirmed.
