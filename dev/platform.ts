@@ -46,8 +46,12 @@ export async function startPlatform(settings: StartSettings, run: Run): Promise<
   const { owner, worker: workerUrl, seeded } = await startDatabase(settings, run);
   run.check();
 
-  // Like the keys that are seeded: plain, so that a tracking update can be tried at once.
-  const plain = { SHIPPING_WEBHOOK_SECRET: 'whsec_dev' };
+  // Like the keys that are seeded: well known, so that every example of /docs can be tried at once.
+  const plain = {
+    SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
+    KAFKA_WEBHOOK_SECRET: 'whsec_dev',
+    KAFKA_CONSUME_TENANTS: 'default',
+  };
   const forWorker: Record<string, string> = { ...plain, ...variables, DATABASE_URL: workerUrl };
   let neonUrl: string | undefined;
   if (database.kind === 'embedded' || database.bridge) {

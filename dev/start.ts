@@ -133,7 +133,7 @@ function describe(settings: StartSettings, platform: Platform): string {
   const order = `{"customerId":"ada","items":[{"sku":"${seededSku}","quantity":2}]}`;
   const curl =
     `curl -s ${api}/v1/orders -H 'Authorization: Bearer sk_dev_default' -H 'Content-Type: application/json' ` +
-    `-H "Idempotency-Key: $(date +%s)" -d '${order}'`;
+    `-H "Idempotency-Key: $(node -p 'crypto.randomUUID()')" -d '${order}'`;
   const list = rows.map(([name = '', value]) => `  ${name.padEnd(13)} ${value}\n`).join('');
   return `\nReady.\n\n${list}\n${seeded ? `Place an order:\n\n${curl}\n\n` : ''}`;
 }

@@ -1,47 +1,10 @@
-import {
-  type Answer,
-  type Document,
-  nameIn,
-  type Operation,
-  type Parameter,
-  resolve,
-  type Schema,
-} from './docs-document.ts';
+import { curlOf, type Placed } from './docs-curl.ts';
+import { type Answer, type Document, nameIn, resolve, type Schema } from './docs-document.ts';
 import { type Html, html, inline, json, markdown } from './docs-html.ts';
 import { parameterTable, schemaTable, typeOf } from './docs-schema.ts';
 
-/** An operation with its place. */
-export type Placed = { path: string; method: string; operation: Operation };
-
 /** A link to where an error code is explained; `#<code>` is what a problem's `type` names. */
 const codeLink = (code: unknown): Html => html`<a class="code" href="#${String(code)}">${String(code)}</a> `;
-
-const sampleId = '019ab3f0-5c1e-7d2a-9f10-3b1c5a7e9d21';
-
-function sampleOf(parameter: Parameter): string {
-  const known = parameter.schema.examples?.[0] ?? parameter.schema.enum?.[0];
-  return known === undefined ? (parameter.schema.format === 'uuid' ? sampleId : parameter.name) : String(known);
-}
-
-const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
-
-/** A line for a shell in which API and KEY are set. */
-function curlOf({ path, method, operation }: Placed, parameters: Parameter[]): string {
-  const filled = path.replaceAll(/\{(\w+)\}/g, (whole, name) => {
-    const parameter = parameters.find((one) => one.in === 'path' && one.name === name);
-    return parameter ? encodeURIComponent(sampleOf(parameter)) : whole;
-  });
-  const lines = [`curl${method === 'get' ? '' : ` -X ${method.toUpperCase()}`} "$API${filled}"`];
-  if (operation.security.length > 0) lines.push(`-H "Authorization: Bearer $KEY"`);
-  if (parameters.some(({ name }) => name === 'Idempotency-Key')) lines.push(`-H "Idempotency-Key: $(date +%s)"`);
-  const [type, content] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
-  if (type !== undefined) {
-    lines.push(`-H 'Content-Type: ${type}'`);
-    const body = type === 'application/json' ? JSON.stringify(content?.example ?? {}, null, 2) : content?.example;
-    lines.push(typeof body === 'string' ? `--data-binary ${quoted(body)}` : '--data-binary @file');
-  }
-  return lines.join(' \\\n  ');
-}
 
 const isProblem = (answer: Answer) => answer.content?.['application/problem+json'] !== undefined;
 

@@ -1,15 +1,24 @@
+import type { Placed } from './docs-curl.ts';
 import type { Document } from './docs-document.ts';
+import { type Shell, shellSetup } from './docs-examples.ts';
 import { headings, html, markdown } from './docs-html.ts';
-import { errorSection, operationSection, type Placed, schemaSection } from './docs-operation.ts';
+import { errorSection, operationSection, schemaSection } from './docs-operation.ts';
 import { style } from './docs-style.ts';
 
 /** What the page may load: nothing. Its style is its own. */
 export const policy =
   "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
+/** Stands for the first block of shell, which differs by where the page is served. */
+const shellMark = '{{shell}}';
+
+/** The page with its first block of shell. */
+export const withShell = (page: string, shell: Shell): string =>
+  page.replace(shellMark, () => html`${shellSetup(shell)}`.markup);
+
 /**
  * The API's documentation as one page that needs nothing from anywhere and no script: made from the OpenAPI document
- * alone, every text in it escaped. Each operation is at `#<operationId>`, each error code at `#<code>`.
+ * alone, every text in it escaped; `withShell` completes it. Each operation is at `#<operationId>`, each error code at `#<code>`.
  */
 export function docsPage(openApi: object): string {
   const document = openApi as Document;
@@ -24,7 +33,7 @@ export function docsPage(openApi: object): string {
   const nav = html`<nav><b>${info.title}</b><small>version ${info.version} · <a href="/openapi.json">openapi.json</a></small>
 <input type="checkbox" id="menu"><label for="menu">Contents</label><div>
 <h2>About</h2><ul>${headings(info.description).map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}
-<li><a href="#errors">Errors</a></li><li><a href="#schemas">Schemas</a></li></ul>
+<li><a href="#about-in-a-shell">In a shell</a></li><li><a href="#errors">Errors</a></li><li><a href="#schemas">Schemas</a></li></ul>
 ${groups.map(
   ({ name, placed }) =>
     html`<h2>${name}</h2><ul>${placed.map(
@@ -38,8 +47,10 @@ ${groups.map(
 <title>${info.title} API</title><link rel="icon" href="data:,"><style>${{ markup: style }}</style></head>
 <body>${nav}<main>
 <div class="intro"><h1>${info.title} API</h1>${markdown(info.description)}
-<h2>In a shell</h2><p>The examples below can be pasted once these are set:</p>
-<pre>export API=http://127.0.0.1:8787 KEY=sk_dev_default</pre></div>
+<h2 id="about-in-a-shell">In a shell</h2>
+<p>Paste this first, then the examples in their order: each sets the variables that later ones need. They run in sh with
+<code>curl</code> and Node.</p>
+<pre>${shellMark}</pre></div>
 ${groups.map(
   ({ name, description, placed }) =>
     html`<h2 id="tag-${name.replaceAll(' ', '-')}">${name}</h2>${

@@ -74,9 +74,9 @@ test('a request on the page can be pasted into a shell, apostrophes and all', ()
   const shown = docsPage(openApiDocument([of]))
     .replaceAll('&quot;', '"')
     .replaceAll('&#39;', "'");
-  expect(shown).toContain(`curl -X POST "$API/v1/things/A%2FB" \\
+  expect(shown).toContain(`curl -sS -X POST "$API/v1/things/A%2FB" \\
   -H "Authorization: Bearer $KEY" \\
-  -H "Idempotency-Key: $(date +%s)" \\
+  -H "Idempotency-Key: $(uuid)" \\
   -H 'Content-Type: application/json' \\
   --data-binary '{
   "name": "the shop'\\''s"

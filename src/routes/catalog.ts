@@ -103,26 +103,6 @@ export const catalogRoutes = [
     run: ({ params: { id: of }, context, http }) => fromEdge(http, 'id', of, () => readProduct(context, of)),
   }),
   route({
-    id: 'updateProduct',
-    method: 'patch',
-    path: '/v1/products/{id}',
-    tag: 'Catalog',
-    summary: 'Change a product',
-    description: 'Its SKU stays; its stock is the inventory’s. `status` brings an archived product back.',
-    scope: 'catalog:write',
-    ifMatch: true,
-    params,
-    body: productChange,
-    example: { price: 24.99 },
-    answers: { 200: { description: 'Changed', schema: product, example: sampleProduct } },
-    errors: ['not_found', 'version_mismatch'],
-    async run({ params: { id: of }, body, context, http }) {
-      const { product: changed, version, tenant } = await updateProduct(context, of, body, versionsIn(http));
-      await forgetStock(tenant, [changed.sku]);
-      return { status: 200, body: changed, version, resource: true, tenant };
-    },
-  }),
-  route({
     id: 'archiveProduct',
     method: 'delete',
     path: '/v1/products/{id}',
@@ -138,6 +118,26 @@ export const catalogRoutes = [
       const { product: archived, tenant } = await updateProduct(context, of, { status: 'archived' }, versionsIn(http));
       await forgetStock(tenant, [archived.sku]);
       return { status: 204, tenant };
+    },
+  }),
+  route({
+    id: 'updateProduct',
+    method: 'patch',
+    path: '/v1/products/{id}',
+    tag: 'Catalog',
+    summary: 'Change a product',
+    description: 'Its SKU stays; its stock is the inventory’s. `status` brings an archived product back.',
+    scope: 'catalog:write',
+    ifMatch: true,
+    params,
+    body: productChange,
+    example: { price: 24.99, status: 'active' },
+    answers: { 200: { description: 'Changed', schema: product, example: sampleProduct } },
+    errors: ['not_found', 'version_mismatch'],
+    async run({ params: { id: of }, body, context, http }) {
+      const { product: changed, version, tenant } = await updateProduct(context, of, body, versionsIn(http));
+      await forgetStock(tenant, [changed.sku]);
+      return { status: 200, body: changed, version, resource: true, tenant };
     },
   }),
   route({

@@ -101,26 +101,6 @@ export const orderRoutes = [
     }),
   }),
   route({
-    id: 'cancelOrder',
-    method: 'post',
-    path: '/v1/orders/{id}/cancel',
-    tag: 'Orders',
-    summary: 'Cancel an order that has not been shipped',
-    description: 'Its stock goes back in the same transaction. Cancelling it again gives the same answer.',
-    scope: 'orders:write',
-    idempotency: 'taken',
-    params,
-    body: cancellation,
-    example: { reason: 'changed my mind' },
-    answers: { 200: { description: 'The cancelled order', schema: order } },
-    errors: ['not_found', 'order_not_cancellable'],
-    async run({ params: { id: orderId }, body, context }) {
-      const { order: cancelled, skus, tenant, replayed } = await cancelOrder(context, orderId, body.reason);
-      await forgetStock(tenant, skus);
-      return { status: 200, body: cancelled, resource: true, tenant, replayed };
-    },
-  }),
-  route({
     id: 'listOrderEvents',
     method: 'get',
     path: '/v1/orders/{id}/events',
@@ -141,6 +121,26 @@ export const orderRoutes = [
       );
       const { rows: shown, ...answer } = pageOf(http, rows, limit, (row) => String(row.seq));
       return { ...answer, body: { ...(answer.body as object), data: shown.map((row) => row.event) } };
+    },
+  }),
+  route({
+    id: 'cancelOrder',
+    method: 'post',
+    path: '/v1/orders/{id}/cancel',
+    tag: 'Orders',
+    summary: 'Cancel an order that has not been shipped',
+    description: 'Its stock goes back in the same transaction. Cancelling it again gives the same answer.',
+    scope: 'orders:write',
+    idempotency: 'taken',
+    params,
+    body: cancellation,
+    example: { reason: 'changed my mind' },
+    answers: { 200: { description: 'The cancelled order', schema: order } },
+    errors: ['not_found', 'order_not_cancellable'],
+    async run({ params: { id: orderId }, body, context }) {
+      const { order: cancelled, skus, tenant, replayed } = await cancelOrder(context, orderId, body.reason);
+      await forgetStock(tenant, skus);
+      return { status: 200, body: cancelled, resource: true, tenant, replayed };
     },
   }),
 ];

@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { seedProducts, seedTenants } from '../dev/seed.ts';
+import { routes } from '../src/routes/all.ts';
+import { type Store, startStore } from './harness.ts';
+
+let store: Store;
+let dir: string;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-examples-'));
+  store = await startStore({
+    variables: {
+      SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
+      KAFKA_WEBHOOK_SECRET: 'whsec_dev',
+      KAFKA_CONSUME_TENANTS: 'default',
+      LIVE_SECONDS: '2',
+    },
+  });
+  await seedTenants(store.database.url);
+  await seedProducts(store.url);
+});
+afterAll(async () => {
+  await store.close();
+  await rm(dir, { recursive: true });
+});
+
+const text = (markup: string): string =>
+  markup
+    .replaceAll(/<[^>]*>/g, '')
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&quot;', '"')
+    .replaceAll('&#39;', "'")
+    .replaceAll('&amp;', '&');
+
+type Call = { example: string; status: number; method: string; path: string };
+
+/** Pastes examples into one shell, one after the other; resolves with each call to the API, and with all it printed. */
+async function paste(examples: [name: string, script: string][]): Promise<{ calls: Call[]; printed: string }> {
+  const wrapper = `curl() { command curl -w '%{stderr}\\nCALL %{http_code} %{method} %{url}\\n' "$@"; }\n`;
+  const script = examples.map(([name, lines]) => `printf '\\nEXAMPLE %s\\n' ${name} >&2\n${lines}\n`).join('');
+  const shell = spawn('/bin/sh', ['-c', wrapper + script], {
+    cwd: dir,
+    env: { PATH: process.env.PATH, HOME: dir } as unknown as NodeJS.ProcessEnv,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let printed = '';
+  let told = '';
+  shell.stdout.on('data', (chunk: Buffer) => (printed += chunk));
+  shell.stderr.on('data', (chunk: Buffer) => (told += chunk));
+  // An example that waits for something that never comes is ended, and then fails by its calls.
+  const patience = setTimeout(() => shell.kill('SIGKILL'), 100_000);
+  await once(shell, 'close');
+  clearTimeout(patience);
+  const calls: Call[] = [];
+  let example = '';
+  for (const line of told.split('\n')) {
+    example = /^EXAMPLE (.*)/.exec(line)?.[1] ?? example;
+    const [, status, method = '', url = ''] = /^CALL (\d+) (\w+) (\S+)$/.exec(line) ?? [];
+    if (status !== undefined) calls.push({ example, status: Number(status), method, path: url.replace(store.url, '') });
+  }
+  return { calls, printed: printed + told };
+}
+
+test('every example of /docs, pasted in the order of the page, gives its documented success, again and again', async () => {
+  const page = await (await fetch(`${store.url}/docs`)).text();
+  const setup = text(/<h2 id="about-in-a-shell">.*?<pre>(.*?)<\/pre>/s.exec(page)?.[1] ?? '');
+  expect(setup).toContain(`API=${store.url} KEY=sk_dev_default`);
+  const examples = [
+    ...page.matchAll(/<section class="op" id="(\w+)">(?:(?!<\/section>).)*?<h4>Request<\/h4><pre>(.*?)<\/pre>/gs),
+  ];
+  expect(examples.map(([, id]) => id).toSorted()).toEqual(routes.map(({ id }) => id).toSorted());
+  const named = examples.map(([, id = '', lines = '']): [string, string] => [id, text(lines)]);
+  for (let time = 1; time <= 2; time++) {
+    const { calls, printed } = await paste([['setup', setup], ...named]);
+    expect(
+      calls.filter(({ status }) => status < 200 || status > 299),
+      printed,
+    ).toEqual([]);
+    for (const { id, answers } of routes) {
+      const last = calls.findLast(({ example }) => example === id);
+      expect([id, Object.keys(answers)]).toEqual([id, expect.arrayContaining([String(last?.status)])]);
+    }
+  }
+}, 300_000);
+
+test('every curl of the README, pasted in order, does as the README says', async () => {
+  const readme = await readFile(join(import.meta.dirname, '..', 'README.md'), 'utf8');
+  const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, lines = '']) => lines);
+  const [addresses = '', ...examples] = blocks.filter((lines) => /\bcurl\b|^export API=/m.test(lines));
+  expect(addresses).toMatch(/^export API=http:\/\/127\.0\.0\.1:8787 KAFKA=\S+:8082 STRIPE=\S+:12111\n$/);
+  const ours = `export API=${store.url} KAFKA=${store.kafka.url} STRIPE=${store.stripe.url}`;
+  await store.settled();
+  const named = examples.map((lines, at): [string, string] => [String(at + 1), lines]);
+  const { calls, printed } = await paste([['addresses', ours], ...named]);
+  const refused = calls.filter(({ status }) => status < 200 || status > 299);
+  expect(refused, printed).toMatchObject([{ status: 409, method: 'POST', path: '/v1/orders' }]);
+  expect(new Set(calls.map(({ example }) => example)).size).toBe(examples.length);
+  for (const told of [
+    '"sku":"MUG-01"',
+    '"quantity":248,"reserved":2',
+    'order.created',
+    '"shortages":[',
+    '"status":"confirmed"\n',
+  ]) {
+    expect(printed).toContain(told);
+  }
+  expect(printed).toMatch(/event: campaign\ndata: .*"actualParticipants":1/);
+}, 120_000);
