@@ -40,7 +40,7 @@ export type Reason = keyof typeof reasons;
 export const mostUnits = 1_000_000;
 export const mostLines = 1_200;
 export const mostPence = 10_000_000_000n;
-const mostStock = 2_147_483_647;
+const mostStock = 1_000_000_000;
 
 /** A price in pence, exact; a reason if it is none. Zeros beyond the second decimal say nothing and are taken. */
 function readPence(text: string): number | Reason {

@@ -216,7 +216,7 @@ describe('success', () => {
     expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
   });
 
-  test('the cron frees a place whose order has ended and whose message was lost', async () => {
+  test('the cron frees a place whose order has ended and whose message was lost, at any age', async () => {
     const campaign = await rig.start('LOST', 5, { minParticipants: 1 });
     const { body: place } = await rig.join(campaign.id, 'a');
     await rig.confirm(place.orderId);
@@ -229,8 +229,12 @@ describe('success', () => {
     const later = (seconds: number) => store.cron('* * * * *', new Date(Date.now() + seconds * 1000));
     await later(240); // the queue still has its time
     expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'charged' }]);
+    await store.database.query(`update orders.orders set updated_at = updated_at - interval '40 days' where id = $1`, [
+      place.orderId,
+    ]);
     await later(301);
     expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'released', reason: 'order_cancelled' }]);
+    expect(await store.database.query('select id from orders.orders where place_open')).toEqual([]);
     expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
     expect((await rig.eventsOf(campaign.id)).at(-1)).toBe('left');
   });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
+import { startQueues, stopQueues } from './outbox-rig.ts';
 
 let store: Store;
 beforeAll(async () => {
@@ -396,6 +397,29 @@ test('orders whose message was lost are decided by the cron, and told if they we
     { status: 'failed', hold: 'refused' },
   ]);
   expect(await stockOf('LOST')).toEqual({ quantity: 0, reserved: 1 });
+});
+
+test('an order that never heard of its refusal is found at any age, and once', async () => {
+  await addProduct(store, 'UNHEARD', 0);
+  await stopQueues(store.database);
+  const { body: order } = await store.send('POST', '/v1/orders', oneLine('UNHEARD'), {
+    headers: { prefer: 'respond-async' },
+  });
+  const messages = [{ eventId: 'unheard-1', orderId: order.id }];
+  await store.database.query('select inventory.reserve_orders($1, $2)', [
+    {},
+    { tenant: 'default', holdSeconds: 900, messages },
+  ]);
+  await store.database.query(`delete from platform.outbox where sink = 'queue' and key = $1`, [order.id]);
+  await store.database.query(
+    `update inventory.reservations set created_at = created_at - interval '40 days' where order_id = $1`,
+    [order.id],
+  );
+  await startQueues(store.database);
+  await store.cron();
+  const { body: told } = await store.send('GET', `/v1/orders/${order.id}`);
+  expect(told).toMatchObject({ status: 'failed', failureReason: 'insufficient_inventory' });
+  expect(await store.database.query('select order_id from inventory.reservations where unheard')).toEqual([]);
 });
 
 test('a request’s traceparent is in every event that it causes, through the queues too', async () => {

@@ -124,10 +124,10 @@ export function payingAt(store: Store) {
              coalesce(sum(l.n) filter (where r.status = 'committed'), 0)::int as committed
            from inventory.reservations r, unnest(r.skus, r.quantities) l(sku, n) group by l.sku
          )
-         select i.sku, i.quantity, i.reserved, u.held, u.committed, sum(a.delta)::int as put_in
+         select i.sku, i.quantity, i.reserved, u.held, u.committed, sum(a.delta) as put_in
          from inventory.inventory i left join used u using (sku) left join inventory.adjustments a using (sku)
          group by i.sku, i.quantity, i.reserved, u.held, u.committed
-         having i.quantity + i.reserved + coalesce(u.committed, 0) <> coalesce(sum(a.delta), 0)
+         having i.quantity::bigint + i.reserved + coalesce(u.committed, 0) <> coalesce(sum(a.delta), 0)
            or i.reserved <> coalesce(u.held, 0)`,
       );
       expect(astray).toEqual([]);

@@ -3,8 +3,7 @@
 
 -- Applies adjustments of one tenant, each once for its event id and each whole or not at all. `input`: {tenant, messages:
 -- [{eventId, sku, delta, reason}]}. Answers {skus: [changed], refused: [{eventId, reason}]}: unknown_sku,
--- insufficient_inventory, too_many. What was refused is not in the inbox: it may come again. By SKU, so that two batches
--- lock in one order.
+-- insufficient_inventory, too_many. A refused message is not in the inbox: it may come again.
 create or replace function inventory.apply_adjustments(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -16,7 +15,12 @@ declare
   refused jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  -- By SKU, the order of locks; what comes before what goes, since a batch's order says nothing.
+  -- All rows of stock before the first inbox row: two batches that share a message would wait for each other.
+  perform 1 from inventory.inventory s
+    where s.tenant_id = platform.tenant()
+      and s.sku = any(array(select x->>'sku' from jsonb_array_elements(input->'messages') x))
+    order by s.sku for update;
+  -- Units that come in are counted before units that go out: a batch has no order of its own.
   for m in
     select x from jsonb_array_elements(input->'messages') x
     order by x->>'sku', (x->>'delta')::numeric desc, x->>'eventId'
@@ -25,9 +29,9 @@ begin
     begin
       continue when cardinality(platform.take_new('inventory', array[m->>'eventId'])) = 0;
       update inventory.inventory s
-      set quantity = s.quantity + change, version = s.version + 1, updated_at = platform.clock()
+      set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
       where s.tenant_id = platform.tenant() and s.sku = m->>'sku'
-        and s.quantity::bigint + change between 0 and 2147483647 - s.reserved
+        and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
       returning s.quantity into counted;
       if not found then
         perform platform.fail(case

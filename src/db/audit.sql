@@ -15,7 +15,7 @@ declare
   k record;
 begin
   if tg_argv[0] = 'stock' then
-    was := jsonb_build_object('quantity', new.quantity - new.delta);
+    was := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
   end if;
   select a.id, a.prefix into k from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
   -- The log's own policy holds here too. An operator may work without having said for which tenant.

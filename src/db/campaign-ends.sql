@@ -20,7 +20,7 @@ begin
   end if;
   if c.status = 'active' then
     update group_commerce.group_commerce_campaigns x
-    set status = 'failed', version = x.version + 1, updated_at = platform.clock()
+    set status = 'failed', version = platform.next_version(x.version), updated_at = platform.clock()
     where x.id = c.id returning * into c;
     perform group_commerce.emit_campaign(c, 'failed', true);
   end if;
@@ -103,7 +103,7 @@ create or replace function group_commerce.note_settled(c group_commerce.group_co
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update group_commerce.group_commerce_campaigns x
-  set settled_at = platform.clock(), version = x.version + 1, updated_at = platform.clock()
+  set settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
   where x.tenant_id = c.tenant_id and x.id = c.id and x.settled_at is null and not exists (
     select from group_commerce.participants p
     where p.tenant_id = c.tenant_id and p.campaign_id = c.id and p.state = any(states))
@@ -159,7 +159,7 @@ begin
   for item in select jsonb_array_elements(due) loop
     perform platform.act_as(item->>'tenant');
     update group_commerce.group_commerce_campaigns x
-    set status = 'expired', version = x.version + 1, updated_at = platform.clock()
+    set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
     where x.tenant_id = platform.tenant() and x.id = item->>'id' and x.status = 'active' and x.end_time <= platform.clock()
     returning * into c;
     if found then
@@ -178,35 +178,45 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   due jsonb;
   item jsonb;
-  c group_commerce.group_commerce_campaigns;
-  ids text[];
+  place record;
+  skus text[];
+  orders text[];
   freed integer := 0;
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  select coalesce(jsonb_agg(jsonb_build_object('campaign', g.campaign_id, 'tenant', g.tenant_id, 'ids', g.ids)
-    order by g.campaign_id), '[]') into due
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', g.tenant_id, 'orders', g.orders) order by g.tenant_id), '[]')
+  into due
   from (
-    select d.tenant_id, d.campaign_id, array_agg(d.id order by d.id) as ids from (
+    select d.tenant_id, array_agg(d.order_id) as orders from (
       -- No join: by what is due, and not by the places of every campaign that runs.
-      select p.tenant_id, p.campaign_id, p.id from group_commerce.participants p
+      select p.tenant_id, p.order_id from group_commerce.participants p
       where p.state = 'joined' and p.secure_by <= platform.clock()
         and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
       order by p.secure_by limit (input->>'limit')::int
-    ) d group by d.tenant_id, d.campaign_id
+    ) d group by d.tenant_id
   ) g;
   for item in select jsonb_array_elements(due) loop
     perform platform.act_as(item->>'tenant');
-    c := group_commerce.lock_campaign(item->>'campaign');
-    continue when c.status <> 'active';
-    ids := array(
-      select p.id from group_commerce.participants p
-      where p.tenant_id = c.tenant_id and p.id = any(array(select jsonb_array_elements_text(item->'ids')))
-        and p.state = 'joined' and p.secure_by <= platform.clock()
-      order by p.id for update);
-    tenants := tenants || jsonb_build_object('tenant', c.tenant_id,
-      'skus', to_jsonb(group_commerce.free_places(c.id, ids, 'not_secured', 'cancelled')));
-    freed := freed + cardinality(ids);
+    -- All campaigns and places of the tenant first; money and stock of all of them after that.
+    perform group_commerce.lock_places(array(select jsonb_array_elements_text(item->'orders')));
+    skus := '{}';
+    orders := '{}';
+    for place in
+      select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
+      from group_commerce.participants p
+      join group_commerce.group_commerce_campaigns x on x.id = p.campaign_id and x.status = 'active'
+      where p.tenant_id = platform.tenant() and p.state = 'joined' and p.secure_by <= platform.clock()
+        and p.order_id = any(array(select jsonb_array_elements_text(item->'orders')))
+      group by p.campaign_id order by p.campaign_id
+    loop
+      skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
+      orders := orders || place.orders;
+    end loop;
+    perform payments.end_for_orders(orders, 'cancelled', 'not_secured');
+    perform inventory.release(orders, 'not_secured');
+    tenants := tenants || jsonb_build_object('tenant', platform.tenant(), 'skus', to_jsonb(skus));
+    freed := freed + cardinality(orders);
   end loop;
   return jsonb_build_object('freed', freed, 'tenants', tenants);
 end

@@ -43,7 +43,7 @@ begin
   set secured_participants = x.secured_participants + 1,
       status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
         and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
-      version = x.version + 1, updated_at = platform.clock()
+      version = platform.next_version(x.version), updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.id = p.campaign_id returning * into c;
   if before = 'active' and c.status = 'successful' then
     perform group_commerce.emit_campaign(c, 'successful', true);
@@ -91,7 +91,7 @@ begin
   where x.id = p.id;
   if p.secured_at is null then
     update group_commerce.group_commerce_campaigns x
-    set secured_participants = x.secured_participants + 1, version = x.version + 1, updated_at = platform.clock()
+    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version), updated_at = platform.clock()
     where x.tenant_id = platform.tenant() and x.id = p.campaign_id;
   end if;
 end
@@ -135,12 +135,13 @@ begin
     perform group_commerce.free_places(item.campaign_id, array[item.id::text], item.reason, null);
     freed := freed + 1;
   end loop;
+  perform orders.note_freed(ids);
   return jsonb_build_object('freed', freed);
 end
 $$;
 
--- The cron: places whose order ended in the last week, at least `idleSeconds` ago, and whose message was lost. `input`:
--- {idleSeconds, limit}. Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
+-- The cron: places whose order ended at least `idleSeconds` ago and whose message was lost. `input`: {idleSeconds, limit}.
+-- Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
 create or replace function group_commerce.free_lost_places(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -152,18 +153,12 @@ declare
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  select coalesce(jsonb_agg(jsonb_build_object('tenant', g.tenant_id, 'reasons', g.reasons) order by g.tenant_id), '[]')
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', g.tenant, 'reasons', g.reasons) order by g.tenant), '[]')
   into lost from (
-    select f.tenant_id, jsonb_object_agg(f.order_id, f.reason) as reasons from (
-      select p.tenant_id, p.order_id, e.reason
-      from orders.ended_in_campaigns(platform.clock() - interval '7 days',
-        platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)) e
-      cross join lateral ( -- a look-up of each, however many the planner expects
-        select x.tenant_id, x.order_id from group_commerce.participants x
-        where x.order_id = e.order_id and x.state in ('ordered', 'charged') limit 1
-      ) p
-      limit (input->>'limit')::int
-    ) f group by f.tenant_id
+    select e.tenant, jsonb_object_agg(e.order_id, e.reason) as reasons
+    from orders.ended_in_campaigns(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
+      (input->>'limit')::int) e
+    group by e.tenant
   ) g;
   for item in select jsonb_array_elements(lost) loop
     perform platform.act_as(item->>'tenant');
@@ -178,6 +173,7 @@ begin
       skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
       freed := freed + 1;
     end loop;
+    perform orders.note_freed(array(select jsonb_object_keys(item->'reasons')));
     tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', to_jsonb(skus));
   end loop;
   return jsonb_build_object('freed', freed, 'tenants', tenants);

@@ -74,7 +74,7 @@ begin
   end if;
   update catalog.products c
   set name = p.name, description = p.description, price = p.price, currency = p.currency, status = p.status,
-      version = c.version + 1, updated_at = platform.clock()
+      version = platform.next_version(c.version), updated_at = platform.clock()
   where c.id = p.id
   returning * into p;
   select i.quantity into quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku;
@@ -92,7 +92,8 @@ declare
   results jsonb;
 begin
   perform platform.authenticate(call, 'catalog:write');
-  -- Rows are locked and written in SKU order: two imports of the same SKUs queue up, they do not deadlock.
+  -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
+  perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
   with row as (
     select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
   ), kept as (
@@ -111,8 +112,8 @@ begin
       when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
       when not catalog.fits_currency(m.price, m.currency)
         then format('%s has no decimals: %s does not fit', m.currency, m.price)
-      when m.inventory::bigint + i.reserved > 2147483647
-        then 'The count would exceed 2147483647, together with what orders hold.'
+      when not inventory.fits(m.inventory, i.quantity, i.reserved)
+        then format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units())
       end as fault
     from merged m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
   ), written as (
@@ -122,7 +123,7 @@ begin
     from judged j where j.fault is null order by j.sku
     on conflict on constraint products_sku_unique do update
       set name = excluded.name, description = excluded.description, price = excluded.price,
-          currency = excluded.currency, status = 'active', version = p.version + 1, updated_at = excluded.updated_at
+          currency = excluded.currency, status = 'active', version = platform.next_version(p.version), updated_at = excluded.updated_at
     returning p as product
   )
   select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,

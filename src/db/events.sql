@@ -265,6 +265,7 @@ $$;
 call platform.hand_over('platform', 'fusion_platform');
 
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.currency_decimals, platform.fail,
+  platform.next_version,
   platform.act_as, platform.set_cause, platform.set_trace, platform.enter, platform.leave, platform.enter_as, platform.emit,
   platform.take_new, platform.authenticate
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,

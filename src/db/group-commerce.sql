@@ -134,7 +134,7 @@ begin
       status = case when x.status = 'active' and x.min_participants <= case x.success_on
           when 'joined' then x.actual_participants + 1 else x.secured_participants + free::int end
         then 'successful' else x.status end,
-      version = x.version + 1, updated_at = platform.clock()
+      version = platform.next_version(x.version), updated_at = platform.clock()
   where x.tenant_id = c.tenant_id and x.id = c.id and x.status in ('active', 'successful')
     and x.actual_participants < x.max_participants
     and x.start_time <= platform.clock() and platform.clock() < x.end_time
@@ -235,7 +235,7 @@ begin
   end if;
   update group_commerce.group_commerce_campaigns x
   set actual_participants = x.actual_participants - cardinality(users),
-      secured_participants = x.secured_participants - secured, version = x.version + 1, updated_at = platform.clock()
+      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version), updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.id = campaign returning * into c;
   if ending is not null then
     perform payments.end_for_orders(orders, ending, why);

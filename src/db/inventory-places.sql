@@ -16,7 +16,10 @@ $$;
 create or replace function inventory.keep_until(order_ids text[], until timestamptz) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update inventory.reservations r set expires_at = until
-  where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
+  where r.order_id = any(array(
+    select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'held'
+    order by v.order_id for update))
 $$;
 
 -- Tells that these new orders have their stock: it was held before they were. For group commerce. Emits inventory.reserved.

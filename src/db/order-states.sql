@@ -7,7 +7,8 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   campaign varchar;
 begin
-  update orders.orders o set status = 'failed', failure_reason = reason, updated_at = platform.clock()
+  update orders.orders o set status = 'failed', failure_reason = reason, updated_at = platform.clock(),
+      place_open = o.campaign_id is not null
   where o.id = order_id and o.tenant_id = platform.tenant() and o.status = 'created'
   returning o.campaign_id into campaign;
   if not found then
@@ -42,7 +43,7 @@ begin
   end if;
   if o.status <> 'cancelled' then
     perform inventory.lock_hold(o.id);
-    update orders.orders c set status = 'cancelled', updated_at = platform.clock()
+    update orders.orders c set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
     where c.id = o.id returning * into o;
     perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
       jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
@@ -132,13 +133,32 @@ begin
 end
 $$;
 
--- Orders of campaigns, of any tenant, that failed or were cancelled between these times. For group commerce's cron.
-create or replace function orders.ended_in_campaigns(after timestamptz, until timestamptz)
-returns table (order_id varchar, reason varchar)
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select o.id, case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
+-- Orders of campaigns, of any tenant, that ended before this time and whose place was not freed; `most` of them, the oldest
+-- first. For group commerce's cron.
+create or replace function orders.ended_in_campaigns(until timestamptz, most integer)
+returns table (tenant varchar, order_id varchar, reason varchar)
+language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+  select o.tenant_id, o.id,
+    case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
   from orders.orders o
-  where o.campaign_id is not null and o.status in ('failed', 'cancelled') and o.updated_at > after and o.updated_at <= until
+  where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit most
+$$;
+
+-- The places of these orders are freed. The caller has locked the places. For group commerce.
+create or replace function orders.note_freed(order_ids text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from orders.orders o
+    where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update;
+  update orders.orders o set place_open = false
+  where o.tenant_id = platform.tenant() and o.id = any(order_ids) and o.place_open;
+end
+$$;
+
+-- Locks orders by id, before anything else of theirs. For a function of payments that ends several.
+create or replace function orders.lock_orders(order_ids text[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update
 $$;
 
 -- The consumer of inventory.insufficient. `input`: {tenant, messages: [{eventId, orderId, traceparent}]}. Answers {failed}.
@@ -162,6 +182,7 @@ begin
     perform platform.set_trace(traces->>id);
     failed := failed + orders.fail_order(id, 'insufficient_inventory')::int;
   end loop;
+  perform inventory.note_heard(ids);
   return jsonb_build_object('failed', failed);
 end
 $$;
@@ -203,6 +224,7 @@ call platform.hand_over('orders', 'fusion_orders');
 
 grant execute on function orders.cancel_order, orders.fail_short_orders, orders.expire_holds to fusion_worker;
 grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
-grant execute on function orders.settle_paid, orders.ended_in_campaigns to fusion_group_commerce;
+grant execute on function orders.lock_orders to fusion_payments;
+grant execute on function orders.settle_paid, orders.ended_in_campaigns, orders.note_freed to fusion_group_commerce;
 grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded to fusion_payments;
 grant execute on function orders.mark_shipped to fusion_shipping;

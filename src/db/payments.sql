@@ -146,10 +146,16 @@ declare
   item record;
   o orders.orders;
   p payments.payments;
+  ids text[];
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform platform.take_new('payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
+  perform orders.lock_orders(ids);
+  -- An order of total 0 reaches its stock in the loop, so all stock is locked before it.
+  perform inventory.lock_holds(array(select x.id from orders.orders x
+    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.total = 0));
   for item in
     select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace from jsonb_array_elements(input->'messages') m
     group by 1 order by 1
@@ -178,11 +184,20 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
   p payments.payments;
+  ids text[];
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform group_commerce.lock_places(array(
-    select x.order_id from payments.payments x where x.tenant_id = platform.tenant() and x.campaign_id is not null
-      and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r)));
+  -- Every row of the batch is locked before the first is changed, kind by kind: places, orders, payments, holds, stock.
+  ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
+    and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r));
+  perform group_commerce.lock_places(ids);
+  perform orders.lock_orders(ids);
+  perform 1 from payments.payments x
+    where x.tenant_id = platform.tenant() and x.payment_id in (
+      select r->>'id' from jsonb_array_elements(
+        coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r)
+    order by x.payment_id for update;
+  perform inventory.lock_holds(ids);
   for item in select jsonb_array_elements(input->'refused') loop
     select * into p from payments.payments x
       where x.tenant_id = platform.tenant() and x.payment_id = item->>'id' and x.status = 'pending';

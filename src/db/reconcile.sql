@@ -48,6 +48,15 @@ create or replace function payments.note_checked(call jsonb, input jsonb) return
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
+  perform 1 from payments.payments p
+    where p.tenant_id = platform.tenant() and p.payment_id = any(array(
+      select jsonb_array_elements_text(coalesce(input->'payments', '[]') || coalesce(input->'listed', '[]'))))
+    order by p.payment_id for update;
+  perform 1 from payments.refunds r
+    where r.tenant_id = platform.tenant() and r.id = any(array(
+      select jsonb_array_elements_text(coalesce(input->'refunds', '[]'))
+      union select x->>'id' from jsonb_array_elements(coalesce(input->'again', '[]')) x))
+    order by r.id for update;
   update payments.payments p set checked_at = platform.clock()
   where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   update payments.payments p set refunds_told = p.refund_done

@@ -11,7 +11,7 @@ declare
 begin
   if cardinality(skus) = 1 then
     update inventory.inventory i
-    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1], version = i.version + 1,
+    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1], version = platform.next_version(i.version),
         updated_at = platform.clock()
     where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
     if found then
@@ -30,7 +30,7 @@ begin
   where coalesce(l.quantity, 0) < w.n;
   if shortages is null then
     update inventory.inventory i
-    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = i.version + 1, updated_at = platform.clock()
+    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version), updated_at = platform.clock()
     from unnest(skus, quantities) w(sku, n)
     where i.tenant_id = platform.tenant() and i.sku = w.sku;
   end if;
@@ -100,7 +100,7 @@ begin
   for r in select * from inventory.reservations v where v.order_id = any(open) order by v.order_id loop
     shortages := inventory.take(r.skus, r.quantities);
     update inventory.reservations v
-    set status = case when shortages is null then 'held' else 'refused' end,
+    set status = case when shortages is null then 'held' else 'refused' end, unheard = shortages is not null,
         expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
     where v.order_id = r.order_id;
     perform platform.set_trace(traces->>r.order_id);
@@ -128,9 +128,18 @@ begin
 end
 $$;
 
--- The cron, since a message can be lost: decides holds of any tenant that have been pending for `idleSeconds`, and tells
--- whose orders were refused in the last hour but for so long: they may not have heard of it. `input`: {idleSeconds,
--- holdSeconds, limit}. Answers {decided, tenants: [{tenant, skus, refused: [orderId]}]}.
+-- The order knows that its hold was refused, or has ended otherwise. The caller has locked the orders. For orders.
+create or replace function inventory.note_heard(order_ids text[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  update inventory.reservations r set unheard = false
+  where r.unheard and r.order_id = any(array(
+    select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.unheard order by v.order_id for update))
+$$;
+
+-- The cron, since a message can be lost: decides holds of any tenant that have been pending for `idleSeconds`, and answers
+-- the orders that have not heard of their refusal for as long. `input`: {idleSeconds, holdSeconds, limit}.
+-- Answers {decided, tenants: [{tenant, skus, refused: [orderId]}]}.
 create or replace function inventory.decide_forgotten(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -151,8 +160,7 @@ begin
         where v.status = 'pending' and v.created_at <= late order by v.created_at limit (input->>'limit')::int)
       union all
       (select v.tenant_id, v.order_id, v.status from inventory.reservations v
-        where v.status = 'refused' and v.created_at <= late and v.created_at > late - interval '1 hour'
-          and (select o.status from orders.orders o where o.id = v.order_id) = 'created'
+        where v.unheard and v.created_at <= late
         order by v.created_at limit (input->>'limit')::int)
     ) w group by w.tenant_id order by w.tenant_id
   ) g;
@@ -189,7 +197,7 @@ begin
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i
-  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = i.version + 1, updated_at = platform.clock()
+  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
   from (
     select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
     where r.order_id = any(freed) group by s.sku
@@ -234,7 +242,7 @@ begin
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
     order by i.sku for update;
   update inventory.inventory i
-  set reserved = i.reserved - w.n, version = i.version + 1, updated_at = platform.clock()
+  set reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
   from unnest(r.skus, r.quantities) w(sku, n)
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
   return true;
@@ -256,8 +264,16 @@ begin
   end if;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
     order by i.sku for update;
+  -- An order can always end: units that a full count cannot hold are written off in the ledger.
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
+    'returned above the largest count', platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  where i.quantity::bigint + i.reserved + w.n > 2147483647;
   update inventory.inventory i
-  set quantity = i.quantity + w.n, version = i.version + 1, updated_at = platform.clock()
+  set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
+      version = platform.next_version(i.version), updated_at = platform.clock()
   from unnest(r.skus, r.quantities) w(sku, n)
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
   perform platform.emit('inventory.released', r.order_id,
@@ -288,7 +304,7 @@ $$;
 call platform.hand_over('inventory', 'fusion_inventory');
 
 grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.due_holds, inventory.commit,
-  inventory.restock
+  inventory.restock, inventory.note_heard
   to fusion_orders;
 grant execute on function inventory.holds to fusion_payments;
 grant execute on function inventory.reserve_orders, inventory.decide_forgotten to fusion_worker;

@@ -244,7 +244,7 @@ begin
       where r.status = 'open' and r.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
         and coalesce(r.leased_until <= platform.clock(), true) and r.attempts < (input->>'most')::int
       order by r.tried_at limit (input->>'limit')::int
-    ) d order by d.order_id
+    ) d order by d.tenant_id, d.order_id
   loop
     perform platform.act_as(lost.tenant_id);
     perform orders.lock_order(lost.order_id);

@@ -53,15 +53,18 @@ export const currency = z
   .refine((code) => Intl.supportedValuesOf('currency').includes(code), { error: 'is no currency of ISO 4217' })
   .meta({ description: 'ISO 4217', examples: ['USD'] });
 
+/** The most units of one SKU, held ones included: far below the largest integer, so that sold units fit back. */
+export const mostUnits = 1_000_000_000;
+
 /** A count of units on stock. */
-export const count = z.number().int().min(0).max(2_147_483_647);
+export const count = z.number().int().min(0).max(mostUnits);
 
 /** Units that come to the stock, or go; never none. */
 export const unitsMoved = z
   .number()
   .int()
-  .min(-2_147_483_647)
-  .max(2_147_483_647)
+  .min(-mostUnits)
+  .max(mostUnits)
   .refine((delta) => delta !== 0, { error: 'must not be 0' });
 
 export const time = z.iso.datetime().meta({ examples: ['2026-01-31T12:00:00.000Z'] });

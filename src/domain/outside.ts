@@ -1,11 +1,12 @@
 import type { Context } from '../context.ts';
 import type { Event } from '../events.ts';
+import { mostUnits } from './fields.ts';
 import type { Failure } from './labels.ts';
 
 const reasons: Record<string, string> = {
   unknown_sku: 'There is no such SKU.',
   insufficient_inventory: 'There is less stock than was to be taken out.',
-  too_many: 'The count would exceed 2147483647, together with what orders hold.',
+  too_many: `The count, with the units that orders hold, must not exceed ${mostUnits}.`,
 };
 
 /**
