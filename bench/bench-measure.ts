@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { localJobSecret } from '../dev/job-secrets.ts';
 import type { Sample } from './bench-figures.ts';
 import type { Bench, Case, Sinks, Turn } from './cases.ts';
 import type { Cpu, Rig } from './rig.ts';
@@ -72,8 +73,8 @@ const counted = `
     coalesce(sum(s.calls) filter (where s.toplevel and s.query like '%platform.relay(%'), 0)::int as relays
   from pg_stat_statements s join pg_roles r on r.oid = s.userid where not r.rolsuper`;
 
-const idleRelay = `select platform.relay('{}', '{"sink": "kafka", "lease": "bench", "limit": 500, "bytes": 1000000,
-  "seconds": 60, "delivered": [], "failed": [], "returned": [], "paused": false}')`;
+const idleRelay = `select platform.relay('{"jobSecret": "${localJobSecret}"}', '{"sink": "kafka",
+  "lease": "bench", "limit": 500, "bytes": 1000000, "seconds": 60, "delivered": [], "failed": [], "returned": [], "paused": false}')`;
 
 /** How many statements a request of each case makes PostgreSQL run, by case; the relay's apart, since it is held back. */
 export async function countStatements(

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { neon } from '@neondatabase/serverless';
 import { drizzle } from 'drizzle-orm/neon-http';
+import { localJobSecret } from '../dev/job-secrets.ts';
 import { toCursor } from '../src/cursor.ts';
 import { productBySku, productPage } from '../src/db/catalog.ts';
 import type { Reader } from '../src/db/client.ts';
@@ -43,7 +44,7 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
     const { sql: text, params: values } = query.toSQL();
     return { text, values, read: { call: JSON.stringify({ keyHash: hash(key) }), scope } };
   };
-  const run = (name: string, input: unknown, call: object = {}): Statement => ({
+  const run = (name: string, input: unknown, call: object = { jobSecret: localJobSecret }): Statement => ({
     text: `select ${name}($1::jsonb, $2::jsonb) as result`,
     values: [JSON.stringify(call), JSON.stringify(input)],
   });

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { connectTo } from '../dev/database.ts';
+import { addJobSecret, localJobSecret } from '../dev/job-secrets.ts';
 import { type CallPlan, readPlans } from './growth-plan.ts';
 
 /** What the Worker sends for one operation: a SQL function's call, or a read after `platform.authenticate`. */
@@ -24,6 +25,7 @@ export async function openSession(adminUrl: string): Promise<Session> {
   const client = await connectTo(adminUrl);
   const notices: string[] = [];
   client.on('notice', ({ message }) => notices.push(message ?? ''));
+  await addJobSecret(client, localJobSecret, 'growth');
   await client.query(`load 'auto_explain'`);
   await client.query(`
     set auto_explain.log_analyze = on; set auto_explain.log_buffers = on; set auto_explain.log_timing = off;

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { createKey, createTenant, type Kind } from '../dev/api-keys.ts';
 import { connectTo } from '../dev/database.ts';
+import { addJobSecret, localJobSecret } from '../dev/job-secrets.ts';
 import { asWorker, createDatabase } from '../dev/local-database.ts';
 import { migrate } from '../dev/migrate.ts';
 import { type Postgres, startPostgres } from '../dev/postgres.ts';
@@ -189,6 +190,7 @@ async function startParts(
   const pool = new pg.Pool({ connectionString: adminUrl, max: 4 });
   pool.on('error', () => undefined);
   stops.push(() => pool.end());
+  await addJobSecret(pool, localJobSecret, 'bench');
 
   const key: Rig['key'] = async (tenant, kind = 'secret', scopes) => {
     const client = await connectTo(databaseUrl);
@@ -216,6 +218,7 @@ async function startParts(
   const workerLog = join(dir, 'worker.log');
   const variables = {
     DATABASE_URL: workerUrl,
+    DATABASE_JOB_SECRET: localJobSecret,
     NEON_HTTP_URL: bridge.urls.bridge ?? '',
     KAFKA_REST_URL: kafka?.urls.kafka ?? 'http://127.0.0.1:9',
     KAFKA_REST_USERNAME: 'dev',

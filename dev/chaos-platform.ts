@@ -9,6 +9,7 @@ import pg from 'pg';
 import { unstable_getMiniflareWorkerOptions } from 'wrangler';
 import { topics } from '../src/events.ts';
 import { type WorkerProcess, workerProcess } from './chaos-worker-process.ts';
+import { localJobSecret, prepareLocalJobs } from './job-secrets.ts';
 import { type Kafka, type KafkaOptions, startKafka } from './kafka.ts';
 import { asWorker, createDatabase } from './local-database.ts';
 import { migrate } from './migrate.ts';
@@ -120,6 +121,7 @@ async function startParts(
   const pool = new pg.Pool({ connectionString: postgres.url('fusion'), max: 4 });
   pool.on('error', () => undefined);
   ends.push(() => pool.end());
+  await prepareLocalJobs(pool);
 
   const bridge = await startNeonBridge({ port: 0, fault: options.neonFault });
   ends.push(bridge.close);
@@ -160,6 +162,7 @@ async function startParts(
       options: JSON.parse(JSON.stringify(workerOptions)),
       bindings: {
         DATABASE_URL: asWorker(owner, 'worker'),
+        DATABASE_JOB_SECRET: localJobSecret,
         NEON_HTTP_URL: bridge.url,
         DATABASE_DEADLINE_MS: '4000',
         KAFKA_REST_URL: kafka.url,

@@ -28,6 +28,16 @@ export async function connectTo(url: string): Promise<pg.Client> {
   return client;
 }
 
+/** Runs `work` on a connection of its own, which is closed afterwards. */
+export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = await connectTo(url);
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
 /**
  * Runs `work` in a transaction, again where that helps: roles belong to the cluster, so migrations of two of its
  * databases can meet in the same row of its catalog, which PostgreSQL reports as an error instead of waiting.

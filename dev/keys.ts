@@ -14,6 +14,7 @@ import {
 } from './api-keys.ts';
 import { readAuditLog, showAuditLog } from './audit-log.ts';
 import { connectTo, describeFailure, readDatabaseUrl } from './database.ts';
+import { listJobSecrets, makeJobSecret, readJobState, revokeJobSecret, sealJobs } from './job-secrets.ts';
 
 const help = `npm run keys -- <command>
 
@@ -31,6 +32,10 @@ const help = `npm run keys -- <command>
   origins <prefix or id>          gives a publishable key other pages; without --origin, all
        [--origin https://…]
   revoke <prefix or id>           ends a key at once
+  jobs make [--name text]         makes a secret that proves jobs and consumers to the database, and shows it, once
+  jobs list                       shows these secrets by their SHA-256
+  jobs revoke <SHA-256>           ends one; its first characters are enough
+  jobs seal                       refuses jobs that show no secret: once the Worker has DATABASE_JOB_SECRET
   log --tenant <id>               shows who changed what, newest first: products, stock by hand, campaigns, refunds,
        [--subject <id or SKU>]    replayed dead letters, keys
        [--limit 50]
@@ -97,6 +102,7 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
     const { prefix, tenant_id } = await revokeKey(client, subject.replace(/…$/, '')); // as the list shows it
     return `revoked ${prefix}… of ${tenant_id}`;
   }
+  if (command === 'jobs') return runJobsCommand(client, subject, positionals[2], values.name);
   if (command === 'log') {
     if (values.tenant === undefined) throw new UsageError('--tenant is missing');
     const limit = Number(values.limit);
@@ -112,6 +118,35 @@ function advice(kind: Kind, origins: string[] | undefined): string {
     return 'It is shown only once. Keep it with your other secrets: it does all that its scopes allow.';
   const pages = origins === undefined ? 'on any page' : `on pages of ${origins.join(', ')}`;
   return `It is shown only once. It is no secret: it only reads, and browsers may use it ${pages}.`;
+}
+
+async function runJobsCommand(
+  client: pg.Client,
+  verb: string | undefined,
+  sha256: string | undefined,
+  name = 'worker',
+): Promise<string> {
+  if (verb === 'make') {
+    const secret = await makeJobSecret(client, name);
+    return `${secret}\nIt is shown this once: npx wrangler secret put DATABASE_JOB_SECRET`;
+  }
+  if (verb === 'list') {
+    const lines = (await listJobSecrets(client)).map(
+      (row) => `${row.sha256.slice(0, 12)}…  ${row.created_at.toISOString().slice(0, 10)}  ${row.name}`,
+    );
+    const { sealed } = await readJobState(client);
+    return [...lines, sealed ? 'sealed: jobs must show one of these' : 'NOT SEALED: jobs may show none'].join('\n');
+  }
+  if (verb === 'revoke') {
+    if (sha256 === undefined) throw new UsageError('which secret? npm run keys -- jobs revoke <SHA-256>');
+    const gone = await revokeJobSecret(client, sha256.replace(/…$/, ''));
+    return `revoked ${gone.sha256.slice(0, 12)}… (${gone.name})`;
+  }
+  if (verb === 'seal') {
+    await sealJobs(client);
+    return 'sealed: jobs and consumers must show a secret from now on';
+  }
+  throw new UsageError('npm run keys -- jobs make, list, revoke or seal');
 }
 
 function readExpiry(text: string): Date {

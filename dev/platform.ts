@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { topics } from '../src/events.ts';
 import { readCrons, startClock } from './clock.ts';
 import { foldersOf, noteChild } from './data-folder.ts';
+import { withClient } from './database.ts';
+import { localJobSecret, makeStartSecret, prepareLocalJobs } from './job-secrets.ts';
 import { startKafka } from './kafka.ts';
 import { asWorker, createDatabase, foldsCase } from './local-database.ts';
 import { migrate } from './migrate.ts';
@@ -43,7 +45,7 @@ export type Run = {
 export async function startPlatform(settings: StartSettings, run: Run): Promise<Platform> {
   const { ports, database, variables } = settings;
   const folders = foldersOf(settings.dir);
-  const { owner, worker: workerUrl, seeded } = await startDatabase(settings, run);
+  const { owner, worker: workerUrl, jobSecret, seeded } = await startDatabase(settings, run);
   run.check();
 
   // Like the keys that are seeded: well known, so that every example of /docs can be tried at once.
@@ -52,7 +54,12 @@ export async function startPlatform(settings: StartSettings, run: Run): Promise<
     KAFKA_WEBHOOK_SECRET: 'whsec_dev',
     KAFKA_CONSUME_TENANTS: 'default',
   };
-  const forWorker: Record<string, string> = { ...plain, ...variables, DATABASE_URL: workerUrl };
+  const forWorker: Record<string, string> = {
+    ...plain,
+    ...variables,
+    DATABASE_URL: workerUrl,
+    DATABASE_JOB_SECRET: jobSecret,
+  };
   let neonUrl: string | undefined;
   if (database.kind === 'embedded' || database.bridge) {
     const bridge = await run.progress.step(
@@ -146,11 +153,12 @@ export async function startPlatform(settings: StartSettings, run: Run): Promise<
 async function startDatabase(
   settings: StartSettings,
   run: Run,
-): Promise<{ owner: string | undefined; worker: string; seeded: boolean }> {
+): Promise<{ owner: string | undefined; worker: string; jobSecret: string; seeded: boolean }> {
   const { database } = settings;
+  const given = settings.variables.DATABASE_JOB_SECRET;
   if (database.kind === 'own' && !database.owner) {
     run.progress.say('    Database    yours, as fusion_worker: "npm run migrate" and "npm run keys" need its owner');
-    return { owner: undefined, worker: database.url, seeded: false };
+    return { owner: undefined, worker: database.url, jobSecret: given ?? '', seeded: false };
   }
   const { url, workerPassword, local } = await findDatabase(settings, database, run);
   run.check();
@@ -165,7 +173,12 @@ async function startDatabase(
   // Keys that everyone knows belong into no database that others can reach.
   if (local) await run.progress.step('Tenants', () => seedTenants(url));
   else run.progress.say('    Tenants     none made in a database elsewhere: "npm run keys" makes tenants and keys');
-  return { owner: url, worker: asWorker(url, workerPassword), seeded: local };
+  const jobSecret = await withClient(url, async (client) => {
+    if (!local) return given ?? makeStartSecret(client);
+    await prepareLocalJobs(client, given);
+    return given ?? localJobSecret;
+  });
+  return { owner: url, worker: asWorker(url, workerPassword), jobSecret, seeded: local };
 }
 
 async function findDatabase(

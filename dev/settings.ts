@@ -27,7 +27,7 @@ export const repository = resolve(import.meta.dirname, '..');
 
 /** Variables of the environment that are the Worker's too. All of .dev.vars is. */
 const forWorker =
-  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|DATABASE_DEADLINE_MS$|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL$)/;
+  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|DATABASE_(DEADLINE_MS|JOB_SECRET)$|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL$)/;
 
 /** Values of .dev.vars, the user's own file, which we read and never write; empty if there is none. */
 export function readDevVars(path = resolve(repository, '.dev.vars')): Environment {
@@ -102,6 +102,9 @@ function readDatabase(given: Environment): DatabaseSettings {
       `DATABASE_URL is ${username}'s: set WORKER_DATABASE_PASSWORD as well, the password that the Worker's role ` +
         'fusion_worker is to have there; or give the connection string of fusion_worker itself',
     );
+  }
+  if (!owner && !given.DATABASE_JOB_SECRET) {
+    throw new Error('DATABASE_URL is fusion_worker\'s: set DATABASE_JOB_SECRET as well ("npm run keys -- jobs make")');
   }
   const bridge = !/\.neon\.(tech|build)$/.test(hostname) && !given.NEON_HTTP_URL;
   return { kind: 'own', url, owner, workerPassword, local, bridge };

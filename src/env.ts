@@ -38,6 +38,8 @@ const millimetres = z.number().int().min(1).max(10_000);
 
 const names = z.object({
   DATABASE_URL: z.string().min(1),
+  /** Proves to the database that jobs, consumers and webhooks are the Worker's: `npm run keys -- jobs make`. */
+  DATABASE_JOB_SECRET: z.string().min(32),
   NEON_HTTP_URL: z.url().optional(),
   /** How long an operation waits for the database, all attempts together, before it answers 503. */
   DATABASE_DEADLINE_MS: z.coerce.number().int().min(1).default(10_000),

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignRig } from './campaign-rig.ts';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
 import { eventsOf, type Paying, payingAt } from './payments-rig.ts';
+import { jobSecret } from './secrets.ts';
 
 const debit = 'pm_usBankAccount_processing';
 const day = 86_400_000;
@@ -127,7 +128,7 @@ describe('an order whose debit is processing', () => {
     // The job lists what is due in all tenants, and then waits for a row of acme's stock.
     await holder.query(`begin; select from inventory.inventory where sku = 'BLOCKER' for update`);
     const expiring = cron.query('select orders.expire_holds($1, $2)', [
-      JSON.stringify({ now: later(day).toISOString() }),
+      JSON.stringify({ jobSecret, now: later(day).toISOString() }),
       JSON.stringify({ limit: 200 }),
     ]);
     await until(async () => {

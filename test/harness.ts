@@ -8,13 +8,14 @@ import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from 'm
 import pg from 'pg';
 import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions } from 'wrangler';
+import { prepareLocalJobs } from '../dev/job-secrets.ts';
 import { type Kafka, startKafka } from '../dev/kafka.ts';
 import type { ChooseFault } from '../dev/kafka-faults.ts';
 import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../dev/neon.ts';
 import { type StripeEmulator, type StripeOptions, startStripe } from '../dev/stripe.ts';
 import { topics } from '../src/events.ts';
 import { template } from './global-setup.ts';
-import { workerPassword } from './secrets.ts';
+import { jobSecret, workerPassword } from './secrets.ts';
 
 const scopes = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'].flatMap((noun) => [
   `${noun}:read`,
@@ -64,6 +65,7 @@ export async function createDatabase(): Promise<Database> {
   // The server ends idle connections when a test restarts or drops it: that is no error of the test.
   pool.on('error', () => undefined);
   await pool.query(`insert into platform.tenants (id, name) values ('default', 'Default'), ('acme', 'Acme')`);
+  await prepareLocalJobs(pool, jobSecret);
   return {
     url: url.href,
     workerUrl: workerUrl.href,
@@ -196,6 +198,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     bindings: {
       ...(workerOptions.bindings as Record<string, string>),
       DATABASE_URL: database.workerUrl,
+      DATABASE_JOB_SECRET: jobSecret,
       NEON_HTTP_URL: bridge.url,
       KAFKA_REST_URL: kafka.url,
       KAFKA_REST_USERNAME: 'dev',

@@ -3,6 +3,7 @@ import { Kafka } from '@upstash/kafka';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
 import { eventOf } from './outbox-rig.ts';
+import { jobSecret } from './secrets.ts';
 import { home, shop } from './shipping-rig.ts';
 
 const secret = 'kafka_new';
@@ -93,8 +94,8 @@ describe('an event of others that is pushed', () => {
     const data = { trackingNumber, status: 'delivered', occurredAt: new Date().toISOString() };
     const update = { ...adjusted('', 0), type: 'shipping.tracking.updated', data };
     const [asAcme] = await store.database.query<{ outcome: object }>(
-      `select shipping.apply_tracking('{}', $1) as outcome`,
-      [{ ...data, carrier: 'manual', eventId: 'x', tenant: 'acme' }],
+      'select shipping.apply_tracking($1, $2) as outcome',
+      [{ jobSecret }, { ...data, carrier: 'manual', eventId: 'x', tenant: 'acme' }],
     );
     expect(asAcme?.outcome).toEqual({ outcome: 'unknown' });
     await push(update);

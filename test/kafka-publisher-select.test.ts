@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { type Bindings, settingsOf } from '../src/env.ts';
 import { type KafkaSettings, selectPublisher } from '../src/kafka/select.ts';
 import { fakeRest, record } from './kafka-publisher-rig.ts';
+import { jobSecret } from './secrets.ts';
 
 const settings = (more: Partial<KafkaSettings>): KafkaSettings => ({
   KAFKA_REST_DIALECT: 'rest-v2',
@@ -53,6 +54,7 @@ test('the Worker does not start with a dialect that lacks something', () => {
   const env = (more: Record<string, string>) =>
     ({
       DATABASE_URL: 'postgres://x',
+      DATABASE_JOB_SECRET: jobSecret,
       KAFKA_REST_URL: 'https://kafka.example',
       STRIPE_SECRET_KEY: 'x',
       STRIPE_WEBHOOK_SECRET: 'x',

@@ -4,6 +4,7 @@ import { onTestFinished } from 'vitest';
 import type { Delivery, Leased, Sink } from '../src/db/outbox.ts';
 import type { Event } from '../src/events.ts';
 import type { Database, Store } from './harness.ts';
+import { jobSecret } from './secrets.ts';
 
 /** Emits `count` events of one key in one transaction, as a service would; answers their sequence numbers. */
 export async function emit(
@@ -44,7 +45,7 @@ export async function relayConnection(database: Database, name: string, sink: Si
     const settled = { delivered: [], failed: [], returned: [], paused: paused !== undefined };
     const input = { sink, lease: name, limit: 500, bytes: 1_000_000, seconds: 60, ...settled, ...more };
     const { rows } = await client.query('select platform.relay($1, $2) as result', [
-      JSON.stringify(now === undefined ? {} : { now }),
+      JSON.stringify({ jobSecret, ...(now === undefined ? {} : { now }) }),
       JSON.stringify(input),
     ]);
     return rows[0].result.events;

@@ -19,6 +19,8 @@ beforeAll(async () => {
   bundle = gunzipSync(await readFile(kept)).toString();
   await writeFile(join(dir, 'index.js'), bundle);
   store = await startStore({ worker: join(dir, 'index.js'), variables: { SHIPPING_WEBHOOK_SECRET: secret } });
+  // A database that was in use before this schema is not sealed: its jobs show no secret yet.
+  await store.database.query('update platform.security set sealed = false');
 });
 afterAll(async () => {
   await store.close();

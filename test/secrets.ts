@@ -4,11 +4,15 @@ import { join } from 'node:path';
 /** What the Worker logs in to the database with; long enough to be told from other words in a log. */
 export const workerPassword = 'planted-database-password';
 
+/** What a store's Worker proves itself to its database with. */
+export const jobSecret = 'planted-job-secret-of-more-than-32-characters';
+
 /** What no line of a Worker's log may hold: shapes of secrets, and what the suite plants where secrets and buyers are. */
 const forbidden: Record<string, RegExp> = {
   'a key': /\b[sp]k_(?:live|test|dev)_\w{8,}/,
   'the hash of a key': /\b[0-9a-f]{64}\b/,
   'the password of the database': new RegExp(workerPassword),
+  'the secret of the jobs': new RegExp(`${jobSecret}|\\bjs_\\w{8,}`),
   'a connection string': /postgres(?:ql)?:\/\//,
   'the credentials of Kafka': /ZGV2OmRldg/, // dev:dev, as a header has it
   'the secret key of Stripe': /\bsk_test_dev\b/,

@@ -7,6 +7,7 @@ import { requestShipment } from '../src/domain/shipping.ts';
 import { type Bindings, settingsOf } from '../src/env.ts';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
 import { scanLabel } from './label-scanner.ts';
+import { jobSecret } from './secrets.ts';
 import { address, home, shop, unprintable } from './shipping-rig.ts';
 
 let store: Store;
@@ -198,6 +199,7 @@ describe('a label', () => {
       const bucket = (await runtime.getR2Bucket('LABELS')) as unknown as R2Bucket;
       const settings = settingsOf({
         DATABASE_URL: store.database.workerUrl,
+        DATABASE_JOB_SECRET: jobSecret,
         NEON_HTTP_URL: store.bridge.url,
         KAFKA_REST_URL: store.kafka.url,
         KAFKA_REST_USERNAME: 'dev',
@@ -229,6 +231,7 @@ describe('a label', () => {
 describe('the settings', () => {
   const base = {
     DATABASE_URL: 'postgres://x',
+    DATABASE_JOB_SECRET: jobSecret,
     KAFKA_REST_URL: 'http://x',
     KAFKA_REST_USERNAME: 'x',
     KAFKA_REST_PASSWORD: 'x',

@@ -4,6 +4,8 @@ import { portsInUse, readSettings } from '../dev/settings.ts';
 const portNames = (environment: Record<string, string>): string[] =>
   portsInUse(readSettings(environment)).map(({ variable, port }) => `${variable} ${port}`);
 
+const worker = { DATABASE_JOB_SECRET: 'js_given' };
+
 test('without any variable all parts are started, on their usual ports', () => {
   expect(portNames({})).toEqual([
     'PORT 8787',
@@ -15,8 +17,16 @@ test('without any variable all parts are started, on their usual ports', () => {
 });
 
 test.each<[string, Record<string, string>, string[]]>([
-  ['Neon', { DATABASE_URL: 'postgres://fusion_worker:x@ep-a.eu.aws.neon.tech/fusion' }, ['POSTGRES_PORT', 'NEON_PORT']],
-  ['a PostgreSQL elsewhere', { DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' }, ['POSTGRES_PORT']],
+  [
+    'Neon',
+    { ...worker, DATABASE_URL: 'postgres://fusion_worker:x@ep-a.eu.aws.neon.tech/fusion' },
+    ['POSTGRES_PORT', 'NEON_PORT'],
+  ],
+  [
+    'a PostgreSQL elsewhere',
+    { ...worker, DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' },
+    ['POSTGRES_PORT'],
+  ],
   ['Kafka', { KAFKA_REST_URL: 'https://kafka.example' }, ['KAFKA_PORT']],
   ['Stripe', { STRIPE_SECRET_KEY: 'sk_test_1' }, ['STRIPE_PORT']],
 ])('%s of the user takes the place of ours', (_name, environment, missing) => {
@@ -53,5 +63,8 @@ test("an owner's database elsewhere needs a password for the Worker; one of this
     bridge: true,
     workerPassword: 'fusion_worker',
   });
+  const asWorker = { DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' };
+  expect(() => readSettings(asWorker)).toThrow('DATABASE_JOB_SECRET');
+  expect(readSettings({ ...asWorker, ...worker }).variables.DATABASE_JOB_SECRET).toBe('js_given');
   expect(() => readSettings({ DATABASE_URL: 'mysql://a/b' })).toThrow('DATABASE_URL is not of the form');
 });

@@ -91,7 +91,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   results jsonb;
 begin
-  perform platform.authenticate(call, 'catalog:write');
+  perform platform.identify(call, 'catalog:write');
   -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
   perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
   with row as (
@@ -158,7 +158,7 @@ create or replace function catalog.search_spelt(words tsquery, part text, only_c
 returns varchar[]
 language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
-  tenant constant varchar := current_setting('app.tenant_id', true);
+  tenant constant varchar := platform.proven_tenant('catalog:read');
   indexed_part constant text := case when part ~ '[[:alnum:]]{3}' then part end;
   found_ids varchar[];
 begin
@@ -194,7 +194,7 @@ create or replace function catalog.search_alike(q text, only_currency varchar, b
 returns varchar[]
 language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
-  tenant constant varchar := current_setting('app.tenant_id', true);
+  tenant constant varchar := platform.proven_tenant('catalog:read');
   found_ids varchar[];
 begin
   -- One wrong letter costs a short word more of its trigrams than a line of several words.

@@ -12,7 +12,7 @@ export type Call = {
   idempotencyKey?: string;
   requestHash?: string;
   traceparent?: string;
-  /** ISO time that takes the place of the database's clock: a cron's scheduled time, a test's. */
+  /** ISO time in place of the database's clock. Only a test's and the local platform's database honour it. */
   now?: string;
 };
 
@@ -48,6 +48,8 @@ const attempts = 5;
 // nothing.
 const undone = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
 const away = /^(08|53|57P|58|XX)/;
+// Wrong password or job secret: nothing is done until an operator changes it, so it is no fault of the message.
+const shut = /^28/;
 
 type DatabaseError = Error & { code?: string; detail?: string };
 
@@ -80,6 +82,8 @@ const entering = (call: Call, scope: string) =>
 /** Where the database is: the driver's connection string, an endpoint that is not Neon's own, and a call's deadline. */
 export type DatabaseSettings = {
   DATABASE_URL: string;
+  /** Proves to the database that a call without a key is the Worker's own: a job, a consumer or a webhook. */
+  DATABASE_JOB_SECRET: string;
   NEON_HTTP_URL?: string | undefined;
   DATABASE_DEADLINE_MS?: number;
 };
@@ -119,7 +123,8 @@ export function openDatabase(settings: DatabaseSettings): Database {
         const again = harmless || (unknown && repeatable && tried < 3);
         if (!again || tried === attempts || Date.now() >= end) {
           // Never what Drizzle has made of it: that holds the statement and its parameters.
-          throw harmless || unknown ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
+          const unavailable = harmless || unknown || shut.test(error.code ?? '');
+          throw unavailable ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
         }
         await new Promise((resolve) => setTimeout(resolve, 2 ** tried * 5 * (0.5 + Math.random())));
       } finally {
@@ -134,8 +139,10 @@ export function openDatabase(settings: DatabaseSettings): Database {
       return tenant;
     },
     async run<T>(name: `${string}.${string}`, call: Call, input: unknown): Promise<T> {
-      const statement = sql`select ${sql.raw(name)}(${JSON.stringify(call)}::jsonb, ${JSON.stringify(input)}::jsonb) as result`;
-      const repeatable = call.idempotencyKey !== undefined || call.keyHash === undefined;
+      const isJob = call.keyHash === undefined;
+      const caller = JSON.stringify(isJob ? { ...call, jobSecret: settings.DATABASE_JOB_SECRET } : call);
+      const statement = sql`select ${sql.raw(name)}(${caller}::jsonb, ${JSON.stringify(input)}::jsonb) as result`;
+      const repeatable = call.idempotencyKey !== undefined || isJob;
       const [answer, tried] = await attempt(repeatable, (db) => db.execute<{ result: T }>(statement));
       const result = answer.rows[0]?.result;
       if (result === undefined) throw new Error(`${name} answered no row`);

@@ -264,12 +264,15 @@ $$;
 
 call platform.hand_over('platform', 'fusion_platform');
 
+revoke execute on function platform.set_cause from fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce,
+  fusion_payments, fusion_shipping, fusion_search; -- earlier versions granted it
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.currency_decimals, platform.fail,
   platform.next_version,
-  platform.act_as, platform.set_cause, platform.set_trace, platform.enter, platform.leave, platform.enter_as, platform.emit,
-  platform.take_new, platform.authenticate
+  platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
+  platform.enter_as, platform.emit, platform.take_new
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
+grant execute on function platform.proven_tenant to fusion_reader, fusion_search;
 grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
 grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation, platform.purge,
   platform.health, platform.relay, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;

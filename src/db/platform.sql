@@ -63,23 +63,28 @@ language sql as $$
   select set_config('app.tenant_id', tenant, true)
 $$;
 
--- What every call begins with. A lock that is not free within 4 s fails the call (55P03): nothing was changed, the Worker
--- repeats it until its own deadline of 10 s, and its connection is free in between.
+-- Sets the time and the trace of what follows, over whatever the session has set before. A call may name the time only
+-- where platform.security allows it. A lock that is not free within 4 s fails the call (55P03): nothing was changed, the
+-- Worker repeats it until its own deadline of 10 s, and its connection is free in between.
 create or replace function platform.set_cause(call jsonb) returns void
-language sql as $$
-  select set_config('app.now', coalesce(call->>'now', ''), true),
-         set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
-         set_config('lock_timeout', '4s', true)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform set_config('app.now', '', true), set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
+    set_config('lock_timeout', '4s', true);
+  if call->>'now' is not null and (select s.passed_clock from platform.security s) then
+    perform set_config('app.now', call->>'now', true);
+  end if;
+end
 $$;
 
 -- Who calls, by the key's hash; the tenant of all that follows in this transaction is the key's.
 -- Raises unauthenticated, forbidden.
-create or replace function platform.authenticate(call jsonb, scope text) returns jsonb
+create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   k platform.api_keys;
 begin
-  perform set_config('app.key_hash', call->>'keyHash', true), platform.set_cause(call);
+  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_cause(call);
   select * into k from platform.api_keys where key_hash = call->>'keyHash';
   if not found or k.revoked_at <= platform.clock() or k.expires_at <= platform.clock() then
     perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', k.tenant_id)));
@@ -94,7 +99,43 @@ begin
       'reason', 'This key is not for pages of this origin.'));
   end if;
   perform set_config('app.tenant_id', k.tenant_id, true);
+  return k;
+end
+$$;
+
+-- Signs that a key of this tenant was shown for this scope in this transaction. Nobody but fusion_platform may call it.
+-- Nested like HMAC: two keys of one block each, both random and independent.
+create or replace function platform.sign(tenant text, scope text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+    concat_ws(' ', tenant, scope, pg_backend_pid(), extract(epoch from transaction_timestamp())), 'UTF8'))), 'hex')
+  from platform.security s
+$$;
+
+-- What a read begins with: identifies the key, and leaves a proof of its tenant and scope for the reader's policies.
+create or replace function platform.authenticate(call jsonb, scope text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  k constant platform.api_keys := platform.identify(call, scope);
+begin
+  perform set_config('app.proof', concat_ws(' ', k.tenant_id, scope, platform.sign(k.tenant_id, scope)), true);
   return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));
+end
+$$;
+
+-- The tenant whose key this transaction has shown for one of these scopes, else null. The policies of fusion_reader ask it
+-- once a query (src/db/reading.sql). The setting may hold anything: only the signature counts. The digests of both
+-- signatures are compared, so the time that this takes tells nothing about the right one.
+create or replace function platform.proven_tenant(variadic scopes text[]) returns varchar
+language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  proof constant text[] := string_to_array(current_setting('app.proof', true), ' '); -- tenant, scope, signature
+begin
+  if proof[2] = any(scopes) and sha256(convert_to(proof[3], 'UTF8'))
+    = sha256(convert_to(platform.sign(proof[1], proof[2]), 'UTF8')) then
+    return proof[1];
+  end if;
+  return null;
 end
 $$;
 
@@ -107,7 +148,7 @@ declare
   k varchar := call->>'idempotencyKey';
   stored platform.idempotency;
 begin
-  perform platform.authenticate(call, scope);
+  perform platform.identify(call, scope);
   if k is null then
     return null;
   end if;
@@ -171,7 +212,7 @@ $$;
 create or replace function platform.end_operation(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  perform platform.authenticate(call, input->>'scope');
+  perform platform.identify(call, input->>'scope');
   update platform.idempotency i
   set answer = nullif(input->'answer', 'null'), locked_until = null,
       request_hash = coalesce(input->>'requestHash', i.request_hash)
@@ -186,10 +227,20 @@ language sql as $$
   select set_config('app.traceparent', coalesce(traceparent, ''), true)
 $$;
 
--- What a message or a job begins with instead of a key.
+-- What a message, a webhook or a job begins with instead of a key: checks the job secret, and works as this tenant ('*': as
+-- all). The secret is not in the Worker's connection string; the database knows its SHA-256 (platform.job_secrets).
+-- Raises invalid_authorization_specification, which the Worker takes for an outage: the message waits and nothing is lost.
 create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
-language sql as $$
-  select platform.set_cause(call), platform.act_as(tenant)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if not exists (
+    select from platform.job_secrets j where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex')
+  ) and (call->>'jobSecret' is not null or (select s.sealed from platform.security s)) then
+    raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
+      hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
+  end if;
+  perform platform.set_cause(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
+end
 $$;
 
 -- Forgets what is old: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or retained
