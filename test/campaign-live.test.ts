@@ -58,6 +58,8 @@ async function watch(campaignId: string, lastEventId?: string) {
   return { watched, reading };
 }
 
+const campaignEvents = ({ told }: { told: Told[] }) => told.filter(({ event }) => event === 'campaign');
+
 test('a watcher is told the count, the status and the time left, and every change of them', async () => {
   const campaign = await rig.start('LIVE', 10);
   const { watched, reading } = await watch(campaign.id);
@@ -76,6 +78,7 @@ test('a watcher is told the count, the status and the time left, and every chang
   await until(() => watched.told.at(-1)?.data.status === 'successful');
   expect(watched.told.at(-1)?.data.actualParticipants).toBe(2);
   await reading;
+  expect(watched.told.at(-1)).toEqual({ id: '', event: 'end', data: { reason: 'time_limit', reconnect: true } });
   expect(watched.ended).toBe(true);
 });
 
@@ -83,11 +86,11 @@ test('who connects again with Last-Event-ID is told only what is new', async () 
   const campaign = await rig.start('AGAIN', 10, { minParticipants: 5 });
   const first = await watch(campaign.id);
   await first.reading;
-  expect(first.watched.told).toHaveLength(1);
+  expect(campaignEvents(first.watched)).toHaveLength(1);
   const second = await watch(campaign.id, first.watched.told[0]?.id);
   await rig.join(campaign.id, 'a');
   await second.reading;
-  expect(second.watched.told.map((told) => told.data.actualParticipants)).toEqual([1]);
+  expect(campaignEvents(second.watched).map((told) => told.data.actualParticipants)).toEqual([1]);
 });
 
 test('the end of a campaign ends the connection, and who knows of it need not come again', async () => {
@@ -95,15 +98,30 @@ test('the end of a campaign ends the connection, and who knows of it need not co
   const { watched, reading } = await watch(campaign.id);
   await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
   await reading;
-  expect(watched.told.at(-1)?.data).toMatchObject({ status: 'failed', secondsLeft: 0 });
+  expect(campaignEvents(watched).at(-1)?.data).toMatchObject({ status: 'failed', secondsLeft: 0 });
+  expect(watched.told.at(-1)).toMatchObject({ event: 'end', data: { reason: 'campaign_over', reconnect: false } });
   await until(async () => (await rig.read(campaign.id)).status === 'failed');
   await store.settled();
   const again = await watch(campaign.id);
   await again.reading;
-  expect(again.watched.told).toHaveLength(1);
+  expect(campaignEvents(again.watched)).toHaveLength(1);
   const last = await watch(campaign.id, again.watched.told[0]?.id);
   expect(last.watched.status).toBe(204);
   await last.reading;
+});
+
+test('a watcher is told when the end time passes, and then how the campaign ended', async () => {
+  const endTime = new Date(Date.now() + 3_000).toISOString();
+  const campaign = await rig.start('ENDING', 10, { endTime });
+  const { watched, reading } = await watch(campaign.id);
+  await until(() => campaignEvents(watched).some(({ data }) => data.secondsLeft === 0));
+  expect(campaignEvents(watched).at(-1)?.data).toMatchObject({ status: 'active', endTime });
+  await store.cron();
+  await reading;
+  const again = await watch(campaign.id, campaignEvents(watched).at(-1)?.id);
+  await again.reading;
+  const told = [...campaignEvents(watched), ...campaignEvents(again.watched)].map(({ data }) => data.status);
+  expect(told).toEqual(['active', 'active', 'expired']);
 });
 
 test('many watchers ask the database as often as one', async () => {

@@ -1,4 +1,5 @@
 import type { Context } from '../context.ts';
+import { ApiError } from '../errors.ts';
 import { type Campaign, readCampaign } from './group-commerce.ts';
 
 /** How often an isolate asks the database about a campaign, however many watch it there. */
@@ -34,51 +35,86 @@ async function lookAgain(context: Context, tenant: string, campaignId: string): 
   return look(context, campaignId);
 }
 
-const isOver = ({ status, endTime }: Campaign): boolean =>
-  status === 'failed' || status === 'expired' || (status === 'successful' && Date.parse(endTime) <= Date.now());
+const hasEnded = ({ endTime }: Campaign): boolean => Date.parse(endTime) <= Date.now();
 
-function message({ campaign, version }: Seen): string {
+const isOver = (campaign: Campaign): boolean =>
+  campaign.status === 'failed' ||
+  campaign.status === 'expired' ||
+  (campaign.status === 'successful' && hasEnded(campaign));
+
+/** An event's id: the campaign's version, and whether `endTime` had passed, which no version tells. */
+const eventId = ({ campaign, version }: Seen): string => `${version}${hasEnded(campaign) ? '-ended' : ''}`;
+
+function campaignEvent(seen: Seen): string {
+  const { campaign } = seen;
   const { id, status, actualParticipants, securedParticipants, minParticipants, maxParticipants, endTime } = campaign;
   const secondsLeft = isOver(campaign) ? 0 : Math.max(0, Math.ceil((Date.parse(endTime) - Date.now()) / 1_000));
   const counts = { actualParticipants, securedParticipants, minParticipants, maxParticipants };
-  return `id: ${version}\nevent: campaign\ndata: ${JSON.stringify({ id, status, ...counts, endTime, secondsLeft })}\n\n`;
+  const data = { id, status, ...counts, endTime, secondsLeft };
+  return `id: ${eventId(seen)}\nevent: campaign\ndata: ${JSON.stringify(data)}\n\n`;
 }
 
+/** Why a connection ends, and whether the client is to connect again. */
+const ends = {
+  campaign_over: false,
+  time_limit: true,
+  unauthenticated: false,
+  unavailable: true,
+};
+
+/** The last event of a connection. Without an id, so that `Last-Event-ID` still names the campaign's. */
+const endEvent = (reason: keyof typeof ends): string =>
+  `event: end\ndata: ${JSON.stringify({ reason, reconnect: ends[reason] })}\n\n`;
+
+const endOf = (thrown: unknown): keyof typeof ends =>
+  thrown instanceof ApiError && ['unauthenticated', 'forbidden', 'not_found'].includes(thrown.code)
+    ? 'unauthenticated'
+    : 'unavailable';
+
 /**
- * A campaign's changes as server-sent events (HTML standard, 9.2): one when it differs from what `lastEventId` names, then
- * one for each change that is seen; `id` is the campaign's version. It ends after LIVE_SECONDS, or with the campaign; a
- * client connects again by itself. Undefined: the campaign is over and the client knows it, so it need not come again.
+ * A campaign's changes as server-sent events (HTML standard, 9.2): one when it differs from the state that `lastEventId`
+ * names, then one for each change that is seen and one when `endTime` passes. The connection ends with the campaign or
+ * after LIVE_SECONDS, with an event `end` that says whether to connect again. Undefined: the campaign is over and the
+ * client knows it.
  * @throws ApiError not_found
  */
 export async function watchCampaign(context: Context, campaignId: string, lastEventId: string | undefined) {
   const first = await look(context, campaignId);
-  if (isOver(first.campaign) && lastEventId === String(first.version)) return undefined;
+  if (isOver(first.campaign) && lastEventId === eventId(first)) return undefined;
   const until = Date.now() + context.settings.LIVE_SECONDS * 1_000;
   let gone = false;
   const stream = new ReadableStream<Uint8Array>({
     async start(controller) {
       const encoder = new TextEncoder();
-      let spoken = Date.now();
-      const say = (text: string) => {
+      let sentAt = Date.now();
+      const send = (text: string) => {
         if (gone) return;
         controller.enqueue(encoder.encode(text));
-        spoken = Date.now();
+        sentAt = Date.now();
       };
-      say('retry: 1000\n\n');
+      send('retry: 1000\n\n');
       let known: Seen = first;
-      let told = lastEventId;
+      let sent = lastEventId;
       try {
         for (;;) {
-          if (String(known.version) !== told) {
-            say(message(known));
-            told = String(known.version);
-          } else if (Date.now() - spoken >= heartbeatMs) say(': still here\n\n');
-          if (gone || isOver(known.campaign) || Date.now() >= until) break;
-          await new Promise((resolve) => setTimeout(resolve, Math.min(pollMs, Math.max(until - Date.now(), 0))));
+          if (eventId(known) !== sent) {
+            send(campaignEvent(known));
+            sent = eventId(known);
+          } else if (Date.now() - sentAt >= heartbeatMs) send(': still here\n\n');
+          if (gone) break;
+          if (isOver(known.campaign)) {
+            send(endEvent('campaign_over'));
+            break;
+          }
+          if (Date.now() >= until) {
+            send(endEvent('time_limit'));
+            break;
+          }
+          await new Promise((resolve) => setTimeout(resolve, waitFor(known.campaign, until)));
           known = await lookAgain(context, first.tenant, campaignId);
         }
-      } catch {
-        // The database is away, or the key was revoked: the client connects again and is told.
+      } catch (thrown) {
+        send(endEvent(endOf(thrown)));
       }
       if (!gone) controller.close();
     },
@@ -87,4 +123,11 @@ export async function watchCampaign(context: Context, campaignId: string, lastEv
     },
   });
   return { stream, tenant: first.tenant };
+}
+
+/** Milliseconds until the next look: a poll, or `endTime` or the connection's limit if that is sooner. */
+function waitFor({ endTime }: Campaign, until: number): number {
+  const now = Date.now();
+  const untilEnd = Date.parse(endTime) - now;
+  return Math.max(0, Math.min(pollMs, until - now, untilEnd > 0 ? untilEnd : pollMs));
 }

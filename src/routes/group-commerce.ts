@@ -167,15 +167,16 @@ export const groupCommerceRoutes = [
     tag,
     summary: 'Watch a campaign: its count, status and time left',
     description:
-      'Server-sent events named `campaign`, one a change; `Last-Event-ID` leaves out what is known. A connection ends after ' +
-      'about 50 s and is made anew by the browser. A publishable key may watch.',
+      'Server-sent events named `campaign`: the state at once, then one for each change and one when `endTime` passes. ' +
+      '`Last-Event-ID` leaves out the state that its event had. A connection ends after about 50 s, or with the campaign; ' +
+      'its last event is named `end`, and `{"reason", "reconnect"}` says whether to connect again. A publishable key may watch.',
     scope: 'campaigns:read',
     params,
     answers: {
       200: {
         description: 'The events',
         type: 'text/event-stream',
-        example: `id: 38\nevent: campaign\ndata: ${JSON.stringify({ status: 'active', actualParticipants: 37, secondsLeft: 3600 })}\n\n`,
+        example: `id: 38\nevent: campaign\ndata: ${JSON.stringify({ status: 'active', actualParticipants: 37, secondsLeft: 3600 })}\n\nevent: end\ndata: ${JSON.stringify({ reason: 'time_limit', reconnect: true })}\n\n`,
       },
       204: { description: 'The campaign is over, as `Last-Event-ID` shows that the client knows' },
     },
