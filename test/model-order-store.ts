@@ -1,9 +1,15 @@
 import { addProduct, type Reply, type Store } from './harness.ts';
-import type { Command, Order, State } from './model-order.ts';
+import type { Command, Confirm, Order, State } from './model-order.ts';
 import { payingAt } from './payments-rig.ts';
 import { home, sign } from './shipping-rig.ts';
 
 export const prices: Record<string, number> = { A: 10, B: 3.33, C: 7.5 };
+
+const methods: Record<Confirm, string> = {
+  pay: 'pm_card_visa',
+  decline: 'pm_card_chargeDeclined',
+  debit: 'pm_usBankAccount_processing',
+};
 
 type Placed = { id: string; request: object; key: string; first: Reply };
 
@@ -45,19 +51,42 @@ export async function orderStore(store: Store, run: string, stock: Record<string
     return told(first);
   }
 
-  async function pay(command: { do: 'pay' | 'decline'; order: string }): Promise<string> {
+  async function pay(command: { do: Confirm; order: string }): Promise<string> {
     const opened = await store.send('POST', '/v1/payments', { orderId: idOf(command.order) });
     if (opened.status !== 201) return told(opened);
     if (opened.body.clientSecret === null) return '201 refused';
     const declined = command.do === 'decline';
-    const paid = await paying.pay(
-      opened.body.stripePaymentIntentId,
-      declined ? 'pm_card_chargeDeclined' : 'pm_card_visa',
-    );
-    if (paid) return '201 paid';
+    const confirmed = await paying.pay(opened.body.stripePaymentIntentId, methods[command.do]);
+    if (confirmed) return confirmed.status === 'processing' ? '201 processing' : '201 paid';
     const { intents } = await paying.state();
     const intent = intents.find(({ id }) => id === opened.body.stripePaymentIntentId);
     return declined && intent?.status === 'requires_payment_method' ? '201 declined' : '201 refused';
+  }
+
+  const intentOf = async (name: string) =>
+    (
+      await store.database.query<{ id: string | null }>(
+        'select stripe_payment_intent_id as id from payments.payments where order_id = $1 order by payment_id desc limit 1',
+        [idOf(name)],
+      )
+    )[0]?.id ?? 'none';
+
+  /** One of the emulator's own switches; false where Stripe would refuse. */
+  async function atStripe(path: string, body: object): Promise<boolean> {
+    const answer = await fetch(`${store.stripe.url}/_emulator/${path}`, { method: 'POST', body: JSON.stringify(body) });
+    await answer.arrayBuffer();
+    return answer.ok;
+  }
+
+  async function bank({ order, outcome }: Command & { do: 'bank' }): Promise<string> {
+    const done = await atStripe(`payment_intents/${await intentOf(order)}/settle`, { outcome });
+    return done ? outcome : 'nothing to decide';
+  }
+
+  async function refundAtStripe({ order, cents }: Command & { do: 'refundAtStripe' }): Promise<string> {
+    const amount = cents === null ? {} : { amount: cents };
+    const done = await atStripe('dashboard/refund', { payment_intent: await intentOf(order), ...amount });
+    return done ? 'refunded' : 'refused';
   }
 
   async function track(command: Command & { do: 'track' }): Promise<string> {
@@ -83,7 +112,9 @@ export async function orderStore(store: Store, run: string, stock: Record<string
 
     async run(command: Command): Promise<string> {
       if (command.do === 'place') return place(command);
-      if (command.do === 'pay' || command.do === 'decline') return pay(command);
+      if (command.do === 'pay' || command.do === 'decline' || command.do === 'debit') return pay(command);
+      if (command.do === 'bank') return bank(command);
+      if (command.do === 'refundAtStripe') return refundAtStripe(command);
       if (command.do === 'track') return track(command);
       if (command.do === 'cancel')
         return told(await store.send('POST', `/v1/orders/${idOf(command.order)}/cancel`, {}));
@@ -125,7 +156,8 @@ export async function orderStore(store: Store, run: string, stock: Record<string
              'total', (o.total * 100)::int, 'hold', r.status,
              'units', (select jsonb_object_agg(split_part(u.sku, '-', 2), u.n) from unnest(r.skus, r.quantities) u(sku, n)),
              'payment', (select jsonb_build_object('status', p.status, 'captured', (p.captured * 100)::int,
-                 'promised', (p.refunded * 100)::int, 'back', (p.refund_done * 100)::int)
+                 'promised', (p.refunded * 100)::int, 'back', (p.refund_done * 100)::int,
+                 'debit', p.status = 'pending' and p.stripe_status is not distinct from 'processing')
                from payments.payments p where p.order_id = o.id),
              'shipment', (select s.status from shipping.shipments s where s.order_id = o.id),
              'history', (select jsonb_agg(e.topic order by e.seq) from platform.events e

@@ -49,7 +49,8 @@ class Commands implements fc.AsyncCommand<{ state: State }, OrderStore> {
       }
       if (what === 'adjust') return { do: what, sku, delta: n - 4 };
       if (what === 'count') return { do: what, sku, quantity: n };
-      if (what === 'refund') return { do: what, order, cents };
+      if (what === 'refund' || what === 'refundAtStripe') return { do: what, order, cents };
+      if (what === 'bank') return { do: what, order, outcome: n % 3 === 0 ? 'fail' : 'succeed' };
       if (what === 'track') return { do: what, order, status: n % 2 === 0 ? 'in_transit' : 'delivered' };
       return what === 'expire' ? { do: what } : { do: what, order };
     });
@@ -96,6 +97,8 @@ const verbs: Command['do'][] = [
   'place',
   'pay',
   'pay',
+  'debit',
+  'bank',
   'decline',
   'cancel',
   'refund',
@@ -117,8 +120,8 @@ const wanted = (...from: Command['do'][]): fc.Arbitrary<Wanted> =>
     n: fc.nat(8),
   });
 
-const one = wanted('place', 'pay', 'track').map((each) => new Commands([each]));
-const any = wanted(...verbs).map((each) => new Commands([each]));
+const one = wanted('place', 'pay', 'debit', 'bank', 'track').map((each) => new Commands([each]));
+const any = wanted(...verbs, 'refundAtStripe').map((each) => new Commands([each]));
 const race = fc
   .array(wanted(...verbs.filter((verb) => verb !== 'decline')), { minLength: 2, maxLength: 3 })
   .filter((all) => all.filter((each) => each.do === 'expire').length <= 1)

@@ -1,12 +1,13 @@
 import type { Model } from './model-search.ts';
 
-/** Money in cents. `promised` and `back`: of refunds, asked for and done. */
+/** Money in cents. `promised` and `back`: of refunds, asked for and done. `debit`: we know that a bank is deciding. */
 export type Payment = {
   status: string;
   captured: number;
   promised: number;
   back: number;
-  atStripe: 'open' | 'paid' | 'closed';
+  debit: boolean;
+  atStripe: 'open' | 'processing' | 'paid' | 'closed';
 };
 
 export type Order = {
@@ -29,9 +30,16 @@ export type State = {
   todo: string[];
 };
 
+export type Confirm = 'pay' | 'decline' | 'debit';
+const confirms = ['pay', 'decline', 'debit'];
+
 export type Command =
   | { do: 'place'; order: string; units: Record<string, number>; total: number; addressed: boolean }
-  | { do: 'pay' | 'decline'; order: string }
+  /** By a card, by one that is declined, or by a bank debit that stays undecided. */
+  | { do: Confirm; order: string }
+  | { do: 'bank'; order: string; outcome: 'succeed' | 'fail' }
+  /** In Stripe's dashboard. */
+  | { do: 'refundAtStripe'; order: string; cents: number | null }
   | { do: 'cancel'; order: string }
   /** The cron reaches this order alone. */
   | { do: 'lapse'; order: string }
@@ -79,7 +87,7 @@ function openPayment(order: Order): boolean {
   const { payment } = order;
   if (payment && (payment.status === 'pending' || payment.status === 'succeeded')) return true;
   if (order.status !== 'created') return false;
-  order.payment = { status: 'pending', captured: 0, promised: 0, back: 0, atStripe: 'open' };
+  order.payment = { status: 'pending', captured: 0, promised: 0, back: 0, debit: false, atStripe: 'open' };
   order.history.push('payment.created');
   return true;
 }
@@ -95,6 +103,7 @@ function endPayment(state: State, order: Order, ending: 'failed' | 'cancelled'):
   const { payment } = order;
   if (payment?.status === 'pending') {
     payment.status = ending;
+    payment.debit = false;
     order.history.push(`payment.${ending}`);
     state.todo.push(`close ${order.name}`);
   } else if (payment?.status === 'succeeded' && payment.captured > payment.promised) {
@@ -151,9 +160,9 @@ function track(order: Order, status: string): string {
   return '200';
 }
 
-/** The cron at a time when this order's hold, if it is held, has run out. */
+/** The cron at a time when this order's hold, if it is held, has run out. A hold lasts while a bank decides. */
 function lapse(state: State, order: Order | undefined): string {
-  if (order?.status === 'created' && order.hold === 'held') {
+  if (order?.status === 'created' && order.hold === 'held' && !order.payment?.debit) {
     order.status = 'failed';
     order.reason = 'reservation_expired';
     order.history.push('order.failed');
@@ -164,12 +173,41 @@ function lapse(state: State, order: Order | undefined): string {
 }
 
 /** The buyer's card at Stripe: it has no transaction with us, and hears of an order's end only later. */
-function confirm(state: State, order: Order, secret: boolean, declined: boolean): string {
+function confirm(state: State, order: Order, secret: boolean, how: string): string {
   if (!secret || order.payment?.atStripe !== 'open') return 'refused';
-  if (declined) return 'declined';
+  if (how === 'decline') return 'declined';
+  if (how === 'debit') {
+    order.payment.atStripe = 'processing';
+    state.todo.push(`deciding ${order.name}`);
+    return 'processing';
+  }
   order.payment.atStripe = 'paid';
   state.todo.push(`paid ${order.name}`);
   return 'paid';
+}
+
+/** The bank decides a debit. */
+function decide(state: State, order: Order, outcome: 'succeed' | 'fail'): string {
+  if (order.payment?.atStripe !== 'processing') return 'nothing to decide';
+  order.payment.atStripe = outcome === 'succeed' ? 'paid' : 'open';
+  state.todo.push(`${outcome === 'succeed' ? 'paid' : 'undone'} ${order.name}`);
+  return outcome;
+}
+
+/** Stripe says that a bank is deciding, or that it has refused. */
+function hearDebit(order: Order): void {
+  const { payment } = order;
+  if (payment?.status === 'pending') payment.debit = payment.atStripe === 'processing';
+}
+
+/** What a merchant gives back at Stripe, which knows of no promises of ours. */
+function refundAtStripe(state: State, order: Order, cents: number | null): string {
+  const { payment } = order;
+  const left = payment?.atStripe === 'paid' ? payment.captured - payment.back : 0;
+  const wanted = cents ?? left;
+  if (left === 0 || wanted > left) return 'refused';
+  state.todo.push(`returned ${order.name} ${wanted}`);
+  return 'refunded';
 }
 
 /** Stripe says that the money is there. Its stock is final then, is taken again, or the money goes back. */
@@ -177,6 +215,7 @@ function hearPaid(state: State, order: Order): void {
   const { payment } = order;
   if (!payment || payment.status === 'succeeded' || payment.status === 'refunded') return;
   payment.status = 'succeeded';
+  payment.debit = false;
   payment.captured = order.total;
   order.history.push('payment.succeeded');
   const again = order.status === 'failed' && order.hold === 'released' && take(state, order);
@@ -207,7 +246,7 @@ function hearRefunded(state: State, order: Order, cents: number): void {
 
 /** An order's life, and the stock's, as the contract has them. */
 export const orders: Model<State, Command> = {
-  stepsOf: (command) => (command.do === 'pay' || command.do === 'decline' ? 3 : 1),
+  stepsOf: (command) => (confirms.includes(command.do) ? 3 : 1),
 
   step(state, command, n) {
     if (command.do === 'place') return place(state, command);
@@ -228,6 +267,8 @@ export const orders: Model<State, Command> = {
     if (command.do === 'cancel') return cancel(state, order);
     if (command.do === 'refund') return refund(state, order, command.cents);
     if (command.do === 'track') return track(order, command.status);
+    if (command.do === 'bank') return decide(state, order, command.outcome);
+    if (command.do === 'refundAtStripe') return refundAtStripe(state, order, command.cents);
     // The payment is asked for; its answer is read; the card is shown to Stripe with what it says.
     const asked = `asked ${order.name} ${command.do}`;
     if (n === 0) {
@@ -242,7 +283,7 @@ export const orders: Model<State, Command> = {
       return '';
     }
     const [told = ''] = state.todo.splice(at, 1);
-    return confirm(state, order, told.endsWith(' true'), command.do === 'decline');
+    return confirm(state, order, told.endsWith(' true'), command.do);
   },
 
   tasks: (state) => [...new Set(state.todo.filter((task) => !task.startsWith('asked')))],
@@ -253,13 +294,17 @@ export const orders: Model<State, Command> = {
     const order = orderOf(state, name);
     if (verb === 'open') openPayment(order);
     else if (verb === 'paid') hearPaid(state, order);
-    else if (verb === 'refund') hearRefunded(state, order, Number(cents));
+    else if (verb === 'deciding' || verb === 'undone') hearDebit(order);
+    else if (verb === 'returned' && order.payment) {
+      order.payment.promised += Number(cents);
+      hearRefunded(state, order, Number(cents));
+    } else if (verb === 'refund') hearRefunded(state, order, Number(cents));
     else if (verb === 'label' && order.status === 'confirmed') {
       order.shipment = 'created';
       order.history.push('shipping.label.created');
     } else if (verb === 'close' && order.payment) {
       // Stripe refuses to close what is paid, and then says so.
-      if (order.payment.atStripe === 'open') order.payment.atStripe = 'closed';
+      if (order.payment.atStripe !== 'paid') order.payment.atStripe = 'closed';
     }
   },
 };
