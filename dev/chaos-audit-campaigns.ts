@@ -46,7 +46,11 @@ const orders: Check = {
     const holds = new Map(books.reservations.map((row) => [row.order, row.status]));
     for (const { order: id, state } of books.participants) {
       const order = byId.get(id);
-      const sold = order !== undefined && ['confirmed', 'shipped', 'delivered', 'refunded'].includes(order.status);
+      // A refunded order keeps its place if its unit was sent.
+      const sold =
+        order !== undefined &&
+        (['confirmed', 'shipped', 'delivered'].includes(order.status) ||
+          (order.status === 'refunded' && holds.get(id) === 'committed'));
       if (state === 'charged' && !sold) find(id, `the place is charged, its order ${order?.status ?? 'not there'}`);
       if (state === 'released' && sold) find(id, `the place was released, its order is ${order.status}`);
       if (state === 'released' && ['held', 'committed'].includes(holds.get(id) ?? '')) {

@@ -49,6 +49,8 @@ const balance: Check = {
         if (captured !== total)
           find(order.id, `${order.status}, and ${dollars(captured)} of ${dollars(total)} are there`);
         if (kept <= 0 && total > 0) find(order.id, `${order.status}, and all of its money went back`);
+      } else if (order.status === 'refunded' && kept > 0) {
+        find(order.id, `refunded, and ${dollars(kept)} are still here`);
       } else if (kept > sum(payments, (row) => stuck(refunds, row))) {
         find(order.id, `${order.status}, and ${dollars(kept)} of the buyer's money are still here`);
       } else if (order.status === 'refunded' && captured === 0) find(order.id, 'refunded, and nothing was taken');

@@ -9,7 +9,7 @@ const paidStates = ['confirmed', 'shipped', 'delivered'];
 const steps: Record<string, { from: string[]; to: string }> = {
   'order.confirmed': { from: ['created', 'failed'], to: 'confirmed' },
   'order.failed': { from: ['created'], to: 'failed' },
-  'order.cancelled': { from: ['created', 'confirmed'], to: 'cancelled' },
+  'order.cancelled': { from: ['created', 'confirmed', 'refunded'], to: 'cancelled' },
   'order.refunded': { from: paidStates, to: 'refunded' },
 };
 
@@ -35,6 +35,12 @@ export function liveThrough(events: readonly EventRow[], place: boolean): Saga {
     if (step) {
       if (!step.from.includes(status)) faults.push(`${topic} (event ${seq}) of an order that is ${status}`);
       status = step.to;
+    }
+    // A bank has sent the money of a refund back.
+    if (topic === 'order.refund.failed') {
+      if (status !== 'refunded') faults.push(`${topic} (event ${seq}) of an order that is ${status}`);
+      status = String(payload.status);
+      if (stock === 'held') stock = 'committed';
     }
     const stockStep = stockSteps[topic];
     const announced = place && topic === 'inventory.reserved' && stock === 'held';
@@ -112,11 +118,14 @@ const parcels: Check = {
       books.events.filter((event) => event.topic === 'shipping.label.created'),
       (event) => event.key,
     );
+    // Nothing is sent by itself for an order that the merchant meant to refund.
+    const sent = new Set(books.events.filter(({ topic }) => topic === 'order.refund.failed').map(({ key }) => key));
     for (const order of books.orders) {
       const [labels, events] = [made.get(order.id)?.length ?? 0, told.get(order.id)?.length ?? 0];
       if (labels !== events) find(order.id, `${labels} labels, ${events} events of labels`);
       if (labels > 1) find(order.id, `${labels} labels`);
-      if (order.address && paidStates.includes(order.status) && labels === 0)
+      const refundFailed = sent.has(order.id);
+      if (order.address && !refundFailed && paidStates.includes(order.status) && labels === 0)
         find(order.id, 'paid, and without a label');
       if (['shipped', 'delivered'].includes(order.status) && labels === 0) find(order.id, 'shipped without a label');
     }

@@ -44,6 +44,7 @@ export const topics: Record<string, Topic> = {
   'order.failed': orderTopic(reasoned, ['group-commerce']),
   'order.cancelled': orderTopic(reasoned.partial({ reason: true }), ['group-commerce']),
   'order.refunded': orderTopic(z.object({ orderId })),
+  'order.refund.failed': orderTopic(z.object({ orderId, status: z.enum(['confirmed', 'shipped', 'delivered']) })),
   'inventory.reserved': orderTopic(z.object({ orderId, status: z.literal('reserved') }), ['payments']),
   'inventory.insufficient': {
     retentionDays: 7,

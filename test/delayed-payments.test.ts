@@ -30,18 +30,22 @@ const holdOf = async (orderId: string) =>
     )
   )[0];
 
+/** The bank decides. */
+const settle = (intent: string, outcome: 'succeed' | 'fail') =>
+  shop.emulator('POST', `payment_intents/${intent}/settle`, { outcome });
+
 /** An order whose buyer has confirmed a bank debit that the bank has not decided. */
 async function debited(sku: string, stock = 1) {
   await addProduct(store, sku, stock, 29);
   const made = await shop.checkout(sku);
   await shop.pay(made.intent, debit);
   await until(async () => (await holdOf(made.order.id))?.expires === 'infinity');
-  return { ...made, told: eventsOf(made.payment.id, made.intent, 2900) };
+  return made;
 }
 
 describe('an order whose debit is processing', () => {
   test('keeps its unit far past its hold, and is confirmed when the money comes', async () => {
-    const { order, payment, told } = await debited('SLOW-DEBIT');
+    const { order, payment, intent } = await debited('SLOW-DEBIT');
     for (const days of [1, 4, 9]) await store.cron('* * * * *', later(days * day));
     expect(await shop.orderOf(order.id)).toMatchObject({
       status: 'created',
@@ -53,8 +57,8 @@ describe('an order whose debit is processing', () => {
       items: [{ sku: 'SLOW-DEBIT', quantity: 1 }],
     });
     expect(other).toMatchObject({ status: 409, body: { code: 'insufficient_inventory' } });
-    await shop.deliver(told.succeeded());
-    expect(await shop.orderOf(order.id)).toMatchObject({ status: 'confirmed' });
+    await settle(intent, 'succeed');
+    await until(async () => (await shop.orderOf(order.id)).status === 'confirmed');
     expect(await shop.paymentOf(payment.id)).toMatchObject({ status: 'succeeded', amountRefunded: 0 });
   });
 
@@ -91,7 +95,7 @@ describe('an order whose debit is processing', () => {
   });
 
   test('is cancelled by the merchant at once, and the money is refunded when it comes', async () => {
-    const { order, intent, told } = await debited('REGRETTED');
+    const { order, payment, intent } = await debited('REGRETTED');
     // Stripe cannot stop a debit that a bank is deciding.
     await shop.fault({
       times: 1_000,
@@ -106,13 +110,14 @@ describe('an order whose debit is processing', () => {
       body: { status: 'cancelled', reservation: { status: 'released' } },
     });
     expect(await shop.stockOf('REGRETTED')).toEqual({ quantity: 1, reserved: 0 });
-    await shop.deliver(told.succeeded());
-    expect(await shop.orderOf(order.id)).toMatchObject({ status: 'cancelled' });
+    await settle(intent, 'succeed');
+    await shop.clearFaults();
+    await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
+    expect(await shop.orderOf(order.id)).toMatchObject({ status: 'cancelled', payment: { amountRefunded: 29 } });
     const history = await shop.historyOf(order.id);
     expect(history).toContain('payment.refund.requested');
     expect(history).not.toContain('order.confirmed');
     expect(await shop.stockOf('REGRETTED')).toEqual({ quantity: 1, reserved: 0 });
-    await shop.clearFaults();
   });
 
   test('is spared by a cron that had found its hold due before the debit began', async () => {
@@ -201,33 +206,52 @@ describe('a place whose debit is processing', () => {
   test('charged by its saved method is lost when the bank refuses days later: nobody is there to pay again', async () => {
     const campaign = await rig.start('SAVED-DEBIT', 5, { endTime: later(20 * day).toISOString() });
     const orders: string[] = [];
-    for (const user of ['ada', 'ben']) {
+    for (const user of ['ada', 'ben', 'cyd']) {
       const { body: place } = await rig.join(campaign.id, user);
-      await rig.confirm(place.orderId);
+      const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
+      if (payment.clientSecret !== null) await rig.confirmSecret(payment.clientSecret, debit);
       orders.push(place.orderId);
+      if (user === 'ada') await until(async () => (await rig.statesOf(campaign.id)).ada === 'secured');
     }
-    await until(async () => Object.values(await rig.statesOf(campaign.id)).every((state) => state === 'charged'));
-    // As if the bank had taken its time for one of them.
-    const [late] = orders;
-    await store.database.query(
-      `update payments.payments set status = 'pending', captured = 0, stripe_status = 'processing' where order_id = $1`,
-      [late],
+    const charges = async () =>
+      (await rig.intentsOf(orders)).filter(({ status }) => status === 'processing').map(({ id }) => id);
+    await until(async () => (await charges()).length >= 2);
+    for (const days of [1, 3, 9]) await store.cron('* * * * *', later(days * day));
+    const debits = await charges();
+    expect(new Set((await rig.intentsOf(orders)).map(({ metadata }) => metadata.orderId)).size).toBe(
+      (await rig.intentsOf(orders)).length,
     );
-    await store.database.query(`update orders.orders set status = 'created' where id = $1`, [late]);
-    await store.database.query(
-      `update inventory.reservations set status = 'held', expires_at = 'infinity' where order_id = $1`,
-      [late],
-    );
-    await store.database.query(`update inventory.inventory set reserved = reserved + 1 where sku = 'SAVED-DEBIT'`);
-    await store.database.query(`update group_commerce.participants set state = 'ordered' where order_id = $1`, [late]);
-    const [row] = await store.database.query<{ id: string; intent: string }>(
-      'select payment_id as id, stripe_payment_intent_id as intent from payments.payments where order_id = $1',
-      [late],
-    );
-    await shop.deliver(eventsOf(row?.id ?? '', row?.intent ?? '', 2000).failed());
-    await store.settled();
-    expect(await shop.orderOf(late ?? '')).toMatchObject({ status: 'failed' });
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'released', ben: 'charged' });
-    expect(await shop.stockOf('SAVED-DEBIT')).toEqual({ quantity: 4, reserved: 0 });
+    const ofOrder = async (id: string) => (await rig.intentsOf([id]))[0]?.id ?? '';
+    const [ada = '', ben = ''] = orders;
+    expect(debits).toContain(await ofOrder(ada));
+    await settle(await ofOrder(ada), 'fail');
+    await settle(await ofOrder(ben), 'succeed');
+    await until(async () => (await shop.orderOf(ben)).status === 'confirmed');
+    await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+    expect(await shop.orderOf(ada)).toMatchObject({ status: 'failed', payment: { status: 'failed' } });
+    expect((await rig.statesOf(campaign.id)).ben).toBe('charged');
+  });
+});
+
+describe('a tenant that has switched delayed methods off', () => {
+  const allow = (allowed: boolean) =>
+    store.database.query(`update platform.tenants set delayed_payments = $1 where id = 'default'`, [allowed]);
+
+  test('offers its buyers none, for orders and for places, until it is switched on again', async () => {
+    await allow(false);
+    await addProduct(store, 'AT-ONCE', 5, 29);
+    const { order, intent } = await shop.checkout('AT-ONCE');
+    expect((await shop.stripe.paymentIntents.retrieve(intent)).payment_method_types).toEqual(['card']);
+    expect(await shop.pay(intent, debit)).toBeUndefined();
+    const campaign = await rig.start('AT-ONCE-PLACE', 5, { endTime: later(20 * day).toISOString() });
+    const { body: place } = await rig.join(campaign.id, 'ada');
+    const { body: saving } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
+    const setup = await shop.stripe.setupIntents.retrieve(saving.clientSecret.split('_secret_')[0]);
+    expect(setup.payment_method_types).toEqual(['card']);
+    await shop.pay(intent);
+    await until(async () => (await shop.orderOf(order.id)).status === 'confirmed');
+    await allow(true);
+    const again = await shop.checkout('AT-ONCE');
+    expect((await shop.stripe.paymentIntents.retrieve(again.intent)).payment_method_types).toContain('us_bank_account');
   });
 });

@@ -137,8 +137,8 @@ export function payingAt(store: Store) {
          left join inventory.reservations r on r.order_id = o.id
          left join payments.payments p on p.order_id = o.id
          cross join lateral (
-           select x.topic from platform.events x
-           where x.key = o.id and x.topic like 'order.%' order by x.seq desc limit 1
+           select case x.topic when 'order.refund.failed' then 'order.' || (x.payload->>'status') else x.topic end as topic
+           from platform.events x where x.key = o.id and x.topic like 'order.%' order by x.seq desc limit 1
          ) e
          where e.topic <> 'order.' || o.status
            or (o.status = 'created') <> (coalesce(r.status, 'held') = 'held')

@@ -73,11 +73,26 @@ begin
   perform payments.ask_captures(ready);
   perform inventory.keep_until(waiting, graced);
   perform inventory.announce(ready || waiting || deciding);
+  perform group_commerce.settle_early(payments.paid_among(ready));
   if c.price = 0 then
     perform group_commerce.settle_free(c, x) from group_commerce.participants x
       where x.tenant_id = c.tenant_id and x.order_id = any(ready) order by x.id;
   end if;
   return jsonb_build_object('done', cardinality(ready || waiting || deciding), 'more', true);
+end
+$$;
+
+-- Confirms the orders of places whose hold somebody captured in Stripe's dashboard before the campaign had succeeded.
+create or replace function group_commerce.settle_early(order_ids text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  paid text;
+begin
+  foreach paid in array order_ids loop
+    perform orders.settle_paid(paid);
+    update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.order_id = paid;
+  end loop;
 end
 $$;
 

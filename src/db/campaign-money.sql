@@ -111,6 +111,32 @@ begin
 end
 $$;
 
+-- Whether a place is taken and its order is still to be made. For payments.
+create or replace function group_commerce.awaits_order(of_order varchar) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
+    where p.tenant_id = platform.tenant() and p.order_id = of_order and p.state in ('joined', 'secured')
+      and c.status in ('active', 'successful'))
+$$;
+
+-- All the money of a place went back. Without an order the place is lost; with one it goes with its unit. Answers its SKUs.
+-- The caller has locked the place. For payments.
+create or replace function group_commerce.lose_refunded(of_order varchar, restocked boolean) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p group_commerce.participants;
+begin
+  select * into p from group_commerce.participants x where x.tenant_id = platform.tenant() and x.order_id = of_order
+    and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
+  if not found then
+    return '{}';
+  end if;
+  return group_commerce.free_places(p.campaign_id, array[p.id::text], 'refunded',
+    case when p.state in ('joined', 'secured') then 'cancelled' end);
+end
+$$;
+
 -- The consumer of order.failed and order.cancelled: the place goes with its order. `input`: {tenant, messages: [{eventId,
 -- orderId, reason, traceparent}]}. Answers {freed}.
 create or replace function group_commerce.lose_orders(call jsonb, input jsonb) returns jsonb
@@ -183,5 +209,5 @@ $$;
 call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged, group_commerce.await_money,
-  group_commerce.lose_place to fusion_payments;
+  group_commerce.awaits_order, group_commerce.lose_refunded,  group_commerce.lose_place to fusion_payments;
 grant execute on function group_commerce.lose_orders, group_commerce.free_lost_places to fusion_worker;

@@ -112,12 +112,44 @@ declare
   before varchar;
 begin
   select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
-  if before not in ('confirmed', 'shipped', 'delivered') then
+  -- A place in a campaign has its payment before it has an order: `before` is null then.
+  if before is null or before not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
   end if;
   update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
   perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
   return case when before = 'confirmed' then inventory.restock(order_id, 'refunded') else '{}' end;
+end
+$$;
+
+-- A bank has sent the money of a refund back, so the order is no longer refunded. It is again what it was before: where its
+-- units went back into the stock, they are taken again. If they are gone, or its place in a campaign is, the order is
+-- cancelled with the reason `refund_failed`, and the merchant owes the buyer the money. Nothing is shipped by itself.
+-- Answers the SKUs whose stock has changed. The caller has locked the order. For payments. Emits order.refund.failed
+-- or order.cancelled.
+create or replace function orders.take_back_refunded(order_id varchar) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+  sold boolean;
+  again varchar;
+begin
+  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+  if not found then
+    return '{}';
+  end if;
+  sold := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = o.id), false);
+  if not sold and (o.campaign_id is not null or not inventory.commit(o.id)) then
+    update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock()
+    where x.id = o.id;
+    perform platform.emit('order.cancelled', o.id, jsonb_build_object('orderId', o.id, 'reason', 'refund_failed'), false);
+    return '{}';
+  end if;
+  again := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
+    from shipping.shipments s where s.order_id = o.id order by s.id desc limit 1), 'confirmed');
+  update orders.orders x set status = again, updated_at = platform.clock() where x.id = o.id;
+  perform platform.emit('order.refund.failed', o.id, jsonb_build_object('orderId', o.id, 'status', again), false);
+  return case when sold then '{}' else array(select i->>'sku' from jsonb_array_elements(o.items) i) end;
 end
 $$;
 
@@ -226,5 +258,6 @@ grant execute on function orders.cancel_order, orders.fail_short_orders, orders.
 grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
 grant execute on function orders.lock_orders to fusion_payments;
 grant execute on function orders.settle_paid, orders.ended_in_campaigns, orders.note_freed to fusion_group_commerce;
-grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded to fusion_payments;
+grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded,
+  orders.take_back_refunded to fusion_payments;
 grant execute on function orders.mark_shipped to fusion_shipping;

@@ -75,7 +75,7 @@ begin
     if not found then
       perform platform.fail('not_found');
     end if;
-    if p.status <> 'pending' then
+    if p.status not in ('pending', 'succeeded') then
       return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable',
         'detail', 'The place in the campaign was released.'));
     end if;

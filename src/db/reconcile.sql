@@ -140,7 +140,7 @@ begin
         stripe_status = 'succeeded', updated_at = platform.clock()
     where x.payment_id = p.payment_id returning * into p;
     perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
-    settled := orders.settle_paid(p.order_id);
+    settled := payments.settle_order(p);
     skus := array(select jsonb_array_elements_text(settled->'skus'));
     -- We may have heard first that the money went back, and only now that it had come.
     for early in

@@ -124,7 +124,7 @@ begin
     and exists (select from orders.orders o where o.id = p.order_id and o.status in ('cancelled', 'failed')) then
     perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, 'order_ended');
   end if;
-  return case when p.status = 'refunded' then orders.mark_refunded(p.order_id) else '{}' end;
+  return payments.tell_refunds(p);
 end
 $$;
 
