@@ -88,6 +88,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   paid text;
 begin
+  perform inventory.lock_holds(order_ids); -- all of them, before the first one's stock
   foreach paid in array order_ids loop
     perform orders.settle_paid(paid);
     update group_commerce.participants x set state = 'charged', updated_at = platform.clock()

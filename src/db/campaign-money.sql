@@ -27,7 +27,7 @@ begin
   select x.status into before from group_commerce.group_commerce_campaigns x
     join group_commerce.participants y on y.campaign_id = x.id
     where y.tenant_id = platform.tenant() and y.order_id = of_order;
-  if before not in ('active', 'successful') then
+  if before is null or before not in ('active', 'successful') then
     return; -- its places are being released
   end if;
   update group_commerce.participants x

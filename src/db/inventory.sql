@@ -139,6 +139,6 @@ call platform.hand_over('inventory', 'fusion_inventory');
 
 grant execute on function inventory.open_stock, inventory.fits, inventory.most_units to fusion_catalog;
 grant execute on function inventory.lock_hold to fusion_orders;
-grant execute on function inventory.lock_holds to fusion_payments;
+grant execute on function inventory.lock_holds to fusion_payments, fusion_group_commerce;
 grant execute on function inventory.set_stock, inventory.adjust_stock to fusion_worker;
 grant execute on function inventory.stock_json to fusion_reader;

@@ -140,7 +140,8 @@ begin
   end if;
   sold := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = o.id), false);
   if not sold and (o.campaign_id is not null or not inventory.commit(o.id)) then
-    update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock()
+    update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
+      place_open = x.campaign_id is not null
     where x.id = o.id;
     perform platform.emit('order.cancelled', o.id, jsonb_build_object('orderId', o.id, 'reason', 'refund_failed'), false);
     return '{}';
