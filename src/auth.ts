@@ -13,3 +13,6 @@ export async function keyOf(authorization: string | undefined): Promise<string> 
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key));
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
+
+/** Whether a request shows a publishable key, by its form. */
+export const isPublishable = (authorization: string | undefined): boolean => /^Bearer +pk_/i.test(authorization ?? '');

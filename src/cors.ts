@@ -1,3 +1,4 @@
+import { isPublishable } from './auth.ts';
 import type { Code } from './errors.ts';
 import type { Route } from './routes/route.ts';
 
@@ -45,7 +46,7 @@ export function shareWithPage(
   headers.append('Vary', 'Origin');
   const { origin, authorization } = asked;
   if (origin === undefined || refused === 'forbidden') return;
-  if (authorization !== undefined && !/^Bearer +pk_/i.test(authorization)) return;
+  if (authorization !== undefined && !isPublishable(authorization)) return;
   headers.set('Access-Control-Allow-Origin', origin);
   headers.set('Access-Control-Expose-Headers', exposed);
 }

@@ -1,5 +1,8 @@
 import { ApiError } from './errors.ts';
 
+/** Longer than any cursor that was given out. */
+const longest = 2_000;
+
 /** FNV-1a, 64 bits: enough to notice a cursor that was changed or taken from another list; it guards no secret. */
 function checksum(text: string): string {
   let hash = 0xcbf29ce484222325n;
@@ -25,6 +28,7 @@ export const toCursor = (list: string, position: string): string =>
 /** @throws ApiError invalid_cursor, if it was changed or belongs to another list or other filters */
 export function fromCursor(list: string, cursor: string | undefined): string | undefined {
   if (cursor === undefined) return undefined;
+  if (cursor.length > longest) throw new ApiError('invalid_cursor');
   let plain: string;
   try {
     plain = decode(cursor);

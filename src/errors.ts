@@ -7,6 +7,7 @@ export const statusOf = {
   unauthenticated: 401,
   forbidden: 403,
   not_found: 404,
+  method_not_allowed: 405,
   sku_taken: 409,
   insufficient_inventory: 409,
   price_changed: 409,
@@ -35,7 +36,21 @@ export type Code = keyof typeof statusOf;
 export type Fault = { pointer: string; detail: string };
 
 /** The detail of a fault whose place is a name that the client has made up: that name stays out of the log. */
-export const unknownField = 'is not known here';
+export const unknownField = 'Unknown field';
+/** How the detail of a fault begins whose place is a parameter that the client has made up. */
+export const unknownParameter = 'Unknown parameter.';
+
+/** The JSON pointer (RFC 6901) to a place in a body. */
+export const pointerTo = (path: readonly PropertyKey[]): string =>
+  path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+
+/** The client has closed its connection before its whole request had arrived: nobody waits for an answer. */
+export class ClientGone extends Error {
+  constructor() {
+    super('the client has closed its connection');
+    this.name = 'ClientGone';
+  }
+}
 
 /** A refusal that the client is told by its code. It knows nothing of HTTP beyond that. */
 export class ApiError extends Error {

@@ -1,96 +1,100 @@
-import { ApiError } from './errors.ts';
+import { chunksOf, readBytes } from './body.ts';
+import { ApiError, pointerTo } from './errors.ts';
+import { mostLevels, scanJson } from './json-scan.ts';
 
-const limitBytes = 1_048_576;
+/** So many values a body may have; an order of 1,200 lines has some 4,000. */
+const mostValues = 20_000;
+/** Texts of up to this length cannot be nested too deeply: each level takes two characters. */
+const shortText = 2 * mostLevels;
+const tooDeep = 'nested too deeply';
 
 /**
- * The bytes of a body, read only as far as they are allowed: 1 MB.
- * @throws ApiError body_too_large
+ * Parses JSON without losing a digit unseen: a number that a double cannot hold (`29.990000000000000001`) becomes
+ * Infinity, which no schema takes. It is therefore refused and never rounded.
+ * @throws SyntaxError, also for a text that is nested too deeply
+ * @throws ApiError body_too_large, if it has more than `mostValues` values
  */
-async function readBody(request: Request): Promise<Uint8Array> {
-  if (Number(request.headers.get('content-length') ?? 0) > limitBytes) throw new ApiError('body_too_large');
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += chunk.byteLength;
-    if (size > limitBytes) throw new ApiError('body_too_large');
-    chunks.push(chunk);
+export function parseJson(text: string, mostValues?: number): unknown {
+  // A short text without long numbers and exponents can have nothing that the scan looks for.
+  if (text.length <= shortText && !/[\d.]{16}|\d[eE]/.test(text)) return JSON.parse(text);
+  const scan = scanJson(text, mostValues);
+  if (scan.levels > mostLevels) throw new SyntaxError(tooDeep);
+  if (mostValues !== undefined && scan.values > mostValues) {
+    throw new ApiError('body_too_large', `A body may have ${mostValues} values at most.`);
   }
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return whole;
+  return JSON.parse(scan.text);
 }
 
-/**
- * A body as text, for a signature over it.
- * @throws ApiError body_too_large
- */
-export const readText = async (request: Request): Promise<string> => new TextDecoder().decode(await readBody(request));
+const isStorable = (text: string): boolean => !text.includes('\0') && text.isWellFormed();
 
-/** The digits of a number without sign, point, exponent and the zeros that do not count. */
-function digits(written: string): string {
-  const [mantissa = '', exponent = '0'] = written.toLowerCase().replace(/^-/, '').split('e');
-  const [whole = '', fraction = ''] = mantissa.split('.');
-  const plain = (whole + fraction).replace(/^0+/, '');
-  const significant = plain.replace(/0+$/, '');
-  return `${significant}e${significant ? Number(exponent) - fraction.length + (plain.length - significant.length) : 0}`;
-}
-
-/**
- * Parses JSON without losing a digit unseen: a number that a double cannot hold (`29.990000000000000001`) becomes NaN,
- * which no schema takes, so that it is refused instead of rounded.
- */
-export function parseJson(body: string): unknown {
-  // Up to 15 digits a double holds any decimal: only longer numbers need a second look.
-  if (!/[\d.]{16}|\d[eE]/.test(body)) return JSON.parse(body);
-  return JSON.parse(body, (_key, value: unknown, context?: { source?: string }) =>
-    typeof value === 'number' && context?.source !== undefined && digits(context.source) !== digits(String(value))
-      ? Number.NaN
-      : value,
-  );
-}
-
-/** Where a member has a name that Postgres cannot keep: with a NUL or half of a surrogate pair. */
-function misnamed(value: unknown, pointer = ''): string | undefined {
+/** The path to a member whose name Postgres cannot store, to the object that has it: a NUL or half of a surrogate pair. */
+function misnamed(value: unknown): string[] | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   for (const [name, inner] of Object.entries(value)) {
-    if (name.includes('\0') || !name.isWellFormed()) return pointer;
-    const found = misnamed(inner, `${pointer}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`);
-    if (found !== undefined) return found;
+    if (!isStorable(name)) return [];
+    const path = misnamed(inner);
+    if (path) return [name, ...path];
   }
   return undefined;
 }
 
-/** @throws ApiError validation_failed: schemas look at what texts are, and not at what open objects call them */
+/** The path to a text that Postgres cannot store, in a value of our own making. */
+export function unstorable(value: unknown): string[] | undefined {
+  if (typeof value === 'string') return isStorable(value) ? undefined : [];
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const [name, inner] of Object.entries(value)) {
+    const path = unstorable(inner);
+    if (path) return [name, ...path];
+  }
+  return undefined;
+}
+
+/** @throws ApiError validation_failed: schemas check texts, but not the names of members that they do not know */
 function checkNames(text: string, value: unknown): void {
   // Only an escape can make such a name.
-  const pointer = /\\u(0000|d[89a-f])/i.test(text) ? misnamed(value) : undefined;
-  if (pointer === undefined) return;
-  const faults = [{ pointer, detail: 'has a member whose name is no text' }];
+  const path = /\\u(0000|d[89a-f])/i.test(text) ? misnamed(value) : undefined;
+  if (path === undefined) return;
+  const faults = [{ pointer: pointerTo(path), detail: 'has a member whose name is not valid text' }];
   throw new ApiError('validation_failed', undefined, { faults });
 }
 
+/** The text of a body, which must be UTF-8; a byte order mark at its start is left out. @throws ApiError malformed_json */
+export function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
+  } catch {
+    throw new ApiError('malformed_json', 'The body is not UTF-8.');
+  }
+}
+
+/** The JSON of a body's text. @throws ApiError malformed_json, body_too_large (too many values) */
+export function jsonOf(text: string, most?: number): unknown {
+  try {
+    return parseJson(text, most);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const detail = error.message === tooDeep ? `The body is nested more than ${mostLevels} levels deep.` : undefined;
+    throw new ApiError('malformed_json', detail);
+  }
+}
+
 /**
- * A request's JSON; nothing at all counts as `{}`.
+ * A request's JSON; no body at all counts as `{}`.
  * @throws ApiError unsupported_media_type, body_too_large, malformed_json, validation_failed
+ * @throws ClientGone
  */
 export async function readJson(request: Request): Promise<unknown> {
-  const bytes = await readBody(request);
-  if (bytes.byteLength === 0) return {};
   const type = request.headers.get('content-type') ?? '';
-  if (!/^application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)) throw new ApiError('unsupported_media_type');
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
-    const value = parseJson(text);
-    checkNames(text, value);
-    return value;
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError) throw new ApiError('malformed_json');
-    // The check of its numbers goes down into it, as far as the stack allows.
-    if (error instanceof RangeError) throw new ApiError('malformed_json', 'The body is nested too deeply.');
-    throw error;
+  if (!/^application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)) {
+    for await (const chunk of chunksOf(request)) {
+      if (chunk.byteLength > 0) throw new ApiError('unsupported_media_type');
+    }
+    return {};
   }
+  const bytes = await readBytes(request);
+  if (bytes.byteLength === 0) return {};
+  const text = textOf(bytes);
+  const value = jsonOf(text, mostValues);
+  checkNames(text, value);
+  return value;
 }

@@ -1,6 +1,7 @@
 import { ApiError, type Code, statusOf } from './errors.ts';
 import { problemOf, titleOf } from './problem.ts';
 import { keyLimit } from './rate-limit.ts';
+import { isWebhook } from './routes/declared.ts';
 import type { Route } from './routes/route.ts';
 
 const order = Object.keys(statusOf) as Code[];
@@ -14,7 +15,8 @@ export function codesOf(route: Route): Code[] {
   if (route.scope !== undefined) add('unauthenticated', 'forbidden', 'rate_limited', 'unavailable');
   if (route.counted) add('rate_limited');
   if (route.params) add('not_found');
-  if (route.query) add('validation_failed');
+  // A query parameter that is unknown or repeated.
+  if (!isWebhook(route)) add('validation_failed');
   if (route.body) add('malformed_json', 'body_too_large', 'unsupported_media_type', 'validation_failed');
   if (route.idempotency === 'required') add('idempotency_key_required');
   // A key of another form than the documented one is a fault of a header.

@@ -26,6 +26,8 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders and
 - JSON in and out. Times are ISO 8601 UTC. Ids are UUIDv7, so they sort by time.
 - Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: what does not fit is refused.
 - Lists are \`{ data, nextCursor }\`; \`?limit=\` (1 to 100, default 20) and \`?cursor=\` page through them.
+- A query parameter that an operation does not declare, or that is given twice, is refused with \`422\`, which names it. The same holds for unknown fields of a body.
+- A method that a path does not have is \`405\` with \`Allow\`. A path with a slash at its end is another path: \`404\`.
 - Errors are \`application/problem+json\` (RFC 9457) with a \`code\` from a closed list.
 - \`X-Request-Id\` may be sent with any request; it comes back, and stands in the log. A \`traceparent\` (W3C Trace Context) is carried into every event that the request causes.
 
@@ -40,7 +42,7 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders and
 - A publishable key may be used from a buyer's browser, on pages of the origins that were given with it (of any, if none were): it reads the catalog and campaigns, \`/live\` included. Answers to a secret key are not shown to pages.
 
 ## Limits
-- A body may have 1 MB; an import may have any length. \`429\` says in \`Retry-After\` how long to wait: a key has its limit, and an address has one for what is refused (keys that are not good, signatures that do not match).`;
+- A body may have 1 MB, 20,000 values and 128 levels of nesting; an import may have any length. \`429\` says in \`Retry-After\` how long to wait: a key has its limit, and an address has one for what is refused (keys that are not good, signatures that do not match).`;
 
 const text = (most: number) => ({ type: 'string', minLength: 1, maxLength: most });
 

@@ -14,6 +14,10 @@ const wording: Record<Code, { title: string; detail: string }> = {
   },
   forbidden: { title: 'Forbidden', detail: 'This key may not do this.' },
   not_found: { title: 'Not found', detail: 'There is nothing here, or it is not yours.' },
+  method_not_allowed: {
+    title: 'Method not allowed',
+    detail: 'There is no operation with this method at this path. `Allow` lists the methods that it has.',
+  },
   sku_taken: { title: 'SKU taken', detail: 'A product with this SKU exists already.' },
   insufficient_inventory: { title: 'Not enough stock', detail: 'There is not enough stock. Nothing is held.' },
   price_changed: { title: 'Price changed', detail: 'A stated price differs from the catalog. Nothing was ordered.' },

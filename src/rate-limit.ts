@@ -84,9 +84,14 @@ export function takeTrial(env: Bindings, address: string | undefined, free = fal
 /**
  * Counts a request against its key's limit, and against its address's while the key is not known to be good: all before
  * the database hears of it. A key that it has just refused is refused here for 10 s. Whoever calls tells the outcome.
+ * @returns whether the key is known to be good
  * @throws ApiError rate_limited, with when to come again; unauthenticated
  */
-export async function limitRate(env: Bindings, keyHash: string, address: string | undefined): Promise<Tell> {
+export async function limitRate(
+  env: Bindings,
+  keyHash: string,
+  address: string | undefined,
+): Promise<{ known: boolean; tell: Tell }> {
   const now = Date.now();
   if ((bad.get(keyHash) ?? 0) > now) throw new ApiError('unauthenticated');
   const known = (good.get(keyHash) ?? 0) > now;
@@ -95,10 +100,11 @@ export async function limitRate(env: Bindings, keyHash: string, address: string 
     end?.('open');
     refuse('key', keyLimit);
   }
-  return (verdict) => {
+  const tell: Tell = (verdict) => {
     if (verdict === 'bad') remember(bad, keyHash, now + badForMs);
     if (verdict === 'bad') good.delete(keyHash);
     if (verdict === 'good' && !known) remember(good, keyHash, now + goodForMs);
     return end?.(verdict);
   };
+  return { known, tell };
 }

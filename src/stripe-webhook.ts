@@ -1,54 +1,50 @@
-import Stripe from 'stripe';
+import type Stripe from 'stripe';
 import * as z from 'zod';
+import { isFreshAndSignedBy, type LazyBody } from './carriers/signature.ts';
+import type { Context } from './context.ts';
 import { fromMinor } from './domain/money.ts';
-import { ApiError } from './errors.ts';
+import { ApiError, pointerTo } from './errors.ts';
+import { jsonOf, textOf, unstorable } from './json.ts';
 import { asked, connect, idOf, intentNews, type News, refundNews, type StripeSettings, setupNews } from './stripe.ts';
 
 /** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
-const minor = z.number().int().min(0);
+const minor = z.number().int().min(0).max(9_999_999_999);
+const name = z.string().min(1).max(255);
 const known = z.discriminatedUnion('object', [
   z.object({
     object: z.literal('payment_intent'),
-    id: z.string(),
+    id: name,
     status: z.string(),
     currency: z.string(),
     amount_received: minor,
   }),
-  z.object({ object: z.literal('setup_intent'), id: z.string(), status: z.string() }),
-  z.object({ object: z.literal('refund'), id: z.string(), currency: z.string(), amount: minor.min(1) }),
+  z.object({ object: z.literal('setup_intent'), id: name, status: z.string() }),
+  z.object({ object: z.literal('refund'), id: name, currency: z.string(), amount: minor.min(1) }),
   z.object({ object: z.literal('charge'), currency: z.string(), amount_captured: minor, amount_refunded: minor }),
   z.object({ object: z.literal('dispute'), status: z.string() }),
 ]);
 
 /**
- * A webhook's event, once its signature over the raw body is known to be good for one of our secrets and not older than
- * 300 s; in our own words, or without `news` where it is nothing to us.
- * @throws ApiError invalid_signature, malformed_json
+ * A webhook's event, once its signature over the body's bytes is known to be good for one of our secrets and within 300 s
+ * of now; in our own words, or without `news` where it does not concern us.
+ * @throws ApiError invalid_signature, malformed_json, validation_failed (a text that cannot be stored)
  */
-export async function readWebhook(settings: StripeSettings, body: string, signature: string | undefined) {
-  let event: Stripe.Event | undefined;
-  for (const secret of settings.STRIPE_WEBHOOK_SECRET.split(',')) {
-    try {
-      event = await Stripe.webhooks.constructEventAsync(
-        body,
-        signature ?? '',
-        secret.trim(),
-        300,
-        Stripe.createSubtleCryptoProvider(),
-      );
-      break;
-    } catch (error) {
-      // The signature was good, so what it was made over is not an event.
-      if (!(error instanceof Stripe.errors.StripeSignatureVerificationError)) throw new ApiError('malformed_json');
-    }
+export async function readWebhook({ settings, now }: Context, body: LazyBody, signature: string | undefined) {
+  const secrets = settings.STRIPE_WEBHOOK_SECRET.split(',').map((secret) => secret.trim());
+  if (!(await isFreshAndSignedBy(secrets, signature ?? '', body, now()))) throw new ApiError('invalid_signature');
+  const event = jsonOf(textOf(await body())) as Stripe.Event | null;
+  const news = event === null ? undefined : readEvent(event);
+  if (!news) return {};
+  const path = unstorable(news);
+  if (path) {
+    const faults = [{ pointer: pointerTo(path), detail: 'has characters that cannot be stored' }];
+    throw new ApiError('validation_failed', undefined, { faults });
   }
-  if (event === undefined) throw new ApiError('invalid_signature');
-  const news = readEvent(event);
-  return news ? { news } : {};
+  return { news };
 }
 
 function readEvent(event: Stripe.Event): News | undefined {
-  if (typeof event?.id !== 'string' || !known.safeParse(event.data?.object).success) return undefined;
+  if (!name.safeParse(event.id).success || !known.safeParse(event.data?.object).success) return undefined;
   const news = newsOf(event);
   return news && { ...news, eventId: event.id };
 }

@@ -15,8 +15,8 @@ const taken: Expected = { status: 'taken' };
 const namedInBody: Record<string, Expected> = {
   placeOrder: is(422, 'unknown_sku'),
   createCampaign: is(422, 'validation_failed'),
-  createPayment: is(404, 'not_found'),
-  createShipment: is(404, 'not_found'),
+  createPayment: is(422, 'validation_failed'),
+  createShipment: is(422, 'validation_failed'),
   createProduct: taken,
   importProducts: taken,
 };

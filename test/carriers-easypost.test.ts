@@ -255,7 +255,11 @@ describe('webhooks of EasyPost', () => {
   const body = JSON.stringify(event);
   const sign = (secret: string) => `hmac-sha256-hex=${createHmac('sha256', secret).update(body).digest('hex')}`;
   const verify = (signature?: string, text = body) =>
-    carrier().verifyWebhook(new Headers(signature === undefined ? {} : { 'X-Hmac-Signature': signature }), text, now);
+    carrier().verifyWebhook(
+      new Headers(signature === undefined ? {} : { 'X-Hmac-Signature': signature }),
+      async () => Buffer.from(text),
+      now,
+    );
 
   it('are taken with the signature of any of the secrets, in Unicode NFKD', async () => {
     expect(await verify(sign('neu-ﬁne'.normalize('NFKD')))).toBe(true);

@@ -33,7 +33,11 @@ describe('the choice of a carrier', () => {
     const time = now.getTime() / 1000;
     const verify = (secret: string) => {
       const signature = createHmac('sha256', secret).update(`${time}.{}`).digest('hex');
-      return carrier.verifyWebhook(new Headers({ 'X-Signature': `t=${time},v1=${signature}` }), '{}', now);
+      return carrier.verifyWebhook(
+        new Headers({ 'X-Signature': `t=${time},v1=${signature}` }),
+        async () => Buffer.from('{}'),
+        now,
+      );
     };
     expect([await verify('new'), await verify('old'), await verify('')]).toEqual([true, true, false]);
   });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseJson, readJson } from '../src/json.ts';
+import { scanJson } from '../src/json-scan.ts';
 
 const request = (
   body: BodyInit | null,
@@ -46,7 +47,7 @@ describe('a number', () => {
         const [, digits = '', decimals = '', power = '0'] = shown ?? [];
         const held = BigInt(digits + decimals) * 10n ** BigInt(40 + Number(power) - decimals.length);
         if (held === exact) expect(parsed).toBe(Number(written));
-        else expect(parsed).toBeNaN();
+        else expect(parsed).toBe(Number(written) < 0 || written.startsWith('-') ? -Infinity : Infinity);
       }),
       { seed: 20260131, numRuns: 2_000 },
     );
@@ -74,13 +75,46 @@ describe('a number', () => {
     '1e-400',
     '123456789012345678',
   ])('%s is not quietly rounded', (written) => {
-    expect(parseJson(`{"a":[${written}]}`)).toEqual({ a: [Number.NaN] });
+    expect(parseJson(`{"a":[${written}]}`)).toEqual({ a: [Number.POSITIVE_INFINITY] });
+  });
+
+  test.each([
+    '1.2.34567890123456789',
+    '1-12345678901234567',
+    '1e5e5',
+    '01234567890123456789',
+    '1.',
+    '1e',
+    '12345678901234567.',
+  ])('%s is not JSON, and does not become a number', (written) => {
+    expect(() => parseJson(`[${written}]`)).toThrow(SyntaxError);
   });
 
   test('in a text is none', () => {
     const text = '{"a":"29.990000000000000001","1e5":"9007199254740993 1e400"}';
     expect(parseJson(text)).toEqual(JSON.parse(text));
   });
+});
+
+test('a text of 1 MB costs one look, whatever it is made of', () => {
+  const size = 1_000_000;
+  const fill = (unit: string) => unit.repeat(Math.ceil(size / unit.length)).slice(0, size);
+  // Each of these makes a look-ahead or a look-back that is repeated at every character take hours.
+  for (const text of [
+    `[1${fill('0')}1]`,
+    `[0.${fill('0')}1]`,
+    `["${fill('\\\\')}"]`,
+    `["${fill('\\"')}"]`,
+    `["${fill('\\"')}`,
+    fill('1e5,'),
+    fill('1e'),
+    fill('"'),
+    fill('-'),
+    `[${fill('123456789012345678,')}1]`,
+  ]) {
+    const read = scanJson(text);
+    expect(read.levels).toBeLessThanOrEqual(1);
+  }
 });
 
 test('anything else is what JSON.parse makes of it', () => {
@@ -144,6 +178,12 @@ describe('a body', () => {
     [new Uint8Array([0x22, 0xff, 0x22]), 'malformed_json'],
     [new Uint8Array([0x22, 0xed, 0xa0, 0x80, 0x22]), 'malformed_json'],
     [`${'['.repeat(200_000)}1e1${']'.repeat(200_000)}`, 'malformed_json'],
+    [`${'['.repeat(128)}${']'.repeat(128)}`, 'read'],
+    [`${'['.repeat(129)}${']'.repeat(129)}`, 'malformed_json'],
+    [`{"a":${'{"a":'.repeat(128)}1${'}'.repeat(129)}`, 'malformed_json'],
+    [`[${'1,'.repeat(19_999)}1]`, 'read'],
+    [`[${'1,'.repeat(20_000)}1]`, 'body_too_large'],
+    [`{"z":"1e5","a":[${'1,'.repeat(400_000)}1]}`, 'body_too_large'],
     ['{"a":{"\\u0000":1}}', 'validation_failed'],
     ['{"a":[{"\\uDC00":1}]}', 'validation_failed'],
     ['{"a":"\\ud83d\\ude00"}', 'read'],

@@ -118,7 +118,7 @@ describe('a label', () => {
     const cancelled = await confirmed();
     await store.send('POST', `/v1/orders/${cancelled}/cancel`);
     expect((await ship(cancelled)).body.detail).toBe('The order is cancelled, not confirmed.');
-    expect((await ship('019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f')).status).toBe(404);
+    expect((await ship('019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f')).body.errors[0].pointer).toBe('/orderId');
   });
 
   test('that can never be printed is told by the field of the address, and made once that is mended', async () => {
@@ -182,7 +182,7 @@ describe('a label', () => {
     expect((await labelOf(id, key)).status).toBe(404);
     const order = await confirmed();
     const foreign = await store.send('POST', '/v1/shipments', { orderId: order, address: home }, { key });
-    expect(foreign.status).toBe(404);
+    expect([foreign.status, foreign.body.errors?.[0]?.pointer]).toEqual([422, '/orderId']);
     expect(await requestOf(order)).toBeUndefined();
     const readOnly = await store.database.key({ scopes: ['shipping:read'] });
     const forbidden = await store.send('POST', '/v1/shipments', { orderId: order, address: home }, { key: readOnly });

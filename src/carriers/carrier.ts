@@ -1,3 +1,5 @@
+import type { LazyBody } from './signature.ts';
+
 /** A postal address. `country` is ISO 3166-1 alpha-2; `postalCode` may be empty where a country has none. */
 export type Address = {
   name: string;
@@ -64,8 +66,11 @@ export interface Carrier {
    */
   printLabel(request: LabelRequest, label: Label, signal?: AbortSignal): Promise<Uint8Array>;
 
-  /** Whether the carrier sent this body. `query` is the URL's, for a carrier that puts its secret there. Never throws. */
-  verifyWebhook(headers: Headers, rawBody: string, now: Date, query?: URLSearchParams): Promise<boolean>;
+  /**
+   * Whether the carrier sent this body, which is read only if the headers can be the carrier's. `query` is the URL's, for a
+   * carrier that puts its secret there. Throws only if `body` does.
+   */
+  verifyWebhook(headers: Headers, body: LazyBody, now: Date, query?: URLSearchParams): Promise<boolean>;
 
   /**
    * The update in a verified body, or null where it is of a type that says nothing about a parcel's way.

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { CarrierError, type Tracking, type TrackingStatus } from './carrier.ts';
 import { utc, webhookBody } from './provider.ts';
-import { isSignedBy } from './signature.ts';
+import { isSignedBy, type LazyBody } from './signature.ts';
 
 const event = z.object({
   id: z.string().min(1),
@@ -37,11 +37,11 @@ const statuses: Record<string, TrackingStatus> = {
 const signaturePrefix = 'hmac-sha256-hex=';
 
 /** Whether `X-Hmac-Signature` is the HMAC-SHA256 of the body with one of the secrets, each in Unicode's NFKD. */
-export function isEasyPostWebhook(headers: Headers, rawBody: string, secrets: string[]): Promise<boolean> {
+export function isEasyPostWebhook(headers: Headers, body: LazyBody, secrets: string[]): Promise<boolean> {
   const signature = headers.get('X-Hmac-Signature') ?? '';
   const hex = signature.startsWith(signaturePrefix) ? signature.slice(signaturePrefix.length) : '';
   const normal = secrets.map((secret) => secret.normalize('NFKD'));
-  return isSignedBy(normal, rawBody, hex);
+  return isSignedBy(normal, body, hex);
 }
 
 /**

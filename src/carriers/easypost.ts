@@ -224,8 +224,8 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
       return downloadPdf(provider, printed?.label_pdf_url ?? printed?.label_url ?? '', signal);
     },
 
-    async verifyWebhook(headers, rawBody) {
-      return isEasyPostWebhook(headers, rawBody, settings.webhookSecrets);
+    async verifyWebhook(headers, body) {
+      return isEasyPostWebhook(headers, body, settings.webhookSecrets);
     },
 
     parseWebhook: parseEasyPostWebhook,

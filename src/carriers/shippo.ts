@@ -212,9 +212,9 @@ export function makeShippo(settings: ShippoSettings): Carrier {
       return downloadPdf(provider, bought?.label_url ?? '', signal);
     },
 
-    async verifyWebhook(headers, rawBody, now, query) {
+    async verifyWebhook(headers, body, now, query) {
       const signature = headers.get('Shippo-Auth-Signature');
-      if (signature !== null) return isFreshAndSignedBy(settings.webhookSecrets, signature, rawBody, now);
+      if (signature !== null) return isFreshAndSignedBy(settings.webhookSecrets, signature, body, now);
       return isOneOf(settings.webhookSecrets, query?.get('token') ?? '');
     },
 

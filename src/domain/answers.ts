@@ -9,3 +9,11 @@ export function refuse(answer: Refused, replayed = false): ApiError {
   if (!isCode(error)) throw new Error(`the database refused with ${error}, which is no code of the API`);
   return new ApiError(error, detail, { ...(errors ? { faults: errors } : {}), members, replayed });
 }
+
+/** For a resource that the body names: that it is not there is a fault of the body, and not of the path. */
+export const namedAt =
+  (pointer: string, detail: string) =>
+  (error: unknown): never => {
+    if (!(error instanceof ApiError) || error.code !== 'not_found') throw error;
+    throw new ApiError('validation_failed', undefined, { faults: [{ pointer, detail }] });
+  };

@@ -6,7 +6,7 @@ import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
 import { createIntent, type IntentTask, type News, StripeRefusal } from '../stripe.ts';
 import { createSetup } from '../stripe-places.ts';
-import { type Refused, refuse } from './answers.ts';
+import { namedAt, type Refused, refuse } from './answers.ts';
 import { toMessage } from './events.ts';
 import { id, money, text, time } from './fields.ts';
 
@@ -101,10 +101,9 @@ async function make(context: Context, task: IntentTask) {
  * @throws ApiError not_found, order_not_payable, unavailable (Stripe is away: repeat with the same Idempotency-Key)
  */
 export async function openPayment(context: Context, orderId: string) {
-  const opened = await context.db.run<Opened>('payments.open_payment', context.call, {
-    orderId,
-    id: newId(context.now()),
-  });
+  const opened = await context.db
+    .run<Opened>('payments.open_payment', context.call, { orderId, id: newId(context.now()) })
+    .catch(namedAt('/orderId', 'There is no such order.'));
   const { answer, tenant, replayed } = opened;
   if ('error' in answer) throw refuse(answer, replayed);
   if (!answer.task) return { payment: toPayment(answer), tenant, replayed };

@@ -4,7 +4,7 @@ import type { Context } from '../context.ts';
 import { type ShipmentRow, shipmentById } from '../db/shipping.ts';
 import { ApiError } from '../errors.ts';
 import { newId } from '../ids.ts';
-import { type Refused, refuse } from './answers.ts';
+import { namedAt, type Refused, refuse } from './answers.ts';
 import { address, id, time } from './fields.ts';
 import { attemptLabel, labelTerms, recordLabels, type Task } from './labels.ts';
 
@@ -57,18 +57,16 @@ const mostTurns = 6;
 /**
  * The order's shipment, its label made on the spot for this address; the same one however often and by however many it
  * is asked for. A carrier that is away loses nothing: the request stays, and the queue makes the label later.
- * @throws ApiError not_found, conflict (the order is not confirmed, or has a label for another address),
- *   validation_failed (the carrier never takes this address), unavailable (it is away)
+ * @throws ApiError conflict (the order is not confirmed, or has a label for another address),
+ *   validation_failed (no such order, or the carrier never takes this address), unavailable (it is away)
  */
 export async function requestShipment(context: Context, wanted: z.infer<typeof newShipment>) {
   const input = { ...wanted, shipmentId: newId(context.now()), ...labelTerms(context.settings) };
   for (let turn = 0; turn < mostTurns; turn++) {
     if (turn > 0) await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** turn));
-    const { answer, tenant, replayed } = await context.db.run<Written<Opened>>(
-      'shipping.open_shipment',
-      context.call,
-      input,
-    );
+    const { answer, tenant, replayed } = await context.db
+      .run<Written<Opened>>('shipping.open_shipment', context.call, input)
+      .catch(namedAt('/orderId', 'There is no such order.'));
     if ('error' in answer) throw refuse(answer, replayed);
     if ('task' in answer) return { ...(await finishShipment(context, tenant, answer)), tenant };
     if (!('busy' in answer)) return { shipment: toShipment(answer), tenant, replayed };

@@ -1,8 +1,10 @@
 import * as z from 'zod';
 import { CarrierError } from '../carriers/carrier.ts';
 import { selectCarrier } from '../carriers/select.ts';
+import type { LazyBody } from '../carriers/signature.ts';
 import type { Context } from '../context.ts';
 import { ApiError } from '../errors.ts';
+import { textOf } from '../json.ts';
 
 /** The carriers whose webhooks have a path. */
 export const carrierName = z.enum(['manual', 'shippo', 'easypost']);
@@ -20,18 +22,19 @@ function carrierOf({ settings }: Context, name: z.infer<typeof carrierName>) {
  * A carrier's tracking update, once its signature is known to be good: applied once for each event id, in one database
  * call, whatever the order of arrival. A number that is no parcel of ours changes nothing.
  * @returns the tenant whose parcel it is
- * @throws ApiError not_found, invalid_signature, validation_failed (not what the carrier documents)
+ * @throws ApiError not_found, invalid_signature, malformed_json (not UTF-8), validation_failed (not what the carrier
+ *   documents)
  */
 export async function receiveTracking(
   context: Context,
   name: z.infer<typeof carrierName>,
-  message: { headers: Headers; body: string; query: URLSearchParams },
+  message: { headers: Headers; body: LazyBody; query: URLSearchParams },
 ): Promise<{ tenant?: string }> {
   const carrier = carrierOf(context, name);
   const genuine = await carrier.verifyWebhook(message.headers, message.body, context.now(), message.query);
   if (!genuine) throw new ApiError('invalid_signature');
   try {
-    const tracking = carrier.parseWebhook(message.body);
+    const tracking = carrier.parseWebhook(textOf(await message.body()));
     if (!tracking) return {};
     const input = { ...tracking, carrier: name };
     return await context.db.run<{ outcome: string; tenant?: string }>('shipping.apply_tracking', context.call, input);

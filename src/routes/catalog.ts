@@ -15,7 +15,7 @@ import { importProducts, importReport } from '../domain/imports.ts';
 import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../edge.ts';
 import { versionsIn } from './etag.ts';
 import { listOf, sampleProduct } from './examples.ts';
-import { pageOf, positionOf } from './paging.ts';
+import { byId, pageOf, positionOf } from './paging.ts';
 import { type Answer, type Http, route } from './route.ts';
 
 const params = z.object({ id });
@@ -72,7 +72,7 @@ export const catalogRoutes = [
     answers: { 200: { description: 'A page', schema: listOf(product) } },
     errors: ['invalid_cursor'],
     async run({ query: { limit, cursor, ...filter }, context, http }) {
-      const rows = await listProducts(context, filter, positionOf(http, cursor), limit + 1);
+      const rows = await listProducts(context, filter, positionOf(http, cursor, byId), limit + 1);
       return pageOf(http, rows, limit, (row) => row.id);
     },
   }),

@@ -1,11 +1,11 @@
 import * as z from 'zod';
 import { deadLetter, event, listDeadLetters, listEvents, replayDeadLetter } from '../domain/events.ts';
-import { id, page } from '../domain/fields.ts';
+import { id, page, text } from '../domain/fields.ts';
 import { listOf } from './examples.ts';
-import { pageOf, positionOf } from './paging.ts';
+import { byId, bySequence, pageOf, positionOf } from './paging.ts';
 import { route } from './route.ts';
 
-const name = z.string().min(1).max(255);
+const name = text(255);
 
 export const eventRoutes = [
   route({
@@ -19,8 +19,8 @@ export const eventRoutes = [
     answers: { 200: { description: 'A page', schema: listOf(event) } },
     errors: ['invalid_cursor'],
     async run({ query: { limit, cursor, ...filter }, context, http }) {
-      const position = positionOf(http, cursor);
-      const rows = await listEvents(context, filter, position === undefined ? undefined : Number(position), limit + 1);
+      const position = positionOf(http, cursor, bySequence);
+      const rows = await listEvents(context, filter, position, limit + 1);
       const { rows: shown, ...answer } = pageOf(http, rows, limit, (row) => String(row.seq));
       return { ...answer, body: { ...(answer.body as object), data: shown.map((row) => row.event) } };
     },
@@ -39,7 +39,7 @@ export const eventRoutes = [
     answers: { 200: { description: 'A page', schema: listOf(deadLetter) } },
     errors: ['invalid_cursor'],
     async run({ query: { limit, cursor, status }, context, http }) {
-      const rows = await listDeadLetters(context, status === 'open', positionOf(http, cursor), limit + 1);
+      const rows = await listDeadLetters(context, status === 'open', positionOf(http, cursor, byId), limit + 1);
       return pageOf(http, rows, limit, (row) => row.id);
     },
   }),

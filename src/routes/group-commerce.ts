@@ -18,7 +18,7 @@ import {
 import { watchCampaign } from '../domain/live.ts';
 import { forgetStock } from '../edge.ts';
 import { listOf, sampleCampaign, sampleParticipant, sampleProduct } from './examples.ts';
-import { pageOf, positionOf } from './paging.ts';
+import { byId, pageOf, positionOf } from './paging.ts';
 import { route } from './route.ts';
 
 const params = z.object({ id });
@@ -64,7 +64,7 @@ export const groupCommerceRoutes = [
     answers: { 200: { description: 'A page', schema: listOf(campaign) } },
     errors: ['invalid_cursor'],
     async run({ query: { limit, cursor, status }, context, http }) {
-      const rows = await listCampaigns(context, status, positionOf(http, cursor), limit + 1);
+      const rows = await listCampaigns(context, status, positionOf(http, cursor, byId), limit + 1);
       return pageOf(http, rows, limit, (row) => row.id);
     },
   }),
@@ -156,7 +156,7 @@ export const groupCommerceRoutes = [
     answers: { 200: { description: 'A page', schema: listOf(participant) } },
     errors: ['not_found', 'invalid_cursor'],
     async run({ params: { id: of }, query: { limit, cursor }, context, http }) {
-      const rows = await listParticipants(context, of, positionOf(http, cursor), limit + 1);
+      const rows = await listParticipants(context, of, positionOf(http, cursor, byId), limit + 1);
       return pageOf(http, rows, limit, (row) => row.id);
     },
   }),

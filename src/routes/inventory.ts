@@ -12,7 +12,7 @@ import {
 import { forgetStock } from '../edge.ts';
 import { versionsIn } from './etag.ts';
 import { listOf, sampleStock } from './examples.ts';
-import { pageOf, positionOf } from './paging.ts';
+import { bySku, pageOf, positionOf } from './paging.ts';
 import { route } from './route.ts';
 
 const params = z.object({ sku });
@@ -29,7 +29,7 @@ export const inventoryRoutes = [
     answers: { 200: { description: 'A page', schema: listOf(stock) } },
     errors: ['invalid_cursor'],
     async run({ query: { limit, cursor }, context, http }) {
-      const rows = await listStock(context, positionOf(http, cursor), limit + 1);
+      const rows = await listStock(context, positionOf(http, cursor, bySku), limit + 1);
       return pageOf(http, rows, limit, (row) => row.sku);
     },
   }),

@@ -1,86 +1,26 @@
 import type { Hono } from 'hono';
-import type * as z from 'zod';
-import { keyOf } from '../auth.ts';
+import { isPublishable, keyOf } from '../auth.ts';
+import { declaredLength } from '../body.ts';
 import type { Context } from '../context.ts';
-import { isForPages, originOf, preflight, shareWithPage } from '../cors.ts';
+import { isForPages, originOf, pageScopes, preflight, shareWithPage } from '../cors.ts';
 import { openDatabase } from '../db/client.ts';
 import { type Bindings, settingsOf } from '../env.ts';
-import { ApiError, type Code, type Fault, unknownField } from '../errors.ts';
+import { ApiError, ClientGone, type Code } from '../errors.ts';
 import { newId } from '../ids.ts';
-import { readJson } from '../json.ts';
 import { describe, log, pathForLog, reasonOf } from '../log.ts';
 import { problemOf } from '../problem.ts';
 import { limitRate, takeTrial, type Verdict } from '../rate-limit.ts';
 import { relaySoon } from '../relay.ts';
 import { secure } from '../security-headers.ts';
+import { allowedIn, missing } from './declared.ts';
 import { etagOf, isKnown } from './etag.ts';
+import { readRequest } from './reading.ts';
 import type { Answer, Http, Route, Variables } from './route.ts';
 
 export type App = Hono<{ Bindings: Bindings; Variables: Variables }>;
 
 const requestIdForm = /^[\x21-\x7e]{1,255}$/;
 const traceparentForm = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
-
-const mostFaults = 100;
-
-/** What does not fit, one fault a place: in a body by JSON pointers (RFC 6901), in a query by the parameters' names. */
-function faultsOf(error: z.ZodError, place: 'body' | 'query'): Fault[] {
-  const pointer = (path: PropertyKey[]) =>
-    place === 'query'
-      ? String(path[0] ?? '')
-      : path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
-  const faults = new Map<string, Fault>();
-  for (const issue of error.issues) {
-    const unknown = issue.code === 'unrecognized_keys' ? issue.keys : undefined;
-    for (const path of unknown?.map((key) => [...issue.path, key]) ?? [issue.path]) {
-      const at = pointer(path);
-      if (!faults.has(at)) faults.set(at, { pointer: at, detail: unknown ? unknownField : issue.message });
-      if (faults.size === mostFaults) return [...faults.values()];
-    }
-  }
-  return [...faults.values()];
-}
-
-function check<T>(schema: z.ZodType<T>, value: unknown, place: 'body' | 'query'): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw new ApiError('validation_failed', undefined, { faults: faultsOf(result.error, place) });
-}
-
-const hashOf = async (text: string): Promise<string> => {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-};
-
-/** The client's Idempotency-Key, where the operation takes one. */
-function idempotencyKey(route: Route, http: Http): string | undefined {
-  if (!route.idempotency) return undefined;
-  const key = http.req.header('idempotency-key');
-  if (key === undefined || key === '') {
-    if (route.idempotency === 'required') throw new ApiError('idempotency_key_required');
-    return undefined;
-  }
-  if (key.length > 255 || !/^[\x20-\x7e]+$/.test(key)) {
-    const faults = [{ pointer: 'Idempotency-Key', detail: 'must be 1 to 255 printable ASCII characters' }];
-    throw new ApiError('validation_failed', undefined, { faults });
-  }
-  return key;
-}
-
-/** Validates a request against its declaration, in the order in which a client wants to be told. */
-async function readRequest(route: Route, http: Http, context: Context) {
-  // A path that names no id of ours names nothing: that is 404, not a fault of form.
-  const params = route.params?.safeParse(http.req.param());
-  if (params && !params.success) throw new ApiError('not_found');
-  const query = route.query && check(route.query, http.req.query(), 'query');
-  const key = idempotencyKey(route, http);
-  const body = route.body && check(route.body, await readJson(http.req.raw), 'body');
-  if (key !== undefined) {
-    context.call.idempotencyKey = key;
-    context.call.requestHash = await hashOf(JSON.stringify([route.method, http.req.path, body]));
-  }
-  return { params: params?.data, query, body, context, http };
-}
 
 /** What a refusal says of the key or the signature: whatever the database decides, it decides after that. */
 function verdictOf(thrown: unknown, { db }: Context): Verdict {
@@ -108,24 +48,54 @@ async function runOpen(route: Route, http: Http, context: Context): Promise<Answ
   }
 }
 
-/** Runs the operation that a request asks for. A key that is not good is told so before anything else is. */
+/** A body of up to this length is read before the database has decided about its key: to look at it costs next to nothing. */
+const smallBytes = 8_192;
+
+const isSmall = (route: Route, http: Http): boolean =>
+  route.body === undefined || (declaredLength(http.req.raw) ?? Number.POSITIVE_INFINITY) <= smallBytes;
+
+const mayNever = (route: Route, authorization: string | undefined): boolean =>
+  isPublishable(authorization) && !pageScopes.includes(route.scope ?? '');
+
+const publishableRefusal = (route: Route): ApiError =>
+  new ApiError(
+    'forbidden',
+    route.method === 'get'
+      ? 'Publishable keys read the catalog and campaigns only: use a secret key.'
+      : 'Publishable keys are read-only: use a secret key.',
+  );
+
+/**
+ * Refuses a key before its request is read, where reading costs something or the kind of key decides already. Otherwise
+ * the operation's own call decides about the key, so that a good request costs one call.
+ */
+async function judgeKey(route: Route, http: Http, context: Context, known: boolean): Promise<void> {
+  const never = mayNever(route, http.req.header('authorization'));
+  if (never && known) throw publishableRefusal(route);
+  if (route.scope !== undefined && (never || (!known && !isSmall(route, http)))) {
+    await context.db.authenticate(context.call, route.scope);
+  }
+}
+
+/** Runs the operation that a request asks for. A key that is not good is refused before anything else is looked at. */
 async function run(route: Route, http: Http, context: Context): Promise<Answer> {
   if (route.scope === undefined) return runOpen(route, http, context);
-  const keyHash = await keyOf(http.req.header('authorization'));
+  const authorization = http.req.header('authorization');
+  const keyHash = await keyOf(authorization);
   const origin = originOf(route, http.req.header('origin'));
   http.set('reader', origin === undefined ? keyHash : `${keyHash} ${origin}`);
   context.call.keyHash = keyHash;
   if (origin !== undefined) context.call.origin = origin;
-  const end = await limitRate(http.env, keyHash, http.req.header('cf-connecting-ip'));
+  const { known, tell } = await limitRate(http.env, keyHash, http.req.header('cf-connecting-ip'));
   let verdict: Verdict = 'open';
   try {
+    await judgeKey(route, http, context, known);
     const answer = await route.run(await readRequest(route, http, context));
     if (context.db.spent.calls > 0) verdict = 'good';
     return answer;
-  } catch (refused) {
-    verdict = verdictOf(refused, context);
-    // Else the operation's own call has decided about the key: a request that fits costs no call for that.
-    if (context.db.spent.calls === 0) {
+  } catch (thrown) {
+    verdict = verdictOf(thrown, context);
+    if (context.db.spent.calls === 0 && !(known && mayNever(route, authorization)) && !(thrown instanceof ClientGone)) {
       await context.db.authenticate(context.call, route.scope).then(
         () => {
           verdict = 'good';
@@ -136,9 +106,10 @@ async function run(route: Route, http: Http, context: Context): Promise<Answer> 
         },
       );
     }
-    throw refused;
+    const isForbidden = thrown instanceof ApiError && thrown.code === 'forbidden';
+    throw isForbidden && mayNever(route, authorization) ? publishableRefusal(route) : thrown;
   } finally {
-    keepAlive(http, end(verdict));
+    keepAlive(http, tell(verdict));
   }
 }
 
@@ -163,9 +134,19 @@ async function respond(route: Route, http: Http, answer: Answer): Promise<Respon
   return new Response(body, { status: answer.status, headers });
 }
 
-/** The answer to a request that was refused or failed; what is not ours to tell becomes an opaque 500. */
+/**
+ * The refusal that a client is told. A value that PostgreSQL cannot take (SQLSTATE class 22) is the client's, though a
+ * schema should have refused it; anything else that is no refusal becomes an opaque 500.
+ */
+function refusalOf(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : '';
+  return new ApiError(/^22[0-9A-Z]{3}$/.test(code) ? 'validation_failed' : 'internal');
+}
+
+/** The answer to a request that was refused or failed. */
 export function refuse(http: Http, thrown: unknown): { response: Response; error: ApiError } {
-  const error = thrown instanceof ApiError ? thrown : new ApiError('internal');
+  const error = refusalOf(thrown);
   const problem = problemOf(error, new URL(http.req.url).pathname, http.var.requestId);
   const headers = new Headers({ 'Content-Type': 'application/problem+json' });
   if (error.code === 'unauthenticated') headers.set('WWW-Authenticate', 'Bearer');
@@ -175,8 +156,14 @@ export function refuse(http: Http, thrown: unknown): { response: Response; error
   return { response: new Response(JSON.stringify(problem), { status: problem.status, headers }), error };
 }
 
-/** Gives a request its id, its operation (none: there is nothing at this path), its answer and its line in the log. */
-export async function handle(route: Route | undefined, http: Http): Promise<Response> {
+/**
+ * Gives a request its id, its answer and its line in the log. Without an operation the answer is `nothing`.
+ */
+export async function handle(
+  route: Route | undefined,
+  http: Http,
+  nothing: ApiError = new ApiError('not_found'),
+): Promise<Response> {
   const started = Date.now();
   const given = http.req.header('x-request-id');
   const requestId = given !== undefined && requestIdForm.test(given) ? given : newId(new Date());
@@ -188,7 +175,7 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
   let outcome = 'ok';
   let code: Code | undefined;
   try {
-    if (!route) throw new ApiError('not_found');
+    if (!route) throw nothing;
     const settings = settingsOf(http.env);
     const traceparent = http.req.header('traceparent');
     const call = traceparent !== undefined && traceparentForm.test(traceparent) ? { traceparent } : {};
@@ -204,7 +191,13 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
     outcome = code;
     line.reason = reasonOf(refused.error);
     tenant = refused.error.tenant ?? null;
-    if (outcome === 'internal' || outcome === 'unavailable') Object.assign(line, describe(thrown));
+    // Nobody reads this answer: the log says so, and nothing is wrong on our side.
+    if (thrown instanceof ClientGone) {
+      response = new Response(null, { status: 499 });
+      outcome = 'client_closed';
+    } else if (thrown !== refused.error || outcome === 'internal' || outcome === 'unavailable') {
+      Object.assign(line, describe(thrown), outcome === 'validation_failed' ? { gap: 'validation' } : {});
+    }
   }
   response.headers.set('X-Request-Id', requestId);
   secure(response.headers, route, http.req.url);
@@ -232,12 +225,24 @@ export async function handle(route: Route | undefined, http: Http): Promise<Resp
   return response;
 }
 
-/** Puts every operation at its path, and beside what pages may ask for the answer to their browsers' question. */
+/**
+ * Puts every operation at its path, and beside it the answers to browsers that ask before they send. Any other method of
+ * a path is told which ones there are.
+ */
 export function mount(app: App, routes: Route[]): void {
+  const allowed = allowedIn(routes);
   for (const route of routes) {
     const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');
     app.on(route.method.toUpperCase(), path, (http) => handle(route, http));
     if (isForPages(route)) app.on('OPTIONS', path, preflight);
   }
-  app.notFound((http) => handle(undefined, http));
+  app.get('/', () => new Response(null, { status: 302, headers: { Location: '/docs' } }));
+  app.notFound((http) => {
+    const path = new URL(http.req.url).pathname;
+    const methods = allowed(path);
+    if (http.req.method === 'OPTIONS' && methods !== undefined) {
+      return new Response(null, { status: 204, headers: { Allow: methods } });
+    }
+    return handle(undefined, http, missing(path, allowed));
+  });
 }

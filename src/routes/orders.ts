@@ -14,7 +14,7 @@ import {
 } from '../domain/orders.ts';
 import { forgetStock } from '../edge.ts';
 import { listOf, sampleOrder } from './examples.ts';
-import { pageOf, positionOf } from './paging.ts';
+import { byId, bySequence, pageOf, positionOf } from './paging.ts';
 import { route } from './route.ts';
 
 const params = z.object({ id });
@@ -80,7 +80,7 @@ export const orderRoutes = [
     answers: { 200: { description: 'A page', schema: listOf(order) } },
     errors: ['invalid_cursor'],
     async run({ query: { limit, cursor, ...filter }, context, http }) {
-      const rows = await listOrders(context, filter, positionOf(http, cursor), limit + 1);
+      const rows = await listOrders(context, filter, positionOf(http, cursor, byId), limit + 1);
       return pageOf(http, rows, limit, (row) => row.id);
     },
   }),
@@ -112,13 +112,8 @@ export const orderRoutes = [
     answers: { 200: { description: 'A page of its events', schema: listOf(event) } },
     errors: ['not_found', 'invalid_cursor'],
     async run({ params: { id: orderId }, query: { limit, cursor }, context, http }) {
-      const position = positionOf(http, cursor);
-      const rows = await readHistory(
-        context,
-        orderId,
-        position === undefined ? undefined : Number(position),
-        limit + 1,
-      );
+      const position = positionOf(http, cursor, bySequence);
+      const rows = await readHistory(context, orderId, position, limit + 1);
       const { rows: shown, ...answer } = pageOf(http, rows, limit, (row) => String(row.seq));
       return { ...answer, body: { ...(answer.body as object), data: shown.map((row) => row.event) } };
     },

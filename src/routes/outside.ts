@@ -1,7 +1,7 @@
 import * as z from 'zod';
+import { readOnce } from '../body.ts';
 import { isFreshAndSignedBy, isOneOf } from '../carriers/signature.ts';
 import { ApiError } from '../errors.ts';
-import { readText } from '../json.ts';
 import { takePush } from '../kafka-bridge.ts';
 import { route } from './route.ts';
 
@@ -30,7 +30,7 @@ export const outsideRoutes = [
     description:
       'CloudEvents 1.0: binary, structured or batched, or a JSON array of events or of records `{value, headers}`. The ' +
       'secret comes as Bearer, as the password of Basic, or signs: `X-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 ' +
-      'over "<t>.<body>">`, at most 300 s old. Each event is applied once, by source and id. What cannot be taken is a ' +
+      'over "<t>.<body>">`, at most 300 s old or ahead. Each event is applied once, by source and id. What cannot be taken is a ' +
       'dead letter, and is answered with 200 all the same: a connector goes on behind it. 503: nothing was lost, send ' +
       'it again.',
     stream: ['application/json', 'application/cloudevents+json', 'application/cloudevents-batch+json'],
@@ -46,14 +46,18 @@ export const outsideRoutes = [
       const { KAFKA_WEBHOOK_SECRET: secret } = context.settings;
       if (secret === undefined) throw new ApiError('not_found');
       const secrets = secret.split(',').map((each) => each.trim());
-      const body = await readText(http.req.raw);
+      const body = readOnce(http.req.raw);
       const signature = http.req.header('x-signature');
       const genuine =
         signature === undefined
           ? await isOneOf(secrets, tokenOf(http.req.header('authorization') ?? ''))
           : await isFreshAndSignedBy(secrets, signature, body, context.now());
       if (!genuine) throw new ApiError('invalid_signature');
-      return { status: 200, body: await takePush(context, http.env, http.req.raw.headers, body) };
+      // A connector would send a body that was refused again and again: bytes that are not UTF-8 become a dead letter.
+      return {
+        status: 200,
+        body: await takePush(context, http.env, http.req.raw.headers, new TextDecoder().decode(await body())),
+      };
     },
   }),
 ];

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { readOnce } from '../body.ts';
 import { id } from '../domain/fields.ts';
 import {
   applyNews,
@@ -12,7 +13,6 @@ import {
   requestRefund,
 } from '../domain/payments.ts';
 import { forgetStock } from '../edge.ts';
-import { readText } from '../json.ts';
 import { readWebhook } from '../stripe-webhook.ts';
 import { listOf, samplePayment, sampleRefund } from './examples.ts';
 import { route } from './route.ts';
@@ -34,7 +34,7 @@ export const paymentRoutes = [
     body: newPayment,
     example: { orderId: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f' },
     answers: { 201: { description: 'The payment', schema: payment, example: samplePayment } },
-    errors: ['not_found', 'order_not_payable'],
+    errors: ['order_not_payable'],
     async run({ body, context }) {
       const { payment: opened, tenant, replayed } = await openPayment(context, body.orderId);
       const headers = { Location: `/v1/payments/${opened.id}` };
@@ -102,13 +102,13 @@ export const paymentRoutes = [
     tag: 'Payments',
     summary: 'Receive an event of Stripe',
     description:
-      'Signed by Stripe over the raw body, at most 300 s ago. Duplicates and any order of arrival end alike.',
+      'Signed by Stripe over the raw body, at most 300 s ago or ahead. Duplicates and any order of arrival end alike.',
     stream: ['application/json'],
     answers: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
-    errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'unavailable'],
+    errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
     async run({ context, http }) {
-      const body = await readText(http.req.raw);
-      const { news } = await readWebhook(context.settings, body, http.req.header('stripe-signature'));
+      const body = readOnce(http.req.raw);
+      const { news } = await readWebhook(context, body, http.req.header('stripe-signature'));
       const { tenant, skus } = news ? await applyNews(context, news) : {};
       if (tenant !== undefined && skus) await forgetStock(tenant, skus);
       return { status: 200, body: { received: true }, ...(tenant === undefined ? {} : { tenant }) };

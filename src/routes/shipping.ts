@@ -1,9 +1,9 @@
 import * as z from 'zod';
+import { readOnce } from '../body.ts';
 import { id } from '../domain/fields.ts';
 import { readLabel } from '../domain/labels.ts';
 import { newShipment, readShipment, requestShipment, shipment } from '../domain/shipping.ts';
 import { carrierName, receiveTracking } from '../domain/tracking.ts';
-import { readText } from '../json.ts';
 import { sampleAddress, sampleShipment } from './examples.ts';
 import { route } from './route.ts';
 
@@ -25,7 +25,7 @@ export const shippingRoutes = [
     body: newShipment,
     example: { orderId: sampleShipment.orderId, address: sampleAddress },
     answers: { 201: { description: 'The shipment; its label is made', schema: shipment, example: sampleShipment } },
-    errors: ['not_found', 'conflict'],
+    errors: ['conflict'],
     async run({ body, context }) {
       const { shipment: made, tenant, replayed } = await requestShipment(context, body);
       const headers = { Location: `/v1/shipments/${made.id}` };
@@ -79,14 +79,14 @@ export const shippingRoutes = [
     description:
       'Signed over the raw body in the carrier’s own way. Duplicates and any order of arrival end alike: a parcel that ' +
       'is `delivered` stays so. `manual`: `{eventId, trackingNumber, status, occurredAt, detail?}` with `X-Signature: ' +
-      't=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, at most 300 s old; status `created`, `in_transit`, ' +
+      't=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, at most 300 s old or ahead; status `created`, `in_transit`, ' +
       '`delivered` or `exception`.',
     params: z.object({ carrier: carrierName }),
     stream: ['application/json'],
     answers: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
-    errors: ['invalid_signature', 'body_too_large', 'validation_failed', 'unavailable'],
+    errors: ['malformed_json', 'invalid_signature', 'body_too_large', 'validation_failed', 'unavailable'],
     async run({ params: { carrier }, context, http }) {
-      const body = await readText(http.req.raw);
+      const body = readOnce(http.req.raw);
       const query = new URL(http.req.url).searchParams;
       const { tenant } = await receiveTracking(context, carrier, { headers: http.req.raw.headers, body, query });
       return { status: 200, body: { received: true }, ...(tenant === undefined ? {} : { tenant }) };
