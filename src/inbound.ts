@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { sku, text, time, unitsMoved } from './domain/fields.ts';
+import { exact, instant, sku, text, unitsMoved } from './domain/fields.ts';
 import type { Service } from './events.ts';
 
 export type Inbound = {
@@ -26,10 +26,10 @@ export const inbound: Record<string, Inbound> = {
     consumer: 'shipping',
     key: 'trackingNumber',
     payload: z.object({
-      trackingNumber: text(64),
+      trackingNumber: exact(64),
       provider: z.enum(['manual', 'shippo', 'easypost']).default('manual'),
       status: z.enum(['created', 'in_transit', 'delivered', 'exception']),
-      occurredAt: time,
+      occurredAt: instant,
       detail: text(500).optional(),
     }),
   },

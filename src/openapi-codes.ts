@@ -26,7 +26,7 @@ export function codesOf(route: Route): Code[] {
 }
 
 const sample: Partial<Record<Code, ConstructorParameters<typeof ApiError>[2]>> = {
-  validation_failed: { faults: [{ pointer: '/items/0/quantity', detail: 'Too small: expected number to be >=1' }] },
+  validation_failed: { faults: [{ pointer: '/items/0/quantity', detail: 'must be at least 1' }] },
   insufficient_inventory: {
     members: {
       orderId: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f',

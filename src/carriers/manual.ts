@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { exact, instant, text } from '../domain/fields.ts';
 import type { Carrier, Label, LabelRequest } from './carrier.ts';
 import { drawLabel } from './label.ts';
 import { webhookBody } from './provider.ts';
@@ -8,11 +9,11 @@ import { isFreshAndSignedBy } from './signature.ts';
 export type ManualSettings = { webhookSecrets: string[] };
 
 const update = z.object({
-  eventId: z.string().min(1).max(255),
-  trackingNumber: z.string().min(1).max(64),
+  eventId: exact(255),
+  trackingNumber: exact(64),
   status: z.enum(['created', 'in_transit', 'delivered', 'exception']),
-  occurredAt: z.iso.datetime({ offset: true }),
-  detail: z.string().max(500).optional(),
+  occurredAt: instant,
+  detail: text(500).optional(),
 });
 
 /**
@@ -53,8 +54,7 @@ export function makeManual({ webhookSecrets }: ManualSettings): Carrier {
     },
 
     parseWebhook(rawBody) {
-      const body = webhookBody('manual', rawBody, update);
-      return { ...body, occurredAt: new Date(body.occurredAt).toISOString() };
+      return webhookBody('manual', rawBody, update);
     },
   };
 }

@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import { momentOf, toUtc } from '../domain/times.ts';
 import { CarrierError } from './carrier.ts';
 
 /** The part of `fetch` that carriers use, so that a test can stand in for the network. */
@@ -127,8 +128,12 @@ export function cheapest<T extends { price: string; id: string }>(rates: T[]): T
 
 /** A time of a webhook as ISO 8601 UTC, or undefined where it is none. */
 export function utc(time: string | null | undefined): string | undefined {
+  if (momentOf(time ?? '') !== undefined) return toUtc(time ?? '');
+  // Carriers write times in other forms too, some without an offset.
   const date = new Date(time ?? Number.NaN);
-  return Number.isNaN(date.getTime()) ? undefined : date.toISOString();
+  return momentOf(Number.isNaN(date.getTime()) ? '' : date.toISOString()) === undefined
+    ? undefined
+    : date.toISOString();
 }
 
 /**

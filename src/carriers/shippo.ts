@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { exact, remark } from '../domain/fields.ts';
 import {
   type Address,
   type Carrier,
@@ -49,26 +50,28 @@ type Transaction = z.infer<typeof transaction>;
 
 const trackUpdated = z.object({ event: z.string(), data: z.unknown() });
 const track = z.object({
-  tracking_number: z.string().min(1),
+  tracking_number: exact(255),
   tracking_status: z
     .object({
-      object_id: z.string().nullish(),
+      object_id: exact(128).nullish(),
       status: z.string(),
       status_date: z.string().nullish(),
       object_created: z.string().nullish(),
-      status_details: z.string().nullish(),
+      status_details: remark(500).nullish(),
     })
     .nullish(),
 });
 
 // https://docs.goshippo.com/docs/tracking/tracking: UNKNOWN says that there is nothing to say.
-const statuses: Record<string, TrackingStatus> = {
-  PRE_TRANSIT: 'created',
-  TRANSIT: 'in_transit',
-  DELIVERED: 'delivered',
-  RETURNED: 'exception',
-  FAILURE: 'exception',
-};
+const statuses = new Map<string, TrackingStatus>(
+  Object.entries({
+    PRE_TRANSIT: 'created',
+    TRANSIT: 'in_transit',
+    DELIVERED: 'delivered',
+    RETURNED: 'exception',
+    FAILURE: 'exception',
+  }),
+);
 
 const wording = (list: z.infer<typeof messages>): string =>
   (list ?? [])
@@ -222,7 +225,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
       const { event, data } = webhookBody('shippo', rawBody, trackUpdated);
       if (event !== 'track_updated') return null;
       const { tracking_number, tracking_status: latest } = webhookBody('shippo', JSON.stringify(data ?? null), track);
-      const status = statuses[latest?.status ?? ''];
+      const status = statuses.get(latest?.status ?? '');
       if (!latest || status === undefined) return null;
       const occurredAt = utc(latest.status_date) ?? utc(latest.object_created);
       if (occurredAt === undefined) throw new CarrierError('shippo', 'a webhook with wrong fields: status_date', true);
@@ -231,7 +234,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
         eventId: `${latest.object_id ?? `${tracking_number}:${occurredAt}`}:${latest.status}`,
         status,
         occurredAt,
-        detail: latest.status_details || undefined,
+        detail: latest.status_details ?? undefined,
       };
     },
   };

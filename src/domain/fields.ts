@@ -1,23 +1,49 @@
 import * as z from 'zod';
+import { countries } from './countries.ts';
+import { isPlain, isVisible, trimmed } from './texts.ts';
+import { momentOf, toUtc } from './times.ts';
+import './words.ts';
 
-/** Text that Postgres can store and a client gets back unchanged: no NUL, no lone surrogate, no control characters. */
+const notPlain = 'must not have control characters';
+
+/** Text for people: trimmed, and not empty after that. White space within it stays, new lines too. */
 export const text = (max: number) =>
   z
     .string()
+    .overwrite(trimmed)
     .min(1)
-    .max(max)
-    .refine((value) => value.isWellFormed() && !/[\p{Cc}]/u.test(value.replace(/[\n\t\r]/g, '')), {
-      error: 'must be text without control characters',
-    });
+    .max(max, { abort: true })
+    .refine(isPlain, { error: notPlain })
+    .refine((value) => value === '' || isVisible(value), { error: 'must not be empty' });
 
-/** One line of text that does not begin or end with a space. */
+/** Text that others have made up and that is compared with what they say elsewhere: it is kept as it is. */
+export const exact = (max: number) => z.string().min(1).max(max, { abort: true }).refine(isPlain, { error: notPlain });
+
+/** A remark of others, for people to read: cut where it is too long, without the characters that cannot be stored. */
+export const remark = (max: number) =>
+  z.string().transform(
+    (value) =>
+      trimmed(
+        value
+          .slice(0, max)
+          .toWellFormed()
+          .replaceAll(/\p{Cc}/gu, ' '),
+      ) || undefined,
+  );
+
+/** One line of text that begins and ends with a character that can be seen. */
 const word = (max: number) =>
-  text(max).refine((value) => value.trim() === value && !/[\n\r\t]/.test(value), {
-    error: 'must not begin or end with white space',
-  });
+  exact(max)
+    .refine((value) => trimmed(value) === value, { error: 'must not begin or end with white space' })
+    .refine((value) => !/[\n\r\t]/.test(value), { error: 'must be one line' });
 
 /** A UUID of ours. */
-export const id = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+export const id = z
+  .string()
+  .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: (issue) => idWords(issue.input) });
+
+const idWords = (input: unknown): string =>
+  input === undefined ? 'is required' : 'must be an id, such as 019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f';
 
 /** A stock-keeping unit: case-sensitive, 1 to 64 characters. `.` and `..` are steps of a path: no URL could name them. */
 export const sku = word(64)
@@ -33,8 +59,8 @@ export const reference = word(255);
  */
 export const money = z
   .number()
-  .nonnegative()
-  .lt(100_000_000)
+  .nonnegative({ abort: true })
+  .lt(100_000_000, { abort: true })
   .refine((value) => /^\d+(\.\d{1,2})?$/.test(String(value)), { error: 'must have at most two decimals' })
   .meta({ description: 'Decimal amount in the currency beside it, at most two decimals', examples: [29.99] });
 
@@ -47,10 +73,12 @@ export const decimalsOf = (currency: string): 0 | 2 => (withoutDecimals.has(curr
 export const fitsCurrency = (amount: number, currency: string): boolean =>
   decimalsOf(currency) === 2 || Number.isInteger(amount);
 
+const currencies = new Set(Intl.supportedValuesOf('currency'));
+
 export const currency = z
   .string()
-  .regex(/^[A-Z]{3}$/, { error: 'must be a currency code of ISO 4217, like USD' })
-  .refine((code) => Intl.supportedValuesOf('currency').includes(code), { error: 'is no currency of ISO 4217' })
+  .regex(/^[A-Z]{3}$/, { error: 'must be a currency code of ISO 4217, such as USD', abort: true })
+  .refine((code) => currencies.has(code), { error: 'is not a currency of ISO 4217' })
   .meta({ description: 'ISO 4217', examples: ['USD'] });
 
 /** The most units of one SKU, held ones included: far below the largest integer, so that sold units fit back. */
@@ -67,7 +95,21 @@ export const unitsMoved = z
   .max(mostUnits)
   .refine((delta) => delta !== 0, { error: 'must not be 0' });
 
-export const time = z.iso.datetime().meta({ examples: ['2026-01-31T12:00:00.000Z'] });
+const examples = ['2026-01-31T12:00:00.000Z'];
+
+/** A time in an answer: UTC, to the millisecond. */
+export const time = z.iso.datetime().meta({ examples });
+
+/** A time in a request, of RFC 3339 with any offset; read as UTC, to the nearest millisecond. */
+export const instant = z
+  .string()
+  .max(80, { abort: true })
+  .refine((value) => momentOf(value) !== undefined, {
+    error: 'must be a time, such as 2026-01-31T12:00:00Z',
+    abort: true,
+  })
+  .overwrite(toUtc)
+  .meta({ format: 'date-time', examples });
 
 export const address = z
   .object({
@@ -78,15 +120,20 @@ export const address = z
     city: text(200),
     state: text(200).optional(),
     postalCode: text(32).optional(),
-    country: z.string().regex(/^[A-Z]{2}$/, { error: 'must be a country code of ISO 3166, like GB' }),
+    country: z
+      .string()
+      .refine((code) => countries.has(code), { error: 'must be a country code of ISO 3166-1, such as GB' })
+      .meta({ description: 'ISO 3166-1 alpha-2, or XK for Kosovo', examples: ['GB'] }),
     phone: text(64).optional(),
     email: text(254).optional(),
   })
   .catchall(text(500))
   .meta({ id: 'Address' });
 
+const error = 'must be a whole number from 1 to 100';
+
 /** `?limit=`: how many rows a page has. */
-export const limit = z.coerce.number().int().min(1).max(100).default(20);
+export const limit = z.coerce.number({ error }).int({ error }).min(1, { error }).max(100, { error }).default(20);
 
 /** `?limit=` and `?cursor=`; of a cursor's form, cursor.ts decides. */
 export const page = { limit, cursor: z.string().optional() };

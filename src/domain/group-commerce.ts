@@ -10,7 +10,7 @@ import {
 import { ApiError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { type Refused, refuse } from './answers.ts';
-import { address, id, money, reference, sku, time } from './fields.ts';
+import { address, id, instant, money, reference, sku, time } from './fields.ts';
 import { holdWithinSeconds } from './securing.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
@@ -49,8 +49,8 @@ export const newCampaign = z
     maxParticipants: places,
     price: money,
     originalPrice: money.optional().meta({ description: "Default: the product's price" }),
-    startTime: time,
-    endTime: time,
+    startTime: instant,
+    endTime: instant,
     successOn: successOn.optional(),
   })
   .refine((wanted) => wanted.minParticipants <= wanted.maxParticipants, {

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { text, time } from '../domain/fields.ts';
+import { exact, instant } from '../domain/fields.ts';
 import { parseJson } from '../json.ts';
 
 /** What came in, by Kafka or pushed: a record's parts, or a structured event as its value alone. */
@@ -15,12 +15,12 @@ export type Incoming = {
 /** CloudEvents 1.0, as far as we read it. */
 const cloudEvent = z.object({
   specversion: z.literal('1.0'),
-  id: text(255),
-  source: text(255),
-  type: text(255),
-  subject: text(255).optional(),
-  time: time.or(z.iso.datetime({ offset: true })).optional(),
-  tenantid: text(63).optional(),
+  id: exact(255),
+  source: exact(255),
+  type: exact(255),
+  subject: exact(255).optional(),
+  time: instant.optional(),
+  tenantid: exact(63).optional(),
   traceparent: z
     .string()
     .regex(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/)

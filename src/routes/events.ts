@@ -1,11 +1,11 @@
 import * as z from 'zod';
 import { deadLetter, event, listDeadLetters, listEvents, replayDeadLetter } from '../domain/events.ts';
-import { id, page, text } from '../domain/fields.ts';
+import { exact, id, page } from '../domain/fields.ts';
 import { listOf } from './examples.ts';
 import { byId, bySequence, pageOf, positionOf } from './paging.ts';
 import { route } from './route.ts';
 
-const name = text(255);
+const name = exact(255);
 
 export const eventRoutes = [
   route({

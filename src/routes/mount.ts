@@ -141,7 +141,9 @@ async function respond(route: Route, http: Http, answer: Answer): Promise<Respon
 function refusalOf(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : '';
-  return new ApiError(/^22[0-9A-Z]{3}$/.test(code) ? 'validation_failed' : 'internal');
+  return /^22[0-9A-Z]{3}$/.test(code)
+    ? new ApiError('validation_failed', 'A value is not one that can be stored. Nothing was changed.')
+    : new ApiError('internal');
 }
 
 /** The answer to a request that was refused or failed. */
