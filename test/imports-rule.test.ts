@@ -77,7 +77,7 @@ test('a noun has one name on every shelf', () => {
   const nounsOf = (shelf: string) =>
     modules.flatMap(({ path }) => new RegExp(`^src/${shelf}/([\\w-]+)\\.ts$`).exec(path)?.[1] ?? []);
   const domain = new Set(nounsOf('domain'));
-  const machinery = ['all', 'etag', 'examples', 'mount', 'operations', 'paging', 'route'];
+  const machinery = ['all', 'declared', 'etag', 'examples', 'mount', 'operations', 'paging', 'reading', 'route'];
   expect(nounsOf('routes').filter((noun) => !domain.has(noun) && !machinery.includes(noun))).toEqual([]);
   expect(nounsOf('db').filter((noun) => !domain.has(noun) && !['client', 'outbox', 'inbox'].includes(noun))).toEqual(
     [],

@@ -114,16 +114,18 @@ test('a refusal says whose request it was, what was asked for and why, without a
   const missing = `/v1/orders/${randomUUID()}`;
   const reader = await store.database.key({ scopes: ['orders:read'] });
   const revoked = await store.database.key({ tenant: 'acme', revokedAt: new Date(0) });
+  await store.send('GET', missing);
   await store.send('GET', `${missing}?token=secret-token`);
   await store.send('POST', `${missing}/cancel`);
   await store.send('POST', '/v1/orders', { customerId: 'a', items: [{ sku: 'X', quantity: -7654321 }], 'made up': 1 });
   await store.send('POST', '/v1/orders', oneLine('X'), { key: reader });
   await store.send('GET', missing, undefined, { key: revoked });
   await store.send('GET', `/v1/${store.key}/ada@example.com/x`);
-  await until(() => since(count).filter((line) => line.kind === 'request').length === 6);
+  await until(() => since(count).filter((line) => line.kind === 'request').length === 7);
   const refused = since(count).filter((line) => line.kind === 'request');
   expect(refused).toMatchObject([
     { path: missing, outcome: 'not_found', tenant: 'default', reason: expect.any(String) },
+    { path: missing, outcome: 'validation_failed', tenant: 'default', reason: 'Does not fit: an unknown parameter' },
     { path: `${missing}/cancel`, outcome: 'not_found', tenant: 'default' },
     {
       path: '/v1/orders',

@@ -119,28 +119,21 @@ const declare = (more: Partial<Route>): Route =>
 
 test('an operation’s codes follow from what it takes', () => {
   const body = z.strictObject({ name: z.string() });
-  const always: Code[] = ['internal'];
+  // Any operation refuses parameters that it does not declare; a webhook's sender may add its own.
+  const always: Code[] = ['validation_failed', 'internal'];
   expect(codesOf(declare({}))).toEqual(always);
+  expect(codesOf(declare({ stream: ['application/json'] }))).toEqual(['internal']);
   expect(codesOf(declare({ scope: 'things:write' }))).toEqual([
     'unauthenticated',
     'forbidden',
+    'validation_failed',
     'rate_limited',
     'internal',
     'unavailable',
   ]);
-  expect(codesOf(declare({ body }))).toEqual([
-    'malformed_json',
-    'body_too_large',
-    'unsupported_media_type',
-    'validation_failed',
-    ...always,
-  ]);
-  expect(codesOf(declare({ params: z.object({}), query: z.object({}) }))).toEqual([
-    'not_found',
-    'validation_failed',
-    ...always,
-  ]);
-  const keyed: Code[] = ['idempotency_in_progress', 'validation_failed', 'idempotency_key_reused', ...always];
+  expect(codesOf(declare({ body }))).toEqual(['malformed_json', 'body_too_large', 'unsupported_media_type', ...always]);
+  expect(codesOf(declare({ params: z.object({}), query: z.object({}) }))).toEqual(['not_found', ...always]);
+  const keyed: Code[] = ['idempotency_in_progress', 'validation_failed', 'idempotency_key_reused', 'internal'];
   expect(codesOf(declare({ idempotency: 'taken' }))).toEqual(keyed);
   expect(codesOf(declare({ idempotency: 'required' }))).toEqual(['idempotency_key_required', ...keyed]);
   expect(codesOf(declare({ ifMatch: true, errors: ['sku_taken'] }))).toEqual([

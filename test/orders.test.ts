@@ -343,7 +343,7 @@ describe('reading orders', () => {
       const next = /<([^>]+)>; rel="next"/.exec(page.headers.get('link') ?? '')?.[1];
       expect(next === undefined).toBe(page.body.nextCursor === null);
       cursor = page.body.nextCursor ?? cursor;
-      path = next === undefined ? null : new URL(next).pathname + new URL(next).search;
+      path = next ?? null;
     }
     expect(seen).toEqual([...ids].sort().reverse());
     const bent = cursor.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'));

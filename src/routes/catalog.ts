@@ -10,7 +10,7 @@ import {
   updateProduct,
   type Versioned,
 } from '../domain/catalog.ts';
-import { currency, id, page, sku, text } from '../domain/fields.ts';
+import { currency, exact, id, page, sku } from '../domain/fields.ts';
 import { importProducts, importReport } from '../domain/imports.ts';
 import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../edge.ts';
 import { versionsIn } from './etag.ts';
@@ -66,7 +66,7 @@ export const catalogRoutes = [
     scope: 'catalog:read',
     query: z.object({
       ...page,
-      q: text(200).optional().meta({ description: 'Words of name and description, or a part of name or SKU' }),
+      q: exact(200).optional().meta({ description: 'Words of name and description, or a part of name or SKU' }),
       currency: currency.optional(),
     }),
     answers: { 200: { description: 'A page', schema: listOf(product) } },
