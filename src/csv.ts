@@ -35,7 +35,7 @@ function split(record: string): string[] | undefined {
 }
 
 /**
- * Reads the records of a CSV file (RFC 4180; lines may end in LF too; empty lines are left out), holding 1 MB at most.
+ * Reads the records of a CSV file (RFC 4180; lines may end in LF too; lines of white space are left out), holding 1 MB at most.
  * A line that is no CSV costs that line only, an open quote that nothing closes included: the next line is read anew.
  */
 export async function* readCsv(lines: AsyncIterable<Line>): AsyncGenerator<CsvRecord> {
@@ -64,6 +64,7 @@ export async function* readCsv(lines: AsyncIterable<Line>): AsyncGenerator<CsvRe
         yield first;
         continue;
       }
+      if (/^[ \t\r\n]*$/.test(first.text)) continue;
       // Within a record quotes come in pairs: an odd number so far means that a quoted field goes on in the next line.
       const after = at;
       let record = first.text;
@@ -77,7 +78,7 @@ export async function* readCsv(lines: AsyncIterable<Line>): AsyncGenerator<CsvRe
       record = record.replace(/\r$/, '');
       const fields = open ? undefined : split(record);
       if (fields) {
-        if (record !== '') yield { line: first.line, fields };
+        yield { line: first.line, fields };
       } else {
         // Parity makes this linear: only a line with an odd number of quotes looks ahead, and no further than the next.
         at = after;

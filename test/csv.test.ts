@@ -111,6 +111,37 @@ test('bytes that are no UTF-8 cost their line only', async () => {
   ]);
 });
 
+test('1 MB of empty lines, or of lines of white space, is read as a few', async () => {
+  for (const unit of ['\n', '\r\n', ' \n', '\t \r\n']) {
+    const count = Math.floor(1_000_000 / unit.length);
+    let lines = 0;
+    for await (const _line of readLines(cut(bytes(unit.repeat(count)), [65_536]))) lines++;
+    expect(lines).toBeLessThan(40);
+    expect(await read(`a,b\n${unit.repeat(count)}c,d`, [65_536])).toEqual([
+      { line: 1, fields: ['a', 'b'] },
+      { line: count + 2, fields: ['c', 'd'] },
+    ]);
+  }
+});
+
+test('empty lines within quotes stay as they are, however the stream is cut', async () => {
+  for (const size of [1, 2, 3, 7, 64]) {
+    expect(await read('a\n"x\n\r\n \n\ny"\n\n\nb', [size])).toEqual([
+      { line: 1, fields: ['a'] },
+      { line: 2, fields: ['x\n\r\n \n\ny'] },
+      { line: 9, fields: ['b'] },
+    ]);
+  }
+});
+
+test('others get their turn while many tiny lines are read', async () => {
+  let turns = 0;
+  const count = setInterval(() => turns++, 0);
+  for await (const _record of readCsv(readLines(cut(bytes('x\n'.repeat(100_000)), [1_000_000]))));
+  clearInterval(count);
+  expect(turns).toBeGreaterThan(20);
+});
+
 test('a reader that stops early lets go of the stream', async () => {
   let released = false;
   async function* endless(): AsyncGenerator<Uint8Array> {

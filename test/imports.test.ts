@@ -123,7 +123,9 @@ test('a bad line costs that line only, whatever is wrong with it', async () => {
     [10, 'validation_failed'],
     [11, 'body_too_large'],
   ]);
-  expect(body.rejected[1].detail).toBe('price: must have at most two decimals');
+  expect(body.rejected[1].detail).toBe('"B-3": price must have at most two decimals, and not 1.001');
+  expect(body.rejected[3].detail).toBe('The line must be an object');
+  expect(body.rejected[7].detail).toBe('sku is required');
   expect(body.rejected[2].detail).toContain('colour');
   expect(body.rejected[4].detail).toBe('A new product needs name, price and currency.');
   expect(await counted('B-')).toBe(2);
@@ -164,11 +166,19 @@ test('500 lines go in one call, however many there are', async () => {
   expect(reply.headers.get('server-timing')).toContain('5 calls');
 });
 
-test('of more than 10,000 bad lines the first are listed and all are counted', async () => {
-  const { body } = await send('application/x-ndjson', `${'{\n'.repeat(10_005)}${JSON.stringify(row('L-1'))}\n`);
-  expect(body).toMatchObject({ created: 1, updated: 0, rejectedCount: 10_005 });
+test('after 10,000 bad lines reading stops, what was imported stays, and the answer says where', async () => {
+  const [first, last] = [row('L-1'), row('L-2')].map((product) => `${JSON.stringify(product)}\n`);
+  const text = `${first}\n\n${'{\n'.repeat(10_005)}${last}`;
+  const key = randomUUID();
+  const { body } = await send('application/x-ndjson', text, { idempotencyKey: key });
+  expect(body).toMatchObject({ created: 1, updated: 0, stoppedAt: 10_003 });
   expect(body.rejected).toHaveLength(10_000);
-  expect(body.rejected.at(-1).line).toBe(10_000);
+  expect(body.rejected.at(-1).line).toBe(10_003);
+  expect(await counted('L-')).toBe(1);
+  // The digest is that of the whole body: what was not imported counts.
+  expect((await send('application/x-ndjson', text, { idempotencyKey: key })).body).toEqual(body);
+  const other = await send('application/x-ndjson', `${text}\n`, { idempotencyKey: key });
+  expect(other.body.code).toBe('idempotency_key_reused');
 });
 
 test('a body of many megabytes is taken', async () => {

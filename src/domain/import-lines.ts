@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { readCsv } from '../csv.ts';
-import { ApiError } from '../errors.ts';
+import { ApiError, type Fault } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { type LineCode, readLines } from '../lines.ts';
 import { newProduct } from './catalog.ts';
@@ -27,13 +27,32 @@ export type ImportLine =
 const columns = new Set(Object.keys(importedProduct.shape));
 const numbers = new Set(['price', 'inventory']);
 const longestDetail = 200;
+const mostFaults = 10;
+
+/** A value as a report repeats it: short, and without what is within it. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
+  return String(value);
+}
+
+/** What is wrong with a line: its SKU, and each field with its value. */
+function faultsOf(issues: z.core.$ZodIssue[], value: unknown): string {
+  const line = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  const faults = issues.slice(0, mostFaults).map(({ path: [field], message }) => {
+    if (field === undefined) return `The line ${message}`;
+    const given = line[String(field)];
+    return `${String(field)} ${message}${given === undefined ? '' : `, and not ${shown(given)}`}`;
+  });
+  const named = typeof line.sku === 'string' && line.sku !== '' && !issues.some(({ path }) => path[0] === 'sku');
+  return `${named ? `${shown(line.sku)}: ` : ''}${faults.join('; ')}`;
+}
 
 function check(line: number, size: number, value: unknown): ImportLine {
   const result = importedProduct.safeParse(value);
   if (result.success) return { line, size, product: result.data };
-  const faults = result.error.issues.map((issue) => [...issue.path, issue.message].join(': '));
-  // The report is kept for its Idempotency-Key: a name that is no text, or that the cut halves, must not stop that.
-  const detail = faults.join('; ').slice(0, longestDetail).toWellFormed().replaceAll('\0', '\uFFFD');
+  // The report is kept for its Idempotency-Key: a text that cannot be stored, or that the cut halves, must not stop that.
+  const detail = faultsOf(result.error.issues, value).slice(0, longestDetail).toWellFormed().replaceAll('\0', '\uFFFD');
   return { line, code: 'validation_failed', detail };
 }
 
@@ -57,17 +76,21 @@ async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<Impo
 
 /** @throws ApiError validation_failed: with a wrong header no line of the file can be read */
 function checkHeader(header: string[]): void {
-  const faults = header
-    .filter((column, at) => !columns.has(column) || header.indexOf(column) !== at)
-    .slice(0, 10)
-    .map((column) => ({
-      pointer: '/1',
-      detail: columns.has(column)
-        ? `The column ${column} is there twice.`
-        : `Unknown column ${JSON.stringify(column.slice(0, 64))}. There are: ${[...columns].join(', ')}.`,
-    }));
-  if (!header.includes('sku'))
+  const seen = new Set<string>();
+  const faults: Fault[] = [];
+  for (const column of header) {
+    if (faults.length === mostFaults) break;
+    if (!columns.has(column)) {
+      const name = shown(column.toWellFormed());
+      faults.push({ pointer: '/1', detail: `Unknown column ${name}. There are: ${[...columns].join(', ')}.` });
+    } else if (seen.has(column)) {
+      faults.push({ pointer: '/1', detail: `The column ${column} is there twice.` });
+    }
+    seen.add(column);
+  }
+  if (!header.includes('sku')) {
     faults.push({ pointer: '/1', detail: 'The first line must name the columns, sku among them.' });
+  }
   if (faults.length > 0)
     throw new ApiError('validation_failed', 'The first line does not fit. Nothing was changed.', { faults });
 }

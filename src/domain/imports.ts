@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
+import { chunksOf } from '../body.ts';
 import type { Context } from '../context.ts';
 import type { Call, Written } from '../db/client.ts';
 import { ApiError } from '../errors.ts';
@@ -22,6 +23,10 @@ export const importReport = z
         }),
       )
       .meta({ description: 'The lines that were left out, in the order of the body: the first 10,000 at most' }),
+    stoppedAt: z.number().int().optional().meta({
+      description:
+        'The line after which reading stopped, since 10,000 lines were left out by then. What was imported stays',
+    }),
     rejectedCount: z.number().int().optional().meta({
       description: 'How many lines were left out, if there were more than `rejected` lists',
     }),
@@ -45,11 +50,21 @@ const operation = { scope: 'catalog:write', operation: 'products.import' };
 // How long a key stays taken if its import dies without a word.
 const believedSeconds = 300;
 
-async function* digested(body: AsyncIterable<Uint8Array>, update: (chunk: Uint8Array) => void) {
-  for await (const chunk of body) {
-    update(chunk);
-    yield chunk;
+/** A body whose chunks are hashed as they are read. `rest` reads what is left of it, so that the hash is that of the whole. */
+function digested(request: globalThis.Request, update: (chunk: Uint8Array) => void) {
+  const chunks = chunksOf(request);
+  async function next(): Promise<IteratorResult<Uint8Array, void>> {
+    const read = await chunks.next();
+    if (!read.done) update(read.value);
+    return read;
   }
+  return {
+    // Without `return`: who stops early leaves the rest to be read.
+    [Symbol.asyncIterator]: () => ({ next }),
+    async rest() {
+      while (!(await next()).done);
+    },
+  };
 }
 
 async function importLines(context: Context, call: Call, lines: AsyncIterable<ImportLine>, changed: Changed) {
@@ -84,6 +99,11 @@ async function importLines(context: Context, call: Call, lines: AsyncIterable<Im
   for await (const read of lines) {
     if ('code' in read) {
       reject(read.line, read.code, read.detail);
+      // So many bad lines are no file of products: each of them costs more than to read it.
+      if (rejectedCount >= mostRejected) {
+        report.stoppedAt = read.line;
+        break;
+      }
       continue;
     }
     if (batch.size === batchRows || size > batchSize || batch.has(read.product.sku)) await send();
@@ -97,22 +117,22 @@ async function importLines(context: Context, call: Call, lines: AsyncIterable<Im
 
 /**
  * Imports products from a stream of NDJSON or CSV of any length, up to 500 lines a transaction, in the body's order. A bad
- * line costs that line only. What was imported before a failure or the client's leaving stays; importing it again is safe.
+ * line costs that line only; after 10,000 of them reading stops, and the report says where. What was imported before a failure or the client's leaving stays; importing it again is safe.
  * The idempotency key is taken before the body is read, and compared with the body's digest after it.
  * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV), idempotency_key_reused
  */
 export async function importProducts(context: Context, request: globalThis.Request, changed: Changed) {
   const format = importFormat(request.headers);
   const hash = createHash('sha256').update(`${format}\n`);
-  const body = digested(request.body ?? new ReadableStream({ start: (stream) => stream.close() }), (chunk) =>
-    hash.update(chunk),
-  );
+  const body = digested(request, (chunk) => hash.update(chunk));
   const { idempotencyKey, requestHash: _, ...call } = context.call;
 
   if (idempotencyKey === undefined) {
     // An import of no row tells whose key it is, before a byte of the body is read.
     const { tenant } = await context.db.run<Written<unknown>>('catalog.import_products', call, { rows: [] });
-    return { report: await importLines(context, call, readImport(format, body), changed), tenant, replayed: false };
+    const report = await importLines(context, call, readImport(format, body), changed);
+    await body.rest();
+    return { report, tenant, replayed: false };
   }
 
   const begun = await context.db.run<Written<Stored | null>>('platform.begin_operation', context.call, {
@@ -120,7 +140,7 @@ export async function importProducts(context: Context, request: globalThis.Reque
     seconds: believedSeconds,
   });
   if (begun.answer) {
-    for await (const _chunk of body);
+    await body.rest();
     if (hash.digest('hex') !== begun.answer.digest) throw new ApiError('idempotency_key_reused');
     return { report: begun.answer.report, tenant: begun.tenant, replayed: true };
   }
@@ -128,6 +148,7 @@ export async function importProducts(context: Context, request: globalThis.Reque
     context.db.run('platform.end_operation', context.call, { ...operation, answer });
   try {
     const report = await importLines(context, call, readImport(format, body), changed);
+    await body.rest();
     await end({ report, digest: hash.digest('hex') });
     return { report, tenant: begun.tenant, replayed: false };
   } catch (error) {
