@@ -1,3 +1,4 @@
+import { Budget, jobBudgets } from './budget.ts';
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
 import {
@@ -10,34 +11,59 @@ import {
 import { decideForgotten } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
-import { reconcilePayments, reconcileTold } from './domain/reconcile.ts';
+import { reconcilePayments } from './domain/reconcile.ts';
+import { hearStripe, noteFailedRow, reconcileTold } from './domain/stripe-events.ts';
 import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
+import { ApiError } from './errors.ts';
 import { consumeKafka } from './kafka-bridge.ts';
 import { describe, log } from './log.ts';
 import { relayAll } from './relay.ts';
 
-type Job = { name: string; run: (context: Context, env: Bindings, cause: string) => Promise<Record<string, number>> };
+type Counts = Record<string, number>;
+type Job = {
+  name: keyof typeof jobBudgets;
+  run: (context: Context, env: Bindings, cause: string, budget: Budget) => Promise<Counts>;
+};
+
+/** Forgets cached stock, once for each tenant whatever the number of batches that changed it. */
+async function forgetAll(changed: { tenant: string; skus: string[] }[]): Promise<void> {
+  for (const [tenant, parts] of Map.groupBy(changed, ({ tenant: of }) => of)) {
+    await forgetStock(
+      tenant,
+      parts.flatMap(({ skus }) => skus),
+    );
+  }
+}
 
 const expire: Job = {
   name: 'expire-holds',
-  async run(context) {
-    const { expired, changed } = await expireHolds(context);
-    for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
+  async run(context, _env, _cause, budget) {
+    const { expired, changed } = await expireHolds(context, budget);
+    await forgetAll(changed);
     return { expired };
   },
 };
 
 const decide: Job = {
   name: 'decide-forgotten',
-  async run(context) {
-    const { decided, tenants } = await decideForgotten(context);
-    for (const { tenant, skus, refused } of tenants) {
-      await forgetStock(tenant, skus);
-      const messages = refused.map((orderId) => ({ eventId: `forgotten-${orderId}`, orderId }));
-      if (messages.length > 0) await failShortOrders(context, tenant, messages);
+  async run(context, _env, _cause, budget) {
+    const { decided, changed, refused } = await decideForgotten(context, budget);
+    await forgetAll(changed);
+    let failed = 0;
+    for (const [tenant, orders] of refused) {
+      for (const orderId of orders) {
+        if (!budget.spend()) break;
+        try {
+          await failShortOrders(context, tenant, [{ eventId: `forgotten-${orderId}`, orderId }]);
+        } catch (error) {
+          if (error instanceof ApiError && error.code === 'unavailable') throw error;
+          failed++;
+          await noteFailedRow(context, { job: 'decide-forgotten', tenant, key: orderId }, error);
+        }
+      }
     }
-    return { decided };
+    return { decided, ...(failed > 0 && { setAside: failed }) };
   },
 };
 
@@ -48,25 +74,34 @@ const campaigns: Job = {
     const { freed, changed } = await freeUnsecured(context);
     const lost = await freeLostPlaces(context);
     const ended = await releaseCampaigns(context);
-    for (const { tenant, skus } of [...changed, ...lost.changed, ...ended.changed]) await forgetStock(tenant, skus);
+    await forgetAll([...changed, ...lost.changed, ...ended.changed]);
     return { expired, freed: freed + lost.freed, released: ended.released, ordered: await settleCampaigns(context) };
   },
 };
 
 const reconcile: Job = {
   name: 'reconcile-payments',
-  async run(context) {
-    const { changed, ...counts } = await reconcilePayments(context);
-    for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
+  async run(context, _env, _cause, budget) {
+    const { changed, ...counts } = await reconcilePayments(context, budget);
+    await forgetAll(changed);
     return counts;
   },
 };
 
 const hear: Job = {
+  name: 'hear-stripe',
+  async run(context, _env, _cause, budget) {
+    const { changed, ...counts } = await hearStripe(context, budget);
+    await forgetAll(changed);
+    return counts;
+  },
+};
+
+const hearAgain: Job = {
   name: 'reconcile-told',
-  async run(context) {
-    const { changed, ...counts } = await reconcileTold(context);
-    for (const { tenant, skus } of changed) await forgetStock(tenant, skus);
+  async run(context, _env, _cause, budget) {
+    const { changed, ...counts } = await reconcileTold(context, budget);
+    await forgetAll(changed);
     return counts;
   },
 };
@@ -88,19 +123,22 @@ const consume: Job = {
 
 const purge: Job = {
   name: 'purge',
-  async run(context) {
+  async run(context, _env, _cause, budget) {
     let purged = 0;
-    for (let gone = -1; gone !== 0; purged += gone) {
+    for (let gone = -1; gone !== 0 && budget.spend(); purged += gone) {
       ({ purged: gone } = await context.db.run<{ purged: number }>('platform.purge', context.call, { limit: 5_000 }));
     }
     return { purged };
   },
 };
 
-/** What runs when, by the cron expressions of wrangler.toml. */
+/**
+ * What runs when, by the cron expressions of wrangler.toml. What Stripe says comes before the holds that end by it. Each has
+ * its own budget, so the relay has its turn whatever the others find.
+ */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [expire, decide, campaigns, reconcile, remind, deliver, consume],
-  '17 * * * *': [hear, purge],
+  '* * * * *': [hear, reconcile, expire, decide, campaigns, remind, deliver, consume],
+  '17 * * * *': [hearAgain, purge],
 };
 
 /**
@@ -117,7 +155,7 @@ export async function runJobs(controller: ScheduledController, env: Bindings): P
     const context: Context = { db, settings, call: { now: now.toISOString() }, now: () => now };
     const line = { kind: 'job' as const, id: `${job.name} ${now.toISOString()}`, tenant: null };
     try {
-      const counts = await job.run(context, env, line.id);
+      const counts = await job.run(context, env, line.id, new Budget(jobBudgets[job.name]));
       log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: db.spent.calls, ...counts });
     } catch (error) {
       failures.push(error);

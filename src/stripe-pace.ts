@@ -1,7 +1,7 @@
 import type { Settings } from './env.ts';
 
-/** The payments queue runs two consumers at most (wrangler.toml): each takes its half. */
-const consumers = 2;
+/** The payments queue runs two consumers at most (wrangler.toml), and the cron may run beside them: each takes its third. */
+const consumers = 3;
 
 let next = 0;
 

@@ -5,7 +5,17 @@ import type { Context } from './context.ts';
 import { fromMinor } from './domain/money.ts';
 import { ApiError, pointerTo } from './errors.ts';
 import { jsonOf, textOf, unstorable } from './json.ts';
-import { asked, connect, idOf, intentNews, type News, refundNews, type StripeSettings, setupNews } from './stripe.ts';
+import {
+  asked,
+  connect,
+  idOf,
+  intentNews,
+  type News,
+  refundNews,
+  StripeRefusal,
+  type StripeSettings,
+  setupNews,
+} from './stripe.ts';
 
 /** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
 const minor = z.number().int().min(0).max(9_999_999_999);
@@ -43,27 +53,50 @@ export async function readWebhook({ settings, now }: Context, body: LazyBody, si
   return { news };
 }
 
-function readEvent(event: Stripe.Event): News | undefined {
+function readEvent(event: Stripe.Event): (News & { eventId: string }) | undefined {
   if (!name.safeParse(event.id).success || !known.safeParse(event.data?.object).success) return undefined;
   const news = newsOf(event);
   return news && { ...news, eventId: event.id };
 }
 
 /** What webhooks alone tell, of rows that nobody asks Stripe about any more. */
-const toldOnce = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
+export const toldOnce = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
+
+/** Every type that `newsOf` reads. */
+export const allTold = [
+  ...toldOnce,
+  ...['succeeded', 'setup_failed', 'canceled', 'requires_action'].map((what) => `setup_intent.${what}`),
+  ...['succeeded', 'payment_failed', 'canceled', 'processing', 'requires_action', 'amount_capturable_updated'].map(
+    (what) => `payment_intent.${what}`,
+  ),
+  ...['refund.created', 'refund.updated', 'charge.refunded'],
+];
 
 /**
- * Refunds that a bank has sent back after they had succeeded, and disputes: Stripe's own list of them, oldest first.
+ * Stripe's own list of the events between two times (milliseconds; whole seconds, the second one excluded), oldest first.
+ * `undefined`: there are more than `most`, so ask for a shorter time.
  * @throws StripeRefusal
  */
-export async function readToldOnce(settings: StripeSettings, since: Date): Promise<News[]> {
-  const created = { gte: Math.floor(since.getTime() / 1000) };
-  const list = connect(settings).events.list({ types: toldOnce, created, limit: 100 });
-  const events = await asked(list.autoPagingToArray({ limit: 10_000 }));
+export async function listNews(settings: StripeSettings, types: string[], from: number, to: number, most: number) {
+  const created = { gte: Math.floor(from / 1000), lt: Math.ceil(to / 1000) };
+  const list = connect(settings).events.list({ types, created, limit: 100 });
+  const events = await asked(list.autoPagingToArray({ limit: Math.min(most + 1, 10_000) }));
+  if (events.length > most) return undefined;
   return events
     .sort((a, b) => a.created - b.created)
     .map(readEvent)
-    .filter((news) => news !== undefined);
+    .filter((news) => news !== undefined)
+    .filter((news) => !unstorable(news));
+}
+
+/** One event, or undefined if Stripe does not keep it any more. @throws StripeRefusal */
+export async function lookUpNews(settings: StripeSettings, eventId: string): Promise<News | undefined> {
+  try {
+    return readEvent(await asked(connect(settings).events.retrieve(eventId)));
+  } catch (error) {
+    if (error instanceof StripeRefusal && error.permanent) return undefined;
+    throw error;
+  }
 }
 
 function newsOf(event: Stripe.Event): News | undefined {

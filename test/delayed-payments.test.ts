@@ -128,25 +128,30 @@ describe('an order whose debit is processing', () => {
     const { body: blocker } = await store.send('POST', '/v1/orders', oneLine('BLOCKER'), { key });
     const { order, payment, intent } = await shop.checkout('AT-THE-BELL');
     await store.settled();
-    const [holder, cron] = [new pg.Client(store.database.url), new pg.Client(store.database.url)];
-    await Promise.all([holder.connect(), cron.connect()]);
-    // The job lists what is due in all tenants, and then waits for a row of acme's stock.
-    await holder.query(`begin; select from inventory.inventory where sku = 'BLOCKER' for update`);
+    const cron = new pg.Client(store.database.url);
+    await cron.connect();
+    // Stripe's events are read, and the job lists what is due in all tenants; then it is slow with the order of acme.
+    await store.database.query(`insert into payments.stripe_reading (read_until) values ('2999-01-01')
+      on conflict (one) do update set read_until = excluded.read_until`);
+    await store.database.query(`create function public.slow() returns trigger language plpgsql as $$
+      begin perform pg_sleep(3); return new; end $$`);
+    await store.database.query(`create trigger slow before update on orders.orders for each row
+      when (old.id = '${blocker.id}') execute function public.slow()`);
     const expiring = cron.query('select orders.expire_holds($1, $2)', [
       JSON.stringify({ jobSecret, now: later(day).toISOString() }),
       JSON.stringify({ limit: 200 }),
     ]);
     await until(async () => {
       const [row] = await store.database.query<{ n: number }>(
-        `select count(*)::int as n from pg_stat_activity where wait_event_type = 'Lock' and query like '%expire_holds%'
+        `select count(*)::int as n from pg_stat_activity where wait_event = 'PgSleep' and query like '%expire_holds%'
          and datname = current_database()`,
       );
       return row?.n === 1;
     });
     await shop.deliver(eventsOf(payment.id, intent, 2900).processing());
-    await holder.query('rollback');
     await expiring;
-    await Promise.all([holder.end(), cron.end()]);
+    await cron.end();
+    await store.database.query('drop function public.slow cascade; delete from payments.stripe_reading');
     expect((await store.send('GET', `/v1/orders/${blocker.id}`, undefined, { key })).body.status).toBe('failed');
     expect(await shop.orderOf(order.id)).toMatchObject({ status: 'created', payment: { status: 'pending' } });
     expect(await holdOf(order.id)).toMatchObject({ status: 'held', expires: 'infinity' });

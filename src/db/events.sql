@@ -34,6 +34,13 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(event_id), '{}') from taken
 $$;
 
+-- The ids among these that this consumer has not applied, without taking them.
+create or replace function platform.not_taken(consumer text, event_ids text[]) returns text[]
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select array(select id from unnest(event_ids) id where not exists (
+    select from platform.inbox i where i.consumer = not_taken.consumer and i.event_id = id))
+$$;
+
 -- Locks what a sink may be given now, `most` rows: those that are due and have no undelivered earlier row of their key
 -- outside of this answer, in whatever state that one is and whoever has it. What another relay has locked is skipped.
 -- The policy on the tenant makes the planner expect next to no rows, and a plan that was made for an empty outbox would be
@@ -231,7 +238,8 @@ language sql stable as $$
     'replayedAt', platform.iso(d.replayed_at))
 $$;
 
--- Delivers a dead letter again, by the outbox. Idempotent: replayed already, it answers the same. `input`: {id}.
+-- Delivers a dead letter again, by the outbox; a row that a job has set aside is tried at the job's next turn. Idempotent:
+-- replayed already, it answers the same. `input`: {id}.
 -- Refuses with conflict what is no event of ours (it has no row to be delivered from).
 create or replace function platform.replay_dead_letter(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -246,6 +254,12 @@ begin
     where d.tenant_id = platform.tenant() and d.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
+  end if;
+  if letter.retry_at is not null then
+    if letter.replayed_at is null then
+      update platform.dead_letters d set retry_at = platform.clock() where d.id = letter.id;
+    end if;
+    return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
   end if;
   if not exists (select from platform.events e
     where e.tenant_id = letter.tenant_id and e.seq = letter.seq and e.id::text = letter.event_id) then
@@ -269,7 +283,7 @@ revoke execute on function platform.set_cause from fusion_catalog, fusion_invent
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.currency_decimals, platform.fail,
   platform.next_version,
   platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
-  platform.enter_as, platform.emit, platform.take_new
+  platform.enter_as, platform.emit, platform.take_new, platform.not_taken
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search;

@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, inventory.sql, payments.sql, shipping.sql, orders.sql
+-- requires: platform.sql, events.sql, set-aside.sql, inventory.sql, payments.sql, shipping.sql, orders.sql
 -- What becomes of an order after it was placed: its lock, and every state that follows.
 
 -- created → failed; true if it was so. The caller has locked the order or has just made it. A campaign hears of it.
@@ -221,35 +221,49 @@ end
 $$;
 
 -- The cron: orders whose hold has run out fail, and their stock goes back, in one transaction for `limit` of them.
--- Answers {expired, tenants: [{tenant, skus}]}; repeat until expired is 0. An order that another transaction has locked
--- is left for the next turn.
+-- Answers {expired, tenants: [{tenant, expired, skus}]}; repeat until expired is 0. An order that another transaction has
+-- locked is left for the next turn; one that cannot be processed is set aside.
 create or replace function orders.expire_holds(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   due jsonb;
-  ids text[];
-  id text;
+  done jsonb;
   expired integer := 0;
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
   for due in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
-    perform platform.act_as(due->>'tenant');
-    ids := array(
-      select o.id from orders.orders o
-      where o.tenant_id = platform.tenant() and o.status = 'created'
-        and o.id = any(array(select jsonb_array_elements_text(due->'orders')))
-      order by o.id for update skip locked);
-    -- Read again under the locks: what was due before may have been paid or kept since.
-    ids := inventory.still_due(ids);
-    foreach id in array ids loop
-      expired := expired + orders.fail_order(id, 'reservation_expired')::int;
+    for done in select jsonb_array_elements(platform.apart('expire-holds', 'orders.expire_due', due->>'tenant',
+      array(select jsonb_array_elements_text(due->'orders')), input))
+    loop
+      expired := expired + (done->>'expired')::int;
+      tenants := tenants || done;
     end loop;
-    perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
-    tenants := tenants || jsonb_build_object('tenant', due->>'tenant',
-      'skus', to_jsonb(inventory.release(ids, 'expired')));
   end loop;
   return jsonb_build_object('expired', expired, 'tenants', tenants);
+end
+$$;
+
+-- One tenant's part of it.
+create or replace function orders.expire_due(order_ids text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  ids text[];
+  id text;
+  expired integer := 0;
+begin
+  ids := array(
+    select o.id from orders.orders o
+    where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
+    order by o.id for update skip locked);
+  -- Read again under the locks: what was due before may have been paid or kept since.
+  ids := inventory.still_due(ids);
+  foreach id in array ids loop
+    expired := expired + orders.fail_order(id, 'reservation_expired')::int;
+  end loop;
+  perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
+  return jsonb_build_object('tenant', platform.tenant(), 'expired', expired,
+    'skus', to_jsonb(inventory.release(ids, 'expired')));
 end
 $$;
 

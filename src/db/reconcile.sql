@@ -1,49 +1,76 @@
--- requires: platform.sql, events.sql, payments.sql
+-- requires: platform.sql, events.sql, set-aside.sql, stripe-events.sql, payments.sql
 -- What is to be done at Stripe, and what Stripe says: by a webhook, or looked up because a webhook can be lost.
 
--- What is to be done at Stripe, of these payments' rows or (cron) of any tenant's that nobody asked about for a while.
--- `input`: {tenant, paymentIds} or {idleSeconds, limit}. Answers {intents: [task], refunds: [{…}]}: payments without an
--- intent, pending ones to look up, ended ones to close, those whose charge tells of refunds that we have not seen; refunds
--- to make or look up. `mayExist`: an earlier try may have made it, and Stripe forgets an idempotency key after 24 hours.
+-- What is to be done at Stripe, of these payments' rows or (cron) of each tenant's in turn. `input`: {tenant, paymentIds} or
+-- {idleSeconds, limit}. Answers {intents: [task], refunds: [{…}]}: payments without an intent, pending ones to look up,
+-- ended ones to close, those whose charge tells of refunds that we have not seen; refunds to make or look up. The cron gets
+-- first the payments whose hold has ended and waits for Stripe's answer, then those that nobody asked about for a while.
+-- `mayExist`: an earlier try may have made it, and Stripe forgets an idempotency key after 24 hours.
 create or replace function payments.open_work(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
 declare
-  ids constant text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
+  ids text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
   everywhere constant boolean := not input ? 'tenant';
+  most constant integer := (input->>'limit')::int;
   late timestamptz;
+  urgent text[] := '{}';
+  aside text[] := '{}';
   intents jsonb;
   refunds jsonb;
 begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
   late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
-  -- Two looks, since each has an index of its own: what is known by its id, and what nobody has asked about for longest.
-  select coalesce(jsonb_agg(payments.intent_task(w)), '[]') into intents from (
-    (select * from payments.payments p
-      where not everywhere and p.payment_id = any(ids)
-        and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
-    union all
-    (select * from payments.payments p
-      where everywhere and p.checked_at <= late and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
-      order by p.checked_at limit (input->>'limit')::int)
-  ) w;
+  if everywhere then
+    -- A webhook may have ended what was set aside.
+    perform platform.take_back('reconcile-payments', array(
+      select k from unnest(platform.due_again('reconcile-payments', 1000)) k
+      where not exists (select from payments.payments p where p.payment_id = k
+          and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
+        and not exists (select from payments.refunds r where r.id = k and r.status = 'pending')));
+    aside := platform.aside('reconcile-payments');
+    urgent := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(most)) d);
+    ids := array(
+      select p.payment_id::text from unnest(urgent) o(id) join payments.payments p on p.order_id = o.id
+      where p.status = 'pending' and p.payment_id <> all(aside))
+      || array(
+      select w.payment_id::text from platform.tenant_ids() t(id)
+      cross join lateral (
+        select p.payment_id, row_number() over (order by p.checked_at) as turn from payments.payments p
+        where p.tenant_id = t.id and p.checked_at <= late and p.payment_id <> all(aside)
+          and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
+        order by p.checked_at limit most
+      ) w order by w.turn, w.payment_id limit most);
+  end if;
+  select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
+  from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
+  join payments.payments p on p.payment_id = u.id
+    and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done);
   select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
     'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
     'intentId', (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id))), '[]')
   into refunds from (
-    (select * from payments.refunds r where not everywhere and r.payment_id = any(ids) and r.status = 'pending')
+    (select r.* from payments.refunds r where not everywhere and r.payment_id = any(ids) and r.status = 'pending')
     union all
-    (select * from payments.refunds r
-      where everywhere and r.checked_at <= late and r.status = 'pending'
-      order by r.checked_at limit (input->>'limit')::int)
+    (select x.* from (
+      select r.id, row_number() over (partition by r.tenant_id order by r.checked_at) as turn
+      from platform.tenant_ids() t(id)
+      cross join lateral (
+        select v.id, v.tenant_id, v.checked_at from payments.refunds v
+        where v.tenant_id = t.id and v.checked_at <= late and v.status = 'pending' and v.id <> all(aside)
+        order by v.checked_at limit most
+      ) r where everywhere order by turn, r.id limit most
+    ) y join payments.refunds x on x.id = y.id)
   ) w;
   return jsonb_build_object('intents', intents, 'refunds', refunds);
 end
 $$;
 
 -- Notes that Stripe was asked and nothing has changed, so that the cron comes to the others first; `again` as in
--- record_intents, for refunds; `listed`: all of these payments' refunds at Stripe have been applied. `input`: {tenant,
--- payments: [id], listed: [id], refunds: [id], again: [{id, attempt}]}.
+-- record_intents, for refunds; `listed`: all of these payments' refunds at Stripe have been applied; `done`: payments and
+-- refunds that were processed, so they are set aside no more. `input`: {tenant, payments: [id], listed: [id],
+-- refunds: [id], again: [{id, attempt}], done: [id]}.
 create or replace function payments.note_checked(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -67,6 +94,7 @@ begin
   where r.tenant_id = platform.tenant()
     and r.id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
+  perform platform.take_back('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
   return '{}';
 end
 $$;
@@ -103,7 +131,8 @@ begin
   select x.dispute into before from payments.payments x where x.payment_id = p.payment_id for update;
   -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
   update payments.payments x
-  set checked_at = platform.clock(), stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, input->>'intentId'),
+  set checked_at = platform.clock(), asked_at = case when input ? 'eventId' then x.asked_at else platform.clock() end,
+      stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, input->>'intentId'),
       setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
       refunds_told = greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric),
       dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end

@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, reservations.sql
+-- requires: platform.sql, events.sql, set-aside.sql, reservations.sql
 -- Holds that the queue decides, for orders placed with `Prefer: respond-async`.
 
 -- Decides the pending holds of these orders (of the present tenant), in the order of their ids. `traces`: traceparent by
@@ -60,13 +60,16 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.unheard order by v.order_id for update))
 $$;
 
--- The cron, since a message can be lost: decides holds of any tenant that have been pending for `idleSeconds`, and answers
--- the orders that have not heard of their refusal for as long. `input`: {idleSeconds, holdSeconds, limit}.
--- Answers {decided, tenants: [{tenant, skus, refused: [orderId]}]}.
+-- The cron, since a message can be lost: decides holds that have been pending for `idleSeconds`, and answers the orders that
+-- have not heard of their refusal for as long; of each tenant a share of `limit`. `input`: {idleSeconds, holdSeconds, limit}.
+-- Answers {decided, tenants: [{tenant, skus, refused: [orderId]}]}; repeat until decided is 0.
 create or replace function inventory.decide_forgotten(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
 declare
+  share constant integer := greatest((input->>'limit')::int / 4, 1);
   late timestamptz;
+  aside text[];
   found_rows jsonb;
   item jsonb;
   done jsonb;
@@ -75,26 +78,37 @@ declare
 begin
   perform platform.enter_as(call, '*');
   late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  aside := platform.aside('decide-forgotten');
   select jsonb_agg(to_jsonb(g)) into found_rows from (
     select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,
       coalesce(array_agg(w.order_id) filter (where w.status = 'refused'), '{}') as refused
-    from (
+    from platform.tenant_ids() t(id) cross join lateral (
       (select v.tenant_id, v.order_id, v.status from inventory.reservations v
-        where v.status = 'pending' and v.created_at <= late order by v.created_at limit (input->>'limit')::int)
+        where v.tenant_id = t.id and v.status = 'pending' and v.created_at <= late and v.order_id <> all(aside)
+        order by v.created_at limit share)
       union all
       (select v.tenant_id, v.order_id, v.status from inventory.reservations v
-        where v.unheard and v.created_at <= late
-        order by v.created_at limit (input->>'limit')::int)
+        where v.tenant_id = t.id and v.unheard and v.created_at <= late and v.order_id <> all(aside)
+        order by v.created_at limit share)
     ) w group by w.tenant_id order by w.tenant_id
   ) g;
   for item in select jsonb_array_elements(found_rows) loop
-    perform platform.act_as(item->>'tenant');
-    done := inventory.decide(array(select jsonb_array_elements_text(item->'pending')), '{}', (input->>'holdSeconds')::int);
-    decided := decided + (done->>'decided')::int;
-    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', done->'skus', 'refused', item->'refused');
+    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', '[]'::jsonb, 'refused', item->'refused');
+    for done in select jsonb_array_elements(platform.apart('decide-forgotten', 'inventory.decide_held', item->>'tenant',
+      array(select jsonb_array_elements_text(item->'pending')), input))
+    loop
+      decided := decided + (done->>'decided')::int;
+      tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', done->'skus', 'refused', '[]'::jsonb);
+    end loop;
   end loop;
   return jsonb_build_object('decided', decided, 'tenants', tenants);
 end
+$$;
+
+-- One tenant's part of it.
+create or replace function inventory.decide_held(order_ids text[], input jsonb) returns jsonb
+language sql set search_path = pg_catalog, pg_temp as $$
+  select inventory.decide(order_ids, '{}', (input->>'holdSeconds')::int)
 $$;
 
 call platform.hand_over('inventory', 'fusion_inventory');

@@ -186,28 +186,9 @@ begin
 end
 $$;
 
--- Holds of any tenant that have run out: [{tenant, orders}]. For the cron of orders.
-create or replace function inventory.due_holds(most integer) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  due jsonb;
-begin
-  perform platform.act_as('*');
-  select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders)), '[]') into due
-  from (
-    select r.tenant_id, array_agg(r.order_id order by r.order_id) as orders
-    from (
-      select v.tenant_id, v.order_id from inventory.reservations v
-      where v.status = 'held' and v.expires_at <= platform.clock() order by v.expires_at limit most
-    ) r group by r.tenant_id order by r.tenant_id
-  ) d;
-  return due;
-end
-$$;
-
 call platform.hand_over('inventory', 'fusion_inventory');
 
-grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.due_holds, inventory.commit,
+grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.commit,
   inventory.restock
   to fusion_orders;
 grant execute on function inventory.holds to fusion_payments;

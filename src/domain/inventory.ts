@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { Budget } from '../budget.ts';
 import type { Context } from '../context.ts';
 import { type StockRow, stockBySku, stockPage } from '../db/inventory.ts';
 import { ApiError } from '../errors.ts';
@@ -74,12 +75,25 @@ export async function listStock(context: Context, after: string | undefined, mos
  * What a lost message would leave behind: holds that have been pending for two minutes are decided, and orders that never
  * heard of their refusal are told of.
  */
-export const decideForgotten = (context: Context) =>
-  context.db.run<{ decided: number; tenants: { tenant: string; skus: string[]; refused: string[] }[] }>(
-    'inventory.decide_forgotten',
-    context.call,
-    { idleSeconds: 120, holdSeconds: context.settings.RESERVATION_TTL_SECONDS, limit: 200 },
-  );
+export async function decideForgotten(context: Context, budget: Budget) {
+  const input = { idleSeconds: 120, holdSeconds: context.settings.RESERVATION_TTL_SECONDS, limit: 200 };
+  let total = 0;
+  const changed: { tenant: string; skus: string[] }[] = [];
+  const refused = new Map<string, Set<string>>();
+  while (budget.spend()) {
+    const { decided, tenants } = await context.db.run<{
+      decided: number;
+      tenants: { tenant: string; skus: string[]; refused: string[] }[];
+    }>('inventory.decide_forgotten', context.call, input);
+    total += decided;
+    for (const { tenant, skus, refused: orders } of tenants) {
+      changed.push({ tenant, skus });
+      refused.set(tenant, new Set([...(refused.get(tenant) ?? []), ...orders]));
+    }
+    if (decided === 0) break;
+  }
+  return { decided: total, changed, refused };
+}
 
 /**
  * Decides the holds of orders that were placed with `Prefer: respond-async`: one call for all of one tenant's.

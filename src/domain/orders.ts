@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { Budget } from '../budget.ts';
 import type { Context } from '../context.ts';
 import { orderHistory } from '../db/events.ts';
 import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/orders.ts';
@@ -148,10 +149,10 @@ export async function failShortOrders(
  * batch one transaction, so being stopped half-way leaves nothing half done.
  * @returns how many orders have failed, and the SKUs by tenant whose stock has changed
  */
-export async function expireHolds(context: Context) {
+export async function expireHolds(context: Context, budget: Budget) {
   let total = 0;
   const changed: { tenant: string; skus: string[] }[] = [];
-  for (;;) {
+  while (budget.spend()) {
     const { expired, tenants } = await context.db.run<{ expired: number; tenants: typeof changed }>(
       'orders.expire_holds',
       context.call,
@@ -159,6 +160,7 @@ export async function expireHolds(context: Context) {
     );
     total += expired;
     changed.push(...tenants);
-    if (expired === 0) return { expired: total, changed };
+    if (expired === 0) break;
   }
+  return { expired: total, changed };
 }

@@ -1,4 +1,6 @@
+import type { Budget } from '../budget.ts';
 import type { Context } from '../context.ts';
+import { ApiError } from '../errors.ts';
 import {
   closeIntent,
   type IntentTask,
@@ -10,21 +12,23 @@ import {
 } from '../stripe.ts';
 import { pace } from '../stripe-pace.ts';
 import { type ChargeTask, closeSetup, lookUpSetup, takeMoney } from '../stripe-places.ts';
-import { readToldOnce } from '../stripe-webhook.ts';
 import { type Applied, applyNews, makeIntents, type SpentKey, spentKey } from './payments.ts';
+import { noteFailedRow } from './stripe-events.ts';
 
 type Task<T> = T & { tenant: string };
 export type PaymentTask = IntentTask &
   ChargeTask & { status: string; capture: boolean; intentOpen: boolean; refundsUnseen: boolean };
-type Checked = Record<'payments' | 'listed' | 'refunds', string[]> & { again: SpentKey[] };
+type Checked = Record<'payments' | 'listed' | 'refunds' | 'done', string[]> & { again: SpentKey[] };
 type Work = {
   intents: Task<PaymentTask>[];
   refunds: Task<RefundTask>[];
 };
 
 /** How many rows of each kind the cron takes at a time, and how long nobody must have asked about them. */
-const most = 50;
+const most = 100;
 const idleSeconds = 300;
+/** So many calls in a row that Stripe does not answer are an outage: the others of the turn are left for the next one. */
+const awayInARow = 3;
 
 /** What Stripe says of a payment, once it has done there what its row asks for. @throws StripeRefusal */
 function askStripe({ settings }: Context, task: PaymentTask) {
@@ -37,69 +41,133 @@ function askStripe({ settings }: Context, task: PaymentTask) {
   return undefined;
 }
 
+/** What one run of `work` has done so far. */
+class Turn {
+  readonly context: Context;
+  readonly changed: { tenant: string; skus: string[] }[] = [];
+  readonly failures: unknown[] = [];
+  /** Rows that failed in our own database: nobody else's fault, and another try would fail alike. */
+  readonly bad: { tenant: string; key: string; subject: string; error: unknown }[] = [];
+  applied = 0;
+  looked = 0;
+  #away = 0;
+  readonly #checked = new Map<string, Checked>();
+
+  constructor(context: Context) {
+    this.context = context;
+  }
+
+  get isAway(): boolean {
+    return this.#away >= awayInARow;
+  }
+
+  noteOf(tenant: string): Checked {
+    const note = this.#checked.get(tenant) ?? { payments: [], listed: [], refunds: [], again: [], done: [] };
+    this.#checked.set(tenant, note);
+    return note;
+  }
+
+  keep(outcome: Applied): void {
+    if (outcome.outcome === 'applied') this.applied++;
+    if (outcome.tenant !== undefined && outcome.skus?.length)
+      this.changed.push({ tenant: outcome.tenant, skus: outcome.skus });
+  }
+
+  /** Runs one row's work; what fails there is its own failure. @throws ApiError unavailable: the database is away */
+  async run(row: { tenant: string; key: string; subject: string }, task: () => Promise<void>): Promise<void> {
+    this.looked++;
+    try {
+      await task();
+      this.#away = 0;
+      this.noteOf(row.tenant).done.push(row.key);
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'unavailable') throw error;
+      if (error instanceof StripeRefusal) {
+        this.#away = error.away ? this.#away + 1 : 0;
+        this.failures.push(error);
+      } else this.bad.push({ ...row, error });
+    }
+  }
+
+  /** For a queue, which brings a message again whose work has failed. */
+  throwFirst(): void {
+    if (this.failures.length > 0) throw this.failures[0];
+    if (this.bad.length > 0) throw this.bad[0]?.error;
+  }
+
+  async noteChecked(): Promise<void> {
+    for (const [tenant, note] of this.#checked)
+      await this.context.db.run('payments.note_checked', this.context.call, { tenant, ...note });
+  }
+}
+
+async function workOnPayment(turn: Turn, task: Task<PaymentTask>): Promise<void> {
+  const { context } = turn;
+  try {
+    const asking = askStripe(context, task);
+    if (asking !== undefined) {
+      const outcome = await applyNews(context, { paymentId: task.id, ...(await asking) });
+      turn.keep(outcome);
+      // Applied, it notes by itself that Stripe was asked.
+      if (outcome.outcome !== 'applied') turn.noteOf(task.tenant).payments.push(task.id);
+    } else {
+      if (task.status === 'pending') await makeIntents(context, task.tenant, [task]);
+      turn.noteOf(task.tenant).payments.push(task.id);
+    }
+    if (task.refundsUnseen && task.intentId !== null) {
+      for (const news of await listRefunds(context.settings, task.intentId)) turn.keep(await applyNews(context, news));
+      turn.noteOf(task.tenant).listed.push(task.id);
+    }
+  } catch (error) {
+    if (!(error instanceof StripeRefusal)) throw error;
+    turn.noteOf(task.tenant).payments.push(task.id);
+    if (task.capture && (error.spent || error.permanent)) await noteRefusal(context, task, error);
+    if (!(task.capture && error.permanent)) throw error;
+  }
+}
+
+async function workOnRefund(turn: Turn, task: Task<RefundTask>): Promise<void> {
+  const { context } = turn;
+  turn.noteOf(task.tenant).refunds.push(task.id);
+  try {
+    turn.keep(await applyNews(context, await makeRefund(context.settings, task)));
+  } catch (error) {
+    if (!(error instanceof StripeRefusal)) throw error;
+    if (error.spent) turn.noteOf(task.tenant).again.push(spentKey(task));
+    if (!error.permanent) throw error;
+    const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
+    const input = { intentId: task.intentId, refund };
+    turn.keep(await context.db.run<Applied>('payments.apply_stripe', context.call, input));
+  }
+}
+
 /**
  * Does at Stripe what the rows say: makes intents that are missing, looks up those that are pending, closes those whose
- * order has ended, makes the refunds that were promised. Each can be repeated at any time: Stripe's answer is applied
- * like a webhook, and a webhook that comes as well changes nothing. Ends early when Stripe is away.
- * @returns how many rows changed, what failed, and the stock that changed by tenant
+ * order has ended, makes the refunds that were promised; several at a time. Each can be
+ * repeated at any time: Stripe's answer is applied like a webhook, and a webhook that comes as well changes nothing. What
+ * fails for one row stops no other; ends early when Stripe is away or the budget is spent. `paced`: many rows may be waiting,
+ * so they keep to the pace that Stripe allows.
  */
-async function work(context: Context, { intents, refunds }: Work) {
-  const changed: { tenant: string; skus: string[] }[] = [];
-  const failures: unknown[] = [];
-  let applied = 0;
-  let away = false;
-  const checked = new Map<string, Checked>();
-  const noteOf = (tenant: string) => {
-    const note = checked.get(tenant) ?? { payments: [], listed: [], refunds: [], again: [] };
-    checked.set(tenant, note);
-    return note;
-  };
-  const keep = (outcome: Applied) => {
-    if (outcome.outcome === 'applied') applied++;
-    if (outcome.tenant !== undefined && outcome.skus?.length)
-      changed.push({ tenant: outcome.tenant, skus: outcome.skus });
-  };
-  for (const task of intents) {
-    if (away) break;
-    try {
-      const asking = askStripe(context, task);
-      let noted = false;
-      if (asking !== undefined) {
-        const outcome = await applyNews(context, { paymentId: task.id, ...(await asking) });
-        keep(outcome);
-        noted = outcome.outcome === 'applied'; // that notes by itself that Stripe was asked
-      } else if (task.status === 'pending') await makeIntents(context, task.tenant, [task]);
-      if (task.refundsUnseen && task.intentId !== null) {
-        for (const news of await listRefunds(context.settings, task.intentId)) keep(await applyNews(context, news));
-        noteOf(task.tenant).listed.push(task.id);
-      }
-      if (noted) continue;
-    } catch (error) {
-      if (!(error instanceof StripeRefusal)) throw error;
-      if (task.capture && (error.spent || error.permanent)) await noteRefusal(context, task, error);
-      if (!(task.capture && error.permanent)) failures.push(error);
-      away = error.away;
+async function work(context: Context, { intents, refunds }: Work, paced: boolean, budget?: Budget): Promise<Turn> {
+  const turn = new Turn(context);
+  const tasks = [
+    ...intents.map((task) => ({ task, subject: task.id, run: () => workOnPayment(turn, task) })),
+    ...refunds.map((task) => ({ task, subject: task.paymentId, run: () => workOnRefund(turn, task) })),
+  ];
+  const worker = async () => {
+    for (let next = tasks.shift(); next && !turn.isAway; next = tasks.shift()) {
+      if (budget && !budget.spend(2)) return;
+      if (paced) await pace(context.settings);
+      const { tenant, id } = next.task;
+      await turn.run({ tenant, key: id, subject: next.subject }, next.run);
     }
-    noteOf(task.tenant).payments.push(task.id);
+  };
+  try {
+    await Promise.all(Array.from({ length: 5 }, worker));
+  } finally {
+    await turn.noteChecked();
   }
-  for (const task of refunds) {
-    if (away) break;
-    noteOf(task.tenant).refunds.push(task.id);
-    try {
-      keep(await applyNews(context, await makeRefund(context.settings, task)));
-    } catch (error) {
-      if (!(error instanceof StripeRefusal)) throw error;
-      if (error.spent) noteOf(task.tenant).again.push(spentKey(task));
-      if (error.permanent) {
-        const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
-        keep(await context.db.run<Applied>('payments.apply_stripe', context.call, { intentId: task.intentId, refund }));
-      } else failures.push(error);
-      away = error.away;
-    }
-  }
-  for (const [tenant, note] of checked)
-    await context.db.run('payments.note_checked', context.call, { tenant, ...note });
-  return { applied, changed, failures };
+  return turn;
 }
 
 /**
@@ -111,9 +179,9 @@ export async function settlePayments(context: Context, tenant: string, paymentId
   const found = await context.db.run<Work>('payments.open_work', context.call, input);
   // A pending payment waits for its buyer: only the cron looks those up.
   const intents = found.intents.filter((task) => task.status !== 'pending');
-  const { changed, failures } = await work(context, { intents, refunds: found.refunds });
-  if (failures.length > 0) throw failures[0];
-  return changed;
+  const turn = await work(context, { intents, refunds: found.refunds }, false);
+  turn.throwFirst();
+  return turn.changed;
 }
 
 /** Stripe would repeat this failure for the same idempotency key, or will never take this money: the place is lost. */
@@ -134,43 +202,18 @@ export async function capturePayments(context: Context, tenant: string, paymentI
   const input = { tenant, paymentIds, limit: 1_000 };
   const found = await context.db.run<Work>('payments.open_work', context.call, input);
   const waiting = found.intents.filter((task) => task.status === 'pending' && task.capture);
-  const failures: unknown[] = [];
-  const worker = async () => {
-    for (let task = waiting.shift(); task; task = waiting.shift()) {
-      await pace(context.settings);
-      const { failures: its } = await work(context, { intents: [task], refunds: [] });
-      failures.push(...its);
-    }
-  };
-  await Promise.all(Array.from({ length: 5 }, worker));
-  if (failures.length > 0) throw failures[0];
+  (await work(context, { intents: waiting, refunds: [] }, true)).throwFirst();
 }
 
 /**
- * The cron's part, since a webhook and a message can be lost: whatever has been open for five minutes without anyone
- * asking Stripe. What fails is left for the next turn.
+ * The cron's part, since a message can be lost: payments whose hold has ended and waits for Stripe's answer, and whatever
+ * has been open for five minutes without anyone asking Stripe, of each tenant in turn. A row that fails in our database is
+ * set aside; what fails at Stripe is left for the next turn.
  */
-export async function reconcilePayments(context: Context) {
+export async function reconcilePayments(context: Context, budget: Budget) {
   const found = await context.db.run<Work>('payments.open_work', context.call, { idleSeconds, limit: most });
-  const { applied, changed, failures } = await work(context, found);
-  return { looked: found.intents.length + found.refunds.length, applied, failed: failures.length, changed };
-}
-
-/** Stripe gives a webhook up after three days. */
-const missedMs = 4 * 24 * 3600 * 1000;
-
-/**
- * The cron's part, once an hour, for what no row asks about: a refund that a bank sends back after it had succeeded, a
- * dispute. What a webhook has told already changes nothing.
- */
-export async function reconcileTold(context: Context) {
-  const changed: { tenant: string; skus: string[] }[] = [];
-  let applied = 0;
-  const told = await readToldOnce(context.settings, new Date(context.now().getTime() - missedMs));
-  for (const news of told) {
-    const { outcome, tenant, skus } = await applyNews(context, news);
-    if (outcome === 'applied') applied++;
-    if (tenant !== undefined && skus?.length) changed.push({ tenant, skus });
-  }
-  return { told: told.length, applied, changed };
+  const turn = await work(context, found, true, budget);
+  for (const { error, ...row } of turn.bad) await noteFailedRow(context, { job: 'reconcile-payments', ...row }, error);
+  const { looked, applied, failures, bad, changed } = turn;
+  return { looked, applied, failed: failures.length, setAside: bad.length, changed };
 }

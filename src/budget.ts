@@ -1,0 +1,35 @@
+/**
+ * How much one job may do in one turn. Cloudflare allows an invocation 10,000 subrequests on the paid plan (calls to the
+ * database, to Stripe and to the cache all count) and 15 minutes: all jobs of a turn together stay below 2,000 calls and
+ * end within a minute, so that each has its turn. The next turn does what is left.
+ */
+export const jobBudgets = {
+  'hear-stripe': { seconds: 10, calls: 200 },
+  'reconcile-payments': { seconds: 15, calls: 400 },
+  'expire-holds': { seconds: 8, calls: 60 },
+  'decide-forgotten': { seconds: 5, calls: 40 },
+  campaigns: { seconds: 10, calls: 100 },
+  'remind-labels': { seconds: 5, calls: 10 },
+  // These two bound themselves: by the relay's lease, and by KAFKA_CONSUME_SECONDS.
+  relay: { seconds: 20, calls: 1_000 },
+  'consume-kafka': { seconds: 60, calls: 1_000 },
+  'reconcile-told': { seconds: 30, calls: 600 },
+  purge: { seconds: 20, calls: 200 },
+} as const;
+
+/** What is left of a turn: `spend` takes from it, and is false once there is nothing left. */
+export class Budget {
+  readonly #until: number;
+  #calls: number;
+
+  constructor({ seconds, calls }: { seconds: number; calls: number }) {
+    this.#until = Date.now() + seconds * 1000;
+    this.#calls = calls;
+  }
+
+  spend(calls = 1): boolean {
+    if (this.#calls <= 0 || Date.now() >= this.#until) return false;
+    this.#calls -= calls;
+    return true;
+  }
+}

@@ -1,0 +1,145 @@
+import type { Budget } from '../budget.ts';
+import type { Context } from '../context.ts';
+import { ApiError } from '../errors.ts';
+import { describe, log } from '../log.ts';
+import type { News } from '../stripe.ts';
+import { allTold, listNews, lookUpNews, toldOnce } from '../stripe-webhook.ts';
+import { type Applied, applyNews } from './payments.ts';
+
+type Told = News & { eventId: string };
+type Unheard = { eventId: string; tenant: string; paymentId: string };
+export type Heard = { told: number; applied: number; failed: number; changed: { tenant: string; skus: string[] }[] };
+
+const second = 1_000;
+/** An event may show in the list some seconds after its time, so the last minute is read again. */
+const overlapMs = 60 * second;
+/** Where a new installation begins to read. */
+const firstMs = 3_600 * second;
+/** Stripe gives a webhook up after three days. */
+const missedMs = 4 * 24 * 3_600 * second;
+/** Events of one window, 100 a request: a window with more is split. */
+const mostInWindow = 2_000;
+
+/** Applies an event; one that fails is set aside and read again later, and the others go on. */
+async function apply(context: Context, { tenant, paymentId }: Unheard, news: Told, heard: Heard): Promise<void> {
+  try {
+    const { outcome, skus }: Applied = await applyNews(context, news);
+    if (outcome === 'applied') heard.applied++;
+    if (skus?.length) heard.changed.push({ tenant, skus });
+    await context.db.run('payments.note_heard', context.call, { tenant, eventId: news.eventId });
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'unavailable') throw error;
+    heard.failed++;
+    await noteFailedRow(context, { job: 'hear-stripe', tenant, key: news.eventId, subject: paymentId }, error);
+  }
+}
+
+/** Notes a row that failed as a dead letter of its job, with a line in the log. */
+export async function noteFailedRow(
+  context: Context,
+  row: { job: string; tenant: string; key: string; subject?: string },
+  error: unknown,
+): Promise<void> {
+  const facts = describe(error);
+  const reason = [facts.error, facts.code, facts.constraint].filter((part) => part !== undefined).join(' ');
+  await context.db.run('platform.note_failed_row', context.call, { ...row, reason });
+  const line = { kind: 'job' as const, id: `${row.job} ${row.key}`, tenant: row.tenant, outcome: 'set_aside' };
+  log({ ...line, durationMs: 0, dbCalls: context.db.spent.calls, ...facts });
+}
+
+/** Applies what nobody has applied yet. @returns false if the budget was spent before the end */
+async function applyUnheard(context: Context, told: Told[], heard: Heard, budget: Budget): Promise<boolean> {
+  const byId = new Map(told.map((news) => [news.eventId, news]));
+  const waiting: Unheard[] = [];
+  for (let from = 0; from < told.length; from += 1_000) {
+    const events = told
+      .slice(from, from + 1_000)
+      .map(({ eventId, paymentId, intentId, setupId }) => ({ eventId, paymentId, intentId, setupId }));
+    if (!budget.spend()) return false;
+    const found = await context.db.run<{ events: Unheard[] }>('payments.find_unheard', context.call, { events });
+    waiting.push(...found.events);
+  }
+  // One payment's events in their order; different payments at once.
+  const queues = [...Map.groupBy(waiting, ({ paymentId }) => paymentId).values()];
+  let spent = false;
+  const worker = async () => {
+    for (let queue = queues.shift(); queue && !spent; queue = queues.shift()) {
+      for (const event of queue) {
+        const news = byId.get(event.eventId);
+        if (!news || spent) continue;
+        if (budget.spend(2)) await apply(context, event, news, heard);
+        else spent = true;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: 5 }, worker));
+  return !spent;
+}
+
+/**
+ * Reads events from one time to another in windows, and applies those that were missed.
+ * @returns until when all of them are applied or set aside
+ */
+async function readWindows(
+  context: Context,
+  { types, from, to }: { types: string[]; from: number; to: number },
+  heard: Heard,
+  budget: Budget,
+  note: (until: number) => Promise<void>,
+): Promise<void> {
+  let span = to - from;
+  for (let start = from; start < to; ) {
+    const end = Math.min(to, start + span);
+    if (!budget.spend(Math.min(mostInWindow / 100, 20))) return;
+    const most = span > second ? mostInWindow : 10_000;
+    const told = await listNews(context.settings, types, start, end, most);
+    if (told === undefined && span > second) {
+      span = Math.max(second, Math.floor(span / 4));
+      continue;
+    }
+    heard.told += told?.length ?? 0;
+    if (!(await applyUnheard(context, told ?? [], heard, budget))) return;
+    await note(end);
+    start = end;
+    span *= 2;
+  }
+}
+
+/**
+ * The cron's part, since a webhook can be lost: reads Stripe's list of events from where the last turn ended and applies
+ * those that no webhook has brought. A turn costs as much as has changed, however many payments wait. Until when the list
+ * is read tells which holds may end (`payments.heard_until`).
+ * @throws StripeRefusal
+ */
+export async function hearStripe(context: Context, budget: Budget): Promise<Heard> {
+  const heard: Heard = { told: 0, applied: 0, failed: 0, changed: [] };
+  const { readUntil, again } = await context.db.run<{ readUntil: string | null; again: string[] }>(
+    'payments.find_reading',
+    context.call,
+    {},
+  );
+  for (const eventId of again) {
+    if (!budget.spend(2)) break;
+    const news = await lookUpNews(context.settings, eventId);
+    if (news?.eventId) await applyUnheard(context, [{ ...news, eventId: news.eventId }], heard, budget);
+  }
+  // A cron that is fired for a later time does not make Stripe's list longer.
+  const to = Math.min(context.now().getTime(), Date.now());
+  const from = (readUntil === null ? to - firstMs : Math.min(new Date(readUntil).getTime(), to)) - overlapMs;
+  await readWindows(context, { types: allTold, from, to: to + second }, heard, budget, async (until) => {
+    const input = { until: new Date(Math.min(until, to)).toISOString() };
+    await context.db.run('payments.note_reading', context.call, input);
+  });
+  return heard;
+}
+
+/**
+ * Once an hour, the last days again, for what no row asks about: a refund that a bank sends back after it had succeeded, a
+ * dispute. What is known already changes nothing.
+ */
+export async function reconcileTold(context: Context, budget: Budget): Promise<Heard> {
+  const heard: Heard = { told: 0, applied: 0, failed: 0, changed: [] };
+  const to = Math.max(context.now().getTime(), Date.now()) + second;
+  await readWindows(context, { types: toldOnce, from: to - missedMs, to }, heard, budget, async () => undefined);
+  return heard;
+}
