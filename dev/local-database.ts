@@ -1,4 +1,5 @@
 import { connectTo } from './database.ts';
+import { closeLargeObjects } from './large-objects.ts';
 import type { Postgres } from './postgres.ts';
 
 /** The database's owner and name. Not a superuser, as at Neon, so that what works here works there. */
@@ -20,7 +21,12 @@ export async function createDatabase(postgres: Postgres): Promise<string> {
     await superuser.end();
   }
   const extender = await connectTo(postgres.url(name));
-  await extender.query('create extension if not exists pg_stat_statements').finally(() => extender.end());
+  try {
+    await extender.query('create extension if not exists pg_stat_statements');
+    await closeLargeObjects(extender);
+  } finally {
+    await extender.end();
+  }
   return `postgres://${owner}:${owner}@127.0.0.1:${postgres.port}/${name}`;
 }
 

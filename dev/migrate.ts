@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import pg from 'pg';
 import { connectTo, describeFailure, inTransaction, readDatabaseUrl } from './database.ts';
+import { readJobState } from './job-secrets.ts';
+import { closeLargeObjects } from './large-objects.ts';
 import { readFunctions, readMigrations, type SqlFile } from './sql-files.ts';
 
 export type MigrateOptions = {
@@ -46,6 +48,7 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
       log(`${migration.name}  ${Math.round(performance.now() - start)} ms`);
     }
     ran.push(...(await installFunctions(client, functions, log)));
+    await warnOfOpenDoors(client, log);
     const { workerPassword } = options;
     if (workerPassword !== undefined && workerPassword !== '') {
       const statement = `alter role fusion_worker login password ${pg.escapeLiteral(workerPassword)}`;
@@ -88,6 +91,25 @@ async function installFunctions(
   const names = functions.map(({ name }) => name);
   log(`functions of ${names.join(', ')}  ${Math.round(performance.now() - start)} ms`);
   return names;
+}
+
+/** Says what lets somebody with only the Worker's connection string do more than docs/security.md says. */
+async function warnOfOpenDoors(client: pg.Client, log: (line: string) => void): Promise<void> {
+  const { rowCount } = await client.query(`select where to_regclass('platform.security') is not null`);
+  if (rowCount === 0) return; // other migrations than the repository's own
+  const { sealed, secrets } = await readJobState(client);
+  if (!sealed) {
+    log('WARNING: jobs need no secret here. Make one, give it to the Worker, and seal: docs/deploy.md, "Job secret"');
+  } else if (secrets === 0) {
+    log('no job runs yet: make a job secret with "npm run keys -- jobs make"');
+  }
+  const open = await inTransaction(client, async () => {
+    await lock(client);
+    return closeLargeObjects(client);
+  });
+  if (open.length > 0) {
+    log('note: every role may make large objects here; only a superuser can end that (docs/security.md)');
+  }
 }
 
 /** One run at a time in this database, until the transaction ends; unlike a session's lock it works through a pooler. */

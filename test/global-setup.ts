@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import type { TestProject } from 'vitest/node';
+import { closeLargeObjects } from '../dev/large-objects.ts';
 import { migrate } from '../dev/migrate.ts';
 import { startPostgres } from '../dev/postgres.ts';
 import { refuseSecrets, workerPassword } from './secrets.ts';
@@ -38,6 +39,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await client.query(`create role fusion_owner login createrole password 'owner'`);
   await client.query(`create database ${template} owner fusion_owner`);
   await client.end();
+  const inTemplate = new pg.Client(postgres.url(template));
+  await inTemplate.connect();
+  await closeLargeObjects(inTemplate).finally(() => inTemplate.end());
   const owner = new URL(postgres.url(template));
   owner.username = 'fusion_owner';
   owner.password = 'owner';

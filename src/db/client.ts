@@ -35,7 +35,16 @@ export type Database = {
     build: (db: Reader) => RunnableQuery<T, 'pg'>,
   ): Promise<{ tenant: string; rows: T }>;
   /** What the database says of itself, without a key: see `platform.health`. */
-  health(): Promise<{ outboxAgeSeconds: number; outboxCount: number; deadLetters: number; sinks: Waiting[] }>;
+  health(): Promise<Health>;
+};
+
+/** `sealed`: whether the database refuses jobs that show no secret. */
+export type Health = {
+  outboxAgeSeconds: number;
+  outboxCount: number;
+  deadLetters: number;
+  sinks: Waiting[];
+  sealed: boolean;
 };
 
 /** What events wait for: the age of the oldest, and how often in a row the sink has failed. */
@@ -153,9 +162,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     },
     async health() {
       const statement = sql`select platform.health() as result`;
-      const [answer] = await attempt(true, (db) =>
-        db.execute<{ result: Awaited<ReturnType<Database['health']>> }>(statement),
-      );
+      const [answer] = await attempt(true, (db) => db.execute<{ result: Health }>(statement));
       const result = answer.rows[0]?.result;
       if (!result) throw new Error('platform.health answered no row');
       return result;

@@ -266,7 +266,7 @@ end
 $$;
 
 -- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait for,
--- open dead letters.
+-- open dead letters, and whether jobs must show a secret. It needs no key: /readyz tells everybody the same.
 create or replace function platform.health() returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
 declare
@@ -279,7 +279,8 @@ begin
     'sinks', coalesce(jsonb_agg(jsonb_build_object('sink', w.sink, 'ageSeconds', w.age, 'failures', w.failures,
       'pausedUntil', case when w.paused_until > now() then platform.iso(w.paused_until) end) order by w.sink), '[]'),
     'deadLetters', (select count(*) from (
-      select 1 from platform.dead_letters where replayed_at is null limit 10000) d)
+      select 1 from platform.dead_letters where replayed_at is null limit 10000) d),
+    'sealed', (select s.sealed from platform.security s)
   ) into answer
   from (
     select s.sink, s.failures, s.paused_until, extract(epoch from greatest(now() - e.time, interval '0'))::int as age

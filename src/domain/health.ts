@@ -5,7 +5,9 @@ import type { Context } from '../context.ts';
 const tolerableSeconds = 300;
 
 const problem = z.object({
-  code: z.enum(['outbox_late', 'dead_letters']).meta({ description: 'What docs/runbook.md calls it' }),
+  code: z
+    .enum(['outbox_late', 'dead_letters', 'jobs_not_sealed'])
+    .meta({ description: 'What docs/runbook.md calls it' }),
   detail: z.string(),
 });
 
@@ -21,7 +23,7 @@ export const readiness = z
 
 /** @throws ApiError unavailable, if the database does not answer */
 export async function readHealth(context: Context): Promise<z.infer<typeof readiness>> {
-  const { outboxAgeSeconds, outboxCount, deadLetters, sinks } = await context.db.health();
+  const { outboxAgeSeconds, outboxCount, deadLetters, sinks, sealed } = await context.db.health();
   const problems: z.infer<typeof problem>[] = sinks
     .filter(({ ageSeconds }) => ageSeconds > tolerableSeconds)
     .map(({ sink, ageSeconds, failures, pausedUntil }) => ({
@@ -34,6 +36,10 @@ export async function readHealth(context: Context): Promise<z.infer<typeof readi
   if (deadLetters > 0) {
     const detail = `${deadLetters} dead letters wait for somebody: GET /v1/dead-letters with each tenant's key.`;
     problems.push({ code: 'dead_letters', detail });
+  }
+  if (!sealed) {
+    const detail = 'Jobs need no secret in this database: npm run keys -- jobs seal.';
+    problems.push({ code: 'jobs_not_sealed', detail });
   }
   return { status: problems.length > 0 ? 'degraded' : 'ok', outboxAgeSeconds, outboxCount, deadLetters, problems };
 }
