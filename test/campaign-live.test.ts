@@ -140,3 +140,35 @@ test('a campaign of another tenant, or none, cannot be watched', async () => {
   expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, other)).status).toBe(404);
   expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, { key: null })).status).toBe(401);
 });
+
+test('a revoked key ends its connections within seconds, and those of no other key', async () => {
+  const patient = await startStore({ variables: { LIVE_SECONDS: '600' } });
+  try {
+    const campaign = await campaignRig(patient).start('REVOKED', 10);
+    const [revoked, kept] = [await patient.database.key(), await patient.database.key({ kind: 'publishable' })];
+    const open = async (using: string) => {
+      const headers = { authorization: `Bearer ${using}` };
+      const response = await fetch(`${patient.url}/v1/campaigns/${campaign.id}/live`, { headers });
+      return response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    };
+    const reader = await open(kept);
+    const connections = await Promise.all([open(revoked), open(revoked), open(revoked)]);
+    await patient.database.query(`update platform.api_keys set revoked_at = now() where prefix = $1`, [
+      revoked.slice(0, 12),
+    ]);
+    for (const connection of connections) {
+      let text = '';
+      for (let chunk = await connection?.read(); chunk && !chunk.done; chunk = await connection?.read())
+        text += chunk.value;
+      expect(text).toContain('event: end\ndata: {"reason":"unauthenticated","reconnect":false}');
+    }
+    // The other one still says that it is there, and of the campaign's changes.
+    await campaignRig(patient).join(campaign.id, 'a');
+    let told = '';
+    while (!told.includes('"actualParticipants":1')) told += (await reader?.read())?.value ?? '';
+    expect(told).not.toContain('event: end');
+    await reader?.cancel();
+  } finally {
+    await patient.close();
+  }
+});

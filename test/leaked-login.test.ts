@@ -440,6 +440,7 @@ describe('a function', () => {
 });
 
 test('the login makes nothing and reaches nothing outside: no object, no file, no other server, no role', async () => {
+  await expect(thief.query(`alter system set log_statement = 'all'`)).rejects.toMatchObject({ code: '42501' });
   await inTransaction(async () => {
     for (const role of ['fusion_worker', 'fusion_reader']) {
       await thief.query(`set local role ${role}`);
@@ -469,7 +470,6 @@ test('the login makes nothing and reaches nothing outside: no object, no file, n
         `select lo_import('/etc/passwd')`,
         `load 'auto_explain'`,
         `set local session_replication_role = replica`,
-        'alter system set log_statement = all',
         'select pg_reload_conf()',
         'alter table orders.orders disable row level security',
         'lock table orders.orders in access exclusive mode',

@@ -4,6 +4,8 @@ import { type Campaign, readCampaign } from './group-commerce.ts';
 
 /** How often an isolate asks the database about a campaign, however many watch it there. */
 const pollMs = 2_000;
+/** How often an isolate asks the database whether a key still holds, however many watch with it. */
+const keyMs = 4_000;
 const heartbeatMs = 10_000;
 /** How long one watcher's question may be open before another asks. */
 const patienceMs = 10_000;
@@ -33,6 +35,30 @@ async function lookAgain(context: Context, tenant: string, campaignId: string): 
     known.askedAt = now;
   }
   return look(context, campaignId);
+}
+
+/** The last answer about each key, by its hash and origin. */
+const judged = new Map<string, { at: number; refused: boolean }>();
+
+/**
+ * Asks whether the watcher's key still holds, at most every 4 s for each key: what watchers see is shared between them,
+ * their keys are not.
+ * @throws ApiError unauthenticated, forbidden
+ */
+async function checkKey({ db, call }: Context): Promise<void> {
+  const reader = `${call.keyHash} ${call.origin ?? ''}`;
+  const last = judged.get(reader);
+  const at = Date.now();
+  if (last !== undefined && at - last.at < keyMs) {
+    if (last.refused) throw new ApiError('unauthenticated');
+    return;
+  }
+  if (judged.size >= mostSeen) judged.clear();
+  judged.set(reader, { at, refused: false });
+  await db.authenticate(call, 'campaigns:read').catch((thrown: unknown) => {
+    if (thrown instanceof ApiError && endOf(thrown) === 'unauthenticated') judged.set(reader, { at, refused: true });
+    throw thrown;
+  });
 }
 
 const hasEnded = ({ endTime }: Campaign): boolean => Date.parse(endTime) <= Date.now();
@@ -74,7 +100,7 @@ const endOf = (thrown: unknown): keyof typeof ends =>
 /**
  * A campaign's changes as server-sent events (HTML standard, 9.2): one when it differs from the state that `lastEventId`
  * names, then one for each change that is seen and one when `endTime` passes. The connection ends with the campaign or
- * after LIVE_SECONDS, with an event `end` that says whether to connect again. Undefined: the campaign is over and the
+ * after LIVE_SECONDS, or a few seconds after its key is revoked, with an event `end` that says whether to connect again. Undefined: the campaign is over and the
  * client knows it.
  * @throws ApiError not_found
  */
@@ -111,6 +137,7 @@ export async function watchCampaign(context: Context, campaignId: string, lastEv
             break;
           }
           await new Promise((resolve) => setTimeout(resolve, waitFor(known.campaign, until)));
+          await checkKey(context);
           known = await lookAgain(context, first.tenant, campaignId);
         }
       } catch (thrown) {
