@@ -44,6 +44,8 @@ const orders: Check = {
   run(books, find) {
     const byId = new Map(books.orders.map((order) => [order.id, order]));
     const holds = new Map(books.reservations.map((row) => [row.order, row.status]));
+    // Its unit may be in a parcel that is packed already.
+    const labelled = new Set(books.shipments.map((row) => row.order));
     for (const { order: id, state } of books.participants) {
       const order = byId.get(id);
       // A refunded order keeps its place if its unit was sent.
@@ -53,7 +55,8 @@ const orders: Check = {
           (order.status === 'refunded' && holds.get(id) === 'committed'));
       if (state === 'charged' && !sold) find(id, `the place is charged, its order ${order?.status ?? 'not there'}`);
       if (state === 'released' && sold) find(id, `the place was released, its order is ${order.status}`);
-      if (state === 'released' && ['held', 'committed'].includes(holds.get(id) ?? '')) {
+      const kept = labelled.has(id) ? ['held'] : ['held', 'committed'];
+      if (state === 'released' && kept.includes(holds.get(id) ?? '')) {
         find(id, `the place was released, its unit is ${holds.get(id)}`);
       }
     }

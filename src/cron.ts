@@ -13,6 +13,7 @@ import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
 import { hearStripe, noteFailedRow, reconcileTold } from './domain/stripe-events.ts';
+import { voidLabels } from './domain/voids.ts';
 import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { ApiError } from './errors.ts';
@@ -111,6 +112,11 @@ const remind: Job = {
   run: (context) => remindLabels(context),
 };
 
+const voids: Job = {
+  name: 'void-labels',
+  run: (context) => voidLabels(context),
+};
+
 const deliver: Job = {
   name: 'relay',
   run: async (_context, env, cause) => ({ delivered: await relayAll(env, cause) }),
@@ -137,7 +143,7 @@ const purge: Job = {
  * its own budget, so the relay has its turn whatever the others find.
  */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [hear, reconcile, expire, decide, campaigns, remind, deliver, consume],
+  '* * * * *': [hear, reconcile, expire, decide, campaigns, remind, voids, deliver, consume],
   '17 * * * *': [hearAgain, purge],
 };
 

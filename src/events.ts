@@ -74,6 +74,7 @@ export const topics: Record<string, Topic> = {
   'shipping.label.created': shippingTopic(
     z.object({ orderId, trackingNumber: z.string(), carrier: z.string(), labelUrl: z.string() }),
   ),
+  'shipping.cancelled': shippingTopic(z.object({ orderId, trackingNumber: z.string() })),
   'shipping.status.changed': shippingTopic(
     z.object({
       orderId,

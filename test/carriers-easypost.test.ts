@@ -307,3 +307,35 @@ describe('webhooks of EasyPost', () => {
     expect(() => carrier().parseWebhook('no json')).toThrow('wrong fields');
   });
 });
+
+describe('voiding a label at EasyPost', () => {
+  const refundCall = `POST /v2/shipments/${quoted.id}/refund`;
+  const calls = () => easyPost.sent.map(({ call }) => call);
+  const refunded = (status: string | null) => () => ({ body: { ...bought, refund_status: status } });
+
+  it('asks for the refund of the shipment, found by its id or by our reference', async () => {
+    easyPost.answers[byId] = refunded(null);
+    easyPost.answers[byReference] = refunded(null);
+    easyPost.answers[refundCall] = refunded('submitted');
+    await carrier().voidLabel(request, label);
+    await carrier().voidLabel(request);
+    expect(calls()).toEqual([byId, refundCall, byReference, refundCall]);
+  });
+
+  it('asks for nothing where no label was bought or where it is void already', async () => {
+    await carrier().voidLabel(request);
+    for (const status of ['submitted', 'refunded', 'not_applicable']) {
+      easyPost.answers[byId] = refunded(status);
+      await carrier().voidLabel(request, label);
+    }
+    expect(calls()).not.toContain(refundCall);
+  });
+
+  it('is tried again after a rejection, which EasyPost gives for labels that are too new, and ends with a refusal', async () => {
+    easyPost.answers[byId] = refunded('rejected');
+    easyPost.answers[refundCall] = refunded('rejected');
+    expect(await failure(carrier().voidLabel(request, label))).toMatchObject({ permanent: false });
+    easyPost.answers[refundCall] = () => fault('SHIPMENT.REFUND.UNAVAILABLE');
+    expect(await failure(carrier().voidLabel(request, label))).toMatchObject({ permanent: true });
+  });
+});

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { LabelRequest } from '../src/carriers/carrier.ts';
 import { makeShippo } from '../src/carriers/shippo.ts';
 import fixture from './fixtures/carriers/request.json' with { type: 'json' };
+import refund from './fixtures/carriers/shippo-refund.json' with { type: 'json' };
 import quoted from './fixtures/carriers/shippo-shipment.json' with { type: 'json' };
 import trackUpdated from './fixtures/carriers/shippo-track-updated.json' with { type: 'json' };
 import bought from './fixtures/carriers/shippo-transaction.json' with { type: 'json' };
@@ -323,5 +324,36 @@ describe('webhooks of Shippo', () => {
     expect(carrier().parseWebhook(JSON.stringify({ event: 'transaction_created', data: bought }))).toBeNull();
     expect(() => carrier().parseWebhook('{"event":"track_updated","data":{}}')).toThrow('tracking_number');
     expect(() => carrier().parseWebhook('no json')).toThrow('wrong fields');
+  });
+});
+
+describe('voiding a label at Shippo', () => {
+  const byId = `GET /transactions/${bought.object_id}`;
+  const status = (of: string) => () => ({ body: { ...bought, status: of } });
+
+  it('asks for the refund of the purchase, found by its id or by our shipment', async () => {
+    shippo.answers['POST /refunds'] = () => ({ status: 201, body: refund });
+    await carrier().voidLabel(request, label);
+    expect(shippo.sent.at(-1)?.body).toEqual({ transaction: bought.object_id, async: false });
+    shippo.purchases.push({ ...bought, metadata: request.shipmentId });
+    shippo.sent = [];
+    await carrier().voidLabel(request);
+    expect(shippo.calls()).toEqual(['GET /transactions', byId, 'POST /refunds']);
+  });
+
+  it('asks for nothing where no label was bought or where it is void already', async () => {
+    await carrier().voidLabel(request);
+    for (const of of ['REFUNDED', 'REFUNDPENDING']) {
+      shippo.answers[byId] = status(of);
+      await carrier().voidLabel(request, label);
+    }
+    expect(shippo.calls()).not.toContain('POST /refunds');
+  });
+
+  it('is refused for good for a label that was used, and tried again for one that is not ready', async () => {
+    shippo.answers['POST /refunds'] = () => ({ status: 201, body: { ...refund, status: 'ERROR' } });
+    expect(await failure(carrier().voidLabel(request, label))).toMatchObject({ permanent: true });
+    shippo.answers[byId] = status('QUEUED');
+    expect(await failure(carrier().voidLabel(request, label))).toMatchObject({ permanent: false });
   });
 });

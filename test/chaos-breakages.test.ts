@@ -87,9 +87,9 @@ describe('on statements that act twice, or not at all', () => {
       { of: 'platform.enter', from: 'if k is null then', to: 'if true then' },
       {
         of: 'payments.request_refund',
-        from: 'payments.refund_json(payments.add_refund(p,',
-        to: `payments.refund_json(case when wanted < p.captured - 1 then payments.add_refund(p, platform.uuid7(), 0.01,
-          input->>'reason') end) || payments.refund_json(payments.add_refund(p,`,
+        from: 'r := payments.add_refund(p,',
+        to: `perform payments.add_refund(p, platform.uuid7(), 0.01, input->>'reason') where wanted < p.captured - 1;
+          r := payments.add_refund(p,`,
       },
       { of: 'orders.settle_paid', from: 'if not inventory.commit(o.id) then', to: 'if false then' },
       { of: 'inventory.due_holds', from: 'return due;', to: `return '[]';` },

@@ -33,8 +33,9 @@ const more = [
   'shipping.status.changed',
 ];
 
-/** Not driven here: a capture needs a card that was held, a repeated label a carrier that fails. */
-const elsewhere = ['payment.capture.requested', 'shipping.label.requested'];
+/** Not driven here: a capture needs a card that was held, a repeated label a carrier that fails, a
+ * cancelled shipment an order that is cancelled after its label. */
+const elsewhere = ['payment.capture.requested', 'shipping.label.requested', 'shipping.cancelled'];
 
 /** The arguments of a call in SQL whose opening parenthesis is just before `start`. */
 function argumentsAt(sql: string, start: number): string[] {

@@ -127,13 +127,23 @@ function place(state: State, { order: name, units, total, addressed }: Command &
   return '409 insufficient_inventory';
 }
 
+/** A shipment that has not moved ends with its order. True if there is one: then sold units stay out of the stock. */
+function endShipment(order: Order): boolean {
+  if (order.shipment === 'created') {
+    order.shipment = 'cancelled';
+    order.history.push('shipping.cancelled');
+  }
+  return order.shipment !== null;
+}
+
 function cancel(state: State, order: Order): string {
   if (order.status === 'cancelled') return '200';
   if (order.status !== 'created' && order.status !== 'confirmed') return '409 order_not_cancellable';
   order.status = 'cancelled';
   order.history.push('order.cancelled');
+  const labelled = endShipment(order);
   endPayment(state, order, 'cancelled');
-  giveBack(state, order);
+  if (!labelled || order.hold === 'held') giveBack(state, order);
   return '200';
 }
 
@@ -146,7 +156,7 @@ function refund(state: State, order: Order, cents: number | null): string {
   return '201';
 }
 
-const way = ['created', 'in_transit', 'delivered'];
+const way = ['created', 'cancelled', 'in_transit', 'delivered'];
 
 function track(order: Order, status: string): string {
   if (order.shipment === null) return 'no shipment';
@@ -238,10 +248,9 @@ function hearRefunded(state: State, order: Order, cents: number): void {
   if (payment.back < payment.captured) return;
   payment.status = 'refunded';
   if (!['confirmed', 'shipped', 'delivered'].includes(order.status)) return;
-  const unsent = order.status === 'confirmed';
   order.status = 'refunded';
   order.history.push('order.refunded');
-  if (unsent) giveBack(state, order);
+  if (!endShipment(order)) giveBack(state, order);
 }
 
 /** An order's life, and the stock's, as the contract has them. */

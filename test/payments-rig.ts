@@ -142,7 +142,9 @@ export function payingAt(store: Store) {
          ) e
          where e.topic <> 'order.' || o.status
            or (o.status = 'created') <> (coalesce(r.status, 'held') = 'held')
-           or (o.status = 'confirmed') <> (coalesce(r.status, '') = 'committed')
+           or (o.status = 'confirmed' and coalesce(r.status, '') <> 'committed')
+           or (o.status <> 'confirmed' and r.status = 'committed'
+             and not exists (select from shipping.shipments s where s.order_id = o.id))
            or (o.status = 'confirmed' and o.total > 0 and p.status <> 'succeeded')
            or (o.status in ('failed', 'cancelled') and p.status in ('pending', 'succeeded'))`,
       );

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
+import voided from './fixtures/carriers/shippo-refund.json' with { type: 'json' };
 import quoted from './fixtures/carriers/shippo-shipment.json' with { type: 'json' };
 import bought from './fixtures/carriers/shippo-transaction.json' with { type: 'json' };
 import refused from './fixtures/carriers/shippo-transaction-error.json' with { type: 'json' };
@@ -14,6 +15,10 @@ export type FakeShippo = {
   sold: string[];
   /** How many purchases were tried. */
   tried: number;
+  /** What it answers a request to void a label with. */
+  voidMood: 'void' | 'refuse' | 'away';
+  /** Our shipments' ids, one for each label that was voided. */
+  voided: string[];
   close: () => Promise<void>;
 };
 
@@ -25,6 +30,8 @@ export async function startFakeShippo(): Promise<FakeShippo> {
     mood: () => 'sell',
     sold: [],
     tried: 0,
+    voidMood: 'void',
+    voided: [],
     close: () => new Promise((resolve) => server.close(() => resolve())),
   };
   const buy = async (metadata: string) => {
@@ -38,6 +45,14 @@ export async function startFakeShippo(): Promise<FakeShippo> {
     purchases.push(made);
     return made;
   };
+  const giveBack = (transaction: string) => {
+    const purchase = purchases.find(({ object_id: id }) => id === transaction);
+    if (!purchase || shippo.voidMood === 'away') return undefined;
+    if (shippo.voidMood === 'refuse') return { ...voided, transaction, status: 'ERROR' };
+    purchase.status = 'REFUNDPENDING';
+    shippo.voided.push(purchase.metadata);
+    return { ...voided, transaction };
+  };
   const server = createServer(async (request, response) => {
     const body = JSON.parse((await text(request)) || '{}');
     const path = new URL(request.url ?? '', 'http://shippo').pathname;
@@ -46,6 +61,7 @@ export async function startFakeShippo(): Promise<FakeShippo> {
       addresses.set(body.metadata, body.address_to);
       answer = { ...quoted, metadata: body.metadata };
     } else if (request.method === 'POST' && path === '/transactions') answer = await buy(body.metadata);
+    else if (request.method === 'POST' && path === '/refunds') answer = giveBack(body.transaction);
     else if (path === '/transactions') answer = { next: null, previous: null, results: purchases };
     else answer = purchases.find((purchase) => path === `/transactions/${purchase.object_id}`);
     response.writeHead(answer === undefined ? 503 : 200, { 'content-type': 'application/json' });

@@ -126,7 +126,7 @@ describe('a carrier on the network', () => {
     expect(shippo.tried - before).toBe(1);
   });
 
-  test('sells a label that nobody uses if its order is cancelled meanwhile, and the request says which', async () => {
+  test('sells a label that is voided if its order is cancelled meanwhile, and the request says which', async () => {
     const asked = Promise.withResolvers<void>();
     const go = Promise.withResolvers<void>();
     shippo.mood = async () => {
@@ -138,9 +138,11 @@ describe('a carrier on the network', () => {
     await asked.promise;
     await store.send('POST', `/v1/orders/${id}/cancel`);
     go.resolve();
-    await until(async () => (await requestOf(id))?.status === 'ended');
+    await until(async () => (await requestOf(id))?.last_error !== null);
     expect((await requestOf(id))?.last_error).toMatch(/^The order was cancelled while its label was made: USPS 9200/);
     expect((await orderOf(id)).shipment).toBeNull();
+    await store.cron();
+    expect(shippo.voided.at(-1)).toBe(shippo.sold.at(-1));
     expect(await historyOf(id)).not.toContain('shipping.label.created');
   });
 

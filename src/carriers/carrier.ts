@@ -67,6 +67,13 @@ export interface Carrier {
   printLabel(request: LabelRequest, label: Label, signal?: AbortSignal): Promise<Uint8Array>;
 
   /**
+   * Voids the label that was made for this request, so that nobody can ship with it and its price comes back. Without
+   * `label` the carrier is searched for it; one that was never made or is void already is no error. May be repeated.
+   * @throws CarrierError (permanent: the carrier does not void it, because it was used or is too old)
+   */
+  voidLabel(request: LabelRequest, label?: Label, signal?: AbortSignal): Promise<void>;
+
+  /**
    * Whether the carrier sent this body, which is read only if the headers can be the carrier's. `query` is the URL's, for a
    * carrier that puts its secret there. Throws only if `body` does.
    */

@@ -102,6 +102,11 @@ const isFor = (found: Shipment, request: LabelRequest): boolean => {
 };
 const addressesTried = 9;
 
+// `not_applicable`: the carrier charges for scanned parcels only, so an unused label costs nothing.
+// https://docs.easypost.com/docs/shipments/shipping-refund
+const isVoid = ({ refund_status: status }: Shipment): boolean =>
+  ['submitted', 'refunded', 'not_applicable'].includes(status ?? '');
+
 /**
  * EasyPost (https://docs.easypost.com, API v2): rates of the merchant's carrier accounts, the cheapest is bought.
  *
@@ -222,6 +227,18 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
         ({ postage_label: printed } = await callProvider(provider, { method: 'GET', path, signal }, shipment));
       }
       return downloadPdf(provider, printed?.label_pdf_url ?? printed?.label_url ?? '', signal);
+    },
+
+    async voidLabel(request, label, signal) {
+      const found = label?.externalId
+        ? await get(label.externalId, signal)
+        : (await findEarlier(request, signal)).earlier;
+      if (!found?.postage_label || isVoid(found)) return;
+      const path = `/shipments/${encodeURIComponent(found.id)}/refund`;
+      const voided = await callProvider(provider, { method: 'POST', path, body: {}, signal }, shipment);
+      // `rejected` may be asked again: a label that is minutes old is often not known to its carrier yet.
+      if (!isVoid(voided))
+        throw new CarrierError('easypost', `the refund is ${voided.refund_status ?? 'unknown'}`, false);
     },
 
     async verifyWebhook(headers, body) {

@@ -49,6 +49,9 @@ export function makeManual({ webhookSecrets }: ManualSettings): Carrier {
       return drawLabel(request, label.trackingNumber);
     },
 
+    /** Nothing was bought, so nothing is to be given back. */
+    async voidLabel() {},
+
     async verifyWebhook(headers, body, now) {
       return isFreshAndSignedBy(webhookSecrets, headers.get('X-Signature') ?? '', body, now);
     },

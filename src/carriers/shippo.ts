@@ -44,6 +44,7 @@ const transaction = z.object({
   rate: z.union([z.string(), z.object({ provider: z.string() })]),
   messages,
 });
+const refund = z.object({ object_id: z.string(), status: z.enum(['QUEUED', 'PENDING', 'SUCCESS', 'ERROR']) });
 const listed = z.object({ object_id: z.string(), status: z.string().nullish(), metadata: z.string().nullish() });
 const transactions = z.object({ next: z.string().nullish(), results: z.array(listed) });
 type Transaction = z.infer<typeof transaction>;
@@ -213,6 +214,19 @@ export function makeShippo(settings: ShippoSettings): Carrier {
       const { externalId } = label;
       const bought = externalId ? await get(externalId, signal) : await findPurchase(request.shipmentId, signal);
       return downloadPdf(provider, bought?.label_url ?? '', signal);
+    },
+
+    async voidLabel(request, label, signal) {
+      const bought = label?.externalId
+        ? await get(label.externalId, signal)
+        : await findPurchase(request.shipmentId, signal);
+      if (!bought || ['ERROR', 'REFUNDED', 'REFUNDPENDING'].includes(bought.status)) return;
+      if (bought.status !== 'SUCCESS' && bought.status !== 'REFUNDREJECTED')
+        throw new CarrierError('shippo', `the label is still ${bought.status}`, false);
+      const body = { transaction: bought.object_id, async: false };
+      const { status } = await callProvider(provider, { method: 'POST', path: '/refunds', body, signal }, refund);
+      // ERROR: the label was used. https://docs.goshippo.com/docs/billing_and_invoices/refundinglabels/
+      if (status === 'ERROR') throw new CarrierError('shippo', 'the refund was rejected: the label was used', true);
     },
 
     async verifyWebhook(headers, body, now, query) {

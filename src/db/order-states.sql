@@ -20,15 +20,17 @@ begin
 end
 $$;
 
--- Cancels an order that has not been shipped: its stock goes back, its payment is cancelled or refunded. `input`: {id,
--- reason?}. Cancelled already: the same answer. Raises not_found. Refuses: order_not_cancellable. Emits order.cancelled,
--- inventory.released if it had any stock, and what ends its payment.
+-- Cancels an order that has not been shipped, its payment and its shipment. `input`: {id, reason?, restock?}. Its units go
+-- back into stock; if it has a label, only with `restock`, since the parcel may be packed. Cancelled already: the same
+-- answer, and `restock` puts units back that are still out. Raises not_found. Refuses: order_not_cancellable.
+-- Emits order.cancelled, inventory.released if units went back, and the events of its payment and its shipment.
 create or replace function orders.cancel_order(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
   o orders.orders;
   freed text[];
+  labelled boolean := true;
 begin
   if replay is not null then
     return replay;
@@ -47,8 +49,12 @@ begin
     where c.id = o.id returning * into o;
     perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
       jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
+    labelled := shipping.end_shipment(o.id);
     perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
-    freed := inventory.release(array[o.id::text], 'cancelled') || inventory.restock(o.id, 'cancelled');
+    freed := inventory.release(array[o.id::text], 'cancelled');
+  end if;
+  if coalesce((input->>'restock')::boolean, not labelled) then
+    freed := coalesce(freed, '{}') || inventory.restock(o.id, 'cancelled');
   end if;
   return platform.leave(call, 'orders.cancel',
     orders.shown(o.id) || jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
@@ -104,12 +110,13 @@ begin
 end
 $$;
 
--- All of the order's money went back: it is refunded, unless it was cancelled or has failed. What has not been shipped is
--- stock again; answers its SKUs. The caller has locked the order. For payments. Emits order.refunded.
-create or replace function orders.mark_refunded(order_id varchar) returns text[]
+-- All of the order's money went back: it is refunded with its shipment, unless it was cancelled or has failed. Its units go
+-- back into stock if `restock` says so; if it is null, those of an order without a label. Answers their SKUs. The caller has locked the order. For payments. Emits order.refunded.
+create or replace function orders.mark_refunded(order_id varchar, restock boolean default null) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   before varchar;
+  labelled boolean;
 begin
   select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
   -- A place in a campaign has its payment before it has an order: `before` is null then.
@@ -118,7 +125,9 @@ begin
   end if;
   update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
   perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
-  return case when before = 'confirmed' then inventory.restock(order_id, 'refunded') else '{}' end;
+  labelled := shipping.end_shipment(order_id);
+  return case when coalesce(restock, before = 'confirmed' and not labelled)
+    then inventory.restock(order_id, 'refunded') else '{}' end;
 end
 $$;
 

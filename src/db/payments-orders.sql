@@ -32,7 +32,9 @@ begin
   elsif p.status is distinct from 'refunded' then
     return '{}';
   end if;
-  skus := orders.mark_refunded(p.order_id);
+  -- The latest refund that says whether the units go back into stock decides.
+  skus := orders.mark_refunded(p.order_id, (select r.restock from payments.refunds r
+    where r.payment_id = p.payment_id and r.restock is not null order by r.id desc limit 1));
   if p.campaign_id is not null then
     skus := skus || group_commerce.lose_refunded(p.order_id, cardinality(skus) > 0);
   end if;

@@ -27,13 +27,15 @@ begin
 end
 $$;
 
--- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?}; without an amount, all that is left.
+-- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?, restock?}; without an amount, all that is left.
+-- `restock`: whether the units go back into stock once all the money is back; not said: unless a label was made.
 -- Raises not_found. Refuses: refund_exceeds_payment, validation_failed (decimals of the currency).
 create or replace function payments.request_refund(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'payments:write', 'payments.refund');
   p payments.payments;
+  r payments.refunds;
   wanted numeric;
 begin
   if replay is not null then
@@ -53,8 +55,9 @@ begin
     return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
       format('%s %s of it can still be refunded.', p.captured - p.refunded, p.currency)));
   end if;
-  return platform.leave(call, 'payments.refund',
-    payments.refund_json(payments.add_refund(p, input->>'refundId', wanted, input->>'reason')));
+  r := payments.add_refund(p, input->>'refundId', wanted, input->>'reason');
+  update payments.refunds x set restock = (input->>'restock')::boolean where x.id = r.id and input ? 'restock';
+  return platform.leave(call, 'payments.refund', payments.refund_json(r));
 end
 $$;
 

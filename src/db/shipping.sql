@@ -97,7 +97,8 @@ $$;
 
 -- Keeps a label that a carrier has made: {orderId, trackingNumber, carrier, provider, externalId?, labelUrl,
 -- traceparent?}. It belongs to the request's shipment id, so whoever asked for it was given the same one. Null: the order
--- was cancelled or refunded meanwhile; the request then says which label is not to be used. Emits shipping.label.created.
+-- was cancelled or refunded meanwhile; the request then says which label it was, and it is voided.
+-- Emits shipping.label.created.
 create or replace function shipping.keep_label(label jsonb) returns shipping.shipments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -113,6 +114,8 @@ begin
     set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
       o.status, label->>'carrier', label->>'trackingNumber')
     where x.tenant_id = o.tenant_id and x.order_id = o.id;
+    perform shipping.ask_void(x, label) from shipping.label_requests x
+      where x.tenant_id = o.tenant_id and x.order_id = o.id;
     return null;
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
@@ -193,6 +196,9 @@ begin
   wanted := shipping.with_name(input->'address', o.customer_id);
   select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
   select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if s.cancelled_at is not null then
+    perform platform.fail('conflict', jsonb_build_object('reason', 'Its shipment was cancelled with the order.'));
+  end if;
   if s.id is not null then
     return platform.leave(call, 'shipments.create', case when r.address = wanted then shipping.shipment_json(s)
       else '{"error": "conflict", "detail": "Its label is made already, for another address."}' end);

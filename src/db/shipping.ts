@@ -19,6 +19,7 @@ export const shipments = schema.table('shipments', {
   externalId: varchar('external_id'),
   exception: text('exception'),
   trackedAt: time('tracked_at'),
+  cancelledAt: time('cancelled_at'),
   updatedAt: time('updated_at').notNull().defaultNow(),
 });
 
@@ -60,7 +61,7 @@ export type ShipmentRow = {
   trackingNumber: string;
   carrier: string;
   labelUrl: string;
-  status: 'created' | 'in_transit' | 'delivered';
+  status: 'created' | 'in_transit' | 'delivered' | 'cancelled';
   createdAt: string;
 };
 
@@ -79,6 +80,7 @@ export const labelById = (db: Reader, id: string) =>
       carrier: shipments.carrier,
       trackingNumber: shipments.trackingNumber,
       externalId: shipments.externalId,
+      cancelledAt: shipments.cancelledAt,
     })
     .from(shipments)
     .innerJoin(labelRequests, eq(labelRequests.orderId, shipments.orderId))

@@ -8,7 +8,8 @@
 create or replace function shipping.apply_tracking(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  way constant text[] := array['created', 'in_transit', 'delivered'];
+  -- A parcel of a cancelled shipment can be on its way all the same: that is recorded and told, its order stays cancelled.
+  way constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
   reached constant varchar := input->>'status';
   s shipping.shipments;
 begin

@@ -49,7 +49,7 @@ const toAddress = ({ state, name = '', postalCode = '', ...rest }: PostalAddress
   region: state,
 });
 
-const toRequest = ({ shipmentId, orderId, to, from, parcel }: LabelTask): LabelRequest => ({
+export const toRequest = ({ shipmentId, orderId, to, from, parcel }: LabelTask): LabelRequest => ({
   shipmentId,
   orderId,
   to: toAddress(to),
@@ -147,14 +147,15 @@ export const remindLabels = (context: Context): Promise<{ reminded: number }> =>
 
 /**
  * The printable label (PDF) of a shipment, in one database call: the one that was kept, or else drawn or fetched again.
- * @throws ApiError not_found, unavailable (the carrier is away)
+ * @throws ApiError not_found, conflict (it was cancelled with its order), unavailable (the carrier is away)
  */
 export async function readLabel(context: Context, shipmentId: string) {
   const { LABELS: bucket } = context.settings;
   const { tenant, rows } = await context.db.read(context.call, 'shipping:read', (db) => labelById(db, shipmentId));
   const [label] = rows;
   if (!label) throw new ApiError('not_found');
-  const { task, provider, carrier, trackingNumber, externalId } = label;
+  const { task, provider, carrier, trackingNumber, externalId, cancelledAt } = label;
+  if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not use it.');
   const file = fileOf(tenant, shipmentId);
   const kept = await bucket?.get(file).catch(() => null);
   if (kept) return { pdf: new Uint8Array(await kept.arrayBuffer()), trackingNumber, tenant };

@@ -56,7 +56,11 @@ export const newOrder = z.strictObject({
   shippingAddress: address.optional(),
 });
 
-export const cancellation = z.strictObject({ reason: text(255).optional() });
+const restock = z.boolean().optional().meta({
+  description: 'Whether paid units go back into stock. Default: true until the label is made, then false.',
+});
+
+export const cancellation = z.strictObject({ reason: text(255).optional(), restock });
 
 export const toOrder = (row: OrderRow): Order => ({
   id: row.id,
@@ -98,14 +102,15 @@ export async function placeOrder(context: Context, input: z.infer<typeof newOrde
 }
 
 /**
- * Cancels an order that has not been shipped; its stock goes back in the same transaction. Cancelled already: the same
- * answer again.
+ * Cancels an order that has not been shipped, with its payment and its shipment; the label is voided at the carrier later.
+ * Its units go back into stock in the same transaction; those of an order with a label only with `restock`. Cancelled
+ * already: the same answer again, and `restock` puts back units that are still out.
  * @throws ApiError not_found, order_not_cancellable
  */
-export async function cancelOrder(context: Context, orderId: string, reason: string | undefined) {
+export async function cancelOrder(context: Context, orderId: string, wanted: z.infer<typeof cancellation>) {
   const { tenant, answer, replayed } = await context.db.run<Answer>('orders.cancel_order', context.call, {
+    ...wanted,
     id: orderId,
-    reason,
   });
   if ('error' in answer) throw refuse(answer, replayed);
   return { order: toOrder(answer), skus: answer.items.map((line) => line.sku), tenant, replayed };

@@ -51,6 +51,10 @@ export const newPayment = z.strictObject({ orderId: id });
 export const newRefund = z.strictObject({
   amount: money.optional().meta({ description: 'Default: all that is left' }),
   reason: text(255).optional(),
+  restock: z.boolean().optional().meta({
+    description:
+      'Whether the units go back into stock once all the money is back. Default: true until the label is made, then false.',
+  }),
 });
 
 export const toPayment = (row: PaymentRow): Payment => ({

@@ -15,7 +15,9 @@ export const shipment = z
     trackingNumber: z.string(),
     carrier: z.string().meta({ description: 'Who carries the parcel' }),
     labelUrl: z.string().meta({ description: 'The printable label (PDF), for the same key' }),
-    status: z.enum(['created', 'in_transit', 'delivered']),
+    status: z.enum(['created', 'in_transit', 'delivered', 'cancelled']).meta({
+      description: '`cancelled`: its order was cancelled or refunded before the parcel moved; the label is void',
+    }),
     createdAt: time,
   })
   .meta({ id: 'Shipment' });

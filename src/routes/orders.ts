@@ -124,7 +124,10 @@ export const orderRoutes = [
     path: '/v1/orders/{id}/cancel',
     tag: 'Orders',
     summary: 'Cancel an order that has not been shipped',
-    description: 'Its stock goes back in the same transaction. Cancelling it again gives the same answer.',
+    description:
+      'Its units go back into stock in the same transaction. Once its label is made the parcel may be packed: then the ' +
+      'shipment is cancelled, the label is voided, and the units go back only with `restock: true`, also in a later ' +
+      'request. Cancelling it again gives the same answer.',
     scope: 'orders:write',
     idempotency: 'taken',
     params,
@@ -133,7 +136,7 @@ export const orderRoutes = [
     answers: { 200: { description: 'The cancelled order', schema: order } },
     errors: ['not_found', 'order_not_cancellable'],
     async run({ params: { id: orderId }, body, context }) {
-      const { order: cancelled, skus, tenant, replayed } = await cancelOrder(context, orderId, body.reason);
+      const { order: cancelled, skus, tenant, replayed } = await cancelOrder(context, orderId, body);
       await forgetStock(tenant, skus);
       return { status: 200, body: cancelled, resource: true, tenant, replayed };
     },

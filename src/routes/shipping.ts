@@ -54,11 +54,13 @@ export const shippingRoutes = [
     path: '/v1/shipments/{id}/label',
     tag: 'Shipping',
     summary: 'Get the printable label, a PDF',
-    description: '4 × 6 inches, with the tracking number as Code 128. This is where `labelUrl` points to.',
+    description:
+      '4 × 6 inches, with the tracking number as Code 128. This is where `labelUrl` points to. The label of a cancelled ' +
+      'shipment is a `conflict`.',
     scope: 'shipping:read',
     params,
     answers: { 200: { description: 'The label', type: 'application/pdf' } },
-    errors: ['not_found'],
+    errors: ['not_found', 'conflict'],
     async run({ params: { id: of }, context }) {
       const { pdf, trackingNumber, tenant } = await readLabel(context, of);
       const headers = {

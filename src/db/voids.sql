@@ -1,0 +1,120 @@
+-- requires: platform.sql, events.sql, shipping.sql
+-- Labels of orders that were cancelled or refunded: voided at the carrier by the cron. The order's lock guards the rows.
+
+-- Records that a label is to be voided. `label`: {provider, carrier, trackingNumber, externalId?}, or null where only the
+-- carrier knows whether it made one. A label that becomes known later is due again. The caller has locked the order.
+create or replace function shipping.ask_void(r shipping.label_requests, label jsonb) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number, external_id,
+    status, due_at, created_at)
+  values (r.shipment_id, r.tenant_id, r.order_id, label->>'provider', label->>'carrier', label->>'trackingNumber',
+    label->>'externalId', 'open',
+    -- An unknown label may still be in the making: whoever makes it has the lease of its request.
+    case when label is null then greatest(r.leased_until, platform.clock()) + interval '1 minute' else platform.clock() end,
+    platform.clock())
+  on conflict (shipment_id) do update
+    set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
+        external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
+    where v.tracking_number is null and excluded.tracking_number is not null
+$$;
+
+-- The order is cancelled or refunded: a shipment that has not moved is cancelled with it, and no label is made any more.
+-- True if it has a label. The caller has locked the order. For orders. Emits shipping.cancelled.
+create or replace function shipping.end_shipment(of_order varchar) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r shipping.label_requests;
+  s shipping.shipments;
+begin
+  select * into r from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  select * into s from shipping.shipments x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  if s.id is not null then
+    update shipping.shipments x
+    set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
+    where x.id = s.id and x.status = 'created';
+    if found then
+      perform shipping.ask_void(r, jsonb_build_object('provider', s.provider, 'carrier', s.carrier,
+        'trackingNumber', s.tracking_number, 'externalId', s.external_id));
+      perform platform.emit('shipping.cancelled', of_order,
+        jsonb_build_object('orderId', of_order, 'trackingNumber', s.tracking_number), false);
+    end if;
+    return true;
+  end if;
+  if r.status = 'open' and r.attempts > 0 then
+    perform shipping.ask_void(r, null);
+  end if;
+  update shipping.label_requests x set status = 'ended'
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.status in ('open', 'refused');
+  return false;
+end
+$$;
+
+-- The cron: takes labels that are due to be voided, `limit` of them, for `seconds`. Answers {tasks}: what the Worker asks
+-- the carriers for, and ends with record_voids.
+create or replace function shipping.lease_voids(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  due jsonb;
+  item jsonb;
+  v shipping.label_voids;
+  tasks jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  select jsonb_agg(to_jsonb(d) order by d.tenant_id, d.shipment_id) into due from (
+    select x.tenant_id, x.shipment_id from shipping.label_voids x
+    where x.status = 'open' and x.due_at <= platform.clock() order by x.due_at limit (input->>'limit')::int) d;
+  for item in select jsonb_array_elements(due) loop
+    perform platform.act_as(item->>'tenant_id');
+    update shipping.label_voids x
+    set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
+    where x.shipment_id = item->>'shipment_id' and x.status = 'open' and x.due_at <= platform.clock()
+    returning * into v;
+    continue when not found;
+    tasks := tasks || (
+      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', v.tenant_id, 'provider', v.provider,
+        'carrier', v.carrier, 'trackingNumber', v.tracking_number, 'externalId', v.external_id))
+      from shipping.label_requests r where r.tenant_id = v.tenant_id and r.order_id = v.order_id);
+  end loop;
+  return jsonb_build_object('tasks', tasks);
+end
+$$;
+
+-- How the carriers answered. `input`: {results: [{tenant, orderId, shipmentId, outcome, reason?}]}. `voided`: it is void, or
+-- was never made. `refused`: the carrier does not void it, and the merchant hears of that as an exception of the shipment.
+-- `failed`: it is tried again after 2, 4, 8 … minutes, a day at most, and counts as refused after 30 days.
+-- Emits shipping.status.changed.
+create or replace function shipping.record_voids(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  item jsonb;
+  v shipping.label_voids;
+begin
+  perform platform.enter_as(call, '*');
+  for item in select x from jsonb_array_elements(input->'results') x order by x->>'tenant', x->>'orderId' loop
+    perform platform.act_as(item->>'tenant');
+    perform orders.lock_order(item->>'orderId');
+    update shipping.label_voids x
+    set last_error = item->>'reason',
+        status = case when item->>'outcome' = 'voided' then 'done' when item->>'outcome' = 'refused'
+          or x.created_at <= platform.clock() - interval '30 days' then 'refused' else 'open' end,
+        due_at = platform.clock() + make_interval(mins => least(power(2, least(x.attempts, 11)), 1440)::int)
+    where x.tenant_id = platform.tenant() and x.shipment_id = item->>'shipmentId' and x.status = 'open'
+    returning * into v;
+    continue when not found or v.status <> 'refused';
+    update shipping.shipments x
+    set exception = 'The carrier did not void the label: ' || coalesce(v.last_error, 'no reason given'),
+        updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = v.shipment_id;
+    if v.tracking_number is not null then
+      perform platform.emit('shipping.status.changed', v.order_id, jsonb_build_object('orderId', v.order_id,
+        'trackingNumber', v.tracking_number, 'status', 'exception'), false);
+    end if;
+  end loop;
+  return '{}';
+end
+$$;
+
+call platform.hand_over('shipping', 'fusion_shipping');
+
+grant execute on function shipping.end_shipment to fusion_orders;
+grant execute on function shipping.lease_voids, shipping.record_voids to fusion_worker;

@@ -1,0 +1,51 @@
+import { CarrierError } from '../carriers/carrier.ts';
+import { selectCarrier } from '../carriers/select.ts';
+import type { Context } from '../context.ts';
+import type { LabelTask } from '../db/shipping.ts';
+import { toRequest } from './labels.ts';
+
+/** A carrier has this long for an answer; the lease of a label lasts longer, so that calls for one never overlap. */
+const deadlineMs = 25_000;
+const leaseSeconds = 120;
+/** Labels that are voided side by side in one turn. The next turn of the cron goes on with the rest. */
+const mostVoids = 20;
+
+type Task = LabelTask & {
+  tenant: string;
+  provider?: string;
+  carrier?: string;
+  trackingNumber?: string;
+  externalId?: string;
+};
+
+async function voidOne({ settings }: Context, task: Task) {
+  const { tenant, orderId, shipmentId, trackingNumber, carrier = '', externalId } = task;
+  const known = trackingNumber === undefined ? undefined : { trackingNumber, carrier, externalId };
+  try {
+    const provider = selectCarrier(task.provider ?? settings.CARRIER, settings);
+    await provider.voidLabel(toRequest(task), known, AbortSignal.timeout(deadlineMs));
+    return { tenant, orderId, shipmentId, outcome: 'voided' as const };
+  } catch (error) {
+    const told = error instanceof CarrierError;
+    const reason = told ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
+    const outcome = told && error.permanent ? ('refused' as const) : ('failed' as const);
+    return { tenant, orderId, shipmentId, outcome, reason };
+  }
+}
+
+/**
+ * The cron's part: voids the labels of cancelled and refunded orders at their carriers, in two database calls with the
+ * carriers in between. It can be repeated: a label that is void already stays so. A carrier that is away is asked again
+ * for 30 days; one that refuses is reported on the shipment.
+ */
+export async function voidLabels(context: Context): Promise<{ voided: number; unvoided: number }> {
+  const { tasks } = await context.db.run<{ tasks: Task[] }>('shipping.lease_voids', context.call, {
+    limit: mostVoids,
+    seconds: leaseSeconds,
+  });
+  if (tasks.length === 0) return { voided: 0, unvoided: 0 };
+  const results = await Promise.all(tasks.map((task) => voidOne(context, task)));
+  await context.db.run('shipping.record_voids', context.call, { results });
+  const voided = results.filter(({ outcome }) => outcome === 'voided').length;
+  return { voided, unvoided: results.length - voided };
+}

@@ -1,0 +1,183 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { addProduct, type Store, startStore, until } from './harness.ts';
+import { payingAt } from './payments-rig.ts';
+import { type FakeShippo, startFakeShippo } from './shipping-carrier.ts';
+import { home, shop } from './shipping-rig.ts';
+
+let store: Store;
+let shippo: FakeShippo;
+let paying: ReturnType<typeof payingAt>;
+const { orderOf, free, shipped, historyOf } = shop(() => store);
+
+beforeAll(async () => {
+  shippo = await startFakeShippo();
+  store = await startStore({
+    variables: {
+      ...{ CARRIER: 'shippo', SHIPPO_API_KEY: 'shippo_test_1', SHIPPO_WEBHOOK_SECRET: 'told' },
+      ...{ SHIPPO_API_URL: shippo.url, SHIP_FROM: JSON.stringify({ ...home, name: 'Shop' }) },
+    },
+  });
+  paying = payingAt(store);
+  await addProduct(store, 'GIFT', 1_000, 0);
+  await addProduct(store, 'BOUGHT', 1_000, 10);
+});
+beforeEach(() => {
+  shippo.mood = () => 'sell';
+  shippo.voidMood = 'void';
+});
+afterAll(async () => {
+  await store.close();
+  await shippo.close();
+});
+
+const later = (minutes: number) => store.cron('* * * * *', new Date(Date.now() + minutes * 60_000));
+const cancel = (id: string, body: object = {}) => store.send('POST', `/v1/orders/${id}/cancel`, body);
+const quantity = async (sku = 'GIFT') => (await paying.stockOf(sku))?.quantity;
+const labelOf = (shipment: { id: string }) => store.send('GET', `/v1/shipments/${shipment.id}/label`);
+const voidOf = async (order: string) =>
+  (await store.database.query('select status, last_error from shipping.label_voids where order_id = $1', [order]))[0];
+const statusesOf = async (order: string): Promise<string[]> =>
+  (await store.send('GET', `/v1/events?topic=shipping.status.changed&key=${order}`)).body.data
+    .map((event: { data: { status: string } }) => event.data.status)
+    .reverse();
+
+async function bought() {
+  const { body: order } = await store.send('POST', '/v1/orders', {
+    ...{ customerId: 'buyer', items: [{ sku: 'BOUGHT', quantity: 1 }], shippingAddress: home },
+  });
+  const { body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });
+  await paying.pay(payment.stripePaymentIntentId);
+  await shipped(order.id);
+  return { order, payment };
+}
+
+describe('an order with a label', () => {
+  test('that is cancelled cancels its shipment; the label is refused and voided once, and its units stay out', async () => {
+    const id = await free(home);
+    const shipment = await shipped(id);
+    const before = (await quantity()) ?? 0;
+    expect((await cancel(id)).body).toMatchObject({ status: 'cancelled', shipment: { status: 'cancelled' } });
+    expect(await labelOf(shipment)).toMatchObject({ status: 409, body: { code: 'conflict' } });
+    expect((await store.send('POST', '/v1/shipments', { orderId: id, address: home })).status).toBe(409);
+    await later(1);
+    await later(600);
+    expect(shippo.voided.filter((each) => each === shipment.id)).toEqual([shipment.id]);
+    expect(await voidOf(id)).toMatchObject({ status: 'done' });
+    expect((await historyOf(id)).filter((topic) => topic === 'shipping.cancelled')).toHaveLength(1);
+    expect(await quantity()).toBe(before);
+    expect(await historyOf(id)).not.toContain('inventory.released');
+
+    // The parcel was found unpacked: its unit goes back, once.
+    for (let n = 0; n < 2; n++) expect((await cancel(id, { restock: true })).status).toBe(200);
+    expect(await quantity()).toBe(before + 1);
+  });
+
+  test('that is refunded in full ends alike, and puts its units back only if the refund says so', async () => {
+    const cases = [
+      { restock: undefined, back: 0 },
+      { restock: true, back: 1 },
+    ];
+    for (const { restock, back } of cases) {
+      const { order, payment } = await bought();
+      const before = (await quantity('BOUGHT')) ?? 0;
+      await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 4 });
+      await paying.quiet();
+      expect((await orderOf(order.id)).shipment.status).toBe('created');
+      await store.send('POST', `/v1/payments/${payment.id}/refunds`, { restock });
+      await until(async () => (await orderOf(order.id)).status === 'refunded');
+      const { shipment } = await orderOf(order.id);
+      expect(shipment.status).toBe('cancelled');
+      expect((await labelOf(shipment)).status).toBe(409);
+      expect(await quantity('BOUGHT')).toBe(before + back);
+      await later(1);
+      expect(shippo.voided).toContain(shipment.id);
+    }
+    await paying.quiet();
+    await paying.audit();
+  });
+
+  test('whose parcel leaves all the same stays cancelled; where the parcel is is recorded and told', async () => {
+    const id = await free(home);
+    const { trackingNumber, id: shipmentId } = await shipped(id);
+    await cancel(id);
+    const move = (status: string) =>
+      store.database.query('select shipping.apply_tracking($1, $2)', [
+        {},
+        { carrier: 'shippo', eventId: status, trackingNumber, status, occurredAt: new Date().toISOString() },
+      ]);
+    await move('created');
+    expect((await orderOf(id)).shipment.status).toBe('cancelled');
+    await move('in_transit');
+    await move('delivered');
+    expect(await orderOf(id)).toMatchObject({ status: 'cancelled', shipment: { status: 'delivered' } });
+    expect(await statusesOf(id)).toEqual(['in_transit', 'delivered']);
+    expect((await labelOf({ id: shipmentId })).status).toBe(409);
+  });
+});
+
+test('an order that ends before its label puts its units back, unless that is refused', async () => {
+  const before = (await quantity()) ?? 0;
+  const orders = [await free(), await free()];
+  await Promise.all(orders.map((id) => until(async () => (await orderOf(id)).status === 'confirmed')));
+  await cancel(orders[0] ?? '');
+  await cancel(orders[1] ?? '', { restock: false });
+  expect(await quantity()).toBe(before - 1);
+});
+
+describe('no label survives its order:', () => {
+  test('a label that was bought by a Worker that died before it could say so', async () => {
+    shippo.mood = () => 'away';
+    const id = await free(home);
+    const requestOf = async () =>
+      (
+        await store.database.query<{ shipment_id: string; last_error: string | null; attempts: number }>(
+          'select shipment_id, last_error, attempts from shipping.label_requests where order_id = $1',
+          [id],
+        )
+      )[0];
+    await until(async () => (await requestOf())?.last_error?.includes('503') ?? false);
+    const { shipment_id: shipmentId = '' } = (await requestOf()) ?? {};
+    await cancel(id);
+    // The purchase whose answer nobody heard.
+    shippo.mood = () => 'sell';
+    await fetch(`${shippo.url}/transactions`, { method: 'POST', body: JSON.stringify({ metadata: shipmentId }) });
+    await later(0);
+    expect(shippo.voided).not.toContain(shipmentId);
+    await later(3);
+    expect(shippo.voided).toContain(shipmentId);
+  });
+
+  test('a carrier that is away is asked again, and one that refuses is told of on the shipment', async () => {
+    const id = await free(home);
+    const shipment = await shipped(id);
+    await cancel(id);
+    shippo.voidMood = 'away';
+    await later(1);
+    expect(await voidOf(id)).toMatchObject({ status: 'open', last_error: expect.stringContaining('503') });
+    shippo.voidMood = 'refuse';
+    await later(10);
+    expect(await voidOf(id)).toMatchObject({ status: 'refused' });
+    expect(await statusesOf(id)).toEqual(['exception']);
+    const [row] = await store.database.query('select exception from shipping.shipments where id = $1', [shipment.id]);
+    expect(row?.exception).toMatch(/^The carrier did not void the label: shippo: /);
+  });
+
+  test('labels that are made while their orders are cancelled, many at once', async () => {
+    const orders = await Promise.all(Array.from({ length: 12 }, () => free(home)));
+    await Promise.all(orders.map((id) => cancel(id)));
+    await store.settled();
+    await later(5);
+    const [left] = await store.database.query<{ n: number }>(
+      `select count(*)::int as n from shipping.label_requests r join orders.orders o on o.id = r.order_id
+       where o.id = any($1) and (r.status in ('open', 'refused') or o.status <> 'cancelled')`,
+      [orders],
+    );
+    expect(left?.n).toBe(0);
+    const ours = await store.database.query<{ id: string }>(
+      'select shipment_id as id from shipping.label_requests where order_id = any($1)',
+      [orders],
+    );
+    const sold = ours.filter(({ id }) => shippo.sold.includes(id)).map(({ id }) => id);
+    expect(sold.filter((id) => !shippo.voided.includes(id))).toEqual([]);
+  });
+});
