@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDatabase, type Database } from './harness.ts';
+import { jobSecret } from './secrets.ts';
 
 /** Every statement that locks several rows runs against every other one, over the same few rows, on real PostgreSQL. */
 let database: Database;
@@ -39,6 +40,7 @@ const some = <T>(all: T[], most = 4): T[] => all.toSorted(() => next(3) - 1).sli
 
 let keyHash: string;
 const call = (more: object = {}) => ({ keyHash, idempotencyKey: randomUUID(), requestHash: 'x', ...more });
+const job = (more: object = {}) => ({ jobSecret, ...more });
 const soon = () => new Date(Date.now() + 3_600_000).toISOString();
 
 /** SQLSTATEs of refusals are answers; a deadlock is what this test looks for, and is counted. */
@@ -69,42 +71,38 @@ const statements: Record<string, () => Promise<unknown>> = {
       ...{ paymentId: randomUUID(), secureSeconds: 0, graceSeconds: 60, holdWithinSeconds: 600_000 },
     }),
   leave: () => run('group_commerce.leave_campaign', call(), { campaignId: oneOf(campaigns), userId: `u-${next(60)}` }),
-  'free unsecured': () => run('group_commerce.free_unsecured', { now: soon() }, { limit: 20 }),
-  'free lost': () => run('group_commerce.free_lost_places', { now: soon() }, { idleSeconds: 0, limit: 20 }),
-  settle: () => run('group_commerce.settle_batch', {}, { limit: 3, graceSeconds: 60 }),
-  release: () => run('group_commerce.release_batch', {}, { limit: 3 }),
+  'free unsecured': () => run('group_commerce.free_unsecured', job({ now: soon() }), { limit: 20 }),
+  'free lost': () => run('group_commerce.free_lost_places', job({ now: soon() }), { idleSeconds: 0, limit: 20 }),
+  settle: () => run('group_commerce.settle_batch', job(), { limit: 3, graceSeconds: 60 }),
+  release: () => run('group_commerce.release_batch', job(), { limit: 3 }),
   place: () =>
     run('orders.place_order', call(), {
       ...{ id: randomUUID(), customerId: 'c', async: next(3) === 0, holdSeconds: 900 },
       items: some([...skus, 'FREE']).map((sku) => ({ sku, quantity: 1 })),
     }),
   cancel: async () => run('orders.cancel_order', call(), { id: (await openOrders())[0] ?? 'none' }),
-  'expire holds': () => run('orders.expire_holds', { now: soon() }, { limit: 5 }),
+  'expire holds': () => run('orders.expire_holds', job({ now: soon() }), { limit: 5 }),
   reserve: async () =>
-    run(
-      'inventory.reserve_orders',
-      {},
-      { tenant: 'default', holdSeconds: 900, messages: messages(await openOrders()) },
-    ),
+    run('inventory.reserve_orders', job(), {
+      tenant: 'default',
+      holdSeconds: 900,
+      messages: messages(await openOrders()),
+    }),
   'decide forgotten': () =>
-    run('inventory.decide_forgotten', { now: soon() }, { idleSeconds: 1, holdSeconds: 900, limit: 9 }),
+    run('inventory.decide_forgotten', job({ now: soon() }), { idleSeconds: 1, holdSeconds: 900, limit: 9 }),
   'fail short': async () =>
-    run('orders.fail_short_orders', {}, { tenant: 'default', messages: messages((await openOrders()).slice(0, 2)) }),
+    run('orders.fail_short_orders', job(), { tenant: 'default', messages: messages((await openOrders()).slice(0, 2)) }),
   'lose orders': async () =>
-    run(
-      'group_commerce.lose_orders',
-      {},
-      {
-        tenant: 'default',
-        messages: messages(
-          await ids(
-            `select id from orders.orders where campaign_id is not null and status in ('failed', 'cancelled') order by random() limit 5`,
-          ),
+    run('group_commerce.lose_orders', job(), {
+      tenant: 'default',
+      messages: messages(
+        await ids(
+          `select id from orders.orders where campaign_id is not null and status in ('failed', 'cancelled') order by random() limit 5`,
         ),
-      },
-    ),
+      ),
+    }),
   'open payments': async () =>
-    run('payments.open_payments', {}, { tenant: 'default', messages: messages(await openOrders()) }),
+    run('payments.open_payments', job(), { tenant: 'default', messages: messages(await openOrders()) }),
   'record intents': async () => {
     const open = (await pending()).map((id) => ({
       id,
@@ -113,52 +111,41 @@ const statements: Record<string, () => Promise<unknown>> = {
       attempt: 1,
       status: 'new',
     }));
-    return run(
-      'payments.record_intents',
-      {},
-      { tenant: 'default', refused: open.slice(0, 3), intents: open.slice(2), again: open },
-    );
+    return run('payments.record_intents', job(), {
+      tenant: 'default',
+      refused: open.slice(0, 3),
+      intents: open.slice(2),
+      again: open,
+    });
   },
   'note checked': async () =>
-    run(
-      'payments.note_checked',
-      {},
-      {
-        tenant: 'default',
-        payments: some(await pending(), 6),
-        listed: some(await pending(), 6),
-        refunds: [],
-        again: [],
-      },
-    ),
+    run('payments.note_checked', job(), {
+      tenant: 'default',
+      payments: some(await pending(), 6),
+      listed: some(await pending(), 6),
+      refunds: [],
+      again: [],
+    }),
   'hear stripe': async () => {
     const paymentId = (await pending())[0] ?? 'none';
     const status = oneOf(['succeeded', 'requires_capture', 'canceled']);
-    return run(
-      'payments.apply_stripe',
-      {},
-      {
-        eventId: randomUUID(),
-        paymentId,
-        intentId: `pi_${paymentId}`,
-        intent: { status, received: 10, amount: 10, currency: 'USD' },
-      },
-    );
+    return run('payments.apply_stripe', job(), {
+      eventId: randomUUID(),
+      paymentId,
+      intentId: `pi_${paymentId}`,
+      intent: { status, received: 10, amount: 10, currency: 'USD' },
+    });
   },
   adjust: () =>
-    run(
-      'inventory.apply_adjustments',
-      {},
-      {
-        tenant: 'default',
-        messages: some([...Array(9).keys()], 6).map((n) => ({
-          eventId: `shared-${n % 5}-${next(4)}`,
-          sku: skus[n % 3],
-          delta: 1 + (n % 2),
-          reason: 'in',
-        })),
-      },
-    ),
+    run('inventory.apply_adjustments', job(), {
+      tenant: 'default',
+      messages: some([...Array(9).keys()], 6).map((n) => ({
+        eventId: `shared-${n % 5}-${next(4)}`,
+        sku: skus[n % 3],
+        delta: 1 + (n % 2),
+        reason: 'in',
+      })),
+    }),
   import: () =>
     run('catalog.import_products', call(), {
       rows: [...some(skus), `NEW-${next(6)}`, `NEW-${next(6)}`]

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
 import { startQueues, stopQueues } from './outbox-rig.ts';
+import { jobSecret } from './secrets.ts';
 
 let store: Store;
 beforeAll(async () => {
@@ -407,7 +408,7 @@ test('an order that never heard of its refusal is found at any age, and once', a
   });
   const messages = [{ eventId: 'unheard-1', orderId: order.id }];
   await store.database.query('select inventory.reserve_orders($1, $2)', [
-    {},
+    { jobSecret },
     { tenant: 'default', holdSeconds: 900, messages },
   ]);
   await store.database.query(`delete from platform.outbox where sink = 'queue' and key = $1`, [order.id]);

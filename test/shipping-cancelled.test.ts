@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { addProduct, type Store, startStore, until } from './harness.ts';
 import { payingAt } from './payments-rig.ts';
+import { jobSecret } from './secrets.ts';
 import { type FakeShippo, startFakeShippo } from './shipping-carrier.ts';
 import { home, shop } from './shipping-rig.ts';
 
@@ -102,7 +103,7 @@ describe('an order with a label', () => {
     await cancel(id);
     const move = (status: string) =>
       store.database.query('select shipping.apply_tracking($1, $2)', [
-        {},
+        { jobSecret },
         { carrier: 'shippo', eventId: status, trackingNumber, status, occurredAt: new Date().toISOString() },
       ]);
     await move('created');
