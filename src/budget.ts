@@ -10,7 +10,8 @@ export const jobBudgets = {
   'decide-forgotten': { seconds: 5, calls: 40 },
   campaigns: { seconds: 10, calls: 100 },
   'remind-labels': { seconds: 5, calls: 10 },
-  // These two bound themselves: by the relay's lease, and by KAFKA_CONSUME_SECONDS.
+  // These three bound themselves: by a batch of 10 and a deadline, by the relay's lease, and by KAFKA_CONSUME_SECONDS.
+  'void-labels': { seconds: 10, calls: 40 },
   relay: { seconds: 20, calls: 1_000 },
   'consume-kafka': { seconds: 60, calls: 1_000 },
   'reconcile-told': { seconds: 30, calls: 600 },

@@ -5,10 +5,10 @@ import type { LabelTask } from '../db/shipping.ts';
 import { toRequest } from './labels.ts';
 
 /** A carrier has this long for an answer; the lease of a label lasts longer, so that calls for one never overlap. */
-const deadlineMs = 25_000;
+const deadlineMs = 10_000;
 const leaseSeconds = 120;
 /** Labels that are voided side by side in one turn. The next turn of the cron goes on with the rest. */
-const mostVoids = 20;
+const mostVoids = 10;
 
 type Task = LabelTask & {
   tenant: string;
