@@ -10,9 +10,30 @@ const form = /^Bearer +((?:sk|pk)_[A-Za-z0-9_]{4,200})$/i;
 export async function keyOf(authorization: string | undefined): Promise<string> {
   const key = form.exec(authorization ?? '')?.[1];
   if (key === undefined) throw new ApiError('unauthenticated');
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key));
+  return hashOf(key);
+}
+
+async function hashOf(secret: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(secret));
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** Whether a request shows a publishable key, by its form. */
 export const isPublishable = (authorization: string | undefined): boolean => /^Bearer +pk_/i.test(authorization ?? '');
+
+const liveTokenForm = /^lt_[0-9a-f-]{36}_[0-9]{10}_[0-9a-f]{64}$/;
+
+/**
+ * The SHA-256 of a token that takes a key's place where a campaign is watched. Whether it is good for that campaign, the
+ * database decides.
+ * @throws ApiError unauthenticated, if it cannot be one of ours
+ */
+export async function hashOfLiveToken(token: string): Promise<string> {
+  if (!liveTokenForm.test(token)) {
+    throw new ApiError(
+      'unauthenticated',
+      'The token is not valid, or no longer. Make a new one with `POST …/live-token`.',
+    );
+  }
+  return hashOf(token);
+}

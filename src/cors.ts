@@ -6,8 +6,7 @@ import type { Route } from './routes/route.ts';
 export const pageScopes = ['catalog:read', 'campaigns:read'];
 
 /** Whether a page may ask for it from the buyer's browser, with a publishable key. */
-export const isForPages = (route: Route): boolean =>
-  route.method === 'get' && route.scope !== undefined && pageScopes.includes(route.scope);
+export const isForPages = (route: Route): boolean => route.scope !== undefined && pageScopes.includes(route.scope);
 
 /** The answer to a browser that asks whether it may ask. It sees no key, so the key's origins are looked at later. */
 export const preflight = (): Response =>
@@ -15,7 +14,7 @@ export const preflight = (): Response =>
     status: 204,
     headers: {
       'Access-Control-Allow-Origin': '*',
-      'Access-Control-Allow-Methods': 'GET, HEAD',
+      'Access-Control-Allow-Methods': 'GET, HEAD, POST',
       'Access-Control-Allow-Headers':
         'Authorization, Cache-Control, If-None-Match, Last-Event-ID, X-Request-Id, traceparent, tracestate',
       'Access-Control-Max-Age': '7200',

@@ -60,7 +60,8 @@ ${signed('SHIPPING_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/shipping/man
   -H 'Content-Type: application/json' \\
   --data-binary "$BODY"`,
   },
-  watchCampaign: { options: ' -N' },
+  createLiveToken: { saves: ['LIVE_TOKEN', 'token'] },
+  watchCampaign: { options: ' -N', query: '?token=$LIVE_TOKEN' },
   listDeadLetters: { before: lostLabel, saves: ['DEAD_LETTER_ID', 'data.0.id'] },
   receiveKafka: {
     instead: `curl -sS -X POST "$API/webhooks/kafka" \\

@@ -204,6 +204,9 @@ function answersOf(route: Route, traits: Traits, schemas: Schemas): Record<strin
   return { ...answers, ...refusalsOf(route) };
 }
 
+const securityOf = ({ scope, takesLiveToken }: Route): object[] =>
+  scope === undefined ? [] : [{ bearer: [scope] }, ...(takesLiveToken ? [{ liveToken: [] }] : [])];
+
 /**
  * The whole API as an OpenAPI 3.1 document, made from what its operations declare.
  * @throws Error, if two different schemas have one name
@@ -221,7 +224,7 @@ export function openApiDocument(routes: Route[]): object {
         tags: [route.tag],
         summary: route.summary,
         ...(route.description === undefined ? {} : { description: route.description }),
-        security: route.scope === undefined ? [] : [{ bearer: [route.scope] }],
+        security: securityOf(route),
         parameters: parametersOf(route, traits(route), schemas),
         ...(body ? { requestBody: body } : {}),
         responses: answersOf(route, traits(route), schemas),
@@ -243,6 +246,12 @@ export function openApiDocument(routes: Route[]): object {
       examples: problemExamples(),
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', description: 'A key of a tenant, `sk_…` or `pk_…`.' },
+        liveToken: {
+          type: 'apiKey',
+          in: 'query',
+          name: 'token',
+          description: 'From `POST /v1/campaigns/{id}/live-token`.',
+        },
       },
     },
   };

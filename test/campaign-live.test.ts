@@ -172,3 +172,55 @@ test('a revoked key ends its connections within seconds, and those of no other k
     await patient.close();
   }
 });
+
+test('a token opens the stream of its campaign and nothing else, and ends with its key', async () => {
+  const [campaign, other] = [await rig.start('TOKEN', 10), await rig.start('OTHER', 10)];
+  const shown = await store.database.key({ kind: 'publishable', origins: ['https://shop.example'] });
+  const made = await store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { key: shown });
+  expect([made.status, Date.parse(made.body.expiresAt) > Date.now()]).toEqual([201, true]);
+  const { token } = made.body as { token: string };
+  const open = async (path: string, origin?: string) => {
+    const end = new AbortController();
+    const headers = origin === undefined ? {} : { origin };
+    const response = await fetch(store.url + path, { headers, signal: end.signal });
+    const { status, headers: answered } = response;
+    if (status === 200) end.abort();
+    else await response.body?.cancel();
+    return [status, answered.get('access-control-allow-origin')];
+  };
+  const live = (id: string) => `/v1/campaigns/${id}/live`;
+  expect(await open(`${live(campaign.id)}?token=${token}`, 'https://shop.example')).toEqual([
+    200,
+    'https://shop.example',
+  ]);
+  expect(await open(`${live(campaign.id)}?token=${token}`, 'https://evil.example')).toEqual([403, null]);
+  expect(await open(`${live(other.id)}?token=${token}`)).toEqual([401, null]);
+  expect((await open(`/v1/campaigns/${campaign.id}?token=${token}`))[0]).toBeGreaterThanOrEqual(400);
+  expect(await open(`/v1/campaigns?token=${token}`).then(([status]) => Number(status))).toBeGreaterThanOrEqual(400);
+  const [, keyId = '', expiry = '', mac = ''] = token.split('_');
+  const forged = [`lt_${keyId}_${Number(expiry) + 60}_${mac}`, `lt_${keyId}_${expiry}_${'0'.repeat(64)}`, 'x', ''];
+  for (const each of forged)
+    expect([each, await open(`${live(campaign.id)}?token=${each}`)]).toEqual([each, [401, null]]);
+  await store.database.query(`update platform.api_keys set revoked_at = now() where id = $1`, [keyId]);
+  expect(await open(`${live(campaign.id)}?token=${token}`)).toEqual([401, null]);
+  expect(JSON.stringify(store.logs())).not.toContain(mac);
+});
+
+test('a token is for one campaign of the key’s tenant, and ends after its time', async () => {
+  const campaign = await rig.start('EXPIRED', 10);
+  const foreign = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
+  const path = `/v1/campaigns/${campaign.id}/live-token`;
+  expect((await store.send('POST', path, undefined, foreign)).status).toBe(404);
+  expect((await store.send('POST', path, undefined, { key: await store.database.key({ scopes: [] }) })).status).toBe(
+    403,
+  );
+  const soon = new Date(Date.now() + 2_000);
+  const ending = await store.database.key({ kind: 'publishable', expiresAt: soon });
+  const { body } = await store.send('POST', path, undefined, { key: ending });
+  expect(Date.parse(body.expiresAt)).toBeLessThanOrEqual(soon.getTime());
+  await until(async () => {
+    const response = await fetch(`${store.url}/v1/campaigns/${campaign.id}/live?token=${body.token}`);
+    await response.body?.cancel();
+    return response.status === 401;
+  });
+});

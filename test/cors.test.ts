@@ -53,7 +53,7 @@ describe('a browser’s question before a request', () => {
 
   test('names the methods and headers that reading takes, and may be remembered', async () => {
     const { headers } = await ask('/v1/products', 'POST');
-    expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD');
+    expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD, POST');
     const allowed = headers.get('access-control-allow-headers')?.split(', ');
     expect(allowed).toEqual(
       expect.arrayContaining(['Authorization', 'If-None-Match', 'Last-Event-ID', 'X-Request-Id']),

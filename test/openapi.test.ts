@@ -73,7 +73,8 @@ describe.each(routes.map((of) => [of.id, of] as const))('%s', (_, of) => {
   test('says what it does, what it takes and who may', () => {
     expect(of.summary).toMatch(/^\S.{5,80}[^.\s]$/);
     expect(operation.operationId).toBe(of.id);
-    expect(operation.security).toEqual(of.scope === undefined ? [] : [{ bearer: [of.scope] }]);
+    const token = of.takesLiveToken ? [{ liveToken: [] }] : [];
+    expect(operation.security).toEqual(of.scope === undefined ? [] : [{ bearer: [of.scope] }, ...token]);
     const named = [...of.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
     const declared = operation.parameters.filter((parameter) => parameter.in === 'path');
     expect(declared.map((parameter) => parameter.name)).toEqual(named);

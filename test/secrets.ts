@@ -10,6 +10,7 @@ export const jobSecret = 'planted-job-secret-of-more-than-32-characters';
 /** What no line of a Worker's log may hold: shapes of secrets, and what the suite plants where secrets and buyers are. */
 const forbidden: Record<string, RegExp> = {
   'a key': /\b[sp]k_(?:live|test|dev)_\w{8,}/,
+  'a live token': /\blt_[0-9a-f-]{36}_/,
   'the hash of a key': /\b[0-9a-f]{64}\b/,
   'the password of the database': new RegExp(workerPassword),
   'the secret of the jobs': new RegExp(`${jobSecret}|\\bjs_\\w{8,}`),

@@ -9,6 +9,9 @@ export type Call = {
   keyHash?: string;
   /** Of the page that asks with a publishable key; it must be one of the key's, if it is bound to pages. */
   origin?: string;
+  /** In place of a key where a campaign is watched, with the campaign that the path names. */
+  liveToken?: string;
+  campaign?: string;
   idempotencyKey?: string;
   requestHash?: string;
   traceparent?: string;

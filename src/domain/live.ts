@@ -1,6 +1,15 @@
+import * as z from 'zod';
 import type { Context } from '../context.ts';
+import type { Written } from '../db/client.ts';
 import { ApiError } from '../errors.ts';
+import { time } from './fields.ts';
 import { type Campaign, readCampaign } from './group-commerce.ts';
+
+export const liveToken = z
+  .object({ token: z.string().meta({ description: 'For `?token=` of this campaign’s `/live`' }), expiresAt: time })
+  .meta({ id: 'LiveToken' });
+
+type LiveToken = z.infer<typeof liveToken>;
 
 /** How often an isolate asks the database about a campaign, however many watch it there. */
 const pollMs = 2_000;
@@ -150,6 +159,22 @@ export async function watchCampaign(context: Context, campaignId: string, lastEv
     },
   });
   return { stream, tenant: first.tenant };
+}
+
+/** A token lets a page open streams for so long; it can get another at any time. */
+const tokenSeconds = 900;
+
+/**
+ * A token for one campaign's stream, for browsers' EventSource: it takes the key's place in the query for 15 minutes, opens
+ * nothing else, and ends when the key does. It is signed and not stored.
+ * @throws ApiError not_found
+ */
+export async function makeLiveToken(context: Context, campaignId: string) {
+  const { answer, tenant } = await context.db.run<Written<LiveToken>>('group_commerce.make_live_token', context.call, {
+    campaignId,
+    seconds: tokenSeconds,
+  });
+  return { token: answer, tenant };
 }
 
 /** Milliseconds until the next look: a poll, or `endTime` or the connection's limit if that is sooner. */

@@ -15,7 +15,7 @@ import {
   participant,
   readCampaign,
 } from '../domain/group-commerce.ts';
-import { watchCampaign } from '../domain/live.ts';
+import { liveToken, makeLiveToken, watchCampaign } from '../domain/live.ts';
 import { forgetStock } from '../edge.ts';
 import { listOf, sampleCampaign, sampleParticipant, sampleProduct } from './examples.ts';
 import { byId, pageOf, positionOf } from './paging.ts';
@@ -161,6 +161,34 @@ export const groupCommerceRoutes = [
     },
   }),
   route({
+    id: 'createLiveToken',
+    method: 'post',
+    path: '/v1/campaigns/{id}/live-token',
+    tag,
+    summary: "Get a token for a campaign's live events",
+    description:
+      'For `EventSource`, which cannot send a key: `new EventSource("…/live?token=" + token)`. It is good for this ' +
+      'campaign’s `/live` alone, for 15 minutes, and ends with its key. When it has ended, `EventSource` gets 401 and gives ' +
+      'up: get another token and open it anew. A publishable key may ask for one.',
+    scope: 'campaigns:read',
+    params,
+    answers: {
+      201: {
+        description: 'The token',
+        schema: liveToken,
+        example: {
+          token: `lt_${sampleCampaign.id}_1769861700_${'0123456789abcdef'.repeat(4)}`,
+          expiresAt: '2026-01-31T12:15:00.000Z',
+        },
+      },
+    },
+    errors: ['not_found'],
+    async run({ params: { id: of }, context }) {
+      const { token, tenant } = await makeLiveToken(context, of);
+      return { status: 201, body: token, tenant };
+    },
+  }),
+  route({
     id: 'watchCampaign',
     method: 'get',
     path: '/v1/campaigns/{id}/live',
@@ -169,9 +197,16 @@ export const groupCommerceRoutes = [
     description:
       'Server-sent events named `campaign`: the state at once, then one for each change and one when `endTime` passes. ' +
       '`Last-Event-ID` leaves out the state that its event had. A connection ends after about 50 s, or with the campaign; ' +
-      'its last event is named `end`, and `{"reason", "reconnect"}` says whether to connect again. A publishable key may watch.',
+      'its last event is named `end`, and `{"reason", "reconnect"}` says whether to connect again. A publishable key may watch, ' +
+      'and a token from `live-token` instead of a key.\n\nIn a page: `const source = new EventSource(api + ' +
+      '"/v1/campaigns/" + id + "/live?token=" + token)`, then `source.addEventListener("campaign", (event) => ' +
+      'show(JSON.parse(event.data)))`. On `end` with `"reconnect": false`, call `source.close()`.',
     scope: 'campaigns:read',
+    takesLiveToken: true,
     params,
+    query: z.object({
+      token: z.string().max(200).optional().meta({ description: 'From `POST …/live-token`, in place of a key' }),
+    }),
     answers: {
       200: {
         description: 'The events',

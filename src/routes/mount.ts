@@ -1,5 +1,5 @@
 import type { Hono } from 'hono';
-import { isPublishable, keyOf } from '../auth.ts';
+import { hashOfLiveToken, isPublishable, keyOf } from '../auth.ts';
 import { declaredLength } from '../body.ts';
 import type { Context } from '../context.ts';
 import { isForPages, originOf, pageScopes, preflight, shareWithPage } from '../cors.ts';
@@ -77,11 +77,21 @@ async function judgeKey(route: Route, http: Http, context: Context, known: boole
   }
 }
 
+/** The hash of the key that a request shows, or of the token that stands for one. @throws ApiError unauthenticated */
+async function showCredentials(route: Route, http: Http, { call }: Context): Promise<string> {
+  const authorization = http.req.header('authorization');
+  const token = route.takesLiveToken && authorization === undefined ? http.req.query('token') : undefined;
+  if (token === undefined) return keyOf(authorization);
+  const hash = await hashOfLiveToken(token);
+  Object.assign(call, { liveToken: token, campaign: http.req.param('id') });
+  return hash;
+}
+
 /** Runs the operation that a request asks for. A key that is not good is refused before anything else is looked at. */
 async function run(route: Route, http: Http, context: Context): Promise<Answer> {
   if (route.scope === undefined) return runOpen(route, http, context);
   const authorization = http.req.header('authorization');
-  const keyHash = await keyOf(authorization);
+  const keyHash = await showCredentials(route, http, context);
   const origin = originOf(route, http.req.header('origin'));
   http.set('reader', origin === undefined ? keyHash : `${keyHash} ${origin}`);
   context.call.keyHash = keyHash;

@@ -46,6 +46,8 @@ export type Route<P extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodTy
   description?: string;
   /** The scope that a key needs; none: the operation is open to all. */
   scope?: string;
+  /** A token in the query may stand for the key: for what browsers ask without headers. */
+  takesLiveToken?: true;
   /** Of an open operation that costs something: which of its requests count against the limit of their address. */
   counted?: 'all' | 'refused';
   idempotency?: 'required' | 'taken';
