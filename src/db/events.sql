@@ -286,7 +286,6 @@ grant execute on function platform.clock, platform.tenant, platform.iso, platfor
   platform.enter_as, platform.emit, platform.take_new, platform.not_taken
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
-grant execute on function platform.make_live_token to fusion_group_commerce;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search;
 grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
 grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation, platform.purge,
