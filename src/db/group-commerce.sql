@@ -280,25 +280,8 @@ begin
 end
 $$;
 
--- A token that lets its bearer watch one campaign of the key's tenant for a while. It ends with the key. Changes nothing.
--- `input`: {campaignId, seconds}. Answers {token, expiresAt}. Raises unauthenticated, forbidden, not_found.
-create or replace function group_commerce.make_live_token(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  k constant platform.api_keys := platform.identify(call, 'campaigns:read');
-begin
-  if not exists (select from group_commerce.group_commerce_campaigns c
-    where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
-    perform platform.fail('not_found');
-  end if;
-  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer',
-    platform.make_live_token(k, input->>'campaignId', (input->>'seconds')::int));
-end
-$$;
-
 call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.campaign_json, group_commerce.participant_json to fusion_reader;
-grant execute on function group_commerce.create_campaign, group_commerce.join_campaign, group_commerce.leave_campaign,
-  group_commerce.make_live_token
+grant execute on function group_commerce.create_campaign, group_commerce.join_campaign, group_commerce.leave_campaign
   to fusion_worker;
