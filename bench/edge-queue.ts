@@ -10,9 +10,11 @@ type Variables = {
   CONSUMER: { queue: (name: string, messages: Message[]) => Promise<Outcome> };
 };
 type Execution = { waitUntil: (work: Promise<unknown>) => void };
-type Incoming = { body: string; contentType?: string };
+type Incoming = { body: string; contentType?: string; delaySecs?: number };
 
 const waiting: Message[] = [];
+/** Messages that are delayed, and until when. */
+const later = new Map<Message, number>();
 let running = 0;
 let count = 0;
 
@@ -20,6 +22,11 @@ async function deliver({ SETTINGS, CONSUMER }: Variables): Promise<void> {
   running++;
   try {
     for (;;) {
+      for (const [message, due] of later) {
+        if (due > Date.now()) continue;
+        later.delete(message);
+        waiting.push(message);
+      }
       const batch = waiting.splice(0, SETTINGS.maxBatchSize);
       if (batch.length === 0) return;
       const { outcome, retryBatch, retryMessages } = await CONSUMER.queue(SETTINGS.name, batch);
@@ -28,7 +35,7 @@ async function deliver({ SETTINGS, CONSUMER }: Variables): Promise<void> {
       for (const message of batch) {
         if (!all && !again.has(message.id)) continue;
         if (message.attempts++ > SETTINGS.maxRetries) console.error(`${SETTINGS.name} dropped a message`);
-        else setTimeout(() => waiting.push(message), (again.get(message.id) ?? 1) * 1000);
+        else later.set(message, Date.now() + (again.get(message.id) ?? 1) * 1000);
       }
     }
   } finally {
@@ -38,21 +45,25 @@ async function deliver({ SETTINGS, CONSUMER }: Variables): Promise<void> {
 
 /**
  * One of Cloudflare's queues for a benchmark: batches of what waits, at once and from memory, to as many consumers at a
- * time as are set. A message that is to be tried again waits for the next one to come; benchmarks have none.
+ * time as are set. A delayed message is delivered with the next one that comes after its time.
  */
 const worker = {
   async fetch(request: Request, variables: Variables, execution: Execution): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname !== '/batch' && pathname !== '/message') return new Response(null, { status: 404 });
-    const incoming: unknown[] =
+    const incoming: { body: unknown; delaySecs: number }[] =
       pathname === '/message'
-        ? [await request.json()]
-        : ((await request.json()) as { messages: Incoming[] }).messages.map(({ body }) =>
-            JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0)))),
-          );
+        ? [{ body: await request.json(), delaySecs: 0 }]
+        : ((await request.json()) as { messages: Incoming[] }).messages.map(({ body, delaySecs = 0 }) => ({
+            body: JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0)))),
+            delaySecs,
+          }));
     const timestamp = new Date();
-    for (const body of incoming)
-      waiting.push({ id: `${variables.SETTINGS.name}-${count++}`, timestamp, body, attempts: 1 });
+    for (const { body, delaySecs } of incoming) {
+      const message = { id: `${variables.SETTINGS.name}-${count++}`, timestamp, body, attempts: 1 };
+      if (delaySecs > 0) later.set(message, Date.now() + delaySecs * 1000);
+      else waiting.push(message);
+    }
     if (running < variables.SETTINGS.concurrency) execution.waitUntil(deliver(variables));
     const metrics = { backlogCount: waiting.length, backlogBytes: 0, oldestMessageTimestamp: 0 };
     return Response.json({ metadata: { metrics } });

@@ -6,6 +6,7 @@ import { dialects, selectPublisher } from './kafka/select.ts';
 /** What wrangler binds. Queues are named for the consuming service; see wrangler.toml. */
 export type Bindings = {
   GROUP_COMMERCE_QUEUE: Queue;
+  CHARGES_QUEUE: Queue;
   INVENTORY_QUEUE: Queue;
   ORDERS_QUEUE: Queue;
   PAYMENTS_QUEUE: Queue;

@@ -7,14 +7,23 @@ const mostMessages = 100;
 const mostBytes = 240_000;
 const mostMessageBytes = 120_000;
 
-const queueOf = (env: Bindings, service: Service): Queue =>
+/** A queue by its name: each service has one, and charges have a second one, so that nothing waits behind a campaign's. */
+export type Lane = Service | 'charges';
+
+const laneOf = (service: Service, topic: string): Lane => (topic === 'payment.capture.requested' ? 'charges' : service);
+
+/** The service that consumes a queue. */
+export const serviceOf = (lane: string): string => (lane === 'charges' ? 'payments' : lane);
+
+const queueOf = (env: Bindings, lane: Lane): Queue =>
   ({
     'group-commerce': env.GROUP_COMMERCE_QUEUE,
+    charges: env.CHARGES_QUEUE,
     inventory: env.INVENTORY_QUEUE,
     orders: env.ORDERS_QUEUE,
     payments: env.PAYMENTS_QUEUE,
     shipping: env.SHIPPING_QUEUE,
-  })[service];
+  })[lane];
 
 const toEvent = (event: Leased): Event => ({
   specversion: '1.0',
@@ -60,25 +69,26 @@ function inBatches(events: Event[]): Event[][] {
  */
 export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<Delivery> {
   const failures = new Map<string, string>();
-  const byService = new Map<Service, Event[]>();
+  const byLane = new Map<Lane, Event[]>();
   for (const event of leased.map(toEvent)) {
     for (const service of topics[event.type]?.consumers ?? []) {
-      const its = byService.get(service);
+      const lane = laneOf(service, event.type);
+      const its = byLane.get(lane);
       if (its) its.push(event);
-      else byService.set(service, [event]);
+      else byLane.set(lane, [event]);
     }
   }
-  const send = async (service: Service, events: Event[]) => {
+  const send = async (lane: Lane, events: Event[]) => {
     for (const batch of inBatches(events)) {
       try {
-        await queueOf(env, service).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
+        await queueOf(env, lane).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
       } catch (error) {
-        const reason = `${service} queue: ${error instanceof Error ? error.name : 'error'}`;
+        const reason = `${lane} queue: ${error instanceof Error ? error.name : 'error'}`;
         for (const { id } of batch) failures.set(id, reason);
       }
     }
   };
-  await Promise.all([...byService].map(([service, events]) => send(service, events)));
+  await Promise.all([...byLane].map(([lane, events]) => send(lane, events)));
   return {
     delivered: leased.filter(({ id }) => !failures.has(id)).map(({ seq }) => seq),
     failed: leased.flatMap(({ id, seq }) => {
@@ -90,11 +100,16 @@ export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<
 }
 
 /**
- * Sends events to one service's queue, in their order.
+ * Sends events to one queue, in their order; `delaySeconds`: to be delivered so much later.
  * @throws what the queue does; those before were accepted, and the same ones may be sent again
  */
-export async function sendToQueue(env: Bindings, service: Service, events: Event[]): Promise<void> {
+export async function sendToQueue(env: Bindings, lane: Lane, events: Event[], delaySeconds = 0): Promise<void> {
   for (const batch of inBatches(events)) {
-    await queueOf(env, service).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
+    const messages = batch.map((body) => ({
+      body,
+      contentType: 'json' as const,
+      ...(delaySeconds > 0 && { delaySeconds }),
+    }));
+    await queueOf(env, lane).sendBatch(messages);
   }
 }

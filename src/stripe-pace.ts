@@ -1,6 +1,6 @@
 import type { Settings } from './env.ts';
 
-/** The payments queue runs two consumers at most (wrangler.toml), and the cron may run beside them: each takes its third. */
+/** The queue of charges runs two consumers at most (wrangler.toml), and the cron may run beside them: each takes its third. */
 const consumers = 3;
 
 let next = 0;

@@ -4,6 +4,7 @@ import { ApiError } from '../errors.ts';
 import type { Event, Service } from '../events.ts';
 import { newId } from '../ids.ts';
 import { describe, log } from '../log.ts';
+import { type Lane, serviceOf } from '../queues.ts';
 import { relaySoon } from '../relay.ts';
 import { keepDeadLetters } from './dead-letters.ts';
 import { consumeForGroupCommerce } from './group-commerce.ts';
@@ -12,6 +13,7 @@ import { contextFor, type Delivery, databaseAnswers, delaySeconds, isEvent } fro
 import { consumeForOrders } from './orders.ts';
 import { PartlyApplied } from './partly-applied.ts';
 import { consumeForPayments } from './payments.ts';
+import { inTurn } from './shares.ts';
 import { consumeForShipping } from './shipping.ts';
 
 /** Applies the events of one tenant and one topic: all of them or none, unless it throws PartlyApplied. */
@@ -25,7 +27,7 @@ const consumers: Record<Service, Consumer> = {
   shipping: consumeForShipping,
 };
 
-/** `fusioncommerce-<service>`, or its dead-letter queue `fusioncommerce-<service>-dlq`. */
+/** `fusioncommerce-<queue>`, or its dead-letter queue `fusioncommerce-<queue>-dlq`. */
 const queueName = /^fusioncommerce-([\w-]+?)(-dlq)?$/;
 
 /**
@@ -104,8 +106,9 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
  */
 export async function consume(batch: MessageBatch<unknown>, env: Bindings, execution: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
-  const [, service, dead] = queueName.exec(batch.queue) ?? [];
-  if (service === undefined || !(service in consumers)) throw new Error(`no consumer for the queue ${batch.queue}`);
+  const [, lane = '', dead] = queueName.exec(batch.queue) ?? [];
+  const service = serviceOf(lane);
+  if (!(service in consumers)) throw new Error(`no consumer for the queue ${batch.queue}`);
   if (dead) {
     await keepDeadLetters(settings, service, batch.messages);
     return;
@@ -120,7 +123,15 @@ export async function consume(batch: MessageBatch<unknown>, env: Bindings, execu
     const group = `${message.body.tenantid} ${message.body.type}`;
     groups.set(group, [...(groups.get(group) ?? []), message as Delivery]);
   }
-  for (const deliveries of groups.values()) await apply(settings, service as Service, deliveries);
+  if (service === 'payments') {
+    // Each message asks Stripe something: tenants at once, each with its share.
+    const byTenant = Map.groupBy([...groups.values()].flat(), ({ body }) => body.tenantid);
+    const work = async (mine: Delivery[]) => {
+      for (const deliveries of Map.groupBy(mine, ({ body }) => body.type).values())
+        await apply(settings, service, deliveries);
+    };
+    await Promise.all([...byTenant].map(([tenant, deliveries]) => inTurn(env, lane as Lane, tenant, deliveries, work)));
+  } else for (const deliveries of groups.values()) await apply(settings, service as Service, deliveries);
   // What is no event never will be one: it goes to the dead letters without waiting.
   await keepDeadLetters(settings, service, strange);
   // Not awaited: the queue waits for this function before it believes any acknowledgement.
