@@ -1,5 +1,5 @@
 import { ReplayError, readRows } from './replay-file.ts';
-import { createJudge, type Judged, mostLines, mostPence, type Reason } from './replay-rows.ts';
+import { canCharge, createJudge, type Judged, mostLines, type Reason } from './replay-rows.ts';
 
 /** A SKU as it comes into the catalog. `opening`: units of all its sale lines. */
 export type PlannedProduct = { sku: string; name: string; pence: number; opening: number };
@@ -112,7 +112,7 @@ export async function makePlan(
   for (const invoice of invoices.values()) {
     if (invoice.kind === 'sale') {
       if (invoice.lines > mostLines) invoice.refused ??= 'orderLines';
-      else if (invoice.pence >= mostPence) invoice.refused ??= 'orderTotal';
+      else if (!canCharge(invoice.pence)) invoice.refused ??= 'orderTotal';
       if (!invoice.refused) {
         orders++;
         pence += invoice.pence;

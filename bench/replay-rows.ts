@@ -30,7 +30,7 @@ export const reasons = {
   priceLarge: 'price of 100,000,000.00 or more',
   stock: 'more units of a SKU than a stock can count (2,147,483,647)',
   orderLines: 'invoice of more than 1,200 lines, which no order can have',
-  orderTotal: 'invoice of 100,000,000.00 or more, which no order can have',
+  orderTotal: 'invoice of less than 0.30 or more than 999,999.99, which Stripe cannot charge',
   limit: 'beyond --limit',
 } as const;
 
@@ -39,7 +39,9 @@ export type Reason = keyof typeof reasons;
 /** Limits of an order and of a stock, as the API has them. */
 export const mostUnits = 1_000_000;
 export const mostLines = 1_200;
-export const mostPence = 10_000_000_000n;
+const priceLimit = 10_000_000_000n;
+/** What Stripe can charge in GBP; nothing at all is fine. */
+export const canCharge = (pence: bigint): boolean => pence === 0n || (pence >= 30n && pence <= 99_999_999n);
 const mostStock = 1_000_000_000;
 
 /** A price in pence, exact; a reason if it is none. Zeros beyond the second decimal say nothing and are taken. */
@@ -50,7 +52,7 @@ function readPence(text: string): number | Reason {
   const pence = Number(whole) * 100 + Number(decimals.slice(0, 2).padEnd(2, '0'));
   if (minus && (pence > 0 || decimals !== '')) return 'priceNegative';
   if (decimals.length > 2) return 'priceDecimals';
-  return BigInt(pence) < mostPence ? pence : 'priceLarge';
+  return BigInt(pence) < priceLimit ? pence : 'priceLarge';
 }
 
 function readUnits(text: string): number | Reason {

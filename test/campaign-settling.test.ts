@@ -3,6 +3,7 @@ import type { Fault, NeonBridgeOptions } from '../dev/neon.ts';
 import { campaignRig } from './campaign-rig.ts';
 import { type Store, startStore, until } from './harness.ts';
 import { startQueues, stopQueues } from './outbox-rig.ts';
+import { payingAt } from './payments-rig.ts';
 
 let store: Store;
 let rig: ReturnType<typeof campaignRig>;
@@ -87,6 +88,7 @@ describe('money at the join', () => {
   });
 
   test('an amount that Stripe never takes costs the place', async () => {
+    await payingAt(store).forgetLimits();
     const campaign = await rig.start('PENNY', 5, { price: 0.1 });
     await rig.join(campaign.id, 'user-1');
     await reached(campaign.id, 'released');

@@ -60,6 +60,13 @@ export function payingAt(store: Store) {
     stockOf: async (sku: string) =>
       (await store.database.query('select quantity, reserved from inventory.inventory where sku = $1', [sku]))[0],
 
+    /** As if Stripe's limits had changed before our table of them did: nothing is refused by it any more. */
+    forgetLimits: () =>
+      store.database.query(
+        `create or replace function platform.charge_fault(amount numeric, currency varchar) returns text
+         language sql immutable as $$ select null::text $$`,
+      ),
+
     /** An order with its payment, as a shop has it when the buyer is asked for a card. */
     async checkout(sku: string, quantity = 1) {
       const { body: order } = await store.send('POST', '/v1/orders', oneLine(sku, quantity));

@@ -1,6 +1,7 @@
 import Stripe from 'stripe';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
+import { payingAt } from './payments-rig.ts';
 
 let store: Store;
 let stripe: Stripe;
@@ -115,6 +116,7 @@ describe('paying', () => {
 
   test('an amount that Stripe never takes fails the order at once and frees its stock', async () => {
     await addProduct(store, 'TINY', 5, 0.1);
+    await payingAt(store).forgetLimits();
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('TINY'));
     await until(async () => (await orderOf(order.id)).status === 'failed');
     expect(await orderOf(order.id)).toMatchObject({

@@ -46,6 +46,10 @@ test.each([
   ['536365,A,6,0.0', 'sale'],
   ['536365,A,6.0,2.5500', 'sale'],
   ['536365,A,1000000,99999999.99', 'orderTotal'],
+  ['536365,A,1,1000000.00', 'orderTotal'],
+  ['536365,A,1,999999.99', 'sale'],
+  ['536365,A,1,0.29', 'orderTotal'],
+  ['536365,A,1,0.30', 'sale'],
   ['536365,A,1000001,2.55', 'quantityLarge'],
   ['536365,A,0,2.55', 'quantityZero'],
   ['536365,A,-6,0.0', 'quantityNegative'],
@@ -80,8 +84,8 @@ test('each row is counted once, also where it is no row of the file at all', asy
 });
 
 test('sums are exact where binary floating point is not', async () => {
-  const rows = Array.from({ length: 1000 }, (_, i) => `${i},A,3,0.1`).concat('7000,B,1,0.29', '7001,B,100,1.15');
-  expect((await plan(rowsOf(...rows))).pence).toBe(30_000n + 29n + 11_500n);
+  const rows = Array.from({ length: 1000 }, (_, i) => `${i},A,3,0.1`).concat('7000,B,1,0.39', '7001,B,100,1.15');
+  expect((await plan(rowsOf(...rows))).pence).toBe(30_000n + 39n + 11_500n);
 });
 
 test('an invoice is one order, with its lines in their order, also when they are not adjacent', async () => {

@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, inventory.sql
+-- requires: platform.sql, currencies.sql, events.sql, inventory.sql
 -- The catalog's writes. Each is one call; see platform.sql for `call` and the answer.
 
 -- A product as the API and product.created show it. Writes add `version`, for the ETag.
@@ -42,7 +42,8 @@ end
 $$;
 
 -- `input`: {id, ifMatch?: [version], change: {name?, description?, price?, currency?, status?}}.
--- Raises not_found, version_mismatch. Refuses: validation_failed when price and currency do not fit together.
+-- Raises not_found, version_mismatch. Refuses: validation_failed when price and currency do not fit together, or when Stripe
+-- cannot charge the currency.
 create or replace function catalog.update_product(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -71,6 +72,10 @@ begin
     return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
       jsonb_build_array(jsonb_build_object('pointer', '/price', 'detail',
         format('%s has no decimals: %s does not fit', p.currency, p.price)))));
+  end if;
+  if (change ? 'price' or change ? 'currency') and platform.charge_limits(p.currency) is null then
+    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/currency', 'detail', format('Stripe cannot charge %s.', p.currency)))));
   end if;
   update catalog.products c
   set name = p.name, description = p.description, price = p.price, currency = p.currency, status = p.status,
@@ -104,7 +109,7 @@ begin
     select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
       case when row.item ? 'description' then row.item->>'description' else k.description end as description,
       coalesce((row.item->>'price')::numeric, k.price) as price,
-      coalesce(row.item->>'currency', k.currency) as currency,
+      coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
       coalesce((row.item->>'inventory')::int, case when k.id is null then 0 end) as inventory
     from row left join kept k on k.sku = row.sku
   ), judged as (
@@ -112,6 +117,7 @@ begin
       when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
       when not catalog.fits_currency(m.price, m.currency)
         then format('%s has no decimals: %s does not fit', m.currency, m.price)
+      when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
       when not inventory.fits(m.inventory, i.quantity, i.reserved)
         then format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units())
       end as fault

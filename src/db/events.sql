@@ -280,7 +280,7 @@ call platform.hand_over('platform', 'fusion_platform');
 
 revoke execute on function platform.set_cause from fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce,
   fusion_payments, fusion_shipping, fusion_search; -- earlier versions granted it
-grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.currency_decimals, platform.fail,
+grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
   platform.next_version,
   platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
   platform.enter_as, platform.emit, platform.take_new, platform.not_taken

@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, inventory-places.sql, orders.sql, payments.sql, payments-places.sql
+-- requires: platform.sql, currencies.sql, events.sql, inventory-places.sql, orders.sql, payments.sql, payments-places.sql
 -- Group commerce: campaigns and the places in them. Lock order: the campaign, its participants by id, then what every
 -- order locks (order, payment, reservation, stock). The campaign's row decides; nobody decides from a count read before.
 
@@ -27,7 +27,8 @@ language sql as $$
 $$;
 
 -- `input`: {id, productId, minParticipants, maxParticipants, price, originalPrice?, startTime, endTime, successOn}.
--- Refuses: validation_failed (product not for sale, price above the original one, decimals of the currency).
+-- Refuses: validation_failed (product not for sale, price above the original one, decimals of the currency, a price that
+-- Stripe cannot charge).
 -- Emits campaign.created.
 create or replace function group_commerce.create_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -53,6 +54,8 @@ begin
       jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', p.currency))
     when scale(trim_scale(original)) > platform.currency_decimals(p.currency) then
       jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', p.currency))
+    when platform.charge_fault(offered, p.currency) is not null then -- a place is one unit
+      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(offered, p.currency))
   end;
   if fault is not null then
     return platform.leave(call, 'campaigns.create',

@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, inventory.sql, payments.sql, shipping.sql
+-- requires: platform.sql, currencies.sql, events.sql, inventory.sql, payments.sql, shipping.sql
 -- Orders: placing, cancelling, and what becomes of one whose hold runs out. See platform.sql for `call` and the answer.
 
 -- An order as the API shows it. `hold` is null while a reservation is undecided or was refused.
@@ -33,6 +33,7 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp a
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
   priced jsonb;
+  fault text;
 begin
   with line as (
     -- `limit 1` keeps this a lookup by the unique index for each line, whatever the planner thinks of their number.
@@ -81,9 +82,14 @@ begin
   if priced->'misfit' <> 'null' then
     return jsonb_build_object('error', 'validation_failed', 'errors', priced->'misfit');
   end if;
-  if (priced->>'total')::numeric >= 100000000 or (priced->>'most')::numeric > 2147483647 then
+  if (priced->>'most')::numeric > 2147483647 then
     return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
-      'pointer', '/items', 'detail', 'The order is too large: a total must stay below 100000000.00.')));
+      'pointer', '/items', 'detail', 'The order has more than 2147483647 units of one SKU.')));
+  end if;
+  fault := platform.charge_fault((priced->>'total')::numeric, priced->'currencies'->>0);
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/items', 'detail', fault)));
   end if;
   return jsonb_build_object('items', priced->'items', 'total', priced->'total', 'currency', priced->'currencies'->0,
     'skus', priced->'skus', 'quantities', priced->'quantities');
@@ -105,7 +111,7 @@ begin
     sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
     array_agg(least(m.quantity, 2147483647)::int order by m.sku),
     bool_and(m.plain) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(wanted, min(m.currency))
-      and sum(m.quantity * m.price) < 100000000 and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
+      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
   into items, total, currency, skus, quantities, plain
   from (
     select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,

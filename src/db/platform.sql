@@ -34,13 +34,6 @@ language sql volatile as $$
     'hex')::uuid::varchar
 $$;
 
--- Decimals of a currency by ISO 4217 that the API allows: none where the currency has none, else two.
-create or replace function platform.currency_decimals(currency varchar) returns integer
-language sql immutable as $$
-  select case when currency in ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI',
-    'VND', 'VUV', 'XAF', 'XOF', 'XPF') then 0 else 2 end
-$$;
-
 -- The version after this one. It starts again at 2 after the largest integer: a row that sells fast gets there in weeks.
 create or replace function platform.next_version(version integer) returns integer
 language sql immutable as $$

@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, payments.sql
+-- requires: platform.sql, currencies.sql, events.sql, payments.sql
 -- Refunds: money that goes back, promised by a row, paid by Stripe. A payment's sums are those of these rows.
 
 create or replace function payments.refund_json(r payments.refunds) returns jsonb

@@ -4,7 +4,8 @@ import { type ProductFilter, type ProductRow, productById, productBySku, product
 import { ApiError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { type Refused, refuse } from './answers.ts';
-import { count, currency, fitsCurrency, id, money, sku, text, time } from './fields.ts';
+import { fitsCurrency } from './currencies.ts';
+import { count, currency, id, money, sku, text, time } from './fields.ts';
 
 export const product = z
   .object({

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { countries } from './countries.ts';
+import { chargeable } from './currencies.ts';
 import { isPlain, isVisible, trimmed } from './texts.ts';
 import { momentOf, toUtc } from './times.ts';
 import './words.ts';
@@ -64,22 +65,11 @@ export const money = z
   .refine((value) => /^\d+(\.\d{1,2})?$/.test(String(value)), { error: 'must have at most two decimals' })
   .meta({ description: 'Decimal amount in the currency beside it, at most two decimals', examples: [29.99] });
 
-const withoutDecimals = new Set('BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF'.split(' '));
-
-/** How many decimals an amount in this currency may have (ISO 4217; the API never takes more than two). */
-export const decimalsOf = (currency: string): 0 | 2 => (withoutDecimals.has(currency) ? 0 : 2);
-
-/** Whether an amount is one of this currency's. */
-export const fitsCurrency = (amount: number, currency: string): boolean =>
-  decimalsOf(currency) === 2 || Number.isInteger(amount);
-
-const currencies = new Set(Intl.supportedValuesOf('currency'));
-
 export const currency = z
   .string()
   .regex(/^[A-Z]{3}$/, { error: 'must be a currency code of ISO 4217, such as USD', abort: true })
-  .refine((code) => currencies.has(code), { error: 'is not a currency of ISO 4217' })
-  .meta({ description: 'ISO 4217', examples: ['USD'] });
+  .refine((code) => chargeable.has(code), { error: 'must be a currency that Stripe can charge, such as USD' })
+  .meta({ description: 'ISO 4217; a currency that Stripe can charge', examples: ['USD'] });
 
 /** The most units of one SKU, held ones included: far below the largest integer, so that sold units fit back. */
 export const mostUnits = 1_000_000_000;

@@ -119,7 +119,7 @@ const toParticipant = (row: ParticipantRow): Participant => ({
 
 type Answer<T> = { tenant: string; answer: T | Refused; replayed: boolean };
 
-/** @throws ApiError validation_failed (product not for sale, price above the original one, decimals of the currency) */
+/** @throws ApiError validation_failed (product not for sale, price above the original one or not chargeable, decimals) */
 export async function createCampaign(context: Context, wanted: z.infer<typeof newCampaign>) {
   const input = { successOn: 'joined', ...wanted, id: newId(context.now()) };
   const { tenant, answer, replayed } = await context.db.run<Answer<CampaignRow>>(

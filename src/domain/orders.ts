@@ -88,7 +88,7 @@ type Answer = { tenant: string; answer: OrderRow | Refused; replayed: boolean };
  * Two buyers of the last unit: one has it, since the stock is taken by one conditional update under its row's lock.
  * With `deferred` the hold is left to the consumer of order.created.
  * @throws ApiError insufficient_inventory (the order is kept as failed and holds nothing; members orderId, shortages),
- *   unknown_sku, price_changed, currency_mismatch, validation_failed (total of ten digits, decimals of the currency)
+ *   unknown_sku, price_changed, currency_mismatch, validation_failed (a total that Stripe cannot charge, decimals of the currency)
  */
 export async function placeOrder(context: Context, input: z.infer<typeof newOrder>, deferred: boolean) {
   const { tenant, answer, replayed } = await context.db.run<Answer>('orders.place_order', context.call, {
