@@ -4,7 +4,6 @@ import { campaignRig } from './campaign-rig.ts';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
 import { eventsOf, type Paying, payingAt } from './payments-rig.ts';
 import { jobSecret } from './secrets.ts';
-import { jobSecret } from './secrets.ts';
 
 const debit = 'pm_usBankAccount_processing';
 const day = 86_400_000;
