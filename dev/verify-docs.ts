@@ -53,11 +53,13 @@ function decisionFaults({ path, text }: Page, { test }: Facts): string[] {
   });
 }
 
-/** Each row of the threats' table names tests as `test/x.test.ts`: "title", and they are there. */
+/** Each row of the tables of threats names tests as `test/x.test.ts`: "title", and they are there. */
 function threatFaults({ path, text }: Page, { test }: Facts): string[] {
   if (path !== 'docs/security.md') return [];
-  const [, threats = ''] = text.split(/^## (?:Threats|Why so)$/m);
-  const rows = threats.split('\n').filter((line) => /^\| (?!-|threat)/i.test(line));
+  const [, threats = ''] = text.split(/^## (?:Threats|Decisions)$/m);
+  const lines = threats.split('\n');
+  const isRow = (line = ''): boolean => /^\| (?!-)/.test(line);
+  const rows = lines.filter((line, at) => isRow(line) && !/^\| -/.test(lines[at + 1] ?? '')); // not the tables' heads
   if (rows.length === 0) return [`${path} names no threat`];
   return rows.flatMap((row) => {
     const threat = row.split('|')[1]?.trim() ?? '';

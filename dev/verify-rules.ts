@@ -88,6 +88,27 @@ function sqlFaults({ path, text }: SourceFile): string[] {
   ];
 }
 
+const entries = ['platform.enter', 'platform.identify', 'platform.authenticate', 'platform.enter_as'];
+/** One checks the key itself, the other tells what /readyz tells everybody. */
+const openFunctions = ['platform.authenticate', 'platform.health'];
+
+/** A function that the Worker's login may call checks a key or the job secret first, itself or in the function it calls. */
+function entryFaults(files: SourceFile[]): string[] {
+  const sources = files.filter(({ path }) => /^src\/db\/.*\.sql$/.test(path));
+  const code = sources.map(({ text }) => text.replaceAll(/--.*$/gm, '')).join('\n');
+  const granted = [...code.matchAll(/grant execute on function ([^;]*?)\s+to ([^;]*);/g)]
+    .filter(([, , roles = '']) => /\bfusion_worker\b/.test(roles))
+    .flatMap(([, names = '']) => names.split(',').map((name) => name.trim()));
+  const checksFirst = (name: string, depth = 0): boolean => {
+    const [, body = ''] = code.split(`function ${name}(`)[1]?.split('$$') ?? [];
+    const first = /\b(?:from|insert|update|delete)\b|\b(\w+\.\w+)\(/i.exec(body)?.[1];
+    return first !== undefined && (entries.includes(first) || (depth < 3 && checksFirst(first, depth + 1)));
+  };
+  return granted
+    .filter((name) => !openFunctions.includes(name) && !checksFirst(name))
+    .map((name) => `${name} is granted to fusion_worker and does not begin with platform.enter, identify or enter_as`);
+}
+
 function shapeFaults({ path, text }: SourceFile): string[] {
   const faults: string[] = [];
   const say = (fault: string): number => faults.push(`${path}: ${fault}`);
@@ -110,7 +131,10 @@ function shapeFaults({ path, text }: SourceFile): string[] {
 
 /** Where these files break the rules that CONTRIBUTING.md states: who imports whom, who writes what, how files look. */
 export function findRuleFaults(files: SourceFile[]): string[] {
-  return files.flatMap((file) => [...importFaults(file), ...sqlFaults(file), ...shapeFaults(file)]);
+  return [
+    ...files.flatMap((file) => [...importFaults(file), ...sqlFaults(file), ...shapeFaults(file)]),
+    ...entryFaults(files),
+  ];
 }
 
 /** The project's own TypeScript and SQL, without what is generated. */

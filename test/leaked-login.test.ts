@@ -543,7 +543,7 @@ describe('what remains possible with the login alone', () => {
   });
 });
 
-describe('jobs', () => {
+describe('the job secret', () => {
   let store: Store;
   let money: ReturnType<typeof payingAt>;
   beforeAll(async () => {
@@ -569,7 +569,11 @@ describe('jobs', () => {
     }
   };
 
-  test('confirm a payment only with the secret', async () => {
+  test('is no key of the API', async () => {
+    expect((await store.send('GET', '/v1/orders', undefined, { key: jobSecret })).status).toBe(401);
+  });
+
+  test('is needed to confirm a payment', async () => {
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('UNPAID'));
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });
     const [intent] = (await money.state()).intents.filter(({ metadata }) => metadata.paymentId === payment.id);
@@ -581,7 +585,7 @@ describe('jobs', () => {
     expect(await run('payments.apply_stripe', { jobSecret }, input)).not.toBe('28000');
   });
 
-  test('with the secret move no time: a hold of an hour is not over in 2099', async () => {
+  test('moves no time: a hold of an hour is not over in 2099', async () => {
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('UNPAID'));
     const call = { jobSecret, now: far };
     expect(await run('orders.expire_holds', call, { limit: 100 })).toMatchObject({ expired: 0 });
@@ -590,7 +594,27 @@ describe('jobs', () => {
     expect((await money.orderOf(order.id)).status).toBe('created');
   });
 
-  test('work with an old secret and a new one while they are replaced, and end with the row', async () => {
+  test('with the login reads the events of all tenants, and still no table', async () => {
+    const client = new pg.Client(store.database.workerUrl);
+    await client.connect();
+    try {
+      await store.database.query(`update platform.sinks set paused_until = '-infinity'`);
+      await store.database.query(
+        `with entered as materialized (select platform.act_as('acme'))
+         select platform.emit('order.confirmed', 'order-of-acme', '{}', false) from entered`,
+      );
+      const input = { sink: 'kafka', lease: 'thief', limit: 1000, bytes: 1_000_000, seconds: 1 };
+      const { rows } = await client.query('select platform.relay($1, $2) as result', [{ jobSecret }, input]);
+      expect(rows[0].result.events.map((event: { key: string }) => event.key)).toContain('order-of-acme');
+      await expect(client.query('select * from orders.orders')).rejects.toMatchObject({ code: '42501' });
+      await client.query('set role fusion_reader');
+      expect((await client.query('select * from orders.orders')).rows).toEqual([]);
+    } finally {
+      await client.end();
+    }
+  });
+
+  test('can be replaced: the old one and the new one work until one is deleted', async () => {
     const next = `js_${randomBytes(16).toString('hex')}`;
     const purge = (secret: string) => run('platform.purge', { jobSecret: secret }, { limit: 1 });
     expect(await purge(next)).toBe('28000');
@@ -603,7 +627,7 @@ describe('jobs', () => {
     expect(await purge(next)).toBe('28000');
   });
 
-  test('of a database that is not sealed yet may show no secret, but no wrong one, and /readyz says so', async () => {
+  test('may be missing in a database that is not sealed yet, but not be wrong, and /readyz says so', async () => {
     await store.database.query('update platform.security set sealed = false');
     try {
       expect(await run('platform.purge', {}, { limit: 1 })).toEqual({ purged: 0 });
@@ -616,7 +640,7 @@ describe('jobs', () => {
     expect((await store.send('GET', '/readyz', undefined, { key: null })).body.problems).toEqual([]);
   });
 
-  test('of a Worker with a wrong secret wait, and its tenants’ requests go on', async () => {
+  test('that is wrong makes jobs and webhooks wait, and tenants’ requests go on', async () => {
     const wrong = await startStore({ variables: { DATABASE_JOB_SECRET: 'a-wrong-secret-of-more-than-32-characters' } });
     try {
       await addProduct(wrong, 'WAITS', 1);

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeJobSecret, sealJobs } from '../dev/job-secrets.ts';
 import { migrate } from '../dev/migrate.ts';
 import { type Postgres, startPostgres } from '../dev/postgres.ts';
 
@@ -155,4 +156,24 @@ test('a database that is not there is an error without the password', async () =
   const failure = await migrate({ url }).catch((error: unknown) => String(error));
   expect(failure).toContain('cannot connect to 127.0.0.1:1/fusion');
   expect(failure).not.toContain('secret');
+});
+
+test('a database in use is not sealed and says so until it is; a new one is sealed from the start', async () => {
+  const url = await createDatabase();
+  const said = async (): Promise<string> => {
+    const lines: string[] = [];
+    await migrate({ url, log: (line) => lines.push(line) });
+    return lines.join('\n');
+  };
+  expect(await said()).toMatch(/no job runs yet(.|\n)*large objects/);
+  // As the migration leaves a database that has tenants already.
+  await query(url, `update platform.security set sealed = false`);
+  expect(await said()).toMatch(/WARNING: jobs need no secret/);
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await expect(sealJobs(client)).rejects.toThrow('there is no job secret yet');
+  await makeJobSecret(client, 'worker');
+  await sealJobs(client);
+  await client.end();
+  expect(await said()).not.toMatch(/WARNING|no job runs/);
 });

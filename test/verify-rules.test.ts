@@ -21,6 +21,16 @@ describe('the rules refuse', () => {
       'src/db/orders.ts',
       "import type { Order } from '../domain/orders.ts';",
     ],
+    [
+      'a SQL function for the Worker that reads before it checks who calls',
+      'src/db/orders.sql',
+      `create or replace function orders.peek(call jsonb, input jsonb) returns jsonb as $$
+      begin
+        perform 1 from orders.orders;
+        perform platform.enter_as(call, '*');
+      end $$;
+      grant execute on function orders.peek to fusion_worker;`,
+    ],
     ['a database file that knows HTTP', 'src/db/orders.ts', "import { problemOf } from '../problem.ts';"],
     ['a Worker that holds the local platform', 'src/relay.ts', "import { startKafka } from '../dev/kafka.ts';"],
     ['hono outside routes', 'src/domain/orders.ts', "import { Hono } from 'hono';"],
