@@ -16,6 +16,9 @@ export type Target = {
   atMost?: number;
 };
 
+/** A refused request may cost as much of the Worker's CPU as so many static answers. */
+const mostForRefusal = 100;
+
 const whole = ({ cpu }: Figures): number => cpu.worker + cpu.bridge + cpu.postgres;
 
 /** What the project wants of itself, beside what was measured. */
@@ -46,6 +49,13 @@ export function targetsOf(results: readonly CaseResult[]): Target[] {
     { says: 'relay to Kafka, events a second', reached: of('relay')?.rate, atLeast: 5_000 },
     { says: 'product from the edge cache, database calls', reached: of('product-hit')?.calls, atMost: 0.01 },
     { says: 'product not in the cache, database calls', reached: of('product-miss')?.calls, atMost: 1.01 },
+    ...results
+      .filter(({ name }) => name.startsWith('refused-'))
+      .map(({ name, title }) => ({
+        says: `${title} / static answer, the Worker's CPU`,
+        reached: ratio(name, 'limit-static', ({ cpu }) => cpu.worker),
+        atMost: mostForRefusal,
+      })),
     { says: "order of 1 line, the Worker's CPU in ms", reached: of('order')?.cpu.worker, atMost: 2 },
   ];
 }

@@ -11,6 +11,7 @@ import { seedShop } from './bench-seed.ts';
 import { figure, resultLines, targetLines } from './bench-table.ts';
 import { type CaseResult, targetsOf } from './bench-targets.ts';
 import { type Bench, type Case, cases, type Turn, withLimits } from './cases.ts';
+import { refusedCases } from './cases-refused.ts';
 import { replayCase } from './cases-replay.ts';
 import type { LimitJob } from './limit-child.ts';
 import { makeLimitTables } from './limit-tables.ts';
@@ -45,7 +46,7 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
 
 async function run(options: BenchOptions): Promise<void> {
   const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
-  const all = [...cases, replayCase];
+  const all = [...cases, ...refusedCases, replayCase];
   const chosen = withLimits(all, options.cases).filter(({ name }) => name !== 'replay' || options.file !== undefined);
   if (options.file === undefined) progress.say('No --file of real orders is given: the case "replay" is left out.');
   progress.say('Starting the store, with each part in a process of its own');
@@ -86,10 +87,10 @@ async function run(options: BenchOptions): Promise<void> {
 try {
   const options = readBenchOptions(
     process.argv.slice(2),
-    [...cases, replayCase].map(({ name }) => name),
+    [...cases, ...refusedCases, replayCase].map(({ name }) => name),
   );
   if (options) await run(options);
-  else console.log(help([...cases, replayCase]));
+  else console.log(help([...cases, ...refusedCases, replayCase]));
 } catch (error) {
   console.error(`\n${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

@@ -10,6 +10,8 @@ type Sent = { method: string; path: string; headers: Record<string, string>; bod
 async function load(job: LoadJob): Promise<Loaded> {
   const makeScript = scriptOf(job.recipe, job.seed);
   const { steps } = makeScript();
+  const isExpected = (status: number): boolean =>
+    job.recipe.kind === 'refused' ? status === job.recipe.status : status >= 200 && status < 300;
   const latencies: number[] = [];
   const statuses: Record<string, number> = {};
   let requests = 0;
@@ -33,7 +35,7 @@ async function load(job: LoadJob): Promise<Loaded> {
       return { ...request, ...next, headers: { ...job.headers, ...next.headers } };
     },
     onResponse(status: number, body: string, context: Context): void {
-      context.failed = status < 200 || status > 299;
+      context.failed = !isExpected(status);
       if (context.failed) refuse(`${status} ${body}`);
       context.answer = body;
       if (context.failed || index < steps - 1) return;
@@ -65,10 +67,13 @@ async function load(job: LoadJob): Promise<Loaded> {
       statuses[status] = (statuses[status] ?? 0) + 1;
       if (steps === 1) latencies.push(ms);
       if (!same) return;
-      if (status >= 200 && status < 300) requests++;
+      if (isExpected(status)) requests++;
       else refuse(String(status));
     });
-    running.on('reqError', (error) => refuse(`no answer: ${error.message}`));
+    running.on('reqError', (error) => {
+      // A request that is refused before its body is read loses its connection while that is still being sent.
+      if (recipe.kind !== 'refused') refuse(`no answer: ${error.message}`);
+    });
   });
   const sorted = Float64Array.from(latencies).sort();
   return {

@@ -1,7 +1,19 @@
+/** The same request again and again, which is refused with this status; `newKeys`: with another invented key each time. */
+export type Refused = {
+  kind: 'refused';
+  method: 'GET' | 'POST';
+  path: string;
+  headers: Record<string, string>;
+  body?: string;
+  status: number;
+  newKeys?: boolean;
+};
+
 /** What the load generator sends. It travels to another process, so it is data and no function. */
 export type Recipe =
   /** The same request again and again. */
   | { kind: 'same'; method: 'GET' | 'POST'; path: string }
+  | Refused
   /** One path after the other, from the beginning again after the last. */
   | { kind: 'paths'; paths: string[] }
   /** Orders of so many lines over the SKUs, each line another one. */
@@ -24,7 +36,7 @@ export type LoadJob = {
   seed: number;
 };
 
-/** `requests`: those that were answered by 2xx (of `checkout`: whole ones). Latencies in ms. */
+/** `requests`: those that were answered as they should be, by 2xx or the status of a refusal (of `checkout`: whole ones). Latencies in ms. */
 export type Loaded = {
   requests: number;
   /** Those that were on their way when time was up as well: their work was done too. */

@@ -70,6 +70,17 @@ export function scriptOf(recipe: Recipe, seed: number): () => Script {
   switch (recipe.kind) {
     case 'same':
       return alone(() => ({ method: recipe.method, path: recipe.path, headers: {} }));
+    case 'refused': {
+      const { method, path, headers, body, newKeys } = recipe;
+      const key = (): Record<string, string> =>
+        newKeys ? { authorization: `Bearer sk_bench_${seed}_${count++}` } : {};
+      return alone(() => ({
+        method,
+        path,
+        headers: { ...headers, ...key() },
+        ...(body === undefined ? {} : { body }),
+      }));
+    }
     case 'paths':
       return alone(() => ({ method: 'GET', path: recipe.paths[count++ % recipe.paths.length] ?? '/', headers: {} }));
     case 'order': {

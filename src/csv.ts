@@ -4,6 +4,7 @@ import type { Line } from './lines.ts';
 export type CsvRecord = { line: number; fields: string[] } | Extract<Line, { code: string }>;
 
 const limitChars = 1_048_576;
+const mostFields = 1_000;
 
 const countQuotes = (text: string): number => {
   let count = 0;
@@ -11,10 +12,10 @@ const countQuotes = (text: string): number => {
   return count;
 };
 
-/** The fields of one record (RFC 4180, 2.5 to 2.7: a quote stands only around a field, or doubled in a quoted one). */
+/** The fields of one record, of 1,000 at most (RFC 4180, 2.5 to 2.7: a quote stands only around a field, or doubled in a quoted one). */
 function split(record: string): string[] | undefined {
   const fields: string[] = [];
-  for (let at = 0; ; ) {
+  for (let at = 0; fields.length < mostFields; ) {
     let end: number;
     if (record[at] === '"') {
       end = record.indexOf('"', at + 1);
@@ -32,6 +33,7 @@ function split(record: string): string[] | undefined {
     if (record[end] !== ',') return undefined;
     at = end + 1;
   }
+  return undefined;
 }
 
 /**
@@ -85,7 +87,7 @@ export async function* readCsv(lines: AsyncIterable<Line>): AsyncGenerator<CsvRe
         yield {
           line: first.line,
           code: 'validation_failed',
-          detail: 'The line is no CSV: a quote is missing or misplaced.',
+          detail: 'The line is no CSV: a quote is missing or misplaced, or it has more than 1,000 fields.',
         };
       }
     }

@@ -1,14 +1,21 @@
-import { randomUUID } from 'node:crypto';
+import { createHmac, randomUUID } from 'node:crypto';
 import { routes } from '../src/routes/all.ts';
 import type { Route } from '../src/routes/route.ts';
 import { addProduct, oneLine, type Store, until } from './harness.ts';
 import { payingAt } from './payments-rig.ts';
 import { home, secret, sign } from './shipping-rig.ts';
 
+export const carriers = ['manual', 'shippo', 'easypost'] as const;
+export type CarrierName = (typeof carriers)[number];
+
 /** Variables of a store in which every operation can be asked for. */
 export const variables = {
   SHIPPING_WEBHOOK_SECRET: secret,
   KAFKA_WEBHOOK_SECRET: secret,
+  SHIPPO_API_KEY: 'k',
+  SHIPPO_WEBHOOK_SECRET: secret,
+  EASYPOST_API_KEY: 'k',
+  EASYPOST_WEBHOOK_SECRET: secret,
   KAFKA_CONSUME_TENANTS: 'default',
   LIVE_SECONDS: '1',
 };
@@ -97,7 +104,6 @@ export type Things = Awaited<ReturnType<typeof furnish>>;
 /** What stands for `{name}` in the path of an operation. */
 function parameterOf({ id, path }: Route, name: string, things: Things): string {
   if (name === 'sku') return things.sku;
-  if (name === 'carrier') return 'manual';
   const of: Record<string, string> = {
     products: id === 'archiveProduct' ? things.archived.id : things.product.id,
     orders: id === 'cancelOrder' ? things.cancellable : things.open,
@@ -134,27 +140,48 @@ function bodyOf({ id, example }: Route, things: Things): unknown {
   return fitted;
 }
 
-const tracking = (things: Things) =>
-  JSON.stringify({
-    eventId: randomUUID(),
-    trackingNumber: things.shipment.trackingNumber,
-    status: 'in_transit',
-    occurredAt: new Date().toISOString(),
-  });
+/** A tracking update in the words of each carrier. */
+function tracking({ shipment }: Things, carrier: CarrierName): unknown {
+  const [id, code, at] = [randomUUID(), shipment.trackingNumber, new Date().toISOString()];
+  if (carrier === 'manual') {
+    return { eventId: id, trackingNumber: code, status: 'in_transit', occurredAt: at, detail: 'left the depot' };
+  }
+  if (carrier === 'shippo') {
+    const latest = { object_id: id, status: 'TRANSIT', status_date: at, object_created: at, status_details: 'left' };
+    return { event: 'track_updated', data: { tracking_number: code, tracking_status: latest } };
+  }
+  const details = [{ status: 'in_transit', datetime: at, message: 'left the depot' }];
+  const result = { tracking_code: code, status: 'in_transit', updated_at: at, tracking_details: details };
+  return { id, description: 'tracker.updated', created_at: at, result };
+}
+
+/** An event of Stripe about a payment that is made already: it changes nothing of it. */
+const stripeEvent = ({ payment }: Things) => ({
+  id: `evt_${randomUUID()}`,
+  object: 'event',
+  type: 'payment_intent.payment_failed',
+  data: {
+    object: {
+      ...{ id: payment.stripePaymentIntentId, object: 'payment_intent', status: 'requires_payment_method' },
+      ...{ amount: 1_000, amount_received: 0, currency: 'usd', client_secret: 'pi_1_secret_2' },
+      ...{ metadata: { paymentId: payment.id }, last_payment_error: { code: 'card_declined', decline_code: 'fraud' } },
+    },
+  },
+});
 
 /** A text that an operation reads itself, with its type and what proves its sender. */
 export function streamOf(
   store: Store,
   { id }: Route,
   things: Things,
+  carrier: CarrierName = 'manual',
 ): { body: string; headers: Record<string, string> } {
   if (id === 'importProducts') {
     const body = `{"sku":"I-${randomUUID().slice(0, 8)}","name":"n","price":10,"currency":"USD","inventory":900}\n`;
     return { body, headers: { 'content-type': 'application/x-ndjson' } };
   }
-  if (id === 'receiveTracking') return signed(store, id, tracking(things));
-  if (id === 'receiveStripeEvent')
-    return signed(store, id, '{"id":"evt_1","object":"event","type":"unheard.of","data":{}}');
+  if (id === 'receiveTracking') return signed(store, id, JSON.stringify(tracking(things, carrier)), carrier);
+  if (id === 'receiveStripeEvent') return signed(store, id, JSON.stringify(stripeEvent(things)));
   if (id === 'receiveKafka') {
     const event = {
       specversion: '1.0',
@@ -169,25 +196,37 @@ export function streamOf(
 }
 
 /** A webhook's body as its sender signs it. */
-export function signed(store: Store, id: string, body: string): { body: string; headers: Record<string, string> } {
+export function signed(
+  store: Store,
+  id: string,
+  body: string,
+  carrier: CarrierName = 'manual',
+): { body: string; headers: Record<string, string> } {
   const type = { 'content-type': 'application/json' };
+  if (carrier === 'easypost') {
+    const hex = createHmac('sha256', secret).update(body).digest('hex');
+    return { body, headers: { ...type, 'x-hmac-signature': `hmac-sha256-hex=${hex}` } };
+  }
+  if (carrier === 'shippo') return { body, headers: { ...type, 'shippo-auth-signature': sign(body) } };
   if (id !== 'receiveStripeEvent') return { body, headers: { ...type, 'x-signature': sign(body) } };
   const header = payingAt(store).stripe.webhooks.generateTestHeaderString({ payload: body, secret: 'whsec_dev' });
   return { body, headers: { ...type, 'stripe-signature': header } };
 }
 
 /** A request that this operation takes, about these things. */
-export function validRequest(store: Store, route: Route, things: Things): Valid {
+export function validRequest(store: Store, route: Route, things: Things, carrier: CarrierName = 'manual'): Valid {
   const base: Valid = {
     route,
     method: route.method.toUpperCase(),
-    path: route.path.replaceAll(/\{(\w+)\}/g, (_, name) => encodeURIComponent(parameterOf(route, name, things))),
+    path: route.path.replaceAll(/\{(\w+)\}/g, (_, name) =>
+      encodeURIComponent(name === 'carrier' ? carrier : parameterOf(route, name, things)),
+    ),
     query: '',
     body: undefined,
     headers: route.idempotency ? { 'idempotency-key': randomUUID() } : {},
   };
   if (route.stream) {
-    const { body, headers } = streamOf(store, route, things);
+    const { body, headers } = streamOf(store, route, things, carrier);
     return { ...base, body, headers: { ...base.headers, ...headers } };
   }
   if (!route.body) return base;

@@ -1,5 +1,6 @@
 import { request as open } from 'node:http';
 import fc from 'fast-check';
+import { toCursor } from '../src/cursor.ts';
 import { routes } from '../src/routes/all.ts';
 import type { Valid } from './abuse-requests.ts';
 import { anyBody, headerName, headerValue, json, parameter, segment } from './abuse-values.ts';
@@ -48,6 +49,13 @@ function render(value: unknown, place: string[], how: Spoiling, text: string, at
   return `{${members.join(',')}}`;
 }
 
+/** Texts that Postgres cannot store, as JSON has them. */
+export const unstorable = ['"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"x\\udc00"', '{"\\u0000":"x"}'];
+
+/** A JSON text, each of its places in turn replaced by each of those texts. */
+export const unstorableAt = (value: unknown): string[] =>
+  placesOf(value).flatMap((place) => unstorable.map((text) => render(value, place, 'replaced by', text)));
+
 const ways = [...Object.keys(spoilings), ...more] as Spoiling[];
 
 /** A JSON text with one place of it spoilt. */
@@ -55,6 +63,39 @@ const spoiltJson = (value: unknown): fc.Arbitrary<string> =>
   fc
     .record({ place: fc.constantFrom(...placesOf(value)), how: fc.constantFrom(...ways), text: json })
     .map(({ place, how, text }) => render(value, place, how, text));
+
+/** Positions that a forged cursor may hold; the checksum has no key, so anyone can make one. */
+const position = fc.oneof(
+  fc.constantFrom(
+    ...[
+      '',
+      'x',
+      'NaN',
+      '-1',
+      '1.5',
+      '1e3',
+      '0x10',
+      ' 1',
+      'Infinity',
+      '0',
+      '9'.repeat(15),
+      '9'.repeat(16),
+      '9'.repeat(400),
+    ],
+    ...['a\0b', '\0', '[]', 'null', "' or 1=1; --", 'x'.repeat(300), '2026-01-01T00:00:00.000Z', '\u202e', '..'],
+    ...['019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f', '019AB3F1-0A4B-7C3D-8E5F-6A7B8C9D0E1F', '{}', '1\n', '١٢'],
+  ),
+  fc.string({ unit: 'binary', maxLength: 40 }).map((text) => text.toWellFormed()),
+  fc.nat().map(String),
+);
+
+/** A cursor of the right list, with a good checksum, and any position. */
+const forgedCursor = (base: Shot): fc.Arbitrary<Shot> =>
+  position.map((text) => ({
+    ...base,
+    what: `cursor of ${JSON.stringify(text)}`,
+    path: `${base.path}?cursor=${toCursor(`${base.path}?`, text)}`,
+  }));
 
 /** Requests made of a valid one, by which of its parts is spoilt. `sign` proves the sender of a body, where that is asked. */
 export function shotsAt(
@@ -86,6 +127,8 @@ export function shotsAt(
   parts.push({ arbitrary: path, weight: 3 });
 
   const known = valid.route.query && 'shape' in valid.route.query ? Object.keys(valid.route.query.shape as object) : [];
+  const declared = new Set(known);
+  if (declared.has('cursor')) parts.push({ arbitrary: forgedCursor(base), weight: 6 });
   const pair = fc
     .tuple(fc.constantFrom(...known, 'limit', 'cursor', 'tenant', '__proto__', '%00', ''), parameter)
     .map(([name, value]) => `${name}=${value}`);
