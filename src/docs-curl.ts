@@ -67,5 +67,6 @@ export function curlOf({ path, method, operation }: Placed, parameters: Paramete
   }
   const call = lines.join(' \\\n  ');
   const [variable, member] = extra.saves ?? [method === 'post' ? idVariables[path] : undefined, 'id'];
-  return `${extra.before ?? ''}${variable === undefined ? call : `${variable}=$(${call} | field ${member})`}`;
+  const kept = variable === undefined ? call : `${variable}=$(${call} | field ${member})`;
+  return `${extra.before ?? ''}${kept}${extra.after ?? ''}`;
 }

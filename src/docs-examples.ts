@@ -2,6 +2,8 @@
 export type Extra = {
   /** Lines before it, that make what it works on. */
   before?: string;
+  /** Lines after it, that work on what it has made. */
+  after?: string;
   /** Options of curl. */
   options?: string;
   /** A query, which then takes the place of the key. */
@@ -42,6 +44,16 @@ SIGNATURE="t=$TIME,v1=$(hmac "$${secret}" "$TIME.$BODY")"
 
 /** By operation. Values that differ from run to run come from the first block of the page: `shellSetup`. */
 export const extras: Record<string, Extra> = {
+  joinCampaign: {
+    saves: ['PLACE_ORDER_ID', 'orderId'],
+    after: `
+# The payment of the place, with the clientSecret that the buyer confirms by Stripe.js
+CLIENT_SECRET=$(curl -sS -X POST "$API/v1/payments" \\
+  -H "Authorization: Bearer $KEY" \\
+  -H "Idempotency-Key: $(uuid)" \\
+  -H 'Content-Type: application/json' \\
+  --data-binary '{"orderId": "'"$PLACE_ORDER_ID"'"}' | field clientSecret)`,
+  },
   createPayment: { before: anOrder },
   createRefund: { before: paying },
   receiveStripeEvent: {

@@ -110,5 +110,6 @@ test('every curl of the README, pasted in order, does as the README says', async
   ]) {
     expect(printed).toContain(told);
   }
+  expect(printed).toMatch(/"clientSecret":"pi_\w+_secret_/);
   expect(printed).toMatch(/event: campaign\ndata: .*"actualParticipants":1/);
 }, 120_000);

@@ -67,7 +67,10 @@ export const participant = z
     id,
     campaignId: id,
     userId: z.string(),
-    orderId: id.meta({ description: 'The order that success makes; for `POST /v1/payments` from the join on' }),
+    orderId: id.meta({
+      description:
+        'Send it to `POST /v1/payments` at once to get the `clientSecret`; the order itself exists once the campaign succeeds',
+    }),
     paymentId: id.nullable().meta({ description: 'null where there is nothing to pay' }),
     shippingAddress: address.nullable(),
     state: z.enum(['joined', 'secured', 'ordered', 'charged', 'released']),

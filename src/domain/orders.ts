@@ -116,10 +116,13 @@ export async function cancelOrder(context: Context, orderId: string, wanted: z.i
   return { order: toOrder(answer), skus: answer.items.map((line) => line.sku), tenant, replayed };
 }
 
+const noOrder =
+  'There is no such order, or it is not yours. The order of a place exists once its campaign has succeeded.';
+
 /** @throws ApiError not_found */
 export async function readOrder(context: Context, orderId: string): Promise<Order> {
   const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderById(db, orderId));
-  if (!rows[0]) throw new ApiError('not_found');
+  if (!rows[0]) throw new ApiError('not_found', noOrder);
   return toOrder(rows[0].order);
 }
 

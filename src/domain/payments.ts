@@ -25,7 +25,10 @@ export const payment = z
       description: 'The dispute of the charge, if the buyer’s bank opened one. `won`: the merchant keeps the money.',
     }),
     stripePaymentIntentId: z.string().nullable(),
-    clientSecret: z.string().nullable().meta({ description: 'For Stripe.js, while the payment is pending' }),
+    clientSecret: z.string().nullable().meta({
+      description:
+        'For Stripe.js, while the payment is pending. null until it is made: `POST /v1/payments` makes it at once',
+    }),
     failureReason: z.string().nullable().meta({ description: 'Why the last attempt was declined, or why it ended' }),
     createdAt: time,
   })

@@ -90,9 +90,11 @@ export const groupCommerceRoutes = [
     tag,
     summary: 'Take a place in a campaign',
     description:
-      'One place and one unit of stock, or neither. Joining twice gives the same participation. The buyer secures the money ' +
-      'by `secureBy` with the `clientSecret` of `POST /v1/payments` for `orderId`: a hold (`pi_…`, `confirmPayment`), or a ' +
-      'card to be saved (`seti_…`, `confirmSetup`) where the campaign ends too late for a hold. It is taken on success.',
+      'Takes one place and one unit of stock, or neither. Joining twice gives the same participation.\n\n' +
+      'To pay, send `{"orderId": …}` of the answer to `POST /v1/payments` right away: it answers with the `clientSecret`. ' +
+      'The buyer confirms that by `secureBy`: a hold (`pi_…`, `confirmPayment`), or a card to save (`seti_…`, ' +
+      '`confirmSetup`) if the campaign ends too late for a hold. The money is taken when the campaign succeeds. The order ' +
+      'exists from then on; before, `GET /v1/orders/{id}` answers 404.',
     scope: 'campaigns:write',
     idempotency: 'required',
     params,
