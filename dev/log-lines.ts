@@ -1,7 +1,7 @@
 type Line = { [name: string]: unknown };
 
-/** wrangler's own line for each request, beside the Worker's. */
-const wranglerRequest = /^\[wrangler:info\] [A-Z]+ \S+ \d{3} /;
+/** wrangler's own line for each request and each batch of a queue, beside the Worker's. */
+const wranglerRequest = /^\[wrangler:info\] (?:[A-Z]+ \S+ \d{3}|QUEUE \S+ \d+\/\d+) /;
 const internals = new Set(['time', 'kind', 'id', 'tenant', 'outcome', 'durationMs', 'dbCalls', 'dbMs']);
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value ?? null));

@@ -34,8 +34,9 @@ test('a request is one line with time, method, path, status and duration; a refu
   );
 });
 
-test("wrangler's own line for the same request is left out, and everything else it says is kept", () => {
+test("wrangler's own lines for the same request and messages are left out, and everything else it prints is kept", () => {
   expect(readableLine('[wrangler:info] POST /v1/orders 201 Created (23ms)')).toBeUndefined();
+  expect(readableLine('[wrangler:info] QUEUE fusioncommerce-payments 1/1 (345ms)')).toBeUndefined();
   for (const line of ['⎔ Reloading local server...', '{"a":', '{}', '[ERROR] Build failed']) {
     expect(readableLine(line)).toBe(line);
   }
