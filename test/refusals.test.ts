@@ -206,6 +206,7 @@ describe('a path', () => {
   test('of nothing but a slash leads to the documentation', async () => {
     const reply = await fetch(`${store.url}/`, { redirect: 'manual' });
     expect([reply.status, reply.headers.get('location')]).toEqual([302, '/docs']);
+    expect(reply.headers.get('x-content-type-options')).toBe('nosniff');
   });
 });
 

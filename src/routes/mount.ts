@@ -168,9 +168,7 @@ export function refuse(http: Http, thrown: unknown): { response: Response; error
   return { response: new Response(JSON.stringify(problem), { status: problem.status, headers }), error };
 }
 
-/**
- * Gives a request its id, its answer and its line in the log. Without an operation the answer is `nothing`.
- */
+/** Gives a request its id, its answer and its line in the log. Without an operation the answer is `nothing`. */
 export async function handle(
   route: Route | undefined,
   http: Http,
@@ -248,12 +246,17 @@ export function mount(app: App, routes: Route[]): void {
     app.on(route.method.toUpperCase(), path, (http) => handle(route, http));
     if (isForPages(route)) app.on('OPTIONS', path, preflight);
   }
-  app.get('/', () => new Response(null, { status: 302, headers: { Location: '/docs' } }));
+  const bare = (http: Http, status: 204 | 302, headers: Record<string, string>): Response => {
+    const response = new Response(null, { status, headers });
+    secure(response.headers, undefined, http.req.url);
+    return response;
+  };
+  app.get('/', (http) => bare(http, 302, { Location: '/docs' }));
   app.notFound((http) => {
     const path = new URL(http.req.url).pathname;
     const methods = allowed(path);
     if (http.req.method === 'OPTIONS' && methods !== undefined) {
-      return new Response(null, { status: 204, headers: { Allow: methods } });
+      return bare(http, 204, { Allow: methods });
     }
     return handle(undefined, http, missing(path, allowed));
   });
