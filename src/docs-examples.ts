@@ -109,3 +109,30 @@ hmac() { node -p 'crypto.createHmac("sha256", process.argv[1]).update(process.ar
 field() { node -e 'const answer = JSON.parse(fs.readFileSync(0, "utf8"))
 console.error(answer)
 console.log(process.argv[1].split(".").reduce((part, name) => part[name], answer))' "$1"; }`;
+
+/** Both ways to watch a campaign from a page. */
+export const browserExample = `const live = \`\${api}/v1/campaigns/\${id}/live\`;
+const headers = { Authorization: \`Bearer \${key}\` };
+
+// By fetch, with the key in a header. Ask again, with Last-Event-ID, when "end" says so.
+const response = await fetch(live, { headers });
+const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+let text = '';
+for (let part = await reader.read(); !part.done; part = await reader.read()) {
+  const events = (text + part.value).split('\\n\\n');
+  text = events.pop();
+  for (const event of events) {
+    const [, name] = /^event: (.*)$/m.exec(event) ?? [];
+    const [, data] = /^data: (.*)$/m.exec(event) ?? [];
+    if (data) show(name, JSON.parse(data));
+  }
+}
+
+// By EventSource, with a token. It connects again by itself.
+const answer = await fetch(live + '-token', { method: 'POST', headers });
+const { token } = await answer.json();
+const source = new EventSource(live + '?token=' + token);
+source.addEventListener('campaign', (event) => show('campaign', JSON.parse(event.data)));
+source.addEventListener('end', (event) => {
+  if (!JSON.parse(event.data).reconnect) source.close();
+});`;

@@ -32,7 +32,7 @@ const answerTable = (answers: (readonly [string, Answer])[], more = ''): Html =>
 /** The members of a list's or another unnamed answer; a named one is described under its name. */
 function answerShape(schema: Schema | undefined): Html | false {
   if (!schema || schema.$ref) return false;
-  return html`<h4>Answer's members</h4>${schemaTable(schema)}`;
+  return html`<h4>Response fields</h4>${schemaTable(schema)}`;
 }
 
 /** One operation: what it takes on the left, what it looks like on the right. */
@@ -63,9 +63,9 @@ ${types[0] && (types[0][1].schema.$ref ? html`<p>${typeOf(types[0][1].schema)}</
 ${answerShape(good.find((content) => content)?.schema)}
 </div><aside>
 <h4>Request</h4><pre>${curlOf(placed, parameters)}</pre>
-<h4>Answers</h4>${answerTable(given)}
+<h4>Responses</h4>${answerTable(given)}
 ${example !== undefined && html`<pre>${json(example)}</pre>`}
-</aside><div><h4>Refusals</h4>${answerTable(refused, 'tight')}</div></div>
+</aside><div><h4>Errors</h4>${answerTable(refused, 'tight')}</div></div>
 </section>
 `;
 }
@@ -75,7 +75,7 @@ export function errorSection(document: Document): Html {
   const { schemas, examples } = document.components;
   const codes = schemas.Problem?.properties?.code?.enum ?? [];
   return html`<section id="errors"><h2>Errors</h2>
-<p>Every refusal is a problem document (RFC 9457). A program switches on <code>code</code>; the list is closed.</p>
+<p>Every error is a problem document (RFC 9457). Programs switch on <code>code</code>. The list of codes is complete.</p>
 <div class="cols"><div><div class="scroll"><table>${codes.map((code) => {
     const problem = examples[String(code)]?.value;
     return html`<tr id="${String(code)}"><td><span class="st s${String(problem?.status)[0]}">${problem?.status}</span></td>

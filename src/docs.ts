@@ -1,6 +1,6 @@
 import type { Placed } from './docs-curl.ts';
 import type { Document } from './docs-document.ts';
-import { type Shell, shellSetup } from './docs-examples.ts';
+import { browserExample, type Shell, shellSetup } from './docs-examples.ts';
 import { headings, html, markdown } from './docs-html.ts';
 import { errorSection, operationSection, schemaSection } from './docs-operation.ts';
 import { style } from './docs-style.ts';
@@ -33,7 +33,7 @@ export function docsPage(openApi: object): string {
   const nav = html`<nav><b>${info.title}</b><small>version ${info.version} · <a href="/openapi.json">openapi.json</a></small>
 <input type="checkbox" id="menu"><label for="menu">Contents</label><div>
 <h2>About</h2><ul>${headings(info.description).map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>`)}
-<li><a href="#about-in-a-shell">In a shell</a></li><li><a href="#errors">Errors</a></li><li><a href="#schemas">Schemas</a></li></ul>
+<li><a href="#about-in-a-shell">In a shell</a></li><li><a href="#about-in-a-browser">In a browser</a></li><li><a href="#errors">Errors</a></li><li><a href="#schemas">Schemas</a></li></ul>
 ${groups.map(
   ({ name, placed }) =>
     html`<h2>${name}</h2><ul>${placed.map(
@@ -50,7 +50,10 @@ ${groups.map(
 <h2 id="about-in-a-shell">In a shell</h2>
 <p>Paste this first, then the examples in their order: each sets the variables that later ones need. They run in sh with
 <code>curl</code> and Node.</p>
-<pre>${shellMark}</pre></div>
+<pre>${shellMark}</pre>
+<h2 id="about-in-a-browser">In a browser</h2>
+<p>A campaign's live events, with <code>api</code>, <code>id</code> and <code>key</code> (a publishable key) set:</p>
+<pre>${browserExample}</pre></div>
 ${groups.map(
   ({ name, description, placed }) =>
     html`<h2 id="tag-${name.replaceAll(' ', '-')}">${name}</h2>${

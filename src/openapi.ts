@@ -17,29 +17,30 @@ const { version } = packageJson;
 
 export { codesOf } from './openapi-codes.ts';
 
-const description = `A multi-tenant commerce API: catalog, inventory, orders and the events they cause.
+const description = `A multi-tenant commerce API: catalog, inventory, orders, payments, shipping, group buying, and the events that they cause.
 
 ## Authentication
-\`Authorization: Bearer <key>\`. A key belongs to one tenant, and everything that it reads or writes is that tenant's. Secret keys (\`sk_…\`) do all of a tenant's work; publishable keys (\`pk_…\`) read the catalog and campaigns. Another tenant's resource is \`404\`.
+\`Authorization: Bearer <key>\`. A key belongs to one tenant and reads and writes only that tenant's data. Secret keys (\`sk_…\`) do all of a tenant's work. Publishable keys (\`pk_…\`) read the catalog and campaigns. Another tenant's resource answers \`404\`.
 
 ## Conventions
 - JSON in and out. Times are ISO 8601 UTC. Ids are UUIDv7, so they sort by time.
-- Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: what does not fit is refused.
-- Lists are \`{ data, nextCursor }\`; \`?limit=\` (1 to 100, default 20) and \`?cursor=\` page through them.
+- Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: an amount with more decimals is rejected.
+- Lists are \`{ data, nextCursor }\`; \`?limit=\` (1 to 100, default 20) sets the page size and \`?cursor=\` gives the next page.
 - A query parameter that an operation does not declare, or that is given twice, is refused with \`422\`, which names it. The same holds for unknown fields of a body.
 - A method that a path does not have is \`405\` with \`Allow\`. A path with a slash at its end is another path: \`404\`.
 - Errors are \`application/problem+json\` (RFC 9457) with a \`code\` from a closed list.
-- \`X-Request-Id\` may be sent with any request; it comes back, and stands in the log. A \`traceparent\` (W3C Trace Context) is carried into every event that the request causes.
+- \`X-Request-Id\` may be sent with any request. It is returned and logged. A \`traceparent\` (W3C Trace Context) is carried into every event that the request causes.
 
-## Repeating a request
-- Send an \`Idempotency-Key\` with a \`POST\`, a new one for each new operation: the same key and body get the first answer again, with \`Idempotent-Replayed: true\`, for 24 hours.
-- \`503\` and a lost connection: repeat with the same key. Nothing was lost and nothing happens twice.
+## Idempotency
+- Send an \`Idempotency-Key\` with a \`POST\`, a new one for each new operation. For 24 hours, the same key with the same body gets the first answer again, with \`Idempotent-Replayed: true\`.
+- After \`503\` or a lost connection, repeat the request with the same key. It is done once.
 
-## Changing what others change
-- Single resources have an \`ETag\`. \`If-None-Match\` answers \`304\` if it is still the same; \`If-Match\` refuses a change with \`412\` if it is not.
+## Concurrent updates (ETag)
+- Single resources have an \`ETag\`. A read with \`If-None-Match\` answers \`304\` if nothing has changed. A change with \`If-Match\` is rejected with \`412\` if something has.
 
-## From a page
-- A publishable key may be used from a buyer's browser, on pages of the origins that were given with it (of any, if none were): it reads the catalog and campaigns, \`/live\` included. Answers to a secret key are not shown to pages.
+## Browser use
+- A publishable key may be used in a buyer's browser, on pages of its origins (on any page, if it has none). It reads the catalog and campaigns, including \`/live\`. A page cannot read answers to a secret key.
+- \`EventSource\` cannot send a key. Get a token from \`POST /v1/campaigns/{id}/live-token\`, or use \`fetch\`. Both are shown below.
 
 ## Limits
 - A body may have 1 MB, 20,000 values and 128 levels of nesting; an import may have any length. \`429\` says in \`Retry-After\` how long to wait: a key has its limit, and an address has one for what is refused (keys that are not good, signatures that do not match).`;

@@ -113,3 +113,35 @@ test('every curl of the README, pasted in order, does as the README says', async
   expect(printed).toMatch(/"clientSecret":"pi_\w+_secret_/);
   expect(printed).toMatch(/event: campaign\ndata: .*"actualParticipants":1/);
 }, 120_000);
+
+test('the example for a browser shows the events of a campaign, by fetch and by EventSource', async () => {
+  const page = await (await fetch(`${store.url}/docs`)).text();
+  const code = text(/<h2 id="about-in-a-browser">.*?<pre>(.*?)<\/pre>/s.exec(page)?.[1] ?? '');
+  const { body: product } = await store.send('GET', '/v1/products/by-sku/POT-02', undefined, { key: 'pk_dev_default' });
+  const { body: campaign } = await store.send('POST', '/v1/campaigns', {
+    ...{ productId: product.id, minParticipants: 2, maxParticipants: 9, price: 5 },
+    ...{
+      startTime: new Date(Date.now() - 60_000).toISOString(),
+      endTime: new Date(Date.now() + 86_400_000).toISOString(),
+    },
+  });
+  const shown: [string, { status?: string; reason?: string }][] = [];
+  let opened = '';
+  /** Node has no EventSource: what it would ask for is asked for by fetch. */
+  class FakeSource {
+    constructor(url: string) {
+      opened = url;
+    }
+    addEventListener(): void {}
+  }
+  const names = ['api', 'id', 'key', 'show', 'EventSource'];
+  const run = new Function(...names, `return (async () => { ${code} })()`) as (...values: unknown[]) => Promise<void>;
+  const show = (name: string, data: object) => shown.push([name, data]);
+  await run(store.url, campaign.id, 'pk_dev_default', show, FakeSource);
+  expect(shown).toMatchObject([
+    ['campaign', { status: 'active' }],
+    ['end', { reason: 'time_limit' }],
+  ]);
+  const response = await fetch(opened);
+  expect([response.status, await response.text()]).toEqual([200, expect.stringContaining('event: campaign')]);
+});
