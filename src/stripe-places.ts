@@ -16,6 +16,7 @@ import {
 
 /** What is taken for a place once its campaign has succeeded. */
 export type ChargeTask = IntentTask & {
+  /** The intent that counts. */
   intentId: string | null;
   setupId: string | null;
   customerId: string | null;
@@ -75,52 +76,83 @@ export async function closeSetup(settings: StripeSettings, setupId: string): Pro
 }
 
 /**
- * Takes the money of a place, once: captures its hold, or charges its saved card without the buyer. A hold that has
- * lapsed is told as it is; a declined card is told as final.
+ * Captures the hold of a place. A hold that has lapsed is told as it is.
  * @throws StripeRefusal
  */
-export async function takeMoney(settings: StripeSettings, task: ChargeTask): Promise<News> {
-  if (task.mode !== 'card') return captureHold(settings, task);
-  const stripe = connect(settings);
-  if (task.attempt > 1 && task.customerId !== null) {
-    // The customer is this payment's own: an earlier try that we heard nothing of stands there.
-    const { data } = await asked(stripe.paymentIntents.list({ customer: task.customerId, limit: 10 }));
-    const earlier = data.find((intent) => intent.status === 'succeeded' || intent.status === 'processing');
-    if (earlier) return intentNews(earlier);
-  }
+export async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<News> {
+  if (task.intentId === null) throw new Error(`the payment ${task.id} is to be captured and has no intent`);
+  const key = { idempotencyKey: `capture-${task.id}-${task.attempt}` };
   try {
-    return intentNews(
-      await stripe.paymentIntents.create(
-        {
-          amount: minorOf(task),
-          currency: task.currency.toLowerCase(),
-          ...(task.customerId === null ? {} : { customer: task.customerId }),
-          ...(task.methodId === null ? {} : { payment_method: task.methodId }),
-          automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
-          confirm: true,
-          off_session: true,
-          metadata: metadataOf(task),
-        },
-        { idempotencyKey: `charge-${task.id}-${task.attempt}` },
-      ),
-    );
+    return intentNews(await connect(settings).paymentIntents.capture(task.intentId, {}, key));
   } catch (error) {
-    if (error instanceof Stripe.errors.StripeCardError && error.payment_intent) {
-      const news = intentNews(error.payment_intent);
-      const failure = error.decline_code ?? error.code ?? 'card_declined';
-      return { ...news, ...(news.intent ? { intent: { ...news.intent, failure, final: true } } : {}) };
-    }
+    const { StripeCardError, StripeInvalidRequestError } = Stripe.errors;
+    if (error instanceof StripeCardError || error instanceof StripeInvalidRequestError)
+      return lookUpIntent(settings, task.intentId);
     return asked(Promise.reject(error));
   }
 }
 
-async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<News> {
-  if (task.intentId === null) throw new Error(`the payment ${task.id} is to be captured and has no intent`);
-  const key = { idempotencyKey: `capture-${task.id}-${task.attempt}` };
+/** Every intent of a payment's customer, who belongs to this payment alone. @throws StripeRefusal */
+export async function listCharges(settings: StripeSettings, { customerId }: ChargeTask) {
+  if (customerId === null) return [];
+  const list = connect(settings).paymentIntents.list({ customer: customerId, limit: 100 });
+  return asked(list.autoPagingToArray({ limit: 1_000 }));
+}
+
+/** Whether this intent is the charge that we asked for; another may have been made by hand. */
+export const isChargeOf = (task: ChargeTask) => (intent: Stripe.PaymentIntent) =>
+  intent.metadata?.paymentId === task.id;
+
+/** Whether the charge was made and never attempted: Stripe broke off in between. */
+const isUnattempted = (intent: Stripe.PaymentIntent): boolean =>
+  intent.status === 'requires_confirmation' ||
+  (intent.status === 'requires_payment_method' && intent.last_payment_error === null);
+
+/** What a decline says of the intent that was declined. @throws StripeRefusal of any other error */
+async function declined(work: Promise<Stripe.PaymentIntent>): Promise<News> {
   try {
-    return intentNews(await asked(connect(settings).paymentIntents.capture(task.intentId, {}, key)));
+    return intentNews(await work);
   } catch (error) {
-    if (!(error instanceof StripeRefusal && error.permanent)) throw error;
-    return lookUpIntent(settings, task.intentId);
+    if (!(error instanceof Stripe.errors.StripeCardError && error.payment_intent)) return asked(Promise.reject(error));
+    const news = intentNews(error.payment_intent);
+    const failure = error.decline_code ?? error.code ?? 'card_declined';
+    return { ...news, ...(news.intent ? { intent: { ...news.intent, failure } } : {}) };
   }
+}
+
+/**
+ * Charges a saved method without the buyer, once. If an earlier request may have made a charge (`again`), that one is
+ * taken as it is, whatever became of it: Stripe forgets an idempotency key after 24 hours, and a debit takes days.
+ * @throws StripeRefusal
+ */
+export async function* chargeSaved(settings: StripeSettings, task: ChargeTask, again: boolean): AsyncGenerator<News> {
+  const stripe = connect(settings);
+  const method = task.methodId === null ? {} : { payment_method: task.methodId };
+  if (again) {
+    const found = (await listCharges(settings, task)).filter(isChargeOf(task));
+    const attempted = found.filter((intent) => !isUnattempted(intent));
+    for (const intent of attempted) yield intentNews(intent);
+    if (attempted.length > 0) return;
+    const [unattempted] = found;
+    if (unattempted !== undefined) {
+      const key = { idempotencyKey: `confirm-${task.id}-${task.attempt}` };
+      yield await declined(stripe.paymentIntents.confirm(unattempted.id, { ...method, off_session: true }, key));
+      return;
+    }
+  }
+  yield await declined(
+    stripe.paymentIntents.create(
+      {
+        amount: minorOf(task),
+        currency: task.currency.toLowerCase(),
+        ...(task.customerId === null ? {} : { customer: task.customerId }),
+        ...method,
+        automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
+        confirm: true,
+        off_session: true,
+        metadata: metadataOf(task),
+      },
+      { idempotencyKey: `charge-${task.id}-${task.attempt}` },
+    ),
+  );
 }

@@ -26,6 +26,7 @@ const known = z.discriminatedUnion('object', [
     id: name,
     status: z.string(),
     currency: z.string(),
+    amount: minor,
     amount_received: minor,
   }),
   z.object({ object: z.literal('setup_intent'), id: name, status: z.string() }),

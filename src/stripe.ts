@@ -9,7 +9,8 @@ export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOO
 /**
  * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `spent`: it has
  * kept this failure for the idempotency key, so nobody can succeed with that one and the next try needs another. `away`:
- * nothing else would be answered either.
+ * Stripe is unavailable or refuses our key, so nothing else would be answered either. Any other refusal concerns the
+ * payment that was asked about, and the others go on.
  */
 export class StripeRefusal extends Error {
   readonly permanent: boolean;
@@ -27,17 +28,21 @@ export class StripeRefusal extends Error {
   }
 }
 
+/** Which payment the metadata of something at Stripe names. */
+export type MadeFor = { paymentId: string | null; orderId: string | null; tenant: string | null };
+
 /** What Stripe tells of an intent, in our own words: what `payments.apply_stripe` takes. */
 export type IntentNews = {
   status: string;
   received: string;
+  amount: string;
+  currency: string;
+  madeFor: MadeFor;
   clientSecret: string | null;
   failure: string | null;
-  /** Charged without the buyer, who cannot try another card: a decline is the end. */
-  final?: boolean;
 };
 /** What Stripe tells of a card that is to be saved. */
-export type SetupNews = { status: string; methodId: string | null; failure: string | null };
+export type SetupNews = { status: string; madeFor: MadeFor; methodId: string | null; failure: string | null };
 export type RefundNews = {
   id: string | null;
   stripeId: string;
@@ -112,7 +117,8 @@ function refusalOf(error: unknown): unknown {
   // A 5xx that Stripe does not say it has kept may come from a proxy: another key then could make a second intent, while
   // someone else succeeds with this one.
   if (status >= 500) return new StripeRefusal(code, { spent: kept(error.headers), away: status > 500 });
-  return new StripeRefusal(code, { away: status !== 409 });
+  // Without a status Stripe was not reached. 402, 403, 409 and 429 (also a lock on one object) concern this request.
+  return new StripeRefusal(code, { away: status === 0 || status === 401 });
 }
 
 /** Waits for Stripe. @throws StripeRefusal */
@@ -137,12 +143,21 @@ export function minorOf({ amount, currency }: { amount: string; currency: string
 export const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
   typeof expandable === 'string' ? expandable : expandable?.id;
 
+const madeFor = (metadata: Stripe.Metadata | null): MadeFor => ({
+  paymentId: metadata?.paymentId ?? null,
+  orderId: metadata?.orderId ?? null,
+  tenant: metadata?.tenant ?? null,
+});
+
 export const intentNews = (intent: Stripe.PaymentIntent): News => ({
   intentId: intent.id,
   ...(intent.metadata?.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
   intent: {
     status: intent.status,
     received: fromMinor(intent.amount_received, intent.currency),
+    amount: fromMinor(intent.amount, intent.currency),
+    currency: intent.currency.toUpperCase(),
+    madeFor: madeFor(intent.metadata),
     clientSecret: intent.client_secret,
     failure: intent.last_payment_error?.decline_code ?? intent.last_payment_error?.code ?? null,
   },
@@ -153,6 +168,7 @@ export const setupNews = (setup: Stripe.SetupIntent): News => ({
   ...(setup.metadata?.paymentId === undefined ? {} : { paymentId: setup.metadata.paymentId }),
   setup: {
     status: setup.status,
+    madeFor: madeFor(setup.metadata),
     methodId: idOf(setup.payment_method) ?? null,
     failure: setup.last_setup_error?.decline_code ?? setup.last_setup_error?.code ?? null,
   },
@@ -201,6 +217,9 @@ export const methodsOf = ({ delayed }: IntentTask) =>
 /**
  * The intent of a payment: the same one however often it is asked for, since Stripe's idempotency key is made from our
  * row. Nothing is charged by it until the buyer confirms; with mode `hold` it is held then, and charged when captured.
+ * When Stripe keeps an error for the key, the next key can make a second intent. The first cannot be searched for (there
+ * is no customer, and a search by metadata lags), but nobody has its client secret; if it is paid all the same, its
+ * event names the payment.
  * @throws StripeRefusal
  */
 export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {

@@ -188,6 +188,81 @@ describe('a refund whose answer is lost', () => {
   });
 });
 
+describe('of an ended order, what Stripe has not given back', () => {
+  /** The merchant's small refund failed, another was made by hand and not heard of, and then the order was cancelled. */
+  async function cancelledWithRefunds(sku: string) {
+    const made = await paid(sku);
+    const refunds = `/v1/payments/${made.payment.id}/refunds`;
+    await store.send('POST', refunds, { amount: 5 });
+    await until(async () => (await refundsOf(made.intent))[0]?.status === 'succeeded');
+    await shop.emulator('POST', 'dashboard/fail_refund', { refund: (await refundsOf(made.intent))[0]?.id });
+    await until(async () => (await store.send('GET', refunds)).body.data[0].status === 'failed');
+    await shop.webhooks({ lose: 1 });
+    await shop.emulator('POST', 'dashboard/refund', { payment_intent: made.intent, amount: 1000 });
+    await shop.webhooks({ lose: 0 });
+    await store.send('POST', `/v1/orders/${made.order.id}/cancel`);
+    await until(async () => (await openRefunds(made.payment.id)).length === 0);
+    const [charge] = (await shop.stripe.charges.list({ payment_intent: made.intent })).data;
+    const event = { id: `evt_${made.payment.id}`, object: 'event', type: 'charge.refunded', data: { object: charge } };
+    await shop.deliver(JSON.stringify(event));
+    await store.cron('* * * * *', minutes(6));
+    return made;
+  }
+  const rowsOf = (paymentId: string) =>
+    store.database.query<{ amount: string; status: string }>(
+      'select amount, status from payments.refunds where payment_id = $1 order by amount',
+      [paymentId],
+    );
+
+  test('is promised again, although a smaller refund has failed before', async () => {
+    const { intent, payment } = await cancelledWithRefunds('REST');
+    await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
+    const stripes = await refundsOf(intent);
+    expect(
+      stripes
+        .filter((refund) => refund.status === 'succeeded')
+        .map((refund) => refund.amount)
+        .sort(),
+    ).toEqual([1000, 2000]);
+  });
+
+  test('is not promised for ever: one that fails of as much is the last', async () => {
+    const { intent, payment } = await cancelledWithRefunds('NOREST');
+    await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
+    const rest = (await refundsOf(intent)).find((refund) => refund.amount === 2000);
+    await shop.emulator('POST', 'dashboard/fail_refund', { refund: rest?.id });
+    await until(async () => (await rowsOf(payment.id)).filter(({ status }) => status === 'failed').length === 3);
+    for (const turn of [12, 18, 24]) await store.cron('* * * * *', minutes(turn));
+    await shop.quiet();
+    expect((await rowsOf(payment.id)).map(({ amount, status }) => [amount, status])).toEqual([
+      ['5.00', 'failed'],
+      ['10.00', 'succeeded'],
+      ['20.00', 'failed'],
+      ['30.00', 'failed'],
+    ]);
+    // The merchant can still give it back.
+    await store.send('POST', `/v1/payments/${payment.id}/refunds`);
+    await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
+  });
+
+  test('is promised again when the refund made by hand has failed', async () => {
+    const { intent, payment } = await cancelledWithRefunds('HANDFAILED');
+    await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
+    const byHand = (await refundsOf(intent)).find((refund) => refund.amount === 1000);
+    await shop.emulator('POST', 'dashboard/fail_refund', { refund: byHand?.id });
+    await until(async () => {
+      const done = (await refundsOf(intent)).filter((refund) => refund.status === 'succeeded');
+      return (
+        done
+          .map((refund) => refund.amount)
+          .sort()
+          .join() === '1000,2000'
+      );
+    });
+    await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
+  });
+});
+
 describe('a webhook that never comes', () => {
   test('of a success is made up for by the cron', async () => {
     await addProduct(store, 'UNTOLD', 5);

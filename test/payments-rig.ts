@@ -110,15 +110,24 @@ export function payingAt(store: Store) {
     /** Every payment against Stripe's own books, every unit of stock against the ledger, every order against its history. */
     async audit() {
       const { intents } = (await emulator('GET', 'state')) as State;
-      const payments = await store.database.query<{ id: string; currency: string; captured: string; done: string }>(
-        `select stripe_payment_intent_id as id, currency, captured, refund_done as done from payments.payments
-         where stripe_payment_intent_id is not null order by 1`,
+      // Every intent of every payment, not only the one that counts.
+      const rows = await store.database.query<{ id: string; currency: string; received: string; done: string }>(
+        `select i.stripe_id as id, i.currency, i.received::text,
+           coalesce((select sum(r.amount) from payments.refunds r
+             where r.stripe_intent_id = i.stripe_id and r.status = 'succeeded'), 0)::text as done
+         from payments.intents i order by 1`,
       );
-      const ours = payments.map(({ id, currency, captured, done }) => ({
+      const ours = rows.map(({ id, currency, received, done }) => ({
         id,
-        captured: toMinor(captured, currency),
+        captured: toMinor(received, currency),
         refunded: toMinor(done, currency),
       }));
+      const unequal = await store.database.query(
+        `select p.payment_id, p.captured, p.refund_done, i.received from payments.payments p
+         join payments.intents i on i.stripe_id = p.stripe_payment_intent_id
+         where p.captured <> case when i.fault is null then i.received else 0 end`,
+      );
+      expect(unequal).toEqual([]);
       const known = new Set(ours.map(({ id }) => id));
       const theirs = intents
         .filter((intent) => known.has(intent.id) || intent.captured > 0)
@@ -152,7 +161,8 @@ export function payingAt(store: Store) {
            or (o.status = 'confirmed' and coalesce(r.status, '') <> 'committed')
            or (o.status <> 'confirmed' and r.status = 'committed'
              and not exists (select from shipping.shipments s where s.order_id = o.id))
-           or (o.status = 'confirmed' and o.total > 0 and p.status <> 'succeeded')
+           or (o.status = 'confirmed' and o.total > 0 and not exists (
+             select from payments.payments s where s.order_id = o.id and s.status = 'succeeded'))
            or (o.status in ('failed', 'cancelled') and p.status in ('pending', 'succeeded'))`,
       );
       expect(unexplained).toEqual([]);
@@ -165,7 +175,7 @@ export type Paying = ReturnType<typeof payingAt>;
 const eventId = () => `evt_${randomBytes(12).toString('hex')}`;
 
 /** Stripe's events of one payment, as the SDK's API version has them. Amounts in minor units of USD. */
-export function eventsOf(paymentId: string, intentId: string, amount: number) {
+export function eventsOf(paymentId: string, intentId: string, amount: number, names: Record<string, string> = {}) {
   const event = (type: string, object: unknown, more: object = {}) =>
     JSON.stringify({
       id: eventId(),
@@ -183,7 +193,7 @@ export function eventsOf(paymentId: string, intentId: string, amount: number) {
     client_secret: null,
     last_payment_error: null,
     amount_received: 0,
-    metadata: { paymentId },
+    metadata: { paymentId, ...names },
   };
   const intent = (type: string, status: string, more: object = {}, envelope: object = {}) =>
     event(`payment_intent.${type}`, { ...base, status, ...more }, envelope);

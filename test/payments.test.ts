@@ -201,6 +201,7 @@ describe('when the hold has run out', () => {
           id: payment.stripePaymentIntentId,
           object: 'payment_intent',
           status: 'succeeded',
+          amount: 1000,
           amount_received: 1000,
           currency: 'usd',
           client_secret: null,

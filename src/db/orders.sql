@@ -20,7 +20,7 @@ language sql stable as $$
     case when r.status in ('held', 'committed', 'released') then
       jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end,
     (select payments.payment_json(p) from payments.payments p
-      where p.order_id = o.id order by p.payment_id desc limit 1),
+      where p.order_id = o.id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1),
     (select shipping.shipment_json(s) from shipping.shipments s
       where s.order_id = o.id order by s.id desc limit 1))
 $$;

@@ -1,4 +1,4 @@
--- requires: payments.sql
+-- requires: payments.sql, payments-intents.sql
 -- Payments of places in campaigns: the money is secured at the join (held, or its card saved) and taken on success.
 
 -- The payment of a place, before its order is there. `input`: {id, orderId, campaignId, userId, amount, currency, mode}.
@@ -51,6 +51,15 @@ begin
     perform payments.emit_payment(p, 'payment.capture.requested', '{}', true);
   end loop;
 end
+$$;
+
+-- Why news of a SetupIntent cannot be about this payment; null: it can. A SetupIntent other than the payment's own takes no
+-- money, and nobody was given its client secret.
+create or replace function payments.setup_fault(p payments.payments, setup_id varchar, made_for jsonb) returns varchar
+language sql stable as $$
+  select case when p.setup_intent_id is not null and p.setup_intent_id is distinct from setup_id then 'setup_replaced'
+    when p.mode <> 'card' then 'made_for_another'
+    else payments.made_for_fault(p, p.setup_intent_id is not null, made_for) end
 $$;
 
 -- What Stripe says of a card that is to be saved.

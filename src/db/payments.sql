@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql
+-- requires: platform.sql, events.sql, payments-intents.sql
 -- Payments: one live payment an order, moved by what Stripe says and by the end of its order. Lock order: the order (by
 -- orders.lock_order), the payment, then stock. No call to Stripe is made while anything is locked.
 
@@ -17,7 +17,8 @@ language sql stable as $$
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
-    'userId', p.user_id, 'capture', p.capture_asked,
+    'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.strays(p)),
+    'chargesUnseen', payments.charges_unseen(p),
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $$;
 
@@ -118,7 +119,8 @@ begin
 end
 $$;
 
--- The intent belongs to the payment's idempotency key at Stripe, so whoever asked for it was given the same one.
+-- The intent belongs to the payment's idempotency key at Stripe, so whoever asked for it was given the same one. When Stripe
+-- kept an error for an earlier key, there may be two: the first that comes with its client secret counts.
 create or replace function payments.keep_intent(intent jsonb) returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -133,6 +135,9 @@ begin
       intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null, updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
   returning * into p;
+  if intent->>'intentId' is not null then
+    perform payments.remember_intent(p, intent->>'intentId', intent);
+  end if;
   return p;
 end
 $$;
@@ -239,7 +244,7 @@ begin
         perform payments.emit_payment(p, 'payment.cancelled', '{}', true);
       end if;
     elsif p.captured > p.refunded then
-      perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, reason);
+      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, reason);
     end if;
   end loop;
 end

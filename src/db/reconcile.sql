@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, set-aside.sql, stripe-events.sql, payments.sql
+-- requires: platform.sql, events.sql, set-aside.sql, stripe-events.sql, payments.sql, payments-intents.sql
 -- What is to be done at Stripe, and what Stripe says: by a webhook, or looked up because a webhook can be lost.
 
 -- What is to be done at Stripe, of these payments' rows or (cron) of each tenant's in turn. `input`: {tenant, paymentIds} or
@@ -49,7 +49,8 @@ begin
   select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
     'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
-    'intentId', (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id))), '[]')
+    'intentId', coalesce(w.stripe_intent_id,
+      (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
   into refunds from (
     (select r.* from payments.refunds r where not everywhere and r.payment_id = any(ids) and r.status = 'pending')
     union all
@@ -100,24 +101,30 @@ end
 $$;
 
 -- What Stripe says, by a webhook (with `eventId`: applied once) or looked up (without). `input`: {eventId?, paymentId?,
--- intentId?, setupId?, intent?: {status, received, clientSecret?, failure?, final?}, setup?: {status, methodId?,
--- failure?}, refund?: {id?, stripeId, status, amount, failure?},
--- charge?: {refunded}, dispute?: {status}, terms?: of follow_debit}. Whatever the order of arrival, the state that is furthest stands.
--- Answers {outcome, tenant, skus}: applied, duplicate, unknown (no payment of ours).
+-- intentId?, setupId?, intent?: {status, received, amount, currency, madeFor: {paymentId, orderId, tenant}, clientSecret?,
+-- failure?, final?}, setup?: {status, madeFor, methodId?, failure?}, refund?: {id?, stripeId, status, amount, failure?},
+-- charge?: {refunded}, dispute?: {status}, terms?: of follow_debit}. Whatever the order of arrival, the state that is
+-- furthest stands.
+-- Answers {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), set_aside (it names a payment
+-- of ours and cannot be about it, for this reason).
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   p payments.payments;
+  i payments.intents;
   before varchar;
+  fault varchar;
   skus text[] := '{}';
 begin
   perform platform.enter_as(call, '*');
   -- The id that we gave the intent finds the payment even before we have heard the intent's own id.
-  select * into p from payments.payments x
-    where x.payment_id = input->>'paymentId' or x.stripe_payment_intent_id = input->>'intentId'
-      or x.setup_intent_id = input->>'setupId' limit 1;
-  if not found or p.stripe_payment_intent_id <> input->>'intentId' or p.setup_intent_id <> input->>'setupId' then
+  select * into p from payments.payments x where x.payment_id = coalesce(
+    (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
+    (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
+    (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
+    input->>'paymentId');
+  if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;
   perform platform.act_as(p.tenant_id);
@@ -128,27 +135,56 @@ begin
     perform group_commerce.lock_places(array[p.order_id::text]);
   end if;
   perform orders.lock_order(p.order_id);
-  select x.dispute into before from payments.payments x where x.payment_id = p.payment_id for update;
+  select * into p from payments.payments x where x.payment_id = p.payment_id for update;
+  before := p.dispute;
+  if input ? 'intent' then
+    i := payments.remember_intent(p, input->>'intentId', input->'intent');
+    fault := i.fault;
+    if fault is null then
+      p := payments.lead(p, i, input->'intent'->>'clientSecret');
+    end if;
+  elsif input ? 'setup' then
+    fault := payments.setup_fault(p, input->>'setupId', input->'setup'->'madeFor');
+  elsif input ? 'intentId' then
+    select * into i from payments.intents x where x.stripe_id = input->>'intentId';
+    fault := i.fault;
+  end if;
+  if fault is not null then
+    update payments.payments x
+    set checked_at = platform.clock(), asked_at = case when input ? 'eventId' then x.asked_at else platform.clock() end,
+      intent_open = x.intent_open
+      and not (x.stripe_payment_intent_id is not distinct from i.stripe_id and not coalesce(payments.is_open(i.status), true))
+    where x.payment_id = p.payment_id;
+    if input ? 'setup' and fault = 'made_for_another' then
+      perform platform.report('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'), p.payment_id,
+        jsonb_build_object('stripeSetupIntentId', input->'setupId', 'paymentId', p.payment_id, 'orderId', p.order_id),
+        'made_for_another: this SetupIntent was not made for the payment that its metadata names.');
+    end if;
+    return jsonb_build_object('outcome', 'set_aside', 'tenant', p.tenant_id, 'skus', '[]'::jsonb, 'reason', fault);
+  end if;
   -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
   update payments.payments x
-  set checked_at = platform.clock(), asked_at = case when input ? 'eventId' then x.asked_at else platform.clock() end,
-      stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, input->>'intentId'),
-      setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
-      refunds_told = greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric),
+  set checked_at = platform.clock(), setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
+      asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at
+        else platform.clock() end,
+      refunds_told = case when x.stripe_payment_intent_id is distinct from input->>'intentId' then x.refunds_told
+        else greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric) end,
       dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
   where x.payment_id = p.payment_id returning * into p;
-  if p.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded' then
+  if p.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
+    and (input ? 'setup' or i.stripe_id is not distinct from p.stripe_payment_intent_id) then
     perform payments.follow_debit(p, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
   end if;
   if input ? 'intent' then
-    skus := payments.move_intent(p, input->'intent');
+    skus := payments.move_intent(p, input->'intent' || jsonb_build_object('id', i.stripe_id));
   elsif input ? 'setup' then
     perform payments.move_setup(p, input->'setup');
   elsif input ? 'refund' then
-    skus := payments.move_refund(p, input->'refund');
+    skus := payments.move_refund(p, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
   elsif p.dispute is distinct from before then
     perform payments.emit_payment(p, 'payment.dispute.changed', jsonb_build_object('status', p.dispute), false);
   end if;
+  perform payments.keep_open(p.payment_id);
   return jsonb_build_object('outcome', 'applied', 'tenant', p.tenant_id, 'skus', to_jsonb(skus));
 end
 $$;
@@ -160,8 +196,18 @@ declare
   early payments.refunds;
   skus text[];
 begin
+  if intent->>'id' is distinct from p.stripe_payment_intent_id then
+    if p.captured > 0 then
+      perform payments.return_excess(p, intent->>'id');
+    end if;
+    return '{}';
+  end if;
   if intent->>'status' = 'succeeded' then
-    if p.status in ('succeeded', 'refunded') then
+    if p.captured > 0 then
+      return '{}';
+    end if;
+    if not payments.take_over(p) then
+      perform payments.take_excess(p, (intent->>'received')::numeric);
       return '{}';
     end if;
     update payments.payments x
@@ -173,7 +219,8 @@ begin
     skus := array(select jsonb_array_elements_text(settled->'skus'));
     -- We may have heard first that the money went back, and only now that it had come.
     for early in
-      select * from payments.refunds r where r.payment_id = p.payment_id and r.status = 'succeeded' order by r.id
+      select * from payments.refunds r where r.payment_id = p.payment_id and r.status = 'succeeded'
+        and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id order by r.id
     loop
       perform payments.emit_refunded(p, early);
     end loop;
@@ -184,11 +231,14 @@ begin
         perform group_commerce.mark_charged(p.order_id);
       end if;
     elsif p.captured > p.refunded then
-      perform payments.add_refund(p, platform.uuid7(), p.captured - p.refunded, settled->>'reason');
+      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, settled->>'reason');
     end if;
     return skus;
   end if;
   if intent->>'status' = 'canceled' then
+    if p.status = 'pending' and payments.follow_other(p) then
+      return '{}';
+    end if;
     if p.status = 'pending' and p.campaign_id is not null then
       perform payments.give_up(p, 'hold_ended'); -- nobody can pay for this place any more
     end if;
@@ -210,7 +260,8 @@ begin
     where x.payment_id = p.payment_id;
     if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
       perform group_commerce.mark_secured(p.order_id);
-    elsif (intent->>'final')::boolean or (p.mode = 'card' and intent->>'status' = 'requires_payment_method') then
+    elsif p.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
+      and not payments.follow_other(p) then
       perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
     end if;
   end if;

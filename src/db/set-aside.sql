@@ -107,9 +107,21 @@ begin
 end
 $$;
 
+-- Reports something that a person has to decide to the tenant, as a dead letter that cannot be delivered again. Once for
+-- each `id` until it is marked as replayed.
+create or replace function platform.report(source text, id text, topic text, key text, message jsonb, reason text)
+returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at)
+  values (platform.uuid7(), platform.tenant(), source, report.id, report.topic, report.key, report.message, report.reason,
+    1, platform.clock())
+  on conflict (sink, event_id) where replayed_at is null do update set message = excluded.message, reason = excluded.reason
+$$;
+
 call platform.hand_over('platform', 'fusion_platform');
 
 grant execute on function platform.tenant_ids, platform.set_aside, platform.take_back, platform.aside,
   platform.due_again, platform.aside_subjects, platform.apart
   to fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping;
+grant execute on function platform.report to fusion_payments;
 grant execute on function platform.note_failed_row to fusion_worker;

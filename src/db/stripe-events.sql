@@ -49,6 +49,8 @@ begin
     cross join lateral (
       select p.tenant_id, p.payment_id from payments.payments p where p.payment_id = e->>'paymentId'
       union all
+      select i.tenant_id, i.payment_id from payments.intents i where i.stripe_id = e->>'intentId'
+      union all
       select p.tenant_id, p.payment_id from payments.payments p where p.stripe_payment_intent_id = e->>'intentId'
       union all
       select p.tenant_id, p.payment_id from payments.payments p where p.setup_intent_id = e->>'setupId'

@@ -4,7 +4,8 @@ import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/p
 import { ApiError } from '../errors.ts';
 import type { Event } from '../events.ts';
 import { newId } from '../ids.ts';
-import { createIntent, type IntentTask, type News, StripeRefusal } from '../stripe.ts';
+import { log } from '../log.ts';
+import { createIntent, type IntentTask, lookUpIntent, type News, StripeRefusal } from '../stripe.ts';
 import { createSetup } from '../stripe-places.ts';
 import { namedAt, type Refused, refuse } from './answers.ts';
 import { toMessage } from './events.ts';
@@ -164,11 +165,31 @@ export async function listRefunds(context: Context, paymentId: string) {
   return rows.flatMap(({ refund: row }) => (row === null ? [] : [toRefund(row)]));
 }
 
-export type Applied = { outcome: 'applied' | 'duplicate' | 'unknown'; tenant?: string; skus?: string[] };
+export type Applied = {
+  outcome: 'applied' | 'duplicate' | 'unknown' | 'set_aside';
+  tenant?: string;
+  skus?: string[];
+  reason?: string;
+};
 
-/** What Stripe says of a payment, by a webhook or looked up: moves it, its refunds and its order in one call. */
-export const applyNews = (context: Context, news: News): Promise<Applied> =>
-  context.db.run<Applied>('payments.apply_stripe', context.call, { ...news, terms: termsOf(context) });
+/**
+ * What Stripe says of a payment, by a webhook or looked up: moves it, its refunds and its order in one call. A refund or a
+ * dispute names only its intent: if we have not heard of that, Stripe is asked which payment it was made for.
+ * @throws ApiError unavailable
+ */
+export async function applyNews(context: Context, news: News): Promise<Applied> {
+  const applied = await applyOnce(context, news);
+  if (applied.outcome !== 'unknown' || news.intentId === undefined || news.intent !== undefined) return applied;
+  const found = await lookUpIntent(context.settings, news.intentId).catch((error: unknown) => {
+    if (!(error instanceof StripeRefusal)) throw error;
+    if (error.permanent) return undefined;
+    throw new ApiError('unavailable', `Stripe did not say which payment ${news.intentId} was made for.`);
+  });
+  if (found?.paymentId === undefined) return applied;
+  const made = await applyOnce(context, found);
+  const then = made.outcome === 'unknown' ? applied : await applyOnce(context, news);
+  return { ...then, skus: [...(made.skus ?? []), ...(then.skus ?? [])] };
+}
 
 /** How long a buyer has to pay again after a payment that settles later has failed. */
 const termsOf = ({ settings }: Context) => ({
@@ -176,6 +197,27 @@ const termsOf = ({ settings }: Context) => ({
   secureSeconds: settings.JOIN_SECURE_SECONDS,
   graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
 });
+
+/** News that names a payment and cannot be about it (`set_aside`: another amount, another tenant) changes nothing. */
+async function applyOnce(context: Context, news: News): Promise<Applied> {
+  const started = Date.now();
+  const applied = await context.db.run<Applied>('payments.apply_stripe', context.call, {
+    ...news,
+    terms: termsOf(context),
+  });
+  if (applied.outcome === 'set_aside') {
+    log({
+      kind: 'message',
+      id: news.intentId ?? news.setupId ?? '',
+      tenant: applied.tenant ?? null,
+      outcome: 'set_aside',
+      reason: applied.reason,
+      durationMs: Date.now() - started,
+      dbCalls: 1,
+    });
+  }
+  return applied;
+}
 
 /**
  * Makes the payments of orders whose stock is held, and their intents at Stripe. An order of total 0 is confirmed.

@@ -1,45 +1,27 @@
 import type { Budget } from '../budget.ts';
 import type { Context } from '../context.ts';
 import { ApiError } from '../errors.ts';
-import {
-  closeIntent,
-  type IntentTask,
-  listRefunds,
-  lookUpIntent,
-  makeRefund,
-  type RefundTask,
-  StripeRefusal,
-} from '../stripe.ts';
+import { listRefunds, makeRefund, type RefundTask, StripeRefusal } from '../stripe.ts';
 import { pace } from '../stripe-pace.ts';
-import { type ChargeTask, closeSetup, lookUpSetup, takeMoney } from '../stripe-places.ts';
+import { askStripe, type PaymentTask } from './charges.ts';
 import { type Applied, applyNews, makeIntents, type SpentKey, spentKey } from './payments.ts';
 import { noteFailedRow } from './stripe-events.ts';
 
 type Task<T> = T & { tenant: string };
-export type PaymentTask = IntentTask &
-  ChargeTask & { status: string; capture: boolean; intentOpen: boolean; refundsUnseen: boolean };
 type Checked = Record<'payments' | 'listed' | 'refunds' | 'done', string[]> & { again: SpentKey[] };
 type Work = {
   intents: Task<PaymentTask>[];
   refunds: Task<RefundTask>[];
 };
 
+const lacksIntent = ({ status, capture, intentId, setupId }: PaymentTask): boolean =>
+  status === 'pending' && !capture && intentId === null && setupId === null;
+
 /** How many rows of each kind the cron takes at a time, and how long nobody must have asked about them. */
 const most = 100;
 const idleSeconds = 300;
 /** So many calls in a row that Stripe does not answer are an outage: the others of the turn are left for the next one. */
 const awayInARow = 3;
-
-/** What Stripe says of a payment, once it has done there what its row asks for. @throws StripeRefusal */
-function askStripe({ settings }: Context, task: PaymentTask) {
-  const pending = task.status === 'pending';
-  if (!pending && !task.intentOpen) return undefined;
-  if (pending && task.capture) return takeMoney(settings, task);
-  if (task.intentId !== null)
-    return pending ? lookUpIntent(settings, task.intentId) : closeIntent(settings, task.intentId);
-  if (task.setupId !== null) return pending ? lookUpSetup(settings, task.setupId) : closeSetup(settings, task.setupId);
-  return undefined;
-}
 
 /** What one run of `work` has done so far. */
 class Turn {
@@ -104,16 +86,15 @@ class Turn {
 async function workOnPayment(turn: Turn, task: Task<PaymentTask>): Promise<void> {
   const { context } = turn;
   try {
-    const asking = askStripe(context, task);
-    if (asking !== undefined) {
-      const outcome = await applyNews(context, { paymentId: task.id, ...(await asking) });
+    if (lacksIntent(task)) await makeIntents(context, task.tenant, [task]);
+    let noted = false;
+    for await (const news of askStripe(context, task)) {
+      const outcome = await applyNews(context, { paymentId: task.id, ...news });
       turn.keep(outcome);
-      // Applied, it notes by itself that Stripe was asked.
-      if (outcome.outcome !== 'applied') turn.noteOf(task.tenant).payments.push(task.id);
-    } else {
-      if (task.status === 'pending') await makeIntents(context, task.tenant, [task]);
-      turn.noteOf(task.tenant).payments.push(task.id);
+      // What is applied or set aside notes by itself that Stripe was asked.
+      noted = outcome.outcome === 'applied' || outcome.outcome === 'set_aside';
     }
+    if (!noted) turn.noteOf(task.tenant).payments.push(task.id);
     if (task.refundsUnseen && task.intentId !== null) {
       for (const news of await listRefunds(context.settings, task.intentId)) turn.keep(await applyNews(context, news));
       turn.noteOf(task.tenant).listed.push(task.id);
