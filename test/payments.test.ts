@@ -124,6 +124,8 @@ describe('paying', () => {
       payment: { status: 'failed', failureReason: 'amount_too_small' },
     });
     expect(await stockOf('TINY')).toEqual({ quantity: 5, reserved: 0 });
+    const late = await store.send('POST', '/v1/payments', { orderId: order.id });
+    expect([late.status, late.body.detail]).toEqual([409, 'The order is failed: amount_too_small.']);
   });
 });
 

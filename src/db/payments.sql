@@ -56,6 +56,13 @@ begin
 end
 $$;
 
+-- Why an order is not payable any more: its last payment's reason, or its own. Null if neither has one.
+create or replace function payments.why_ended(o orders.orders) returns text
+language sql stable as $$
+  select coalesce((select p.failure_reason from payments.payments p
+    where p.tenant_id = o.tenant_id and p.order_id = o.id order by p.payment_id desc limit 1), o.failure_reason)
+$$;
+
 -- POST /v1/payments. `input`: {orderId, id}. Answers the order's live payment; without `intentId` in `task` the Worker
 -- asks Stripe and ends with record_intent. Raises not_found. Refuses: order_not_payable.
 create or replace function payments.open_payment(call jsonb, input jsonb) returns jsonb
@@ -88,7 +95,8 @@ begin
   p := payments.live_payment(o, input->>'id');
   if p.payment_id is null then
     return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable', 'detail',
-      case when o.total = 0 then 'There is nothing to pay.' else format('The order is %s.', o.status) end));
+      case when o.total = 0 then 'There is nothing to pay.'
+        else concat_ws(': ', format('The order is %s', o.status), payments.why_ended(o)) || '.' end));
   end if;
   return payments.answer_open(call, p);
 end
