@@ -1,6 +1,7 @@
 import { nobody, storable } from './consumers/dead-letters.ts';
 import { isTenant } from './consumers/message.ts';
 import type { Context } from './context.ts';
+import { ageFault } from './domain/inbox-age.ts';
 import type { Bindings, Settings } from './env.ts';
 import { ApiError } from './errors.ts';
 import type { Event, Service } from './events.ts';
@@ -46,7 +47,7 @@ function tenantsByTopic({ KAFKA_CONSUME: entries, KAFKA_CONSUME_TENANTS: all }: 
  * without fail. For the others the id is unique within its source only, and so it gets its tenant and its source: nobody
  * outside can use up an id of ours in the inbox.
  */
-function judge(incoming: Incoming): Verdict {
+function judge(incoming: Incoming, now: Date): Verdict {
   const read = readCloudEvent(incoming);
   if ('fault' in read) return read;
   const { event } = read;
@@ -62,17 +63,19 @@ function judge(incoming: Incoming): Verdict {
   const data = known.payload.safeParse(event.data);
   if (!data.success) return { event, tenant, fault: `Its payload does not fit: ${describeFaults(data.error)}` };
   const payload = data.data as Record<string, unknown>;
+  const fault = event.time === undefined ? undefined : ageFault(event.time, now);
+  if (fault !== undefined) return { event, tenant, fault };
   const message: Event = {
     specversion: '1.0',
     id: `${tenant} ${event.source} ${event.id}`,
     type: event.type,
     source: event.source,
-    time: event.time ?? new Date().toISOString(),
+    time: event.time ?? now.toISOString(),
     tenantid: tenant,
     subject: String(payload[known.key]),
     sequence: '',
     ...(event.traceparent === undefined ? {} : { traceparent: event.traceparent }),
-    data: payload,
+    data: event.time === undefined ? { ...payload, undated: true } : payload,
   };
   return { service: known.consumer, message };
 }
@@ -100,7 +103,7 @@ export async function takeIn(context: Context, env: Bindings, records: Incoming[
   const letters: object[] = [];
   const counts: Taken = { taken: 0, own: 0, refused: 0 };
   for (const incoming of records) {
-    const verdict = judge(incoming);
+    const verdict = judge(incoming, context.now());
     if (verdict === 'own') counts.own++;
     else if ('fault' in verdict) {
       counts.refused++;

@@ -22,7 +22,7 @@ export function campaignRig(store: Store) {
       ...more,
     });
     expect(status).toBe(201);
-    return body as { id: string; sku: string; endTime: string };
+    return body as { id: string; productId: string; sku: string; endTime: string };
   }
 
   const join = (campaignId: string, userId: string) =>

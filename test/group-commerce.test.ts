@@ -17,7 +17,7 @@ describe('a campaign', () => {
   test('shows its product, its price and its places', async () => {
     const product = await addProduct(store, 'SHOWN', 5, 30);
     const wanted = { productId: product.id, minParticipants: 2, maxParticipants: 5, price: 19.99 };
-    const times = { startTime: '2026-01-31T12:00:00.000Z', endTime: '2026-02-28T12:00:00.000Z' };
+    const times = { startTime: '2026-01-31T12:00:00.000Z', endTime: '2099-02-28T12:00:00.000Z' };
     const made = await store.send('POST', '/v1/campaigns', { ...wanted, ...times });
     expect(made.status).toBe(201);
     expect(made.body).toMatchObject({
@@ -123,15 +123,40 @@ describe('joining', () => {
 
   test('is refused before the start and after the end by the database’s clock, without any cron', async () => {
     const early = await rig.start('EARLY', 5, { startTime: soon(), endTime: new Date(Date.now() + 9e6).toISOString() });
-    const over = await rig.start('OVER', 5, {
-      startTime: '2026-01-01T00:00:00.000Z',
-      endTime: '2026-01-02T00:00:00.000Z',
-    });
+    const over = await rig.start('OVER', 5);
+    await store.database.query(
+      `update group_commerce.group_commerce_campaigns set end_time = now() - interval '1 second' where id = $1`,
+      [over.id],
+    );
     for (const campaign of [early, over]) {
       const refused = await rig.join(campaign.id, 'user-1');
       expect([refused.status, refused.body.code]).toEqual([409, 'campaign_not_open']);
       expect(await rig.read(campaign.id)).toMatchObject({ status: 'active', actualParticipants: 0 });
     }
+  });
+
+  test('is refused once the product is archived; the places that are taken are honoured', async () => {
+    const campaign = await rig.start('ARCHIVED', 5);
+    const { body: place } = await rig.join(campaign.id, 'early');
+    await store.send('DELETE', `/v1/products/${campaign.productId}`);
+    const late = await rig.join(campaign.id, 'late');
+    expect([late.status, late.body.code, late.body.detail]).toEqual([
+      409,
+      'campaign_not_open',
+      'The product of this campaign is archived.',
+    ]);
+    expect((await rig.join(campaign.id, 'early')).body.id).toBe(place.id);
+    expect((await rig.read(campaign.id)).actualParticipants).toBe(1);
+    await store.send('PATCH', `/v1/products/${campaign.productId}`, { status: 'active' });
+    expect((await rig.join(campaign.id, 'late')).status).toBe(201);
+  });
+
+  test('a campaign wholly in the past is not created', async () => {
+    const { productId } = await rig.start('BYGONE', 5);
+    const [startTime, endTime] = [2, 1].map((hours) => new Date(Date.now() - hours * 3_600_000).toISOString());
+    const numbers = { productId, minParticipants: 2, maxParticipants: 10, price: 20, startTime, endTime };
+    const { status, body } = await store.send('POST', '/v1/campaigns', numbers);
+    expect([status, body.errors]).toEqual([422, [{ pointer: '/endTime', detail: 'must be in the future' }]]);
   });
 
   test('the same key gives the first answer again', async () => {

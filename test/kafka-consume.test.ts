@@ -223,6 +223,36 @@ describe('the bridge from Kafka', () => {
   });
 });
 
+test('an event that is older than the inbox remembers is a dead letter; one without a time is remembered for good', async () => {
+  const before = await stockOf('BOOK');
+  const at = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString();
+  const [old, early, recent, undated] = [
+    adjusted('BOOK', 1, { time: at(29) }),
+    adjusted('BOOK', 1, { time: at(-3) }),
+    adjusted('BOOK', 1, { time: at(27) }),
+    adjusted('BOOK', 1),
+  ];
+  expect((await push([old, early, recent, undated])).body).toEqual({ taken: 2, own: 0, refused: 2 });
+  await becomes('BOOK', before + 2);
+  const letters = (await store.send('GET', '/v1/dead-letters?limit=100')).body.data.map(
+    (letter: { reason: string }) => letter.reason,
+  );
+  expect(letters).toContain('It is older than 28 days: it may have been applied before.');
+  expect(letters).toContain('Its time is more than a day ahead.');
+
+  // 31 days later: the inbox has forgotten the dated one, which is too old by then.
+  await store.cron('17 * * * *', new Date(Date.now() + 31 * 86_400_000));
+  const [kept] = await store.database.query<{ n: number }>(
+    `select count(*)::int as n from platform.inbox where event_id like '%' || $1`,
+    [undated?.id],
+  );
+  expect(kept?.n).toBe(1);
+  expect((await push(undated)).body.taken).toBe(1);
+  expect((await push(adjusted('GIFT', 1))).body.taken).toBe(1);
+  await store.settled();
+  expect(await stockOf('BOOK')).toBe(before + 2);
+});
+
 test('is closed where no secret is set, and does not start without a tenant to speak for', async () => {
   const closed = await startStore();
   const open = await startStore({ variables: { KAFKA_WEBHOOK_SECRET: secret } });

@@ -79,6 +79,17 @@ describe('a parcel', () => {
     expect(row).toEqual({ exception: 'Nobody was at home.' });
   });
 
+  test('told of by an update that is older than the inbox remembers is refused with the reason', async () => {
+    const { id, trackingNumber } = await parcel();
+    const occurredAt = new Date(Date.now() - 29 * 86_400_000).toISOString();
+    const { status, body } = await track({ eventId: 'old', trackingNumber, status: 'delivered', occurredAt });
+    expect([status, body.errors[0].detail]).toEqual([
+      422,
+      'It is older than 28 days: it may have been applied before.',
+    ]);
+    expect(await statusOf(id)).toBe('created');
+  });
+
   test('of an order that was cancelled moves alone', async () => {
     const { order, id, trackingNumber } = await parcel();
     await store.send('POST', `/v1/orders/${order}/cancel`);

@@ -2,7 +2,7 @@
 -- Stock that comes and goes outside: what a warehouse says in Kafka.
 
 -- Applies adjustments of one tenant, each once for its event id and each whole or not at all. `input`: {tenant, messages:
--- [{eventId, sku, delta, reason}]}. Answers {skus: [changed], refused: [{eventId, reason}]}: unknown_sku,
+-- [{eventId, sku, delta, reason, undated?}]}. Answers {skus: [changed], refused: [{eventId, reason}]}: unknown_sku,
 -- insufficient_inventory, too_many. A refused message is not in the inbox: it may come again.
 create or replace function inventory.apply_adjustments(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -27,7 +27,9 @@ begin
   loop
     change := (m->>'delta')::int;
     begin
-      continue when cardinality(platform.take_new('inventory', array[m->>'eventId'])) = 0;
+      continue when cardinality(case when (m->>'undated')::boolean
+        then platform.take_for_good('inventory', array[m->>'eventId'])
+        else platform.take_new('inventory', array[m->>'eventId']) end) = 0;
       update inventory.inventory s
       set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
       where s.tenant_id = platform.tenant() and s.sku = m->>'sku'

@@ -88,17 +88,27 @@ begin
 end
 $$;
 
--- One batch of an import; `input`: {rows: [{id, sku, name, description, price, currency, inventory}]}, each SKU once.
--- A SKU that exists is updated: what a row leaves out stays as it is. Answers {results: [{sku, outcome}]} in the rows'
--- order: created, updated, or invalid with a detail (a currency that the kept price does not fit). New ones emit product.created.
+-- One batch of an import; `input`: {rows: [{id, sku, name, description, price, currency, inventory, status}], run?, key?,
+-- last?}, each SKU once. A SKU that exists is updated: what a row leaves out stays as it is, also that it is archived.
+-- A count is not set again if another run of the last 24 hours has set it for this SKU and broke off, or had the same
+-- idempotency key: units were sold since. `last`: the run ends with this batch. Answers {results: [{sku, outcome,
+-- repeated?}]} in the rows' order: created, updated, or invalid with a detail. New ones emit product.created.
 create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   results jsonb;
+  of_run constant varchar := input->>'run';
+  same_import text[];
 begin
   perform platform.identify(call, 'catalog:write');
   -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
   perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
+  insert into catalog.import_runs (id, tenant_id, key, created_at)
+  select of_run, platform.tenant(), input->>'key', platform.clock() where of_run is not null
+  on conflict (id) do nothing;
+  same_import := array(select r.id from catalog.import_runs r
+    where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
+      and of_run is not null and (r.ended_at is null or r.key = input->>'key'));
   with row as (
     select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
   ), kept as (
@@ -110,30 +120,43 @@ begin
       case when row.item ? 'description' then row.item->>'description' else k.description end as description,
       coalesce((row.item->>'price')::numeric, k.price) as price,
       coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
-      coalesce((row.item->>'inventory')::int, case when k.id is null then 0 end) as inventory
+      coalesce(row.item->>'status', k.status, 'active') as status,
+      (row.item->>'inventory')::int as count, k.import_run, k.id is null as fresh,
+      case when k.import_run = of_run then k.import_counts end as set_now,
+      case when k.import_run = of_run then k.import_before
+        when k.import_run = any(same_import) then k.import_before || k.import_counts end as set_before
     from row left join kept k on k.sku = row.sku
+  ), counted as (
+    select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
   ), judged as (
-    select m.*, case
+    select m.*, case when m.repeated then null when m.fresh then coalesce(m.count, 0) else m.count end as inventory, case
       when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
       when not catalog.fits_currency(m.price, m.currency)
         then format('%s has no decimals: %s does not fit', m.currency, m.price)
       when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
-      when not inventory.fits(m.inventory, i.quantity, i.reserved)
+      when not m.repeated and not inventory.fits(m.count, i.quantity, i.reserved)
         then format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units())
       end as fault
-    from merged m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
+    from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
   ), written as (
     insert into catalog.products as p
-      (id, sku, name, description, price, currency, tenant_id, created_at, updated_at)
-    select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), platform.clock(), platform.clock()
+      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run, import_counts,
+       import_before)
+    select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
+      platform.clock(), case when j.count is not null then of_run end,
+      case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before
     from judged j where j.fault is null order by j.sku
     on conflict on constraint products_sku_unique do update
       set name = excluded.name, description = excluded.description, price = excluded.price,
-          currency = excluded.currency, status = 'active', version = platform.next_version(p.version), updated_at = excluded.updated_at
+          currency = excluded.currency, status = excluded.status,
+          import_run = coalesce(excluded.import_run, p.import_run),
+          import_counts = case when excluded.import_run is null then p.import_counts else excluded.import_counts end,
+          import_before = case when excluded.import_run is null then p.import_before else excluded.import_before end,
+          version = platform.next_version(p.version), updated_at = excluded.updated_at
     returning p as product
   )
   select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,
-    'created', (w.product).version = 1,
+    'repeated', j.repeated or null, 'created', (w.product).version = 1,
     'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
   into results
   from judged j left join written w on (w.product).sku = j.sku;
@@ -146,8 +169,14 @@ begin
   perform platform.emit('product.created', r->'product'->>'id', r->'product', false)
   from jsonb_array_elements(results) r where (r->>'created')::boolean;
 
+  if (input->>'last')::boolean then
+    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant() and r.id = of_run;
+    delete from catalog.import_runs r
+    where r.tenant_id = platform.tenant() and r.created_at <= platform.clock() - interval '24 hours';
+  end if;
   return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', jsonb_build_object('results', (
-    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('sku', r->>'sku', 'detail', r->>'fault', 'outcome',
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('sku', r->>'sku', 'detail', r->>'fault',
+      'repeated', r->'repeated', 'outcome',
       case when r->'fault' <> 'null' then 'invalid' when (r->>'created')::boolean then 'created' else 'updated' end)))
     from jsonb_array_elements(results) r)));
 end

@@ -48,6 +48,8 @@ begin
   original := coalesce((input->>'originalPrice')::numeric, p.price);
   fault := case
     when p.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
+    when (input->>'endTime')::timestamptz <= platform.clock() then
+      jsonb_build_object('pointer', '/endTime', 'detail', 'must be in the future')
     when offered > original then jsonb_build_object('pointer', '/price', 'detail',
       format('must not be above the original price, %s', original))
     when scale(trim_scale(offered)) > platform.currency_decimals(p.currency) then
@@ -109,6 +111,12 @@ begin
     where x.tenant_id = platform.tenant() and x.campaign_id = c.id and x.user_id = input->>'userId' and x.state <> 'released';
   if found then
     return platform.leave(call, 'campaigns.join', group_commerce.participant_json(p));
+  end if;
+  -- A campaign goes on without its product: the places that are taken are honoured, and no more are given.
+  if exists (select from catalog.products x
+    where x.tenant_id = c.tenant_id and x.id = c.product_id and x.status = 'archived') then
+    return platform.leave(call, 'campaigns.join',
+      jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
   begin
     answer := group_commerce.take_place(c, input);

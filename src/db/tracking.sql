@@ -12,6 +12,7 @@ declare
   way constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
   reached constant varchar := input->>'status';
   s shipping.shipments;
+  event text[];
 begin
   perform platform.enter_as(call, '*');
   -- Carriers give a number to another parcel after months: the latest is meant.
@@ -22,8 +23,9 @@ begin
     return jsonb_build_object('outcome', 'unknown');
   end if;
   perform platform.act_as(s.tenant_id);
-  if cardinality(platform.take_new('tracking',
-    array[concat_ws(' ', s.provider, s.tracking_number, input->>'eventId')])) = 0 then
+  event := array[concat_ws(' ', s.provider, s.tracking_number, input->>'eventId')];
+  if cardinality(case when (input->>'undated')::boolean then platform.take_for_good('tracking', event)
+    else platform.take_new('tracking', event) end) = 0 then
     return jsonb_build_object('outcome', 'duplicate', 'tenant', s.tenant_id);
   end if;
   perform orders.lock_order(s.order_id);

@@ -11,7 +11,7 @@ const notPlain = 'must not have control characters';
 export const text = (max: number) =>
   z
     .string()
-    .overwrite(trimmed)
+    .overwrite((value) => trimmed(value.normalize('NFC')))
     .min(1)
     .max(max, { abort: true })
     .refine(isPlain, { error: notPlain })
@@ -34,7 +34,13 @@ export const remark = (max: number) =>
 
 /** One line of text that begins and ends with a character that can be seen. */
 const word = (max: number) =>
-  exact(max)
+  z
+    .string()
+    // One letter can be written as several code points: names that look the same are the same.
+    .overwrite((value) => value.normalize('NFC'))
+    .min(1)
+    .max(max, { abort: true })
+    .refine(isPlain, { error: notPlain })
     .refine((value) => trimmed(value) === value, { error: 'must not begin or end with white space' })
     .refine((value) => !/[\n\r\t]/.test(value), { error: 'must be one line' });
 

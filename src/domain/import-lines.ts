@@ -15,6 +15,7 @@ export const importedProduct = z.strictObject({
   price: price.optional(),
   currency: currency.optional(),
   inventory: inventory.optional(),
+  status: z.enum(['active', 'archived']).optional(),
 });
 
 export type ImportedProduct = z.infer<typeof importedProduct>;
@@ -25,7 +26,8 @@ export type ImportLine =
   | { line: number; code: LineCode; detail: string };
 
 const columns = new Set(Object.keys(importedProduct.shape));
-const numbers = new Set(['price', 'inventory']);
+/** Fields that are numbers, as CSV may write them: a count has no decimal point, a price at most two decimals. */
+const numbers: Record<string, RegExp> = { price: /^-?(0|[1-9]\d*)(\.\d{1,2})?$/, inventory: /^-?(0|[1-9]\d*)$/ };
 const longestDetail = 200;
 const mostFaults = 10;
 
@@ -117,7 +119,7 @@ async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator
     for (const [at, column] of header.entries()) {
       const field = fields[at] ?? '';
       if (field === '') continue;
-      value[column] = numbers.has(column) && /^-?(0|[1-9]\d*)(\.\d+)?$/.test(field) ? parseJson(field) : field;
+      value[column] = numbers[column]?.test(field) ? parseJson(field) : field;
     }
     yield check(line, fields.join().length, value);
   }

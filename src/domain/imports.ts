@@ -27,6 +27,15 @@ export const importReport = z
       description:
         'The line after which reading stopped, since 10,000 lines were left out by then. What was imported stays',
     }),
+    repeated: z
+      .number()
+      .int()
+      .optional()
+      .meta({
+        description:
+          'Of the updated: lines whose `inventory` was left alone, since an import that broke off, or one with the same ' +
+          'Idempotency-Key, had set the same count in the last 24 hours',
+      }),
     rejectedCount: z.number().int().optional().meta({
       description: 'How many lines were left out, if there were more than `rejected` lists',
     }),
@@ -39,7 +48,7 @@ export type ImportReport = z.infer<typeof importReport>;
 type Changed = (tenant: string, skus: string[]) => Promise<void>;
 
 type Batch = Map<string, { line: number; product: ImportedProduct }>;
-type Outcome = { sku: string; outcome: 'created' | 'updated' | 'invalid'; detail?: string };
+type Outcome = { sku: string; outcome: 'created' | 'updated' | 'invalid'; detail?: string; repeated?: boolean };
 type Stored = { report: ImportReport; digest: string };
 
 const batchRows = 500;
@@ -67,8 +76,15 @@ function digested(request: globalThis.Request, update: (chunk: Uint8Array) => vo
   };
 }
 
-async function importLines(context: Context, call: Call, lines: AsyncIterable<ImportLine>, changed: Changed) {
+async function importLines(
+  context: Context,
+  call: Call,
+  key: string | undefined,
+  lines: AsyncIterable<ImportLine>,
+  changed: Changed,
+) {
   const report: ImportReport = { created: 0, updated: 0, rejected: [] };
+  const run = newId(context.now());
   let rejectedCount = 0;
   let batch: Batch = new Map();
   let size = 0;
@@ -78,14 +94,15 @@ async function importLines(context: Context, call: Call, lines: AsyncIterable<Im
     if (report.rejected.length < mostRejected) report.rejected.push({ line, code, detail });
   }
 
-  async function send(): Promise<void> {
+  async function send(last = false): Promise<void> {
     if (batch.size === 0) return;
     const rows = [...batch.values()].map(({ product }) => ({ ...product, id: newId(context.now()) }));
     const { tenant, answer } = await context.db.run<Written<{ results: Outcome[] }>>('catalog.import_products', call, {
-      rows,
+      ...{ rows, run, key, last },
     });
     const updated: string[] = [];
-    for (const { sku, outcome, detail } of answer.results) {
+    for (const { sku, outcome, detail, repeated } of answer.results) {
+      if (repeated) report.repeated = (report.repeated ?? 0) + 1;
       if (outcome === 'invalid') reject(batch.get(sku)?.line ?? 0, 'validation_failed', detail ?? '');
       else report[outcome]++;
       // What is new cannot have been kept anywhere.
@@ -110,14 +127,16 @@ async function importLines(context: Context, call: Call, lines: AsyncIterable<Im
     batch.set(read.product.sku, { line: read.line, product: read.product });
     size += read.size;
   }
-  await send();
+  // An import that stopped early is repeated with a better file: its counts are not set again then.
+  await send(report.stoppedAt === undefined);
   report.rejected.sort((a, b) => a.line - b.line);
   return rejectedCount > mostRejected ? { ...report, rejectedCount } : report;
 }
 
 /**
  * Imports products from a stream of NDJSON or CSV of any length, up to 500 lines a transaction, in the body's order. A bad
- * line costs that line only; after 10,000 of them reading stops, and the report says where. What was imported before a failure or the client's leaving stays; importing it again is safe.
+ * line costs that line only; after 10,000 of them reading stops, and the report says where. What was imported before a
+ * failure or the client's leaving stays. The import can be repeated: a count that it has set is not set again for 24 hours.
  * The idempotency key is taken before the body is read, and compared with the body's digest after it.
  * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV), idempotency_key_reused
  */
@@ -130,7 +149,7 @@ export async function importProducts(context: Context, request: globalThis.Reque
   if (idempotencyKey === undefined) {
     // An import of no row tells whose key it is, before a byte of the body is read.
     const { tenant } = await context.db.run<Written<unknown>>('catalog.import_products', call, { rows: [] });
-    const report = await importLines(context, call, readImport(format, body), changed);
+    const report = await importLines(context, call, idempotencyKey, readImport(format, body), changed);
     await body.rest();
     return { report, tenant, replayed: false };
   }
@@ -147,7 +166,7 @@ export async function importProducts(context: Context, request: globalThis.Reque
   const end = (answer: Stored | null) =>
     context.db.run('platform.end_operation', context.call, { ...operation, answer });
   try {
-    const report = await importLines(context, call, readImport(format, body), changed);
+    const report = await importLines(context, call, idempotencyKey, readImport(format, body), changed);
     await body.rest();
     await end({ report, digest: hash.digest('hex') });
     return { report, tenant: begun.tenant, replayed: false };

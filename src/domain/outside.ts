@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts';
 import type { Event } from '../events.ts';
 import { mostUnits } from './fields.ts';
+import { ageFault } from './inbox-age.ts';
 import type { Failure } from './labels.ts';
 
 const reasons: Record<string, string> = {
@@ -9,21 +10,34 @@ const reasons: Record<string, string> = {
   too_many: `The count, with the units that orders hold, must not exceed ${mostUnits}.`,
 };
 
+/** Events that have waited in a queue until the inbox may have forgotten their first delivery. */
+function tooOld(context: Context, events: Event[]): Map<string, Failure> {
+  const failures = new Map<string, Failure>();
+  for (const { id, time } of events) {
+    const reason = ageFault(time, context.now());
+    if (reason !== undefined) failures.set(id, { reason, permanent: true });
+  }
+  return failures;
+}
+
 /**
  * Adds to the stock, or takes from it, what others say has come or gone: once for each event id, all of a tenant's in one
  * call. An adjustment that does not fit is left out.
  * @returns the SKUs whose stock has changed, and by event id what was left out
  */
 export async function adjustFromOutside(context: Context, tenant: string, adjusted: Event[]) {
-  const messages = adjusted.map(({ id, data, traceparent }) => ({ ...(data as object), eventId: id, traceparent }));
+  const failures = tooOld(context, adjusted);
+  const messages = adjusted
+    .filter(({ id }) => !failures.has(id))
+    .map(({ id, data, traceparent }) => ({ ...(data as object), eventId: id, traceparent }));
   const { skus, refused } = await context.db.run<{ skus: string[]; refused: { eventId: string; reason: string }[] }>(
     'inventory.apply_adjustments',
     context.call,
     { tenant, messages },
   );
-  const failures = new Map<string, Failure>(
-    refused.map(({ eventId, reason }) => [eventId, { reason: reasons[reason] ?? reason, permanent: true }]),
-  );
+  for (const { eventId, reason } of refused) {
+    failures.set(eventId, { reason: reasons[reason] ?? reason, permanent: true });
+  }
   return { skus, failures };
 }
 
@@ -32,8 +46,9 @@ export async function adjustFromOutside(context: Context, tenant: string, adjust
  * @returns by event id what could not be applied: the tenant has no such parcel
  */
 export async function trackFromOutside(context: Context, tenant: string, updated: Event[]) {
-  const failures = new Map<string, Failure>();
+  const failures = tooOld(context, updated);
   for (const { id, data, traceparent } of updated) {
+    if (failures.has(id)) continue;
     const { provider, ...tracking } = data as { provider: string };
     const call = traceparent === undefined ? context.call : { ...context.call, traceparent };
     const input = { ...tracking, carrier: provider, eventId: id, tenant };

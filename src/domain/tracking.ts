@@ -5,6 +5,7 @@ import type { LazyBody } from '../carriers/signature.ts';
 import type { Context } from '../context.ts';
 import { ApiError } from '../errors.ts';
 import { textOf } from '../json.ts';
+import { ageFault } from './inbox-age.ts';
 
 /** The carriers whose webhooks have a path. */
 export const carrierName = z.enum(['manual', 'shippo', 'easypost']);
@@ -23,7 +24,7 @@ function carrierOf({ settings }: Context, name: z.infer<typeof carrierName>) {
  * call, whatever the order of arrival. A number that is no parcel of ours changes nothing.
  * @returns the tenant whose parcel it is
  * @throws ApiError not_found, invalid_signature, malformed_json (not UTF-8), validation_failed (not what the carrier
- *   documents)
+ *   documents, or older than the inbox remembers)
  */
 export async function receiveTracking(
   context: Context,
@@ -36,6 +37,10 @@ export async function receiveTracking(
   try {
     const tracking = carrier.parseWebhook(textOf(await message.body()));
     if (!tracking) return {};
+    const fault = ageFault(tracking.occurredAt, context.now());
+    if (fault !== undefined) {
+      throw new ApiError('validation_failed', undefined, { faults: [{ pointer: '/occurredAt', detail: fault }] });
+    }
     const input = { ...tracking, carrier: name };
     return await context.db.run<{ outcome: string; tenant?: string }>('shipping.apply_tracking', context.call, input);
   } catch (error) {

@@ -60,7 +60,7 @@ export const sampleCampaign = {
   originalPrice: 29.99,
   currency: 'USD',
   startTime: '2026-01-31T12:00:00.000Z',
-  endTime: '2026-02-03T12:00:00.000Z',
+  endTime: '2036-02-03T12:00:00.000Z',
   status: 'active',
   createdAt: '2026-01-31T11:00:00.000Z',
 };
