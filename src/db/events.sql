@@ -34,18 +34,6 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(event_id), '{}') from taken
 $$;
 
--- The same for events without a time, whose age nobody can tell: their ids are never forgotten.
-create or replace function platform.take_for_good(consumer text, event_ids text[]) returns text[]
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-  with taken as (
-    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
-    select platform.tenant(), consumer, id, 'infinity' from unnest(event_ids) id order by id
-    on conflict on constraint inbox_once do nothing
-    returning event_id
-  )
-  select coalesce(array_agg(event_id), '{}') from taken
-$$;
-
 -- The ids among these that this consumer has not applied, without taking them.
 create or replace function platform.not_taken(consumer text, event_ids text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -293,7 +281,7 @@ call platform.hand_over('platform', 'fusion_platform');
 revoke execute on function platform.set_cause from fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce,
   fusion_payments, fusion_shipping, fusion_search; -- earlier versions granted it
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
-  platform.next_version, platform.take_for_good,
+  platform.next_version,
   platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
   platform.enter_as, platform.emit, platform.take_new, platform.not_taken
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
