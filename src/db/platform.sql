@@ -103,10 +103,14 @@ $$;
 -- Signs that a key of this tenant was shown for this scope in this transaction. Nobody but fusion_platform may call it.
 -- Nested like HMAC: two keys of one block each, both random and independent.
 create or replace function platform.sign(tenant text, scope text) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
-    concat_ws(' ', tenant, scope, pg_backend_pid(), extract(epoch from transaction_timestamp())), 'UTF8'))), 'hex')
-  from platform.security s
+language plpgsql stable as $$
+declare
+  s platform.security;
+begin
+  select * into s from platform.security;
+  return encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+    concat_ws(' ', tenant, scope, pg_backend_pid(), extract(epoch from transaction_timestamp())), 'UTF8'))), 'hex');
+end
 $$;
 
 -- What a read begins with: identifies the key, and leaves a proof of its tenant and scope for the reader's policies.
