@@ -148,8 +148,9 @@ export const catalogRoutes = [
     summary: 'Import products as a stream',
     description:
       'NDJSON (one product a line) or CSV (first line names the columns) of any length. A SKU that exists is updated, and ' +
-      'what its line leaves out stays as it is. A bad line costs that line only; importing the same file again is safe. If ' +
-      'it breaks off half-way, what was imported stays.',
+      'what its line leaves out stays as it is. A bad line costs that line only; an `inventory` sets the count. If the ' +
+      'import breaks off half-way, what was imported stays. Send it again within 24 hours: a count that it has set for a ' +
+      'SKU is not set again, since units may have been sold. After an answer was lost, use the same Idempotency-Key.',
     scope: 'catalog:write',
     idempotency: 'taken',
     stream: ['application/x-ndjson', 'text/csv'],

@@ -30,7 +30,7 @@ export const outsideRoutes = [
     description:
       'CloudEvents 1.0: binary, structured or batched, or a JSON array of events or of records `{value, headers}`. The ' +
       'secret comes as Bearer, as the password of Basic, or signs: `X-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 ' +
-      'over "<t>.<body>">`, at most 300 s old or ahead. Each event is applied once, by source and id. What cannot be taken is a ' +
+      'over "<t>.<body>">`, at most 300 s old or ahead. Each event is applied once, by source and id; one whose time is more than 28 days ago is not taken. What cannot be taken is a ' +
       'dead letter, and is answered with 200 all the same: a connector goes on behind it. 503: nothing was lost, send ' +
       'it again.',
     stream: ['application/json', 'application/cloudevents+json', 'application/cloudevents-batch+json'],
