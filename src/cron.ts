@@ -70,13 +70,14 @@ const decide: Job = {
 
 const campaigns: Job = {
   name: 'campaigns',
-  async run(context) {
-    const expired = await expireCampaigns(context);
-    const { freed, changed } = await freeUnsecured(context);
-    const lost = await freeLostPlaces(context);
-    const ended = await releaseCampaigns(context);
+  async run(context, _env, _cause, budget) {
+    const expired = await expireCampaigns(context, budget);
+    const { freed, changed } = await freeUnsecured(context, budget);
+    const lost = await freeLostPlaces(context, budget);
+    const ended = await releaseCampaigns(context, {}, budget);
     await forgetAll([...changed, ...lost.changed, ...ended.changed]);
-    return { expired, freed: freed + lost.freed, released: ended.released, ordered: await settleCampaigns(context) };
+    const ordered = await settleCampaigns(context, {}, budget);
+    return { expired, freed: freed + lost.freed, released: ended.released, ordered };
   },
 };
 

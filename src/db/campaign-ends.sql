@@ -1,4 +1,4 @@
--- requires: group-commerce.sql
+-- requires: group-commerce.sql, set-aside.sql
 -- How campaigns end, and what becomes of their places then. Batches are resumable: what is left to do stands in the
 -- participants' state, so whoever comes next goes on.
 
@@ -36,22 +36,66 @@ create or replace function group_commerce.settle_batch(call jsonb, input jsonb) 
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   c group_commerce.group_commerce_campaigns;
+begin
+  c := group_commerce.next_unsettled(call, input, array['successful']);
+  return group_commerce.do_batch(c, array['joined', 'secured'], 'group_commerce.settle_places', input);
+end
+$$;
+
+-- Processes `limit` places of a campaign in these states by `step`. A place that cannot be processed is set aside; when no
+-- other is left, so is its campaign, until the place is tried again. Answers {done, more, tenant, sku}.
+create or replace function group_commerce.do_batch(
+  c group_commerce.group_commerce_campaigns, states text[], step text, input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  ids text[];
+  part jsonb;
+  done integer := 0;
+begin
+  if c.id is null then
+    return jsonb_build_object('done', 0, 'more', false);
+  end if;
+  ids := array(
+    select x.id from group_commerce.participants x
+    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)
+      and x.id <> all(platform.aside('campaigns'))
+    order by x.id limit (input->>'limit')::int);
+  for part in select jsonb_array_elements(
+    platform.apart('campaigns', step, c.tenant_id, ids, input || jsonb_build_object('campaign', c.id)))
+  loop
+    done := done + (part->>'done')::int;
+  end loop;
+  if cardinality(ids) = 0 then
+    perform group_commerce.note_settled(c, states);
+    if exists (select from group_commerce.participants x
+      where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)) then
+      perform platform.set_aside('campaigns', array[c.id::text], 'places of this campaign are set aside');
+    else
+      perform platform.take_back('campaigns', array[c.id::text]);
+    end if;
+  end if;
+  return jsonb_build_object('done', done, 'more', true, 'tenant', c.tenant_id, 'sku', c.sku);
+end
+$$;
+
+-- The orders of these places of a campaign that has succeeded.
+create or replace function group_commerce.settle_places(ids text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  c group_commerce.group_commerce_campaigns;
   p group_commerce.participants;
   ready text[] := '{}';
   waiting text[] := '{}';
   deciding text[] := '{}';
-  graced timestamptz;
+  graced constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
 begin
-  c := group_commerce.next_unsettled(call, input, array['successful']);
-  if c.id is null then
-    return jsonb_build_object('done', 0, 'more', false);
-  end if;
-  graced := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
+  select * into c from group_commerce.group_commerce_campaigns x
+    where x.tenant_id = platform.tenant() and x.id = input->>'campaign';
   -- Without the campaign's lock, which joins and payments wait for: nothing here changes its row or takes it later.
   for p in
     select * from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state in ('joined', 'secured')
-    order by x.id limit (input->>'limit')::int for update
+    where x.tenant_id = c.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
+    order by x.id for update
   loop
     update group_commerce.participants x
     set state = 'ordered', secure_by = case when x.secured_at is null then greatest(graced, x.secure_by) end,
@@ -66,10 +110,6 @@ begin
       waiting := waiting || p.order_id::text;
     end if;
   end loop;
-  if cardinality(ready || waiting || deciding) = 0 then
-    perform group_commerce.note_settled(c, array['joined', 'secured']);
-    return jsonb_build_object('done', 0, 'more', true);
-  end if;
   perform payments.ask_captures(ready);
   perform inventory.keep_until(waiting, graced);
   perform inventory.announce(ready || waiting || deciding);
@@ -78,7 +118,7 @@ begin
     perform group_commerce.settle_free(c, x) from group_commerce.participants x
       where x.tenant_id = c.tenant_id and x.order_id = any(ready) order by x.id;
   end if;
-  return jsonb_build_object('done', cardinality(ready || waiting || deciding), 'more', true);
+  return jsonb_build_object('done', cardinality(ready || waiting || deciding));
 end
 $$;
 
@@ -97,7 +137,8 @@ begin
 end
 $$;
 
--- Finds a campaign of these statuses with work left, and goes on as its tenant.
+-- Finds a campaign of these statuses with work left, and goes on as its tenant: any tenant's, so that none waits for all
+-- campaigns of another.
 create or replace function group_commerce.next_unsettled(call jsonb, input jsonb, statuses text[])
 returns group_commerce.group_commerce_campaigns
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -108,7 +149,8 @@ begin
   select * into c from group_commerce.group_commerce_campaigns x
     where x.settled_at is null and x.status <> 'active' and x.status = any(statuses)
       and (input->>'campaignId' is null or x.id = input->>'campaignId')
-    order by x.id limit 1;
+      and x.id <> all(platform.aside('campaigns'))
+    order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;
   perform platform.act_as(c.tenant_id) where c.id is not null;
   return c;
 end
@@ -132,113 +174,33 @@ create or replace function group_commerce.release_batch(call jsonb, input jsonb)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   c group_commerce.group_commerce_campaigns;
-  ids text[];
-  orders text[];
 begin
   c := group_commerce.next_unsettled(call, input, array['expired', 'failed']);
-  if c.id is null then
-    return jsonb_build_object('done', 0, 'more', false);
-  end if;
-  ids := array(
-    select x.id from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state <> 'released'
-    order by x.id limit (input->>'limit')::int for update);
-  if cardinality(ids) = 0 then
-    perform group_commerce.note_settled(c, array['joined', 'secured', 'ordered', 'charged']);
-    return jsonb_build_object('done', 0, 'more', true);
-  end if;
-  update group_commerce.participants x
-  set state = 'released', reason = 'campaign_' || c.status, updated_at = platform.clock()
-  where x.tenant_id = c.tenant_id and x.id = any(ids);
-  orders := array(select x.order_id from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.id = any(ids) order by x.order_id);
-  perform payments.end_for_orders(orders, 'cancelled', 'campaign_' || c.status);
-  perform inventory.release(orders, 'campaign_' || c.status);
-  return jsonb_build_object('done', cardinality(ids), 'more', true, 'tenant', c.tenant_id, 'sku', c.sku);
+  return group_commerce.do_batch(c, array['joined', 'secured', 'ordered', 'charged'], 'group_commerce.release_places', input);
 end
 $$;
 
--- The cron: campaigns whose time is over without success. `input`: {limit}. Answers {expired}; repeat until it is 0.
--- Emits campaign.expired.
-create or replace function group_commerce.expire_campaigns(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Releases these places of a campaign that has ended.
+create or replace function group_commerce.release_places(ids text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  due jsonb;
-  item jsonb;
-  c group_commerce.group_commerce_campaigns;
-  expired integer := 0;
-begin
-  perform platform.enter_as(call, '*');
-  select coalesce(jsonb_agg(jsonb_build_object('id', d.id, 'tenant', d.tenant_id) order by d.id), '[]') into due from (
-    select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
-    where x.status = 'active' and x.end_time <= platform.clock() order by x.end_time limit (input->>'limit')::int) d;
-  for item in select jsonb_array_elements(due) loop
-    perform platform.act_as(item->>'tenant');
-    update group_commerce.group_commerce_campaigns x
-    set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = item->>'id' and x.status = 'active' and x.end_time <= platform.clock()
-    returning * into c;
-    if found then
-      perform group_commerce.emit_campaign(c, 'expired', true);
-      expired := expired + 1;
-    end if;
-  end loop;
-  return jsonb_build_object('expired', expired);
-end
-$$;
-
--- The cron: places of active campaigns whose money was not secured in time. `input`: {limit}. Answers {freed, tenants:
--- [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left, payment.cancelled, inventory.released.
-create or replace function group_commerce.free_unsecured(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  due jsonb;
-  item jsonb;
-  place record;
-  skus text[];
+  ending constant text := 'campaign_' || (select x.status from group_commerce.group_commerce_campaigns x
+    where x.tenant_id = platform.tenant() and x.id = input->>'campaign');
   orders text[];
-  freed integer := 0;
-  tenants jsonb := '[]';
 begin
-  perform platform.enter_as(call, '*');
-  select coalesce(jsonb_agg(jsonb_build_object('tenant', g.tenant_id, 'orders', g.orders) order by g.tenant_id), '[]')
-  into due
-  from (
-    select d.tenant_id, array_agg(d.order_id) as orders from (
-      -- No join: by what is due, and not by the places of every campaign that runs.
-      select p.tenant_id, p.order_id from group_commerce.participants p
-      where p.state = 'joined' and p.secure_by <= platform.clock()
-        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
-      order by p.secure_by limit (input->>'limit')::int
-    ) d group by d.tenant_id
-  ) g;
-  for item in select jsonb_array_elements(due) loop
-    perform platform.act_as(item->>'tenant');
-    -- All campaigns and places of the tenant first; money and stock of all of them after that.
-    perform group_commerce.lock_places(array(select jsonb_array_elements_text(item->'orders')));
-    skus := '{}';
-    orders := '{}';
-    for place in
-      select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
-      from group_commerce.participants p
-      join group_commerce.group_commerce_campaigns x on x.id = p.campaign_id and x.status = 'active'
-      where p.tenant_id = platform.tenant() and p.state = 'joined' and p.secure_by <= platform.clock()
-        and p.order_id = any(array(select jsonb_array_elements_text(item->'orders')))
-      group by p.campaign_id order by p.campaign_id
-    loop
-      skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
-      orders := orders || place.orders;
-    end loop;
-    perform payments.end_for_orders(orders, 'cancelled', 'not_secured');
-    perform inventory.release(orders, 'not_secured');
-    tenants := tenants || jsonb_build_object('tenant', platform.tenant(), 'skus', to_jsonb(skus));
-    freed := freed + cardinality(orders);
-  end loop;
-  return jsonb_build_object('freed', freed, 'tenants', tenants);
+  orders := array(
+    select x.order_id from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.state <> 'released' order by x.id for update);
+  update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.order_id = any(orders);
+  orders := array(select o from unnest(orders) o order by o);
+  perform payments.end_for_orders(orders, 'cancelled', ending);
+  perform inventory.release(orders, ending);
+  return jsonb_build_object('done', cardinality(orders));
 end
 $$;
 
 call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.cancel_campaign, group_commerce.settle_batch, group_commerce.release_batch,
-  group_commerce.expire_campaigns, group_commerce.free_unsecured to fusion_worker;
+grant execute on function group_commerce.cancel_campaign, group_commerce.settle_batch, group_commerce.release_batch
+  to fusion_worker;

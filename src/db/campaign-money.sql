@@ -166,48 +166,8 @@ begin
 end
 $$;
 
--- The cron: places whose order ended at least `idleSeconds` ago and whose message was lost. `input`: {idleSeconds, limit}.
--- Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
-create or replace function group_commerce.free_lost_places(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  lost jsonb;
-  item jsonb;
-  place record;
-  skus text[];
-  freed integer := 0;
-  tenants jsonb := '[]';
-begin
-  perform platform.enter_as(call, '*');
-  select coalesce(jsonb_agg(jsonb_build_object('tenant', g.tenant, 'reasons', g.reasons) order by g.tenant), '[]')
-  into lost from (
-    select e.tenant, jsonb_object_agg(e.order_id, e.reason) as reasons
-    from orders.ended_in_campaigns(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
-      (input->>'limit')::int) e
-    group by e.tenant
-  ) g;
-  for item in select jsonb_array_elements(lost) loop
-    perform platform.act_as(item->>'tenant');
-    perform group_commerce.lock_places(array(select jsonb_object_keys(item->'reasons')));
-    skus := '{}';
-    for place in
-      select p.id, p.campaign_id, item->'reasons'->>p.order_id as reason from group_commerce.participants p
-      where p.tenant_id = platform.tenant() and p.state in ('ordered', 'charged')
-        and p.order_id = any(array(select jsonb_object_keys(item->'reasons')))
-      order by p.id
-    loop
-      skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
-      freed := freed + 1;
-    end loop;
-    perform orders.note_freed(array(select jsonb_object_keys(item->'reasons')));
-    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', to_jsonb(skus));
-  end loop;
-  return jsonb_build_object('freed', freed, 'tenants', tenants);
-end
-$$;
-
 call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged, group_commerce.await_money,
   group_commerce.awaits_order, group_commerce.lose_refunded,  group_commerce.lose_place to fusion_payments;
-grant execute on function group_commerce.lose_orders, group_commerce.free_lost_places to fusion_worker;
+grant execute on function group_commerce.lose_orders to fusion_worker;

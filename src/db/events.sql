@@ -288,5 +288,5 @@ grant execute on function platform.clock, platform.tenant, platform.iso, platfor
      fusion_search;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search;
 grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
-grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation, platform.purge,
+grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation,
   platform.health, platform.relay, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;

@@ -244,28 +244,6 @@ begin
 end
 $$;
 
--- Forgets what is old: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or retained
--- topic of ours delivers again), a batch at a time. Answers how many rows went. (By index alone: the planner cannot know
--- that next to none are old, and would read them all.)
-create or replace function platform.purge(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
-declare
-  gone bigint;
-  more bigint;
-begin
-  perform platform.enter_as(call, '*');
-  delete from platform.idempotency where ctid = any(array(
-    select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
-    order by created_at limit (input->>'limit')::int for update skip locked));
-  get diagnostics gone = row_count;
-  delete from platform.inbox where ctid = any(array(
-    select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
-    order by applied_at limit (input->>'limit')::int for update skip locked));
-  get diagnostics more = row_count;
-  return jsonb_build_object('purged', gone + more);
-end
-$$;
-
 -- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait for,
 -- open dead letters, and whether jobs must show a secret. It needs no key: /readyz tells everybody the same.
 create or replace function platform.health() returns jsonb

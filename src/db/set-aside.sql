@@ -118,10 +118,62 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   on conflict (sink, event_id) where replayed_at is null do update set message = excluded.message, reason = excluded.reason
 $$;
 
+-- Forgets what is old: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or retained
+-- topic of ours delivers again), a batch at a time. Answers how many rows went. (By index alone: the planner cannot know
+-- that next to none are old, and would read them all.)
+create or replace function platform.purge(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
+declare
+  tenant varchar;
+  aside text[];
+  purged bigint := 0;
+begin
+  perform platform.enter_as(call, '*');
+  begin
+    return jsonb_build_object('purged', platform.purge_rows((input->>'limit')::int));
+  exception when others then
+    if sqlstate in ('40001', '40P01') then
+      raise;
+    end if;
+  end;
+  -- A row of one tenant cannot be deleted: each tenant alone, so that the others' rows go.
+  aside := platform.aside('purge');
+  for tenant in select t.id from platform.tenants t where t.id <> all(aside) order by t.id loop
+    begin
+      perform platform.act_as(tenant);
+      purged := purged + platform.purge_rows((input->>'limit')::int);
+    exception when others then
+      perform platform.act_as(tenant);
+      perform platform.set_aside('purge', array[tenant::text], 'SQLSTATE ' || sqlstate);
+    end;
+  end loop;
+  return jsonb_build_object('purged', purged);
+end
+$$;
+
+-- A batch of old rows that the present tenant (or '*') sees.
+create or replace function platform.purge_rows(most integer) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
+declare
+  gone bigint;
+  more bigint;
+begin
+  delete from platform.idempotency where ctid = any(array(
+    select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
+    order by created_at limit most for update skip locked));
+  get diagnostics gone = row_count;
+  delete from platform.inbox where ctid = any(array(
+    select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
+    order by applied_at limit most for update skip locked));
+  get diagnostics more = row_count;
+  return gone + more;
+end
+$$;
+
 call platform.hand_over('platform', 'fusion_platform');
 
 grant execute on function platform.tenant_ids, platform.set_aside, platform.take_back, platform.aside,
   platform.due_again, platform.aside_subjects, platform.apart
   to fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping;
 grant execute on function platform.report to fusion_payments;
-grant execute on function platform.note_failed_row to fusion_worker;
+grant execute on function platform.note_failed_row, platform.purge to fusion_worker;

@@ -1,3 +1,4 @@
+import type { Budget } from '../budget.ts';
 import type { Context } from '../context.ts';
 import type { Event } from '../events.ts';
 
@@ -10,6 +11,10 @@ type Which = { tenant?: string; campaignId?: string };
 
 const releaseBatch = 200;
 const settleBatch = 100;
+/** Calls in a row that processed nothing: the places that are left are locked or set aside. */
+const mostIdle = 10;
+/** A consumer is called for one campaign, and goes on until it is done. */
+const unbounded: Pick<Budget, 'spend'> = { spend: () => true };
 /** The queue has had its time by then. */
 const idleSeconds = 300;
 
@@ -18,17 +23,19 @@ const idleSeconds = 300;
  * participants' state, so a run that was stopped, or a second one beside it, does nothing twice.
  * @returns how many orders were made
  */
-export async function settleCampaigns(context: Context, which: Which = {}): Promise<number> {
+export async function settleCampaigns(context: Context, which: Which = {}, budget = unbounded): Promise<number> {
   let total = 0;
-  for (;;) {
+  for (let idle = 0; idle < mostIdle && budget.spend(); ) {
     const { done, more } = await context.db.run<Batch>('group_commerce.settle_batch', context.call, {
       ...which,
       limit: settleBatch,
       graceSeconds: context.settings.CAMPAIGN_GRACE_SECONDS,
     });
     total += done;
-    if (!more) return total;
+    idle = done === 0 ? idle + 1 : 0;
+    if (!more) break;
   }
+  return total;
 }
 
 /**
@@ -36,10 +43,10 @@ export async function settleCampaigns(context: Context, which: Which = {}): Prom
  * resumable as settling.
  * @returns how many places were released, and the SKUs by tenant whose stock has changed
  */
-export async function releaseCampaigns(context: Context, which: Which = {}) {
+export async function releaseCampaigns(context: Context, which: Which = {}, budget = unbounded) {
   let released = 0;
   const changed: ChangedStock = [];
-  for (;;) {
+  for (let idle = 0; idle < mostIdle && budget.spend(); ) {
     const batch = await context.db.run<Batch>('group_commerce.release_batch', context.call, {
       ...which,
       limit: releaseBatch,
@@ -48,40 +55,46 @@ export async function releaseCampaigns(context: Context, which: Which = {}) {
     if (batch.tenant !== undefined && batch.sku !== undefined) {
       changed.push({ tenant: batch.tenant, skus: [batch.sku] });
     }
-    if (!batch.more) return { released, changed };
+    idle = batch.done === 0 ? idle + 1 : 0;
+    if (!batch.more) break;
   }
+  return { released, changed };
 }
 
 /** Ends the campaigns whose time is over without success. @returns how many */
-export async function expireCampaigns(context: Context): Promise<number> {
-  for (let total = 0; ; ) {
+export async function expireCampaigns(context: Context, budget: Budget): Promise<number> {
+  let total = 0;
+  while (budget.spend()) {
     const { expired } = await context.db.run<{ expired: number }>('group_commerce.expire_campaigns', context.call, {
       limit: 100,
     });
     total += expired;
-    if (expired === 0) return total;
+    if (expired === 0) break;
   }
+  return total;
 }
 
 /** Frees the places of active campaigns whose money was not secured in time. */
-export const freeUnsecured = (context: Context) => freeAll(context, 'group_commerce.free_unsecured', {});
+export const freeUnsecured = (context: Context, budget: Budget) =>
+  freeAll(context, 'group_commerce.free_unsecured', {}, budget);
 
 /** Frees the places whose order ended a while ago and whose message, that would have freed them, was lost. */
-export const freeLostPlaces = (context: Context) =>
-  freeAll(context, 'group_commerce.free_lost_places', { idleSeconds });
+export const freeLostPlaces = (context: Context, budget: Budget) =>
+  freeAll(context, 'group_commerce.free_lost_places', { idleSeconds }, budget);
 
-async function freeAll(context: Context, name: `${string}.${string}`, input: Record<string, number>) {
+async function freeAll(context: Context, name: `${string}.${string}`, input: Record<string, number>, budget: Budget) {
   let total = 0;
   const changed: ChangedStock = [];
-  for (;;) {
+  while (budget.spend()) {
     const { freed, tenants } = await context.db.run<{ freed: number; tenants: ChangedStock }>(name, context.call, {
       ...input,
       limit: releaseBatch,
     });
     total += freed;
     changed.push(...tenants);
-    if (freed === 0) return { freed: total, changed };
+    if (freed === 0) break;
   }
+  return { freed: total, changed };
 }
 
 /** Frees the places whose orders have failed or were cancelled, once for each event. */
