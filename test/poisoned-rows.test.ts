@@ -120,7 +120,7 @@ test('campaigns that end, and places: unsecured, to be released, to be ordered',
   const { data } = await call('acme', 'GET', '/v1/dead-letters');
   expect(data.some((letter: { sink: string }) => letter.sink === 'campaigns')).toBe(true);
   await heal();
-  for (const later of [200, 280, 350]) await store.cron('* * * * *', minutes(later));
+  for (const later of [200, 205]) await store.cron('* * * * *', minutes(later));
   expect(await outcome('acme')).toEqual(done);
 });
 
