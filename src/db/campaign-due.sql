@@ -115,6 +115,20 @@ begin
 end
 $$;
 
+-- The orders of places that are due and wait for Stripe's answer. For payments, which asks.
+create or replace function group_commerce.undecided_places(most integer) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.act_as('*');
+  return array(
+    select p.order_id::text from group_commerce.participants p
+    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.heard_until()
+      and payments.awaits_answer(p.order_id, p.secure_by)
+      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+    order by p.secure_by limit most);
+end
+$$;
+
 -- Places whose order ended at least `idleSeconds` ago and whose message was lost. `input`: {idleSeconds, limit}.
 -- Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
 create or replace function group_commerce.free_lost_places(call jsonb, input jsonb) returns jsonb
@@ -172,3 +186,4 @@ call platform.hand_over('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.expire_campaigns, group_commerce.free_unsecured, group_commerce.free_lost_places
   to fusion_worker;
+grant execute on function group_commerce.undecided_places to fusion_payments;

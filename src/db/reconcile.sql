@@ -29,7 +29,8 @@ begin
           and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
         and not exists (select from payments.refunds r where r.id = k and r.status = 'pending')));
     aside := platform.aside('reconcile-payments');
-    urgent := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(most)) d);
+    urgent := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(most)) d)
+      || group_commerce.undecided_places(most);
     ids := array(
       select p.payment_id::text from unnest(urgent) o(id) join payments.payments p on p.order_id = o.id
       where p.status = 'pending' and p.payment_id <> all(aside))
