@@ -1,6 +1,3 @@
-import { type ApiError, unknownField, unknownParameter } from './errors.ts';
-import { detailOf } from './problem.ts';
-
 /** One line of the log: a request, a queue message or a job. No value of it may hold a secret, a body or SQL. */
 export type Line = {
   kind: 'request' | 'message' | 'job' | 'relay';
@@ -26,17 +23,6 @@ export const pathForLog = (path: string): string =>
     .map((segment) => (/@|%40/.test(segment) ? '…' : segment.replaceAll(secretInPath, '…')))
     .join('/')
     .slice(0, 200);
-
-/** Why a request was refused: our own words, and where a value does not fit. Never a value or the name of an unknown field. */
-export function reasonOf({ code, detail, faults }: ApiError): string {
-  const places = faults?.map(({ pointer, detail: wrong }) => {
-    if (wrong === unknownField) return 'an unknown field';
-    return wrong.startsWith(unknownParameter) ? 'an unknown parameter' : pointer || 'body';
-  });
-  if (places === undefined) return detail ?? detailOf(code);
-  const more = places.length > 5 ? ` and ${places.length - 5} more` : '';
-  return `${detail ?? 'Does not fit'}: ${places.slice(0, 5).join(', ')}${more}`;
-}
 
 /** Messages that hold SQL, parameters, rows, or a piece of what could not be parsed. */
 const telltale = /Neon|Drizzle|SyntaxError/;

@@ -1,4 +1,4 @@
-import { type ApiError, type Code, statusOf } from './errors.ts';
+import { type ApiError, type Code, statusOf, unknownField, unknownParameter } from './errors.ts';
 
 const wording: Record<Code, { title: string; detail: string }> = {
   malformed_json: { title: 'Malformed JSON', detail: 'The body is not valid JSON.' },
@@ -80,3 +80,14 @@ export function problemOf(error: ApiError, instance: string, requestId: string):
 
 export const titleOf = (code: Code): string => wording[code].title;
 export const detailOf = (code: Code): string => wording[code].detail;
+
+/** Why a request was refused: our own words, and where a value does not fit. Never a value or the name of an unknown field. */
+export function reasonOf({ code, detail, faults }: ApiError): string {
+  const places = faults?.map(({ pointer, detail: wrong }) => {
+    if (wrong === unknownField) return 'an unknown field';
+    return wrong.startsWith(unknownParameter) ? 'an unknown parameter' : pointer || 'body';
+  });
+  if (places === undefined) return detail ?? detailOf(code);
+  const more = places.length > 5 ? ` and ${places.length - 5} more` : '';
+  return `${detail ?? 'Does not fit'}: ${places.slice(0, 5).join(', ')}${more}`;
+}
