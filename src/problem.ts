@@ -79,15 +79,17 @@ export function problemOf(error: ApiError, instance: string, requestId: string):
 }
 
 export const titleOf = (code: Code): string => wording[code].title;
-export const detailOf = (code: Code): string => wording[code].detail;
 
-/** Why a request was refused: our own words, and where a value does not fit. Never a value or the name of an unknown field. */
+/**
+ * Why a request was refused, for the log: our own words, and where a value does not fit. Never a value or the name of an
+ * unknown field.
+ */
 export function reasonOf({ code, detail, faults }: ApiError): string {
   const places = faults?.map(({ pointer, detail: wrong }) => {
     if (wrong === unknownField) return 'an unknown field';
     return wrong.startsWith(unknownParameter) ? 'an unknown parameter' : pointer || 'body';
   });
-  if (places === undefined) return detail ?? detailOf(code);
+  if (places === undefined) return detail ?? wording[code].detail;
   const more = places.length > 5 ? ` and ${places.length - 5} more` : '';
   return `${detail ?? 'Does not fit'}: ${places.slice(0, 5).join(', ')}${more}`;
 }
