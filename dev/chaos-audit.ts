@@ -3,6 +3,7 @@ import { campaignChecks } from './chaos-audit-campaigns.ts';
 import { eventChecks } from './chaos-audit-events.ts';
 import { moneyChecks } from './chaos-audit-money.ts';
 import { orderChecks } from './chaos-audit-orders.ts';
+import { outcomeChecks } from './chaos-audit-outcomes.ts';
 import { stockChecks } from './chaos-audit-stock.ts';
 import type { Books } from './chaos-books.ts';
 import type { Check, Finding } from './chaos-finding.ts';
@@ -12,6 +13,7 @@ export const checks: Check[] = [
   ...stockChecks,
   ...orderChecks,
   ...moneyChecks,
+  ...outcomeChecks,
   ...eventChecks,
   ...campaignChecks,
   ...answerChecks,

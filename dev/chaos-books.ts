@@ -87,7 +87,22 @@ export type RecordRow = {
   id: string;
   asTold: boolean;
 };
-export type IntentRow = { id: string; order: string; status: string; captured: number; refunded: number };
+/** A PaymentIntent as Stripe has it. Money in minor units of its currency. */
+export type IntentRow = {
+  id: string;
+  order: string;
+  status: string;
+  amount: number;
+  currency: string;
+  captured: number;
+  refunded: number;
+  /** Has ever held or taken money. */
+  paid: boolean;
+  secret: string;
+  dispute: string | null;
+};
+/** A SetupIntent as Stripe has it: a method that was saved for a place. */
+export type SetupRow = { order: string; status: string };
 export type StripeRefundRow = { id: string; intent: string; amount: number; status: string; ours: string | null };
 
 /** Everything that the audit adds up, read once. */
@@ -109,6 +124,7 @@ export type Books = {
   inbox: { consumer: string; event: string }[];
   records: RecordRow[];
   intents: IntentRow[];
+  setups: SetupRow[];
   stripeRefunds: StripeRefundRow[];
   asked: Asked[];
   /** The latest time (ms) that a cron was told. */
@@ -139,8 +155,13 @@ const rows = {
   inbox: 'select consumer, event_id as event from platform.inbox',
 } as const;
 
+type Metadata = Record<string, string>;
 type State = {
-  intents: { id: string; status: string; captured: number; refunded: number; metadata: Record<string, string> }[];
+  intents: { id: string; status: string; captured: number; refunded: number; metadata: Metadata }[];
+  payment_intents: { id: string; amount: number; currency: string; client_secret: string }[];
+  charges: { payment_intent: string; status: string }[];
+  setup_intents: { status: string; metadata: Metadata }[];
+  disputes: { payment_intent: string; status: string }[];
   refunds: { id: string; payment_intent: string; amount: number; status: string; metadata: Record<string, string> }[];
 };
 
@@ -163,23 +184,36 @@ function readRecords(platform: ChaosPlatform, events: EventRow[]): RecordRow[] {
   return records;
 }
 
+function intentsOf({ intents, payment_intents, charges, disputes }: State): IntentRow[] {
+  const whole = new Map(payment_intents.map((intent) => [intent.id, intent]));
+  const paid = new Set(charges.filter(({ status }) => status === 'succeeded').map((charge) => charge.payment_intent));
+  const disputed = new Map(disputes.map((dispute) => [dispute.payment_intent, dispute.status]));
+  return intents.map(({ id, status, captured, refunded, metadata }) => ({
+    id,
+    order: metadata.orderId ?? '',
+    status,
+    amount: whole.get(id)?.amount ?? 0,
+    currency: whole.get(id)?.currency ?? '',
+    captured,
+    refunded,
+    paid: paid.has(id),
+    secret: whole.get(id)?.client_secret ?? '',
+    dispute: disputed.get(id) ?? null,
+  }));
+}
+
 /** Reads the databases, Kafka and the Stripe stand-in. Call it when nothing moves any more. */
 export async function readBooks(platform: ChaosPlatform, asked: Asked[], clock: number): Promise<Books> {
   const found: Record<string, unknown[]> = {};
   for (const [name, sql] of Object.entries(rows)) found[name] = await platform.query(sql);
   const read = found as Pick<Books, keyof typeof rows>;
-  const { intents, refunds } = (await platform.emulator('GET', 'state')) as State;
+  const state = (await platform.emulator('GET', 'state')) as State;
   return {
     ...read,
     records: readRecords(platform, read.events),
-    intents: intents.map(({ id, status, captured, refunded, metadata }) => ({
-      id,
-      order: metadata.orderId ?? '',
-      status,
-      captured,
-      refunded,
-    })),
-    stripeRefunds: refunds.map(({ id, payment_intent: intent, amount, status, metadata }) => ({
+    intents: intentsOf(state),
+    setups: state.setup_intents.map(({ status, metadata }) => ({ order: metadata.orderId ?? '', status })),
+    stripeRefunds: state.refunds.map(({ id, payment_intent: intent, amount, status, metadata }) => ({
       id,
       intent,
       amount,

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { topics } from '../src/events.ts';
+import { actInDashboard } from './chaos-dashboard.ts';
 import type { CallFaults } from './chaos-faults.ts';
 import { forgeWebhooks } from './chaos-forge.ts';
 import type { ChaosPlatform } from './chaos-platform.ts';
@@ -29,15 +30,31 @@ async function insist(start: () => Promise<void>): Promise<void> {
   }
 }
 
+const kept500 = { action: 'status', status: 500, saved: true, acts: true };
+
 const stripeFaults: Partial<Record<FaultKind, Record<string, unknown>>> = {
   'stripe: 503': { action: 'status', status: 503, saved: false },
   'stripe: 500 that it keeps': { action: 'status', status: 500, saved: true },
   'stripe: 5xx after it acted': { action: 'status', status: 500, saved: true, acts: true },
+  'stripe: 500 that it keeps, the charge is declined later': { ...kept500, decides: 'decline' },
+  'stripe: 500 that it keeps, the charge succeeds later': { ...kept500, decides: 'succeed' },
+  'stripe: answer and webhooks of one request lost': { action: 'drop', acts: true, loseEvents: true },
   'stripe: 429': { action: 'status', status: 429 },
   'stripe: never answers': { action: 'hang', ms: 9_000, acts: true },
   'stripe: connection dropped after it acted': { action: 'drop', acts: true },
   'stripe: late': { action: 'delay', ms: 2_000 },
 };
+
+/** Which requests a fault of Stripe's hits: all, or those that matter to it. */
+function hits({ n, kind, share }: PlannedFault): Record<string, unknown> {
+  if (kind.includes(', the charge ')) {
+    // Some are decided while the load goes on, some only in peace.
+    const decideMs = share < 0.5 ? Math.round(share * 10_000) : Math.round(share * 5 * 86_400_000);
+    return { method: 'POST', path: '/v1/payment_intents', decideMs };
+  }
+  if (kind === 'stripe: answer and webhooks of one request lost') return { method: 'POST', path: '/v1/' };
+  return { path: n % 3 === 0 ? '/v1/refunds' : '/v1/' };
+}
 
 /** Delivers events that our services had already, to all that consume them: twice, late, and in no order. */
 async function redeliver(platform: ChaosPlatform, { n, size }: PlannedFault, recent: boolean): Promise<number> {
@@ -128,9 +145,10 @@ export function inject(
     if (stripe !== undefined) {
       const times = Math.ceil(size / 6);
       counted(times);
-      await platform.emulator('POST', 'faults', { ...stripe, times, path: fault.n % 3 === 0 ? '/v1/refunds' : '/v1/' });
+      await platform.emulator('POST', 'faults', { ...stripe, times, ...hits(fault) });
       return;
     }
+    if (kind.startsWith('dashboard: ')) return actInDashboard(platform, journal, fault);
     faults.on(fault);
     await sleep(forMs, undefined, { signal: stop.signal }).catch(() => undefined);
     faults.off(fault);

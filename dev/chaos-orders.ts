@@ -1,8 +1,8 @@
 import { member, textOf } from './chaos-journal.ts';
-import { comesTrue, confirmAtStripe, type Story } from './chaos-shop.ts';
+import { bankDecides, comesTrue, confirmAtStripe, type Story } from './chaos-shop.ts';
 import { signWebhook } from './stripe-webhooks.ts';
 
-const address = {
+const shippingAddress = {
   name: 'Ada Example',
   line1: '12 Harbour Street',
   city: 'Lisboa',
@@ -22,21 +22,22 @@ function linesOf({ shop, tenant, draw }: Story): { sku: string; quantity: number
   });
 }
 
-type Placed = { id: string; total: number };
+type Placed = { id: string; total: number; address: boolean };
 
 async function place(story: Story, deferred: boolean): Promise<Placed | undefined> {
   const { draw } = story;
   const key = story.unique('order');
+  const address = draw.chance(0.45);
   const body = {
     customerId: story.name,
     items: linesOf(story),
     purchaseOrderNumber: key, // unique, so that the audit finds what this request has made
-    ...(draw.chance(0.3) ? { shippingAddress: address } : {}),
+    ...(address ? { shippingAddress } : {}),
   };
   const headers = deferred ? { prefer: 'respond-async' } : {};
   const answer = await story.ask('orders.place', 'POST', '/v1/orders', { key, body, headers });
   if (answer?.status !== 201 && answer?.status !== 202) return undefined;
-  return { id: textOf(answer.body, 'id'), total: Number(member(answer.body, 'total')) };
+  return { id: textOf(answer.body, 'id'), total: Number(member(answer.body, 'total')), address };
 }
 
 const read = (story: Story, id: string) => story.ask('orders.read', 'GET', `/v1/orders/${id}`);
@@ -84,14 +85,34 @@ async function track(story: Story, trackingNumber: string): Promise<void> {
   }
 }
 
+/** Gets the label, then calls the sale off before the parcel has moved, and tries to print the label all the same. */
+async function callOffLabel(story: Story, order: Placed, paymentId: string): Promise<void> {
+  const { draw } = story;
+  let shipment = '';
+  await comesTrue(story, 10, async () => {
+    shipment = textOf(member((await read(story, order.id))?.body, 'shipment'), 'id');
+    return shipment !== '';
+  });
+  if (shipment === '') return;
+  if (draw.chance(0.6)) await story.ask('shipping.label', 'GET', `/v1/shipments/${shipment}/label`);
+  if (draw.chance(0.5)) await cancel(story, order.id);
+  else await refund(story, paymentId);
+  const ended = await comesTrue(story, 8, async () =>
+    ['cancelled', 'refunded'].includes(textOf((await read(story, order.id))?.body, 'status')),
+  );
+  if (ended) await story.ask('shipping.label of an ended order', 'GET', `/v1/shipments/${shipment}/label`);
+}
+
 async function afterPayment(story: Story, order: Placed, paymentId: string): Promise<void> {
   const { draw } = story;
   const paid = await comesTrue(story, 6, async () => {
     const answer = await read(story, order.id);
     return textOf(answer?.body, 'status') === 'confirmed';
   });
-  const next = draw.weigh({ keeps: 45, cancels: 10, returns: 12, returnsPart: 13, returnsTwice: 12, parcel: 18 });
-  if (!paid && next === 'parcel') return;
+  const plans = { keeps: 40, cancels: 10, returns: 11, returnsPart: 12, returnsTwice: 11, parcel: 18, labelOff: 18 };
+  const next = draw.weigh(plans);
+  if (!paid && (next === 'parcel' || next === 'labelOff')) return;
+  if (next === 'labelOff' && order.address) await callOffLabel(story, order, paymentId);
   const part = Math.max(Math.round(order.total * (0.2 + draw.next() * 0.6) * 100) / 100, 0.01);
   if (next === 'cancels') await cancel(story, order.id);
   if (next === 'returns') await refund(story, paymentId);
@@ -130,7 +151,11 @@ export async function shopping(story: Story): Promise<void> {
     await Promise.all([confirmAtStripe(story, payment.secret), cancel(story, order.id)]);
     return;
   }
-  await confirmAtStripe(story, payment.secret);
+  const state = await confirmAtStripe(story, payment.secret);
+  if (state === 'processing') {
+    await bankDecides(story, payment.secret);
+    if (draw.chance(0.15)) await cancel(story, order.id);
+  }
   if (draw.chance(0.35)) await confirmAtStripe(story, payment.secret, 'pm_card_visa');
   await afterPayment(story, order, payment.id);
 }

@@ -148,6 +148,7 @@ async function startParts(
     seed: options.seed,
     retryBaseMs: 200,
     asyncMs: 400,
+    debitMs: 4 * dayMs,
   });
   ends.push(stripe.close);
 

@@ -1,3 +1,4 @@
+import { outcomes } from './chaos-audit-outcomes.ts';
 import type { Books } from './chaos-books.ts';
 import type { Finding } from './chaos-finding.ts';
 import { groupBy } from './chaos-finding.ts';
@@ -32,16 +33,14 @@ export function countsOf(books: Books, journal: Journal, operations: readonly st
     `           orders: ${books.orders.length} (${status(books.orders)})`,
     `           payments: ${books.payments.length} (${status(books.payments)}); ${books.refunds.length} refunds (${status(books.refunds)})`,
     `           campaigns: ${books.campaigns.length} (${status(books.campaigns)}), ${books.participants.length} places`,
-    `           ${books.intents.length} intents at Stripe, ${unknownIntents(books)} of them unknown to us and unpaid`,
+    `           ${books.intents.length} intents at Stripe: ${tally([...outcomes(books).values()])}`,
     `           ${books.events.length} events; ${books.records.length} records in Kafka, ${books.records.length - published} of them duplicates`,
     `           ${books.inbox.length} messages and webhooks applied once; ${books.adjustments.length} entries in the stock ledger`,
   ];
 }
 
-function unknownIntents(books: Books): number {
-  const known = new Set(books.payments.map((row) => row.intent));
-  return books.intents.filter((row) => !known.has(row.id)).length;
-}
+const tally = (names: readonly string[]): string =>
+  [...groupBy(names, (name) => name)].map(([name, all]) => `${all.length} × ${name}`).join('; ');
 
 /** The findings, each promise with how often it was broken, and the histories of the first few. */
 export function tellFindings(findings: readonly Finding[], books: Books, journal: Journal): string[] {

@@ -40,7 +40,8 @@ export type Settled = { open: Open; turns: number; clock: number };
 
 /**
  * Lets the crons come again and again, each time for a later time, until nothing is open or `withinMs` are over. Holds,
- * places and campaigns so come to their ends; what waits for the real clock (leases, a sink that was away) is waited for.
+ * places and campaigns so come to their ends, and debits at Stripe are decided. What waits for the real clock (leases, a
+ * sink that was away) is waited for.
  */
 export async function settle(
   platform: ChaosPlatform,
@@ -54,11 +55,14 @@ export async function settle(
   let [last, since] = ['', started];
   for (let turns = 1; ; turns++) {
     // A little more than what the cron leaves a payment alone for; for a while days, for campaigns that end late.
-    ahead += turns > 5 && turns < 16 ? 86_400_000 : 310_000;
+    const step = turns > 5 && turns < 16 ? 86_400_000 : 310_000;
+    ahead += step;
     const clock = Date.now() + ahead;
+    // Stripe's clock goes with ours: debits settle, holds lapse, idempotency keys are forgotten.
+    await platform.emulator('POST', 'clock', { advanceSeconds: step / 1000 });
+    if (turns > 11) await decideDebits(platform);
     await platform.worker.cron('* * * * *', clock).catch((error: Error) => journal.count('crons', error.message));
-    // By Stripe's own clock, which goes no faster: what banks sent back is looked for among its events.
-    await platform.worker.cron('17 * * * *', Date.now()).catch((error: Error) => journal.count('crons', error.message));
+    await platform.worker.cron('17 * * * *', clock).catch((error: Error) => journal.count('crons', error.message));
     await sleep(turns < 6 ? 400 : 1_000, undefined, { signal }).catch(() => undefined);
     const open = await countOpen(platform);
     told(open);
@@ -68,6 +72,17 @@ export async function settle(
     const now = Date.now();
     if (JSON.stringify(open) !== last) [last, since] = [JSON.stringify(open), now];
     if (signal.aborted || now - started > withinMs || now - since > stuckMs) return { open, turns, clock };
+  }
+}
+
+type Processing = { payment_intents: { id: string; status: string }[] };
+
+/** Debits that wait for ever are decided now: one half each way. */
+async function decideDebits(platform: ChaosPlatform): Promise<void> {
+  const { payment_intents: intents } = (await platform.emulator('GET', 'processing')) as Processing;
+  for (const { id } of intents) {
+    const outcome = id.charCodeAt(id.length - 1) % 2 === 0 ? 'succeed' : 'fail';
+    await platform.emulator('POST', `payment_intents/${id}/settle`, { outcome });
   }
 }
 

@@ -62,6 +62,9 @@ const cards = {
   pm_card_authenticationRequired: 14,
   pm_card_pendingRefund: 8,
   pm_card_refundFail: 2,
+  pm_usBankAccount_success: 5,
+  pm_usBankAccount_insufficientFunds: 3,
+  pm_usBankAccount_processing: 4,
 } as const;
 
 async function post(url: string, form: Record<string, string>): Promise<{ status: number; body: unknown }> {
@@ -74,7 +77,10 @@ async function post(url: string, form: Record<string, string>): Promise<{ status
   return { status: response.status, body: await response.json() };
 }
 
-/** What the buyer's browser does with a client secret; a decline and a closed intent are the buyer's to see. */
+/**
+ * What the buyer's browser does with a client secret; a decline and a closed intent are the buyer's to see. Answers the
+ * intent's status as the browser saw it.
+ */
 export async function confirmAtStripe(story: Story, secret: string, card: string = story.draw.weigh(cards)) {
   const { shop, draw } = story;
   const id = secret.split('_secret_')[0] ?? '';
@@ -100,9 +106,27 @@ export async function confirmAtStripe(story: Story, secret: string, card: string
         shop.journal.note('buyer', `3-D Secure of ${id}: ${outcome}`, { subject: id });
         shop.journal.count('buyers at Stripe', `3-D Secure: ${outcome}`);
       }
-      return;
+      return state;
     } catch {
       // Dropped or late, as for any browser: the buyer presses the button again.
     }
   }
+  return '';
+}
+
+/** The bank decides a debit while people still shop, or leaves it for days: until the peace after the load. */
+export async function bankDecides(story: Story, secret: string): Promise<void> {
+  const { shop, draw } = story;
+  const when = draw.weigh({ soon: 50, inDays: 50 });
+  const outcome = draw.chance(0.6) ? 'succeed' : 'fail';
+  if (when === 'inDays') return;
+  await story.pause(300, 4_000);
+  const id = secret.split('_secret_')[0] ?? '';
+  const url = `${shop.platform.stripe.url}/_emulator/payment_intents/${id}/settle`;
+  const answer = await fetch(url, { method: 'POST', body: JSON.stringify({ outcome }) });
+  await answer.arrayBuffer();
+  // Somebody may have cancelled it at Stripe meanwhile.
+  if (!answer.ok) return;
+  shop.journal.note('bank', `debit of ${id}: ${outcome}`, { subject: id });
+  shop.journal.count('buyers at Stripe', `debit: ${outcome}`);
 }

@@ -120,6 +120,16 @@ function settleNow({ account, id, body }: Switch): Answer {
   return { json: intent };
 }
 
+/** The newest objects, for whoever acts on some of them. */
+function readRecent({ store }: Account) {
+  const newest = <T>(all: T[]): T[] => all.slice(-200).reverse();
+  return {
+    payment_intents: newest(store.all('payment_intent')),
+    refunds: newest(store.all('refund')),
+    disputes: newest(store.all('dispute')),
+  };
+}
+
 function readClock(account: Account) {
   return { now: new Date(account.now()).toISOString(), seconds: account.seconds() };
 }
@@ -140,6 +150,10 @@ function challengePage({ account, id }: Switch): Answer {
 
 const SWITCHES: Record<string, (given: Switch) => Answer> = {
   'GET state': ({ account }) => ({ json: readState(account) }),
+  'GET recent': ({ account }) => ({ json: readRecent(account) }),
+  'GET processing': ({ account }) => ({
+    json: { payment_intents: account.store.all('payment_intent').filter(({ status }) => status === 'processing') },
+  }),
   'GET webhooks': ({ account }) => ({ json: account.webhooks.report() }),
   'POST webhooks': ({ account, body }) => {
     account.webhooks.configure(said(readSwitch(webhookChange, body)));

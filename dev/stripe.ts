@@ -55,6 +55,8 @@ payment_methods, events, with the test payment methods of docs.stripe.com/testin
 
 Its own switches, which Stripe has not:
   GET  /_emulator/state                                   everything, for an audit
+  GET  /_emulator/recent                                  the newest 200 intents, refunds and disputes
+  GET  /_emulator/processing                              the intents that a bank has to decide
   POST /_emulator/webhooks   {url, delayMs, duplicate, reorder, reorderMs, lose, seed}
   POST /_emulator/faults     {times, method, path, action: status|hang|drop|delay, status, acts, saved, ms, loseEvents,
                               decides: succeed|decline, decideMs}

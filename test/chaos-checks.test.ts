@@ -70,6 +70,7 @@ function day(): Books {
     ['order.confirmed', 'place'],
   ]);
   const payment = { tenant: 'default', amount: '20.00', captured: '20.00', mode: 'order' };
+  const intent = { status: 'succeeded', amount: 2_000, currency: 'usd', paid: true, dispute: null };
   return {
     orders: [
       { ...order, id: 'paid', reference: 's0-order-1', status: 'confirmed', campaign: null, address: true },
@@ -125,11 +126,21 @@ function day(): Books {
       return { topic, partition: 0, offset: seq, timestamp: 1_000 + seq, key, id, asTold: true };
     }),
     intents: [
-      { id: 'pi_1', order: 'paid', status: 'succeeded', captured: 2_000, refunded: 500 },
-      { id: 'pi_2', order: 'place', status: 'succeeded', captured: 2_000, refunded: 0 },
-      // A 5xx that had acted has left it behind; nobody can pay it.
-      { id: 'pi_3', order: 'paid', status: 'requires_payment_method', captured: 0, refunded: 0 },
+      { ...intent, id: 'pi_1', order: 'paid', captured: 2_000, refunded: 500, secret: 'pi_1_secret_a' },
+      { ...intent, id: 'pi_2', order: 'place', captured: 2_000, refunded: 0, secret: 'pi_2_secret_a' },
+      // A 5xx that had acted has left it behind. Nobody has its secret, so nobody can pay it.
+      {
+        ...intent,
+        id: 'pi_3',
+        order: 'paid',
+        status: 'requires_payment_method',
+        captured: 0,
+        refunded: 0,
+        paid: false,
+        secret: 'pi_3_secret_a',
+      },
     ],
+    setups: [],
     stripeRefunds: [{ id: 're_1', intent: 'pi_1', amount: 500, status: 'succeeded', ours: 'r' }],
     asked: [
       asked(
@@ -159,6 +170,10 @@ function day(): Books {
         heard(201, { id: 'r', amount: 5 }),
       ),
       asked(
+        { operation: 'payments.create', path: '/v1/payments', key: 's0-payment-1', body: { orderId: 'paid' } },
+        heard(201, { id: 'p-paid', orderId: 'paid', amount: 20, clientSecret: 'told' }),
+      ),
+      asked(
         { operation: 'campaigns.join', path: '/v1/campaigns/campaign/join', key: 's0-join-1', body: { userId: 'u' } },
         heard(201, { id: 'seat' }),
       ),
@@ -172,6 +187,16 @@ const first = <T>(list: T[], at = 0): T => {
   if (found === undefined) throw new Error(`there is no ${at}`);
   return found;
 };
+
+const one = 'every payment at Stripe has one outcome: goods, or the money back';
+const exact = 'an order is confirmed only by its own total in its own currency';
+const twice = 'no order keeps the money of two payments';
+const unprintable = 'a label of an order that was called off cannot be printed';
+const paid = { status: 'succeeded', captured: 2_000, paid: true };
+const printed = asked(
+  { operation: 'shipping.label of an ended order', method: 'GET', path: '/v1/shipments/shipment/label' },
+  heard(200, ''),
+);
 
 /** What breaks each promise, and only it needs to be named: a broken order often breaks several. */
 const breakages: [check: string, what: string, change: (books: Books) => void][] = [
@@ -218,11 +243,32 @@ const breakages: [check: string, what: string, change: (books: Books) => void][]
   ],
   ['one label for an order that has its address and its money', 'no label', (b) => b.shipments.splice(0)],
   ['money at Stripe is money in our books', 'money that only Stripe has', (b) => (first(b.intents).captured += 1)],
+  [one, 'an unknown intent that was paid', (b) => Object.assign(first(b.intents, 2), paid)],
+  [one, 'money that is held for ever', (b) => Object.assign(first(b.intents, 2), { status: 'requires_capture' })],
+  [one, 'a debit that nobody has decided', (b) => Object.assign(first(b.intents, 2), { status: 'processing' })],
+  [one, 'an intent that somebody can still pay', (b) => (first(b.intents, 2).secret = 'told')],
+  [one, 'money of an order that was cancelled', (b) => (first(b.orders).status = 'cancelled')],
+  [one, 'money of a changed intent that nobody reported', (b) => (first(b.orders, 2).total = '30.00')],
   [
-    'money at Stripe is money in our books',
-    'an unknown intent that was paid',
-    (b) => (first(b.intents, 2).captured = 1),
+    exact,
+    'an order that was confirmed by less',
+    (b) => Object.assign(first(b.intents), { amount: 100, captured: 100 }),
   ],
+  [exact, 'an order that was confirmed in another currency', (b) => (first(b.intents).currency = 'eur')],
+  [exact, 'an order that was confirmed by a part of a hold', (b) => (first(b.intents).captured = 1_999)],
+  [twice, 'a payment that was captured twice', (b) => b.intents.push({ ...first(b.intents), id: 'pi_4' })],
+  [
+    'a place that counts as secured has money behind it',
+    'a place that counts without money',
+    (b) => Object.assign(first(b.events, 15).payload, { securedParticipants: 2 }),
+  ],
+  [
+    'a place that counts as secured has money behind it',
+    'a place that is charged without money',
+    (b) => (first(b.intents, 1).captured = 0),
+  ],
+  [unprintable, 'a label of a cancelled order that is still valid', (b) => (first(b.orders).status = 'cancelled')],
+  [unprintable, 'a label that was given out after the order had ended', (b) => b.asked.push(printed)],
   ["captured − refunded = the orders' money", 'too little for an order', (b) => (first(b.payments).captured = '19.00')],
   [
     "captured − refunded = the orders' money",
