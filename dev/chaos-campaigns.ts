@@ -1,5 +1,5 @@
 import { textOf } from './chaos-journal.ts';
-import { comesTrue, confirmAtStripe, type Story } from './chaos-shop.ts';
+import { comesTrue, confirmAtStripe, inDashboard, type Story } from './chaos-shop.ts';
 
 type Campaign = { id: string; places: number };
 
@@ -12,7 +12,7 @@ async function begin(story: Story): Promise<Campaign | undefined> {
   });
   if (made?.status !== 201) return undefined;
   const minParticipants = draw.int(2, 5);
-  const seconds = draw.weigh({ soon: 70, later: 15, far: 15 });
+  const seconds = draw.weigh({ soon: 60, later: 12, far: 28 });
   const lasts = { soon: draw.int(4, 15), later: 86_400, far: 8 * 86_400 }[seconds]; // far: cards are saved, not held
   const now = Date.now();
   const answer = await story.ask('campaigns.create', 'POST', '/v1/campaigns', {
@@ -57,6 +57,14 @@ async function take(story: Story, campaign: Campaign, userId: string): Promise<v
     return secret !== '' || answer?.status === 409 || answer?.status === 404;
   });
   if (secret !== '') await confirmAtStripe(story, secret);
+  if (secret.startsWith('pi_') && draw.chance(0.1)) {
+    const [action, more] = draw.pick([
+      ['capture', {}],
+      ['capture', { amount: draw.int(1, 1_999) }],
+      ['cancel', {}],
+    ] as const);
+    await inDashboard(story, secret, action, more);
+  }
   if (plan !== 'leavesLater') return;
   if (draw.chance(0.5)) await leave();
   else {

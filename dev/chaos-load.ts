@@ -6,7 +6,7 @@ import { drawOf } from './chaos-random.ts';
 import { type Shop, type Sku, type Story, storyOf } from './chaos-shop.ts';
 
 /** What people do, and how often of a hundred times. */
-const kinds = { shopping: 62, adjusting: 12, groupBuying: 8, editing: 6, importing: 3, trespassing: 9 } as const;
+const kinds = { shopping: 59, adjusting: 11, groupBuying: 12, editing: 6, importing: 3, trespassing: 9 } as const;
 const acts: Record<keyof typeof kinds, (story: Story) => Promise<void>> = {
   shopping,
   adjusting,

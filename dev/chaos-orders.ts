@@ -1,5 +1,5 @@
 import { member, textOf } from './chaos-journal.ts';
-import { bankDecides, comesTrue, confirmAtStripe, type Story } from './chaos-shop.ts';
+import { bankDecides, comesTrue, confirmAtStripe, inDashboard, type Story } from './chaos-shop.ts';
 import { signWebhook } from './stripe-webhooks.ts';
 
 const shippingAddress = {
@@ -147,6 +147,10 @@ export async function shopping(story: Story): Promise<void> {
   const payment = await openPayment(story, order.id);
   if (!payment || payment.secret === '') return;
   await story.pause(0, 400);
+  if (draw.chance(0.05)) {
+    const change = draw.pick([{ amount: 50 }, { amount: 99_999 }, { currency: 'eur' }]);
+    await inDashboard(story, payment.secret, 'change', change);
+  }
   if (plan === 'races') {
     await Promise.all([confirmAtStripe(story, payment.secret), cancel(story, order.id)]);
     return;

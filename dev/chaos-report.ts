@@ -26,6 +26,7 @@ export function countsOf(books: Books, journal: Journal, operations: readonly st
     ...table('Repeated by the client, having heard nothing', journal.counts('repeated')),
     ...table('Asked', journal.counts('asked')),
     ...table('Buyers at Stripe', journal.counts('buyers at Stripe')),
+    ...table('In the dashboard, by stories', journal.counts('in the dashboard, by stories')),
     ...table('Faults that hit a call, a message or a part', journal.counts('faults')),
     ...table('Faults that did not come off', journal.counts('faults that did not come off')),
     ...table('Webhooks by the Stripe stand-in', journal.counts('webhooks')),

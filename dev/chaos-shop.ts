@@ -83,7 +83,7 @@ async function post(url: string, form: Record<string, string>): Promise<{ status
  */
 export async function confirmAtStripe(story: Story, secret: string, card: string = story.draw.weigh(cards)) {
   const { shop, draw } = story;
-  const id = secret.split('_secret_')[0] ?? '';
+  const id = intentOf(secret);
   const kind = id.startsWith('seti_') ? 'setup_intents' : 'payment_intents';
   const url = shop.platform.stripe.url;
   const agrees = draw.chance(0.75);
@@ -114,6 +114,24 @@ export async function confirmAtStripe(story: Story, secret: string, card: string
   return '';
 }
 
+/** Uses a switch of the emulator's on the intent of a secret; false where Stripe would refuse. */
+async function atEmulator(story: Story, path: string, body: Record<string, unknown>): Promise<boolean> {
+  const url = `${story.shop.platform.stripe.url}/_emulator/${path}`;
+  const answer = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
+  await answer.arrayBuffer();
+  return answer.ok;
+}
+
+const intentOf = (secret: string): string => secret.split('_secret_')[0] ?? '';
+
+/** What somebody does with this payment in Stripe's dashboard. */
+export async function inDashboard(story: Story, secret: string, action: string, more: Record<string, unknown>) {
+  const id = intentOf(secret);
+  if (!(await atEmulator(story, `dashboard/${action}`, { payment_intent: id, ...more }))) return;
+  story.shop.journal.note('dashboard', `${action} ${id} ${JSON.stringify(more)}`, { subject: id });
+  story.shop.journal.count('in the dashboard, by stories', action);
+}
+
 /** The bank decides a debit while people still shop, or leaves it for days: until the peace after the load. */
 export async function bankDecides(story: Story, secret: string): Promise<void> {
   const { shop, draw } = story;
@@ -121,12 +139,9 @@ export async function bankDecides(story: Story, secret: string): Promise<void> {
   const outcome = draw.chance(0.6) ? 'succeed' : 'fail';
   if (when === 'inDays') return;
   await story.pause(300, 4_000);
-  const id = secret.split('_secret_')[0] ?? '';
-  const url = `${shop.platform.stripe.url}/_emulator/payment_intents/${id}/settle`;
-  const answer = await fetch(url, { method: 'POST', body: JSON.stringify({ outcome }) });
-  await answer.arrayBuffer();
+  const id = intentOf(secret);
   // Somebody may have cancelled it at Stripe meanwhile.
-  if (!answer.ok) return;
+  if (!(await atEmulator(story, `payment_intents/${id}/settle`, { outcome }))) return;
   shop.journal.note('bank', `debit of ${id}: ${outcome}`, { subject: id });
   shop.journal.count('buyers at Stripe', `debit: ${outcome}`);
 }
