@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { audit, checks } from '../dev/chaos-audit.ts';
+import { type Outcome, outcomes } from '../dev/chaos-audit-outcomes.ts';
 import type { Books, EventRow } from '../dev/chaos-books.ts';
 import type { Asked, Heard } from '../dev/chaos-journal.ts';
 
@@ -334,6 +335,56 @@ test('books that balance have no findings, duplicates in Kafka and an unpaid str
   const books = day();
   books.records.push({ ...first(books.records, 2), offset: 99, timestamp: 2_000 });
   expect(audit(books)).toEqual([]);
+});
+
+/** What makes each outcome of the second order's payment right. */
+const explained: [outcome: Outcome, change: (books: Books) => void][] = [
+  ['goods', () => undefined],
+  ['money back', (b) => (first(b.intents, 1).refunded = 2_000)],
+  ['nothing was taken', (b) => Object.assign(first(b.intents, 1), { status: 'canceled', captured: 0 })],
+  [
+    'a refund failed at the bank, and the merchant was told',
+    (b) => {
+      first(b.orders, 2).status = 'cancelled';
+      b.stripeRefunds.push({ id: 're_2', intent: 'pi_2', amount: 2_000, status: 'failed', ours: 'r2' });
+      b.events.push({
+        ...first(b.events),
+        topic: 'payment.refund.failed',
+        key: 'p-place',
+        payload: { refundId: 'r2' },
+      });
+    },
+  ],
+  [
+    'changed at Stripe, and reported to the merchant',
+    (b) => {
+      Object.assign(first(b.intents, 1), { amount: 100, captured: 100 });
+      first(b.orders, 2).status = 'failed';
+      b.deadLetters.push({ sink: 'stripe', topic: 't', key: 'p-place', reason: '', event: 'pi_2' });
+    },
+  ],
+  [
+    'unpaid, and its client secret was never handed out',
+    (b) => {
+      Object.assign(first(b.intents, 1), { status: 'requires_payment_method', captured: 0 });
+      first(b.payments, 1).intent = null;
+    },
+  ],
+];
+
+test.each(explained)('the outcome of a payment at Stripe is: %s', (outcome, change) => {
+  const books = day();
+  change(books);
+  expect(outcomes(books).get(first(books.intents, 1))).toBe(outcome);
+});
+
+test.each(explained.slice(3))('that outcome needs its explanation: %s', (_, change) => {
+  const books = day();
+  change(books);
+  books.events = books.events.filter(({ topic }) => topic !== 'payment.refund.failed');
+  books.deadLetters = [];
+  first(books.asked, 6).answers = [heard(201, { clientSecret: 'pi_2_secret_a' })];
+  expect(outcomes(books).get(first(books.intents, 1))).toMatch(/money without goods|can still be paid/);
 });
 
 describe('the audit of chaos finds', () => {
