@@ -1,23 +1,40 @@
-import type { Books, PaymentRow } from './chaos-books.ts';
+import type { Books, PaymentRow, RefundRow } from './chaos-books.ts';
 import { type Check, cents, dollars, groupBy, sum } from './chaos-finding.ts';
 
 const keepsMoney = new Set(['confirmed', 'shipped', 'delivered']);
 
+/** The refunds of the payment's own intent: these make its sums. */
+export const ownRefunds = (payment: PaymentRow, refunds: readonly RefundRow[]): RefundRow[] =>
+  refunds.filter(({ intent }) => intent === payment.intent);
+
 const stripe: Check = {
   name: 'money at Stripe is money in our books',
   run(books, find) {
-    const intents = groupBy(books.intents, (row) => row.order);
-    const ours = groupBy(books.payments, (row) => row.order);
-    for (const order of new Set([...intents.keys(), ...ours.keys()])) {
-      const theirs = intents.get(order) ?? [];
-      const mine = ours.get(order) ?? [];
-      for (const part of ['captured', 'refunded'] as const) {
-        const [has, says] = [
-          sum(theirs, (row) => row[part]),
-          sum(mine, (row) => cents(part === 'captured' ? row.captured : row.done)),
-        ];
-        if (has !== says) find(order, `${part} ${dollars(has)} at Stripe, ${dollars(says)} in our rows`);
-      }
+    const intents = new Map(books.intents.map((row) => [row.id, row]));
+    const differs = (about: string, part: string, has: number, says: number) => {
+      if (has !== says) find(about, `${part} ${dollars(has)} at Stripe, ${dollars(says)} in our rows`);
+    };
+    const own = new Set<string>();
+    for (const { order, intent, captured, done } of books.payments) {
+      const theirs = intents.get(intent ?? '');
+      own.add(intent ?? '');
+      differs(order, 'captured', theirs?.captured ?? 0, cents(captured));
+      differs(order, 'refunded', theirs?.refunded ?? 0, cents(done));
+    }
+    // Another intent of the payment: a 500 that acted, or an attempt under another key, has left it behind.
+    const known = new Map(books.knownIntents.map((row) => [row.id, row]));
+    const back = groupBy(
+      books.refunds.filter(({ status }) => status === 'succeeded'),
+      (row) => row.intent ?? '',
+    );
+    for (const { id, order, captured, refunded } of books.intents) {
+      if (own.has(id) || captured === 0) continue;
+      const row = known.get(id);
+      if (row === undefined) find(order, `${dollars(captured)} were taken by ${id}, which no payment knows`);
+      else differs(order, `captured by ${id}`, captured, cents(row.received));
+      if (row?.fault !== null) continue;
+      const returned = sum(back.get(id) ?? [], ({ amount }) => cents(amount));
+      differs(order, `refunded of ${id}`, refunded, returned);
     }
   },
 };
@@ -81,7 +98,7 @@ const refunds: Check = {
       }
     }
     for (const payment of books.payments) {
-      const rows = byPayment.get(payment.id) ?? [];
+      const rows = ownRefunds(payment, byPayment.get(payment.id) ?? []);
       const [promised, done] = [
         sum(
           rows.filter((row) => row.status !== 'failed'),

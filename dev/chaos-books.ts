@@ -47,7 +47,11 @@ export type RefundRow = {
   status: string;
   reason: string | null;
   stripe: string | null;
+  /** The PaymentIntent whose money goes back. */
+  intent: string | null;
 };
+/** A PaymentIntent as we remember it. `fault`: why it cannot pay its payment. */
+export type KnownIntentRow = { id: string; payment: string; received: string; fault: string | null };
 export type CampaignRow = {
   id: string;
   tenant: string;
@@ -114,6 +118,7 @@ export type Books = {
   products: ProductRow[];
   payments: PaymentRow[];
   refunds: RefundRow[];
+  knownIntents: KnownIntentRow[];
   campaigns: CampaignRow[];
   participants: ParticipantRow[];
   shipments: ShipmentRow[];
@@ -142,7 +147,9 @@ const rows = {
   products: 'select id, tenant_id as tenant, sku, name, version from catalog.products',
   payments: `select payment_id as id, tenant_id as tenant, order_id as "order", amount, status,
     stripe_payment_intent_id as intent, captured, refunded, refund_done as done, mode from payments.payments`,
-  refunds: `select id, payment_id as payment, amount, status, reason, stripe_refund_id as stripe from payments.refunds`,
+  refunds: `select id, payment_id as payment, amount, status, reason, stripe_refund_id as stripe, stripe_intent_id as intent
+    from payments.refunds`,
+  knownIntents: 'select stripe_id as id, payment_id as payment, received, fault from payments.intents',
   campaigns: `select id, tenant_id as tenant, status, min_participants as min, max_participants as max,
     actual_participants as actual, success_on as "successOn" from group_commerce.group_commerce_campaigns`,
   participants: `select id, campaign_id as campaign, user_id as user, order_id as "order", payment_id as payment, state,

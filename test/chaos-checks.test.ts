@@ -101,7 +101,19 @@ function day(): Books {
       { ...payment, id: 'p-place', order: 'place', status: 'succeeded', intent: 'pi_2', refunded: '0', done: '0' },
     ],
     refunds: [
-      { id: 'r', payment: 'p-paid', amount: '5.00', status: 'succeeded', reason: 's0-refund-1', stripe: 're_1' },
+      {
+        id: 'r',
+        payment: 'p-paid',
+        amount: '5.00',
+        status: 'succeeded',
+        reason: 's0-refund-1',
+        stripe: 're_1',
+        intent: 'pi_1',
+      },
+    ],
+    knownIntents: [
+      { id: 'pi_1', payment: 'p-paid', received: '20.00', fault: null },
+      { id: 'pi_2', payment: 'p-place', received: '20.00', fault: null },
     ],
     campaigns: [
       { id: 'campaign', tenant: 'default', status: 'successful', min: 1, max: 2, actual: 1, successOn: 'joined' },
@@ -244,6 +256,20 @@ const breakages: [check: string, what: string, change: (books: Books) => void][]
   ],
   ['one label for an order that has its address and its money', 'no label', (b) => b.shipments.splice(0)],
   ['money at Stripe is money in our books', 'money that only Stripe has', (b) => (first(b.intents).captured += 1)],
+  [
+    'money at Stripe is money in our books',
+    'an unknown intent that was paid',
+    (b) => (first(b.intents, 2).captured = 1),
+  ],
+  [
+    'money at Stripe is money in our books',
+    'a second payment that we returned and Stripe did not',
+    (b) => {
+      first(b.intents, 2).captured = 2_000;
+      b.knownIntents.push({ id: 'pi_3', payment: 'p-paid', received: '20.00', fault: null });
+      b.refunds.push({ ...first(b.refunds), id: 'r3', intent: 'pi_3', amount: '20.00' });
+    },
+  ],
   [one, 'an unknown intent that was paid', (b) => Object.assign(first(b.intents, 2), paid)],
   [one, 'money that is held for ever', (b) => Object.assign(first(b.intents, 2), { status: 'requires_capture' })],
   [one, 'a debit that nobody has decided', (b) => Object.assign(first(b.intents, 2), { status: 'processing' })],
