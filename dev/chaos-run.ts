@@ -10,7 +10,7 @@ import { runLoad, stockShelves } from './chaos-load.ts';
 import { type ChaosPlatform, startChaosPlatform } from './chaos-platform.ts';
 import { countsOf, tellFindings } from './chaos-report.ts';
 import { scheduleOf } from './chaos-schedule.ts';
-import { type Open, settle } from './chaos-settle.ts';
+import { nameOpen, type Open, settle } from './chaos-settle.ts';
 import type { Shop } from './chaos-shop.ts';
 
 export type ChaosOptions = {
@@ -163,6 +163,9 @@ async function conclude(
       about: [],
       said: `after ${turns} turns: ${tellOpen(open)}`,
     });
+    for (const { name, id } of await nameOpen(platform)) {
+      findings.splice(1, 0, { check: 'everything comes to an end', about: [id], said: `it is among the ${name}` });
+    }
   }
   const operations = [...new Set(journal.asked.map(({ operation }) => operation))].sort();
   const lines = [...countsOf(books, journal, operations), ...tellFindings(findings, books, journal)];

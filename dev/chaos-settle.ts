@@ -6,31 +6,45 @@ import type { ChaosPlatform } from './chaos-platform.ts';
 /** What is still to be done, each with a number. */
 export type Open = Record<string, number>;
 
-const questions: Record<string, string> = {
-  'events to deliver': 'select count(*)::int as n from platform.outbox',
-  'holds to decide': `select count(*)::int as n from inventory.reservations where status = 'pending'`,
-  'holds that have not ended': `select count(*)::int as n from inventory.reservations where status = 'held'`,
-  'orders without an end': `select count(*)::int as n from orders.orders where status = 'created'`,
-  'payments to settle': `select count(*)::int as n from payments.payments
-    where status = 'pending' or intent_open or refunds_told > refund_done`,
-  'refunds to make': `select count(*)::int as n from payments.refunds where status = 'pending'`,
-  'campaigns to settle': `select count(*)::int as n from group_commerce.group_commerce_campaigns
-    where status = 'active' or settled_at is null`,
-  'places to settle': `select count(*)::int as n from group_commerce.participants
-    where state in ('joined', 'secured', 'ordered')`,
-  'labels to make': `select count(*)::int as n from shipping.label_requests where status = 'open'`,
+/** The id that a history of it goes by, and the rows. */
+const questions: Record<string, [id: string, rows: string]> = {
+  'events to deliver': ['key', 'platform.outbox'],
+  'holds to decide': ['order_id', `inventory.reservations where status = 'pending'`],
+  'holds that have not ended': ['order_id', `inventory.reservations where status = 'held'`],
+  'orders without an end': ['id', `orders.orders where status = 'created'`],
+  'payments to settle': [
+    'payment_id',
+    `payments.payments where status = 'pending' or intent_open or refunds_told > refund_done`,
+  ],
+  'refunds to make': ['payment_id', `payments.refunds where status = 'pending'`],
+  'campaigns to settle': [
+    'id',
+    `group_commerce.group_commerce_campaigns where status = 'active' or settled_at is null`,
+  ],
+  'places to settle': ['order_id', `group_commerce.participants where state in ('joined', 'secured', 'ordered')`],
+  'labels to make': ['order_id', `shipping.label_requests where status = 'open'`],
 };
 
 /** Counts everything that is open: rows, and webhooks that Stripe still has to send. */
 export async function countOpen(platform: ChaosPlatform): Promise<Open> {
   const sql = Object.entries(questions)
-    .map(([name, question]) => `select '${name}' as name, (${question}) as n`)
+    .map(([name, [, of]]) => `select '${name}' as name, (select count(*)::int from ${of}) as n`)
     .join(' union all ');
   const rows = await platform.query<{ name: string; n: number }>(sql);
   const report = await platform.emulator('GET', 'webhooks');
   const pending = Number(member(report, 'pending') ?? 0);
   const all = [...rows, { name: 'webhooks to send', n: pending }];
   return Object.fromEntries(all.filter(({ n }) => n > 0).map(({ name, n }) => [name, n]));
+}
+
+/** The first few of each thing that is open, by id. */
+export async function nameOpen(platform: ChaosPlatform): Promise<{ name: string; id: string }[]> {
+  const named: { name: string; id: string }[] = [];
+  for (const [name, [id, of]] of Object.entries(questions)) {
+    const rows = await platform.query<{ id: string }>(`select ${id} as id from ${of} order by 1 limit 3`);
+    named.push(...rows.map((row) => ({ name, id: row.id })));
+  }
+  return named;
 }
 
 /** Longer than any lease and any pause of a sink: what has not moved for so long never will. */
