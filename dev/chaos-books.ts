@@ -154,9 +154,7 @@ const rows = {
     actual_participants as actual, success_on as "successOn" from group_commerce.group_commerce_campaigns`,
   participants: `select id, campaign_id as campaign, user_id as user, order_id as "order", payment_id as payment, state,
     reason from group_commerce.participants`,
-  shipments: `select id, order_id as "order", tracking_number as tracking,
-    case when cancelled_at is not null and status = 'created' then 'cancelled' else status end as status
-    from shipping.shipments`,
+  shipments: 'select id, order_id as "order", status, tracking_number as tracking from shipping.shipments',
   labels: 'select order_id as "order", status from shipping.label_requests',
   events: `select seq::int, id, tenant_id as tenant, topic, key, payload, time from platform.events order by seq`,
   undelivered: `select o.sink, e.topic, o.key from platform.outbox o join platform.events e using (tenant_id, seq)`,
