@@ -14,7 +14,7 @@ export type Outcome =
   | 'nothing was taken'
   | 'a refund failed at the bank, and the merchant was told'
   | 'changed at Stripe, and reported to the merchant'
-  | 'unpaid, and its client secret was never handed out'
+  | 'unpaid, hidden by a kept error, and its client secret was never handed out'
   | 'money without goods'
   | 'not decided'
   | 'can still be paid';
@@ -56,8 +56,8 @@ export function outcomes(books: Books): Map<IntentRow, Outcome> {
     const payment = paymentOf.get(intent.order);
     if (status === 'canceled') return 'nothing was taken';
     if (payable.has(status)) {
-      if (payment?.intent !== id && !secrets.has(intent.secret)) {
-        return 'unpaid, and its client secret was never handed out';
+      if (payment?.intent !== id && intent.hidden && !secrets.has(intent.secret)) {
+        return 'unpaid, hidden by a kept error, and its client secret was never handed out';
       }
       return 'can still be paid';
     }

@@ -103,6 +103,8 @@ export type IntentRow = {
   /** Has ever held or taken money. */
   paid: boolean;
   secret: string;
+  /** The request that made it was answered with an error that its idempotency key keeps. */
+  hidden: boolean;
   dispute: string | null;
 };
 /** A SetupIntent as Stripe has it: a method that was saved for a place. */
@@ -169,6 +171,7 @@ type State = {
   charges: { payment_intent: string; status: string }[];
   setup_intents: { status: string; metadata: Metadata }[];
   disputes: { payment_intent: string; status: string }[];
+  hidden: string[];
   refunds: { id: string; payment_intent: string; amount: number; status: string; metadata: Record<string, string> }[];
 };
 
@@ -191,7 +194,7 @@ function readRecords(platform: ChaosPlatform, events: EventRow[]): RecordRow[] {
   return records;
 }
 
-function intentsOf({ intents, payment_intents, charges, disputes }: State): IntentRow[] {
+function intentsOf({ intents, payment_intents, charges, disputes, hidden }: State): IntentRow[] {
   const whole = new Map(payment_intents.map((intent) => [intent.id, intent]));
   const paid = new Set(charges.filter(({ status }) => status === 'succeeded').map((charge) => charge.payment_intent));
   const disputed = new Map(disputes.map((dispute) => [dispute.payment_intent, dispute.status]));
@@ -205,6 +208,7 @@ function intentsOf({ intents, payment_intents, charges, disputes }: State): Inte
     refunded,
     paid: paid.has(id),
     secret: whole.get(id)?.client_secret ?? '',
+    hidden: hidden.includes(id),
     dispute: disputed.get(id) ?? null,
   }));
 }

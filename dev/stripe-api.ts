@@ -72,6 +72,10 @@ function canonical(form: Form): string {
   return JSON.stringify(sorted.map(([name, value]) => [name, typeof value === 'string' ? value : canonical(value)]));
 }
 
+function isObject(value: unknown): value is { id: string } {
+  return typeof value === 'object' && value !== null && 'id' in value && typeof value.id === 'string';
+}
+
 function buyerView(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || !('object' in value)) return value;
   if (value.object !== 'payment_intent' && value.object !== 'setup_intent') return value;
@@ -165,11 +169,15 @@ export class Api {
     try {
       const paths = readExpand(call.params);
       const answer = acts ? route.answer(call) : null;
+      if (injected?.saved && isObject(answer)) this.#faults.hidden.push(answer.id);
       if (injected !== null) throw injected;
       const shown = call.byBuyer ? buyerView(answer) : expand(account.store, answer, paths);
       reply = { status: 200, headers: {}, body: JSON.stringify(shown, null, 2) };
     } catch (thrown) {
       const error = injected ?? thrown;
+      // A decline, too, is hidden: its intent is there.
+      const declined = thrown instanceof StripeFailure ? thrown.body.payment_intent : undefined;
+      if (injected?.saved && isObject(declined)) this.#faults.hidden.push(declined.id);
       saved = error instanceof StripeFailure ? error.saved : true;
       reply = this.#errorReply(error, cause.requestId, call.byBuyer);
     }

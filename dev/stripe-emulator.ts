@@ -70,7 +70,7 @@ function said<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undef
 }
 
 /** Everything an audit needs: `intents` sums up the money of each, in minor units. */
-function readState(account: Account) {
+function readState(account: Account, faults: RequestFaults) {
   const { store, webhooks } = account;
   const charges = store.all('charge');
   const intents = store.all('payment_intent').map((intent) => {
@@ -87,6 +87,7 @@ function readState(account: Account) {
     setup_intents: store.all('setup_intent'),
     disputes: store.all('dispute'),
     clock: account.seconds(),
+    hidden: faults.hidden,
     webhooks: webhooks.report(),
   };
 }
@@ -149,7 +150,7 @@ function challengePage({ account, id }: Switch): Answer {
 }
 
 const SWITCHES: Record<string, (given: Switch) => Answer> = {
-  'GET state': ({ account }) => ({ json: readState(account) }),
+  'GET state': ({ account, faults }) => ({ json: readState(account, faults) }),
   'GET recent': ({ account }) => ({ json: readRecent(account) }),
   'GET processing': ({ account }) => ({
     json: { payment_intents: account.store.all('payment_intent').filter(({ status }) => status === 'processing') },

@@ -29,6 +29,8 @@ export type RequestFault = {
 /** The faults that wait for their requests, in the order in which they were asked for. */
 export class RequestFaults {
   readonly #waiting: RequestFault[] = [];
+  /** The ids of what requests have made whose answer was an injected error that the idempotency key keeps. */
+  readonly hidden: string[] = [];
 
   add(fault: RequestFault): void {
     if (fault.times > 0) this.#waiting.push({ ...fault });

@@ -54,7 +54,7 @@ It speaks API version ${API_VERSION}: payment_intents, setup_intents, refunds, c
 payment_methods, events, with the test payment methods of docs.stripe.com/testing, idempotency keys and signed webhooks.
 
 Its own switches, which Stripe has not:
-  GET  /_emulator/state                                   everything, for an audit
+  GET  /_emulator/state                                   everything, for an audit; hidden: made by a request that a kept 500 answered
   GET  /_emulator/recent                                  the newest 200 intents, refunds and disputes
   GET  /_emulator/processing                              the intents that a bank has to decide
   POST /_emulator/webhooks   {url, delayMs, duplicate, reorder, reorderMs, lose, seed}

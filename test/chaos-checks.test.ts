@@ -71,7 +71,7 @@ function day(): Books {
     ['order.confirmed', 'place'],
   ]);
   const payment = { tenant: 'default', amount: '20.00', captured: '20.00', mode: 'order' };
-  const intent = { status: 'succeeded', amount: 2_000, currency: 'usd', paid: true, dispute: null };
+  const intent = { status: 'succeeded', amount: 2_000, currency: 'usd', paid: true, hidden: false, dispute: null };
   return {
     orders: [
       { ...order, id: 'paid', reference: 's0-order-1', status: 'confirmed', campaign: null, address: true },
@@ -150,6 +150,7 @@ function day(): Books {
         captured: 0,
         refunded: 0,
         paid: false,
+        hidden: true,
         secret: 'pi_3_secret_a',
       },
     ],
@@ -273,6 +274,7 @@ const breakages: [check: string, what: string, change: (books: Books) => void][]
   [one, 'an unknown intent that was paid', (b) => Object.assign(first(b.intents, 2), paid)],
   [one, 'money that is held for ever', (b) => Object.assign(first(b.intents, 2), { status: 'requires_capture' })],
   [one, 'a debit that nobody has decided', (b) => Object.assign(first(b.intents, 2), { status: 'processing' })],
+  [one, 'an unpaid intent that no error explains', (b) => (first(b.intents, 2).hidden = false)],
   [one, 'an intent that somebody can still pay', (b) => (first(b.intents, 2).secret = 'told')],
   [one, 'money of an order that was cancelled', (b) => (first(b.orders).status = 'cancelled')],
   [one, 'money of a changed intent that nobody reported', (b) => (first(b.orders, 2).total = '30.00')],
@@ -390,9 +392,9 @@ const explained: [outcome: Outcome, change: (books: Books) => void][] = [
     },
   ],
   [
-    'unpaid, and its client secret was never handed out',
+    'unpaid, hidden by a kept error, and its client secret was never handed out',
     (b) => {
-      Object.assign(first(b.intents, 1), { status: 'requires_payment_method', captured: 0 });
+      Object.assign(first(b.intents, 1), { status: 'requires_payment_method', captured: 0, hidden: true });
       first(b.payments, 1).intent = null;
     },
   ],
