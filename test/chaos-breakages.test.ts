@@ -44,18 +44,13 @@ describe('on statements that lose', () => {
       'alter table inventory.inventory drop constraint inventory_quantity_not_negative',
       { of: 'inventory.take', from: 'i.quantity >= quantities[1]', to: 'true' },
       { of: 'inventory.take', from: 'where coalesce(l.quantity, 0) < w.n', to: 'where false' },
-      `update inventory.inventory set quantity = 1 where sku like 'HOT%'`,
-      `update inventory.adjustments set delta = 1 where sku like 'HOT%'`,
+      'update inventory.inventory set quantity = 1',
+      'update inventory.adjustments set delta = 1',
       { of: 'orders.fail_order', from: /perform platform\.emit\([^;]*;/, to: '' },
       {
         of: 'platform.emit',
         from: 'insert into platform.outbox',
         to: `if emit.topic = 'inventory.reserved' then return; end if; insert into platform.outbox`,
-      },
-      {
-        of: 'payments.move_intent',
-        from: `captured = (intent->>'received')::numeric`,
-        to: `captured = (intent->>'received')::numeric - 0.01`,
       },
     );
   }, 240_000);
@@ -73,11 +68,17 @@ describe('on statements that lose', () => {
     const found = said("Kafka has every event, and each key's in order of its changes");
     expect(found).toMatch(/\(inventory\.reserved\) is not in Kafka/);
   });
+});
 
-  test('the audit finds money that was taken and is not in our books', () => {
+describe('on statements that count money wrongly', () => {
+  test('the audit finds money that was taken and is not in our books', async () => {
+    const said = await auditOf({
+      of: 'payments.move_intent',
+      from: `captured = (intent->>'received')::numeric`,
+      to: `captured = (intent->>'received')::numeric - 0.01`,
+    });
     expect(said('money at Stripe is money in our books')).toMatch(/captured .* at Stripe/);
-    expect(said("captured − refunded = the orders' money")).toMatch(/were taken for/);
-  });
+  }, 240_000);
 });
 
 describe('on statements that act twice, or not at all', () => {
