@@ -16,6 +16,7 @@ declare
   late timestamptz;
   urgent text[] := '{}';
   aside text[] := '{}';
+  promised text[] := '{}';
   intents jsonb;
   refunds jsonb;
 begin
@@ -43,6 +44,15 @@ begin
         order by p.checked_at limit most
       ) w order by w.turn, w.payment_id limit most);
   end if;
+  if everywhere then
+    promised := array(
+      select r.id::text from platform.tenant_ids() t(id)
+      cross join lateral (
+        select v.id, row_number() over (order by v.checked_at) as turn from payments.refunds v
+        where v.tenant_id = t.id and v.checked_at <= late and v.status = 'pending' and v.id <> all(aside)
+        order by v.checked_at limit most
+      ) r order by r.turn, r.id limit most);
+  end if;
   select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
   from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
   join payments.payments p on p.payment_id = u.id
@@ -52,19 +62,8 @@ begin
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
     'intentId', coalesce(w.stripe_intent_id,
       (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
-  into refunds from (
-    (select r.* from payments.refunds r where not everywhere and r.payment_id = any(ids) and r.status = 'pending')
-    union all
-    (select x.* from (
-      select r.id, row_number() over (partition by r.tenant_id order by r.checked_at) as turn
-      from platform.tenant_ids() t(id)
-      cross join lateral (
-        select v.id, v.tenant_id, v.checked_at from payments.refunds v
-        where v.tenant_id = t.id and v.checked_at <= late and v.status = 'pending' and v.id <> all(aside)
-        order by v.checked_at limit most
-      ) r where everywhere order by turn, r.id limit most
-    ) y join payments.refunds x on x.id = y.id)
-  ) w;
+  into refunds from payments.refunds w
+  where w.status = 'pending' and (w.id = any(promised) or (not everywhere and w.payment_id = any(ids)));
   return jsonb_build_object('intents', intents, 'refunds', refunds);
 end
 $$;

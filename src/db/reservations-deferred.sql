@@ -65,7 +65,7 @@ $$;
 -- Answers {decided, tenants: [{tenant, skus, refused: [orderId]}]}; repeat until decided is 0.
 create or replace function inventory.decide_forgotten(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
+  set plan_cache_mode = force_custom_plan set enable_seqscan = off set enable_sort = off as $$
 declare
   share constant integer := greatest((input->>'limit')::int / 4, 1);
   late timestamptz;
