@@ -128,6 +128,14 @@ export const orderRows: [string[], string[]] = [
      from batch o
      cross join lateral (select case when o.payment = 'refunded' then o.total else 0 end as back) x
      where o.payment is not null`,
+    `insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, received, created_at)
+     select 'pi_' || o.n, o.tenant, o.payment_id, o.total, 'EUR', x.status,
+       case when x.status = 'succeeded' then o.total else 0 end, o.at
+     from batch o
+     cross join lateral (
+       select case when o.payment in ('succeeded', 'refunded') then 'succeeded' else 'canceled' end as status
+     ) x
+     where o.payment is not null`,
     `insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, stripe_refund_id, checked_at, created_at)
      select growth.id('refund', o.n), o.tenant, o.payment_id, o.total, 'EUR', 'succeeded', 're_' || o.n, o.at, o.at
      from batch o where o.payment = 'refunded'`,

@@ -11,12 +11,12 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
 declare
   ids text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
+  refund_ids text[];
   everywhere constant boolean := not input ? 'tenant';
   most constant integer := (input->>'limit')::int;
   late timestamptz;
   urgent text[] := '{}';
   aside text[] := '{}';
-  promised text[] := '{}';
   intents jsonb;
   refunds jsonb;
 begin
@@ -36,22 +36,23 @@ begin
       select p.payment_id::text from unnest(urgent) o(id) join payments.payments p on p.order_id = o.id
       where p.status = 'pending' and p.payment_id <> all(aside))
       || array(
-      select w.payment_id::text from platform.tenant_ids() t(id)
+      select w.payment_id::text
+      from platform.tenants_in('payments.payments', 'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
       cross join lateral (
         select p.payment_id, row_number() over (order by p.checked_at) as turn from payments.payments p
         where p.tenant_id = t.id and p.checked_at <= late and p.payment_id <> all(aside)
           and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
         order by p.checked_at limit most
       ) w order by w.turn, w.payment_id limit most);
-  end if;
-  if everywhere then
-    promised := array(
-      select r.id::text from platform.tenant_ids() t(id)
+    refund_ids := array(
+      select w.id::text from platform.tenants_in('payments.refunds', 'status = ''pending''') t(id)
       cross join lateral (
-        select v.id, row_number() over (order by v.checked_at) as turn from payments.refunds v
-        where v.tenant_id = t.id and v.checked_at <= late and v.status = 'pending' and v.id <> all(aside)
-        order by v.checked_at limit most
-      ) r order by r.turn, r.id limit most);
+        select r.id, row_number() over (order by r.checked_at) as turn from payments.refunds r
+        where r.tenant_id = t.id and r.checked_at <= late and r.status = 'pending' and r.id <> all(aside)
+        order by r.checked_at limit most
+      ) w order by w.turn, w.id limit most);
+  else
+    refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids) and r.status = 'pending');
   end if;
   select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
   from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
@@ -62,8 +63,7 @@ begin
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
     'intentId', coalesce(w.stripe_intent_id,
       (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
-  into refunds from payments.refunds w
-  where w.status = 'pending' and (w.id = any(promised) or (not everywhere and w.payment_id = any(ids)));
+  into refunds from payments.refunds w where w.id = any(refund_ids) and w.status = 'pending';
   return jsonb_build_object('intents', intents, 'refunds', refunds);
 end
 $$;
@@ -111,6 +111,7 @@ create or replace function payments.apply_stripe(call jsonb, input jsonb) return
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
+  found_id varchar;
   p payments.payments;
   i payments.intents;
   before varchar;
@@ -118,12 +119,14 @@ declare
   skus text[] := '{}';
 begin
   perform platform.enter_as(call, '*');
-  -- The id that we gave the intent finds the payment even before we have heard the intent's own id.
-  select * into p from payments.payments x where x.payment_id = coalesce(
+  -- The id that we gave the intent finds the payment even before we have heard the intent's own id. It is looked up first:
+  -- under row-level security a comparison with `coalesce` of queries is no condition on an index.
+  found_id := coalesce(
     (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
     (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
     (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
     input->>'paymentId');
+  select * into p from payments.payments x where x.payment_id = found_id;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;

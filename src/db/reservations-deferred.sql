@@ -82,14 +82,16 @@ begin
   select jsonb_agg(to_jsonb(g)) into found_rows from (
     select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,
       coalesce(array_agg(w.order_id) filter (where w.status = 'refused'), '{}') as refused
-    from platform.tenant_ids() t(id) cross join lateral (
-      (select v.tenant_id, v.order_id, v.status from inventory.reservations v
-        where v.tenant_id = t.id and v.status = 'pending' and v.created_at <= late and v.order_id <> all(aside)
-        order by v.created_at limit share)
+    from (
+      select v.* from platform.tenants_in('inventory.reservations', 'status = ''pending''') t(id) cross join lateral (
+        select r.tenant_id, r.order_id, r.status from inventory.reservations r
+        where r.tenant_id = t.id and r.status = 'pending' and r.created_at <= late and r.order_id <> all(aside)
+        order by r.created_at limit share) v
       union all
-      (select v.tenant_id, v.order_id, v.status from inventory.reservations v
-        where v.tenant_id = t.id and v.unheard and v.created_at <= late and v.order_id <> all(aside)
-        order by v.created_at limit share)
+      select v.* from platform.tenants_in('inventory.reservations', 'unheard') t(id) cross join lateral (
+        select r.tenant_id, r.order_id, r.status from inventory.reservations r
+        where r.tenant_id = t.id and r.unheard and r.created_at <= late and r.order_id <> all(aside)
+        order by r.created_at limit share) v
     ) w group by w.tenant_id order by w.tenant_id
   ) g;
   for item in select jsonb_array_elements(found_rows) loop

@@ -33,7 +33,7 @@ begin
     select r.tenant_id, array_agg(r.order_id order by r.order_id) as orders
     from (
       select h.tenant_id, h.order_id
-      from platform.tenant_ids() t(id)
+      from platform.tenants_in('inventory.reservations', 'status = ''held''') t(id)
       cross join lateral (
         select w.*, row_number() over (order by w.expires_at) as turn
         from (
