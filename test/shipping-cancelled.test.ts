@@ -116,6 +116,126 @@ describe('an order with a label', () => {
   });
 });
 
+describe('an order whose full refund failed at the bank', () => {
+  async function bounce({ order, payment }: Awaited<ReturnType<typeof bought>>) {
+    await store.send('POST', `/v1/payments/${payment.id}/refunds`, {});
+    await until(async () => (await orderOf(order.id)).status === 'refunded');
+    await paying.quiet();
+    const refunds = (await paying.state()).refunds;
+    const refund = refunds.find(
+      (each) => each.payment_intent === payment.stripePaymentIntentId && each.status === 'succeeded',
+    );
+    await paying.emulator('POST', 'dashboard/fail_refund', { refund: refund?.id });
+    await until(async () => (await orderOf(order.id)).status === 'confirmed');
+  }
+  const ship = (orderId: string, address: object = home, key?: string) =>
+    store.send('POST', '/v1/shipments', { orderId, address }, key === undefined ? {} : { idempotencyKey: key });
+  const move = (trackingNumber: string, status: string) =>
+    store.database.query('select shipping.apply_tracking($1, $2)', [
+      { jobSecret },
+      {
+        ...{ carrier: 'shippo', eventId: `${trackingNumber} ${status}`, trackingNumber, status },
+        occurredAt: new Date().toISOString(),
+      },
+    ]);
+
+  test('is shipped with another label, made once, while the first one is voided and stays refused', async () => {
+    const made = await bought();
+    const { id } = made.order;
+    const first = (await orderOf(id)).shipment;
+    await bounce(made);
+    await store.settled();
+    // Nothing is shipped by itself.
+    expect((await orderOf(id)).shipment).toMatchObject({ id: first.id, status: 'cancelled' });
+    const replies = await Promise.all([ship(id, home, 'again'), ship(id), ship(id), ship(id, home, 'again')]);
+    for (const { status, body } of replies) {
+      if (status === 409) expect(body.code).toBe('idempotency_in_progress');
+      else expect([status, body.status]).toEqual([201, 'created']);
+    }
+    const second = (await ship(id)).body;
+    expect(second.id).not.toBe(first.id);
+    expect(second.trackingNumber).not.toBe(first.trackingNumber);
+    expect((await orderOf(id)).shipment.id).toBe(second.id);
+    expect((await ship(id, { ...home, line1: 'Elsewhere 1' })).body.code).toBe('conflict');
+    expect([(await labelOf(first)).status, (await store.send('GET', `/v1/shipments/${first.id}`)).status]).toEqual([
+      409, 200,
+    ]);
+    await later(1);
+    expect(shippo.sold.filter((each) => [first.id, second.id].includes(each))).toEqual([first.id, second.id]);
+    expect(shippo.voided.filter((each) => [first.id, second.id].includes(each))).toEqual([first.id]);
+    await move(second.trackingNumber, 'in_transit');
+    expect(await orderOf(id)).toMatchObject({ status: 'shipped', shipment: { id: second.id, status: 'in_transit' } });
+  });
+
+  test('and that is refunded once more has its second label voided too', async () => {
+    const made = await bought();
+    const first = (await orderOf(made.order.id)).shipment;
+    await bounce(made);
+    const { body: second } = await ship(made.order.id);
+    await bounce(made);
+    const { body: third } = await ship(made.order.id);
+    await later(1);
+    for (const each of [first, second]) expect(shippo.voided).toContain(each.id);
+    expect(shippo.voided).not.toContain(third.id);
+    expect((await orderOf(made.order.id)).shipment).toMatchObject({ id: third.id, status: 'created' });
+  });
+
+  test('sends no second parcel if the first one leaves all the same', async () => {
+    const made = await bought();
+    const { id } = made.order;
+    const first = (await orderOf(id)).shipment;
+    await bounce(made);
+    const { body: second } = await ship(id);
+    await move(first.trackingNumber, 'in_transit');
+    expect(await orderOf(id)).toMatchObject({ status: 'shipped', shipment: { id: first.id, status: 'in_transit' } });
+    expect((await store.send('GET', `/v1/shipments/${second.id}`)).body.status).toBe('cancelled');
+    expect((await ship(id)).status).toBe(409);
+    await later(1);
+    expect(shippo.voided).toContain(second.id);
+  });
+
+  test('keeps no label that was asked for before its refund, however late that arrives', async () => {
+    shippo.mood = () => 'away';
+    const { body: order } = await store.send('POST', '/v1/orders', {
+      ...{ customerId: 'buyer', items: [{ sku: 'BOUGHT', quantity: 1 }], shippingAddress: home },
+    });
+    const { body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });
+    await paying.pay(payment.stripePaymentIntentId);
+    const request = async () =>
+      (
+        await store.database.query<{ id: string; failed: boolean }>(
+          'select shipment_id as id, last_error is not null as failed from shipping.label_requests where order_id = $1',
+          [order.id],
+        )
+      )[0];
+    await until(async () => (await request())?.failed === true);
+    const old = (await request())?.id;
+    await bounce({ order, payment });
+    await store.settled();
+    expect((await orderOf(order.id)).shipment).toBeNull();
+    shippo.mood = () => 'sell';
+    await store.database.query('update shipping.label_requests set leased_until = now() where order_id = $1', [
+      order.id,
+    ]);
+    const { status, body } = await ship(order.id);
+    expect([status, body.id === old]).toEqual([201, false]);
+    const late = {
+      ...{ orderId: order.id, shipmentId: old, trackingNumber: 'LATE', carrier: 'usps', provider: 'shippo' },
+      ...{ externalId: 'late', labelUrl: '/' },
+    };
+    await store.database.query('select shipping.record_labels($1, $2)', [
+      { jobSecret },
+      { tenant: 'default', results: [late] },
+    ]);
+    expect((await orderOf(order.id)).shipment).toMatchObject({ id: body.id, status: 'created' });
+    const voids = await store.database.query(
+      'select shipment_id, tracking_number from shipping.label_voids where order_id = $1',
+      [order.id],
+    );
+    expect(voids).toEqual([{ shipment_id: old, tracking_number: 'LATE' }]);
+  });
+});
+
 test('an order that ends before its label puts its units back, unless that is refused', async () => {
   const before = (await quantity()) ?? 0;
   const orders = [await free(), await free()];

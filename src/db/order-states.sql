@@ -156,7 +156,8 @@ begin
     return '{}';
   end if;
   again := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
-    from shipping.shipments s where s.order_id = o.id order by s.id desc limit 1), 'confirmed');
+    from shipping.shipments s where s.order_id = o.id and s.status in ('in_transit', 'delivered')
+    order by s.status limit 1), 'confirmed'); -- `delivered` before `in_transit`
   update orders.orders x set status = again, updated_at = platform.clock() where x.id = o.id;
   perform platform.emit('order.refund.failed', o.id, jsonb_build_object('orderId', o.id, 'status', again), false);
   return case when sold then '{}' else array(select i->>'sku' from jsonb_array_elements(o.items) i) end;

@@ -21,8 +21,9 @@ language sql stable as $$
       jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end,
     (select payments.payment_json(p) from payments.payments p
       where p.order_id = o.id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1),
+    -- The parcel that moved, or else the latest label: a cancelled label may have a successor.
     (select shipping.shipment_json(s) from shipping.shipments s
-      where s.order_id = o.id order by s.id desc limit 1))
+      where s.order_id = o.id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1))
 $$;
 
 -- The whole truth of a request's lines, where they are more than a plain list. `input`: {items: [{sku, quantity, price?}], currency?,

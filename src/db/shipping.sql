@@ -1,5 +1,6 @@
 -- requires: platform.sql, events.sql, set-aside.sql
--- Shipments: one an order. Lock order: the order (by orders.lock_order), under whose lock alone its request and its
+-- Shipments: an order has one at a time (shipments_one_live_an_order), and one request, which is for the latest. A label
+-- that was cancelled is not used again: the next one has another shipment id. Lock order: the order (by orders.lock_order), under whose lock alone its request and its
 -- shipment change. No carrier is asked while anything is locked: a lease keeps a second maker of one label away.
 
 create or replace function shipping.shipment_json(s shipping.shipments) returns jsonb
@@ -83,7 +84,8 @@ begin
       continue;
     end if;
     r := shipping.open_request(o, o.shipping_address, item.shipment_id);
-    continue when r.order_id is null or r.status = 'made';
+    -- `ended`: a refund of this order failed at the bank. Only the merchant asks for its next label.
+    continue when r.order_id is null or r.status in ('made', 'ended');
     task := shipping.lease_label(r, input);
     if task is null then
       busy := busy || to_jsonb(o.id);
@@ -95,17 +97,25 @@ begin
 end
 $$;
 
--- Keeps a label that a carrier has made: {orderId, trackingNumber, carrier, provider, externalId?, labelUrl,
+-- Keeps a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, externalId?, labelUrl,
 -- traceparent?}. It belongs to the request's shipment id, so whoever asked for it was given the same one. Null: the order
--- was cancelled or refunded meanwhile; the request then says which label it was, and it is voided.
+-- was cancelled or refunded meanwhile; the request then says which label it was, and it is voided. A label of an earlier
+-- shipment id is voided too.
 -- Emits shipping.label.created.
 create or replace function shipping.keep_label(label jsonb) returns shipping.shipments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   o orders.orders := orders.lock_order(label->>'orderId');
+  r shipping.label_requests;
   s shipping.shipments;
 begin
-  select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if r.shipment_id <> label->>'shipmentId' then
+    r.shipment_id := label->>'shipmentId';
+    perform shipping.ask_void(r, label);
+    return null;
+  end if;
+  select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.id = r.shipment_id;
   if found then
     return s;
   end if;
@@ -114,15 +124,13 @@ begin
     set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
       o.status, label->>'carrier', label->>'trackingNumber')
     where x.tenant_id = o.tenant_id and x.order_id = o.id;
-    perform shipping.ask_void(x, label) from shipping.label_requests x
-      where x.tenant_id = o.tenant_id and x.order_id = o.id;
+    perform shipping.ask_void(r, label);
     return null;
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
     external_id, created_at, updated_at)
-  select r.shipment_id, o.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', o.tenant_id,
-    label->>'provider', label->>'externalId', platform.clock(), platform.clock()
-  from shipping.label_requests r where r.tenant_id = o.tenant_id and r.order_id = o.id
+  values (r.shipment_id, o.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', o.tenant_id,
+    label->>'provider', label->>'externalId', platform.clock(), platform.clock())
   returning * into s;
   update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
   where x.tenant_id = o.tenant_id and x.order_id = o.id;
@@ -135,8 +143,8 @@ begin
 end
 $$;
 
--- How the carrier answered. `input`: {tenant, results, most?}; a result is a label (see keep_label) or {orderId, reason,
--- permanent, remind?}. A request is given up (`refused`) when its failure is permanent or was the `most`th in a row;
+-- How the carrier answered. `input`: {tenant, results, most?}; a result is a label (see keep_label) or {orderId, shipmentId,
+-- reason, permanent, remind?}. A request is given up (`refused`) when its failure is permanent or was the `most`th in a row;
 -- with `remind` the queue is to try it again. Answers {made, refused, open}, each the ids of orders; an order that is in
 -- none of them wants no label any more. Emits shipping.label.requested.
 create or replace function shipping.record_labels(call jsonb, input jsonb) returns jsonb
@@ -158,6 +166,7 @@ begin
       set leased_until = null, last_error = item->>'reason',
           status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused' else 'open' end
       where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
+        and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
       returning x.status into reached;
       if reached = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
@@ -174,7 +183,9 @@ $$;
 
 -- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, seconds}. Answers the shipment; or {task,
 -- remind}, and then the Worker asks the carrier and ends with record_shipment or record_labels; or {busy}: somebody else
--- is asking. `remind`: no message is on its way that would try again. Raises not_found, conflict (the order's status).
+-- is asking. `remind`: no message is on its way that would try again. An order that a failed refund has made `confirmed`
+-- again gets another label under the new shipment id, since its first one was cancelled.
+-- Raises not_found, conflict (the order's status).
 -- Refuses: conflict (a label for another address).
 create or replace function shipping.open_shipment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -185,6 +196,7 @@ declare
   s shipping.shipments;
   wanted jsonb;
   orphan boolean;
+  spent boolean; -- the request's label was cancelled, or is not wanted any more
 begin
   if replay is not null then
     return replay;
@@ -195,10 +207,8 @@ begin
   end if;
   wanted := shipping.with_name(input->'address', o.customer_id);
   select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  if s.cancelled_at is not null then
-    perform platform.fail('conflict', jsonb_build_object('reason', 'Its shipment was cancelled with the order.'));
-  end if;
+  select * into s from shipping.shipments x
+    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.cancelled_at is null;
   if s.id is not null then
     return platform.leave(call, 'shipments.create', case when r.address = wanted then shipping.shipment_json(s)
       else '{"error": "conflict", "detail": "Its label is made already, for another address."}' end);
@@ -209,10 +219,14 @@ begin
   if r.leased_until > platform.clock() then
     return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', '{"busy": true}'::jsonb);
   end if;
-  orphan := r.order_id is null or r.status = 'refused';
+  spent := r.status in ('made', 'ended');
+  orphan := r.order_id is null or r.status = 'refused' or spent;
   r := shipping.open_request(o, input->'address', input->>'shipmentId');
   update shipping.label_requests x
-  set address = wanted, attempts = case when x.address = wanted then x.attempts else 0 end
+  set address = wanted, attempts = case when x.address = wanted and not spent then x.attempts else 0 end,
+      shipment_id = case when spent then input->>'shipmentId' else x.shipment_id end,
+      status = case when spent then 'open' else x.status end,
+      last_error = case when spent then null else x.last_error end
   where x.order_id = o.id returning * into r;
   return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
     'answer', jsonb_build_object('task', shipping.lease_label(r, input), 'remind', orphan));

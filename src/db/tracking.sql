@@ -1,10 +1,10 @@
--- requires: platform.sql, events.sql, shipping.sql
+-- requires: platform.sql, events.sql, shipping.sql, voids.sql
 -- Where parcels are, as their carriers tell.
 
 -- What a carrier says of a parcel's way, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
 -- occurredAt, detail?, tenant?}; with `tenant` only its parcels are meant. Whatever the order of arrival, the status that is furthest stands; `exception` is kept and told,
 -- and moves nothing. Answers {outcome, tenant}: applied, duplicate, unknown (no parcel of ours).
--- Emits shipping.status.changed.
+-- Emits shipping.status.changed, shipping.cancelled.
 create or replace function shipping.apply_tracking(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -39,8 +39,11 @@ begin
     perform platform.emit('shipping.status.changed', s.order_id, jsonb_build_object('orderId', s.order_id,
       'trackingNumber', s.tracking_number, 'status', reached), false);
   end if;
-  if reached in ('in_transit', 'delivered') then
-    perform orders.mark_shipped(s.order_id, case reached when 'delivered' then 'delivered' else 'shipped' end);
+  if reached in ('in_transit', 'delivered')
+    and orders.mark_shipped(s.order_id, case reached when 'delivered' then 'delivered' else 'shipped' end)
+    and s.cancelled_at is not null then
+    -- The order's parcel left with a label that was cancelled: a later label would send a second parcel.
+    perform shipping.end_shipment(s.order_id);
   end if;
   return jsonb_build_object('outcome', 'applied', 'tenant', s.tenant_id);
 end

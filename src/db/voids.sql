@@ -19,7 +19,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The order is cancelled or refunded: a shipment that has not moved is cancelled with it, and no label is made any more.
--- True if it has a label. The caller has locked the order. For orders. Emits shipping.cancelled.
+-- True if it has or had a label. The caller has locked the order. For orders. Emits shipping.cancelled.
 create or replace function shipping.end_shipment(of_order varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -27,7 +27,8 @@ declare
   s shipping.shipments;
 begin
   select * into r from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
-  select * into s from shipping.shipments x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  select * into s from shipping.shipments x
+    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.cancelled_at is null;
   if s.id is not null then
     update shipping.shipments x
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
@@ -45,7 +46,7 @@ begin
   end if;
   update shipping.label_requests x set status = 'ended'
   where x.tenant_id = platform.tenant() and x.order_id = of_order and x.status in ('open', 'refused');
-  return false;
+  return exists (select from shipping.shipments x where x.tenant_id = platform.tenant() and x.order_id = of_order);
 end
 $$;
 
@@ -71,8 +72,10 @@ begin
     returning * into v;
     continue when not found;
     tasks := tasks || (
-      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', v.tenant_id, 'provider', v.provider,
-        'carrier', v.carrier, 'trackingNumber', v.tracking_number, 'externalId', v.external_id))
+      -- The request may be for a later shipment by now.
+      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', v.tenant_id,
+        'shipmentId', v.shipment_id, 'provider', v.provider, 'carrier', v.carrier,
+        'trackingNumber', v.tracking_number, 'externalId', v.external_id))
       from shipping.label_requests r where r.tenant_id = v.tenant_id and r.order_id = v.order_id);
   end loop;
   return jsonb_build_object('tasks', tasks);

@@ -21,12 +21,13 @@ export type Task = LabelTask & { traceparent?: string | null };
 /** What `record_labels` and `record_shipment` take of a label that was made. */
 type Made = Pick<Label, 'trackingNumber' | 'carrier' | 'externalId'> & {
   orderId: string;
+  shipmentId: string;
   provider: string;
   labelUrl: string;
   traceparent?: string | null;
 };
 /** And of one that was not. */
-type Failed = { orderId: string; reason: string; permanent: boolean; remind?: boolean };
+type Failed = { orderId: string; shipmentId: string; reason: string; permanent: boolean; remind?: boolean };
 
 export type Attempt =
   | { made: Made; keep: (tenant: string) => Promise<void> }
@@ -80,6 +81,7 @@ export async function attemptLabel({ settings }: Context, task: Task): Promise<A
     const label = await carrier.createLabel(request, AbortSignal.timeout(deadlineMs));
     const made = {
       orderId,
+      shipmentId,
       trackingNumber: label.trackingNumber,
       carrier: label.carrier,
       externalId: label.externalId,
@@ -92,7 +94,7 @@ export async function attemptLabel({ settings }: Context, task: Task): Promise<A
   } catch (error) {
     const known = error instanceof CarrierError;
     const reason = known ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
-    return { failed: { orderId, reason, permanent: known && error.permanent }, error };
+    return { failed: { orderId, shipmentId, reason, permanent: known && error.permanent }, error };
   }
 }
 

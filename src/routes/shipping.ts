@@ -19,7 +19,8 @@ export const shippingRoutes = [
     description:
       'A confirmed order with an address gets its label by itself. This is for one without, or for one whose address the ' +
       'carrier refused. One label an order: the same shipment however often it is asked for; another address than the ' +
-      'label’s is a `conflict`.',
+      'label’s is a `conflict`. An order whose refund failed at the bank, and whose label was cancelled with that refund, ' +
+      'gets another label.',
     scope: 'shipping:write',
     idempotency: 'taken',
     body: newShipment,
