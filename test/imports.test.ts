@@ -378,6 +378,38 @@ test('repeating an import that broke never brings back units that were sold, wit
   }
 });
 
+test('repeating an import that broke leaves a count that a later import has set, however often and with whatever key', async () => {
+  for (const [prefix, first, second] of [
+    ['L1', 'same', 'same'],
+    ['L2', 'one', 'other'],
+    ['L3', null, null],
+  ] as const) {
+    const key = (of: string | null) => ({ idempotencyKey: of && `${prefix}-${of}` });
+    const rows = Array.from({ length: 600 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
+    await broken(rows, key(first));
+    for (const inventory of [4, 5]) {
+      const { body } = await ndjson([row(`${prefix}-7`, { inventory })]);
+      expect(body).toEqual({ created: 0, updated: 1, rejected: [] });
+    }
+    await buy(`${prefix}-7`, 1);
+    const again = await ndjson(rows, key(second));
+    expect(again.body).toEqual({ created: 100, updated: 500, repeated: 500, rejected: [] });
+    expect((await bySku(`${prefix}-7`)).inventory).toBe(4);
+    // The file has been imported now: from here on its counts are new ones.
+    expect((await ndjson([row(`${prefix}-7`, { inventory: 3 })])).body.repeated).toBeUndefined();
+    expect((await bySku(`${prefix}-7`)).inventory).toBe(3);
+  }
+});
+
+test('a count that a repeated import has found set can be set by the next import', async () => {
+  const rows = Array.from({ length: 600 }, (_, n) => row(`NEXT-${n}`, { inventory: 3 }));
+  await broken(rows, {});
+  expect((await ndjson(rows)).body.repeated).toBe(500);
+  await buy('NEXT-7', 2);
+  expect((await ndjson([row('NEXT-7', { inventory: 3 })])).body.repeated).toBeUndefined();
+  expect((await bySku('NEXT-7')).inventory).toBe(3);
+});
+
 test('an import that ended is over: the same file with another key counts anew, also one that names a SKU twice', async () => {
   const rows = [row('OVER-1', { inventory: 5 }), row('OVER-1', { inventory: 7 }), row('OVER-1', { inventory: 5 })];
   expect((await ndjson(rows)).body).toMatchObject({ created: 1, updated: 2 });

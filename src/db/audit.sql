@@ -7,7 +7,7 @@
 create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before}';
+  hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before,import_repeats}';
   was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   of_tenant varchar := coalesce(coalesce(becomes, was)->>'tenant_id', coalesce(becomes, was)->>'id');

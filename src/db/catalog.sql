@@ -91,7 +91,7 @@ $$;
 -- One batch of an import; `input`: {rows: [{id, sku, name, description, price, currency, inventory, status}], run?, key?,
 -- last?}, each SKU once. A SKU that exists is updated: what a row leaves out stays as it is, also that it is archived.
 -- A count is not set again if another run of the last 24 hours has set it for this SKU and broke off, or had the same
--- idempotency key: units were sold since. `last`: the run ends with this batch. Answers {results: [{sku, outcome,
+-- idempotency key: units were sold since. That holds also where a later run has set another count, which is newer. `last`: the run ends with this batch. Answers {results: [{sku, outcome,
 -- repeated?}]} in the rows' order: created, updated, or invalid with a detail. New ones emit product.created.
 create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -124,7 +124,11 @@ begin
       (row.item->>'inventory')::int as count, k.import_run, k.id is null as fresh,
       case when k.import_run = of_run then k.import_counts end as set_now,
       case when k.import_run = of_run then k.import_before
-        when k.import_run = any(same_import) then k.import_before || k.import_counts end as set_before
+        when k.import_run = any(same_import) then k.import_before || k.import_counts
+        -- The last run has set another count than the one that broke off before it.
+        when k.import_counts is not null and k.import_repeats = any(same_import) then k.import_before end as set_before,
+      case when k.import_run <> of_run and k.import_run = any(same_import) then k.import_run
+        else k.import_repeats end as repeats
     from row left join kept k on k.sku = row.sku
   ), counted as (
     select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
@@ -141,10 +145,11 @@ begin
   ), written as (
     insert into catalog.products as p
       (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run, import_counts,
-       import_before)
+       import_before, import_repeats)
     select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
       platform.clock(), case when j.count is not null then of_run end,
-      case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before
+      case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
+      case when j.set_before is not null then j.repeats end
     from judged j where j.fault is null order by j.sku
     on conflict on constraint products_sku_unique do update
       set name = excluded.name, description = excluded.description, price = excluded.price,
@@ -152,6 +157,7 @@ begin
           import_run = coalesce(excluded.import_run, p.import_run),
           import_counts = case when excluded.import_run is null then p.import_counts else excluded.import_counts end,
           import_before = case when excluded.import_run is null then p.import_before else excluded.import_before end,
+          import_repeats = case when excluded.import_run is null then p.import_repeats else excluded.import_repeats end,
           version = platform.next_version(p.version), updated_at = excluded.updated_at
     returning p as product
   )
