@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { id, time } from './domain/fields.ts';
+import { defaultLimit, id, limit, time } from './domain/fields.ts';
 
 export type Schema = { [keyword: string]: unknown };
 
@@ -50,6 +50,8 @@ export function collectSchemas(): Schemas {
             delete jsonSchema.pattern;
             jsonSchema.format = 'uuid';
           }
+          // zod leaves out the default of what it transforms.
+          if (zodSchema === limit) jsonSchema.default = defaultLimit;
           if (zodSchema._zod.def.type === 'string' && jsonSchema.format === 'date-time') {
             delete jsonSchema.pattern;
             jsonSchema.examples ??= time.meta()?.examples as unknown[];

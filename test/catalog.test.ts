@@ -130,6 +130,8 @@ describe('changing a product', () => {
       `${etag}, W/${next}`,
       '"*"',
       next.replace('-', '9-'),
+      next.replace('"', '"0'),
+      next.replace('"', '"+'),
     ]) {
       const refused = await patch(id, { price: 2 }, { 'if-match': stale });
       expect([stale, ...outcome(refused)]).toEqual([stale, 412, 'version_mismatch']);

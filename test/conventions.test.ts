@@ -48,6 +48,34 @@ describe('a refusal', () => {
     expect(pointers(await post(product('H'), { idempotencyKey: 'x'.repeat(256) }))).toEqual(['Idempotency-Key']);
   });
 
+  test('of a `limit` is told unless it is 1 to 100 in decimal digits', async () => {
+    const refused = [
+      '0x10',
+      '1e1',
+      '%2B5',
+      '%205',
+      '5%20',
+      '5%0A',
+      '5.0',
+      '-5',
+      '',
+      '%D9%A5',
+      'Infinity',
+      '0',
+      '101',
+      '0b1',
+    ];
+    for (const written of refused) {
+      for (const path of ['/v1/products', '/v1/orders', '/v1/events', '/v1/dead-letters', '/v1/inventory']) {
+        const reply = await store.send('GET', `${path}?limit=${written}`);
+        expect([path, written, reply.status, pointers(reply)]).toEqual([path, written, 422, ['limit']]);
+      }
+    }
+    for (const written of ['1', '20', '100']) {
+      expect((await store.send('GET', `/v1/products?limit=${written}`)).status).toBe(200);
+    }
+  });
+
   test('lists no more than a hundred faults', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 500 }, (_, n) => [`m${n}`, n]));
     expect((await post({ ...product('MANY'), ...unknown })).body.errors).toHaveLength(100);

@@ -126,10 +126,15 @@ export const address = z
   .catchall(text(500))
   .meta({ id: 'Address' });
 
-const error = 'must be a whole number from 1 to 100';
+export const defaultLimit = 20;
 
-/** `?limit=`: how many rows a page has. */
-export const limit = z.coerce.number({ error }).int({ error }).min(1, { error }).max(100, { error }).default(20);
+/** `?limit=`: how many rows a page has. Decimal digits alone: `Number` would also read `0x10`, `1e1`, `+5` and ` 5`. */
+export const limit = z
+  .string()
+  .refine((written) => /^0*([1-9]\d?|100)$/.test(written), { error: 'must be a whole number from 1 to 100' })
+  .transform(Number)
+  .default(defaultLimit)
+  .meta({ type: 'integer', minimum: 1, maximum: 100 });
 
 /** `?limit=` and `?cursor=`; of a cursor's form, cursor.ts decides. */
 export const page = { limit, cursor: z.string().optional() };

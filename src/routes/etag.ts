@@ -24,7 +24,7 @@ export function versionsIn(http: Http): number[] | undefined {
   const header = http.req.header('if-match')?.trim();
   if (header === undefined || header === '*') return undefined;
   return header.split(',').flatMap((tag) => {
-    const version = /^"(\d{1,9})-[0-9a-f]{24}"$/.exec(tag.trim())?.[1];
+    const version = /^"(0|[1-9]\d{0,8})-[0-9a-f]{24}"$/.exec(tag.trim())?.[1];
     return version === undefined ? [] : [Number(version)];
   });
 }
