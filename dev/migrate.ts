@@ -29,6 +29,10 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
   const migrations = await readMigrations(options.dir ?? own('migrations'));
   const functions = await readFunctions(options.functions ?? own('src/db'));
   const client = await connectTo(options.url);
+  // The code of `raise warning` in a migration; Postgres's own warnings have others.
+  client.on('notice', ({ code, message }) => {
+    if (code === '01000') log(`WARNING: ${message}`);
+  });
   try {
     await inTransaction(client, () => prepare(client));
     const ran: string[] = [];
