@@ -24,7 +24,7 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders, pa
 
 ## Conventions
 - JSON in and out. Times are ISO 8601 UTC. Ids are UUIDv7, so they sort by time.
-- Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: an amount with more decimals is rejected.
+- Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: an amount with more decimals is rejected. Zeros at the end do not count: \`2.500\` and \`2.5\` are the same JSON number. In CSV a price is written with at most two decimals, zeros included.
 - Lists are \`{ data, nextCursor }\`; \`?limit=\` (1 to 100, default 20) sets the page size and \`?cursor=\` gives the next page.
 - A query parameter that an operation does not declare, or that is given twice, is refused with \`422\`, which names it. The same holds for unknown fields of a body.
 - A method that a path does not have is \`405\` with \`Allow\`. A path with a slash at its end is another path: \`404\`.

@@ -112,6 +112,21 @@ test('a count in CSV takes no point, and a price no third decimal', async () => 
   expect((await store.send('GET', '/v1/products/by-sku/NUM-3')).status).toBe(404);
 });
 
+test('zeros at the end of a price in JSON do not count, and no price is rounded', async () => {
+  const line = (sku: string, price: string) => `{"sku":"${sku}","name":"n","currency":"USD","price":${price}}`;
+  const prices = ['2.500', '2.5000000', '25e-1', '2.505', '2.5001'];
+  const lines = prices.map((price, n) => line(`ZERO-${n}`, price)).join('\n');
+  const { body } = await send('application/x-ndjson', lines);
+  expect(body.created).toBe(3);
+  expect(body.rejected.map((at: { line: number }) => at.line)).toEqual([4, 5]);
+  for (const n of [0, 1, 2]) expect((await bySku(`ZERO-${n}`)).price).toBe(2.5);
+  expect(
+    (await store.send('POST', '/v1/products', `${line('ZERO-5', '2.500').slice(0, -1)},"inventory":1}`)).status,
+  ).toBe(201);
+  const refused = await store.send('POST', '/v1/products', `${line('ZERO-6', '2.501').slice(0, -1)},"inventory":1}`);
+  expect([refused.status, refused.body.code]).toEqual([422, 'validation_failed']);
+});
+
 test('SKUs that differ only in how their letters are composed are one product, wherever they come in', async () => {
   const [composed, decomposed] = ['CAFÉ-1', 'CAFE\u0301-1'];
   expect((await ndjson([row(decomposed)])).body.created).toBe(1);

@@ -1,7 +1,8 @@
 -- requires: platform.sql, events.sql
 -- Shipments: an order has one at a time (shipments_one_live_an_order), and one request, which is for the latest. A label
--- that was cancelled is not used again: the next one has another shipment id. Lock order: the order (by orders.lock_order), under whose lock alone its request and its
--- shipment change. No carrier is asked while anything is locked: a lease keeps a second maker of one label away.
+-- that was cancelled is not used again: the next one has another shipment id. Lock order: the order (by
+-- orders.lock_order), under whose lock alone its request and its shipment change. No carrier is asked while anything is
+-- locked: a lease keeps a second maker of one label away.
 
 create or replace function shipping.shipment_json(s shipping.shipments) returns jsonb
 language sql stable as $$

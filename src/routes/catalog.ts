@@ -150,7 +150,8 @@ export const catalogRoutes = [
       'NDJSON (one product a line) or CSV (first line names the columns) of any length. A SKU that exists is updated, and ' +
       'what its line leaves out stays as it is. A bad line costs that line only; an `inventory` sets the count. If the ' +
       'import breaks off half-way, what was imported stays. Send it again within 24 hours: a count that it has set for a ' +
-      'SKU is not set again, since units may have been sold. After an answer was lost, use the same Idempotency-Key.',
+      'SKU is not set again, since units may have been sold. Nor is it if a later import has set another count. After an ' +
+      'answer was lost, use the same Idempotency-Key.',
     scope: 'catalog:write',
     idempotency: 'taken',
     stream: ['application/x-ndjson', 'text/csv'],
