@@ -83,7 +83,9 @@ export async function listNews(settings: StripeSettings, types: string[], from: 
   const list = connect(settings).events.list({ types, created, limit: 100 });
   const events = await asked(list.autoPagingToArray({ limit: Math.min(most + 1, 10_000) }));
   if (events.length > most) return undefined;
+  // Stripe lists the newest first, and events of one second keep that order in a sort by time.
   return events
+    .reverse()
     .sort((a, b) => a.created - b.created)
     .map(readEvent)
     .filter((news) => news !== undefined)

@@ -285,6 +285,52 @@ describe('an intent that does not agree with the payment never confirms it', () 
   });
 });
 
+describe('lost webhooks of a further intent are read from Stripe’s list', () => {
+  const refundsOf = async (made: Made) =>
+    (await store.send('GET', `/v1/payments/${made.payment.id}/refunds`)).body.data;
+
+  test('a refund and a dispute of one that we know, which does not lead', async () => {
+    const made = await checkout();
+    const other = await second(made);
+    await shop.pay(made.intent);
+    await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
+    await store.cron('* * * * *', minutes(6));
+    await shop.webhooks({ lose: 1 });
+    await shop.pay(other.id);
+    await store.cron();
+    await shop.quiet();
+    const before = await refundsOf(made);
+    await shop.emulator('POST', 'dashboard/dispute', { payment_intent: other.id });
+    await store.cron();
+    expect((await shop.paymentOf(made.payment.id)).dispute).toBe('open');
+    expect(before).toMatchObject([{ amount: 30, reason: 'paid_twice' }]);
+    expect((await atStripe(other.id))?.refunded).toBe(3000);
+  });
+
+  for (const known of [true, false]) {
+    test(`a part refunded by hand and a dispute, all events lost, the intent ${known ? 'known' : 'not known yet'}`, async () => {
+      const made = await checkout();
+      const other = await second(made);
+      if (known) {
+        await shop.pay(other.id, 'pm_card_visa_chargeDeclined');
+        await until(
+          async () =>
+            (await store.database.query('select from payments.intents where stripe_id = $1', [other.id])).length > 0,
+        );
+      }
+      await shop.webhooks({ lose: 1 });
+      await shop.pay(other.id);
+      await shop.stripe.refunds.create({ payment_intent: other.id, amount: 500 });
+      await shop.emulator('POST', 'dashboard/dispute', { payment_intent: other.id });
+      // One turn: the next one would read only the last minute again.
+      await store.cron();
+      expect(await shop.orderOf(made.order.id)).toMatchObject({ status: 'confirmed' });
+      expect(await shop.paymentOf(made.payment.id)).toMatchObject({ stripePaymentIntentId: other.id, dispute: 'open' });
+      expect(await refundsOf(made)).toMatchObject([{ amount: 5 }]);
+    });
+  }
+});
+
 describe('news that comes before the intent is known', () => {
   test('a refund and a dispute of an intent whose own events were lost are applied', async () => {
     const made = await checkout();

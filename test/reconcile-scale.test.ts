@@ -133,6 +133,29 @@ test('an event that cannot be applied is set aside, keeps its hold, and stops no
   await shop.webhooks({ lose: 0 });
 });
 
+test('an event that was set aside and that a webhook brings later is set aside no more', async () => {
+  await addProduct(store, 'LATER', 1);
+  const bad = await shop.checkout('LATER');
+  await shop.quiet();
+  await shop.webhooks({ lose: 1 });
+  await shop.pay(bad.intent);
+  await store.database.query(
+    `alter table payments.payments add constraint payments_spoilt check (payment_id <> '${bad.payment.id}' or status <> 'succeeded') not valid`,
+  );
+  await store.cron();
+  const open = () =>
+    store.database.query<{ event_id: string }>(
+      `select event_id from platform.dead_letters where sink = 'hear-stripe' and replayed_at is null`,
+    );
+  const [letter] = await open();
+  await store.database.query('alter table payments.payments drop constraint payments_spoilt');
+  await shop.deliver(JSON.stringify(await shop.stripe.events.retrieve(letter?.event_id ?? '')));
+  expect(await statusOf(bad.order.id)).toBe('confirmed');
+  await store.cron('* * * * *', new Date(Date.now() + 120_000));
+  expect(await open()).toEqual([]);
+  await shop.webhooks({ lose: 0 });
+});
+
 test('holds end in bulk once Stripe’s events are read past their end, without a question for each', async () => {
   const ends = new Date(Date.now() - 300_000);
   await fillWaiting('bulk', 450, ends);

@@ -12,7 +12,7 @@ begin
 end
 $$;
 
--- An event that had failed was applied now, or Stripe has it no more. `input`: {tenant, eventId}.
+-- An event that had failed was applied now, or Stripe has it no more (tenant '*'). `input`: {tenant, eventId}.
 create or replace function payments.note_heard(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -34,7 +34,8 @@ end
 $$;
 
 -- The events among these that nobody has applied, of payments that are ours. `input`: {events: [{eventId, paymentId?,
--- intentId?, setupId?}]}. Answers {events: [{eventId, tenant, paymentId}]}.
+-- intentId?, setupId?}]}. Answers {events: [{eventId, tenant, paymentId}]}. One that had failed and that a webhook has
+-- applied since is set aside no more.
 create or replace function payments.find_unheard(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
@@ -42,6 +43,8 @@ declare
 begin
   perform platform.enter_as(call, '*');
   fresh := platform.not_taken('stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
+  perform platform.take_back('hear-stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e
+    where e->>'eventId' <> all(fresh)));
   return jsonb_build_object('events', (
     select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id, 'paymentId', w.payment_id)),
       '[]')

@@ -50,11 +50,18 @@ export async function noteFailedRow(
 /** Applies what nobody has applied yet. @returns false if the budget was spent before the end */
 async function applyUnheard(context: Context, told: Told[], heard: Heard, budget: Budget): Promise<boolean> {
   const byId = new Map(told.map((news) => [news.eventId, news]));
+  // A refund or a dispute names its intent alone, which we may not know before its own event here is applied.
+  const paymentOf = new Map(
+    told.flatMap(({ intentId, paymentId }) => (intentId && paymentId ? [[intentId, paymentId] as const] : [])),
+  );
   const waiting: Unheard[] = [];
   for (let from = 0; from < told.length; from += 1_000) {
-    const events = told
-      .slice(from, from + 1_000)
-      .map(({ eventId, paymentId, intentId, setupId }) => ({ eventId, paymentId, intentId, setupId }));
+    const events = told.slice(from, from + 1_000).map(({ eventId, paymentId, intentId, setupId }) => ({
+      eventId,
+      intentId,
+      setupId,
+      paymentId: paymentId ?? paymentOf.get(intentId ?? ''),
+    }));
     if (!budget.spend()) return false;
     const found = await context.db.run<{ events: Unheard[] }>('payments.find_unheard', context.call, { events });
     waiting.push(...found.events);
@@ -122,6 +129,7 @@ export async function hearStripe(context: Context, budget: Budget): Promise<Hear
     if (!budget.spend(2)) break;
     const news = await lookUpNews(context.settings, eventId);
     if (news?.eventId) await applyUnheard(context, [{ ...news, eventId: news.eventId }], heard, budget);
+    else await context.db.run('payments.note_heard', context.call, { tenant: '*', eventId });
   }
   // A cron that is fired for a later time does not make Stripe's list longer.
   const to = Math.min(context.now().getTime(), Date.now());
