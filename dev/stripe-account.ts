@@ -26,6 +26,8 @@ export class Account {
   url = '';
   /** The request that is being answered; null while a job runs. */
   cause: { id: string | null; idempotency_key: string | null } = { id: null, idempotency_key: null };
+  /** How many requests each endpoint has had since the start: `GET /v1/events`, `POST /v1/payment_intents/:id/cancel`. */
+  readonly requests = new Map<string, number>();
   /** What a fault does with the request or job at hand beyond its answer. */
   fate: Fate = {};
 

@@ -125,6 +125,8 @@ export class Api {
     if (found === undefined) {
       throw turnedAway(404, `Unrecognized request URL (${method}: ${path}). Please see https://stripe.com/docs.`);
     }
+    const endpoint = `${method} ${found.path}`;
+    this.#account.requests.set(endpoint, (this.#account.requests.get(endpoint) ?? 0) + 1);
     if (role === 'publishable' && found.publishable === undefined) {
       const message = 'This API call cannot be made with a publishable API key. Please use a secret API key.';
       throw turnedAway(403, message, 'secret_key_required');

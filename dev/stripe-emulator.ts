@@ -2,6 +2,7 @@ import * as z from 'zod';
 import type { Account } from './stripe-account.ts';
 import type { Reply } from './stripe-api.ts';
 import { authenticateIntent, settleCharge } from './stripe-attempt.ts';
+import { addIntents, bulkIntents } from './stripe-bulk.ts';
 import { moneyOf } from './stripe-charges.ts';
 import { writeAmount } from './stripe-currencies.ts';
 import { dashboard } from './stripe-dashboard.ts';
@@ -155,6 +156,8 @@ const SWITCHES: Record<string, (given: Switch) => Answer> = {
   'GET processing': ({ account }) => ({
     json: { payment_intents: account.store.all('payment_intent').filter(({ status }) => status === 'processing') },
   }),
+  'GET requests': ({ account }) => ({ json: { requests: Object.fromEntries(account.requests) } }),
+  'POST intents': ({ account, body }) => ({ json: addIntents(account, readSwitch(bulkIntents, body)) }),
   'GET webhooks': ({ account }) => ({ json: account.webhooks.report() }),
   'POST webhooks': ({ account, body }) => {
     account.webhooks.configure(said(readSwitch(webhookChange, body)));

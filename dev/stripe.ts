@@ -57,6 +57,8 @@ Its own switches, which Stripe has not:
   GET  /_emulator/state                                   everything, for an audit; hidden: made by a request that a kept 500 answered
   GET  /_emulator/recent                                  the newest 200 intents, refunds and disputes
   GET  /_emulator/processing                              the intents that a bank has to decide
+  GET  /_emulator/requests                                how many requests each endpoint has had
+  POST /_emulator/intents    {intents: [{id, amount, currency, metadata}]}   many unpaid ones at once, without events
   POST /_emulator/webhooks   {url, delayMs, duplicate, reorder, reorderMs, lose, seed}
   POST /_emulator/faults     {times, method, path, action: status|hang|drop|delay, status, acts, saved, ms, loseEvents,
                               decides: succeed|decline, decideMs}

@@ -113,3 +113,19 @@ test('an action on nothing, or with an unknown field, is refused', async () => {
   const { id } = await rig.stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
   await expect(act(rig, 'dispute', { payment_intent: id })).rejects.toThrow('captured');
 });
+
+test('many unpaid intents are added at once with ids of the caller, can be paid, and requests are counted', async () => {
+  const rig = await startRig();
+  const intents = ['pi_a_1', 'pi_a_2'].map((id) => ({ id, amount: 1000, currency: 'usd', metadata: { orderId: id } }));
+  expect(await flip(rig.emulator, 'POST', 'intents', { intents })).toEqual({ added: 2 });
+  const options = { payment_method: 'pm_card_visa', return_url: 'https://shop.test' };
+  expect(await rig.stripe.paymentIntents.confirm('pi_a_1', options)).toMatchObject({
+    status: 'succeeded',
+    metadata: { orderId: 'pi_a_1' },
+  });
+  expect((await rig.stripe.paymentIntents.retrieve('pi_a_2')).status).toBe('requires_payment_method');
+  await expect(flip(rig.emulator, 'POST', 'intents', { intents: [{ id: 'x', amount: 0 }] })).rejects.toThrow();
+  expect(await flip(rig.emulator, 'GET', 'requests')).toEqual({
+    requests: { 'POST /v1/payment_intents/:id/confirm': 1, 'GET /v1/payment_intents/:id': 1 },
+  });
+});
