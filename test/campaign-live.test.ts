@@ -206,6 +206,17 @@ test('a token opens the stream of its campaign and nothing else, and ends with i
   expect(JSON.stringify(store.logs())).not.toContain(mac);
 });
 
+test('the same Idempotency-Key gives the same token, which is stored nowhere', async () => {
+  const campaign = await rig.start('REPEATED', 10);
+  const ask = () =>
+    store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { idempotencyKey: 'page-1' });
+  const [first, second] = [await ask(), await ask()];
+  expect(second.body).toEqual(first.body);
+  expect([first, second].map((reply) => reply.headers.get('idempotent-replayed'))).toEqual([null, 'true']);
+  const kept = await store.database.query(`select answer from platform.idempotency where key = 'page-1'`);
+  expect(kept).toEqual([{ answer: { expiresAt: first.body.expiresAt } }]);
+});
+
 test('a token is for one campaign of the key’s tenant, and ends after its time', async () => {
   const campaign = await rig.start('EXPIRED', 10);
   const foreign = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };

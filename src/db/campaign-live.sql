@@ -1,18 +1,24 @@
 -- requires: platform.sql, events.sql, live-tokens.sql, group-commerce.sql
 
--- A token that lets its bearer watch one campaign of the key's tenant for a while. It ends with the key. Changes nothing.
--- `input`: {campaignId, seconds}. Answers {token, expiresAt}. Raises unauthenticated, forbidden, not_found.
+-- A token that lets its bearer watch one campaign of the key's tenant for a while. It ends with the key. The idempotency key
+-- remembers only when the token ends: the token itself is made again. `input`: {campaignId, seconds}. Answers {token,
+-- expiresAt}. Raises unauthenticated, forbidden, not_found.
 create or replace function group_commerce.make_live_token(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  k constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  replay jsonb := platform.enter(call, 'campaigns:read', 'campaigns.live-token');
+  token jsonb;
 begin
+  if replay is not null then
+    return replay || jsonb_build_object('answer',
+      platform.live_token(call, input->>'campaignId', (replay->'answer'->>'expiresAt')::timestamptz));
+  end if;
   if not exists (select from group_commerce.group_commerce_campaigns c
     where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
     perform platform.fail('not_found');
   end if;
-  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer',
-    platform.make_live_token(k, input->>'campaignId', (input->>'seconds')::int));
+  token := platform.live_token(call, input->>'campaignId', platform.clock() + make_interval(secs => (input->>'seconds')::int));
+  return platform.leave(call, 'campaigns.live-token', token - 'token') || jsonb_build_object('answer', token);
 end
 $$;
 

@@ -10,11 +10,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from platform.security s
 $$;
 
--- A token that stands for this key where a campaign is watched. Not stored: the signature is what counts.
-create or replace function platform.make_live_token(k platform.api_keys, campaign text, seconds integer) returns jsonb
+-- The token that stands for the caller's key where a campaign is watched, until this time or the key's end. Not stored: it is
+-- the same each time that it is made. Answers {token, expiresAt}. Raises unauthenticated, forbidden.
+create or replace function platform.live_token(call jsonb, campaign text, until timestamptz) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  expires constant bigint := floor(extract(epoch from least(platform.clock() + make_interval(secs => seconds), k.expires_at)));
+  k constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  expires constant bigint := floor(extract(epoch from least(until, k.expires_at)));
 begin
   return jsonb_build_object('expiresAt', platform.iso(to_timestamp(expires)),
     'token', concat_ws('_', 'lt', k.id, expires, platform.sign_live_token(k.id, campaign, expires::text)));
@@ -39,4 +41,4 @@ $$;
 
 call platform.hand_over('platform', 'fusion_platform');
 
-grant execute on function platform.make_live_token to fusion_group_commerce;
+grant execute on function platform.live_token to fusion_group_commerce;

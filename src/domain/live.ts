@@ -166,15 +166,15 @@ const tokenSeconds = 900;
 
 /**
  * A token for one campaign's stream, for browsers' EventSource: it takes the key's place in the query for 15 minutes, opens
- * nothing else, and ends when the key does. It is signed and not stored.
+ * nothing else, and ends when the key does. It is signed and not stored. The same Idempotency-Key gives the same token.
  * @throws ApiError not_found
  */
 export async function makeLiveToken(context: Context, campaignId: string) {
-  const { answer, tenant } = await context.db.run<Written<LiveToken>>('group_commerce.make_live_token', context.call, {
+  const made = await context.db.run<Written<LiveToken>>('group_commerce.make_live_token', context.call, {
     campaignId,
     seconds: tokenSeconds,
   });
-  return { token: answer, tenant };
+  return { token: made.answer, tenant: made.tenant, replayed: made.replayed };
 }
 
 /** Milliseconds until the next look: a poll, or `endTime` or the connection's limit if that is sooner. */

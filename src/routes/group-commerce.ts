@@ -173,6 +173,7 @@ export const groupCommerceRoutes = [
       'campaign’s `/live` alone, for 15 minutes, and ends with its key. When it has ended, `EventSource` gets 401 and gives ' +
       'up: get another token and open it anew. A publishable key may ask for one.',
     scope: 'campaigns:read',
+    idempotency: 'taken',
     params,
     answers: {
       201: {
@@ -186,8 +187,8 @@ export const groupCommerceRoutes = [
     },
     errors: ['not_found'],
     async run({ params: { id: of }, context }) {
-      const { token, tenant } = await makeLiveToken(context, of);
-      return { status: 201, body: token, tenant };
+      const { token, tenant, replayed } = await makeLiveToken(context, of);
+      return { status: 201, body: token, tenant, replayed };
     },
   }),
   route({
