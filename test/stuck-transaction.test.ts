@@ -44,6 +44,27 @@ test('a lock that is free within 4 s delays an order and does not fail it', asyn
   expect((await order).status).toBe(201);
 });
 
+test('16 orders of 1,200 lines on the same SKUs queue up behind a lock of 12 s, and all are placed', async () => {
+  const skus = Array.from({ length: 1_200 }, (_, index) => `WIDE-${index}`);
+  const lines = skus.map((sku) => JSON.stringify({ sku, name: sku, price: 1, currency: 'USD', inventory: 40 }));
+  const imported = await store.send('POST', '/v1/products/import', lines.join('\n'), {
+    headers: { 'content-type': 'application/x-ndjson' },
+  });
+  expect(imported.body.created).toBe(1_200);
+  const held = await lockStock('WIDE-0');
+  const items = skus.map((sku) => ({ sku, quantity: 2 }));
+  const orders = Array.from({ length: 16 }, (_, buyer) =>
+    store.send('POST', '/v1/orders', { customerId: `buyer-${buyer}`, items }),
+  );
+  await held.query('select pg_sleep(12)'); // longer than a wait for one lock, and than the deadline of other requests
+  await held.end();
+  expect((await Promise.all(orders)).map(({ status }) => status)).toEqual(Array(16).fill(201));
+  const stock = await store.database.query(
+    `select quantity, reserved, count(*)::int as skus from inventory.inventory where sku like 'WIDE-%' group by 1, 2`,
+  );
+  expect(stock).toEqual([{ quantity: 8, reserved: 32, skus: 1_200 }]);
+});
+
 test('every statement of the Worker ends before the Worker stops waiting for it', async () => {
   const client = new pg.Client(store.database.workerUrl);
   await client.connect();

@@ -17,6 +17,8 @@ export type Call = {
   traceparent?: string;
   /** ISO time in place of the database's clock. Only a test's and the local platform's database honour it. */
   now?: string;
+  /** How many milliseconds more than usual it may wait for a lock. */
+  patienceMs?: number;
 };
 
 /** What a write answers. `replayed`: it is the first answer to this idempotency key, given again. */
@@ -29,8 +31,11 @@ export type Database = {
   readonly tenant: string | null;
   /** Says who calls and whether the key has this scope, and nothing else: for a request that is refused already. */
   authenticate(call: Call, scope: string): Promise<void>;
-  /** Runs one SQL function of a service as one call and one transaction: `service.verb(call, input)`. */
-  run<T>(name: `${string}.${string}`, call: Call, input: unknown): Promise<T>;
+  /**
+   * Runs one SQL function of a service as one call and one transaction: `service.verb(call, input)`. `lines`: as many rows
+   * it locks, so it may have to wait for longer.
+   */
+  run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines?: number): Promise<T>;
   /** Authenticates and reads, as one call and one transaction, as the role that can only read. */
   read<T>(
     call: Call,
@@ -56,6 +61,16 @@ export type Waiting = { sink: string; ageSeconds: number; failures: number; paus
 export type Reader = NeonHttpDatabase;
 
 const attempts = 5;
+/**
+ * How much longer than usual a call may take that locks this many rows. On a busy machine an order of 1,200 lines holds its
+ * rows for half a second, and one that needs the same rows may have 50 such orders before it: 25 ms for each line after the
+ * 100th. A quarter of it goes to each wait for a lock, so that a row that stays locked does not keep the connections.
+ */
+const patienceOf = (lines: number): number => Math.max(lines - 100, 0) * 25;
+/** `statement_timeout` of the role. */
+const statementMs = 9_000;
+// No lock in time (55P03), no time left after waits (57014): nothing is wrong with the call, it queues until its deadline.
+const queued = new Set(['55P03', '57014']);
 // Deadlock, serialization failure, lock not available, cancelled, no connection to be had: it is known to have changed
 // nothing.
 const undone = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
@@ -102,8 +117,8 @@ export type DatabaseSettings = {
 
 /**
  * A connection-less client: each call is one HTTP request to Neon's SQL endpoint, and all its attempts end within
- * DATABASE_DEADLINE_MS (10 s).
- * Deadlocks and serialization failures are repeated here and never reach a client. A call whose fate is unknown is
+ * DATABASE_DEADLINE_MS (10 s), or later for one that locks many rows (`patienceOf`).
+ * Lock waits that ended are repeated until then. Deadlocks and serialization failures are repeated here and never reach a client. A call whose fate is unknown is
  * repeated only if it reads or carries an idempotency key, since then it cannot act twice.
  * @throws ApiError with the code that a SQL function raised, or `unavailable`, its cause the database's error
  */
@@ -115,8 +130,13 @@ export function openDatabase(settings: DatabaseSettings): Database {
   const spent = { calls: 0, ms: 0 };
   let tenant: string | null = null;
 
-  async function attempt<T>(repeatable: boolean, send: (db: Reader) => PromiseLike<T>): Promise<[T, number]> {
-    const end = Date.now() + deadlineMs;
+  async function attempt<T>(
+    repeatable: boolean,
+    send: (db: Reader) => PromiseLike<T>,
+    patienceMs = 0,
+  ): Promise<[T, number]> {
+    const end = Date.now() + deadlineMs + patienceMs;
+    let failed = 0;
     for (let tried = 1; ; tried++) {
       const started = Date.now();
       spent.calls++;
@@ -133,12 +153,13 @@ export function openDatabase(settings: DatabaseSettings): Database {
         const harmless = overtaken || undone.has(error.code ?? '');
         const unknown = isUnknown(error);
         const again = harmless || (unknown && repeatable && tried < 3);
-        if (!again || tried === attempts || Date.now() >= end) {
+        if (!queued.has(error.code ?? '')) failed++;
+        if (!again || failed === attempts || Date.now() >= end) {
           // Never what Drizzle has made of it: that holds the statement and its parameters.
           const unavailable = harmless || unknown || shut.test(error.code ?? '');
           throw unavailable ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
         }
-        await new Promise((resolve) => setTimeout(resolve, 2 ** tried * 5 * (0.5 + Math.random())));
+        await new Promise((resolve) => setTimeout(resolve, 2 ** Math.min(tried, attempts) * 5 * (0.5 + Math.random())));
       } finally {
         spent.ms += Date.now() - started;
       }
@@ -150,12 +171,21 @@ export function openDatabase(settings: DatabaseSettings): Database {
     get tenant() {
       return tenant;
     },
-    async run<T>(name: `${string}.${string}`, call: Call, input: unknown): Promise<T> {
+    async run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines = 1): Promise<T> {
       const isJob = call.keyHash === undefined;
-      const caller = JSON.stringify(isJob ? { ...call, jobSecret: settings.DATABASE_JOB_SECRET } : call);
+      const patienceMs = patienceOf(lines);
+      const caller = JSON.stringify({
+        ...call,
+        ...(isJob ? { jobSecret: settings.DATABASE_JOB_SECRET } : {}),
+        ...(patienceMs > 0 ? { patienceMs: patienceMs / 4 } : {}),
+      });
       const statement = sql`select ${sql.raw(name)}(${caller}::jsonb, ${JSON.stringify(input)}::jsonb) as result`;
       const repeatable = call.idempotencyKey !== undefined || isJob;
-      const [answer, tried] = await attempt(repeatable, (db) => db.execute<{ result: T }>(statement));
+      const execute = (db: Reader) => db.execute<{ result: T }>(statement);
+      // A statement cannot set its own time limit, so one before it does, in the same HTTP call and transaction.
+      const limit = sql`select set_config('statement_timeout', ${String(statementMs + patienceMs)}, true)`;
+      const patient = async (db: Reader) => (await db.batch([db.execute(limit), execute(db)]))[1];
+      const [answer, tried] = await attempt(repeatable, patienceMs > 0 ? patient : execute, patienceMs);
       const result = answer.rows[0]?.result;
       if (result === undefined) throw new Error(`${name} answered no row`);
       if (typeof result === 'object' && result !== null && 'tenant' in result) tenant = String(result.tenant);

@@ -57,13 +57,13 @@ language sql as $$
 $$;
 
 -- Sets the time and the trace of what follows, over whatever the session has set before. A call may name the time only
--- where platform.security allows it. A lock that is not free within 4 s fails the call (55P03): nothing was changed, the
--- Worker repeats it until its own deadline of 10 s, and its connection is free in between.
+-- where platform.security allows it. A lock that is not free within 4 s (and `patienceMs`, of a large order) fails the call
+-- (55P03): nothing was changed, the Worker repeats it until its own deadline, and its connection is free in between.
 create or replace function platform.set_cause(call jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform set_config('app.now', '', true), set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
-    set_config('lock_timeout', '4s', true);
+    set_config('lock_timeout', (4000 + coalesce((call->>'patienceMs')::numeric, 0)::int)::text, true);
   if call->>'now' is not null and (select s.passed_clock from platform.security s) then
     perform set_config('app.now', call->>'now', true);
   end if;

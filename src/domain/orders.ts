@@ -91,12 +91,18 @@ type Answer = { tenant: string; answer: OrderRow | Refused; replayed: boolean };
  *   unknown_sku, price_changed, currency_mismatch, validation_failed (a total that Stripe cannot charge, decimals of the currency)
  */
 export async function placeOrder(context: Context, input: z.infer<typeof newOrder>, deferred: boolean) {
-  const { tenant, answer, replayed } = await context.db.run<Answer>('orders.place_order', context.call, {
+  const order = {
     ...input,
     id: newId(context.now()),
     holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
     async: deferred,
-  });
+  };
+  const { tenant, answer, replayed } = await context.db.run<Answer>(
+    'orders.place_order',
+    context.call,
+    order,
+    input.items.length,
+  );
   if ('error' in answer) throw refuse(answer, replayed);
   return { order: toOrder(answer), tenant, replayed };
 }
