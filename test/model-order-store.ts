@@ -89,6 +89,20 @@ export async function orderStore(store: Store, run: string, stock: Record<string
     return done ? 'refunded' : 'refused';
   }
 
+  async function cancelAtStripe({ order }: Command & { do: 'cancelAtStripe' }): Promise<string> {
+    const done = await atStripe('dashboard/cancel', { payment_intent: await intentOf(order) });
+    return done ? 'cancelled' : 'refused';
+  }
+
+  async function bounce({ order }: Command & { do: 'bounce' }): Promise<string> {
+    const [row] = await store.database.query<{ id: string }>(
+      `select stripe_refund_id as id from payments.refunds where payment_id = $1 and status = 'succeeded'
+       order by amount desc, automatic limit 1`,
+      [await paymentOf(order)],
+    );
+    return row && (await atStripe('dashboard/fail_refund', { refund: row.id })) ? 'failed' : 'no refund';
+  }
+
   async function track(command: Command & { do: 'track' }): Promise<string> {
     const [row] = await store.database.query<{ n: string }>(
       'select tracking_number as n from shipping.shipments where order_id = $1',
@@ -115,6 +129,8 @@ export async function orderStore(store: Store, run: string, stock: Record<string
       if (command.do === 'pay' || command.do === 'decline' || command.do === 'debit') return pay(command);
       if (command.do === 'bank') return bank(command);
       if (command.do === 'refundAtStripe') return refundAtStripe(command);
+      if (command.do === 'cancelAtStripe') return cancelAtStripe(command);
+      if (command.do === 'bounce') return bounce(command);
       if (command.do === 'track') return track(command);
       if (command.do === 'cancel')
         return told(await store.send('POST', `/v1/orders/${idOf(command.order)}/cancel`, {}));
@@ -155,9 +171,12 @@ export async function orderStore(store: Store, run: string, stock: Record<string
            (select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'status', o.status, 'addressed', o.shipping_address is not null, 'reason', o.failure_reason,
              'total', (o.total * 100)::int, 'hold', r.status,
              'units', (select jsonb_object_agg(split_part(u.sku, '-', 2), u.n) from unnest(r.skus, r.quantities) u(sku, n)),
-             'payment', (select jsonb_build_object('status', p.status, 'captured', (p.captured * 100)::int,
+             'payments', (select coalesce(jsonb_agg(jsonb_build_object('status', p.status, 'captured', (p.captured * 100)::int,
                  'promised', (p.refunded * 100)::int, 'back', (p.refund_done * 100)::int,
-                 'debit', p.status = 'pending' and p.stripe_status is not distinct from 'processing')
+                 'refunds', (select coalesce(jsonb_agg(jsonb_build_object('cents', (f.amount * 100)::int,
+                     'ours', f.automatic, 'status', f.status) order by f.amount desc, f.automatic, f.status desc), '[]')
+                   from payments.refunds f where f.payment_id = p.payment_id),
+                 'debit', p.status = 'pending' and p.stripe_status is not distinct from 'processing') order by p.payment_id), '[]')
                from payments.payments p where p.order_id = o.id),
              'shipment', (select s.status from shipping.shipments s where s.order_id = o.id),
              'history', (select jsonb_agg(e.topic order by e.seq) from platform.events e

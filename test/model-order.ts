@@ -1,13 +1,20 @@
 import type { Model } from './model-search.ts';
 
-/** Money in cents. `promised` and `back`: of refunds, asked for and done. `debit`: we know that a bank is deciding. */
+/** `ours`: made by the system because the order has ended. All others are a merchant's. */
+export type Refund = { cents: number; ours: boolean; status: 'pending' | 'succeeded' | 'failed' };
+
+/**
+ * Money in cents. `promised` and `back`: the sums of the refunds that have not failed and that are done. `debit`: we know
+ * that a bank is deciding. `atStripe` is `unknown` until Stripe has made the PaymentIntent.
+ */
 export type Payment = {
   status: string;
   captured: number;
+  refunds: Refund[];
   promised: number;
   back: number;
   debit: boolean;
-  atStripe: 'open' | 'processing' | 'paid' | 'closed';
+  atStripe: 'unknown' | 'open' | 'processing' | 'paid' | 'closed';
 };
 
 export type Order = {
@@ -18,7 +25,8 @@ export type Order = {
   status: string;
   reason: string | null;
   hold: 'held' | 'committed' | 'released' | 'refused';
-  payment: Payment | null;
+  /** The last one counts. A further one is opened when the intent of the one before was cancelled at Stripe. */
+  payments: Payment[];
   shipment: string | null;
   history: string[];
 };
@@ -40,6 +48,9 @@ export type Command =
   | { do: 'bank'; order: string; outcome: 'succeed' | 'fail' }
   /** In Stripe's dashboard. */
   | { do: 'refundAtStripe'; order: string; cents: number | null }
+  | { do: 'cancelAtStripe'; order: string }
+  /** A bank sends the largest refund that has succeeded back to the merchant. */
+  | { do: 'bounce'; order: string }
   | { do: 'cancel'; order: string }
   /** The cron reaches this order alone. */
   | { do: 'lapse'; order: string }
@@ -54,6 +65,8 @@ function orderOf(state: State, name: string): Order {
   if (!order) throw new Error(`no order ${name}`);
   return order;
 }
+
+const paymentOf = (order: Order): Payment | undefined => order.payments.at(-1);
 
 function stockOf(state: State, sku: string) {
   const stock = state.stock[sku];
@@ -84,36 +97,58 @@ function giveBack(state: State, order: Order): void {
 }
 
 function openPayment(order: Order): boolean {
-  const { payment } = order;
-  if (payment && (payment.status === 'pending' || payment.status === 'succeeded')) return true;
+  const status = paymentOf(order)?.status;
+  if (status === 'pending' || status === 'succeeded') return true;
   if (order.status !== 'created') return false;
-  order.payment = { status: 'pending', captured: 0, promised: 0, back: 0, debit: false, atStripe: 'open' };
+  const sums = { captured: 0, promised: 0, back: 0 };
+  order.payments.push({ status: 'pending', ...sums, refunds: [], debit: false, atStripe: 'unknown' });
   order.history.push('payment.created');
   return true;
 }
 
-function promise(state: State, order: Order, payment: Payment, cents: number): void {
-  payment.promised += cents;
+const textOf = ({ cents, ours }: Pick<Refund, 'cents' | 'ours'>) => `${cents} ${ours ? 'ours' : 'merchant'}`;
+
+/** Adds up the refunds, the largest first. */
+function count(payment: Payment): void {
+  const sum = (of: Refund[]) => of.reduce((cents, refund) => cents + refund.cents, 0);
+  const keyOf = (of: Refund) => `${String(of.cents).padStart(9, '0')} ${of.ours ? 0 : 1} ${of.status}`;
+  payment.refunds.sort((a, b) => (keyOf(a) > keyOf(b) ? -1 : 1));
+  payment.promised = sum(payment.refunds.filter(({ status }) => status !== 'failed'));
+  payment.back = sum(payment.refunds.filter(({ status }) => status === 'succeeded'));
+}
+
+function makeIntent(payment: Payment | undefined): void {
+  if (payment?.atStripe === 'unknown') payment.atStripe = 'open';
+}
+
+function promise(state: State, order: Order, payment: Payment, cents: number, ours: boolean): void {
+  payment.refunds.push({ cents, ours, status: 'pending' });
+  count(payment);
   order.history.push('payment.refund.requested');
-  state.todo.push(`refund ${order.name} ${cents}`);
+  state.todo.push(`refund ${order.name} ${textOf({ cents, ours })}`);
+}
+
+/** Promises all that an ended order has. A refund of ours that has failed is not made again, nor is a larger one. */
+function returnRest(state: State, order: Order, payment: Payment): void {
+  const rest = payment.captured - payment.promised;
+  const refused = payment.refunds.some(({ cents, ours, status }) => ours && status === 'failed' && cents <= rest);
+  if (rest > 0 && !refused) promise(state, order, payment, rest, true);
 }
 
 /** What becomes of the money of an order that ends. */
 function endPayment(state: State, order: Order, ending: 'failed' | 'cancelled'): void {
-  const { payment } = order;
+  const payment = paymentOf(order);
   if (payment?.status === 'pending') {
     payment.status = ending;
     payment.debit = false;
     order.history.push(`payment.${ending}`);
     state.todo.push(`close ${order.name}`);
-  } else if (payment?.status === 'succeeded' && payment.captured > payment.promised) {
-    promise(state, order, payment, payment.captured - payment.promised);
-  }
+  } else if (payment?.status === 'succeeded') returnRest(state, order, payment);
 }
 
 function place(state: State, { order: name, units, total, addressed }: Command & { do: 'place' }): string {
   const order: Order = {
-    ...{ name, units, total, addressed, status: 'created', reason: null, hold: 'held', payment: null, shipment: null },
+    ...{ name, units, total, addressed, status: 'created', reason: null, hold: 'held', payments: [], shipment: null },
     history: ['order.created'],
   };
   state.orders[name] = order;
@@ -148,11 +183,12 @@ function cancel(state: State, order: Order): string {
 }
 
 function refund(state: State, order: Order, cents: number | null): string {
-  if (!order.payment) return 'no payment';
-  const left = order.payment.captured - order.payment.promised;
+  const payment = paymentOf(order);
+  if (!payment) return 'no payment';
+  const left = payment.captured - payment.promised;
   const wanted = cents ?? left;
   if (wanted <= 0 || wanted > left) return '422 refund_exceeds_payment';
-  promise(state, order, order.payment, wanted);
+  promise(state, order, payment, wanted, false);
   return '201';
 }
 
@@ -172,7 +208,7 @@ function track(order: Order, status: string): string {
 
 /** The cron at a time when this order's hold, if it is held, has run out. A hold lasts while a bank decides. */
 function lapse(state: State, order: Order | undefined): string {
-  if (order?.status === 'created' && order.hold === 'held' && !order.payment?.debit) {
+  if (order?.status === 'created' && order.hold === 'held' && !paymentOf(order)?.debit) {
     order.status = 'failed';
     order.reason = 'reservation_expired';
     order.history.push('order.failed');
@@ -183,46 +219,104 @@ function lapse(state: State, order: Order | undefined): string {
 }
 
 /** The buyer's card at Stripe: it has no transaction with us, and hears of an order's end only later. */
-function confirm(state: State, order: Order, secret: boolean, how: string): string {
-  if (!secret || order.payment?.atStripe !== 'open') return 'refused';
+function confirm(state: State, order: Order, payment: Payment | undefined, how: string): string {
+  if (payment?.atStripe !== 'open') return 'refused';
   if (how === 'decline') return 'declined';
   if (how === 'debit') {
-    order.payment.atStripe = 'processing';
+    payment.atStripe = 'processing';
     state.todo.push(`deciding ${order.name}`);
     return 'processing';
   }
-  order.payment.atStripe = 'paid';
+  payment.atStripe = 'paid';
   state.todo.push(`paid ${order.name}`);
   return 'paid';
 }
 
 /** The bank decides a debit. */
 function decide(state: State, order: Order, outcome: 'succeed' | 'fail'): string {
-  if (order.payment?.atStripe !== 'processing') return 'nothing to decide';
-  order.payment.atStripe = outcome === 'succeed' ? 'paid' : 'open';
+  const payment = paymentOf(order);
+  if (payment?.atStripe !== 'processing') return 'nothing to decide';
+  payment.atStripe = outcome === 'succeed' ? 'paid' : 'open';
   state.todo.push(`${outcome === 'succeed' ? 'paid' : 'undone'} ${order.name}`);
   return outcome;
 }
 
 /** Stripe says that a bank is deciding, or that it has refused. */
 function hearDebit(order: Order): void {
-  const { payment } = order;
+  const payment = paymentOf(order);
   if (payment?.status === 'pending') payment.debit = payment.atStripe === 'processing';
 }
 
 /** What a merchant gives back at Stripe, which knows of no promises of ours. */
 function refundAtStripe(state: State, order: Order, cents: number | null): string {
-  const { payment } = order;
+  const payment = paymentOf(order);
   const left = payment?.atStripe === 'paid' ? payment.captured - payment.back : 0;
   const wanted = cents ?? left;
   if (left === 0 || wanted > left) return 'refused';
-  state.todo.push(`returned ${order.name} ${wanted}`);
+  state.todo.push(`returned ${order.name} ${textOf({ cents: wanted, ours: false })}`);
   return 'refunded';
+}
+
+/** Somebody cancels the intent at Stripe, which refuses it once it is paid or cancelled. */
+function cancelAtStripe(state: State, order: Order): string {
+  const payment = paymentOf(order);
+  if (payment?.atStripe !== 'open' && payment?.atStripe !== 'processing') return 'refused';
+  payment.atStripe = 'closed';
+  state.todo.push(`canceled ${order.name} ${order.payments.length - 1}`);
+  return 'cancelled';
+}
+
+/** Stripe says that the intent is cancelled. The buyer may pay an order that is still held by another payment. */
+function hearCanceled(order: Order, payment: Payment | undefined): void {
+  if (payment?.status !== 'pending') return;
+  Object.assign(payment, { status: 'cancelled', debit: false });
+  order.history.push('payment.cancelled');
+}
+
+function bounce(state: State, order: Order): string {
+  const refund = paymentOf(order)?.refunds.find(({ status }) => status === 'succeeded');
+  if (!refund) return 'no refund';
+  state.todo.push(`bounced ${order.name} ${textOf(refund)}`);
+  return 'failed';
+}
+
+/** A bank sends a refund back. A refunded order is what it was before, if it has or gets its units; else it is cancelled. */
+function hearBounced(state: State, order: Order, cents: number, ours: boolean): void {
+  const payment = paymentOf(order);
+  const refund = payment?.refunds.find((one) => one.cents === cents && one.ours === ours && one.status === 'succeeded');
+  if (!payment || !refund) return;
+  refund.status = 'failed';
+  count(payment);
+  order.history.push('payment.refund.failed');
+  if (payment.status === 'refunded' && payment.back < payment.captured) payment.status = 'succeeded';
+  if (payment.status === 'succeeded' && order.status === 'refunded') takeBack(state, order);
+  if (order.status === 'cancelled' || order.status === 'failed') returnRest(state, order, payment);
+}
+
+function takeBack(state: State, order: Order): void {
+  if (order.hold !== 'committed') {
+    if (!take(state, order)) {
+      Object.assign(order, { status: 'cancelled', reason: 'refund_failed' });
+      order.history.push('order.cancelled');
+      return;
+    }
+    order.history.push('inventory.reserved');
+    sell(state, order);
+  }
+  const reached: Record<string, string> = { in_transit: 'shipped', delivered: 'delivered' };
+  order.status = reached[order.shipment ?? ''] ?? 'confirmed';
+  order.history.push('order.refund.failed');
+}
+
+/** The units that an order holds are its own for good. */
+function sell(state: State, order: Order): void {
+  for (const [sku, n] of Object.entries(order.units)) stockOf(state, sku).held -= n;
+  order.hold = 'committed';
 }
 
 /** Stripe says that the money is there. Its stock is final then, is taken again, or the money goes back. */
 function hearPaid(state: State, order: Order): void {
-  const { payment } = order;
+  const payment = paymentOf(order);
   if (!payment || payment.status === 'succeeded' || payment.status === 'refunded') return;
   payment.status = 'succeeded';
   payment.debit = false;
@@ -231,19 +325,22 @@ function hearPaid(state: State, order: Order): void {
   const again = order.status === 'failed' && order.hold === 'released' && take(state, order);
   if (again) order.history.push('inventory.reserved');
   if (!again && order.status !== 'created') {
-    promise(state, order, payment, payment.captured);
+    returnRest(state, order, payment);
     return;
   }
-  for (const [sku, n] of Object.entries(order.units)) stockOf(state, sku).held -= n;
-  Object.assign(order, { hold: 'committed', status: 'confirmed', reason: null });
+  sell(state, order);
+  Object.assign(order, { status: 'confirmed', reason: null });
   order.history.push('order.confirmed');
   if (order.addressed) state.todo.push(`label ${order.name}`);
 }
 
-function hearRefunded(state: State, order: Order, cents: number): void {
-  const { payment } = order;
+function hearRefunded(state: State, order: Order, cents: number, ours: boolean, made: boolean): void {
+  const payment = paymentOf(order);
   if (!payment) return;
-  payment.back += cents;
+  const known = payment.refunds.find((one) => one.cents === cents && one.ours === ours && one.status === 'pending');
+  if (known && !made) known.status = 'succeeded';
+  else payment.refunds.push({ cents, ours, status: 'succeeded' });
+  count(payment);
   order.history.push('payment.refunded');
   if (payment.back < payment.captured) return;
   payment.status = 'refunded';
@@ -278,42 +375,49 @@ export const orders: Model<State, Command> = {
     if (command.do === 'track') return track(order, command.status);
     if (command.do === 'bank') return decide(state, order, command.outcome);
     if (command.do === 'refundAtStripe') return refundAtStripe(state, order, command.cents);
-    // The payment is asked for; its answer is read; the card is shown to Stripe with what it says.
+    if (command.do === 'cancelAtStripe') return cancelAtStripe(state, order);
+    if (command.do === 'bounce') return bounce(state, order);
+    // The payment is asked for; Stripe makes its intent and the answer is read; the card is shown to Stripe with what it says.
     const asked = `asked ${order.name} ${command.do}`;
     if (n === 0) {
       if (!openPayment(order)) return '409 order_not_payable';
-      state.todo.push(`${asked} -`);
+      state.todo.push(`${asked} ${order.payments.length - 1} -`);
       return '201';
     }
     const at = state.todo.findIndex((task) => task.startsWith(asked));
     if (at < 0) return '';
+    const which = state.todo[at]?.split(' ')[3];
+    const payment = order.payments[Number(which)];
     if (n === 1) {
-      state.todo[at] = `${asked} ${order.payment?.status === 'pending'}`;
+      makeIntent(payment);
+      state.todo[at] = `${asked} ${which} ${payment?.status === 'pending'}`;
       return '';
     }
     const [told = ''] = state.todo.splice(at, 1);
-    return confirm(state, order, told.endsWith(' true'), command.do);
+    return told.endsWith(' true') ? confirm(state, order, payment, command.do) : 'refused';
   },
 
   tasks: (state) => [...new Set(state.todo.filter((task) => !task.startsWith('asked')))],
 
   act(state, task) {
     state.todo.splice(state.todo.indexOf(task), 1);
-    const [verb, name = '', cents] = task.split(' ');
+    const [verb, name = '', which, by] = task.split(' ');
     const order = orderOf(state, name);
-    if (verb === 'open') openPayment(order);
-    else if (verb === 'paid') hearPaid(state, order);
+    const payment = paymentOf(order);
+    if (verb === 'open') {
+      if (openPayment(order)) makeIntent(paymentOf(order));
+    } else if (verb === 'paid') hearPaid(state, order);
     else if (verb === 'deciding' || verb === 'undone') hearDebit(order);
-    else if (verb === 'returned' && order.payment) {
-      order.payment.promised += Number(cents);
-      hearRefunded(state, order, Number(cents));
-    } else if (verb === 'refund') hearRefunded(state, order, Number(cents));
+    else if (verb === 'canceled') hearCanceled(order, order.payments[Number(which)]);
+    else if (verb === 'returned') hearRefunded(state, order, Number(which), false, true);
+    else if (verb === 'refund') hearRefunded(state, order, Number(which), by === 'ours', false);
+    else if (verb === 'bounced') hearBounced(state, order, Number(which), by === 'ours');
     else if (verb === 'label' && order.status === 'confirmed') {
       order.shipment = 'created';
       order.history.push('shipping.label.created');
-    } else if (verb === 'close' && order.payment) {
+    } else if (verb === 'close' && payment) {
       // Stripe refuses to close what is paid, and then says so.
-      if (order.payment.atStripe !== 'paid') order.payment.atStripe = 'closed';
+      if (payment.atStripe !== 'paid') payment.atStripe = 'closed';
     }
   },
 };

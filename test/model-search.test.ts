@@ -25,7 +25,8 @@ describe('the model', () => {
       { do: 'cancel', order: 'o0' },
     ]);
     const told = ends.map(({ state, heard: [paid] }) => {
-      const { status, payment, hold } = state.orders.o0 ?? {};
+      const { status, payments, hold } = state.orders.o0 ?? {};
+      const payment = payments?.at(-1);
       return `${paid}: ${status}, ${hold}, ${payment?.status} ${payment?.captured} - ${payment?.back}`;
     });
     expect([...new Set(told)].sort()).toEqual([
@@ -42,7 +43,9 @@ describe('the model', () => {
     for (const { state } of late) {
       const sold = Object.values(state.orders).filter((order) => order.hold === 'committed' || order.hold === 'held');
       expect(sold).toHaveLength(1 - (state.stock.A?.free ?? 0));
-      const kept = Object.values(state.orders).map(({ payment }) => (payment ? payment.captured - payment.back : 0));
+      const kept = Object.values(state.orders).map(({ payments }) =>
+        payments.reduce((sum, { captured, back }) => sum + captured - back, 0),
+      );
       const paid = Object.values(state.orders).map((order) => (order.status === 'confirmed' ? order.total : 0));
       expect(kept).toEqual(paid);
     }
