@@ -48,3 +48,22 @@ export function outcomesOf<S, C>(model: Model<S, C>, start: S, commands: C[]): O
   }
   return [...found.values()];
 }
+
+/**
+ * The command of this number: of those that change something if there are any, or else (`anyOf`) of all of them. Without
+ * it most commands of a sequence would be refused.
+ */
+export function chooseFrom<S, C>(
+  model: Model<S, C>,
+  state: S,
+  commands: C[],
+  n: number,
+  anyOf: boolean,
+): C | undefined {
+  const before = JSON.stringify(state);
+  const changes = (command: C) =>
+    outcomesOf(model, state, [command]).some(({ state: after }) => JSON.stringify(after) !== before);
+  const able = anyOf ? [] : commands.filter(changes);
+  const from = able.length > 0 ? able : commands;
+  return from[n % from.length];
+}
