@@ -188,16 +188,8 @@ const wanted = (...from: Command['do'][]): fc.Arbitrary<Wanted> =>
     loose: fc.constantFrom(true, false, false, false),
   });
 const most: Command['do'][] = [
-  'join',
-  'join',
-  'join',
-  'secure',
-  'secure',
-  'secure',
-  'bank',
-  'atStripe',
-  'atStripe',
-  'leave',
+  ...(['join', 'join', 'join', 'secure', 'secure', 'secure', 'secure'] as const),
+  ...(['bank', 'bank', 'bank', 'atStripe', 'atStripe', 'atStripe', 'leave'] as const),
 ];
 const one = wanted(...most).map((each) => new Commands([each]));
 const end = fc
@@ -209,7 +201,7 @@ const terms = fc
     min: fc.integer({ min: 1, max: 3 }),
     more: fc.nat(2),
     successOn: fc.constantFrom('joined' as const, 'secured' as const),
-    method: fc.constantFrom('hold' as const, 'hold' as const, 'debit' as const),
+    method: fc.constantFrom('hold' as const, 'debit' as const),
   })
   .map(({ min, more, ...how }) => ({ min, max: min + more, ...how }));
 
@@ -234,7 +226,7 @@ const check = (commands: fc.Arbitrary<Commands>, length: number, runs: number) =
 describe('a campaign’s life', () => {
   test(
     'is what the model predicts, one command after the other',
-    () => check(fc.oneof({ arbitrary: one, weight: 20 }, { arbitrary: end, weight: 1 }), 12, 8),
+    () => check(fc.oneof({ arbitrary: one, weight: 20 }, { arbitrary: end, weight: 1 }), 16, 8),
     modelTimeout,
   );
 
