@@ -43,7 +43,7 @@ async function campaignStore(terms: State['terms']) {
     const intent = clientSecret.split('_secret_')[0];
     const given = { payment_method: methods[terms.method], return_url: 'https://shop.test' };
     try {
-      if (terms.method === 'hold') await rig.stripe.paymentIntents.confirm(intent, given);
+      if (!intent.startsWith('seti_')) await rig.stripe.paymentIntents.confirm(intent, given);
       else await rig.stripe.setupIntents.confirm(intent, given);
       return '201 held';
     } catch {
@@ -113,7 +113,10 @@ async function campaignStore(terms: State['terms']) {
       const units = await rig.stockOf(sku);
       const places: State['places'] = {};
       for (const { user, place } of rows) {
-        places[user] = [...(places[user] ?? []), { ...place, atStripe: { status: 'open', taken: 0, returned: 0 } }];
+        places[user] = [
+          ...(places[user] ?? []),
+          { ...place, atStripe: { pays: terms.method, status: 'open', taken: 0, returned: 0 } },
+        ];
       }
       const history = (await rig.eventsOf(id)).filter((topic) => topic !== 'created');
       return {

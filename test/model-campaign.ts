@@ -1,7 +1,11 @@
 import type { Model } from './model-search.ts';
 
-/** At Stripe, where `saved` is a method that is kept for later. What it took and gave back is in cents. */
+/**
+ * At Stripe, where `saved` is a method that is kept for later. What it took and gave back is in cents. A place that is
+ * joined late is paid at once, as an order is.
+ */
 type AtStripe = {
+  pays: 'hold' | 'debit' | 'at once';
   status: 'open' | 'saved' | 'held' | 'processing' | 'declined' | 'paid' | 'closed';
   taken: number;
   returned: number;
@@ -83,7 +87,7 @@ function join(state: State, user: string): string {
   const place: Place = {
     ...{ state: late ? 'ordered' : 'joined', reason: null, secured: false, order: late ? 'created' : null },
     ...{ payment: 'pending', captured: 0, promised: 0, back: 0, refused: null },
-    atStripe: { status: 'open', taken: 0, returned: 0 },
+    atStripe: { pays: late ? 'at once' : state.terms.method, status: 'open', taken: 0, returned: 0 },
   };
   state.places[user] = [...(state.places[user] ?? []), place];
   state.history.push('joined');
@@ -232,8 +236,10 @@ function charge(state: State, name: string, place: Place): void {
 function decide(state: State, name: string, place: Place | undefined, outcome: 'succeed' | 'fail'): string {
   if (place?.atStripe.status !== 'processing') return 'nothing to decide';
   if (outcome === 'succeed') Object.assign(place.atStripe, { status: 'paid', taken: price });
-  else place.atStripe.status = 'declined';
-  state.todo.push(`${outcome === 'succeed' ? 'paid' : 'declined'} ${name}`);
+  else place.atStripe.status = place.atStripe.pays === 'at once' ? 'open' : 'declined';
+  state.todo.push(
+    `${outcome === 'succeed' ? 'paid' : place.atStripe.status === 'open' ? 'deciding' : 'declined'} ${name}`,
+  );
   return outcome;
 }
 
@@ -248,7 +254,7 @@ function actAtStripe(state: State, name: string, place: Place | undefined, actio
     Object.assign(atStripe, { status: 'paid', taken: action === 'capture' ? price : part });
     state.todo.push(`paid ${name}`);
   } else if (action === 'cancel') {
-    const shown = atStripe.status === 'open' ? state.terms.method === 'hold' : true;
+    const shown = atStripe.status !== 'open' || atStripe.pays !== 'debit';
     if (!shown || ['saved', 'paid', 'closed'].includes(atStripe.status)) return 'refused';
     atStripe.status = 'closed';
     state.todo.push(`canceled ${name}`);
@@ -310,8 +316,17 @@ function step(state: State, command: Command, n: number): string {
   }
   const [told = ''] = state.todo.splice(at, 1);
   if (!told.endsWith('true') || place.atStripe.status !== 'open') return 'refused';
-  place.atStripe.status = state.terms.method === 'hold' ? 'held' : 'saved';
-  state.todo.push(`held ${name}`);
+  const { atStripe } = place;
+  if (atStripe.pays === 'at once' && state.terms.method === 'hold') {
+    Object.assign(atStripe, { status: 'paid', taken: price });
+    state.todo.push(`paid ${name}`);
+  } else if (atStripe.pays === 'at once') {
+    atStripe.status = 'processing';
+    state.todo.push(`deciding ${name}`);
+  } else {
+    atStripe.status = atStripe.pays === 'hold' ? 'held' : 'saved';
+    state.todo.push(`held ${name}`);
+  }
   return 'held';
 }
 
@@ -323,6 +338,8 @@ function act(state: State, task: string): void {
   const place = placeOf(state, name);
   if (!place) return;
   if (verb === 'held' && isPending(place)) secure(state, name, place);
+  else if (verb === 'deciding' && isPending(place))
+    place.payment = place.atStripe.status === 'processing' ? 'processing' : 'pending';
   else if (verb === 'charge') charge(state, name, place);
   else if (verb === 'paid') hearPaid(state, name, place);
   else if (verb === 'refund') refund(state, name, place, Number(what));
