@@ -230,7 +230,7 @@ describe('what goes wrong inside', () => {
 
   test.each([
     ['an exception', `raise exception '${secret}' using detail = '${secret}', hint = '${secret}';`],
-    ['a wrong type', `perform '${secret}'::int;`],
+    ['a function that is not there', `perform length(42, '${secret}');`],
     ['a constraint', `insert into platform.tenants values ('default', '${secret}');`],
     ['no such table', `perform * from platform."${secret.slice(0, 20)}";`],
     ['a refusal that we do not know', `raise exception using errcode = 'FC000', message = '${secret}';`],
@@ -264,6 +264,22 @@ describe('what goes wrong inside', () => {
       expect(JSON.stringify({ ...line, error: '' })).not.toMatch(traces);
     }
     expect((await store.send('GET', path)).body.quantity).toBe(1);
+  });
+
+  test('(a value that PostgreSQL cannot take) is a 422 that tells nothing of the database', async () => {
+    await addProduct(store, 'UNFIT', 1);
+    const at = store.logs().length;
+    const reply = await broken('inventory.adjust_stock', `perform '${secret}'::int;`, () =>
+      store.send('POST', '/v1/inventory/UNFIT/adjustments', { delta: 1, reason }),
+    );
+    expect(outcome(reply)).toEqual([422, 'validation_failed']);
+    expect(JSON.stringify({ ...reply.body, instance: '' })).not.toMatch(traces);
+    const lines = store
+      .logs()
+      .slice(at)
+      .filter((line) => line.gap === 'validation');
+    expect(lines).toHaveLength(1);
+    expect(JSON.stringify({ ...lines[0], error: '' })).not.toMatch(traces);
   });
 
   test.each([...accidents, ['answered with half a JSON', { kind: 'cut-answer' }, true]] as typeof accidents)(
