@@ -1,5 +1,5 @@
 import { nobody, storable } from './consumers/dead-letters.ts';
-import { isTenant } from './consumers/message.ts';
+import { databaseAnswers, isTenant } from './consumers/message.ts';
 import type { Context } from './context.ts';
 import { ageFault } from './domain/inbox-age.ts';
 import type { Bindings, Settings } from './env.ts';
@@ -11,6 +11,7 @@ import { type CloudEvent, describeFaults, type Incoming, readCloudEvent } from '
 import { readPush } from './kafka/consume-push.ts';
 import { selectConsumer } from './kafka/consume-select.ts';
 import { ownSource } from './kafka/deliver.ts';
+import { describe, log } from './log.ts';
 import { sendToQueue } from './queues.ts';
 
 /** A poll waits so long for records (milliseconds): a broker's interface answers in between, so that nobody times out. */
@@ -92,6 +93,34 @@ const letterOf = ({ tenants: _trusted, ...incoming }: Incoming, { fault, tenant,
   reason: fault,
   attempts: 1,
 });
+type Letter = ReturnType<typeof letterOf>;
+
+/**
+ * Keeps letters in one call. If the database refuses them and is there, each is kept alone; one that it refuses for its
+ * content is kept without that, so that it stops no record behind it: its place says where Kafka has it.
+ */
+async function keepLetters(context: Context, letters: Letter[]): Promise<void> {
+  const keep = (messages: object[]) =>
+    context.db.run('platform.keep_dead_letters', context.call, { messages: storable(messages) });
+  try {
+    await keep(letters);
+  } catch (error) {
+    if (!(await databaseAnswers(context))) throw error;
+    if (letters.length > 1) {
+      for (const letter of letters) await keepLetters(context, [letter]);
+      return;
+    }
+    const [letter] = letters;
+    if (!letter) return;
+    const place = { ...letter, topic: '', key: '', message: { place: letter.eventId } };
+    const outcome = await keep([{ ...place, reason: `${letter.reason} Its content cannot be stored.` }]).then(
+      () => 'dead_letter',
+      () => 'not_kept',
+    );
+    const line = { kind: 'message' as const, id: letter.eventId, tenant: letter.tenant, outcome };
+    log({ ...line, durationMs: 0, dbCalls: context.db.spent.calls, ...describe(error) });
+  }
+}
 
 /**
  * Takes in what others say: events that our services act upon go to their queues, in their order; what cannot be taken
@@ -100,7 +129,7 @@ const letterOf = ({ tenants: _trusted, ...incoming }: Incoming, { fault, tenant,
  */
 export async function takeIn(context: Context, env: Bindings, records: Incoming[]): Promise<Taken> {
   const messages = new Map<Service, Event[]>();
-  const letters: object[] = [];
+  const letters: Letter[] = [];
   const counts: Taken = { taken: 0, own: 0, refused: 0 };
   for (const incoming of records) {
     const verdict = judge(incoming, context.now());
@@ -121,9 +150,7 @@ export async function takeIn(context: Context, env: Bindings, records: Incoming[
       throw new ApiError('unavailable', `The ${service} queue did not accept: ${reason}.`);
     });
   }
-  if (letters.length > 0) {
-    await context.db.run('platform.keep_dead_letters', context.call, { messages: storable(letters) });
-  }
+  if (letters.length > 0) await keepLetters(context, letters);
   return counts;
 }
 

@@ -27,13 +27,15 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   let last: Delivery = { delivered: [], failed: [], returned: [] };
   let delivered = 0;
   let failed = 0;
+  let setAside = 0;
   let lost = false;
   let outcome = 'ok';
   const more: Record<string, string> = {};
   try {
     for (;;) {
       const [before, inTime] = [db.spent.calls, Date.now() < until];
-      const { events, pausedMs } = await takeTurn(db, sink, name, last, inTime, lost);
+      const { events, pausedMs, aside } = await takeTurn(db, sink, name, last, inTime, lost);
+      setAside += aside;
       restUntil.set(sink, Date.now() + Math.min(pausedMs, longestRestMs));
       // A call that was repeated may have leased rows by an answer that nobody heard: another turn frees them.
       lost = db.spent.calls - before > 1;
@@ -50,10 +52,10 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
     outcome = 'failed';
     Object.assign(more, describe(error));
   }
-  if (delivered + failed > 0 || outcome !== 'ok') {
+  if (delivered + failed + setAside > 0 || outcome !== 'ok') {
     const durationMs = Date.now() - started;
     const line = { kind: 'relay' as const, id: cause, tenant: null, outcome, durationMs, dbCalls: db.spent.calls };
-    log({ ...line, sink, delivered, failed, ...more });
+    log({ ...line, sink, delivered, failed, ...(setAside > 0 && { setAside }), ...more });
   }
   return delivered;
 }

@@ -221,6 +221,31 @@ describe('the bridge from Kafka', () => {
       [1, 0],
     ]);
   });
+
+  test.each([
+    ['only its content', `new.message::text like '%POISON%'`, 1],
+    ['any trace', `new.event_id like 'order.refunded/%' and new.message::text !~ 'harmless'`, 0],
+  ])('a record that the database refuses (%s) stops none behind it', async (_, when, kept) => {
+    const sku = `POISON-${kept}`;
+    await addProduct(store, sku, 0);
+    await store.database.query(`create function public.refuse() returns trigger language plpgsql as $$
+      begin raise exception using errcode = '23514', constraint = 'refused_letter', message = 'refused'; end $$`);
+    await store.database.query(
+      `create trigger refuse before insert on platform.dead_letters for each row when (${when}) execute function public.refuse()`,
+    );
+    const harmless = `harmless ${randomUUID()}`;
+    await produce(`POISON ${randomUUID()}`, harmless, adjusted(sku, 1));
+    await store.cron();
+    await becomes(sku, 1);
+    expect(await lettersOf(harmless)).toHaveLength(1);
+    const letters = await store.database.query(
+      `select reason from platform.dead_letters where sink = 'outside' and reason like '%cannot be stored%'`,
+    );
+    expect(letters).toHaveLength(1);
+    const lines = store.logs().filter(({ constraint }) => constraint === 'refused_letter');
+    expect(lines.at(-1)).toMatchObject({ outcome: kept === 1 ? 'dead_letter' : 'not_kept' });
+    await store.database.query('drop function public.refuse cascade');
+  });
 });
 
 test('an event that is older than the inbox remembers is a dead letter; one without a time is remembered for good', async () => {

@@ -32,11 +32,12 @@ const lease = { limit: 500, bytes: 1_000_000, seconds: 60 };
 
 /**
  * One turn of the relay that is called `name`, in one call: settles what became of the last turn's rows and, with
- * `more`, leases the next ones, oldest first. `pausedMs`: for how long the sink is still to be left alone. `lost`: an earlier turn's answer was lost, and its rows are to be free again.
+ * `more`, leases the next ones, oldest first. `pausedMs`: for how long the sink is still to be left alone. `aside`: rows that failed in the database and were set aside.
+ * `lost`: an earlier turn's answer was lost, and its rows are to be free again.
  */
 export async function takeTurn(db: Database, sink: Sink, name: string, last: Delivery, more: boolean, lost = false) {
   const { paused, ...settled } = last;
-  return db.run<{ events: Leased[]; pausedMs: number }>(
+  return db.run<{ events: Leased[]; pausedMs: number; aside: number }>(
     'platform.relay',
     {},
     { sink, lease: name, ...lease, ...(more ? {} : { limit: 0 }), ...settled, paused: paused !== undefined, lost },

@@ -1,4 +1,4 @@
--- requires: platform.sql, events.sql, shipping.sql
+-- requires: platform.sql, events.sql, set-aside.sql, shipping.sql
 -- Labels of orders that were cancelled or refunded: voided at the carrier by the cron. The order's lock guards the rows.
 
 -- Records that a label is to be voided. `label`: {provider, carrier, trackingNumber, externalId?}, or null where only the
@@ -51,24 +51,45 @@ end
 $$;
 
 -- The cron: takes labels that are due to be voided, `limit` of them, for `seconds`. Answers {tasks}: what the Worker asks
--- the carriers for, and ends with record_voids.
+-- the carriers for, and ends with record_voids. A row that cannot be taken is set aside.
 create or replace function shipping.lease_voids(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  due jsonb;
-  item jsonb;
-  v shipping.label_voids;
+  aside text[];
+  due record;
+  part jsonb;
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  select jsonb_agg(to_jsonb(d) order by d.tenant_id, d.shipment_id) into due from (
-    select x.tenant_id, x.shipment_id from shipping.label_voids x
-    where x.status = 'open' and x.due_at <= platform.clock() order by x.due_at limit (input->>'limit')::int) d;
-  for item in select jsonb_array_elements(due) loop
-    perform platform.act_as(item->>'tenant_id');
+  aside := platform.aside('void-labels') || platform.aside('lease-voids');
+  for due in
+    select d.tenant_id, array_agg(d.shipment_id::text order by d.shipment_id) as shipments from (
+      select x.tenant_id, x.shipment_id from shipping.label_voids x
+      where x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(aside)
+      order by x.due_at limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('lease-voids', 'shipping.lease_these', due.tenant_id, due.shipments, input))
+    loop
+      tasks := tasks || part;
+    end loop;
+  end loop;
+  return jsonb_build_object('tasks', tasks);
+end
+$$;
+
+create or replace function shipping.lease_these(shipments text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  id text;
+  v shipping.label_voids;
+  tasks jsonb := '[]';
+begin
+  foreach id in array shipments loop
     update shipping.label_voids x
     set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
-    where x.shipment_id = item->>'shipment_id' and x.status = 'open' and x.due_at <= platform.clock()
+    where x.shipment_id = id and x.status = 'open' and x.due_at <= platform.clock()
     returning * into v;
     continue when not found;
     tasks := tasks || (
@@ -78,23 +99,45 @@ begin
         'trackingNumber', v.tracking_number, 'externalId', v.external_id))
       from shipping.label_requests r where r.tenant_id = v.tenant_id and r.order_id = v.order_id);
   end loop;
-  return jsonb_build_object('tasks', tasks);
+  return tasks;
 end
 $$;
 
 -- How the carriers answered. `input`: {results: [{tenant, orderId, shipmentId, outcome, reason?}]}. `voided`: it is void, or
 -- was never made. `refused`: the carrier does not void it, and the merchant hears of that as an exception of the shipment.
--- `failed`: it is tried again after 2, 4, 8 … minutes, a day at most, and counts as refused after 30 days.
--- Emits shipping.status.changed.
+-- `failed`: it is tried again after 2, 4, 8 … minutes, a day at most, and counts as refused after 30 days. A row that fails
+-- here is set aside; its label is voided again later. Answers {setAside}. Emits shipping.status.changed.
 create or replace function shipping.record_voids(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  done record;
+  part jsonb;
+  recorded integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  for done in
+    select x->>'tenant' as tenant, array_agg(x->>'shipmentId' order by x->>'orderId') as shipments
+    from jsonb_array_elements(input->'results') x group by 1 order by 1
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('void-labels', 'shipping.record_these', done.tenant, done.shipments, input))
+    loop
+      recorded := recorded + (part->>'recorded')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('setAside', jsonb_array_length(input->'results') - recorded);
+end
+$$;
+
+create or replace function shipping.record_these(shipments text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
   v shipping.label_voids;
 begin
-  perform platform.enter_as(call, '*');
-  for item in select x from jsonb_array_elements(input->'results') x order by x->>'tenant', x->>'orderId' loop
-    perform platform.act_as(item->>'tenant');
+  for item in select x from jsonb_array_elements(input->'results') x
+    where x->>'shipmentId' = any(shipments) and x->>'tenant' = platform.tenant() order by x->>'orderId'
+  loop
     perform orders.lock_order(item->>'orderId');
     update shipping.label_voids x
     set last_error = item->>'reason',
@@ -113,7 +156,7 @@ begin
         'trackingNumber', v.tracking_number, 'status', 'exception'), false);
     end if;
   end loop;
-  return '{}';
+  return jsonb_build_object('recorded', cardinality(shipments));
 end
 $$;
 

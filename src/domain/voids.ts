@@ -38,14 +38,14 @@ async function voidOne({ settings }: Context, task: Task) {
  * carriers in between. It can be repeated: a label that is void already stays so. A carrier that is away is asked again
  * for 30 days; one that refuses is reported on the shipment.
  */
-export async function voidLabels(context: Context): Promise<{ voided: number; unvoided: number }> {
+export async function voidLabels(context: Context): Promise<Record<string, number>> {
   const { tasks } = await context.db.run<{ tasks: Task[] }>('shipping.lease_voids', context.call, {
     limit: mostVoids,
     seconds: leaseSeconds,
   });
   if (tasks.length === 0) return { voided: 0, unvoided: 0 };
   const results = await Promise.all(tasks.map((task) => voidOne(context, task)));
-  await context.db.run('shipping.record_voids', context.call, { results });
+  const { setAside } = await context.db.run<{ setAside: number }>('shipping.record_voids', context.call, { results });
   const voided = results.filter(({ outcome }) => outcome === 'voided').length;
-  return { voided, unvoided: results.length - voided };
+  return { voided, unvoided: results.length - voided, ...(setAside > 0 && { setAside }) };
 }
