@@ -1,7 +1,5 @@
 import { type Row, ratiosOf, short } from './growth-report.ts';
 
-const marks = ['<!-- growth -->', '<!-- /growth -->'] as const;
-
 const ms = (value: number | undefined): string =>
   value === undefined ? '–' : value >= 10 ? value.toFixed(0) : value.toFixed(1);
 const ratio = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(2));
@@ -35,7 +33,8 @@ export function markdownOf(rows: Row[], sizes: number[]): string {
 }
 
 /** The document with this table in its place. @throws Error if it has no such place */
-export function withTable(document: string, table: string): string {
+export function withTable(document: string, table: string, name = 'growth'): string {
+  const marks = [`<!-- ${name} -->`, `<!-- /${name} -->`] as const;
   const [start, end] = [document.indexOf(marks[0]), document.indexOf(marks[1])];
   if (start < 0 || end < start) throw new Error(`the document has no ${marks.join(' … ')}`);
   return `${document.slice(0, start)}${marks[0]}\n\n${table}\n\n${document.slice(end)}`;

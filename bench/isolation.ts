@@ -1,166 +1,149 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import Stripe from 'stripe';
 import { Progress } from '../dev/progress.ts';
-import type { NoiseJob } from './isolation-noise.ts';
+import { repository } from '../dev/settings.ts';
+import { addressLimit } from '../src/rate-limit.ts';
+import { describeMachine } from './bench-machine.ts';
+import { withTable } from './growth-docs.ts';
+import type { NoiseCounts, NoiseJob, NoiseMessage } from './isolation-noise.ts';
 import { help, type IsolationOptions, readIsolationOptions } from './isolation-options.ts';
+import { accepted, answersOf, markdownOf, type Phase, rowsOf, textOf } from './isolation-report.ts';
+import { addNoise, refuseBadRows, removeNoise } from './isolation-rows.ts';
+import { measureCapacity, type Seller, sellFor, send } from './isolation-sales.ts';
 import { type Rig, startRig } from './rig.ts';
 
-const kinds = ['order', 'payment', 'webhook', 'refund'] as const;
-type Times = Record<(typeof kinds)[number], number[]>;
+const limitSeconds = 10;
+const product = { price: 10, currency: 'USD', inventory: 1_000_000 };
 
-async function send(rig: Rig, key: string, method: string, path: string, body?: object) {
-  const response = await fetch(rig.api + path, {
-    method,
-    headers: {
-      authorization: `Bearer ${key}`,
-      'content-type': 'application/json',
-      ...(method === 'POST' && { 'idempotency-key': crypto.randomUUID() }),
-    },
-    ...(body && { body: JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 200)}`);
-  return JSON.parse(text);
-}
-
-/** One sale of the calm tenant: ordered, paid, heard of by webhook, refunded. Adds the milliseconds of each. */
-async function sell(rig: Rig, key: string, stripe: Stripe, times: Times): Promise<void> {
-  const timed = async <T>(kind: keyof Times, work: () => Promise<T>): Promise<T> => {
-    const start = performance.now();
-    const result = await work();
-    times[kind].push(performance.now() - start);
-    return result;
+/** A random number from 0 to 1 from a seed (mulberry32). */
+function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
-  const reach = async (path: string, status: string): Promise<void> => {
-    const late = Date.now() + 60_000;
-    while ((await send(rig, key, 'GET', path)).status !== status) {
-      if (Date.now() > late) throw new Error(`${path} is not ${status} after a minute`);
-      await sleep(10);
-    }
-  };
-  const order = await timed('order', () =>
-    send(rig, key, 'POST', '/v1/orders', { customerId: 'calm', items: [{ sku: 'CALM', quantity: 1 }] }),
-  );
-  const payment = await timed('payment', () => send(rig, key, 'POST', '/v1/payments', { orderId: order.id }));
-  const options = { payment_method: 'pm_card_visa', return_url: 'https://shop.test' };
-  await stripe.paymentIntents.confirm(payment.stripePaymentIntentId, options);
-  await timed('webhook', () => reach(`/v1/orders/${order.id}`, 'confirmed'));
-  await timed('refund', async () => {
-    await send(rig, key, 'POST', `/v1/payments/${payment.id}/refunds`, {});
-    await reach(`/v1/payments/${payment.id}`, 'refunded');
-  });
-}
-
-async function measure(rig: Rig, key: string, stripe: Stripe, seconds: number): Promise<Times> {
-  const times: Times = { order: [], payment: [], webhook: [], refund: [] };
-  let cron = Date.now();
-  const end = Date.now() + seconds * 1000;
-  let running: Promise<unknown> = Promise.resolve();
-  while (Date.now() < end) {
-    if (Date.now() >= cron) {
-      cron = Date.now() + 10_000;
-      running = Promise.all([running, rig.cron()]).catch(() => undefined);
-    }
-    await sell(rig, key, stripe, times);
-    await sleep(100);
-  }
-  await running;
-  return times;
-}
-
-/** Rows of the noisy tenant that raise in every job, and a queue full of charges for which Stripe is slow. */
-async function prepareNoise(rig: Rig): Promise<void> {
-  await rig.pool.query(`
-    create function public.refuse() returns trigger language plpgsql as $$
-    begin
-      raise exception using errcode = '23514', constraint = 'bad_row', message = 'a bad row';
-    end $$;
-    create trigger refuse before update on orders.orders for each row
-      when (old.tenant_id = 'noisy' and old.id like 'bad-%') execute function public.refuse();
-    create trigger refuse before update on inventory.reservations for each row
-      when (old.tenant_id = 'noisy' and old.order_id like 'bad-%') execute function public.refuse();
-    create trigger refuse before update on payments.payments for each row
-      when (old.tenant_id = 'noisy' and old.order_id like 'bad-%') execute function public.refuse();
-    insert into inventory.inventory (sku, tenant_id, quantity, reserved) values ('BAD', 'noisy', 0, 300);
-    insert into orders.orders (id, tenant_id, customer_id, items, total, currency, status, created_at, updated_at)
-      select 'bad-' || n, 'noisy', 'c', '[{"sku":"BAD","quantity":1,"price":10}]', 10, 'USD', 'created', now(), now()
-      from generate_series(1, 300) n;
-    insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-      select 'bad-' || n, 'noisy', '{BAD}', '{1}', case when n <= 200 then 'held' else 'pending' end,
-        case when n <= 200 then now() - interval '1 hour' end, now() - interval '1 hour'
-      from generate_series(1, 300) n;
-    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, stripe_payment_intent_id,
-        intent_open, mode, campaign_id, user_id, capture_asked, checked_at)
-      select 'slow-' || n, 'slow-' || n, 10, 'USD', case when n % 2 = 0 then 'pending' else 'cancelled' end, 'noisy',
-        'pi_noisy_' || n, true, 'hold', 'c', 'u-' || n, n % 2 = 0, now()
-      from generate_series(1, 1000) n;`);
-  await rig.pool.query(
-    `with entered as materialized (select platform.act_as('noisy')), emitted as materialized (
-       select platform.emit(case when n % 2 = 0 then 'payment.capture.requested' else 'payment.cancelled' end, 'slow-' || n,
-         jsonb_build_object('paymentId', 'slow-' || n, 'orderId', 'slow-' || n), true)
-       from entered, generate_series(1, 1000) n) select count(*) from emitted`,
-  );
-  const fault = { times: 1_000_000, path: '/v1/payment_intents/pi_noisy', action: 'delay', ms: 2_000 };
-  await fetch(`${rig.stripeUrl}/_emulator/faults`, { method: 'POST', body: JSON.stringify(fault) });
 }
 
 function startNoise(job: NoiseJob): ChildProcess {
   const child = fork(join(import.meta.dirname, 'isolation-noise.ts'), { execArgv: ['--no-warnings'] });
   child.on('error', () => undefined);
-  child.send(job);
+  child.send({ job } satisfies NoiseMessage);
   return child;
 }
 
-const quantile = (values: number[], q: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
+async function stopNoise(child: ChildProcess): Promise<NoiseCounts> {
+  const counts = new Promise<NoiseCounts>((resolve) => child.once('message', resolve));
+  child.send({ on: false } satisfies NoiseMessage);
+  return counts;
+}
 
-function printTable(quiet: Times, noisy: Times): void {
-  const row = (cells: string[]): void => console.log(`  ${cells.map((cell) => cell.padStart(10)).join('')}`);
-  console.log('\n  milliseconds of the calm tenant, alone and beside the noisy one\n');
-  row(['', 'sales', 'p50', 'p95', 'sales', 'p50', 'p95', 'times']);
-  for (const kind of kinds) {
-    const [a, b] = [quiet[kind], noisy[kind]];
-    const figures = [a, b].flatMap((of) => [
-      String(of.length),
-      quantile(of, 0.5).toFixed(0),
-      quantile(of, 0.95).toFixed(0),
-    ]);
-    row([kind, ...figures, (quantile(b, 0.95) / quantile(a, 0.95)).toFixed(1)]);
+/** The orders a second that this machine carries, without limits, on a platform of its own. */
+async function capacityOf(progress: Progress): Promise<number> {
+  const rig = await startRig({ progress });
+  try {
+    const key = await rig.key('calm');
+    await send(rig, key, 'POST', '/v1/products', { ...product, sku: 'CALM', name: 'Calm' });
+    await measureCapacity(rig, key, 2);
+    return await progress.step(
+      'Capacity',
+      () => measureCapacity(rig, key, 5),
+      (orders) => `${orders.toFixed(0)} orders/s with 16 clients`,
+    );
+  } finally {
+    await rig.stop();
   }
 }
 
-async function run(options: IsolationOptions, progress: Progress): Promise<void> {
-  const rig = await startRig({ progress, variables: { RESERVATION_TTL_SECONDS: '900' } });
-  let noise: ChildProcess | undefined;
+async function prepare(rig: Rig, options: IsolationOptions): Promise<{ seller: Seller; job: NoiseJob }> {
+  const calm = await rig.key('calm');
+  const keys = { flood: await rig.key('noisy'), import: await rig.key('noisy'), campaign: await rig.key('noisy') };
+  await send(rig, calm, 'POST', '/v1/products', { ...product, sku: 'CALM', name: 'Calm' });
+  const noise = { ...product, sku: 'NOISE', name: 'Noise' };
+  const { id: productId } = await send(rig, keys.import, 'POST', '/v1/products', noise);
+  const campaign = await send(rig, keys.import, 'POST', '/v1/campaigns', {
+    ...{ productId, minParticipants: 100_000, maxParticipants: 500_000, price: 5 },
+    startTime: new Date(Date.now() - 60_000).toISOString(),
+    endTime: new Date(Date.now() + 86_400_000).toISOString(),
+  });
+  await refuseBadRows(rig);
+  const job = { api: rig.api, keys, campaignId: campaign.id, flood: options.flood, noises: options.noises };
+  return { seller: { rig, key: calm, rate: options.rate }, job };
+}
+
+/** Runs the rounds. Each phase begins once the traces of the last one are gone. */
+async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress) {
+  const { seller, job } = await prepare(rig, options);
+  const phases: Phase[] = [];
+  const answers: NoiseCounts[] = [];
+  const random = randomFrom(options.seed);
+  const child = startNoise(job);
   try {
-    const [calm, noisy] = [await rig.key('calm'), await rig.key('noisy')];
-    const { hostname, port } = new URL(rig.stripeUrl ?? '');
-    const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 2 });
-    const product = { price: 10, currency: 'USD', inventory: 1_000_000 };
-    await send(rig, calm, 'POST', '/v1/products', { ...product, sku: 'CALM', name: 'Calm' });
-    const { id: productId } = await send(rig, noisy, 'POST', '/v1/products', {
-      ...product,
-      sku: 'NOISE',
-      name: 'Noise',
-    });
-    const campaign = await send(rig, noisy, 'POST', '/v1/campaigns', {
-      productId,
-      minParticipants: 100_000,
-      maxParticipants: 500_000,
-      price: 5,
-      startTime: new Date(Date.now() - 60_000).toISOString(),
-      endTime: new Date(Date.now() + 86_400_000).toISOString(),
-    });
-    await measure(rig, calm, stripe, 5);
-    const quiet = await progress.step('Alone', () => measure(rig, calm, stripe, options.seconds));
-    await progress.step('Bad rows', () => prepareNoise(rig));
-    noise = startNoise({ api: rig.api, key: noisy, campaignId: campaign.id, rate: options.rate });
-    const loud = await progress.step('With noise', () => measure(rig, calm, stripe, options.seconds));
-    printTable(quiet, loud);
+    await progress.step('Warm-up', () => sellFor(seller, 3));
+    for (let round = 1; round <= options.rounds; round++) {
+      const first = random() < 0.5;
+      for (const noisy of [first, !first]) {
+        const label = `Round ${round} ${noisy ? 'noisy' : 'quiet'}`;
+        const measure = async (): Promise<Phase> => {
+          if (noisy) await addNoise(rig, round, options.noises);
+          if (noisy) child.send({ on: true } satisfies NoiseMessage);
+          const before = await rig.cpu();
+          const times = await sellFor(seller, options.seconds);
+          const after = await rig.cpu();
+          if (process.env.CPU) console.log(Object.entries(after).map(([k,v])=>`${k} ${v-(before as any)[k]}`).join(' '));
+          if (noisy) {
+            answers.push(await stopNoise(child));
+            await sleep(500);
+            await removeNoise(rig);
+          }
+          return { noisy, times, load: loadavg()[0] ?? 0 };
+        };
+        const describe = (phase: Phase): string =>
+          rowsOf([phase])
+            .map(({ kind, p95 }) => `${kind} ${p95[noisy ? 1 : 0].toFixed(0)}`)
+            .join('  ');
+        phases.push(await progress.step(label, measure, (phase) => `p95 in ms: ${describe(phase)}`));
+        await sleep(noisy ? 6_000 : 1_000);
+      }
+    }
   } finally {
-    if (noise?.connected) noise.disconnect();
+    if (child.connected) child.disconnect();
+  }
+  return { phases, answers };
+}
+
+async function run(options: IsolationOptions, progress: Progress): Promise<void> {
+  const capacity = options.capacity ?? (await capacityOf(progress));
+  const key = Math.ceil(capacity * options.share * limitSeconds);
+  const rig = await startRig({ progress, limits: { key, address: addressLimit.requests } });
+  try {
+    const { phases, answers } = await runRounds(rig, options, progress);
+    const machine = await describeMachine(rig.pool);
+    const rows = rowsOf(phases);
+    const failed = phases.flatMap(({ noisy, times }) => times.failed.map((why) => `${noisy ? 'noisy' : 'quiet'}: ${why}`));
+    const loads = phases.map(({ load }) => load);
+    const facts = [
+      `${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC, commit ${machine.commit}, ${machine.cores} cores, Node ${machine.versions.node}, PostgreSQL ${machine.postgres}.`,
+      `${options.rounds} rounds of two phases of ${options.seconds} s, ${options.rate} sales a second, seed ${options.seed}. ` +
+        `Load average (1 minute) ${Math.min(...loads).toFixed(1)} to ${Math.max(...loads).toFixed(1)}.`,
+      `${options.capacity === undefined ? 'Measured' : 'Assumed'} capacity: ${capacity.toFixed(0)} orders/s. Limit of a key: ${key} in 10 s, ${options.share} of it. Limit of an address: ${addressLimit.requests} in 10 s.`,
+      `Answers to the noise: ${answersOf(answers).join('; ')}.`,
+      `Sales of the calm tenant that failed: ${failed.length}.`,
+    ];
+    console.log(`\n${textOf(rows)}\n\n${facts.map((fact) => `  ${fact}`).join('\n')}`);
+    for (const why of failed.slice(0, 5)) console.log(`  ${why}`);
+    if (options.write) {
+      const path = join(repository, 'docs/performance.md');
+      const text = `${facts.map((fact) => `- ${fact}`).join('\n')}\n\n${markdownOf(rows)}`;
+      await writeFile(path, withTable(await readFile(path, 'utf8'), text, 'isolation'));
+    }
+    if (failed.length > 0 || rows.some(({ ratio }) => !(ratio <= accepted))) process.exitCode = 1;
+  } finally {
+    if (process.env.KEEP_LOG) await writeFile(process.env.KEEP_LOG, await readFile(rig.workerLog));
     await rig.stop();
   }
 }

@@ -3,7 +3,7 @@ import { startKafka } from '../dev/kafka.ts';
 import { startNeonBridge } from '../dev/neon.ts';
 import { startStripe } from '../dev/stripe.ts';
 import { topics } from '../src/events.ts';
-import { startWorkerd, type WorkerSettings } from './workerd.ts';
+import { type Limits, startWorkerd, type WorkerSettings } from './workerd.ts';
 
 /** What a part is told when it starts. Sent over IPC: a command line can be read by everyone. */
 export type PartOptions =
@@ -19,6 +19,7 @@ export type PartOptions =
       /** Other Workers of the same runtime: their name, and the file of their one module. */
       others: Record<string, string>;
       inspect: boolean;
+      limits: Limits;
     };
 
 export type PartReady = { urls: Record<string, string> };

@@ -15,7 +15,7 @@ import { Progress } from '../dev/progress.ts';
 import { repository } from '../dev/settings.ts';
 import { readProcesses, sumTree } from './cpu.ts';
 import type { PartAnswer, PartOptions, PartQuestion, PartReady } from './rig-part.ts';
-import { bundleModule } from './workerd.ts';
+import { bundleModule, type Limits } from './workerd.ts';
 
 export type RigOptions = {
   /** Where it says what it is doing; the screen if not given. */
@@ -31,6 +31,8 @@ export type RigOptions = {
   poolSize?: number;
   /** Opens workerd's inspector, for a CPU profile; it slows the Worker a little. */
   inspect?: boolean;
+  /** Of the rate limiters; none refuses anybody if not given. */
+  limits?: Limits;
 };
 
 /** CPU in milliseconds since each part started: `worker` is workerd alone, `postgres` all of its processes. */
@@ -232,6 +234,7 @@ async function startParts(
   const worker = await part('Worker', {
     part: 'worker',
     ...{ dir, variables, others, log: workerLog, inspect: options.inspect ?? false },
+    limits: options.limits ?? {},
   });
   const { store: api = '', inspector, ...workers } = worker.urls;
   if (stripe) {

@@ -28,7 +28,11 @@ export type WorkerdOptions = {
   others: Record<string, string>;
   inspect: boolean;
   log: string;
+  limits: Limits;
 };
+
+/** Requests in 10 seconds that the rate limiters let through. Without a number a limiter refuses nobody. */
+export type Limits = { key?: number; address?: number };
 
 export type Workerd = { pid: number; ports: Record<string, number>; stop: () => Promise<void> };
 
@@ -56,7 +60,7 @@ export async function bundleModule(entry: string, outfile: string): Promise<void
 
 /** The configuration of `workerd serve`: the store, what stands in for Cloudflare around it, and sockets of their own. */
 export function configOf(options: WorkerdOptions): string {
-  const { settings, variables, others } = options;
+  const { settings, variables, others, limits } = options;
   const { compatibilityDate, compatibilityFlags, queueProducers, queueConsumers } = settings;
   const texts = (of: Record<string, string>): string[] =>
     Object.entries(of).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`);
@@ -74,8 +78,16 @@ export function configOf(options: WorkerdOptions): string {
   const producers = Object.entries(queueProducers).map(
     ([name, { queueName }]) => `(name = ${text(name)}, queue = ${text(queueName)})`,
   );
-  const limiter = '(name = "KEY_LIMIT", wrapped = (moduleName = "bench:limit"))';
-  const store = [...texts({ ...settings.bindings, ...variables }), ...producers, limiter];
+  const limiter = (name: string, requests: number | undefined): string => {
+    const inner = `(name = "LIMIT", json = ${text(JSON.stringify({ requests, seconds: 10 }))})`;
+    const more = requests === undefined ? '' : `, innerBindings = [${inner}]`;
+    return `(name = ${text(name)}, wrapped = (moduleName = "bench:limit"${more}))`;
+  };
+  const limiters = [
+    limiter('KEY_LIMIT', limits.key),
+    ...(limits.address === undefined ? [] : [limiter('ADDRESS_LIMIT', limits.address)]),
+  ];
+  const store = [...texts({ ...settings.bindings, ...variables }), ...producers, ...limiters];
   const socket = (name: string): string =>
     `(name = ${text(name)}, address = "127.0.0.1:0", http = (), service = ${text(name)})`;
   return `using Workerd = import "/workerd/workerd.capnp";
