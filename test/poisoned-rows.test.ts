@@ -306,3 +306,21 @@ describe('a row of the outbox that fails in the database', () => {
     expect(seqsOf(await relay.turn({ delivered: relayed.default }))).toEqual(relayed.acme);
   });
 });
+
+test('notes that Stripe was asked: a payment that cannot be changed keeps no other from being noted', async () => {
+  await store.database.query(
+    `insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, stripe_payment_intent_id,
+       intent_open, checked_at)
+     select t || '-unknown', t || '-unknown', 10, 'USD', 'cancelled', t, 'pi_' || t || '_unknown', true,
+       now() - interval '1 hour'
+     from unnest(array['acme', 'default']) t`,
+  );
+  const heal = await spoil('payments.payments');
+  await store.cron();
+  const waiting = await store.database.query<{ tenant_id: string }>(
+    `select tenant_id from payments.payments where payment_id like '%-unknown' and checked_at < now() - interval '50 minutes'`,
+  );
+  expect(waiting).toEqual([{ tenant_id: 'acme' }]);
+  expect(await open('reconcile-payments')).toMatchObject([{ tenant_id: 'acme', event_id: 'acme-unknown' }]);
+  await heal();
+});

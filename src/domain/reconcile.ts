@@ -34,6 +34,7 @@ class Turn {
   looked = 0;
   #away = 0;
   readonly #checked = new Map<string, Checked>();
+  readonly #subjects = new Map<string, string>();
 
   constructor(context: Context) {
     this.context = context;
@@ -58,6 +59,7 @@ class Turn {
   /** Runs one row's work; what fails there is its own failure. @throws ApiError unavailable: the database is away */
   async run(row: { tenant: string; key: string; subject: string }, task: () => Promise<void>): Promise<void> {
     this.looked++;
+    this.#subjects.set(row.key, row.subject);
     try {
       await task();
       this.#away = 0;
@@ -77,9 +79,34 @@ class Turn {
     if (this.bad.length > 0) throw this.bad[0]?.error;
   }
 
+  /** Notes the rows of each tenant in one call; if that fails, each row alone, so that a bad row stops no other. */
   async noteChecked(): Promise<void> {
-    for (const [tenant, note] of this.#checked)
-      await this.context.db.run('payments.note_checked', this.context.call, { tenant, ...note });
+    for (const [tenant, note] of this.#checked) {
+      try {
+        await this.#note(tenant, note);
+      } catch (error) {
+        if (error instanceof ApiError && error.code === 'unavailable') throw error;
+        await this.#noteEach(tenant, note);
+      }
+    }
+  }
+
+  #note(tenant: string, note: Partial<Checked>): Promise<unknown> {
+    return this.context.db.run('payments.note_checked', this.context.call, { tenant, ...note });
+  }
+
+  async #noteEach(tenant: string, { payments, listed, refunds, again, done }: Checked): Promise<void> {
+    const keys = new Set([...payments, ...listed, ...refunds, ...again.map(({ id }) => id), ...done]);
+    for (const key of keys) {
+      const only = (ids: string[]): string[] => (ids.includes(key) ? [key] : []);
+      const note = { payments: only(payments), listed: only(listed), refunds: only(refunds), done: only(done) };
+      try {
+        await this.#note(tenant, { ...note, again: again.filter(({ id }) => id === key) });
+      } catch (error) {
+        if (error instanceof ApiError && error.code === 'unavailable') throw error;
+        this.bad.push({ tenant, key, subject: this.#subjects.get(key) ?? key, error });
+      }
+    }
   }
 }
 
