@@ -3,21 +3,31 @@ import { describe, log } from '../log.ts';
 import { type Lane, sendToQueue } from '../queues.ts';
 import type { Delivery } from './message.ts';
 
-/** How many messages of one tenant a consumer takes at a time, and how much later (seconds) the others come again. */
+/** How many messages of one tenant an isolate works on at a time. */
 const share = 10;
-const laterSeconds = 5;
-/** A tenant whose share took longer (milliseconds) rests as long as it took, at most so long. */
+/** When messages that are put off come again, in seconds: of a tenant that is busy, and of one that Stripe is slow for. */
+const busySeconds = 1;
+const slowSeconds = 5;
+/** A tenant whose messages took longer (milliseconds) is slow. It rests as long as they took, at most `longestRestMs`. */
 const shortMs = 500;
 const longestRestMs = 10_000;
 
-/** The tenants whose messages are under way in this isolate, by queue. */
-const working = new Set<string>();
-const restUntil = new Map<string, number>();
+/** What this isolate does for one tenant of one queue: messages under way, since when, and until when the tenant rests. */
+type Load = { underway: number; since: number; slow: boolean; restUntil: number };
+const loads = new Map<string, Load>();
+
+/** How many more messages the tenant may have under way. A slow tenant keeps one consumer at most. */
+function roomOf({ underway, since, slow, restUntil }: Load, now: number): number {
+  if (now < restUntil) return 0;
+  if (underway > 0 && (slow || now - since > shortMs)) return 0;
+  return Math.max(share - underway, 0);
+}
 
 /**
- * Takes a share of one tenant's messages and puts the others at the end of the queue: at most one consumer of an isolate
- * works for a tenant, and at most half of the time where Stripe is slow for it. So a tenant with 10,000 messages does not
- * hold up another. A message that is put off is a new one: it counts as no failed delivery.
+ * Works on a share of one tenant's messages and puts the others at the end of the queue. A tenant that Stripe answers at
+ * once may use several consumers, with 10 messages in all. One that Stripe is slow for has one consumer, half of the time.
+ * So a tenant with 10,000 messages does not delay another tenant, and one with a few messages never waits for itself.
+ * A message that is put off is a new one: it does not count as a failed delivery.
  */
 export async function inTurn(
   env: Bindings,
@@ -28,34 +38,39 @@ export async function inTurn(
 ): Promise<void> {
   const name = `${lane} ${tenant}`;
   const started = Date.now();
-  const isBusy = working.has(name) || started < (restUntil.get(name) ?? 0);
-  const mine = isBusy ? [] : deliveries.slice(0, share);
-  const others = isBusy ? deliveries : deliveries.slice(share);
-  if (!isBusy) working.add(name);
+  const load = loads.get(name) ?? { underway: 0, since: started, slow: false, restUntil: 0 };
+  const mine = deliveries.slice(0, roomOf(load, started));
+  const later = putOff(env, lane, deliveries.slice(mine.length), load.slow ? slowSeconds : busySeconds);
+  if (mine.length === 0) {
+    await later;
+    return;
+  }
+  if (load.underway === 0) load.since = started;
+  load.underway += mine.length;
+  loads.set(name, load);
   try {
-    await Promise.all([putOff(env, lane, others), work(mine)]);
+    await Promise.all([later, work(mine)]);
   } finally {
-    if (!isBusy) {
-      working.delete(name);
-      const tookMs = Date.now() - started;
-      if (tookMs > shortMs) restUntil.set(name, Date.now() + Math.min(tookMs, longestRestMs));
-      else restUntil.delete(name);
-    }
+    load.underway -= mine.length;
+    const tookMs = Date.now() - started;
+    load.slow = tookMs > shortMs;
+    load.restUntil = load.slow ? Date.now() + Math.min(tookMs, longestRestMs) : 0;
+    if (!load.slow && load.underway === 0) loads.delete(name);
   }
 }
 
-async function putOff(env: Bindings, lane: Lane, deliveries: Delivery[]): Promise<void> {
+async function putOff(env: Bindings, lane: Lane, deliveries: Delivery[], delaySeconds: number): Promise<void> {
   if (deliveries.length === 0) return;
   try {
     await sendToQueue(
       env,
       lane,
       deliveries.map(({ body }) => body),
-      laterSeconds,
+      delaySeconds,
     );
     for (const delivery of deliveries) delivery.ack();
   } catch (error) {
-    for (const delivery of deliveries) delivery.retry({ delaySeconds: laterSeconds });
+    for (const delivery of deliveries) delivery.retry({ delaySeconds });
     const facts = { ...describe(error), messages: deliveries.length, queue: lane };
     log({ kind: 'message', id: lane, tenant: null, outcome: 'not_put_off', durationMs: 0, dbCalls: 0, ...facts });
   }
