@@ -54,6 +54,8 @@ type Stored = { report: ImportReport; digest: string };
 const batchRows = 500;
 // Characters of lines: 500 long descriptions would make too large a request of one batch.
 const batchSize = 1_000_000;
+/** The longest pause before the next batch. A batch pauses for as long as it took, so that an import never keeps the database busy. */
+const longestPauseMs = 250;
 
 const operation = { scope: 'catalog:write', operation: 'products.import' };
 // How long a key stays taken if its import dies without a word.
@@ -88,6 +90,7 @@ async function importLines(
   let rejectedCount = 0;
   let batch: Batch = new Map();
   let size = 0;
+  let pauseMs = 0;
 
   function reject(line: number, code: LineCode, detail: string): void {
     rejectedCount++;
@@ -96,10 +99,13 @@ async function importLines(
 
   async function send(last = false): Promise<void> {
     if (batch.size === 0) return;
+    if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    const started = Date.now();
     const rows = [...batch.values()].map(({ product }) => ({ ...product, id: newId(context.now()) }));
     const { tenant, answer } = await context.db.run<Written<{ results: Outcome[] }>>('catalog.import_products', call, {
       ...{ rows, run, key, last },
     });
+    pauseMs = Math.min(Date.now() - started, longestPauseMs);
     const updated: string[] = [];
     for (const { sku, outcome, detail, repeated } of answer.results) {
       if (repeated) report.repeated = (report.repeated ?? 0) + 1;
