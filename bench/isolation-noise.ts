@@ -28,8 +28,9 @@ const headersOf = (key: string, address: string): Record<string, string> => ({
 });
 
 function note(noise: string, status: string): void {
-  const mine = (counts[noise] ??= {});
+  const mine = counts[noise] ?? {};
   mine[status] = (mine[status] ?? 0) + 1;
+  counts[noise] = mine;
 }
 
 async function ask(noise: Noise, url: string, init: RequestInit): Promise<void> {

@@ -27,7 +27,7 @@ makes sales at a constant rate: order, payment, webhook, refund. The tenant "noi
   invalid-keys  100 requests a second with invalid keys, from one address
   import        a catalog of 5,000 lines, imported again and again
   campaign      20 joins a second to one campaign
-  queue         400 charges and 400 refunds for which Stripe takes 2 s each
+  queue         400 charges and 400 cancellations for which Stripe takes 2 s each
 
 Each round has a quiet and a noisy phase, in an order that the seed decides. The result is the median of the p95s of all
 quiet phases beside that of all noisy ones. At most 2.0 times is accepted; otherwise the exit code is 1.
@@ -35,9 +35,9 @@ quiet phases beside that of all noisy ones. At most 2.0 times is accepted; other
 The limit of a key (KEY_LIMIT) is that of a data center in wrangler.toml. Here it is a share of the orders that this machine
 carries, measured first. The limit of an address is that of wrangler.toml.
 
-  --rounds 4         rounds
+  --rounds 3         rounds
   --seconds 10       how long each phase lasts
-  --rate 10          sales a second of the calm tenant, whatever the answers take
+  --rate 5           sales a second of the calm tenant, whatever the answers take
   --flood 200        requests a second of the flood
   --share 0.1        the limit of a key as a share of the measured capacity
   --capacity 300     orders a second, in place of measuring them
@@ -46,7 +46,7 @@ carries, measured first. The limit of an address is that of wrangler.toml.
   --write            puts the table into docs/performance.md
   --help`;
 
-const flags = { rounds: 4, seconds: 10, rate: 10, flood: 200, share: 0.1, seed: 1, capacity: 300 };
+const flags = { rounds: 3, seconds: 10, rate: 5, flood: 200, share: 0.1, seed: 1, capacity: 300 };
 
 function readNumber(flag: keyof typeof flags, text: string | undefined): number {
   const number = text === undefined ? flags[flag] : Number(text);

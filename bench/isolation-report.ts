@@ -49,8 +49,9 @@ export function answersOf(all: NoiseCounts[]): string[] {
   const sums: NoiseCounts = {};
   for (const counts of all) {
     for (const [noise, statuses] of Object.entries(counts)) {
-      const mine = (sums[noise] ??= {});
+      const mine = sums[noise] ?? {};
       for (const [status, count] of Object.entries(statuses)) mine[status] = (mine[status] ?? 0) + count;
+      sums[noise] = mine;
     }
   }
   return Object.entries(sums).map(

@@ -91,10 +91,7 @@ async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress
         const measure = async (): Promise<Phase> => {
           if (noisy) await addNoise(rig, round, options.noises);
           if (noisy) child.send({ on: true } satisfies NoiseMessage);
-          const before = await rig.cpu();
           const times = await sellFor(seller, options.seconds);
-          const after = await rig.cpu();
-          if (process.env.CPU) console.log(Object.entries(after).map(([k,v])=>`${k} ${v-(before as any)[k]}`).join(' '));
           if (noisy) {
             answers.push(await stopNoise(child));
             await sleep(500);
@@ -124,7 +121,9 @@ async function run(options: IsolationOptions, progress: Progress): Promise<void>
     const { phases, answers } = await runRounds(rig, options, progress);
     const machine = await describeMachine(rig.pool);
     const rows = rowsOf(phases);
-    const failed = phases.flatMap(({ noisy, times }) => times.failed.map((why) => `${noisy ? 'noisy' : 'quiet'}: ${why}`));
+    const failed = phases.flatMap(({ noisy, times }) =>
+      times.failed.map((why) => `${noisy ? 'noisy' : 'quiet'}: ${why}`),
+    );
     const loads = phases.map(({ load }) => load);
     const facts = [
       `${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC, commit ${machine.commit}, ${machine.cores} cores, Node ${machine.versions.node}, PostgreSQL ${machine.postgres}.`,
@@ -143,7 +142,6 @@ async function run(options: IsolationOptions, progress: Progress): Promise<void>
     }
     if (failed.length > 0 || rows.some(({ ratio }) => !(ratio <= accepted))) process.exitCode = 1;
   } finally {
-    if (process.env.KEEP_LOG) await writeFile(process.env.KEEP_LOG, await readFile(rig.workerLog));
     await rig.stop();
   }
 }
