@@ -140,7 +140,8 @@ async function importLines(
 }
 
 /**
- * Imports products from a stream of NDJSON or CSV of any length, up to 500 lines a transaction, in the body's order. A bad
+ * Imports products from a stream of NDJSON or CSV of any length, up to 500 lines a transaction, in the body's order, with
+ * pauses between the transactions so that other tenants are served. A bad
  * line costs that line only; after 10,000 of them reading stops, and the report says where. What was imported before a
  * failure or the client's leaving stays. The import can be repeated: a count that it has set is not set again for 24 hours.
  * The idempotency key is taken before the body is read, and compared with the body's digest after it.
