@@ -9,7 +9,7 @@ const share = 10;
 const busySeconds = 1;
 const slowSeconds = 5;
 /** A tenant whose messages took longer (milliseconds) is slow. It rests as long as they took, at most `longestRestMs`. */
-const shortMs = 500;
+const shortMs = 1_500;
 const longestRestMs = 10_000;
 
 /** What this isolate does for one tenant of one queue: messages under way, since when, and until when the tenant rests. */
