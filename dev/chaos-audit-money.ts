@@ -41,22 +41,35 @@ const stripe: Check = {
   },
 };
 
-/** What the order's refunds have failed to give back: that stays with the merchant, as Stripe told. */
-const stuck = (books: Map<string, { amount: string; status: string }[]>, payment: PaymentRow): number =>
-  sum(books.get(payment.id)?.filter((refund) => refund.status === 'failed') ?? [], (refund) => cents(refund.amount));
+/** The orders that ended without goods: their money goes back, unless its refund failed at the bank. */
+const calledOff = new Set(['cancelled', 'failed']);
+
+/** What a payment may keep: its refunds that failed at the bank, if `payment.refund.failed` told the merchant. */
+function failedRefunds(books: Books): (payment: PaymentRow) => number {
+  const told = new Set(
+    books.events.filter(({ topic }) => topic === 'payment.refund.failed').map(({ payload }) => payload.refundId),
+  );
+  const failed = groupBy(
+    books.refunds.filter(({ id, status }) => status === 'failed' && told.has(id)),
+    (row) => row.payment,
+  );
+  return (payment) => sum(ownRefunds(payment, failed.get(payment.id) ?? []), ({ amount }) => cents(amount));
+}
 
 const balance: Check = {
   name: "captured − refunded = the orders' money",
   run(books: Books, find) {
     const ours = groupBy(books.payments, (row) => row.order);
-    const refunds = groupBy(books.refunds, (row) => row.payment);
+    const failedOf = failedRefunds(books);
     for (const order of books.orders) {
       const payments = ours.get(order.id) ?? [];
       const captured = sum(payments, (row) => cents(row.captured));
       const kept = captured - sum(payments, (row) => cents(row.done));
       const total = cents(order.total);
+      const failed = sum(payments, failedOf);
       // Of a hold that was captured in part at Stripe, all goes back.
-      if (captured !== 0 && captured !== total && kept !== 0) {
+      const allowed = calledOff.has(order.status) ? failed : 0;
+      if (captured !== 0 && captured !== total && (kept < 0 || kept > allowed)) {
         find(order.id, `${dollars(captured)} were taken for ${dollars(total)}`);
       }
       if (keepsMoney.has(order.status)) {
@@ -65,14 +78,14 @@ const balance: Check = {
         if (kept <= 0 && total > 0) find(order.id, `${order.status}, and all of its money went back`);
       } else if (order.status === 'refunded' && kept > 0) {
         find(order.id, `refunded, and ${dollars(kept)} are still here`);
-      } else if (kept > sum(payments, (row) => stuck(refunds, row))) {
+      } else if (kept > failed) {
         find(order.id, `${order.status}, and ${dollars(kept)} of the buyer's money are still here`);
       } else if (order.status === 'refunded' && captured === 0) find(order.id, 'refunded, and nothing was taken');
     }
     const known = new Set(books.orders.map((order) => order.id));
     for (const [order, payments] of ours) {
       const kept = sum(payments, (row) => cents(row.captured) - cents(row.done));
-      if (!known.has(order) && kept > sum(payments, (row) => stuck(refunds, row))) {
+      if (!known.has(order) && kept > sum(payments, failedOf)) {
         find(order, `${dollars(kept)} taken for a place without an order`);
       }
     }

@@ -400,6 +400,40 @@ const explained: [outcome: Outcome, change: (books: Books) => void][] = [
   ],
 ];
 
+/** The second order failed: 12.17 of its 20.00 were captured, and the bank sent the refund back. */
+function refundSentBack(): Books {
+  const books = day();
+  const refund = { id: 'r2', payment: 'p-place', amount: '12.17', reason: 'captured_in_part' };
+  first(books.orders, 2).status = 'failed';
+  first(books.payments, 1).captured = '12.17';
+  books.refunds.push({ ...refund, status: 'failed', stripe: 're_2', intent: 'pi_2' });
+  const payload = { refundId: 'r2' };
+  books.events.push({ ...first(books.events), topic: 'payment.refund.failed', key: 'p-place', payload });
+  return books;
+}
+
+const balance = "captured − refunded = the orders' money";
+const unbalanced = (books: Books): string[] =>
+  audit(books).flatMap(({ check, said }) => (check === balance ? [said] : []));
+
+test('an order that failed keeps a part capture whose refund failed at the bank', () => {
+  expect(unbalanced(refundSentBack())).toEqual([]);
+});
+
+const notAllowed: [what: string, change: (books: Books) => void][] = [
+  ['nobody told the merchant', (b) => b.events.pop()],
+  ['the failed refund is smaller', (b) => (first(b.refunds, 1).amount = '12.16')],
+  ['the refund was of another intent', (b) => (first(b.refunds, 1).intent = 'pi_3')],
+  ['the refund has not failed', (b) => (first(b.refunds, 1).status = 'pending')],
+  ['the order is confirmed', (b) => (first(b.orders, 2).status = 'confirmed')],
+];
+
+test.each(notAllowed)('an order does not keep a part capture when %s', (_, change) => {
+  const books = refundSentBack();
+  change(books);
+  expect(unbalanced(books)).toContain('12.17 were taken for 20.00');
+});
+
 test.each(explained)('the outcome of a payment at Stripe is: %s', (outcome, change) => {
   const books = day();
   change(books);
