@@ -121,7 +121,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
   });
 
   test('in part: the place is lost, the part goes back, and the campaign needs another buyer', async () => {
-    const campaign = await rig.start('PART', 5);
+    const campaign = await rig.start('REST', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent, { amount: 500 });
     await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
@@ -233,6 +233,22 @@ describe('a place that is charged and refunded in the dashboard', () => {
     await audit(campaign, 2);
     expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'charged' });
   });
+});
+
+test('a part that is refunded by hand leaves the rest of a released place’s money to go back', async () => {
+  const campaign = await rig.start('REMAINDER', 5);
+  const ada = await secure(campaign.id, 'ada');
+  await dashboard('capture', ada.intent);
+  await until(async () => (await shop.paymentOf(ada.paymentId)).status === 'succeeded');
+  await shop.fault({ times: 1_000, path: '/v1/refunds', action: 'status', status: 503 });
+  await rig.leave(campaign.id, 'ada');
+  await dashboard('refund', ada.intent, { amount: 299 });
+  await shop.clearFaults();
+  await until(async () => {
+    await store.cron('* * * * *', new Date(Date.now() + 600_000));
+    return (await shop.paymentOf(ada.paymentId)).status === 'refunded';
+  });
+  expect(await audit(campaign, 5)).toEqual([]);
 });
 
 test('a hold of a released place that is captured by hand before it is closed goes back', async () => {

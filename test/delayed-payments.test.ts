@@ -84,6 +84,24 @@ describe('an order whose debit is processing', () => {
     expect(await shop.stockOf('RETURNED')).toEqual({ quantity: 1, reserved: 0 });
   });
 
+  test('ends in time when the debit failed unheard and the amount was then changed at Stripe', async () => {
+    const { order, intent } = await debited('CHANGED-AFTER');
+    await shop.webhooks({ lose: 1 });
+    await settle(intent, 'fail');
+    await shop.emulator('POST', 'dashboard/change', { payment_intent: intent, amount: 100 });
+    await shop.webhooks({ lose: 0 });
+    await until(async () => {
+      await store.cron('* * * * *', later(day));
+      return (await holdOf(order.id))?.expires !== 'infinity';
+    });
+    await until(async () => {
+      await store.cron('* * * * *', later(3 * day));
+      return (await shop.orderOf(order.id)).status === 'failed';
+    });
+    expect(await shop.stockOf('CHANGED-AFTER')).toEqual({ quantity: 1, reserved: 0 });
+    await until(async () => (await shop.stripe.paymentIntents.retrieve(intent)).status === 'canceled');
+  });
+
   test('may be paid anew when the debit was cancelled at Stripe', async () => {
     const { order, payment, intent } = await debited('CALLED-OFF');
     await shop.stripe.paymentIntents.cancel(intent);

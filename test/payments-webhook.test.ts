@@ -307,6 +307,8 @@ describe('any order of arrival', () => {
         const sum = facts.refunds.filter((row) => row.status === 'succeeded').map((row) => Number(row.amount));
         expect(sum.reduce((total, amount) => total + amount, 0)).toBe(Number(expected.back));
         expect(await countOf(payment.id, 'payment.succeeded')).toBe(outcome === 'declined' ? 0 : 1);
+        const failed = outcome === 'refunded in part, which failed' ? 1 : 0;
+        expect(await countOf(payment.id, 'payment.refund.failed')).toBe(failed);
         expect(await shop.stockOf(sku)).toEqual({
           quantity: back ? 5 : 4,
           reserved: outcome === 'declined' ? 1 : 0,

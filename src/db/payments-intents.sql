@@ -141,6 +141,8 @@ begin
   set captured = received, intent_open = false, stripe_status = 'succeeded', updated_at = platform.clock()
   where x.payment_id = p.payment_id returning * into p;
   perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
+  perform payments.hear_early_refunds(p);
+  select * into p from payments.payments x where x.payment_id = p.payment_id;
   perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'paid_twice');
 end
 $$;

@@ -153,6 +153,11 @@ begin
     fault := i.fault;
   end if;
   if fault is not null then
+    -- An intent that cannot pay keeps no units: the usual time begins for those that waited for its debit.
+    if p.status = 'pending' and p.stripe_status = 'processing' and p.stripe_payment_intent_id is not distinct from i.stripe_id then
+      perform payments.follow_debit(p, 'set_aside', input->'terms');
+      update payments.payments x set stripe_status = 'set_aside' where x.payment_id = p.payment_id;
+    end if;
     update payments.payments x
     set checked_at = platform.clock(), asked_at = case when input ? 'eventId' then x.asked_at else platform.clock() end,
       intent_open = x.intent_open
@@ -196,7 +201,6 @@ create or replace function payments.move_intent(p payments.payments, intent json
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   settled jsonb;
-  early payments.refunds;
   skus text[];
 begin
   if intent->>'id' is distinct from p.stripe_payment_intent_id then
@@ -221,13 +225,7 @@ begin
     settled := payments.settle_order(p);
     skus := array(select jsonb_array_elements_text(settled->'skus'));
     -- We may have heard first that the money went back, and only now that it had come.
-    for early in
-      select * from payments.refunds r where r.payment_id = p.payment_id and r.status = 'succeeded'
-        and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id order by r.id
-    loop
-      perform payments.emit_refunded(p, early);
-    end loop;
-    skus := skus || payments.count_refunds(p.payment_id);
+    skus := skus || payments.hear_early_refunds(p);
     select * into p from payments.payments x where x.payment_id = p.payment_id;
     if (settled->>'confirmed')::boolean then
       if p.campaign_id is not null then

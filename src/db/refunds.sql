@@ -105,10 +105,35 @@ begin
 end
 $$;
 
-create or replace function payments.emit_refunded(p payments.payments, r payments.refunds) returns void
-language sql as $$
-  select payments.emit_payment(p, 'payment.refunded',
-    jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false)
+-- Reports how a refund has ended: payment.refunded or payment.refund.failed.
+create or replace function payments.emit_refund_end(p payments.payments, r payments.refunds) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if r.status = 'succeeded' then
+    perform payments.emit_payment(p, 'payment.refunded',
+      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false);
+  elsif r.status = 'failed' then
+    perform payments.emit_payment(p, 'payment.refund.failed',
+      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
+  end if;
+end
+$$;
+
+-- Reports the refunds of a payment's own intent that had ended before we heard that its money had come, and counts them.
+-- Answers the SKUs that are stock again. The caller has locked the order and the payment.
+create or replace function payments.hear_early_refunds(p payments.payments) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  early payments.refunds;
+begin
+  for early in
+    select * from payments.refunds r where r.payment_id = p.payment_id
+      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id order by r.id
+  loop
+    perform payments.emit_refund_end(p, early);
+  end loop;
+  return payments.count_refunds(p.payment_id);
+end
 $$;
 
 -- What Stripe tells of one refund, ours or made there by hand; `told`: with its intent's id. Ends in one state whatever
@@ -139,11 +164,8 @@ begin
   where x.id = r.id returning * into r;
   taken := p.captured > 0 and (r.stripe_intent_id is not distinct from p.stripe_payment_intent_id
     or exists (select from payments.intents i where i.stripe_id = r.stripe_intent_id and i.received > 0));
-  if taken and r.status <> was and r.status = 'succeeded' then
-    perform payments.emit_refunded(p, r);
-  elsif taken and r.status <> was then
-    perform payments.emit_payment(p, 'payment.refund.failed',
-      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
+  if taken and r.status is distinct from was then
+    perform payments.emit_refund_end(p, r);
   end if;
   if r.stripe_intent_id is distinct from p.stripe_payment_intent_id then
     if p.captured > 0 then
@@ -182,15 +204,16 @@ begin
 end
 $$;
 
--- Of an ended order all the money goes back. Stripe refuses our refund when one made by hand has taken a part of the money:
--- then the rest is promised.
+-- All the money of an ended order goes back, and that of a released place that never had an order. Stripe refuses our refund
+-- when one made by hand has taken a part of the money: then the rest is promised.
 create or replace function payments.return_rest(of varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'order_ended')
   from payments.payments p
-  where p.payment_id = of
-    and exists (select from orders.orders o where o.id = p.order_id and o.status in ('cancelled', 'failed'));
+  left join orders.orders o on o.id = p.order_id
+  where p.payment_id = of and case when o.id is null then not group_commerce.awaits_order(p.order_id)
+    else o.status in ('cancelled', 'failed') end;
 end
 $$;
 
