@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { NeonBridgeOptions } from '../dev/neon.ts';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
 import { type Paying, payingAt } from './payments-rig.ts';
 
@@ -7,11 +8,13 @@ let store: Store;
 let shop: Paying;
 /** How far Stripe's clock is ahead. */
 let ahead = 0;
+let neonFault: NonNullable<NeonBridgeOptions['fault']> | undefined;
 beforeAll(async () => {
-  store = await startStore({ stripe: { now: () => Date.now() + ahead } });
+  store = await startStore({ stripe: { now: () => Date.now() + ahead }, neonFault: (call) => neonFault?.(call) });
   shop = payingAt(store);
 });
 afterEach(async () => {
+  neonFault = undefined;
   await shop.clearFaults();
   await shop.webhooks({ lose: 0 });
 });
@@ -122,6 +125,58 @@ describe('while Stripe is away', () => {
     await until(async () => (await intentsOf(order.id))[0]?.status === 'canceled');
     await shop.quiet();
     expect(await shop.factsOf(order.id)).toMatchObject({ payments: [{ status: 'cancelled', intent_open: false }] });
+  });
+});
+
+describe('an intent that our database does not know', () => {
+  /** Stripe makes the order's intent, and no answer of Stripe's reaches the database. */
+  async function unknownIntent(sku: string) {
+    await addProduct(store, sku, 5);
+    neonFault = ({ statements }) =>
+      statements.some(({ query }) => query.includes('payments.record_intent')) ? { kind: 'lose-request' } : undefined;
+    const order = await place(sku);
+    await until(async () => (await intentsOf(order.id)).length === 1);
+    return order;
+  }
+  async function isClosed(orderId: string) {
+    const [payment] = (await shop.factsOf(orderId)).payments;
+    expect(payment?.status).toMatch(/^(cancelled|failed)$/);
+    neonFault = undefined;
+    await store.cron('* * * * *', minutes(30));
+    await store.cron('* * * * *', minutes(36));
+    await shop.quiet();
+    expect((await intentsOf(orderId)).map(({ status }) => status)).toEqual(['canceled']);
+    expect((await shop.factsOf(orderId)).payments).toMatchObject([{ status: payment?.status, intent_open: false }]);
+  }
+
+  test('is cancelled after its order was cancelled', async () => {
+    const order = await unknownIntent('UNKNOWN-CANCELLED');
+    await store.send('POST', `/v1/orders/${order.id}/cancel`);
+    await isClosed(order.id);
+  });
+
+  test('is cancelled after the hold of its order has run out', async () => {
+    const order = await unknownIntent('UNKNOWN-EXPIRED');
+    await until(async () => (await shop.orderOf(order.id)).reservation?.expiresAt !== undefined);
+    // The cron fails as long as the database does not answer it, and still ends the holds.
+    await expect(store.cron('* * * * *', minutes(20))).rejects.toThrow();
+    await until(async () => (await shop.orderOf(order.id)).status === 'failed');
+    await isClosed(order.id);
+  });
+
+  test('is not looked for once Stripe has refused to make it', async () => {
+    await shop.forgetLimits();
+    await addProduct(store, 'REFUSED-LATE', 5, 0.1);
+    await shop.fault({ times: 1000, method: 'POST', path: '/v1/payment_intents', action: 'drop', acts: false });
+    const order = await place('REFUSED-LATE');
+    await until(async () => (await shop.orderOf(order.id)).payment);
+    await store.send('POST', `/v1/orders/${order.id}/cancel`);
+    expect((await shop.factsOf(order.id)).payments).toMatchObject([{ status: 'cancelled', intent_open: true }]);
+    await shop.clearFaults();
+    await store.cron('* * * * *', minutes(6));
+    await shop.quiet();
+    expect(await intentsOf(order.id)).toEqual([]);
+    expect((await shop.factsOf(order.id)).payments).toMatchObject([{ status: 'cancelled', intent_open: false }]);
   });
 });
 

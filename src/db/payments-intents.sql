@@ -125,7 +125,9 @@ begin
     where x.tenant_id = p.tenant_id and x.order_id = p.order_id and x.payment_id <> p.payment_id
       and x.status in ('pending', 'succeeded') for update;
   if found and other.status = 'pending' then
-    update payments.payments x set status = 'cancelled', failure_reason = 'paid_otherwise', updated_at = platform.clock()
+    update payments.payments x
+    set status = 'cancelled', failure_reason = 'paid_otherwise', updated_at = platform.clock(),
+        intent_open = payments.open_at_end(x)
     where x.payment_id = other.payment_id returning * into other;
     perform payments.emit_payment(other, 'payment.cancelled', '{}', true);
   end if;

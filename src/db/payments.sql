@@ -28,6 +28,13 @@ language sql stable as $$
   select p.status = 'pending' and case p.mode when 'card' then p.setup_intent_id else p.stripe_payment_intent_id end is null
 $$;
 
+-- Whether something is to be closed at Stripe when this payment ends. Stripe may have made an intent whose answer was lost
+-- on the way to us, so an unknown one is asked for once more.
+create or replace function payments.open_at_end(p payments.payments) returns boolean
+language sql stable as $$
+  select p.intent_open or p.mode <> 'card' and p.stripe_payment_intent_id is null
+$$;
+
 create or replace function payments.emit_payment(p payments.payments, topic text, more jsonb, queue boolean) returns void
 language sql as $$
   select platform.emit(topic, p.payment_id, jsonb_build_object('paymentId', p.payment_id, 'orderId', p.order_id) || more,
@@ -191,6 +198,7 @@ $$;
 
 -- What the consumer got from Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret, status}], refused:
 -- [{id, reason}], again: [{id, attempt}]}. `refused`: Stripe will never take this payment, so it and its order fail at once.
+-- One that had ended before is closed.
 -- `again`: Stripe has kept a failure for this try's idempotency key, so the next takes another, by whomever it was noted first.
 create or replace function payments.record_intents(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -218,6 +226,11 @@ begin
       perform payments.give_up(p, item->>'reason');
     end if;
   end loop;
+  -- An intent that Stripe refuses to make need not be closed.
+  update payments.payments x set intent_open = false
+  where x.tenant_id = platform.tenant() and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
+    and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
+    and cardinality(payments.strays(x)) = 0;
   for item in select jsonb_array_elements(input->'intents') loop
     perform payments.keep_intent(item);
   end loop;
@@ -244,7 +257,8 @@ begin
   loop
     if p.status = 'pending' then
       update payments.payments x
-      set status = ending, failure_reason = coalesce(x.failure_reason, reason), updated_at = platform.clock()
+      set status = ending, failure_reason = coalesce(x.failure_reason, reason), updated_at = platform.clock(),
+          intent_open = payments.open_at_end(x)
       where x.payment_id = p.payment_id returning * into p;
       if ending = 'failed' then
         perform payments.emit_payment(p, 'payment.failed', jsonb_build_object('reason', p.failure_reason), true);

@@ -3,8 +3,8 @@
 
 -- What is to be done at Stripe, of these payments' rows or (cron) of each tenant's in turn. `input`: {tenant, paymentIds} or
 -- {idleSeconds, limit}. Answers {intents: [task], refunds: [{…}]}: payments without an intent, pending ones to look up,
--- ended ones to close, those whose charge tells of refunds that we have not seen; refunds to make or look up. The cron gets
--- first the payments whose hold has ended and waits for Stripe's answer, then those that nobody asked about for a while.
+-- ended ones to close (their intent may be unknown), those whose charge tells of refunds that we have not seen; refunds to
+-- make or look up. The cron gets first the payments whose hold has ended and waits for Stripe's answer, then those that nobody asked about for a while.
 -- `mayExist`: an earlier try may have made it, and Stripe forgets an idempotency key after 24 hours.
 create or replace function payments.open_work(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp

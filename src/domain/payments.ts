@@ -244,9 +244,13 @@ export async function openPlaces(context: Context, tenant: string, joined: Event
 
 const joinedUser = z.object({ userId: z.string() });
 
-/** Asks Stripe for the intents of payments that have none, a few at a time, and keeps what it answers in one call. */
-export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]): Promise<void> {
-  if (tasks.length === 0) return;
+/**
+ * Asks Stripe for the intents of payments that have none, a few at a time, and keeps what it answers in one call. Returns
+ * what Stripe has made.
+ * @throws the first failure that passes
+ */
+export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]) {
+  if (tasks.length === 0) return [];
   const intents: Awaited<ReturnType<typeof make>>[] = [];
   const refused: { id: string; reason: string }[] = [];
   const again: SpentKey[] = [];
@@ -267,4 +271,5 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
   await Promise.all(Array.from({ length: 5 }, worker));
   await context.db.run('payments.record_intents', context.call, { tenant, intents, refused, again });
   if (failures.length > 0) throw failures[0];
+  return intents;
 }

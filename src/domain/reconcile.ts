@@ -17,6 +17,13 @@ type Work = {
 const lacksIntent = ({ status, capture, intentId, setupId }: PaymentTask): boolean =>
   status === 'pending' && !capture && intentId === null && setupId === null;
 
+/**
+ * Whether a payment has ended before we knew of its intent. Stripe may have made one, and answers with it when the same
+ * idempotency key is used again; otherwise it makes one that nobody can pay.
+ */
+const endedUnknown = ({ status, mode, intentOpen, intentId }: PaymentTask): boolean =>
+  (status === 'cancelled' || status === 'failed') && mode !== 'card' && intentOpen && intentId === null;
+
 /** How many rows of each kind the cron takes at a time, and how long nobody must have asked about them. */
 const most = 100;
 const idleSeconds = 300;
@@ -110,10 +117,18 @@ class Turn {
   }
 }
 
-async function workOnPayment(turn: Turn, task: Task<PaymentTask>): Promise<void> {
+/** The task of a payment that has ended, with the intent that Stripe is asked for again. @throws StripeRefusal */
+async function withIntent(context: Context, task: Task<PaymentTask>): Promise<Task<PaymentTask>> {
+  const [made] = await makeIntents(context, task.tenant, [task]);
+  return made?.intentId === undefined ? task : { ...task, intentId: made.intentId };
+}
+
+async function workOnPayment(turn: Turn, found: Task<PaymentTask>): Promise<void> {
   const { context } = turn;
+  let task = found;
   try {
     if (lacksIntent(task)) await makeIntents(context, task.tenant, [task]);
+    else if (endedUnknown(task)) task = await withIntent(context, task);
     let noted = false;
     for await (const news of askStripe(context, task)) {
       const outcome = await applyNews(context, { paymentId: task.id, ...news });
