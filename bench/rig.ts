@@ -229,6 +229,7 @@ async function startParts(
     STRIPE_WEBHOOK_SECRET: 'whsec_dev',
     STRIPE_API_URL: stripe?.urls.stripe ?? 'http://127.0.0.1:9',
     SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
+    KEY_LIMIT_REQUESTS: String(options.limits?.key ?? Number.MAX_SAFE_INTEGER),
     ...options.variables,
   };
   const worker = await part('Worker', {

@@ -94,6 +94,8 @@ const names = z.object({
   /** Where clients reach the API; `labelUrl` begins with it, or else is a path. */
   PUBLIC_URL: z.url().optional(),
   LABELS: z.custom<R2Bucket>().optional(),
+  /** As many as KEY_LIMIT allows a key in 10 s: each isolate spreads them evenly. */
+  KEY_LIMIT_REQUESTS: z.coerce.number().int().min(1).default(20_000),
   /** How fast the money of a campaign is taken; Stripe takes 25 requests a second in test mode, 100 live. */
   STRIPE_REQUESTS_PER_SECOND: z.coerce.number().min(1).max(1_000).default(20),
   RESERVATION_TTL_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),

@@ -1,4 +1,4 @@
-import type { Bindings } from './env.ts';
+import { type Bindings, settingsOf } from './env.ts';
 import { ApiError } from './errors.ts';
 
 /** The same numbers as in wrangler.toml: requests in a period of seconds, for a key, in one data center. */
@@ -10,6 +10,13 @@ export const keyLimit = { requests: 20_000, seconds: 10 };
 export const addressLimit = { requests: 300, seconds: 10 };
 
 type Limit = typeof keyLimit;
+
+/**
+ * Cloudflare's limiter counts a whole period, so a key could use all of its requests in the first moment and hold up everybody
+ * else for as long as these take. So each isolate spreads them: a key gets its requests evenly, and half a second's worth of
+ * them at once.
+ */
+const burstSeconds = 0.5;
 
 /** Tells how a request turned out; what it resolves with is not waited for, only kept alive. */
 export type Tell = (verdict: Verdict) => Promise<void> | undefined;
@@ -23,6 +30,7 @@ const most = 20_000;
 /** Of this isolate: until when a key, by hash, is taken to be good or bad, and an address's trials in its period. */
 const good = new Map<string, number>();
 const bad = new Map<string, number>();
+const shares = new Map<string, { left: number; at: number }>();
 const trials = new Map<string, { failed: number; underway: number; until: number }>();
 
 function remember<T>(in_: Map<string, T>, name: string, value: T): T {
@@ -39,6 +47,17 @@ function refuse(name: string, { requests, seconds }: Limit, wait = seconds): nev
       'RateLimit-Policy': `"${name}";q=${requests};w=${seconds}`,
     },
   });
+}
+
+/** Takes one of a key's requests of this moment, in this isolate. @throws ApiError rate_limited, to come again in a second */
+export function takeShare(keyHash: string, limit: Limit, now: number): void {
+  const perSecond = limit.requests / limit.seconds;
+  const most = Math.max(1, perSecond * burstSeconds);
+  const mine = shares.get(keyHash) ?? remember(shares, keyHash, { left: most, at: now });
+  mine.left = Math.min(most, mine.left + ((now - mine.at) / 1000) * perSecond);
+  mine.at = now;
+  if (mine.left < 1) refuse('key', limit, 1);
+  mine.left--;
 }
 
 /** Whom an address belongs to: itself, or of IPv6 the /64 that one subscriber has. */
@@ -95,10 +114,12 @@ export async function limitRate(
   const now = Date.now();
   if ((bad.get(keyHash) ?? 0) > now) throw new ApiError('unauthenticated');
   const known = (good.get(keyHash) ?? 0) > now;
+  const limit = { ...keyLimit, requests: settingsOf(env).KEY_LIMIT_REQUESTS };
+  takeShare(keyHash, limit, now);
   const end = known ? undefined : takeTrial(env, address);
   if (env.KEY_LIMIT && !(await env.KEY_LIMIT.limit({ key: keyHash })).success) {
     end?.('open');
-    refuse('key', keyLimit);
+    refuse('key', limit);
   }
   const tell: Tell = (verdict) => {
     if (verdict === 'bad') remember(bad, keyHash, now + badForMs);

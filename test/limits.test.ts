@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
 import type { Bindings } from '../src/env.ts';
 import { ApiError } from '../src/errors.ts';
-import { addressLimit, keyLimit, networkOf, takeTrial } from '../src/rate-limit.ts';
+import { addressLimit, keyLimit, networkOf, takeShare, takeTrial } from '../src/rate-limit.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore } from './harness.ts';
 
 type RateLimit = { name: string; namespace_id: string; simple: object };
@@ -54,6 +54,19 @@ test('an address has as many trials at once as its limit says, and has those aga
   told[2]?.('open');
   expect([take(), take()]).toHaveLength(2);
   expect(take).toThrow('rate_limited');
+});
+
+test('a key gets the requests of its limit evenly, half a second’s worth at once, and takes none from another key', () => {
+  const start = Date.parse('2026-01-31T12:00:00Z');
+  const take = (key: string, ms: number) => () => takeShare(key, { requests: 100, seconds: 10 }, start + ms);
+  for (let n = 0; n < 5; n++) take('busy', 0)();
+  expect(take('busy', 0)).toThrow('rate_limited');
+  take('quiet', 0)();
+  take('busy', 100)();
+  expect(take('busy', 199)).toThrow('rate_limited');
+  take('busy', 200)();
+  for (let n = 0; n < 5; n++) take('busy', 60_000)();
+  expect(take('busy', 60_000)).toThrow('rate_limited');
 });
 
 test('webhooks are not held up by others that are under way, only by those that were forged', () => {
