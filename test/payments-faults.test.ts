@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { NeonBridgeOptions } from '../dev/neon.ts';
+import { campaignRig } from './campaign-rig.ts';
 import { addProduct, oneLine, type Store, startStore, until } from './harness.ts';
 import { type Paying, payingAt } from './payments-rig.ts';
 
@@ -129,11 +130,14 @@ describe('while Stripe is away', () => {
 });
 
 describe('an intent that our database does not know', () => {
+  const loseAnswers = () => {
+    neonFault = ({ statements }) =>
+      statements.some(({ query }) => query.includes('payments.record_intent')) ? { kind: 'lose-request' } : undefined;
+  };
   /** Stripe makes the order's intent, and no answer of Stripe's reaches the database. */
   async function unknownIntent(sku: string) {
     await addProduct(store, sku, 5);
-    neonFault = ({ statements }) =>
-      statements.some(({ query }) => query.includes('payments.record_intent')) ? { kind: 'lose-request' } : undefined;
+    loseAnswers();
     const order = await place(sku);
     await until(async () => (await intentsOf(order.id)).length === 1);
     return order;
@@ -162,6 +166,16 @@ describe('an intent that our database does not know', () => {
     await expect(store.cron('* * * * *', minutes(20))).rejects.toThrow();
     await until(async () => (await shop.orderOf(order.id)).status === 'failed');
     await isClosed(order.id);
+  });
+
+  test('is cancelled after its place in a campaign was released', async () => {
+    const rig = campaignRig(store);
+    const campaign = await rig.start('UNKNOWN-LEFT', 5, { minParticipants: 3 });
+    loseAnswers();
+    const { body: joined } = await rig.join(campaign.id, 'user-1');
+    await until(async () => (await intentsOf(joined.orderId)).length === 1);
+    await rig.leave(campaign.id, 'user-1');
+    await isClosed(joined.orderId);
   });
 
   test('is not looked for once Stripe has refused to make it', async () => {
