@@ -34,6 +34,9 @@ async function bridge() {
     if (state.databaseRefuses) throw new Error('database away');
     state.letters += messages.length;
   };
+  const health = async () => {
+    if (state.databaseRefuses) throw new Error('database away');
+  };
   const settings = {
     KAFKA_REST_DIALECT: 'upstash',
     KAFKA_REST_URL: kafka.server.url,
@@ -43,7 +46,7 @@ async function bridge() {
     KAFKA_CONSUME_TENANTS: ['acme', 'other'],
     KAFKA_CONSUME_SECONDS: 1,
   } as unknown as Settings;
-  const context = { db: { run }, settings, call: {}, now: () => new Date() } as unknown as Context;
+  const context = { db: { run, health }, settings, call: {}, now: () => new Date() } as unknown as Context;
   const env = { INVENTORY_QUEUE: queue } as unknown as Bindings;
   const committed = async () => {
     const partitions = Array.from({ length: 4 }, (_, partition) => ({ topic, partition }));
