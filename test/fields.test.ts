@@ -14,6 +14,7 @@ import {
   remark,
   sku,
   text,
+  whole,
 } from '../src/domain/fields.ts';
 
 const said = (schema: z.ZodType, value: unknown): string[] =>
@@ -166,14 +167,14 @@ test('a country is one of ISO 3166-1, or Kosovo, and each has a name that a labe
 
 test('a message says in plain words what a value must be', () => {
   const body = z.strictObject({
-    ...{ name: text(5), price: money, count: z.number().int().min(1).max(9), id, currency },
+    ...{ name: text(5), price: money, count: whole.min(1).max(9), id, currency },
     ...{ status: z.enum(['active', 'archived']), items: z.array(z.string()).min(1).max(2), at: instant },
   });
   const good = { name: 'n', price: 1, count: 1, id: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f', currency: 'USD' };
-  const whole = { ...good, status: 'active', items: ['a'], at: '2026-01-31T12:00:00Z' };
-  const wrong = (more: object) => said(body, { ...whole, ...more });
+  const right = { ...good, status: 'active', items: ['a'], at: '2026-01-31T12:00:00Z' };
+  const wrong = (more: object) => said(body, { ...right, ...more });
   expect(wrong({})).toEqual([]);
-  expect(said(body, {})).toEqual(Object.keys(whole).map((name) => `${name} is required`));
+  expect(said(body, {})).toEqual(Object.keys(right).map((name) => `${name} is required`));
   expect(wrong({ price: '19.99' })).toEqual(['price must be a number, such as 19.99']);
   expect(wrong({ price: null })).toEqual(['price must be a number, such as 19.99']);
   expect(wrong({ price: Number.POSITIVE_INFINITY })).toEqual([
@@ -181,7 +182,9 @@ test('a message says in plain words what a value must be', () => {
   ]);
   expect(wrong({ price: 1.234 })).toEqual(['price must have at most two decimals']);
   expect(wrong({ price: -1 })).toEqual(['price must be at least 0']);
-  expect(wrong({ count: 1.5 })).toEqual(['count must be a whole number, such as 3']);
+  for (const count of [1.5, '2', 'two', null, [1]]) {
+    expect(wrong({ count })).toEqual(['count must be a whole number, such as 3']);
+  }
   expect(wrong({ count: 10 })).toEqual(['count must be at most 9']);
   expect(wrong({ status: 'gone' })).toEqual(['status must be one of: active, archived']);
   expect(wrong({ items: [] })).toEqual(['items must have at least 1 entry']);

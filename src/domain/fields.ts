@@ -80,13 +80,19 @@ export const currency = z
 /** The most units of one SKU, held ones included: far below the largest integer, so that sold units fit back. */
 export const mostUnits = 1_000_000_000;
 
+/** A whole number of a request. Anything else in its place is told so. */
+export const whole = z
+  .number({
+    error: ({ input }) =>
+      input === undefined || typeof input === 'number' ? undefined : 'must be a whole number, such as 3',
+  })
+  .int();
+
 /** A count of units on stock. */
-export const count = z.number().int().min(0).max(mostUnits);
+export const count = whole.min(0).max(mostUnits);
 
 /** Units that come to the stock, or go; never none. */
-export const unitsMoved = z
-  .number()
-  .int()
+export const unitsMoved = whole
   .min(-mostUnits)
   .max(mostUnits)
   .refine((delta) => delta !== 0, { error: 'must not be 0' });

@@ -10,12 +10,12 @@ import {
 import { ApiError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { type Refused, refuse } from './answers.ts';
-import { address, id, instant, money, reference, sku, time } from './fields.ts';
+import { address, id, instant, money, reference, sku, time, whole } from './fields.ts';
 import { holdWithinSeconds } from './securing.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 
-const places = z.number().int().min(1).max(1_000_000);
+const places = whole.min(1).max(1_000_000);
 const successOn = z.enum(['joined', 'secured']).meta({
   description: '`secured`: a place counts towards success once its money is secured. Default: `joined`.',
 });

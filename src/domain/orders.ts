@@ -7,13 +7,13 @@ import { ApiError } from '../errors.ts';
 import { newId } from '../ids.ts';
 import { type Refused, refuse } from './answers.ts';
 import { toEvent } from './events.ts';
-import { address, currency, id, money, reference, sku, text, time } from './fields.ts';
+import { address, currency, id, money, reference, sku, text, time, whole } from './fields.ts';
 import { payment, toPayment } from './payments.ts';
 import { shipment } from './shipping.ts';
 
 export const orderStatus = z.enum(['created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded']);
 
-const quantity = z.number().int().min(1).max(1_000_000);
+const quantity = whole.min(1).max(1_000_000);
 
 export const order = z
   .object({
