@@ -302,3 +302,20 @@ describe('no label survives its order:', () => {
     expect(sold.filter((id) => !shippo.voided.includes(id))).toEqual([]);
   });
 });
+
+test('many labels to void of one tenant do not delay those of another', async () => {
+  await store.database.query(
+    `insert into shipping.label_voids (shipment_id, tenant_id, order_id, status, due_at, created_at)
+     select 'backlog-' || n, 'default', 'backlog-' || n, 'open', now() - interval '1 day', now() from generate_series(1, 40) n
+     union all select 'other', 'acme', 'other', 'open', now(), now()`,
+  );
+  await store.database.query(`select shipping.lease_voids($1, '{"limit": 10, "seconds": 60}')`, [{ jobSecret }]);
+  const leased = await store.database.query<{ tenant: string; n: number }>(
+    `select tenant_id as tenant, count(*)::int as n from shipping.label_voids
+     where order_id in ('other') or order_id like 'backlog-%' group by tenant_id, attempts having attempts = 1 order by 1`,
+  );
+  expect(leased).toEqual([
+    { tenant: 'acme', n: 1 },
+    { tenant: 'default', n: 9 },
+  ]);
+});

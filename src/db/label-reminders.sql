@@ -15,11 +15,18 @@ begin
   aside := platform.aside('remind-labels');
   for lost in
     select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
-      select * from shipping.label_requests r
-      where r.status = 'open' and r.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
-        and coalesce(r.leased_until <= platform.clock(), true) and r.attempts < (input->>'most')::int
-        and r.order_id <> all(aside)
-      order by r.tried_at limit (input->>'limit')::int
+      select w.tenant_id, w.order_id
+      from platform.tenants_in('shipping.label_requests', 'status = ''open''') t(id)
+      cross join lateral ( -- of each tenant in turn
+        select r.tenant_id, r.order_id, r.tried_at, row_number() over (order by r.tried_at) as turn
+        from shipping.label_requests r
+        where r.tenant_id = t.id and r.status = 'open'
+          and r.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
+          and coalesce(r.leased_until <= platform.clock(), true) and r.attempts < (input->>'most')::int
+          and r.order_id <> all(aside)
+        order by r.tried_at limit (input->>'limit')::int
+      ) w
+      order by w.turn, w.tried_at limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
     for part in select jsonb_array_elements(

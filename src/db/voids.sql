@@ -64,9 +64,15 @@ begin
   aside := platform.aside('void-labels') || platform.aside('lease-voids');
   for due in
     select d.tenant_id, array_agg(d.shipment_id::text order by d.shipment_id) as shipments from (
-      select x.tenant_id, x.shipment_id from shipping.label_voids x
-      where x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(aside)
-      order by x.due_at limit (input->>'limit')::int
+      select w.tenant_id, w.shipment_id
+      from platform.tenants_in('shipping.label_voids', 'status = ''open''') t(id)
+      cross join lateral ( -- of each tenant in turn
+        select x.tenant_id, x.shipment_id, x.due_at, row_number() over (order by x.due_at) as turn
+        from shipping.label_voids x
+        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(aside)
+        order by x.due_at limit (input->>'limit')::int
+      ) w
+      order by w.turn, w.due_at limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
     for part in select jsonb_array_elements(
