@@ -1,7 +1,7 @@
 /**
  * How much one job may do in one turn. Cloudflare allows an invocation 10,000 subrequests on the paid plan (calls to the
- * database, to Stripe and to the cache all count) and 15 minutes: all jobs of a turn together stay below 2,000 calls and
- * end within a minute, so that each has its turn. The next turn does what is left.
+ * database, to Stripe and to the cache all count) and 15 minutes. The budgets of a turn's jobs add up to 2,850 calls and 143 s,
+ * so each job has its turn. The next turn does what is left.
  */
 export const jobBudgets = {
   'hear-stripe': { seconds: 10, calls: 200 },
