@@ -163,6 +163,44 @@ describe('two intents of one payment', () => {
     await shop.audit();
   });
 
+  test('money that comes for a cancelled payment after its successor was refunded goes back, and the order stays refunded', async () => {
+    const made = await checkout();
+    const other = await second(made);
+    await shop.emulator('POST', 'dashboard/cancel', { payment_intent: made.intent });
+    await until(async () => (await shop.paymentOf(made.payment.id)).status === 'cancelled');
+    const { body: next } = await store.send('POST', '/v1/payments', { orderId: made.order.id });
+    await shop.pay(next.stripePaymentIntentId);
+    await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
+    await store.send('POST', `/v1/payments/${next.id}/refunds`, {});
+    await until(async () => (await shop.orderOf(made.order.id)).status === 'refunded');
+    await shop.pay(other.id);
+    await until(async () => (await shop.factsOf(made.order.id)).payments.every(({ captured }) => captured === '30.00'));
+    await shop.quiet();
+    expect((await shop.orderOf(made.order.id)).status).toBe('refunded');
+    expect((await atStripe(other.id))?.refunded).toBe(3000);
+    expect(await shop.stockOf(made.sku)).toEqual({ quantity: 5, reserved: 0 });
+    await shop.audit();
+  });
+
+  test('a refund made by hand on a cancelled payment that was paid after its successor: only the rest goes back', async () => {
+    const made = await checkout();
+    const other = await second(made);
+    await shop.emulator('POST', 'dashboard/cancel', { payment_intent: made.intent });
+    await until(async () => (await shop.paymentOf(made.payment.id)).status === 'cancelled');
+    const { body: next } = await store.send('POST', '/v1/payments', { orderId: made.order.id });
+    await shop.pay(next.stripePaymentIntentId);
+    await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
+    await shop.webhooks({ lose: 1 });
+    await shop.pay(other.id);
+    await shop.webhooks({ lose: 0 });
+    await shop.stripe.refunds.create({ payment_intent: other.id, amount: 1000 });
+    await until(async () => (await atStripe(other.id))?.refunded === 3000);
+    await shop.quiet();
+    expect((await shop.orderOf(made.order.id)).status).toBe('confirmed');
+    expect((await atStripe(next.stripePaymentIntentId))?.refunded).toBe(0);
+    await shop.audit();
+  });
+
   test('a refund made by hand on the further one comes first: only the rest goes back', async () => {
     const made = await checkout();
     const other = await second(made);

@@ -115,7 +115,7 @@ end
 $$;
 
 -- A payment that had ended is paid after all. If its order has a newer payment by now, the one that is paid first counts: a
--- pending one is cancelled. False if that one is paid already. The caller has locked the order and `p`.
+-- pending one is cancelled. False if that one is paid already, or was and is refunded. The caller has locked the order and `p`.
 create or replace function payments.take_over(p payments.payments) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -131,7 +131,8 @@ begin
     where x.payment_id = other.payment_id returning * into other;
     perform payments.emit_payment(other, 'payment.cancelled', '{}', true);
   end if;
-  return other.status is distinct from 'succeeded';
+  return other.status is distinct from 'succeeded' and not exists (select from orders.orders o
+    where o.tenant_id = p.tenant_id and o.id = p.order_id and o.status = 'refunded');
 end
 $$;
 
@@ -149,11 +150,13 @@ begin
 end
 $$;
 
--- Whether the order of this payment is paid by another one.
+-- Whether the order of this payment is paid by another one, or was when this one's money came.
 create or replace function payments.is_excess(p payments.payments) returns boolean
 language sql stable as $$
   select exists (select from payments.payments x where x.tenant_id = p.tenant_id and x.order_id = p.order_id
     and x.payment_id <> p.payment_id and x.status = 'succeeded')
+    or exists (select from payments.refunds r where r.payment_id = p.payment_id and r.automatic and r.reason = 'paid_twice'
+      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id)
 $$;
 
 -- Whether the charges of a saved method are still to be looked up, since one may have been made that we never heard of. A

@@ -204,8 +204,9 @@ begin
 end
 $$;
 
--- All the money of an ended order goes back, and that of a released place that never had an order. Stripe refuses our refund
--- when one made by hand has taken a part of the money: then the rest is promised.
+-- All the money of an ended order goes back, that of a released place that never had an order, and that of a payment whose
+-- order was paid by another one. Stripe refuses our refund when one made by hand has taken a part of the money: then the
+-- rest is promised.
 create or replace function payments.return_rest(of varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -213,7 +214,7 @@ begin
   from payments.payments p
   left join orders.orders o on o.id = p.order_id
   where p.payment_id = of and case when o.id is null then not group_commerce.awaits_order(p.order_id)
-    else o.status in ('cancelled', 'failed') end;
+    else o.status in ('cancelled', 'failed') or payments.is_excess(p) end;
 end
 $$;
 
