@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { oneLine, type Store, startStore } from './harness.ts';
 import { relayConnection, seqsOf, stopQueues } from './outbox-rig.ts';
+import { jobSecret } from './secrets.ts';
 
 let store: Store;
 const keys: Record<string, string> = {};
@@ -136,8 +137,26 @@ test('rows that cannot be deleted keep no other tenant’s old rows', async () =
     );
   expect(await left()).toEqual([{ tenant_id: 'acme', n: 3 }]);
   await heal();
+  expect(await aside()).toContain('purge');
   await store.cron('17 * * * *', minutes(120));
   expect(await left()).toEqual([]);
+  expect(await aside()).not.toContain('purge');
+});
+
+test('a dead letter of a job is closed when something else has ended its row', async () => {
+  await product('acme', 'ENDED');
+  const ended = (await call('acme', 'POST', '/v1/orders', oneLine('ENDED'))).id;
+  for (const job of ['expire-holds', 'decide-forgotten']) {
+    await store.database.query('select platform.note_failed_row($1, $2)', [
+      { jobSecret },
+      { job, tenant: 'acme', key: ended, reason: 'spoilt_row' },
+    ]);
+  }
+  const planted = ['decide-forgotten', 'expire-holds'];
+  expect(await aside()).toEqual(expect.arrayContaining(planted));
+  await call('acme', 'POST', `/v1/orders/${ended}/cancel`, {});
+  await store.cron('* * * * *', minutes(5));
+  expect((await aside()).filter((job) => planted.includes(job))).toEqual([]);
 });
 
 const open = (sink: string) =>

@@ -78,6 +78,10 @@ declare
 begin
   perform platform.enter_as(call, '*');
   late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  -- Something else may have ended what was set aside.
+  perform platform.take_back('decide-forgotten', array(
+    select k from unnest(platform.due_again('decide-forgotten', 1000)) k
+    where not exists (select from inventory.reservations r where r.order_id = k and (r.status = 'pending' or r.unheard))));
   aside := platform.aside('decide-forgotten');
   select jsonb_agg(to_jsonb(g)) into found_rows from (
     select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,

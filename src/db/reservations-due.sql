@@ -25,6 +25,11 @@ declare
   heard timestamptz;
 begin
   perform platform.act_as('*');
+  if not undecided then -- something else may have ended what was set aside
+    perform platform.take_back('expire-holds', array(
+      select k from unnest(platform.due_again('expire-holds', 1000)) k
+      where not exists (select from inventory.reservations r where r.order_id = k and r.status = 'held')));
+  end if;
   aside := case when undecided then '{}' else platform.aside('expire-holds') || payments.doubtful_orders() end;
   heard := payments.heard_until();
   select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')

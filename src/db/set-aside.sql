@@ -137,11 +137,15 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   tenant varchar;
   aside text[];
+  rule text;
   purged bigint := 0;
 begin
   perform platform.enter_as(call, '*');
+  aside := platform.aside('purge') || platform.due_again('purge', 1000);
   begin
-    return jsonb_build_object('purged', platform.purge_rows((input->>'limit')::int));
+    purged := platform.purge_rows((input->>'limit')::int);
+    perform platform.take_back('purge', aside);
+    return jsonb_build_object('purged', purged);
   exception when others then
     if sqlstate in ('40001', '40P01') then
       raise;
@@ -153,9 +157,11 @@ begin
     begin
       perform platform.act_as(tenant);
       purged := purged + platform.purge_rows((input->>'limit')::int);
+      perform platform.take_back('purge', array[tenant::text]);
     exception when others then
+      get stacked diagnostics rule = constraint_name;
       perform platform.act_as(tenant);
-      perform platform.set_aside('purge', array[tenant::text], 'SQLSTATE ' || sqlstate);
+      perform platform.set_aside('purge', array[tenant::text], btrim(format('SQLSTATE %s %s', sqlstate, rule)));
     end;
   end loop;
   return jsonb_build_object('purged', purged);
