@@ -112,6 +112,18 @@ describe('an order whose debit is processing', () => {
     expect(again.body.id).not.toBe(payment.id);
   });
 
+  test('keeps its unit when its debit is cancelled and another one of the same payment is processing', async () => {
+    const { order, payment, intent } = await debited('TWO-DEBITS');
+    const names = { orderId: order.id, tenant: 'default' };
+    const [own, other] = [intent, 'pi_other_debit'].map((id) => eventsOf(payment.id, id, 2900, names));
+    await shop.deliver(other?.processing() ?? '');
+    await shop.deliver(own?.canceled() ?? '');
+    expect((await shop.paymentOf(payment.id)).stripePaymentIntentId).toBe('pi_other_debit');
+    expect((await holdOf(order.id))?.expires).toBe('infinity');
+    await shop.deliver(other?.failed() ?? '');
+    expect((await holdOf(order.id))?.seconds).toBeGreaterThan(880);
+  });
+
   test('is cancelled by the merchant at once, and the money is refunded when it comes', async () => {
     const { order, payment, intent } = await debited('REGRETTED');
     // Stripe cannot stop a debit that a bank is deciding.

@@ -100,16 +100,21 @@ create or replace function payments.follow_other(p payments.payments) returns bo
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   other varchar;
+  now_status text;
 begin
-  select i.stripe_id into other from payments.intents i
+  select i.stripe_id, i.status into other, now_status from payments.intents i
     where i.payment_id = p.payment_id and i.fault is null and i.status in ('processing', 'requires_capture')
       and i.stripe_id is distinct from p.stripe_payment_intent_id
     order by payments.nearness(i.status) desc, i.stripe_id limit 1;
   if not found then
     return false;
   end if;
-  update payments.payments x set stripe_payment_intent_id = other, failure_reason = null, updated_at = platform.clock()
+  update payments.payments x set stripe_payment_intent_id = other, stripe_status = now_status, failure_reason = null,
+    updated_at = platform.clock()
   where x.payment_id = p.payment_id;
+  if now_status = 'processing' then
+    perform payments.follow_debit(p, now_status, '{}'); -- the end of the other one may have set an end to the hold
+  end if;
   return true;
 end
 $$;
