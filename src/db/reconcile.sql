@@ -159,7 +159,8 @@ begin
       update payments.payments x set stripe_status = 'set_aside' where x.payment_id = p.payment_id;
     end if;
     update payments.payments x
-    set checked_at = platform.clock(), asked_at = case when input ? 'eventId' then x.asked_at else platform.clock() end,
+    set checked_at = platform.clock(), asked_at = case when input ? 'eventId'
+        or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at else platform.clock() end,
       intent_open = x.intent_open
       and not (x.stripe_payment_intent_id is not distinct from i.stripe_id and not coalesce(payments.is_open(i.status), true))
     where x.payment_id = p.payment_id;

@@ -183,13 +183,22 @@ export async function applyNews(context: Context, news: News): Promise<Applied> 
   const found = await lookUpIntent(context.settings, news.intentId).catch((error: unknown) => {
     if (!(error instanceof StripeRefusal)) throw error;
     if (error.permanent) return undefined;
-    throw new ApiError('unavailable', `Stripe did not say which payment ${news.intentId} was made for.`);
+    const reason = `Stripe did not say which payment ${news.intentId} was made for.`;
+    throw Object.assign(new ApiError('unavailable', reason), { cause: error });
   });
   if (found?.paymentId === undefined) return applied;
   const made = await applyOnce(context, found);
   const then = made.outcome === 'unknown' ? applied : await applyOnce(context, news);
   return { ...then, skus: [...(made.skus ?? []), ...(then.skus ?? [])] };
 }
+
+/**
+ * Whether a job has to stop: the database or Stripe is away. An error that Stripe gives for one row concerns that row alone.
+ */
+export const isOutage = (error: unknown): boolean =>
+  error instanceof ApiError &&
+  error.code === 'unavailable' &&
+  !(error.cause instanceof StripeRefusal && !error.cause.away);
 
 /** How long a buyer has to pay again after a payment that settles later has failed. */
 const termsOf = ({ settings }: Context) => ({

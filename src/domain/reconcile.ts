@@ -1,10 +1,9 @@
 import type { Budget } from '../budget.ts';
 import type { Context } from '../context.ts';
-import { ApiError } from '../errors.ts';
 import { listRefunds, makeRefund, type RefundTask, StripeRefusal } from '../stripe.ts';
 import { pace } from '../stripe-pace.ts';
 import { askStripe, type PaymentTask } from './charges.ts';
-import { type Applied, applyNews, makeIntents, type SpentKey, spentKey } from './payments.ts';
+import { type Applied, applyNews, isOutage, makeIntents, type SpentKey, spentKey } from './payments.ts';
 import { noteFailedRow } from './stripe-events.ts';
 
 type Task<T> = T & { tenant: string };
@@ -72,7 +71,7 @@ class Turn {
       this.#away = 0;
       this.noteOf(row.tenant).done.push(row.key);
     } catch (error) {
-      if (error instanceof ApiError && error.code === 'unavailable') throw error;
+      if (isOutage(error)) throw error;
       if (error instanceof StripeRefusal) {
         this.#away = error.away ? this.#away + 1 : 0;
         this.failures.push(error);
@@ -92,7 +91,7 @@ class Turn {
       try {
         await this.#note(tenant, note);
       } catch (error) {
-        if (error instanceof ApiError && error.code === 'unavailable') throw error;
+        if (isOutage(error)) throw error;
         await this.#noteEach(tenant, note);
       }
     }
@@ -110,7 +109,7 @@ class Turn {
       try {
         await this.#note(tenant, { ...note, again: again.filter(({ id }) => id === key) });
       } catch (error) {
-        if (error instanceof ApiError && error.code === 'unavailable') throw error;
+        if (isOutage(error)) throw error;
         this.bad.push({ tenant, key, subject: this.#subjects.get(key) ?? key, error });
       }
     }

@@ -1,10 +1,9 @@
 import type { Budget } from '../budget.ts';
 import type { Context } from '../context.ts';
-import { ApiError } from '../errors.ts';
 import { describe, log } from '../log.ts';
-import type { News } from '../stripe.ts';
+import { type News, StripeRefusal } from '../stripe.ts';
 import { allTold, listNews, lookUpNews, toldOnce } from '../stripe-webhook.ts';
-import { type Applied, applyNews } from './payments.ts';
+import { type Applied, applyNews, isOutage } from './payments.ts';
 
 type Told = News & { eventId: string };
 type Unheard = { eventId: string; tenant: string; paymentId: string };
@@ -28,7 +27,7 @@ async function apply(context: Context, { tenant, paymentId }: Unheard, news: Tol
     if (skus?.length) heard.changed.push({ tenant, skus });
     await context.db.run('payments.note_heard', context.call, { tenant, eventId: news.eventId });
   } catch (error) {
-    if (error instanceof ApiError && error.code === 'unavailable') throw error;
+    if (isOutage(error)) throw error;
     heard.failed++;
     await noteFailedRow(context, { job: 'hear-stripe', tenant, key: news.eventId, subject: paymentId }, error);
   }
@@ -127,7 +126,12 @@ export async function hearStripe(context: Context, budget: Budget): Promise<Hear
   );
   for (const eventId of again) {
     if (!budget.spend(2)) break;
-    const news = await lookUpNews(context.settings, eventId);
+    const news = await lookUpNews(context.settings, eventId).catch((error: unknown) => {
+      if (!(error instanceof StripeRefusal) || error.away) throw error;
+      heard.failed++;
+      return null;
+    });
+    if (news === null) continue; // asked about again at the next turn
     if (news?.eventId) await applyUnheard(context, [{ ...news, eventId: news.eventId }], heard, budget);
     else await context.db.run('payments.note_heard', context.call, { tenant: '*', eventId });
   }
