@@ -78,7 +78,9 @@ export async function startNeonBridge(options: NeonBridgeOptions): Promise<NeonB
   const perform = (call: NeonRequest, response: ServerResponse, send = sendJson): void => {
     let pool = pools.get(call.connectionString);
     if (pool === undefined) {
-      pool = new pg.Pool({ connectionString: call.connectionString, max: options.poolSize ?? 20 });
+      // Neon's proxy keeps an idle connection for five minutes (sql_over_http_idle_timeout): a new one has to make every plan.
+      const idleTimeoutMillis = 300_000;
+      pool = new pg.Pool({ connectionString: call.connectionString, max: options.poolSize ?? 20, idleTimeoutMillis });
       // A restart of PostgreSQL breaks idle connections; the pool drops them, and busy ones report for themselves.
       pool.on('error', () => undefined);
       pool.on('connect', (client) => client.on('error', () => undefined));
