@@ -4,11 +4,11 @@
 -- Locks what a sink may be given now, `most` rows: those that are due and have no undelivered earlier row of their key
 -- outside of this answer, in whatever state that one is and whoever has it. What another relay has locked is skipped, and
 -- what is set aside.
--- The policy on the tenant makes the planner expect next to no rows, and a plan that was made for an empty outbox would be
--- kept for a full one: so each call is planned anew, and never by reading or sorting the whole table.
+-- The policy on the tenant makes the planner expect next to no rows, and a plan that is made for an empty outbox is kept for a
+-- full one (see platform.relay): so it may never read or sort the whole table.
 create or replace function platform.next_rows(of_sink varchar, most integer) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_custom_plan set enable_seqscan = off set enable_sort = off as $$
+  set enable_seqscan = off set enable_sort = off as $$
 declare
   moment constant timestamptz := platform.clock();
   aside constant bigint[] := array(
@@ -215,9 +215,10 @@ $$;
 --   limit, bytes  how many rows (0: none) and how much payload to lease     seconds  how long the lease lasts
 -- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs, aside}, oldest first; none while the
 -- sink is to be left alone, for so many milliseconds more. `aside`: how many rows failed in the database and were set aside.
+-- Its plans, and those of what it calls, are made once a connection: to make them anew takes longer than a small turn does.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   of_sink constant varchar := input->>'sink';
   returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
@@ -225,7 +226,8 @@ declare
   failed integer;
   leased jsonb;
 begin
-  perform platform.enter_as(call, '*');
+  -- A crash may forget what this call did, and nothing else: rows are delivered again then, as after a relay that died.
+  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
   failed := (platform.relay_apart(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
     + (platform.relay_apart(of_sink, 'failed',
