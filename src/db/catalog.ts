@@ -52,7 +52,7 @@ export const productBySku = (db: Reader, sku: string) => selectProducts(db).wher
 
 export type ProductFilter = { q?: string | undefined; currency?: string | undefined };
 
-/** A page of products for sale, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `orderPage`. */
+/** A page of products for sale, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `selectOrders`. */
 export function productPage(db: Reader, filter: ProductFilter, before: string | undefined, most: number) {
   if (filter.q !== undefined) {
     // An array, for a look-up of each: a subquery would be joined, by walking all that is newer than what it finds.

@@ -87,7 +87,7 @@ const row = {
 
 export const campaignById = (db: Reader, id: string) => db.select(row).from(campaigns).where(eq(campaigns.id, id));
 
-/** A page of campaigns, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `orderPage`. */
+/** A page of campaigns, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `selectOrders`. */
 export const campaignPage = (db: Reader, status: string | undefined, before: string | undefined, most: number) =>
   db
     .select(row)

@@ -13,17 +13,31 @@ language sql stable as $$
     'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
 $$;
 
--- The same for a read, with what the other services say of the order.
+-- What the other services say of an order. Sets of at most one row, so that Postgres makes them a part of a query that joins
+-- them: a function that holds a query is otherwise run anew for each row, and checks the reader's proof each time.
+create or replace function orders.payment_of(order_id varchar) returns setof jsonb
+language sql stable rows 1 as $$
+  select payments.payment_json(p) from payments.payments p
+  where p.order_id = payment_of.order_id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1
+$$;
+
+-- The parcel that moved, or else the latest label: a cancelled label may have a successor.
+create or replace function orders.shipment_of(order_id varchar) returns setof jsonb
+language sql stable rows 1 as $$
+  select shipping.shipment_json(s) from shipping.shipments s
+  where s.order_id = shipment_of.order_id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1
+$$;
+
+create or replace function orders.hold_json(r inventory.reservations) returns jsonb
+language sql stable as $$
+  select case when r.status in ('held', 'committed', 'released') then
+    jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end
+$$;
+
+-- Asked for by the Workers of the release before this one, which may still run.
 create or replace function orders.full_order_json(o orders.orders, r inventory.reservations) returns jsonb
 language sql stable as $$
-  select orders.order_json(o,
-    case when r.status in ('held', 'committed', 'released') then
-      jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end,
-    (select payments.payment_json(p) from payments.payments p
-      where p.order_id = o.id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1),
-    -- The parcel that moved, or else the latest label: a cancelled label may have a successor.
-    (select shipping.shipment_json(s) from shipping.shipments s
-      where s.order_id = o.id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1))
+  select orders.order_json(o, orders.hold_json(r), (select orders.payment_of(o.id)), (select orders.shipment_of(o.id)))
 $$;
 
 -- The whole truth of a request's lines, where they are more than a plain list. `input`: {items: [{sku, quantity, price?}], currency?,
@@ -216,7 +230,10 @@ $$;
 -- An order with all that the other services say of it, as a read shows it.
 create or replace function orders.shown(order_id varchar) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select orders.full_order_json(o, r) from orders.orders o left join inventory.reservations r on r.order_id = o.id
+  select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
+  left join inventory.reservations r on r.order_id = o.id
+  left join lateral orders.payment_of(o.id) p on true
+  left join lateral orders.shipment_of(o.id) s on true
   where o.id = shown.order_id
 $$;
 
@@ -224,4 +241,5 @@ call platform.hand_over('orders', 'fusion_orders');
 
 grant execute on function orders.place_order to fusion_worker;
 grant execute on function orders.place_joined to fusion_group_commerce;
-grant execute on function orders.order_json, orders.full_order_json to fusion_reader;
+grant execute on function orders.order_json, orders.full_order_json, orders.hold_json, orders.payment_of,
+  orders.shipment_of to fusion_reader;

@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
+import { and, asc, desc, eq, lt, type SQL, sql } from 'drizzle-orm';
 import { jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from './client.ts';
 import { reservations } from './inventory.ts';
@@ -44,12 +44,27 @@ export type OrderRow = {
   updatedAt: string;
 };
 
-const row = { order: sql<OrderRow>`orders.full_order_json("orders", "reservations")` };
+/** Orders as a read shows them. What belongs to them is looked up for the chosen ones alone, whatever the planner expects. */
+function selectOrders(db: Reader, where: SQL | undefined, most: number) {
+  const chosen = db
+    .select({ id: orders.id, row: sql`"orders"`.as('row') })
+    .from(orders)
+    .where(where)
+    // By the tenant too, of which there is one: the primary key cannot serve that, and a walk by it would read all tenants' orders.
+    .orderBy(asc(orders.tenantId), desc(orders.id))
+    .limit(most)
+    .as('chosen');
+  const order = sql<OrderRow>`orders.order_json(${chosen.row}, orders.hold_json("reservations"), "payment", "shipment")`;
+  return db
+    .select({ order })
+    .from(chosen)
+    .leftJoin(reservations, eq(reservations.orderId, chosen.id))
+    .leftJoinLateral(sql`orders.payment_of(${chosen.id}) as "payment"`, sql`true`)
+    .leftJoinLateral(sql`orders.shipment_of(${chosen.id}) as "shipment"`, sql`true`)
+    .orderBy(desc(chosen.id));
+}
 
-const selectOrders = (db: Reader) =>
-  db.select(row).from(orders).leftJoin(reservations, eq(reservations.orderId, orders.id));
-
-export const orderById = (db: Reader, id: string) => selectOrders(db).where(eq(orders.id, id));
+export const orderById = (db: Reader, id: string) => selectOrders(db, eq(orders.id, id), 1);
 
 export type OrderFilter = {
   customerId?: string | undefined;
@@ -57,20 +72,13 @@ export type OrderFilter = {
   organizationId?: string | undefined;
 };
 
-/**
- * A page of orders, newest first: `most` rows below the id `before`. Sorted by the tenant too, of which there is one: the
- * primary key cannot serve that, and a walk by it would read all tenants' orders.
- */
+/** A page of orders, newest first: `most` rows below the id `before`. */
 export function orderPage(db: Reader, filter: OrderFilter, before: string | undefined, most: number) {
-  return selectOrders(db)
-    .where(
-      and(
-        filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
-        filter.status === undefined ? undefined : eq(orders.status, filter.status),
-        filter.organizationId === undefined ? undefined : eq(orders.organizationId, filter.organizationId),
-        before === undefined ? undefined : lt(orders.id, before),
-      ),
-    )
-    .orderBy(asc(orders.tenantId), desc(orders.id))
-    .limit(most);
+  const where = and(
+    filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
+    filter.status === undefined ? undefined : eq(orders.status, filter.status),
+    filter.organizationId === undefined ? undefined : eq(orders.organizationId, filter.organizationId),
+    before === undefined ? undefined : lt(orders.id, before),
+  );
+  return selectOrders(db, where, most);
 }
