@@ -100,16 +100,22 @@ export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<
 }
 
 /**
- * Sends events to one queue, in their order; `delaySeconds`: to be delivered so much later.
+ * Sends events to one queue, in their order; `delayOf` says in how many seconds the event at this place is to be delivered.
  * @throws what the queue does; those before were accepted, and the same ones may be sent again
  */
-export async function sendToQueue(env: Bindings, lane: Lane, events: Event[], delaySeconds = 0): Promise<void> {
+export async function sendToQueue(
+  env: Bindings,
+  lane: Lane,
+  events: Event[],
+  delayOf: (place: number) => number = () => 0,
+): Promise<void> {
+  let sent = 0;
   for (const batch of inBatches(events)) {
-    const messages = batch.map((body) => ({
-      body,
-      contentType: 'json' as const,
-      ...(delaySeconds > 0 && { delaySeconds }),
-    }));
+    const messages = batch.map((body, n) => {
+      const delaySeconds = delayOf(sent + n);
+      return { body, contentType: 'json' as const, ...(delaySeconds > 0 && { delaySeconds }) };
+    });
     await queueOf(env, lane).sendBatch(messages);
+    sent += batch.length;
   }
 }

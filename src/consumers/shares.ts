@@ -5,9 +5,10 @@ import type { Delivery } from './message.ts';
 
 /** How many messages of one tenant an isolate works on at a time. */
 const share = 10;
-/** When messages that are put off come again, in seconds: of a tenant that is busy, and of one that Stripe is slow for. */
+/** When messages that are put off come again, in seconds. */
 const busySeconds = 1;
-const slowSeconds = 5;
+/** Of a tenant that Stripe is slow for, a share after 5 s, the next after 10 s and so on: more could not be worked on. */
+const slowSeconds = (place: number): number => 5 * (1 + Math.floor(place / share));
 /** A tenant whose messages took longer (milliseconds) is slow. It rests as long as they took, at most `longestRestMs`. */
 const shortMs = 1_500;
 const longestRestMs = 10_000;
@@ -16,11 +17,14 @@ const longestRestMs = 10_000;
 type Load = { underway: number; since: number; slow: boolean; restUntil: number };
 const loads = new Map<string, Load>();
 
+const isSlow = ({ underway, since, slow }: Load, now: number): boolean =>
+  slow || (underway > 0 && now - since > shortMs);
+
 /** How many more messages the tenant may have under way. A slow tenant keeps one consumer at most. */
-function roomOf({ underway, since, slow, restUntil }: Load, now: number): number {
-  if (now < restUntil) return 0;
-  if (underway > 0 && (slow || now - since > shortMs)) return 0;
-  return Math.max(share - underway, 0);
+function roomOf(load: Load, now: number): number {
+  if (now < load.restUntil) return 0;
+  if (load.underway > 0 && isSlow(load, now)) return 0;
+  return Math.max(share - load.underway, 0);
 }
 
 /**
@@ -40,7 +44,12 @@ export async function inTurn(
   const started = Date.now();
   const load = loads.get(name) ?? { underway: 0, since: started, slow: false, restUntil: 0 };
   const mine = deliveries.slice(0, roomOf(load, started));
-  const later = putOff(env, lane, deliveries.slice(mine.length), load.slow ? slowSeconds : busySeconds);
+  const later = putOff(
+    env,
+    lane,
+    deliveries.slice(mine.length),
+    isSlow(load, started) ? slowSeconds : () => busySeconds,
+  );
   if (mine.length === 0) {
     await later;
     return;
@@ -59,18 +68,19 @@ export async function inTurn(
   }
 }
 
-async function putOff(env: Bindings, lane: Lane, deliveries: Delivery[], delaySeconds: number): Promise<void> {
+async function putOff(
+  env: Bindings,
+  lane: Lane,
+  deliveries: Delivery[],
+  delayOf: (place: number) => number,
+): Promise<void> {
   if (deliveries.length === 0) return;
+  const events = deliveries.map(({ body }) => body);
   try {
-    await sendToQueue(
-      env,
-      lane,
-      deliveries.map(({ body }) => body),
-      delaySeconds,
-    );
+    await sendToQueue(env, lane, events, delayOf);
     for (const delivery of deliveries) delivery.ack();
   } catch (error) {
-    for (const delivery of deliveries) delivery.retry({ delaySeconds });
+    for (const [place, delivery] of deliveries.entries()) delivery.retry({ delaySeconds: delayOf(place) });
     const facts = { ...describe(error), messages: deliveries.length, queue: lane };
     log({ kind: 'message', id: lane, tenant: null, outcome: 'not_put_off', durationMs: 0, dbCalls: 0, ...facts });
   }
