@@ -7,14 +7,14 @@ export const keyLimit = { requests: 20_000, seconds: 10 };
  * Of an address, but only what might be a flood: keys that turn out bad or are not known to be good yet, forged webhooks,
  * `/readyz`. Keys that the database has let in do not count, so a server of many tenants has no limit but its keys'.
  */
-export const addressLimit = { requests: 300, seconds: 10 };
+export const addressLimit = { requests: 100, seconds: 10 };
 
 type Limit = typeof keyLimit;
 
 /**
  * Cloudflare's limiter counts a whole period, so a key could use all of its requests in the first moment and hold up everybody
  * else for as long as these take. So each isolate spreads them: a key gets its requests evenly, and half a second's worth of
- * them at once.
+ * them at once. An address gets its trials of keys that failed in the same way.
  */
 const burstSeconds = 0.5;
 
@@ -26,12 +26,16 @@ export type Verdict = 'good' | 'bad' | 'open';
 
 const badForMs = 10_000;
 const goodForMs = 600_000;
+/** A trial that has been under way for so long was given up. */
+const longestMs = 10_000;
 const most = 20_000;
-/** Of this isolate: until when a key, by hash, is taken to be good or bad, and an address's trials in its period. */
+/** What may be done now, and since when that has been the case. */
+type Share = { left: number; at: number };
+/** Of this isolate: until when a key, by hash, is taken to be good or bad, its share, and an address's trials. */
 const good = new Map<string, number>();
 const bad = new Map<string, number>();
-const shares = new Map<string, { left: number; at: number }>();
-const trials = new Map<string, { failed: number; underway: number; until: number }>();
+const shares = new Map<string, Share>();
+const trials = new Map<string, Share & { underway: Set<{ since: number }> }>();
 
 function remember<T>(in_: Map<string, T>, name: string, value: T): T {
   if (in_.size >= most) in_.clear();
@@ -49,13 +53,17 @@ function refuse(name: string, { requests, seconds }: Limit, wait = seconds): nev
   });
 }
 
+/** Adds what has become free since the share was looked at. */
+function refill(share: Share, { requests, seconds }: Limit, most: number, now: number): void {
+  share.left = Math.min(most, share.left + ((now - share.at) / 1000) * (requests / seconds));
+  share.at = now;
+}
+
 /** Takes one of a key's requests of this moment, in this isolate. @throws ApiError rate_limited, to come again in a second */
 export function takeShare(keyHash: string, limit: Limit, now: number): void {
-  const perSecond = limit.requests / limit.seconds;
-  const most = Math.max(1, perSecond * burstSeconds);
+  const most = Math.max(1, (limit.requests / limit.seconds) * burstSeconds);
   const mine = shares.get(keyHash) ?? remember(shares, keyHash, { left: most, at: now });
-  mine.left = Math.min(most, mine.left + ((now - mine.at) / 1000) * perSecond);
-  mine.at = now;
+  refill(mine, limit, most, now);
   if (mine.left < 1) refuse('key', limit, 1);
   mine.left--;
 }
@@ -69,31 +77,35 @@ export function networkOf(address: string): string {
 }
 
 /**
- * Takes one of an address's trials, before what it may cost; with `free` only what has failed counts, not what is under
- * way, since it costs nothing until it is known to be good. What turns out bad is counted for the whole data center, by
+ * Takes one of an address's trials, before what it may cost. With `free` it costs nothing until it is known to be good: only
+ * what has failed counts, not what is under way, and all of the limit may be used at once. What turns out bad is counted for the whole data center, by
  * Cloudflare's rate limiter.
  * @throws ApiError rate_limited, with when to come again
  */
-export function takeTrial(env: Bindings, address: string | undefined, free = false): Tell {
+export function takeTrial(env: Bindings, address: string | undefined, free = false, now = Date.now()): Tell {
   if (address === undefined || !env.ADDRESS_LIMIT) return () => undefined;
   const limiter = env.ADDRESS_LIMIT;
+  const { requests, seconds } = addressLimit;
   const network = networkOf(address);
-  const now = Date.now();
-  let mine = trials.get(network);
-  if (!mine || mine.until <= now) {
-    mine = remember(trials, network, { failed: 0, underway: 0, until: now + addressLimit.seconds * 1000 });
+  const name = free ? `free ${network}` : network;
+  const most = free ? requests : (requests / seconds) * burstSeconds;
+  const mine = trials.get(name) ?? remember(trials, name, { left: most, at: now, underway: new Set() });
+  refill(mine, addressLimit, most, now);
+  // A request whose client has gone never tells how it turned out.
+  for (const each of mine.underway) if (each.since <= now - longestMs) mine.underway.delete(each);
+  const failed = most - mine.left;
+  if (mine.left < 1 || failed + (free ? 0 : mine.underway.size) >= requests) {
+    refuse('address', addressLimit, Math.max(1, Math.ceil(((1 - mine.left) * seconds) / requests)));
   }
-  if (mine.failed + (free ? 0 : mine.underway) >= addressLimit.requests) {
-    refuse('address', addressLimit, Math.ceil((mine.until - now) / 1000));
-  }
-  if (!free) mine.underway++;
+  const trial = { since: now };
+  if (!free) mine.underway.add(trial);
   return (verdict) => {
-    if (!free) mine.underway--;
+    mine.underway.delete(trial);
     if (verdict !== 'bad') return undefined;
-    mine.failed++;
+    mine.left--;
     return limiter.limit({ key: network }).then(
       ({ success }) => {
-        if (!success) mine.failed = addressLimit.requests;
+        if (!success) mine.left = Math.min(mine.left, 1 - requests);
       },
       () => undefined, // the isolate's own count stands
     );

@@ -45,7 +45,8 @@ test('of IPv6 a whole /64 is one address, of IPv4 each is its own', () => {
 
 test('an address has as many trials at once as its limit says, and has those again that turned out good', () => {
   const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
-  const take = () => takeTrial(env, '192.0.2.99');
+  let now = Date.parse('2026-01-31T12:00:00Z');
+  const take = () => takeTrial(env, '192.0.2.99', false, now);
   const told = Array.from({ length: addressLimit.requests }, take);
   expect(take).toThrow(ApiError);
   told[0]?.('bad');
@@ -54,6 +55,8 @@ test('an address has as many trials at once as its limit says, and has those aga
   told[2]?.('open');
   expect([take(), take()]).toHaveLength(2);
   expect(take).toThrow('rate_limited');
+  now += 10_000; // nobody has told how these turned out
+  expect(take).not.toThrow();
 });
 
 test('a key gets the requests of its limit evenly, half a second’s worth at once, and takes none from another key', () => {
@@ -67,6 +70,18 @@ test('a key gets the requests of its limit evenly, half a second’s worth at on
   take('busy', 200)();
   for (let n = 0; n < 5; n++) take('busy', 60_000)();
   expect(take('busy', 60_000)).toThrow('rate_limited');
+});
+
+test('trials of an address that fail are spread: half a second’s worth at once, then as many as become free', () => {
+  const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
+  const start = Date.parse('2026-01-31T12:00:00Z');
+  const take = (ms: number) => () => takeTrial(env, '192.0.2.97', false, start + ms);
+  const perSecond = addressLimit.requests / addressLimit.seconds;
+  for (let n = 0; n < perSecond / 2; n++) take(0)()('bad');
+  expect(take(0)).toThrow('rate_limited');
+  take(1000)()('good');
+  for (let n = 0; n < perSecond / 2; n++) take(1000)()('bad');
+  expect(take(1000)).toThrow('rate_limited');
 });
 
 test('webhooks are not held up by others that are under way, only by those that were forged', () => {
