@@ -210,9 +210,9 @@ test('a SKU twice in a file ends as its last line has it', async () => {
   expect((await bySku('T-1')).price).toBe(2);
 });
 
-test('500 lines go in one call, however many there are', async () => {
-  const reply = await ndjson(Array.from({ length: 1_001 }, (_, n) => row(`M-${n}`)));
-  expect(reply.body).toEqual({ created: 1_001, updated: 0, rejected: [] });
+test('250 lines go in one call, however many there are', async () => {
+  const reply = await ndjson(Array.from({ length: 501 }, (_, n) => row(`M-${n}`)));
+  expect(reply.body).toEqual({ created: 501, updated: 0, rejected: [] });
   // Three batches, between taking the idempotency key and giving it its answer.
   expect(reply.headers.get('server-timing')).toContain('5 calls');
 });
@@ -312,20 +312,20 @@ test('the same key with another body, even by its last byte or its type, is refu
 test('while an import runs its key is taken, and what it has sent is there already', async () => {
   const key = randomUUID();
   const running = openImport(key);
-  await running.write([...Array.from({ length: 500 }, (_, n) => row(`R-${n}`)), row('R-last')]);
-  await until(async () => (await counted('R-')) === 500);
+  await running.write([...Array.from({ length: 250 }, (_, n) => row(`R-${n}`)), row('R-last')]);
+  await until(async () => (await counted('R-')) === 250);
   const second = await ndjson([row('R-0')], { idempotencyKey: key });
   expect([second.status, second.body.code]).toEqual([409, 'idempotency_in_progress']);
   await running.end();
-  expect(await (await running.answer).json()).toEqual({ created: 501, updated: 0, rejected: [] });
+  expect(await (await running.answer).json()).toEqual({ created: 251, updated: 0, rejected: [] });
 });
 
 test('when the client goes away, what was sent stays, and the key may be tried again', async () => {
   const key = randomUUID();
-  const rows = [...Array.from({ length: 500 }, (_, n) => row(`A-${n}`)), row('A-last')];
+  const rows = [...Array.from({ length: 250 }, (_, n) => row(`A-${n}`)), row('A-last')];
   const gone = openImport(key);
   await gone.write(rows);
-  await until(async () => (await counted('A-')) === 500);
+  await until(async () => (await counted('A-')) === 250);
   gone.abort();
   await expect(gone.answer).rejects.toThrow();
   let again: Reply | undefined;
@@ -333,12 +333,12 @@ test('when the client goes away, what was sent stays, and the key may be tried a
     again = await ndjson(rows, { idempotencyKey: key });
     return again.status !== 409;
   });
-  expect(again?.body).toEqual({ created: 1, updated: 500, repeated: 500, rejected: [] });
+  expect(again?.body).toEqual({ created: 1, updated: 250, repeated: 250, rejected: [] });
 });
 
 test('when the database goes away half-way, the key may be tried again and ends with everything imported once', async () => {
   const idempotencyKey = randomUUID();
-  const rows = Array.from({ length: 600 }, (_, n) => row(`K-${n}`));
+  const rows = Array.from({ length: 350 }, (_, n) => row(`K-${n}`));
   let batches = 0;
   fault = ({ statements }) =>
     statements.some(({ query }) => query.includes('import_products')) && ++batches === 2
@@ -348,12 +348,12 @@ test('when the database goes away half-way, the key may be tried again and ends 
   expect([failed.status, failed.body.code]).toEqual([503, 'unavailable']);
   fault = undefined;
   const again = await ndjson(rows, { idempotencyKey });
-  expect(again.body).toEqual({ created: 0, updated: 600, repeated: 600, rejected: [] });
+  expect(again.body).toEqual({ created: 0, updated: 350, repeated: 350, rejected: [] });
   expect(again.headers.get('idempotent-replayed')).toBeNull();
   const [emitted] = await store.database.query<{ n: number }>(
     `select count(*)::int as n from platform.events where topic = 'product.created' and payload->>'sku' like 'K-%'`,
   );
-  expect(emitted?.n).toBe(600);
+  expect(emitted?.n).toBe(350);
 });
 
 /** Breaks the import of these rows after its first batch, as a database that goes away does. */
@@ -378,15 +378,15 @@ test('repeating an import that broke never brings back units that were sold, wit
     ['S3', null, null],
   ] as const) {
     const key = (of: string | null) => ({ idempotencyKey: of && `${prefix}-${of}` });
-    const rows = Array.from({ length: 600 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
+    const rows = Array.from({ length: 350 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
     await broken(rows, key(first));
-    expect(await counted(`${prefix}-`)).toBe(500);
+    expect(await counted(`${prefix}-`)).toBe(250);
     expect((await buy(`${prefix}-7`, 3)).status).toBe(201);
     // A better file: one line was mended, another has a new count.
     rows[8] = row(`${prefix}-8`, { inventory: 3, name: 'Mended' });
     rows[9] = row(`${prefix}-9`, { inventory: 4 });
     const { body } = await ndjson(rows, key(second));
-    expect(body).toEqual({ created: 100, updated: 500, repeated: 499, rejected: [] });
+    expect(body).toEqual({ created: 100, updated: 250, repeated: 249, rejected: [] });
     expect((await buy(`${prefix}-7`, 1)).body.code).toBe('insufficient_inventory');
     expect(await bySku(`${prefix}-8`)).toMatchObject({ name: 'Mended', inventory: 3 });
     expect((await bySku(`${prefix}-9`)).inventory).toBe(4);
@@ -400,7 +400,7 @@ test('repeating an import that broke leaves a count that a later import has set,
     ['L3', null, null],
   ] as const) {
     const key = (of: string | null) => ({ idempotencyKey: of && `${prefix}-${of}` });
-    const rows = Array.from({ length: 600 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
+    const rows = Array.from({ length: 350 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
     await broken(rows, key(first));
     for (const inventory of [4, 5]) {
       const { body } = await ndjson([row(`${prefix}-7`, { inventory })]);
@@ -408,7 +408,7 @@ test('repeating an import that broke leaves a count that a later import has set,
     }
     await buy(`${prefix}-7`, 1);
     const again = await ndjson(rows, key(second));
-    expect(again.body).toEqual({ created: 100, updated: 500, repeated: 500, rejected: [] });
+    expect(again.body).toEqual({ created: 100, updated: 250, repeated: 250, rejected: [] });
     expect((await bySku(`${prefix}-7`)).inventory).toBe(4);
     // The file has been imported now: from here on its counts are new ones.
     expect((await ndjson([row(`${prefix}-7`, { inventory: 3 })])).body.repeated).toBeUndefined();
@@ -417,9 +417,9 @@ test('repeating an import that broke leaves a count that a later import has set,
 });
 
 test('a count that a repeated import has found set can be set by the next import', async () => {
-  const rows = Array.from({ length: 600 }, (_, n) => row(`NEXT-${n}`, { inventory: 3 }));
+  const rows = Array.from({ length: 350 }, (_, n) => row(`NEXT-${n}`, { inventory: 3 }));
   await broken(rows, {});
-  expect((await ndjson(rows)).body.repeated).toBe(500);
+  expect((await ndjson(rows)).body.repeated).toBe(250);
   await buy('NEXT-7', 2);
   expect((await ndjson([row('NEXT-7', { inventory: 3 })])).body.repeated).toBeUndefined();
   expect((await bySku('NEXT-7')).inventory).toBe(3);
@@ -437,7 +437,7 @@ test('a SKU that a broken file names twice ends where it was, however often the 
   const counts = [5, 7, 5];
   const rows = [
     ...counts.map((inventory) => row('W-1', { inventory })),
-    ...Array.from({ length: 600 }, (_, n) => row(`W-${n + 2}`)),
+    ...Array.from({ length: 350 }, (_, n) => row(`W-${n + 2}`)),
   ];
   let batches = 0;
   fault = ({ statements }) =>

@@ -51,11 +51,11 @@ type Batch = Map<string, { line: number; product: ImportedProduct }>;
 type Outcome = { sku: string; outcome: 'created' | 'updated' | 'invalid'; detail?: string; repeated?: boolean };
 type Stored = { report: ImportReport; digest: string };
 
-const batchRows = 500;
-// Characters of lines: 500 long descriptions would make too large a request of one batch.
+const batchRows = 250;
+// Characters of lines: 250 long descriptions would make too large a request of one batch.
 const batchSize = 1_000_000;
-/** The longest pause before the next batch. A batch pauses for as long as it took, so that an import never keeps the database busy. */
-const longestPauseMs = 250;
+/** An import pauses after each batch for four times as long as that took, and this long at most: it never keeps the database busy. */
+const longestPauseMs = 1_000;
 
 const operation = { scope: 'catalog:write', operation: 'products.import' };
 // How long a key stays taken if its import dies without a word.
@@ -105,7 +105,7 @@ async function importLines(
     const { tenant, answer } = await context.db.run<Written<{ results: Outcome[] }>>('catalog.import_products', call, {
       ...{ rows, run, key, last },
     });
-    pauseMs = Math.min(Date.now() - started, longestPauseMs);
+    pauseMs = Math.min(4 * (Date.now() - started), longestPauseMs);
     const updated: string[] = [];
     for (const { sku, outcome, detail, repeated } of answer.results) {
       if (repeated) report.repeated = (report.repeated ?? 0) + 1;
@@ -140,9 +140,8 @@ async function importLines(
 }
 
 /**
- * Imports products from a stream of NDJSON or CSV of any length, up to 500 lines a transaction, in the body's order, with
- * pauses between the transactions so that other tenants are served. A bad
- * line costs that line only; after 10,000 of them reading stops, and the report says where. What was imported before a
+ * Imports products from a stream of NDJSON or CSV of any length, up to 250 lines a transaction, in the body's order, with
+ * pauses between the transactions so that other tenants are served. A bad line costs that line only; after 10,000 of them reading stops, and the report says where. What was imported before a
  * failure or the client's leaving stays. The import can be repeated: a count that it has set is not set again for 24 hours.
  * The idempotency key is taken before the body is read, and compared with the body's digest after it.
  * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV), idempotency_key_reused
