@@ -1,4 +1,5 @@
 import { ApiError } from './errors.ts';
+import { sha256 } from './sha256.ts';
 
 const form = /^Bearer +((?:sk|pk)_[A-Za-z0-9_]{4,200})$/i;
 
@@ -7,15 +8,10 @@ const form = /^Bearer +((?:sk|pk)_[A-Za-z0-9_]{4,200})$/i;
  * do, the database decides in the operation's own call.
  * @throws ApiError unauthenticated, if there is none or it cannot be one of ours
  */
-export async function keyOf(authorization: string | undefined): Promise<string> {
+export function keyOf(authorization: string | undefined): string {
   const key = form.exec(authorization ?? '')?.[1];
   if (key === undefined) throw new ApiError('unauthenticated');
-  return hashOf(key);
-}
-
-async function hashOf(secret: string): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(secret));
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return sha256(key);
 }
 
 /** Whether a request shows a publishable key, by its form. */
@@ -28,12 +24,12 @@ const liveTokenForm = /^lt_[0-9a-f-]{36}_[0-9]{10}_[0-9a-f]{64}$/;
  * database decides.
  * @throws ApiError unauthenticated, if it cannot be one of ours
  */
-export async function hashOfLiveToken(token: string): Promise<string> {
+export function hashOfLiveToken(token: string): string {
   if (!liveTokenForm.test(token)) {
     throw new ApiError(
       'unauthenticated',
       'The token is not valid, or no longer. Make a new one with `POST …/live-token`.',
     );
   }
-  return hashOf(token);
+  return sha256(token);
 }

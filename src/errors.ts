@@ -77,7 +77,11 @@ export class ApiError extends Error {
       tenant?: string | undefined;
     } = {},
   ) {
+    // Where a refusal was thrown is never looked at, and to find it out costs as much as the rest of a small refusal.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(detail ?? code);
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'ApiError';
     this.code = code;
     this.detail = detail;

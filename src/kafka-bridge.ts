@@ -156,7 +156,7 @@ export async function takeIn(context: Context, env: Bindings, records: Incoming[
 
 /** Takes in what a connector has pushed, as `takeIn` does. @throws ApiError unavailable */
 export const takePush = async (context: Context, env: Bindings, headers: Headers, body: string): Promise<Taken> =>
-  takeIn(context, env, await readPush(headers, body, context.settings.KAFKA_CONSUME_TENANTS));
+  takeIn(context, env, readPush(headers, body, context.settings.KAFKA_CONSUME_TENANTS));
 
 /**
  * One turn of the bridge from Kafka to our queues, `KAFKA_CONSUME_SECONDS` long: offsets are committed once the queues

@@ -1,14 +1,10 @@
 import { parseJson } from '../json.ts';
+import { sha256 } from '../sha256.ts';
 import type { Incoming } from './consume-events.ts';
 
-const hashOf = async (text: string): Promise<string> => {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-};
-
 /** A push has no offset: its place is what it says, so that the same at another time is at the same place. */
-const placed = async (value: string, headers: Record<string, string>): Promise<Omit<Incoming, 'tenants'>> => ({
-  place: `push ${await hashOf(JSON.stringify([value, headers]))}`,
+const placed = (value: string, headers: Record<string, string>): Omit<Incoming, 'tenants'> => ({
+  place: `push ${sha256(JSON.stringify([value, headers]))}`,
   value,
   headers,
 });
@@ -30,7 +26,7 @@ function headersOf(given: unknown): Record<string, string> {
 }
 
 /** An element of a batch: a structured event, or a record `{value, headers}` whose value is text or JSON. */
-function elementOf(element: unknown): Promise<Omit<Incoming, 'tenants'>> {
+function elementOf(element: unknown): Omit<Incoming, 'tenants'> {
   if (typeof element !== 'object' || element === null || 'specversion' in element || !('value' in element)) {
     return placed(JSON.stringify(element), {});
   }
@@ -38,19 +34,19 @@ function elementOf(element: unknown): Promise<Omit<Incoming, 'tenants'>> {
   return placed(typeof value === 'string' ? value : JSON.stringify(value), headersOf(Reflect.get(element, 'headers')));
 }
 
-async function partsOf(headers: Headers, body: string): Promise<Omit<Incoming, 'tenants'>[]> {
+function partsOf(headers: Headers, body: string): Omit<Incoming, 'tenants'>[] {
   if (headers.has('ce-specversion')) {
     const attributes = [...headers].filter(([name]) => name.startsWith('ce-'));
     const named = attributes.map(([name, value]) => [`ce_${name.slice(3)}`, decode(value)]);
-    return [await placed(body, Object.fromEntries(named))];
+    return [placed(body, Object.fromEntries(named))];
   }
   let content: unknown;
   try {
     content = parseJson(body);
   } catch {
-    return [await placed(body, {})];
+    return [placed(body, {})];
   }
-  return Promise.all(Array.isArray(content) ? content.map(elementOf) : [elementOf(content)]);
+  return Array.isArray(content) ? content.map(elementOf) : [elementOf(content)];
 }
 
 /**
@@ -58,5 +54,5 @@ async function partsOf(headers: Headers, body: string): Promise<Omit<Incoming, '
  * events or of records, or one of either. What is not JSON is one record that is none: a connector that were refused would
  * bring it again and again.
  */
-export const readPush = async (headers: Headers, body: string, tenants: string[]): Promise<Incoming[]> =>
-  (await partsOf(headers, body)).map((part) => ({ ...part, tenants }));
+export const readPush = (headers: Headers, body: string, tenants: string[]): Incoming[] =>
+  partsOf(headers, body).map((part) => ({ ...part, tenants }));

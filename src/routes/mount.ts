@@ -78,11 +78,11 @@ async function judgeKey(route: Route, http: Http, context: Context, known: boole
 }
 
 /** The hash of the key that a request shows, or of the token that stands for one. @throws ApiError unauthenticated */
-async function showCredentials(route: Route, http: Http, { call }: Context): Promise<string> {
+function showCredentials(route: Route, http: Http, { call }: Context): string {
   const authorization = http.req.header('authorization');
   const token = route.takesLiveToken && authorization === undefined ? http.req.query('token') : undefined;
   if (token === undefined) return keyOf(authorization);
-  const hash = await hashOfLiveToken(token);
+  const hash = hashOfLiveToken(token);
   Object.assign(call, { liveToken: token, campaign: http.req.param('id') });
   return hash;
 }
@@ -91,7 +91,7 @@ async function showCredentials(route: Route, http: Http, { call }: Context): Pro
 async function run(route: Route, http: Http, context: Context): Promise<Answer> {
   if (route.scope === undefined) return runOpen(route, http, context);
   const authorization = http.req.header('authorization');
-  const keyHash = await showCredentials(route, http, context);
+  const keyHash = showCredentials(route, http, context);
   const origin = originOf(route, http.req.header('origin'));
   http.set('reader', origin === undefined ? keyHash : `${keyHash} ${origin}`);
   context.call.keyHash = keyHash;

@@ -2,6 +2,7 @@ import type * as z from 'zod';
 import type { Context } from '../context.ts';
 import { ApiError, type Fault, pointerTo, unknownField, unknownParameter } from '../errors.ts';
 import { readJson } from '../json.ts';
+import { sha256 } from '../sha256.ts';
 import { isWebhook } from './declared.ts';
 import type { Http, Route } from './route.ts';
 
@@ -29,11 +30,6 @@ function check<T>(schema: z.ZodType<T>, value: unknown, place: 'body' | 'query')
   if (result.success) return result.data;
   throw new ApiError('validation_failed', undefined, { faults: faultsOf(result.error, place) });
 }
-
-const hashOf = async (text: string): Promise<string> => {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-};
 
 /** The parameters that an operation declares, by name. */
 const parametersOf = (schema: z.ZodType | undefined): Record<string, unknown> =>
@@ -91,7 +87,7 @@ export async function readRequest(route: Route, http: Http, context: Context) {
   const body = route.body && check(route.body, await readJson(http.req.raw), 'body');
   if (key !== undefined) {
     context.call.idempotencyKey = key;
-    context.call.requestHash = await hashOf(JSON.stringify([route.method, http.req.path, body]));
+    context.call.requestHash = sha256(JSON.stringify([route.method, http.req.path, body]));
   }
   return { params: params?.data, query, body, context, http };
 }
