@@ -82,7 +82,7 @@ async function repeat(rate: number, send: (n: number) => Promise<void>): Promise
   let next = Date.now();
   for (let n = 0; ; n++) {
     if (on) void send(n);
-    next = Math.max(next + 1_000 / rate, Date.now() - 200);
+    next = Math.max(next + 1_000 / rate, Date.now());
     await sleep(Math.max(next - Date.now(), 0));
   }
 }
@@ -90,8 +90,8 @@ async function repeat(rate: number, send: (n: number) => Promise<void>): Promise
 function start(job: NoiseJob): void {
   const wants = (noise: Noise): boolean => job.noises.includes(noise);
   if (wants('flood')) void repeat(job.flood, (n) => flood(job, n));
-  if (wants('invalid-keys')) void repeat(100, (n) => guess(job, n));
-  if (wants('campaign')) void repeat(20, (n) => join(job, n));
+  if (wants('invalid-keys')) void repeat(20, (n) => guess(job, n));
+  if (wants('campaign')) void repeat(10, (n) => join(job, n));
   if (wants('import')) void importAll(job);
 }
 

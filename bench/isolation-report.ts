@@ -4,7 +4,9 @@ import { type Kind, kinds, type Times } from './isolation-sales.ts';
 /** The most that a noisy phase may multiply the p95 by. */
 export const accepted = 2;
 
-export type Phase = { noisy: boolean; times: Times; load: number };
+/** By part: CPU in percent of one core. */
+export type Cpu = Record<string, number>;
+export type Phase = { noisy: boolean; times: Times; cpu: Cpu };
 export type Row = { kind: Kind; sales: number; p50: [number, number]; p95: [number, number]; ratio: number };
 
 /** The value below which this part of the values lies; NaN of none. */
@@ -60,4 +62,23 @@ export function answersOf(all: NoiseCounts[]): string[] {
         .map(([status, count]) => `${count} × ${status}`)
         .join(', ')}`,
   );
+}
+
+/** The CPU that each part used between two readings in milliseconds, in percent of one core. */
+export const shareOf = (before: Cpu, after: Cpu, ms: number): Cpu =>
+  Object.fromEntries(Object.entries(after).map(([part, spent]) => [part, ((spent - (before[part] ?? 0)) / ms) * 100]));
+
+/** Each part's CPU: the median of the quiet phases, and that of the noisy ones. */
+export function cpuText(phases: Phase[]): string {
+  const middle = (part: string, noisy: boolean): number =>
+    quantile(
+      phases.filter((phase) => phase.noisy === noisy).map(({ cpu }) => cpu[part] ?? 0),
+      0.5,
+    );
+  const parts = Object.keys(phases[0]?.cpu ?? {});
+  const total = (noisy: boolean): string => parts.reduce((sum, part) => sum + middle(part, noisy), 0).toFixed(0);
+  return [
+    ...parts.map((part) => `${part} ${middle(part, false).toFixed(0)} and ${middle(part, true).toFixed(0)}`),
+    `together ${total(false)} and ${total(true)}`,
+  ].join(', ');
 }

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { readIsolationOptions } from '../bench/isolation-options.ts';
-import { answersOf, markdownOf, type Phase, quantile, rowsOf } from '../bench/isolation-report.ts';
+import { answersOf, cpuText, markdownOf, type Phase, quantile, rowsOf, shareOf } from '../bench/isolation-report.ts';
 
 const phase = (noisy: boolean, ms: number): Phase => ({
-  ...{ noisy, load: 1 },
+  ...{ noisy, cpu: { worker: noisy ? 30 : 10, postgres: 5 } },
   times: { order: [ms, ms], payment: [ms], webhook: [ms], refund: [ms], failed: [] },
 });
 
@@ -21,6 +21,11 @@ test('a kind without a time has no ratio', () => {
 
 test('answers to the noise are summed over the phases', () => {
   expect(answersOf([{ flood: { 200: 1, 429: 2 } }, { flood: { 429: 3 } }])).toEqual(['flood: 1 × 200, 5 × 429']);
+});
+
+test('CPU is told by part, in percent of one core', () => {
+  expect(shareOf({ worker: 100 }, { worker: 600, stripe: 50 }, 1_000)).toEqual({ worker: 50, stripe: 5 });
+  expect(cpuText([phase(false, 1), phase(true, 1)])).toBe('worker 10 and 30, postgres 5 and 5, together 15 and 35');
 });
 
 test('an unknown flag, noise or number is refused', () => {
