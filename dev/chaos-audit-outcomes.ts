@@ -1,4 +1,4 @@
-import type { Books, IntentRow, OrderRow } from './chaos-books.ts';
+import type { Books, IntentRow } from './chaos-books.ts';
 import { type Check, cents, dollars, groupBy, sum } from './chaos-finding.ts';
 import { textOf } from './chaos-journal.ts';
 
@@ -26,9 +26,9 @@ function handedOut(books: Books): Set<string> {
   return new Set(secrets.filter((secret) => secret !== ''));
 }
 
-/** Whether the intent is of the order's total in the order's currency. */
-const agrees = (intent: IntentRow, order: OrderRow): boolean =>
-  intent.amount === cents(order.total) && intent.currency === order.currency.toLowerCase();
+/** Whether the intent is of this amount in this currency. */
+const agrees = (intent: IntentRow, amount: string, currency: string): boolean =>
+  intent.amount === cents(amount) && intent.currency === currency.toLowerCase();
 
 /** The outcome of every intent at Stripe. */
 export function outcomes(books: Books): Map<IntentRow, Outcome> {
@@ -63,15 +63,23 @@ export function outcomes(books: Books): Map<IntentRow, Outcome> {
     }
     if (status !== 'succeeded') return 'not decided';
     const kept = captured - refunded;
-    if (order !== undefined && keepsMoney.has(order.status) && agrees(intent, order) && captured === intent.amount) {
+    if (
+      order !== undefined &&
+      keepsMoney.has(order.status) &&
+      agrees(intent, order.total, order.currency) &&
+      captured === intent.amount
+    ) {
       if (kept > 0 && !served.has(order.id)) {
         served.add(order.id);
         return 'goods';
       }
     }
     if (kept === 0) return 'money back';
+    // A place in a campaign has a payment before it has an order.
     const changed =
-      order === undefined ? payment !== undefined && cents(payment.amount) !== intent.amount : !agrees(intent, order);
+      order === undefined
+        ? payment !== undefined && !agrees(intent, payment.amount, payment.currency)
+        : !agrees(intent, order.total, order.currency);
     if (changed && reported.has(id)) return 'changed at Stripe, and reported to the merchant';
     const sentBack = sum(
       (failed.get(id) ?? []).filter((refund) => told.has(refund.ours ?? ours.get(refund.id))),
@@ -106,7 +114,10 @@ const exact: Check = {
     for (const order of books.orders) {
       if (!keepsMoney.has(order.status) || cents(order.total) === 0) continue;
       const paid = (intents.get(order.id) ?? []).some(
-        (intent) => intent.status === 'succeeded' && agrees(intent, order) && intent.captured === intent.amount,
+        (intent) =>
+          intent.status === 'succeeded' &&
+          agrees(intent, order.total, order.currency) &&
+          intent.captured === intent.amount,
       );
       if (!paid) find(order.id, `${order.status}, and no payment of ${order.total} ${order.currency} is at Stripe`);
     }

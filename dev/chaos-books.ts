@@ -33,6 +33,7 @@ export type PaymentRow = {
   tenant: string;
   order: string;
   amount: string;
+  currency: string;
   status: string;
   intent: string | null;
   captured: string;
@@ -147,7 +148,7 @@ const rows = {
   stock: 'select tenant_id as tenant, sku, quantity, reserved from inventory.inventory order by 1, 2',
   adjustments: 'select tenant_id as tenant, sku, delta, reason from inventory.adjustments',
   products: 'select id, tenant_id as tenant, sku, name, version from catalog.products',
-  payments: `select payment_id as id, tenant_id as tenant, order_id as "order", amount, status,
+  payments: `select payment_id as id, tenant_id as tenant, order_id as "order", amount, currency, status,
     stripe_payment_intent_id as intent, captured, refunded, refund_done as done, mode from payments.payments`,
   refunds: `select id, payment_id as payment, amount, status, reason, stripe_refund_id as stripe, stripe_intent_id as intent
     from payments.refunds`,

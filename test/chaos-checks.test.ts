@@ -70,7 +70,7 @@ function day(): Books {
     ['payment.succeeded', 'p-place'],
     ['order.confirmed', 'place'],
   ]);
-  const payment = { tenant: 'default', amount: '20.00', captured: '20.00', mode: 'order' };
+  const payment = { tenant: 'default', amount: '20.00', currency: 'USD', captured: '20.00', mode: 'order' };
   const intent = { status: 'succeeded', amount: 2_000, currency: 'usd', paid: true, hidden: false, dispute: null };
   return {
     orders: [
@@ -388,6 +388,14 @@ const explained: [outcome: Outcome, change: (books: Books) => void][] = [
     (b) => {
       Object.assign(first(b.intents, 1), { amount: 100, captured: 100 });
       first(b.orders, 2).status = 'failed';
+      b.deadLetters.push({ sink: 'stripe', topic: 't', key: 'p-place', reason: '', event: 'pi_2' });
+    },
+  ],
+  [
+    'changed at Stripe, and reported to the merchant',
+    (b) => {
+      first(b.intents, 1).currency = 'eur';
+      b.orders.splice(2, 1); // a place whose campaign ended without orders
       b.deadLetters.push({ sink: 'stripe', topic: 't', key: 'p-place', reason: '', event: 'pi_2' });
     },
   ],
