@@ -133,6 +133,27 @@ describe('a hold that is captured in the dashboard before its campaign has succe
     await audit(campaign, 5);
   });
 
+  test('in another currency, and the campaign ends without an order: the merchant is told what to look at', async () => {
+    const campaign = await rig.start('EURO', 5);
+    const { body: place } = await rig.join(campaign.id, 'ada');
+    const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
+    const intent = payment.stripePaymentIntentId;
+    await dashboard('change', intent, { currency: 'eur' });
+    await rig.confirm(place.orderId);
+    await dashboard('capture', intent);
+    await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
+    await shop.quiet();
+    expect((await rig.statesOf(campaign.id)).ada).toBe('released');
+    const [letter] = await store.database.query(
+      `select sink, key, topic, reason, message from platform.dead_letters where event_id = $1 and replayed_at is null`,
+      [intent],
+    );
+    expect(letter).toMatchObject({
+      ...{ sink: 'stripe', key: payment.id, topic: 'payment_intent.succeeded' },
+      ...{ reason: expect.stringMatching(/^currency_differs/), message: { received: 20, currency: 'EUR' } },
+    });
+  });
+
   test.each(['whole', 'part'])(
     'in %s and refunded there: the place is lost, and no order is spoken of',
     async (how) => {

@@ -126,7 +126,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at)
   values (platform.uuid7(), platform.tenant(), source, report.id, report.topic, report.key, report.message, report.reason,
     1, platform.clock())
-  on conflict (sink, event_id) where replayed_at is null do update set message = excluded.message, reason = excluded.reason
+  on conflict (sink, event_id) where replayed_at is null do update
+    set topic = excluded.topic, message = excluded.message, reason = excluded.reason
 $$;
 
 -- Forgets what is old: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or retained
