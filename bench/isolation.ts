@@ -77,14 +77,15 @@ async function prepare(rig: Rig, options: IsolationOptions): Promise<{ seller: S
 }
 
 /**
- * Lets this process, which measures, go before all others where the system permits it: its own waits for a core are not the
- * platform's.
+ * Lets this process, which measures, go before all others: its own waits for a core are not the platform's. False where the
+ * system permits that to root alone.
  */
-function goFirst(): void {
+function goFirst(): boolean {
   try {
     setPriority(-19);
+    return true;
   } catch {
-    // Only root may: without it the times are a little longer, quiet and noisy.
+    return false;
   }
 }
 
@@ -95,7 +96,7 @@ async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress
   const answers: NoiseCounts[] = [];
   const random = randomFrom(options.seed);
   const child = startNoise(job);
-  goFirst(); // after all other processes have started, since they would inherit it
+  const goesFirst = goFirst(); // after all other processes have started, since they would inherit it
   try {
     // With noise, so that every connection has made its plans before the first phase.
     await progress.step('Warm-up', async () => {
@@ -133,14 +134,14 @@ async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress
   } finally {
     if (child.connected) child.disconnect();
   }
-  return { phases, answers };
+  return { phases, answers, goesFirst };
 }
 
 async function run(options: IsolationOptions, progress: Progress): Promise<void> {
   const key = Math.ceil(options.limit * limitSeconds);
   const rig = await startRig({ progress, limits: { key, address: addressLimit.requests } });
   try {
-    const { phases, answers } = await runRounds(rig, options, progress);
+    const { phases, answers, goesFirst } = await runRounds(rig, options, progress);
     const machine = await describeMachine(rig.pool);
     const rows = rowsOf(phases);
     const failed = phases.flatMap(({ noisy, times }) =>
@@ -151,6 +152,7 @@ async function run(options: IsolationOptions, progress: Progress): Promise<void>
       `${options.rounds} rounds of two phases of ${options.seconds} s, ${options.rate} sales a second, seed ${options.seed}.`,
       `Noise: ${options.noises.join(', ')}. Limit of a key: ${key} requests in 10 s. Limit of an address: ${addressLimit.requests} in 10 s.`,
       `Answers to the noise: ${answersOf(answers).join('; ')}.`,
+      `The process that makes the sales ${goesFirst ? 'goes before all others' : 'waits for a core like all others: only root may let it go first'}.`,
       `CPU in percent of one core, quiet and noisy: ${cpuText(phases)}.`,
       `Sales of the calm tenant that failed: ${failed.length}.`,
     ];

@@ -26,10 +26,10 @@ export type Verdict = 'good' | 'bad' | 'open';
 
 const badForMs = 10_000;
 const goodForMs = 600_000;
-/** A trial that has been under way for so long was given up. */
-const longestMs = 10_000;
+/** A trial that has been under way for so long counts no more: its client has gone, or the database did not answer in time. */
+const longestTrialMs = 10_000;
 const most = 20_000;
-/** What may be done now, and since when that has been the case. */
+/** How many requests may be made now; `at`: when that was worked out. */
 type Share = { left: number; at: number };
 /** Of this isolate: until when a key, by hash, is taken to be good or bad, its share, and an address's trials. */
 const good = new Map<string, number>();
@@ -53,7 +53,7 @@ function refuse(name: string, { requests, seconds }: Limit, wait = seconds): nev
   });
 }
 
-/** Adds what has become free since the share was looked at. */
+/** Adds to a share what its limit has given since then, up to `most`. */
 function refill(share: Share, { requests, seconds }: Limit, most: number, now: number): void {
   share.left = Math.min(most, share.left + ((now - share.at) / 1000) * (requests / seconds));
   share.at = now;
@@ -78,8 +78,8 @@ export function networkOf(address: string): string {
 
 /**
  * Takes one of an address's trials, before what it may cost. With `free` it costs nothing until it is known to be good: only
- * what has failed counts, not what is under way, and all of the limit may be used at once. What turns out bad is counted for the whole data center, by
- * Cloudflare's rate limiter.
+ * what has failed counts, not what is under way, and all of the limit may be used at once. What turns out bad is counted for
+ * the whole data center, by Cloudflare's rate limiter.
  * @throws ApiError rate_limited, with when to come again
  */
 export function takeTrial(env: Bindings, address: string | undefined, free = false, now = Date.now()): Tell {
@@ -91,8 +91,7 @@ export function takeTrial(env: Bindings, address: string | undefined, free = fal
   const most = free ? requests : (requests / seconds) * burstSeconds;
   const mine = trials.get(name) ?? remember(trials, name, { left: most, at: now, underway: new Set() });
   refill(mine, addressLimit, most, now);
-  // A request whose client has gone never tells how it turned out.
-  for (const each of mine.underway) if (each.since <= now - longestMs) mine.underway.delete(each);
+  for (const each of mine.underway) if (each.since <= now - longestTrialMs) mine.underway.delete(each);
   const failed = most - mine.left;
   if (mine.left < 1 || failed + (free ? 0 : mine.underway.size) >= requests) {
     refuse('address', addressLimit, Math.max(1, Math.ceil(((1 - mine.left) * seconds) / requests)));

@@ -28,6 +28,7 @@ language sql stable rows 1 as $$
   where s.order_id = shipment_of.order_id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1
 $$;
 
+-- The hold of an order's units; null while the reservation is undecided or was refused.
 create or replace function orders.hold_json(r inventory.reservations) returns jsonb
 language sql stable as $$
   select case when r.status in ('held', 'committed', 'released') then

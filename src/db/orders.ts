@@ -50,7 +50,8 @@ function selectOrders(db: Reader, where: SQL | undefined, most: number) {
     .select({ id: orders.id, row: sql`"orders"`.as('row') })
     .from(orders)
     .where(where)
-    // By the tenant too, of which there is one: the primary key cannot serve that, and a walk by it would read all tenants' orders.
+    // By the tenant too, of which there is one: the primary key cannot serve that, and a walk by it would read the orders of
+    // all tenants.
     .orderBy(asc(orders.tenantId), desc(orders.id))
     .limit(most)
     .as('chosen');
