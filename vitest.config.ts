@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
-import { ClosingLine } from './test/closing-line.ts';
-import { levels } from './test/levels.ts';
+import { ClosingLine } from './test/support/closing-line.ts';
+import { levels } from './test/support/levels.ts';
 
 const patient = { testTimeout: 60_000, hookTimeout: 60_000 };
 
@@ -11,7 +11,7 @@ export default defineConfig({
     reporters: ['default', new ClosingLine()],
     projects: [
       { test: { ...patient, name: 'unit', include: levels.unit } },
-      { test: { ...patient, name: 'store', include: levels.store, globalSetup: ['test/global-setup.ts'] } },
+      { test: { ...patient, name: 'store', include: levels.store, globalSetup: ['test/support/global-setup.ts'] } },
     ],
   },
 });

@@ -1,12 +1,12 @@
 import { inspect, parseArgs } from 'node:util';
-import { claimData, resetData } from './data-folder.ts';
-import { describeFailure } from './database.ts';
-import { readableLine } from './log-lines.ts';
-import { type Platform, startPlatform } from './platform.ts';
-import { checkPorts } from './ports.ts';
-import { Progress } from './progress.ts';
-import { seededSku } from './seed.ts';
-import { portsInUse, readDevVars, readSettings, type StartSettings } from './settings.ts';
+import { claimData, resetData } from './platform/data-folder.ts';
+import { readableLine } from './platform/log-lines.ts';
+import { type Platform, startPlatform } from './platform/platform.ts';
+import { checkPorts } from './platform/ports.ts';
+import { seededSku } from './platform/seed.ts';
+import { portsInUse, readDevVars, readSettings, type StartSettings } from './platform/settings.ts';
+import { describeFailure } from './postgres/connection.ts';
+import { Progress } from './support/progress.ts';
 
 const help = `npm start [-- --reset] [-- --quiet]
 

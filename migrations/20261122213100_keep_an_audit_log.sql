@@ -1,4 +1,4 @@
--- What administrators change: who, what, when, before, after. Triggers write it (src/db/audit.sql), nobody else can: its
+-- What administrators change: who, what, when, before, after. Triggers write it (src/db/audit/audit.sql), nobody else can: its
 -- role owns their one function and may only add. No service has so much as a look at it.
 do $$
 begin

@@ -1,4 +1,6 @@
-import { Budget, jobBudgets } from './budget.ts';
+import { Budget, jobBudgets } from './base/budget.ts';
+import { ApiError } from './base/errors.ts';
+import { describe, log } from './base/log.ts';
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
 import {
@@ -7,19 +9,17 @@ import {
   freeUnsecured,
   releaseCampaigns,
   settleCampaigns,
-} from './domain/campaign-ends.ts';
+} from './domain/campaign-settlement.ts';
 import { decideForgotten } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
 import { hearStripe, noteFailedRow, reconcileTold } from './domain/stripe-events.ts';
 import { voidLabels } from './domain/voids.ts';
-import { forgetStock } from './edge.ts';
 import { type Bindings, settingsOf } from './env.ts';
-import { ApiError } from './errors.ts';
-import { consumeKafka } from './kafka-bridge.ts';
-import { describe, log } from './log.ts';
-import { relayAll } from './relay.ts';
+import { consumeKafka } from './events/external-events.ts';
+import { relayAll } from './events/relay.ts';
+import { forgetStock } from './http/edge-cache.ts';
 
 type Counts = Record<string, number>;
 type Job = {

@@ -1,7 +1,7 @@
 import * as z from 'zod';
+import { address } from './base/fields.ts';
 import { selectCarrier } from './carriers/select.ts';
-import { address } from './domain/fields.ts';
-import { dialects, selectPublisher } from './kafka/select.ts';
+import { dialects, selectPublisher } from './events/kafka/publish/select.ts';
 
 /** What wrangler binds. Queues are named for the consuming service; see wrangler.toml. */
 export type Bindings = {

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { HttpClient, Refused } from '../peers-http.ts';
-import { products, type System } from '../peers-system.ts';
-import type { Rig } from '../rig.ts';
+import type { Rig } from '../fixture/fixture.ts';
+import { HttpClient, Refused } from './http.ts';
+import { products, type System } from './system.ts';
 
 const skuOf = (product: number): string => `SKU-${product}`;
 

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { Program } from '../peers-process.ts';
+import type { Program } from './process.ts';
 
 export type PeerOptions = {
   /** Where npm installed it. */

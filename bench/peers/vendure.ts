@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import pg from 'pg';
-import { HttpClient, Refused } from '../peers-http.ts';
-import { versionOf } from '../peers-install.ts';
-import { untilIdle } from '../peers-load.ts';
-import { runProgram, startProgram, waitUntilReady } from '../peers-process.ts';
-import { products, type System } from '../peers-system.ts';
+import { HttpClient, Refused } from './http.ts';
+import { versionOf } from './install.ts';
+import { untilIdle } from './load.ts';
 import type { PeerOptions } from './peer.ts';
+import { runProgram, startProgram, waitUntilReady } from './process.ts';
+import { products, type System } from './system.ts';
 
 const customer =
   'mutation($i:CreateCustomerInput!){setCustomerForOrder(input:$i){__typename ...on ErrorResult{message}}}';

@@ -1,4 +1,4 @@
-import type { LazyBody } from './signature.ts';
+import type { LazyBody } from '../base/signature.ts';
 
 /** A postal address. `country` is ISO 3166-1 alpha-2; `postalCode` may be empty where a country has none. */
 export type Address = {

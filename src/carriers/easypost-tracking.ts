@@ -1,8 +1,8 @@
 import * as z from 'zod';
-import { exact, remark } from '../domain/fields.ts';
+import { exact, remark } from '../base/fields.ts';
+import { isSignedBy, type LazyBody } from '../base/signature.ts';
 import { CarrierError, type Tracking, type TrackingStatus } from './carrier.ts';
 import { utc, webhookBody } from './provider.ts';
-import { isSignedBy, type LazyBody } from './signature.ts';
 
 const event = z.object({
   id: exact(255),

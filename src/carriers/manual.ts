@@ -1,9 +1,9 @@
 import * as z from 'zod';
-import { exact, instant, text } from '../domain/fields.ts';
+import { exact, instant, text } from '../base/fields.ts';
+import { isFreshAndSignedBy } from '../base/signature.ts';
 import type { Carrier, Label, LabelRequest } from './carrier.ts';
-import { drawLabel } from './label.ts';
+import { drawLabel } from './label/label.ts';
 import { webhookBody } from './provider.ts';
-import { isFreshAndSignedBy } from './signature.ts';
 
 /** `webhookSecrets`: any of them signs a tracking update; none at all means that none is ever taken. */
 export type ManualSettings = { webhookSecrets: string[] };

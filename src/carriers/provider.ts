@@ -1,5 +1,5 @@
 import type * as z from 'zod';
-import { momentOf, toUtc } from '../domain/times.ts';
+import { momentOf, toUtc } from '../base/time.ts';
 import { CarrierError } from './carrier.ts';
 
 /** The part of `fetch` that carriers use, so that a test can stand in for the network. */

@@ -1,5 +1,6 @@
 import * as z from 'zod';
-import { exact, remark } from '../domain/fields.ts';
+import { exact, remark } from '../base/fields.ts';
+import { isFreshAndSignedBy, isOneOf } from '../base/signature.ts';
 import {
   type Address,
   type Carrier,
@@ -20,7 +21,6 @@ import {
   utc,
   webhookBody,
 } from './provider.ts';
-import { isFreshAndSignedBy, isOneOf } from './signature.ts';
 
 /** `webhookSecrets`: HMAC secrets that Shippo issued, or the tokens that were put into the webhook's URL. */
 export type ShippoSettings = {

@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts';
-import { freeLostOrders, releaseCampaigns, settleCampaigns } from '../domain/campaign-ends.ts';
-import { forgetStock } from '../edge.ts';
-import type { Event } from '../events.ts';
+import { freeLostOrders, releaseCampaigns, settleCampaigns } from '../domain/campaign-settlement.ts';
+import type { Event } from '../domain/events.ts';
+import { forgetStock } from '../http/edge-cache.ts';
 
 /** campaign.successful → orders and charges. campaign.expired, .failed → releases. An order that ended → its place. */
 export async function consumeForGroupCommerce(context: Context, tenant: string, topic: string, events: Event[]) {

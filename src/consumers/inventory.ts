@@ -1,8 +1,8 @@
 import type { Context } from '../context.ts';
+import type { Event } from '../domain/events.ts';
+import { adjustFromOutside } from '../domain/external-events.ts';
 import { reserveOrders } from '../domain/inventory.ts';
-import { adjustFromOutside } from '../domain/outside.ts';
-import { forgetStock } from '../edge.ts';
-import type { Event } from '../events.ts';
+import { forgetStock } from '../http/edge-cache.ts';
 import { PartlyApplied } from './partly-applied.ts';
 
 /** order.created of `Prefer: respond-async` → the hold on its stock. inventory.adjusted, of outside → the stock. */

@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts';
+import type { Event } from '../domain/events.ts';
 import { toMessage } from '../domain/events.ts';
 import { failShortOrders } from '../domain/orders.ts';
-import type { Event } from '../events.ts';
 
 /** inventory.insufficient, decided by the queue → the order fails. */
 export async function consumeForOrders(context: Context, tenant: string, topic: string, events: Event[]) {

@@ -1,8 +1,8 @@
 import type { Context } from '../context.ts';
+import type { Event } from '../domain/events.ts';
 import { openPayments, openPlaces } from '../domain/payments.ts';
 import { capturePayments, settlePayments } from '../domain/reconcile.ts';
-import { forgetStock } from '../edge.ts';
-import type { Event } from '../events.ts';
+import { forgetStock } from '../http/edge-cache.ts';
 
 /** inventory.reserved, campaign.joined → the payment and its intent. A campaign's success → its places' money. An end or a refund that was promised → Stripe does it. */
 export async function consumeForPayments(context: Context, tenant: string, topic: string, events: Event[]) {

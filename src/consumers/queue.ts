@@ -1,20 +1,21 @@
+import { ApiError } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
+import { describe, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
+import type { Event } from '../domain/events.ts';
 import { type Bindings, type Settings, settingsOf } from '../env.ts';
-import { ApiError } from '../errors.ts';
-import type { Event, Service } from '../events.ts';
-import { newId } from '../ids.ts';
-import { describe, log } from '../log.ts';
-import { type Lane, serviceOf } from '../queues.ts';
-import { relaySoon } from '../relay.ts';
-import { keepDeadLetters } from './dead-letters.ts';
+import { keepDeadLetters } from '../events/dead-letters.ts';
+import { contextFor, type Delivery, databaseAnswers, delaySeconds, isEvent } from '../events/message.ts';
+import { type Lane, serviceOf } from '../events/queues.ts';
+import { relaySoon } from '../events/relay.ts';
+import type { Service } from '../events/topics.ts';
 import { consumeForGroupCommerce } from './group-commerce.ts';
 import { consumeForInventory } from './inventory.ts';
-import { contextFor, type Delivery, databaseAnswers, delaySeconds, isEvent } from './message.ts';
 import { consumeForOrders } from './orders.ts';
 import { PartlyApplied } from './partly-applied.ts';
 import { consumeForPayments } from './payments.ts';
-import { inTurn } from './shares.ts';
 import { consumeForShipping } from './shipping.ts';
+import { inTurn } from './slow-tenants.ts';
 
 /** Applies the events of one tenant and one topic: all of them or none, unless it throws PartlyApplied. */
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;

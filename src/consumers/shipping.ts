@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts';
+import type { Event } from '../domain/events.ts';
+import { trackFromOutside } from '../domain/external-events.ts';
 import { makeLabels } from '../domain/labels.ts';
-import { trackFromOutside } from '../domain/outside.ts';
-import type { Event } from '../events.ts';
 import { PartlyApplied } from './partly-applied.ts';
 
 /** order.confirmed, or a label that is still asked for → the label. shipping.tracking.updated, of outside → where it is. */

@@ -2,7 +2,7 @@ import { neon, neonConfig } from '@neondatabase/serverless';
 import { sql } from 'drizzle-orm';
 import { drizzle, type NeonHttpDatabase } from 'drizzle-orm/neon-http';
 import type { RunnableQuery } from 'drizzle-orm/runnable-query';
-import { ApiError, isCode } from '../errors.ts';
+import { ApiError, isCode } from '../base/errors.ts';
 
 /** Who calls, and what the database is told of it: `call` of every SQL function. Never the key itself, only its hash. */
 export type Call = {

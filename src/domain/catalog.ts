@@ -1,11 +1,11 @@
 import * as z from 'zod';
+import { fitsCurrency } from '../base/currencies.ts';
+import { ApiError } from '../base/errors.ts';
+import { count, currency, id, money, sku, text, time } from '../base/fields.ts';
+import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
-import { type ProductFilter, type ProductRow, productById, productBySku, productPage } from '../db/catalog.ts';
-import { ApiError } from '../errors.ts';
-import { newId } from '../ids.ts';
-import { type Refused, refuse } from './answers.ts';
-import { fitsCurrency } from './currencies.ts';
-import { count, currency, id, money, sku, text, time } from './fields.ts';
+import { type ProductFilter, type ProductRow, productById, productBySku, productPage } from '../db/catalog/queries.ts';
+import { type Refused, refuse } from './refusals.ts';
 
 export const product = z
   .object({

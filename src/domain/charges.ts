@@ -1,5 +1,4 @@
 import type { Context } from '../context.ts';
-import { closeIntent, intentNews, lookUpIntent, type News } from '../stripe.ts';
 import {
   type ChargeTask,
   captureHold,
@@ -8,7 +7,8 @@ import {
   isChargeOf,
   listCharges,
   lookUpSetup,
-} from '../stripe-places.ts';
+} from '../stripe/campaign-charges.ts';
+import { closeIntent, intentNews, lookUpIntent, type News } from '../stripe/client.ts';
 
 /** A payment's row, as far as it says what is to be asked of Stripe. */
 export type PaymentTask = ChargeTask & {

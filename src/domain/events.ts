@@ -1,8 +1,16 @@
 import * as z from 'zod';
+import { id, time } from '../base/fields.ts';
 import type { Context } from '../context.ts';
-import { type DeadLetterRow, deadLetterPage, type EventFilter, type EventRow, eventPage } from '../db/events.ts';
-import type { Event } from '../events.ts';
-import { id, time } from './fields.ts';
+import {
+  type DeadLetterRow,
+  deadLetterPage,
+  type EventFilter,
+  type EventRow,
+  eventPage,
+} from '../db/platform/events.ts';
+
+/** An event as a queue carries it to a consumer: CloudEvents 1.0, structured mode. `subject` is the record's key. */
+export type Event = Omit<EventRow, 'data'> & { data?: unknown; dataref?: string };
 
 export const event = z
   .object({

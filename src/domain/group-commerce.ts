@@ -1,4 +1,7 @@
 import * as z from 'zod';
+import { ApiError } from '../base/errors.ts';
+import { address, id, instant, money, reference, sku, time, whole } from '../base/fields.ts';
+import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
 import {
   type CampaignRow,
@@ -6,12 +9,9 @@ import {
   campaignPage,
   type ParticipantRow,
   participantPage,
-} from '../db/group-commerce.ts';
-import { ApiError } from '../errors.ts';
-import { newId } from '../ids.ts';
-import { type Refused, refuse } from './answers.ts';
-import { address, id, instant, money, reference, sku, time, whole } from './fields.ts';
-import { holdWithinSeconds } from './securing.ts';
+} from '../db/group-commerce/queries.ts';
+import { holdWithinSeconds } from './card-holds.ts';
+import { type Refused, refuse } from './refusals.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 

@@ -1,12 +1,12 @@
 import * as z from 'zod';
-import type { Budget } from '../budget.ts';
+import type { Budget } from '../base/budget.ts';
+import { ApiError } from '../base/errors.ts';
+import { count, sku, text, time, unitsMoved } from '../base/fields.ts';
 import type { Context } from '../context.ts';
-import { type StockRow, stockBySku, stockPage } from '../db/inventory.ts';
-import { ApiError } from '../errors.ts';
-import type { Event } from '../events.ts';
-import { type Refused, refuse } from './answers.ts';
+import { type StockRow, stockBySku, stockPage } from '../db/inventory/queries.ts';
+import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
-import { count, sku, text, time, unitsMoved } from './fields.ts';
+import { type Refused, refuse } from './refusals.ts';
 
 export const stock = z
   .object({

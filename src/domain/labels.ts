@@ -1,11 +1,11 @@
+import { ApiError } from '../base/errors.ts';
+import { newId } from '../base/ids.ts';
 import { type Address, CarrierError, type Label, type LabelRequest } from '../carriers/carrier.ts';
 import { selectCarrier } from '../carriers/select.ts';
 import type { Context } from '../context.ts';
-import { type LabelTask, labelById, type PostalAddress } from '../db/shipping.ts';
+import { type LabelTask, labelById, type PostalAddress } from '../db/shipping/queries.ts';
 import type { Settings } from '../env.ts';
-import { ApiError } from '../errors.ts';
-import type { Event } from '../events.ts';
-import { newId } from '../ids.ts';
+import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
 
 /** A carrier has this long for a label; whoever asks it has the request's lease for longer, so calls never overlap. */

@@ -1,8 +1,8 @@
 import * as z from 'zod';
+import { ApiError } from '../base/errors.ts';
+import { time } from '../base/fields.ts';
 import type { Context } from '../context.ts';
 import type { Written } from '../db/client.ts';
-import { ApiError } from '../errors.ts';
-import { time } from './fields.ts';
 import { type Campaign, readCampaign } from './group-commerce.ts';
 
 export const liveToken = z

@@ -1,14 +1,14 @@
 import * as z from 'zod';
-import type { Budget } from '../budget.ts';
+import type { Budget } from '../base/budget.ts';
+import { ApiError } from '../base/errors.ts';
+import { address, currency, id, money, reference, sku, text, time, whole } from '../base/fields.ts';
+import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
-import { orderHistory } from '../db/events.ts';
-import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/orders.ts';
-import { ApiError } from '../errors.ts';
-import { newId } from '../ids.ts';
-import { type Refused, refuse } from './answers.ts';
+import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/orders/queries.ts';
+import { orderHistory } from '../db/platform/events.ts';
 import { toEvent } from './events.ts';
-import { address, currency, id, money, reference, sku, text, time, whole } from './fields.ts';
 import { payment, toPayment } from './payments.ts';
+import { type Refused, refuse } from './refusals.ts';
 import { shipment } from './shipping.ts';
 
 export const orderStatus = z.enum(['created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded']);

@@ -1,15 +1,15 @@
 import * as z from 'zod';
+import { ApiError } from '../base/errors.ts';
+import { id, money, text, time } from '../base/fields.ts';
+import { newId } from '../base/ids.ts';
+import { log } from '../base/log.ts';
 import type { Context } from '../context.ts';
-import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments.ts';
-import { ApiError } from '../errors.ts';
-import type { Event } from '../events.ts';
-import { newId } from '../ids.ts';
-import { log } from '../log.ts';
-import { createIntent, type IntentTask, lookUpIntent, type News, StripeRefusal } from '../stripe.ts';
-import { createSetup } from '../stripe-places.ts';
-import { namedAt, type Refused, refuse } from './answers.ts';
+import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments/queries.ts';
+import { createSetup } from '../stripe/campaign-charges.ts';
+import { createIntent, type IntentTask, lookUpIntent, type News, StripeRefusal } from '../stripe/client.ts';
+import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
-import { id, money, text, time } from './fields.ts';
+import { namedAt, type Refused, refuse } from './refusals.ts';
 
 export const payment = z
   .object({

@@ -1,7 +1,7 @@
-import type { Budget } from '../budget.ts';
+import type { Budget } from '../base/budget.ts';
 import type { Context } from '../context.ts';
-import { listRefunds, makeRefund, type RefundTask, StripeRefusal } from '../stripe.ts';
-import { pace } from '../stripe-pace.ts';
+import { listRefunds, makeRefund, type RefundTask, StripeRefusal } from '../stripe/client.ts';
+import { pace } from '../stripe/pace.ts';
 import { askStripe, type PaymentTask } from './charges.ts';
 import { type Applied, applyNews, isOutage, makeIntents, type SpentKey, spentKey } from './payments.ts';
 import { noteFailedRow } from './stripe-events.ts';

@@ -1,12 +1,12 @@
 import * as z from 'zod';
+import { ApiError } from '../base/errors.ts';
+import { address, id, time } from '../base/fields.ts';
+import { newId } from '../base/ids.ts';
 import { CarrierError } from '../carriers/carrier.ts';
 import type { Context } from '../context.ts';
-import { type ShipmentRow, shipmentById } from '../db/shipping.ts';
-import { ApiError } from '../errors.ts';
-import { newId } from '../ids.ts';
-import { namedAt, type Refused, refuse } from './answers.ts';
-import { address, id, time } from './fields.ts';
+import { type ShipmentRow, shipmentById } from '../db/shipping/queries.ts';
 import { attemptLabel, labelTerms, recordLabels, type Task } from './labels.ts';
+import { namedAt, type Refused, refuse } from './refusals.ts';
 
 export const shipment = z
   .object({

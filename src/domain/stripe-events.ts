@@ -1,8 +1,8 @@
-import type { Budget } from '../budget.ts';
+import type { Budget } from '../base/budget.ts';
+import { describe, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
-import { describe, log } from '../log.ts';
-import { type News, StripeRefusal } from '../stripe.ts';
-import { allTold, listNews, lookUpNews, toldOnce } from '../stripe-webhook.ts';
+import { type News, StripeRefusal } from '../stripe/client.ts';
+import { allTold, listNews, lookUpNews, toldOnce } from '../stripe/webhook.ts';
 import { type Applied, applyNews, isOutage } from './payments.ts';
 
 type Told = News & { eventId: string };

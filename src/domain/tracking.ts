@@ -1,10 +1,10 @@
 import * as z from 'zod';
+import { ApiError } from '../base/errors.ts';
+import { textOf } from '../base/json.ts';
+import type { LazyBody } from '../base/signature.ts';
 import { CarrierError } from '../carriers/carrier.ts';
 import { selectCarrier } from '../carriers/select.ts';
-import type { LazyBody } from '../carriers/signature.ts';
 import type { Context } from '../context.ts';
-import { ApiError } from '../errors.ts';
-import { textOf } from '../json.ts';
 import { ageFault } from './inbox-age.ts';
 
 /** The carriers whose webhooks have a path. */

@@ -1,7 +1,7 @@
 import { CarrierError } from '../carriers/carrier.ts';
 import { selectCarrier } from '../carriers/select.ts';
 import type { Context } from '../context.ts';
-import type { LabelTask } from '../db/shipping.ts';
+import type { LabelTask } from '../db/shipping/queries.ts';
 import { toRequest } from './labels.ts';
 
 /** A carrier has this long for an answer; the lease of a label lasts longer, so that calls for one never overlap. */

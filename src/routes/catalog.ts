@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { currency, exact, id, page, sku } from '../base/fields.ts';
 import {
   createProduct,
   listProducts,
@@ -10,13 +11,12 @@ import {
   updateProduct,
   type Versioned,
 } from '../domain/catalog.ts';
-import { currency, exact, id, page, sku } from '../domain/fields.ts';
-import { importProducts, importReport } from '../domain/imports.ts';
-import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../edge.ts';
-import { versionsIn } from './etag.ts';
+import { importProducts, importReport } from '../domain/imports/imports.ts';
+import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../http/edge-cache.ts';
+import { versionsIn } from '../http/etag.ts';
+import { byId, pageOf, positionOf } from '../http/paging.ts';
+import { type Answer, type Http, route } from '../http/route.ts';
 import { listOf, sampleProduct } from './examples.ts';
-import { byId, pageOf, positionOf } from './paging.ts';
-import { type Answer, type Http, route } from './route.ts';
 
 const params = z.object({ id });
 

@@ -1,9 +1,9 @@
 import * as z from 'zod';
+import { exact, id, page } from '../base/fields.ts';
 import { deadLetter, event, listDeadLetters, listEvents, replayDeadLetter } from '../domain/events.ts';
-import { exact, id, page } from '../domain/fields.ts';
+import { byId, bySequence, pageOf, positionOf } from '../http/paging.ts';
+import { route } from '../http/route.ts';
 import { listOf } from './examples.ts';
-import { byId, bySequence, pageOf, positionOf } from './paging.ts';
-import { route } from './route.ts';
 
 const name = exact(255);
 

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { id, page } from '../domain/fields.ts';
+import { id, page } from '../base/fields.ts';
 import {
   campaign,
   campaignStatus,
@@ -16,10 +16,10 @@ import {
   readCampaign,
 } from '../domain/group-commerce.ts';
 import { liveToken, makeLiveToken, watchCampaign } from '../domain/live.ts';
-import { forgetStock } from '../edge.ts';
+import { forgetStock } from '../http/edge-cache.ts';
+import { byId, pageOf, positionOf } from '../http/paging.ts';
+import { route } from '../http/route.ts';
 import { listOf, sampleCampaign, sampleParticipant, sampleProduct } from './examples.ts';
-import { byId, pageOf, positionOf } from './paging.ts';
-import { route } from './route.ts';
 
 const params = z.object({ id });
 const tag = 'Group commerce';

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { page, sku } from '../domain/fields.ts';
+import { page, sku } from '../base/fields.ts';
 import {
   adjustStock,
   listStock,
@@ -9,11 +9,11 @@ import {
   stockAdjustment,
   stockCount,
 } from '../domain/inventory.ts';
-import { forgetStock } from '../edge.ts';
-import { versionsIn } from './etag.ts';
+import { forgetStock } from '../http/edge-cache.ts';
+import { versionsIn } from '../http/etag.ts';
+import { bySku, pageOf, positionOf } from '../http/paging.ts';
+import { route } from '../http/route.ts';
 import { listOf, sampleStock } from './examples.ts';
-import { bySku, pageOf, positionOf } from './paging.ts';
-import { route } from './route.ts';
 
 const params = z.object({ sku });
 

@@ -1,10 +1,10 @@
 import * as z from 'zod';
-import { docsPage, policy, withShell } from '../docs.ts';
-import type { Shell } from '../docs-examples.ts';
 import { readHealth, readiness } from '../domain/health.ts';
 import type { Settings } from '../env.ts';
-import { openApiDocument } from '../openapi.ts';
-import { type Route, route } from './route.ts';
+import { openApiDocument } from '../http/openapi/document.ts';
+import { type Route, route } from '../http/route.ts';
+import type { Shell } from './docs/examples.ts';
+import { docsPage, policy, withShell } from './docs/page.ts';
 
 /**
  * What the examples on the page are run with: the local platform's own address and its well-known secrets, else names for

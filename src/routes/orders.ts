@@ -1,6 +1,6 @@
 import * as z from 'zod';
+import { id, page, reference } from '../base/fields.ts';
 import { event } from '../domain/events.ts';
-import { id, page, reference } from '../domain/fields.ts';
 import {
   cancellation,
   cancelOrder,
@@ -12,10 +12,10 @@ import {
   readHistory,
   readOrder,
 } from '../domain/orders.ts';
-import { forgetStock } from '../edge.ts';
+import { forgetStock } from '../http/edge-cache.ts';
+import { byId, bySequence, pageOf, positionOf } from '../http/paging.ts';
+import { route } from '../http/route.ts';
 import { listOf, sampleOrder } from './examples.ts';
-import { byId, bySequence, pageOf, positionOf } from './paging.ts';
-import { route } from './route.ts';
 
 const params = z.object({ id });
 

@@ -1,6 +1,6 @@
 import * as z from 'zod';
-import { readOnce } from '../body.ts';
-import { id } from '../domain/fields.ts';
+import { readOnce } from '../base/body.ts';
+import { id } from '../base/fields.ts';
 import {
   applyNews,
   listRefunds,
@@ -12,10 +12,10 @@ import {
   refund,
   requestRefund,
 } from '../domain/payments.ts';
-import { forgetStock } from '../edge.ts';
-import { readWebhook } from '../stripe-webhook.ts';
+import { forgetStock } from '../http/edge-cache.ts';
+import { route } from '../http/route.ts';
+import { readWebhook } from '../stripe/webhook.ts';
 import { listOf, samplePayment, sampleRefund } from './examples.ts';
-import { route } from './route.ts';
 
 const params = z.object({ id });
 

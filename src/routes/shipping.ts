@@ -1,11 +1,11 @@
 import * as z from 'zod';
-import { readOnce } from '../body.ts';
-import { id } from '../domain/fields.ts';
+import { readOnce } from '../base/body.ts';
+import { id } from '../base/fields.ts';
 import { readLabel } from '../domain/labels.ts';
 import { newShipment, readShipment, requestShipment, shipment } from '../domain/shipping.ts';
 import { carrierName, receiveTracking } from '../domain/tracking.ts';
+import { route } from '../http/route.ts';
 import { sampleAddress, sampleShipment } from './examples.ts';
-import { route } from './route.ts';
 
 const params = z.object({ id });
 

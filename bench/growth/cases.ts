@@ -1,0 +1,240 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { neon } from '@neondatabase/serverless';
+import { drizzle } from 'drizzle-orm/neon-http';
+import { localJobSecret } from '../../dev/postgres/job-secrets.ts';
+import { newId } from '../../src/base/ids.ts';
+import { productBySku, productPage } from '../../src/db/catalog/queries.ts';
+import type { Reader } from '../../src/db/client.ts';
+import { campaignPage, participantPage } from '../../src/db/group-commerce/queries.ts';
+import { stockPage } from '../../src/db/inventory/queries.ts';
+import { orderById, orderPage } from '../../src/db/orders/queries.ts';
+import { eventPage, orderHistory } from '../../src/db/platform/events.ts';
+import { toCursor } from '../../src/http/cursor.ts';
+import type { Facts } from './facts.ts';
+import type { Statement } from './session.ts';
+
+export type Request = { method: 'GET' | 'POST'; path: string; body?: unknown; key: string };
+
+/** One operation, as a client asks for it and as the Worker asks the database; `i` counts the calls, over both. */
+export type Case = {
+  name: string;
+  /** Those without one run by cron or by a queue; some of them are measured by the Worker's log instead. */
+  request?: (i: number) => Request;
+  statement: (i: number, last: unknown) => Statement;
+  /** What a call finds: `holds` that have run out, `unpaid` orders, undelivered events (`backlog`), old keys (`stale`). */
+  needs?: 'holds' | 'unpaid' | 'backlog' | 'stale';
+  /** Calls, if others than usual. */
+  calls?: number;
+};
+
+// It never connects: Drizzle only writes the statements.
+const db: Reader = drizzle(neon('postgres://u:p@localhost/d'));
+const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
+const page = 20;
+
+/** All cases on what is in one database. */
+export function casesOf(facts: Facts, keys: { default: string; corner: string }): Case[] {
+  const pick = <T>(list: T[], i: number): T => list[i % list.length] as T;
+  const get = (path: string, key = keys.default): Request => ({ method: 'GET', path, key });
+  const read = (
+    query: { toSQL: () => { sql: string; params: unknown[] } },
+    scope: string,
+    key = keys.default,
+  ): Statement => {
+    const { sql: text, params: values } = query.toSQL();
+    return { text, values, read: { call: JSON.stringify({ keyHash: hash(key) }), scope } };
+  };
+  const run = (name: string, input: unknown, call: object = { jobSecret: localJobSecret }): Statement => ({
+    text: `select ${name}($1::jsonb, $2::jsonb) as result`,
+    values: [JSON.stringify(call), JSON.stringify(input)],
+  });
+  const write = (name: string, input: unknown): Statement =>
+    run(name, input, { keyHash: hash(keys.default), idempotencyKey: randomUUID(), requestHash: 'growth' });
+  const reading = (
+    name: string,
+    scope: string,
+    path: (i: number) => string,
+    query: (i: number) => { toSQL: () => { sql: string; params: unknown[] } },
+  ): Case => ({ name, request: (i) => get(path(i)), statement: (i) => read(query(i), scope) });
+  const orders = (name: string, filter: (i: number) => Record<string, string>, before?: string): Case =>
+    reading(
+      name,
+      'orders:read',
+      (i) => {
+        const query = new URLSearchParams(filter(i));
+        const cursor = before === undefined ? {} : { cursor: toCursor(`/v1/orders?${query}`, before) };
+        return `/v1/orders?${new URLSearchParams({ ...filter(i), ...cursor })}`;
+      },
+      (i) => orderPage(db, filter(i), before, page + 1),
+    );
+  const search = (name: string, q: (i: number) => string): Case =>
+    reading(
+      `search: ${name}`,
+      'catalog:read',
+      (i) => `/v1/products?${new URLSearchParams({ q: q(i) })}`,
+      (i) => productPage(db, { q: q(i) }, undefined, page + 1),
+    );
+  const newOrder = (i: number) => ({ customerId: `buyer-${i}`, items: [{ sku: pick(facts.skus, i), quantity: 1 }] });
+  const { campaign } = facts;
+  const job = (name: string, sql: string, input: unknown): Case => ({ name, statement: () => run(sql, input) });
+
+  return [
+    {
+      name: 'place an order',
+      request: (i) => ({ method: 'POST', path: '/v1/orders', body: newOrder(i), key: keys.default }),
+      statement: (i) =>
+        write('orders.place_order', { ...newOrder(i), id: newId(new Date()), holdSeconds: 900, async: false }),
+    },
+    reading(
+      'read an order',
+      'orders:read',
+      (i) => `/v1/orders/${pick(facts.orders, i)}`,
+      (i) => orderById(db, pick(facts.orders, i)),
+    ),
+    orders('order page: first', () => ({})),
+    orders('order page: 1,000 pages deep', () => ({}), facts.deepOrder),
+    orders('order page: of a customer', (i) => ({ customerId: `regular-${i % 20}` })),
+    orders('order page: of an organization', (i) => ({ organizationId: `org-${i % 20}` })),
+    orders('order page: refunded ones', () => ({ status: 'refunded' })),
+    {
+      name: 'order page: of a tenant with 200 old orders',
+      request: () => get('/v1/orders', keys.corner),
+      statement: () => read(orderPage(db, {}, undefined, page + 1), 'orders:read', keys.corner),
+    },
+    reading(
+      'order history',
+      'orders:read',
+      (i) => `/v1/orders/${pick(facts.orders, i)}/events`,
+      (i) => orderHistory(db, pick(facts.orders, i), undefined, page + 1),
+    ),
+    reading(
+      'event page: first',
+      'events:read',
+      () => '/v1/events',
+      () => eventPage(db, {}, undefined, page + 1),
+    ),
+    reading(
+      'event page: of a topic',
+      'events:read',
+      () => '/v1/events?topic=order.failed',
+      () => eventPage(db, { topic: 'order.failed' }, undefined, page + 1),
+    ),
+    reading(
+      'event page: of a key',
+      'events:read',
+      (i) => `/v1/events?key=${pick(facts.orders, i)}`,
+      (i) => eventPage(db, { key: pick(facts.orders, i) }, undefined, page + 1),
+    ),
+    reading(
+      'product by SKU, not cached',
+      'catalog:read',
+      (i) => `/v1/products/by-sku/${pick(facts.skus, i)}`,
+      (i) => productBySku(db, pick(facts.skus, i)),
+    ),
+    reading(
+      'product page: first',
+      'catalog:read',
+      () => '/v1/products',
+      () => productPage(db, {}, undefined, page + 1),
+    ),
+    reading(
+      'stock page: first',
+      'inventory:read',
+      () => '/v1/inventory',
+      () => stockPage(db, undefined, page + 1),
+    ),
+    search('in 3 of 10 ("red shirt")', () => 'red shirt'),
+    search('in 3 of 10, all of them old ("retro")', () => 'retro'),
+    search('in 1 of 2,000 ("limited")', () => 'limited'),
+    search('in 1 (its own word)', (i) => pick(facts.words, i)),
+    search('part of a SKU', (i) => pick(facts.skus, i).slice(0, -1)),
+    search('misspelt ("coton")', () => 'coton'),
+    search('in none', () => 'zzyzx'),
+    reading(
+      'campaign page: first',
+      'campaigns:read',
+      () => '/v1/campaigns',
+      () => campaignPage(db, undefined, undefined, page + 1),
+    ),
+    reading(
+      'participants of a campaign',
+      'campaigns:write',
+      () => `/v1/campaigns/${campaign}/participants`,
+      () => participantPage(db, campaign, undefined, page + 1),
+    ),
+    {
+      name: `join a campaign`,
+      request: (i) => ({
+        method: 'POST',
+        path: `/v1/campaigns/${campaign}/join`,
+        body: { userId: `joiner-${i}` },
+        key: keys.default,
+      }),
+      statement: (i) =>
+        write('group_commerce.join_campaign', {
+          ...{
+            campaignId: campaign,
+            userId: `joiner-${i}`,
+            secureSeconds: 600,
+            graceSeconds: 900,
+            holdWithinSeconds: 345_600,
+          },
+          ...{ participantId: newId(new Date()), orderId: newId(new Date()), paymentId: newId(new Date()) },
+        }),
+    },
+    {
+      name: 'webhook: payment_intent.succeeded',
+      needs: 'unpaid',
+      statement: (i) =>
+        run('payments.apply_stripe', {
+          ...{ eventId: randomUUID(), paymentId: pick(facts.unpaid, i), intentId: `pi_${pick(facts.unpaid, i)}` },
+          intent: { status: 'succeeded', received: '6.99' },
+        }),
+    },
+    {
+      name: 'relay: 500 of what waits',
+      needs: 'backlog',
+      calls: 25,
+      statement: (_, last) => {
+        const { events } = (last ?? { events: [] }) as { events: { seq: number }[] };
+        return run('platform.relay', {
+          ...{ sink: 'kafka', lease: 'growth', limit: 500, bytes: 1_000_000, seconds: 60, failed: [], returned: [] },
+          ...{ delivered: events.map(({ seq }) => seq), paused: false },
+        });
+      },
+    },
+    {
+      name: 'hold expiry: 200 holds',
+      needs: 'holds',
+      calls: 12,
+      statement: () => run('orders.expire_holds', { limit: 200 }),
+    },
+    job('cron: holds that run out, while none does', 'orders.expire_holds', { limit: 200 }),
+    job('cron: holds that nobody decided', 'inventory.decide_forgotten', {
+      idleSeconds: 120,
+      holdSeconds: 900,
+      limit: 200,
+    }),
+    job('cron: what to ask Stripe', 'payments.open_work', { idleSeconds: 300, limit: 50 }),
+    {
+      name: 'consumer: what to ask Stripe of 1 payment',
+      statement: (i) => run('payments.open_work', { tenant: 'default', paymentIds: [pick(facts.payments, i)] }),
+    },
+    job('cron: campaigns that end', 'group_commerce.expire_campaigns', { limit: 100 }),
+    job('cron: places not secured', 'group_commerce.free_unsecured', { limit: 200 }),
+    job('cron: places whose order is gone', 'group_commerce.free_lost_places', { idleSeconds: 600, limit: 200 }),
+    job('cron: campaigns to settle', 'group_commerce.settle_batch', { limit: 100, graceSeconds: 900 }),
+    job('cron: labels to remind of', 'shipping.remind_labels', { idleSeconds: 3_600, limit: 200, most: 8 }),
+    {
+      name: 'cron: purge of 5,000 keys',
+      needs: 'stale',
+      calls: 8,
+      statement: () => run('platform.purge', { limit: 5_000 }),
+    },
+    {
+      name: 'readiness',
+      statement: () => ({ text: 'select platform.health() as result', values: [] }),
+      request: () => get('/readyz'),
+    },
+  ];
+}

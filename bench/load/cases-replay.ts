@@ -1,0 +1,49 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { repository } from '../../dev/platform/settings.ts';
+import type { Bench, Case, Turn } from './cases.ts';
+import type { Loaded } from './job.ts';
+
+/** Runs `npm run replay` against the rig as a tenant of its own; throws with its last lines unless its audit agrees. */
+async function replay(bench: Bench, turn: Turn, file: string): Promise<Loaded> {
+  const { rig } = bench;
+  const tenant = `replay-${turn.seed}`;
+  const args = [
+    ...[join(repository, 'bench', 'replay', 'main.ts'), file, '--url', rig.api, '--key', await rig.key(tenant)],
+    ...['--database-url', rig.databaseUrl, '--kafka-url', rig.kafkaUrl ?? '', '--concurrency', String(turn.clients)],
+    ...(turn.warmUp ? ['--limit', '100'] : []),
+  ];
+  const child = spawn(process.execPath, ['--no-warnings', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      said = (said + chunk.toString()).slice(-2_000);
+    });
+  }
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  if (code !== 0) throw new Error(`the replay of ${file} ended with ${code}: ${said}`);
+  const { rows } = await rig.pool.query<{ orders: number; seconds: number }>(
+    `select count(*)::int as orders, extract(epoch from max(created_at) - min(created_at))::float8 as seconds
+     from orders.orders where tenant_id = $1`,
+    [tenant],
+  );
+  const { orders = 0, seconds = 0 } = rows[0] ?? {};
+  const none = { p50: Number.NaN, p95: Number.NaN, p99: Number.NaN };
+  return { ...none, requests: orders, begun: orders, refused: 0, seconds, statuses: {}, refusal: undefined };
+}
+
+/**
+ * Real invoices, from their first order to their last. CPU and calls are those of the whole replay: the import of the
+ * catalog, the cancellations and the audit too.
+ */
+export const replayCase: Case = {
+  name: 'replay',
+  title: 'orders of a real file (--file)',
+  against: ['order-25'],
+  sinks: 'all',
+  counted: false,
+  run(bench, turn) {
+    if (bench.file === undefined) throw new Error('the case "replay" needs --file');
+    return replay(bench, turn, bench.file);
+  },
+};

@@ -1,0 +1,262 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Rig } from '../fixture/fixture.ts';
+import type { Loaded, LoadJob, Recipe } from './job.ts';
+import type { LimitJob } from './limit-child.ts';
+import type { Loader } from './load.ts';
+import { paymentCents, type Shop, seedOutbox, seedPayments } from './seed.ts';
+
+export type Bench = {
+  rig: Rig;
+  shop: Shop;
+  load: Loader<LoadJob, Loaded>;
+  limit: Loader<LimitJob, Loaded>;
+  file: string | undefined;
+};
+
+/** One measurement. `seed` is another one each time: Idempotency-Keys are made of it. */
+export type Turn = {
+  clients: number;
+  for: { seconds: number } | { amount: number };
+  seed: number;
+  /** Not counted: a case that has an amount of its own does less. */
+  warmUp?: boolean;
+};
+
+/**
+ * Which deliveries go on while a case runs; those of the others wait, and are thrown away after it. `kafka`: an order's
+ * events go to Kafka, and our own consumers, which open its payment, do nothing.
+ */
+export type Sinks = 'none' | 'kafka' | 'all';
+
+export type Case = {
+  name: string;
+  title: string;
+  /** One of a limit, by which the machine is measured. */
+  isLimit?: true;
+  /** The cases whose rate it is compared to, the first of them in the table. */
+  against: string[];
+  sinks: Sinks;
+  /** Asks the database through the Worker, so that statements can be counted. */
+  counted: boolean;
+  /** Makes what `run` needs; its cost is not measured. */
+  prepare?: (bench: Bench, turn: Turn) => Promise<Prepared>;
+  run: (bench: Bench, turn: Turn, prepared: Prepared) => Promise<Loaded>;
+};
+
+/** Payments that wait for their webhook, where a case needs them. */
+export type Prepared = { paymentId: string; intentId: string }[];
+
+export const relayedEvents = 20_000;
+
+const as = (key: string): Record<string, string> => ({ authorization: `Bearer ${key}` });
+
+const send = (bench: Bench, turn: Turn, recipe: Recipe, key = bench.rig.secretKey): Promise<Loaded> =>
+  bench.load.run({ ...turn, url: bench.rig.api, headers: as(key), recipe });
+
+const bare = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path: string): Promise<Loaded> =>
+  bench.load.run({
+    ...turn,
+    url: bench.rig.workers.bare ?? '',
+    headers: {},
+    recipe: { kind: 'same', method, path },
+  });
+
+const native = (bench: Bench, turn: Turn, hot: boolean): Promise<Loaded> => {
+  const seconds = 'seconds' in turn.for ? turn.for.seconds : 1;
+  return bench.limit.run({ url: bench.rig.adminUrl, clients: turn.clients, seconds, hot, seed: turn.seed });
+};
+
+/** How many requests fit into a turn that has to be counted, at so many a second. */
+const amountOf = (turn: Turn, rate: number): number =>
+  'amount' in turn.for ? turn.for.amount : Math.round(turn.for.seconds * rate);
+
+/** Waits until a query says so, and tells how many seconds have passed since `began`. */
+async function secondsUntil(bench: Bench, began: number, query: string): Promise<number> {
+  for (;;) {
+    const { rows } = await bench.rig.pool.query<{ done: boolean }>(query);
+    if (rows[0]?.done) return (performance.now() - began) / 1000;
+    await sleep(10);
+  }
+}
+
+const nothingPending = `select not exists (select from inventory.reservations where status = 'pending') as done`;
+const allDelivered = `select not exists (select from platform.outbox where sink = 'kafka') as done`;
+
+const order = (skus: (shop: Shop) => string[], lines: number): Case['run'] => {
+  return (bench, turn) => send(bench, turn, { kind: 'order', skus: skus(bench.shop), lines, async: false });
+};
+const spread = (shop: Shop): string[] => shop.skus;
+const hot = (shop: Shop): string[] => [shop.hotSku];
+
+const limit = (name: string, title: string, run: Case['run']): Case => ({
+  name,
+  title,
+  isLimit: true,
+  against: [],
+  sinks: 'none',
+  counted: false,
+  run,
+});
+
+export const cases: Case[] = [
+  limit('limit-static', 'limit: a static answer of a bare Worker', (bench, turn) =>
+    bare(bench, turn, 'GET', '/static'),
+  ),
+  limit('limit-select', 'limit: one-row select of a bare Worker', (bench, turn) => bare(bench, turn, 'GET', '/select')),
+  limit('limit-insert', 'limit: one-row insert of a bare Worker', (bench, turn) =>
+    bare(bench, turn, 'POST', '/insert'),
+  ),
+  limit('limit-order', 'limit: one prepared statement, 10,000 SKUs', (bench, turn) => native(bench, turn, false)),
+  limit('limit-hot', 'limit: one prepared statement, one hot SKU', (bench, turn) => native(bench, turn, true)),
+  {
+    name: 'product-hit',
+    title: 'product by id, from the edge cache',
+    against: ['limit-static'],
+    sinks: 'none',
+    counted: false,
+    run: (bench, turn) =>
+      send(
+        bench,
+        turn,
+        { kind: 'same', method: 'GET', path: `/v1/products/${bench.shop.productId}` },
+        bench.rig.publishableKey,
+      ),
+  },
+  {
+    name: 'product-miss',
+    title: 'product by id, not in the cache',
+    against: ['limit-select'],
+    sinks: 'none',
+    counted: true,
+    run(bench, turn) {
+      // Another part of the products each time, since what was read stays in the cache for 30 s.
+      const ids = bench.shop.otherIds;
+      const first = (turn.seed * 9_973) % ids.length;
+      const paths = [...ids.slice(first), ...ids.slice(0, first)].map((id) => `/v1/products/${id}`);
+      return send(bench, turn, { kind: 'paths', paths }, bench.rig.publishableKey);
+    },
+  },
+  {
+    name: 'product-page',
+    title: 'page of 20 products',
+    against: ['limit-select'],
+    sinks: 'none',
+    counted: true,
+    run: (bench, turn) =>
+      send(bench, turn, { kind: 'same', method: 'GET', path: '/v1/products' }, bench.rig.publishableKey),
+  },
+  {
+    name: 'order',
+    title: 'order of 1 line, 10,000 SKUs',
+    against: ['limit-insert', 'limit-order'],
+    sinks: 'none',
+    counted: true,
+    run: order(spread, 1),
+  },
+  {
+    name: 'order-kafka',
+    title: 'the same, and its events to Kafka',
+    against: ['limit-insert', 'limit-order'],
+    sinks: 'kafka',
+    counted: false,
+    run: order(spread, 1),
+  },
+  {
+    name: 'order-25',
+    title: 'order of 25 lines, 10,000 SKUs',
+    against: ['order', 'limit-insert'],
+    sinks: 'none',
+    counted: true,
+    run: order(spread, 25),
+  },
+  {
+    name: 'order-hot',
+    title: 'order of 1 line, one hot SKU',
+    against: ['limit-hot', 'limit-insert'],
+    sinks: 'none',
+    counted: true,
+    run: order(hot, 1),
+  },
+  {
+    name: 'order-queue',
+    title: 'the same by the queue, to the last hold',
+    against: ['limit-hot', 'limit-insert'],
+    sinks: 'all',
+    counted: false,
+    async run(bench, turn) {
+      const recipe: Recipe = { kind: 'order', skus: [bench.shop.hotSku], lines: 1, async: true };
+      const began = performance.now();
+      const loaded = await send(bench, { ...turn, for: { amount: amountOf(turn, 400) } }, recipe);
+      return { ...loaded, seconds: await secondsUntil(bench, began, nothingPending) };
+    },
+  },
+  {
+    name: 'join',
+    title: 'join of one campaign',
+    against: ['limit-insert', 'order-hot'],
+    sinks: 'none',
+    counted: true,
+    run: (bench, turn) => send(bench, turn, { kind: 'join', campaigns: bench.shop.campaigns.slice(0, 1) }),
+  },
+  {
+    name: 'join-100',
+    title: 'join over 100 campaigns',
+    against: ['limit-insert', 'order'],
+    sinks: 'none',
+    counted: false,
+    run: (bench, turn) => send(bench, turn, { kind: 'join', campaigns: bench.shop.campaigns.slice(1) }),
+  },
+  {
+    name: 'webhook',
+    title: 'Stripe webhook, signed: a payment made',
+    against: ['limit-insert', 'order'],
+    sinks: 'none',
+    counted: true,
+    prepare: (bench, turn) => seedPayments(bench.rig, amountOf(turn, 400)),
+    run(bench, turn, payments) {
+      const recipe: Recipe = { kind: 'webhook', payments, amount: paymentCents, secret: 'whsec_dev' };
+      return send(bench, { ...turn, for: { amount: payments.length } }, recipe);
+    },
+  },
+  {
+    name: 'checkout',
+    title: 'whole checkout: order, payment, webhook',
+    against: [],
+    sinks: 'all',
+    counted: false,
+    run: (bench, turn) => send(bench, turn, { kind: 'checkout', skus: bench.shop.skus, secret: 'whsec_dev' }),
+  },
+  {
+    name: 'relay',
+    title: 'relay of 20,000 events to Kafka',
+    against: [],
+    sinks: 'kafka',
+    counted: false,
+    async prepare(bench, turn) {
+      await seedOutbox(bench.rig, turn.warmUp ? 2_000 : relayedEvents);
+      return [];
+    },
+    async run(bench, turn) {
+      const amount = turn.warmUp ? 2_000 : relayedEvents;
+      const began = performance.now();
+      const outcome = await bench.rig.cron();
+      if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}`);
+      const seconds = await secondsUntil(bench, began, allDelivered);
+      const none = { p50: Number.NaN, p95: Number.NaN, p99: Number.NaN };
+      return { ...none, requests: amount, begun: amount, refused: 0, seconds, statuses: {}, refusal: undefined };
+    },
+  },
+];
+
+/** These cases and all that they are compared to, in the order of the table; all if no name is given. */
+export function withLimits(all: readonly Case[], names: readonly string[]): Case[] {
+  if (names.length === 0) return [...all];
+  const wanted = new Set<string>();
+  const add = (name: string): void => {
+    if (wanted.has(name)) return;
+    wanted.add(name);
+    for (const other of all.find((each) => each.name === name)?.against ?? []) add(other);
+  };
+  names.forEach(add);
+  return all.filter(({ name }) => wanted.has(name));
+}

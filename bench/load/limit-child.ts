@@ -1,0 +1,56 @@
+import pg from 'pg';
+import { percentile } from './figures.ts';
+import type { Loaded } from './job.ts';
+import { limitSkus, limitStatement } from './limit-tables.ts';
+import { randomFrom } from './recipes.ts';
+
+export type LimitJob = { url: string; clients: number; seconds: number; hot: boolean; seed: number };
+
+async function load(job: LimitJob): Promise<Loaded> {
+  const clients = await Promise.all(
+    Array.from({ length: job.clients }, async () => {
+      const client = new pg.Client(job.url);
+      await client.connect();
+      return client;
+    }),
+  );
+  const random = randomFrom(job.seed);
+  const latencies: number[] = [];
+  const began = performance.now();
+  const end = began + job.seconds * 1000;
+  const follow = async (client: pg.Client): Promise<void> => {
+    for (let now = performance.now(); now < end; ) {
+      const values = [`s${job.hot ? 1 : 1 + Math.floor(random() * limitSkus)}`, `c${Math.floor(random() * 1_000)}`];
+      // A name makes it a prepared statement of its connection: parsed and planned once.
+      await client.query({ name: 'order', text: limitStatement, values, rowMode: 'array' });
+      const then = performance.now();
+      latencies.push(then - now);
+      now = then;
+    }
+  };
+  await Promise.all(clients.map(follow));
+  const seconds = (performance.now() - began) / 1000;
+  await Promise.all(clients.map((client) => client.end()));
+  const sorted = Float64Array.from(latencies).sort();
+  const [p50, p95, p99] = [50, 95, 99].map((percent) => percentile(sorted, percent));
+  return {
+    requests: sorted.length,
+    begun: sorted.length,
+    refused: 0,
+    seconds,
+    p50: p50 ?? Number.NaN,
+    p95: p95 ?? Number.NaN,
+    p99: p99 ?? Number.NaN,
+    statuses: {},
+    refusal: undefined,
+  };
+}
+
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => undefined);
+process.on('disconnect', () => process.exit(0));
+process.on('message', (job: LimitJob) => {
+  load(job).then(
+    (loaded) => process.send?.({ loaded }),
+    (error: unknown) => process.send?.({ failed: error instanceof Error ? error.stack : String(error) }),
+  );
+});

@@ -1,0 +1,97 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { repository } from '../../dev/platform/settings.ts';
+import { Progress } from '../../dev/support/progress.ts';
+import { startRig } from '../fixture/fixture.ts';
+import { type Bench, type Case, cases, type Turn, withLimits } from './cases.ts';
+import { refusedCases } from './cases-refused.ts';
+import { replayCase } from './cases-replay.ts';
+import { type Sample, summarise } from './figures.ts';
+import type { Loaded, LoadJob } from './job.ts';
+import type { LimitJob } from './limit-child.ts';
+import { makeLimitTables } from './limit-tables.ts';
+import { startLoader } from './load.ts';
+import { describeMachine } from './machine.ts';
+import { countStatements, measure } from './measure.ts';
+import { type BenchOptions, help, readBenchOptions } from './options.ts';
+import { chartOf } from './result-chart.ts';
+import { seedShop } from './seed.ts';
+import { figure, resultLines, targetLines } from './table.ts';
+import { type CaseResult, targetsOf } from './targets.ts';
+
+const folder = join(repository, 'bench', 'results');
+
+async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOptions, progress: Progress) {
+  const samples = new Map<string, Sample[]>(chosen.map(({ name }) => [name, []]));
+  let seed = Math.floor(Date.now() / 1000) % 1_000_000_000;
+  for (let round = 0; round <= options.rounds; round++) {
+    progress.say(round === 0 ? '\nWarm-up' : `\nRound ${round} of ${options.rounds}`);
+    for (const each of chosen) {
+      // The first requests of a case are slow ones: V8 has yet to compile its code, PostgreSQL to plan its statements.
+      const seconds = round === 0 ? Math.min(options.seconds, 3) : options.seconds;
+      await progress.step(
+        each.title.padEnd(46),
+        async () => {
+          const turn: Turn = { clients: options.clients, for: { seconds }, seed: seed++, warmUp: round === 0 };
+          const sample = await measure(bench, each, turn);
+          if (round > 0) samples.get(each.name)?.push(sample);
+          return sample;
+        },
+        ({ requests, seconds: took, p50 }) => `${figure(requests / took).padStart(7)}/s  p50 ${figure(p50)} ms`,
+      );
+    }
+  }
+  return samples;
+}
+
+async function run(options: BenchOptions): Promise<void> {
+  const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
+  const all = [...cases, ...refusedCases, replayCase];
+  const chosen = withLimits(all, options.cases).filter(({ name }) => name !== 'replay' || options.file !== undefined);
+  if (options.file === undefined) progress.say('No --file of real orders is given: the case "replay" is left out.');
+  progress.say('Starting the store, with each part in a process of its own');
+  const rig = await startRig({ progress, workers: { bare: join(import.meta.dirname, 'limit-worker.ts') } });
+  const load = startLoader<LoadJob, Loaded>('child.ts');
+  const limit = startLoader<LimitJob, Loaded>('./limit-child.ts');
+  try {
+    await makeLimitTables(rig.pool);
+    const shop = await progress.step('Shop', () => seedShop(rig));
+    const bench: Bench = { rig, shop, load, limit, file: options.file };
+    const statements = await progress.step('Statements', () => countStatements(bench, chosen, 1));
+    const samples = await runRounds(bench, chosen, options, progress);
+    const results: CaseResult[] = chosen.map(({ name, title, against }) => ({
+      ...{ name, title, against },
+      statements: statements.get(name) ?? null,
+      ...summarise(samples.get(name) ?? []),
+    }));
+    const targets = targetsOf(results);
+    const machine = await describeMachine(rig.pool);
+    const lines = ['', ...resultLines(results), '', ...targetLines(targets), ''];
+    for (const line of lines) progress.say(line);
+    if (!options.save) return;
+    await mkdir(folder, { recursive: true });
+    const at = new Date().toISOString();
+    const file = join(folder, `${at.slice(0, 16).replaceAll(':', '')}.json`);
+    const { rounds, seconds, clients } = options;
+    const content = { at, machine, options: { rounds, seconds, clients }, results, targets };
+    await writeFile(file, `${JSON.stringify(content, null, 2)}\n`);
+    if (options.cases.length === 0) await writeFile(join(folder, 'bench.svg'), chartOf(results, machine, at));
+    progress.say(`Written to ${file}`);
+  } finally {
+    load.stop();
+    limit.stop();
+    await rig.stop();
+  }
+}
+
+try {
+  const options = readBenchOptions(
+    process.argv.slice(2),
+    [...cases, ...refusedCases, replayCase].map(({ name }) => name),
+  );
+  if (options) await run(options);
+  else console.log(help([...cases, ...refusedCases, replayCase]));
+} catch (error) {
+  console.error(`\n${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

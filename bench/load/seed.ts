@@ -1,0 +1,114 @@
+import type { Rig } from '../fixture/fixture.ts';
+
+/** The shop that the cases buy from, all of it the tenant `default`'s. */
+export type Shop = {
+  /** 10,000 SKUs with stock that no run uses up. */
+  skus: string[];
+  hotSku: string;
+  /** Products without stock, read once each. */
+  otherIds: string[];
+  productId: string;
+  /** Active campaigns with a million places, each on a product of its own. */
+  campaigns: string[];
+};
+
+const skuCount = 10_000;
+const otherCount = 40_000;
+const campaignCount = 100;
+
+/** By SQL, since it is not what is measured; as the API would leave it, but for its events and the stock's ledger. */
+const products = `
+  insert into catalog.products (id, sku, name, description, price, currency, tenant_id)
+  select platform.uuid7(), $1 || g, 'Product ' || $1 || g, 'One of many, number ' || g, 1 + g % 100, 'USD', 'default'
+  from generate_series(1, $2::int) g`;
+const stock = `
+  insert into inventory.inventory (sku, tenant_id, quantity) select $1 || g, 'default', 1000000000
+  from generate_series(1, $2::int) g`;
+
+export async function seedShop(rig: Rig): Promise<Shop> {
+  const { pool } = rig;
+  for (const [prefix, count] of [
+    ['other-', otherCount],
+    ['sku-', skuCount],
+    ['hot-', 1],
+    ['group-', campaignCount + 1],
+  ] as const) {
+    await pool.query(products, [prefix, count]);
+    if (prefix !== 'other-') await pool.query(stock, [prefix, count]);
+  }
+  for (const table of ['catalog.products', 'inventory.inventory']) await pool.query(`vacuum analyze ${table}`);
+  const idsOf = async (prefix: string): Promise<string[]> => {
+    const statement = 'select id from catalog.products where sku like $1 order by id';
+    return (await pool.query<{ id: string }>(statement, [`${prefix}%`])).rows.map(({ id }) => id);
+  };
+  const campaigns: string[] = [];
+  for (const productId of await idsOf('group-')) campaigns.push(await startCampaign(rig, productId));
+  return {
+    skus: Array.from({ length: skuCount }, (_, index) => `sku-${index + 1}`),
+    hotSku: 'hot-1',
+    otherIds: await idsOf('other-'),
+    productId: (await idsOf('hot-'))[0] ?? '',
+    campaigns,
+  };
+}
+
+async function startCampaign(rig: Rig, productId: string): Promise<string> {
+  const response = await fetch(`${rig.api}/v1/campaigns`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${rig.secretKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      productId,
+      minParticipants: 1_000_000,
+      maxParticipants: 1_000_000,
+      price: 1,
+      startTime: new Date(Date.now() - 60_000).toISOString(),
+      endTime: new Date(Date.now() + 86_400_000).toISOString(),
+    }),
+  });
+  if (response.status !== 201) throw new Error(`no campaign: ${response.status} ${await response.text()}`);
+  return ((await response.json()) as { id: string }).id;
+}
+
+export const paymentCents = 1_000;
+
+/** Orders with their stock held and their payment pending, as POST /v1/orders and /v1/payments leave them. */
+export async function seedPayments(rig: Rig, count: number): Promise<{ paymentId: string; intentId: string }[]> {
+  const { rows } = await rig.pool.query<{ paymentId: string; intentId: string }>(
+    `with o as (
+       insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id)
+       select platform.uuid7(), 'customer-' || g, jsonb_build_array(jsonb_build_object('sku', 'sku-' || (1 + g % 10000),
+         'quantity', 1, 'price', 10)), 10, 'USD', 'created', 'default'
+       from generate_series(1, $1::int) g returning id, items->0->>'sku' as sku
+     ), r as (
+       insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+       select id, 'default', array[sku], array[1], 'held', now() + interval '1 day', now() from o
+     ), i as (
+       update inventory.inventory x set quantity = quantity - n.n, reserved = reserved + n.n
+       from (select sku, count(*)::int as n from o group by sku) n where x.tenant_id = 'default' and x.sku = n.sku
+     )
+     insert into payments.payments (payment_id, order_id, amount, currency, status, stripe_payment_intent_id,
+       client_secret, stripe_status, intent_open, tenant_id)
+     select platform.uuid7(), id, 10, 'USD', 'pending', 'pi_' || replace(id, '-', ''), 'secret',
+       'requires_payment_method', true, 'default' from o
+     returning payment_id as "paymentId", stripe_payment_intent_id as "intentId"`,
+    [count],
+  );
+  return rows;
+}
+
+/** Undelivered events for Kafka, two for each key, as orders leave them. */
+export async function seedOutbox(rig: Rig, count: number): Promise<void> {
+  await rig.pool.query(
+    `with e as (
+       insert into platform.events (tenant_id, topic, key, payload, time)
+       select 'default', case g % 2 when 0 then 'order.created' else 'inventory.reserved' end, k.key,
+         case g % 2 when 0 then jsonb_build_object('orderId', k.key, 'customerId', 'customer-1', 'total', 10, 'currency',
+           'USD', 'items', jsonb_build_array(jsonb_build_object('sku', 'sku-1', 'quantity', 1, 'price', 10)))
+         else jsonb_build_object('orderId', k.key, 'status', 'reserved') end, now()
+       from generate_series(0, $1::int - 1) g cross join lateral (select md5((g / 2)::text || now())::uuid::text as key) k
+       order by g returning seq, tenant_id, key
+     )
+     insert into platform.outbox (sink, seq, tenant_id, key, due_at) select 'kafka', seq, tenant_id, key, now() from e`,
+    [count],
+  );
+}

@@ -1,0 +1,63 @@
+import { type CaseResult, isMet, type Target } from './targets.ts';
+
+/** A number with three digits that count: `12,345`, `123`, `12.3`, `1.23`; a dash where there is none. */
+export function figure(number: number | null | undefined): string {
+  if (number === null || number === undefined || !Number.isFinite(number)) return '–';
+  const digits = number === 0 ? 0 : Math.max(0, Math.min(2, 2 - Math.floor(Math.log10(Math.abs(number)))));
+  return number.toLocaleString('en-GB', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+const percent = (share: number): string => `${figure(share * 100)} %`;
+
+/** Columns side by side, the first flush left, all others right. */
+export function align(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** The results as they are shown on the screen; CPU is in ms a request. */
+export function resultLines(results: readonly CaseResult[]): string[] {
+  const rateOf = (name: string): number | undefined => results.find((result) => result.name === name)?.rate;
+  const head = [
+    '',
+    'per s',
+    'from–to',
+    'p50 ms',
+    'p95',
+    'p99',
+    'calls',
+    'statements',
+    'CPU Worker',
+    'bridge',
+    'Postgres',
+  ];
+  const rows = results.map((result) => [
+    result.title,
+    figure(result.rate),
+    `${figure(result.lowest)}–${figure(result.highest)}`,
+    ...[result.p50, result.p95, result.p99, result.calls, result.statements].map(figure),
+    ...[result.cpu.worker, result.cpu.bridge, result.cpu.postgres].map(figure),
+    result.against
+      .flatMap((name) => {
+        const limit = rateOf(name);
+        return limit === undefined ? [] : [`${percent(result.rate / limit)} of ${name}`];
+      })
+      .join(', '),
+  ]);
+  return align([[...head, 'rate'], ...rows]);
+}
+
+export function targetLines(targets: readonly Target[]): string[] {
+  const mark = { true: '✓', false: '✗', undefined: '–' };
+  const rows = targets.map((target) => [
+    `${mark[`${isMet(target)}`]} ${target.says}`,
+    figure(target.reached),
+    target.atLeast === undefined ? `at most ${figure(target.atMost)}` : `at least ${figure(target.atLeast)}`,
+  ]);
+  return align([['  target', 'reached', 'wanted'], ...rows]);
+}

@@ -1,0 +1,19 @@
+import { describeFailure } from '../../dev/postgres/connection.ts';
+import { stopSignal } from '../../dev/support/stop-signal.ts';
+import { ReplayError } from './file.ts';
+import { help, readOptions } from './options.ts';
+import { replay } from './run.ts';
+
+try {
+  const options = readOptions(process.argv.slice(2), process.env);
+  if (!options) console.log(help);
+  else {
+    const terminal = { write: (text: string) => process.stdout.write(text), rewrites: process.stdout.isTTY === true };
+    process.exitCode = await replay(options, terminal, stopSignal('Stopping: what is on its way is let end.'));
+  }
+} catch (error) {
+  // What is no ReplayError is a fault of ours or of the database: its stack helps.
+  const unexpected = !(error instanceof ReplayError) && error instanceof Error && !('code' in error);
+  console.error(`\n${unexpected ? error.stack : describeFailure(error)}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,238 @@
+import { isDeepStrictEqual } from 'node:util';
+import { topics } from '../../src/events/topics.ts';
+import type { Asked } from './journal.ts';
+import type { ChaosPlatform } from './platform.ts';
+
+export type Line = { sku: string; quantity: number; price: number };
+export type OrderRow = {
+  id: string;
+  tenant: string;
+  customer: string;
+  reference: string | null;
+  items: Line[];
+  total: string;
+  currency: string;
+  status: string;
+  failure: string | null;
+  campaign: string | null;
+  address: boolean;
+};
+export type ReservationRow = {
+  order: string;
+  tenant: string;
+  skus: string[];
+  quantities: number[];
+  status: string;
+  expires: Date | null;
+};
+export type StockRow = { tenant: string; sku: string; quantity: number; reserved: number };
+export type AdjustmentRow = { tenant: string; sku: string; delta: number; reason: string };
+export type ProductRow = { id: string; tenant: string; sku: string; name: string; version: number };
+export type PaymentRow = {
+  id: string;
+  tenant: string;
+  order: string;
+  amount: string;
+  currency: string;
+  status: string;
+  intent: string | null;
+  captured: string;
+  refunded: string;
+  done: string;
+  mode: string;
+};
+export type RefundRow = {
+  id: string;
+  payment: string;
+  amount: string;
+  status: string;
+  reason: string | null;
+  stripe: string | null;
+  /** The PaymentIntent whose money goes back. */
+  intent: string | null;
+};
+/** A PaymentIntent as we remember it. `fault`: why it cannot pay its payment. */
+export type KnownIntentRow = { id: string; payment: string; received: string; fault: string | null };
+export type CampaignRow = {
+  id: string;
+  tenant: string;
+  status: string;
+  min: number;
+  max: number;
+  actual: number;
+  successOn: 'joined' | 'secured';
+};
+export type ParticipantRow = {
+  id: string;
+  campaign: string;
+  user: string;
+  order: string;
+  payment: string | null;
+  state: string;
+  reason: string | null;
+};
+export type ShipmentRow = { id: string; order: string; status: string; tracking: string };
+export type EventRow = {
+  seq: number;
+  id: string;
+  tenant: string;
+  topic: string;
+  key: string;
+  payload: Record<string, unknown>;
+  time: Date;
+};
+export type DeadLetterRow = { sink: string; topic: string; key: string; reason: string; event: string };
+/** A record as Kafka has it; `asTold`: key, tenant and payload are those of the event with its `ce_id`. */
+export type RecordRow = {
+  topic: string;
+  partition: number;
+  offset: number;
+  timestamp: number;
+  key: string;
+  id: string;
+  asTold: boolean;
+};
+/** A PaymentIntent as Stripe has it. Money in minor units of its currency. */
+export type IntentRow = {
+  id: string;
+  order: string;
+  status: string;
+  amount: number;
+  currency: string;
+  captured: number;
+  refunded: number;
+  /** Has ever held or taken money. */
+  paid: boolean;
+  secret: string;
+  /** The request that made it was answered with an error that its idempotency key keeps. */
+  hidden: boolean;
+  dispute: string | null;
+};
+/** A SetupIntent as Stripe has it: a method that was saved for a place. */
+export type SetupRow = { order: string; status: string };
+export type StripeRefundRow = { id: string; intent: string; amount: number; status: string; ours: string | null };
+
+/** Everything that the audit adds up, read once. */
+export type Books = {
+  orders: OrderRow[];
+  reservations: ReservationRow[];
+  stock: StockRow[];
+  adjustments: AdjustmentRow[];
+  products: ProductRow[];
+  payments: PaymentRow[];
+  refunds: RefundRow[];
+  knownIntents: KnownIntentRow[];
+  campaigns: CampaignRow[];
+  participants: ParticipantRow[];
+  shipments: ShipmentRow[];
+  labels: { order: string; status: string }[];
+  events: EventRow[];
+  undelivered: { sink: string; topic: string; key: string }[];
+  deadLetters: DeadLetterRow[];
+  inbox: { consumer: string; event: string }[];
+  records: RecordRow[];
+  intents: IntentRow[];
+  setups: SetupRow[];
+  stripeRefunds: StripeRefundRow[];
+  asked: Asked[];
+  /** The latest time (ms) that a cron was told. */
+  clock: number;
+};
+
+const rows = {
+  orders: `select id, tenant_id as tenant, customer_id as customer, purchase_order_number as reference, items, total,
+    currency, status, failure_reason as failure, campaign_id as campaign, shipping_address is not null as address
+    from orders.orders order by id`,
+  reservations: `select order_id as "order", tenant_id as tenant, skus, quantities, status,
+    case when expires_at = 'infinity' then null else expires_at end as expires from inventory.reservations`,
+  stock: 'select tenant_id as tenant, sku, quantity, reserved from inventory.inventory order by 1, 2',
+  adjustments: 'select tenant_id as tenant, sku, delta, reason from inventory.adjustments',
+  products: 'select id, tenant_id as tenant, sku, name, version from catalog.products',
+  payments: `select payment_id as id, tenant_id as tenant, order_id as "order", amount, currency, status,
+    stripe_payment_intent_id as intent, captured, refunded, refund_done as done, mode from payments.payments`,
+  refunds: `select id, payment_id as payment, amount, status, reason, stripe_refund_id as stripe, stripe_intent_id as intent
+    from payments.refunds`,
+  knownIntents: 'select stripe_id as id, payment_id as payment, received, fault from payments.intents',
+  campaigns: `select id, tenant_id as tenant, status, min_participants as min, max_participants as max,
+    actual_participants as actual, success_on as "successOn" from group_commerce.group_commerce_campaigns`,
+  participants: `select id, campaign_id as campaign, user_id as user, order_id as "order", payment_id as payment, state,
+    reason from group_commerce.participants`,
+  shipments: 'select id, order_id as "order", status, tracking_number as tracking from shipping.shipments',
+  labels: 'select order_id as "order", status from shipping.label_requests',
+  events: `select seq::int, id, tenant_id as tenant, topic, key, payload, time from platform.events order by seq`,
+  undelivered: `select o.sink, e.topic, o.key from platform.outbox o join platform.events e using (tenant_id, seq)`,
+  deadLetters: `select sink, topic, key, reason, event_id as event from platform.dead_letters where replayed_at is null`,
+  inbox: 'select consumer, event_id as event from platform.inbox',
+} as const;
+
+type Metadata = Record<string, string>;
+type State = {
+  intents: { id: string; status: string; captured: number; refunded: number; metadata: Metadata }[];
+  payment_intents: { id: string; amount: number; currency: string; client_secret: string }[];
+  charges: { payment_intent: string; status: string }[];
+  setup_intents: { status: string; metadata: Metadata }[];
+  disputes: { payment_intent: string; status: string }[];
+  hidden: string[];
+  refunds: { id: string; payment_intent: string; amount: number; status: string; metadata: Record<string, string> }[];
+};
+
+function readRecords(platform: ChaosPlatform, events: EventRow[]): RecordRow[] {
+  const known = new Map(events.map((event) => [event.id, event]));
+  const records: RecordRow[] = [];
+  for (const name of Object.keys(topics)) {
+    for (const { topic, partition, offset, timestamp, key, value, headers } of platform.kafka.read(name)) {
+      const attributes = new Map(headers.map((header) => [header.key, header.value]));
+      const id = attributes.get('ce_id') ?? '';
+      const event = known.get(id);
+      const asTold =
+        event?.topic === topic &&
+        event.key === key &&
+        event.tenant === attributes.get('ce_tenantid') &&
+        isDeepStrictEqual(JSON.parse(value), event.payload);
+      records.push({ topic, partition, offset, timestamp, key, id, asTold });
+    }
+  }
+  return records;
+}
+
+function intentsOf({ intents, payment_intents, charges, disputes, hidden }: State): IntentRow[] {
+  const whole = new Map(payment_intents.map((intent) => [intent.id, intent]));
+  const paid = new Set(charges.filter(({ status }) => status === 'succeeded').map((charge) => charge.payment_intent));
+  const disputed = new Map(disputes.map((dispute) => [dispute.payment_intent, dispute.status]));
+  return intents.map(({ id, status, captured, refunded, metadata }) => ({
+    id,
+    order: metadata.orderId ?? '',
+    status,
+    amount: whole.get(id)?.amount ?? 0,
+    currency: whole.get(id)?.currency ?? '',
+    captured,
+    refunded,
+    paid: paid.has(id),
+    secret: whole.get(id)?.client_secret ?? '',
+    hidden: hidden.includes(id),
+    dispute: disputed.get(id) ?? null,
+  }));
+}
+
+/** Reads the databases, Kafka and the Stripe stand-in. Call it when nothing moves any more. */
+export async function readBooks(platform: ChaosPlatform, asked: Asked[], clock: number): Promise<Books> {
+  const found: Record<string, unknown[]> = {};
+  for (const [name, sql] of Object.entries(rows)) found[name] = await platform.query(sql);
+  const read = found as Pick<Books, keyof typeof rows>;
+  const state = (await platform.emulator('GET', 'state')) as State;
+  return {
+    ...read,
+    records: readRecords(platform, read.events),
+    intents: intentsOf(state),
+    setups: state.setup_intents.map(({ status, metadata }) => ({ order: metadata.orderId ?? '', status })),
+    stripeRefunds: state.refunds.map(({ id, payment_intent: intent, amount, status, metadata }) => ({
+      id,
+      intent,
+      amount,
+      status,
+      ours: metadata.refundId ?? null,
+    })),
+    asked,
+    clock,
+  };
+}

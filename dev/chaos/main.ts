@@ -1,0 +1,22 @@
+import { stopSignal } from '../support/stop-signal.ts';
+import { ChaosUsage, help, readOptions } from './options.ts';
+import { runChaos } from './run.ts';
+
+try {
+  const options = readOptions(process.argv.slice(2));
+  if (!options) console.log(help);
+  else {
+    const signal = stopSignal('Stopping: what runs is being ended.');
+    const { findings, books, lines, dir } = await runChaos(options, console.log, signal);
+    console.log(lines.join('\n'));
+    if (options.keep) console.log(`Data and logs: ${dir}`);
+    if (books === null) process.exitCode = 130;
+    else if (findings.length > 0) {
+      console.log(`\n${findings.length} promises are broken; seed ${options.seed}`);
+      process.exitCode = 1;
+    } else console.log(`\nEvery promise holds; seed ${options.seed}`);
+  }
+} catch (error) {
+  console.error(error instanceof ChaosUsage ? error.message : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,110 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { repository } from '../platform/settings.ts';
+import { type RealKafka, startRealKafka } from './broker.ts';
+import { missingJava } from './java.ts';
+import { makeTopics } from './topics.ts';
+
+const help = `npm run test:kafka [-- --serve]
+
+Tests against Apache Kafka itself: one node (KRaft) from Maven Central, with Strimzi Kafka Bridge where Maven has it, else
+a small REST interface of ours on Kafka's own Java client. Needs Java 17 and Maven; without them it says so and ends with 0.
+
+  --serve   no tests: Kafka with the topics of src/events/topics.ts, until Ctrl-C
+
+KAFKA_TEST_REST_URL and KAFKA_TEST_BROKERS (host:port, with commas between) name a Kafka that is there already: its HTTP
+interface of REST v2, and its own port for the client that checks. Its topics get the records of these tests.`;
+
+const say = (line: string) => console.log(line);
+
+/** Lets a test, which is another process, end and start the broker. */
+async function startControl(kafka: RealKafka): Promise<{ server: Server; url: string }> {
+  const server = createServer((request, response) => {
+    const work = request.url === '/stop' ? kafka.stopBroker() : kafka.startBroker();
+    work.then(
+      () => response.end('ok'),
+      (error: Error) => response.writeHead(500).end(error.message),
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+let tests: ChildProcess | undefined;
+
+function runTests(variables: Record<string, string>): Promise<number> {
+  const vitest = join(repository, 'node_modules/vitest/vitest.mjs');
+  tests = spawn(process.execPath, [vitest, 'run', '--config', 'vitest.kafka.config.ts'], {
+    cwd: repository,
+    stdio: 'inherit',
+    env: { ...process.env, ...variables },
+  });
+  return new Promise((resolve) => tests?.on('exit', (code) => resolve(code ?? 1)));
+}
+
+/** Resolves at Ctrl-C, or when npm, which started us, is gone. */
+const stopped = new Promise<void>((resolve) => {
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => resolve());
+  const parent = process.ppid;
+  setInterval(() => process.ppid !== parent && resolve(), 250).unref();
+});
+
+async function main(serve: boolean): Promise<number> {
+  const { KAFKA_TEST_REST_URL: restUrl, KAFKA_TEST_BROKERS: brokers } = process.env;
+  if (restUrl !== undefined) {
+    if (brokers === undefined) throw new Error('KAFKA_TEST_REST_URL needs KAFKA_TEST_BROKERS too (host:port)');
+    await makeTopics(brokers.split(','));
+    return runTests({});
+  }
+  const missing = await missingJava();
+  if (missing !== null) {
+    say(`Skipped: ${missing}. These tests need Java 17 and Maven, or KAFKA_TEST_REST_URL and KAFKA_TEST_BROKERS.`);
+    return 0;
+  }
+  let kafka: RealKafka | undefined;
+  const started = startRealKafka(say).then((ready) => {
+    kafka = ready;
+  });
+  try {
+    if ((await Promise.race([started, stopped.then(() => 'stopped')])) === 'stopped')
+      await started.catch(() => undefined);
+    if (!kafka) return 1;
+    await makeTopics([kafka.broker]);
+    if (serve) {
+      const variables = { KAFKA_REST_URL: kafka.restUrl, KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_HEADERS: 'true' };
+      say(
+        `\n${Object.entries(variables)
+          .map(([name, value]) => `${name}=${value}`)
+          .join(' ')} npm start`,
+      );
+      say(`npm run replay -- <file> --kafka-brokers ${kafka.broker}\n\nCtrl-C ends it, and deletes its data.`);
+      await stopped;
+      return 0;
+    }
+    const control = await startControl(kafka);
+    const variables = {
+      KAFKA_TEST_REST_URL: kafka.restUrl,
+      KAFKA_TEST_BROKERS: kafka.broker,
+      KAFKA_TEST_CONTROL_URL: control.url,
+    };
+    const code = await Promise.race([runTests(variables), stopped.then(() => 130)]);
+    control.server.close();
+    control.server.closeAllConnections();
+    return code;
+  } finally {
+    tests?.kill('SIGINT');
+    await kafka?.close();
+  }
+}
+
+try {
+  const { values } = parseArgs({ options: { serve: { type: 'boolean' }, help: { type: 'boolean' } } });
+  if (values.help) say(help);
+  else process.exit(await main(values.serve === true));
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exit(1);
+}

@@ -1,9 +1,0 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { openApiDocument } from '../src/openapi.ts';
-import { routes } from '../src/routes/all.ts';
-
-/** Writes docs/openapi.json anew from what the operations declare. */
-const target = join(import.meta.dirname, '..', 'docs', 'openapi.json');
-await writeFile(target, `${JSON.stringify(openApiDocument(routes), null, 2)}\n`);
-console.log(`docs/openapi.json: ${routes.length} operations`);

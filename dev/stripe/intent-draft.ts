@@ -1,0 +1,150 @@
+import type { Account } from './account.ts';
+import { checkAmount, readCurrency } from './currencies.ts';
+import { loadCustomer } from './customers.ts';
+import { type Intent, letters, newId } from './store.ts';
+import { invalid, type Params, refuse } from './wire.ts';
+
+export const CAPTURE_METHODS = ['automatic', 'automatic_async', 'manual'] as const;
+const DEBIT_CURRENCY: Record<string, string> = { sepa_debit: 'eur', us_bank_account: 'usd' };
+
+/**
+ * The payment methods that the intent takes: by default those of the Dashboard, without
+ * `excluded_payment_method_types`. Of `allowed_payment_method_types` Stripe ignores the ones that do not fit.
+ * `payment_method_types` can only be read since 2026-09-30.endive.
+ */
+export function readTypes(params: Params, offered: string[]) {
+  refuseOldTypes(params);
+  const excluded = params.list('excluded_payment_method_types') ?? null;
+  const possible = offered.filter((type) => !excluded?.includes(type));
+  if (possible.length === 0) {
+    throw refuse('No payment method type is left to pay with.', { param: 'excluded_payment_method_types' });
+  }
+  return { excluded_payment_method_types: excluded, ...chooseTypes(params, possible) };
+}
+
+function chooseTypes(params: Params, possible: string[]) {
+  const automatic = params.child('automatic_payment_methods');
+  automatic?.only(['enabled', 'allow_redirects']);
+  const allowed = params.list('allowed_payment_method_types');
+  if (allowed !== undefined && automatic !== undefined) {
+    throw refuse('You may only specify one of these: allowed_payment_method_types, automatic_payment_methods.');
+  }
+  if (allowed !== undefined) {
+    const payment_method_types = possible.filter((type) => allowed.includes(type));
+    if (payment_method_types.length > 0) return { automatic_payment_methods: null, payment_method_types };
+    throw refuse('None of the allowed payment method types can be used here.', {
+      param: 'allowed_payment_method_types',
+    });
+  }
+  if (automatic?.flag('enabled') === false) return { automatic_payment_methods: null, payment_method_types: ['card'] };
+  const allow_redirects = automatic?.choice('allow_redirects', ['always', 'never']) ?? 'always';
+  return { automatic_payment_methods: { enabled: true, allow_redirects }, payment_method_types: possible };
+}
+
+/** Refuses the parameter that the pinned version no longer takes. */
+export function refuseOldTypes(params: Params): void {
+  if (!params.has('payment_method_types')) return;
+  throw invalid(
+    'The payment_method_types parameter is no longer supported. Use allowed_payment_method_types, or manage payment ' +
+      'methods in the Dashboard.',
+    'payment_method_types',
+    'payment_method_types_no_longer_supported',
+  );
+}
+
+function readShipping(shipping: Params): NonNullable<Intent['shipping']> {
+  shipping.only(['address', 'carrier', 'name', 'phone', 'tracking_number']);
+  const address = shipping.child('address');
+  const of = (params: Params | undefined, name: string) => params?.text(name) || null;
+  return {
+    address: {
+      city: of(address, 'city'),
+      country: of(address, 'country'),
+      line1: of(address, 'line1'),
+      line2: of(address, 'line2'),
+      postal_code: of(address, 'postal_code'),
+      state: of(address, 'state'),
+    },
+    carrier: of(shipping, 'carrier'),
+    name: shipping.required('name'),
+    phone: of(shipping, 'phone'),
+    tracking_number: of(shipping, 'tracking_number'),
+  };
+}
+
+/** Takes over the parameters that create, update and confirm have in common. */
+export function setFields(intent: Intent, params: Params): void {
+  const text = (name: string, current: string | null) => {
+    const value = params.text(name);
+    return value === undefined ? current : value || null;
+  };
+  const usage = params.choice('setup_future_usage', ['off_session', 'on_session', '']);
+  const shipping = params.child('shipping');
+  const metadata = params.metadata(intent.metadata);
+  if (usage !== undefined) intent.setup_future_usage = usage === '' ? null : usage;
+  if (shipping !== undefined) intent.shipping = readShipping(shipping);
+  intent.metadata = metadata;
+  intent.description = text('description', intent.description);
+  intent.receipt_email = text('receipt_email', intent.receipt_email);
+  intent.statement_descriptor = text('statement_descriptor', intent.statement_descriptor);
+  intent.statement_descriptor_suffix = text('statement_descriptor_suffix', intent.statement_descriptor_suffix);
+  intent.transfer_group = text('transfer_group', intent.transfer_group);
+}
+
+/** A new intent out of the parameters of `create`, not yet stored. Amounts are minor units. */
+export function draftIntent(account: Account, params: Params): Intent {
+  const amount = params.requiredInteger('amount', 1);
+  const currency = readCurrency(params.required('currency'));
+  checkAmount(amount, currency);
+  const customer = params.optional('customer');
+  const debits = Object.keys(DEBIT_CURRENCY).filter((type) => DEBIT_CURRENCY[type] === currency);
+  const capture = params.choice('capture_method', CAPTURE_METHODS) ?? 'automatic_async';
+  const manual = capture === 'manual';
+  const id = newId('pi');
+  const intent: Intent = {
+    id,
+    object: 'payment_intent',
+    allowed_payment_method_types: null,
+    amount,
+    amount_capturable: 0,
+    amount_details: { tip: {} },
+    amount_received: 0,
+    application: null,
+    application_fee_amount: null,
+    canceled_at: null,
+    cancellation_reason: null,
+    capture_method: capture,
+    client_secret: `${id}_secret_${letters(25)}`,
+    confirmation_method: 'automatic',
+    created: account.seconds(),
+    currency,
+    customer: customer === undefined ? null : loadCustomer(account, customer).id,
+    customer_account: null,
+    description: null,
+    last_payment_error: null,
+    latest_charge: null,
+    livemode: false,
+    managed_payments: null,
+    metadata: {},
+    next_action: null,
+    on_behalf_of: null,
+    payment_method: null,
+    payment_method_configuration_details: null,
+    payment_method_options: {},
+    payment_record: null,
+    processing: null,
+    receipt_email: null,
+    review: null,
+    setup_future_usage: null,
+    shipping: null,
+    source: null,
+    statement_descriptor: null,
+    statement_descriptor_suffix: null,
+    status: 'requires_payment_method',
+    transfer_group: null,
+    // A debit cannot be held: with manual capture Stripe leaves it out.
+    ...readTypes(params, manual ? ['card'] : ['card', ...debits]),
+  };
+  setFields(intent, params);
+  return intent;
+}

@@ -1,0 +1,215 @@
+import type { Account, Call, Route } from './account.ts';
+import { findTestCard, findTestMethod, type TestMethod } from './cards.ts';
+import { listPage } from './lists.ts';
+import { letters, type Method, type MethodFacts, newId } from './store.ts';
+import { invalid, missing, type Params, refuse, StripeFailure } from './wire.ts';
+
+const NO_ADDRESS = { city: null, country: null, line1: null, line2: null, postal_code: null, state: null };
+export const NO_BILLING = { address: NO_ADDRESS, email: null, name: null, phone: null, tax_id: null };
+
+/** A new payment method made of a test method, as Stripe makes one whenever `pm_card_…` is named. */
+function mintMethod(account: Account, test: TestMethod): Method {
+  const method: Method = {
+    id: newId('pm'),
+    object: 'payment_method',
+    allow_redisplay: 'unspecified',
+    billing_details: NO_BILLING,
+    created: account.seconds(),
+    customer: null,
+    customer_account: null,
+    livemode: false,
+    metadata: {},
+    type: test.type,
+  };
+  if (test.type === 'card') {
+    method.card = {
+      brand: test.brand,
+      checks: { address_line1_check: null, address_postal_code_check: null, cvc_check: 'pass' },
+      country: test.country,
+      display_brand: test.brand,
+      exp_month: 12,
+      exp_year: new Date(account.now()).getUTCFullYear() + 2,
+      fingerprint: letters(16),
+      funding: test.funding,
+      generated_from: null,
+      last4: test.number === '' ? '0000' : test.number.slice(-4),
+      networks: { available: [test.brand], preferred: null },
+      regulated_status: 'unregulated',
+      three_d_secure_usage: { supported: true },
+      wallet: null,
+    };
+  }
+  account.store.put('facts', { id: method.id, name: test.name, setUp: false, spent: false });
+  return account.store.put('payment_method', method);
+}
+
+/** The payment method that a parameter names; `pm_card_…` makes a new one. */
+export function loadMethod(account: Account, id: string, status: 400 | 404 = 400): Method {
+  const test = findTestMethod(id);
+  if (test !== undefined) return mintMethod(account, test);
+  const method = account.store.get('payment_method', id);
+  if (method === undefined) throw missing('PaymentMethod', id, 'payment_method', status);
+  return method;
+}
+
+/** What the test method behind a payment method does, and what has become of it. */
+export function factsOf(account: Account, method: Method): { facts: MethodFacts; test: TestMethod } {
+  const facts = account.store.get('facts', method.id);
+  const test = facts === undefined ? undefined : findTestMethod(facts.name);
+  if (facts === undefined || test === undefined) throw new Error(`payment method ${method.id} has no test method`);
+  return { facts, test };
+}
+
+function luhn(number: string): boolean {
+  let sum = 0;
+  for (const [index, digit] of [...number].reverse().entries()) {
+    const value = Number(digit) * (index % 2 === 1 ? 2 : 1);
+    sum += value > 9 ? value - 9 : value;
+  }
+  return number.length >= 12 && sum % 10 === 0;
+}
+
+/** The test card of a number or a token. Numbers come from the buyer's browser alone, as with Stripe by default. */
+function readCard(card: Params | undefined, byBuyer: boolean): TestMethod {
+  card?.only(['number', 'exp_month', 'exp_year', 'cvc', 'token']);
+  const token = card?.optional('token');
+  if (token !== undefined) {
+    const test = findTestCard(token);
+    if (test === undefined) throw missing('token', token, 'card[token]');
+    return test;
+  }
+  const number = card?.required('number').replaceAll(' ', '') ?? '';
+  const cardError = (code: string, message: string, more: Record<string, string>) =>
+    new StripeFailure(402, { type: 'card_error', code, message, ...more });
+  if (!byBuyer) {
+    const message =
+      'Sending credit card numbers directly to the Stripe API is generally unsafe. Use test tokens instead.';
+    throw new StripeFailure(402, { type: 'invalid_request_error', message });
+  }
+  if (!luhn(number)) throw cardError('incorrect_number', 'Your card number is incorrect.', { param: 'number' });
+  const test = findTestCard(number);
+  if (test !== undefined) return test;
+  const message = 'Your card was declined. Your request was in test mode, but used a non test (live) card.';
+  throw cardError('card_declined', message, { decline_code: 'test_mode_live_card' });
+}
+
+function createFrom({ account, byBuyer }: Pick<Call, 'account' | 'byBuyer'>, params: Params): Method {
+  params.only(['type', 'card', 'billing_details', 'allow_redisplay', 'metadata', 'guid', 'muid', 'sid']);
+  if (params.required('type') !== 'card') {
+    throw invalid('The emulator makes payment methods of type card; for others name a test method.', 'type');
+  }
+  const test = readCard(params.child('card'), byBuyer);
+  const metadata = params.metadata();
+  const billing = params.child('billing_details');
+  const method = mintMethod(account, test);
+  method.metadata = metadata;
+  if (billing !== undefined) {
+    const text = (name: string) => billing.text(name) || null;
+    method.billing_details = { ...NO_BILLING, email: text('email'), name: text('name'), phone: text('phone') };
+  }
+  return method;
+}
+
+/** The payment method of `payment_method` or `payment_method_data`, if the request gives one. */
+export function readMethod(call: Call): Method | undefined {
+  const data = call.params.child('payment_method_data');
+  if (data !== undefined) return createFrom(call, data);
+  const id = call.params.optional('payment_method');
+  return id === undefined ? undefined : loadMethod(call.account, id);
+}
+
+/** Refuses a method that belongs to someone else, or that was used up without a customer. */
+export function checkOwner(account: Account, method: Method, customer: string | null): void {
+  if (method.customer !== null && customer === null) {
+    throw refuse(
+      'The provided PaymentMethod belongs to a Customer. Please include the Customer in the `customer` parameter.',
+      { param: 'payment_method' },
+    );
+  }
+  if (method.customer !== null && method.customer !== customer) {
+    throw refuse(
+      `The customer does not have a payment method with the ID ${method.id}. The payment method must be attached to the customer.`,
+      { code: 'resource_missing', param: 'payment_method' },
+    );
+  }
+  if (method.customer === null && factsOf(account, method).facts.spent) {
+    throw refuse(
+      'The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, or was detached ' +
+        'from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.',
+      { param: 'payment_method' },
+    );
+  }
+}
+
+/** Saves the method on the customer (who exists). */
+export function attachMethod(account: Account, method: Method, customer: string): void {
+  if (method.customer === customer) return;
+  method.customer = customer;
+  account.store.put('payment_method', method);
+  account.emit('payment_method.attached', method);
+}
+
+/** Refuses, as an issuer would, to save a card that is always declined. */
+export function checkAttachable(account: Account, method: Method): void {
+  const { test } = factsOf(account, method);
+  if (test.attachable || test.declines === null) return;
+  const { code, decline_code, message } = test.declines;
+  throw new StripeFailure(402, {
+    type: 'card_error',
+    code,
+    message,
+    ...(decline_code === null ? {} : { decline_code }),
+  });
+}
+
+export const methodRoutes: Route[] = [
+  {
+    method: 'POST',
+    path: '/v1/payment_methods',
+    publishable: true,
+    answer: (call) => createFrom(call, call.params),
+  },
+  { method: 'GET', path: '/v1/payment_methods/:id', answer: ({ account, id }) => loadMethod(account, id, 404) },
+  {
+    method: 'GET',
+    path: '/v1/payment_methods',
+    answer: ({ account, params }) =>
+      listPage(params, '/v1/payment_methods', 'PaymentMethod', account.store.all('payment_method'), {
+        customer: (method, value) => method.customer === value,
+        type: (method, value) => method.type === value,
+      }),
+  },
+  {
+    method: 'POST',
+    path: '/v1/payment_methods/:id/attach',
+    answer: ({ account, params, id }) => {
+      params.only(['customer']);
+      const customer = params.required('customer');
+      if (account.store.get('customer', customer) === undefined) throw missing('customer', customer, 'customer');
+      const method = loadMethod(account, id, 404);
+      if (method.customer !== null && method.customer !== customer) {
+        throw refuse('The payment method you provided has already been attached to a customer.');
+      }
+      checkOwner(account, method, customer);
+      checkAttachable(account, method);
+      attachMethod(account, method, customer);
+      return method;
+    },
+  },
+  {
+    method: 'POST',
+    path: '/v1/payment_methods/:id/detach',
+    answer: ({ account, params, id }) => {
+      params.only([]);
+      const method = loadMethod(account, id, 404);
+      if (method.customer === null) throw refuse('The payment method you provided is not attached to a customer.');
+      const { facts } = factsOf(account, method);
+      account.store.put('facts', { ...facts, spent: true });
+      const customer = method.customer;
+      method.customer = null;
+      account.store.put('payment_method', method);
+      account.emit('payment_method.detached', method, { customer });
+      return method;
+    },
+  },
+];

@@ -1,0 +1,165 @@
+import type { Account, Call, Route } from './account.ts';
+import { loadCharge } from './charges.ts';
+import { writeAmount } from './currencies.ts';
+import { listPage } from './lists.ts';
+import { factsOf } from './methods.ts';
+import { type Charge, newId, type Refund } from './store.ts';
+import { invalid, missing, refuse } from './wire.ts';
+
+const REASONS = ['duplicate', 'fraudulent', 'requested_by_customer'] as const;
+
+function makeRefund(account: Account, charge: Charge, amount: number, more: Partial<Refund>): Refund {
+  const refund: Refund = {
+    id: newId('re'),
+    object: 'refund',
+    amount,
+    balance_transaction: null,
+    charge: charge.id,
+    created: account.seconds(),
+    currency: charge.currency,
+    customer: charge.customer,
+    customer_account: null,
+    destination_details: {
+      type: 'card',
+      card: { reference_status: 'pending', reference_type: 'acquirer_reference_number', type: 'refund' },
+    },
+    metadata: {},
+    payment_intent: charge.payment_intent,
+    payment_method: charge.payment_method,
+    reason: null,
+    receipt_number: null,
+    source_transfer_reversal: null,
+    status: 'succeeded',
+    transfer_reversal: null,
+    ...more,
+  };
+  charge.amount_refunded += amount;
+  charge.refunded = charge.amount_refunded === charge.amount_captured;
+  account.store.put('charge', charge);
+  account.store.put('refund', refund);
+  account.emit('refund.created', refund);
+  return refund;
+}
+
+/** The charge to refund, by either parameter; refuses one whose money is not there to be sent back. */
+function refundable({ account, params }: Call): Charge {
+  const intentId = params.optional('payment_intent');
+  const chargeId = params.optional('charge');
+  if (intentId === undefined && chargeId === undefined) {
+    const message = 'One of the following params should be provided for this request: payment_intent or charge.';
+    throw invalid(message, 'payment_intent', 'parameter_missing');
+  }
+  const intent = intentId === undefined ? undefined : account.store.get('payment_intent', intentId);
+  if (intentId !== undefined && intent === undefined) throw missing('payment_intent', intentId, 'payment_intent');
+  const byIntent = intent?.latest_charge ?? undefined;
+  const charge = chargeId ?? byIntent;
+  const found = charge === undefined ? undefined : loadCharge(account, charge, 'charge');
+  const canceled = account.store.get('payment_intent', found?.payment_intent ?? '')?.status === 'canceled';
+  if (found === undefined || found.status !== 'succeeded' || canceled) {
+    const named = intentId ?? found?.payment_intent;
+    throw refuse(`This PaymentIntent (${named}) does not have a successful charge to refund.`);
+  }
+  if (intent !== undefined && found.payment_intent !== intent.id) {
+    throw refuse(`Charge ${found.id} does not belong to PaymentIntent ${intent.id}.`, { param: 'charge' });
+  }
+  if (!found.captured) {
+    throw refuse(
+      `This uncaptured Charge was created by a PaymentIntent (${found.payment_intent}). You must cancel the PaymentIntent to ` +
+        'reverse the authorization instead of refunding the Charge directly.',
+    );
+  }
+  return found;
+}
+
+export function createRefund(call: Call): Refund {
+  const { account, params } = call;
+  params.only(['amount', 'charge', 'metadata', 'payment_intent', 'reason']);
+  const asked = params.integer('amount', 1);
+  const reason = params.choice('reason', REASONS) ?? null;
+  const metadata = params.metadata();
+  const charge = refundable(call);
+  const disputes = account.store.all('dispute').filter((dispute) => dispute.charge === charge.id);
+  if (disputes.some((dispute) => !dispute.is_charge_refundable)) {
+    throw refuse(`Charge ${charge.id} has been charged back; cannot issue a refund.`, { code: 'charge_disputed' });
+  }
+  const left = charge.amount_captured - charge.amount_refunded;
+  if (left === 0) {
+    throw refuse(`Charge ${charge.id} has already been refunded.`, { code: 'charge_already_refunded' });
+  }
+  const amount = asked ?? left;
+  if (amount > left) {
+    const [wanted, rest] = [writeAmount(amount, charge.currency), writeAmount(left, charge.currency)];
+    throw refuse(`Refund amount (${wanted}) is greater than unrefunded amount on charge (${rest})`, {
+      param: 'amount',
+    });
+  }
+  const method = account.store.get('payment_method', charge.payment_method ?? '');
+  const outcome = method === undefined ? 'succeed' : factsOf(account, method).test.refunds;
+  const pending = outcome === 'pending' ? { status: 'pending', pending_reason: 'processing' as const } : {};
+  const refund = makeRefund(account, charge, amount, { reason, metadata, ...pending });
+  account.emit('charge.refunded', charge);
+  if (outcome === 'pending') account.schedule('refund_settles', refund.id, account.asyncMs);
+  if (outcome === 'fail') account.schedule('refund_fails', refund.id, account.asyncMs);
+  return refund;
+}
+
+/** A pending refund succeeds. */
+export function settleRefund(account: Account, id: string): void {
+  const refund = account.store.get('refund', id);
+  if (refund?.status !== 'pending') return;
+  refund.status = 'succeeded';
+  delete refund.pending_reason;
+  account.store.put('refund', refund);
+  account.emit('refund.updated', refund, { status: 'pending' });
+  account.emit('charge.refund.updated', refund, { status: 'pending' });
+}
+
+/** A refund that looked well fails: the money is the merchant's again, and can be refunded again. */
+export function failRefund(account: Account, id: string): void {
+  const refund = account.store.get('refund', id);
+  if (refund?.status !== 'succeeded' && refund?.status !== 'pending') return;
+  const before = { status: refund.status };
+  delete refund.pending_reason;
+  const charge = loadCharge(account, refund.charge, 'charge');
+  refund.status = 'failed';
+  refund.failure_reason = 'expired_or_canceled_card';
+  charge.amount_refunded -= refund.amount;
+  charge.refunded = false;
+  account.store.put('charge', charge);
+  account.store.put('refund', refund);
+  account.emit('refund.failed', refund, before);
+  account.emit('refund.updated', refund, before);
+  account.emit('charge.refund.updated', refund, before);
+}
+
+function loadRefund(account: Account, id: string): Refund {
+  const refund = account.store.get('refund', id);
+  if (refund === undefined) throw missing('refund', id, 'refund', 404);
+  return refund;
+}
+
+export const refundRoutes: Route[] = [
+  { method: 'POST', path: '/v1/refunds', answer: createRefund },
+  { method: 'GET', path: '/v1/refunds/:id', answer: ({ account, id }) => loadRefund(account, id) },
+  {
+    method: 'POST',
+    path: '/v1/refunds/:id',
+    answer: ({ account, params, id }) => {
+      params.only(['metadata']);
+      const refund = loadRefund(account, id);
+      refund.metadata = params.metadata(refund.metadata ?? {});
+      account.store.put('refund', refund);
+      account.emit('refund.updated', refund);
+      return refund;
+    },
+  },
+  {
+    method: 'GET',
+    path: '/v1/refunds',
+    answer: ({ account, params }) =>
+      listPage(params, '/v1/refunds', 'refund', account.store.all('refund'), {
+        charge: (refund, value) => refund.charge === value,
+        payment_intent: (refund, value) => refund.payment_intent === value,
+      }),
+  },
+];

@@ -1,0 +1,61 @@
+-- requires: platform/access.sql
+-- The audit log: what an administrator changes leaves a row in the transaction that changes it. What buyers and the saga
+-- change (orders, holds, payments, parcels) has its history in platform.events and no trigger: an order costs nothing here.
+
+-- Arguments: what the row is, and the column that names it. Kept out of `before` and `after`: hashes of keys, what is
+-- derived, and messages, which hold buyers' data.
+create or replace function audit.record() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before,import_repeats}';
+  was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
+  becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
+  of_tenant varchar := coalesce(coalesce(becomes, was)->>'tenant_id', coalesce(becomes, was)->>'id');
+  entered varchar := current_setting('app.tenant_id', true);
+  k record;
+begin
+  if tg_argv[0] = 'stock' then
+    was := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
+  end if;
+  select a.id, a.prefix into k from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
+  -- The log's own policy holds here too. An operator may work without having said for which tenant.
+  perform set_config('app.tenant_id', of_tenant, true);
+  insert into audit.log (tenant_id, actor, key_id, operation, subject, before, after, traceparent)
+  values (of_tenant,
+    case when k.id is not null then 'key ' || k.prefix
+      when session_user = 'fusion_worker' then 'system'
+      else concat_ws(' ', session_user, nullif(current_setting('app.operator', true), '')) end,
+    k.id, tg_argv[0] || ' ' || lower(tg_op), coalesce(becomes, was)->>tg_argv[1], was, becomes,
+    nullif(current_setting('app.traceparent', true), ''));
+  perform set_config('app.tenant_id', coalesce(entered, ''), true);
+  return null;
+end
+$$;
+
+create or replace trigger audit_tenants after insert or update or delete on platform.tenants
+  for each row execute function audit.record('tenant', 'id');
+create or replace trigger audit_keys after insert or update or delete on platform.api_keys
+  for each row execute function audit.record('key', 'prefix');
+create or replace trigger audit_replays after update of replayed_at on platform.dead_letters
+  for each row when (old.replayed_at is null and new.replayed_at is not null)
+  execute function audit.record('dead_letter', 'id');
+
+create or replace trigger audit_products after insert or delete on catalog.products
+  for each row execute function audit.record('product', 'sku');
+create or replace trigger audit_changes after update on catalog.products
+  for each row when (old.* is distinct from new.*) execute function audit.record('product', 'sku');
+
+-- Of the ledger, not of the stock itself: that changes with every order.
+create or replace trigger audit_stock after insert on inventory.adjustments
+  for each row execute function audit.record('stock', 'sku');
+
+-- A join changes the count of a campaign, and must not pay for this.
+create or replace trigger audit_campaigns after insert on group_commerce.group_commerce_campaigns
+  for each row execute function audit.record('campaign', 'id');
+create or replace trigger audit_cancellations after update of status on group_commerce.group_commerce_campaigns
+  for each row when (old.status <> 'failed' and new.status = 'failed') execute function audit.record('campaign', 'id');
+
+create or replace trigger audit_refunds after insert on payments.refunds
+  for each row execute function audit.record('refund', 'payment_id');
+
+call platform.hand_over('audit', 'fusion_audit');

@@ -1,0 +1,296 @@
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/stock.sql
+-- The catalog's writes. Each is one call; see platform/access.sql for `call` and the answer.
+
+-- A product as the API and product.created show it. Writes add `version`, for the ETag.
+create or replace function catalog.product_json(p catalog.products, quantity integer) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', p.id, 'sku', p.sku, 'name', p.name, 'description', p.description, 'price', p.price,
+    'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status,
+    'createdAt', platform.iso(p.created_at), 'updatedAt', platform.iso(p.updated_at))
+$$;
+
+create or replace function catalog.fits_currency(price numeric, currency varchar) returns boolean
+language sql stable as $$
+  select scale(trim_scale(price)) <= platform.currency_decimals(currency)
+$$;
+
+-- `input`: {id, sku, name, description, price, currency, inventory}. Emits product.created.
+-- Refuses: sku_taken (products_sku_unique).
+create or replace function catalog.create_product(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.create');
+  p catalog.products;
+  shown jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into catalog.products (id, sku, name, description, price, currency, tenant_id, created_at, updated_at)
+  values (input->>'id', input->>'sku', input->>'name', input->>'description', (input->>'price')::numeric,
+          input->>'currency', platform.tenant(), platform.clock(), platform.clock())
+  on conflict on constraint products_sku_unique do nothing
+  returning * into p;
+  if not found then
+    return platform.leave(call, 'products.create', jsonb_build_object('error', 'sku_taken'));
+  end if;
+  perform inventory.open_stock(array[p.sku], array[(input->>'inventory')::int]);
+  shown := catalog.product_json(p, (input->>'inventory')::int);
+  perform platform.emit('product.created', p.id, shown, false);
+  return platform.leave(call, 'products.create', shown || jsonb_build_object('version', p.version));
+end
+$$;
+
+-- `input`: {id, ifMatch?: [version], change: {name?, description?, price?, currency?, status?}}.
+-- Raises not_found, version_mismatch. Refuses: validation_failed when price and currency do not fit together, or when Stripe
+-- cannot charge the currency.
+create or replace function catalog.update_product(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.update');
+  change jsonb := input->'change';
+  p catalog.products;
+  quantity integer;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from catalog.products c
+    where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(p.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  p.name := coalesce(change->>'name', p.name);
+  p.description := case when change ? 'description' then change->>'description' else p.description end;
+  p.price := coalesce((change->>'price')::numeric, p.price);
+  p.currency := coalesce(change->>'currency', p.currency);
+  p.status := coalesce(change->>'status', p.status);
+  if not catalog.fits_currency(p.price, p.currency) then
+    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/price', 'detail',
+        format('%s has no decimals: %s does not fit', p.currency, p.price)))));
+  end if;
+  if (change ? 'price' or change ? 'currency') and platform.charge_limits(p.currency) is null then
+    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/currency', 'detail', format('Stripe cannot charge %s.', p.currency)))));
+  end if;
+  update catalog.products c
+  set name = p.name, description = p.description, price = p.price, currency = p.currency, status = p.status,
+      version = platform.next_version(c.version), updated_at = platform.clock()
+  where c.id = p.id
+  returning * into p;
+  select i.quantity into quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku;
+  return platform.leave(call, 'products.update',
+    catalog.product_json(p, quantity) || jsonb_build_object('version', p.version));
+end
+$$;
+
+-- One batch of an import; `input`: {rows: [{id, sku, name, description, price, currency, inventory, status}], run?, key?,
+-- last?}, each SKU once. A SKU that exists is updated: what a row leaves out stays as it is, also that it is archived.
+-- A count is not set again if another run of the last 24 hours has set it for this SKU and broke off, or had the same
+-- idempotency key: units were sold since. That holds also where a later run has set another count, which is newer. `last`: the run ends with this batch. Answers {results: [{sku, outcome,
+-- repeated?}]} in the rows' order: created, updated, or invalid with a detail. New ones emit product.created.
+create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  results jsonb;
+  of_run constant varchar := input->>'run';
+  same_import text[];
+begin
+  perform platform.identify(call, 'catalog:write');
+  -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
+  perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
+  insert into catalog.import_runs (id, tenant_id, key, created_at)
+  select of_run, platform.tenant(), input->>'key', platform.clock() where of_run is not null
+  on conflict (id) do nothing;
+  same_import := array(select r.id from catalog.import_runs r
+    where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
+      and of_run is not null and (r.ended_at is null or r.key = input->>'key'));
+  with row as (
+    select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
+  ), kept as (
+    select p.* from catalog.products p
+    where p.tenant_id = platform.tenant() and p.sku = any(array(select row.sku from row))
+    order by p.sku for update
+  ), merged as (
+    select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
+      case when row.item ? 'description' then row.item->>'description' else k.description end as description,
+      coalesce((row.item->>'price')::numeric, k.price) as price,
+      coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
+      coalesce(row.item->>'status', k.status, 'active') as status,
+      (row.item->>'inventory')::int as count, k.import_run, k.id is null as fresh,
+      case when k.import_run = of_run then k.import_counts end as set_now,
+      case when k.import_run = of_run then k.import_before
+        when k.import_run = any(same_import) then k.import_before || k.import_counts
+        -- The last run has set another count than the one that broke off before it.
+        when k.import_counts is not null and k.import_repeats = any(same_import) then k.import_before end as set_before,
+      case when k.import_run <> of_run and k.import_run = any(same_import) then k.import_run
+        else k.import_repeats end as repeats
+    from row left join kept k on k.sku = row.sku
+  ), counted as (
+    select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
+  ), judged as (
+    select m.*, case when m.repeated then null when m.fresh then coalesce(m.count, 0) else m.count end as inventory, case
+      when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
+      when not catalog.fits_currency(m.price, m.currency)
+        then format('%s has no decimals: %s does not fit', m.currency, m.price)
+      when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
+      when not m.repeated and not inventory.fits(m.count, i.quantity, i.reserved)
+        then format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units())
+      end as fault
+    from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
+  ), written as (
+    insert into catalog.products as p
+      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run, import_counts,
+       import_before, import_repeats)
+    select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
+      platform.clock(), case when j.count is not null then of_run end,
+      case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
+      case when j.set_before is not null then j.repeats end
+    from judged j where j.fault is null order by j.sku
+    on conflict on constraint products_sku_unique do update
+      set name = excluded.name, description = excluded.description, price = excluded.price,
+          currency = excluded.currency, status = excluded.status,
+          import_run = coalesce(excluded.import_run, p.import_run),
+          import_counts = case when excluded.import_run is null then p.import_counts else excluded.import_counts end,
+          import_before = case when excluded.import_run is null then p.import_before else excluded.import_before end,
+          import_repeats = case when excluded.import_run is null then p.import_repeats else excluded.import_repeats end,
+          version = platform.next_version(p.version), updated_at = excluded.updated_at
+    returning p as product
+  )
+  select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,
+    'repeated', j.repeated or null, 'created', (w.product).version = 1,
+    'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
+  into results
+  from judged j left join written w on (w.product).sku = j.sku;
+
+  perform inventory.open_stock(
+    array(select r->>'sku' from jsonb_array_elements(results) r
+          where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'),
+    array(select (r->>'inventory')::int from jsonb_array_elements(results) r
+          where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'));
+  perform platform.emit('product.created', r->'product'->>'id', r->'product', false)
+  from jsonb_array_elements(results) r where (r->>'created')::boolean;
+
+  if (input->>'last')::boolean then
+    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant() and r.id = of_run;
+    delete from catalog.import_runs r
+    where r.tenant_id = platform.tenant() and r.created_at <= platform.clock() - interval '24 hours';
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', jsonb_build_object('results', (
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('sku', r->>'sku', 'detail', r->>'fault',
+      'repeated', r->'repeated', 'outcome',
+      case when r->'fault' <> 'null' then 'invalid' when (r->>'created')::boolean then 'created' else 'updated' end)))
+    from jsonb_array_elements(results) r)));
+end
+$$;
+
+-- The search looks at the tenant's newest products first, as many as this, and then asks the indexes: a common word is
+-- found at once in the one way, a rare one in the other. The planner cannot know which it is and would scan for either.
+-- (`between` keeps it from walking all tenants' products by their primary key: for `=` it takes that order for as good.)
+create or replace function catalog.search_window() returns integer language sql immutable as $$ select 1000 $$;
+
+-- Ids of this tenant's products for sale, newest first, below `before`, that have the words, or the part in name or SKU; a
+-- part without three letters in a row, which no index knows, among the newest only.
+create or replace function catalog.search_spelt(words tsquery, part text, only_currency varchar, before varchar, most integer)
+returns varchar[]
+language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
+declare
+  tenant constant varchar := platform.proven_tenant('catalog:read');
+  indexed_part constant text := case when part ~ '[[:alnum:]]{3}' then part end;
+  found_ids varchar[];
+begin
+  found_ids := array(
+    select w.id from (
+      select p.id, p.search, p.name, p.sku, p.status, p.currency from catalog.products p
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
+    ) w
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency)
+      and (w.search @@ words or w.name ilike part or w.sku ilike part)
+    order by w.id desc limit most);
+  if cardinality(found_ids) = most or not exists (
+    select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+    order by p.tenant_id, p.id desc offset catalog.search_window()
+  ) then
+    return found_ids;
+  end if;
+  return array(
+    with hits as materialized ( -- planned for all of its rows: the limit below does not tempt the planner to walk again
+      select p.id, p.status, p.currency from catalog.products p
+      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_part or p.sku ilike indexed_part)
+    )
+    select h.id from hits h
+    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
+      and (before is null or h.id < before)
+    order by h.id desc limit most);
+end
+$$;
+
+-- The same for names that have words like these.
+create or replace function catalog.search_alike(q text, only_currency varchar, before varchar, most integer)
+returns varchar[]
+language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
+declare
+  tenant constant varchar := platform.proven_tenant('catalog:read');
+  found_ids varchar[];
+begin
+  -- One wrong letter costs a short word more of its trigrams than a line of several words.
+  perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
+  found_ids := array(
+    select w.id from (
+      select p.id, p.name, p.status, p.currency from catalog.products p
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
+    ) w
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
+    order by w.id desc limit most);
+  if cardinality(found_ids) = most then
+    return found_ids;
+  end if;
+  return array(
+    with hits as materialized (
+      select p.id, p.status, p.currency from catalog.products p where p.tenant_id = tenant and p.name %> q
+    )
+    select h.id from hits h
+    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
+      and (before is null or h.id < before)
+    order by h.id desc limit most);
+end
+$$;
+
+-- Ids of products for sale that match `q`, newest first, below `before`: by full text on name, description and SKU (with
+-- websearch's operators), or by a part of name or SKU. Where nothing is spelt so, by names with a word nearly spelt so.
+-- Runs as fusion_search, see the migration, and names the tenant itself.
+create or replace function catalog.search_products(q text, only_currency varchar, before varchar, most integer)
+returns setof varchar
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+  asked constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
+  -- What only leaves out ("-42") has nothing to be looked up by: it is taken for a part of a SKU.
+  words constant tsquery := case when querytree(asked) not in ('', 'T') then asked end;
+  part constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+  -- Not where websearch's operators say exactly what is meant, nor where there is no word to be misspelt.
+  guess constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
+  found_ids varchar[] := catalog.search_spelt(words, part, only_currency, before, most);
+begin
+  -- A later page must not begin to guess where the earlier ones had found something.
+  if found_ids = '{}' and guess
+    and (before is null or catalog.search_spelt(words, part, only_currency, null, 1) = '{}') then
+    found_ids := catalog.search_alike(q, only_currency, before, most);
+  end if;
+  return query select unnest(found_ids);
+end
+$$;
+
+call platform.hand_over('catalog', 'fusion_catalog');
+grant create on schema catalog to fusion_search;
+alter function catalog.search_products owner to fusion_search;
+revoke create on schema catalog from fusion_search;
+
+grant execute on function catalog.create_product, catalog.update_product, catalog.import_products to fusion_worker;
+grant execute on function catalog.search_window, catalog.search_spelt, catalog.search_alike to fusion_search;
+grant execute on function catalog.search_products, catalog.product_json to fusion_reader;

@@ -1,0 +1,298 @@
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/campaign-holds.sql, orders/orders.sql, payments/payments.sql, payments/campaign-places.sql
+-- Group commerce: campaigns and the places in them. Lock order: the campaign, its participants by id, then what every
+-- order locks (order, payment, reservation, stock). The campaign's row decides; nobody decides from a count read before.
+
+create or replace function group_commerce.campaign_json(c group_commerce.group_commerce_campaigns) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', c.id, 'productId', c.product_id, 'sku', c.sku, 'minParticipants', c.min_participants,
+    'maxParticipants', c.max_participants, 'actualParticipants', c.actual_participants,
+    'securedParticipants', c.secured_participants, 'successOn', c.success_on, 'price', c.price,
+    'originalPrice', c.original_price, 'currency', c.currency, 'startTime', platform.iso(c.start_time),
+    'endTime', platform.iso(c.end_time), 'status', c.status, 'createdAt', platform.iso(c.created_at))
+$$;
+
+create or replace function group_commerce.participant_json(p group_commerce.participants) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'userId', p.user_id, 'orderId', p.order_id,
+    'paymentId', p.payment_id, 'shippingAddress', p.shipping_address, 'state', p.state, 'reason', p.reason,
+    'secureBy', case when p.secured_at is null and p.state in ('joined', 'ordered') then platform.iso(p.secure_by) end,
+    'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at))
+$$;
+
+create or replace function group_commerce.emit_campaign(
+  c group_commerce.group_commerce_campaigns, fact text, queue boolean
+) returns void
+language sql as $$
+  select platform.emit('group-commerce.campaign.' || fact, c.id, group_commerce.campaign_json(c), queue)
+$$;
+
+-- `input`: {id, productId, minParticipants, maxParticipants, price, originalPrice?, startTime, endTime, successOn}.
+-- Refuses: validation_failed (product not for sale, price above the original one, decimals of the currency, a price that
+-- Stripe cannot charge).
+-- Emits campaign.created.
+create or replace function group_commerce.create_campaign(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.create');
+  p catalog.products;
+  c group_commerce.group_commerce_campaigns;
+  offered constant numeric := (input->>'price')::numeric;
+  original numeric;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from catalog.products x
+    where x.tenant_id = platform.tenant() and x.id = input->>'productId' and x.status = 'active';
+  original := coalesce((input->>'originalPrice')::numeric, p.price);
+  fault := case
+    when p.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
+    when (input->>'endTime')::timestamptz <= platform.clock() then
+      jsonb_build_object('pointer', '/endTime', 'detail', 'must be in the future')
+    when offered > original then jsonb_build_object('pointer', '/price', 'detail',
+      format('must not be above the original price, %s', original))
+    when scale(trim_scale(offered)) > platform.currency_decimals(p.currency) then
+      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', p.currency))
+    when scale(trim_scale(original)) > platform.currency_decimals(p.currency) then
+      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', p.currency))
+    when platform.charge_fault(offered, p.currency) is not null then -- a place is one unit
+      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(offered, p.currency))
+  end;
+  if fault is not null then
+    return platform.leave(call, 'campaigns.create',
+      jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(fault)));
+  end if;
+  insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
+    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, created_at, updated_at)
+  values (input->>'id', platform.tenant(), p.id, p.sku, p.currency, (input->>'minParticipants')::int,
+    (input->>'maxParticipants')::int, 0, offered, original, (input->>'startTime')::timestamptz,
+    (input->>'endTime')::timestamptz, 'active', input->>'successOn', platform.clock(), platform.clock())
+  returning * into c;
+  perform group_commerce.emit_campaign(c, 'created', false);
+  return platform.leave(call, 'campaigns.create', group_commerce.campaign_json(c));
+end
+$$;
+
+-- The campaign's row, locked before any other row of its places. Raises not_found.
+create or replace function group_commerce.lock_campaign(campaign_id varchar)
+returns group_commerce.group_commerce_campaigns
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  c group_commerce.group_commerce_campaigns;
+begin
+  select * into c from group_commerce.group_commerce_campaigns x
+    where x.tenant_id = platform.tenant() and x.id = campaign_id for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  return c;
+end
+$$;
+
+-- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId, orderId,
+-- paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. Twice by one user: the same participation. In a campaign
+-- that has succeeded the order is made at once. Raises not_found. Refuses: campaign_not_open, campaign_full,
+-- insufficient_inventory. Emits campaign.joined, campaign.successful if this join reached the minimum, payment.created.
+create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join');
+  c group_commerce.group_commerce_campaigns;
+  p group_commerce.participants;
+  answer jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  c := group_commerce.lock_campaign(input->>'campaignId');
+  select * into p from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.campaign_id = c.id and x.user_id = input->>'userId' and x.state <> 'released';
+  if found then
+    return platform.leave(call, 'campaigns.join', group_commerce.participant_json(p));
+  end if;
+  -- A campaign goes on without its product: the places that are taken are honoured, and no more are given.
+  if exists (select from catalog.products x
+    where x.tenant_id = c.tenant_id and x.id = c.product_id and x.status = 'archived') then
+    return platform.leave(call, 'campaigns.join',
+      jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
+  end if;
+  begin
+    answer := group_commerce.take_place(c, input);
+  exception when sqlstate 'FC001' then
+    -- No stock, found out last, since that row is the most contended one: all that this join has written is undone.
+    answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
+  end;
+  return platform.leave(call, 'campaigns.join',
+    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', c.sku) end);
+end
+$$;
+
+-- The conditional update takes the place and decides success in one statement. Raises FC001 (shortages) without stock.
+create or replace function group_commerce.take_place(c group_commerce.group_commerce_campaigns, input jsonb)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  late constant boolean := c.status = 'successful';
+  free constant boolean := c.price = 0;
+  p group_commerce.participants;
+  shortages jsonb;
+begin
+  update group_commerce.group_commerce_campaigns x
+  set actual_participants = x.actual_participants + 1,
+      secured_participants = x.secured_participants + free::int,
+      status = case when x.status = 'active' and x.min_participants <= case x.success_on
+          when 'joined' then x.actual_participants + 1 else x.secured_participants + free::int end
+        then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.tenant_id = c.tenant_id and x.id = c.id and x.status in ('active', 'successful')
+    and x.actual_participants < x.max_participants
+    and x.start_time <= platform.clock() and platform.clock() < x.end_time
+  returning * into c;
+  if not found then
+    select * into c from group_commerce.group_commerce_campaigns x where x.id = input->>'campaignId';
+    return case
+      when c.status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open',
+        'detail', case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
+      when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
+      when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
+      else jsonb_build_object('error', 'campaign_full',
+        'detail', format('All %s places are taken.', c.max_participants)) end;
+  end if;
+  insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, shipping_address,
+    state, joined_at, secure_by, secured_at, updated_at)
+  values (input->>'participantId', c.tenant_id, c.id, input->>'userId', input->>'orderId',
+    case when not free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+    case when late then 'ordered' when free then 'secured' else 'joined' end, platform.clock(),
+    case when not free then platform.clock()
+      + make_interval(secs => (input->>case when late then 'graceSeconds' else 'secureSeconds' end)::int) end,
+    case when free then platform.clock() end, platform.clock())
+  returning * into p;
+  if late then
+    perform group_commerce.order_place(c, p);
+  end if;
+  if not free then
+    perform payments.open_place(jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'campaignId', c.id,
+      'userId', p.user_id, 'amount', c.price, 'currency', c.currency, 'mode', case when late then 'order'
+        when c.end_time <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
+        else 'card' end));
+  end if;
+  shortages := inventory.hold_unit(p.order_id, c.sku, case when late and not free then p.secure_by else 'infinity' end);
+  if shortages is not null then
+    raise exception using errcode = 'FC001', message = shortages::text;
+  end if;
+  if late then
+    perform inventory.announce(array[p.order_id::text]);
+    p := group_commerce.settle_free(c, p);
+  end if;
+  perform platform.emit('group-commerce.campaign.joined', c.id,
+    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', p.user_id), not free);
+  if c.status = 'successful' and not late then
+    perform group_commerce.emit_campaign(c, 'successful', true);
+  end if;
+  return group_commerce.participant_json(p);
+end
+$$;
+
+-- The order of a place, at the campaign's price, on the unit that the place already holds.
+create or replace function group_commerce.order_place(
+  c group_commerce.group_commerce_campaigns, p group_commerce.participants
+) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select orders.place_joined(jsonb_build_object('id', p.order_id, 'customerId', p.user_id, 'sku', c.sku, 'price', c.price,
+    'currency', c.currency, 'campaignId', c.id, 'shippingAddress', p.shipping_address))
+$$;
+
+-- Where there is nothing to pay, the order is confirmed with it.
+create or replace function group_commerce.settle_free(
+  c group_commerce.group_commerce_campaigns, p group_commerce.participants
+) returns group_commerce.participants
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if c.price = 0 then
+    perform orders.settle_paid(p.order_id);
+    update group_commerce.participants x set state = 'charged' where x.id = p.id returning * into p;
+  end if;
+  return p;
+end
+$$;
+
+-- Frees places of one campaign; answers their SKUs. With `ending`, their money and units are released as well (the orders
+-- service has done that for a place whose order has ended). The caller has locked the campaign and these participants.
+-- Emits campaign.left for each.
+create or replace function group_commerce.free_places(campaign varchar, ids text[], why text, ending text)
+returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  users text[];
+  orders text[];
+  secured integer;
+  c group_commerce.group_commerce_campaigns;
+begin
+  with gone as (
+    update group_commerce.participants p
+    set state = 'released', reason = why, updated_at = platform.clock()
+    where p.tenant_id = platform.tenant() and p.id = any(ids) and p.state <> 'released'
+    returning p.user_id, p.order_id, p.secured_at
+  )
+  select coalesce(array_agg(g.user_id order by g.order_id), '{}'), coalesce(array_agg(g.order_id::text order by g.order_id), '{}'),
+    count(g.secured_at)
+  into users, orders, secured from gone g;
+  if cardinality(users) = 0 then
+    return '{}';
+  end if;
+  update group_commerce.group_commerce_campaigns x
+  set actual_participants = x.actual_participants - cardinality(users),
+      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.id = campaign returning * into c;
+  if ending is not null then
+    perform payments.end_for_orders(orders, ending, why);
+    perform inventory.release(orders, why);
+  end if;
+  perform platform.emit('group-commerce.campaign.left', c.id,
+    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', u, 'reason', why), false)
+  from unnest(users) u;
+  return array[c.sku::text];
+end
+$$;
+
+-- `input`: {campaignId, userId}. Only while the campaign is active. Left already: the same answer. Raises not_found.
+-- Refuses: campaign_not_open. Emits campaign.left, payment.cancelled, inventory.released.
+create or replace function group_commerce.leave_campaign(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave');
+  c group_commerce.group_commerce_campaigns;
+  p group_commerce.participants;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  c := group_commerce.lock_campaign(input->>'campaignId');
+  select * into p from group_commerce.participants x
+    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.user_id = input->>'userId'
+    order by x.state = 'released', x.id desc limit 1 for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if p.state <> 'released' then
+    if c.status <> 'active' then
+      return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign is %s.', c.status)));
+    end if;
+    perform group_commerce.free_places(c.id, array[p.id::text], 'left', 'cancelled');
+    select * into p from group_commerce.participants x where x.id = p.id;
+  end if;
+  return platform.leave(call, 'campaigns.leave',
+    group_commerce.participant_json(p) || jsonb_build_object('sku', c.sku));
+end
+$$;
+
+call platform.hand_over('group_commerce', 'fusion_group_commerce');
+
+grant execute on function group_commerce.campaign_json, group_commerce.participant_json to fusion_reader;
+grant execute on function group_commerce.create_campaign, group_commerce.join_campaign, group_commerce.leave_campaign
+  to fusion_worker;

@@ -1,0 +1,189 @@
+-- requires: group-commerce/settlement.sql, group-commerce/money.sql, platform/set-aside.sql, payments/stripe-events.sql
+-- Campaigns and places that the cron ends because their time is over or a message was lost. Each call takes a batch of
+-- all tenants; what cannot be processed is set aside, and the rest goes on.
+
+-- Campaigns whose time is over without success. `input`: {limit}. Answers {expired}; repeat until it is 0.
+-- Emits campaign.expired.
+create or replace function group_commerce.expire_campaigns(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  aside text[];
+  due record;
+  part jsonb;
+  expired integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('campaigns');
+  for due in
+    select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
+      select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
+      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(aside)
+      order by x.end_time limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('campaigns', 'group_commerce.expire_these', due.tenant_id, due.ids, input))
+    loop
+      expired := expired + (part->>'expired')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('expired', expired);
+end
+$$;
+
+create or replace function group_commerce.expire_these(ids text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  campaign text;
+  c group_commerce.group_commerce_campaigns;
+  expired integer := 0;
+begin
+  foreach campaign in array ids loop
+    update group_commerce.group_commerce_campaigns x
+    set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = campaign and x.status = 'active' and x.end_time <= platform.clock()
+    returning * into c;
+    if found then
+      perform group_commerce.emit_campaign(c, 'expired', true);
+      expired := expired + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('expired', expired);
+end
+$$;
+
+-- Places of active campaigns whose money was not secured in time. One whose money may be there waits until Stripe was heard.
+-- `input`: {limit}. Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left,
+-- payment.cancelled, inventory.released.
+create or replace function group_commerce.free_unsecured(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  aside text[];
+  heard timestamptz;
+  due record;
+  part jsonb;
+  freed integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('campaigns') || payments.doubtful_orders();
+  heard := payments.heard_until();
+  for due in
+    select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
+      -- No join: by what is due, and not by the places of every campaign that runs.
+      select p.tenant_id, p.order_id from group_commerce.participants p
+      where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(aside)
+        and (p.secure_by <= heard or not payments.awaits_answer(p.order_id, p.secure_by))
+        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+      order by p.secure_by limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('campaigns', 'group_commerce.free_these', due.tenant_id, due.orders, input))
+    loop
+      freed := freed + (part->>'freed')::int;
+      tenants := tenants || part;
+    end loop;
+  end loop;
+  return jsonb_build_object('freed', freed, 'tenants', tenants);
+end
+$$;
+
+create or replace function group_commerce.free_these(order_ids text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  place record;
+  skus text[] := '{}';
+  orders text[] := '{}';
+begin
+  -- All campaigns and places of the tenant first; money and stock of all of them after that.
+  perform group_commerce.lock_places(order_ids);
+  for place in
+    select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
+    from group_commerce.participants p
+    join group_commerce.group_commerce_campaigns x on x.id = p.campaign_id and x.status = 'active'
+    where p.tenant_id = platform.tenant() and p.state = 'joined' and p.secure_by <= platform.clock()
+      and p.order_id = any(order_ids)
+    group by p.campaign_id order by p.campaign_id
+  loop
+    skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
+    orders := orders || place.orders;
+  end loop;
+  perform payments.end_for_orders(orders, 'cancelled', 'not_secured');
+  perform inventory.release(orders, 'not_secured');
+  return jsonb_build_object('freed', cardinality(orders), 'tenant', platform.tenant(), 'skus', to_jsonb(skus));
+end
+$$;
+
+-- The orders of places that are due and wait for Stripe's answer. For payments, which asks.
+create or replace function group_commerce.undecided_places(most integer) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.act_as('*');
+  return array(
+    select p.order_id::text from group_commerce.participants p
+    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.heard_until()
+      and payments.awaits_answer(p.order_id, p.secure_by)
+      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+    order by p.secure_by limit most);
+end
+$$;
+
+-- Places whose order ended at least `idleSeconds` ago and whose message was lost. `input`: {idleSeconds, limit}.
+-- Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
+create or replace function group_commerce.free_lost_places(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  aside text[];
+  lost record;
+  part jsonb;
+  freed integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('campaigns');
+  for lost in
+    select e.tenant, array_agg(e.order_id::text order by e.order_id) as orders, jsonb_object_agg(e.order_id, e.reason) as reasons
+    from orders.ended_in_campaigns(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
+      (input->>'limit')::int + cardinality(aside)) e
+    where e.order_id <> all(aside)
+    group by e.tenant order by e.tenant
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('campaigns', 'group_commerce.free_lost', lost.tenant, lost.orders, lost.reasons))
+    loop
+      freed := freed + (part->>'freed')::int;
+      tenants := tenants || part;
+    end loop;
+  end loop;
+  return jsonb_build_object('freed', freed, 'tenants', tenants);
+end
+$$;
+
+-- `reasons`: why each of these orders ended.
+create or replace function group_commerce.free_lost(order_ids text[], reasons jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  place record;
+  skus text[] := '{}';
+  freed integer := 0;
+begin
+  perform group_commerce.lock_places(order_ids);
+  for place in
+    select p.id, p.campaign_id, reasons->>p.order_id as reason from group_commerce.participants p
+    where p.tenant_id = platform.tenant() and p.state in ('ordered', 'charged') and p.order_id = any(order_ids)
+    order by p.id
+  loop
+    skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
+    freed := freed + 1;
+  end loop;
+  perform orders.note_freed(order_ids);
+  return jsonb_build_object('freed', freed, 'tenant', platform.tenant(), 'skus', to_jsonb(skus));
+end
+$$;
+
+call platform.hand_over('group_commerce', 'fusion_group_commerce');
+
+grant execute on function group_commerce.expire_campaigns, group_commerce.free_unsecured, group_commerce.free_lost_places
+  to fusion_worker;
+grant execute on function group_commerce.undecided_places to fusion_payments;

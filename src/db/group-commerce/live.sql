@@ -1,0 +1,27 @@
+-- requires: platform/access.sql, platform/events.sql, platform/live-tokens.sql, group-commerce/campaigns.sql
+
+-- A token that lets its bearer watch one campaign of the key's tenant for a while. It ends with the key. The idempotency key
+-- remembers only when the token ends: the token itself is made again. `input`: {campaignId, seconds}. Answers {token,
+-- expiresAt}. Raises unauthenticated, forbidden, not_found.
+create or replace function group_commerce.make_live_token(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:read', 'campaigns.live-token');
+  token jsonb;
+begin
+  if replay is not null then
+    return replay || jsonb_build_object('answer',
+      platform.live_token(call, input->>'campaignId', (replay->'answer'->>'expiresAt')::timestamptz));
+  end if;
+  if not exists (select from group_commerce.group_commerce_campaigns c
+    where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
+    perform platform.fail('not_found');
+  end if;
+  token := platform.live_token(call, input->>'campaignId', platform.clock() + make_interval(secs => (input->>'seconds')::int));
+  return platform.leave(call, 'campaigns.live-token', token - 'token') || jsonb_build_object('answer', token);
+end
+$$;
+
+call platform.hand_over('group_commerce', 'fusion_group_commerce');
+
+grant execute on function group_commerce.make_live_token to fusion_worker;

@@ -1,0 +1,173 @@
+-- requires: group-commerce/campaigns.sql
+-- What becomes of a place by its money and by its order.
+
+-- Locks the places of these orders, and first their campaigns. For payments, before it locks anything.
+create or replace function group_commerce.lock_places(order_ids text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from group_commerce.group_commerce_campaigns c
+    where c.tenant_id = platform.tenant() and c.id in (
+      select p.campaign_id from group_commerce.participants p
+      where p.tenant_id = platform.tenant() and p.order_id = any(order_ids))
+    order by c.id for update;
+  perform 1 from group_commerce.participants p
+    where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) order by p.id for update;
+end
+$$;
+
+-- The money of a place is secured: with `successOn: secured` it counts from now on, and this statement may decide success.
+-- A place that has its order is charged. The caller has locked the place. For payments. Emits campaign.successful.
+create or replace function group_commerce.mark_secured(of_order varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p group_commerce.participants;
+  c group_commerce.group_commerce_campaigns;
+  before varchar;
+begin
+  select x.status into before from group_commerce.group_commerce_campaigns x
+    join group_commerce.participants y on y.campaign_id = x.id
+    where y.tenant_id = platform.tenant() and y.order_id = of_order;
+  if before is null or before not in ('active', 'successful') then
+    return; -- its places are being released
+  end if;
+  update group_commerce.participants x
+  set state = case x.state when 'joined' then 'secured' else x.state end, secured_at = platform.clock(),
+      updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+    and x.state in ('joined', 'ordered')
+  returning * into p;
+  if not found then
+    return;
+  end if;
+  update group_commerce.group_commerce_campaigns x
+  set secured_participants = x.secured_participants + 1,
+      status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
+        and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.id = p.campaign_id returning * into c;
+  if before = 'active' and c.status = 'successful' then
+    perform group_commerce.emit_campaign(c, 'successful', true);
+  end if;
+  if p.state = 'ordered' then
+    perform payments.ask_captures(array[of_order::text]);
+    perform inventory.keep_until(array[of_order::text], 'infinity');
+  end if;
+end
+$$;
+
+-- A place whose payment Stripe is still deciding keeps its unit. Once that is decided without money, the buyer has the usual
+-- time again. The caller has locked the place. For payments.
+create or replace function group_commerce.await_money(
+  of_order varchar, decided boolean, secure_seconds integer, grace_seconds integer
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p group_commerce.participants;
+begin
+  update group_commerce.participants x
+  set updated_at = platform.clock(), secure_by = case when decided then platform.clock()
+      + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null and x.state in ('joined', 'ordered')
+  returning * into p;
+  if p.state = 'ordered' then
+    perform inventory.keep_until(array[of_order::text], p.secure_by);
+  end if;
+end
+$$;
+
+-- The order of a place is paid. The caller has locked the place. For payments.
+create or replace function group_commerce.mark_charged(of_order varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p group_commerce.participants;
+begin
+  select * into p from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state = 'ordered';
+  if not found then
+    return;
+  end if;
+  update group_commerce.participants x
+  set state = 'charged', secured_at = coalesce(x.secured_at, platform.clock()), updated_at = platform.clock()
+  where x.id = p.id;
+  if p.secured_at is null then
+    update group_commerce.group_commerce_campaigns x
+    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = p.campaign_id;
+  end if;
+end
+$$;
+
+-- A place whose money can never be had loses it before there is an order. The caller has locked the place. For payments.
+create or replace function group_commerce.lose_place(of_order varchar, why text, ending text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p group_commerce.participants;
+begin
+  select * into p from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state in ('joined', 'secured');
+  if found then
+    perform group_commerce.free_places(p.campaign_id, array[p.id::text], why, ending);
+  end if;
+end
+$$;
+
+-- Whether a place is taken and its order is still to be made. For payments.
+create or replace function group_commerce.awaits_order(of_order varchar) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
+    where p.tenant_id = platform.tenant() and p.order_id = of_order and p.state in ('joined', 'secured')
+      and c.status in ('active', 'successful'))
+$$;
+
+-- All the money of a place went back. Without an order the place is lost; with one it goes with its unit. Answers its SKUs.
+-- The caller has locked the place. For payments.
+create or replace function group_commerce.lose_refunded(of_order varchar, restocked boolean) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p group_commerce.participants;
+begin
+  select * into p from group_commerce.participants x where x.tenant_id = platform.tenant() and x.order_id = of_order
+    and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
+  if not found then
+    return '{}';
+  end if;
+  return group_commerce.free_places(p.campaign_id, array[p.id::text], 'refunded',
+    case when p.state in ('joined', 'secured') then 'cancelled' end);
+end
+$$;
+
+-- The consumer of order.failed and order.cancelled: the place goes with its order. `input`: {tenant, messages: [{eventId,
+-- orderId, reason, traceparent}]}. Answers {freed}.
+create or replace function group_commerce.lose_orders(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fresh text[];
+  ids text[];
+  item record;
+  freed integer := 0;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  fresh := platform.take_new('group-commerce', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh));
+  perform group_commerce.lock_places(ids);
+  for item in
+    select p.id, p.campaign_id, m->>'reason' as reason, m->>'traceparent' as trace
+    from jsonb_array_elements(input->'messages') m
+    join group_commerce.participants p on p.tenant_id = platform.tenant() and p.order_id = m->>'orderId'
+    where m->>'eventId' = any(fresh) and p.state in ('ordered', 'charged') order by p.id
+  loop
+    perform platform.set_trace(item.trace);
+    perform group_commerce.free_places(item.campaign_id, array[item.id::text], item.reason, null);
+    freed := freed + 1;
+  end loop;
+  perform orders.note_freed(ids);
+  return jsonb_build_object('freed', freed);
+end
+$$;
+
+call platform.hand_over('group_commerce', 'fusion_group_commerce');
+
+grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged, group_commerce.await_money,
+  group_commerce.awaits_order, group_commerce.lose_refunded,  group_commerce.lose_place to fusion_payments;
+grant execute on function group_commerce.lose_orders to fusion_worker;

@@ -1,0 +1,123 @@
+import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
+import { integer, jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
+import type { Reader } from '../client.ts';
+
+const schema = pgSchema('group_commerce');
+const time = (name: string) => timestamp(name, { withTimezone: true });
+
+/** Campaigns; their writes are the functions in the .sql files of this folder. */
+export const campaigns = schema.table('group_commerce_campaigns', {
+  id: varchar('id').primaryKey(),
+  productId: varchar('product_id').notNull(),
+  sku: varchar('sku').notNull(),
+  currency: varchar('currency', { length: 3 }).notNull(),
+  minParticipants: integer('min_participants').notNull(),
+  maxParticipants: integer('max_participants').notNull(),
+  actualParticipants: integer('actual_participants').notNull().default(0),
+  securedParticipants: integer('secured_participants').notNull().default(0),
+  successOn: varchar('success_on').notNull().default('joined'),
+  price: numeric('price', { precision: 10, scale: 2 }).notNull(),
+  originalPrice: numeric('original_price', { precision: 10, scale: 2 }).notNull(),
+  startTime: time('start_time').notNull(),
+  endTime: time('end_time').notNull(),
+  status: varchar('status').notNull(),
+  version: integer('version').notNull().default(1),
+  settledAt: time('settled_at'),
+  tenantId: varchar('tenant_id').notNull().default('default'),
+  createdAt: time('created_at').notNull().defaultNow(),
+  updatedAt: time('updated_at').notNull().defaultNow(),
+});
+
+/** Places in campaigns. */
+export const participants = schema.table('participants', {
+  id: varchar('id').primaryKey(),
+  tenantId: varchar('tenant_id').notNull(),
+  campaignId: varchar('campaign_id').notNull(),
+  userId: varchar('user_id').notNull(),
+  orderId: varchar('order_id').notNull(),
+  paymentId: varchar('payment_id'),
+  shippingAddress: jsonb('shipping_address'),
+  state: varchar('state').notNull(),
+  reason: varchar('reason'),
+  joinedAt: time('joined_at').notNull(),
+  secureBy: time('secure_by'),
+  securedAt: time('secured_at'),
+  updatedAt: time('updated_at').notNull(),
+});
+
+/** A campaign as `group_commerce.campaign_json` gives it. */
+export type CampaignRow = {
+  id: string;
+  productId: string;
+  sku: string;
+  minParticipants: number;
+  maxParticipants: number;
+  actualParticipants: number;
+  securedParticipants: number;
+  successOn: 'joined' | 'secured';
+  price: number;
+  originalPrice: number;
+  currency: string;
+  startTime: string;
+  endTime: string;
+  status: 'active' | 'successful' | 'failed' | 'expired';
+  createdAt: string;
+};
+
+/** A place as `group_commerce.participant_json` gives it; a write adds the campaign's `sku`, which is not shown. */
+export type ParticipantRow = {
+  id: string;
+  campaignId: string;
+  userId: string;
+  orderId: string;
+  paymentId: string | null;
+  shippingAddress: Record<string, string> | null;
+  state: 'joined' | 'secured' | 'ordered' | 'charged' | 'released';
+  reason: string | null;
+  secureBy: string | null;
+  joinedAt: string;
+  updatedAt: string;
+  sku?: string;
+};
+
+const row = {
+  campaign: sql<CampaignRow>`group_commerce.campaign_json("group_commerce_campaigns")`,
+  version: campaigns.version,
+};
+
+export const campaignById = (db: Reader, id: string) => db.select(row).from(campaigns).where(eq(campaigns.id, id));
+
+/** A page of campaigns, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `selectOrders`. */
+export const campaignPage = (db: Reader, status: string | undefined, before: string | undefined, most: number) =>
+  db
+    .select(row)
+    .from(campaigns)
+    .where(
+      and(
+        status === undefined ? undefined : eq(campaigns.status, status),
+        before === undefined ? undefined : lt(campaigns.id, before),
+      ),
+    )
+    .orderBy(asc(campaigns.tenantId), desc(campaigns.id))
+    .limit(most);
+
+/** A page of a campaign's places, newest first; one row without a place, if the campaign has none on this page. */
+export function participantPage(db: Reader, campaignId: string, before: string | undefined, most: number) {
+  // Sorted and cut within: outside of the join the planner would read and sort all places of the campaign.
+  const places = db
+    .select({
+      participant: sql<ParticipantRow>`group_commerce.participant_json("participants")`.as('participant'),
+      id: participants.id,
+    })
+    .from(participants)
+    .where(and(eq(participants.campaignId, campaignId), before === undefined ? undefined : lt(participants.id, before)))
+    .orderBy(asc(participants.tenantId), desc(participants.id))
+    .limit(most)
+    .as('places');
+  return db
+    .select({ participant: sql<ParticipantRow | null>`${places.participant}` })
+    .from(campaigns)
+    .leftJoinLateral(places, sql`true`)
+    .where(eq(campaigns.id, campaignId))
+    .orderBy(desc(places.id));
+}

@@ -1,0 +1,58 @@
+-- requires: platform/access.sql, platform/events.sql, inventory/stock.sql
+-- Stock that comes and goes outside: what a warehouse says in Kafka.
+
+-- Applies adjustments of one tenant, each once for its event id and each whole or not at all. `input`: {tenant, messages:
+-- [{eventId, sku, delta, reason, undated?}]}. Answers {skus: [changed], refused: [{eventId, reason}]}: unknown_sku,
+-- insufficient_inventory, too_many. A refused message is not in the inbox: it may come again.
+create or replace function inventory.apply_adjustments(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  m jsonb;
+  change integer;
+  counted integer;
+  refusal text;
+  skus text[] := '{}';
+  refused jsonb := '[]';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  -- All rows of stock before the first inbox row: two batches that share a message would wait for each other.
+  perform 1 from inventory.inventory s
+    where s.tenant_id = platform.tenant()
+      and s.sku = any(array(select x->>'sku' from jsonb_array_elements(input->'messages') x))
+    order by s.sku for update;
+  -- Units that come in are counted before units that go out: a batch has no order of its own.
+  for m in
+    select x from jsonb_array_elements(input->'messages') x
+    order by x->>'sku', (x->>'delta')::numeric desc, x->>'eventId'
+  loop
+    change := (m->>'delta')::int;
+    begin
+      continue when cardinality(case when (m->>'undated')::boolean
+        then platform.take_for_good('inventory', array[m->>'eventId'])
+        else platform.take_new('inventory', array[m->>'eventId']) end) = 0;
+      update inventory.inventory s
+      set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
+      where s.tenant_id = platform.tenant() and s.sku = m->>'sku'
+        and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
+      returning s.quantity into counted;
+      if not found then
+        perform platform.fail(case
+          when not exists (select from inventory.inventory s
+            where s.tenant_id = platform.tenant() and s.sku = m->>'sku') then 'unknown_sku'
+          when change < 0 then 'insufficient_inventory' else 'too_many' end);
+      end if;
+      insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+      values (platform.tenant(), m->>'sku', change, counted, m->>'reason', platform.clock());
+      skus := skus || (m->>'sku');
+    exception when sqlstate 'FC000' then -- takes its inbox row along
+      get stacked diagnostics refusal = message_text;
+      refused := refused || jsonb_build_object('eventId', m->>'eventId', 'reason', refusal);
+    end;
+  end loop;
+  return jsonb_build_object('skus', to_jsonb(skus), 'refused', refused);
+end
+$$;
+
+call platform.hand_over('inventory', 'fusion_inventory');
+
+grant execute on function inventory.apply_adjustments to fusion_worker;

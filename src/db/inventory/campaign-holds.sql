@@ -1,0 +1,36 @@
+-- requires: inventory/reservations.sql
+-- Stock of places in campaigns: held under the id that the place's order will have.
+
+-- Holds one unit for a place in a campaign, under the id that its order will have. Null: held; else the shortages, and
+-- then the caller undoes it all. No event: campaign.joined tells of it. For group commerce.
+create or replace function inventory.hold_unit(order_id varchar, sku varchar, until timestamptz) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+  values (hold_unit.order_id, platform.tenant(), array[hold_unit.sku], array[1], 'held', until, platform.clock());
+  return inventory.take(array[hold_unit.sku], array[1]);
+end
+$$;
+
+-- Sets until when these orders' units are held. For group commerce and payments.
+create or replace function inventory.keep_until(order_ids text[], until timestamptz) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  update inventory.reservations r set expires_at = until
+  where r.order_id = any(array(
+    select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'held'
+    order by v.order_id for update))
+$$;
+
+-- Tells that these new orders have their stock: it was held before they were. For group commerce. Emits inventory.reserved.
+create or replace function inventory.announce(order_ids text[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select platform.emit('inventory.reserved', o, jsonb_build_object('orderId', o, 'status', 'reserved'), false)
+  from unnest(order_ids) o order by o
+$$;
+
+call platform.hand_over('inventory', 'fusion_inventory');
+
+grant execute on function inventory.hold_unit, inventory.keep_until, inventory.announce, inventory.release
+  to fusion_group_commerce;
+grant execute on function inventory.keep_until to fusion_payments;

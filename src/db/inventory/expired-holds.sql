@@ -1,0 +1,75 @@
+-- requires: platform/access.sql, platform/set-aside.sql, payments/stripe-events.sql, inventory/reservations.sql
+-- Holds that have run out.
+
+-- The orders among these whose hold has run out, with their reservations locked. A debit that began meanwhile, or a payment,
+-- has moved the hold. The caller has locked the orders. For orders.
+create or replace function inventory.still_due(order_ids text[]) returns text[]
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  with due as (
+    select r.order_id from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)
+      and r.status = 'held' and r.expires_at <= platform.clock()
+    order by r.order_id for update
+  )
+  select coalesce(array_agg(d.order_id::text order by d.order_id), '{}') from due d
+$$;
+
+-- Holds that have run out, `most` of them, of each tenant in turn: [{tenant, orders}]. One whose payment may have been paid
+-- waits until Stripe's events are read past its end or Stripe was asked about it. `undecided`: these instead.
+create or replace function inventory.pick_holds(most integer, undecided boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
+declare
+  due jsonb;
+  aside text[];
+  heard timestamptz;
+begin
+  perform platform.act_as('*');
+  if not undecided then -- something else may have ended what was set aside
+    perform platform.take_back('expire-holds', array(
+      select k from unnest(platform.due_again('expire-holds', 1000)) k
+      where not exists (select from inventory.reservations r where r.order_id = k and r.status = 'held')));
+  end if;
+  aside := case when undecided then '{}' else platform.aside('expire-holds') || payments.doubtful_orders() end;
+  heard := payments.heard_until();
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')
+  into due
+  from (
+    select r.tenant_id, array_agg(r.order_id order by r.order_id) as orders
+    from (
+      select h.tenant_id, h.order_id
+      from platform.tenants_in('inventory.reservations', 'status = ''held''') t(id)
+      cross join lateral (
+        select w.*, row_number() over (order by w.expires_at) as turn
+        from (
+          -- Bounded: while Stripe does not answer, any number of holds waits.
+          select v.tenant_id, v.order_id, v.expires_at from inventory.reservations v
+          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock() and v.order_id <> all(aside)
+          order by v.expires_at limit 10 * most
+        ) w
+        where undecided = (w.expires_at > heard and payments.awaits_answer(w.order_id, w.expires_at))
+        limit most
+      ) h
+      order by h.turn, h.expires_at limit most
+    ) r group by r.tenant_id
+  ) d;
+  return due;
+end
+$$;
+
+-- Holds that end now. For the cron of orders.
+create or replace function inventory.due_holds(most integer) returns jsonb
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select inventory.pick_holds(most, false)
+$$;
+
+-- Holds that wait for Stripe's answer. For payments, which asks.
+create or replace function inventory.undecided_holds(most integer) returns jsonb
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select inventory.pick_holds(most, true)
+$$;
+
+call platform.hand_over('inventory', 'fusion_inventory');
+
+grant execute on function inventory.still_due, inventory.due_holds to fusion_orders;
+grant execute on function inventory.undecided_holds to fusion_payments;

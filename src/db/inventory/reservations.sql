@@ -1,0 +1,194 @@
+-- requires: platform/access.sql, platform/events.sql, inventory/stock.sql
+-- Holds of orders on stock: decided, given back, made final. Lock order: order, reservation, inventory rows by SKU.
+
+-- Takes the stock of an order's SKUs (sorted, each once), all or nothing. Null: taken; else the shortages
+-- [{sku, requested, available}]. One SKU is the conditional update alone; several are locked first, in SKU order, so that
+-- crossing carts queue up instead of deadlocking, and so that the update cannot be half true.
+create or replace function inventory.take(skus text[], quantities integer[]) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  shortages jsonb;
+begin
+  if cardinality(skus) = 1 then
+    update inventory.inventory i
+    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1], version = platform.next_version(i.version),
+        updated_at = platform.clock()
+    where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
+    if found then
+      return null;
+    end if;
+    return jsonb_build_array(jsonb_build_object('sku', skus[1], 'requested', quantities[1], 'available', coalesce((
+      select i.quantity from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = skus[1]), 0)));
+  end if;
+  with locked as (
+    select i.sku, i.quantity from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
+  )
+  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0)) order by w.sku)
+  into shortages
+  from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
+  where coalesce(l.quantity, 0) < w.n;
+  if shortages is null then
+    update inventory.inventory i
+    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+    from unnest(skus, quantities) w(sku, n)
+    where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  end if;
+  return shortages;
+end
+$$;
+
+-- Decides an order's hold at once: null when it is held, else the shortages. One decision an order (reservations' primary
+-- key). Emits inventory.reserved or inventory.insufficient. For orders.
+create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], hold_seconds integer)
+returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  shortages jsonb;
+begin
+  insert into inventory.reservations as r (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+  values (reserve.order_id, platform.tenant(), reserve.skus, reserve.quantities, 'held',
+          platform.clock() + make_interval(secs => hold_seconds), platform.clock());
+  shortages := inventory.take(skus, quantities);
+  if shortages is not null then
+    update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = reserve.order_id;
+  end if;
+  perform inventory.report(order_id, shortages, false);
+  return shortages;
+end
+$$;
+
+-- Leaves an order's hold to the queue. For orders.
+create or replace function inventory.plan(order_id varchar, skus text[], quantities integer[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+  values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
+$$;
+
+create or replace function inventory.report(order_id varchar, shortages jsonb, queue boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if shortages is null then
+    perform platform.emit('inventory.reserved', order_id,
+      jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
+  else
+    perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
+      'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
+  end if;
+end
+$$;
+
+-- Gives back what these orders hold and emits inventory.released for each; answers their SKUs. One that is pending ends
+-- too: the queue that comes to it later finds nothing to decide. Never touches what is committed. For orders.
+create or replace function inventory.release(order_ids text[], reason text) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  skus text[];
+  freed text[];
+begin
+  perform 1 from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status in ('pending', 'held')
+    order by r.order_id for update;
+  update inventory.reservations r set status = 'released'
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'pending';
+  with ended as (
+    update inventory.reservations r set status = 'released', expires_at = null
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
+    returning r.order_id, r.skus, r.quantities
+  )
+  select coalesce(array_agg(distinct e.order_id), '{}'), coalesce(array_agg(distinct s), '{}')
+  into freed, skus from ended e, unnest(e.skus) s;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
+    order by i.sku for update;
+  update inventory.inventory i
+  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  from (
+    select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
+    where r.order_id = any(freed) group by s.sku
+  ) w
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  perform platform.emit('inventory.released', o, jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
+    false) from unnest(freed) o order by o;
+  return skus;
+end
+$$;
+
+-- Whether an order's stock is held. For payments.
+create or replace function inventory.holds(order_id varchar) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = holds.order_id and r.status = 'held')
+$$;
+
+-- Makes an order's hold final: the units leave the stock for good. A hold that was released is taken again first, if
+-- the stock is there (inventory.reserved once more). False: it is not. The caller has locked the order. For orders.
+create or replace function inventory.commit(order_id varchar) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r inventory.reservations;
+begin
+  select * into r from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
+  if not found or r.status in ('pending', 'refused') then
+    return false;
+  end if;
+  if r.status = 'committed' then
+    return true;
+  end if;
+  if r.status = 'released' then
+    if inventory.take(r.skus, r.quantities) is not null then
+      return false;
+    end if;
+    perform platform.emit('inventory.reserved', r.order_id,
+      jsonb_build_object('orderId', r.order_id, 'status', 'reserved'), false);
+  end if;
+  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = r.order_id;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+    order by i.sku for update;
+  update inventory.inventory i
+  set reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  return true;
+end
+$$;
+
+-- Puts back what a paid order had taken for good and what was not shipped; answers its SKUs. For orders.
+-- Emits inventory.released.
+create or replace function inventory.restock(order_id varchar, reason text) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r inventory.reservations;
+begin
+  update inventory.reservations v set status = 'released'
+  where v.tenant_id = platform.tenant() and v.order_id = restock.order_id and v.status = 'committed'
+  returning * into r;
+  if not found then
+    return '{}';
+  end if;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+    order by i.sku for update;
+  -- An order can always end: units that a full count cannot hold are written off in the ledger.
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
+    'returned above the largest count', platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  where i.quantity::bigint + i.reserved + w.n > 2147483647;
+  update inventory.inventory i
+  set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
+      version = platform.next_version(i.version), updated_at = platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  perform platform.emit('inventory.released', r.order_id,
+    jsonb_build_object('orderId', r.order_id, 'status', 'released', 'reason', reason), false);
+  return r.skus;
+end
+$$;
+
+call platform.hand_over('inventory', 'fusion_inventory');
+
+grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.commit,
+  inventory.restock
+  to fusion_orders;
+grant execute on function inventory.holds to fusion_payments;

@@ -1,0 +1,144 @@
+-- requires: platform/access.sql, platform/events.sql
+-- Stock and the holds on it. Lock order everywhere: order, reservation, then inventory rows by SKU.
+
+create or replace function inventory.stock_json(i inventory.inventory) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('sku', i.sku, 'quantity', i.quantity, 'reserved', i.reserved, 'version', i.version,
+    'updatedAt', platform.iso(i.updated_at))
+$$;
+
+-- The most units of one SKU that a count, an adjustment or an import may lead to, held ones included. Far below the largest
+-- integer, so that sold units fit when their orders are cancelled.
+create or replace function inventory.most_units() returns integer
+language sql immutable as $$ select 1000000000 $$;
+
+-- Whether stock may become `wanted`. A lower count is always allowed, whatever orders hold.
+create or replace function inventory.fits(wanted bigint, present integer, reserved integer) returns boolean
+language sql immutable as $$
+  select wanted <= coalesce(present, 0) or wanted + coalesce(reserved, 0) <= inventory.most_units()
+$$;
+
+-- Sets the stock of SKUs (sorted, each once), making their rows if need be. For the catalog.
+create or replace function inventory.open_stock(skus text[], quantities integer[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
+    order by i.sku for update;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), w.quantity, 'opening', platform.clock()
+  from unnest(skus, quantities) w(sku, quantity)
+  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  where w.quantity <> coalesce(i.quantity, 0);
+  insert into inventory.inventory as i (sku, tenant_id, quantity, updated_at)
+  select w.sku, platform.tenant(), w.quantity, platform.clock() from unnest(skus, quantities) w(sku, quantity)
+  order by w.sku
+  on conflict (sku, tenant_id) do update
+    set quantity = excluded.quantity, version = platform.next_version(i.version), updated_at = excluded.updated_at
+    where i.quantity <> excluded.quantity;
+end
+$$;
+
+-- The answer to a count above inventory.most_units().
+create or replace function inventory.too_many(pointer text) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
+    'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units()))))
+$$;
+
+-- `input`: {sku, quantity, ifMatch?: [version]}. Raises not_found, version_mismatch. Refuses: validation_failed above
+-- inventory.most_units().
+create or replace function inventory.set_stock(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'inventory:write', 'inventory.set');
+  i inventory.inventory;
+  before integer;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into i from inventory.inventory s
+    where s.tenant_id = platform.tenant() and s.sku = input->>'sku' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(i.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  if not inventory.fits((input->>'quantity')::bigint, i.quantity, i.reserved) then
+    return platform.leave(call, 'inventory.set', inventory.too_many('/quantity'));
+  end if;
+  before := i.quantity;
+  update inventory.inventory s
+  set quantity = (input->>'quantity')::int, version = platform.next_version(s.version), updated_at = platform.clock()
+  where s.tenant_id = i.tenant_id and s.sku = i.sku
+  returning * into i;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select i.tenant_id, i.sku, i.quantity - before, i.quantity, 'count', platform.clock() where i.quantity <> before;
+  return platform.leave(call, 'inventory.set', inventory.stock_json(i));
+end
+$$;
+
+-- `input`: {sku, delta, reason}. Raises not_found. Refuses: insufficient_inventory below zero (the same condition
+-- stands in inventory_quantity_not_negative), validation_failed above inventory.most_units().
+create or replace function inventory.adjust_stock(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'inventory:write', 'inventory.adjust');
+  change integer := (input->>'delta')::int;
+  i inventory.inventory;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  update inventory.inventory s
+  set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
+  where s.tenant_id = platform.tenant() and s.sku = input->>'sku'
+    and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
+  returning * into i;
+  if not found then
+    select * into i from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+    return platform.leave(call, 'inventory.adjust', case when change < 0
+      then jsonb_build_object('error', 'insufficient_inventory', 'shortages', jsonb_build_array(
+        jsonb_build_object('sku', i.sku, 'requested', -change, 'available', i.quantity)))
+      else inventory.too_many('/delta') end);
+  end if;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  values (i.tenant_id, i.sku, change, i.quantity, input->>'reason', platform.clock());
+  return platform.leave(call, 'inventory.adjust', inventory.stock_json(i));
+end
+$$;
+
+-- Locks an order's hold, waiting for whoever is just deciding it: only so do the events that the caller emits for the
+-- order come after that one's, in `seq` as in time. The caller has locked the order. For orders.
+create or replace function inventory.lock_hold(order_id varchar) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select 1 from inventory.reservations r
+  where r.tenant_id = platform.tenant() and r.order_id = lock_hold.order_id for update
+$$;
+
+-- Locks the holds of several orders, then their stock by SKU. A function that ends several orders one by one calls this
+-- first: it would otherwise come from the stock of one order to the hold of the next. The caller has locked the orders.
+create or replace function inventory.lock_holds(order_ids text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update;
+  perform 1 from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(array(
+      select distinct s from inventory.reservations r, unnest(r.skus) s
+      where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)))
+    order by i.sku for update;
+end
+$$;
+
+call platform.hand_over('inventory', 'fusion_inventory');
+
+grant execute on function inventory.open_stock, inventory.fits, inventory.most_units to fusion_catalog;
+grant execute on function inventory.lock_hold to fusion_orders;
+grant execute on function inventory.lock_holds to fusion_payments, fusion_group_commerce;
+grant execute on function inventory.set_stock, inventory.adjust_stock to fusion_worker;
+grant execute on function inventory.stock_json to fusion_reader;

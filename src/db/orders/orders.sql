@@ -1,0 +1,246 @@
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql
+-- Orders: placing, cancelling, and what becomes of one whose hold runs out. See platform/access.sql for `call` and the answer.
+
+-- An order as the API shows it. `hold` is null while a reservation is undecided or was refused.
+create or replace function orders.order_json(
+  o orders.orders, hold jsonb, payment jsonb default null, shipment jsonb default null
+) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', o.id, 'customerId', o.customer_id, 'items', o.items, 'total', o.total,
+    'currency', o.currency, 'status', o.status, 'failureReason', o.failure_reason,
+    'organizationId', o.organization_id, 'purchaseOrderNumber', o.purchase_order_number,
+    'shippingAddress', o.shipping_address, 'campaignId', o.campaign_id, 'reservation', hold, 'payment', payment,
+    'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
+$$;
+
+-- What the other services say of an order. Sets of at most one row, so that Postgres makes them a part of a query that joins
+-- them: a function that holds a query is otherwise run anew for each row, and checks the reader's proof each time.
+create or replace function orders.payment_of(order_id varchar) returns setof jsonb
+language sql stable rows 1 as $$
+  select payments.payment_json(p) from payments.payments p
+  where p.order_id = payment_of.order_id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1
+$$;
+
+-- The parcel that moved, or else the latest label: a cancelled label may have a successor.
+create or replace function orders.shipment_of(order_id varchar) returns setof jsonb
+language sql stable rows 1 as $$
+  select shipping.shipment_json(s) from shipping.shipments s
+  where s.order_id = shipment_of.order_id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1
+$$;
+
+-- The hold of an order's units; null while the reservation is undecided or was refused.
+create or replace function orders.hold_json(r inventory.reservations) returns jsonb
+language sql stable as $$
+  select case when r.status in ('held', 'committed', 'released') then
+    jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end
+$$;
+
+-- Asked for by the Workers of the release before this one, which may still run.
+create or replace function orders.full_order_json(o orders.orders, r inventory.reservations) returns jsonb
+language sql stable as $$
+  select orders.order_json(o, orders.hold_json(r), (select orders.payment_of(o.id)), (select orders.shipment_of(o.id)))
+$$;
+
+-- The whole truth of a request's lines, where they are more than a plain list. `input`: {items: [{sku, quantity, price?}], currency?,
+-- pricing?}. Answers {items, total, currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch,
+-- price_changed, validation_failed. Lines of one SKU and one price are merged, in the order in which they came.
+create or replace function orders.price_lines(input jsonb) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
+  priced jsonb;
+  fault text;
+begin
+  with line as (
+    -- `limit 1` keeps this a lookup by the unique index for each line, whatever the planner thinks of their number.
+    select l.ord, l.item->>'sku' as sku, (l.item->>'quantity')::int as quantity, (l.item->>'price')::numeric as stated,
+      p.price as listed, p.currency
+    from jsonb_array_elements(input->'items') with ordinality l(item, ord)
+    left join lateral (
+      select c.price, c.currency from catalog.products c
+      where c.tenant_id = platform.tenant() and c.sku = l.item->>'sku' and c.status = 'active' limit 1
+    ) p on true
+  ), final as (
+    select l.*, case when quoted then coalesce(l.stated, l.listed) else l.listed end as price from line l
+  ), merged as (
+    select min(f.ord) as ord, f.sku, sum(f.quantity) as quantity, f.price from final f group by f.sku, f.price
+  ), needed as (
+    select m.sku, sum(m.quantity) as quantity from merged m group by m.sku
+  )
+  select jsonb_build_object(
+    'unknown', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/sku', f.ord - 1),
+      'detail', format('No product with SKU "%s" is for sale.', f.sku)) order by f.ord) from final f where f.currency is null),
+    'currencies', (select jsonb_agg(distinct f.currency) from final f where f.currency is not null),
+    'changed', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
+      'detail', format('The price of "%s" is %s, not %s.', f.sku, f.listed, f.stated)) order by f.ord)
+      from final f where not quoted and f.stated <> f.listed),
+    'misfit', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
+      'detail', format('%s has no decimals: %s does not fit.', f.currency, f.price)) order by f.ord)
+      from final f where scale(trim_scale(f.price)) > platform.currency_decimals(f.currency)),
+    'items', (select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord)
+      from merged m),
+    'total', (select sum(m.quantity * m.price) from merged m),
+    'most', (select max(n.quantity) from needed n),
+    'skus', (select jsonb_agg(n.sku order by n.sku) from needed n),
+    'quantities', (select jsonb_agg(n.quantity order by n.sku) from needed n)
+  ) into priced;
+
+  if priced->'unknown' <> 'null' then
+    return jsonb_build_object('error', 'unknown_sku', 'errors', priced->'unknown');
+  end if;
+  if jsonb_array_length(priced->'currencies') > 1 or priced->'currencies'->>0 <> input->>'currency' then
+    return jsonb_build_object('error', 'currency_mismatch', 'detail', format('The products are sold in %s.',
+      (select string_agg(c, ', ') from jsonb_array_elements_text(priced->'currencies') c)));
+  end if;
+  if priced->'changed' <> 'null' then
+    return jsonb_build_object('error', 'price_changed', 'errors', priced->'changed');
+  end if;
+  if priced->'misfit' <> 'null' then
+    return jsonb_build_object('error', 'validation_failed', 'errors', priced->'misfit');
+  end if;
+  if (priced->>'most')::numeric > 2147483647 then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/items', 'detail', 'The order has more than 2147483647 units of one SKU.')));
+  end if;
+  fault := platform.charge_fault((priced->>'total')::numeric, priced->'currencies'->>0);
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/items', 'detail', fault)));
+  end if;
+  return jsonb_build_object('items', priced->'items', 'total', priced->'total', 'currency', priced->'currencies'->0,
+    'skus', priced->'skus', 'quantities', priced->'quantities');
+end
+$$;
+
+-- The lines of a request with their prices: in one aggregate where each SKU comes at one price and nothing is wrong, else
+-- by price_lines, which may answer a refusal. Lines are merged, `skus` sorted, each once.
+create or replace function orders.price_order(input jsonb, out items jsonb, out total numeric, out currency varchar,
+  out skus text[], out quantities integer[], out refusal jsonb)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
+  wanted constant varchar := input->>'currency';
+  plain boolean;
+  priced jsonb;
+begin
+  select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
+    sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
+    array_agg(least(m.quantity, 2147483647)::int order by m.sku),
+    bool_and(m.plain) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(wanted, min(m.currency))
+      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
+  into items, total, currency, skus, quantities, plain
+  from (
+    select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
+      bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
+        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as plain
+    from (
+      select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
+        case when quoted then coalesce(g.stated, p.price) else p.price end as price
+      from (
+        select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
+        from jsonb_array_elements(input->'items') with ordinality e(item, ord)
+      ) g
+      left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
+        select c.price, c.currency from catalog.products c
+        where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
+      ) p on true
+    ) l group by l.sku, l.price
+  ) m;
+  if plain then
+    return;
+  end if;
+  priced := orders.price_lines(input);
+  if priced ? 'error' then
+    refusal := priced;
+    return;
+  end if;
+  items := priced->'items';
+  total := priced->>'total';
+  currency := priced->>'currency';
+  skus := array(select jsonb_array_elements_text(priced->'skus'));
+  quantities := array(select jsonb_array_elements_text(priced->'quantities')::int);
+end
+$$;
+
+-- Places an order: the order, the hold on every line and the events, or none of them. `input`: {id, customerId, items,
+-- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async}.
+-- With `async` the hold is left to the consumer of order.created. Not enough stock: the order is kept as failed, holds
+-- nothing, and the answer is {error: insufficient_inventory, orderId, shortages}.
+-- A new connection plans each statement once, not five times, and a plan made for an empty table is good for a full one.
+-- Refuses: what price_lines refuses. Emits order.created, and inventory.reserved, or inventory.insufficient and order.failed.
+create or replace function orders.place_order(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.place');
+  priced record;
+  o orders.orders;
+  shortages jsonb;
+  deferred constant boolean := (input->>'async')::boolean;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  priced := orders.price_order(input);
+  if priced.refusal is not null then
+    return platform.leave(call, 'orders.place', priced.refusal);
+  end if;
+  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
+    purchase_order_number, shipping_address, created_at, updated_at)
+  values (input->>'id', input->>'customerId', priced.items, priced.total, priced.currency,
+    'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
+    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+  returning * into o;
+  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
+    'total', o.total, 'currency', o.currency, 'items', o.items), deferred);
+  if deferred then
+    perform inventory.plan(o.id, priced.skus, priced.quantities);
+    return platform.leave(call, 'orders.place', orders.order_json(o, null));
+  end if;
+  -- The contended rows come last: a hot SKU is locked for the rest of this call and the commit, nothing else.
+  shortages := inventory.reserve(o.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
+  if shortages is not null then
+    perform orders.fail_order(o.id, 'insufficient_inventory');
+    return platform.leave(call, 'orders.place',
+      jsonb_build_object('error', 'insufficient_inventory', 'orderId', o.id, 'shortages', shortages));
+  end if;
+  return platform.leave(call, 'orders.place', orders.order_json(o, jsonb_build_object('status', 'held',
+    'expiresAt', platform.iso(platform.clock() + make_interval(secs => (input->>'holdSeconds')::int)))));
+end
+$$;
+
+-- The order of a place in a campaign; its unit is held already. `input`: {id, customerId, sku, price, currency, campaignId,
+-- shippingAddress}. For group commerce. Emits order.created.
+create or replace function orders.place_joined(input jsonb) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+begin
+  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
+    created_at, updated_at)
+  values (input->>'id', input->>'customerId',
+    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+    (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
+    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+  returning * into o;
+  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
+    'total', o.total, 'currency', o.currency, 'items', o.items), false);
+end
+$$;
+
+-- An order with all that the other services say of it, as a read shows it.
+create or replace function orders.shown(order_id varchar) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
+  left join inventory.reservations r on r.order_id = o.id
+  left join lateral orders.payment_of(o.id) p on true
+  left join lateral orders.shipment_of(o.id) s on true
+  where o.id = shown.order_id
+$$;
+
+call platform.hand_over('orders', 'fusion_orders');
+
+grant execute on function orders.place_order to fusion_worker;
+grant execute on function orders.place_joined to fusion_group_commerce;
+grant execute on function orders.order_json, orders.full_order_json, orders.hold_json, orders.payment_of,
+  orders.shipment_of to fusion_reader;

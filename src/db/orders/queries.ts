@@ -1,0 +1,85 @@
+import { and, asc, desc, eq, lt, type SQL, sql } from 'drizzle-orm';
+import { jsonb, numeric, pgSchema, timestamp, varchar } from 'drizzle-orm/pg-core';
+import type { Reader } from '../client.ts';
+import { reservations } from '../inventory/queries.ts';
+import type { PaymentRow } from '../payments/queries.ts';
+
+export type Line = { sku: string; quantity: number; price: number };
+
+/** The orders' table; its writes are the functions in orders.sql. */
+export const orders = pgSchema('orders').table('orders', {
+  id: varchar('id').primaryKey(),
+  customerId: varchar('customer_id').notNull(),
+  items: jsonb('items').$type<Line[]>().notNull(),
+  total: numeric('total', { precision: 10, scale: 2 }).notNull(),
+  currency: varchar('currency', { length: 3 }).notNull(),
+  status: varchar('status').notNull(),
+  createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
+  tenantId: varchar('tenant_id').notNull().default('default'),
+  organizationId: varchar('organization_id'),
+  purchaseOrderNumber: varchar('purchase_order_number'),
+  shippingAddress: jsonb('shipping_address'),
+  campaignId: varchar('campaign_id'),
+  failureReason: varchar('failure_reason'),
+  updatedAt: timestamp('updated_at', { withTimezone: true }).notNull().defaultNow(),
+});
+
+/** An order as `orders.order_json` gives it; `freed` and the like are the operation's own and are not shown. */
+export type OrderRow = {
+  id: string;
+  customerId: string;
+  items: Line[];
+  total: number;
+  currency: string;
+  status: 'created' | 'confirmed' | 'shipped' | 'delivered' | 'failed' | 'cancelled' | 'refunded';
+  failureReason: string | null;
+  organizationId: string | null;
+  purchaseOrderNumber: string | null;
+  shippingAddress: Record<string, string> | null;
+  campaignId: string | null;
+  reservation: { status: 'held' | 'committed' | 'released'; expiresAt: string | null } | null;
+  payment: PaymentRow | null;
+  shipment: Record<string, unknown> | null;
+  createdAt: string;
+  updatedAt: string;
+};
+
+/** Orders as a read shows them. What belongs to them is looked up for the chosen ones alone, whatever the planner expects. */
+function selectOrders(db: Reader, where: SQL | undefined, most: number) {
+  const chosen = db
+    .select({ id: orders.id, row: sql`"orders"`.as('row') })
+    .from(orders)
+    .where(where)
+    // By the tenant too, of which there is one: the primary key cannot serve that, and a walk by it would read the orders of
+    // all tenants.
+    .orderBy(asc(orders.tenantId), desc(orders.id))
+    .limit(most)
+    .as('chosen');
+  const order = sql<OrderRow>`orders.order_json(${chosen.row}, orders.hold_json("reservations"), "payment", "shipment")`;
+  return db
+    .select({ order })
+    .from(chosen)
+    .leftJoin(reservations, eq(reservations.orderId, chosen.id))
+    .leftJoinLateral(sql`orders.payment_of(${chosen.id}) as "payment"`, sql`true`)
+    .leftJoinLateral(sql`orders.shipment_of(${chosen.id}) as "shipment"`, sql`true`)
+    .orderBy(desc(chosen.id));
+}
+
+export const orderById = (db: Reader, id: string) => selectOrders(db, eq(orders.id, id), 1);
+
+export type OrderFilter = {
+  customerId?: string | undefined;
+  status?: string | undefined;
+  organizationId?: string | undefined;
+};
+
+/** A page of orders, newest first: `most` rows below the id `before`. */
+export function orderPage(db: Reader, filter: OrderFilter, before: string | undefined, most: number) {
+  const where = and(
+    filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
+    filter.status === undefined ? undefined : eq(orders.status, filter.status),
+    filter.organizationId === undefined ? undefined : eq(orders.organizationId, filter.organizationId),
+    before === undefined ? undefined : lt(orders.id, before),
+  );
+  return selectOrders(db, where, most);
+}

@@ -1,0 +1,288 @@
+-- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql
+-- What becomes of an order after it was placed: its lock, and every state that follows.
+
+-- created → failed; true if it was so. The caller has locked the order or has just made it. A campaign hears of it.
+create or replace function orders.fail_order(order_id varchar, reason varchar) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  campaign varchar;
+begin
+  update orders.orders o set status = 'failed', failure_reason = reason, updated_at = platform.clock(),
+      place_open = o.campaign_id is not null
+  where o.id = order_id and o.tenant_id = platform.tenant() and o.status = 'created'
+  returning o.campaign_id into campaign;
+  if not found then
+    return false;
+  end if;
+  perform platform.emit('order.failed', order_id, jsonb_build_object('orderId', order_id, 'reason', reason),
+    campaign is not null);
+  return true;
+end
+$$;
+
+-- Cancels an order that has not been shipped, its payment and its shipment. `input`: {id, reason?, restock?}. Its units go
+-- back into stock; if it has a label, only with `restock`, since the parcel may be packed. Cancelled already: the same
+-- answer, and `restock` puts units back that are still out. Raises not_found. Refuses: order_not_cancellable.
+-- Emits order.cancelled, inventory.released if units went back, and the events of its payment and its shipment.
+create or replace function orders.cancel_order(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
+  o orders.orders;
+  freed text[];
+  labelled boolean := true;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into o from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if o.status not in ('created', 'confirmed', 'cancelled') then
+    return platform.leave(call, 'orders.cancel',
+      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', o.status)));
+  end if;
+  if o.status <> 'cancelled' then
+    perform inventory.lock_hold(o.id);
+    update orders.orders c set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
+    where c.id = o.id returning * into o;
+    perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
+      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
+    labelled := shipping.end_shipment(o.id);
+    perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
+    freed := inventory.release(array[o.id::text], 'cancelled');
+  end if;
+  if coalesce((input->>'restock')::boolean, not labelled) then
+    freed := coalesce(freed, '{}') || inventory.restock(o.id, 'cancelled');
+  end if;
+  return platform.leave(call, 'orders.cancel',
+    orders.shown(o.id) || jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
+end
+$$;
+
+-- The order's row, locked before any other row of its saga. Null if it is not there. For payments and shipping.
+create or replace function orders.lock_order(order_id varchar) returns orders.orders
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
+$$;
+
+-- The order's money is there (or it needs none): it is confirmed, and its hold becomes final. If its hold was released
+-- meanwhile, its stock is taken again; answers {confirmed, reason, skus}, false if there is none or it was cancelled, and
+-- then the money goes back. The caller has locked the order. For payments. Emits order.confirmed.
+create or replace function orders.settle_paid(order_id varchar) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+begin
+  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  if o.status = 'cancelled' then
+    return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
+  end if;
+  -- A place that was lost may be another's already, so its money goes back even where its unit is still there.
+  if o.id is null or (o.status = 'failed' and o.campaign_id is not null) then
+    return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
+  end if;
+  if o.status not in ('created', 'failed') then
+    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
+  end if;
+  if not inventory.commit(o.id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
+  end if;
+  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = o.id;
+  -- The label is a row from here on: the cron finds it should the message be lost.
+  perform shipping.open_request(o, o.shipping_address, platform.uuid7());
+  perform platform.emit('order.confirmed', o.id, jsonb_build_object('orderId', o.id), true);
+  return jsonb_build_object('confirmed', true, 'skus',
+    case when o.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(o.items) i)) end);
+end
+$$;
+
+-- The order can never be paid: it fails, and its stock goes back. For payments.
+create or replace function orders.fail_unpaid(order_id varchar, reason varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform orders.lock_order(order_id);
+  if orders.fail_order(order_id, 'payment_failed') then
+    perform payments.end_for_orders(array[order_id::text], 'failed', reason);
+    perform inventory.release(array[order_id::text], 'payment_failed');
+  end if;
+end
+$$;
+
+-- All of the order's money went back: it is refunded with its shipment, unless it was cancelled or has failed. Its units go
+-- back into stock if `restock` says so; if it is null, those of an order without a label. Answers their SKUs. The caller has locked the order. For payments. Emits order.refunded.
+create or replace function orders.mark_refunded(order_id varchar, restock boolean default null) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  before varchar;
+  labelled boolean;
+begin
+  select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  -- A place in a campaign has its payment before it has an order: `before` is null then.
+  if before is null or before not in ('confirmed', 'shipped', 'delivered') then
+    return '{}';
+  end if;
+  update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
+  perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
+  labelled := shipping.end_shipment(order_id);
+  return case when coalesce(restock, before = 'confirmed' and not labelled)
+    then inventory.restock(order_id, 'refunded') else '{}' end;
+end
+$$;
+
+-- A bank has sent the money of a refund back, so the order is no longer refunded. It is again what it was before: where its
+-- units went back into the stock, they are taken again. If they are gone, or its place in a campaign is, the order is
+-- cancelled with the reason `refund_failed`, and the merchant owes the buyer the money. Nothing is shipped by itself.
+-- Answers the SKUs whose stock has changed. The caller has locked the order. For payments. Emits order.refund.failed
+-- or order.cancelled.
+create or replace function orders.take_back_refunded(order_id varchar) returns text[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders;
+  sold boolean;
+  again varchar;
+begin
+  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+  if not found then
+    return '{}';
+  end if;
+  sold := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = o.id), false);
+  if not sold and (o.campaign_id is not null or not inventory.commit(o.id)) then
+    update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
+      place_open = x.campaign_id is not null
+    where x.id = o.id;
+    perform platform.emit('order.cancelled', o.id, jsonb_build_object('orderId', o.id, 'reason', 'refund_failed'), false);
+    return '{}';
+  end if;
+  again := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
+    from shipping.shipments s where s.order_id = o.id and s.status in ('in_transit', 'delivered')
+    order by s.status limit 1), 'confirmed'); -- `delivered` before `in_transit`
+  update orders.orders x set status = again, updated_at = platform.clock() where x.id = o.id;
+  perform platform.emit('order.refund.failed', o.id, jsonb_build_object('orderId', o.id, 'status', again), false);
+  return case when sold then '{}' else array(select i->>'sku' from jsonb_array_elements(o.items) i) end;
+end
+$$;
+
+-- The parcel is on its way (`shipped`) or there (`delivered`): the order only ever goes forward, and one that was
+-- cancelled or refunded stays so. True if it moved. The caller has locked the order. For shipping.
+create or replace function orders.mark_shipped(order_id varchar, reached varchar) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update orders.orders o set status = reached, updated_at = platform.clock()
+  where o.tenant_id = platform.tenant() and o.id = order_id
+    and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
+  return found;
+end
+$$;
+
+-- Orders of campaigns, of any tenant, that ended before this time and whose place was not freed; `most` of them, the oldest
+-- first. For group commerce's cron.
+create or replace function orders.ended_in_campaigns(until timestamptz, most integer)
+returns table (tenant varchar, order_id varchar, reason varchar)
+language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+  select o.tenant_id, o.id,
+    case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
+  from orders.orders o
+  where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit most
+$$;
+
+-- The places of these orders are freed. The caller has locked the places. For group commerce.
+create or replace function orders.note_freed(order_ids text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from orders.orders o
+    where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update;
+  update orders.orders o set place_open = false
+  where o.tenant_id = platform.tenant() and o.id = any(order_ids) and o.place_open;
+end
+$$;
+
+-- Locks orders by id, before anything else of theirs. For a function of payments that ends several.
+create or replace function orders.lock_orders(order_ids text[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update
+$$;
+
+-- The consumer of inventory.insufficient. `input`: {tenant, messages: [{eventId, orderId, traceparent}]}. Answers {failed}.
+create or replace function orders.fail_short_orders(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fresh text[];
+  ids text[];
+  failed integer := 0;
+  id text;
+  traces jsonb;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  fresh := platform.take_new('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
+    where m->>'eventId' = any(fresh) order by 1);
+  perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
+  select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
+    from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
+  foreach id in array ids loop
+    perform platform.set_trace(traces->>id);
+    failed := failed + orders.fail_order(id, 'insufficient_inventory')::int;
+  end loop;
+  perform inventory.note_heard(ids);
+  return jsonb_build_object('failed', failed);
+end
+$$;
+
+-- The cron: orders whose hold has run out fail, and their stock goes back, in one transaction for `limit` of them.
+-- Answers {expired, tenants: [{tenant, expired, skus}]}; repeat until expired is 0. An order that another transaction has
+-- locked is left for the next turn; one that cannot be processed is set aside.
+create or replace function orders.expire_holds(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  due jsonb;
+  done jsonb;
+  expired integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  for due in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
+    for done in select jsonb_array_elements(platform.apart('expire-holds', 'orders.expire_due', due->>'tenant',
+      array(select jsonb_array_elements_text(due->'orders')), input))
+    loop
+      expired := expired + (done->>'expired')::int;
+      tenants := tenants || done;
+    end loop;
+  end loop;
+  return jsonb_build_object('expired', expired, 'tenants', tenants);
+end
+$$;
+
+-- One tenant's part of it.
+create or replace function orders.expire_due(order_ids text[], input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  ids text[];
+  id text;
+  expired integer := 0;
+begin
+  ids := array(
+    select o.id from orders.orders o
+    where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
+    order by o.id for update skip locked);
+  -- Read again under the locks: what was due before may have been paid or kept since.
+  ids := inventory.still_due(ids);
+  foreach id in array ids loop
+    expired := expired + orders.fail_order(id, 'reservation_expired')::int;
+  end loop;
+  perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
+  return jsonb_build_object('tenant', platform.tenant(), 'expired', expired,
+    'skus', to_jsonb(inventory.release(ids, 'expired')));
+end
+$$;
+
+call platform.hand_over('orders', 'fusion_orders');
+
+grant execute on function orders.cancel_order, orders.fail_short_orders, orders.expire_holds to fusion_worker;
+grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
+grant execute on function orders.lock_orders to fusion_payments;
+grant execute on function orders.settle_paid, orders.ended_in_campaigns, orders.note_freed to fusion_group_commerce;
+grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded,
+  orders.take_back_refunded to fusion_payments;
+grant execute on function orders.mark_shipped to fusion_shipping;

@@ -1,0 +1,100 @@
+-- requires: payments/payments.sql, payments/intents.sql
+-- Payments of places in campaigns: the money is secured at the join (held, or its card saved) and taken on success.
+
+-- The payment of a place, before its order is there. `input`: {id, orderId, campaignId, userId, amount, currency, mode}.
+-- For group commerce. Emits payment.created.
+create or replace function payments.open_place(input jsonb) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p payments.payments;
+begin
+  insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id, user_id,
+    created_at, updated_at, checked_at)
+  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency', 'pending', platform.tenant(),
+    input->>'mode', input->>'campaignId', input->>'userId', platform.clock(), platform.clock(), platform.clock())
+  returning * into p;
+  perform payments.emit_payment(p, 'payment.created',
+    jsonb_build_object('amount', p.amount, 'currency', p.currency, 'status', p.status), false);
+end
+$$;
+
+-- The consumer of campaign.joined. `input`: {tenant, joins: [{campaignId, userId}]}. Answers {tasks}: the payments of these
+-- places that Stripe is still to be asked for.
+create or replace function payments.open_places(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  return jsonb_build_object('tasks', (
+    select coalesce(jsonb_agg(distinct payments.intent_task(p)), '[]')
+    from jsonb_array_elements(input->'joins') j
+    join payments.payments p on p.tenant_id = platform.tenant() and p.campaign_id = j->>'campaignId'
+      and p.user_id = j->>'userId'
+    where payments.lacks_intent(p)));
+end
+$$;
+
+-- The money of these orders is to be taken, since it is secured. Asked once; the row says so until it is taken. The caller
+-- has locked the places. For group commerce. Emits payment.capture.requested.
+create or replace function payments.ask_captures(order_ids text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p payments.payments;
+begin
+  for p in
+    select * from payments.payments x
+    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status = 'pending'
+      and x.mode <> 'order' and not x.capture_asked
+    order by x.payment_id for update
+  loop
+    update payments.payments x set capture_asked = true, updated_at = platform.clock()
+    where x.payment_id = p.payment_id;
+    perform payments.emit_payment(p, 'payment.capture.requested', '{}', true);
+  end loop;
+end
+$$;
+
+-- Why news of a SetupIntent cannot be about this payment; null: it can. A SetupIntent other than the payment's own takes no
+-- money, and nobody was given its client secret.
+create or replace function payments.setup_fault(p payments.payments, setup_id varchar, made_for jsonb) returns varchar
+language sql stable as $$
+  select case when p.setup_intent_id is not null and p.setup_intent_id is distinct from setup_id then 'setup_replaced'
+    when p.mode <> 'card' then 'made_for_another'
+    else payments.made_for_fault(p, p.setup_intent_id is not null, made_for) end
+$$;
+
+-- What Stripe says of a card that is to be saved.
+create or replace function payments.move_setup(p payments.payments, setup jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  update payments.payments x
+  set stripe_status = 'setup_' || (setup->>'status'), updated_at = platform.clock(),
+      payment_method_id = coalesce(setup->>'methodId', x.payment_method_id),
+      failure_reason = case when setup->>'status' = 'succeeded' then null else coalesce(setup->>'failure', x.failure_reason) end,
+      -- A card that was saved for nothing is nothing that Stripe takes money for.
+      intent_open = x.status = 'pending' and setup->>'status' <> 'canceled'
+  where x.payment_id = p.payment_id and x.stripe_payment_intent_id is null
+    and (x.status = 'pending' or setup->>'status' in ('succeeded', 'canceled'));
+  if p.status = 'pending' and setup->>'status' = 'succeeded' then
+    perform group_commerce.mark_secured(p.order_id);
+  elsif p.status = 'pending' and setup->>'status' = 'canceled' then
+    perform payments.give_up(p, 'setup_ended');
+  end if;
+end
+$$;
+
+-- This payment can never be had: its order fails with it, or its place where there is no order yet. The caller has locked
+-- the place.
+create or replace function payments.give_up(p payments.payments, reason text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform orders.fail_unpaid(p.order_id, coalesce(reason, 'payment_failed'));
+  if p.campaign_id is not null then
+    perform group_commerce.lose_place(p.order_id, coalesce(reason, 'payment_failed'), 'failed');
+  end if;
+end
+$$;
+
+call platform.hand_over('payments', 'fusion_payments');
+
+grant execute on function payments.open_place, payments.ask_captures, payments.end_for_orders to fusion_group_commerce;
+grant execute on function payments.open_places to fusion_worker;

@@ -1,0 +1,276 @@
+-- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, payments/stripe-events.sql, payments/payments.sql, payments/intents.sql
+-- What is to be done at Stripe, and what Stripe says: by a webhook, or looked up because a webhook can be lost.
+
+-- What is to be done at Stripe, of these payments' rows or (cron) of each tenant's in turn. `input`: {tenant, paymentIds} or
+-- {idleSeconds, limit}. Answers {intents: [task], refunds: [{…}]}: payments without an intent, pending ones to look up,
+-- ended ones to close (their intent may be unknown), those whose charge tells of refunds that we have not seen; refunds to
+-- make or look up. The cron gets first the payments whose hold has ended and waits for Stripe's answer, then those that nobody asked about for a while.
+-- `mayExist`: an earlier try may have made it, and Stripe forgets an idempotency key after 24 hours.
+create or replace function payments.open_work(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
+declare
+  ids text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
+  refund_ids text[];
+  everywhere constant boolean := not input ? 'tenant';
+  most constant integer := (input->>'limit')::int;
+  late timestamptz;
+  urgent text[] := '{}';
+  aside text[] := '{}';
+  intents jsonb;
+  refunds jsonb;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  if everywhere then
+    -- A webhook may have ended what was set aside.
+    perform platform.take_back('reconcile-payments', array(
+      select k from unnest(platform.due_again('reconcile-payments', 1000)) k
+      where not exists (select from payments.payments p where p.payment_id = k
+          and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
+        and not exists (select from payments.refunds r where r.id = k and r.status = 'pending')));
+    aside := platform.aside('reconcile-payments');
+    urgent := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(most)) d)
+      || group_commerce.undecided_places(most);
+    ids := array(
+      select p.payment_id::text from unnest(urgent) o(id) join payments.payments p on p.order_id = o.id
+      where p.status = 'pending' and p.payment_id <> all(aside))
+      || array(
+      select w.payment_id::text
+      from platform.tenants_in('payments.payments', 'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
+      cross join lateral (
+        select p.payment_id, row_number() over (order by p.checked_at) as turn from payments.payments p
+        where p.tenant_id = t.id and p.checked_at <= late and p.payment_id <> all(aside)
+          and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
+        order by p.checked_at limit most
+      ) w order by w.turn, w.payment_id limit most);
+    refund_ids := array(
+      select w.id::text from platform.tenants_in('payments.refunds', 'status = ''pending''') t(id)
+      cross join lateral (
+        select r.id, row_number() over (order by r.checked_at) as turn from payments.refunds r
+        where r.tenant_id = t.id and r.checked_at <= late and r.status = 'pending' and r.id <> all(aside)
+        order by r.checked_at limit most
+      ) w order by w.turn, w.id limit most);
+  else
+    refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids) and r.status = 'pending');
+  end if;
+  select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
+  from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
+  join payments.payments p on p.payment_id = u.id
+    and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done);
+  select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
+    'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
+    'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
+    'intentId', coalesce(w.stripe_intent_id,
+      (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
+  into refunds from payments.refunds w where w.id = any(refund_ids) and w.status = 'pending';
+  return jsonb_build_object('intents', intents, 'refunds', refunds);
+end
+$$;
+
+-- Notes that Stripe was asked and nothing has changed, so that the cron comes to the others first; `again` as in
+-- record_intents, for refunds; `listed`: all of these payments' refunds at Stripe have been applied; `done`: payments and
+-- refunds that were processed, so they are set aside no more. `input`: {tenant, payments: [id], listed: [id],
+-- refunds: [id], again: [{id, attempt}], done: [id]}.
+create or replace function payments.note_checked(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform 1 from payments.payments p
+    where p.tenant_id = platform.tenant() and p.payment_id = any(array(
+      select jsonb_array_elements_text(coalesce(input->'payments', '[]') || coalesce(input->'listed', '[]'))))
+    order by p.payment_id for update;
+  perform 1 from payments.refunds r
+    where r.tenant_id = platform.tenant() and r.id = any(array(
+      select jsonb_array_elements_text(coalesce(input->'refunds', '[]'))
+      union select x->>'id' from jsonb_array_elements(coalesce(input->'again', '[]')) x))
+    order by r.id for update;
+  update payments.payments p set checked_at = platform.clock()
+  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  update payments.payments p set refunds_told = p.refund_done
+  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
+  update payments.refunds r set checked_at = platform.clock()
+  where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
+  update payments.refunds r set attempt = r.attempt + 1
+  where r.tenant_id = platform.tenant()
+    and r.id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
+  perform platform.take_back('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
+  return '{}';
+end
+$$;
+
+-- What Stripe says, by a webhook (with `eventId`: applied once) or looked up (without). `input`: {eventId?, paymentId?,
+-- intentId?, setupId?, intent?: {status, received, amount, currency, madeFor: {paymentId, orderId, tenant}, clientSecret?,
+-- failure?, final?}, setup?: {status, madeFor, methodId?, failure?}, refund?: {id?, stripeId, status, amount, failure?},
+-- charge?: {refunded}, dispute?: {status}, terms?: of follow_debit}. Whatever the order of arrival, the state that is
+-- furthest stands.
+-- Answers {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), set_aside (it names a payment
+-- of ours and cannot be about it, for this reason).
+create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  found_id varchar;
+  p payments.payments;
+  i payments.intents;
+  before varchar;
+  fault varchar;
+  skus text[] := '{}';
+begin
+  perform platform.enter_as(call, '*');
+  -- The id that we gave the intent finds the payment even before we have heard the intent's own id. It is looked up first:
+  -- under row-level security a comparison with `coalesce` of queries is no condition on an index.
+  found_id := coalesce(
+    (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
+    (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
+    (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
+    input->>'paymentId');
+  select * into p from payments.payments x where x.payment_id = found_id;
+  if not found then
+    return jsonb_build_object('outcome', 'unknown');
+  end if;
+  perform platform.act_as(p.tenant_id);
+  if input ? 'eventId' and cardinality(platform.take_new('stripe', array[input->>'eventId'])) = 0 then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', p.tenant_id);
+  end if;
+  if p.campaign_id is not null then
+    perform group_commerce.lock_places(array[p.order_id::text]);
+  end if;
+  perform orders.lock_order(p.order_id);
+  select * into p from payments.payments x where x.payment_id = p.payment_id for update;
+  before := p.dispute;
+  if input ? 'intent' then
+    i := payments.remember_intent(p, input->>'intentId', input->'intent');
+    fault := i.fault;
+    if fault is null then
+      p := payments.lead(p, i, input->'intent'->>'clientSecret');
+    end if;
+  elsif input ? 'setup' then
+    fault := payments.setup_fault(p, input->>'setupId', input->'setup'->'madeFor');
+  elsif input ? 'intentId' then
+    select * into i from payments.intents x where x.stripe_id = input->>'intentId';
+    fault := i.fault;
+  end if;
+  if fault is not null then
+    -- An intent that cannot pay keeps no units: the usual time begins for those that waited for its debit.
+    if p.status = 'pending' and p.stripe_status = 'processing' and p.stripe_payment_intent_id is not distinct from i.stripe_id then
+      perform payments.follow_debit(p, 'set_aside', input->'terms');
+      update payments.payments x set stripe_status = 'set_aside' where x.payment_id = p.payment_id;
+    end if;
+    update payments.payments x
+    set checked_at = platform.clock(), asked_at = case when input ? 'eventId'
+        or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at else platform.clock() end,
+      intent_open = x.intent_open
+      and not (x.stripe_payment_intent_id is not distinct from i.stripe_id and not coalesce(payments.is_open(i.status), true))
+    where x.payment_id = p.payment_id;
+    if input ? 'setup' and fault = 'made_for_another' then
+      perform platform.report('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'), p.payment_id,
+        jsonb_build_object('stripeSetupIntentId', input->'setupId', 'paymentId', p.payment_id, 'orderId', p.order_id),
+        'made_for_another: this SetupIntent was not made for the payment that its metadata names.');
+    end if;
+    return jsonb_build_object('outcome', 'set_aside', 'tenant', p.tenant_id, 'skus', '[]'::jsonb, 'reason', fault);
+  end if;
+  -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
+  update payments.payments x
+  set checked_at = platform.clock(), setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
+      asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at
+        else platform.clock() end,
+      refunds_told = case when x.stripe_payment_intent_id is distinct from input->>'intentId' then x.refunds_told
+        else greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric) end,
+      dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
+  where x.payment_id = p.payment_id returning * into p;
+  if p.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
+    and (input ? 'setup' or i.stripe_id is not distinct from p.stripe_payment_intent_id) then
+    perform payments.follow_debit(p, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
+  end if;
+  if input ? 'intent' then
+    skus := payments.move_intent(p, input->'intent' || jsonb_build_object('id', i.stripe_id));
+  elsif input ? 'setup' then
+    perform payments.move_setup(p, input->'setup');
+  elsif input ? 'refund' then
+    skus := payments.move_refund(p, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
+  elsif p.dispute is distinct from before then
+    perform payments.emit_payment(p, 'payment.dispute.changed', jsonb_build_object('status', p.dispute), false);
+  end if;
+  perform payments.keep_open(p.payment_id);
+  return jsonb_build_object('outcome', 'applied', 'tenant', p.tenant_id, 'skus', to_jsonb(skus));
+end
+$$;
+
+create or replace function payments.move_intent(p payments.payments, intent jsonb) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  settled jsonb;
+  skus text[];
+begin
+  if intent->>'id' is distinct from p.stripe_payment_intent_id then
+    if p.captured > 0 then
+      perform payments.return_excess(p, intent->>'id');
+    end if;
+    return '{}';
+  end if;
+  if intent->>'status' = 'succeeded' then
+    if p.captured > 0 then
+      return '{}';
+    end if;
+    if not payments.take_over(p) then
+      perform payments.take_excess(p, (intent->>'received')::numeric);
+      return '{}';
+    end if;
+    update payments.payments x
+    set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
+        stripe_status = 'succeeded', updated_at = platform.clock()
+    where x.payment_id = p.payment_id returning * into p;
+    perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
+    settled := payments.settle_order(p);
+    skus := array(select jsonb_array_elements_text(settled->'skus'));
+    -- We may have heard first that the money went back, and only now that it had come.
+    skus := skus || payments.hear_early_refunds(p);
+    select * into p from payments.payments x where x.payment_id = p.payment_id;
+    if (settled->>'confirmed')::boolean then
+      if p.campaign_id is not null then
+        perform group_commerce.mark_charged(p.order_id);
+      end if;
+    elsif p.captured > p.refunded then
+      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, settled->>'reason');
+    end if;
+    return skus;
+  end if;
+  if intent->>'status' = 'canceled' then
+    if p.status = 'pending' and payments.follow_other(p) then
+      return '{}';
+    end if;
+    if p.status = 'pending' and p.campaign_id is not null then
+      perform payments.give_up(p, 'hold_ended'); -- nobody can pay for this place any more
+    end if;
+    update payments.payments x
+    set intent_open = false, stripe_status = 'canceled', updated_at = platform.clock(),
+        status = case when x.status = 'pending' then 'cancelled' else x.status end
+    where x.payment_id = p.payment_id;
+    if p.status = 'pending' and p.campaign_id is null then
+      perform payments.emit_payment(p, 'payment.cancelled', '{}', false);
+    end if;
+    return '{}';
+  end if;
+  -- A declined attempt is not the end: another card may follow until the order's hold runs out.
+  if p.status = 'pending' then
+    update payments.payments x
+    set stripe_status = intent->>'status', failure_reason = coalesce(intent->>'failure', x.failure_reason),
+        client_secret = coalesce(x.client_secret, intent->>'clientSecret'), intent_open = true,
+        updated_at = platform.clock()
+    where x.payment_id = p.payment_id;
+    if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
+      perform group_commerce.mark_secured(p.order_id);
+    elsif p.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
+      and not payments.follow_other(p) then
+      perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
+    end if;
+  end if;
+  return '{}';
+end
+$$;
+
+call platform.hand_over('payments', 'fusion_payments');
+
+grant execute on function payments.open_work, payments.note_checked, payments.apply_stripe to fusion_worker;

@@ -1,0 +1,224 @@
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, payments/payments.sql
+-- Refunds: money that goes back, promised by a row, paid by Stripe. A payment's sums are those of these rows.
+
+create or replace function payments.refund_json(r payments.refunds) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', r.id, 'paymentId', r.payment_id, 'amount', r.amount, 'currency', r.currency,
+    'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason, 'createdAt', platform.iso(r.created_at))
+$$;
+
+-- Promises money back: the row is what is to be done, the consumer of payment.refund.requested does it.
+-- The caller has locked the payment; payments_refunds_within_captured guards the sum.
+create or replace function payments.add_refund(p payments.payments, new_id varchar, amount numeric, reason varchar)
+returns payments.refunds
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  update payments.payments x set refunded = x.refunded + add_refund.amount, updated_at = platform.clock()
+  where x.payment_id = p.payment_id;
+  return payments.promise_refund(p, p.stripe_payment_intent_id, new_id, add_refund.amount, add_refund.reason, false);
+end
+$$;
+
+create or replace function payments.promise_refund(
+  p payments.payments, of_intent varchar, new_id varchar, amount numeric, reason varchar, automatic boolean
+) returns payments.refunds
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  r payments.refunds;
+begin
+  insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_intent_id, automatic,
+    checked_at, created_at)
+  values (new_id, p.tenant_id, p.payment_id, promise_refund.amount, p.currency, 'pending', promise_refund.reason, of_intent,
+    promise_refund.automatic, platform.clock(), platform.clock())
+  returning * into r;
+  perform payments.emit_payment(p, 'payment.refund.requested', jsonb_strip_nulls(jsonb_build_object('refundId', r.id,
+    'amount', r.amount, 'currency', r.currency, 'reason', r.reason)), true);
+  return r;
+end
+$$;
+
+-- Gives back money that nobody may keep: what an ended order was paid, or what another intent has taken for a payment that
+-- is paid already. Not again once Stripe has failed such a refund of as little (a dispute, a closed account): then the
+-- money is the merchant's to return. Each failure lowers that limit, so this ends. The caller has locked the payment.
+create or replace function payments.return_money(p payments.payments, of_intent varchar, rest numeric, why varchar)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if rest <= 0 or exists (select from payments.refunds r where r.payment_id = p.payment_id
+    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed' and r.amount <= rest
+    -- Ours may have failed because of one made by hand, which has failed since.
+    and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
+      and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
+      and h.checked_at > r.checked_at)) then
+    return;
+  end if;
+  if of_intent is not distinct from p.stripe_payment_intent_id then
+    update payments.payments x set refunded = x.refunded + rest, updated_at = platform.clock()
+    where x.payment_id = p.payment_id;
+  end if;
+  perform payments.promise_refund(p, of_intent, platform.uuid7(), rest, why, true);
+end
+$$;
+
+-- Money that an intent took although another had paid the payment goes back. The caller has locked the payment.
+create or replace function payments.return_excess(p payments.payments, of_intent varchar) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform payments.return_money(p, i.stripe_id, i.received - coalesce((select sum(r.amount) from payments.refunds r
+    where r.payment_id = p.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0), 'paid_twice')
+  from payments.intents i
+  where i.stripe_id = of_intent and i.fault is null and i.status = 'succeeded';
+end
+$$;
+
+-- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?, restock?}; without an amount, all that is left.
+-- `restock`: whether the units go back into stock once all the money is back; not said: unless a label was made.
+-- Raises not_found. Refuses: refund_exceeds_payment, validation_failed (decimals of the currency).
+create or replace function payments.request_refund(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.refund');
+  p payments.payments;
+  r payments.refunds;
+  wanted numeric;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from payments.payments x
+    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  wanted := coalesce((input->>'amount')::numeric, p.captured - p.refunded);
+  if scale(trim_scale(wanted)) > platform.currency_decimals(p.currency) then
+    return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/amount', 'detail', format('%s has no decimals.', p.currency)))));
+  end if;
+  if wanted <= 0 or wanted > p.captured - p.refunded then
+    return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
+      format('%s %s of it can still be refunded.', p.captured - p.refunded, p.currency)));
+  end if;
+  r := payments.add_refund(p, input->>'refundId', wanted, input->>'reason');
+  update payments.refunds x set restock = (input->>'restock')::boolean where x.id = r.id and input ? 'restock';
+  return platform.leave(call, 'payments.refund', payments.refund_json(r));
+end
+$$;
+
+-- Reports how a refund has ended: payment.refunded or payment.refund.failed.
+create or replace function payments.emit_refund_end(p payments.payments, r payments.refunds) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if r.status = 'succeeded' then
+    perform payments.emit_payment(p, 'payment.refunded',
+      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false);
+  elsif r.status = 'failed' then
+    perform payments.emit_payment(p, 'payment.refund.failed',
+      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
+  end if;
+end
+$$;
+
+-- Reports the refunds of a payment's own intent that had ended before we heard that its money had come, and counts them.
+-- Answers the SKUs that are stock again. The caller has locked the order and the payment.
+create or replace function payments.hear_early_refunds(p payments.payments) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  early payments.refunds;
+begin
+  for early in
+    select * from payments.refunds r where r.payment_id = p.payment_id
+      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id order by r.id
+  loop
+    perform payments.emit_refund_end(p, early);
+  end loop;
+  return payments.count_refunds(p.payment_id);
+end
+$$;
+
+-- What Stripe tells of one refund, ours or made there by hand; `told`: with its intent's id. Ends in one state whatever
+-- comes first; a refund that failed stays so: a bank can send money back days after it had succeeded, and then it is with the merchant again.
+create or replace function payments.move_refund(p payments.payments, told jsonb) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  r payments.refunds;
+  was varchar;
+  taken boolean;
+  skus text[];
+begin
+  select * into r from payments.refunds x
+    where x.payment_id = p.payment_id and (x.id = told->>'id' or x.stripe_refund_id = told->>'stripeId') for update;
+  if not found then
+    insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
+      stripe_intent_id, checked_at, created_at)
+    values (platform.uuid7(), p.tenant_id, p.payment_id, (told->>'amount')::numeric, p.currency, 'pending',
+      'made at Stripe', told->>'stripeId', coalesce(told->>'intentId', p.stripe_payment_intent_id), platform.clock(),
+      platform.clock())
+    returning * into r;
+  end if;
+  was := r.status;
+  update payments.refunds x
+  set stripe_refund_id = coalesce(x.stripe_refund_id, told->>'stripeId'), checked_at = platform.clock(),
+      status = case when x.status = 'pending' or told->>'status' = 'failed' then told->>'status' else x.status end,
+      failure_reason = coalesce(told->>'failure', x.failure_reason)
+  where x.id = r.id returning * into r;
+  taken := p.captured > 0 and (r.stripe_intent_id is not distinct from p.stripe_payment_intent_id
+    or exists (select from payments.intents i where i.stripe_id = r.stripe_intent_id and i.received > 0));
+  if taken and r.status is distinct from was then
+    perform payments.emit_refund_end(p, r);
+  end if;
+  if r.stripe_intent_id is distinct from p.stripe_payment_intent_id then
+    if p.captured > 0 then
+      perform payments.return_excess(p, r.stripe_intent_id);
+    end if;
+    return '{}';
+  end if;
+  skus := payments.count_refunds(p.payment_id);
+  perform payments.return_rest(p.payment_id);
+  return skus;
+end
+$$;
+
+-- Adds up the refunds of a payment's own intent; where all the money went back, the order is refunded too. Answers the SKUs
+-- that are stock again. Not above what was captured: until Stripe has refused ours, one made there by hand may be in its
+-- place. The caller has locked the order and the payment.
+create or replace function payments.count_refunds(of varchar) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  p payments.payments;
+begin
+  update payments.payments x
+  set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
+      status = case when x.captured > 0 and s.done >= x.captured then 'refunded'
+        when x.status = 'refunded' then case when payments.is_excess(x) then 'cancelled' else 'succeeded' end
+        else x.status end
+  from (
+    select coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as promised,
+      coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0) as done
+    from payments.refunds r join payments.payments y using (payment_id)
+    where r.payment_id = of and r.stripe_intent_id is not distinct from y.stripe_payment_intent_id
+  ) s
+  where x.payment_id = of
+  returning x.* into p;
+  return case when payments.is_excess(p) then '{}' else payments.tell_refunds(p) end;
+end
+$$;
+
+-- All the money of an ended order goes back, that of a released place that never had an order, and that of a payment whose
+-- order was paid by another one. Stripe refuses our refund when one made by hand has taken a part of the money: then the
+-- rest is promised.
+create or replace function payments.return_rest(of varchar) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'order_ended')
+  from payments.payments p
+  left join orders.orders o on o.id = p.order_id
+  where p.payment_id = of and case when o.id is null then not group_commerce.awaits_order(p.order_id)
+    else o.status in ('cancelled', 'failed') or payments.is_excess(p) end;
+end
+$$;
+
+call platform.hand_over('payments', 'fusion_payments');
+
+grant execute on function payments.refund_json to fusion_reader;
+grant execute on function payments.request_refund to fusion_worker;

@@ -1,0 +1,96 @@
+-- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
+-- Stripe's list of events: how far it has been read, and what that says of holds that end.
+
+-- Where to go on reading, and which events failed and are to be tried again. Answers {readUntil, again: [eventId]};
+-- readUntil is null before the first turn.
+create or replace function payments.find_reading(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, '*');
+  return jsonb_build_object('readUntil', (select platform.iso(r.read_until) from payments.stripe_reading r),
+    'again', platform.due_again('hear-stripe', 20));
+end
+$$;
+
+-- An event that had failed was applied now, or Stripe has it no more (tenant '*'). `input`: {tenant, eventId}.
+create or replace function payments.note_heard(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform platform.take_back('hear-stripe', array[input->>'eventId']);
+  return '{}';
+end
+$$;
+
+-- All events until a time were read and applied, or set aside. Never goes back. `input`: {until}.
+create or replace function payments.note_reading(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, '*');
+  insert into payments.stripe_reading as r (read_until) values ((input->>'until')::timestamptz)
+  on conflict (one) do update set read_until = greatest(r.read_until, excluded.read_until);
+  return '{}';
+end
+$$;
+
+-- The events among these that nobody has applied, of payments that are ours. `input`: {events: [{eventId, paymentId?,
+-- intentId?, setupId?}]}. Answers {events: [{eventId, tenant, paymentId}]}. One that had failed and that a webhook has
+-- applied since is set aside no more.
+create or replace function payments.find_unheard(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+  fresh text[];
+begin
+  perform platform.enter_as(call, '*');
+  fresh := platform.not_taken('stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
+  perform platform.take_back('hear-stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e
+    where e->>'eventId' <> all(fresh)));
+  return jsonb_build_object('events', (
+    select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id, 'paymentId', w.payment_id)),
+      '[]')
+    from jsonb_array_elements(input->'events') e
+    cross join lateral (
+      select p.tenant_id, p.payment_id from payments.payments p where p.payment_id = e->>'paymentId'
+      union all
+      select i.tenant_id, i.payment_id from payments.intents i where i.stripe_id = e->>'intentId'
+      union all
+      select p.tenant_id, p.payment_id from payments.payments p where p.stripe_payment_intent_id = e->>'intentId'
+      union all
+      select p.tenant_id, p.payment_id from payments.payments p where p.setup_intent_id = e->>'setupId'
+      limit 1
+    ) w
+    where e->>'eventId' = any(fresh)));
+end
+$$;
+
+-- Until when Stripe's events are known. An event may show in the list some seconds after its time. For inventory and
+-- group commerce, which end holds.
+create or replace function payments.heard_until() returns timestamptz
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
+$$;
+
+-- Whether the order's payment could have been paid before `ended`, and Stripe has not been asked about it since. Where no
+-- intent was ever shown to the buyer, nobody can have paid. The caller acts as '*'.
+create or replace function payments.awaits_answer(order_id varchar, ended timestamptz) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select from payments.payments p
+    where p.order_id = awaits_answer.order_id and p.status = 'pending'
+      and coalesce(p.stripe_payment_intent_id, p.setup_intent_id) is not null
+      and (p.asked_at is null or p.asked_at < ended))
+$$;
+
+-- Orders whose payment could not be processed: what Stripe says of them is not in our rows, so their holds do not end.
+create or replace function payments.doubtful_orders() returns text[]
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select array(select p.order_id::text from payments.payments p
+    where p.payment_id = any(platform.aside_subjects(array['reconcile-payments', 'hear-stripe'])) and p.status = 'pending')
+$$;
+
+call platform.hand_over('payments', 'fusion_payments');
+
+grant execute on function payments.find_reading, payments.note_reading, payments.find_unheard,
+  payments.note_heard to fusion_worker;
+grant execute on function payments.heard_until, payments.awaits_answer, payments.doubtful_orders
+  to fusion_inventory, fusion_group_commerce;

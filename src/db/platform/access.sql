@@ -1,0 +1,274 @@
+-- Keys, tenant, clock, idempotency: what every function of every service begins and ends with.
+-- A write is one function: `service.verb(call jsonb, input jsonb)`. `call` says who calls and under which idempotency
+-- key; the function's answer is {tenant, answer, replayed}. What it raises changes nothing and is not remembered; what it
+-- returns is remembered under the idempotency key, a refusal ({error: code, …}) included.
+
+--
+-- A function that runs as its owner pins its search_path; the small ones in SQL run as their caller, name every schema,
+-- and do without, so that Postgres can inline them.
+
+create or replace function platform.clock() returns timestamptz
+language sql stable as $$
+  -- Time is passed in where a caller has it (a cron's scheduled time, a test's); else it is the transaction's. Milliseconds,
+  -- as the API shows it: a hold ends when it says that it ends. No `coalesce` or `nullif`: Postgres does not trust those
+  -- under row-level security, and a condition on time would be no condition on an index any more.
+  select case when current_setting('app.now', true) <> '' then current_setting('app.now', true)::timestamptz
+    else date_trunc('milliseconds', now()) end
+$$;
+
+create or replace function platform.tenant() returns varchar
+language sql stable as $$
+  select current_setting('app.tenant_id', true)
+$$;
+
+create or replace function platform.iso(t timestamptz) returns text
+language sql stable as $$
+  select to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- A UUIDv7 (RFC 9562): milliseconds, then random. PostgreSQL has its own from 18 on; this runs on older ones too.
+create or replace function platform.uuid7() returns varchar
+language sql volatile as $$
+  select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) placing
+    substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6), 52, 1), 53, 1),
+    'hex')::uuid::varchar
+$$;
+
+-- The version after this one. It starts again at 2 after the largest integer: a row that sells fast gets there in weeks.
+create or replace function platform.next_version(version integer) returns integer
+language sql immutable as $$
+  select case when version < 2147483647 then version + 1 else 2 end
+$$;
+
+-- Ends the transaction with one of the API's error codes. SQLSTATE FC000 is ours alone. The tenant, where it is known by
+-- then, is for the log.
+create or replace function platform.fail(code text, detail jsonb default null) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception using errcode = 'FC000', message = code, detail =
+    (jsonb_strip_nulls(jsonb_build_object('tenant', nullif(nullif(platform.tenant(), ''), '*'))) || coalesce(detail, '{}'))::text;
+end
+$$;
+
+-- Lets a job or a consumer work as a tenant, or ('*') look for work in all of them where a policy allows it.
+create or replace function platform.act_as(tenant varchar) returns void
+language sql as $$
+  select set_config('app.tenant_id', tenant, true)
+$$;
+
+-- Sets the time and the trace of what follows, over whatever the session has set before. A call may name the time only
+-- where platform.security allows it. A lock that is not free within 4 s (and `patienceMs`, of a large order) fails the call
+-- (55P03): nothing was changed, the Worker repeats it until its own deadline, and its connection is free in between.
+create or replace function platform.set_cause(call jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform set_config('app.now', '', true), set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
+    set_config('lock_timeout', (4000 + coalesce((call->>'patienceMs')::numeric, 0)::int)::text, true);
+  if call->>'now' is not null and (select s.passed_clock from platform.security s) then
+    perform set_config('app.now', call->>'now', true);
+  end if;
+end
+$$;
+
+-- Who calls, by the key's hash, or where a campaign is watched by a token (`liveToken`, `campaign`); the tenant of all that
+-- follows in this transaction is the key's. Raises unauthenticated, forbidden.
+create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  k platform.api_keys;
+begin
+  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_cause(call);
+  if call ? 'liveToken' and scope = 'campaigns:read' then
+    k := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
+  else
+    select * into k from platform.api_keys where key_hash = call->>'keyHash';
+  end if;
+  if k.id is null or k.revoked_at <= platform.clock() or k.expires_at <= platform.clock() then
+    perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', k.tenant_id)));
+  end if;
+  if not scope = any(k.scopes) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+      'reason', format('This key lacks the scope %s.', scope)));
+  end if;
+  -- A key without origins is good for every page; the header is the browser's word, so this keeps honest browsers only.
+  if call ? 'origin' and k.kind = 'publishable' and not call->>'origin' = any(k.origins) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+      'reason', 'This key is not for pages of this origin.'));
+  end if;
+  perform set_config('app.tenant_id', k.tenant_id, true);
+  return k;
+end
+$$;
+
+-- Signs that a key of this tenant was shown for this scope in this transaction. Nobody but fusion_platform may call it.
+-- Nested like HMAC: two keys of one block each, both random and independent.
+create or replace function platform.sign(tenant text, scope text) returns text
+language plpgsql stable as $$
+declare
+  s platform.security;
+begin
+  select * into s from platform.security;
+  return encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+    concat_ws(' ', tenant, scope, pg_backend_pid(), extract(epoch from transaction_timestamp())), 'UTF8'))), 'hex');
+end
+$$;
+
+-- What a read begins with: identifies the key, and leaves a proof of its tenant and scope for the reader's policies.
+create or replace function platform.authenticate(call jsonb, scope text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  k constant platform.api_keys := platform.identify(call, scope);
+begin
+  perform set_config('app.proof', concat_ws(' ', k.tenant_id, scope, platform.sign(k.tenant_id, scope)), true);
+  return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));
+end
+$$;
+
+-- The tenant whose key this transaction has shown for one of these scopes, else null. The policies of fusion_reader ask it
+-- once a query (src/db/platform/reading.sql). The setting may hold anything: only the signature counts. The digests of both
+-- signatures are compared, so the time that this takes tells nothing about the right one.
+create or replace function platform.proven_tenant(variadic scopes text[]) returns varchar
+language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  proof constant text[] := string_to_array(current_setting('app.proof', true), ' '); -- tenant, scope, signature
+begin
+  if proof[2] = any(scopes) and sha256(convert_to(proof[3], 'UTF8'))
+    = sha256(convert_to(platform.sign(proof[1], proof[2]), 'UTF8')) then
+    return proof[1];
+  end if;
+  return null;
+end
+$$;
+
+-- The first statement of every write. Null: go on. Else the answer that this idempotency key got before.
+-- The advisory lock ends with the transaction, so a caller that died blocks nobody; idempotency_once guards the rest.
+-- Raises unauthenticated, forbidden, idempotency_in_progress, idempotency_key_reused.
+create or replace function platform.enter(call jsonb, scope text, operation text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  k varchar := call->>'idempotencyKey';
+  stored platform.idempotency;
+begin
+  perform platform.identify(call, scope);
+  if k is null then
+    return null;
+  end if;
+  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || k, 0)) then
+    perform platform.fail('idempotency_in_progress');
+  end if;
+  select * into stored from platform.idempotency i
+    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = k;
+  if not found or stored.created_at <= platform.clock() - interval '24 hours' then
+    return null;
+  end if;
+  if stored.request_hash <> call->>'requestHash' then
+    perform platform.fail('idempotency_key_reused');
+  end if;
+  if stored.answer is null then
+    if stored.locked_until > platform.clock() then
+      perform platform.fail('idempotency_in_progress');
+    end if;
+    return null;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', stored.answer, 'replayed', true);
+end
+$$;
+
+-- The last statement of every write: remembers the answer for 24 hours under the idempotency key, if there is one.
+create or replace function platform.leave(call jsonb, operation text, answer jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if call ? 'idempotencyKey' then
+    insert into platform.idempotency as i (tenant_id, operation, key, request_hash, answer, created_at)
+    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock())
+    on conflict on constraint idempotency_once do update
+      set request_hash = excluded.request_hash, answer = excluded.answer, locked_until = null,
+          created_at = excluded.created_at;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
+end
+$$;
+
+-- For an operation of several calls (a provider is asked in between): takes the key before the work is done.
+-- Answers like enter(); null means that the caller runs it now, for at most `seconds`.
+create or replace function platform.begin_operation(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, input->>'scope', input->>'operation');
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into platform.idempotency as i (tenant_id, operation, key, request_hash, locked_until, created_at)
+  values (platform.tenant(), input->>'operation', call->>'idempotencyKey', call->>'requestHash',
+          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock())
+  on conflict on constraint idempotency_once do update
+    set request_hash = excluded.request_hash, locked_until = excluded.locked_until, answer = null,
+        created_at = excluded.created_at;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', null, 'replayed', false);
+end
+$$;
+
+-- Ends what begin_operation began: with its answer, or (answer null) so that the key may be tried again.
+create or replace function platform.end_operation(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.identify(call, input->>'scope');
+  update platform.idempotency i
+  set answer = nullif(input->'answer', 'null'), locked_until = null,
+      request_hash = coalesce(input->>'requestHash', i.request_hash)
+  where i.tenant_id = platform.tenant() and i.operation = input->>'operation' and i.key = call->>'idempotencyKey';
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', input->'answer', 'replayed', false);
+end
+$$;
+
+-- Of the events that follow in this transaction: a batch of messages has as many causes.
+create or replace function platform.set_trace(traceparent text) returns void
+language sql as $$
+  select set_config('app.traceparent', coalesce(traceparent, ''), true)
+$$;
+
+-- What a message, a webhook or a job begins with instead of a key: checks the job secret, and works as this tenant ('*': as
+-- all). The secret is not in the Worker's connection string; the database knows its SHA-256 (platform.job_secrets).
+-- Raises invalid_authorization_specification, which the Worker takes for an outage: the message waits and nothing is lost.
+create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if not exists (
+    select from platform.job_secrets j where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex')
+  ) and (call->>'jobSecret' is not null or (select s.sealed from platform.security s)) then
+    raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
+      hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
+  end if;
+  perform platform.set_cause(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
+end
+$$;
+
+-- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait for,
+-- open dead letters, and whether jobs must show a secret. It needs no key: /readyz tells everybody the same.
+create or replace function platform.health() returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
+declare
+  answer jsonb;
+begin
+  perform platform.act_as('*');
+  select jsonb_build_object(
+    'outboxAgeSeconds', coalesce(max(w.age), 0),
+    'outboxCount', (select count(*) from (select 1 from platform.outbox limit 10000) o),
+    'sinks', coalesce(jsonb_agg(jsonb_build_object('sink', w.sink, 'ageSeconds', w.age, 'failures', w.failures,
+      'pausedUntil', case when w.paused_until > now() then platform.iso(w.paused_until) end) order by w.sink), '[]'),
+    'deadLetters', (select count(*) from (
+      select 1 from platform.dead_letters where replayed_at is null limit 10000) d),
+    'sealed', (select s.sealed from platform.security s)
+  ) into answer
+  from (
+    select s.sink, s.failures, s.paused_until, extract(epoch from greatest(now() - e.time, interval '0'))::int as age
+    from platform.sinks s
+    cross join lateral (
+      select o.tenant_id, o.seq from platform.outbox o where o.sink = s.sink order by o.seq limit 1
+    ) o
+    join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq
+  ) w;
+  return answer;
+end
+$$;

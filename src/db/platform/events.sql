@@ -1,0 +1,139 @@
+-- requires: platform/access.sql
+-- Events: written with the change that they report, leased and delivered by the relay, applied once by the inbox.
+
+-- Adds an event to the transaction. Call it after locking the row that changed: that lock is what makes the order of
+-- `seq` the order of the changes for one key. `queue`: our own consumers have something to do.
+create or replace function platform.emit(topic text, key text, payload jsonb, queue boolean) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant constant varchar := platform.tenant();
+  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, whatever time was passed in
+  event_seq bigint;
+begin
+  insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+  values (tenant, emit.topic, emit.key, emit.payload, nullif(current_setting('app.traceparent', true), ''),
+          platform.clock())
+  returning seq into event_seq;
+  insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('kafka', event_seq, tenant, emit.key, due);
+  if queue then
+    insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('queue', event_seq, tenant, emit.key, due);
+  end if;
+end
+$$;
+
+-- The ids among these that this consumer has not applied yet; they count as applied from here on, if the transaction
+-- commits (inbox_once).
+create or replace function platform.take_new(consumer text, event_ids text[]) returns text[]
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  with taken as (
+    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+    select platform.tenant(), consumer, id, platform.clock() from unnest(event_ids) id order by id
+    on conflict on constraint inbox_once do nothing
+    returning event_id
+  )
+  select coalesce(array_agg(event_id), '{}') from taken
+$$;
+
+-- The ids among these that this consumer has not applied, without taking them.
+create or replace function platform.not_taken(consumer text, event_ids text[]) returns text[]
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select array(select id from unnest(event_ids) id where not exists (
+    select from platform.inbox i where i.consumer = not_taken.consumer and i.event_id = id))
+$$;
+
+-- CloudEvents 1.0, structured: what a queue carries and a dead letter keeps.
+create or replace function platform.envelope(e platform.events) returns jsonb
+language sql stable as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'specversion', '1.0', 'id', e.id, 'type', e.topic, 'source', '/fusioncommerce', 'time', platform.iso(e.time),
+    'tenantid', e.tenant_id, 'subject', e.key, 'sequence', e.seq::text, 'traceparent', e.traceparent)) ||
+    jsonb_build_object('data', e.payload)
+$$;
+
+-- Puts an event that its sink will never take among the dead letters.
+create or replace function platform.bury(undelivered platform.outbox, reason text) returns void
+language sql as $$
+  insert into platform.dead_letters
+    (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
+  select platform.uuid7(), e.tenant_id, undelivered.sink, e.id::text, e.topic, e.key, e.seq,
+    platform.envelope(e), reason, undelivered.attempts + 1, platform.clock()
+  from platform.events e
+  where e.tenant_id = undelivered.tenant_id and e.seq = undelivered.seq
+  on conflict (sink, event_id) where replayed_at is null do nothing
+$$;
+
+-- Keeps messages that a consumer could not apply. `input`: {messages: [{id, tenant, sink, eventId, topic, key, seq,
+-- message, reason, attempts}]}. A message that is kept already is not kept twice (dead_letters_open_once).
+create or replace function platform.keep_dead_letters(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, '*');
+  insert into platform.dead_letters
+    (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
+  select m->>'id', m->>'tenant', m->>'sink', m->>'eventId', m->>'topic', m->>'key', (m->>'seq')::bigint,
+    m->'message', m->>'reason', (m->>'attempts')::int, platform.clock()
+  from jsonb_array_elements(input->'messages') m
+  on conflict (sink, event_id) where replayed_at is null do nothing;
+  return jsonb_build_object('kept', jsonb_array_length(input->'messages'));
+end
+$$;
+
+create or replace function platform.letter_json(d platform.dead_letters) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', d.id, 'sink', d.sink, 'eventId', d.event_id, 'topic', d.topic, 'key', d.key,
+    'message', d.message, 'reason', d.reason, 'attempts', d.attempts, 'createdAt', platform.iso(d.created_at),
+    'replayedAt', platform.iso(d.replayed_at))
+$$;
+
+-- Delivers a dead letter again, by the outbox; a row that a job has set aside is tried at the job's next turn. Idempotent:
+-- replayed already, it answers the same. `input`: {id}.
+-- Refuses with conflict what is no event of ours (it has no row to be delivered from).
+create or replace function platform.replay_dead_letter(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'events:write', 'deadLetters.replay');
+  letter platform.dead_letters;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into letter from platform.dead_letters d
+    where d.tenant_id = platform.tenant() and d.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if letter.retry_at is not null then
+    if letter.replayed_at is null then
+      update platform.dead_letters d set retry_at = platform.clock() where d.id = letter.id;
+    end if;
+    return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+  end if;
+  if not exists (select from platform.events e
+    where e.tenant_id = letter.tenant_id and e.seq = letter.seq and e.id::text = letter.event_id) then
+    perform platform.fail('conflict', jsonb_build_object('reason', 'This message is no event of this system.'));
+  end if;
+  if letter.replayed_at is null then
+    insert into platform.outbox (sink, seq, tenant_id, key, due_at)
+    values (case when letter.sink = 'kafka' then 'kafka' else 'queue' end, letter.seq, letter.tenant_id, letter.key,
+            date_trunc('milliseconds', now()))
+    on conflict on constraint outbox_once do nothing;
+    update platform.dead_letters d set replayed_at = platform.clock() where d.id = letter.id returning * into letter;
+  end if;
+  return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+end
+$$;
+
+call platform.hand_over('platform', 'fusion_platform');
+
+revoke execute on function platform.set_cause from fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce,
+  fusion_payments, fusion_shipping, fusion_search; -- earlier versions granted it
+grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
+  platform.next_version,
+  platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
+  platform.enter_as, platform.emit, platform.take_new, platform.not_taken
+  to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
+     fusion_search;
+grant execute on function platform.proven_tenant to fusion_reader, fusion_search;
+grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
+grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation,
+  platform.health, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;

@@ -1,0 +1,44 @@
+-- requires: platform/access.sql
+-- Tokens for browsers' EventSource, which cannot send a key in a header.
+
+-- Signs that a key allows its bearer to watch one campaign until a time (Unix seconds). No tenant has a colon in its name, so
+-- this signature is never one of platform.sign.
+create or replace function platform.sign_live_token(key_id text, campaign text, expires text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+    concat_ws(' ', 'live-token:', key_id, campaign, expires), 'UTF8'))), 'hex')
+  from platform.security s
+$$;
+
+-- The token that stands for the caller's key where a campaign is watched, until this time or the key's end. Not stored: it is
+-- the same each time that it is made. Answers {token, expiresAt}. Raises unauthenticated, forbidden.
+create or replace function platform.live_token(call jsonb, campaign text, until timestamptz) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  k constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  expires constant bigint := floor(extract(epoch from least(until, k.expires_at)));
+begin
+  return jsonb_build_object('expiresAt', platform.iso(to_timestamp(expires)),
+    'token', concat_ws('_', 'lt', k.id, expires, platform.sign_live_token(k.id, campaign, expires::text)));
+end
+$$;
+
+-- The key that such a token stands for; null, if the token is not good for this campaign now.
+create or replace function platform.key_of_live_token(token text, campaign text) returns platform.api_keys
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  part constant text[] := string_to_array(token, '_'); -- lt, key, expiry, signature
+  k platform.api_keys;
+begin
+  if part[3] ~ '^[0-9]{10}$' and sha256(convert_to(part[4], 'UTF8'))
+    = sha256(convert_to(platform.sign_live_token(part[2], campaign, part[3]), 'UTF8')) then
+    perform set_config('app.live_key', part[2], true); -- the policy key_of_live_token
+    select * into k from platform.api_keys where id = part[2] and to_timestamp(part[3]::bigint) > platform.clock();
+  end if;
+  return k;
+end
+$$;
+
+call platform.hand_over('platform', 'fusion_platform');
+
+grant execute on function platform.live_token to fusion_group_commerce;

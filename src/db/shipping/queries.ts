@@ -1,0 +1,87 @@
+import { eq, sql } from 'drizzle-orm';
+import { integer, jsonb, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
+import type { Reader } from '../client.ts';
+
+const schema = pgSchema('shipping');
+const time = (name: string) => timestamp(name, { withTimezone: true });
+
+/** Shipments; their writes are the functions in shipments.sql and tracking.sql. */
+export const shipments = schema.table('shipments', {
+  id: varchar('id').primaryKey(),
+  orderId: varchar('order_id').notNull(),
+  trackingNumber: varchar('tracking_number').notNull(),
+  carrier: varchar('carrier').notNull(),
+  labelUrl: text('label_url').notNull(),
+  status: varchar('status').notNull(),
+  createdAt: time('created_at').defaultNow(),
+  tenantId: varchar('tenant_id').notNull().default('default'),
+  provider: varchar('provider').notNull().default('manual'),
+  externalId: varchar('external_id'),
+  exception: text('exception'),
+  trackedAt: time('tracked_at'),
+  cancelledAt: time('cancelled_at'),
+  updatedAt: time('updated_at').notNull().defaultNow(),
+});
+
+/** What is asked of a carrier, one row an order, and what its label is drawn from again. */
+export const labelRequests = schema.table('label_requests', {
+  orderId: varchar('order_id').primaryKey(),
+  tenantId: varchar('tenant_id').notNull(),
+  shipmentId: varchar('shipment_id').notNull(),
+  status: varchar('status').notNull(),
+  address: jsonb('address').$type<PostalAddress>().notNull(),
+  sender: jsonb('sender').$type<PostalAddress>(),
+  parcel: jsonb('parcel').$type<LabelTask['parcel']>(),
+  attempts: integer('attempts').notNull().default(0),
+  leasedUntil: time('leased_until'),
+  lastError: text('last_error'),
+  triedAt: time('tried_at').notNull(),
+  createdAt: time('created_at').notNull(),
+});
+
+/** An address as the API has it. */
+export type PostalAddress = Partial<
+  Record<'name' | 'company' | 'line2' | 'state' | 'postalCode' | 'phone' | 'email', string>
+> &
+  Record<'line1' | 'city' | 'country', string>;
+
+/** What a label is made from, as `shipping.label_task` gives it. */
+export type LabelTask = {
+  orderId: string;
+  shipmentId: string;
+  to: PostalAddress;
+  from: PostalAddress;
+  parcel: { weightGrams: number; lengthMm: number; widthMm: number; heightMm: number };
+};
+
+/** A shipment as `shipping.shipment_json` gives it. */
+export type ShipmentRow = {
+  id: string;
+  orderId: string;
+  trackingNumber: string;
+  carrier: string;
+  labelUrl: string;
+  status: 'created' | 'in_transit' | 'delivered' | 'cancelled';
+  createdAt: string;
+};
+
+export const shipmentById = (db: Reader, id: string) =>
+  db
+    .select({ shipment: sql<ShipmentRow>`shipping.shipment_json("shipments")` })
+    .from(shipments)
+    .where(eq(shipments.id, id));
+
+/** A shipment's label, and what it was made from. */
+export const labelById = (db: Reader, id: string) =>
+  db
+    .select({
+      task: sql<LabelTask>`shipping.label_task("label_requests")`,
+      provider: shipments.provider,
+      carrier: shipments.carrier,
+      trackingNumber: shipments.trackingNumber,
+      externalId: shipments.externalId,
+      cancelledAt: shipments.cancelledAt,
+    })
+    .from(shipments)
+    .innerJoin(labelRequests, eq(labelRequests.orderId, shipments.orderId))
+    .where(eq(shipments.id, id));

@@ -1,0 +1,259 @@
+-- requires: platform/access.sql, platform/events.sql
+-- Shipments: an order has one at a time (shipments_one_live_an_order), and one request, which is for the latest. A label
+-- that was cancelled is not used again: the next one has another shipment id. Lock order: the order (by
+-- orders.lock_order), under whose lock alone its request and its shipment change. No carrier is asked while anything is
+-- locked: a lease keeps a second maker of one label away.
+
+create or replace function shipping.shipment_json(s shipping.shipments) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', s.id, 'orderId', s.order_id, 'trackingNumber', s.tracking_number,
+    'carrier', s.carrier, 'labelUrl', s.label_url, 'status', s.status, 'createdAt', platform.iso(s.created_at))
+$$;
+
+-- What the Worker makes a label from.
+create or replace function shipping.label_task(r shipping.label_requests) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('orderId', r.order_id, 'shipmentId', r.shipment_id, 'to', r.address, 'from', r.sender,
+    'parcel', r.parcel)
+$$;
+
+-- An address with a name, which carriers need and a shop's buyer may not have given.
+create or replace function shipping.with_name(address jsonb, customer_id varchar) returns jsonb
+language sql immutable as $$
+  select case
+    when address ? 'name' then address
+    when address ? 'company' then (address - 'company') || jsonb_build_object('name', address->'company')
+    else address || jsonb_build_object('name', customer_id) end
+$$;
+
+-- The order's request, opened if it has none and there is an address. The caller has locked the order. For orders, too.
+create or replace function shipping.open_request(o orders.orders, address jsonb, shipment_id varchar) returns shipping.label_requests
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r shipping.label_requests;
+begin
+  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if not found and address is not null then
+    insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
+    values (o.id, o.tenant_id, shipment_id, 'open', shipping.with_name(address, o.customer_id), platform.clock(),
+      platform.clock())
+    returning * into r;
+  end if;
+  return r;
+end
+$$;
+
+-- Takes the lease of a request; one that had been given up counts its attempts anew. `terms`: {from, parcel, seconds}:
+-- sender and parcel of today, since the operator may have mended them, and how long the lease lasts.
+-- Null: somebody else has the lease. The caller has locked the order.
+create or replace function shipping.lease_label(r shipping.label_requests, terms jsonb) returns jsonb
+language sql set search_path = pg_catalog, pg_temp as $$
+  update shipping.label_requests x
+  set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1, sender = terms->'from',
+      parcel = terms->'parcel', tried_at = platform.clock(),
+      leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
+  where x.order_id = r.order_id and x.status in ('open', 'refused')
+    and coalesce(x.leased_until <= platform.clock(), true)
+  returning shipping.label_task(x)
+$$;
+
+-- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
+-- shipmentId, traceparent}], from, parcel, seconds}. Answers {tasks, busy}: labels that this caller is to make now, also
+-- on a second delivery, since the first may have died before it did; and orders whose label somebody else is making.
+-- An order without an address waits for one; one that has been cancelled or refunded gets no label any more.
+create or replace function shipping.open_labels(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  item record;
+  o orders.orders;
+  r shipping.label_requests;
+  task jsonb;
+  tasks jsonb := '[]';
+  busy jsonb := '[]';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform platform.take_new('shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  for item in
+    select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
+    from jsonb_array_elements(input->'messages') m group by 1 order by 1
+  loop
+    o := orders.lock_order(item.order_id);
+    continue when o.id is null;
+    if o.status <> 'confirmed' then
+      update shipping.label_requests x set status = 'ended'
+      where x.tenant_id = o.tenant_id and x.order_id = o.id and x.status in ('open', 'refused');
+      continue;
+    end if;
+    r := shipping.open_request(o, o.shipping_address, item.shipment_id);
+    -- `ended`: a refund of this order failed at the bank. Only the merchant asks for its next label.
+    continue when r.order_id is null or r.status in ('made', 'ended');
+    task := shipping.lease_label(r, input);
+    if task is null then
+      busy := busy || to_jsonb(o.id);
+    else
+      tasks := tasks || (task || jsonb_build_object('traceparent', item.trace));
+    end if;
+  end loop;
+  return jsonb_build_object('tasks', tasks, 'busy', busy);
+end
+$$;
+
+-- Keeps a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, externalId?, labelUrl,
+-- traceparent?}. It belongs to the request's shipment id, so whoever asked for it was given the same one. Null: the order
+-- was cancelled or refunded meanwhile; the request then says which label it was, and it is voided. A label of an earlier
+-- shipment id is voided too.
+-- Emits shipping.label.created.
+create or replace function shipping.keep_label(label jsonb) returns shipping.shipments
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  o orders.orders := orders.lock_order(label->>'orderId');
+  r shipping.label_requests;
+  s shipping.shipments;
+begin
+  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if r.shipment_id <> label->>'shipmentId' then
+    r.shipment_id := label->>'shipmentId';
+    perform shipping.ask_void(r, label);
+    return null;
+  end if;
+  select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.id = r.shipment_id;
+  if found then
+    return s;
+  end if;
+  if o.status <> 'confirmed' then
+    update shipping.label_requests x
+    set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
+      o.status, label->>'carrier', label->>'trackingNumber')
+    where x.tenant_id = o.tenant_id and x.order_id = o.id;
+    perform shipping.ask_void(r, label);
+    return null;
+  end if;
+  insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
+    external_id, created_at, updated_at)
+  values (r.shipment_id, o.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', o.tenant_id,
+    label->>'provider', label->>'externalId', platform.clock(), platform.clock())
+  returning * into s;
+  update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
+  where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if label ? 'traceparent' then
+    perform platform.set_trace(label->>'traceparent');
+  end if;
+  perform platform.emit('shipping.label.created', o.id, jsonb_build_object('orderId', o.id,
+    'trackingNumber', s.tracking_number, 'carrier', s.carrier, 'labelUrl', s.label_url), false);
+  return s;
+end
+$$;
+
+-- How the carrier answered. `input`: {tenant, results, most?}; a result is a label (see keep_label) or {orderId, shipmentId,
+-- reason, permanent, remind?}. A request is given up (`refused`) when its failure is permanent or was the `most`th in a row;
+-- with `remind` the queue is to try it again. Answers {made, refused, open}, each the ids of orders; an order that is in
+-- none of them wants no label any more. Emits shipping.label.requested.
+create or replace function shipping.record_labels(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  item jsonb;
+  s shipping.shipments;
+  reached varchar;
+  answer jsonb := '{"made": [], "refused": [], "open": []}';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  for item in select x from jsonb_array_elements(input->'results') x order by x->>'orderId' loop
+    if item ? 'trackingNumber' then
+      s := shipping.keep_label(item);
+      reached := case when s.id is not null then 'made' end;
+    else
+      perform orders.lock_order(item->>'orderId');
+      update shipping.label_requests x
+      set leased_until = null, last_error = item->>'reason',
+          status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused' else 'open' end
+      where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
+        and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
+      returning x.status into reached;
+      if reached = 'open' and (item->>'remind')::boolean then
+        perform platform.emit('shipping.label.requested', item->>'orderId',
+          jsonb_build_object('orderId', item->>'orderId'), true);
+      end if;
+    end if;
+    if reached is not null then
+      answer := jsonb_insert(answer, array[reached, '0']::text[], item->'orderId');
+    end if;
+  end loop;
+  return answer;
+end
+$$;
+
+-- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, seconds}. Answers the shipment; or {task,
+-- remind}, and then the Worker asks the carrier and ends with record_shipment or record_labels; or {busy}: somebody else
+-- is asking. `remind`: no message is on its way that would try again. An order that a failed refund has made `confirmed`
+-- again gets another label under the new shipment id, since its first one was cancelled.
+-- Raises not_found, conflict (the order's status).
+-- Refuses: conflict (a label for another address).
+create or replace function shipping.open_shipment(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
+  o orders.orders;
+  r shipping.label_requests;
+  s shipping.shipments;
+  wanted jsonb;
+  orphan boolean;
+  spent boolean; -- the request's label was cancelled, or is not wanted any more
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  o := orders.lock_order(input->>'orderId');
+  if o.id is null then
+    perform platform.fail('not_found');
+  end if;
+  wanted := shipping.with_name(input->'address', o.customer_id);
+  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  select * into s from shipping.shipments x
+    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.cancelled_at is null;
+  if s.id is not null then
+    return platform.leave(call, 'shipments.create', case when r.address = wanted then shipping.shipment_json(s)
+      else '{"error": "conflict", "detail": "Its label is made already, for another address."}' end);
+  end if;
+  if o.status <> 'confirmed' then
+    perform platform.fail('conflict', jsonb_build_object('reason', format('The order is %s, not confirmed.', o.status)));
+  end if;
+  if r.leased_until > platform.clock() then
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', '{"busy": true}'::jsonb);
+  end if;
+  spent := r.status in ('made', 'ended');
+  orphan := r.order_id is null or r.status = 'refused' or spent;
+  r := shipping.open_request(o, input->'address', input->>'shipmentId');
+  update shipping.label_requests x
+  set address = wanted, attempts = case when x.address = wanted and not spent then x.attempts else 0 end,
+      shipment_id = case when spent then input->>'shipmentId' else x.shipment_id end,
+      status = case when spent then 'open' else x.status end,
+      last_error = case when spent then null else x.last_error end
+  where x.order_id = o.id returning * into r;
+  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+    'answer', jsonb_build_object('task', shipping.lease_label(r, input), 'remind', orphan));
+end
+$$;
+
+-- Ends POST /v1/shipments with the label that the carrier has made; `input` as keep_label takes it. Refuses: conflict.
+create or replace function shipping.record_shipment(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
+  s shipping.shipments;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  s := shipping.keep_label(input);
+  return platform.leave(call, 'shipments.create', case when s.id is not null then shipping.shipment_json(s)
+    else '{"error": "conflict", "detail": "The order was cancelled or refunded while its label was made."}' end);
+end
+$$;
+
+call platform.hand_over('shipping', 'fusion_shipping');
+
+grant execute on function shipping.shipment_json to fusion_reader, fusion_orders;
+grant execute on function shipping.label_task to fusion_reader;
+grant execute on function shipping.open_request to fusion_orders;
+grant execute on function shipping.open_labels, shipping.record_labels, shipping.open_shipment, shipping.record_shipment
+  to fusion_worker;

@@ -1,0 +1,154 @@
+import * as z from 'zod';
+import { ApiError, type Fault } from '../../base/errors.ts';
+import { parseJson } from '../../base/json.ts';
+import { newProduct } from '../catalog.ts';
+import { readCsv } from './csv.ts';
+import { type LineCode, readLines } from './split-lines.ts';
+
+const { sku, name, description, price, currency, inventory } = newProduct.shape;
+
+/** One line of an import. All but the SKU may be left out, since a SKU that exists may be updated in part. */
+export const importedProduct = z.strictObject({
+  sku,
+  name: name.optional(),
+  description,
+  price: price.optional(),
+  currency: currency.optional(),
+  inventory: inventory.optional(),
+  status: z.enum(['active', 'archived']).optional(),
+});
+
+export type ImportedProduct = z.infer<typeof importedProduct>;
+
+/** What became of a line that was read: a product (`size` characters of it), or why it is none. Lines count from 1. */
+export type ImportLine =
+  | { line: number; size: number; product: ImportedProduct }
+  | { line: number; code: LineCode; detail: string };
+
+const columns = new Set(Object.keys(importedProduct.shape));
+/** Fields that are numbers, as CSV may write them: a count has no decimal point, a price at most two decimals. */
+const numbers: Record<string, RegExp> = { price: /^-?(0|[1-9]\d*)(\.\d{1,2})?$/, inventory: /^-?(0|[1-9]\d*)$/ };
+const longestDetail = 200;
+const mostFaults = 10;
+
+/** A value as a report repeats it: short, and without what is within it. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
+  return String(value);
+}
+
+/** What is wrong with a line: its SKU, and each field with its value. */
+function faultsOf(issues: z.core.$ZodIssue[], value: unknown): string {
+  const line = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  const faults = issues.slice(0, mostFaults).map(({ path: [field], message }) => {
+    if (field === undefined) return `The line ${message}`;
+    const given = line[String(field)];
+    return `${String(field)} ${message}${given === undefined ? '' : `, and not ${shown(given)}`}`;
+  });
+  const named = typeof line.sku === 'string' && line.sku !== '' && !issues.some(({ path }) => path[0] === 'sku');
+  return `${named ? `${shown(line.sku)}: ` : ''}${faults.join('; ')}`;
+}
+
+function check(line: number, size: number, value: unknown): ImportLine {
+  const result = importedProduct.safeParse(value);
+  if (result.success) return { line, size, product: result.data };
+  // The report is kept for its Idempotency-Key: a text that cannot be stored, or that the cut halves, must not stop that.
+  const detail = faultsOf(result.error.issues, value).slice(0, longestDetail).toWellFormed().replaceAll('\0', '\uFFFD');
+  return { line, code: 'validation_failed', detail };
+}
+
+async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> {
+  for await (const read of readLines(body)) {
+    if ('code' in read) {
+      yield read;
+      continue;
+    }
+    if (read.text.trim() === '') continue;
+    let value: unknown;
+    try {
+      value = parseJson(read.text);
+    } catch {
+      yield { line: read.line, code: 'malformed_json', detail: 'The line is not valid JSON.' };
+      continue;
+    }
+    yield check(read.line, read.text.length, value);
+  }
+}
+
+/** @throws ApiError validation_failed: with a wrong header no line of the file can be read */
+function checkHeader(header: string[]): void {
+  const seen = new Set<string>();
+  const faults: Fault[] = [];
+  for (const column of header) {
+    if (faults.length === mostFaults) break;
+    if (!columns.has(column)) {
+      const name = shown(column.toWellFormed());
+      faults.push({ pointer: '/1', detail: `Unknown column ${name}. There are: ${[...columns].join(', ')}.` });
+    } else if (seen.has(column)) {
+      faults.push({ pointer: '/1', detail: `The column ${column} is there twice.` });
+    }
+    seen.add(column);
+  }
+  if (!header.includes('sku')) {
+    faults.push({ pointer: '/1', detail: 'The first line must name the columns, sku among them.' });
+  }
+  if (faults.length > 0)
+    throw new ApiError('validation_failed', 'The first line does not fit. Nothing was changed.', { faults });
+}
+
+async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> {
+  let header: string[] | undefined;
+  for await (const record of readCsv(readLines(body))) {
+    if (!header) {
+      header = 'code' in record ? [] : record.fields.map((column) => column.trim());
+      checkHeader(header);
+      continue;
+    }
+    if ('code' in record) {
+      yield record;
+      continue;
+    }
+    const { line, fields } = record;
+    if (fields.length !== header.length) {
+      const detail = `The line has ${fields.length} fields, the first one ${header.length}.`;
+      yield { line, code: 'validation_failed', detail };
+      continue;
+    }
+    const value: Record<string, unknown> = {};
+    for (const [at, column] of header.entries()) {
+      const field = fields[at] ?? '';
+      if (field === '') continue;
+      value[column] = numbers[column]?.test(field) ? parseJson(field) : field;
+    }
+    yield check(line, fields.join().length, value);
+  }
+}
+
+const readers = { ndjson: readNdjson, csv: readCsvProducts };
+
+const formats: Record<string, keyof typeof readers> = {
+  'application/x-ndjson': 'ndjson',
+  'application/ndjson': 'ndjson',
+  'application/jsonl': 'ndjson',
+  'text/csv': 'csv',
+};
+
+/** @throws ApiError unsupported_media_type */
+export function importFormat(headers: Headers): 'ndjson' | 'csv' {
+  const type = (headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  const format = Object.hasOwn(formats, type) ? formats[type] : undefined;
+  const encoding = headers.get('content-encoding') ?? 'identity';
+  if (!format || encoding !== 'identity') {
+    throw new ApiError('unsupported_media_type', 'Send application/x-ndjson or text/csv, not compressed.');
+  }
+  return format;
+}
+
+/**
+ * Reads the lines of an import from a stream of any length, holding 1 MB of it at most. In CSV an empty field is one that
+ * was left out.
+ * @throws ApiError validation_failed, for CSV whose first line does not name the columns
+ */
+export const readImport = (format: 'ndjson' | 'csv', body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> =>
+  readers[format](body);

@@ -1,0 +1,68 @@
+import * as z from 'zod';
+import { exact, instant } from '../../../base/fields.ts';
+import { parseJson } from '../../../base/json.ts';
+
+/** What came in, by Kafka or pushed: a record's parts, or a structured event as its value alone. */
+export type Incoming = {
+  /** Where it was, as far as that is known; the same at every delivery. */
+  place: string;
+  value: string | null;
+  headers: Record<string, string>;
+  /** For whom it may speak; `*`: for anyone. */
+  tenants: string[];
+};
+
+/** CloudEvents 1.0, as far as we read it. */
+const cloudEvent = z.object({
+  specversion: z.literal('1.0'),
+  id: exact(255),
+  source: exact(255),
+  type: exact(255),
+  subject: exact(255).optional(),
+  time: instant.optional(),
+  tenantid: exact(63).optional(),
+  traceparent: z
+    .string()
+    .regex(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/)
+    .optional()
+    .catch(undefined),
+  data: z.unknown(),
+});
+
+export type CloudEvent = z.infer<typeof cloudEvent>;
+
+export const describeFaults = ({ issues }: z.ZodError): string =>
+  issues
+    .slice(0, 3)
+    .map(({ path, message }) => `${path.join('.') || 'it'}: ${message}`)
+    .join('; ');
+
+function jsonOf(text: string | null): { value: unknown } | undefined {
+  try {
+    return text === null ? undefined : { value: parseJson(text) };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The event in a record: CloudEvents in binary mode if it has `ce_specversion` among its headers, else structured.
+ * `fault`: why it is none, for people to read.
+ */
+export function readCloudEvent({ value, headers }: Incoming): { event: CloudEvent } | { fault: string } {
+  const attributes = Object.entries(headers)
+    .map(([name, content]) => [name.toLowerCase(), content] as const)
+    .filter(([name]) => name.startsWith('ce_'))
+    .map(([name, content]) => [name.slice(3), content] as const);
+  const isBinary = attributes.some(([name]) => name === 'specversion');
+  const json = jsonOf(value);
+  if (!json) return { fault: 'Its value is not JSON.' };
+  const candidate = isBinary ? { ...Object.fromEntries(attributes), data: json.value } : json.value;
+  if (!isBinary && !(typeof candidate === 'object' && candidate !== null && 'specversion' in candidate)) {
+    return { fault: 'It is no CloudEvent: it has neither ce_specversion among its headers nor specversion within.' };
+  }
+  const result = cloudEvent.safeParse(candidate);
+  return result.success
+    ? { event: result.data }
+    : { fault: `Its attributes do not fit: ${describeFaults(result.error)}` };
+}

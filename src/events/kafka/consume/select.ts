@@ -1,0 +1,28 @@
+import type { Settings } from '../../../env.ts';
+import { restSettings } from '../publish/select.ts';
+import type { KafkaConsumer } from './consumer.ts';
+import { restV2Consumer } from './rest-v2.ts';
+import { upstashConsumer } from './upstash.ts';
+
+/** Kafka forgets a group's offsets some days after it was last heard of; this is the one that every Worker joins. */
+const group = 'fusioncommerce';
+
+/**
+ * A member of our consumer group in the dialect of `KAFKA_REST_DIALECT`.
+ * @throws KafkaAway, Error (a dialect without consumers; settings do not allow it)
+ */
+export async function selectConsumer(settings: Settings): Promise<KafkaConsumer> {
+  const options = {
+    ...restSettings(settings),
+    group,
+    topics: settings.KAFKA_CONSUME.map((entry) => entry.split('=')[0] ?? entry),
+  };
+  switch (settings.KAFKA_REST_DIALECT) {
+    case 'upstash':
+      return upstashConsumer(options);
+    case 'rest-v2':
+      return restV2Consumer(options);
+    default:
+      throw new Error(`${settings.KAFKA_REST_DIALECT} has no consumers: let a connector push`);
+  }
+}

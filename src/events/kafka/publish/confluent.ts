@@ -1,0 +1,90 @@
+import { Buffer } from 'node:buffer';
+import {
+  base64,
+  isPermanent,
+  openRest,
+  parseJson,
+  type RestSettings,
+  readText,
+  saysMissing,
+  throwRefusal,
+} from '../http.ts';
+import { splitJsonObjects } from '../json-texts.ts';
+import { type Answer, publishParts, type Server } from './parts.ts';
+import { KafkaAway, type KafkaRecord, type Publisher } from './publisher.ts';
+
+type Report = { error_code?: number; message?: string; offset?: number };
+type TopicList = { data?: { topic_name?: string }[]; metadata?: { next?: string | null } };
+
+/** The key's bytes are its text, so it hashes as that of any other producer; the value's bytes are ours, byte for byte. */
+const toJson = ({ key, value, headers }: KafkaRecord): string =>
+  JSON.stringify({
+    headers: Object.entries(headers).map(([name, text]) => ({ name, value: base64(text) })),
+    key: { type: 'STRING', data: key },
+    value: { type: 'BINARY', data: base64(value) },
+  });
+
+/** 40403 is 404 with more to it; 404 alone is there, too. */
+const statusOf = (code: number): number => (code > 999 ? Math.floor(code / 100) : code);
+
+function answerOf({ topic }: KafkaRecord, report: Report): Answer {
+  const { error_code: code = 200, message = `error ${code}` } = report;
+  if (code === 200 && report.offset !== undefined) return { ok: true };
+  const status = statusOf(code);
+  const reason = `${topic}: ${code}: ${message}`.slice(0, 300);
+  if (status === 404 || saysMissing(message)) return { ok: false, permanent: true, reason, missing: true };
+  return { ok: false, permanent: isPermanent(status), reason, ...(status >= 500 && { away: `${code}: ${message}` }) };
+}
+
+/** Reads as far as there is something to read: the reports that came before a connection broke count. */
+async function readAll(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = '';
+  try {
+    for await (const bytes of response.body ?? []) text += decoder.decode(bytes, { stream: true });
+  } catch {
+    if (text === '') throw new KafkaAway('no answer before the connection broke');
+  }
+  return text;
+}
+
+/**
+ * Confluent's REST v3: Confluent Cloud, Confluent Server, REST Proxy from 7.0. A request is many records as concatenated
+ * JSON; its answer is a stream of delivery reports in the same order, each with an `error_code`, 200 if it was taken.
+ * `url` is what stands before `/v3`: at Confluent Cloud it ends in `/kafka`.
+ */
+export function confluentPublisher(settings: RestSettings & { clusterId: string }): Publisher {
+  const rest = openRest(settings);
+  const topics = `/v3/clusters/${encodeURIComponent(settings.clusterId)}/topics`;
+
+  async function send(topic: string, records: KafkaRecord[]): Promise<Answer[]> {
+    const text = records.map(toJson).join('\n');
+    const path = `${topics}/${encodeURIComponent(topic)}/records`;
+    const response = await rest('POST', path, { type: 'application/json', text });
+    if (!response.ok) throwRefusal(response.status, await readText(response));
+    let reports: Report[];
+    try {
+      reports = splitJsonObjects(await readAll(response)) as Report[];
+    } catch (error) {
+      if (error instanceof KafkaAway) throw error;
+      throw new KafkaAway('an answer that cannot be understood');
+    }
+    if (reports.length === 0) throw new KafkaAway('an answer without a report');
+    return records.map((record, index) => {
+      const report = reports[index];
+      if (report) return answerOf(record, report);
+      return { ok: false, permanent: false, reason: `${record.topic}: no report of this record` };
+    });
+  }
+
+  async function listTopics(): Promise<Set<string>> {
+    const response = await rest('GET', topics);
+    if (!response.ok) throw new KafkaAway(`${response.status} for the list of topics`);
+    const { data, metadata } = parseJson(await readText(response)) as TopicList;
+    if (!Array.isArray(data) || metadata?.next) throw new KafkaAway('no list of all topics');
+    return new Set(data.map(({ topic_name: name = '' }) => name));
+  }
+
+  const server: Server = { sizeOf: (record) => Buffer.byteLength(toJson(record)) + 1, send, listTopics };
+  return { publish: (records) => publishParts(server, records, settings.deadlineMs ?? 8_000) };
+}

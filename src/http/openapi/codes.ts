@@ -1,0 +1,177 @@
+import { ApiError, type Code, statusOf } from '../../base/errors.ts';
+import { isWebhook } from '../declared.ts';
+import { problemOf, titleOf } from '../problem.ts';
+import { keyLimit } from '../rate-limit.ts';
+import type { Route } from '../route.ts';
+
+const order = Object.keys(statusOf) as Code[];
+
+/** Every code that an operation can answer with: those it declares, and those that follow from what it takes. */
+export function codesOf(route: Route): Code[] {
+  const codes = new Set<Code>([...route.errors, 'internal']);
+  const add = (...more: Code[]) => {
+    for (const code of more) codes.add(code);
+  };
+  if (route.scope !== undefined) add('unauthenticated', 'forbidden', 'rate_limited', 'unavailable');
+  if (route.counted) add('rate_limited');
+  if (route.params) add('not_found');
+  // A query parameter that is unknown or repeated.
+  if (!isWebhook(route)) add('validation_failed');
+  if (route.body) add('malformed_json', 'body_too_large', 'unsupported_media_type', 'validation_failed');
+  if (route.idempotency === 'required') add('idempotency_key_required');
+  // A key of another form than the documented one is a fault of a header.
+  if (route.idempotency) add('validation_failed', 'idempotency_key_reused', 'idempotency_in_progress');
+  if (route.ifMatch) add('version_mismatch');
+  return order.filter((code) => codes.has(code));
+}
+
+const sample: Partial<Record<Code, ConstructorParameters<typeof ApiError>[2]>> = {
+  validation_failed: { faults: [{ pointer: '/items/0/quantity', detail: 'must be at least 1' }] },
+  insufficient_inventory: {
+    members: {
+      orderId: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f',
+      shortages: [{ sku: 'TEE-BLACK-M', requested: 2, available: 1 }],
+    },
+  },
+};
+
+/** One problem document for each code, for components/examples. */
+export const problemExamples = () =>
+  Object.fromEntries(
+    order.map((code) => [
+      code,
+      {
+        summary: titleOf(code),
+        value: problemOf(
+          new ApiError(code, undefined, sample[code]),
+          '/v1/orders',
+          '019ab3f1-0a4b-7c3d-8e5f-000000000000',
+        ),
+      },
+    ]),
+  );
+
+/** RFC 9457, with the members that this API adds; for components/schemas. */
+export const problemSchema = {
+  type: 'object',
+  description: 'RFC 9457. `code` is what a program switches on.',
+  properties: {
+    type: { type: 'string', format: 'uri-reference', description: 'Where the code is explained' },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    detail: { type: 'string' },
+    instance: { type: 'string', description: 'The path that was asked for' },
+    code: { type: 'string', enum: order },
+    requestId: { type: 'string', description: 'As in `X-Request-Id`; quote it to support' },
+    errors: {
+      type: 'array',
+      description: 'What does not fit, for a request that does not validate',
+      items: {
+        type: 'object',
+        properties: {
+          pointer: {
+            type: 'string',
+            description: 'A JSON pointer into the body, or the name of a parameter or header',
+          },
+          detail: { type: 'string' },
+        },
+        required: ['pointer', 'detail'],
+      },
+    },
+    orderId: { type: 'string', description: 'With `insufficient_inventory`: the order that was kept as `failed`' },
+    shortages: {
+      type: 'array',
+      description: 'With `insufficient_inventory`: every SKU that is short',
+      items: {
+        type: 'object',
+        properties: { sku: { type: 'string' }, requested: { type: 'integer' }, available: { type: 'integer' } },
+        required: ['sku', 'requested', 'available'],
+      },
+    },
+  },
+  required: ['type', 'title', 'status', 'detail', 'instance', 'code', 'requestId'],
+};
+
+const header = (description: string, schema: object = { type: 'string' }, example?: unknown) => ({
+  description,
+  schema,
+  ...(example === undefined ? {} : { example }),
+});
+
+/** Headers of answers, for components/headers. */
+export const answerHeaders = {
+  'X-Request-Id': header('The one that was sent, or a new one'),
+  'Server-Timing': header(
+    'Calls to the database and the milliseconds in them, if there were any',
+    undefined,
+    'db;desc="1 calls";dur=3',
+  ),
+  ETag: header('For `If-None-Match` and `If-Match`', undefined, '"1-9c1f0a6be2d34c7f8a5b6d7e"'),
+  Location: header('Where it is', undefined, '/v1/orders/019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f'),
+  Link: header('The next page, where there is one: `<…>; rel="next"`'),
+  'Preference-Applied': header('The preference that was honoured', undefined, 'respond-async'),
+  'Idempotent-Replayed': header('The first answer to this `Idempotency-Key`, given again', {
+    type: 'string',
+    const: 'true',
+  }),
+  'WWW-Authenticate': header('How to authenticate', undefined, 'Bearer'),
+  'Retry-After': header('Seconds to wait before the request is repeated', { type: 'integer' }, 1),
+  RateLimit: header('What is left of the limit', undefined, `"key";r=0;t=${keyLimit.seconds}`),
+  'RateLimit-Policy': header('The limit', undefined, `"key";q=${keyLimit.requests};w=${keyLimit.seconds}`),
+};
+
+export type HeaderName = keyof typeof answerHeaders;
+
+/** Headers by reference into components/headers. */
+export const headersOf = (...names: HeaderName[]) =>
+  Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
+
+function extraHeaders(codes: Code[], remembered: boolean): HeaderName[] {
+  const names = new Set<HeaderName>();
+  for (const code of codes) {
+    if (code === 'unauthenticated') names.add('WWW-Authenticate');
+    if (code === 'rate_limited') names.add('Retry-After').add('RateLimit').add('RateLimit-Policy');
+    if (code === 'unavailable' || code === 'idempotency_in_progress') names.add('Retry-After');
+    // What an operation itself refuses is an answer too, and remembered under the key like any other.
+    if (remembered && (statusOf[code] === 409 || statusOf[code] === 422)) names.add('Idempotent-Replayed');
+  }
+  return [...names];
+}
+
+/** The answers of one status: its codes as an enum, and an example of each. */
+function refusal(codes: Code[], remembered: boolean): object {
+  return {
+    description: codes.map(titleOf).join(' · '),
+    headers: headersOf('X-Request-Id', 'Server-Timing', ...extraHeaders(codes, remembered)),
+    content: {
+      'application/problem+json': {
+        schema: {
+          allOf: [{ $ref: '#/components/schemas/Problem' }],
+          properties: { code: { enum: codes } },
+        },
+        examples: Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/examples/${code}` }])),
+      },
+    },
+  };
+}
+
+// A code that stands alone at its status reads the same wherever it is given.
+const isShared = (codes: Code[]) => codes.length === 1 && codes.every((code) => ![409, 422].includes(statusOf[code]));
+
+/** The answers that many operations share, for components/responses. */
+export const sharedRefusals = () =>
+  Object.fromEntries(order.filter((code) => isShared([code])).map((code) => [code, refusal([code], false)]));
+
+/** An operation's refusals by status. */
+export function refusalsOf(route: Route): Record<string, object> {
+  const byStatus = new Map<number, Code[]>();
+  for (const code of codesOf(route)) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);
+  return Object.fromEntries(
+    [...byStatus].map(([status, codes]) => [
+      String(status),
+      isShared(codes)
+        ? { $ref: `#/components/responses/${codes[0]}` }
+        : refusal(codes, route.idempotency !== undefined),
+    ]),
+  );
+}

@@ -1,0 +1,142 @@
+import type Stripe from 'stripe';
+import * as z from 'zod';
+import { ApiError, pointerTo } from '../base/errors.ts';
+import { jsonOf, textOf, unstorable } from '../base/json.ts';
+import { fromMinor } from '../base/money.ts';
+import { isFreshAndSignedBy, type LazyBody } from '../base/signature.ts';
+import type { Context } from '../context.ts';
+import {
+  asked,
+  connect,
+  idOf,
+  intentNews,
+  type News,
+  refundNews,
+  StripeRefusal,
+  type StripeSettings,
+  setupNews,
+} from './client.ts';
+
+/** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
+const minor = z.number().int().min(0).max(9_999_999_999);
+const name = z.string().min(1).max(255);
+const known = z.discriminatedUnion('object', [
+  z.object({
+    object: z.literal('payment_intent'),
+    id: name,
+    status: z.string(),
+    currency: z.string(),
+    amount: minor,
+    amount_received: minor,
+  }),
+  z.object({ object: z.literal('setup_intent'), id: name, status: z.string() }),
+  z.object({ object: z.literal('refund'), id: name, currency: z.string(), amount: minor.min(1) }),
+  z.object({ object: z.literal('charge'), currency: z.string(), amount_captured: minor, amount_refunded: minor }),
+  z.object({ object: z.literal('dispute'), status: z.string() }),
+]);
+
+/**
+ * A webhook's event, once its signature over the body's bytes is known to be good for one of our secrets and within 300 s
+ * of now; in our own words, or without `news` where it does not concern us.
+ * @throws ApiError invalid_signature, malformed_json, validation_failed (a text that cannot be stored)
+ */
+export async function readWebhook({ settings, now }: Context, body: LazyBody, signature: string | undefined) {
+  const secrets = settings.STRIPE_WEBHOOK_SECRET.split(',').map((secret) => secret.trim());
+  if (!(await isFreshAndSignedBy(secrets, signature ?? '', body, now()))) throw new ApiError('invalid_signature');
+  const event = jsonOf(textOf(await body())) as Stripe.Event | null;
+  const news = event === null ? undefined : readEvent(event);
+  if (!news) return {};
+  const path = unstorable(news);
+  if (path) {
+    const faults = [{ pointer: pointerTo(path), detail: 'has characters that cannot be stored' }];
+    throw new ApiError('validation_failed', undefined, { faults });
+  }
+  return { news };
+}
+
+function readEvent(event: Stripe.Event): (News & { eventId: string }) | undefined {
+  if (!name.safeParse(event.id).success || !known.safeParse(event.data?.object).success) return undefined;
+  const news = newsOf(event);
+  return news && { ...news, eventId: event.id };
+}
+
+/** What webhooks alone tell, of rows that nobody asks Stripe about any more. */
+export const toldOnce = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
+
+/** Every type that `newsOf` reads. */
+export const allTold = [
+  ...toldOnce,
+  ...['succeeded', 'setup_failed', 'canceled', 'requires_action'].map((what) => `setup_intent.${what}`),
+  ...['succeeded', 'payment_failed', 'canceled', 'processing', 'requires_action', 'amount_capturable_updated'].map(
+    (what) => `payment_intent.${what}`,
+  ),
+  ...['refund.created', 'refund.updated', 'charge.refunded'],
+];
+
+/**
+ * Stripe's own list of the events between two times (milliseconds; whole seconds, the second one excluded), oldest first.
+ * `undefined`: there are more than `most`, so ask for a shorter time.
+ * @throws StripeRefusal
+ */
+export async function listNews(settings: StripeSettings, types: string[], from: number, to: number, most: number) {
+  const created = { gte: Math.floor(from / 1000), lt: Math.ceil(to / 1000) };
+  const list = connect(settings).events.list({ types, created, limit: 100 });
+  const events = await asked(list.autoPagingToArray({ limit: Math.min(most + 1, 10_000) }));
+  if (events.length > most) return undefined;
+  // Stripe lists the newest first, and events of one second keep that order in a sort by time.
+  return events
+    .reverse()
+    .sort((a, b) => a.created - b.created)
+    .map(readEvent)
+    .filter((news) => news !== undefined)
+    .filter((news) => !unstorable(news));
+}
+
+/** One event, or undefined if Stripe does not keep it any more. @throws StripeRefusal */
+export async function lookUpNews(settings: StripeSettings, eventId: string): Promise<News | undefined> {
+  try {
+    return readEvent(await asked(connect(settings).events.retrieve(eventId)));
+  } catch (error) {
+    if (error instanceof StripeRefusal && error.permanent) return undefined;
+    throw error;
+  }
+}
+
+function newsOf(event: Stripe.Event): News | undefined {
+  switch (event.type) {
+    case 'setup_intent.succeeded':
+    case 'setup_intent.setup_failed':
+    case 'setup_intent.canceled':
+    case 'setup_intent.requires_action':
+      return setupNews(event.data.object);
+    case 'payment_intent.succeeded':
+    case 'payment_intent.payment_failed':
+    case 'payment_intent.canceled':
+    case 'payment_intent.processing':
+    case 'payment_intent.requires_action':
+    case 'payment_intent.amount_capturable_updated':
+      return intentNews(event.data.object);
+    case 'refund.created':
+    case 'refund.updated':
+    case 'refund.failed':
+      return refundNews(event.data.object);
+    case 'charge.refunded': {
+      const charge = event.data.object;
+      const intentId = idOf(charge.payment_intent);
+      // Of a charge that was never captured only the hold on the money was given up.
+      return intentId === undefined || charge.amount_captured === 0
+        ? undefined
+        : { intentId, charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) } };
+    }
+    case 'charge.dispute.created':
+    case 'charge.dispute.closed': {
+      const dispute = event.data.object;
+      const intentId = idOf(dispute.payment_intent);
+      const ended = ['won', 'warning_closed', 'prevented'].includes(dispute.status);
+      const status = ended ? 'won' : dispute.status === 'lost' ? 'lost' : 'open';
+      return intentId === undefined ? undefined : { intentId, dispute: { status } };
+    }
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,170 @@
+import { randomUUID } from 'node:crypto';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { isCode, statusOf } from '../../src/base/errors.ts';
+import { codesOf } from '../../src/http/openapi/codes.ts';
+import type { Route } from '../../src/http/route.ts';
+import { routes } from '../../src/routes/all.ts';
+import { type Store, startStore } from '../support/harness.ts';
+import {
+  type CarrierName,
+  carriers,
+  checksum,
+  furnish,
+  settled,
+  signed,
+  type Things,
+  validRequest,
+  variables,
+} from './requests.ts';
+import { fire, type Hit, type Shot, shotsAt, unstorableAt } from './shots.ts';
+
+/** How many requests each operation gets, and where their sequence starts: `ABUSE_RUNS=1000 ABUSE_SEED=7 npm test`. */
+const numRuns = Number(process.env.ABUSE_RUNS ?? 25);
+const seed = Number(process.env.ABUSE_SEED ?? 20261122);
+
+let store: Store;
+let things: Things;
+let key: string;
+beforeAll(async () => {
+  store = await startStore({ variables });
+  things = await furnish(store);
+  key = store.key;
+});
+afterAll(() => store.close());
+
+/** What is wrong with an answer, if anything: a 5xx, or a refusal that is no problem document of a declared code. */
+function faultOf(route: Route, shot: Shot, { status, headers, text }: Hit): string | undefined {
+  const at = `${route.id}: ${status} ${text.slice(0, 300)}`;
+  if (status === 0) return undefined;
+  if (status >= 500) return `failed: ${at}`;
+  // The path of nothing but a slash leads to the documentation.
+  if (status === 302 && shot.what === 'path' && headers.location === '/docs') return undefined;
+  if (status < 400) return status < 200 || (status >= 300 && status !== 304) ? `odd status: ${at}` : undefined;
+  if (headers['content-type'] !== 'application/problem+json') return `no problem document: ${at}`;
+  const problem: { code?: unknown; status?: number; requestId?: string; detail?: unknown } = JSON.parse(text);
+  if (!isCode(problem.code) || statusOf[problem.code] !== status || problem.status !== status) return `code: ${at}`;
+  if (problem.requestId !== headers['x-request-id'] || typeof problem.detail !== 'string') return `members: ${at}`;
+  // Another path or method is another operation, or none.
+  const elsewhere = shot.what === 'path' || shot.what === 'method';
+  const others = ['not_found', 'method_not_allowed'];
+  const declared = elsewhere ? [...others, ...routes.flatMap((each) => codesOf(each))] : codesOf(route);
+  return declared.includes(problem.code) ? undefined : `undeclared: ${at}`;
+}
+
+/** A refusal that keeps what it refuses, as the contract has it. */
+const keeps = (route: Route, text: string) => route.id === 'placeOrder' && text.includes('insufficient_inventory');
+
+/** Every operation, a webhook of carriers once for each of them. */
+const targets = routes.flatMap((route): [string, Route, CarrierName][] =>
+  route.path.includes('{carrier}')
+    ? carriers.map((carrier) => [`${route.id} (${carrier})`, route, carrier])
+    : [[route.id, route, 'manual']],
+);
+
+const isSigned = (route: Route): boolean => route.scope === undefined && route.stream !== undefined;
+
+describe('whatever is sent to', () => {
+  test.each(targets)(
+    '%s, it is refused by the book or done',
+    async (name, route, carrier) => {
+      const { id } = route;
+      const counts = { refused: 0, taken: 0 };
+      const valid = validRequest(store, route, things, carrier);
+      const sign = isSigned(route) ? (body: string) => signed(store, id, body, carrier).headers : undefined;
+      let before = await checksum(store);
+      await fc.assert(
+        fc.asyncProperty(shotsAt(valid, key, sign), async (shot) => {
+          for (let tries = 1; ; tries++) {
+            const once = 'idempotency-key' in shot.headers ? { 'idempotency-key': randomUUID() } : {};
+            const hit = await fire(store.url, { ...shot, headers: { ...shot.headers, ...once } });
+            expect(faultOf(route, shot, hit)).toBeUndefined();
+            const refused = (hit.status === 0 || hit.status >= 400) && !keeps(route, hit.text);
+            counts[refused ? 'refused' : 'taken']++;
+            const after = await checksum(store);
+            if (after === before) return;
+            // What a request before this one has set going may have moved it: once all rests, this one is asked again.
+            if (refused && tries === 3) expect(after).toBe(before);
+            await settled(store);
+            before = await checksum(store);
+            if (!refused) return;
+          }
+        }),
+        { seed: seed + targets.findIndex(([one]) => one === name), numRuns },
+      );
+      expect(counts.refused).toBeGreaterThan(numRuns / 10);
+    },
+    240_000,
+  );
+
+  test.each(targets)(
+    '%s with a text that cannot be stored, in any place, it does not fail',
+    async (_, route, carrier) => {
+      const valid = validRequest(store, route, things, carrier);
+      const key = route.scope === undefined ? {} : { authorization: `Bearer ${store.key}` };
+      const shots: Shot[] = [];
+      const shoot = (what: string, path: string, body?: string) => {
+        const proof = isSigned(route) && body !== undefined ? signed(store, route.id, body, carrier).headers : {};
+        const once = route.idempotency ? { 'idempotency-key': randomUUID() } : {};
+        const headers = { ...valid.headers, ...key, ...proof, ...once };
+        const bytes = body === undefined ? undefined : Buffer.from(body);
+        shots.push({ what, method: valid.method, path, headers, body: bytes });
+      };
+      const whole = valid.body === undefined ? undefined : valid.body;
+      const value = typeof whole === 'string' ? JSON.parse(whole) : whole;
+      if (value !== undefined) for (const body of unstorableAt(value)) shoot(`place: ${body}`, valid.path, body);
+      const text = whole === undefined ? undefined : JSON.stringify(value);
+      const names = route.query && 'shape' in route.query ? Object.keys(route.query.shape as object) : [];
+      for (const bad of ['%00', 'a%00b', '%ED%A0%80', '%ff', '%C2%85']) {
+        for (const name of names) shoot('query', `${valid.path}?${name}=${bad}`, text);
+        for (const [at, step] of route.path.split('/').entries()) {
+          if (!step.startsWith('{')) continue;
+          shoot('path', valid.path.split('/').with(at, bad).join('/'), text);
+        }
+      }
+      for (const shot of shots) expect(faultOf(route, shot, await fire(store.url, shot))).toBeUndefined();
+    },
+    120_000,
+  );
+
+  test('all of it, the store lives on and knows its things', async () => {
+    expect((await store.send('GET', '/healthz')).status).toBe(200);
+    // It may be degraded: what was no event has become a dead letter.
+    expect((await store.send('GET', '/readyz')).status).toBe(200);
+    expect((await store.send('GET', `/v1/products/${things.product.id}`)).status).toBe(200);
+    // Nor was anything left to the database to refuse that a schema should have refused.
+    expect(store.logs().filter((line) => line.outcome === 'internal' || 'gap' in line)).toEqual([]);
+  });
+});
+
+test('an import’s report names what is no text in a form that can be kept', async () => {
+  const lines = ['{"\\u0000":0}', '{"\\ud800":0}', `{"${'😀'.repeat(300)}":0}`];
+  const body = lines.join('\n');
+  const headers = { 'content-type': 'application/x-ndjson' };
+  const reply = await store.send('POST', '/v1/products/import', body, { headers, idempotencyKey: 'names' });
+  const codes = reply.body.rejected.map((line: { code: string }) => line.code);
+  expect([reply.status, codes]).toEqual([200, lines.map(() => 'validation_failed')]);
+  const again = await store.send('POST', '/v1/products/import', body, { headers, idempotencyKey: 'names' });
+  expect(again.body).toEqual(reply.body);
+});
+
+test('an answer that breaks the book is found', () => {
+  const [route] = routes.filter((each) => each.id === 'getOrder');
+  if (!route) throw new Error('getOrder is gone');
+  const shot: Shot = { what: 'headers', method: 'GET', path: '/v1/orders/x', headers: {}, body: undefined };
+  const problem = { status: 404, code: 'not_found', detail: 'd', requestId: 'r' };
+  const hit = (status: number, body: object, type = 'application/problem+json'): Hit => ({
+    ...{ status, text: JSON.stringify(body) },
+    headers: { 'content-type': type, 'x-request-id': 'r' },
+  });
+  expect(faultOf(route, shot, hit(404, problem))).toBeUndefined();
+  expect(faultOf(route, shot, hit(200, {}, 'application/json'))).toBeUndefined();
+  expect(faultOf(route, shot, hit(500, { ...problem, status: 500, code: 'internal' }))).toMatch(/^failed/);
+  expect(faultOf(route, shot, hit(404, problem, 'application/json'))).toMatch(/^no problem document/);
+  expect(faultOf(route, shot, hit(404, { ...problem, code: 'conflict' }))).toMatch(/^code/);
+  expect(faultOf(route, shot, hit(404, { ...problem, requestId: 'other' }))).toMatch(/^members/);
+  const full = { ...problem, status: 409, code: 'campaign_full' };
+  expect(faultOf(route, shot, hit(409, full))).toMatch(/^undeclared/);
+  expect(faultOf(route, { ...shot, what: 'path' }, hit(409, full))).toBeUndefined();
+  expect(faultOf(route, shot, hit(302, {}))).toMatch(/^odd status/);
+});

@@ -1,0 +1,284 @@
+import { createHmac, randomUUID } from 'node:crypto';
+import type { Route } from '../../src/http/route.ts';
+import { routes } from '../../src/routes/all.ts';
+import { addProduct, oneLine, type Store, until } from '../support/harness.ts';
+import { payingAt } from '../support/payments.ts';
+import { home, secret, sign } from '../support/shipping.ts';
+
+export const carriers = ['manual', 'shippo', 'easypost'] as const;
+export type CarrierName = (typeof carriers)[number];
+
+/** Variables of a store in which every operation can be asked for. */
+export const variables = {
+  SHIPPING_WEBHOOK_SECRET: secret,
+  KAFKA_WEBHOOK_SECRET: secret,
+  SHIPPO_API_KEY: 'k',
+  SHIPPO_WEBHOOK_SECRET: secret,
+  EASYPOST_API_KEY: 'k',
+  EASYPOST_WEBHOOK_SECRET: secret,
+  KAFKA_CONSUME_TENANTS: 'default',
+  LIVE_SECONDS: '1',
+};
+
+/** A request that its operation takes, as a client with the right key would send it. */
+export type Valid = {
+  route: Route;
+  method: string;
+  path: string;
+  query: string;
+  /** Undefined: none. A text where the operation reads it itself. */
+  body: unknown;
+  headers: Record<string, string>;
+};
+
+const orderOf = async (store: Store, sku: string, more: Record<string, unknown> = {}): Promise<string> => {
+  const { status, body } = await store.send('POST', '/v1/orders', oneLine(sku, 1, more));
+  if (status !== 201) throw new Error(`no order: ${JSON.stringify(body)}`);
+  return body.id;
+};
+
+/** How much is still to be done: events to deliver and to apply, intents and refunds to make. */
+async function unfinished(store: Store): Promise<number> {
+  const [left] = await store.database.query<{ n: number }>(
+    `select ((select count(*) from platform.outbox)
+       + (select count(*) from inventory.reservations where status = 'pending')
+       + (select count(*) from payments.refunds where status = 'pending')
+       + (select count(*) from payments.payments where intent_open and status <> 'pending')
+       + (select count(*) from payments.payments
+         where status = 'pending' and stripe_payment_intent_id is null and setup_intent_id is null)
+       + (select count(*) from platform.events e
+         where (e.topic, e.tenant_id) in (('inventory.reserved', 'default'), ('order.confirmed', 'default'))
+           and not exists (select from platform.inbox i where i.event_id = e.id::text)))::int as n`,
+  );
+  return left?.n ?? 0;
+}
+
+/** Things of the store's tenant, one or more of each kind, in states in which their operations can be done. */
+async function furnish(store: Store) {
+  const paying = payingAt(store);
+  const sku = `S-${randomUUID().slice(0, 8)}`;
+  const product = await addProduct(store, sku, 1_000);
+  const archived = await addProduct(store, `${sku}-old`, 1);
+  const gift = await addProduct(store, `${sku}-free`, 1_000, 0);
+  const { order: sold, payment, intent } = await paying.checkout(sku);
+  await paying.pay(intent);
+  const [open, cancellable, confirmed, parcel] = await Promise.all([
+    orderOf(store, sku),
+    orderOf(store, sku),
+    orderOf(store, gift.sku),
+    orderOf(store, gift.sku, { shippingAddress: home }),
+  ]);
+  const { body: campaign } = await store.send('POST', '/v1/campaigns', {
+    productId: product.id,
+    minParticipants: 900,
+    maxParticipants: 1_000,
+    price: 5,
+    startTime: new Date(Date.now() - 60_000).toISOString(),
+    endTime: new Date(Date.now() + 86_400_000).toISOString(),
+  });
+  const { body: doomed } = await store.send('POST', '/v1/campaigns', {
+    ...{ productId: product.id, minParticipants: 2, maxParticipants: 9, price: 5 },
+    ...{ startTime: campaign.startTime, endTime: campaign.endTime },
+  });
+  await store.send('POST', `/v1/campaigns/${campaign.id}/join`, { userId: 'user-0' });
+  const shown = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
+  await until(async () => (await shown(sold.id)).status === 'confirmed');
+  await until(async () => (await shown(confirmed)).status === 'confirmed');
+  await until(async () => (await shown(parcel)).shipment !== null);
+  const { shipment } = await shown(parcel);
+  const letter = randomUUID();
+  await store.database.query(
+    `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
+       attempts, created_at)
+     select $1, e.tenant_id, 'kafka', e.id::text, e.topic, e.key, e.seq, '{}', 'r', 1, now()
+     from platform.events e where e.key = $2 order by e.seq limit 1`,
+    [letter, open],
+  );
+  await paying.quiet();
+  await until(async () => (await unfinished(store)) === 0);
+  return { sku, product, archived, open, cancellable, confirmed, payment, campaign, doomed, shipment, letter };
+}
+
+export type Things = Awaited<ReturnType<typeof furnish>>;
+
+/** What stands for `{name}` in the path of an operation. */
+function parameterOf({ id, path }: Route, name: string, things: Things): string {
+  if (name === 'sku') return things.sku;
+  const of: Record<string, string> = {
+    products: id === 'archiveProduct' ? things.archived.id : things.product.id,
+    orders: id === 'cancelOrder' ? things.cancellable : things.open,
+    payments: things.payment.id,
+    shipments: things.shipment.id,
+    campaigns: id === 'cancelCampaign' ? things.doomed.id : things.campaign.id,
+    'dead-letters': things.letter,
+  };
+  const found = of[path.split('/')[2] ?? ''];
+  if (found === undefined) throw new Error(`${id}: test/abuse/requests.ts knows nothing that ${path} could name`);
+  return found;
+}
+
+/** The operation's own example, about things that are there. */
+function bodyOf({ id, example }: Route, things: Things): unknown {
+  const named: Record<string, unknown> = {
+    sku: id === 'createProduct' ? `N-${randomUUID().slice(0, 8)}` : things.sku,
+    orderId: id === 'createShipment' ? things.confirmed : things.open,
+    productId: things.product.id,
+    userId: id === 'leaveCampaign' ? 'user-0' : 'user-1',
+    price: 5,
+    startTime: things.campaign.startTime,
+    endTime: things.campaign.endTime,
+    ...(id === 'createRefund' ? { amount: 1 } : {}),
+  };
+  const fit = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(fit);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, of]) => [name, name in named ? named[name] : fit(of)]));
+  };
+  const fitted = fit(example ?? {}) as { items?: { price?: number }[] };
+  // The price of an order's line is the catalog's.
+  for (const line of fitted.items ?? []) delete line.price;
+  return fitted;
+}
+
+/** A tracking update in the words of each carrier. */
+function tracking({ shipment }: Things, carrier: CarrierName): unknown {
+  const [id, code, at] = [randomUUID(), shipment.trackingNumber, new Date().toISOString()];
+  if (carrier === 'manual') {
+    return { eventId: id, trackingNumber: code, status: 'in_transit', occurredAt: at, detail: 'left the depot' };
+  }
+  if (carrier === 'shippo') {
+    const latest = { object_id: id, status: 'TRANSIT', status_date: at, object_created: at, status_details: 'left' };
+    return { event: 'track_updated', data: { tracking_number: code, tracking_status: latest } };
+  }
+  const details = [{ status: 'in_transit', datetime: at, message: 'left the depot' }];
+  const result = { tracking_code: code, status: 'in_transit', updated_at: at, tracking_details: details };
+  return { id, description: 'tracker.updated', created_at: at, result };
+}
+
+/** An event of Stripe about a payment that is made already: it changes nothing of it. */
+const stripeEvent = ({ payment }: Things) => ({
+  id: `evt_${randomUUID()}`,
+  object: 'event',
+  type: 'payment_intent.payment_failed',
+  data: {
+    object: {
+      ...{ id: payment.stripePaymentIntentId, object: 'payment_intent', status: 'requires_payment_method' },
+      ...{ amount: 1_000, amount_received: 0, currency: 'usd', client_secret: 'pi_1_secret_2' },
+      ...{ metadata: { paymentId: payment.id }, last_payment_error: { code: 'card_declined', decline_code: 'fraud' } },
+    },
+  },
+});
+
+/** A text that an operation reads itself, with its type and what proves its sender. */
+export function streamOf(
+  store: Store,
+  { id }: Route,
+  things: Things,
+  carrier: CarrierName = 'manual',
+): { body: string; headers: Record<string, string> } {
+  if (id === 'importProducts') {
+    const body = `{"sku":"I-${randomUUID().slice(0, 8)}","name":"n","price":10,"currency":"USD","inventory":900}\n`;
+    return { body, headers: { 'content-type': 'application/x-ndjson' } };
+  }
+  if (id === 'receiveTracking') return signed(store, id, JSON.stringify(tracking(things, carrier)), carrier);
+  if (id === 'receiveStripeEvent') return signed(store, id, JSON.stringify(stripeEvent(things)));
+  if (id === 'receiveKafka') {
+    const event = {
+      specversion: '1.0',
+      id: randomUUID(),
+      source: '/elsewhere',
+      type: 'order.created',
+      subject: things.open,
+    };
+    return signed(store, id, JSON.stringify({ ...event, tenantid: 'default', data: { orderId: things.open } }));
+  }
+  throw new Error(`${id}: test/abuse/requests.ts knows no text that it would take`);
+}
+
+/** A webhook's body as its sender signs it. */
+export function signed(
+  store: Store,
+  id: string,
+  body: string,
+  carrier: CarrierName = 'manual',
+): { body: string; headers: Record<string, string> } {
+  const type = { 'content-type': 'application/json' };
+  if (carrier === 'easypost') {
+    const hex = createHmac('sha256', secret).update(body).digest('hex');
+    return { body, headers: { ...type, 'x-hmac-signature': `hmac-sha256-hex=${hex}` } };
+  }
+  if (carrier === 'shippo') return { body, headers: { ...type, 'shippo-auth-signature': sign(body) } };
+  if (id !== 'receiveStripeEvent') return { body, headers: { ...type, 'x-signature': sign(body) } };
+  const header = payingAt(store).stripe.webhooks.generateTestHeaderString({ payload: body, secret: 'whsec_dev' });
+  return { body, headers: { ...type, 'stripe-signature': header } };
+}
+
+/** A request that this operation takes, about these things. */
+export function validRequest(store: Store, route: Route, things: Things, carrier: CarrierName = 'manual'): Valid {
+  const base: Valid = {
+    route,
+    method: route.method.toUpperCase(),
+    path: route.path.replaceAll(/\{(\w+)\}/g, (_, name) =>
+      encodeURIComponent(name === 'carrier' ? carrier : parameterOf(route, name, things)),
+    ),
+    query: '',
+    body: undefined,
+    headers: route.idempotency ? { 'idempotency-key': randomUUID() } : {},
+  };
+  if (route.stream) {
+    const { body, headers } = streamOf(store, route, things, carrier);
+    return { ...base, body, headers: { ...base.headers, ...headers } };
+  }
+  if (!route.body) return base;
+  return { ...base, body: bodyOf(route, things), headers: { ...base.headers, 'content-type': 'application/json' } };
+}
+
+/** Sends it with this key (null: none). */
+export const sendValid = (store: Store, valid: Valid, key: string | null) =>
+  store.send(valid.method, valid.path + valid.query, valid.body, { key, headers: valid.headers, idempotencyKey: null });
+
+/** The operations that need a key, the others, and things for all of them. */
+export const guarded = routes.filter((route) => route.scope !== undefined);
+export { furnish };
+
+const books = ['idempotency', 'sinks'];
+const statements = new WeakMap<Store, Map<string, string>>();
+
+async function summing(store: Store, tenant: string | undefined): Promise<string> {
+  const tables = await store.database.query<{ name: string; shared: boolean }>(
+    `select format('%I.%I', t.table_schema, t.table_name) as name, not exists (
+       select from information_schema.columns c where c.table_schema = t.table_schema
+         and c.table_name = t.table_name and c.column_name = 'tenant_id') as shared
+     from information_schema.tables t
+     where t.table_type = 'BASE TABLE' and t.table_schema not in ('pg_catalog', 'information_schema')
+       and t.table_name <> all($1) order by 1`,
+    [books],
+  );
+  return tables
+    .filter(({ shared }) => tenant === undefined || !shared)
+    .map(
+      ({ name }) => `select '${name}' as name, coalesce(sum(('x' || md5(t::text))::bit(64)::bigint), 0) as sum, count(*)
+        from ${name} t ${tenant === undefined ? '' : `where t.tenant_id = '${tenant}'`}`,
+    )
+    .join(' union all ');
+}
+
+/**
+ * A hash over every row of every table of every service; of one tenant, if it is named. Left out: what remembers answers
+ * by Idempotency-Key, refusals too, and how deliveries go.
+ */
+export async function checksum(store: Store, tenant?: string): Promise<string> {
+  const known = statements.get(store) ?? new Map<string, string>();
+  statements.set(store, known);
+  const statement = known.get(tenant ?? '') ?? (await summing(store, tenant));
+  known.set(tenant ?? '', statement);
+  return JSON.stringify(await store.database.query(statement));
+}
+
+/** Resolves when nothing is known to be under way any more: no event, no webhook, no intent or refund to be made. */
+export async function settled(store: Store): Promise<void> {
+  await until(async () => {
+    const { pending } = (await payingAt(store).emulator('GET', 'webhooks')) as { pending: number };
+    return pending === 0 && (await unfinished(store)) === 0;
+  });
+}

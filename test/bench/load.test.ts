@@ -1,0 +1,63 @@
+import { createHmac } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { randomFrom, scriptOf, signed } from '../../bench/load/recipes.ts';
+
+const skus = Array.from({ length: 100 }, (_, index) => `sku-${index}`);
+
+test('the same seed orders the same carts, another one others', () => {
+  const bodiesOf = (seed: number) => {
+    const script = scriptOf({ kind: 'order', skus, lines: 3, async: false }, seed)();
+    return Array.from({ length: 20 }, () => script.next(0, '')?.body);
+  };
+  expect(bodiesOf(1)).toEqual(bodiesOf(1));
+  expect(bodiesOf(1)).not.toEqual(bodiesOf(2));
+});
+
+test('no two orders of a run share an Idempotency-Key, whichever client sends them', () => {
+  const makeScript = scriptOf({ kind: 'order', skus, lines: 1, async: false }, 1);
+  const keys = Array.from({ length: 200 }, () => makeScript().next(0, '')?.headers['idempotency-key']);
+  expect(new Set(keys).size).toBe(200);
+});
+
+test('the lines of an order are of as many different SKUs', () => {
+  const request = scriptOf({ kind: 'order', skus, lines: 25, async: true }, 3)().next(0, '');
+  const { items } = JSON.parse(request?.body ?? '') as { items: { sku: string }[] };
+  expect(new Set(items.map(({ sku }) => sku)).size).toBe(25);
+  expect(request?.headers.prefer).toBe('respond-async');
+});
+
+test('no user joins twice', () => {
+  const makeScript = scriptOf({ kind: 'join', campaigns: ['one'] }, 1);
+  const bodies = Array.from({ length: 100 }, () => makeScript().next(0, '')?.body);
+  expect(new Set(bodies).size).toBe(100);
+});
+
+test('a webhook is sent once for each payment, and then there is nothing more to send', () => {
+  const payments = [1, 2].map((n) => ({ paymentId: `p${n}`, intentId: `pi_${n}` }));
+  const makeScript = scriptOf({ kind: 'webhook', payments, amount: 1_000, secret: 's' }, 1);
+  const sent = [0, 1, 2].map(() => makeScript().next(0, '')?.body);
+  expect(sent.map((body) => (body === undefined ? undefined : JSON.parse(body).data.object.id))).toEqual([
+    ...['pi_1', 'pi_2', undefined],
+  ]);
+});
+
+test("a webhook's signature is Stripe's, over time and body", () => {
+  const mac = createHmac('sha256', 'whsec').update('1700000000.{}').digest('hex');
+  expect(signed('{}', 'whsec', 1_700_000_000)['stripe-signature']).toBe(`t=1700000000,v1=${mac}`);
+});
+
+test('a checkout pays the order that it was answered, in cents', () => {
+  const script = scriptOf({ kind: 'checkout', skus, secret: 's' }, 1)();
+  expect(script.next(0, '')?.path).toBe('/v1/orders');
+  expect(JSON.parse(script.next(1, '{"id":"o1"}')?.body ?? '')).toEqual({ orderId: 'o1' });
+  const paid = JSON.parse(script.next(2, '{"id":"p1","stripePaymentIntentId":"pi_1","amount":19.99}')?.body ?? '');
+  expect(paid.data.object).toMatchObject({ id: 'pi_1', amount_received: 1_999, metadata: { paymentId: 'p1' } });
+});
+
+test('random numbers stay within 0 and 1 and differ', () => {
+  const random = randomFrom(7);
+  const numbers = Array.from({ length: 1_000 }, random);
+  expect(Math.min(...numbers)).toBeGreaterThanOrEqual(0);
+  expect(Math.max(...numbers)).toBeLessThan(1);
+  expect(new Set(numbers).size).toBeGreaterThan(990);
+});

@@ -1,0 +1,91 @@
+import { expect, test } from 'vitest';
+import { cases, withLimits } from '../../bench/load/cases.ts';
+import { drawChart, roundUp, ticksOf } from '../../bench/load/chart.ts';
+import { readBenchOptions } from '../../bench/load/options.ts';
+import { align, figure, targetLines } from '../../bench/load/table.ts';
+import { type CaseResult, isMet, targetsOf } from '../../bench/load/targets.ts';
+
+const names = cases.map(({ name }) => name);
+
+test('flags are read, and what is left out is three rounds of 5 s with 16 clients', () => {
+  expect(readBenchOptions([], names)).toEqual({
+    ...{ cases: [], rounds: 3, seconds: 5, clients: 16, file: undefined, save: true },
+  });
+  expect(readBenchOptions(['--cases', 'order,relay', '--rounds', '1', '--no-save'], names)).toMatchObject({
+    ...{ cases: ['order', 'relay'], rounds: 1, save: false },
+  });
+  expect(readBenchOptions(['--help'], names)).toBeNull();
+});
+
+test('a case that there is not, and a number that is none, are told', () => {
+  expect(() => readBenchOptions(['--cases', 'orders'], names)).toThrow(/there is no case orders; there are: .*order/);
+  expect(() => readBenchOptions(['--rounds', 'many'], names)).toThrow('--rounds many is no number from 1 to 100');
+});
+
+test('a chosen case brings the limits that it is compared to, and theirs', () => {
+  const chosen = withLimits(cases, ['order-25']).map(({ name }) => name);
+  expect(chosen).toEqual(['limit-insert', 'limit-order', 'order', 'order-25']);
+});
+
+test('every case is compared to cases that there are', () => {
+  expect(cases.flatMap(({ against }) => against).filter((name) => !names.includes(name))).toEqual([]);
+  expect(new Set(names).size).toBe(names.length);
+});
+
+const result = (name: string, rate: number, postgres = 1): CaseResult => ({
+  ...{ name, title: name, against: [], statements: null, rounds: 3, requests: 1, rate, lowest: rate, highest: rate },
+  ...{ p50: 1, p95: 1, p99: 1, refused: 0, calls: 1, cpu: { worker: 1, bridge: 1, postgres } },
+});
+
+test('a target is met, missed, or left open where its case was left out', () => {
+  const targets = targetsOf([result('order', 590), result('limit-insert', 1_000), result('limit-order', 5_000, 0.5)]);
+  const [insert, postgres, lines] = targets;
+  expect([insert, postgres, lines].map((target) => target && isMet(target))).toEqual([false, true, undefined]);
+  expect(
+    targetLines(targets)
+      .slice(1, 4)
+      .map((line) => line[0]),
+  ).toEqual(['✗', '✓', '–']);
+});
+
+test('figures keep the digits that count', () => {
+  expect([12_345, 123.4, 12.34, 1.234, 0.001, 0, Number.NaN, null].map(figure)).toEqual([
+    ...['12,345', '123', '12.3', '1.23', '0.00', '0', '–', '–'],
+  ]);
+});
+
+test('columns stand below each other', () => {
+  expect(
+    align([
+      ['name', 'n'],
+      ['a', '1,000'],
+    ]),
+  ).toEqual(['name      n', 'a     1,000']);
+});
+
+test('a scale begins at 0, reaches its largest bar, and has at most six lines', () => {
+  expect([1, 1.1, 3, 7, 130].map(roundUp)).toEqual([1, 2, 5, 10, 200]);
+  for (const most of [0.7, 3, 99, 1_234, 10_000]) {
+    const ticks = ticksOf(most);
+    expect(ticks[0]).toBe(0);
+    expect(ticks.length).toBeLessThanOrEqual(6);
+    expect(ticks.at(-1)).toBeLessThanOrEqual(most);
+  }
+});
+
+test('a chart has a bar and a figure for each case, is well-formed, and follows light and dark', () => {
+  const bar = (label: string, value: number, isLimit = false) => ({
+    ...{ label, value, lowest: value * 0.9, highest: value * 1.1, isLimit },
+  });
+  const svg = drawChart('Rates', 'a <machine>', [
+    { title: 'Orders', bars: [bar('limit & co', 1_000, true), bar('order', 600)] },
+    { title: 'Nothing', bars: [] },
+  ]);
+  expect(svg.match(/class="(bar|limit)"/g)).toEqual(['class="limit"', 'class="bar"']);
+  expect(svg).toContain('limit &amp; co');
+  expect(svg).toContain('a &lt;machine&gt;');
+  expect(svg).toContain('>600<');
+  expect(svg).toContain('prefers-color-scheme: dark');
+  expect(svg).not.toContain('Nothing');
+  expect(svg.match(/<text/g)?.length).toBe(svg.match(/<\/text>/g)?.length);
+});

@@ -1,0 +1,256 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
+import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../../src/http/edge-cache.ts';
+import { addProduct, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
+
+const isHit = (reply: Reply) => reply.headers.get('cache-status') === 'fusioncommerce; hit';
+
+describe('a product that was read', () => {
+  let store: Store;
+  let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
+  beforeAll(async () => {
+    store = await startStore({ neonFault: (call) => fault?.(call) });
+  });
+  afterEach(() => {
+    fault = undefined;
+  });
+  afterAll(() => store.close());
+
+  const pathsOf = ({ id, sku }: { id: string; sku: string }) => [`/v1/products/${id}`, `/v1/products/by-sku/${sku}`];
+  /** Reads until the edge answers. */
+  async function warm(path: string, key = store.key): Promise<Reply> {
+    let reply: Reply | undefined;
+    await until(async () => {
+      reply = await store.send('GET', path, undefined, { key });
+      return isHit(reply);
+    });
+    if (!reply) throw new Error('unreachable');
+    return reply;
+  }
+
+  test('is read again without a call to the database, the same in every byte that counts', async () => {
+    const added = await addProduct(store, 'KEPT', 5);
+    for (const path of pathsOf(added)) {
+      const first = await store.send('GET', path);
+      const kept = await warm(path);
+      expect(kept.body).toEqual(first.body);
+      expect(kept.headers.get('etag')).toBe(first.headers.get('etag'));
+      expect(kept.headers.get('server-timing')).toBeNull();
+      let calls = 0;
+      fault = ({ statements }) => {
+        if (statements.some(({ query }) => query.includes('product_json'))) calls++;
+        return undefined;
+      };
+      const again = await store.send('GET', path);
+      expect([isHit(again), calls]).toEqual([true, 0]);
+      const headers = { authorization: `Bearer ${store.key}`, 'if-none-match': first.headers.get('etag') ?? '' };
+      const same = await fetch(store.url + path, { headers });
+      expect([same.status, same.headers.get('cache-status'), calls]).toEqual([304, 'fusioncommerce; hit', 0]);
+    }
+  });
+
+  const price = { price: 77 };
+  const changes: [string, (of: { id: string; sku: string }) => Promise<unknown>, Record<string, unknown>][] = [
+    ['PATCH', ({ id }) => store.send('PATCH', `/v1/products/${id}`, price), price],
+    ['DELETE', ({ id }) => store.send('DELETE', `/v1/products/${id}`), { status: 'archived' }],
+    ['a count', ({ sku }) => store.send('PUT', `/v1/inventory/${sku}`, { quantity: 1 }), { inventory: 1 }],
+    [
+      'an adjustment',
+      ({ sku }) => store.send('POST', `/v1/inventory/${sku}/adjustments`, { delta: 3, reason: 'r' }),
+      { inventory: 13 },
+    ],
+    ['an order', ({ sku }) => store.send('POST', '/v1/orders', oneLine(sku, 4)), { inventory: 6 }],
+    [
+      'an import',
+      ({ sku }) =>
+        store.send('POST', '/v1/products/import', JSON.stringify({ sku, price: 8, inventory: 2 }), {
+          headers: { 'content-type': 'application/x-ndjson' },
+        }),
+      { price: 8, inventory: 2 },
+    ],
+    [
+      'an import of many',
+      ({ sku }) =>
+        store.send(
+          'POST',
+          '/v1/products/import',
+          [
+            { sku, price: 9 },
+            ...Array.from({ length: 99 }, (_, n) => ({ sku: `MANY-${n}`, name: 'n', price: 1, currency: 'USD' })),
+          ]
+            .map((row) => JSON.stringify(row))
+            .join('\n'),
+          { headers: { 'content-type': 'application/x-ndjson' } },
+        ),
+      { price: 9 },
+    ],
+  ];
+
+  test.each(changes)(
+    'is fresh at once after %s, by id and by SKU, and then kept again',
+    async (what, change, shown) => {
+      const added = await addProduct(store, `FRESH-${what.replaceAll(' ', '-')}`, 10);
+      for (const path of pathsOf(added)) await warm(path);
+      await change(added);
+      for (const path of pathsOf(added)) {
+        const reply = await store.send('GET', path);
+        expect(reply.body).toMatchObject(shown);
+        expect((await warm(path)).body).toEqual(reply.body);
+      }
+    },
+  );
+
+  test('is fresh after the end of an order: cancelled, run out, or reserved by the queue', async () => {
+    const added = await addProduct(store, 'ENDS', 10);
+    const [path = ''] = pathsOf(added);
+    const { body: first } = await store.send('POST', '/v1/orders', oneLine('ENDS', 4));
+    expect((await warm(path)).body.inventory).toBe(6);
+    await store.send('POST', `/v1/orders/${first.id}/cancel`);
+    expect((await store.send('GET', path)).body.inventory).toBe(10);
+
+    const { body: second } = await store.send('POST', '/v1/orders', oneLine('ENDS', 3));
+    expect((await warm(path)).body.inventory).toBe(7);
+    await store.cron('* * * * *', new Date(second.reservation.expiresAt));
+    expect((await store.send('GET', path)).body.inventory).toBe(10);
+
+    await warm(path);
+    await store.send('POST', '/v1/orders', oneLine('ENDS', 2), { headers: { prefer: 'respond-async' } });
+    // The queue is another's work: it is seen as soon as that has been done, long before the 30 s.
+    await until(async () => (await store.send('GET', path)).body.inventory === 8);
+  });
+
+  test('is each tenant’s own', async () => {
+    const acme = await store.database.key({ tenant: 'acme' });
+    const ours = await addProduct(store, 'SAME', 5, 10);
+    const body = { sku: 'SAME', name: 'Theirs', price: 20, currency: 'USD', inventory: 1 };
+    const { body: theirs } = await store.send('POST', '/v1/products', body, { key: acme });
+    const path = '/v1/products/by-sku/SAME';
+    expect((await warm(path)).body.price).toBe(10);
+    expect((await warm(path, acme)).body.price).toBe(20);
+    await warm(`/v1/products/${ours.id}`);
+    const foreign = await store.send('GET', `/v1/products/${ours.id}`, undefined, { key: acme });
+    expect([foreign.status, foreign.body.code]).toEqual([404, 'not_found']);
+    await store.send('PATCH', `/v1/products/${theirs.id}`, { price: 21 }, { key: acme });
+    expect((await store.send('GET', path, undefined, { key: acme })).body.price).toBe(21);
+    expect(isHit(await store.send('GET', path))).toBe(true);
+  });
+
+  test('is shown to no key that may not read the catalog', async () => {
+    const added = await addProduct(store, 'GUARDED', 5);
+    const [path = ''] = pathsOf(added);
+    await warm(path);
+    const orders = await store.database.key({ scopes: ['orders:read'] });
+    expect((await store.send('GET', path, undefined, { key: orders })).status).toBe(403);
+    expect((await store.send('GET', path, undefined, { key: 'sk_unknown_key' })).status).toBe(401);
+    expect((await store.send('GET', path, undefined, { key: null })).status).toBe(401);
+  });
+
+  test('before a change and answered after it is not kept', async () => {
+    const added = await addProduct(store, 'OVERTAKEN', 5);
+    const [path = ''] = pathsOf(added);
+    let letGo: (value?: unknown) => void = () => undefined;
+    const held = new Promise((resolve) => {
+      letGo = resolve;
+    });
+    let reads = 0;
+    fault = ({ statements }) => {
+      const slow = statements.some(({ query }) => query.includes('product_json')) && reads++ === 0;
+      return slow ? { kind: 'hold-answer', until: held } : undefined;
+    };
+    const slow = store.send('GET', path);
+    await until(() => reads === 1);
+    await store.send('PATCH', `/v1/products/${added.id}`, { price: 55 });
+    letGo();
+    await slow;
+    for (let n = 0; n < 20; n++) expect((await store.send('GET', path)).body.price).toBe(55);
+  });
+});
+
+describe('what is kept', () => {
+  /** A cache that keeps everything for ever, so that only our own reckoning can refuse it. */
+  class Kept {
+    readonly entries = new Map<string, { body: string; headers: Headers }>();
+    broken = false;
+    async match(url: string): Promise<Response | undefined> {
+      const entry = this.entries.get(url);
+      return entry && new Response(entry.body, { headers: entry.headers });
+    }
+    async put(url: string, response: Response): Promise<void> {
+      if (this.broken) throw new Error('Too many API requests by a single Worker invocation.');
+      this.entries.set(url, { body: await response.text(), headers: response.headers });
+    }
+  }
+  let cache: Kept;
+  const began = Date.parse('2026-01-31T12:00:00.000Z');
+  const later = (milliseconds: number) => new Date(began + milliseconds);
+  const product = { id: 'id-1', sku: 'SKU 1/ä' };
+  const kept = (readAt: number) => ({ body: '{}', version: 3, readAt });
+  const recall = (at: number, by: 'id' | 'sku' = 'id') =>
+    recallProduct('default', by, by === 'id' ? product.id : product.sku, later(at));
+
+  beforeEach(() => {
+    cache = new Kept();
+    vi.stubGlobal('caches', { default: cache });
+    vi.useFakeTimers({ toFake: ['Date'], now: began });
+  });
+  afterEach(() => {
+    vi.unstubAllGlobals();
+    vi.useRealTimers();
+  });
+
+  test('counts for 30 s from when it was read, not from when it was written down', async () => {
+    vi.setSystemTime(later(4_000));
+    await keepProduct('default', product, kept(began));
+    for (const by of ['id', 'sku'] as const) {
+      expect(await recall(29_999, by)).toEqual(kept(began));
+      expect(await recall(30_000, by)).toBeUndefined();
+    }
+    for (const { headers } of cache.entries.values()) {
+      expect(Number(/^max-age=(\d+)$/.exec(headers.get('cache-control') ?? '')?.[1])).toBeLessThanOrEqual(30);
+    }
+    cache.entries.clear();
+    vi.setSystemTime(later(30_000));
+    await keepProduct('default', product, kept(began));
+    expect(cache.entries.size).toBe(0);
+  });
+
+  test('counts no more once it was changed here, in whatever order the two are written down', async () => {
+    await keepProduct('default', product, kept(began));
+    vi.setSystemTime(later(1_000));
+    await forgetStock('default', [product.sku]);
+    expect(await recall(1_000)).toBeUndefined();
+    // A reader that had asked before the change comes back after it.
+    vi.setSystemTime(later(2_000));
+    await keepProduct('default', product, kept(began + 900));
+    expect(await recall(2_000)).toBeUndefined();
+    await keepProduct('default', product, kept(began + 1_500));
+    expect(await recall(2_000)).toEqual(kept(began + 1_500));
+    expect(await recall(2_000, 'sku')).toEqual(kept(began + 1_500));
+    await forgetStock('acme', [product.sku]);
+    await forgetStock('default', ['ANOTHER']);
+    expect(await recall(2_000)).toBeDefined();
+  });
+
+  test('of more products than may be marked one by one is forgotten with all of the tenant’s', async () => {
+    await keepProduct('default', product, kept(began));
+    vi.setSystemTime(later(1_000));
+    cache.entries.clear();
+    await keepProduct('default', product, kept(began));
+    const before = cache.entries.size;
+    await forgetStock('default', [...Array.from({ length: 1_200 }, (_, n) => `S-${n}`), product.sku]);
+    expect(cache.entries.size - before).toBe(1);
+    expect(await recall(1_000)).toBeUndefined();
+  });
+
+  test('cannot make a change fail that is committed', async () => {
+    cache.broken = true;
+    await expect(forgetStock('default', ['A', 'B'])).resolves.toBeUndefined();
+  });
+
+  test('is shown to a key for 30 s after the database has let it read', () => {
+    rememberReader('hash', 'default', later(0));
+    expect(knownReader('hash', later(29_999))).toBe('default');
+    expect(knownReader('hash', later(30_000))).toBeUndefined();
+    expect(knownReader('other', later(0))).toBeUndefined();
+  });
+});

@@ -1,0 +1,454 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
+import { type Reply, type Send, type Store, startStore, until } from '../support/harness.ts';
+
+let store: Store;
+let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
+
+beforeAll(async () => {
+  store = await startStore({ neonFault: (call) => fault?.(call) });
+});
+afterEach(() => {
+  fault = undefined;
+});
+afterAll(() => store.close());
+
+const path = '/v1/products/import';
+
+const send = (type: string, body: string | Uint8Array, options: Send = {}): Promise<Reply> =>
+  store.send('POST', path, body, { ...options, headers: { 'content-type': type } });
+const ndjson = (rows: object[], options?: Send) =>
+  send('application/x-ndjson', rows.map((row) => JSON.stringify(row)).join('\n'), options);
+
+const row = (sku: string, more: object = {}) => ({
+  sku,
+  name: `Name of ${sku}`,
+  price: 2.5,
+  currency: 'USD',
+  inventory: 7,
+  ...more,
+});
+
+const bySku = async (sku: string, key?: string) =>
+  (await store.send('GET', `/v1/products/by-sku/${encodeURIComponent(sku)}`, undefined, key ? { key } : {})).body;
+
+const counted = async (prefix: string): Promise<number> => {
+  const [found] = await store.database.query<{ n: number }>(
+    'select count(*)::int as n from catalog.products where starts_with(sku, $1)',
+    [prefix],
+  );
+  return found?.n ?? 0;
+};
+
+/** A request whose body the test writes bit by bit. */
+function openImport(key: string) {
+  const { readable, writable } = new TransformStream<Uint8Array>();
+  const writer = writable.getWriter();
+  const abort = new AbortController();
+  const answer = fetch(store.url + path, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${store.key}`, 'content-type': 'application/x-ndjson', 'idempotency-key': key },
+    body: readable,
+    duplex: 'half',
+    signal: abort.signal,
+  } as RequestInit);
+  const write = (rows: object[]) =>
+    writer.write(new TextEncoder().encode(rows.map((item) => `${JSON.stringify(item)}\n`).join('')));
+  return { answer, write, end: () => writer.close(), abort: () => abort.abort() };
+}
+
+test('NDJSON adds what is new with its stock and its event, and changes what exists', async () => {
+  const first = await ndjson([row('N-1'), row('N-2', { description: 'Zwei' })]);
+  expect(first.status).toBe(200);
+  expect(first.body).toEqual({ created: 2, updated: 0, rejected: [] });
+  const second = await ndjson([row('N-2', { price: 3, inventory: 1 }), row('N-3')]);
+  expect(second.body).toEqual({ created: 1, updated: 1, rejected: [] });
+  expect(await bySku('N-2')).toMatchObject({ price: 3, inventory: 1, description: 'Zwei', status: 'active' });
+  const emitted = await store.database.query<{ sku: string }>(
+    `select payload->>'sku' as sku from platform.events
+     where topic = 'product.created' and payload->>'sku' like 'N-%' order by 1`,
+  );
+  expect(emitted.map((event) => event.sku)).toEqual(['N-1', 'N-2', 'N-3']);
+});
+
+test('CSV is read with quotes, line breaks within them, and columns in any order', async () => {
+  const csv =
+    'price,sku,name,currency,inventory,description\r\n1.10,"C,1","A ""good"" one",EUR,3,"two\r\nlines"\r\n900,C-2,b,JPY,,\r\n';
+  const { body } = await send('text/csv; charset=utf-8', csv);
+  expect(body).toEqual({ created: 2, updated: 0, rejected: [] });
+  expect(await bySku('C,1')).toMatchObject({
+    name: 'A "good" one',
+    price: 1.1,
+    inventory: 3,
+    description: 'two\r\nlines',
+  });
+  expect(await bySku('C-2')).toMatchObject({ price: 900, currency: 'JPY', inventory: 0, description: null });
+});
+
+test('what a line leaves out stays as it is', async () => {
+  await ndjson([row('P-1', { description: 'Kept' }), row('P-2')]);
+  const { body } = await send('text/csv', 'sku,price,description\nP-1,9.99,\nP-2,,New\n');
+  expect(body).toEqual({ created: 0, updated: 2, rejected: [] });
+  expect(await bySku('P-1')).toMatchObject({ name: 'Name of P-1', price: 9.99, description: 'Kept', inventory: 7 });
+  expect(await bySku('P-2')).toMatchObject({ price: 2.5, description: 'New', inventory: 7 });
+});
+
+test('a product that is archived stays so unless its line says otherwise', async () => {
+  await ndjson([row('ARCH-1'), row('ARCH-2')]);
+  for (const sku of ['ARCH-1', 'ARCH-2']) await store.send('DELETE', `/v1/products/${(await bySku(sku)).id}`);
+  await send('text/csv', 'sku,inventory,status\nARCH-1,5,\nARCH-2,5,active\n');
+  expect(await bySku('ARCH-1')).toMatchObject({ status: 'archived', inventory: 5 });
+  expect(await bySku('ARCH-2')).toMatchObject({ status: 'active', inventory: 5 });
+});
+
+test('a count in CSV takes no point, and a price no third decimal', async () => {
+  const lines = ['2.5,10.000', '2.5,2.0', '2.5,-0', '2.500,10', '2.50,10', '2.5,10'];
+  const csv = ['sku,name,currency,price,inventory', ...lines.map((of, n) => `NUM-${n},n,USD,${of}`)].join('\n');
+  const { body } = await send('text/csv', csv);
+  expect(body.rejected.map((at: { line: number }) => at.line).slice(0, 2)).toEqual([2, 3]);
+  expect(body.rejected.map((at: { line: number }) => at.line)).toContain(5);
+  expect(await bySku('NUM-4')).toMatchObject({ price: 2.5, inventory: 10 });
+  expect((await store.send('GET', '/v1/products/by-sku/NUM-3')).status).toBe(404);
+});
+
+test('zeros at the end of a price in JSON do not count, and no price is rounded', async () => {
+  const line = (sku: string, price: string) => `{"sku":"${sku}","name":"n","currency":"USD","price":${price}}`;
+  const prices = ['2.500', '2.5000000', '25e-1', '2.505', '2.5001'];
+  const lines = prices.map((price, n) => line(`ZERO-${n}`, price)).join('\n');
+  const { body } = await send('application/x-ndjson', lines);
+  expect(body.created).toBe(3);
+  expect(body.rejected.map((at: { line: number }) => at.line)).toEqual([4, 5]);
+  for (const n of [0, 1, 2]) expect((await bySku(`ZERO-${n}`)).price).toBe(2.5);
+  expect(
+    (await store.send('POST', '/v1/products', `${line('ZERO-5', '2.500').slice(0, -1)},"inventory":1}`)).status,
+  ).toBe(201);
+  const refused = await store.send('POST', '/v1/products', `${line('ZERO-6', '2.501').slice(0, -1)},"inventory":1}`);
+  expect([refused.status, refused.body.code]).toEqual([422, 'validation_failed']);
+});
+
+test('SKUs that differ only in how their letters are composed are one product, wherever they come in', async () => {
+  const [composed, decomposed] = ['CAFÉ-1', 'CAFE\u0301-1'];
+  expect((await ndjson([row(decomposed)])).body.created).toBe(1);
+  expect((await ndjson([row(composed, { inventory: 9 })])).body.updated).toBe(1);
+  const taken = await store.send('POST', '/v1/products', row(decomposed));
+  expect(taken.body.code).toBe('sku_taken');
+  expect((await bySku(decomposed)).sku).toBe(composed);
+  const order = { customerId: 'Zoe\u0308', items: [composed, decomposed].map((sku) => ({ sku, quantity: 2 })) };
+  const { body: placed } = await store.send('POST', '/v1/orders', order);
+  expect(placed).toMatchObject({ customerId: 'Zoë', items: [{ sku: composed, quantity: 4 }] });
+  expect((await store.send('GET', `/v1/orders?customerId=${encodeURIComponent('Zoe\u0308')}`)).body.data).toHaveLength(
+    1,
+  );
+  const path = `/v1/inventory/${encodeURIComponent(decomposed)}`;
+  expect((await store.send('POST', `${path}/adjustments`, { delta: 1, reason: 'found' })).body.quantity).toBe(6);
+  expect((await store.send('GET', path)).body).toMatchObject({ sku: composed, quantity: 6 });
+});
+
+test('a bad line costs that line only, whatever is wrong with it', async () => {
+  const lines = [
+    JSON.stringify(row('B-1')),
+    '{"sku": "B-2",',
+    JSON.stringify(row('B-3', { price: 1.001 })),
+    '',
+    JSON.stringify(row('B-5', { colour: 'red' })),
+    '["B-6"]',
+    JSON.stringify({ sku: 'B-7', price: 1 }),
+    JSON.stringify(row('B-8', { currency: 'JPY', price: 1.5 })),
+    `{"sku":"B-9","name":"b","price":0.3000000000000000001,"currency":"USD","inventory":1}`,
+    JSON.stringify({ ...row('B-10'), sku: undefined }),
+    JSON.stringify(row('B-11', { description: 'x'.repeat(1_100_000) })),
+    JSON.stringify(row('B-12')),
+  ];
+  const { status, body } = await send('application/jsonl', lines.join('\n'));
+  expect(status).toBe(200);
+  expect(body).toMatchObject({ created: 2, updated: 0 });
+  expect(body.rejected.map((at: { line: number; code: string }) => [at.line, at.code])).toEqual([
+    [2, 'malformed_json'],
+    [3, 'validation_failed'],
+    [5, 'validation_failed'],
+    [6, 'validation_failed'],
+    [7, 'validation_failed'],
+    [8, 'validation_failed'],
+    [9, 'validation_failed'],
+    [10, 'validation_failed'],
+    [11, 'body_too_large'],
+  ]);
+  expect(body.rejected[1].detail).toBe('"B-3": price must have at most two decimals, and not 1.001');
+  expect(body.rejected[3].detail).toBe('The line must be an object');
+  expect(body.rejected[7].detail).toBe('sku is required');
+  expect(body.rejected[2].detail).toContain('colour');
+  expect(body.rejected[4].detail).toBe('A new product needs name, price and currency.');
+  expect(await counted('B-')).toBe(2);
+});
+
+test('a number in CSV is a plain decimal or its line is refused', async () => {
+  const numbers = [
+    '1e2',
+    '0x10',
+    '1,000.00',
+    ' 5',
+    '+5',
+    '5.',
+    '.5',
+    'NaN',
+    '-1',
+    '99999999999',
+    '0.30000000000000001',
+  ];
+  const csv = ['sku,name,price,currency,inventory', ...numbers.map((value, n) => `D-${n},d,"${value}",USD,1`)].join(
+    '\n',
+  );
+  const { body } = await send('text/csv', csv);
+  expect(body.created).toBe(0);
+  expect(body.rejected.map((at: { line: number }) => at.line)).toEqual(numbers.map((_, n) => n + 2));
+});
+
+test('a SKU twice in a file ends as its last line has it', async () => {
+  const { body } = await ndjson([row('T-1', { price: 1 }), row('T-2'), row('T-1', { price: 2 })]);
+  expect(body).toEqual({ created: 2, updated: 1, rejected: [] });
+  expect((await bySku('T-1')).price).toBe(2);
+});
+
+test('250 lines go in one call, however many there are', async () => {
+  const reply = await ndjson(Array.from({ length: 501 }, (_, n) => row(`M-${n}`)));
+  expect(reply.body).toEqual({ created: 501, updated: 0, rejected: [] });
+  // Three batches, between taking the idempotency key and giving it its answer.
+  expect(reply.headers.get('server-timing')).toContain('5 calls');
+});
+
+test('after 10,000 bad lines reading stops, what was imported stays, and the answer says where', async () => {
+  const [first, last] = [row('L-1'), row('L-2')].map((product) => `${JSON.stringify(product)}\n`);
+  const text = `${first}\n\n${'{\n'.repeat(10_005)}${last}`;
+  const key = randomUUID();
+  const { body } = await send('application/x-ndjson', text, { idempotencyKey: key });
+  expect(body).toMatchObject({ created: 1, updated: 0, stoppedAt: 10_003 });
+  expect(body.rejected).toHaveLength(10_000);
+  expect(body.rejected.at(-1).line).toBe(10_003);
+  expect(await counted('L-')).toBe(1);
+  // The digest is that of the whole body: what was not imported counts.
+  expect((await send('application/x-ndjson', text, { idempotencyKey: key })).body).toEqual(body);
+  const other = await send('application/x-ndjson', `${text}\n`, { idempotencyKey: key });
+  expect(other.body.code).toBe('idempotency_key_reused');
+});
+
+test('a body of many megabytes is taken', async () => {
+  const long = 'x'.repeat(9_000);
+  const reply = await ndjson(Array.from({ length: 1_200 }, (_, n) => row(`H-${n}`, { description: long })));
+  expect(reply.body).toEqual({ created: 1_200, updated: 0, rejected: [] });
+});
+
+test('nothing is imported for a key that may not, or that is unknown, and no other type than NDJSON or CSV is read', async () => {
+  const publishable = await store.database.key({ kind: 'publishable' });
+  for (const idempotencyKey of [null, randomUUID()]) {
+    expect((await ndjson([row('X-1')], { key: null, idempotencyKey })).body.code).toBe('unauthenticated');
+    expect((await ndjson([], { key: 'sk_unknown_key', idempotencyKey })).body.code).toBe('unauthenticated');
+    expect((await ndjson([], { key: publishable, idempotencyKey })).body.code).toBe('forbidden');
+    const json = await send('application/json', JSON.stringify(row('X-1')), { idempotencyKey });
+    expect([json.status, json.body.code]).toEqual([415, 'unsupported_media_type']);
+  }
+  expect(await counted('X-')).toBe(0);
+});
+
+test('another tenant’s product of the same SKU stays as it is', async () => {
+  const acme = await store.database.key({ tenant: 'acme' });
+  await ndjson([row('S-1', { price: 1 })]);
+  const other = await ndjson([row('S-1', { price: 2 })], { key: acme });
+  expect(other.body).toEqual({ created: 1, updated: 0, rejected: [] });
+  expect((await bySku('S-1')).price).toBe(1);
+  expect((await bySku('S-1', acme)).price).toBe(2);
+});
+
+test('an empty body imports nothing', async () => {
+  for (const idempotencyKey of [null, randomUUID()]) {
+    expect((await send('text/csv', '', { idempotencyKey })).body).toEqual({ created: 0, updated: 0, rejected: [] });
+  }
+});
+
+test('a CSV whose first line does not fit is refused as a whole', async () => {
+  for (const header of ['name,price', 'sku,colour', 'sku,name,sku', 'sku;name', '"sku']) {
+    const { status, body } = await send('text/csv', `${header}\nF-1,f,f\n`);
+    expect([status, body.code]).toEqual([422, 'validation_failed']);
+    expect(body.errors[0].detail).toMatch(/column/);
+  }
+  expect(await counted('F-')).toBe(0);
+});
+
+test('a product that was kept at the edge is fresh after an import', async () => {
+  await ndjson([row('E-1')]);
+  await bySku('E-1');
+  await until(async () => {
+    const reply = await store.send('GET', '/v1/products/by-sku/E-1');
+    return reply.headers.get('cache-status')?.includes('hit') ?? false;
+  });
+  await ndjson([row('E-1', { price: 5 })]);
+  expect((await bySku('E-1')).price).toBe(5);
+});
+
+test('the same key and body give the first answer again, and import nothing', async () => {
+  const idempotencyKey = randomUUID();
+  const first = await ndjson([row('I-1'), { sku: 5 }], { idempotencyKey });
+  await ndjson([row('I-1', { price: 8 })]);
+  const again = await ndjson([row('I-1'), { sku: 5 }], { idempotencyKey });
+  expect(again.body).toEqual(first.body);
+  expect([first.headers.get('idempotent-replayed'), again.headers.get('idempotent-replayed')]).toEqual([null, 'true']);
+  expect((await bySku('I-1')).price).toBe(8);
+});
+
+test('the same key with another body, even by its last byte or its type, is refused', async () => {
+  const idempotencyKey = randomUUID();
+  const lines = `${JSON.stringify(row('J-1'))}\n`;
+  await send('application/x-ndjson', lines, { idempotencyKey });
+  for (const [type, body] of [
+    ['application/x-ndjson', `${lines}\n`],
+    ['text/csv', lines],
+    ['application/x-ndjson', ''],
+  ] as const) {
+    const reply = await send(type, body, { idempotencyKey });
+    expect([reply.status, reply.body.code]).toEqual([422, 'idempotency_key_reused']);
+  }
+});
+
+test('while an import runs its key is taken, and what it has sent is there already', async () => {
+  const key = randomUUID();
+  const running = openImport(key);
+  await running.write([...Array.from({ length: 250 }, (_, n) => row(`R-${n}`)), row('R-last')]);
+  await until(async () => (await counted('R-')) === 250);
+  const second = await ndjson([row('R-0')], { idempotencyKey: key });
+  expect([second.status, second.body.code]).toEqual([409, 'idempotency_in_progress']);
+  await running.end();
+  expect(await (await running.answer).json()).toEqual({ created: 251, updated: 0, rejected: [] });
+});
+
+test('when the client goes away, what was sent stays, and the key may be tried again', async () => {
+  const key = randomUUID();
+  const rows = [...Array.from({ length: 250 }, (_, n) => row(`A-${n}`)), row('A-last')];
+  const gone = openImport(key);
+  await gone.write(rows);
+  await until(async () => (await counted('A-')) === 250);
+  gone.abort();
+  await expect(gone.answer).rejects.toThrow();
+  let again: Reply | undefined;
+  await until(async () => {
+    again = await ndjson(rows, { idempotencyKey: key });
+    return again.status !== 409;
+  });
+  expect(again?.body).toEqual({ created: 1, updated: 250, repeated: 250, rejected: [] });
+});
+
+test('when the database goes away half-way, the key may be tried again and ends with everything imported once', async () => {
+  const idempotencyKey = randomUUID();
+  const rows = Array.from({ length: 350 }, (_, n) => row(`K-${n}`));
+  let batches = 0;
+  fault = ({ statements }) =>
+    statements.some(({ query }) => query.includes('import_products')) && ++batches === 2
+      ? { kind: 'lose-answer' }
+      : undefined;
+  const failed = await ndjson(rows, { idempotencyKey });
+  expect([failed.status, failed.body.code]).toEqual([503, 'unavailable']);
+  fault = undefined;
+  const again = await ndjson(rows, { idempotencyKey });
+  expect(again.body).toEqual({ created: 0, updated: 350, repeated: 350, rejected: [] });
+  expect(again.headers.get('idempotent-replayed')).toBeNull();
+  const [emitted] = await store.database.query<{ n: number }>(
+    `select count(*)::int as n from platform.events where topic = 'product.created' and payload->>'sku' like 'K-%'`,
+  );
+  expect(emitted?.n).toBe(350);
+});
+
+/** Breaks the import of these rows after its first batch, as a database that goes away does. */
+async function broken(rows: object[], options: Send) {
+  let batches = 0;
+  fault = ({ statements }) =>
+    statements.some(
+      ({ query, params }) => query.includes('import_products') && JSON.stringify(params).includes('last'),
+    ) && ++batches === 2
+      ? { kind: 'lose-request' }
+      : undefined;
+  expect((await ndjson(rows, options)).status).toBe(503);
+  fault = undefined;
+}
+const buy = (sku: string, quantity: number) =>
+  store.send('POST', '/v1/orders', { customerId: 'buyer', items: [{ sku, quantity }] });
+
+test('repeating an import that broke never brings back units that were sold, with its key, another or none', async () => {
+  for (const [prefix, first, second] of [
+    ['S1', 'same', 'same'],
+    ['S2', 'one', 'other'],
+    ['S3', null, null],
+  ] as const) {
+    const key = (of: string | null) => ({ idempotencyKey: of && `${prefix}-${of}` });
+    const rows = Array.from({ length: 350 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
+    await broken(rows, key(first));
+    expect(await counted(`${prefix}-`)).toBe(250);
+    expect((await buy(`${prefix}-7`, 3)).status).toBe(201);
+    // A better file: one line was mended, another has a new count.
+    rows[8] = row(`${prefix}-8`, { inventory: 3, name: 'Mended' });
+    rows[9] = row(`${prefix}-9`, { inventory: 4 });
+    const { body } = await ndjson(rows, key(second));
+    expect(body).toEqual({ created: 100, updated: 250, repeated: 249, rejected: [] });
+    expect((await buy(`${prefix}-7`, 1)).body.code).toBe('insufficient_inventory');
+    expect(await bySku(`${prefix}-8`)).toMatchObject({ name: 'Mended', inventory: 3 });
+    expect((await bySku(`${prefix}-9`)).inventory).toBe(4);
+  }
+});
+
+test('repeating an import that broke leaves a count that a later import has set, however often and with whatever key', async () => {
+  for (const [prefix, first, second] of [
+    ['L1', 'same', 'same'],
+    ['L2', 'one', 'other'],
+    ['L3', null, null],
+  ] as const) {
+    const key = (of: string | null) => ({ idempotencyKey: of && `${prefix}-${of}` });
+    const rows = Array.from({ length: 350 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
+    await broken(rows, key(first));
+    for (const inventory of [4, 5]) {
+      const { body } = await ndjson([row(`${prefix}-7`, { inventory })]);
+      expect(body).toEqual({ created: 0, updated: 1, rejected: [] });
+    }
+    await buy(`${prefix}-7`, 1);
+    const again = await ndjson(rows, key(second));
+    expect(again.body).toEqual({ created: 100, updated: 250, repeated: 250, rejected: [] });
+    expect((await bySku(`${prefix}-7`)).inventory).toBe(4);
+    // The file has been imported now: from here on its counts are new ones.
+    expect((await ndjson([row(`${prefix}-7`, { inventory: 3 })])).body.repeated).toBeUndefined();
+    expect((await bySku(`${prefix}-7`)).inventory).toBe(3);
+  }
+});
+
+test('a count that a repeated import has found set can be set by the next import', async () => {
+  const rows = Array.from({ length: 350 }, (_, n) => row(`NEXT-${n}`, { inventory: 3 }));
+  await broken(rows, {});
+  expect((await ndjson(rows)).body.repeated).toBe(250);
+  await buy('NEXT-7', 2);
+  expect((await ndjson([row('NEXT-7', { inventory: 3 })])).body.repeated).toBeUndefined();
+  expect((await bySku('NEXT-7')).inventory).toBe(3);
+});
+
+test('an import that ended is over: the same file with another key counts anew, also one that names a SKU twice', async () => {
+  const rows = [row('OVER-1', { inventory: 5 }), row('OVER-1', { inventory: 7 }), row('OVER-1', { inventory: 5 })];
+  expect((await ndjson(rows)).body).toMatchObject({ created: 1, updated: 2 });
+  await buy('OVER-1', 5);
+  expect((await ndjson(rows)).body).toEqual({ created: 0, updated: 3, rejected: [] });
+  expect((await bySku('OVER-1')).inventory).toBe(5);
+});
+
+test('a SKU that a broken file names twice ends where it was, however often the file is repeated', async () => {
+  const counts = [5, 7, 5];
+  const rows = [
+    ...counts.map((inventory) => row('W-1', { inventory })),
+    ...Array.from({ length: 350 }, (_, n) => row(`W-${n + 2}`)),
+  ];
+  let batches = 0;
+  fault = ({ statements }) =>
+    statements.some(
+      ({ query, params }) => query.includes('import_products') && JSON.stringify(params).includes('last'),
+    ) && ++batches === 4
+      ? { kind: 'lose-request' }
+      : undefined;
+  expect((await ndjson(rows)).status).toBe(503);
+  fault = undefined;
+  await buy('W-1', 4);
+  expect((await ndjson(rows)).body.repeated).toBeGreaterThan(3);
+  expect((await bySku('W-1')).inventory).toBe(1);
+});

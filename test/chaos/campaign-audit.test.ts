@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { campaignRig } from '../support/campaigns.ts';
+import { type Store, startStore, until } from '../support/harness.ts';
+
+let store: Store;
+let rig: ReturnType<typeof campaignRig>;
+beforeAll(async () => {
+  store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000' } });
+  rig = campaignRig(store);
+});
+afterAll(() => store.close());
+
+const size = 2_000;
+
+/** Does something for each of many, a few at a time, as that many buyers would. */
+async function forEach(count: number, act: (n: number) => Promise<unknown>) {
+  let next = 0;
+  const worker = async () => {
+    for (let n = next++; n < count; n = next++) await act(n);
+  };
+  await Promise.all(Array.from({ length: 12 }, worker));
+}
+
+test('a campaign of 2,000 participants settles, and the database and Stripe agree on every one of them', async () => {
+  const stock = size + 100;
+  const campaign = await rig.start('GRAND', stock, { minParticipants: size, maxParticipants: size });
+  const orders: string[] = [];
+  await forEach(size - 1, async (n) => {
+    const { status, body } = await rig.join(campaign.id, `user-${n}`);
+    expect(status).toBe(201);
+    orders[n] = body.orderId;
+  });
+  await until(async () => {
+    const [left] = await store.database.query<{ n: number }>(
+      'select count(*)::int as n from payments.payments where client_secret is null',
+    );
+    return left?.n === 0;
+  });
+  const secrets = await store.database.query<{ order_id: string; client_secret: string }>(
+    'select order_id, client_secret from payments.payments',
+  );
+  // Every 50th never confirms: it gets its order and a grace, and loses both when that is unused.
+  const idle = new Set(orders.filter((_, n) => n % 50 === 0));
+  const buyers = secrets.filter((row) => !idle.has(row.order_id));
+  await forEach(buyers.length, (n) => rig.confirmSecret(buyers[n]?.client_secret ?? '', 'pm_card_visa'));
+  await until(async () => (await rig.read(campaign.id)).securedParticipants === buyers.length);
+  expect((await rig.read(campaign.id)).status).toBe('active');
+
+  const { body: last } = await rig.join(campaign.id, 'the-last');
+  await rig.confirm(last.orderId);
+  const stateOf = async (state: string) =>
+    (await rig.participants(campaign.id)).filter((place) => place.state === state).length;
+  await until(async () => (await stateOf('charged')) === buyers.length + 1);
+  await store.settled();
+  const settled = await rig.audit(campaign, stock);
+  expect([settled.orders.length, settled.charged.length, settled.taken.length]).toEqual([
+    size,
+    size - idle.size,
+    size - idle.size,
+  ]);
+  expect(settled.taken.every((intent) => intent.amount_received === 2_000)).toBe(true);
+
+  await store.cron('* * * * *', new Date(Date.now() + 901_000));
+  await until(async () => (await stateOf('released')) === idle.size);
+  await store.settled();
+  await until(async () => {
+    const intents = await rig.intentsOf([...idle]);
+    return intents.every((intent) => intent.status === 'canceled');
+  });
+  const ended = await rig.audit(campaign, stock);
+  expect([ended.status, ended.live.length]).toEqual(['successful', size - idle.size]);
+  expect(await rig.stockOf('GRAND')).toEqual({ quantity: stock - size + idle.size, reserved: 0 });
+  const dead = await store.database.query('select from platform.dead_letters');
+  expect(dead).toEqual([]);
+}, 600_000);

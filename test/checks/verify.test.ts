@@ -1,0 +1,11 @@
+import { expect, test } from 'vitest';
+import { checks } from '../../dev/checks/checks.ts';
+
+// What `npm run verify` checks, so that `npm test` refuses what it refuses. The rules themselves: rules.test.ts.
+test.each(checks)('$name', async ({ run }) => {
+  const fault = await run().then(
+    () => '',
+    (error: Error) => error.message,
+  );
+  expect(fault).toBe('');
+});

@@ -1,0 +1,324 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bindKey, createKey, createTenant, revokeKey } from '../../dev/keys/api-keys.ts';
+import { readAuditLog, showAuditLog } from '../../dev/keys/audit-log.ts';
+import { connectTo } from '../../dev/postgres/connection.ts';
+import { topics } from '../../src/events/topics.ts';
+import { routes } from '../../src/routes/all.ts';
+import { addProduct, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
+import { deliver, emit, eventOf } from '../support/outbox.ts';
+import { payingAt } from '../support/payments.ts';
+
+type Row = {
+  id: string;
+  actor: string;
+  operation: string;
+  subject: string;
+  before: Record<string, unknown> | null;
+  after: Record<string, unknown>;
+};
+
+let store: Store;
+let owner: pg.Client;
+beforeAll(async () => {
+  store = await startStore();
+  const url = new URL(store.database.url);
+  url.username = 'fusion_owner';
+  url.password = 'owner';
+  owner = await connectTo(url.href);
+});
+afterAll(async () => {
+  await owner.end();
+  await store.close();
+});
+
+const newest = async () => (await store.database.query<{ id: string }>('select max(id) as id from audit.log'))[0]?.id;
+const since = (id: string | undefined) =>
+  store.database.query<Row>(
+    'select id, actor, operation, subject, before, after from audit.log where id > $1 order by id',
+    [id ?? 0],
+  );
+/** A digest of every table's rows. */
+async function contents() {
+  const tables = await store.database.query<{ name: string }>(
+    `select format('%I.%I', schemaname, tablename) as name from pg_tables
+     where schemaname not in ('pg_catalog', 'information_schema') order by 1`,
+  );
+  const digests = tables.map(
+    ({ name }) => `select '${name}' as name, md5(string_agg(t::text, ',' order by t::text)) as rows from ${name} t`,
+  );
+  return store.database.query<{ name: string; rows: string | null }>(digests.join(' union all '));
+}
+const by = (key: string) => `key ${key.slice(0, 12)}`;
+const campaign = (productId: string) => ({
+  productId,
+  minParticipants: 2,
+  maxParticipants: 5,
+  price: 9,
+  startTime: new Date(Date.now() - 60_000).toISOString(),
+  endTime: new Date(Date.now() + 3_600_000).toISOString(),
+});
+
+type Change = { rows: string[]; ready: () => Promise<(idempotencyKey: string) => Promise<Reply>> };
+const send =
+  (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
+  (idempotencyKey: string) =>
+    store.send(method, path, body, { idempotencyKey, headers });
+const product = (more = {}) => ({ sku: randomUUID(), name: 'New', price: 5, currency: 'EUR', inventory: 3, ...more });
+
+/** What an administrator changes: the rows that it leaves, and how to do it once. */
+const administrative: Record<string, Change> = {
+  createProduct: {
+    rows: ['product insert', 'stock insert'],
+    ready: async () => send('POST', '/v1/products', product()),
+  },
+  updateProduct: {
+    rows: ['product update'],
+    ready: async () => send('PATCH', `/v1/products/${(await addProduct(store, randomUUID(), 1)).id}`, { price: 7 }),
+  },
+  archiveProduct: {
+    rows: ['product update'],
+    ready: async () => send('DELETE', `/v1/products/${(await addProduct(store, randomUUID(), 1)).id}`),
+  },
+  importProducts: {
+    rows: ['product insert', 'stock insert'],
+    ready: async () =>
+      send('POST', '/v1/products/import', JSON.stringify(product()), { 'content-type': 'application/x-ndjson' }),
+  },
+  setInventory: {
+    rows: ['stock insert'],
+    ready: async () => send('PUT', `/v1/inventory/${(await addProduct(store, randomUUID(), 1)).sku}`, { quantity: 9 }),
+  },
+  adjustInventory: {
+    rows: ['stock insert'],
+    ready: async () =>
+      send('POST', `/v1/inventory/${(await addProduct(store, randomUUID(), 1)).sku}/adjustments`, {
+        delta: 4,
+        reason: 'found',
+      }),
+  },
+  createCampaign: {
+    rows: ['campaign insert'],
+    ready: async () => send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id)),
+  },
+  cancelCampaign: {
+    rows: ['campaign update'],
+    async ready() {
+      const { body } = await send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id))('');
+      return send('POST', `/v1/campaigns/${body.id}/cancel`);
+    },
+  },
+  createRefund: {
+    rows: ['refund insert'],
+    async ready() {
+      const shop = payingAt(store);
+      const { payment, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
+      await shop.pay(intent);
+      await until(async () => (await shop.paymentOf(payment.id)).status === 'succeeded');
+      return send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 1, reason: 'kind' });
+    },
+  },
+  replayDeadLetter: {
+    rows: ['dead_letter update'],
+    async ready() {
+      const key = randomUUID();
+      await emit(store.database, key);
+      const body = await eventOf(store.database, key, 'order.confirmed');
+      await deliver(store, 'fusioncommerce-orders-dlq', [{ id: 'm', body }]);
+      const { body: page } = await store.send('GET', '/v1/dead-letters?limit=1');
+      return send('POST', `/v1/dead-letters/${page.data[0].id}/replay`, {});
+    },
+  },
+};
+
+/** What has its history in the events instead, and no trigger: buyers, Stripe, carriers and brokers do it. */
+const ofTheSaga: Record<string, keyof typeof topics> = {
+  placeOrder: 'order.created',
+  cancelOrder: 'order.cancelled',
+  joinCampaign: 'group-commerce.campaign.joined',
+  leaveCampaign: 'group-commerce.campaign.left',
+  createPayment: 'payment.created',
+  createShipment: 'shipping.label.requested',
+  receiveStripeEvent: 'payment.succeeded',
+  receiveTracking: 'shipping.status.changed',
+  receiveKafka: 'order.created',
+};
+
+/** A POST that stores nothing but its idempotency key: its answer is computed and signed. */
+const storesNothing: Record<string, () => Promise<(idempotencyKey: string) => Promise<Reply>>> = {
+  async createLiveToken() {
+    const { body } = await send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id))('');
+    return send('POST', `/v1/campaigns/${body.id}/live-token`);
+  },
+};
+
+test('every operation that changes something is either an administrator’s, or its history is in the events', () => {
+  const changing = routes.filter((route) => route.method !== 'get').map((route) => route.id);
+  const accounted = new Set([...Object.keys(administrative), ...Object.keys(ofTheSaga), ...Object.keys(storesNothing)]);
+  expect(changing.filter((id) => !accounted.has(id))).toEqual([]);
+  for (const topic of Object.values(ofTheSaga)) expect(topics).toHaveProperty([topic]);
+});
+
+describe('an administrator’s change', () => {
+  test.each(Object.entries(administrative))(
+    '%s leaves its row with who, what, before and after, once',
+    async (id, { rows, ready }) => {
+      const change = await ready();
+      await store.settled();
+      const before = await newest();
+      const key = randomUUID();
+      expect((await change(key)).status).toBeLessThan(300);
+      const left = await since(before);
+      expect(left.map((row) => row.operation)).toEqual(rows);
+      for (const row of left) {
+        expect([id, row.actor]).toEqual([id, by(store.key)]);
+        expect(row.subject).toBeTruthy();
+        expect(row.after).not.toBeNull();
+        if (row.operation.endsWith('update')) expect(row.before).not.toEqual(row.after);
+        if (row.operation === 'stock insert') expect(row.before).toEqual({ quantity: expect.any(Number) });
+      }
+      // The same request again, by its Idempotency-Key or by what it asks for, changes nothing and says nothing.
+      if (['POST', 'PUT'].includes(routes.find((route) => route.id === id)?.method.toUpperCase() ?? '')) {
+        await change(key);
+        const again = (await since(before)).filter((row) => row.operation !== 'product update');
+        expect(again.map((row) => row.operation)).toEqual(rows);
+      }
+    },
+  );
+
+  test('that is refused leaves none', async () => {
+    const { sku } = await addProduct(store, randomUUID(), 1);
+    const before = await newest();
+    expect((await store.send('POST', '/v1/products', product({ sku }))).status).toBe(409);
+    expect((await store.send('POST', `/v1/inventory/${sku}/adjustments`, { delta: -9, reason: 'r' })).status).toBe(409);
+    expect(await since(before)).toEqual([]);
+  });
+
+  test('is told with the count before and after it, however orders move the stock meanwhile', async () => {
+    const { sku } = await addProduct(store, randomUUID(), 10);
+    await store.send('POST', '/v1/orders', oneLine(sku, 4));
+    const before = await newest();
+    await store.send('PUT', `/v1/inventory/${sku}`, { quantity: 20 });
+    const [row] = await since(before);
+    expect([row?.before, row?.after.quantity, row?.after.delta, row?.after.reason]).toEqual([
+      { quantity: 6 },
+      20,
+      14,
+      'count',
+    ]);
+  });
+});
+
+test.each(Object.entries(storesNothing))('%s changes no row of any table', async (_id, ready) => {
+  const ask = await ready();
+  await store.settled();
+  const before = await contents();
+  expect(before.length).toBeGreaterThan(20);
+  expect((await ask('')).status).toBeLessThan(300);
+  await store.settled();
+  expect(await contents()).toEqual(before);
+});
+
+test('orders, and what becomes of them, leave no row', async () => {
+  const { sku } = await addProduct(store, randomUUID(), 10);
+  const before = await newest();
+  const { body: order } = await store.send('POST', '/v1/orders', oneLine(sku));
+  await store.send('POST', '/v1/orders', oneLine(sku), { headers: { prefer: 'respond-async' } });
+  await store.settled();
+  await store.send('POST', `/v1/orders/${order.id}/cancel`);
+  await store.settled();
+  expect(await since(before)).toEqual([]);
+});
+
+test('tenants and keys are made, bound and revoked under the operator’s name, and no hash is told', async () => {
+  const before = await newest();
+  const tenant = `shop-${randomUUID()}`;
+  await createTenant(owner, tenant, 'The shop');
+  const key = await createKey(owner, { tenant, kind: 'publishable' });
+  await bindKey(owner, key.slice(0, 12), ['https://shop.example']);
+  await revokeKey(owner, key.slice(0, 12));
+  const rows = await since(before);
+  expect(rows.map((row) => row.operation)).toEqual(['tenant insert', 'key insert', 'key update', 'key update']);
+  for (const row of rows) expect(row.actor).toMatch(/^fusion_owner/);
+  expect(rows[2]).toMatchObject({ before: { origins: null }, after: { origins: ['https://shop.example'] } });
+  expect(JSON.stringify(rows)).not.toContain('key_hash');
+  const shown = showAuditLog(await readAuditLog(owner, tenant, 10));
+  expect(shown.split('\n')).toHaveLength(8);
+  expect(shown).toContain('origins: null → ["https://shop.example"]');
+  expect(showAuditLog(await readAuditLog(owner, 'acme', 10, key.slice(0, 12)))).toBe('nothing was changed');
+});
+
+test('what the system does by itself is told as its own', async () => {
+  const shop = payingAt(store);
+  const { order, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
+  await shop.pay(intent);
+  await until(async () => (await shop.orderOf(order.id)).status === 'confirmed');
+  const before = await newest();
+  await shop.stripe.refunds.create({ payment_intent: intent, amount: 100 });
+  await until(async () => (await since(before)).length > 0);
+  expect(await since(before)).toMatchObject([{ actor: 'system', operation: 'refund insert' }]);
+});
+
+describe('the log', () => {
+  const statements = [
+    `insert into audit.log (tenant_id, actor, operation) values ('default', 'key sk_live_Mine', 'product update')`,
+    `update audit.log set actor = 'nobody'`,
+    'delete from audit.log',
+    'truncate audit.log',
+    'drop table audit.log',
+    'alter table audit.log disable trigger all',
+    'drop trigger log_is_append_only on audit.log',
+    'drop trigger audit_products on catalog.products',
+    `create table public.mine (); create trigger mine after insert on public.mine for each row execute function audit.record('a', 'b')`,
+  ];
+  const failure = (client: pg.Client, sql: string) =>
+    client.query(sql).then(
+      () => 'done',
+      (error: pg.DatabaseError) => error.code,
+    );
+
+  test('is changed by no service’s role and not by the one that logs in, which does not even read it', async () => {
+    const superuser = await connectTo(store.database.url);
+    const worker = await connectTo(store.database.workerUrl);
+    try {
+      const { rows } = await superuser.query<{ name: string }>(
+        `select rolname as name from pg_roles where rolname ~ '^fusion_' and rolname not in ('fusion_owner', 'fusion_audit')`,
+      );
+      expect(rows.length).toBeGreaterThan(8);
+      for (const { name } of rows) {
+        for (const sql of [...statements, 'select from audit.log']) {
+          await superuser.query(`begin; select set_config('app.tenant_id', 'default', true); set local role ${name}`);
+          expect([name, sql, await failure(superuser, sql)]).toEqual([name, sql, '42501']);
+          await superuser.query('rollback');
+        }
+      }
+      for (const sql of [...statements, 'select from audit.log', 'set role fusion_audit']) {
+        expect([sql, await failure(worker, sql)]).toEqual([sql, '42501']);
+      }
+    } finally {
+      await superuser.end();
+      await worker.end();
+    }
+  });
+
+  test('is added to by its own role through its triggers alone, and changed by it neither', async () => {
+    const privileges = await store.database.query(
+      `select p as privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) p
+       where has_table_privilege('fusion_audit', 'audit.log', p)`,
+    );
+    expect(privileges).toEqual([{ privilege: 'INSERT' }]);
+    const members = await store.database.query(
+      `select rolname from pg_roles where not rolsuper and rolname not in ('fusion_audit', 'fusion_owner')
+         and pg_has_role(oid, 'fusion_audit', 'MEMBER')`,
+    );
+    expect(members).toEqual([]);
+  });
+
+  test('is not changed by the database’s owner either, as long as the trigger that refuses it is there', async () => {
+    await owner.query(`select set_config('app.tenant_id', 'default', false)`);
+    for (const sql of [`update audit.log set actor = 'nobody'`, 'delete from audit.log', 'truncate audit.log']) {
+      await expect(owner.query(sql)).rejects.toThrow('only ever added to');
+    }
+  });
+});

@@ -1,0 +1,219 @@
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createDatabase, type Database } from '../support/harness.ts';
+import { jobSecret } from '../support/secrets.ts';
+
+/** Every statement that locks several rows runs against every other one, over the same few rows, on real PostgreSQL. */
+let database: Database;
+let pool: pg.Pool;
+const threads = 8;
+const turns = 25;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  pool = new pg.Pool({ connectionString: database.url, max: threads });
+  await database.key();
+  // A deadlock is found at once, so that none hides behind a lock that is released in time.
+  await database.query(
+    `do $$ begin execute format('alter database %I set deadlock_timeout = ''5ms''', current_database()); end $$`,
+  );
+  await pool.query('select 1');
+});
+afterAll(async () => {
+  await pool.end();
+  await database.drop();
+});
+
+const skus = ['A', 'B', 'C'];
+const campaigns = ['camp-1', 'camp-2', 'camp-3'];
+let random = 1;
+/** Numbers with a seed (mulberry32). */
+const next = (below: number) => {
+  random = (random + 0x6d2b79f5) | 0;
+  let t = Math.imul(random ^ (random >>> 15), 1 | random);
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+  return ((t ^ (t >>> 14)) >>> 0) % below;
+};
+const oneOf = <T>(all: T[]): T => all[next(all.length)] as T;
+const some = <T>(all: T[], most = 4): T[] => all.toSorted(() => next(3) - 1).slice(0, 1 + next(most));
+
+let keyHash: string;
+const call = (more: object = {}) => ({ keyHash, idempotencyKey: randomUUID(), requestHash: 'x', ...more });
+const job = (more: object = {}) => ({ jobSecret, ...more });
+const soon = () => new Date(Date.now() + 3_600_000).toISOString();
+
+/** SQLSTATEs of refusals are answers; a deadlock is what this test looks for, and is counted. */
+const deadlocks: string[] = [];
+async function run(name: string, by: object, input: object): Promise<unknown> {
+  try {
+    const { rows } = await pool.query(`select ${name}($1, $2) as result`, [by, input]);
+    return rows[0].result;
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error;
+    if (error.code === '40P01') deadlocks.push(`${name}: ${error.detail}\n${error.where}`);
+    else if (error.code !== 'FC000') throw error;
+    return null;
+  }
+}
+
+const ids = async (text: string): Promise<string[]> => (await pool.query(text)).rows.map((row) => row.id);
+const openOrders = () => ids(`select id from orders.orders where status = 'created' order by random() limit 6`);
+const pending = () =>
+  ids(`select payment_id as id from payments.payments where status = 'pending' order by random() limit 6`);
+const messages = (orders: string[], more: object = {}) =>
+  orders.map((orderId) => ({ eventId: randomUUID(), orderId, id: randomUUID(), reason: 'x', ...more }));
+
+const statements: Record<string, () => Promise<unknown>> = {
+  join: () =>
+    run('group_commerce.join_campaign', call(), {
+      ...{ campaignId: oneOf(campaigns), userId: `u-${next(60)}`, participantId: randomUUID(), orderId: randomUUID() },
+      ...{ paymentId: randomUUID(), secureSeconds: 0, graceSeconds: 60, holdWithinSeconds: 600_000 },
+    }),
+  leave: () => run('group_commerce.leave_campaign', call(), { campaignId: oneOf(campaigns), userId: `u-${next(60)}` }),
+  'free unsecured': () => run('group_commerce.free_unsecured', job({ now: soon() }), { limit: 20 }),
+  'free lost': () => run('group_commerce.free_lost_places', job({ now: soon() }), { idleSeconds: 0, limit: 20 }),
+  settle: () => run('group_commerce.settle_batch', job(), { limit: 3, graceSeconds: 60 }),
+  release: () => run('group_commerce.release_batch', job(), { limit: 3 }),
+  place: () =>
+    run('orders.place_order', call(), {
+      ...{ id: randomUUID(), customerId: 'c', async: next(3) === 0, holdSeconds: 900 },
+      items: some([...skus, 'FREE']).map((sku) => ({ sku, quantity: 1 })),
+    }),
+  cancel: async () => run('orders.cancel_order', call(), { id: (await openOrders())[0] ?? 'none' }),
+  'expire holds': () => run('orders.expire_holds', job({ now: soon() }), { limit: 5 }),
+  reserve: async () =>
+    run('inventory.reserve_orders', job(), {
+      tenant: 'default',
+      holdSeconds: 900,
+      messages: messages(await openOrders()),
+    }),
+  'decide forgotten': () =>
+    run('inventory.decide_forgotten', job({ now: soon() }), { idleSeconds: 1, holdSeconds: 900, limit: 9 }),
+  'fail short': async () =>
+    run('orders.fail_short_orders', job(), { tenant: 'default', messages: messages((await openOrders()).slice(0, 2)) }),
+  'lose orders': async () =>
+    run('group_commerce.lose_orders', job(), {
+      tenant: 'default',
+      messages: messages(
+        await ids(
+          `select id from orders.orders where campaign_id is not null and status in ('failed', 'cancelled') order by random() limit 5`,
+        ),
+      ),
+    }),
+  'open payments': async () =>
+    run('payments.open_payments', job(), { tenant: 'default', messages: messages(await openOrders()) }),
+  'record intents': async () => {
+    const open = (await pending()).map((id) => ({
+      id,
+      reason: 'refused',
+      intentId: `pi_${id}`,
+      attempt: 1,
+      status: 'new',
+    }));
+    return run('payments.record_intents', job(), {
+      tenant: 'default',
+      refused: open.slice(0, 3),
+      intents: open.slice(2),
+      again: open,
+    });
+  },
+  'note checked': async () =>
+    run('payments.note_checked', job(), {
+      tenant: 'default',
+      payments: some(await pending(), 6),
+      listed: some(await pending(), 6),
+      refunds: [],
+      again: [],
+    }),
+  'hear stripe': async () => {
+    const paymentId = (await pending())[0] ?? 'none';
+    const status = oneOf(['succeeded', 'requires_capture', 'canceled']);
+    return run('payments.apply_stripe', job(), {
+      eventId: randomUUID(),
+      paymentId,
+      intentId: `pi_${paymentId}`,
+      intent: { status, received: 10, amount: 10, currency: 'USD' },
+    });
+  },
+  adjust: () =>
+    run('inventory.apply_adjustments', job(), {
+      tenant: 'default',
+      messages: some([...Array(9).keys()], 6).map((n) => ({
+        eventId: `shared-${n % 5}-${next(4)}`,
+        sku: skus[n % 3],
+        delta: 1 + (n % 2),
+        reason: 'in',
+      })),
+    }),
+  import: () =>
+    run('catalog.import_products', call(), {
+      rows: [...some(skus), `NEW-${next(6)}`, `NEW-${next(6)}`]
+        .filter((sku, at, all) => all.indexOf(sku) === at)
+        .map((sku) => ({
+          id: randomUUID(),
+          sku,
+          name: sku,
+          description: null,
+          price: 10,
+          currency: 'USD',
+          inventory: 50_000 + next(9),
+        })),
+    }),
+};
+
+test('no two statements that lock several rows can deadlock', async () => {
+  const { createHash } = await import('node:crypto');
+  keyHash = createHash('sha256')
+    .update(await database.key())
+    .digest('hex');
+  for (const sku of [...skus, 'FREE']) {
+    await run('catalog.create_product', call(), {
+      id: `p-${sku}`,
+      sku,
+      name: sku,
+      description: null,
+      price: sku === 'FREE' ? 0 : 10,
+      currency: 'USD',
+      inventory: 50_000,
+    });
+  }
+  for (const [at, id] of campaigns.entries()) {
+    await run('group_commerce.create_campaign', call(), {
+      ...{
+        id,
+        productId: 'p-A',
+        minParticipants: at === 2 ? 4 : 400,
+        maxParticipants: 500,
+        price: 5,
+        successOn: 'joined',
+      },
+      ...{
+        startTime: new Date(Date.now() - 60_000).toISOString(),
+        endTime: new Date(Date.now() + 86_400_000).toISOString(),
+      },
+    });
+  }
+  const names = Object.keys(statements);
+  const act = async (name: string) => statements[name]?.();
+  for (const name of ['join', 'place']) for (let n = 0; n < 20; n++) await act(name);
+  for (const [at, one] of names.entries()) {
+    for (const other of names.slice(at)) {
+      // Both need something to work on, whatever the pair before has left.
+      await Promise.all(['join', 'join', 'join', 'place', 'place', 'join', 'join', 'open payments'].map(act));
+      const crowd = Array.from({ length: threads }, (_, n) => (n % 2 ? one : other));
+      for (let turn = 0; turn < Math.ceil(turns / threads); turn++) await Promise.all(crowd.map(act));
+    }
+  }
+  // Places that are taken, left and freed, all on the stock of one product.
+  const places = ['join', 'join', 'free unsecured', 'join', 'leave', 'join', 'free unsecured', 'join'];
+  for (let turn = 0; turn < turns * 8; turn++) await Promise.all(places.map(act));
+  // Then all of them at once.
+  for (let turn = 0; turn < turns * 4; turn++)
+    await Promise.all(Array.from({ length: threads }, () => act(oneOf(names))));
+  expect(deadlocks).toEqual([]);
+  const [counted] = await database.query<{ n: number }>(
+    'select deadlocks::int as n from pg_stat_database where datname = current_database()',
+  );
+  expect(counted?.n).toBe(0);
+}, 300_000);

@@ -1,0 +1,179 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeJobSecret, sealJobs } from '../../dev/postgres/job-secrets.ts';
+import { migrate } from '../../dev/postgres/migrate.ts';
+import { type Postgres, startPostgres } from '../../dev/postgres/server.ts';
+
+let postgres: Postgres;
+let folder: string;
+let databases = 0;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'fusion-migrate-'));
+  postgres = await startPostgres({
+    dir: await mkdtemp(join(tmpdir(), 'fusion-migrate-data-')),
+    port: 0,
+    durable: false,
+  });
+  await query(postgres.url('postgres'), `create role owner_of_all login createrole password 'owner'`);
+});
+
+afterAll(async () => {
+  await postgres.remove();
+  await rm(folder, { recursive: true });
+});
+
+async function query(url: string, text: string): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** A new database, owned by a role that is no superuser, as at Neon; its owner's connection string. */
+async function createDatabase(): Promise<string> {
+  const name = `migrate_${++databases}`;
+  await query(postgres.url('postgres'), `create database ${name} owner owner_of_all`);
+  return `postgres://owner_of_all:owner@127.0.0.1:${postgres.port}/${name}`;
+}
+
+/** Migrations and functions of a test's own; the same names written again change those files. */
+async function writeFiles(name: string, files: Record<string, string>): Promise<{ dir: string; functions: string }> {
+  const root = join(folder, name);
+  const places = { dir: join(root, 'migrations'), functions: join(root, 'functions') };
+  await Promise.all(Object.values(places).map((place) => mkdir(place, { recursive: true })));
+  for (const [file, text] of Object.entries(files)) {
+    await writeFile(join(/^\d/.test(file) ? places.dir : places.functions, file), text);
+  }
+  return places;
+}
+
+const first = '20260101000000_first.sql';
+const second = '20260102000000_second.sql';
+
+test('several databases of a new cluster, where no role is made yet, are migrated at once', async () => {
+  const urls = await Promise.all(Array.from({ length: 6 }, createDatabase));
+  const runs = await Promise.all(urls.map((url) => migrate({ url, workerPassword: 'shared' })));
+  for (const ran of runs) expect(ran).toEqual(runs[0]);
+});
+
+test('an owner who is no superuser migrates an empty database, and again without effect', async () => {
+  const url = await createDatabase();
+  const lines: string[] = [];
+  const ran = await migrate({ url, log: (line) => lines.push(line) });
+  expect(ran).toContain('20261122180000_create_roles.sql');
+  expect(ran).toContain('platform/access.sql');
+  expect(lines.length).toBeGreaterThan(0);
+  expect(await migrate({ url })).toEqual([]);
+  const recorded = await query(url, 'select name from platform.migrations order by name');
+  expect(recorded.map(({ name }) => name)).toEqual([...ran].sort());
+});
+
+test('two at once on one database run each migration once', async () => {
+  const url = await createDatabase();
+  const runs = await Promise.all([migrate({ url }), migrate({ url }), migrate({ url })]);
+  const recorded = await query(url, 'select name from platform.migrations');
+  expect(runs.flat().sort()).toEqual(recorded.map(({ name }) => name).sort());
+});
+
+test('the worker may log in once it has a password, with whatever characters', async () => {
+  const url = await createDatabase();
+  const workerPassword = `it's "quoted" \\ and $1`;
+  await migrate({ url, workerPassword });
+  const worker = new URL(url);
+  worker.username = 'fusion_worker';
+  worker.password = encodeURIComponent(workerPassword);
+  expect(await query(worker.href, 'select current_user::text as name')).toEqual([{ name: 'fusion_worker' }]);
+});
+
+test('a migration that was changed after it was applied is refused by name, before anything runs', async () => {
+  const url = await createDatabase();
+  const places = await writeFiles('changed', { [first]: 'create table a ()' });
+  await migrate({ url, ...places });
+  await writeFiles('changed', { [first]: 'create table b ()', [second]: 'create table c ()' });
+  await expect(migrate({ url, ...places })).rejects.toThrow(`${first} was changed`);
+  expect(await query(url, `select to_regclass('c') as c`)).toEqual([{ c: null }]);
+});
+
+test('other line ends are no change', async () => {
+  const url = await createDatabase();
+  const places = await writeFiles('ends', { [first]: 'create table a ();\nselect 1;\n' });
+  await migrate({ url, ...places });
+  await writeFiles('ends', { [first]: 'create table a ();\r\nselect 1;\r\n' });
+  expect(await migrate({ url, ...places })).toEqual([]);
+});
+
+test('a migration that fails leaves nothing of itself, and names its file and line', async () => {
+  const url = await createDatabase();
+  const places = await writeFiles('broken', {
+    [first]: 'create table a ()',
+    [second]: 'create table b ();\nselect x;',
+  });
+  await expect(migrate({ url, ...places })).rejects.toThrow(`${second}, line 2: column "x" does not exist`);
+  expect(await query(url, `select to_regclass('a')::text as a, to_regclass('b')::text as b`)).toEqual([
+    { a: 'a', b: null },
+  ]);
+  await writeFiles('broken', { [second]: 'create table b ()' });
+  expect(await migrate({ url, ...places })).toEqual([second]);
+});
+
+test('a changed file installs all functions again, those it requires first', async () => {
+  const url = await createDatabase();
+  const body = (name: string, value: string): string =>
+    `create or replace function ${name}() returns int language sql as $$ select ${value} $$;`;
+  const places = await writeFiles('functions', {
+    'alpha.sql': `-- requires: zeta.sql\n${body('alpha', 'zeta() + 1')}`,
+    'beta.sql': body('beta', '1'),
+    'zeta.sql': body('zeta', '10'),
+  });
+  expect(await migrate({ url, ...places })).toEqual(['zeta.sql', 'alpha.sql', 'beta.sql']);
+  expect(await migrate({ url, ...places })).toEqual([]);
+  await writeFiles('functions', { 'beta.sql': body('beta', '2'), 'zeta.sql': body('zeta', 'nowhere') });
+  await expect(migrate({ url, ...places })).rejects.toThrow('zeta.sql, line 1: column "nowhere" does not exist');
+  expect(await query(url, 'select alpha(), beta()')).toEqual([{ alpha: 11, beta: 1 }]);
+  await writeFiles('functions', { 'zeta.sql': body('zeta', '20') });
+  expect(await migrate({ url, ...places })).toEqual(['zeta.sql', 'alpha.sql', 'beta.sql']);
+  expect(await query(url, 'select alpha(), beta()')).toEqual([{ alpha: 21, beta: 2 }]);
+});
+
+test.each([
+  ['a circle', { 'a.sql': '-- requires: b.sql', 'b.sql': '-- requires: a.sql' }, 'a.sql → b.sql → a.sql'],
+  ['a file that is not there', { 'a.sql': '-- requires: b.sql' }, 'a.sql requires b.sql'],
+  ['a name without a time', { '1_first.sql': 'select 1' }, '1_first.sql is not named'],
+])('%s is refused before anything runs', async (name, files, message) => {
+  const places = await writeFiles(name, files);
+  await expect(migrate({ url: await createDatabase(), ...places })).rejects.toThrow(message);
+});
+
+test('a database that is not there is an error without the password', async () => {
+  const url = 'postgres://owner:secret@127.0.0.1:1/fusion';
+  const failure = await migrate({ url }).catch((error: unknown) => String(error));
+  expect(failure).toContain('cannot connect to 127.0.0.1:1/fusion');
+  expect(failure).not.toContain('secret');
+});
+
+test('a database in use is not sealed and says so until it is; a new one is sealed from the start', async () => {
+  const url = await createDatabase();
+  const said = async (): Promise<string> => {
+    const lines: string[] = [];
+    await migrate({ url, log: (line) => lines.push(line) });
+    return lines.join('\n');
+  };
+  expect(await said()).toMatch(/no job runs yet(.|\n)*large objects/);
+  // As the migration leaves a database that has tenants already.
+  await query(url, `update platform.security set sealed = false`);
+  expect(await said()).toMatch(/WARNING: jobs need no secret/);
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await expect(sealJobs(client)).rejects.toThrow('there is no job secret yet');
+  await makeJobSecret(client, 'worker');
+  await sealJobs(client);
+  await client.end();
+  expect(await said()).not.toMatch(/WARNING|no job runs/);
+});

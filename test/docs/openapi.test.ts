@@ -1,0 +1,155 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { describe, expect, test } from 'vitest';
+import * as z from 'zod';
+import { type Code, statusOf } from '../../src/base/errors.ts';
+import { codesOf, openApiDocument } from '../../src/http/openapi/document.ts';
+import { type Route, route } from '../../src/http/route.ts';
+import { routes } from '../../src/routes/all.ts';
+
+type Operation = {
+  operationId: string;
+  security: { bearer: string[] }[];
+  parameters: { $ref?: string; name?: string; in?: string; required?: boolean }[];
+  requestBody?: { required: boolean; content: Record<string, { example?: unknown }> };
+  responses: Record<
+    string,
+    { $ref?: string; headers?: object; content?: Record<string, { schema: unknown; examples: object }> }
+  >;
+};
+type Document = {
+  paths: Record<string, Record<string, Operation>>;
+  components: Record<string, Record<string, unknown>>;
+};
+
+const document = openApiDocument(routes) as Document;
+const operationOf = (of: Route): Operation => {
+  const found = document.paths[of.path]?.[of.method];
+  if (!found) throw new Error(`${of.id} is not in the document`);
+  return found;
+};
+
+/** What a reference names, anywhere in the document. */
+function at(ref: string): unknown {
+  return ref
+    .slice(2)
+    .split('/')
+    .reduce<unknown>((from, step) => (from as Record<string, unknown> | undefined)?.[step], document);
+}
+
+function* referencesIn(value: unknown): Generator<string> {
+  if (typeof value !== 'object' || value === null) return;
+  for (const [name, inner] of Object.entries(value)) {
+    if (name === '$ref' && typeof inner === 'string') yield inner;
+    else yield* referencesIn(inner);
+  }
+}
+
+test('docs/openapi.json is what the operations declare', async () => {
+  const snapshot = JSON.parse(await readFile(join(import.meta.dirname, '..', '..', 'docs', 'openapi.json'), 'utf8'));
+  expect(snapshot, 'renew it with `npm run openapi`, and read its diff: it is the public contract').toEqual(
+    JSON.parse(JSON.stringify(document)),
+  );
+});
+
+test('the document is valid OpenAPI 3.1, and every reference in it leads somewhere', async () => {
+  const validator = new Validator();
+  const result = await validator.validate(JSON.parse(JSON.stringify(document)));
+  expect(result.errors).toBeUndefined();
+  expect([result.valid, validator.version]).toEqual([true, '3.1']);
+  const lost = [...new Set(referencesIn(document))].filter((ref) => at(ref) === undefined);
+  expect(lost).toEqual([]);
+});
+
+test('no two operations have the same id, or the same method and path', () => {
+  expect(new Set(routes.map((of) => of.id)).size).toBe(routes.length);
+  expect(new Set(routes.map((of) => `${of.method} ${of.path}`)).size).toBe(routes.length);
+});
+
+describe.each(routes.map((of) => [of.id, of] as const))('%s', (_, of) => {
+  const operation = operationOf(of);
+
+  test('says what it does, what it takes and who may', () => {
+    expect(of.summary).toMatch(/^\S.{5,80}[^.\s]$/);
+    expect(operation.operationId).toBe(of.id);
+    const token = of.takesLiveToken ? [{ liveToken: [] }] : [];
+    expect(operation.security).toEqual(of.scope === undefined ? [] : [{ bearer: [of.scope] }, ...token]);
+    const named = [...of.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+    const declared = operation.parameters.filter((parameter) => parameter.in === 'path');
+    expect(declared.map((parameter) => parameter.name)).toEqual(named);
+    expect(declared.every((parameter) => parameter.required)).toBe(true);
+  });
+
+  test('has an example of the body that it needs, and every example fits its schema', () => {
+    if (of.body && operation.requestBody?.required) expect(of.example).toBeDefined();
+    if (of.body && of.example !== undefined) expect(z.safeParse(of.body, of.example).error).toBeUndefined();
+    for (const { schema, example } of Object.values(of.answers)) {
+      if (schema && example !== undefined) expect(z.safeParse(schema, example).error).toBeUndefined();
+    }
+  });
+
+  test('lists every code that it can give under its status, each with an example that carries it', () => {
+    const listed: string[] = [];
+    for (const [status, response] of Object.entries(operation.responses)) {
+      const whole = (response.$ref === undefined ? response : at(response.$ref)) as typeof response;
+      const problem = whole.content?.['application/problem+json'];
+      if (!problem) continue;
+      const { properties } = problem.schema as { properties: { code: { enum: Code[] } } };
+      expect(Object.keys(problem.examples)).toEqual(properties.code.enum);
+      for (const code of properties.code.enum) {
+        const { value } = at(`#/components/examples/${code}`) as { value: Record<string, unknown> };
+        expect([value.code, value.status, value.type]).toEqual([code, Number(status), `/docs#${code}`]);
+        listed.push(code);
+      }
+    }
+    expect(listed.sort()).toEqual(codesOf(of).sort());
+  });
+});
+
+const bare = {
+  method: 'post',
+  path: '/v1/things',
+  tag: 'Things',
+  summary: 'Do a thing',
+  answers: {},
+  errors: [],
+} as const;
+const declare = (more: Partial<Route>): Route =>
+  route({ ...bare, id: 'doThing', errors: [], run: () => ({ status: 204 }), ...more } as Route);
+
+test('an operation’s codes follow from what it takes', () => {
+  const body = z.strictObject({ name: z.string() });
+  // Any operation refuses parameters that it does not declare; a webhook's sender may add its own.
+  const always: Code[] = ['validation_failed', 'internal'];
+  expect(codesOf(declare({}))).toEqual(always);
+  expect(codesOf(declare({ stream: ['application/json'] }))).toEqual(['internal']);
+  expect(codesOf(declare({ scope: 'things:write' }))).toEqual([
+    'unauthenticated',
+    'forbidden',
+    'validation_failed',
+    'rate_limited',
+    'internal',
+    'unavailable',
+  ]);
+  expect(codesOf(declare({ body }))).toEqual(['malformed_json', 'body_too_large', 'unsupported_media_type', ...always]);
+  expect(codesOf(declare({ params: z.object({}), query: z.object({}) }))).toEqual(['not_found', ...always]);
+  const keyed: Code[] = ['idempotency_in_progress', 'validation_failed', 'idempotency_key_reused', 'internal'];
+  expect(codesOf(declare({ idempotency: 'taken' }))).toEqual(keyed);
+  expect(codesOf(declare({ idempotency: 'required' }))).toEqual(['idempotency_key_required', ...keyed]);
+  expect(codesOf(declare({ ifMatch: true, errors: ['sku_taken'] }))).toEqual([
+    'sku_taken',
+    'version_mismatch',
+    ...always,
+  ]);
+});
+
+test('a schema that reads differently when it is sent and when it is answered cannot go by one name', () => {
+  const thing = z.object({ size: z.number().default(1) }).meta({ id: 'Thing' });
+  const of = declare({ body: thing, answers: { 200: { description: 'Done', schema: thing } } });
+  expect(() => openApiDocument([of])).toThrow('Thing');
+});
+
+test('every code of the API has its example', () => {
+  expect(Object.keys(document.components.examples ?? {})).toEqual(Object.keys(statusOf));
+});

@@ -1,0 +1,257 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
+import { deliver, eventOf, startQueues, stopQueues } from '../support/outbox.ts';
+
+let store: Store;
+beforeAll(async () => {
+  store = await startStore();
+  // These orders fail to be decided, whatever is tried.
+  await store.database.query(`create table public.poisoned (order_id varchar primary key)`);
+  await store.database.query(`create function public.refuse_poison() returns trigger language plpgsql security definer as $$
+    begin
+      if exists (select from public.poisoned p where p.order_id = new.order_id) then
+        raise exception using errcode = '23514', constraint = 'reservations_poison', message = 'secret of a row';
+      end if;
+      return new;
+    end $$`);
+  await store.database.query(
+    `create trigger poison before update on inventory.reservations for each row execute function public.refuse_poison()`,
+  );
+});
+beforeEach(() => startQueues(store.database));
+afterAll(() => store.close());
+
+const inventory = 'fusioncommerce-inventory';
+
+/** Orders that nobody has decided yet, and the events that the queue would bring of them. */
+async function undecided(sku: string, count: number) {
+  await stopQueues(store.database);
+  const placed = await Promise.all(
+    Array.from({ length: count }, () =>
+      store.send('POST', '/v1/orders', oneLine(sku), { headers: { prefer: 'respond-async' } }),
+    ),
+  );
+  const ids = placed.map(({ body }) => body.id as string);
+  return { ids, events: await Promise.all(ids.map((id) => eventOf(store.database, id, 'order.created'))) };
+}
+
+const stockOf = async (sku: string) => {
+  const [row] = await store.database.query(`select quantity, reserved from inventory.inventory where sku = $1`, [sku]);
+  return row;
+};
+
+const reservationOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body.reservation;
+
+const reports = async (id: string) => {
+  const rows = await store.database.query(`select 1 from platform.events where key = $1 and topic like 'inventory.%'`, [
+    id,
+  ]);
+  return rows.length;
+};
+
+const lettersOf = async (ids: string[]) => {
+  const { body } = await store.send('GET', '/v1/dead-letters?limit=100');
+  return body.data.filter((letter: { eventId: string }) => ids.includes(letter.eventId));
+};
+
+describe('a message that comes twice', () => {
+  test('one after the other, also at the same time, takes effect once', async () => {
+    await addProduct(store, 'AGAIN', 5);
+    const { ids, events } = await undecided('AGAIN', 1);
+    const [body] = events;
+    for (let round = 0; round < 2; round++) {
+      const results = await Promise.all([1, 2, 3].map((n) => deliver(store, inventory, [{ id: `m${n}`, body }])));
+      expect(results.map(({ acknowledged }) => acknowledged)).toEqual([['m1'], ['m2'], ['m3']]);
+    }
+    expect(await stockOf('AGAIN')).toEqual({ quantity: 4, reserved: 1 });
+    expect(await reports(ids[0] ?? '')).toBe(1);
+  });
+
+  test('in one batch takes effect once, and both are acknowledged', async () => {
+    await addProduct(store, 'BOTH', 5);
+    const { ids, events } = await undecided('BOTH', 2);
+    const [one, other] = events;
+    const result = await deliver(store, inventory, [
+      { id: 'a', body: one },
+      { id: 'b', body: other },
+      { id: 'c', body: one },
+    ]);
+    expect(result.acknowledged).toEqual(['a', 'b', 'c']);
+    expect(await stockOf('BOTH')).toEqual({ quantity: 3, reserved: 2 });
+    for (const id of ids) expect(await reports(id)).toBe(1);
+  });
+
+  test('tells of a failed order once', async () => {
+    await addProduct(store, 'NONE', 0);
+    const { ids, events } = await undecided('NONE', 1);
+    await deliver(store, inventory, [{ id: 'a', body: events[0] }]);
+    const body = await eventOf(store.database, ids[0] ?? '', 'inventory.insufficient');
+    for (let round = 0; round < 2; round++) {
+      const result = await deliver(store, 'fusioncommerce-orders', [
+        { id: 'a', body },
+        { id: 'b', body },
+      ]);
+      expect(result.acknowledged).toEqual(['a', 'b']);
+    }
+    const failed = await store.database.query(
+      `select 1 from platform.events where key = $1 and topic = 'order.failed'`,
+      [ids[0]],
+    );
+    expect(failed).toHaveLength(1);
+  });
+});
+
+describe('a message that cannot be applied', () => {
+  test('stops no other: it alone comes again, after a wait that grows, and in the end it is a dead letter with its reason', async () => {
+    await addProduct(store, 'POISON', 9);
+    const { ids, events } = await undecided('POISON', 5);
+    const [, , poison = ''] = ids;
+    const poisonId = events[2]?.id ?? '';
+    await store.database.query('insert into public.poisoned values ($1)', [poison]);
+    const batch = events.map((body, index) => ({ id: `m${index}`, body }));
+    expect(await deliver(store, inventory, batch)).toEqual({
+      outcome: 'ok',
+      acknowledged: ['m0', 'm1', 'm3', 'm4'],
+      retried: { m2: 2 },
+    });
+    expect(await stockOf('POISON')).toEqual({ quantity: 5, reserved: 4 });
+    expect(await reservationOf(poison)).toBeNull();
+
+    const waits: (number | undefined)[] = [];
+    for (let attempts = 2; attempts < 10; attempts++) {
+      const { retried } = await deliver(store, inventory, [{ id: 'm2', body: events[2], attempts }]);
+      waits.push(retried.m2);
+    }
+    expect(waits).toEqual([4, 8, 16, 32, 64, 128, 256, 300]);
+    expect(await lettersOf([poisonId])).toEqual([]);
+    const last = await deliver(store, inventory, [{ id: 'm2', body: events[2], attempts: 10 }]);
+    expect(last).toEqual({ outcome: 'ok', acknowledged: ['m2'], retried: {} });
+
+    const letters = await lettersOf([poisonId]);
+    expect(letters).toEqual([
+      expect.objectContaining({
+        sink: 'inventory',
+        topic: 'order.created',
+        key: poison,
+        attempts: 10,
+        reason: 'Not applied after 10 deliveries from the queue: NeonDbError 23514 reservations_poison',
+        message: events[2],
+        replayedAt: null,
+      }),
+    ]);
+
+    // Mended, it is replayed, and takes effect once.
+    await store.database.query('delete from public.poisoned');
+    await startQueues(store.database);
+    const replay = await store.send('POST', `/v1/dead-letters/${letters[0].id}/replay`, {});
+    expect(replay.status).toBe(202);
+    await until(async () => (await reservationOf(poison))?.status === 'held');
+    expect(await stockOf('POISON')).toEqual({ quantity: 4, reserved: 5 });
+    expect(await lettersOf([poisonId])).toEqual([]);
+  });
+
+  test('because its topic is not this service’s is not applied by it', async () => {
+    await addProduct(store, 'ASTRAY', 5);
+    const { events } = await undecided('ASTRAY', 1);
+    const astray = { ...events[0], type: 'product.created' };
+    const result = await deliver(store, inventory, [
+      { id: 'right', body: events[0] },
+      { id: 'astray', body: astray, attempts: 3 },
+    ]);
+    expect(result).toEqual({ outcome: 'ok', acknowledged: ['right'], retried: { astray: 8 } });
+  });
+});
+
+test('a message that is no event goes straight to the dead letters, whatever is in it, and stops no other', async () => {
+  await addProduct(store, 'STRANGE', 5);
+  const { events } = await undecided('STRANGE', 1);
+  const strange: unknown[] = [
+    'hello',
+    42,
+    null,
+    { orderId: 'x' },
+    { ...events[0], tenantid: '*' },
+    { ...events[0], tenantid: undefined },
+    { 'a\0b': 'NUL \0 and half \ud83d of a pair', 'c\\u0000': '\\u0000 is text' },
+    ['x'.repeat(50_000)],
+  ];
+  const batch = [...strange.map((body, index) => ({ id: `strange-${index}`, body })), { id: 'event', body: events[0] }];
+  const result = await deliver(store, inventory, batch);
+  expect(result).toEqual({ outcome: 'ok', acknowledged: batch.map(({ id }) => id).sort(), retried: {} });
+  expect(await stockOf('STRANGE')).toEqual({ quantity: 4, reserved: 1 });
+  const kept = await store.database.query<{
+    event_id: string;
+    message: { body: unknown };
+    reason: string;
+    tenant_id: string;
+  }>(
+    `select event_id, message, reason, tenant_id from platform.dead_letters where event_id like 'strange-%' order by event_id`,
+  );
+  expect(kept.map((letter) => letter.message.body)).toEqual([
+    ...strange.slice(0, 4),
+    strange[4],
+    JSON.parse(JSON.stringify(strange[5])),
+    { 'a\ufffdb': 'NUL \ufffd and half \ufffd of a pair', 'c\\u0000': '\\u0000 is text' },
+    strange[7],
+  ]);
+  expect(new Set(kept.map((letter) => `${letter.reason} ${letter.tenant_id}`))).toEqual(
+    new Set(['This message is no event. unknown']),
+  );
+  // Nobody's key sees what belongs to no tenant.
+  expect(await lettersOf(kept.map((letter) => letter.event_id))).toEqual([]);
+});
+
+describe('while the database is away', () => {
+  test('messages wait, however often they came, none is taken apart or given up, and then all are applied', async () => {
+    await addProduct(store, 'DARK', 50);
+    const { events } = await undecided('DARK', 12);
+    const batch = events.map((body, index) => ({ id: `m${index}`, body, attempts: 25 }));
+    await store.bridge.refuse();
+    const logged = store.logs().length;
+    const dark = await deliver(store, inventory, [...batch, { id: 'strange', body: 'no event', attempts: 3 }]);
+    await store.bridge.accept();
+    expect(dark.acknowledged).toEqual([]);
+    expect(dark.retried).toEqual({ ...Object.fromEntries(batch.map(({ id }) => [id, 300])), strange: 8 });
+    const lines = store.logs().slice(logged);
+    expect(lines.filter(({ topic }) => topic === 'order.created')).toEqual([
+      expect.objectContaining({ kind: 'message', outcome: 'retry', messages: 12 }),
+    ]);
+    expect(await lettersOf(events.map(({ id }) => id))).toEqual([]);
+    const light = await deliver(store, inventory, batch);
+    expect(light.acknowledged).toEqual(batch.map(({ id }) => id).sort());
+    expect(await stockOf('DARK')).toEqual({ quantity: 38, reserved: 12 });
+  });
+
+  test('a dead letter is kept once it is back', async () => {
+    await addProduct(store, 'DARK-DLQ', 5);
+    const { events } = await undecided('DARK-DLQ', 1);
+    const batch = [{ id: 'a', body: events[0], attempts: 12 }];
+    await store.bridge.refuse();
+    const dark = await deliver(store, `${inventory}-dlq`, batch);
+    await store.bridge.accept();
+    expect(dark).toEqual({ outcome: 'ok', acknowledged: [], retried: { a: 3_600 } });
+    const light = await deliver(store, `${inventory}-dlq`, batch);
+    expect(light.acknowledged).toEqual(['a']);
+    expect(await lettersOf(events.map(({ id }) => id))).toHaveLength(1);
+  });
+});
+
+test('an order of 1,200 lines with long SKUs is too large for a message, and reserved all the same', async () => {
+  const skus = Array.from({ length: 1_200 }, (_, index) => `${index}-`.padEnd(64, '長'));
+  const lines = skus.map((sku) => JSON.stringify({ sku, name: 'Long', price: 1.25, currency: 'USD', inventory: 2 }));
+  const imported = await store.send('POST', '/v1/products/import', lines.join('\n'), {
+    headers: { 'content-type': 'application/x-ndjson' },
+  });
+  expect(imported.body.created).toBe(1_200);
+  const items = skus.map((sku) => ({ sku, quantity: 1 }));
+  const order = { customerId: 'large', items };
+  const { body, status } = await store.send('POST', '/v1/orders', order, { headers: { prefer: 'respond-async' } });
+  expect(status).toBe(202);
+  const event = await eventOf(store.database, body.id, 'order.created');
+  expect(Buffer.byteLength(JSON.stringify(event))).toBeGreaterThan(200_000);
+  await until(async () => (await reservationOf(body.id))?.status === 'held');
+  expect(await stockOf(skus[1_199] ?? '')).toEqual({ quantity: 1, reserved: 1 });
+  const records = () => [...store.kafka.read('order.created')].filter(({ key }) => key === body.id);
+  await until(() => records().length > 0);
+  expect(records().map(({ value }) => JSON.parse(value))).toEqual([event.data]);
+});

@@ -1,0 +1,79 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+import { describe, expect, test } from 'vitest';
+import { findBreaks } from '../../dev/schemas/compare.ts';
+import { generateSchema, printSchema, type Schema } from '../../dev/schemas/generate.ts';
+import { topics } from '../../src/events/topics.ts';
+
+const dir = join(import.meta.dirname, '..', '..', 'schemas');
+const read = (name: string): string => readFileSync(join(dir, `${name}.json`), 'utf8');
+const namesIn = (folder: string): string[] =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => file.replace(/\.json$/, ''))
+    .sort();
+
+// CommonJS: its default export is the function itself, or has it.
+const withFormats = 'default' in addFormats ? addFormats.default : addFormats;
+const ajv = new Ajv2020({ strict: true, allErrors: true, allowUnionTypes: true });
+withFormats(ajv as never);
+
+const memberOf = (payload: unknown, path: string): unknown =>
+  path.split('.').reduce((value: unknown, name) => (value as Schema | undefined)?.[name], payload);
+
+/** Every member that a schema has, by its path. */
+const membersOf = ({ properties, items }: Schema, at = ''): string[] => [
+  ...Object.entries((properties ?? {}) as Record<string, Schema>).flatMap(([name, inner]) => [
+    `${at}/${name}`,
+    ...membersOf(inner, `${at}/${name}`),
+  ]),
+  ...(items ? membersOf(items as Schema, `${at}[]`) : []),
+];
+
+const membersIn = (value: unknown, at = ''): string[] => {
+  if (Array.isArray(value)) return value.flatMap((item) => membersIn(item, `${at}[]`));
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, inner]) => [`${at}/${name}`, ...membersIn(inner, `${at}/${name}`)]);
+};
+
+test('every topic has its schema and its sample, and no schema has lost its topic', () => {
+  const names = Object.keys(topics).sort();
+  expect(namesIn(dir)).toEqual(names);
+  expect(namesIn(join(dir, 'samples'))).toEqual(names);
+});
+
+describe.each(Object.entries(topics))('the schema of %s', (name, topic) => {
+  const published = JSON.parse(read(name)) as Schema;
+  const sample: unknown = JSON.parse(read(`samples/${name}`));
+  const isValid = ajv.compile(published);
+
+  test('has not become one that a reader cannot live with', () => {
+    expect(findBreaks(published, generateSchema(name, topic))).toEqual([]);
+  });
+
+  test('is the registry’s: npm run schemas writes no other', () => {
+    expect(printSchema(generateSchema(name, topic))).toBe(read(name));
+  });
+
+  test('takes the sample, as the registry does, and the sample has every member and the key', () => {
+    expect(isValid(sample), JSON.stringify(isValid.errors)).toBe(true);
+    expect(topic.payload.parse(sample)).toEqual(sample);
+    expect([...new Set(membersIn(sample))].sort()).toEqual(membersOf(published).sort());
+    expect(typeof memberOf(sample, topic.key)).toBe('string');
+  });
+
+  test('takes members that it does not know, and refuses an event that lacks one it needs', () => {
+    const payload = sample as Schema;
+    expect(isValid({ ...payload, ofTomorrow: { any: 'thing' } })).toBe(true);
+    const needed = published.required as string[];
+    expect(needed.length).toBeGreaterThan(0);
+    for (const member of Object.keys(published.properties as Schema)) {
+      const { [member]: _, ...rest } = payload;
+      expect(isValid(rest), member).toBe(!needed.includes(member));
+      expect(topic.payload.safeParse(rest).success, member).toBe(!needed.includes(member));
+      expect(isValid({ ...payload, [member]: false }), member).toBe(false);
+    }
+  });
+});

@@ -1,0 +1,237 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { campaignRig } from '../support/campaigns.ts';
+import { type Store, startStore, until } from '../support/harness.ts';
+
+let store: Store;
+let rig: ReturnType<typeof campaignRig>;
+let key: string;
+let polls = 0;
+beforeAll(async () => {
+  store = await startStore({
+    variables: { LIVE_SECONDS: '5' },
+    neonFault: ({ statements }) => {
+      if (statements.some(({ query }) => query.includes('campaign_json') && query.includes('"version"'))) polls++;
+      return undefined;
+    },
+  });
+  rig = campaignRig(store);
+  key = await store.database.key({ kind: 'publishable' });
+});
+afterAll(() => store.close());
+
+type Told = { id: string; event: string; data: Record<string, unknown> };
+
+/** A browser's EventSource, as far as this needs one: what was told, and whether the connection has ended. */
+async function watch(campaignId: string, lastEventId?: string) {
+  const headers = {
+    authorization: `Bearer ${key}`,
+    ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
+  };
+  const response = await fetch(`${store.url}/v1/campaigns/${campaignId}/live`, { headers });
+  const watched = {
+    status: response.status,
+    type: response.headers.get('content-type'),
+    told: [] as Told[],
+    text: '',
+    ended: false,
+  };
+  const decoder = new TextDecoder();
+  const reading = (async () => {
+    for await (const chunk of response.body ?? []) {
+      watched.text += decoder.decode(chunk, { stream: true });
+      watched.told = watched.text
+        .split('\n\n')
+        .filter((block) => block.includes('data: '))
+        .map((block) => {
+          const fields = new Map(
+            block.split('\n').map((line) => [line.split(': ', 1)[0], line.slice(line.indexOf(': ') + 2)]),
+          );
+          return {
+            id: fields.get('id') ?? '',
+            event: fields.get('event') ?? '',
+            data: JSON.parse(fields.get('data') ?? '{}'),
+          };
+        });
+    }
+    watched.ended = true;
+  })();
+  return { watched, reading };
+}
+
+const campaignEvents = ({ told }: { told: Told[] }) => told.filter(({ event }) => event === 'campaign');
+
+test('a watcher is told the count, the status and the time left, and every change of them', async () => {
+  const campaign = await rig.start('LIVE', 10);
+  const { watched, reading } = await watch(campaign.id);
+  expect([watched.status, watched.type]).toEqual([200, 'text/event-stream']);
+  await until(() => watched.told.length === 1);
+  expect(watched.text).toMatch(/^retry: \d+\n\n/);
+  expect(watched.told[0]).toMatchObject({
+    event: 'campaign',
+    data: { id: campaign.id, status: 'active', actualParticipants: 0, minParticipants: 2, maxParticipants: 10 },
+  });
+  const left = watched.told[0]?.data.secondsLeft as number;
+  expect(left).toBeGreaterThan(0);
+  expect(left).toBeLessThanOrEqual(86_400);
+  await rig.join(campaign.id, 'a');
+  await rig.join(campaign.id, 'b');
+  await until(() => watched.told.at(-1)?.data.status === 'successful');
+  expect(watched.told.at(-1)?.data.actualParticipants).toBe(2);
+  await reading;
+  expect(watched.told.at(-1)).toEqual({ id: '', event: 'end', data: { reason: 'time_limit', reconnect: true } });
+  expect(watched.ended).toBe(true);
+});
+
+test('who connects again with Last-Event-ID is told only what is new', async () => {
+  const campaign = await rig.start('AGAIN', 10, { minParticipants: 5 });
+  const first = await watch(campaign.id);
+  await first.reading;
+  expect(campaignEvents(first.watched)).toHaveLength(1);
+  const second = await watch(campaign.id, first.watched.told[0]?.id);
+  await rig.join(campaign.id, 'a');
+  await second.reading;
+  expect(campaignEvents(second.watched).map((told) => told.data.actualParticipants)).toEqual([1]);
+});
+
+test('the end of a campaign ends the connection, and who knows of it need not come again', async () => {
+  const campaign = await rig.start('OVER', 10);
+  const { watched, reading } = await watch(campaign.id);
+  await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
+  await reading;
+  expect(campaignEvents(watched).at(-1)?.data).toMatchObject({ status: 'failed', secondsLeft: 0 });
+  expect(watched.told.at(-1)).toMatchObject({ event: 'end', data: { reason: 'campaign_over', reconnect: false } });
+  await until(async () => (await rig.read(campaign.id)).status === 'failed');
+  await store.settled();
+  const again = await watch(campaign.id);
+  await again.reading;
+  expect(campaignEvents(again.watched)).toHaveLength(1);
+  const last = await watch(campaign.id, again.watched.told[0]?.id);
+  expect(last.watched.status).toBe(204);
+  await last.reading;
+});
+
+test('a watcher is told when the end time passes, and then how the campaign ended', async () => {
+  const endTime = new Date(Date.now() + 3_000).toISOString();
+  const campaign = await rig.start('ENDING', 10, { endTime });
+  const { watched, reading } = await watch(campaign.id);
+  await until(() => campaignEvents(watched).some(({ data }) => data.secondsLeft === 0));
+  expect(campaignEvents(watched).at(-1)?.data).toMatchObject({ status: 'active', endTime });
+  await store.cron();
+  await reading;
+  const again = await watch(campaign.id, campaignEvents(watched).at(-1)?.id);
+  await again.reading;
+  const told = [...campaignEvents(watched), ...campaignEvents(again.watched)].map(({ data }) => data.status);
+  expect(told).toEqual(['active', 'active', 'expired']);
+});
+
+test('many watchers ask the database as often as one', async () => {
+  const campaign = await rig.start('CROWD', 10);
+  const watchers = await Promise.all(Array.from({ length: 20 }, () => watch(campaign.id)));
+  polls = 0;
+  await Promise.all(watchers.map(({ reading }) => reading));
+  // 5 s at a poll each 2 s: each watcher for itself would make 40 or more.
+  expect(polls).toBeGreaterThan(0);
+  expect(polls).toBeLessThanOrEqual(4);
+});
+
+test('a campaign of another tenant, or none, cannot be watched', async () => {
+  const campaign = await rig.start('HIDDEN', 10);
+  const other = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
+  expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, other)).status).toBe(404);
+  expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, { key: null })).status).toBe(401);
+});
+
+test('a revoked key ends its connections within seconds, and those of no other key', async () => {
+  const patient = await startStore({ variables: { LIVE_SECONDS: '600' } });
+  try {
+    const campaign = await campaignRig(patient).start('REVOKED', 10);
+    const [revoked, kept] = [await patient.database.key(), await patient.database.key({ kind: 'publishable' })];
+    const open = async (using: string) => {
+      const headers = { authorization: `Bearer ${using}` };
+      const response = await fetch(`${patient.url}/v1/campaigns/${campaign.id}/live`, { headers });
+      return response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    };
+    const reader = await open(kept);
+    const connections = await Promise.all([open(revoked), open(revoked), open(revoked)]);
+    await patient.database.query(`update platform.api_keys set revoked_at = now() where prefix = $1`, [
+      revoked.slice(0, 12),
+    ]);
+    for (const connection of connections) {
+      let text = '';
+      for (let chunk = await connection?.read(); chunk && !chunk.done; chunk = await connection?.read())
+        text += chunk.value;
+      expect(text).toContain('event: end\ndata: {"reason":"unauthenticated","reconnect":false}');
+    }
+    // The other one still says that it is there, and of the campaign's changes.
+    await campaignRig(patient).join(campaign.id, 'a');
+    let told = '';
+    while (!told.includes('"actualParticipants":1')) told += (await reader?.read())?.value ?? '';
+    expect(told).not.toContain('event: end');
+    await reader?.cancel();
+  } finally {
+    await patient.close();
+  }
+});
+
+test('a token opens the stream of its campaign and nothing else, and ends with its key', async () => {
+  const [campaign, other] = [await rig.start('TOKEN', 10), await rig.start('OTHER', 10)];
+  const shown = await store.database.key({ kind: 'publishable', origins: ['https://shop.example'] });
+  const made = await store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { key: shown });
+  expect([made.status, Date.parse(made.body.expiresAt) > Date.now()]).toEqual([201, true]);
+  const { token } = made.body as { token: string };
+  const open = async (path: string, origin?: string) => {
+    const end = new AbortController();
+    const headers = origin === undefined ? {} : { origin };
+    const response = await fetch(store.url + path, { headers, signal: end.signal });
+    const { status, headers: answered } = response;
+    if (status === 200) end.abort();
+    else await response.body?.cancel();
+    return [status, answered.get('access-control-allow-origin')];
+  };
+  const live = (id: string) => `/v1/campaigns/${id}/live`;
+  expect(await open(`${live(campaign.id)}?token=${token}`, 'https://shop.example')).toEqual([
+    200,
+    'https://shop.example',
+  ]);
+  expect(await open(`${live(campaign.id)}?token=${token}`, 'https://evil.example')).toEqual([403, null]);
+  expect(await open(`${live(other.id)}?token=${token}`)).toEqual([401, null]);
+  expect((await open(`/v1/campaigns/${campaign.id}?token=${token}`))[0]).toBeGreaterThanOrEqual(400);
+  expect(await open(`/v1/campaigns?token=${token}`).then(([status]) => Number(status))).toBeGreaterThanOrEqual(400);
+  const [, keyId = '', expiry = '', mac = ''] = token.split('_');
+  const forged = [`lt_${keyId}_${Number(expiry) + 60}_${mac}`, `lt_${keyId}_${expiry}_${'0'.repeat(64)}`, 'x', ''];
+  for (const each of forged)
+    expect([each, await open(`${live(campaign.id)}?token=${each}`)]).toEqual([each, [401, null]]);
+  await store.database.query(`update platform.api_keys set revoked_at = now() where id = $1`, [keyId]);
+  expect(await open(`${live(campaign.id)}?token=${token}`)).toEqual([401, null]);
+  expect(JSON.stringify(store.logs())).not.toContain(mac);
+});
+
+test('the same Idempotency-Key gives the same token, which is stored nowhere', async () => {
+  const campaign = await rig.start('REPEATED', 10);
+  const ask = () =>
+    store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { idempotencyKey: 'page-1' });
+  const [first, second] = [await ask(), await ask()];
+  expect(second.body).toEqual(first.body);
+  expect([first, second].map((reply) => reply.headers.get('idempotent-replayed'))).toEqual([null, 'true']);
+  const kept = await store.database.query(`select answer from platform.idempotency where key = 'page-1'`);
+  expect(kept).toEqual([{ answer: { expiresAt: first.body.expiresAt } }]);
+});
+
+test('a token is for one campaign of the key’s tenant, and ends after its time', async () => {
+  const campaign = await rig.start('EXPIRED', 10);
+  const foreign = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
+  const path = `/v1/campaigns/${campaign.id}/live-token`;
+  expect((await store.send('POST', path, undefined, foreign)).status).toBe(404);
+  expect((await store.send('POST', path, undefined, { key: await store.database.key({ scopes: [] }) })).status).toBe(
+    403,
+  );
+  const soon = new Date(Date.now() + 2_000);
+  const ending = await store.database.key({ kind: 'publishable', expiresAt: soon });
+  const { body } = await store.send('POST', path, undefined, { key: ending });
+  expect(Date.parse(body.expiresAt)).toBeLessThanOrEqual(soon.getTime());
+  await until(async () => {
+    const response = await fetch(`${store.url}/v1/campaigns/${campaign.id}/live?token=${body.token}`);
+    await response.body?.cancel();
+    return response.status === 401;
+  });
+});

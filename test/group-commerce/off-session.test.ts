@@ -1,0 +1,257 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { campaignRig } from '../support/campaigns.ts';
+import { type Store, startStore, until } from '../support/harness.ts';
+import { payingAt } from '../support/payments.ts';
+
+// A campaign charges a saved method when the buyer is not there. Whatever is lost on the way, Stripe takes the money once or
+// gives it back.
+
+let store: Store;
+let rig: ReturnType<typeof campaignRig>;
+let shop: ReturnType<typeof payingAt>;
+/** How far Stripe's clock and the crons are ahead. */
+let ahead = 0;
+beforeAll(async () => {
+  store = await startStore({
+    variables: { STRIPE_REQUESTS_PER_SECOND: '1000' },
+    stripe: { now: () => Date.now() + ahead },
+  });
+  rig = campaignRig(store);
+  shop = payingAt(store);
+});
+afterEach(async () => {
+  await shop.clearFaults();
+  await shop.webhooks({ lose: 0 });
+});
+afterAll(() => store.close());
+
+const hour = 3_600_000;
+
+/** The hours pass at Stripe and in the crons, which run every five hours. A cron fails while Stripe is away. */
+async function pass(hours: number, { away = false } = {}) {
+  for (let passed = 0; passed < hours; passed += 5) {
+    ahead += Math.min(5, hours - passed) * hour;
+    const cron = store.cron('* * * * *', new Date(Date.now() + ahead));
+    if (away) await Promise.allSettled([cron]);
+    else await cron;
+    await store.settled();
+  }
+}
+
+const charges = async (orderId: string) =>
+  (await shop.state()).intents.filter((intent) => intent.metadata.orderId === orderId);
+const paymentOf = async (orderId: string) =>
+  (
+    await store.database.query<{ payment_id: string; status: string; captured: string; intent_open: boolean }>(
+      'select payment_id, status, captured, intent_open from payments.payments where order_id = $1',
+      [orderId],
+    )
+  )[0];
+const orderOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
+
+/** A place whose method is saved, in a campaign that succeeds with the next join; `fault` hits the charge. */
+async function saved(fault: Record<string, unknown>, card = 'pm_card_visa') {
+  const campaign = await rig.start(`OFF-${randomUUID()}`, 5, {
+    endTime: new Date(Date.now() + ahead + 30 * 24 * hour).toISOString(),
+    startTime: new Date(Date.now() - hour).toISOString(),
+  });
+  const { body: place } = await rig.join(campaign.id, 'a');
+  await rig.confirm(place.orderId, card);
+  await until(async () => (await rig.read(campaign.id)).securedParticipants === 1);
+  await store.settled();
+  await shop.fault({ times: 1, method: 'POST', path: '/v1/payment_intents', ...fault });
+  return { campaign, orderId: place.orderId as string };
+}
+
+/** The campaign succeeds, and the saved method is charged. */
+async function succeed({ campaign, orderId }: Awaited<ReturnType<typeof saved>>) {
+  await rig.join(campaign.id, 'b');
+  await until(async () => (await charges(orderId)).length > 0);
+  await store.settled();
+}
+
+const released = async (campaignId: string) => (await rig.statesOf(campaignId)).a === 'released';
+
+describe('a charge that stays processing for days', () => {
+  for (const [outcome, hours] of [
+    ['succeed', 25],
+    ['succeed', 50],
+    ['succeed', 80],
+    ['decline', 80],
+  ] as const) {
+    test(`is never made again, and ends as the bank decides (${outcome} after ${hours} hours)`, async () => {
+      const made = await saved({ action: 'delay', ms: 0, decides: outcome, decideMs: hours * hour });
+      await succeed(made);
+      await pass(hours - 1);
+      expect(await charges(made.orderId)).toMatchObject([{ status: 'processing' }]);
+      expect(await paymentOf(made.orderId)).toMatchObject({ status: 'pending' });
+      await pass(6);
+      if (outcome === 'succeed') {
+        await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
+        expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000, refunded: 0 }]);
+      } else {
+        await until(() => released(made.campaign.id));
+        expect((await orderOf(made.orderId)).status).toBe('failed');
+        expect((await charges(made.orderId)).map((intent) => intent.captured)).toEqual([0]);
+      }
+    });
+  }
+
+  test('and whose webhooks are lost is found by the cron', async () => {
+    const made = await saved({ action: 'drop', acts: true, loseEvents: true, decides: 'succeed', decideMs: 60 * hour });
+    await succeed(made);
+    await pass(70);
+    await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
+    expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', refunded: 0 }]);
+  });
+});
+
+describe('an error that Stripe keeps although it had charged', () => {
+  const kept = { action: 'status', status: 500, saved: true, acts: true };
+
+  test.each([
+    ['the events arrive', false],
+    ['the events are lost', true],
+  ])('the charge succeeded: it is found, and made once (%s)', async (_what, loseEvents) => {
+    const made = await saved({ ...kept, loseEvents });
+    await succeed(made);
+    await pass(1);
+    await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
+    await pass(50);
+    expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000, refunded: 0 }]);
+    expect((await rig.statesOf(made.campaign.id)).a).toBe('charged');
+  });
+
+  test.each([
+    ['the events arrive', false],
+    ['the events are lost', true],
+  ])('the charge was declined: the place is lost, and nothing is charged again (%s)', async (_what, loseEvents) => {
+    const made = await saved({ ...kept, loseEvents }, 'pm_card_chargeCustomerFail');
+    await succeed(made);
+    await pass(1);
+    await until(() => released(made.campaign.id));
+    await pass(50);
+    expect(await charges(made.orderId)).toMatchObject([{ captured: 0 }]);
+    expect(await orderOf(made.orderId)).toMatchObject({ status: 'failed', payment: { status: 'failed' } });
+  });
+
+  test.each(['succeed', 'decline'] as const)(
+    'the charge is processing, and decided days later (%s)',
+    async (outcome) => {
+      const made = await saved({ ...kept, loseEvents: true, decides: outcome, decideMs: 40 * hour });
+      await succeed(made);
+      await pass(50);
+      const status = outcome === 'succeed' ? 'confirmed' : 'failed';
+      await until(async () => (await orderOf(made.orderId)).status === status);
+      expect(await charges(made.orderId)).toMatchObject([{ captured: outcome === 'succeed' ? 2000 : 0 }]);
+    },
+  );
+});
+
+describe('a charge whose answer and webhooks are lost, in a place that is then cancelled', () => {
+  const lost = { times: 2, action: 'drop', acts: true, loseEvents: true };
+  /** Stripe is out of reach from then on, so that nobody hears of the charge before the place is cancelled. */
+  async function cancelled(fault: Record<string, unknown> = {}) {
+    const made = await saved({ ...lost, ...fault });
+    await shop.fault({ times: 1_000, path: '/v1/', action: 'drop', acts: false });
+    await rig.join(made.campaign.id, 'b');
+    await until(async () => (await charges(made.orderId)).length > 0);
+    await store.send('POST', `/v1/orders/${made.orderId}/cancel`);
+    await until(() => released(made.campaign.id));
+    return made;
+  }
+  const back = (orderId: string) =>
+    until(async () => {
+      await pass(1);
+      return (await charges(orderId)).every((intent) => intent.captured === intent.refunded);
+    });
+
+  test('is given back once Stripe answers again', async () => {
+    const made = await cancelled();
+    expect(await charges(made.orderId)).toMatchObject([{ captured: 2000, refunded: 0 }]);
+    await shop.clearFaults();
+    await pass(6);
+    await back(made.orderId);
+    await pass(50);
+    expect(await charges(made.orderId)).toMatchObject([{ captured: 2000, refunded: 2000 }]);
+    expect(await orderOf(made.orderId)).toMatchObject({ status: 'cancelled', payment: { status: 'refunded' } });
+  });
+
+  test('is given back also when Stripe answers only days later', async () => {
+    const made = await cancelled();
+    await pass(5 * 24, { away: true });
+    await shop.clearFaults();
+    await pass(6);
+    await back(made.orderId);
+    expect(await charges(made.orderId)).toMatchObject([{ captured: 2000, refunded: 2000 }]);
+  });
+
+  test('and is still processing is cancelled at Stripe, or given back when it succeeds', async () => {
+    const made = await cancelled({ decides: 'succeed', decideMs: 60 * hour });
+    await shop.clearFaults();
+    await pass(80);
+    await back(made.orderId);
+    const [charge] = await charges(made.orderId);
+    expect(charge?.captured).toBe(charge?.refunded);
+    expect(await paymentOf(made.orderId)).toMatchObject({ intent_open: false });
+  });
+
+  test('is found although the first look comes before it is made', async () => {
+    const made = await saved({ action: 'drop', acts: false, times: 1_000 });
+    await rig.join(made.campaign.id, 'b');
+    await until(async () => (await rig.statesOf(made.campaign.id)).a === 'ordered');
+    const asked = () =>
+      store.database.query('select from payments.payments where order_id = $1 and charge_asked_at is not null', [
+        made.orderId,
+      ]);
+    await until(async () => (await asked()).length > 0);
+    await store.send('POST', `/v1/orders/${made.orderId}/cancel`);
+    await shop.clearFaults();
+    await until(() => released(made.campaign.id));
+    await store.settled();
+    // The request that was on its way when the place was cancelled.
+    const [row] = await store.database.query<{ payment_id: string; customer_id: string }>(
+      'select payment_id, customer_id from payments.payments where order_id = $1',
+      [made.orderId],
+    );
+    await shop.webhooks({ lose: 1 });
+    const late = await shop.stripe.paymentIntents.create({
+      amount: 2000,
+      currency: 'usd',
+      customer: row?.customer_id ?? '',
+      payment_method: 'pm_card_visa',
+      automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
+      confirm: true,
+      metadata: { paymentId: row?.payment_id ?? '', orderId: made.orderId, tenant: 'default' },
+    });
+    await pass(1);
+    await back(made.orderId);
+    expect((await charges(made.orderId)).find((intent) => intent.id === late.id)).toMatchObject({ captured: 2000 });
+  });
+});
+
+test('a charge that was made and never attempted is confirmed instead of made again', async () => {
+  const made = await saved({ action: 'delay', ms: 0, method: 'DELETE' });
+  // An earlier request had made the intent and broke off.
+  const [row] = await store.database.query<{ payment_id: string; customer_id: string }>(
+    'select payment_id, customer_id from payments.payments where order_id = $1',
+    [made.orderId],
+  );
+  await shop.stripe.paymentIntents
+    .create({ amount: 2000, currency: 'usd', customer: row?.customer_id ?? '' })
+    .catch(() => undefined);
+  await shop.stripe.paymentIntents.create({
+    amount: 2000,
+    currency: 'usd',
+    customer: row?.customer_id ?? '',
+    automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
+    metadata: { paymentId: row?.payment_id ?? '', orderId: made.orderId, tenant: 'default' },
+  });
+  await store.database.query('update payments.payments set charge_asked_at = now() where order_id = $1', [
+    made.orderId,
+  ]);
+  await rig.join(made.campaign.id, 'b');
+  await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
+  expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000 }]);
+});

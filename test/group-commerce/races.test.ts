@@ -1,0 +1,160 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { campaignRig } from '../support/campaigns.ts';
+import { type Store, startStore, until } from '../support/harness.ts';
+
+let store: Store;
+let rig: ReturnType<typeof campaignRig>;
+beforeAll(async () => {
+  store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000', DATABASE_DEADLINE_MS: '60000' } });
+  rig = campaignRig(store);
+});
+afterAll(() => store.close());
+
+type Step =
+  | { do: 'join' | 'leave'; user: string }
+  | { do: 'pay'; user: string; card: string }
+  | { do: 'cancel' | 'expire' | 'cron' };
+
+const user = fc.integer({ min: 1, max: 8 }).map((n) => `user-${n}`);
+const card = fc.constantFrom('pm_card_visa', 'pm_card_visa', 'pm_card_chargeCustomerFail', 'pm_card_chargeDeclined');
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 10, arbitrary: user.map((name) => ({ do: 'join' as const, user: name })) },
+  { weight: 3, arbitrary: user.map((name) => ({ do: 'leave' as const, user: name })) },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('pay' as const), user, card }) },
+  { weight: 1, arbitrary: fc.constantFrom('cancel', 'expire', 'cron').map((what) => ({ do: what as 'cron' })) },
+);
+const race = fc.record({
+  min: fc.integer({ min: 1, max: 6 }),
+  extra: fc.integer({ min: 0, max: 3 }),
+  stock: fc.integer({ min: 0, max: 8 }),
+  successOn: fc.constantFrom('joined', 'secured'),
+  saved: fc.boolean(),
+  /** The steps of a wave run at once, the waves one after the other. */
+  waves: fc.array(fc.array(step, { minLength: 4, maxLength: 14 }), { minLength: 2, maxLength: 4 }),
+});
+
+let races = 0;
+
+/** Runs a race, ends it as its campaign ends, and gives back what is left of it. */
+async function run({
+  min,
+  extra,
+  stock,
+  successOn,
+  saved,
+  waves,
+}: typeof race extends fc.Arbitrary<infer T> ? T : never) {
+  const days = saved ? 10 : 1;
+  const campaign = await rig.start(`RACE-${++races}`, stock, {
+    minParticipants: min,
+    maxParticipants: min + extra,
+    successOn,
+    endTime: new Date(Date.now() + days * 86_400_000).toISOString(),
+  });
+  /** What the clients were told, in no order: joins that were taken, with their orders. */
+  const orders = new Map<string, string>();
+  const over = `update group_commerce.group_commerce_campaigns set end_time = now() - interval '1 second' where id = $1`;
+  const act = async (what: Step) => {
+    switch (what.do) {
+      case 'join': {
+        const { status, body } = await rig.join(campaign.id, what.user);
+        if (status === 201) orders.set(what.user, body.orderId);
+        else expect(body.code).toMatch(/^(campaign_full|campaign_not_open|insufficient_inventory)$/);
+        return;
+      }
+      case 'leave': {
+        const { status, body } = await rig.leave(campaign.id, what.user);
+        if (status !== 200) expect(body.code).toMatch(/^(not_found|campaign_not_open)$/);
+        return;
+      }
+      case 'pay': {
+        const orderId = orders.get(what.user);
+        if (orderId === undefined) return;
+        const { status, body } = await store.send('POST', '/v1/payments', { orderId });
+        if (status !== 201) expect(body.code).toBe('order_not_payable');
+        else if (body.clientSecret) await rig.confirmSecret(body.clientSecret, what.card);
+        return;
+      }
+      case 'cancel': {
+        const { status, body } = await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
+        if (status !== 200) expect(body.code).toBe('conflict');
+        return;
+      }
+      case 'expire':
+        await store.database.query(over, [campaign.id]);
+        await store.cron();
+        return;
+      case 'cron':
+        await store.cron();
+    }
+  };
+  for (const wave of waves) await Promise.all(wave.map(act));
+  await quiet(campaign.id);
+  return { campaign, over };
+}
+
+/** Waits until every message and every webhook has been applied. */
+async function quiet(campaignId: string) {
+  await store.settled();
+  await until(async () => {
+    const [left] = await store.database.query<{ n: number }>(
+      `select count(*)::int as n from payments.payments p
+       join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
+       where c.id = $1 and ((p.capture_asked and p.status = 'pending') or (p.status <> 'pending' and p.intent_open)
+         or (c.status <> 'active' and c.settled_at is null))`,
+      [campaignId],
+    );
+    if (left?.n === 0) return true;
+    await store.cron();
+    return false;
+  });
+  await store.settled();
+}
+
+test('joins, leaves, payments, cancels, successes and expiries raced against each other keep every promise', async () => {
+  const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
+  console.log(`campaign races: SEED=${seed}`);
+  await fc.assert(
+    fc.asyncProperty(race, async (wanted) => {
+      const { campaign, over } = await run(wanted);
+      const { status, live } = await rig.audit(campaign, wanted.stock);
+
+      // Success exactly when the minimum was reached, at some moment: the events tell every count that there was.
+      const counts = await store.database.query<{ joined: number; secured: number }>(
+        `select (coalesce(payload->'campaign', payload)->>'actualParticipants')::int as joined,
+           (coalesce(payload->'campaign', payload)->>'securedParticipants')::int as secured
+         from platform.events where key = $1`,
+        [campaign.id],
+      );
+      if (wanted.successOn === 'joined') {
+        expect(status === 'successful').toBe(counts.some(({ joined }) => joined >= wanted.min));
+      } else if (status === 'successful') expect(counts.some(({ secured }) => secured >= wanted.min)).toBe(true);
+      expect(Math.max(0, ...counts.map(({ joined }) => joined))).toBeLessThanOrEqual(wanted.min + wanted.extra);
+
+      // Whatever is left ends: an active campaign by expiring, an order in its grace by the end of it.
+      await store.database.query(over, [campaign.id]);
+      await store.database.query(
+        `update inventory.reservations set expires_at = now() - interval '1 second' where status = 'held' and isfinite(expires_at)
+         and order_id in (select order_id from group_commerce.participants where campaign_id = $1)`,
+        [campaign.id],
+      );
+      await store.cron();
+      await quiet(campaign.id);
+      const ended = await rig.audit(campaign, wanted.stock);
+      expect(ended.status).toBe(status === 'active' ? 'expired' : status);
+      expect(ended.live.length).toBe(ended.charged.length);
+      expect((await rig.stockOf(campaign.sku))?.reserved).toBe(0);
+      expect(live.length).toBeGreaterThanOrEqual(ended.live.length);
+      const open = await store.database.query(
+        `select from payments.payments where campaign_id = $1 and (status = 'pending' or intent_open)`,
+        [campaign.id],
+      );
+      expect(open).toEqual([]);
+      const orders = (await rig.participants(campaign.id)).map((place) => place.order_id);
+      const held = (await rig.intentsOf(orders)).filter(({ status: its }) => !['succeeded', 'canceled'].includes(its));
+      expect(held).toEqual([]);
+    }),
+    { seed, numRuns: Number(process.env.RUNS ?? 15), endOnFailure: true },
+  );
+}, 300_000);

@@ -1,0 +1,289 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Fault, NeonBridgeOptions } from '../../dev/neon/bridge.ts';
+import { campaignRig } from '../support/campaigns.ts';
+import { type Store, startStore, until } from '../support/harness.ts';
+import { startQueues, stopQueues } from '../support/outbox.ts';
+import { payingAt } from '../support/payments.ts';
+
+let store: Store;
+let rig: ReturnType<typeof campaignRig>;
+let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
+beforeAll(async () => {
+  store = await startStore({
+    variables: { STRIPE_REQUESTS_PER_SECOND: '1000' },
+    neonFault: (call) => fault?.(call),
+  });
+  rig = campaignRig(store);
+});
+afterEach(() => {
+  fault = undefined;
+});
+afterAll(() => store.close());
+
+const week = 7 * 86_400_000;
+/** Ends too late for a hold: the card is saved at the join. */
+const late = () => ({ endTime: new Date(Date.now() + week).toISOString() });
+
+const paymentOf = async (orderId: string) =>
+  (
+    await store.database.query<{ mode: string; status: string; failure_reason: string | null; capture_asked: boolean }>(
+      'select mode, status, failure_reason, capture_asked from payments.payments where order_id = $1',
+      [orderId],
+    )
+  )[0];
+const orderOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
+const secured = (campaignId: string, count: number) =>
+  until(async () => (await rig.read(campaignId)).securedParticipants === count);
+/** Every participant is in one of these states. */
+const reached = (campaignId: string, ...states: string[]) =>
+  until(async () => (await rig.participants(campaignId)).every((place) => states.includes(place.state)));
+
+describe('money at the join', () => {
+  test('is held where the campaign ends within the card network’s window, and not taken', async () => {
+    const campaign = await rig.start('HOLD', 5);
+    const { body: place } = await rig.join(campaign.id, 'user-1');
+    const payment = await rig.confirm(place.orderId);
+    await secured(campaign.id, 1);
+    expect((await paymentOf(place.orderId))?.mode).toBe('hold');
+    const intent = await rig.stripe.paymentIntents.retrieve(payment.stripePaymentIntentId);
+    expect([intent.status, intent.amount_received, intent.amount_capturable]).toEqual(['requires_capture', 0, 2000]);
+    expect((await store.send('GET', `/v1/payments/${payment.id}`)).body.status).toBe('pending');
+  });
+
+  test('is a saved card where the campaign ends later', async () => {
+    const campaign = await rig.start('CARD', 5, late());
+    const { body: place } = await rig.join(campaign.id, 'user-1');
+    const payment = await rig.confirm(place.orderId);
+    expect([payment.stripePaymentIntentId, payment.clientSecret.slice(0, 5)]).toEqual([null, 'seti_']);
+    await secured(campaign.id, 1);
+    expect((await paymentOf(place.orderId))?.mode).toBe('card');
+    expect(await rig.intentsOf([place.orderId])).toEqual([]);
+  });
+
+  test('a saved card is forgotten at Stripe when the place is given back', async () => {
+    const campaign = await rig.start('FORGET', 5, late());
+    const { body: place } = await rig.join(campaign.id, 'user-1');
+    await rig.confirm(place.orderId);
+    await secured(campaign.id, 1);
+    const [row] = await store.database.query<{ customer_id: string }>(
+      'select customer_id from payments.payments where order_id = $1',
+      [place.orderId],
+    );
+    await rig.leave(campaign.id, 'user-1');
+    await until(async () => {
+      const { data } = await rig.stripe.customers.listPaymentMethods(row?.customer_id ?? '');
+      return data.length === 0;
+    });
+  });
+
+  test('however many ask for the secret, a place has one intent', async () => {
+    const campaign = await rig.start('ONEINTENT', 5);
+    const { body: place } = await rig.join(campaign.id, 'user-1');
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => store.send('POST', '/v1/payments', { orderId: place.orderId })),
+    );
+    await store.settled();
+    expect(new Set(answers.map((answer) => answer.body.clientSecret)).size).toBe(1);
+    expect(await rig.intentsOf([place.orderId])).toHaveLength(1);
+  });
+
+  test('an amount that Stripe never takes costs the place', async () => {
+    await payingAt(store).forgetLimits();
+    const campaign = await rig.start('PENNY', 5, { price: 0.1 });
+    await rig.join(campaign.id, 'user-1');
+    await reached(campaign.id, 'released');
+    expect((await rig.participants(campaign.id))[0]?.reason).toBe('amount_too_small');
+    expect(await rig.stockOf('PENNY')).toEqual({ quantity: 5, reserved: 0 });
+  });
+
+  test('with successOn "secured" a place counts once its money is secured', async () => {
+    const campaign = await rig.start('SECURED', 5, { successOn: 'secured', maxParticipants: 3 });
+    const places = await Promise.all(['a', 'b', 'c'].map(async (user) => (await rig.join(campaign.id, user)).body));
+    expect((await rig.join(campaign.id, 'd')).body.code).toBe('campaign_full');
+    expect((await rig.read(campaign.id)).status).toBe('active');
+    await rig.confirm(places[0].orderId);
+    await secured(campaign.id, 1);
+    expect((await rig.read(campaign.id)).status).toBe('active');
+    await rig.confirm(places[1].orderId);
+    await until(async () => (await rig.read(campaign.id)).status === 'successful');
+    await until(async () => (await rig.statesOf(campaign.id)).b === 'charged');
+    await until(async () => (await rig.statesOf(campaign.id)).c === 'ordered');
+    await store.settled();
+    expect(await rig.statesOf(campaign.id)).toEqual({ a: 'charged', b: 'charged', c: 'ordered' });
+    await rig.audit(campaign, 5);
+  });
+});
+
+describe('success', () => {
+  test.each(['hold', 'card'])('makes one order and one charge of each participant (%s)', async (mode) => {
+    const campaign = await rig.start(`ALL-${mode}`, 10, { minParticipants: 4, ...(mode === 'card' ? late() : {}) });
+    const join = (user: string) => rig.join(campaign.id, user).then((answer) => answer.body);
+    const places = await Promise.all(['a', 'b', 'c'].map(join));
+    await Promise.all(places.map((place) => rig.confirm(place.orderId)));
+    await secured(campaign.id, 3);
+    const last = await join('d');
+    await until(async () => (await rig.statesOf(campaign.id)).d === 'ordered');
+    await rig.confirm(last.orderId);
+    await reached(campaign.id, 'charged');
+    await store.settled();
+    const { orders, taken } = await rig.audit(campaign, 10);
+    expect(orders.map((order) => [order.status, order.total])).toEqual(Array(4).fill(['confirmed', '20.00']));
+    expect(taken.map((intent) => intent.amount_received)).toEqual(Array(4).fill(2000));
+    expect(await orderOf(last.orderId)).toMatchObject({
+      campaignId: campaign.id,
+      customerId: 'd',
+      items: [{ sku: campaign.sku, quantity: 1, price: 20 }],
+      reservation: { status: 'committed' },
+      payment: { status: 'succeeded' },
+    });
+    const history = await rig.eventsOf(last.orderId);
+    expect(history).toEqual(['order.created', 'inventory.reserved', 'order.confirmed']);
+    // Told again, by every message and every cron, it changes nothing.
+    await store.cron();
+    await store.settled();
+    await rig.audit(campaign, 10);
+  });
+
+  test('a card that fails loses its own place alone', async () => {
+    const campaign = await rig.start('FAILING', 10, { minParticipants: 3, ...late() });
+    const cards = { good: 'pm_card_visa', bad: 'pm_card_chargeCustomerFail', fine: 'pm_card_mastercard' };
+    const users = Object.keys(cards).slice(0, 2);
+    const places = await Promise.all(users.map(async (user) => (await rig.join(campaign.id, user)).body));
+    await Promise.all(places.map((place, n) => rig.confirm(place.orderId, Object.values(cards)[n])));
+    await secured(campaign.id, 2);
+    const { body: fine } = await rig.join(campaign.id, 'fine');
+    await rig.confirm(fine.orderId, cards.fine);
+    await reached(campaign.id, 'charged', 'released');
+    expect(await rig.statesOf(campaign.id)).toEqual({ good: 'charged', bad: 'released', fine: 'charged' });
+    const bad = places[1];
+    expect(await orderOf(bad.orderId)).toMatchObject({ status: 'failed', payment: { status: 'failed' } });
+    await store.settled();
+    await rig.audit(campaign, 10);
+    expect(await rig.read(campaign.id)).toMatchObject({ status: 'successful', actualParticipants: 2 });
+    // The place is free again, for another card.
+    const { body: again } = await rig.join(campaign.id, 'bad');
+    expect(again.state).toBe('ordered');
+    await rig.confirm(again.orderId);
+    await until(async () => (await rig.statesOf(campaign.id)).bad === 'charged');
+    await rig.audit(campaign, 10);
+  });
+
+  test('a join after it is ordered and charged at once, until there is no place', async () => {
+    const campaign = await rig.start('AFTER', 10, { minParticipants: 1, maxParticipants: 2 });
+    await rig.join(campaign.id, 'first');
+    const { body: place } = await rig.join(campaign.id, 'second');
+    expect(place.state).toBe('ordered');
+    expect(await orderOf(place.orderId)).toMatchObject({ status: 'created', total: 20, campaignId: campaign.id });
+    await rig.confirm(place.orderId);
+    await until(async () => (await orderOf(place.orderId)).status === 'confirmed');
+    expect((await rig.statesOf(campaign.id)).second).toBe('charged');
+    expect((await rig.join(campaign.id, 'third')).body.code).toBe('campaign_full');
+  });
+
+  test('an unused grace ends the order, the unit and the place', async () => {
+    const campaign = await rig.start('GRACE', 10, { minParticipants: 2 });
+    const places = await Promise.all(['a', 'b'].map(async (user) => (await rig.join(campaign.id, user)).body));
+    await until(async () => (await rig.participants(campaign.id)).every((place) => place.state === 'ordered'));
+    await rig.confirm(places[0].orderId);
+    await until(async () => (await rig.statesOf(campaign.id)).a === 'charged');
+    const { reservation } = await orderOf(places[1].orderId);
+    await store.cron('* * * * *', new Date(reservation.expiresAt));
+    expect(await orderOf(places[1].orderId)).toMatchObject({
+      status: 'failed',
+      failureReason: 'reservation_expired',
+      payment: { status: 'failed' },
+    });
+    await until(async () => (await rig.statesOf(campaign.id)).b === 'released');
+    await store.settled();
+    await rig.audit(campaign, 10);
+    expect(await rig.stockOf('GRACE')).toEqual({ quantity: 9, reserved: 0 });
+  });
+
+  test('a free campaign needs no money and confirms its orders by itself', async () => {
+    const campaign = await rig.start('GRATIS', 5, { price: 0, successOn: 'secured' });
+    for (const user of ['a', 'b', 'c']) await rig.join(campaign.id, user);
+    await reached(campaign.id, 'charged');
+    expect(await rig.stockOf('GRATIS')).toEqual({ quantity: 2, reserved: 0 });
+  });
+
+  test('an order cancelled afterwards is refunded, and its place is free', async () => {
+    const campaign = await rig.start('UNDO', 5, { minParticipants: 1 });
+    const { body: place } = await rig.join(campaign.id, 'a');
+    await rig.confirm(place.orderId);
+    await reached(campaign.id, 'charged');
+    await store.send('POST', `/v1/orders/${place.orderId}/cancel`);
+    await reached(campaign.id, 'released');
+    await until(async () => (await orderOf(place.orderId)).payment.status === 'refunded');
+    expect(await rig.stockOf('UNDO')).toEqual({ quantity: 5, reserved: 0 });
+    expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
+  });
+
+  test('the cron frees a place whose order has ended and whose message was lost, at any age', async () => {
+    const campaign = await rig.start('LOST', 5, { minParticipants: 1 });
+    const { body: place } = await rig.join(campaign.id, 'a');
+    await rig.confirm(place.orderId);
+    await reached(campaign.id, 'charged');
+    await store.settled();
+    await stopQueues(store.database);
+    await store.send('POST', `/v1/orders/${place.orderId}/cancel`);
+    await store.database.query(`delete from platform.outbox where sink = 'queue' and key = $1`, [place.orderId]);
+    await startQueues(store.database);
+    const later = (seconds: number) => store.cron('* * * * *', new Date(Date.now() + seconds * 1000));
+    await later(240); // the queue still has its time
+    expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'charged' }]);
+    await store.database.query(`update orders.orders set updated_at = updated_at - interval '40 days' where id = $1`, [
+      place.orderId,
+    ]);
+    await later(301);
+    expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'released', reason: 'order_cancelled' }]);
+    expect(await store.database.query('select id from orders.orders where place_open')).toEqual([]);
+    expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
+    expect((await rig.eventsOf(campaign.id)).at(-1)).toBe('left');
+  });
+});
+
+/** Places by SQL, as the joins would have made them: these tests are about what comes after. */
+const fill = (campaignId: string, count: number) =>
+  store.database.query(
+    `with c as (
+       update group_commerce.group_commerce_campaigns set actual_participants = $2 where id = $1 returning *
+     ), p as (
+       insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, state, joined_at, updated_at)
+       select platform.uuid7(), c.tenant_id, c.id, 'user-' || n, platform.uuid7(), 'joined', now(), now()
+       from c, generate_series(1, $2::int) n returning *
+     ), r as (
+       insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+       select p.order_id, p.tenant_id, array[c.sku], array[1], 'held', 'infinity', now() from p, c
+     )
+     update inventory.inventory i set quantity = quantity - $2, reserved = reserved + $2 from c where i.sku = c.sku`,
+    [campaignId, count],
+  );
+
+test('releasing many participants survives being stopped half-way, again and again', async () => {
+  const campaign = await rig.start('MANY', 2_000, { minParticipants: 1_500, maxParticipants: 2_000 });
+  await fill(campaign.id, 1_000);
+  let calls = 0;
+  const stopAfter = (batches: number, how: Fault) => {
+    calls = 0;
+    fault = ({ statements }) =>
+      statements.some(({ query }) => query.includes('release_batch')) && ++calls > batches ? how : undefined;
+  };
+  stopAfter(1, { kind: 'status', status: 500 });
+  await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
+  await until(() => calls > 1);
+  expect(await rig.stockOf('MANY')).toEqual({ quantity: 1_200, reserved: 800 });
+  // Done and not heard of: the batch is committed, the caller is told nothing.
+  stopAfter(1, { kind: 'cut-answer' });
+  await expect(store.cron()).rejects.toThrow();
+  expect((await rig.stockOf('MANY'))?.reserved).toBeLessThan(800);
+  fault = undefined;
+  await store.cron();
+  expect(await rig.stockOf('MANY')).toEqual({ quantity: 2_000, reserved: 0 });
+  await rig.audit(campaign, 2_000);
+  const released = await store.database.query(
+    `select key from platform.events where topic = 'inventory.released'
+     and key in (select order_id from group_commerce.participants where campaign_id = $1)`,
+    [campaign.id],
+  );
+  expect(released).toHaveLength(1_000);
+});

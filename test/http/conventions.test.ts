@@ -1,0 +1,249 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { addProduct, oneLine, type Reply, type Send, type Store, startStore } from '../support/harness.ts';
+
+let store: Store;
+beforeAll(async () => {
+  store = await startStore();
+});
+afterAll(() => store.close());
+
+const product = (sku: string, more: Record<string, unknown> = {}) => ({
+  sku,
+  name: `Product ${sku}`,
+  price: 10,
+  currency: 'USD',
+  inventory: 5,
+  ...more,
+});
+const post = (body: unknown, options?: Send) => store.send('POST', '/v1/products', body, options);
+const outcome = (reply: Reply) => [reply.status, reply.body.code];
+const pointers = (reply: Reply) => reply.body.errors?.map((fault: { pointer: string }) => fault.pointer);
+
+describe('a refusal', () => {
+  test('is a problem document: what, where, which request, and a code to switch on', async () => {
+    const path = '/v1/products/by-sku/not%20here%2F%C3%A4';
+    const reply = await store.send('GET', path);
+    expect(reply.status).toBe(404);
+    expect(reply.headers.get('content-type')).toBe('application/problem+json');
+    expect(reply.body).toEqual({
+      type: '/docs#not_found',
+      title: 'Not found',
+      status: 404,
+      detail: expect.any(String),
+      instance: path,
+      code: 'not_found',
+      requestId: reply.headers.get('x-request-id'),
+    });
+  });
+
+  test('of a body names every member that does not fit', async () => {
+    const reply = await post({ sku: '', name: 5, price: 'ten', currency: 'usd', 'a/b~c': 1 });
+    expect(outcome(reply)).toEqual([422, 'validation_failed']);
+    expect(pointers(reply).toSorted()).toEqual(['/a~1b~0c', '/currency', '/inventory', '/name', '/price', '/sku']);
+    for (const fault of reply.body.errors) expect(fault.detail).toMatch(/\w/);
+  });
+
+  test('of a query names the parameter, of a header the header', async () => {
+    expect(pointers(await store.send('GET', '/v1/products?limit=0&currency=usd'))).toEqual(['limit', 'currency']);
+    expect(pointers(await post(product('H'), { idempotencyKey: 'x'.repeat(256) }))).toEqual(['Idempotency-Key']);
+  });
+
+  test('of a `limit` is told unless it is 1 to 100 in decimal digits', async () => {
+    const refused = [
+      '0x10',
+      '1e1',
+      '%2B5',
+      '%205',
+      '5%20',
+      '5%0A',
+      '5.0',
+      '-5',
+      '',
+      '%D9%A5',
+      'Infinity',
+      '0',
+      '101',
+      '0b1',
+    ];
+    for (const written of refused) {
+      for (const path of ['/v1/products', '/v1/orders', '/v1/events', '/v1/dead-letters', '/v1/inventory']) {
+        const reply = await store.send('GET', `${path}?limit=${written}`);
+        expect([path, written, reply.status, pointers(reply)]).toEqual([path, written, 422, ['limit']]);
+      }
+    }
+    for (const written of ['1', '20', '100']) {
+      expect((await store.send('GET', `/v1/products?limit=${written}`)).status).toBe(200);
+    }
+  });
+
+  test('lists no more than a hundred faults', async () => {
+    const unknown = Object.fromEntries(Array.from({ length: 500 }, (_, n) => [`m${n}`, n]));
+    expect((await post({ ...product('MANY'), ...unknown })).body.errors).toHaveLength(100);
+  });
+});
+
+describe('a path', () => {
+  test('that names nothing is not found, in a problem document, whoever asks', async () => {
+    for (const path of ['/v1', '/v1/nothing', '/v1/products/', '/v2/products', '/V1/products', '//v1/products']) {
+      for (const key of [store.key, null]) {
+        expect(outcome(await store.send('GET', path, undefined, { key }))).toEqual([404, 'not_found']);
+      }
+    }
+  });
+
+  test('with an id that is none of ours is not found', async () => {
+    const { id } = await addProduct(store, 'ID', 1);
+    for (const wrong of ['1', 'undefined', `${id}0`, id.replaceAll('-', ''), `${id}%00`, "'; drop table x;--", '%ff']) {
+      expect(outcome(await store.send('GET', `/v1/products/${wrong}`))).toEqual([404, 'not_found']);
+      expect(outcome(await store.send('GET', `/v1/orders/${wrong}`))).toEqual([404, 'not_found']);
+      expect(outcome(await store.send('PATCH', `/v1/products/${wrong}`, { price: 1 }))).toEqual([404, 'not_found']);
+    }
+  });
+
+  test.each([
+    'a/b',
+    '/',
+    'a//b/',
+    'a b',
+    '100%',
+    '%2F',
+    '%',
+    'a?b#c',
+    'a+b',
+    'ä ö 日本 👍',
+    `"it's"`,
+    'back\\slash',
+    ';,=@&$!*()',
+    '...',
+    'by-sku',
+    '__proto__',
+  ])('reaches the SKU %s', async (sku) => {
+    const encoded = encodeURIComponent(sku);
+    const added = await addProduct(store, sku, 3);
+    const read = await store.send('GET', `/v1/products/by-sku/${encoded}`);
+    expect(read.body).toMatchObject({ id: added.id, sku });
+    expect((await store.send('GET', `/v1/inventory/${encoded}`)).body).toMatchObject({ sku, quantity: 3 });
+    const adjusted = await store.send('POST', `/v1/inventory/${encoded}/adjustments`, { delta: 1, reason: 'r' });
+    expect(adjusted.body).toMatchObject({ sku, quantity: 4 });
+  });
+
+  test('cannot be broken by what is in it', async () => {
+    for (const part of ['%00', '%ff', 'x%', '%zz', '%E0%A4%A', '%ed%a0%80', 'a'.repeat(5_000), "';--"]) {
+      expect(outcome(await store.send('GET', `/v1/products/by-sku/${part}`))).toEqual([404, 'not_found']);
+      expect(outcome(await store.send('GET', `/v1/inventory/${part}`))).toEqual([404, 'not_found']);
+      const listed = await store.send('GET', `/v1/products?q=${part}`);
+      expect([200, 422]).toContain(listed.status);
+    }
+    // No URL can say these: they are steps of the path.
+    for (const sku of ['.', '..']) expect(pointers(await post(product(sku)))).toEqual(['/sku']);
+  });
+
+  test('asked for by HEAD tells what GET would, without it', async () => {
+    const { id } = await addProduct(store, 'HEAD', 1);
+    for (const path of [`/v1/products/${id}`, '/v1/products', '/healthz', '/v1/products/none']) {
+      const headers = { authorization: `Bearer ${store.key}` };
+      const [got, head] = [
+        await fetch(store.url + path, { headers }),
+        await fetch(store.url + path, { method: 'HEAD', headers }),
+      ];
+      expect([path, head.status, head.headers.get('etag')]).toEqual([path, got.status, got.headers.get('etag')]);
+      expect(head.headers.get('content-type')).toBe(got.headers.get('content-type'));
+      expect(await head.text()).toBe('');
+    }
+  });
+});
+
+describe('a list', () => {
+  test('has 1 to 100 rows a page, 20 if not told', async () => {
+    const rows = Array.from({ length: 25 }, (_, n) => JSON.stringify(product(`LIST-${n}`)));
+    await store.send('POST', '/v1/products/import', rows.join('\n'), {
+      headers: { 'content-type': 'application/x-ndjson' },
+    });
+    for (const limit of ['0', '101', '-1', '1.5', 'ten', '', '1e9', 'NaN', '99999999999999999999']) {
+      const reply = await store.send('GET', `/v1/products?limit=${limit}`);
+      expect([limit, ...outcome(reply), pointers(reply)]).toEqual([limit, 422, 'validation_failed', ['limit']]);
+    }
+    for (const [limit, length] of [
+      ['limit=1', 1],
+      ['limit=25', 25],
+      ['', 20],
+    ] as const) {
+      const { body } = await store.send('GET', `/v1/products?${limit}`);
+      expect(body.data).toHaveLength(length);
+    }
+    expect((await store.send('GET', '/v1/products?limit=100')).status).toBe(200);
+  });
+
+  test('goes on by its Link exactly where it stopped, newest first, each row once', async () => {
+    const seen: string[] = [];
+    let next: string | null | undefined = '/v1/products?limit=7&currency=USD';
+    while (next) {
+      const reply: Reply = await store.send('GET', next);
+      seen.push(...reply.body.data.map((row: { id: string }) => row.id));
+      next = /^<([^>]+)>; rel="next"$/.exec(reply.headers.get('link') ?? '')?.[1];
+      expect(next ? new URL(next, store.url).searchParams.get('cursor') : null).toBe(reply.body.nextCursor);
+    }
+    const all = await store.database.query<{ id: string }>(
+      `select id from catalog.products where tenant_id = 'default' and currency = 'USD' order by id desc`,
+    );
+    expect(seen).toEqual(all.map((row) => row.id));
+  });
+
+  test('refuses every cursor but the one that it gave out for these filters', async () => {
+    const { body } = await store.send('GET', '/v1/products?limit=1&currency=USD');
+    const cursor: string = body.nextCursor;
+    const wrong = ['', 'x', 'a'.repeat(5_000), `${cursor}A`, cursor.slice(0, -1), `${cursor}=`, '%00', 'MQ', ' '];
+    for (let at = 0; at < cursor.length; at += 3) {
+      wrong.push(cursor.slice(0, at) + (cursor[at] === 'A' ? 'B' : 'A') + cursor.slice(at + 1));
+    }
+    for (const bent of wrong) {
+      const reply = await store.send('GET', `/v1/products?limit=1&currency=USD&cursor=${bent}`);
+      expect([bent, ...outcome(reply)]).toEqual([bent, 400, 'invalid_cursor']);
+    }
+    for (const other of [
+      '/v1/products',
+      '/v1/products?currency=EUR',
+      '/v1/inventory',
+      '/v1/products?q=a&currency=USD',
+    ]) {
+      const reply = await store.send('GET', `${other}${other.includes('?') ? '&' : '?'}cursor=${cursor}`);
+      expect(outcome(reply)).toEqual([400, 'invalid_cursor']);
+    }
+    expect((await store.send('GET', `/v1/products?currency=USD&limit=5&cursor=${cursor}`)).body.data).toHaveLength(5);
+  });
+});
+
+describe('a request', () => {
+  test('keeps the X-Request-Id that it came with, or gets one, whatever becomes of it', async () => {
+    for (const path of ['/healthz', '/v1/products', '/v1/products/none', '/nowhere']) {
+      const given = await store.send('GET', path, undefined, { headers: { 'x-request-id': 'req-42/ü'.slice(0, 7) } });
+      expect(given.headers.get('x-request-id')).toBe('req-42/');
+      for (const bad of [undefined, 'with space', 'x'.repeat(256)]) {
+        const headers: Record<string, string> = bad === undefined ? {} : { 'x-request-id': bad };
+        const made = (await store.send('GET', path, undefined, { headers })).headers.get('x-request-id');
+        expect(made).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+      }
+    }
+    expect(store.logs().filter((line) => line.id === 'req-42/').length).toBe(4);
+  });
+
+  test('carries its traceparent into every event that it causes, if it is one', async () => {
+    await addProduct(store, 'TRACE', 50);
+    const good = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const bad = [
+      '00-0-0-01',
+      good.toUpperCase(),
+      good.replace('00-', 'ff-'),
+      `00-${'0'.repeat(32)}-b7ad6b7169203331-01`,
+    ];
+    for (const traceparent of [good, ...bad]) {
+      const { body } = await store.send('POST', '/v1/orders', oneLine('TRACE'), { headers: { traceparent } });
+      const events = await store.database.query<{ traceparent: string | null }>(
+        'select traceparent from platform.events where key = $1',
+        [body.id],
+      );
+      expect(events.length).toBeGreaterThanOrEqual(2);
+      for (const event of events) expect(event.traceparent).toBe(traceparent === good ? good : null);
+    }
+  });
+});

@@ -1,0 +1,194 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { parseJson, readJson } from '../../src/base/json.ts';
+import { scanJson } from '../../src/base/json-scan.ts';
+
+const request = (
+  body: BodyInit | null,
+  type: string | null = 'application/json',
+  headers: Record<string, string> = {},
+) => {
+  const made = new Request('http://test/', {
+    method: 'POST',
+    body,
+    headers,
+    ...(body instanceof ReadableStream ? { duplex: 'half' } : {}),
+  } as RequestInit);
+  if (type === null) made.headers.delete('content-type');
+  else made.headers.set('content-type', type);
+  return made;
+};
+const code = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'read',
+    (error: { code: string }) => error.code,
+  );
+
+describe('a number', () => {
+  test('is taken if a double holds what is written, and is no number if it does not', () => {
+    const decimal = fc
+      .tuple(fc.boolean(), fc.nat(), fc.stringMatching(/^\d{0,18}$/), fc.option(fc.integer({ min: -12, max: 12 })))
+      .map(([negative, whole, fraction, exponent]) => {
+        const sign = negative ? '-' : '';
+        const power = exponent === null ? '' : `e${exponent}`;
+        return {
+          written: `${sign}${whole}${fraction && `.${fraction}`}${power}`,
+          whole,
+          fraction,
+          exponent: exponent ?? 0,
+        };
+      });
+    fc.assert(
+      fc.property(decimal, ({ written, whole, fraction, exponent }) => {
+        const [parsed] = parseJson(`[${written}]`) as [number];
+        // Compared as integers of 10^-40, in which everything that was written is exact.
+        const exact = BigInt(`${whole}${fraction}`) * 10n ** BigInt(40 + exponent - fraction.length);
+        const shown = /^-?(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(String(Number(written)));
+        const [, digits = '', decimals = '', power = '0'] = shown ?? [];
+        const held = BigInt(digits + decimals) * 10n ** BigInt(40 + Number(power) - decimals.length);
+        if (held === exact) expect(parsed).toBe(Number(written));
+        else expect(parsed).toBe(Number(written) < 0 || written.startsWith('-') ? -Infinity : Infinity);
+      }),
+      { seed: 20260131, numRuns: 2_000 },
+    );
+  });
+
+  test.each([
+    ['29.99', 29.99],
+    ['2999e-2', 29.99],
+    ['-2999E-2', -29.99],
+    ['1e2', 100],
+    ['0.10000000000000000000', 0.1],
+    ['100000000000000000000', 1e20],
+    ['-0', -0],
+    ['0e5', 0],
+    ['0.000', 0],
+  ])('%s is what it says', (written, value) => {
+    expect(parseJson(`{"a":[${written}]}`)).toEqual({ a: [value] });
+  });
+
+  test.each([
+    '29.990000000000000001',
+    '0.30000000000000000004',
+    '9007199254740993',
+    '1e400',
+    '1e-400',
+    '123456789012345678',
+  ])('%s is not quietly rounded', (written) => {
+    expect(parseJson(`{"a":[${written}]}`)).toEqual({ a: [Number.POSITIVE_INFINITY] });
+  });
+
+  test.each([
+    '1.2.34567890123456789',
+    '1-12345678901234567',
+    '1e5e5',
+    '01234567890123456789',
+    '1.',
+    '1e',
+    '12345678901234567.',
+  ])('%s is not JSON, and does not become a number', (written) => {
+    expect(() => parseJson(`[${written}]`)).toThrow(SyntaxError);
+  });
+
+  test('in a text is none', () => {
+    const text = '{"a":"29.990000000000000001","1e5":"9007199254740993 1e400"}';
+    expect(parseJson(text)).toEqual(JSON.parse(text));
+  });
+});
+
+test('a text of 1 MB costs one look, whatever it is made of', () => {
+  const size = 1_000_000;
+  const fill = (unit: string) => unit.repeat(Math.ceil(size / unit.length)).slice(0, size);
+  // Each of these makes a look-ahead or a look-back that is repeated at every character take hours.
+  for (const text of [
+    `[1${fill('0')}1]`,
+    `[0.${fill('0')}1]`,
+    `["${fill('\\\\')}"]`,
+    `["${fill('\\"')}"]`,
+    `["${fill('\\"')}`,
+    fill('1e5,'),
+    fill('1e'),
+    fill('"'),
+    fill('-'),
+    `[${fill('123456789012345678,')}1]`,
+  ]) {
+    const read = scanJson(text);
+    expect(read.levels).toBeLessThanOrEqual(1);
+  }
+});
+
+test('anything else is what JSON.parse makes of it', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      const text = JSON.stringify(value);
+      expect(parseJson(text)).toEqual(JSON.parse(text));
+    }),
+    { seed: 20260131 },
+  );
+  const parsed = parseJson('{"__proto__":{"price":1},"n":1e1}') as object;
+  expect(Object.getPrototypeOf(parsed)).toBe(Object.prototype);
+  expect(Object.keys(parsed)).toEqual(['__proto__', 'n']);
+});
+
+describe('a body', () => {
+  const many = (chunks: number, size: number) => {
+    let pulled = 0;
+    const stream = new ReadableStream({
+      pull(controller) {
+        if (pulled++ < chunks) controller.enqueue(new TextEncoder().encode(' '.repeat(size)));
+        else controller.close();
+      },
+    });
+    return { stream, pulled: () => pulled };
+  };
+
+  test('is read no further than it may be long', async () => {
+    const { stream, pulled } = many(1_000, 65_536);
+    expect(await code(readJson(request(stream)))).toBe('body_too_large');
+    expect(pulled()).toBeLessThan(25);
+  });
+
+  test('that says that it is too long is not read at all', async () => {
+    const { stream, pulled } = many(2, 10);
+    expect(await code(readJson(request(stream, 'application/json', { 'content-length': '1048577' })))).toBe(
+      'body_too_large',
+    );
+    expect(pulled()).toBeLessThanOrEqual(1);
+  });
+
+  test('of nothing is an empty object, of whatever type', async () => {
+    expect(await readJson(request(null))).toEqual({});
+    expect(await readJson(request(null, null))).toEqual({});
+  });
+
+  test.each([
+    ['application/json', 'read'],
+    ['application/JSON;charset=utf-8', 'read'],
+    ['application/problem+json', 'read'],
+    ['text/plain', 'unsupported_media_type'],
+    ['application/json-seq', 'unsupported_media_type'],
+    ['xapplication/json', 'unsupported_media_type'],
+    [null, 'unsupported_media_type'],
+  ])('of type %s is %s', async (type, outcome) => {
+    expect(await code(readJson(request('{}', type)))).toBe(outcome);
+  });
+
+  test.each([
+    ['{', 'malformed_json'],
+    [new Uint8Array([0x22, 0xff, 0x22]), 'malformed_json'],
+    [new Uint8Array([0x22, 0xed, 0xa0, 0x80, 0x22]), 'malformed_json'],
+    [`${'['.repeat(200_000)}1e1${']'.repeat(200_000)}`, 'malformed_json'],
+    [`${'['.repeat(128)}${']'.repeat(128)}`, 'read'],
+    [`${'['.repeat(129)}${']'.repeat(129)}`, 'malformed_json'],
+    [`{"a":${'{"a":'.repeat(128)}1${'}'.repeat(129)}`, 'malformed_json'],
+    [`[${'1,'.repeat(19_999)}1]`, 'read'],
+    [`[${'1,'.repeat(20_000)}1]`, 'body_too_large'],
+    [`{"z":"1e5","a":[${'1,'.repeat(400_000)}1]}`, 'body_too_large'],
+    ['{"a":{"\\u0000":1}}', 'validation_failed'],
+    ['{"a":[{"\\uDC00":1}]}', 'validation_failed'],
+    ['{"a":"\\ud83d\\ude00"}', 'read'],
+    ['{"\\ud83d\\ude00":1}', 'read'],
+  ])('%s is %s', async (body, outcome) => {
+    expect(await code(readJson(request(body)))).toBe(outcome);
+  });
+});

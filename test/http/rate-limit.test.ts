@@ -1,0 +1,233 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { unstable_readConfig } from 'wrangler';
+import { ApiError } from '../../src/base/errors.ts';
+import type { Bindings } from '../../src/env.ts';
+import { addressLimit, keyLimit, networkOf, takeShare, takeTrial } from '../../src/http/rate-limit.ts';
+import { addProduct, oneLine, type Reply, type Store, startStore } from '../support/harness.ts';
+
+type RateLimit = { name: string; namespace_id: string; simple: object };
+
+const outcome = (reply: Reply) => [reply.status, reply.body.code];
+const statuses = (replies: Reply[]) => [...new Set(replies.map((reply) => reply.status))].sort();
+const from = (address: string) => ({ 'cf-connecting-ip': address });
+const madeUp = () => `sk_live_${randomBytes(16).toString('hex')}`;
+
+/** As many requests as `count`, some at a time; their answers. */
+async function flood(count: number, request: () => Promise<Reply>): Promise<Reply[]> {
+  const replies: Reply[] = [];
+  const work = async () => {
+    while (replies.length < count) replies.push(await request());
+  };
+  await Promise.all(Array.from({ length: width }, work));
+  return replies;
+}
+
+test('wrangler.toml has the limits that answers speak of, and bounds the work of one invocation', () => {
+  const { ratelimits, limits } = unstable_readConfig({ config: 'wrangler.toml' }, { hideWarnings: true });
+  const simple = ({ requests, seconds }: typeof keyLimit) => ({ limit: requests, period: seconds });
+  expect(ratelimits.map((limit: RateLimit) => [limit.name, limit.simple])).toEqual([
+    ['KEY_LIMIT', simple(keyLimit)],
+    ['ADDRESS_LIMIT', simple(addressLimit)],
+  ]);
+  expect(new Set(ratelimits.map((limit: RateLimit) => limit.namespace_id)).size).toBe(2);
+  expect(limits?.cpu_ms).toBe(30_000);
+});
+
+test('of IPv6 a whole /64 is one address, of IPv4 each is its own', () => {
+  expect(networkOf('192.0.2.7')).toBe('192.0.2.7');
+  expect(networkOf('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2');
+  expect(networkOf('2001:db8:1:2::9')).toBe('2001:db8:1:2');
+  expect(networkOf('2001:db8::9')).toBe('2001:db8:0:0');
+  expect(networkOf('::1')).toBe('0:0:0:0');
+  expect(networkOf('2001:db8:1:2:3::')).toBe('2001:db8:1:2');
+});
+
+test('an address has as many trials at once as its limit says, and has those again that turned out good', () => {
+  const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
+  let now = Date.parse('2026-01-31T12:00:00Z');
+  const take = () => takeTrial(env, '192.0.2.99', false, now);
+  const told = Array.from({ length: addressLimit.requests }, take);
+  expect(take).toThrow(ApiError);
+  told[0]?.('bad');
+  expect(take).toThrow('rate_limited');
+  told[1]?.('good');
+  told[2]?.('open');
+  expect([take(), take()]).toHaveLength(2);
+  expect(take).toThrow('rate_limited');
+  now += 10_000; // nobody has told how these turned out
+  expect(take).not.toThrow();
+});
+
+test('a key gets the requests of its limit evenly, half a second’s worth at once, and takes none from another key', () => {
+  const start = Date.parse('2026-01-31T12:00:00Z');
+  const take = (key: string, ms: number) => () => takeShare(key, { requests: 100, seconds: 10 }, start + ms);
+  for (let n = 0; n < 5; n++) take('busy', 0)();
+  expect(take('busy', 0)).toThrow('rate_limited');
+  take('quiet', 0)();
+  take('busy', 100)();
+  expect(take('busy', 199)).toThrow('rate_limited');
+  take('busy', 200)();
+  for (let n = 0; n < 5; n++) take('busy', 60_000)();
+  expect(take('busy', 60_000)).toThrow('rate_limited');
+});
+
+test('trials of an address that fail are spread: half a second’s worth at once, then as many as become free', () => {
+  const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
+  const start = Date.parse('2026-01-31T12:00:00Z');
+  const take = (ms: number) => () => takeTrial(env, '192.0.2.97', false, start + ms);
+  const perSecond = addressLimit.requests / addressLimit.seconds;
+  for (let n = 0; n < perSecond / 2; n++) take(0)()('bad');
+  expect(take(0)).toThrow('rate_limited');
+  take(1000)()('good');
+  for (let n = 0; n < perSecond / 2; n++) take(1000)()('bad');
+  expect(take(1000)).toThrow('rate_limited');
+});
+
+test('webhooks are not held up by others that are under way, only by those that were forged', () => {
+  const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
+  const take = () => takeTrial(env, '192.0.2.98', true);
+  const told = Array.from({ length: 3 * addressLimit.requests }, take);
+  for (const tell of told.slice(0, 2 * addressLimit.requests)) tell('good');
+  for (const tell of told.slice(2 * addressLimit.requests)) tell('bad');
+  expect(take).toThrow('rate_limited');
+});
+
+/** Bad requests that an address has in the store of these tests; small, so that even a slow machine is a flood. */
+const few = 40;
+/** How many requests are under way at once. */
+const width = 16;
+
+describe('a flood', () => {
+  let store: Store;
+  beforeAll(async () => {
+    store = await startStore({ addressLimit: few });
+  });
+  afterAll(() => store.close());
+
+  /** Calls to the database that `work` has made; the relay's own are after writes alone, and there are none here. */
+  async function callsOf<T>(work: () => Promise<T>): Promise<[T, number]> {
+    const before = store.bridge.calls;
+    const result = await work();
+    return [result, store.bridge.calls - before];
+  }
+
+  test('of keys that cannot be ours makes no call', async () => {
+    const authorizations = ['Bearer x', `Basic ${madeUp()}`, `Bearer ${'a'.repeat(300)}`, `Bearer sk_${'ä'.repeat(9)}`];
+    const [replies, calls] = await callsOf(async () => {
+      const all: Reply[] = [];
+      for (const authorization of authorizations) {
+        const headers = { ...from('192.0.2.1'), authorization: Buffer.from(authorization).toString('latin1') };
+        all.push(...(await flood(50, () => store.send('GET', '/v1/orders', undefined, { key: null, headers }))));
+      }
+      return all;
+    });
+    expect([statuses(replies), calls]).toEqual([[401], 0]);
+  });
+
+  test('of one bad key makes a call for it once in a while, not for each', async () => {
+    const key = madeUp();
+    const headers = from('192.0.2.2');
+    await store.send('GET', '/v1/orders', undefined, { key, headers });
+    const [replies, calls] = await callsOf(() =>
+      flood(200, () => store.send('POST', '/v1/orders', oneLine('X'), { key, headers })),
+    );
+    expect([statuses(replies), calls]).toEqual([[401], 0]);
+  });
+
+  test('of made-up keys makes no more calls than its address may, and is told when to come again', async () => {
+    const headers = from('2001:db8::1');
+    const started = Date.now();
+    const [replies, calls] = await callsOf(() =>
+      flood(10 * few, () => store.send('GET', '/v1/orders', undefined, { key: madeUp(), headers })),
+    );
+    // Beside its limit: what was under way when an isolate's period began. On a slow machine several have passed.
+    const periods = Math.ceil((Date.now() - started) / (addressLimit.seconds * 1000)) + 1;
+    expect(calls).toBeLessThanOrEqual(few + width * periods);
+    expect(calls).toBe(replies.filter((reply) => reply.status === 401).length);
+    expect(statuses(replies)).toEqual([401, 429]);
+    const refused = replies.find((reply) => reply.status === 429);
+    expect(refused?.body.code).toBe('rate_limited');
+    expect(Number(refused?.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    expect(refused?.headers.get('ratelimit')).toMatch(/^"address";r=0;t=\d+$/);
+    expect(refused?.headers.get('ratelimit-policy')).toBe(`"address";q=${addressLimit.requests};w=10`);
+  });
+
+  test('does not lock out who is behind the same address with a key that was good, nor any other address', async () => {
+    const headers = from('192.0.2.3');
+    const [ours, theirs] = [store.key, await store.database.key({ tenant: 'acme' })];
+    for (const key of [ours, theirs]) await store.send('GET', '/v1/orders', undefined, { key, headers });
+    const spoilt = () => store.send('GET', '/v1/orders', undefined, { key: madeUp(), headers });
+    expect(statuses(await flood(5 * few, spoilt))).toContain(429);
+    for (const key of [ours, theirs]) {
+      expect((await store.send('GET', '/v1/orders', undefined, { key, headers })).status).toBe(200);
+    }
+    const elsewhere = { key: await store.database.key(), headers: from('192.0.2.4') };
+    expect((await store.send('GET', '/v1/orders', undefined, elsewhere)).status).toBe(200);
+  });
+
+  test('of good keys behind one address is none: a server of many tenants has no limit but its keys’', async () => {
+    const headers = from('192.0.2.5');
+    const keys = await Promise.all(Array.from({ length: 5 * few }, () => store.database.key()));
+    const replies = await flood(keys.length, () => {
+      const key = keys.pop() ?? store.key;
+      return store.send('GET', '/v1/orders', undefined, { key, headers });
+    });
+    expect(statuses(replies)).toEqual([200]);
+  });
+
+  test.each(['/webhooks/stripe', '/webhooks/shipping/manual'])('of forged events at %s makes no call', async (path) => {
+    const body = { id: 'evt_1', object: 'event', type: 'payment_intent.succeeded', data: { object: {} } };
+    const [replies, calls] = await callsOf(() =>
+      flood(5 * few, () => {
+        const signed = `t=${Math.floor(Date.now() / 1000)},v1=${randomBytes(32).toString('hex')}`;
+        const headers = { ...from(`192.0.2.${path.length}`), 'stripe-signature': signed, 'x-signature': signed };
+        return store.send('POST', path, body, { key: null, headers });
+      }),
+    );
+    expect([statuses(replies), calls]).toEqual([[400, 429], 0]);
+    expect(outcome(replies.find((reply) => reply.status === 400) as Reply)[1]).toBe('invalid_signature');
+  });
+
+  test('of /readyz asks the database no more often than its address may, good or not', async () => {
+    const [replies, calls] = await callsOf(() =>
+      flood(5 * few, () => store.send('GET', '/readyz', undefined, { key: null, headers: from('192.0.2.6') })),
+    );
+    expect(statuses(replies)).toEqual([200, 429]);
+    expect(calls).toBe(replies.filter((reply) => reply.status === 200).length);
+  });
+});
+
+test('a tenant at its limit is refused without a call, and another’s orders go on as if it were not there', async () => {
+  const store = await startStore({ keyLimit: 20 });
+  try {
+    const acme = await store.database.key({ tenant: 'acme' });
+    const product = { sku: 'CALM', name: 'Calm', price: 5, currency: 'EUR', inventory: 100 };
+    expect((await store.send('POST', '/v1/products', product, { key: acme })).status).toBe(201);
+    await addProduct(store, 'LOUD', 100);
+    await store.settled();
+    const loud = () => store.send('GET', '/v1/orders');
+    while (!statuses(await flood(40, loud)).includes(429));
+    const before = store.bridge.calls;
+    const [noise, orders] = await Promise.all([
+      flood(300, loud),
+      (async () => {
+        const all: Reply[] = [];
+        for (let n = 0; n < 10; n++) {
+          const options = { key: acme, idempotencyKey: randomUUID() };
+          all.push(await store.send('POST', '/v1/orders', oneLine('CALM'), options));
+        }
+        return all;
+      })(),
+    ]);
+    expect(orders.map((reply) => [reply.status, reply.headers.get('server-timing')?.slice(0, 17)])).toEqual(
+      orders.map(() => [201, 'db;desc="1 calls"']),
+    );
+    const served = noise.filter((reply) => reply.status === 200).length;
+    expect(statuses(noise)).toContain(429);
+    const own = noise.filter((reply) => reply.headers.has('server-timing')).length;
+    expect([own, before < store.bridge.calls]).toEqual([served, true]);
+  } finally {
+    await store.close();
+  }
+});

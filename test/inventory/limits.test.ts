@@ -1,0 +1,127 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { campaignRig } from '../support/campaigns.ts';
+import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
+import { payingAt } from '../support/payments.ts';
+
+let store: Store;
+let shop: ReturnType<typeof payingAt>;
+beforeAll(async () => {
+  store = await startStore({ variables: { KAFKA_WEBHOOK_SECRET: 'pushed', KAFKA_CONSUME_TENANTS: 'default' } });
+  shop = payingAt(store);
+});
+afterAll(() => store.close());
+
+const most = 1_000_000_000;
+const largestInteger = 2_147_483_647;
+const put = (sku: string, quantity: number) => store.send('PUT', `/v1/inventory/${sku}`, { quantity });
+const adjust = (sku: string, delta: number) =>
+  store.send('POST', `/v1/inventory/${sku}/adjustments`, { delta, reason: 'counted' });
+const upload = (lines: object[]) =>
+  store.send('POST', '/v1/products/import', lines.map((line) => JSON.stringify(line)).join('\n'), {
+    headers: { 'content-type': 'application/x-ndjson' },
+  });
+const quantityOf = async (sku: string) => (await shop.stockOf(sku))?.quantity;
+
+/** The largest count that the table can hold, as it could be before counts had a maximum of their own. */
+const fill = (sku: string, ...more: string[]) =>
+  store.database.query(
+    `with filled as (
+       update inventory.inventory set quantity = ${largestInteger} - reserved, version = ${largestInteger}
+       where sku = any($1) returning sku, quantity, reserved, tenant_id
+     )
+     insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+     select f.tenant_id, f.sku, f.quantity + f.reserved
+         + (select coalesce(sum(l.n) filter (where r.status = 'committed'), 0)
+            from inventory.reservations r, unnest(r.skus, r.quantities) l(sku, n) where l.sku = f.sku)
+         - coalesce((select sum(a.delta) from inventory.adjustments a where a.sku = f.sku), 0), 'filled', now()
+     from filled f`,
+    [[sku, ...more]],
+  );
+
+async function paid(sku: string, quantity = 2) {
+  const { order, payment, intent } = await shop.checkout(sku, quantity);
+  await shop.pay(intent);
+  await until(async () => (await shop.orderOf(order.id)).status === 'confirmed');
+  return { order, payment };
+}
+
+describe('a count above the maximum', () => {
+  test('is refused by every way in, held units included, and exactly the maximum is taken', async () => {
+    await addProduct(store, 'TOP', 10);
+    await store.send('POST', '/v1/orders', oneLine('TOP', 3));
+    const over = await put('TOP', most - 2);
+    expect([over.status, over.body.errors[0].pointer]).toEqual([422, '/quantity']);
+    expect((await put('TOP', most - 3)).status).toBe(200);
+    expect((await adjust('TOP', 1)).body.errors[0].pointer).toBe('/delta');
+    const { body: report } = await upload([{ sku: 'TOP', inventory: most - 2 }]);
+    expect(report).toMatchObject({ updated: 0, rejected: [{ code: 'validation_failed' }] });
+    expect((await upload([{ sku: 'TOP', inventory: most - 3 }])).body.updated).toBe(1);
+    const event = {
+      ...{ specversion: '1.0', id: 'above', source: '/warehouse', type: 'inventory.adjusted', tenantid: 'default' },
+      data: { sku: 'TOP', delta: 1, reason: 'received' },
+    };
+    await store.send('POST', '/webhooks/kafka', event, { key: 'pushed' });
+    await until(async () => (await store.send('GET', '/v1/dead-letters')).body.data.length === 1);
+    expect((await store.send('GET', '/v1/dead-letters')).body.data[0].reason).toContain(`exceed ${most}`);
+    expect(await quantityOf('TOP')).toBe(most - 3);
+  });
+
+  test('that is there already can be lowered, and not raised', async () => {
+    await addProduct(store, 'ABOVE', 10);
+    await store.send('POST', '/v1/orders', oneLine('ABOVE', 3));
+    await fill('ABOVE');
+    expect((await adjust('ABOVE', -1)).status).toBe(201);
+    expect((await adjust('ABOVE', 1)).status).toBe(422);
+    expect((await put('ABOVE', most)).status).toBe(200);
+    expect((await put('ABOVE', 5)).status).toBe(200);
+  });
+});
+
+describe('an order ends on a full count:', () => {
+  test('a paid order that is cancelled or refunded, and what does not fit is written off in the ledger', async () => {
+    for (const sku of ['FULL-CANCEL', 'FULL-REFUND']) await addProduct(store, sku, 5);
+    const cancelled = await paid('FULL-CANCEL');
+    const refunded = await paid('FULL-REFUND');
+    await fill('FULL-CANCEL', 'FULL-REFUND');
+    expect((await store.send('POST', `/v1/orders/${cancelled.order.id}/cancel`)).status).toBe(200);
+    await store.send('POST', `/v1/payments/${refunded.payment.id}/refunds`, {});
+    await until(async () => (await shop.orderOf(refunded.order.id)).status === 'refunded');
+    await shop.quiet();
+    for (const sku of ['FULL-CANCEL', 'FULL-REFUND']) {
+      expect([sku, await quantityOf(sku)]).toEqual([sku, largestInteger]);
+      const written = await store.database.query(
+        `select delta, quantity from inventory.adjustments where sku = $1 and reason like 'returned above%'`,
+        [sku],
+      );
+      expect(written).toEqual([{ delta: -2, quantity: largestInteger }]);
+    }
+    await shop.audit();
+  });
+
+  test('a held one that is cancelled or expires, and a place that is left, give back what they took', async () => {
+    const rig = campaignRig(store);
+    const campaign = await rig.start('FULL-PLACE', 5);
+    await addProduct(store, 'FULL-HELD', 9);
+    const orders = [];
+    for (let n = 0; n < 2; n++) orders.push((await store.send('POST', '/v1/orders', oneLine('FULL-HELD', 2))).body);
+    await rig.join(campaign.id, 'a');
+    await fill('FULL-HELD', 'FULL-PLACE');
+    expect((await store.send('POST', `/v1/orders/${orders[0]?.id}/cancel`)).status).toBe(200);
+    expect((await rig.leave(campaign.id, 'a')).status).toBe(200);
+    await store.cron('* * * * *', new Date(Date.parse(orders[1].reservation.expiresAt)));
+    expect((await shop.orderOf(orders[1].id)).status).toBe('failed');
+    for (const sku of ['FULL-HELD', 'FULL-PLACE']) {
+      expect(await shop.stockOf(sku)).toEqual({ quantity: largestInteger, reserved: 0 });
+    }
+    await shop.audit();
+  });
+});
+
+test('a version that has reached the largest integer starts again, whoever changes the row next', async () => {
+  const product = await addProduct(store, 'OLD-ROW', 9);
+  await fill('OLD-ROW');
+  await store.database.query(`update catalog.products set version = ${largestInteger} where sku = 'OLD-ROW'`);
+  expect((await store.send('POST', '/v1/orders', oneLine('OLD-ROW'))).status).toBe(201);
+  expect((await store.send('GET', '/v1/inventory/OLD-ROW')).body.version).toBe(2);
+  expect((await store.send('PATCH', `/v1/products/${product.id}`, { name: 'Renamed' })).status).toBe(200);
+});

@@ -1,0 +1,38 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Store, startStore } from '../support/harness.ts';
+import { brokers, native, variables } from '../support/kafka-broker.ts';
+import { createRig, type Rig } from '../support/replay.ts';
+
+let store: Store;
+beforeAll(async () => {
+  store = await startStore({ variables });
+});
+afterAll(() => store.close());
+
+const header = 'InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country';
+const lines = Array.from(
+  { length: 30 },
+  (_, n) => `${536_000 + (n % 10)},SKU${n % 7},THING ${n % 7},${n + 1},2010-12-01 08:26:00,2.55,17850,United Kingdom`,
+);
+
+const replayed = async (rig: Rig, file: string) => rig.run(file, { kafkaBrokers: brokers });
+
+test('a replay is audited on the brokers themselves, which have all of its events and nothing else', async () => {
+  const rig = await createRig(store);
+  const file = await rig.write([header, ...lines].join('\n'));
+  const first = await replayed(rig, file);
+  expect(first.text).toContain('All of it is there, once.');
+  expect(first.text).toMatch(/Kafka: order\.created +10 +10 {2}ok/);
+  expect(first.code).toBe(0);
+
+  const [order] = await store.database.query<{ id: string }>('select id from orders.orders limit 1');
+  const producer = native.producer();
+  await producer.connect();
+  const stray = { key: order?.id ?? '', value: '{}', headers: { ce_id: 'stray' } };
+  await producer.send({ topic: 'order.created', messages: [stray] });
+  await producer.disconnect();
+  const second = await replayed(rig, file);
+  expect(second.text).toContain(`stray of ${order?.id} is no event`);
+  expect(second.code).toBe(1);
+  await rig.close();
+});

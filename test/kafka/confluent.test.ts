@@ -1,0 +1,281 @@
+import { describe, expect, test } from 'vitest';
+import { splitJsonObjects } from '../../src/events/kafka/json-texts.ts';
+import { confluentPublisher } from '../../src/events/kafka/publish/confluent.ts';
+import { KafkaAway } from '../../src/events/kafka/publish/publisher.ts';
+import { type Asked, fakeRest, record, type Say, utf8 } from '../support/kafka-publisher.ts';
+
+type Sent = {
+  headers: { name: string; value: string }[];
+  key: { type: string; data: string };
+  value: { type: string; data: string };
+};
+
+const sentIn = ({ body }: Asked): Sent[] => splitJsonObjects(body) as Sent[];
+const cityOf = (sent: Sent): string => JSON.parse(utf8(sent.value.data)).city;
+
+/** A report as docs.confluent.io/cloud/current/api.html#tag/Records-(v3)/operation/produceRecord has it. */
+const report = (offset: number) => ({
+  error_code: 200,
+  cluster_id: 'lkc-abc123',
+  topic_name: 'cities',
+  partition_id: 1,
+  offset,
+  timestamp: '2021-02-05T19:14:42Z',
+  key: { type: 'STRING', size: 7 },
+  value: { type: 'BINARY', size: 16 },
+});
+/** kafka-rest, Errors.java and rest-utils, KafkaExceptionMapper.java. */
+const noTopic = { error_code: 40403, message: 'This server does not host this topic-partition.' };
+/** github.com/confluentinc/rest-utils/pull/310: what REST Proxy says after 60 s. */
+const notInMetadata = { error_code: 40401, message: 'Topic cities not present in metadata after 60000 ms.' };
+/** github.com/confluentinc/kafka-rest/issues/133: what it said before that. */
+const noMetadata = { error_code: 50003, message: 'Failed to update metadata after 28 ms.' };
+
+const listOf = (...names: string[]): Say => ({
+  body: {
+    kind: 'KafkaTopicList',
+    metadata: {
+      self: 'https://pkc-00000.region.provider.confluent.cloud/kafka/v3/clusters/lkc-abc123/topics',
+      next: null,
+    },
+    data: names.map((name) => ({ kind: 'KafkaTopic', topic_name: name, partitions_count: 6, replication_factor: 3 })),
+  },
+});
+
+/** A cluster of Confluent's that has the topic `cities`; `answer` says what comes of each record, by its city. */
+async function onConfluent(
+  answer: (city: string, topic: string) => object = () => report(1),
+  { list = listOf('cities', 'villages'), request }: { list?: Say; request?: (asked: Asked) => Say | undefined } = {},
+) {
+  const { url, asked } = await fakeRest((one) => {
+    if (one.method === 'GET') return list;
+    const refusal = request?.(one);
+    if (refusal) return refusal;
+    const topic = one.path.split('/').at(-2) ?? '';
+    return {
+      body: sentIn(one)
+        .map((sent) => JSON.stringify(answer(cityOf(sent), topic)))
+        .join('\r\n'),
+    };
+  });
+  const settings = {
+    url: `${url}/kafka/`,
+    username: 'key',
+    password: 'sécret',
+    clusterId: 'lkc-abc123',
+    deadlineMs: 500,
+  };
+  const produced = () => asked.filter(({ method }) => method === 'POST');
+  return { publisher: confluentPublisher(settings), settings, asked, produced };
+}
+
+test('records go as concatenated JSON: keys as text, values byte for byte, headers beside them', async () => {
+  const { publisher, asked } = await onConfluent();
+  const records = [record('München "}{" 🏙'), record('Oslo')];
+  expect(await publisher.publish(records)).toEqual([{ ok: true }, { ok: true }]);
+  expect(asked).toHaveLength(1);
+  const [{ method, path, headers }] = asked as [Asked];
+  expect(`${method} ${path}`).toBe('POST /kafka/v3/clusters/lkc-abc123/topics/cities/records');
+  expect(headers.authorization).toBe(`Basic ${Buffer.from('key:sécret').toString('base64')}`);
+  expect(headers['content-type']).toBe('application/json');
+  const sent = sentIn(asked[0] as Asked);
+  expect(sent.map(({ key }) => key)).toEqual(records.map(({ key }) => ({ type: 'STRING', data: key })));
+  expect(sent.map(({ value }) => utf8(value.data))).toEqual(records.map(({ value }) => value));
+  expect(sent[0]?.headers.map(({ name, value }) => [name, utf8(value)])).toEqual(
+    Object.entries(records[0]?.headers ?? {}),
+  );
+});
+
+test('a token goes as Bearer', async () => {
+  const { settings, asked } = await onConfluent();
+  await confluentPublisher({ ...settings, token: 'abc' }).publish([record('Oslo')]);
+  expect(asked[0]?.headers.authorization).toBe('Bearer abc');
+});
+
+describe('a record that is refused', () => {
+  test('alone leaves the others accepted, and says whether it may be tried again', async () => {
+    const codes = [400, 40002, 413, 42206, 40301, 401, 42901, 500, 50003];
+    const { publisher, produced } = await onConfluent((city) =>
+      city === 'fine' ? report(7) : { error_code: Number(city), message: 'no' },
+    );
+    const answers = await publisher.publish(['fine', ...codes, 'fine'].map((city) => record(String(city))));
+    expect([answers[0], answers.at(-1)]).toEqual([{ ok: true }, { ok: true }]);
+    const permanent = codes.filter((_, index) => JSON.stringify(answers[index + 1]).includes('"permanent":true'));
+    expect(permanent).toEqual([400, 40002, 413, 42206]);
+    expect(answers[1]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: no' });
+    expect(produced()).toHaveLength(1);
+  });
+
+  for (const said of [noTopic, notInMetadata, noMetadata]) {
+    test(`because its topic is missing names the topic (${said.error_code})`, async () => {
+      const { publisher } = await onConfluent((_, topic) => (topic === 'lost' ? said : report(1)));
+      expect(await publisher.publish([record('Oslo'), record('Rome', { topic: 'lost' })])).toEqual([
+        { ok: true },
+        { ok: false, permanent: true, reason: 'lost: there is no such topic' },
+      ]);
+    });
+
+    test(`although its topic is there may be tried again (${said.error_code})`, async () => {
+      const { publisher } = await onConfluent((city) => (city === 'Rome' ? said : report(1)));
+      expect(await publisher.publish([record('Oslo'), record('Rome')])).toEqual([
+        { ok: true },
+        { ok: false, permanent: false, reason: `cities: ${said.error_code}: ${said.message}` },
+      ]);
+    });
+  }
+
+  test('with its whole request is found, and all others are taken', async () => {
+    const taken: string[] = [];
+    const { publisher, produced } = await onConfluent(undefined, {
+      request: (asked) => {
+        const cities = sentIn(asked).map(cityOf);
+        if (cities.includes('poison')) return { status: 413, body: { error_code: 413, message: 'Request too large' } };
+        taken.push(...cities);
+        return undefined;
+      },
+    });
+    const cities = Array.from({ length: 64 }, (_, index) => (index === 37 ? 'poison' : `city ${index}`));
+    const answers = await publisher.publish(cities.map((city) => record(city)));
+    expect(answers.flatMap((answer, index) => (answer.ok ? [] : [index]))).toEqual([37]);
+    expect(answers[37]).toEqual({ ok: false, permanent: true, reason: 'cities: 413: Request too large' });
+    expect(taken.sort()).toEqual(cities.filter((city) => city !== 'poison').sort());
+    expect(produced().length).toBeLessThan(20);
+  });
+});
+
+describe('an answer that breaks off', () => {
+  test('counts as far as it came: what was reported is accepted, the rest is tried again', async () => {
+    const { url } = await fakeRest((_, response) => {
+      const [first, second] = [JSON.stringify(report(1)), JSON.stringify({ ...report(2), note: 'é"}' })];
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const bytes = Buffer.from(`${first}\r\n${second}\r\n{"error_code":200,"off`);
+      response.write(bytes.subarray(0, 30));
+      response.write(bytes.subarray(30), () => response.destroy());
+      return undefined;
+    });
+    const publisher = confluentPublisher({ url, clusterId: 'c' });
+    expect(await publisher.publish([record('Oslo'), record('Rome'), record('Bern')])).toEqual([
+      { ok: true },
+      { ok: true },
+      { ok: false, permanent: false, reason: 'cities: no report of this record' },
+    ]);
+  });
+
+  test('also by the deadline', async () => {
+    const { url } = await fakeRest((_, response) => {
+      response.writeHead(200).write(JSON.stringify(report(1)));
+      return 'silence';
+    });
+    const publisher = confluentPublisher({ url, clusterId: 'c', deadlineMs: 300 });
+    const answers = await publisher.publish([record('Oslo'), record('Rome')]);
+    expect(answers).toEqual([{ ok: true }, expect.objectContaining({ ok: false, permanent: false })]);
+  });
+});
+
+describe('Kafka is away, and nothing is known of the records,', () => {
+  for (const status of [401, 402, 403, 408, 425, 429, 500, 502, 503, 504, 302]) {
+    test(`when it answers ${status}; it is asked once`, async () => {
+      const { publisher, produced } = await onConfluent(undefined, {
+        request: () => ({ status, body: { error_code: status, message: 'not now' } }),
+      });
+      await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(new RegExp(`^${status}: `));
+      expect(produced()).toHaveLength(1);
+    });
+  }
+
+  test('when it sends us elsewhere: nobody there gets our credentials', async () => {
+    const elsewhere = await fakeRest(() => ({ body: report(1) }));
+    const { url } = await fakeRest((one, response) => {
+      response.writeHead(307, { location: elsewhere.url + one.path }).end();
+      return undefined;
+    });
+    const publisher = confluentPublisher({ url, clusterId: 'c', token: 'sesame' });
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('307: a redirect');
+    expect(elsewhere.asked).toEqual([]);
+  });
+
+  test('when every record fails by its fault', async () => {
+    const { publisher } = await onConfluent(() => ({ error_code: 50003, message: 'broker away' }));
+    await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaAway);
+  });
+
+  test('when it finds no topic, and cannot list those that are there', async () => {
+    const { publisher } = await onConfluent(() => notInMetadata, { list: { status: 500 } });
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('500 for the list of topics');
+  });
+
+  test('when it is silent; a topic that is missing it names all the same', async () => {
+    const { url } = await fakeRest(({ method }) => (method === 'GET' ? listOf('cities') : 'silence'));
+    const publisher = confluentPublisher({ url, clusterId: 'c', deadlineMs: 200 });
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no answer in 200 ms');
+    expect(await publisher.publish([record('Oslo', { topic: 'lost' })])).toEqual([
+      { ok: false, permanent: true, reason: 'lost: there is no such topic' },
+    ]);
+  });
+
+  test('when nobody listens, or the cluster is another one', async () => {
+    const nobody = confluentPublisher({ url: 'http://127.0.0.1:9', clusterId: 'c' });
+    await expect(nobody.publish([record('Oslo')])).rejects.toThrow('no connection');
+    const body = { error_code: 404, message: 'Cluster c cannot be found.' };
+    const { url } = await fakeRest(() => ({ status: 404, body }));
+    const other = confluentPublisher({ url, clusterId: 'c' });
+    await expect(other.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaAway);
+  });
+
+  test('when the address leads to something else', async () => {
+    for (const [status, body] of [
+      [200, '<html>Welcome</html>'],
+      [200, ''],
+      [200, '[]'],
+      [200, 'null'],
+      [404, '<html>Not found</html>'],
+      [405, '{}'],
+      [400, '{"message": "what?"}'],
+      [422, '{}'],
+    ] as const) {
+      const { url } = await fakeRest(() => ({ status, body }));
+      const anything = confluentPublisher({ url, clusterId: 'c' });
+      await expect(anything.publish([record('Oslo'), record('Rome')]), `${status} ${body}`).rejects.toThrow(KafkaAway);
+    }
+  });
+});
+
+describe('a request', () => {
+  test('has one topic’s records, and a topic that is away holds up no other', async () => {
+    const { publisher, produced } = await onConfluent(undefined, {
+      request: ({ path }) => (path.includes('villages') ? { status: 503, body: 'not now' } : undefined),
+    });
+    const records = [record('Oslo'), record('Lom', { topic: 'villages' }), record('Rome')];
+    expect(await publisher.publish(records)).toEqual([
+      { ok: true },
+      { ok: false, permanent: false, reason: 'villages: 503: not now' },
+      { ok: true },
+    ]);
+    expect(produced()).toHaveLength(2);
+  });
+
+  test('has at most 500 records and a million bytes; a larger record goes alone', async () => {
+    const { publisher, produced } = await onConfluent();
+    expect(await publisher.publish(Array.from({ length: 1_201 }, (_, index) => record(`${index}`)))).toHaveLength(
+      1_201,
+    );
+    expect(produced().map((one) => sentIn(one).length)).toEqual([500, 500, 201]);
+    const large = [400_000, 300_000, 300_000, 900_000, 10].map((length) =>
+      record('x'.repeat(length), { key: 'k', headers: {} }),
+    );
+    await publisher.publish(large);
+    const sizes = produced().slice(3);
+    expect(sizes.map((one) => sentIn(one).length).sort()).toEqual([1, 1, 1, 2]);
+    expect(sizes.filter(({ body }) => body.length > 1_000_000).map((one) => sentIn(one).length)).toEqual([1]);
+  });
+});
+
+test('texts of JSON that follow each other are told apart, whatever is in them', () => {
+  const objects = [{ a: '}{' }, { b: '\\"{' }, { c: { d: [{}] } }, {}];
+  const texts = objects.map((object) => JSON.stringify(object));
+  for (const between of ['', '\n', ' \r\n']) expect(splitJsonObjects(texts.join(between))).toEqual(objects);
+  expect(splitJsonObjects(`${texts.join('')}{"e":"`)).toEqual(objects);
+  for (const wrong of ['[]', 'null', '<html></html>', '{} x', 'x {}', '{]}']) {
+    expect(() => splitJsonObjects(wrong), wrong).toThrow(SyntaxError);
+  }
+});

@@ -1,0 +1,294 @@
+import { createHmac, randomUUID } from 'node:crypto';
+import { Kafka } from '@upstash/kafka';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
+import { eventOf } from '../support/outbox.ts';
+import { jobSecret } from '../support/secrets.ts';
+import { home, shop } from '../support/shipping.ts';
+
+const secret = 'kafka_new';
+const topic = 'order.refunded'; // of those that the local Kafka has, one that these tests cause no record in
+
+let store: Store;
+const { orderOf, free, shipped } = shop(() => store);
+beforeAll(async () => {
+  store = await startStore({
+    variables: {
+      KAFKA_CONSUME: topic,
+      KAFKA_CONSUME_TENANTS: 'default',
+      KAFKA_CONSUME_SECONDS: '2',
+      KAFKA_WEBHOOK_SECRET: `kafka_old, ${secret}`,
+    },
+  });
+  await addProduct(store, 'GIFT', 1_000, 0);
+  await addProduct(store, 'BOOK', 100);
+});
+afterAll(() => store.close());
+
+const adjusted = (sku: string, delta: number, more: Record<string, unknown> = {}) => ({
+  specversion: '1.0',
+  id: randomUUID(),
+  source: '/warehouse',
+  type: 'inventory.adjusted',
+  data: { sku, delta, reason: 'counted' },
+  ...more,
+});
+
+const push = (body: unknown, headers: Record<string, string> = { authorization: `Bearer ${secret}` }) =>
+  store.send('POST', '/webhooks/kafka', typeof body === 'string' ? body : JSON.stringify(body), {
+    key: null,
+    idempotencyKey: null,
+    headers: { 'content-type': 'application/json', ...headers },
+  });
+
+const stockOf = async (sku: string) => (await store.send('GET', `/v1/inventory/${sku}`)).body.quantity;
+const becomes = (sku: string, quantity: number) => until(async () => (await stockOf(sku)) === quantity);
+/** Waits until a later adjustment is there: what was sent before it has had its turn as well. */
+async function afterwards(sku: string) {
+  const before = await stockOf('GIFT');
+  await push([adjusted('GIFT', 1)]);
+  await becomes('GIFT', before + 1);
+  return stockOf(sku);
+}
+
+type Letter = { tenant_id: string; sink: string; event_id: string; topic: string; reason: string };
+const lettersOf = (text: string) =>
+  store.database.query<Letter>(
+    'select tenant_id, sink, event_id, topic, reason from platform.dead_letters where message::text like $1 order by id',
+    [`%${text}%`],
+  );
+
+describe('an event of others that is pushed', () => {
+  test('changes the stock once, however often and in whatever form it is delivered', async () => {
+    await addProduct(store, 'FORMS', 10);
+    const event = adjusted('FORMS', 5);
+    const { data, ...attributes } = event;
+    const headers = Object.fromEntries(Object.entries(attributes).map(([name, value]) => [`ce_${name}`, value]));
+    const http = Object.fromEntries(Object.entries(attributes).map(([name, value]) => [`ce-${name}`, value]));
+    const taken = { taken: 1, own: 0, refused: 0 };
+    const cloudEvents = { authorization: `Bearer ${secret}`, 'content-type': 'application/cloudevents+json' };
+    expect((await push(event, cloudEvents)).body).toEqual(taken);
+    await becomes('FORMS', 15);
+    expect((await push([event, event])).body).toEqual({ ...taken, taken: 2 });
+    expect((await push(data, { authorization: `Bearer ${secret}`, ...http })).body).toEqual(taken);
+    expect((await push([{ value: JSON.stringify(data), headers }])).body).toEqual(taken);
+    const pairs = Object.entries(headers).map(([key, value]) => ({ key, value }));
+    expect((await push({ topic: 'x', value: data, headers: pairs })).body).toEqual(taken);
+    expect((await push([{ value: event }])).body).toEqual(taken);
+    expect(await afterwards('FORMS')).toBe(15);
+    const ledger = await store.database.query(`select delta, reason from inventory.adjustments where sku = 'FORMS'`);
+    expect(ledger).toContainEqual({ delta: 5, reason: 'counted' });
+    expect(ledger).toHaveLength(2);
+  });
+
+  test('is another one than an event of the same id from another source', async () => {
+    await addProduct(store, 'SOURCES', 0);
+    const event = adjusted('SOURCES', 1);
+    await push([event, { ...event, source: '/erp' }]);
+    await becomes('SOURCES', 2);
+  });
+
+  test('moves a parcel of its tenant, and of no other', async () => {
+    const order = await free(home);
+    const { trackingNumber } = await shipped(order);
+    const data = { trackingNumber, status: 'delivered', occurredAt: new Date().toISOString() };
+    const update = { ...adjusted('', 0), type: 'shipping.tracking.updated', data };
+    const [asAcme] = await store.database.query<{ outcome: object }>(
+      'select shipping.apply_tracking($1, $2) as outcome',
+      [{ jobSecret }, { ...data, carrier: 'manual', eventId: 'x', tenant: 'acme' }],
+    );
+    expect(asAcme?.outcome).toEqual({ outcome: 'unknown' });
+    await push(update);
+    await until(async () => (await orderOf(order)).status === 'delivered');
+    const unknown = { ...update, id: randomUUID(), data: { ...data, trackingNumber: 'NOWHERE-1' } };
+    await push(unknown);
+    await until(async () => (await lettersOf('NOWHERE-1')).length === 1);
+    expect(await lettersOf('NOWHERE-1')).toMatchObject([{ sink: 'shipping', reason: 'No parcel has this number.' }]);
+  });
+
+  test('that does not fit the stock is a dead letter that says why, and stops no other of its batch', async () => {
+    await addProduct(store, 'SHORT', 3);
+    const short = adjusted('SHORT', -4);
+    const unknown = adjusted('NO-SUCH-SKU', 1);
+    await push([short, unknown, adjusted('SHORT', -1)]);
+    await becomes('SHORT', 2);
+    await until(async () => (await lettersOf(short.id)).length === 1 && (await lettersOf(unknown.id)).length === 1);
+    expect((await lettersOf(short.id))[0]?.reason).toContain('less stock');
+    expect((await lettersOf(unknown.id))[0]?.reason).toContain('no such SKU');
+    // The same event is not lost for good: it may come again once there is enough.
+    await push([adjusted('SHORT', 10)]);
+    await becomes('SHORT', 12);
+    await push([short]);
+    await becomes('SHORT', 8);
+  });
+
+  test('that cannot be taken is a dead letter with its reason, and the connector goes on', async () => {
+    const forged = adjusted('BOOK', 1, { type: 'payment.succeeded', data: { paymentId: 'p', orderId: 'o' } });
+    const foreign = adjusted('BOOK', 1, { tenantid: 'acme' });
+    const misshapen = adjusted('BOOK', 1, { data: { sku: 'BOOK', delta: '1', reason: 'x' } });
+    const plain = { hello: randomUUID() };
+    const old = adjusted('BOOK', 1, { specversion: '0.3' });
+    const answer = await push([forged, foreign, misshapen, plain, old, adjusted('BOOK', 7)]);
+    expect([answer.status, answer.body]).toEqual([200, { taken: 1, own: 0, refused: 5 }]);
+    await becomes('BOOK', 107);
+    const reasons = [
+      [forged.id, 'payment.succeeded is not taken from outside.'],
+      [foreign.id, 'It may not speak for the tenant that it names.'],
+      [misshapen.id, 'delta'],
+      [plain.hello, 'It is no CloudEvent'],
+      [old.id, 'specversion'],
+    ] as const;
+    for (const [id, reason] of reasons) expect((await lettersOf(id))[0]?.reason).toContain(reason);
+    expect((await lettersOf(foreign.id))[0]?.tenant_id).toBe('unknown');
+    const garbage = `{"broken ${randomUUID()}`;
+    expect((await push(garbage)).body).toEqual({ taken: 0, own: 0, refused: 1 });
+    expect((await push(garbage)).status).toBe(200);
+    expect(await lettersOf(garbage.slice(2))).toHaveLength(1);
+    const { body } = await store.send('GET', '/v1/dead-letters?limit=100');
+    const shown = body.data.filter(({ sink }: { sink: string }) => sink === 'outside');
+    expect(shown.map(({ topic: type }: { topic: string }) => type).sort()).toEqual([
+      'inventory.adjusted',
+      'payment.succeeded',
+    ]);
+  });
+
+  test('needs one of the two secrets, as Bearer, by Basic or as a signature over the body', async () => {
+    const body = JSON.stringify([]);
+    const seconds = Math.floor(Date.now() / 1000);
+    const sign = (by: string, at = seconds) =>
+      `t=${at},v1=${createHmac('sha256', by).update(`${at}.${body}`).digest('hex')}`;
+    const good = [
+      { authorization: 'Bearer kafka_old' },
+      { authorization: `Basic ${btoa(`connector:${secret}`)}` },
+      { 'x-signature': sign(secret) },
+    ];
+    for (const headers of good) expect((await push(body, headers)).status).toBe(200);
+    const bad = [
+      { authorization: 'Bearer kafka' },
+      { authorization: 'Bearer ' },
+      { authorization: 'Bearer kafka_old, kafka_new' },
+      { authorization: `Basic ${btoa(`${secret}:`)}` },
+      { 'x-signature': sign('kafka') },
+      { 'x-signature': sign(secret, seconds - 400) },
+      { 'x-signature': sign(secret).slice(0, -2), authorization: `Bearer ${secret}` },
+      {},
+    ] as Record<string, string>[];
+    for (const headers of bad) expect((await push(body, headers)).body.code).toBe('invalid_signature');
+  });
+});
+
+describe('an event of ours that comes back', () => {
+  test('does nothing, before and after its queue has brought it', async () => {
+    const { body: order } = await store.send('POST', '/v1/orders', oneLine('BOOK', 2), {
+      headers: { prefer: 'respond-async' },
+    });
+    const event = await eventOf(store.database, order.id, 'order.created');
+    expect((await push([event, event])).body).toEqual({ taken: 0, own: 2, refused: 0 });
+    await until(async () => (await orderOf(order.id)).reservation?.status === 'held');
+    const before = await stockOf('BOOK');
+    expect((await push([event])).body.own).toBe(1);
+    expect(await afterwards('BOOK')).toBe(before);
+    const holds = await store.database.query('select from inventory.reservations where order_id = $1', [order.id]);
+    expect(holds).toHaveLength(1);
+  });
+});
+
+describe('the bridge from Kafka', () => {
+  const kafka = () => new Kafka({ url: store.kafka.url, username: 'dev', password: 'dev' });
+  const produce = (...values: unknown[]) =>
+    kafka()
+      .producer()
+      .produceMany(
+        values.map((value) => ({ topic, key: 'k', value: typeof value === 'string' ? value : JSON.stringify(value) })),
+      );
+
+  test('brings events to our services once, and passes over what is none', async () => {
+    await addProduct(store, 'BRIDGE', 0);
+    const event = adjusted('BRIDGE', 1);
+    const broken = `broken ${randomUUID()}`;
+    await produce(event, broken, event, adjusted('BRIDGE', 10));
+    await store.cron();
+    await becomes('BRIDGE', 11);
+    expect(await lettersOf(broken)).toMatchObject([
+      { sink: 'outside', event_id: expect.stringMatching(/^order\.refunded\/\d+\/\d+$/) },
+    ]);
+    await produce(adjusted('BRIDGE', 100));
+    await store.cron();
+    await becomes('BRIDGE', 111);
+    const turns = store.logs().filter((line) => String(line.id).startsWith('consume-kafka'));
+    expect(turns.map(({ taken, refused }) => [taken, refused])).toEqual([
+      [3, 1],
+      [1, 0],
+    ]);
+  });
+
+  test.each([
+    ['only its content', `new.message::text like '%POISON%'`, 1],
+    ['any trace', `new.event_id like 'order.refunded/%' and new.message::text !~ 'harmless'`, 0],
+  ])('a record that the database refuses (%s) stops none behind it', async (_, when, kept) => {
+    const sku = `POISON-${kept}`;
+    await addProduct(store, sku, 0);
+    await store.database.query(`create function public.refuse() returns trigger language plpgsql as $$
+      begin raise exception using errcode = '23514', constraint = 'refused_letter', message = 'refused'; end $$`);
+    await store.database.query(
+      `create trigger refuse before insert on platform.dead_letters for each row when (${when}) execute function public.refuse()`,
+    );
+    const harmless = `harmless ${randomUUID()}`;
+    await produce(`POISON ${randomUUID()}`, harmless, adjusted(sku, 1));
+    await store.cron();
+    await becomes(sku, 1);
+    expect(await lettersOf(harmless)).toHaveLength(1);
+    const letters = await store.database.query(
+      `select reason from platform.dead_letters where sink = 'outside' and reason like '%cannot be stored%'`,
+    );
+    expect(letters).toHaveLength(1);
+    const lines = store.logs().filter(({ constraint }) => constraint === 'refused_letter');
+    expect(lines.at(-1)).toMatchObject({ outcome: kept === 1 ? 'dead_letter' : 'not_kept' });
+    await store.database.query('drop function public.refuse cascade');
+  });
+});
+
+test('an event that is older than the inbox remembers is a dead letter; one without a time is remembered for good', async () => {
+  const before = await stockOf('BOOK');
+  const at = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString();
+  const [old, early, recent, undated] = [
+    adjusted('BOOK', 1, { time: at(29) }),
+    adjusted('BOOK', 1, { time: at(-3) }),
+    adjusted('BOOK', 1, { time: at(27) }),
+    adjusted('BOOK', 1),
+  ];
+  expect((await push([old, early, recent, undated])).body).toEqual({ taken: 2, own: 0, refused: 2 });
+  await becomes('BOOK', before + 2);
+  const letters = (await store.send('GET', '/v1/dead-letters?limit=100')).body.data.map(
+    (letter: { reason: string }) => letter.reason,
+  );
+  expect(letters).toContain('It is older than 28 days: it may have been applied before.');
+  expect(letters).toContain('Its time is more than a day ahead.');
+
+  // 31 days later: the inbox has forgotten the dated one, which is too old by then.
+  await store.cron('17 * * * *', new Date(Date.now() + 31 * 86_400_000));
+  const [kept] = await store.database.query<{ n: number }>(
+    `select count(*)::int as n from platform.inbox where event_id like '%' || $1`,
+    [undated?.id],
+  );
+  expect(kept?.n).toBe(1);
+  expect((await push(undated)).body.taken).toBe(1);
+  expect((await push(adjusted('GIFT', 1))).body.taken).toBe(1);
+  await store.settled();
+  expect(await stockOf('BOOK')).toBe(before + 2);
+});
+
+test('is closed where no secret is set, and does not start without a tenant to speak for', async () => {
+  const closed = await startStore();
+  const open = await startStore({ variables: { KAFKA_WEBHOOK_SECRET: secret } });
+  try {
+    const ask = (to: Store) =>
+      to.send('POST', '/webhooks/kafka', '[]', { headers: { authorization: `Bearer ${secret}` } });
+    expect((await ask(closed)).status).toBe(404);
+    expect((await ask(open)).status).toBe(500);
+    expect(JSON.stringify(open.logs())).toContain('KAFKA_CONSUME_TENANTS');
+  } finally {
+    await closed.close();
+    await open.close();
+  }
+});

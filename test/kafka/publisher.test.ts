@@ -1,0 +1,185 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { ChooseFault, FaultyRequest } from '../../dev/kafka/faults.ts';
+import { partitionForKey } from '../../dev/kafka/murmur2.ts';
+import { KafkaAway, type KafkaRecord } from '../../src/events/kafka/publish/publisher.ts';
+import { upstashPublisher } from '../../src/events/kafka/publish/upstash.ts';
+import { startedKafka } from '../support/kafka.ts';
+import { fakeRest } from '../support/kafka-publisher.ts';
+
+const record = (value: string, more: Partial<KafkaRecord> = {}): KafkaRecord => ({
+  topic: 'cities',
+  key: `key of ${value}`,
+  value,
+  headers: { ce_id: `id of ${value}`, ce_type: 'cities' },
+  ...more,
+});
+
+/** A publisher on the local Kafka, and how many requests it has made there. */
+async function onKafka(fault: ChooseFault = () => undefined, settings: { path?: string; password?: string } = {}) {
+  const requests: FaultyRequest[] = [];
+  const { server } = await startedKafka({
+    fault: (request) => {
+      requests.push(request);
+      return fault(request);
+    },
+  });
+  const publisher = upstashPublisher({
+    url: server.url + (settings.path ?? ''),
+    username: 'dev',
+    password: settings.password ?? 'dev',
+    deadlineMs: 500,
+  });
+  const values = () => [...server.read('cities')].map(({ value }) => value).sort();
+  return { publisher, requests, server, values };
+}
+
+/** A publisher on an HTTP server that answers all alike, and is no Kafka. */
+async function onAnything(status: number, body: string) {
+  const server = createServer((_request, response) => response.writeHead(status).end(body));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return upstashPublisher({ url: `http://127.0.0.1:${port}`, username: 'dev', password: 'dev' });
+}
+
+test('records arrive as they are: the value alone, headers beside it, in the partition of their key', async () => {
+  const { publisher, requests, server } = await onKafka();
+  const records = Array.from({ length: 40 }, (_, index) => record(`{"city":"München ${index}"}`));
+  expect(await publisher.publish(records)).toEqual(records.map(() => ({ ok: true })));
+  expect(requests).toHaveLength(1);
+  const kept = [...server.read('cities')];
+  expect(new Set(kept.map(({ partition }) => partition)).size).toBe(4);
+  for (const { key, value, headers } of records) {
+    expect(kept.filter((each) => each.key === key)).toEqual([
+      expect.objectContaining({
+        value,
+        partition: partitionForKey(key, 4),
+        headers: Object.entries(headers).map(([name, text]) => ({ key: name, value: text })),
+      }),
+    ]);
+  }
+});
+
+describe('Kafka is away, and nothing is known of the records,', () => {
+  for (const status of [401, 402, 403, 408, 425, 429, 500, 502, 503, 504]) {
+    test(`when it answers ${status}; it is asked once`, async () => {
+      const { publisher, requests } = await onKafka(() => ({ refuse: { status, error: 'not now' } }));
+      await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(`${status}: not now`);
+      await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+      expect(requests).toHaveLength(2);
+    });
+  }
+
+  test('when the password is wrong: no record is at fault', async () => {
+    const { publisher, values } = await onKafka(undefined, { password: 'forgotten' });
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(/^401: /);
+    expect(values()).toEqual([]);
+  });
+
+  test('when it does not answer within the deadline; it is asked once', async () => {
+    let release = () => {};
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const { publisher, requests } = await onKafka(() => gate.then(() => undefined));
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no answer in 500 ms');
+    expect(requests).toHaveLength(1);
+    release();
+  });
+
+  test('when the connection breaks, also after the records were taken; it is asked once', async () => {
+    const { publisher, requests, values } = await onKafka(() => ({ drop: 'after' }));
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+    expect(requests).toHaveLength(1);
+    expect(values()).toEqual(['Oslo']);
+  });
+
+  test('when nobody listens', async () => {
+    const publisher = upstashPublisher({ url: 'http://127.0.0.1:9', username: 'dev', password: 'dev' });
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+  });
+
+  test('when the address leads to something else', async () => {
+    const { publisher } = await onKafka(undefined, { path: '/elsewhere' });
+    await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow('no Kafka REST API');
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no Kafka REST API');
+    for (const [status, body] of [
+      [200, '<html>Welcome</html>'],
+      [404, '<html>Not found</html>'],
+      [404, '{}'],
+      [400, '{"message": "what?"}'],
+      [200, '{"result": "Success"}'],
+      [200, '[]'],
+      [200, 'null'],
+    ] as const) {
+      const anything = await onAnything(status, body);
+      await expect(anything.publish([record('Oslo')]), `${status} ${body}`).rejects.toThrow(KafkaAway);
+    }
+  });
+});
+
+describe('a record that is refused', () => {
+  test('alone leaves the others accepted, and says whether it may be tried again', async () => {
+    const statuses = [400, 404, 413, 422, 401, 403, 408, 429, 500, 503];
+    const { publisher, values } = await onKafka(() => ({
+      refuseRecords: statuses.map((status, index) => ({ index: index + 1, status, error: 'no' })),
+    }));
+    const names = ['first', ...statuses.map(String), 'last'];
+    const answers = await publisher.publish(names.map((name) => record(name)));
+    expect(answers[0]).toEqual({ ok: true });
+    expect(answers.at(-1)).toEqual({ ok: true });
+    expect(statuses.filter((_, index) => JSON.stringify(answers[index + 1]).includes('"permanent":true'))).toEqual([
+      400, 404, 413, 422,
+    ]);
+    expect(answers[1]).toEqual({ ok: false, permanent: true, reason: 'cities: no' });
+    expect(values()).toEqual(['first', 'last']);
+  });
+
+  test('because its topic is missing names the topic', async () => {
+    const { publisher } = await onKafka();
+    const answers = await publisher.publish([record('Oslo'), record('Rome', { topic: 'villages' })]);
+    expect(answers).toEqual([
+      { ok: true },
+      { ok: false, permanent: true, reason: "villages: Topic 'villages' does not exist" },
+    ]);
+  });
+
+  test('because it is too large is refused for good', async () => {
+    const { publisher, values } = await onKafka();
+    const answers = await publisher.publish([record('x'.repeat(1_100_000)), record('Rome')]);
+    expect(answers).toEqual([expect.objectContaining({ ok: false, permanent: true }), { ok: true }]);
+    expect(values()).toEqual(['Rome']);
+  });
+
+  for (const status of [400, 404, 413]) {
+    test(`by refusing its whole request (${status}) is found, and all others are taken once`, async () => {
+      const { publisher, requests, values } = await onKafka(({ records = [] }) =>
+        JSON.stringify(records).includes('poison') ? { refuse: { status, error: 'bad request' } } : undefined,
+      );
+      const names = Array.from({ length: 64 }, (_, index) => (index === 37 ? 'poison' : `city ${index}`));
+      const answers = await publisher.publish(names.map((name) => record(name)));
+      expect(answers.flatMap((answer, index) => (answer.ok ? [] : [index]))).toEqual([37]);
+      expect(answers[37]).toMatchObject({ ok: false, permanent: true, reason: 'cities: bad request' });
+      expect(values()).toEqual(names.filter((name) => name !== 'poison').sort());
+      expect(requests.length).toBeLessThan(20);
+    });
+  }
+});
+
+test('a refused batch is split within one deadline: records that were not sent by then are left for a later turn', async () => {
+  const { url, asked } = await fakeRest((_asked, response) => {
+    setTimeout(() => response.writeHead(400).end('{"error": "too large", "status": 400}'), 100);
+    return undefined;
+  });
+  const publisher = upstashPublisher({ url, username: 'dev', password: 'dev', deadlineMs: 450 });
+  const answers = await publisher.publish(Array.from({ length: 64 }, (_, index) => record(`city ${index}`)));
+  expect(asked.length).toBeLessThanOrEqual(5); // all of them apart are 127
+  expect(answers).toHaveLength(64);
+  for (const answer of answers.slice(1)) expect(answer).toMatchObject({ ok: false, permanent: false });
+});

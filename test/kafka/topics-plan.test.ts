@@ -1,0 +1,67 @@
+import { describe, expect, test } from 'vitest';
+import { commandsFor, describeStep, type Found, planTopics, type Wanted, wantedTopics } from '../../dev/topics/plan.ts';
+import { topics } from '../../src/events/topics.ts';
+
+const day = 86_400_000;
+const wanted: Wanted = { name: 'order.created', partitions: 12, retentionMs: 7 * day };
+const planFor = (found?: Found) => planTopics([wanted], new Map(found ? [[wanted.name, found]] : []));
+const kinds = (found?: Found) => planFor(found).steps.map(({ kind }) => kind);
+
+test('the registry’s partitions and retention are what is wanted', () => {
+  const all = wantedTopics(topics);
+  expect(all).toHaveLength(Object.keys(topics).length);
+  expect(all).toContainEqual(wanted);
+  expect(all.find(({ name }) => name === 'payment.succeeded')?.retentionMs).toBe(90 * day);
+});
+
+describe('a topic', () => {
+  test('that is missing is made', () => expect(kinds()).toEqual(['create']));
+
+  test('that is as it should be stays as it is', () => {
+    expect(planFor({ partitions: 12, retentionMs: 7 * day })).toEqual({ steps: [], kept: [], unseen: [], fine: 1 });
+  });
+
+  test('that has less gets what it lacks', () => {
+    expect(kinds({ partitions: 6, retentionMs: day })).toEqual(['partitions', 'retention']);
+    expect(kinds({ partitions: 6, retentionMs: 7 * day })).toEqual(['partitions']);
+    expect(kinds({ partitions: 12, retentionMs: 7 * day - 1 })).toEqual(['retention']);
+    expect(kinds({ partitions: 12, retentionMs: 0 })).toEqual(['retention']);
+  });
+
+  test('that has more keeps it, and that is said and no difference', () => {
+    const plan = planFor({ partitions: 24, retentionMs: -1 });
+    expect(plan.steps).toEqual([]);
+    expect(plan.kept).toEqual([
+      'order.created has 24 partitions, the registry asks for 12',
+      'order.created is kept for ever, the registry asks for 7 d',
+    ]);
+    expect(kinds({ partitions: 12, retentionMs: 8 * day })).toEqual([]);
+  });
+
+  test('that cannot be seen is not guessed at', () => {
+    expect(planFor({})).toMatchObject({ steps: [], unseen: ['order.created: partitions', 'order.created: retention'] });
+    expect(kinds({ partitions: 6 })).toEqual(['partitions']);
+  });
+});
+
+test('a step is said, and told as a command of Kafka’s tools and of Redpanda’s', () => {
+  const [create] = planFor().steps;
+  const [grow, keep] = planFor({ partitions: 6, retentionMs: day }).steps;
+  expect(create && describeStep(create)).toBe('+ order.created: 12 partitions, kept 7 d');
+  expect(grow && describeStep(grow)).toContain('6 → 12 partitions (keys move');
+  expect(keep && describeStep(keep)).toBe('~ order.created: kept 1 d → 7 d');
+  expect(create && commandsFor(create)).toEqual({
+    kafka:
+      'kafka-topics.sh --bootstrap-server "$BOOTSTRAP" --create --if-not-exists --topic order.created --partitions 12 --config retention.ms=604800000',
+    rpk: 'rpk topic create order.created -p 12 -c retention.ms=604800000',
+  });
+  expect(grow && commandsFor(grow)).toEqual({
+    kafka: 'kafka-topics.sh --bootstrap-server "$BOOTSTRAP" --alter --topic order.created --partitions 12',
+    rpk: 'rpk topic add-partitions order.created --num 6',
+  });
+  expect(keep && commandsFor(keep)).toEqual({
+    kafka:
+      'kafka-configs.sh --bootstrap-server "$BOOTSTRAP" --alter --entity-type topics --entity-name order.created --add-config retention.ms=604800000',
+    rpk: 'rpk topic alter-config order.created --set retention.ms=604800000',
+  });
+});

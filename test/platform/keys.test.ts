@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  allowDelayedPayments,
+  bindKey,
+  createKey,
+  createTenant,
+  listKeys,
+  publishableScopes,
+  revokeKey,
+  scopes,
+} from '../../dev/keys/api-keys.ts';
+import { seedTenants } from '../../dev/platform/seed.ts';
+import { migrate } from '../../dev/postgres/migrate.ts';
+import { type Postgres, startPostgres } from '../../dev/postgres/server.ts';
+import { run } from '../../dev/support/process.ts';
+
+let postgres: Postgres;
+let owner: pg.Client;
+let url: string;
+
+beforeAll(async () => {
+  postgres = await startPostgres({ dir: await mkdtemp(join(tmpdir(), 'fusion-keys-')), port: 0, durable: false });
+  const superuser = new pg.Client({ connectionString: postgres.url('postgres') });
+  await superuser.connect();
+  await superuser.query(`create role owner_of_keys login createrole password 'owner'`);
+  await superuser.query('create database keys owner owner_of_keys');
+  await superuser.end();
+  url = `postgres://owner_of_keys:owner@127.0.0.1:${postgres.port}/keys`;
+  await migrate({ url });
+  owner = new pg.Client({ connectionString: url });
+  await owner.connect();
+  await createTenant(owner, 'shop', 'The shop');
+  await createTenant(owner, 'other', 'Another');
+});
+
+afterAll(async () => {
+  await owner.end();
+  await postgres.remove();
+});
+
+/** Whether the API would take a key for a scope: its tenant, or the code of the refusal. */
+async function authenticate(key: string, scope: string): Promise<string> {
+  const keyHash = createHash('sha256').update(key).digest('hex');
+  const statement = `select platform.authenticate($1::jsonb, $2) ->> 'tenant' as tenant`;
+  return owner.query<{ tenant: string }>(statement, [JSON.stringify({ keyHash }), scope]).then(
+    ({ rows }) => rows[0]?.tenant ?? '',
+    (error: Error) => error.message,
+  );
+}
+
+test('a secret key opens all of its tenant, and only its hash is kept', async () => {
+  const key = await createKey(owner, { tenant: 'shop', kind: 'secret' });
+  expect(key).toMatch(/^sk_live_[0-9A-Za-z]{32}$/);
+  for (const scope of scopes) expect(await authenticate(key, scope)).toBe('shop');
+  const [row] = await listKeys(owner, 'shop');
+  expect(row).toMatchObject({ prefix: key.slice(0, 12), kind: 'secret', tenant_id: 'shop' });
+  expect(JSON.stringify(row)).not.toContain(key);
+});
+
+test('a publishable key reads the catalog and the campaigns and can be made for nothing else', async () => {
+  const key = await createKey(owner, { tenant: 'shop', kind: 'publishable' });
+  expect(key).toMatch(/^pk_live_/);
+  for (const scope of scopes) {
+    expect(await authenticate(key, scope)).toBe(publishableScopes.includes(scope) ? 'shop' : 'forbidden');
+  }
+  const wider = { tenant: 'shop', kind: 'publishable', scopes: ['orders:read'] } as const;
+  await expect(createKey(owner, { ...wider, scopes: [...wider.scopes] })).rejects.toThrow('cannot have orders:read');
+});
+
+test('a publishable key is bound to pages by their origins, as browsers name them; a secret key to none', async () => {
+  const origins = ['https://shop.example/', 'http://localhost:3000'];
+  const key = await createKey(owner, { tenant: 'shop', kind: 'publishable', origins });
+  const bound = async () => (await listKeys(owner, 'shop')).find((row) => row.prefix === key.slice(0, 12))?.origins;
+  expect(await bound()).toEqual(['https://shop.example', 'http://localhost:3000']);
+  await bindKey(owner, key.slice(0, 12), ['https://other.example']);
+  expect(await bound()).toEqual(['https://other.example']);
+  await bindKey(owner, key.slice(0, 12), null);
+  expect(await bound()).toBeNull();
+  for (const origin of ['shop.example', 'https://shop.example/page', 'https://*.example', 'null', '*', 'data:,x']) {
+    const refused = createKey(owner, { tenant: 'shop', kind: 'publishable', origins: [origin] });
+    await expect(refused, origin).rejects.toThrow('is not an origin');
+  }
+  const secret = await createKey(owner, { tenant: 'shop', kind: 'secret' });
+  await expect(bindKey(owner, secret.slice(0, 12), ['https://shop.example'])).rejects.toThrow('no origins');
+  await expect(createKey(owner, { tenant: 'shop', kind: 'secret', origins })).rejects.toThrow('no origins');
+});
+
+test('a key with some scopes is forbidden the rest', async () => {
+  const key = await createKey(owner, { tenant: 'shop', kind: 'secret', scopes: ['orders:read'] });
+  expect(await authenticate(key, 'orders:read')).toBe('shop');
+  expect(await authenticate(key, 'orders:write')).toBe('forbidden');
+});
+
+test('a revoked and an expired key are no keys', async () => {
+  const revoked = await createKey(owner, { tenant: 'other', kind: 'secret', name: 'to be revoked' });
+  expect(await authenticate(revoked, 'orders:read')).toBe('other');
+  expect(await revokeKey(owner, revoked.slice(0, 12))).toMatchObject({ name: 'to be revoked' });
+  expect(await authenticate(revoked, 'orders:read')).toBe('unauthenticated');
+  const expired = await createKey(owner, { tenant: 'other', kind: 'secret', expiresAt: new Date(Date.now() - 1000) });
+  expect(await authenticate(expired, 'orders:read')).toBe('unauthenticated');
+});
+
+test('a prefix of two keys revokes neither', async () => {
+  const keys = ['sk_live_sameA', 'sk_live_sameB'];
+  for (const key of keys) await createKey(owner, { tenant: 'other', kind: 'secret', key });
+  await expect(revokeKey(owner, 'sk_live_same')).rejects.toThrow('several keys');
+  await expect(revokeKey(owner, 'sk_live_none')).rejects.toThrow('no key');
+  for (const key of keys) expect(await authenticate(key, 'orders:read')).toBe('other');
+});
+
+test('a key needs a tenant that is there', async () => {
+  await expect(createKey(owner, { tenant: 'nobody', kind: 'secret' })).rejects.toThrow('no tenant nobody');
+});
+
+test('the seed makes the keys of the local platform, once', async () => {
+  await seedTenants(url);
+  await seedTenants(url);
+  expect(await authenticate('sk_dev_default', 'orders:write')).toBe('default');
+  expect(await authenticate('pk_dev_acme', 'catalog:read')).toBe('acme');
+  expect(await authenticate('pk_dev_acme', 'orders:read')).toBe('forbidden');
+  expect(await listKeys(owner, 'acme')).toHaveLength(2);
+});
+
+test('the command says of a secret key to keep it secret, and of a publishable one where browsers may use it', async () => {
+  const script = join(import.meta.dirname, '..', '..', 'dev', 'keys', 'main.ts');
+  const make = async (...args: string[]) => {
+    const command = [script, 'make', '--tenant', 'shop', ...args];
+    return (await run(process.execPath, command, { env: { ...process.env, DATABASE_URL: url } })).output;
+  };
+  expect(await make('--kind', 'secret')).toMatch(/^sk_live_\w+\n.*Keep it with your other secrets/);
+  const publishable = await make('--kind', 'publishable', '--origin', 'https://shop.example');
+  expect(publishable).toMatch(/^pk_live_\w+\n.*It is no secret.*https:\/\/shop\.example/);
+  expect(await make('--kind', 'publishable')).toMatch(/^pk_live_\w+\n.*any page/);
+});
+
+test('the operator decides for each tenant whether its buyers may pay with methods that settle later', async () => {
+  const allowed = async () =>
+    (await owner.query<{ id: string; delayed_payments: boolean }>('select id, delayed_payments from platform.tenants'))
+      .rows;
+  expect(await allowDelayedPayments(owner, 'shop', false)).toBe(true);
+  expect(await allowed()).toContainEqual({ id: 'shop', delayed_payments: false });
+  expect(await allowed()).toContainEqual({ id: 'other', delayed_payments: true });
+  expect(await allowDelayedPayments(owner, 'shop', true)).toBe(true);
+  expect(await allowed()).toContainEqual({ id: 'shop', delayed_payments: true });
+  expect(await allowDelayedPayments(owner, 'nobody', false)).toBe(false);
+});

@@ -1,0 +1,70 @@
+import { expect, test } from 'vitest';
+import { portsInUse, readSettings } from '../../dev/platform/settings.ts';
+
+const portNames = (environment: Record<string, string>): string[] =>
+  portsInUse(readSettings(environment)).map(({ variable, port }) => `${variable} ${port}`);
+
+const worker = { DATABASE_JOB_SECRET: 'js_given' };
+
+test('without any variable all parts are started, on their usual ports', () => {
+  expect(portNames({})).toEqual([
+    'PORT 8787',
+    'POSTGRES_PORT 54329',
+    'NEON_PORT 4444',
+    'KAFKA_PORT 8082',
+    'STRIPE_PORT 12111',
+  ]);
+});
+
+test.each<[string, Record<string, string>, string[]]>([
+  [
+    'Neon',
+    { ...worker, DATABASE_URL: 'postgres://fusion_worker:x@ep-a.eu.aws.neon.tech/fusion' },
+    ['POSTGRES_PORT', 'NEON_PORT'],
+  ],
+  [
+    'a PostgreSQL elsewhere',
+    { ...worker, DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' },
+    ['POSTGRES_PORT'],
+  ],
+  ['Kafka', { KAFKA_REST_URL: 'https://kafka.example' }, ['KAFKA_PORT']],
+  ['Stripe', { STRIPE_SECRET_KEY: 'sk_test_1' }, ['STRIPE_PORT']],
+])('%s of the user takes the place of ours', (_name, environment, missing) => {
+  const left = portNames({}).filter((line) => !missing.some((variable) => line.startsWith(`${variable} `)));
+  expect(portNames(environment)).toEqual(left);
+});
+
+test('a port can be moved, and what is no port is refused with its variable', () => {
+  expect(portNames({ NEON_PORT: '4445' })).toContain('NEON_PORT 4445');
+  for (const text of ['x', '0', '70000', '1.5']) expect(() => readSettings({ PORT: text })).toThrow('PORT=');
+});
+
+test('the Worker gets its own variables, those of .dev.vars, and no others', () => {
+  const environment = { STRIPE_SECRET_KEY: 'sk_live', RESERVATION_TTL_SECONDS: '60', STRIPE_PORT: '1', HOME: '/root' };
+  const devVars = { RESERVATION_TTL_SECONDS: '900', ANYTHING: 'x', EMPTY: '' };
+  expect(readSettings(environment, devVars).variables).toEqual({
+    STRIPE_SECRET_KEY: 'sk_live',
+    RESERVATION_TTL_SECONDS: '60',
+    ANYTHING: 'x',
+  });
+});
+
+test("an owner's database elsewhere needs a password for the Worker; one of this machine gets the usual one", () => {
+  const remote = { DATABASE_URL: 'postgres://owner:x@db.example/fusion' };
+  expect(() => readSettings(remote)).toThrow('WORKER_DATABASE_PASSWORD');
+  expect(readSettings({ ...remote, WORKER_DATABASE_PASSWORD: 'p' }).database).toMatchObject({
+    owner: true,
+    local: false,
+    workerPassword: 'p',
+  });
+  expect(readSettings({ DATABASE_URL: 'postgres://owner:x@localhost/fusion' }).database).toMatchObject({
+    owner: true,
+    local: true,
+    bridge: true,
+    workerPassword: 'fusion_worker',
+  });
+  const asWorker = { DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' };
+  expect(() => readSettings(asWorker)).toThrow('DATABASE_JOB_SECRET');
+  expect(readSettings({ ...asWorker, ...worker }).variables.DATABASE_JOB_SECRET).toBe('js_given');
+  expect(() => readSettings({ DATABASE_URL: 'mysql://a/b' })).toThrow('DATABASE_URL is not of the form');
+});

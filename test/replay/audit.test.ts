@@ -1,0 +1,197 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { type Store, startStore } from '../support/harness.ts';
+import { createRig, type Rig } from '../support/replay.ts';
+
+let store: Store;
+let rig: Rig;
+let file: string;
+
+const day = '2010-12-01 08:26:00';
+const content = `InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+536365,MUG,Mug,6,${day},2.55,17850.0,UK
+536365,POT,Pot,1,${day},3.39,17850.0,UK
+536366,MUG,Mug,4,${day},2.95,,UK
+C536379,POT,Pot,-2,${day},3.39,14527.0,UK
+`;
+
+const tables = [
+  'orders.orders',
+  'inventory.inventory',
+  'inventory.reservations',
+  'inventory.adjustments',
+  'platform.events',
+];
+const savedOf = (table: string) => `saved_${table.replace('.', '_')}`;
+
+beforeAll(async () => {
+  store = await startStore();
+  rig = await createRig(store);
+  file = await rig.write(content);
+  const { code, text } = await rig.run(file);
+  expect(text).toContain('All of it is there, once.');
+  expect(code).toBe(0);
+  await store.settled();
+  for (const table of tables) await store.database.query(`create table ${savedOf(table)} as select * from ${table}`);
+});
+afterEach(async () => {
+  for (const table of tables) {
+    await store.database.query(`delete from ${table}`);
+    await store.database.query(`insert into ${table} overriding system value select * from ${savedOf(table)}`);
+  }
+});
+afterAll(async () => {
+  await rig.close();
+  await store.close();
+});
+
+const order = `(select id from orders.orders where purchase_order_number = '536365')`;
+const ofOrder = (column: string) => `where ${column} = ${order}`;
+
+test.each([
+  [
+    `update orders.orders set total = total + 0.01 ${ofOrder('id')}`,
+    'revenue in GBP:\n    536365: 18.70 in place of 18.69',
+  ],
+  [
+    `update orders.orders set items = jsonb_set(items, '{0,quantity}', '7') ${ofOrder('id')}`,
+    'lines, one for SKU and price:\n    536365: 7 of MUG at 2.55 in place of 6',
+  ],
+  [
+    `update orders.orders set items = jsonb_set(items, '{0,price}', '2.54') ${ofOrder('id')}`,
+    '536365: 0 of MUG at 2.55 in place of 6',
+  ],
+  [`update orders.orders set customer_id = 'eve' ${ofOrder('id')}`, '536365: customer eve in place of 17850'],
+  [`update orders.orders set currency = 'EUR' ${ofOrder('id')}`, '536365: in EUR'],
+  [`update orders.orders set status = 'failed' ${ofOrder('id')}`, '536365: held, but the order is failed'],
+  [`delete from orders.orders ${ofOrder('id')}`, 'orders, one an invoice:\n    536365: there is no order'],
+  [
+    `insert into orders.orders (id, customer_id, items, total, currency, status, organization_id, purchase_order_number)
+     select 'again', customer_id, items, total, currency, status, organization_id, purchase_order_number
+     from orders.orders ${ofOrder('id')}`,
+    '536365: placed once more as again',
+  ],
+  [
+    `insert into orders.orders (id, customer_id, items, total, currency, status, organization_id, purchase_order_number)
+     select 'strange', customer_id, items, total, currency, status, organization_id, '999999'
+     from orders.orders ${ofOrder('id')}`,
+    '999999: the file has no such order',
+  ],
+  [`delete from inventory.reservations ${ofOrder('order_id')}`, 'one an order:\n    536365: there is none'],
+  [
+    `update inventory.reservations set quantities = '{5,1}' ${ofOrder('order_id')}`,
+    'reservations, one an order:\n    536365: 5 of MUG in place of 6',
+  ],
+  [
+    `update inventory.reservations set status = 'released', expires_at = null ${ofOrder('order_id')}`,
+    '536365: released, but the order is created',
+  ],
+  [
+    `update inventory.inventory set quantity = quantity + 1 where sku = 'MUG'`,
+    'MUG: 10 put in, but 1 free + 10 held + 0 committed = 11',
+  ],
+  [`update inventory.inventory set reserved = reserved - 1 where sku = 'MUG'`, 'MUG: 9 reserved, but orders hold 10'],
+  [
+    // Stock that was set anew under the orders on it, as a second import of the same file would.
+    `with again as (update inventory.inventory set quantity = 10 where sku = 'MUG')
+     insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+     values ('default', 'MUG', 10, 'opening', now())`,
+    'units of opening stock:\n    MUG: 20 in place of 10',
+  ],
+  [`delete from inventory.adjustments where delta = 2`, 'cancelled units:\n    C536379, row 4 (2 of POT) is missing'],
+  [
+    `insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+     select tenant_id, sku, delta, reason, created_at from inventory.adjustments where delta = 2`,
+    'C536379, row 4 (2 of POT) came back 2 times',
+  ],
+  [
+    `insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
+     select tenant_id, sku, delta, replace(reason, 'row 4', 'row 5'), created_at from inventory.adjustments where delta = 2`,
+    'C536379, row 5 (POT): not in the file',
+  ],
+  [
+    `delete from platform.events ${ofOrder('key')} and topic = 'order.created'`,
+    '536365: order.created is there 0 times',
+  ],
+  [
+    `insert into platform.events (tenant_id, topic, key, payload, time)
+     select tenant_id, topic, key, payload, time from platform.events ${ofOrder('key')} and topic = 'order.created'`,
+    '536365: order.created is there 2 times',
+  ],
+  [
+    `update platform.events set payload = jsonb_set(payload, '{total}', '1') ${ofOrder('key')} and topic = 'order.created'`,
+    'order.created tells of another order',
+  ],
+  [`delete from platform.events ${ofOrder('key')} and topic = 'inventory.reserved'`, 'Kafka: inventory.reserved:'],
+  [
+    `insert into platform.events (tenant_id, topic, key, payload, time)
+     select tenant_id, topic, key, payload, time from platform.events ${ofOrder('key')} and topic = 'inventory.reserved'`,
+    'Kafka: inventory.reserved:',
+  ],
+  [
+    `update platform.events set payload = jsonb_set(payload, '{status}', '"x"') ${ofOrder('key')} and topic = 'inventory.reserved'`,
+    'has another payload',
+  ],
+])('the audit fails, and says where, after: %s', async (statement, expected) => {
+  await store.database.query(statement);
+  const { code, text } = await rig.run(file);
+  expect(text).toContain(expected);
+  expect(text).toMatch(/The audit found [1-9]/);
+  expect(code).toBe(1);
+});
+
+test('the audit passes again when all is as it was', async () => {
+  expect((await rig.run(file)).code).toBe(0);
+});
+
+test('a SKU that is missing from the catalog fails the audit', async () => {
+  const rename = (from: string, to: string) =>
+    store.database.query('update catalog.products set sku = $2 where sku = $1', [from, to]);
+  await rename('POT', 'PAN');
+  // It is not imported again either: the key of the import is that of the first run.
+  const { code, text } = await rig.run(file);
+  await rename('PAN', 'POT');
+  expect(text).toContain('SKUs in the catalog:\n    POT is missing');
+  expect(code).toBe(1);
+});
+
+test('a record that Kafka has twice passes, one that no event stands for does not', async () => {
+  const [record] = [...store.kafka.read('order.created')].filter((candidate) => candidate.value.includes('17850'));
+  const produce = (headers: { key: string; value: string }[]) =>
+    fetch(`${store.kafka.url}/produce`, {
+      method: 'POST',
+      headers: { authorization: `Basic ${btoa('dev:dev')}` },
+      body: JSON.stringify({ topic: 'order.created', key: record?.key, value: record?.value, headers }),
+    });
+  expect((await produce(record?.headers.slice() ?? [])).status).toBe(200);
+  const twice = await rig.run(file);
+  expect(twice.text).toContain('Kafka has 1 records twice, with the same ce_id');
+  expect(twice.code).toBe(0);
+
+  const id = randomUUID();
+  expect((await produce([{ key: 'ce_id', value: id }])).status).toBe(200);
+  const { code, text } = await rig.run(file);
+  expect(text).toContain(`${id} of ${record?.key} is no event`);
+  expect(code).toBe(1);
+});
+
+test('what is in the way is told before anything is sold', async () => {
+  const other = await rig.write(content.replaceAll('MUG', 'CUP'));
+  const orders = await store.database.query('select id from orders.orders');
+  const told: [Parameters<Rig['run']>[1], string][] = [
+    [{ url: 'http://127.0.0.1:9' }, 'no platform at http://127.0.0.1:9'],
+    [{ kafka: { url: 'http://127.0.0.1:9', username: 'dev', password: 'dev' } }, 'no Kafka at http://127.0.0.1:9'],
+    [{ kafka: { url: store.kafka.url, username: 'dev', password: 'no' } }, '401'],
+    [{ databaseUrl: 'postgres://me@127.0.0.1:9/none' }, 'cannot connect to 127.0.0.1:9/none'],
+    [{ databaseUrl: store.database.workerUrl }, 'may not read all tables'],
+    [{ key: 'sk_unknown' }, 'does not know the key'],
+    [{ key: await store.database.key({ scopes: ['catalog:read'] }) }, 'refuses the key (--key): forbidden'],
+  ];
+  for (const [options, message] of told) await expect(rig.run(other, options)).rejects.toThrow(message);
+  expect(await store.database.query('select id from orders.orders')).toEqual(orders);
+
+  const { code, text } = await rig.start('no-such-file.csv').outcome;
+  expect([code, text]).toEqual([1, '\ncannot read no-such-file.csv: there is no such file\n']);
+  const help = await rig.start('--help').outcome;
+  expect([help.code, help.text]).toEqual([0, expect.stringContaining('Running it again')]);
+});

@@ -1,0 +1,227 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readOptions } from '../../bench/replay/options.ts';
+import { makePlan, type Plan, readOrders } from '../../bench/replay/plan.ts';
+
+let dir: string;
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-replay-'));
+});
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+const header = 'InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country';
+const day = '2010-12-01 08:26:00';
+
+let files = 0;
+async function write(content: string | Buffer, name = `${++files}.csv`): Promise<string> {
+  const path = join(dir, name);
+  await writeFile(path, content);
+  return path;
+}
+
+/** Rows of `InvoiceNo,StockCode,Quantity,UnitPrice`. */
+const rowsOf = (...rows: string[]): string =>
+  [
+    header,
+    ...rows.map((row) => row.split(',')).map(([n, sku, q, p]) => `${n},${sku},A thing,${q},${day},${p},17850.0,UK`),
+  ]
+    .join('\n')
+    .concat('\n');
+
+const plan = async (content: string | Buffer, limit?: number): Promise<Plan> => makePlan(await write(content), limit);
+
+const counts = async (...rows: string[]) => Object.fromEntries((await plan(rowsOf(...rows))).counts);
+
+async function ordersOf(of: Plan) {
+  const orders = [];
+  for await (const order of readOrders(of)) orders.push(order);
+  return orders;
+}
+
+test.each([
+  ['536365,A,6,2.55', 'sale'],
+  ['536365,A,6,0.0', 'sale'],
+  ['536365,A,6.0,2.5500', 'sale'],
+  ['536365,A,1000000,99999999.99', 'orderTotal'],
+  ['536365,A,1,1000000.00', 'orderTotal'],
+  ['536365,A,1,999999.99', 'sale'],
+  ['536365,A,1,0.29', 'orderTotal'],
+  ['536365,A,1,0.30', 'sale'],
+  ['536365,A,1000001,2.55', 'quantityLarge'],
+  ['536365,A,0,2.55', 'quantityZero'],
+  ['536365,A,-6,0.0', 'quantityNegative'],
+  ['536365,A,1.5,2.55', 'quantityForm'],
+  ['536365,A,,2.55', 'quantityForm'],
+  ['536365,A,6,-0.01', 'priceNegative'],
+  ['536365,A,6,-11062.06', 'priceNegative'],
+  ['536365,A,6,0.001', 'priceDecimals'],
+  ['536365,A,6,1e2', 'priceForm'],
+  ['536365,A,6,', 'priceForm'],
+  ['536365,A,6,100000000.00', 'priceLarge'],
+  ['536365,,6,2.55', 'sku'],
+  [`536365,${'x'.repeat(65)},6,2.55`, 'sku'],
+  ['C536379,A,-1,27.50', 'cancellation'],
+  ['C536379,A,-1000000000,27.50', 'cancellation'],
+  ['C536379,A,-2147483648,27.50', 'stock'],
+  ['C536379,A,1,27.50', 'quantityPositive'],
+  ['A563185,B,1,11062.06', 'adjustment'],
+  ['X1,A,1,2.55', 'invoice'],
+  [',A,1,2.55', 'invoice'],
+])('the row %s is counted as: %s', async (row, outcome) => {
+  expect(await counts(row)).toEqual({ [outcome]: 1 });
+});
+
+test('each row is counted once, also where it is no row of the file at all', async () => {
+  const content = `${rowsOf('1,A,1,2.55', 'C2,A,-1,2.55', '3,A,0,1', '4,A,1,0.001')}5,A,one field too few,1\n\n1,A,"Adjust bad debt",1,${day},1,,\n`;
+  const { rows, counts: found } = await plan(content);
+  expect([rows, Object.fromEntries(found)]).toEqual([
+    6,
+    { sale: 1, cancellation: 1, quantityZero: 1, priceDecimals: 1, columns: 1, adjustment: 1 },
+  ]);
+});
+
+test('sums are exact where binary floating point is not', async () => {
+  const rows = Array.from({ length: 1000 }, (_, i) => `${i},A,3,0.1`).concat('7000,B,1,0.39', '7001,B,100,1.15');
+  expect((await plan(rowsOf(...rows))).pence).toBe(30_000n + 39n + 11_500n);
+});
+
+test('an invoice is one order, with its lines in their order, also when they are not adjacent', async () => {
+  const content = `${header}
+1,A,First,1,${day},1.00,,UK
+2,B,Second,2,${day},2.00,17850.0,UK
+1,B,Other,3,${day},3.50,12583,UK
+1,A,First,1,${day},1.00,,UK
+3,A,Third,4,${day},1.00,,UK
+`;
+  const orders = await ordersOf(await plan(content));
+  expect(orders.toSorted((a, b) => (a.invoice < b.invoice ? -1 : 1))).toEqual([
+    {
+      invoice: '1',
+      customer: '12583',
+      lines: [
+        { sku: 'A', units: 1, pence: 100 },
+        { sku: 'B', units: 3, pence: 350 },
+        { sku: 'A', units: 1, pence: 100 },
+      ],
+    },
+    { invoice: '2', customer: '17850', lines: [{ sku: 'B', units: 2, pence: 200 }] },
+    { invoice: '3', customer: 'guest', lines: [{ sku: 'A', units: 4, pence: 100 }] },
+  ]);
+});
+
+test('a SKU has its first description, its most frequent sale price (the first of equals) and all of its sales in stock', async () => {
+  const content = `${header}
+1,A,,1,${day},3.00,,UK
+1,A,"  A ""fine"" thing,
+in two lines ",2,${day},2.00,,UK
+2,A,Later name,4,${day},2.00,,UK
+3,A,,8,${day},3.00,,UK
+C4,A,,-100,${day},9.99,,UK
+C5,A,,-100,${day},9.99,,UK
+C6,A,,-100,${day},9.99,,UK
+7,a,,5,${day},0.5,,UK
+C8,ONLY-BACK,Came back,-3,${day},1.25,,UK
+9,LOST,damages,-7,${day},0.0,,UK
+10,NO-PRICE,x,1,${day},-1,,UK
+A11,B,Adjust bad debt,1,${day},11062.06,,UK
+`;
+  expect([...(await plan(content)).products.values()]).toEqual([
+    { sku: 'A', name: 'A "fine" thing, in two lines', pence: 300, opening: 15 },
+    { sku: 'a', name: 'a', pence: 50, opening: 5 },
+    { sku: 'ONLY-BACK', name: 'Came back', pence: 125, opening: 0 },
+    { sku: 'LOST', name: 'damages', pence: 0, opening: 0 },
+  ]);
+});
+
+test('an invoice of 1,200 lines is an order, one of 1,201 is refused as a whole', async () => {
+  const lines = (invoice: string, n: number) => Array.from({ length: n }, (_, i) => `${invoice},S${i},1,1.00`);
+  const of = await plan(rowsOf(...lines('1', 1200), ...lines('2', 1201)));
+  expect(Object.fromEntries(of.counts)).toEqual({ sale: 1200, orderLines: 1201 });
+  expect((await ordersOf(of)).map((order) => [order.invoice, order.lines.length])).toEqual([['1', 1200]]);
+});
+
+test('with a limit the first invoices are taken whole, and what is beyond is counted', async () => {
+  const of = await plan(rowsOf('1,A,1,1', 'C2,A,-1,1', '3,A,0,1', '4,A,1,1', '1,B,1,1'), 2);
+  expect(Object.fromEntries(of.counts)).toEqual({ sale: 2, cancellation: 1, quantityZero: 1, limit: 1 });
+  expect((await ordersOf(of)).map((order) => [order.invoice, order.lines.length])).toEqual([['1', 2]]);
+  // The stock is that of the whole file: a run with another limit must not want another one.
+  expect(of.products.get('A')?.opening).toBe(2);
+});
+
+test('a file is known by its content, packed or not, with a byte order mark or columns in another order', async () => {
+  const content = rowsOf('1,A,1,1.00', '2,B,1,1.00');
+  const plain = await plan(content);
+  const packed = await plan(gzipSync(content));
+  expect(packed.id).toMatch(/^[0-9a-f]{16}$/);
+  expect({ ...packed, path: '' }).toEqual({ ...plain, path: '' });
+  expect((await plan(`${content}3,A,x,1,${day},1,,UK\n`)).id).not.toBe(plain.id);
+
+  const other = await plan(`\ufeffUnitPrice,More,${header.replace(',UnitPrice', '')}\n2.50,x,1,A,Thing,3,${day},,UK\n`);
+  expect((await ordersOf(other))[0]?.lines).toEqual([{ sku: 'A', units: 3, pence: 250 }]);
+});
+
+test('a file that cannot be read is told by its reason', async () => {
+  const packed = gzipSync(rowsOf(...Array.from({ length: 500 }, (_, i) => `${i},S${i * 7919},${i + 1},1.00`)));
+  await expect(makePlan(join(dir, 'none.csv'))).rejects.toThrow(/none\.csv: there is no such file/);
+  await expect(makePlan(dir)).rejects.toThrow('it is a folder');
+  await expect(plan('')).rejects.toThrow('is empty');
+  await expect(plan('InvoiceNo,StockCode,Price\n')).rejects.toThrow(
+    'lacks the columns Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country. Its first line has: InvoiceNo, StockCode, Price',
+  );
+  await expect(plan(packed.subarray(0, packed.length / 2))).rejects.toThrow('is damaged: unexpected end of file');
+  await expect(plan(`${rowsOf('1,A,1,1')}"${'x'.repeat(2_000_000)}`)).rejects.toThrow('is no CSV');
+});
+
+test('a file that changes between two readings is not sold', async () => {
+  const path = await write(rowsOf('1,A,1,1', '2,B,1,1'));
+  const of = await makePlan(path);
+  await writeFile(path, rowsOf('1,A,1,1', '2,B,2,1'));
+  await expect(ordersOf(of)).rejects.toThrow('was changed while it was read');
+});
+
+test('what the command line leaves out comes from the variables of the local platform', () => {
+  expect(readOptions(['a.csv'], { PORT: '1', POSTGRES_PORT: '2', KAFKA_PORT: '3' }, {})).toEqual({
+    file: 'a.csv',
+    url: 'http://127.0.0.1:1',
+    key: 'sk_dev_default',
+    databaseUrl: 'postgres://fusion_owner:fusion_owner@127.0.0.1:2/fusion',
+    kafka: { url: 'http://127.0.0.1:3', username: 'dev', password: 'dev' },
+    concurrency: 16,
+    limit: Number.POSITIVE_INFINITY,
+  });
+  const args = [
+    '--url',
+    'https://shop.example/',
+    '--kafka-password=x',
+    '--concurrency',
+    '4',
+    '--limit',
+    '9',
+    'b.csv.gz',
+  ];
+  expect(readOptions(args, { DATABASE_URL: 'postgres://me@localhost/mine' }, {})).toMatchObject({
+    url: 'https://shop.example',
+    databaseUrl: 'postgres://me@localhost/mine',
+    kafka: { password: 'x' },
+    concurrency: 4,
+    limit: 9,
+  });
+  const brokers = ['--kafka-brokers', 'broker-1:9092, [::1]:19092', 'c.csv'];
+  expect(readOptions(brokers, {}, {})?.kafkaBrokers).toEqual(['broker-1:9092', '[::1]:19092']);
+  expect(readOptions(['--help'], {}, {})).toBeNull();
+});
+
+test.each([
+  [[], 'name one file'],
+  [['a', 'b'], 'name one file'],
+  [['a', '--limit', '0'], '--limit 0 is no number from 1'],
+  [['a', '--concurrency', '999'], '--concurrency 999 is no number from 1 to 256'],
+  [['a', '--url', 'shop'], '--url shop is no address'],
+  [['a', '--kafka-brokers', 'http://broker:9092'], '--kafka-brokers http://broker:9092 is no list of host:port'],
+  [['a', '--fast'], "Unknown option '--fast'"],
+])('the command line %j is refused', (args, message) => {
+  expect(() => readOptions(args, {}, {})).toThrow(message);
+});

@@ -1,0 +1,240 @@
+import { once } from 'node:events';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
+import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
+import { createRandom, createRig, type Rig } from '../support/replay.ts';
+
+let store: Store;
+let rig: Rig;
+let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
+
+beforeAll(async () => {
+  store = await startStore({ neonFault: (call) => fault?.(call) });
+  rig = await createRig(store);
+});
+afterEach(() => {
+  fault = undefined;
+});
+afterAll(async () => {
+  await rig.close();
+  await store.close();
+});
+
+const header = 'InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country';
+const day = '2010-12-01 08:26:00';
+
+/** Every oddity of the real file, on SKUs that begin with `p`. It sells 8 lines in 4 orders. */
+const oddities = (p: string): string => `${header}
+536365,${p}85123A,"WHITE ""HANGING"" HEART, T-LIGHT",6,${day},2.55,17850.0,United Kingdom
+536365,${p}71053,,6,${day},3.39,17850.0,United Kingdom
+536365,${p}85123A,WHITE HANGING HEART,2,${day},2.95,17850.0,United Kingdom
+536365,${p}85123A,WHITE HANGING HEART,6,${day},2.55,17850.0,United Kingdom
+536366,${p}POST,POSTAGE,1,${day},18.0,,France
+536367,${p}FREE,,40,${day},0.0,,United Kingdom
+C536379,${p}71053,,-2,${day},3.39,14527.0,United Kingdom
+C536379,${p}NEVER SOLD/1,Discount,-1,${day},27.5,14527.0,United Kingdom
+C536379,${p}71053,,-2,${day},3.39,14527.0,United Kingdom
+536368,${p}71053,check,-10,${day},0.0,,United Kingdom
+536369,${p}85123a,white hanging heart,3,${day},0.1,13047.0,United Kingdom
+536369,${p}71053,,0,${day},3.39,13047.0,United Kingdom
+536369,${p}71053,,1,${day},0.001,13047.0,United Kingdom
+536369,${p}71053,,1,${day},-3.39,13047.0,United Kingdom
+536365,${p}71053,,1,${day},3.39,17850.0,United Kingdom
+A563185,B,Adjust bad debt,1,${day},11062.06,,United Kingdom
+`;
+
+/** Invoices of five lines on twenty SKUs, with a cancellation after each tenth. */
+function many(prefix: string, invoices: number): string {
+  const random = createRandom(42);
+  const rows = [header];
+  for (let i = 0; i < invoices; i++) {
+    const kind = i % 10 === 9 ? 'C' : '';
+    for (let line = 0; line < 5; line++) {
+      const sku = `${prefix}-${random(20)}`;
+      const quantity = (kind ? -1 : 1) * (1 + random(50));
+      rows.push(`${kind}${600_000 + i},${sku},Thing ${sku},${quantity},${day},${random(2000) / 100},${random(9)},UK`);
+    }
+  }
+  return `${rows.join('\n')}\n`;
+}
+
+const fingerprint = async (): Promise<unknown> => {
+  const tables = ['orders.orders', 'inventory.inventory', 'inventory.reservations', 'inventory.adjustments'];
+  const sums = [...tables, 'catalog.products', 'platform.events'].map(
+    (table) => `(select md5(coalesce(string_agg(x::text, '' order by x::text), '')) from ${table} x)`,
+  );
+  return store.database.query(`select ${sums.map((sum, i) => `${sum} as s${i}`).join(', ')}`);
+};
+
+const stockOf = async (sku: string) => {
+  const { body } = await store.send('GET', `/v1/inventory/${encodeURIComponent(sku)}`);
+  return [body.quantity, body.reserved];
+};
+
+const names = (call: { statements: readonly { query: string }[] }, name: string): boolean =>
+  call.statements.some(({ query }) => query.includes(name));
+
+test('all that a file sells is in the store once, and what it cannot sell is counted by reason', async () => {
+  const { code, text } = await rig.run(await rig.write(oddities('a-')));
+  expect(text).toContain('All of it is there, once.');
+  expect(code).toBe(0);
+  expect(text.replaceAll(/ +/g, ' ')).toContain(`
+ 8 lines of 4 orders, 78.53 GBP
+ 3 lines of cancellations
+ 1 refused: adjustment, no sale (invoice A…, or bad debt)
+ 1 refused: quantity of zero
+ 1 refused: negative quantity outside a cancellation (written off)
+ 1 refused: negative price
+ 1 refused: price of more than two decimals
+ 16 in all
+`);
+  const { body } = await store.send('GET', '/v1/orders?customerId=17850');
+  expect(body.data).toMatchObject([
+    {
+      purchaseOrderNumber: '536365',
+      organizationId: expect.stringMatching(/^replay-[0-9a-f]{16}$/),
+      total: 60.23,
+      currency: 'GBP',
+      items: [
+        { sku: 'a-85123A', quantity: 12, price: 2.55 },
+        { sku: 'a-71053', quantity: 7, price: 3.39 },
+        { sku: 'a-85123A', quantity: 2, price: 2.95 },
+      ],
+    },
+  ]);
+  expect((await store.send('GET', '/v1/products/by-sku/a-85123A')).body).toMatchObject({
+    name: 'WHITE "HANGING" HEART, T-LIGHT',
+    price: 2.55,
+    inventory: 0,
+  });
+  expect((await store.send('GET', '/v1/products/by-sku/a-71053')).body).toMatchObject({ name: 'check', price: 3.39 });
+  expect(await stockOf('a-71053')).toEqual([4, 7]);
+  expect(await stockOf('a-NEVER SOLD/1')).toEqual([1, 0]);
+});
+
+test('a second run changes nothing, also when every idempotency key is forgotten', async () => {
+  const file = await rig.write(oddities('b-'));
+  expect((await rig.run(file)).code).toBe(0);
+  await store.settled();
+  const before = await fingerprint();
+  expect((await rig.run(file)).code).toBe(0);
+  await store.database.query('delete from platform.idempotency');
+  expect((await rig.run(file)).code).toBe(0);
+  expect(await fingerprint()).toEqual(before);
+});
+
+test('the audit passes before, while and after the holds run out', async () => {
+  const file = await rig.write(oddities('c-'));
+  expect((await rig.run(file, { limit: 2 })).code).toBe(0);
+  await store.cron('* * * * *', new Date(Date.now() + 16 * 60_000));
+  const { code, text } = await rig.run(file);
+  expect(text).toMatch(/Reservations: (1 committed, )?\d held, 2 released/);
+  expect(code).toBe(0);
+  await store.cron('* * * * *', new Date(Date.now() + 16 * 60_000));
+  expect((await rig.run(file)).code).toBe(0);
+  expect(await stockOf('c-71053')).toEqual([11, 0]);
+});
+
+test('what others have sold, in the same SKUs and under the same numbers, is left aside', async () => {
+  await addProduct(store, 'd-71053', 30, 7, { currency: 'GBP', name: 'Of another' });
+  const order = { currency: 'GBP', purchaseOrderNumber: '536365' };
+  expect((await store.send('POST', '/v1/orders', oneLine('d-71053', 5, order))).status).toBe(201);
+  const file = await rig.write(oddities('d-'));
+  const { code, text } = await rig.run(file);
+  expect(text).toContain('1 SKUs were in the catalog before');
+  expect(code).toBe(0);
+  expect(await stockOf('d-71053')).toEqual([29, 12]);
+  expect((await store.send('GET', '/v1/products/by-sku/d-71053')).body).toMatchObject({ name: 'Of another', price: 7 });
+  // A longer file is another one: it sells all it has, and its SKUs have been in the catalog before.
+  const longer = await rig.write(`${oddities('d-')}536370,d-71053,,5,${day},3.39,13047.0,UK\n`);
+  expect((await rig.run(longer)).code).toBe(0);
+  expect((await rig.run(longer)).code).toBe(0);
+  expect((await rig.run(file)).code).toBe(0);
+  expect(await stockOf('d-71053')).toEqual([33, 24]);
+});
+
+test('a SKU that cannot be ordered in GBP stops the replay before it orders anything', async () => {
+  await addProduct(store, 'e-71053', 30);
+  await expect(rig.run(await rig.write(oddities('e-')))).rejects.toThrow(
+    'e-71053 is sold in USD. Nothing was ordered.',
+  );
+  expect((await store.send('GET', '/v1/products/by-sku/e-POST')).status).toBe(404);
+});
+
+test('a replay that is killed among its orders goes on in the next run, and nothing is there twice', async () => {
+  const file = await rig.write(many('k', 40));
+  const { child, outcome } = rig.start(file, '--concurrency', '3');
+  let placed = 0;
+  const released = Promise.withResolvers<undefined>();
+  // The client dies while the database has placed orders that it was never told of.
+  fault = (call) =>
+    names(call, 'place_order') && ++placed > 12 ? { kind: 'hold-answer', until: released.promise } : undefined;
+  await until(() => placed >= 15);
+  child.kill('SIGKILL');
+  expect((await outcome).code).toBeNull();
+  fault = undefined;
+  released.resolve(undefined);
+
+  const { code, text } = await rig.run(file);
+  expect(text).toMatch(/[12]\d orders, 1\d there already/);
+  expect(code).toBe(0);
+});
+
+test('an import that is killed half-way is completed, and no stock is set anew under an order', async () => {
+  const rows = Array.from({ length: 700 }, (_, i) => `${700_000 + (i % 7)},i-${i},Thing,${1 + (i % 9)},${day},1.5,,UK`);
+  const file = await rig.write(`${header}\n${rows.join('\n')}\n`);
+  const { child, outcome } = rig.start(file);
+  let batches = 0;
+  const released = Promise.withResolvers<undefined>();
+  fault = async (call) => {
+    if (names(call, 'import_products') && ++batches === 2) await released.promise;
+    return undefined;
+  };
+  await until(() => batches === 2);
+  child.kill('SIGKILL');
+  await outcome;
+  // The next run begins while the batch of the first one is still on its way.
+  const second = rig.run(file);
+  fault = undefined;
+  setTimeout(() => released.resolve(undefined), 500);
+  expect((await second).code).toBe(0);
+  expect(await stockOf('i-8')).toEqual([0, 9]);
+});
+
+test('Ctrl-C lets what is on its way end, says that the same command goes on, and it does', async () => {
+  const file = await rig.write(many('s', 40));
+  const { child, outcome } = rig.start(file, '--concurrency', '2');
+  let placed = 0;
+  const released = Promise.withResolvers<undefined>();
+  fault = async (call) => {
+    if (names(call, 'place_order') && ++placed > 5) await released.promise;
+    return undefined;
+  };
+  await until(() => placed >= 7);
+  child.kill('SIGINT');
+  await Promise.race([once(child.stderr ?? child, 'data'), once(child, 'close')]);
+  released.resolve(undefined);
+  const stopped = await outcome;
+  expect(stopped.text).toContain('7 orders');
+  expect(stopped.text).toContain('the same command goes on from here');
+  expect(stopped.code).toBe(130);
+  fault = undefined;
+  const { code, text } = await rig.run(file);
+  expect(text).toContain('29 orders, 7 there already');
+  expect(code).toBe(0);
+});
+
+test('answers that are lost and a database that is away for a moment cost nothing but time', async () => {
+  let calls = 0;
+  fault = (call) => {
+    if (!names(call, 'place_order') && !names(call, 'adjust_stock')) return undefined;
+    calls++;
+    // Nine in a row outlast the Worker's own attempts: the client is told 503.
+    if (calls % 40 > 30) return { kind: 'status', status: 500 };
+    return calls % 3 === 0 ? { kind: 'lose-answer' } : undefined;
+  };
+  const { code } = await rig.run(await rig.write(many('f', 30)));
+  fault = undefined;
+  expect(code).toBe(0);
+  expect(store.logs().some((line) => line.operation === 'placeOrder' && line.status === 503)).toBe(true);
+});

@@ -1,0 +1,133 @@
+import { describe, expect, test } from 'vitest';
+import { eventTypes, eventually, failure, flip, pay, startRig } from '../support/stripe.ts';
+
+describe('a refund', () => {
+  test('gives back in parts, and never more than was captured', async () => {
+    const { stripe, emulator } = await startRig();
+    const paid = await pay(stripe, 'pm_card_visa');
+    const first = await stripe.refunds.create({
+      payment_intent: paid.id,
+      amount: 400,
+      reason: 'requested_by_customer',
+      metadata: { refundId: 'r-1' },
+    });
+    expect(first).toMatchObject({ status: 'succeeded', amount: 400, metadata: { refundId: 'r-1' } });
+    const tooMuch = await failure(stripe.refunds.create({ payment_intent: paid.id, amount: 601 }));
+    expect(tooMuch).toMatchObject({
+      statusCode: 400,
+      param: 'amount',
+      message: 'Refund amount ($6.01) is greater than unrefunded amount on charge ($6.00)',
+    });
+    await stripe.refunds.create({ charge: String(paid.latest_charge) });
+    const charge = await stripe.charges.retrieve(String(paid.latest_charge));
+    expect(charge).toMatchObject({ amount_refunded: 1000, refunded: true });
+    expect(await failure(stripe.refunds.create({ payment_intent: paid.id }))).toMatchObject({
+      statusCode: 400,
+      code: 'charge_already_refunded',
+    });
+    const listed = await stripe.refunds.list({ payment_intent: paid.id });
+    expect(listed.data.map((refund) => refund.amount)).toEqual([600, 400]);
+    expect((await stripe.refunds.retrieve(first.id)).id).toBe(first.id);
+    expect((await eventTypes(stripe)).slice(3)).toEqual([
+      'refund.created',
+      'charge.refunded',
+      'refund.created',
+      'charge.refunded',
+    ]);
+    expect(await flip(emulator, 'GET', 'state')).toMatchObject({ intents: [{ captured: 1000, refunded: 1000 }] });
+  });
+
+  test('that many ask for at once is given once', async () => {
+    const { stripe } = await startRig();
+    const paid = await pay(stripe, 'pm_card_visa');
+    const asked = Array.from({ length: 8 }, () => stripe.refunds.create({ payment_intent: paid.id, amount: 700 }));
+    const given = (await Promise.allSettled(asked)).filter((one) => one.status === 'fulfilled');
+    expect(given).toHaveLength(1);
+  });
+
+  test('is not more than a partial capture took', async () => {
+    const { stripe } = await startRig();
+    const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
+    expect((await failure(stripe.refunds.create({ payment_intent: held.id }))).message).toContain(
+      'cancel the PaymentIntent',
+    );
+    await stripe.paymentIntents.capture(held.id, { amount_to_capture: 700 });
+    expect(await failure(stripe.refunds.create({ payment_intent: held.id, amount: 701 }))).toMatchObject({
+      param: 'amount',
+    });
+    expect((await stripe.refunds.create({ payment_intent: held.id })).amount).toBe(700);
+    expect((await stripe.charges.retrieve(String(held.latest_charge))).refunded).toBe(true);
+  });
+
+  test('of pm_card_pendingRefund is pending first', async () => {
+    const { stripe } = await startRig();
+    const paid = await pay(stripe, 'pm_card_pendingRefund');
+    const refund = await stripe.refunds.create({ payment_intent: paid.id });
+    expect(refund.status).toBe('pending');
+    const settled = await eventually(async () => {
+      const now = await stripe.refunds.retrieve(refund.id);
+      return now.status === 'pending' ? undefined : now;
+    });
+    expect(settled.status).toBe('succeeded');
+    const [event] = (await stripe.events.list({ type: 'refund.updated' })).data;
+    expect(event?.data.previous_attributes).toEqual({ status: 'pending' });
+  });
+
+  test('of pm_card_refundFail looks well, fails later, and can be given again', async () => {
+    const { stripe } = await startRig();
+    const paid = await pay(stripe, 'pm_card_refundFail');
+    const refund = await stripe.refunds.create({ payment_intent: paid.id });
+    expect(refund.status).toBe('succeeded');
+    await eventually(async () => ((await eventTypes(stripe)).includes('refund.failed') ? true : undefined));
+    expect(await stripe.refunds.retrieve(refund.id)).toMatchObject({
+      status: 'failed',
+      failure_reason: 'expired_or_canceled_card',
+    });
+    expect(await stripe.charges.retrieve(String(paid.latest_charge))).toMatchObject({
+      amount_refunded: 0,
+      refunded: false,
+    });
+    expect((await stripe.refunds.create({ payment_intent: paid.id })).amount).toBe(1000);
+  });
+
+  test('of what was never paid is refused', async () => {
+    const { stripe } = await startRig();
+    const open = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
+    const error = await failure(stripe.refunds.create({ payment_intent: open.id }));
+    expect(error.message).toBe(`This PaymentIntent (${open.id}) does not have a successful charge to refund.`);
+    expect(await failure(stripe.refunds.create({}))).toMatchObject({ code: 'parameter_missing' });
+    expect(await failure(stripe.refunds.create({ payment_intent: 'pi_nobody' }))).toMatchObject({
+      statusCode: 400,
+      code: 'resource_missing',
+    });
+  });
+});
+
+describe('a dispute', () => {
+  test('follows a payment with pm_card_createDispute, stops its refund, and is won or lost', async () => {
+    const { stripe, emulator } = await startRig();
+    const paid = await pay(stripe, 'pm_card_createDispute');
+    expect(paid.status).toBe('succeeded');
+    const find = async () => (await stripe.disputes.list({ payment_intent: paid.id })).data[0];
+    const dispute = await eventually(find);
+    expect(dispute).toMatchObject({ amount: 1000, reason: 'fraudulent', status: 'needs_response' });
+    expect(await failure(stripe.refunds.create({ payment_intent: paid.id }))).toMatchObject({
+      code: 'charge_disputed',
+    });
+    await flip(emulator, 'POST', `disputes/${dispute.id}/close`, { status: 'lost' });
+    expect((await stripe.disputes.retrieve(dispute.id)).status).toBe('lost');
+    const types = await eventTypes(stripe);
+    expect(types).toEqual(expect.arrayContaining(['charge.dispute.created', 'charge.dispute.closed']));
+    await expect(flip(emulator, 'POST', `disputes/${dispute.id}/close`, { status: 'won' })).rejects.toThrow(
+      'already closed',
+    );
+  });
+
+  test('is won by the documented evidence', async () => {
+    const { stripe } = await startRig();
+    await pay(stripe, 'pm_card_createDisputeProductNotReceived');
+    const dispute = await eventually(async () => (await stripe.disputes.list()).data[0]);
+    const won = await stripe.disputes.update(dispute.id, { evidence: { uncategorized_text: 'winning_evidence' } });
+    expect(won).toMatchObject({ status: 'won', reason: 'product_not_received' });
+  });
+});

@@ -1,0 +1,221 @@
+import Stripe from 'stripe';
+import { describe, expect, test } from 'vitest';
+import { failure, flip, pay, SECRET_KEY, sdkFor, startRig } from '../support/stripe.ts';
+
+describe('the emulator refuses what Stripe refuses', () => {
+  test('a wrong key, and none', async () => {
+    const { emulator } = await startRig();
+    const error = await failure(sdkFor(emulator.port, 'sk_test_wrong').paymentIntents.list());
+    expect(error).toMatchObject({ statusCode: 401, type: 'StripeAuthenticationError' });
+    expect(error.message).not.toContain('sk_test_wrong');
+    expect((await fetch(`${emulator.url}/v1/payment_intents`)).status).toBe(401);
+  });
+
+  test.each([
+    ['no amount', { currency: 'usd' }, 'parameter_missing'],
+    ['an amount of nothing', { amount: 0, currency: 'usd' }, 'parameter_invalid_integer'],
+    ['a negative amount', { amount: -5, currency: 'usd' }, 'parameter_invalid_integer'],
+    ['a fraction of a cent', { amount: 10.5, currency: 'usd' }, 'parameter_invalid_integer'],
+    ['49 cents', { amount: 49, currency: 'usd' }, 'amount_too_small'],
+    ['29 pence', { amount: 29, currency: 'gbp' }, 'amount_too_small'],
+    ['49 yen', { amount: 49, currency: 'jpy' }, 'amount_too_small'],
+    ['nine digits', { amount: 100_000_000, currency: 'usd' }, 'amount_too_large'],
+    ['a fraction of a króna', { amount: 550, currency: 'isk' }, undefined],
+    ['a currency that is none', { amount: 1000, currency: 'xyz' }, undefined],
+    ['a parameter that is none', { amount: 1000, currency: 'usd', colour: 'red' }, 'parameter_unknown'],
+    [
+      'payment_method_types',
+      { amount: 1000, currency: 'usd', payment_method_types: ['card'] },
+      'payment_method_types_no_longer_supported',
+    ],
+    ['an unknown customer', { amount: 1000, currency: 'usd', customer: 'cus_nobody' }, 'resource_missing'],
+    ['an unknown card', { amount: 1000, currency: 'usd', payment_method: 'pm_card_none' }, 'resource_missing'],
+    ['an unknown capture method', { amount: 1000, currency: 'usd', capture_method: 'later' }, undefined],
+  ])('%s', async (_, params, code) => {
+    const { stripe, emulator } = await startRig();
+    const error = await failure(stripe.rawRequest('POST', '/v1/payment_intents', params));
+    expect(error).toMatchObject({ statusCode: 400, type: 'StripeInvalidRequestError', code });
+    expect(await flip(emulator, 'GET', 'state')).toMatchObject({ intents: [] });
+  });
+
+  test.each(['usd', 'jpy', 'isk', 'kwd'])('but takes 5,000 minor units of %s', async (currency) => {
+    const { stripe } = await startRig();
+    expect((await pay(stripe, 'pm_card_visa', { amount: 5000, currency })).amount_received).toBe(5000);
+  });
+
+  test('a confirmation that may redirect and has no return_url', async () => {
+    const { stripe } = await startRig();
+    const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
+    const error = await failure(stripe.paymentIntents.confirm(intent.id, { payment_method: 'pm_card_visa' }));
+    expect(error).toMatchObject({ statusCode: 400, param: 'return_url' });
+    const cardsOnly = await stripe.paymentIntents.create({
+      amount: 1000,
+      currency: 'eur',
+      allowed_payment_method_types: ['card', 'affirm'],
+    });
+    expect(cardsOnly.payment_method_types).toEqual(['card']);
+    expect((await stripe.paymentIntents.confirm(cardsOnly.id, { payment_method: 'pm_card_visa' })).status).toBe(
+      'succeeded',
+    );
+  });
+
+  test('a confirmation without a method, and a capture of what is not held', async () => {
+    const { stripe } = await startRig();
+    const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
+    const confirm = await failure(stripe.paymentIntents.confirm(intent.id, { return_url: 'https://shop.example' }));
+    expect(confirm).toMatchObject({ code: 'payment_intent_unexpected_state' });
+    expect(confirm.message).toContain('missing a payment method');
+    const capture = await failure(stripe.paymentIntents.capture(intent.id));
+    expect(capture.payment_intent?.status).toBe('requires_payment_method');
+  });
+
+  test('an id that it does not know and a path that it does not have', async () => {
+    const { stripe } = await startRig();
+    expect(await failure(stripe.paymentIntents.retrieve('pi_nobody'))).toMatchObject({
+      statusCode: 404,
+      code: 'resource_missing',
+      message: "No such payment_intent: 'pi_nobody'",
+    });
+    const path = await failure(stripe.rawRequest('GET', '/v1/nothing'));
+    expect(path).toMatchObject({ statusCode: 404 });
+    expect(path.message).toContain('Unrecognized request URL (GET: /v1/nothing)');
+  });
+});
+
+describe('a list', () => {
+  test('comes in pages, newest first, each object once', async () => {
+    const { stripe } = await startRig();
+    const made: string[] = [];
+    for (let count = 0; count < 5; count += 1) {
+      made.unshift((await stripe.paymentIntents.create({ amount: 1000 + count, currency: 'usd' })).id);
+    }
+    const first = await stripe.paymentIntents.list({ limit: 2 });
+    expect(first).toMatchObject({ object: 'list', has_more: true, url: '/v1/payment_intents' });
+    const seen: string[] = [];
+    for await (const intent of stripe.paymentIntents.list({ limit: 2 })) seen.push(intent.id);
+    expect(seen).toEqual(made);
+    expect(await failure(stripe.paymentIntents.list({ limit: 101 }))).toMatchObject({ param: 'limit' });
+  });
+});
+
+describe('an idempotency key', () => {
+  const params = { amount: 1000, currency: 'usd', metadata: { a: '1', b: '2' } };
+
+  test('gives the first answer again, and does the thing once', async () => {
+    const { stripe } = await startRig();
+    const first = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
+    const again = await stripe.paymentIntents.create(
+      { ...params, metadata: { b: '2', a: '1' } },
+      { idempotencyKey: 'k-1' },
+    );
+    expect(again).toEqual(first);
+    expect(first.lastResponse.headers['idempotent-replayed']).toBeUndefined();
+    expect(again.lastResponse.headers['idempotent-replayed']).toBe('true');
+    expect(again.lastResponse.headers['original-request']).toBe(first.lastResponse.requestId);
+    expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
+  });
+
+  test('of a declined payment repeats the decline without a second charge', async () => {
+    const { stripe } = await startRig();
+    const decline = () =>
+      stripe.paymentIntents.create(
+        { ...params, payment_method: 'pm_card_chargeDeclined', confirm: true, return_url: 'https://shop.example' },
+        { idempotencyKey: 'k-1' },
+      );
+    const [first, again] = [await failure(decline()), await failure(decline())];
+    expect(again.payment_intent?.id).toBe(first.payment_intent?.id);
+    expect((await stripe.charges.list()).data).toHaveLength(1);
+  });
+
+  test('belongs to one endpoint and one set of parameters', async () => {
+    const { stripe } = await startRig();
+    const { id } = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
+    const other = await failure(stripe.paymentIntents.create({ ...params, amount: 1001 }, { idempotencyKey: 'k-1' }));
+    expect(other).toMatchObject({ statusCode: 400, type: 'StripeIdempotencyError' });
+    const elsewhere = await failure(stripe.paymentIntents.cancel(id, {}, { idempotencyKey: 'k-1' }));
+    expect(elsewhere).toMatchObject({ statusCode: 400, type: 'StripeIdempotencyError' });
+  });
+
+  test('is free again after a request that did not validate', async () => {
+    const { stripe } = await startRig();
+    await failure(stripe.paymentIntents.create({ ...params, amount: 1 }, { idempotencyKey: 'k-1' }));
+    expect((await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' })).amount).toBe(1000);
+  });
+
+  test('is kept for 24 hours and then forgotten', async () => {
+    let now = Date.now();
+    const { stripe } = await startRig({ now: () => now });
+    const first = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
+    now += 24 * 3600_000 - 1;
+    expect((await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' })).id).toBe(first.id);
+    now += 1;
+    expect((await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' })).id).not.toBe(first.id);
+  });
+
+  test('that is in use is a conflict', async () => {
+    const { emulator } = await startRig();
+    await flip(emulator, 'POST', 'faults', { action: 'delay', ms: 200 });
+    const send = () =>
+      fetch(`${emulator.url}/v1/payment_intents`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${SECRET_KEY}`, 'Idempotency-Key': 'k-1' },
+        body: new URLSearchParams({ amount: '1000', currency: 'usd' }),
+      });
+    const statuses = (await Promise.all([send(), send()])).map((response) => response.status);
+    expect(statuses.sort()).toEqual([200, 409]);
+    expect((await send()).headers.get('idempotent-replayed')).toBe('true');
+  });
+});
+
+describe('a request fault', () => {
+  const params = { amount: 1000, currency: 'usd' };
+
+  test.each([
+    [429, Stripe.errors.StripeRateLimitError],
+    [503, Stripe.errors.StripeAPIError],
+  ])('answers %s so many times, to the path that it is for, and then no more', async (status, type) => {
+    const { stripe, emulator } = await startRig();
+    await flip(emulator, 'POST', 'faults', { times: 2, path: '/v1/refunds', action: 'status', status, saved: false });
+    await stripe.paymentIntents.create(params);
+    const refund = () => failure(stripe.refunds.create({ payment_intent: 'pi_x' }, { idempotencyKey: 'k-1' }));
+    expect(await refund()).toBeInstanceOf(type);
+    expect(await refund()).toMatchObject({ statusCode: status });
+    expect(await refund()).toMatchObject({ statusCode: 400 });
+  });
+
+  test('of 500 is saved under its key as Stripe saves it, and another key goes through', async () => {
+    const { stripe, emulator } = await startRig();
+    await flip(emulator, 'POST', 'faults', { action: 'status', status: 500 });
+    const make = (idempotencyKey: string) => stripe.paymentIntents.create(params, { idempotencyKey });
+    expect(await failure(make('k-1'))).toMatchObject({ statusCode: 500, type: 'StripeAPIError' });
+    expect(await failure(make('k-1'))).toMatchObject({ statusCode: 500 });
+    expect((await make('k-2')).amount).toBe(1000);
+    expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
+  });
+
+  test('can answer 500 although the thing was done', async () => {
+    const { stripe, emulator } = await startRig();
+    await flip(emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true });
+    await failure(stripe.paymentIntents.create(params));
+    expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
+  });
+
+  test('can time out before anything is done', async () => {
+    const { emulator, stripe } = await startRig();
+    await flip(emulator, 'POST', 'faults', { action: 'hang' });
+    const impatient = sdkFor(emulator.port, SECRET_KEY, { timeout: 50 });
+    expect(await failure(impatient.paymentIntents.create(params))).toMatchObject({ type: 'StripeConnectionError' });
+    expect((await stripe.paymentIntents.list()).data).toHaveLength(0);
+  });
+
+  test('can drop the connection after the thing is done, and the same key finds it', async () => {
+    const { stripe, emulator } = await startRig();
+    // The SDK itself tries a closed connection once more: two drops, so that the application sees one.
+    await flip(emulator, 'POST', 'faults', { times: 2, action: 'drop' });
+    const make = () => stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
+    expect(await failure(make())).toMatchObject({ type: 'StripeConnectionError' });
+    const found = await make();
+    expect(found.lastResponse.headers['idempotent-replayed']).toBe('true');
+    expect((await stripe.paymentIntents.list()).data.map((intent) => intent.id)).toEqual([found.id]);
+  });
+});

@@ -1,0 +1,317 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from 'miniflare';
+import pg from 'pg';
+import { inject } from 'vitest';
+import { unstable_getMiniflareWorkerOptions } from 'wrangler';
+import type { ChooseFault } from '../../dev/kafka/faults.ts';
+import { type Kafka, startKafka } from '../../dev/kafka/server.ts';
+import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../../dev/neon/bridge.ts';
+import { prepareLocalJobs } from '../../dev/postgres/job-secrets.ts';
+import { type StripeEmulator, type StripeOptions, startStripe } from '../../dev/stripe/server.ts';
+import { topics } from '../../src/events/topics.ts';
+import { template } from './global-setup.ts';
+import { jobSecret, workerPassword } from './secrets.ts';
+
+const scopes = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'].flatMap((noun) => [
+  `${noun}:read`,
+  `${noun}:write`,
+]);
+
+export type KeyOptions = {
+  tenant?: string;
+  kind?: 'secret' | 'publishable';
+  scopes?: string[];
+  /** Pages that may use it, if it is publishable; all if not given. */
+  origins?: string[];
+  expiresAt?: Date;
+  revokedAt?: Date;
+};
+
+export type Database = {
+  url: string;
+  workerUrl: string;
+  /** As the superuser: sees every tenant. */
+  query: <T extends pg.QueryResultRow>(text: string, values?: unknown[]) => Promise<T[]>;
+  /** Makes a key and gives it back. */
+  key: (options?: KeyOptions) => Promise<string>;
+  drop: () => Promise<void>;
+};
+
+/** A migrated database of its own, with the tenants `default` and `acme`. */
+export async function createDatabase(): Promise<Database> {
+  const admin = inject('postgres');
+  const name = `test_${randomBytes(6).toString('hex')}`;
+  const superuser = async (sql: string) => {
+    const client = new pg.Client(admin);
+    await client.connect();
+    try {
+      await client.query(sql);
+    } finally {
+      await client.end();
+    }
+  };
+  await superuser(`create database ${name} template ${template} owner fusion_owner`);
+  const url = new URL(admin);
+  url.pathname = `/${name}`;
+  const workerUrl = new URL(url);
+  workerUrl.username = 'fusion_worker';
+  workerUrl.password = workerPassword;
+  const pool = new pg.Pool({ connectionString: url.href, max: 4 });
+  // The server ends idle connections when a test restarts or drops it: that is no error of the test.
+  pool.on('error', () => undefined);
+  await pool.query(`insert into platform.tenants (id, name) values ('default', 'Default'), ('acme', 'Acme')`);
+  await prepareLocalJobs(pool, jobSecret);
+  return {
+    url: url.href,
+    workerUrl: workerUrl.href,
+    query: async (text, values) => (await pool.query(text, values)).rows,
+    async key(options = {}) {
+      const kind = options.kind ?? 'secret';
+      const key = `${kind === 'secret' ? 'sk' : 'pk'}_test_${randomBytes(16).toString('hex')}`;
+      await pool.query(
+        `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, scopes, expires_at, revoked_at, origins)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+        [
+          randomUUID(),
+          options.tenant ?? 'default',
+          key.slice(0, 12),
+          createHash('sha256').update(key).digest('hex'),
+          kind,
+          options.scopes ?? (kind === 'secret' ? scopes : ['catalog:read', 'campaigns:read']),
+          options.expiresAt ?? null,
+          options.revokedAt ?? null,
+          options.origins ?? null,
+        ],
+      );
+      return key;
+    },
+    async drop() {
+      await pool.end();
+      await superuser(`drop database ${name} with (force)`);
+    },
+  };
+}
+
+export type Reply = {
+  status: number;
+  headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: a test reads any shape of answer
+  body: any;
+};
+
+export type Send = { key?: string | null; headers?: Record<string, string>; idempotencyKey?: string | null };
+
+export type Store = {
+  url: string;
+  database: Database;
+  bridge: NeonBridge;
+  kafka: Kafka;
+  /** Stripe's stand-in; it sends its webhooks to the store. */
+  stripe: StripeEmulator;
+  /** A secret key of the tenant `default`. */
+  key: string;
+  /** Sends JSON with the store's own key; every POST gets a new Idempotency-Key unless one is given (null: none). */
+  send: (method: string, path: string, body?: unknown, options?: Send) => Promise<Reply>;
+  /** Fires a cron as if at this time. */
+  cron: (expression?: string, at?: Date) => Promise<void>;
+  /** Resolves when the outbox is empty and our consumers have applied what was sent to them. */
+  settled: () => Promise<void>;
+  /** What the Worker has logged, a JSON object a line. */
+  logs: () => Record<string, unknown>[];
+  miniflare: Miniflare;
+  close: () => Promise<void>;
+};
+
+/** What Miniflare's handle can do beyond a service binding. */
+type Scheduled = { scheduled: (event: { cron: string; scheduledTime: Date }) => Promise<{ outcome: string }> };
+
+export type StoreOptions = {
+  variables?: Record<string, string>;
+  neonFault?: NeonBridgeOptions['fault'];
+  kafkaFault?: ChooseFault;
+  kafkaTopics?: string[];
+  stripe?: Partial<StripeOptions>;
+  /** How many requests a key may make in 10 s; wrangler.toml's own limit if not given. */
+  keyLimit?: number;
+  /** How many bad requests an address may make in 60 s; wrangler.toml's own limit if not given. */
+  addressLimit?: number;
+  /** Another Worker's bundle, a file; that of this checkout if not given. */
+  worker?: string;
+  /** How often a queue delivers again before its dead-letter queue; wrangler.toml's own number if not given. */
+  queueRetries?: number;
+};
+
+type Ratelimits = NonNullable<V4MiniflareOptions['ratelimits']>;
+type Consumers = NonNullable<V4MiniflareOptions['queueConsumers']>;
+
+/** Queues that have a dead-letter queue deliver that often again; the dead-letter queues stay as they are. */
+function withRetries(consumers: unknown, maxRetries: number): Consumers {
+  const all = consumers as Record<string, { deadLetterQueue?: string }>;
+  return Object.fromEntries(
+    Object.entries(all).map(([name, each]) => [name, each.deadLetterQueue ? { ...each, maxRetries } : each]),
+  ) as Consumers;
+}
+
+const rateOf = (id: string, limit: number, period: 10 | 60) => ({ namespace_id: id, simple: { limit, period } });
+
+/** The store on real parts: PostgreSQL behind the bridge, the Kafka server, and the production bundle in workerd. */
+export async function startStore(options: StoreOptions = {}): Promise<Store> {
+  const database = await createDatabase();
+  const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-store-'));
+  const bridge = await startNeonBridge({ port: 0, ...(options.neonFault ? { fault: options.neonFault } : {}) });
+  const kafka = await startKafka({
+    port: 0,
+    dir,
+    username: 'dev',
+    password: 'dev',
+    topics: Object.entries(topics)
+      .filter(([name]) => options.kafkaTopics?.includes(name) ?? true)
+      .map(([name, { partitions, retentionDays }]) => ({ name, partitions, retentionMs: retentionDays * 86_400_000 })),
+    ...(options.kafkaFault ? { fault: options.kafkaFault } : {}),
+  });
+  const stripe = await startStripe({
+    port: 0,
+    secretKey: 'sk_test_dev',
+    webhookSecret: 'whsec_dev',
+    retryBaseMs: 100,
+    asyncMs: 50,
+    ...options.stripe,
+  });
+  // The bundle is made: what tells how to bundle does not belong to a Worker that runs.
+  const { modulesRules: _rules, ...workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions;
+  let output = '';
+  // All that any Worker of the suite says is read for secrets when the suite ends: global-setup.ts.
+  const kept = createWriteStream(join(inject('logs'), `${randomUUID()}.log`));
+  const worker = options.worker ?? join(inject('bundle'), 'index.js');
+  const settings: V4MiniflareOptions = {
+    host: '127.0.0.1',
+    ...workerOptions,
+    name: 'fusioncommerce',
+    modules: true,
+    modulesRoot: dirname(worker),
+    scriptPath: worker,
+    bindings: {
+      ...(workerOptions.bindings as Record<string, string>),
+      DATABASE_URL: database.workerUrl,
+      DATABASE_JOB_SECRET: jobSecret,
+      NEON_HTTP_URL: bridge.url,
+      KAFKA_REST_URL: kafka.url,
+      KAFKA_REST_USERNAME: 'dev',
+      KAFKA_REST_PASSWORD: 'dev',
+      STRIPE_SECRET_KEY: 'sk_test_dev',
+      STRIPE_WEBHOOK_SECRET: 'whsec_dev',
+      STRIPE_API_URL: stripe.url,
+      ...options.variables,
+    },
+    ratelimits: {
+      ...(workerOptions.ratelimits as Ratelimits),
+      ...(options.keyLimit === undefined ? {} : { KEY_LIMIT: rateOf('1', options.keyLimit, 10) }),
+      ...(options.addressLimit === undefined ? {} : { ADDRESS_LIMIT: rateOf('2', options.addressLimit, 60) }),
+    },
+    ...(options.queueRetries === undefined
+      ? {}
+      : { queueConsumers: withRetries(workerOptions.queueConsumers, options.queueRetries) }),
+    handleStructuredLogs({ message }) {
+      output += `${message}\n`;
+      kept.write(`${message}\n`);
+    },
+  };
+  const miniflare = new Miniflare(convertV4MiniflareOptions(settings));
+  const url = (await miniflare.ready).href.replace(/\/$/, '');
+  const key = await database.key();
+  await fetch(`${stripe.url}/_emulator/webhooks`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ url: `${url}/webhooks/stripe` }),
+  });
+
+  const send: Store['send'] = async (method, path, body, more = {}) => {
+    const headers = new Headers(more.headers);
+    if (more.key !== null) headers.set('authorization', `Bearer ${more.key ?? key}`);
+    if (body !== undefined && !headers.has('content-type')) headers.set('content-type', 'application/json');
+    if (method === 'POST' && more.idempotencyKey !== null) {
+      headers.set('idempotency-key', more.idempotencyKey ?? randomUUID());
+    }
+    const payload =
+      body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
+    const response = await fetch(url + path, {
+      method,
+      headers,
+      ...(payload === undefined ? {} : { body: payload as BodyInit }),
+    });
+    const text = await response.text();
+    const isJson = /json/.test(response.headers.get('content-type') ?? '');
+    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
+  };
+
+  return {
+    url,
+    database,
+    bridge,
+    kafka,
+    stripe,
+    key,
+    send,
+    async cron(expression = '* * * * *', at = new Date()) {
+      const worker = (await miniflare.getWorker()) as unknown as Scheduled;
+      const { outcome } = await worker.scheduled({ cron: expression, scheduledTime: at });
+      if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}: ${output.slice(-2000)}`);
+    },
+    async settled() {
+      for (let quiet = 0; quiet < 3; ) {
+        const [left] = await database.query<{ n: number }>(
+          `select (select count(*)::int from platform.outbox)
+             + (select count(*)::int from inventory.reservations where status = 'pending') as n`,
+        );
+        quiet = left?.n === 0 ? quiet + 1 : 0;
+        await sleep(50);
+      }
+    },
+    logs: () =>
+      output
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line)),
+    miniflare,
+    async close() {
+      await miniflare.dispose();
+      await new Promise<void>((resolve) => kept.end(resolve));
+      await bridge.close();
+      await kafka.close();
+      await stripe.close();
+      await database.drop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A product with stock, made through the API. */
+export async function addProduct(
+  store: Store,
+  sku: string,
+  inventory: number,
+  price = 10,
+  more: Record<string, unknown> = {},
+) {
+  const body = { sku, name: `Product ${sku}`, price, currency: 'USD', inventory, ...more };
+  const reply = await store.send('POST', '/v1/products', body);
+  if (reply.status !== 201) throw new Error(`could not add ${sku}: ${JSON.stringify(reply.body)}`);
+  return reply.body as { id: string; sku: string };
+}
+
+/** The request of an order of one line. */
+export const oneLine = (sku: string, quantity = 1, more: Record<string, unknown> = {}) => ({
+  customerId: 'customer-1',
+  items: [{ sku, quantity }],
+  ...more,
+});
+
+/** Waits until something is true, for as long as a test may take. */
+export async function until(what: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await what())) await sleep(25);
+}
