@@ -19,7 +19,7 @@ import { voidLabels } from './domain/voids.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { consumeKafka } from './events/external-events.ts';
 import { relayAll } from './events/relay.ts';
-import { forgetStock } from './http/edge-cache.ts';
+import { invalidateProducts } from './http/edge-cache.ts';
 
 type Counts = Record<string, number>;
 type Job = {
@@ -28,9 +28,9 @@ type Job = {
 };
 
 /** Forgets cached stock, once for each tenant whatever the number of batches that changed it. */
-async function forgetAll(changed: { tenant: string; skus: string[] }[]): Promise<void> {
+async function invalidateAll(changed: { tenant: string; skus: string[] }[]): Promise<void> {
   for (const [tenant, parts] of Map.groupBy(changed, ({ tenant: of }) => of)) {
-    await forgetStock(
+    await invalidateProducts(
       tenant,
       parts.flatMap(({ skus }) => skus),
     );
@@ -41,7 +41,7 @@ const expire: Job = {
   name: 'expire-holds',
   async run(context, _env, _cause, budget) {
     const { expired, changed } = await expireHolds(context, budget);
-    await forgetAll(changed);
+    await invalidateAll(changed);
     return { expired };
   },
 };
@@ -50,7 +50,7 @@ const decide: Job = {
   name: 'decide-forgotten',
   async run(context, _env, _cause, budget) {
     const { decided, changed, refused } = await decideForgotten(context, budget);
-    await forgetAll(changed);
+    await invalidateAll(changed);
     let failed = 0;
     for (const [tenant, orders] of refused) {
       for (const orderId of orders) {
@@ -75,7 +75,7 @@ const campaigns: Job = {
     const { freed, changed } = await freeUnsecured(context, budget);
     const lost = await freeLostPlaces(context, budget);
     const ended = await releaseCampaigns(context, {}, budget);
-    await forgetAll([...changed, ...lost.changed, ...ended.changed]);
+    await invalidateAll([...changed, ...lost.changed, ...ended.changed]);
     const ordered = await settleCampaigns(context, {}, budget);
     return { expired, freed: freed + lost.freed, released: ended.released, ordered };
   },
@@ -85,7 +85,7 @@ const reconcile: Job = {
   name: 'reconcile-payments',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await reconcilePayments(context, budget);
-    await forgetAll(changed);
+    await invalidateAll(changed);
     return counts;
   },
 };
@@ -94,7 +94,7 @@ const hear: Job = {
   name: 'hear-stripe',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await hearStripe(context, budget);
-    await forgetAll(changed);
+    await invalidateAll(changed);
     return counts;
   },
 };
@@ -103,7 +103,7 @@ const hearAgain: Job = {
   name: 'reconcile-told',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await reconcileTold(context, budget);
-    await forgetAll(changed);
+    await invalidateAll(changed);
     return counts;
   },
 };
@@ -163,14 +163,14 @@ export async function runJobs(controller: ScheduledController, env: Bindings): P
     const line = { kind: 'job' as const, id: `${job.name} ${now.toISOString()}`, tenant: null };
     try {
       const counts = await job.run(context, env, line.id, new Budget(jobBudgets[job.name]));
-      log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: db.spent.calls, ...counts });
+      log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: db.usage.calls, ...counts });
     } catch (error) {
       failures.push(error);
       log({
         ...line,
         outcome: 'failed',
         durationMs: Date.now() - started,
-        dbCalls: db.spent.calls,
+        dbCalls: db.usage.calls,
         ...describe(error),
       });
     }

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { repository } from '../../dev/platform/settings.ts';
 import { describeFailure } from '../../dev/postgres/connection.ts';
 import { Progress as Steps } from '../../dev/support/progress.ts';
-import { startRig } from '../fixture/fixture.ts';
+import { startFixture } from '../fixture/fixture.ts';
 import { Progress } from '../replay/progress.ts';
 import { markdownOf, withTable } from './docs.ts';
 import { help, readOptions } from './options.ts';
@@ -23,9 +23,9 @@ async function main(): Promise<void> {
   }
   const write = (text: string) => process.stdout.write(text);
   const began = new Date();
-  const rig = await startRig({ progress: new Steps(write, process.stdout.isTTY === true) });
+  const fixture = await startFixture({ progress: new Steps(write, process.stdout.isTTY === true) });
   try {
-    const { rows: versions } = await rig.pool.query<{ v: string }>(`select current_setting('server_version') as v`);
+    const { rows: versions } = await fixture.pool.query<{ v: string }>(`select current_setting('server_version') as v`);
     const file = join(repository, 'bench', 'results', `growth-${began.toISOString().slice(0, 10)}.json`);
     await mkdir(join(repository, 'bench', 'results'), { recursive: true });
     const keep = async (found: Row[], sizes: number[]): Promise<void> => {
@@ -39,7 +39,7 @@ async function main(): Promise<void> {
       };
       await writeFile(file, `${JSON.stringify(resultOf(found, sizes, machine), null, 1)}\n`);
     };
-    const rows = await runGrowth(rig, options, new Progress(write, process.stdout.isTTY === true), keep);
+    const rows = await runGrowth(fixture, options, new Progress(write, process.stdout.isTTY === true), keep);
     console.log(`\n${tableOf(rows, options.sizes)}\n`);
     const smallest = options.sizes[0]?.toLocaleString('en-GB');
     console.log(`  ${smallest}' is the smallest size once more, beside the largest; ratio: largest / that.\n  ${file}`);
@@ -48,7 +48,7 @@ async function main(): Promise<void> {
       await writeFile(page, withTable(await readFile(page, 'utf8'), markdownOf(rows, options.sizes)));
     }
   } finally {
-    await rig.stop();
+    await fixture.stop();
   }
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Rig } from '../fixture/fixture.ts';
+import type { Fixture } from '../fixture/fixture.ts';
 import type { Progress } from '../replay/progress.ts';
 import type { Case } from './cases.ts';
 import { addNeeds, clearNeeds, type Facts } from './facts.ts';
@@ -53,11 +53,11 @@ async function measureRequests(api: string, request: NonNullable<Case['request']
 }
 
 /** What the Worker logged of a cron's work: milliseconds for each `unit` of what it has done. */
-async function measureCron(rig: Rig, id: string, counted: string, unit: number): Promise<number[]> {
-  const before = (await readFile(rig.workerLog, 'utf8')).length;
-  await rig.cron();
+async function measureCron(fixture: Fixture, id: string, counted: string, unit: number): Promise<number[]> {
+  const before = (await readFile(fixture.workerLog, 'utf8')).length;
+  await fixture.cron();
   for (const end = Date.now() + 5_000; Date.now() < end; await sleep(100)) {
-    const lines = (await readFile(rig.workerLog, 'utf8')).slice(before).split('\n').slice(0, -1);
+    const lines = (await readFile(fixture.workerLog, 'utf8')).slice(before).split('\n').slice(0, -1);
     for (const line of lines.filter((text) => text.includes('{') && text.includes(id))) {
       const entry = JSON.parse(line.slice(line.indexOf('{'))) as Record<string, number>;
       const done = entry[counted] ?? 0;
@@ -78,7 +78,7 @@ export type Samples = Map<string, number[]>;
 
 /** Adds so many calls of each case, as a client sees them; of those of the cron one run, by what the Worker logs. */
 export async function measureApi(
-  rig: Rig,
+  fixture: Fixture,
   subject: Subject,
   wanted: number,
   into: Samples,
@@ -88,16 +88,16 @@ export async function measureApi(
   const add = (name: string, samples: number[]) => into.set(name, [...(into.get(name) ?? []), ...samples]);
   for (const { name, request, needs } of subject.cases) {
     progress.show(() => name);
-    if (request) add(name, await measureRequests(rig.api, request, wanted));
+    if (request) add(name, await measureRequests(fixture.api, request, wanted));
     if (needs === 'holds' || needs === 'backlog') {
       await provide(subject, needs, 10);
       const [id, counted, unit] = logged[needs];
-      add(name, await measureCron(rig, id, counted, unit));
+      add(name, await measureCron(fixture, id, counted, unit));
       await clearNeeds(subject.adminUrl, needs);
     }
     if (request?.(0).method === 'POST' || needs === 'holds') {
-      await rig.cron();
-      await rig.settled();
+      await fixture.cron();
+      await fixture.settled();
     }
   }
   progress.end(`${wanted} calls of ${into.size} cases, one after the other`);

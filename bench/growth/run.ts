@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { connectTo } from '../../dev/postgres/connection.ts';
-import type { Rig } from '../fixture/fixture.ts';
+import type { Fixture } from '../fixture/fixture.ts';
 import type { Progress } from '../replay/progress.ts';
 import { casesOf } from './cases.ts';
 import { readFacts } from './facts.ts';
@@ -23,8 +23,8 @@ const copy = 'fusion_smallest';
 const aside = 'fusion_aside';
 
 /** Does what PostgreSQL allows only while nobody is connected to these databases; the bridge connects anew by itself. */
-async function alone(rig: Rig, databases: string[], statements: string[]): Promise<void> {
-  const client: pg.Client = await connectTo(rig.postgres.url('postgres'));
+async function alone(fixture: Fixture, databases: string[], statements: string[]): Promise<void> {
+  const client: pg.Client = await connectTo(fixture.postgres.url('postgres'));
   try {
     for (const statement of statements) {
       for (let attempt = 1; ; attempt++) {
@@ -45,10 +45,16 @@ async function alone(rig: Rig, databases: string[], statements: string[]): Promi
   }
 }
 
-async function subjectOf(rig: Rig, database: string, size: Size, corner: string, only: string): Promise<Subject> {
-  const adminUrl = rig.postgres.url(database);
+async function subjectOf(
+  fixture: Fixture,
+  database: string,
+  size: Size,
+  corner: string,
+  only: string,
+): Promise<Subject> {
+  const adminUrl = fixture.postgres.url(database);
   const facts = await readFacts(adminUrl, size);
-  const cases = casesOf(facts, { default: rig.secretKey, corner }).filter(({ name }) => name.includes(only));
+  const cases = casesOf(facts, { default: fixture.secretKey, corner }).filter(({ name }) => name.includes(only));
   return { adminUrl, orders: size.orders, facts, cases };
 }
 
@@ -72,19 +78,19 @@ const measured = ({ api, sql }: Found, of: string): Measured => {
 };
 
 /**
- * Fills, measures and grows the rig's database, size by size. `keep` is given what there is after each of them, so that a
+ * Fills, measures and grows the fixture's database, size by size. `keep` is given what there is after each of them, so that a
  * run which is stopped has not been for nothing.
  */
 export async function runGrowth(
-  rig: Rig,
+  fixture: Fixture,
   options: GrowthOptions,
   progress: Progress,
   keep: (rows: Row[], sizes: number[]) => Promise<void>,
 ): Promise<Row[]> {
-  const name = new URL(rig.adminUrl).pathname.slice(1);
+  const name = new URL(fixture.adminUrl).pathname.slice(1);
   const sizes = options.sizes.map((orders) => ({ orders, products: Math.min(orders, options.products) }));
-  await prepare(rig.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
-  const corner = await rig.key('corner');
+  await prepare(fixture.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
+  const corner = await fixture.key('corner');
   const found: Found[] = [];
   let names: string[] = [];
   const again: Found = { api: new Map(), sql: undefined };
@@ -92,14 +98,14 @@ export async function runGrowth(
     names.map((of) => ({ name: of, sizes: found.map((one) => measured(one, of)), again: measured(again, of) }));
   for (const [i, size] of sizes.entries()) {
     progress.say(`${size.orders.toLocaleString('en-GB')} orders`);
-    await grow(rig.adminUrl, sizes[i - 1] ?? { orders: 0, products: 0 }, size, progress);
-    if (i === 0) await alone(rig, [name], [`create database ${copy} template ${name}`]);
-    const subject = await subjectOf(rig, name, size, corner, options.only);
+    await grow(fixture.adminUrl, sizes[i - 1] ?? { orders: 0, products: 0 }, size, progress);
+    if (i === 0) await alone(fixture, [name], [`create database ${copy} template ${name}`]);
+    const subject = await subjectOf(fixture, name, size, corner, options.only);
     names = subject.cases.map((each) => each.name);
     const one: Found = { api: new Map(), sql: undefined };
     found.push(one);
     if (i < sizes.length - 1) {
-      await measureApi(rig, subject, options.calls, one.api, progress);
+      await measureApi(fixture, subject, options.calls, one.api, progress);
       one.sql = (await measureBySql([subject], options.calls, progress))[0];
       await keep(rowsOf(), options.sizes.slice(0, i + 1));
       continue;
@@ -107,23 +113,23 @@ export async function runGrowth(
     let small = subject;
     const calls = Math.ceil(options.calls / turns);
     for (let turn = 0; turn < turns; turn++) {
-      await measureApi(rig, subject, calls, one.api, progress);
+      await measureApi(fixture, subject, calls, one.api, progress);
       // The smallest takes the place of the largest behind the Worker, and gives it back.
       await alone(
-        rig,
+        fixture,
         [name, copy],
         [`alter database ${name} rename to ${aside}`, `alter database ${copy} rename to ${name}`],
       );
-      if (turn === 0) small = await subjectOf(rig, name, sizes[0] ?? size, corner, options.only);
-      await measureApi(rig, small, calls, again.api, progress);
+      if (turn === 0) small = await subjectOf(fixture, name, sizes[0] ?? size, corner, options.only);
+      await measureApi(fixture, small, calls, again.api, progress);
       await alone(
-        rig,
+        fixture,
         [name, aside],
         [`alter database ${name} rename to ${copy}`, `alter database ${aside} rename to ${name}`],
       );
     }
     [one.sql, again.sql] = await measureBySql(
-      [subject, { ...small, adminUrl: rig.postgres.url(copy) }],
+      [subject, { ...small, adminUrl: fixture.postgres.url(copy) }],
       options.calls,
       progress,
     );

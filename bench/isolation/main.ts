@@ -7,7 +7,7 @@ import { repository } from '../../dev/platform/settings.ts';
 import { Progress } from '../../dev/support/progress.ts';
 import { addressLimit } from '../../src/http/rate-limit.ts';
 import { readProcesses } from '../fixture/cpu.ts';
-import { type Rig, startRig } from '../fixture/fixture.ts';
+import { type Fixture, startFixture } from '../fixture/fixture.ts';
 import { withTable } from '../growth/docs.ts';
 import { describeMachine } from '../load/machine.ts';
 import type { NoiseCounts, NoiseJob, NoiseMessage } from './noise.ts';
@@ -44,26 +44,34 @@ async function stopNoise(child: ChildProcess): Promise<NoiseCounts> {
 }
 
 /** CPU in milliseconds of each part, and of the processes that send. */
-async function cpuOf(rig: Rig, noise: ChildProcess): Promise<Cpu> {
+async function cpuOf(fixture: Fixture, noise: ChildProcess): Promise<Cpu> {
   const rows = await readProcesses();
   const sender = (pid = 0): number => rows.find((row) => row.pid === pid)?.ms ?? 0;
-  return { ...(await rig.cpu()), sales: sender(process.pid), noise: sender(noise.pid) };
+  return { ...(await fixture.cpu()), sales: sender(process.pid), noise: sender(noise.pid) };
 }
 
-async function prepare(rig: Rig, options: IsolationOptions): Promise<{ seller: Seller; job: NoiseJob }> {
-  const calm = { order: await rig.key('calm'), payment: await rig.key('calm'), refund: await rig.key('calm') };
-  const keys = { flood: await rig.key('noisy'), import: await rig.key('noisy'), campaign: await rig.key('noisy') };
-  await send(rig, calm.order, 'POST', '/v1/products', { ...product, sku: 'CALM', name: 'Calm' });
+async function prepare(fixture: Fixture, options: IsolationOptions): Promise<{ seller: Seller; job: NoiseJob }> {
+  const calm = {
+    order: await fixture.key('calm'),
+    payment: await fixture.key('calm'),
+    refund: await fixture.key('calm'),
+  };
+  const keys = {
+    flood: await fixture.key('noisy'),
+    import: await fixture.key('noisy'),
+    campaign: await fixture.key('noisy'),
+  };
+  await send(fixture, calm.order, 'POST', '/v1/products', { ...product, sku: 'CALM', name: 'Calm' });
   const noise = { ...product, sku: 'NOISE', name: 'Noise' };
-  const { id: productId } = await send(rig, keys.import, 'POST', '/v1/products', noise);
-  const campaign = await send(rig, keys.import, 'POST', '/v1/campaigns', {
+  const { id: productId } = await send(fixture, keys.import, 'POST', '/v1/products', noise);
+  const campaign = await send(fixture, keys.import, 'POST', '/v1/campaigns', {
     ...{ productId, minParticipants: 100_000, maxParticipants: 500_000, price: 5 },
     startTime: new Date(Date.now() - 60_000).toISOString(),
     endTime: new Date(Date.now() + 86_400_000).toISOString(),
   });
-  await refuseBadRows(rig);
-  const job = { api: rig.api, keys, campaignId: campaign.id, flood: options.flood, noises: options.noises };
-  return { seller: { rig, keys: calm, rate: options.rate }, job };
+  await refuseBadRows(fixture);
+  const job = { api: fixture.api, keys, campaignId: campaign.id, flood: options.flood, noises: options.noises };
+  return { seller: { fixture, keys: calm, rate: options.rate }, job };
 }
 
 /**
@@ -80,8 +88,8 @@ function goFirst(): boolean {
 }
 
 /** Runs the rounds. Each phase begins once the traces of the last one are gone. */
-async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress) {
-  const { seller, job } = await prepare(rig, options);
+async function runRounds(fixture: Fixture, options: IsolationOptions, progress: Progress) {
+  const { seller, job } = await prepare(fixture, options);
   const phases: Phase[] = [];
   const answers: NoiseCounts[] = [];
   const random = randomFrom(options.seed);
@@ -93,7 +101,7 @@ async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress
       child.send({ on: true } satisfies NoiseMessage);
       await sellFor(seller, 10);
       await stopNoise(child);
-      await rig.pool.query('analyze'); // as autovacuum does with tables that are older than a minute
+      await fixture.pool.query('analyze'); // as autovacuum does with tables that are older than a minute
       await sleep(6_000);
     });
     for (let round = 1; round <= options.rounds; round++) {
@@ -101,15 +109,15 @@ async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress
       for (const noisy of [first, !first]) {
         const label = `Round ${round} ${noisy ? 'noisy' : 'quiet'}`;
         const measure = async (): Promise<Phase> => {
-          if (noisy) await addNoise(rig, round, options.noises);
+          if (noisy) await addNoise(fixture, round, options.noises);
           if (noisy) child.send({ on: true } satisfies NoiseMessage);
-          const [before, start] = [await cpuOf(rig, child), performance.now()];
+          const [before, start] = [await cpuOf(fixture, child), performance.now()];
           const times = await sellFor(seller, options.seconds);
-          const cpu = shareOf(before, await cpuOf(rig, child), performance.now() - start);
+          const cpu = shareOf(before, await cpuOf(fixture, child), performance.now() - start);
           if (noisy) {
             answers.push(await stopNoise(child));
             await sleep(500);
-            await removeNoise(rig);
+            await removeNoise(fixture);
           }
           return { noisy, times, cpu };
         };
@@ -129,10 +137,10 @@ async function runRounds(rig: Rig, options: IsolationOptions, progress: Progress
 
 async function run(options: IsolationOptions, progress: Progress): Promise<void> {
   const key = Math.ceil(options.limit * limitSeconds);
-  const rig = await startRig({ progress, limits: { key, address: addressLimit.requests } });
+  const fixture = await startFixture({ progress, limits: { key, address: addressLimit.requests } });
   try {
-    const { phases, answers, goesFirst } = await runRounds(rig, options, progress);
-    const machine = await describeMachine(rig.pool);
+    const { phases, answers, goesFirst } = await runRounds(fixture, options, progress);
+    const machine = await describeMachine(fixture.pool);
     const rows = rowsOf(phases);
     const failed = phases.flatMap(({ noisy, times }) =>
       times.failed.map((why) => `${noisy ? 'noisy' : 'quiet'}: ${why}`),
@@ -155,7 +163,7 @@ async function run(options: IsolationOptions, progress: Progress): Promise<void>
     }
     if (failed.length > 0 || rows.some(({ ratio }) => !(ratio <= accepted))) process.exitCode = 1;
   } finally {
-    await rig.stop();
+    await fixture.stop();
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Rig } from '../fixture/fixture.ts';
+import type { Fixture } from '../fixture/fixture.ts';
 import type { Noise } from './options.ts';
 
 const refused = [
@@ -10,14 +10,14 @@ const refused = [
 ] as const;
 
 /** Makes the database refuse every change of the noisy tenant's bad rows. */
-export async function refuseBadRows(rig: Rig): Promise<void> {
-  await rig.pool.query(`
+export async function refuseBadRows(fixture: Fixture): Promise<void> {
+  await fixture.pool.query(`
     create function public.refuse() returns trigger language plpgsql as $$
     begin
       raise exception using errcode = '23514', constraint = 'bad_row', message = 'a bad row';
     end $$`);
   for (const [table, id] of refused) {
-    await rig.pool.query(`create trigger refuse before update on ${table} for each row
+    await fixture.pool.query(`create trigger refuse before update on ${table} for each row
       when (old.tenant_id = 'noisy' and old.${id} like 'bad-%') execute function public.refuse()`);
   }
 }
@@ -71,15 +71,15 @@ const removal = `
   set session_replication_role = origin;`;
 
 /** Adds the rows of a noisy phase, and makes Stripe slow for them. */
-export async function addNoise(rig: Rig, round: number, noises: Noise[]): Promise<void> {
-  if (noises.includes('bad-rows')) await rig.pool.query(badRows.replaceAll('ROUND', String(round)));
+export async function addNoise(fixture: Fixture, round: number, noises: Noise[]): Promise<void> {
+  if (noises.includes('bad-rows')) await fixture.pool.query(badRows.replaceAll('ROUND', String(round)));
   if (!noises.includes('queue')) return;
   const fault = { times: 1_000_000, path: '/v1/payment_intents/pi_noisy', action: 'delay', ms: 2_000 };
-  await fetch(`${rig.stripeUrl}/_emulator/faults`, { method: 'POST', body: JSON.stringify(fault) });
-  await rig.pool.query(slowMoney.replaceAll('ROUND', String(round)));
+  await fetch(`${fixture.stripeUrl}/_emulator/faults`, { method: 'POST', body: JSON.stringify(fault) });
+  await fixture.pool.query(slowMoney.replaceAll('ROUND', String(round)));
 }
 
 /** Removes the noisy tenant's rows, so that messages and jobs find nothing to do in the next quiet phase. */
-export async function removeNoise(rig: Rig): Promise<void> {
-  await rig.pool.query(removal);
+export async function removeNoise(fixture: Fixture): Promise<void> {
+  await fixture.pool.query(removal);
 }

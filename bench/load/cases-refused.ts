@@ -16,8 +16,8 @@ const refused = (name: string, title: string, request: () => Omit<Refused, 'kind
   sinks: 'none',
   counted: false,
   run(bench, turn) {
-    const headers: Record<string, string> = key ? { authorization: `Bearer ${bench.rig.secretKey}` } : {};
-    return bench.load.run({ ...turn, url: bench.rig.api, headers, recipe: { kind: 'refused', ...request() } });
+    const headers: Record<string, string> = key ? { authorization: `Bearer ${bench.fixture.secretKey}` } : {};
+    return bench.load.run({ ...turn, url: bench.fixture.api, headers, recipe: { kind: 'refused', ...request() } });
   },
 });
 

@@ -4,13 +4,20 @@ import { repository } from '../../dev/platform/settings.ts';
 import type { Bench, Case, Turn } from './cases.ts';
 import type { Loaded } from './job.ts';
 
-/** Runs `npm run replay` against the rig as a tenant of its own; throws with its last lines unless its audit agrees. */
+/** Runs `npm run replay` against the fixture as a tenant of its own; throws with its last lines unless its audit agrees. */
 async function replay(bench: Bench, turn: Turn, file: string): Promise<Loaded> {
-  const { rig } = bench;
+  const { fixture } = bench;
   const tenant = `replay-${turn.seed}`;
   const args = [
-    ...[join(repository, 'bench', 'replay', 'main.ts'), file, '--url', rig.api, '--key', await rig.key(tenant)],
-    ...['--database-url', rig.databaseUrl, '--kafka-url', rig.kafkaUrl ?? '', '--concurrency', String(turn.clients)],
+    ...[join(repository, 'bench', 'replay', 'main.ts'), file, '--url', fixture.api, '--key', await fixture.key(tenant)],
+    ...[
+      '--database-url',
+      fixture.databaseUrl,
+      '--kafka-url',
+      fixture.kafkaUrl ?? '',
+      '--concurrency',
+      String(turn.clients),
+    ],
     ...(turn.warmUp ? ['--limit', '100'] : []),
   ];
   const child = spawn(process.execPath, ['--no-warnings', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -22,7 +29,7 @@ async function replay(bench: Bench, turn: Turn, file: string): Promise<Loaded> {
   }
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   if (code !== 0) throw new Error(`the replay of ${file} ended with ${code}: ${said}`);
-  const { rows } = await rig.pool.query<{ orders: number; seconds: number }>(
+  const { rows } = await fixture.pool.query<{ orders: number; seconds: number }>(
     `select count(*)::int as orders, extract(epoch from max(created_at) - min(created_at))::float8 as seconds
      from orders.orders where tenant_id = $1`,
     [tenant],

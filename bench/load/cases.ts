@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Rig } from '../fixture/fixture.ts';
+import type { Fixture } from '../fixture/fixture.ts';
 import type { Loaded, LoadJob, Recipe } from './job.ts';
 import type { LimitJob } from './limit-child.ts';
 import type { Loader } from './load.ts';
 import { paymentCents, type Shop, seedOutbox, seedPayments } from './seed.ts';
 
 export type Bench = {
-  rig: Rig;
+  fixture: Fixture;
   shop: Shop;
   load: Loader<LoadJob, Loaded>;
   limit: Loader<LimitJob, Loaded>;
@@ -50,20 +50,20 @@ export const relayedEvents = 20_000;
 
 const as = (key: string): Record<string, string> => ({ authorization: `Bearer ${key}` });
 
-const send = (bench: Bench, turn: Turn, recipe: Recipe, key = bench.rig.secretKey): Promise<Loaded> =>
-  bench.load.run({ ...turn, url: bench.rig.api, headers: as(key), recipe });
+const send = (bench: Bench, turn: Turn, recipe: Recipe, key = bench.fixture.secretKey): Promise<Loaded> =>
+  bench.load.run({ ...turn, url: bench.fixture.api, headers: as(key), recipe });
 
 const bare = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path: string): Promise<Loaded> =>
   bench.load.run({
     ...turn,
-    url: bench.rig.workers.bare ?? '',
+    url: bench.fixture.workers.bare ?? '',
     headers: {},
     recipe: { kind: 'same', method, path },
   });
 
 const native = (bench: Bench, turn: Turn, hot: boolean): Promise<Loaded> => {
   const seconds = 'seconds' in turn.for ? turn.for.seconds : 1;
-  return bench.limit.run({ url: bench.rig.adminUrl, clients: turn.clients, seconds, hot, seed: turn.seed });
+  return bench.limit.run({ url: bench.fixture.adminUrl, clients: turn.clients, seconds, hot, seed: turn.seed });
 };
 
 /** How many requests fit into a turn that has to be counted, at so many a second. */
@@ -73,7 +73,7 @@ const amountOf = (turn: Turn, rate: number): number =>
 /** Waits until a query says so, and tells how many seconds have passed since `began`. */
 async function secondsUntil(bench: Bench, began: number, query: string): Promise<number> {
   for (;;) {
-    const { rows } = await bench.rig.pool.query<{ done: boolean }>(query);
+    const { rows } = await bench.fixture.pool.query<{ done: boolean }>(query);
     if (rows[0]?.done) return (performance.now() - began) / 1000;
     await sleep(10);
   }
@@ -119,7 +119,7 @@ export const cases: Case[] = [
         bench,
         turn,
         { kind: 'same', method: 'GET', path: `/v1/products/${bench.shop.productId}` },
-        bench.rig.publishableKey,
+        bench.fixture.publishableKey,
       ),
   },
   {
@@ -133,7 +133,7 @@ export const cases: Case[] = [
       const ids = bench.shop.otherIds;
       const first = (turn.seed * 9_973) % ids.length;
       const paths = [...ids.slice(first), ...ids.slice(0, first)].map((id) => `/v1/products/${id}`);
-      return send(bench, turn, { kind: 'paths', paths }, bench.rig.publishableKey);
+      return send(bench, turn, { kind: 'paths', paths }, bench.fixture.publishableKey);
     },
   },
   {
@@ -143,7 +143,7 @@ export const cases: Case[] = [
     sinks: 'none',
     counted: true,
     run: (bench, turn) =>
-      send(bench, turn, { kind: 'same', method: 'GET', path: '/v1/products' }, bench.rig.publishableKey),
+      send(bench, turn, { kind: 'same', method: 'GET', path: '/v1/products' }, bench.fixture.publishableKey),
   },
   {
     name: 'order',
@@ -212,7 +212,7 @@ export const cases: Case[] = [
     against: ['limit-insert', 'order'],
     sinks: 'none',
     counted: true,
-    prepare: (bench, turn) => seedPayments(bench.rig, amountOf(turn, 400)),
+    prepare: (bench, turn) => seedPayments(bench.fixture, amountOf(turn, 400)),
     run(bench, turn, payments) {
       const recipe: Recipe = { kind: 'webhook', payments, amount: paymentCents, secret: 'whsec_dev' };
       return send(bench, { ...turn, for: { amount: payments.length } }, recipe);
@@ -233,13 +233,13 @@ export const cases: Case[] = [
     sinks: 'kafka',
     counted: false,
     async prepare(bench, turn) {
-      await seedOutbox(bench.rig, turn.warmUp ? 2_000 : relayedEvents);
+      await seedOutbox(bench.fixture, turn.warmUp ? 2_000 : relayedEvents);
       return [];
     },
     async run(bench, turn) {
       const amount = turn.warmUp ? 2_000 : relayedEvents;
       const began = performance.now();
-      const outcome = await bench.rig.cron();
+      const outcome = await bench.fixture.cron();
       if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}`);
       const seconds = await secondsUntil(bench, began, allDelivered);
       const none = { p50: Number.NaN, p95: Number.NaN, p99: Number.NaN };

@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { repository } from '../../dev/platform/settings.ts';
 import { Progress } from '../../dev/support/progress.ts';
-import { startRig } from '../fixture/fixture.ts';
+import { startFixture } from '../fixture/fixture.ts';
 import { type Bench, type Case, cases, type Turn, withLimits } from './cases.ts';
 import { refusedCases } from './cases-refused.ts';
 import { replayCase } from './cases-replay.ts';
@@ -50,13 +50,13 @@ async function run(options: BenchOptions): Promise<void> {
   const chosen = withLimits(all, options.cases).filter(({ name }) => name !== 'replay' || options.file !== undefined);
   if (options.file === undefined) progress.say('No --file of real orders is given: the case "replay" is left out.');
   progress.say('Starting the store, with each part in a process of its own');
-  const rig = await startRig({ progress, workers: { bare: join(import.meta.dirname, 'limit-worker.ts') } });
+  const fixture = await startFixture({ progress, workers: { bare: join(import.meta.dirname, 'limit-worker.ts') } });
   const load = startLoader<LoadJob, Loaded>('child.ts');
   const limit = startLoader<LimitJob, Loaded>('./limit-child.ts');
   try {
-    await makeLimitTables(rig.pool);
-    const shop = await progress.step('Shop', () => seedShop(rig));
-    const bench: Bench = { rig, shop, load, limit, file: options.file };
+    await makeLimitTables(fixture.pool);
+    const shop = await progress.step('Shop', () => seedShop(fixture));
+    const bench: Bench = { fixture, shop, load, limit, file: options.file };
     const statements = await progress.step('Statements', () => countStatements(bench, chosen, 1));
     const samples = await runRounds(bench, chosen, options, progress);
     const results: CaseResult[] = chosen.map(({ name, title, against }) => ({
@@ -65,7 +65,7 @@ async function run(options: BenchOptions): Promise<void> {
       ...summarise(samples.get(name) ?? []),
     }));
     const targets = targetsOf(results);
-    const machine = await describeMachine(rig.pool);
+    const machine = await describeMachine(fixture.pool);
     const lines = ['', ...resultLines(results), '', ...targetLines(targets), ''];
     for (const line of lines) progress.say(line);
     if (!options.save) return;
@@ -80,7 +80,7 @@ async function run(options: BenchOptions): Promise<void> {
   } finally {
     load.stop();
     limit.stop();
-    await rig.stop();
+    await fixture.stop();
   }
 }
 

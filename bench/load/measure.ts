@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localJobSecret } from '../../dev/postgres/job-secrets.ts';
-import type { Cpu, Rig } from '../fixture/fixture.ts';
+import type { Cpu, Fixture } from '../fixture/fixture.ts';
 import type { Bench, Case, Sinks, Turn } from './cases.ts';
 import type { Sample } from './figures.ts';
 
@@ -8,13 +8,13 @@ const longestMs = 120_000;
 const busy = (cpu: Cpu): number => cpu.worker + cpu.bridge + cpu.postgres + cpu.kafka + cpu.stripe;
 
 /** Waits until what was begun is done and no part has more to do. Throws after two minutes. */
-async function rest(rig: Rig): Promise<void> {
+async function rest(fixture: Fixture): Promise<void> {
   const end = Date.now() + longestMs;
-  let before = busy(await rig.cpu());
+  let before = busy(await fixture.cpu());
   for (let calm = 0; calm < 2; ) {
     if (Date.now() > end) throw new Error('the store did not come to rest within two minutes');
     await sleep(150);
-    const now = busy(await rig.cpu());
+    const now = busy(await fixture.cpu());
     calm = now - before <= 30 ? calm + 1 : 0;
     before = now;
   }
@@ -23,17 +23,17 @@ async function rest(rig: Rig): Promise<void> {
 const heldSinks: Record<Sinks, string[]> = { none: ['kafka', 'queue'], kafka: ['queue'], all: [] };
 
 /** Holds back the deliveries of a case that are not measured with it, as if those sinks were away. */
-async function holdBack(rig: Rig, sinks: Sinks): Promise<void> {
-  await rig.pool.query(
+async function holdBack(fixture: Fixture, sinks: Sinks): Promise<void> {
+  await fixture.pool.query(
     `update platform.sinks set failures = 0,
        paused_until = case when sink = any($1) then 'infinity'::timestamptz else '-infinity' end`,
     [heldSinks[sinks]],
   );
 }
 
-async function discardHeld(rig: Rig, sinks: Sinks): Promise<void> {
-  await rig.pool.query('delete from platform.outbox where sink = any($1)', [heldSinks[sinks]]);
-  await rig.pool.query('vacuum platform.outbox');
+async function discardHeld(fixture: Fixture, sinks: Sinks): Promise<void> {
+  await fixture.pool.query('delete from platform.outbox where sink = any($1)', [heldSinks[sinks]]);
+  await fixture.pool.query('vacuum platform.outbox');
 }
 
 /**
@@ -41,16 +41,16 @@ async function discardHeld(rig: Rig, sinks: Sinks): Promise<void> {
  * the consumers count, as far as they are not held back. Throws if any answer is not 2xx.
  */
 export async function measure(bench: Bench, what: Case, turn: Turn): Promise<Sample> {
-  const { rig } = bench;
-  await holdBack(rig, what.sinks);
+  const { fixture } = bench;
+  await holdBack(fixture, what.sinks);
   const prepared = (await what.prepare?.(bench, turn)) ?? [];
-  await rig.pool.query('checkpoint'); // else one case pays for what another has written
-  await rest(rig);
-  const [cpu, { calls }] = await Promise.all([rig.cpu(), rig.calls()]);
+  await fixture.pool.query('checkpoint'); // else one case pays for what another has written
+  await rest(fixture);
+  const [cpu, { calls }] = await Promise.all([fixture.cpu(), fixture.calls()]);
   const loaded = await what.run(bench, turn, prepared);
-  await rest(rig);
-  const [cpuAfter, { calls: callsAfter }] = await Promise.all([rig.cpu(), rig.calls()]);
-  await discardHeld(rig, what.sinks);
+  await rest(fixture);
+  const [cpuAfter, { calls: callsAfter }] = await Promise.all([fixture.cpu(), fixture.calls()]);
+  await discardHeld(fixture, what.sinks);
   if (loaded.refused > 0 || loaded.requests === 0) {
     const statuses = JSON.stringify(loaded.statuses);
     throw new Error(`${what.name}: ${loaded.refused} requests were refused (${statuses}): ${loaded.refusal}`);
@@ -82,7 +82,7 @@ export async function countStatements(
   cases: readonly Case[],
   seed: number,
 ): Promise<Map<string, number>> {
-  const { pool } = bench.rig;
+  const { pool } = bench.fixture;
   const read = async (): Promise<{ statements: number; relays: number }> =>
     (await pool.query<{ statements: number; relays: number }>(counted)).rows[0] ?? { statements: 0, relays: 0 };
   const track = async (value: string): Promise<void> => {
@@ -91,11 +91,11 @@ export async function countStatements(
     await sleep(300);
   };
   const counts = new Map<string, number>();
-  const worker = new (await import('pg')).default.Client(bench.rig.workerUrl);
+  const worker = new (await import('pg')).default.Client(bench.fixture.workerUrl);
   await worker.connect();
   await track('all');
   try {
-    await holdBack(bench.rig, 'none');
+    await holdBack(bench.fixture, 'none');
     await worker.query(idleRelay);
     await pool.query('select pg_stat_statements_reset()');
     for (let time = 0; time < 10; time++) await worker.query(idleRelay);
@@ -104,13 +104,13 @@ export async function countStatements(
       if (!each.counted) continue;
       const turn = { clients: 1, for: { amount: 20 }, seed: seed + index };
       const prepared = (await each.prepare?.(bench, turn)) ?? [];
-      await rest(bench.rig);
+      await rest(bench.fixture);
       await pool.query('select pg_stat_statements_reset()');
       await each.run(bench, turn, prepared);
-      await rest(bench.rig);
+      await rest(bench.fixture);
       const { statements, relays } = await read();
       counts.set(each.name, (statements - relays * idle) / turn.for.amount);
-      await discardHeld(bench.rig, 'none');
+      await discardHeld(bench.fixture, 'none');
     }
   } finally {
     await track('top');

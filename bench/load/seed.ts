@@ -1,4 +1,4 @@
-import type { Rig } from '../fixture/fixture.ts';
+import type { Fixture } from '../fixture/fixture.ts';
 
 /** The shop that the cases buy from, all of it the tenant `default`'s. */
 export type Shop = {
@@ -25,8 +25,8 @@ const stock = `
   insert into inventory.inventory (sku, tenant_id, quantity) select $1 || g, 'default', 1000000000
   from generate_series(1, $2::int) g`;
 
-export async function seedShop(rig: Rig): Promise<Shop> {
-  const { pool } = rig;
+export async function seedShop(fixture: Fixture): Promise<Shop> {
+  const { pool } = fixture;
   for (const [prefix, count] of [
     ['other-', otherCount],
     ['sku-', skuCount],
@@ -42,7 +42,7 @@ export async function seedShop(rig: Rig): Promise<Shop> {
     return (await pool.query<{ id: string }>(statement, [`${prefix}%`])).rows.map(({ id }) => id);
   };
   const campaigns: string[] = [];
-  for (const productId of await idsOf('group-')) campaigns.push(await startCampaign(rig, productId));
+  for (const productId of await idsOf('group-')) campaigns.push(await startCampaign(fixture, productId));
   return {
     skus: Array.from({ length: skuCount }, (_, index) => `sku-${index + 1}`),
     hotSku: 'hot-1',
@@ -52,10 +52,10 @@ export async function seedShop(rig: Rig): Promise<Shop> {
   };
 }
 
-async function startCampaign(rig: Rig, productId: string): Promise<string> {
-  const response = await fetch(`${rig.api}/v1/campaigns`, {
+async function startCampaign(fixture: Fixture, productId: string): Promise<string> {
+  const response = await fetch(`${fixture.api}/v1/campaigns`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${rig.secretKey}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${fixture.secretKey}`, 'content-type': 'application/json' },
     body: JSON.stringify({
       productId,
       minParticipants: 1_000_000,
@@ -72,8 +72,11 @@ async function startCampaign(rig: Rig, productId: string): Promise<string> {
 export const paymentCents = 1_000;
 
 /** Orders with their stock held and their payment pending, as POST /v1/orders and /v1/payments leave them. */
-export async function seedPayments(rig: Rig, count: number): Promise<{ paymentId: string; intentId: string }[]> {
-  const { rows } = await rig.pool.query<{ paymentId: string; intentId: string }>(
+export async function seedPayments(
+  fixture: Fixture,
+  count: number,
+): Promise<{ paymentId: string; intentId: string }[]> {
+  const { rows } = await fixture.pool.query<{ paymentId: string; intentId: string }>(
     `with o as (
        insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id)
        select platform.uuid7(), 'customer-' || g, jsonb_build_array(jsonb_build_object('sku', 'sku-' || (1 + g % 10000),
@@ -97,8 +100,8 @@ export async function seedPayments(rig: Rig, count: number): Promise<{ paymentId
 }
 
 /** Undelivered events for Kafka, two for each key, as orders leave them. */
-export async function seedOutbox(rig: Rig, count: number): Promise<void> {
-  await rig.pool.query(
+export async function seedOutbox(fixture: Fixture, count: number): Promise<void> {
+  await fixture.pool.query(
     `with e as (
        insert into platform.events (tenant_id, topic, key, payload, time)
        select 'default', case g % 2 when 0 then 'order.created' else 'inventory.reserved' end, k.key,

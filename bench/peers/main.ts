@@ -5,7 +5,7 @@ import { repository } from '../../dev/platform/settings.ts';
 import { findFreePort } from '../../dev/support/process.ts';
 import { Progress } from '../../dev/support/progress.ts';
 import { readProcesses, sumTree } from '../fixture/cpu.ts';
-import { type Rig, startRig } from '../fixture/fixture.ts';
+import { type Fixture, startFixture } from '../fixture/fixture.ts';
 import { measureAlone } from './alone.ts';
 import {
   type ContainerUse,
@@ -29,25 +29,25 @@ import { startVendure } from './vendure.ts';
 const start = { vendure: startVendure, medusa: startMedusa };
 
 /** A database of its own for a peer, and a role that owns it and is no superuser, so that its statements can be told. */
-async function makeDatabase(pool: pg.Pool, rig: Rig, name: PeerName): Promise<string> {
+async function makeDatabase(pool: pg.Pool, fixture: Fixture, name: PeerName): Promise<string> {
   await pool.query(`create role ${name} login password '${name}'`);
   await pool.query(`create database ${name} owner ${name}`);
-  return `postgres://${name}:${name}@127.0.0.1:${rig.postgres.port}/${name}`;
+  return `postgres://${name}:${name}@127.0.0.1:${fixture.postgres.port}/${name}`;
 }
 
-async function startSystems(rig: Rig, options: PeersOptions, run: Run): Promise<System[]> {
+async function startSystems(fixture: Fixture, options: PeersOptions, run: Run): Promise<System[]> {
   const { progress, started, stops } = run;
   const systems: System[] = [];
   const add = (system: System): void => {
     systems.push(system);
     stops.push(system.stop);
   };
-  add(await progress.step('Our shop', () => openOurs(rig, run.version)));
+  add(await progress.step('Our shop', () => openOurs(fixture, run.version)));
   for (const name of peersOf(options)) {
     const dir = join(options.dir, name);
-    const databaseUrl = await makeDatabase(rig.pool, rig, name);
+    const databaseUrl = await makeDatabase(fixture.pool, fixture, name);
     const port = await findFreePort();
-    const peer = { dir, port, databaseUrl, pool: rig.pool, started };
+    const peer = { dir, port, databaseUrl, pool: fixture.pool, started };
     add(
       await progress.step(
         name,
@@ -130,10 +130,10 @@ function reportCosts(use: OrderUse, measured: Measured[]) {
 async function save(
   measured: Measured[],
   costs: ReturnType<typeof reportCosts>,
-  rig: Rig,
+  fixture: Fixture,
   options: PeersOptions,
 ): Promise<string> {
-  const { rows } = await rig.pool.query<{ server_version: string }>('show server_version');
+  const { rows } = await fixture.pool.query<{ server_version: string }>('show server_version');
   const { dir: _dir, save: _save, ...flags } = options;
   const result = {
     date: new Date().toISOString(),
@@ -165,7 +165,7 @@ async function main(options: PeersOptions): Promise<void> {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       stopping.abort();
-      // The rig ends the process once its own parts have ended; before there is one, we do.
+      // The fixture ends the process once its own parts have ended; before there is one, we do.
       const ended = Promise.all([...programs].map((program) => program.stop()));
       if (!rigged) void ended.finally(() => process.exit(130));
     });
@@ -180,22 +180,22 @@ async function main(options: PeersOptions): Promise<void> {
       await progress.step(`npm install`, () => installPeer(options.dir, name, started), described);
     }
     rigged = true;
-    const rig = await startRig({ progress });
-    stops.push(rig.stop);
-    const systems = await startSystems(rig, options, run);
-    const postgresCpu = async () => sumTree(await readProcesses(), rig.postgres.pid);
-    const observer = { pool: rig.pool, postgresCpu, signal: stopping.signal };
+    const fixture = await startFixture({ progress });
+    stops.push(fixture.stop);
+    const systems = await startSystems(fixture, options, run);
+    const postgresCpu = async () => sumTree(await readProcesses(), fixture.postgres.pid);
+    const observer = { pool: fixture.pool, postgresCpu, signal: stopping.signal };
     const measured = await measure(systems, observer, options, run);
     const [ours] = systems;
     if (ours === undefined || stopping.signal.aborted) return;
     const use = await progress.step(
       'alone',
-      () => measureAlone(rig, ours, 100, stopping.signal),
+      () => measureAlone(fixture, ours, 100, stopping.signal),
       () => `${ours.name}: 100 checkouts, one after the other`,
     );
     const costs = reportCosts(use, measured);
     console.log(`\n${printReport(measured.map(summarise))}\n\n${costs.text}`);
-    if (options.save) console.log(`\n${await save(measured, costs, rig, options)}`);
+    if (options.save) console.log(`\n${await save(measured, costs, fixture, options)}`);
   } catch (error) {
     // What is being stopped fails, of course.
     if (!stopping.signal.aborted) throw error;

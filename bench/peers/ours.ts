@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Rig } from '../fixture/fixture.ts';
+import type { Fixture } from '../fixture/fixture.ts';
 import { HttpClient, Refused } from './http.ts';
 import { products, type System } from './system.ts';
 
@@ -71,11 +71,11 @@ async function startForwarder(api: HttpClient) {
 type Placed = { id: string; code?: string };
 type Opened = { stripePaymentIntentId: string; clientSecret: string; code?: string };
 
-/** Fills our shop on a rig that runs with products: the same as the peers have. */
-export async function openOurs(rig: Rig, version: string): Promise<System> {
-  const http = new HttpClient(rig.api);
-  const stripe = new HttpClient(rig.stripeUrl ?? '');
-  const bearer = { authorization: `Bearer ${rig.secretKey}` };
+/** Fills our shop on a fixture that runs with products: the same as the peers have. */
+export async function openOurs(fixture: Fixture, version: string): Promise<System> {
+  const http = new HttpClient(fixture.api);
+  const stripe = new HttpClient(fixture.stripeUrl ?? '');
+  const bearer = { authorization: `Bearer ${fixture.secretKey}` };
   const json = { ...bearer, 'content-type': 'application/json' };
   const lines = Array.from({ length: products }, (_, index) => {
     const number = index + 1;
@@ -96,7 +96,7 @@ export async function openOurs(rig: Rig, version: string): Promise<System> {
     { 'content-type': 'application/json' },
     JSON.stringify({ url: forwarder.url }),
   );
-  await rig.settled();
+  await fixture.settled();
   let buyers = 0;
   const waited: Record<string, number> = { order: 0, payment: 0, card: 0, webhook: 0 };
 
@@ -118,18 +118,18 @@ export async function openOurs(rig: Rig, version: string): Promise<System> {
   return {
     name: 'FusionCommerce',
     version,
-    database: new URL(rig.databaseUrl).pathname.slice(1),
+    database: new URL(fixture.databaseUrl).pathname.slice(1),
     requests: () => http.requests,
     async cpu() {
-      const { worker, bridge } = await rig.cpu();
+      const { worker, bridge } = await fixture.cpu();
       return worker + bridge;
     },
     async parts() {
       const { user, system } = process.cpuUsage();
-      return { ...(await rig.cpu()), loadGenerator: (user + system) / 1000 };
+      return { ...(await fixture.cpu()), loadGenerator: (user + system) / 1000 };
     },
     waits: () => ({ ...waited }),
-    settle: rig.settled,
+    settle: fixture.settled,
     async checkout(product) {
       const order = await post<Placed>('order', '/v1/orders', {
         customerId: `buyer-${++buyers}`,
@@ -158,7 +158,7 @@ export async function openOurs(rig: Rig, version: string): Promise<System> {
       if (answer.status !== 200) throw new Error(`PUT ${path} answered ${answer.status} ${answer.text}`);
     },
     async sold() {
-      const { rows } = await rig.pool.query<{ n: number }>(
+      const { rows } = await fixture.pool.query<{ n: number }>(
         `select coalesce(sum((i->>'quantity')::int), 0)::int as n
          from orders.orders o, jsonb_array_elements(o.items) i
          where o.status in ('confirmed', 'shipped', 'delivered') and i->>'sku' = $1`,

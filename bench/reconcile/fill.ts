@@ -1,4 +1,4 @@
-import type { Rig } from '../fixture/fixture.ts';
+import type { Fixture } from '../fixture/fixture.ts';
 
 /** How many payments of each tenant wait: 90 % are the first one's. */
 export function sharesOf(payments: number, tenants: number): { tenant: string; count: number }[] {
@@ -28,7 +28,7 @@ const rows = `
     now() - n % 600 * interval '1 second'
   from made`;
 
-async function addIntents(rig: Rig, tenant: string, from: number, to: number): Promise<void> {
+async function addIntents(fixture: Fixture, tenant: string, from: number, to: number): Promise<void> {
   const intents = Array.from({ length: to - from + 1 }, (_, n) => {
     const orderId = `${tenant}-${from + n}`;
     return {
@@ -38,7 +38,7 @@ async function addIntents(rig: Rig, tenant: string, from: number, to: number): P
       metadata: { paymentId: `p-${orderId}`, orderId, tenant },
     };
   });
-  const response = await fetch(`${rig.stripeUrl}/_emulator/intents`, {
+  const response = await fetch(`${fixture.stripeUrl}/_emulator/intents`, {
     method: 'POST',
     body: JSON.stringify({ intents }),
   });
@@ -48,13 +48,13 @@ async function addIntents(rig: Rig, tenant: string, from: number, to: number): P
 const chunk = 4_000;
 
 /** Fills a tenant's waiting payments into the tables and into Stripe's stand-in. */
-export async function fillWaiting(rig: Rig, tenant: string, count: number): Promise<void> {
-  await rig.pool.query(
+export async function fillWaiting(fixture: Fixture, tenant: string, count: number): Promise<void> {
+  await fixture.pool.query(
     `insert into inventory.inventory (sku, tenant_id, quantity, reserved) values ('CROWD', $1, 0, $2)`,
     [tenant, count],
   );
   for (let from = 1; from <= count; from += chunk) {
     const to = Math.min(from + chunk - 1, count);
-    await Promise.all([rig.pool.query(rows, [tenant, from, to]), addIntents(rig, tenant, from, to)]);
+    await Promise.all([fixture.pool.query(rows, [tenant, from, to]), addIntents(fixture, tenant, from, to)]);
   }
 }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Stripe from 'stripe';
 import { Progress } from '../../dev/support/progress.ts';
-import { type Rig, startRig } from '../fixture/fixture.ts';
+import { type Fixture, startFixture } from '../fixture/fixture.ts';
 import { fillWaiting, sharesOf } from './fill.ts';
 import { help, type ReconcileScaleOptions, readReconcileScaleOptions } from './options.ts';
 import { brokenPromises, type JobLine, type LostWebhook, reportOf, type TurnFacts } from './report.ts';
@@ -10,8 +10,8 @@ import { brokenPromises, type JobLine, type LostWebhook, reportOf, type TurnFact
 type Keys = Map<string, string>;
 type Answer = { id: string; stripePaymentIntentId: string; code?: string };
 
-async function send(rig: Rig, key: string, path: string, body: object) {
-  const response = await fetch(rig.api + path, {
+async function send(fixture: Fixture, key: string, path: string, body: object) {
+  const response = await fetch(fixture.api + path, {
     method: 'POST',
     headers: {
       authorization: `Bearer ${key}`,
@@ -23,22 +23,22 @@ async function send(rig: Rig, key: string, path: string, body: object) {
   return { ok: response.ok, body: (await response.json()) as Answer };
 }
 
-async function done(rig: Rig, key: string, path: string, body: object) {
-  const reply = await send(rig, key, path, body);
+async function done(fixture: Fixture, key: string, path: string, body: object) {
+  const reply = await send(fixture, key, path, body);
   if (!reply.ok) throw new Error(`POST ${path}: ${JSON.stringify(reply.body)}`);
   return reply.body;
 }
 
 /** The order of the last unit of a product, paid at Stripe while the webhook is lost. Its hold ends `holdMs` from now. */
 async function payUnheard(
-  rig: Rig,
+  fixture: Fixture,
   stripe: Stripe,
   key: string,
   { tenant, sku, holdMs, turnsBefore }: { tenant: string; sku: string; holdMs: number; turnsBefore: number },
 ): Promise<LostWebhook> {
-  await done(rig, key, '/v1/products', { sku, name: sku, price: 10, currency: 'USD', inventory: 1 });
-  const order = await done(rig, key, '/v1/orders', { customerId: 'first', items: [{ sku, quantity: 1 }] });
-  const payment = await done(rig, key, '/v1/payments', { orderId: order.id });
+  await done(fixture, key, '/v1/products', { sku, name: sku, price: 10, currency: 'USD', inventory: 1 });
+  const order = await done(fixture, key, '/v1/orders', { customerId: 'first', items: [{ sku, quantity: 1 }] });
+  const payment = await done(fixture, key, '/v1/payments', { orderId: order.id });
   const intent = payment.stripePaymentIntentId;
   const fault = {
     times: 1,
@@ -47,25 +47,25 @@ async function payUnheard(
     ms: 0,
     loseEvents: true,
   };
-  await fetch(`${rig.stripeUrl}/_emulator/faults`, { method: 'POST', body: JSON.stringify(fault) });
+  await fetch(`${fixture.stripeUrl}/_emulator/faults`, { method: 'POST', body: JSON.stringify(fault) });
   await stripe.paymentIntents.confirm(intent, { payment_method: 'pm_card_visa', return_url: 'https://shop.test' });
   const paidAt = Date.now();
   const holdEnds = paidAt + holdMs;
-  await rig.pool.query('update inventory.reservations set expires_at = $2 where order_id = $1', [
+  await fixture.pool.query('update inventory.reservations set expires_at = $2 where order_id = $1', [
     order.id,
     new Date(holdEnds),
   ]);
   return { tenant, sku, orderId: order.id, paidAt, holdEnds, turnsBefore, status: 'created' };
 }
 
-async function stripeRequests(rig: Rig): Promise<Record<string, number>> {
-  const response = await fetch(`${rig.stripeUrl}/_emulator/requests`);
+async function stripeRequests(fixture: Fixture): Promise<Record<string, number>> {
+  const response = await fetch(`${fixture.stripeUrl}/_emulator/requests`);
   return ((await response.json()) as { requests: Record<string, number> }).requests;
 }
 
 /** The jobs of the cron that was scheduled for this time, from the Worker's log. */
-async function jobsAt(rig: Rig, at: Date): Promise<JobLine[]> {
-  const text = await readFile(rig.workerLog, 'utf8');
+async function jobsAt(fixture: Fixture, at: Date): Promise<JobLine[]> {
+  const text = await readFile(fixture.workerLog, 'utf8');
   return text
     .split('\n')
     .filter((line) => line.includes('"kind":"job"') && line.includes(at.toISOString()))
@@ -77,10 +77,10 @@ async function jobsAt(rig: Rig, at: Date): Promise<JobLine[]> {
 }
 
 /** Looks at the orders of the lost webhooks, and has another buyer try to get each unit. Answers the units sold again. */
-async function lookAfter(rig: Rig, keys: Keys, lost: LostWebhook[], turn: number): Promise<string[]> {
+async function lookAfter(fixture: Fixture, keys: Keys, lost: LostWebhook[], turn: number): Promise<string[]> {
   const again: string[] = [];
   for (const each of lost) {
-    const { rows } = await rig.pool.query<{ status: string; updated_at: Date }>(
+    const { rows } = await fixture.pool.query<{ status: string; updated_at: Date }>(
       'select status, updated_at from orders.orders where id = $1',
       [each.orderId],
     );
@@ -90,7 +90,7 @@ async function lookAfter(rig: Rig, keys: Keys, lost: LostWebhook[], turn: number
       each.repairedAt = rows[0]?.updated_at.getTime() ?? 0;
     }
     const order = { customerId: 'second', items: [{ sku: each.sku, quantity: 1 }] };
-    const reply = await send(rig, keys.get(each.tenant) ?? '', '/v1/orders', order);
+    const reply = await send(fixture, keys.get(each.tenant) ?? '', '/v1/orders', order);
     if (reply.ok) again.push(each.sku);
     else if (reply.body.code !== 'insufficient_inventory') throw new Error(JSON.stringify(reply.body));
   }
@@ -98,8 +98,8 @@ async function lookAfter(rig: Rig, keys: Keys, lost: LostWebhook[], turn: number
 }
 
 /** Where stock, holds, orders and payments disagree. */
-async function findAstray(rig: Rig): Promise<string[]> {
-  const { rows } = await rig.pool.query<{ fault: string }>(`
+async function findAstray(fixture: Fixture): Promise<string[]> {
+  const { rows } = await fixture.pool.query<{ fault: string }>(`
     with used as (
       select r.tenant_id, l.sku, coalesce(sum(l.n) filter (where r.status = 'held'), 0) as held,
         coalesce(sum(l.n) filter (where r.status in ('held', 'committed', 'released')), 0) as ever,
@@ -130,16 +130,16 @@ const buyersOf = ({ tenants, turns, every }: ReconcileScaleOptions, turn: number
   })).filter(({ n }) => n % (turns - 1) === turn - 1 && turn < turns);
 
 async function run(options: ReconcileScaleOptions, progress: Progress): Promise<boolean> {
-  const rig = await startRig({ progress, variables: { RESERVATION_TTL_SECONDS: '900' } });
+  const fixture = await startFixture({ progress, variables: { RESERVATION_TTL_SECONDS: '900' } });
   try {
-    const { hostname, port } = new URL(rig.stripeUrl ?? '');
+    const { hostname, port } = new URL(fixture.stripeUrl ?? '');
     const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 2 });
     const keys: Keys = new Map();
     const shares = sharesOf(options.payments, options.tenants);
-    for (const { tenant } of shares) keys.set(tenant, await rig.key(tenant));
+    for (const { tenant } of shares) keys.set(tenant, await fixture.key(tenant));
     await progress.step('Payments', async () => {
-      for (const { tenant, count } of shares) await fillWaiting(rig, tenant, count);
-      await rig.pool.query('analyze');
+      for (const { tenant, count } of shares) await fillWaiting(fixture, tenant, count);
+      await fixture.pool.query('analyze');
     });
     const lost: LostWebhook[] = [];
     const turns: TurnFacts[] = [];
@@ -149,20 +149,20 @@ async function run(options: ReconcileScaleOptions, progress: Progress): Promise<
       const next = Date.now() + options.every * 1_000;
       for (const buyer of buyersOf(options, turn)) {
         const key = keys.get(buyer.tenant) ?? '';
-        lost.push(await payUnheard(rig, stripe, key, { ...buyer, turnsBefore: turn - 1 }));
+        lost.push(await payUnheard(fixture, stripe, key, { ...buyer, turnsBefore: turn - 1 }));
       }
       await sleep(Math.max(next - Date.now(), 0));
-      if (turn === 1) requests = await stripeRequests(rig);
+      if (turn === 1) requests = await stripeRequests(fixture);
       const at = new Date();
       const facts = await progress.step(`Turn ${turn}`, async () => {
-        const { rows } = await rig.pool.query<{ n: number }>(
+        const { rows } = await fixture.pool.query<{ n: number }>(
           `select count(*)::int as n from payments.payments where status = 'pending'`,
         );
-        await rig.cron('* * * * *', at);
-        return { at: at.getTime(), jobs: await jobsAt(rig, at), stripe: {}, waiting: rows[0]?.n ?? 0 } as TurnFacts;
+        await fixture.cron('* * * * *', at);
+        return { at: at.getTime(), jobs: await jobsAt(fixture, at), stripe: {}, waiting: rows[0]?.n ?? 0 } as TurnFacts;
       });
-      soldTwice.push(...(await lookAfter(rig, keys, lost, turn)));
-      const now = await stripeRequests(rig);
+      soldTwice.push(...(await lookAfter(fixture, keys, lost, turn)));
+      const now = await stripeRequests(fixture);
       const before = requests;
       facts.stripe = Object.fromEntries(
         Object.entries(now)
@@ -172,9 +172,9 @@ async function run(options: ReconcileScaleOptions, progress: Progress): Promise<
       requests = now;
       turns.push(facts);
     }
-    await progress.step('Queues', () => rig.settled());
+    await progress.step('Queues', () => fixture.settled());
     console.log(reportOf(lost, turns));
-    const broken = brokenPromises(lost, turns, [...new Set(soldTwice)], await findAstray(rig));
+    const broken = brokenPromises(lost, turns, [...new Set(soldTwice)], await findAstray(fixture));
     console.log(
       broken.length === 0
         ? `  All promises kept: ${lost.length} lost webhooks made up for, no unit sold twice.`
@@ -182,7 +182,7 @@ async function run(options: ReconcileScaleOptions, progress: Progress): Promise<
     );
     return broken.length === 0;
   } finally {
-    await rig.stop();
+    await fixture.stop();
   }
 }
 

@@ -60,7 +60,7 @@ async function makeBundle(into: string): Promise<string> {
   return into;
 }
 
-/** Asks again while PostgreSQL is being restarted: what the audit and the rig ask changes nothing, or says the same. */
+/** Asks again while PostgreSQL is being restarted: what the audit and the fixture ask changes nothing, or says the same. */
 function patientQuery(pool: pg.Pool): ChaosPlatform['query'] {
   return async (text, values) => {
     for (let tried = 1; ; tried++) {

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { KafkaAway } from '../../src/events/kafka/publish/publisher.ts';
+import { KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { type Dialect, dialects, type KafkaSettings } from '../../src/events/kafka/publish/select.ts';
 import { topics } from '../../src/events/topics.ts';
 import { readSettings } from '../platform/settings.ts';
@@ -83,7 +83,7 @@ export async function topicsCommand(
   try {
     return await runCommand(args, environment, say);
   } catch (error) {
-    if (error instanceof KafkaAway) say(`The broker: ${error.message}. Is KAFKA_REST_URL right?`);
+    if (error instanceof KafkaUnavailable) say(`The broker: ${error.message}. Is KAFKA_REST_URL right?`);
     else say(error instanceof Error ? error.message : String(error));
     return 1;
   }

@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts';
 import { freeLostOrders, releaseCampaigns, settleCampaigns } from '../domain/campaign-settlement.ts';
 import type { Event } from '../domain/events.ts';
-import { forgetStock } from '../http/edge-cache.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
 
 /** campaign.successful → orders and charges. campaign.expired, .failed → releases. An order that ended → its place. */
 export async function consumeForGroupCommerce(context: Context, tenant: string, topic: string, events: Event[]) {
@@ -14,7 +14,7 @@ export async function consumeForGroupCommerce(context: Context, tenant: string, 
       await settleCampaigns(context, { tenant, campaignId });
     } else if (topic === 'group-commerce.campaign.expired' || topic === 'group-commerce.campaign.failed') {
       const { changed } = await releaseCampaigns(context, { tenant, campaignId });
-      for (const { skus } of changed) await forgetStock(tenant, skus);
+      for (const { skus } of changed) await invalidateProducts(tenant, skus);
     } else {
       throw new Error(`group commerce consumes no ${topic}`);
     }

@@ -2,17 +2,17 @@ import type { Context } from '../context.ts';
 import type { Event } from '../domain/events.ts';
 import { adjustFromOutside } from '../domain/external-events.ts';
 import { reserveOrders } from '../domain/inventory.ts';
-import { forgetStock } from '../http/edge-cache.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
 import { PartlyApplied } from './partly-applied.ts';
 
 /** order.created of `Prefer: respond-async` → the hold on its stock. inventory.adjusted, of outside → the stock. */
 export async function consumeForInventory(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'inventory.adjusted') {
     const { skus, failures } = await adjustFromOutside(context, tenant, events);
-    await forgetStock(tenant, skus);
+    await invalidateProducts(tenant, skus);
     if (failures.size > 0) throw new PartlyApplied(failures);
     return;
   }
   if (topic !== 'order.created') throw new Error(`inventory consumes no ${topic}`);
-  await forgetStock(tenant, await reserveOrders(context, tenant, events));
+  await invalidateProducts(tenant, await reserveOrders(context, tenant, events));
 }

@@ -2,7 +2,7 @@ import type { Context } from '../context.ts';
 import type { Event } from '../domain/events.ts';
 import { openPayments, openPlaces } from '../domain/payments.ts';
 import { capturePayments, settlePayments } from '../domain/reconcile.ts';
-import { forgetStock } from '../http/edge-cache.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
 
 /** inventory.reserved, campaign.joined → the payment and its intent. A campaign's success → its places' money. An end or a refund that was promised → Stripe does it. */
 export async function consumeForPayments(context: Context, tenant: string, topic: string, events: Event[]) {
@@ -23,5 +23,5 @@ export async function consumeForPayments(context: Context, tenant: string, topic
     throw new Error(`payments consumes no ${topic}`);
   }
   const changed = await settlePayments(context, tenant, paymentIds);
-  for (const { skus } of changed) await forgetStock(tenant, skus);
+  for (const { skus } of changed) await invalidateProducts(tenant, skus);
 }

@@ -72,7 +72,7 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
   const write = (outcome: string, more: Record<string, unknown> = {}) =>
     log({
       ...{ kind: 'message', id: first.body.id, tenant, service, topic, messages: deliveries.length },
-      ...{ outcome, durationMs: Date.now() - started, dbCalls: context.db.spent.calls },
+      ...{ outcome, durationMs: Date.now() - started, dbCalls: context.db.usage.calls },
       ...more,
     });
   try {

@@ -26,7 +26,7 @@ export type Written<T> = { tenant: string; answer: T; replayed: boolean };
 
 export type Database = {
   /** HTTP calls to the database so far, and the milliseconds spent in them. */
-  readonly spent: { calls: number; ms: number };
+  readonly usage: { calls: number; ms: number };
   /** The tenant of the last call that the database answered, for the log. */
   readonly tenant: string | null;
   /** Says who calls and whether the key has this scope, and nothing else: for a request that is refused already. */
@@ -127,7 +127,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
   neonConfig.fetchFunction = fetchWhole;
   if (settings.NEON_HTTP_URL) neonConfig.fetchEndpoint = settings.NEON_HTTP_URL;
   const deadlineMs = settings.DATABASE_DEADLINE_MS ?? 10_000;
-  const spent = { calls: 0, ms: 0 };
+  const usage = { calls: 0, ms: 0 };
   let tenant: string | null = null;
 
   async function attempt<T>(
@@ -139,7 +139,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     let failed = 0;
     for (let tried = 1; ; tried++) {
       const started = Date.now();
-      spent.calls++;
+      usage.calls++;
       try {
         const signal = AbortSignal.timeout(Math.max(end - started, 1));
         return [await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions: { signal } }))), tried];
@@ -161,13 +161,13 @@ export function openDatabase(settings: DatabaseSettings): Database {
         }
         await new Promise((resolve) => setTimeout(resolve, 2 ** Math.min(tried, attempts) * 5 * (0.5 + Math.random())));
       } finally {
-        spent.ms += Date.now() - started;
+        usage.ms += Date.now() - started;
       }
     }
   }
 
   return {
-    spent,
+    usage,
     get tenant() {
       return tenant;
     },

@@ -8,7 +8,7 @@ import {
   listCharges,
   lookUpSetup,
 } from '../stripe/campaign-charges.ts';
-import { closeIntent, intentNews, lookUpIntent, type News } from '../stripe/client.ts';
+import { closeIntent, intentUpdate, lookUpIntent, type StripeUpdate } from '../stripe/client.ts';
 
 /** A payment's row, as far as it says what is to be asked of Stripe. */
 export type PaymentTask = ChargeTask & {
@@ -25,11 +25,11 @@ export type PaymentTask = ChargeTask & {
 };
 
 /**
- * What Stripe says of a payment, once it has done there what its row asks for. Apply each piece of news before the next
+ * What Stripe says of a payment, once it has done there what its row asks for. Apply each update before the next
  * is asked for. Nothing comes of a payment that has no intent yet, or that is over at Stripe too.
  * @throws StripeRefusal
  */
-export async function* askStripe(context: Context, task: PaymentTask): AsyncGenerator<News> {
+export async function* askStripe(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   const { settings } = context;
   for (const stray of task.strays) yield await closeIntent(settings, stray);
   if (task.status === 'pending') {
@@ -48,7 +48,7 @@ export async function* askStripe(context: Context, task: PaymentTask): AsyncGene
  * Takes the money of a place, once: captures its hold, or charges its saved method without the buyer. A charge that is
  * known is looked up and never made again, however long it takes. That a charge is asked for is noted before Stripe is.
  */
-async function* takeMoney({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<News> {
+async function* takeMoney({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   if (task.mode !== 'card') yield await captureHold(settings, task);
   else if (task.intentId !== null) yield await lookUpIntent(settings, task.intentId);
   else {
@@ -65,9 +65,9 @@ async function* takeMoney({ db, call, settings }: Context, task: PaymentTask): A
 }
 
 /** Looks for charges of a payment that has ended: money goes back once we know of it, and what is open is cancelled. */
-async function* findCharges({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<News> {
+async function* findCharges({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   for (const intent of await listCharges(settings, task)) {
-    yield intentNews(intent);
+    yield intentUpdate(intent);
     const open = intent.status !== 'succeeded' && intent.status !== 'canceled';
     if (open && isChargeOf(task)(intent)) yield await closeIntent(settings, intent.id);
   }

@@ -6,7 +6,7 @@ import { log } from '../base/log.ts';
 import type { Context } from '../context.ts';
 import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments/queries.ts';
 import { createSetup } from '../stripe/campaign-charges.ts';
-import { createIntent, type IntentTask, lookUpIntent, type News, StripeRefusal } from '../stripe/client.ts';
+import { createIntent, type IntentTask, lookUpIntent, StripeRefusal, type StripeUpdate } from '../stripe/client.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
 import { namedAt, type Refused, refuse } from './refusals.ts';
@@ -88,9 +88,9 @@ export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
 
 type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | Refused; replayed: boolean };
 
-/** The try whose idempotency key Stripe has spent: another may have moved on from it already. */
-export type SpentKey = { id: string; attempt: number };
-export const spentKey = ({ id, attempt }: SpentKey): SpentKey => ({ id, attempt });
+/** The try whose idempotency key Stripe has used: another may have moved on from it already. */
+export type UsedKey = { id: string; attempt: number };
+export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
 
 /** Has Stripe make what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeRefusal */
 async function make(context: Context, task: IntentTask) {
@@ -123,7 +123,7 @@ export async function openPayment(context: Context, orderId: string) {
   } catch (error) {
     if (!(error instanceof StripeRefusal)) throw error;
     const refused = error.permanent ? [{ id: task.id, reason: error.code }] : [];
-    const again = error.spent ? [spentKey(task)] : [];
+    const again = error.keyUsed ? [usedKey(task)] : [];
     if (refused.length + again.length > 0) {
       const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
       await context.db.run('payments.record_intents', call, { tenant, intents: [], refused, again });
@@ -177,18 +177,18 @@ export type Applied = {
  * dispute names only its intent: if we have not heard of that, Stripe is asked which payment it was made for.
  * @throws ApiError unavailable
  */
-export async function applyNews(context: Context, news: News): Promise<Applied> {
-  const applied = await applyOnce(context, news);
-  if (applied.outcome !== 'unknown' || news.intentId === undefined || news.intent !== undefined) return applied;
-  const found = await lookUpIntent(context.settings, news.intentId).catch((error: unknown) => {
+export async function applyStripeUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
+  const applied = await applyOnce(context, update);
+  if (applied.outcome !== 'unknown' || update.intentId === undefined || update.intent !== undefined) return applied;
+  const found = await lookUpIntent(context.settings, update.intentId).catch((error: unknown) => {
     if (!(error instanceof StripeRefusal)) throw error;
     if (error.permanent) return undefined;
-    const reason = `Stripe did not say which payment ${news.intentId} was made for.`;
+    const reason = `Stripe did not say which payment ${update.intentId} was made for.`;
     throw Object.assign(new ApiError('unavailable', reason), { cause: error });
   });
   if (found?.paymentId === undefined) return applied;
   const made = await applyOnce(context, found);
-  const then = made.outcome === 'unknown' ? applied : await applyOnce(context, news);
+  const then = made.outcome === 'unknown' ? applied : await applyOnce(context, update);
   return { ...then, skus: [...(made.skus ?? []), ...(then.skus ?? [])] };
 }
 
@@ -207,17 +207,17 @@ const termsOf = ({ settings }: Context) => ({
   graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
 });
 
-/** News that names a payment and cannot be about it (`set_aside`: another amount, another tenant) changes nothing. */
-async function applyOnce(context: Context, news: News): Promise<Applied> {
+/** StripeUpdate that names a payment and cannot be about it (`set_aside`: another amount, another tenant) changes nothing. */
+async function applyOnce(context: Context, update: StripeUpdate): Promise<Applied> {
   const started = Date.now();
   const applied = await context.db.run<Applied>('payments.apply_stripe', context.call, {
-    ...news,
+    ...update,
     terms: termsOf(context),
   });
   if (applied.outcome === 'set_aside') {
     log({
       kind: 'message',
-      id: news.intentId ?? news.setupId ?? '',
+      id: update.intentId ?? update.setupId ?? '',
       tenant: applied.tenant ?? null,
       outcome: 'set_aside',
       reason: applied.reason,
@@ -262,7 +262,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
   if (tasks.length === 0) return [];
   const intents: Awaited<ReturnType<typeof make>>[] = [];
   const refused: { id: string; reason: string }[] = [];
-  const again: SpentKey[] = [];
+  const again: UsedKey[] = [];
   const failures: unknown[] = [];
   const waiting = [...tasks];
   const worker = async () => {
@@ -273,7 +273,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
         if (!(error instanceof StripeRefusal)) throw error;
         if (error.permanent) refused.push({ id: task.id, reason: error.code });
         else failures.push(error);
-        if (error.spent) again.push(spentKey(task));
+        if (error.keyUsed) again.push(usedKey(task));
       }
     }
   };

@@ -3,11 +3,11 @@ import type { Context } from '../context.ts';
 import { listRefunds, makeRefund, type RefundTask, StripeRefusal } from '../stripe/client.ts';
 import { pace } from '../stripe/pace.ts';
 import { askStripe, type PaymentTask } from './charges.ts';
-import { type Applied, applyNews, isOutage, makeIntents, type SpentKey, spentKey } from './payments.ts';
+import { type Applied, applyStripeUpdate, isOutage, makeIntents, type UsedKey, usedKey } from './payments.ts';
 import { noteFailedRow } from './stripe-events.ts';
 
 type Task<T> = T & { tenant: string };
-type Checked = Record<'payments' | 'listed' | 'refunds' | 'done', string[]> & { again: SpentKey[] };
+type Checked = Record<'payments' | 'listed' | 'refunds' | 'done', string[]> & { again: UsedKey[] };
 type Work = {
   intents: Task<PaymentTask>[];
   refunds: Task<RefundTask>[];
@@ -129,21 +129,22 @@ async function workOnPayment(turn: Turn, found: Task<PaymentTask>): Promise<void
     if (lacksIntent(task)) await makeIntents(context, task.tenant, [task]);
     else if (endedUnknown(task)) task = await withIntent(context, task);
     let noted = false;
-    for await (const news of askStripe(context, task)) {
-      const outcome = await applyNews(context, { paymentId: task.id, ...news });
+    for await (const update of askStripe(context, task)) {
+      const outcome = await applyStripeUpdate(context, { paymentId: task.id, ...update });
       turn.keep(outcome);
       // What is applied or set aside notes by itself that Stripe was asked.
       noted = outcome.outcome === 'applied' || outcome.outcome === 'set_aside';
     }
     if (!noted) turn.noteOf(task.tenant).payments.push(task.id);
     if (task.refundsUnseen && task.intentId !== null) {
-      for (const news of await listRefunds(context.settings, task.intentId)) turn.keep(await applyNews(context, news));
+      for (const update of await listRefunds(context.settings, task.intentId))
+        turn.keep(await applyStripeUpdate(context, update));
       turn.noteOf(task.tenant).listed.push(task.id);
     }
   } catch (error) {
     if (!(error instanceof StripeRefusal)) throw error;
     turn.noteOf(task.tenant).payments.push(task.id);
-    if (task.capture && (error.spent || error.permanent)) await noteRefusal(context, task, error);
+    if (task.capture && (error.keyUsed || error.permanent)) await noteRefusal(context, task, error);
     if (!(task.capture && error.permanent)) throw error;
   }
 }
@@ -152,10 +153,10 @@ async function workOnRefund(turn: Turn, task: Task<RefundTask>): Promise<void> {
   const { context } = turn;
   turn.noteOf(task.tenant).refunds.push(task.id);
   try {
-    turn.keep(await applyNews(context, await makeRefund(context.settings, task)));
+    turn.keep(await applyStripeUpdate(context, await makeRefund(context.settings, task)));
   } catch (error) {
     if (!(error instanceof StripeRefusal)) throw error;
-    if (error.spent) turn.noteOf(task.tenant).again.push(spentKey(task));
+    if (error.keyUsed) turn.noteOf(task.tenant).again.push(usedKey(task));
     if (!error.permanent) throw error;
     const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
     const input = { intentId: task.intentId, refund };
@@ -167,7 +168,7 @@ async function workOnRefund(turn: Turn, task: Task<RefundTask>): Promise<void> {
  * Does at Stripe what the rows say: makes intents that are missing, looks up those that are pending, closes those whose
  * order has ended, makes the refunds that were promised; several at a time. Each can be
  * repeated at any time: Stripe's answer is applied like a webhook, and a webhook that comes as well changes nothing. What
- * fails for one row stops no other; ends early when Stripe is away or the budget is spent. `paced`: many rows may be waiting,
+ * fails for one row stops no other; ends early when Stripe is away or the budget is used up. `paced`: many rows may be waiting,
  * so they keep to the pace that Stripe allows.
  */
 async function work(context: Context, { intents, refunds }: Work, paced: boolean, budget?: Budget): Promise<Turn> {
@@ -212,7 +213,7 @@ const noteRefusal = (context: Context, task: Task<PaymentTask>, { permanent, cod
     tenant: task.tenant,
     intents: [],
     refused: permanent ? [{ id: task.id, reason: code }] : [],
-    again: permanent ? [] : [spentKey(task)],
+    again: permanent ? [] : [usedKey(task)],
   });
 
 /**

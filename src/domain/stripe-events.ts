@@ -1,11 +1,11 @@
 import type { Budget } from '../base/budget.ts';
 import { describe, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
-import { type News, StripeRefusal } from '../stripe/client.ts';
-import { allTold, listNews, lookUpNews, toldOnce } from '../stripe/webhook.ts';
-import { type Applied, applyNews, isOutage } from './payments.ts';
+import { StripeRefusal, type StripeUpdate } from '../stripe/client.ts';
+import { allTold, listUpdates, lookUpUpdate, toldOnce } from '../stripe/webhook.ts';
+import { type Applied, applyStripeUpdate, isOutage } from './payments.ts';
 
-type Told = News & { eventId: string };
+type Told = StripeUpdate & { eventId: string };
 type Unheard = { eventId: string; tenant: string; paymentId: string };
 export type Heard = { told: number; applied: number; failed: number; changed: { tenant: string; skus: string[] }[] };
 
@@ -20,16 +20,16 @@ const missedMs = 4 * 24 * 3_600 * second;
 const mostInWindow = 2_000;
 
 /** Applies an event; one that fails is set aside and read again later, and the others go on. */
-async function apply(context: Context, { tenant, paymentId }: Unheard, news: Told, heard: Heard): Promise<void> {
+async function apply(context: Context, { tenant, paymentId }: Unheard, update: Told, heard: Heard): Promise<void> {
   try {
-    const { outcome, skus }: Applied = await applyNews(context, news);
+    const { outcome, skus }: Applied = await applyStripeUpdate(context, update);
     if (outcome === 'applied') heard.applied++;
     if (skus?.length) heard.changed.push({ tenant, skus });
-    await context.db.run('payments.note_heard', context.call, { tenant, eventId: news.eventId });
+    await context.db.run('payments.note_heard', context.call, { tenant, eventId: update.eventId });
   } catch (error) {
     if (isOutage(error)) throw error;
     heard.failed++;
-    await noteFailedRow(context, { job: 'hear-stripe', tenant, key: news.eventId, subject: paymentId }, error);
+    await noteFailedRow(context, { job: 'hear-stripe', tenant, key: update.eventId, subject: paymentId }, error);
   }
 }
 
@@ -43,12 +43,12 @@ export async function noteFailedRow(
   const reason = [facts.error, facts.code, facts.constraint].filter((part) => part !== undefined).join(' ');
   await context.db.run('platform.note_failed_row', context.call, { ...row, reason });
   const line = { kind: 'job' as const, id: `${row.job} ${row.key}`, tenant: row.tenant, outcome: 'set_aside' };
-  log({ ...line, durationMs: 0, dbCalls: context.db.spent.calls, ...facts });
+  log({ ...line, durationMs: 0, dbCalls: context.db.usage.calls, ...facts });
 }
 
-/** Applies what nobody has applied yet. @returns false if the budget was spent before the end */
+/** Applies what nobody has applied yet. @returns false if the budget was used up before the end */
 async function applyUnheard(context: Context, told: Told[], heard: Heard, budget: Budget): Promise<boolean> {
-  const byId = new Map(told.map((news) => [news.eventId, news]));
+  const byId = new Map(told.map((update) => [update.eventId, update]));
   // A refund or a dispute names its intent alone, which we may not know before its own event here is applied.
   const paymentOf = new Map(
     told.flatMap(({ intentId, paymentId }) => (intentId && paymentId ? [[intentId, paymentId] as const] : [])),
@@ -67,19 +67,19 @@ async function applyUnheard(context: Context, told: Told[], heard: Heard, budget
   }
   // One payment's events in their order; different payments at once.
   const queues = [...Map.groupBy(waiting, ({ paymentId }) => paymentId).values()];
-  let spent = false;
+  let outOfBudget = false;
   const worker = async () => {
-    for (let queue = queues.shift(); queue && !spent; queue = queues.shift()) {
+    for (let queue = queues.shift(); queue && !outOfBudget; queue = queues.shift()) {
       for (const event of queue) {
-        const news = byId.get(event.eventId);
-        if (!news || spent) continue;
-        if (budget.spend(2)) await apply(context, event, news, heard);
-        else spent = true;
+        const update = byId.get(event.eventId);
+        if (!update || outOfBudget) continue;
+        if (budget.spend(2)) await apply(context, event, update, heard);
+        else outOfBudget = true;
       }
     }
   };
   await Promise.all(Array.from({ length: 5 }, worker));
-  return !spent;
+  return !outOfBudget;
 }
 
 /**
@@ -98,7 +98,7 @@ async function readWindows(
     const end = Math.min(to, start + span);
     if (!budget.spend(Math.min(mostInWindow / 100, 20))) return;
     const most = span > second ? mostInWindow : 10_000;
-    const told = await listNews(context.settings, types, start, end, most);
+    const told = await listUpdates(context.settings, types, start, end, most);
     if (told === undefined && span > second) {
       span = Math.max(second, Math.floor(span / 4));
       continue;
@@ -126,13 +126,13 @@ export async function hearStripe(context: Context, budget: Budget): Promise<Hear
   );
   for (const eventId of again) {
     if (!budget.spend(2)) break;
-    const news = await lookUpNews(context.settings, eventId).catch((error: unknown) => {
+    const update = await lookUpUpdate(context.settings, eventId).catch((error: unknown) => {
       if (!(error instanceof StripeRefusal) || error.away) throw error;
       heard.failed++;
       return null;
     });
-    if (news === null) continue; // asked about again at the next turn
-    if (news?.eventId) await applyUnheard(context, [{ ...news, eventId: news.eventId }], heard, budget);
+    if (update === null) continue; // asked about again at the next turn
+    if (update?.eventId) await applyUnheard(context, [{ ...update, eventId: update.eventId }], heard, budget);
     else await context.db.run('payments.note_heard', context.call, { tenant: '*', eventId });
   }
   // A cron that is fired for a later time does not make Stripe's list longer.

@@ -63,15 +63,15 @@ export async function keepDeadLetters(
   try {
     await context.db.run('platform.keep_dead_letters', context.call, { messages: storable(letters) });
     for (const message of messages) message.ack();
-    log({ ...line, outcome: 'dead_letter', durationMs: Date.now() - started, dbCalls: context.db.spent.calls });
+    log({ ...line, outcome: 'dead_letter', durationMs: Date.now() - started, dbCalls: context.db.usage.calls });
   } catch (error) {
-    const spent = { durationMs: Date.now() - started, dbCalls: context.db.spent.calls };
+    const usage = { durationMs: Date.now() - started, dbCalls: context.db.usage.calls };
     if (messages.length > 1 && (await databaseAnswers(context))) {
-      log({ ...line, outcome: 'split', ...spent, ...describe(error) });
+      log({ ...line, outcome: 'split', ...usage, ...describe(error) });
       for (const message of messages) await keepDeadLetters(settings, service, [message], reason);
       return;
     }
     for (const message of messages) message.retry({ delaySeconds: delaySeconds(message.attempts, longestWait) });
-    log({ ...line, outcome: 'retry', attempts: first.attempts, ...spent, ...describe(error) });
+    log({ ...line, outcome: 'retry', attempts: first.attempts, ...usage, ...describe(error) });
   }
 }

@@ -119,7 +119,7 @@ async function keepLetters(context: Context, letters: Letter[]): Promise<void> {
       () => 'not_kept',
     );
     const line = { kind: 'message' as const, id: letter.eventId, tenant: letter.tenant, outcome };
-    log({ ...line, durationMs: 0, dbCalls: context.db.spent.calls, ...describe(error) });
+    log({ ...line, durationMs: 0, dbCalls: context.db.usage.calls, ...describe(error) });
   }
 }
 
@@ -163,7 +163,7 @@ export const takePush = async (context: Context, env: Bindings, headers: Headers
  * One turn of the bridge from Kafka to our queues, `KAFKA_CONSUME_SECONDS` long: offsets are committed once the queues
  * have accepted, never before. A turn that dies is followed by another one that gets the same records again. Two turns at
  * once share the partitions.
- * @throws KafkaAway
+ * @throws KafkaUnavailable
  */
 export async function consumeKafka(context: Context, env: Bindings): Promise<Taken> {
   const counts: Taken = { taken: 0, own: 0, refused: 0 };

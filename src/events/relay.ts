@@ -33,12 +33,12 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   const more: Record<string, string> = {};
   try {
     for (;;) {
-      const [before, inTime] = [db.spent.calls, Date.now() < until];
+      const [before, inTime] = [db.usage.calls, Date.now() < until];
       const { events, pausedMs, aside } = await takeTurn(db, sink, name, last, inTime, lost);
       setAside += aside;
       restUntil.set(sink, Date.now() + Math.min(pausedMs, longestRestMs));
       // A call that was repeated may have leased rows by an answer that nobody heard: another turn frees them.
-      lost = db.spent.calls - before > 1;
+      lost = db.usage.calls - before > 1;
       if (events.length === 0 && !(lost && inTime)) break;
       last = sink === 'kafka' ? await deliverToKafka(publisher, events, until) : await deliverToQueues(env, events);
       delivered += last.delivered.length;
@@ -54,7 +54,7 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   }
   if (delivered + failed + setAside > 0 || outcome !== 'ok') {
     const durationMs = Date.now() - started;
-    const line = { kind: 'relay' as const, id: cause, tenant: null, outcome, durationMs, dbCalls: db.spent.calls };
+    const line = { kind: 'relay' as const, id: cause, tenant: null, outcome, durationMs, dbCalls: db.usage.calls };
     log({ ...line, sink, delivered, failed, ...(setAside > 0 && { setAside }), ...more });
   }
   return delivered;

@@ -38,7 +38,7 @@ export function rememberReader(reader: string, tenant: string, now: Date): void 
 const changeOf = async (url: string) => Number((await (await cache().match(url))?.text()) ?? Number.NEGATIVE_INFINITY);
 
 /** A product as it was read less than 30 s ago, unless it was changed here since. By id its SKU is looked up first. */
-export async function recallProduct(
+export async function readCachedProduct(
   tenant: string,
   by: 'sku' | 'id',
   name: string,
@@ -59,7 +59,7 @@ export async function recallProduct(
 }
 
 /** Keeps what was read, for what is left of its 30 s. */
-export async function keepProduct(tenant: string, product: { id: string; sku: string }, kept: Kept): Promise<void> {
+export async function cacheProduct(tenant: string, product: { id: string; sku: string }, kept: Kept): Promise<void> {
   const left = Math.floor((kept.readAt + maxAgeMs - Date.now()) / 1000);
   if (left <= 0) return;
   const about = { 'x-version': String(kept.version), 'x-read-at': String(kept.readAt) };
@@ -73,7 +73,7 @@ export async function keepProduct(tenant: string, product: { id: string; sku: st
  * Marks products whose catalog entry or stock was changed here, once that is committed: the next read is fresh. It does
  * not fail: what is done is done, and what was kept of it lasts no longer than its 30 s.
  */
-export async function forgetStock(tenant: string, skus: string[]): Promise<void> {
+export async function invalidateProducts(tenant: string, skus: string[]): Promise<void> {
   const changed = [...new Set(skus)];
   const urls =
     changed.length > mostMarks ? [urlOf(tenant, 'changed')] : changed.map((sku) => urlOf(tenant, 'changed', sku));

@@ -26,7 +26,7 @@ const traceparentForm = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f
 function verdictOf(thrown: unknown, { db }: Context): Verdict {
   if (!(thrown instanceof ApiError)) return 'open';
   if (thrown.code === 'unauthenticated' || thrown.code === 'invalid_signature') return 'bad';
-  return db.spent.calls > 0 && thrown.code !== 'unavailable' && thrown.code !== 'internal' ? 'good' : 'open';
+  return db.usage.calls > 0 && thrown.code !== 'unavailable' && thrown.code !== 'internal' ? 'good' : 'open';
 }
 
 const keepAlive = (http: Http, work: Promise<void> | undefined): void => {
@@ -101,11 +101,11 @@ async function run(route: Route, http: Http, context: Context): Promise<Answer> 
   try {
     await judgeKey(route, http, context, known);
     const answer = await route.run(await readRequest(route, http, context));
-    if (context.db.spent.calls > 0) verdict = 'good';
+    if (context.db.usage.calls > 0) verdict = 'good';
     return answer;
   } catch (thrown) {
     verdict = verdictOf(thrown, context);
-    if (context.db.spent.calls === 0 && !(known && mayNever(route, authorization)) && !(thrown instanceof ClientGone)) {
+    if (context.db.usage.calls === 0 && !(known && mayNever(route, authorization)) && !(thrown instanceof ClientGone)) {
       await context.db.authenticate(context.call, route.scope).then(
         () => {
           verdict = 'good';
@@ -213,9 +213,9 @@ export async function handle(
   secure(response.headers, route, http.req.url);
   const asked = { origin: http.req.header('origin'), authorization: http.req.header('authorization') };
   shareWithPage(response.headers, route, asked, code);
-  const spent = context?.db.spent ?? { calls: 0, ms: 0 };
-  if (spent.calls > 0) {
-    response.headers.set('Server-Timing', `db;desc="${spent.calls} calls";dur=${spent.ms}`);
+  const usage = context?.db.usage ?? { calls: 0, ms: 0 };
+  if (usage.calls > 0) {
+    response.headers.set('Server-Timing', `db;desc="${usage.calls} calls";dur=${usage.ms}`);
     if (route?.method !== 'get' && context) http.executionCtx.waitUntil(relaySoon(http.env, requestId));
   }
   log({
@@ -228,8 +228,8 @@ export async function handle(
     status: response.status,
     outcome,
     durationMs: Date.now() - started,
-    dbCalls: spent.calls,
-    dbMs: spent.ms,
+    dbCalls: usage.calls,
+    dbMs: usage.ms,
     ...line,
   });
   return response;

@@ -12,7 +12,13 @@ import {
   type Versioned,
 } from '../domain/catalog.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
-import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../http/edge-cache.ts';
+import {
+  cacheProduct,
+  invalidateProducts,
+  knownReader,
+  readCachedProduct,
+  rememberReader,
+} from '../http/edge-cache.ts';
 import { versionsIn } from '../http/etag.ts';
 import { byId, pageOf, positionOf } from '../http/paging.ts';
 import { type Answer, type Http, route } from '../http/route.ts';
@@ -25,7 +31,7 @@ async function fromEdge(http: Http, by: 'id' | 'sku', name: string, read: () => 
   const { context, reader } = http.var;
   const now = context.now();
   const known = knownReader(reader, now);
-  const kept = known === undefined ? undefined : await recallProduct(known, by, name, now);
+  const kept = known === undefined ? undefined : await readCachedProduct(known, by, name, now);
   if (known !== undefined && kept !== undefined) {
     const headers = { 'Cache-Status': 'fusioncommerce; hit' };
     return { status: 200, body: JSON.parse(kept.body), version: kept.version, resource: true, tenant: known, headers };
@@ -33,7 +39,7 @@ async function fromEdge(http: Http, by: 'id' | 'sku', name: string, read: () => 
   const { product: found, version, tenant } = await read();
   rememberReader(reader, tenant, now);
   const fresh = { body: JSON.stringify(found), version, readAt: now.getTime() };
-  http.executionCtx.waitUntil(keepProduct(tenant, found, fresh));
+  http.executionCtx.waitUntil(cacheProduct(tenant, found, fresh));
   const headers = { 'Cache-Status': 'fusioncommerce; fwd=miss' };
   return { status: 200, body: found, version, resource: true, tenant, headers };
 }
@@ -116,7 +122,7 @@ export const catalogRoutes = [
     errors: ['not_found', 'version_mismatch'],
     async run({ params: { id: of }, context, http }) {
       const { product: archived, tenant } = await updateProduct(context, of, { status: 'archived' }, versionsIn(http));
-      await forgetStock(tenant, [archived.sku]);
+      await invalidateProducts(tenant, [archived.sku]);
       return { status: 204, tenant };
     },
   }),
@@ -136,7 +142,7 @@ export const catalogRoutes = [
     errors: ['not_found', 'version_mismatch'],
     async run({ params: { id: of }, body, context, http }) {
       const { product: changed, version, tenant } = await updateProduct(context, of, body, versionsIn(http));
-      await forgetStock(tenant, [changed.sku]);
+      await invalidateProducts(tenant, [changed.sku]);
       return { status: 200, body: changed, version, resource: true, tenant };
     },
   }),
@@ -164,7 +170,7 @@ export const catalogRoutes = [
     errors: ['unsupported_media_type'],
     async run({ context, http }) {
       const { report, tenant, replayed } = await importProducts(context, http.req.raw, (of, skus) =>
-        forgetStock(of, skus),
+        invalidateProducts(of, skus),
       );
       return { status: 200, body: report, tenant, replayed };
     },

@@ -16,7 +16,7 @@ import {
   readCampaign,
 } from '../domain/group-commerce.ts';
 import { liveToken, makeLiveToken, watchCampaign } from '../domain/live.ts';
-import { forgetStock } from '../http/edge-cache.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
 import { byId, pageOf, positionOf } from '../http/paging.ts';
 import { route } from '../http/route.ts';
 import { listOf, sampleCampaign, sampleParticipant, sampleProduct } from './examples.ts';
@@ -104,7 +104,7 @@ export const groupCommerceRoutes = [
     errors: ['not_found', 'campaign_full', 'campaign_not_open', 'insufficient_inventory'],
     async run({ params: { id: of }, body, context }) {
       const { participant: joined, skus, tenant, replayed } = await joinCampaign(context, of, body);
-      await forgetStock(tenant, skus);
+      await invalidateProducts(tenant, skus);
       return { status: 201, body: joined, tenant, replayed };
     },
   }),
@@ -124,7 +124,7 @@ export const groupCommerceRoutes = [
     errors: ['not_found', 'campaign_not_open'],
     async run({ params: { id: of }, body, context }) {
       const { participant: left, skus, tenant, replayed } = await leaveCampaign(context, of, body.userId);
-      await forgetStock(tenant, skus);
+      await invalidateProducts(tenant, skus);
       return { status: 200, body: left, tenant, replayed };
     },
   }),

@@ -9,7 +9,7 @@ import {
   stockAdjustment,
   stockCount,
 } from '../domain/inventory.ts';
-import { forgetStock } from '../http/edge-cache.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
 import { versionsIn } from '../http/etag.ts';
 import { bySku, pageOf, positionOf } from '../http/paging.ts';
 import { route } from '../http/route.ts';
@@ -65,7 +65,7 @@ export const inventoryRoutes = [
     errors: ['not_found', 'version_mismatch'],
     async run({ params: { sku: of }, body, context, http }) {
       const { stock: now, tenant } = await setStock(context, of, body.quantity, versionsIn(http));
-      await forgetStock(tenant, [of]);
+      await invalidateProducts(tenant, [of]);
       return { status: 200, body: now, resource: true, version: now.version, tenant };
     },
   }),
@@ -84,7 +84,7 @@ export const inventoryRoutes = [
     errors: ['not_found', 'insufficient_inventory'],
     async run({ params: { sku: of }, body, context }) {
       const { stock: now, tenant, replayed } = await adjustStock(context, of, body);
-      await forgetStock(tenant, [of]);
+      await invalidateProducts(tenant, [of]);
       return { status: 201, body: now, resource: true, version: now.version, tenant, replayed };
     },
   }),

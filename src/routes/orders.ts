@@ -12,7 +12,7 @@ import {
   readHistory,
   readOrder,
 } from '../domain/orders.ts';
-import { forgetStock } from '../http/edge-cache.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
 import { byId, bySequence, pageOf, positionOf } from '../http/paging.ts';
 import { route } from '../http/route.ts';
 import { listOf, sampleOrder } from './examples.ts';
@@ -43,7 +43,7 @@ export const orderRoutes = [
       const deferred = /(^|,)\s*respond-async\s*(;|,|$)/i.test(http.req.header('prefer') ?? '');
       const placed = await placeOrder(context, body, deferred);
       if (!deferred) {
-        await forgetStock(
+        await invalidateProducts(
           placed.tenant,
           placed.order.items.map((line) => line.sku),
         );
@@ -137,7 +137,7 @@ export const orderRoutes = [
     errors: ['not_found', 'order_not_cancellable'],
     async run({ params: { id: orderId }, body, context }) {
       const { order: cancelled, skus, tenant, replayed } = await cancelOrder(context, orderId, body);
-      await forgetStock(tenant, skus);
+      await invalidateProducts(tenant, skus);
       return { status: 200, body: cancelled, resource: true, tenant, replayed };
     },
   }),

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { readOnce } from '../base/body.ts';
 import { id } from '../base/fields.ts';
 import {
-  applyNews,
+  applyStripeUpdate,
   listRefunds,
   newPayment,
   newRefund,
@@ -12,7 +12,7 @@ import {
   refund,
   requestRefund,
 } from '../domain/payments.ts';
-import { forgetStock } from '../http/edge-cache.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
 import { route } from '../http/route.ts';
 import { readWebhook } from '../stripe/webhook.ts';
 import { listOf, samplePayment, sampleRefund } from './examples.ts';
@@ -108,9 +108,9 @@ export const paymentRoutes = [
     errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
     async run({ context, http }) {
       const body = readOnce(http.req.raw);
-      const { news } = await readWebhook(context, body, http.req.header('stripe-signature'));
-      const { tenant, skus } = news ? await applyNews(context, news) : {};
-      if (tenant !== undefined && skus) await forgetStock(tenant, skus);
+      const { update } = await readWebhook(context, body, http.req.header('stripe-signature'));
+      const { tenant, skus } = update ? await applyStripeUpdate(context, update) : {};
+      if (tenant !== undefined && skus) await invalidateProducts(tenant, skus);
       return { status: 200, body: { received: true }, ...(tenant === undefined ? {} : { tenant }) };
     },
   }),

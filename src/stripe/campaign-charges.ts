@@ -4,14 +4,14 @@ import {
   connect,
   type IntentTask,
   idOf,
-  intentNews,
+  intentUpdate,
   lookUpIntent,
   methodsOf,
   minorOf,
-  type News,
   StripeRefusal,
   type StripeSettings,
-  setupNews,
+  type StripeUpdate,
+  setupUpdate,
 } from './client.ts';
 
 /** What is taken for a place once its campaign has succeeded. */
@@ -54,11 +54,11 @@ export async function createSetup(settings: StripeSettings, task: IntentTask) {
 }
 
 /** What has become of a card that was to be saved. @throws StripeRefusal */
-export const lookUpSetup = async (settings: StripeSettings, setupId: string): Promise<News> =>
-  setupNews(await asked(connect(settings).setupIntents.retrieve(setupId)));
+export const lookUpSetup = async (settings: StripeSettings, setupId: string): Promise<StripeUpdate> =>
+  setupUpdate(await asked(connect(settings).setupIntents.retrieve(setupId)));
 
 /** Closes a SetupIntent that nobody shall confirm any more; a card that was saved by it is forgotten. @throws StripeRefusal */
-export async function closeSetup(settings: StripeSettings, setupId: string): Promise<News> {
+export async function closeSetup(settings: StripeSettings, setupId: string): Promise<StripeUpdate> {
   const stripe = connect(settings);
   const setup = await asked(stripe.setupIntents.retrieve(setupId));
   const methodId = idOf(setup.payment_method);
@@ -69,21 +69,21 @@ export async function closeSetup(settings: StripeSettings, setupId: string): Pro
         if (!(error instanceof StripeRefusal && error.permanent)) throw error;
       });
     }
-    return setupNews(setup);
+    return setupUpdate(setup);
   }
-  if (setup.status === 'canceled') return setupNews(setup);
-  return setupNews(await asked(stripe.setupIntents.cancel(setupId)));
+  if (setup.status === 'canceled') return setupUpdate(setup);
+  return setupUpdate(await asked(stripe.setupIntents.cancel(setupId)));
 }
 
 /**
  * Captures the hold of a place. A hold that has lapsed is told as it is.
  * @throws StripeRefusal
  */
-export async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<News> {
+export async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<StripeUpdate> {
   if (task.intentId === null) throw new Error(`the payment ${task.id} is to be captured and has no intent`);
   const key = { idempotencyKey: `capture-${task.id}-${task.attempt}` };
   try {
-    return intentNews(await connect(settings).paymentIntents.capture(task.intentId, {}, key));
+    return intentUpdate(await connect(settings).paymentIntents.capture(task.intentId, {}, key));
   } catch (error) {
     const { StripeCardError, StripeInvalidRequestError } = Stripe.errors;
     if (error instanceof StripeCardError || error instanceof StripeInvalidRequestError)
@@ -109,14 +109,14 @@ const isUnattempted = (intent: Stripe.PaymentIntent): boolean =>
   (intent.status === 'requires_payment_method' && intent.last_payment_error === null);
 
 /** What a decline says of the intent that was declined. @throws StripeRefusal of any other error */
-async function declined(work: Promise<Stripe.PaymentIntent>): Promise<News> {
+async function declined(work: Promise<Stripe.PaymentIntent>): Promise<StripeUpdate> {
   try {
-    return intentNews(await work);
+    return intentUpdate(await work);
   } catch (error) {
     if (!(error instanceof Stripe.errors.StripeCardError && error.payment_intent)) return asked(Promise.reject(error));
-    const news = intentNews(error.payment_intent);
+    const update = intentUpdate(error.payment_intent);
     const failure = error.decline_code ?? error.code ?? 'card_declined';
-    return { ...news, ...(news.intent ? { intent: { ...news.intent, failure } } : {}) };
+    return { ...update, ...(update.intent ? { intent: { ...update.intent, failure } } : {}) };
   }
 }
 
@@ -125,13 +125,17 @@ async function declined(work: Promise<Stripe.PaymentIntent>): Promise<News> {
  * taken as it is, whatever became of it: Stripe forgets an idempotency key after 24 hours, and a debit takes days.
  * @throws StripeRefusal
  */
-export async function* chargeSaved(settings: StripeSettings, task: ChargeTask, again: boolean): AsyncGenerator<News> {
+export async function* chargeSaved(
+  settings: StripeSettings,
+  task: ChargeTask,
+  again: boolean,
+): AsyncGenerator<StripeUpdate> {
   const stripe = connect(settings);
   const method = task.methodId === null ? {} : { payment_method: task.methodId };
   if (again) {
     const found = (await listCharges(settings, task)).filter(isChargeOf(task));
     const attempted = found.filter((intent) => !isUnattempted(intent));
-    for (const intent of attempted) yield intentNews(intent);
+    for (const intent of attempted) yield intentUpdate(intent);
     if (attempted.length > 0) return;
     const [unattempted] = found;
     if (unattempted !== undefined) {

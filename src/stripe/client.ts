@@ -7,23 +7,23 @@ const deadlineMs = 8_000;
 export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
 
 /**
- * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `spent`: it has
+ * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `keyUsed`: it has
  * kept this failure for the idempotency key, so nobody can succeed with that one and the next try needs another. `away`:
  * Stripe is unavailable or refuses our key, so nothing else would be answered either. Any other refusal concerns the
  * payment that was asked about, and the others go on.
  */
 export class StripeRefusal extends Error {
   readonly permanent: boolean;
-  readonly spent: boolean;
+  readonly keyUsed: boolean;
   readonly away: boolean;
   readonly code: string;
 
-  constructor(code: string, kind: { permanent?: boolean; spent?: boolean; away?: boolean }) {
+  constructor(code: string, kind: { permanent?: boolean; keyUsed?: boolean; away?: boolean }) {
     super(`Stripe: ${code}`);
     this.name = 'StripeRefusal';
     this.code = code;
     this.permanent = kind.permanent ?? false;
-    this.spent = kind.spent ?? false;
+    this.keyUsed = kind.keyUsed ?? false;
     this.away = kind.away ?? false;
   }
 }
@@ -32,7 +32,7 @@ export class StripeRefusal extends Error {
 export type MadeFor = { paymentId: string | null; orderId: string | null; tenant: string | null };
 
 /** What Stripe tells of an intent, in our own words: what `payments.apply_stripe` takes. */
-export type IntentNews = {
+export type IntentUpdate = {
   status: string;
   received: string;
   amount: string;
@@ -42,22 +42,22 @@ export type IntentNews = {
   failure: string | null;
 };
 /** What Stripe tells of a card that is to be saved. */
-export type SetupNews = { status: string; madeFor: MadeFor; methodId: string | null; failure: string | null };
-export type RefundNews = {
+export type SetupUpdate = { status: string; madeFor: MadeFor; methodId: string | null; failure: string | null };
+export type RefundUpdate = {
   id: string | null;
   stripeId: string;
   status: 'pending' | 'succeeded' | 'failed';
   amount: string;
   failure: string | null;
 };
-export type News = {
+export type StripeUpdate = {
   eventId?: string;
   paymentId?: string;
   intentId?: string;
   setupId?: string;
-  intent?: IntentNews;
-  setup?: SetupNews;
-  refund?: RefundNews;
+  intent?: IntentUpdate;
+  setup?: SetupUpdate;
+  refund?: RefundUpdate;
   charge?: { refunded: string };
   dispute?: { status: 'open' | 'won' | 'lost' };
 };
@@ -110,13 +110,13 @@ function refusalOf(error: unknown): unknown {
   const code = error.code ?? error.type;
   // The key was used with other parameters (by an older release): it will never do again.
   if (error instanceof Stripe.errors.StripeIdempotencyError && error.statusCode === 400) {
-    return new StripeRefusal(code, { spent: true });
+    return new StripeRefusal(code, { keyUsed: true });
   }
   if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeRefusal(code, { permanent: true });
   const status = error.statusCode ?? 0;
   // A 5xx that Stripe does not say it has kept may come from a proxy: another key then could make a second intent, while
   // someone else succeeds with this one.
-  if (status >= 500) return new StripeRefusal(code, { spent: kept(error.headers), away: status > 500 });
+  if (status >= 500) return new StripeRefusal(code, { keyUsed: kept(error.headers), away: status > 500 });
   // Without a status Stripe was not reached. 402, 403, 409 and 429 (also a lock on one object) concern this request.
   return new StripeRefusal(code, { away: status === 0 || status === 401 });
 }
@@ -149,7 +149,7 @@ const madeFor = (metadata: Stripe.Metadata | null): MadeFor => ({
   tenant: metadata?.tenant ?? null,
 });
 
-export const intentNews = (intent: Stripe.PaymentIntent): News => ({
+export const intentUpdate = (intent: Stripe.PaymentIntent): StripeUpdate => ({
   intentId: intent.id,
   ...(intent.metadata?.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
   intent: {
@@ -163,7 +163,7 @@ export const intentNews = (intent: Stripe.PaymentIntent): News => ({
   },
 });
 
-export const setupNews = (setup: Stripe.SetupIntent): News => ({
+export const setupUpdate = (setup: Stripe.SetupIntent): StripeUpdate => ({
   setupId: setup.id,
   ...(setup.metadata?.paymentId === undefined ? {} : { paymentId: setup.metadata.paymentId }),
   setup: {
@@ -174,10 +174,10 @@ export const setupNews = (setup: Stripe.SetupIntent): News => ({
   },
 });
 
-const refundStatus = (status: string | null): RefundNews['status'] =>
+const refundStatus = (status: string | null): RefundUpdate['status'] =>
   status === 'succeeded' ? 'succeeded' : status === 'failed' || status === 'canceled' ? 'failed' : 'pending';
 
-export function refundNews(refund: Stripe.Refund): News | undefined {
+export function refundUpdate(refund: Stripe.Refund): StripeUpdate | undefined {
   const intentId = idOf(refund.payment_intent);
   if (intentId === undefined) return undefined;
   return {
@@ -239,23 +239,23 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
 }
 
 /** What has become of an intent. @throws StripeRefusal */
-export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<News> =>
-  intentNews(await asked(connect(settings).paymentIntents.retrieve(intentId)));
+export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<StripeUpdate> =>
+  intentUpdate(await asked(connect(settings).paymentIntents.retrieve(intentId)));
 
 /** Every refund of an intent, ours and those that were made by hand. @throws StripeRefusal */
-export async function listRefunds(settings: StripeSettings, intentId: string): Promise<News[]> {
+export async function listRefunds(settings: StripeSettings, intentId: string): Promise<StripeUpdate[]> {
   const { data } = await asked(connect(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
-  return data.map(refundNews).filter((news) => news !== undefined);
+  return data.map(refundUpdate).filter((update) => update !== undefined);
 }
 
 /**
  * Closes an intent that nobody shall pay any more. One that has ended already is told as it ended: paid, for example.
  * @throws StripeRefusal
  */
-export async function closeIntent(settings: StripeSettings, intentId: string): Promise<News> {
+export async function closeIntent(settings: StripeSettings, intentId: string): Promise<StripeUpdate> {
   const stripe = connect(settings);
   try {
-    return intentNews(await stripe.paymentIntents.cancel(intentId));
+    return intentUpdate(await stripe.paymentIntents.cancel(intentId));
   } catch (error) {
     if (error instanceof Stripe.errors.StripeInvalidRequestError) return lookUpIntent(settings, intentId);
     throw refusalOf(error);
@@ -267,11 +267,11 @@ export async function closeIntent(settings: StripeSettings, intentId: string): P
  * refunds for one that carries our id when an earlier try may have been lost.
  * @throws StripeRefusal
  */
-export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<News> {
+export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<StripeUpdate> {
   const stripe = connect(settings);
   if (task.stripeRefundId !== null) {
-    const news = refundNews(await asked(stripe.refunds.retrieve(task.stripeRefundId)));
-    if (news) return news;
+    const update = refundUpdate(await asked(stripe.refunds.retrieve(task.stripeRefundId)));
+    if (update) return update;
   }
   if (task.mayExist) {
     const made = (await listRefunds(settings, task.intentId)).find(({ refund }) => refund?.id === task.id);
@@ -287,5 +287,5 @@ export async function makeRefund(settings: StripeSettings, task: RefundTask): Pr
       { idempotencyKey: `refund-${task.id}-${task.attempt}` },
     ),
   );
-  return refundNews(refund) ?? { intentId: task.intentId };
+  return refundUpdate(refund) ?? { intentId: task.intentId };
 }

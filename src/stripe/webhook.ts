@@ -9,12 +9,12 @@ import {
   asked,
   connect,
   idOf,
-  intentNews,
-  type News,
-  refundNews,
+  intentUpdate,
+  refundUpdate,
   StripeRefusal,
   type StripeSettings,
-  setupNews,
+  type StripeUpdate,
+  setupUpdate,
 } from './client.ts';
 
 /** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
@@ -37,33 +37,33 @@ const known = z.discriminatedUnion('object', [
 
 /**
  * A webhook's event, once its signature over the body's bytes is known to be good for one of our secrets and within 300 s
- * of now; in our own words, or without `news` where it does not concern us.
+ * of now; in our own words, or without `update` where it does not concern us.
  * @throws ApiError invalid_signature, malformed_json, validation_failed (a text that cannot be stored)
  */
 export async function readWebhook({ settings, now }: Context, body: LazyBody, signature: string | undefined) {
   const secrets = settings.STRIPE_WEBHOOK_SECRET.split(',').map((secret) => secret.trim());
   if (!(await isFreshAndSignedBy(secrets, signature ?? '', body, now()))) throw new ApiError('invalid_signature');
   const event = jsonOf(textOf(await body())) as Stripe.Event | null;
-  const news = event === null ? undefined : readEvent(event);
-  if (!news) return {};
-  const path = unstorable(news);
+  const update = event === null ? undefined : readEvent(event);
+  if (!update) return {};
+  const path = unstorable(update);
   if (path) {
     const faults = [{ pointer: pointerTo(path), detail: 'has characters that cannot be stored' }];
     throw new ApiError('validation_failed', undefined, { faults });
   }
-  return { news };
+  return { update };
 }
 
-function readEvent(event: Stripe.Event): (News & { eventId: string }) | undefined {
+function readEvent(event: Stripe.Event): (StripeUpdate & { eventId: string }) | undefined {
   if (!name.safeParse(event.id).success || !known.safeParse(event.data?.object).success) return undefined;
-  const news = newsOf(event);
-  return news && { ...news, eventId: event.id };
+  const update = updateOf(event);
+  return update && { ...update, eventId: event.id };
 }
 
 /** What webhooks alone tell, of rows that nobody asks Stripe about any more. */
 export const toldOnce = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
 
-/** Every type that `newsOf` reads. */
+/** Every type that `updateOf` reads. */
 export const allTold = [
   ...toldOnce,
   ...['succeeded', 'setup_failed', 'canceled', 'requires_action'].map((what) => `setup_intent.${what}`),
@@ -78,7 +78,7 @@ export const allTold = [
  * `undefined`: there are more than `most`, so ask for a shorter time.
  * @throws StripeRefusal
  */
-export async function listNews(settings: StripeSettings, types: string[], from: number, to: number, most: number) {
+export async function listUpdates(settings: StripeSettings, types: string[], from: number, to: number, most: number) {
   const created = { gte: Math.floor(from / 1000), lt: Math.ceil(to / 1000) };
   const list = connect(settings).events.list({ types, created, limit: 100 });
   const events = await asked(list.autoPagingToArray({ limit: Math.min(most + 1, 10_000) }));
@@ -88,12 +88,12 @@ export async function listNews(settings: StripeSettings, types: string[], from: 
     .reverse()
     .sort((a, b) => a.created - b.created)
     .map(readEvent)
-    .filter((news) => news !== undefined)
-    .filter((news) => !unstorable(news));
+    .filter((update) => update !== undefined)
+    .filter((update) => !unstorable(update));
 }
 
 /** One event, or undefined if Stripe does not keep it any more. @throws StripeRefusal */
-export async function lookUpNews(settings: StripeSettings, eventId: string): Promise<News | undefined> {
+export async function lookUpUpdate(settings: StripeSettings, eventId: string): Promise<StripeUpdate | undefined> {
   try {
     return readEvent(await asked(connect(settings).events.retrieve(eventId)));
   } catch (error) {
@@ -102,24 +102,24 @@ export async function lookUpNews(settings: StripeSettings, eventId: string): Pro
   }
 }
 
-function newsOf(event: Stripe.Event): News | undefined {
+function updateOf(event: Stripe.Event): StripeUpdate | undefined {
   switch (event.type) {
     case 'setup_intent.succeeded':
     case 'setup_intent.setup_failed':
     case 'setup_intent.canceled':
     case 'setup_intent.requires_action':
-      return setupNews(event.data.object);
+      return setupUpdate(event.data.object);
     case 'payment_intent.succeeded':
     case 'payment_intent.payment_failed':
     case 'payment_intent.canceled':
     case 'payment_intent.processing':
     case 'payment_intent.requires_action':
     case 'payment_intent.amount_capturable_updated':
-      return intentNews(event.data.object);
+      return intentUpdate(event.data.object);
     case 'refund.created':
     case 'refund.updated':
     case 'refund.failed':
-      return refundNews(event.data.object);
+      return refundUpdate(event.data.object);
     case 'charge.refunded': {
       const charge = event.data.object;
       const intentId = idOf(charge.payment_intent);

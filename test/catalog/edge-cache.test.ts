@@ -1,6 +1,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
-import { forgetStock, keepProduct, knownReader, recallProduct, rememberReader } from '../../src/http/edge-cache.ts';
+import {
+  cacheProduct,
+  invalidateProducts,
+  knownReader,
+  readCachedProduct,
+  rememberReader,
+} from '../../src/http/edge-cache.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
 
 const isHit = (reply: Reply) => reply.headers.get('cache-status') === 'fusioncommerce; hit';
@@ -186,7 +192,7 @@ describe('what is kept', () => {
   const product = { id: 'id-1', sku: 'SKU 1/ä' };
   const kept = (readAt: number) => ({ body: '{}', version: 3, readAt });
   const recall = (at: number, by: 'id' | 'sku' = 'id') =>
-    recallProduct('default', by, by === 'id' ? product.id : product.sku, later(at));
+    readCachedProduct('default', by, by === 'id' ? product.id : product.sku, later(at));
 
   beforeEach(() => {
     cache = new Kept();
@@ -200,7 +206,7 @@ describe('what is kept', () => {
 
   test('counts for 30 s from when it was read, not from when it was written down', async () => {
     vi.setSystemTime(later(4_000));
-    await keepProduct('default', product, kept(began));
+    await cacheProduct('default', product, kept(began));
     for (const by of ['id', 'sku'] as const) {
       expect(await recall(29_999, by)).toEqual(kept(began));
       expect(await recall(30_000, by)).toBeUndefined();
@@ -210,41 +216,41 @@ describe('what is kept', () => {
     }
     cache.entries.clear();
     vi.setSystemTime(later(30_000));
-    await keepProduct('default', product, kept(began));
+    await cacheProduct('default', product, kept(began));
     expect(cache.entries.size).toBe(0);
   });
 
   test('counts no more once it was changed here, in whatever order the two are written down', async () => {
-    await keepProduct('default', product, kept(began));
+    await cacheProduct('default', product, kept(began));
     vi.setSystemTime(later(1_000));
-    await forgetStock('default', [product.sku]);
+    await invalidateProducts('default', [product.sku]);
     expect(await recall(1_000)).toBeUndefined();
     // A reader that had asked before the change comes back after it.
     vi.setSystemTime(later(2_000));
-    await keepProduct('default', product, kept(began + 900));
+    await cacheProduct('default', product, kept(began + 900));
     expect(await recall(2_000)).toBeUndefined();
-    await keepProduct('default', product, kept(began + 1_500));
+    await cacheProduct('default', product, kept(began + 1_500));
     expect(await recall(2_000)).toEqual(kept(began + 1_500));
     expect(await recall(2_000, 'sku')).toEqual(kept(began + 1_500));
-    await forgetStock('acme', [product.sku]);
-    await forgetStock('default', ['ANOTHER']);
+    await invalidateProducts('acme', [product.sku]);
+    await invalidateProducts('default', ['ANOTHER']);
     expect(await recall(2_000)).toBeDefined();
   });
 
   test('of more products than may be marked one by one is forgotten with all of the tenant’s', async () => {
-    await keepProduct('default', product, kept(began));
+    await cacheProduct('default', product, kept(began));
     vi.setSystemTime(later(1_000));
     cache.entries.clear();
-    await keepProduct('default', product, kept(began));
+    await cacheProduct('default', product, kept(began));
     const before = cache.entries.size;
-    await forgetStock('default', [...Array.from({ length: 1_200 }, (_, n) => `S-${n}`), product.sku]);
+    await invalidateProducts('default', [...Array.from({ length: 1_200 }, (_, n) => `S-${n}`), product.sku]);
     expect(cache.entries.size - before).toBe(1);
     expect(await recall(1_000)).toBeUndefined();
   });
 
   test('cannot make a change fail that is committed', async () => {
     cache.broken = true;
-    await expect(forgetStock('default', ['A', 'B'])).resolves.toBeUndefined();
+    await expect(invalidateProducts('default', ['A', 'B'])).resolves.toBeUndefined();
   });
 
   test('is shown to a key for 30 s after the database has let it read', () => {

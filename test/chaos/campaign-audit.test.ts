@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 
 let store: Store;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000' } });
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
 
@@ -23,10 +23,10 @@ async function forEach(count: number, act: (n: number) => Promise<unknown>) {
 
 test('a campaign of 2,000 participants settles, and the database and Stripe agree on every one of them', async () => {
   const stock = size + 100;
-  const campaign = await rig.start('GRAND', stock, { minParticipants: size, maxParticipants: size });
+  const campaign = await fixture.start('GRAND', stock, { minParticipants: size, maxParticipants: size });
   const orders: string[] = [];
   await forEach(size - 1, async (n) => {
-    const { status, body } = await rig.join(campaign.id, `user-${n}`);
+    const { status, body } = await fixture.join(campaign.id, `user-${n}`);
     expect(status).toBe(201);
     orders[n] = body.orderId;
   });
@@ -42,17 +42,17 @@ test('a campaign of 2,000 participants settles, and the database and Stripe agre
   // Every 50th never confirms: it gets its order and a grace, and loses both when that is unused.
   const idle = new Set(orders.filter((_, n) => n % 50 === 0));
   const buyers = secrets.filter((row) => !idle.has(row.order_id));
-  await forEach(buyers.length, (n) => rig.confirmSecret(buyers[n]?.client_secret ?? '', 'pm_card_visa'));
-  await until(async () => (await rig.read(campaign.id)).securedParticipants === buyers.length);
-  expect((await rig.read(campaign.id)).status).toBe('active');
+  await forEach(buyers.length, (n) => fixture.confirmSecret(buyers[n]?.client_secret ?? '', 'pm_card_visa'));
+  await until(async () => (await fixture.read(campaign.id)).securedParticipants === buyers.length);
+  expect((await fixture.read(campaign.id)).status).toBe('active');
 
-  const { body: last } = await rig.join(campaign.id, 'the-last');
-  await rig.confirm(last.orderId);
+  const { body: last } = await fixture.join(campaign.id, 'the-last');
+  await fixture.confirm(last.orderId);
   const stateOf = async (state: string) =>
-    (await rig.participants(campaign.id)).filter((place) => place.state === state).length;
+    (await fixture.participants(campaign.id)).filter((place) => place.state === state).length;
   await until(async () => (await stateOf('charged')) === buyers.length + 1);
   await store.settled();
-  const settled = await rig.audit(campaign, stock);
+  const settled = await fixture.audit(campaign, stock);
   expect([settled.orders.length, settled.charged.length, settled.taken.length]).toEqual([
     size,
     size - idle.size,
@@ -64,12 +64,12 @@ test('a campaign of 2,000 participants settles, and the database and Stripe agre
   await until(async () => (await stateOf('released')) === idle.size);
   await store.settled();
   await until(async () => {
-    const intents = await rig.intentsOf([...idle]);
+    const intents = await fixture.intentsOf([...idle]);
     return intents.every((intent) => intent.status === 'canceled');
   });
-  const ended = await rig.audit(campaign, stock);
+  const ended = await fixture.audit(campaign, stock);
   expect([ended.status, ended.live.length]).toEqual(['successful', size - idle.size]);
-  expect(await rig.stockOf('GRAND')).toEqual({ quantity: stock - size + idle.size, reserved: 0 });
+  expect(await fixture.stockOf('GRAND')).toEqual({ quantity: stock - size + idle.size, reserved: 0 });
   const dead = await store.database.query('select from platform.dead_letters');
   expect(dead).toEqual([]);
 }, 600_000);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 import { home, secret, shop, sign } from '../support/shipping.ts';
@@ -95,19 +95,19 @@ describe('the Worker of the version before, on this version’s schema,', () => 
   });
 
   test('fills a campaign and charges its buyers', async () => {
-    const rig = campaignRig(store);
-    const campaign = await rig.start('TOGETHER', 5);
+    const fixture = campaignFixture(store);
+    const campaign = await fixture.start('TOGETHER', 5);
     for (const user of ['ada', 'bob']) {
-      const { status, body } = await rig.join(campaign.id, user);
+      const { status, body } = await fixture.join(campaign.id, user);
       expect(status).toBe(201);
-      await rig.confirm(body.orderId);
+      await fixture.confirm(body.orderId);
     }
     await until(async () => {
       await store.cron();
-      return (await rig.participants(campaign.id)).every((place) => place.state === 'charged');
+      return (await fixture.participants(campaign.id)).every((place) => place.state === 'charged');
     });
-    expect((await rig.read(campaign.id)).status).toBe('successful');
-    expect((await rig.participants(campaign.id)).map((place) => place.user_id)).toEqual(['ada', 'bob']);
+    expect((await fixture.read(campaign.id)).status).toBe('successful');
+    expect((await fixture.participants(campaign.id)).map((place) => place.user_id)).toEqual(['ada', 'bob']);
   });
 
   test('changes the catalog and the stock, reads every list, and tells how it is', async () => {

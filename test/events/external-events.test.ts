@@ -110,5 +110,5 @@ test('a topic that is one tenant’s speaks for no other, and elsewhere an event
 test('a Kafka that is away fails the turn, and the next one finds all of it', async () => {
   const { kafka, turn } = await bridge();
   await kafka.server.close();
-  await expect(turn()).rejects.toMatchObject({ name: 'KafkaAway' });
+  await expect(turn()).rejects.toMatchObject({ name: 'KafkaUnavailable' });
 });

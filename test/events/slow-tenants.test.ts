@@ -8,7 +8,7 @@ afterEach(() => {
 });
 
 /** A queue that notes for how many seconds messages are put off. */
-function rig() {
+function fixture() {
   const delays: number[] = [];
   const sendBatch = async (messages: { delaySeconds: number }[]) => {
     delays.push(...messages.map(({ delaySeconds }) => delaySeconds));
@@ -34,7 +34,7 @@ function held() {
 }
 
 test('two small batches of a tenant are worked on at once, and neither is put off', async () => {
-  const { env, deliveries, delays } = rig();
+  const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
   const both = [3, 4].map((count) => inTurn(env, 'payments', 'small', deliveries(count), work));
   end();
@@ -44,7 +44,7 @@ test('two small batches of a tenant are worked on at once, and neither is put of
 });
 
 test('a tenant has ten messages under way at most, and the others are put off', async () => {
-  const { env, deliveries, delays } = rig();
+  const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
   const three = [7, 7, 7].map((count) => inTurn(env, 'payments', 'large', deliveries(count), work));
   end();
@@ -57,7 +57,7 @@ test('a tenant has ten messages under way at most, and the others are put off', 
 
 test('of a tenant that Stripe is slow for, a share comes again after 5 s, the next after 10 s, and so on', async () => {
   vi.useFakeTimers();
-  const { env, deliveries, delays } = rig();
+  const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
   const first = inTurn(env, 'payments', 'slow', deliveries(10), work);
   vi.advanceTimersByTime(2_000);

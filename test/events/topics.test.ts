@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { topics } from '../../src/events/topics.ts';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 import { home, secret, sign } from '../support/shipping.ts';
@@ -110,7 +110,7 @@ describe('what is published', () => {
 
   test('fits its topic’s declaration in every member, and its key is the member that the topic names', async () => {
     const shop = payingAt(store);
-    const campaigns = campaignRig(store);
+    const campaigns = campaignFixture(store);
     const seen = async (topic: string) =>
       (await store.database.query('select from platform.events where topic = $1', [topic])).length > 0;
     const order = (sku: string, of: Record<string, unknown> = {}, headers: Record<string, string> = {}) =>

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, type Store, startStore, until } from '../support/harness.ts';
 
 let store: Store;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000', DATABASE_DEADLINE_MS: '60000' } });
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
 
@@ -69,7 +69,7 @@ describe('a campaign', () => {
   });
 
   test('cannot be joined or read in its participants by a publishable key', async () => {
-    const campaign = await rig.start('PUBLIC', 5);
+    const campaign = await fixture.start('PUBLIC', 5);
     const key = await store.database.key({ kind: 'publishable' });
     expect((await store.send('POST', `/v1/campaigns/${campaign.id}/join`, { userId: 'u' }, { key })).status).toBe(403);
     const list = await store.send('GET', `/v1/campaigns/${campaign.id}/participants`, undefined, { key });
@@ -79,80 +79,83 @@ describe('a campaign', () => {
 
 describe('joining', () => {
   test('200 at once on 50 places: 50 have one, with a unit each, and the campaign succeeds once', async () => {
-    const campaign = await rig.start('RUSH', 100, { minParticipants: 40, maxParticipants: 50 });
-    const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => rig.join(campaign.id, `user-${n}`)));
+    const campaign = await fixture.start('RUSH', 100, { minParticipants: 40, maxParticipants: 50 });
+    const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => fixture.join(campaign.id, `user-${n}`)));
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(50);
     const refused = answers.filter((answer) => answer.status === 409).map((answer) => answer.body.code);
     expect(refused).toEqual(Array(150).fill('campaign_full'));
     await store.settled();
-    const { status, live } = await rig.audit(campaign, 100);
+    const { status, live } = await fixture.audit(campaign, 100);
     expect([status, live.length]).toEqual(['successful', 50]);
-    expect((await rig.eventsOf(campaign.id)).filter((topic) => topic === 'joined')).toHaveLength(50);
+    expect((await fixture.eventsOf(campaign.id)).filter((topic) => topic === 'joined')).toHaveLength(50);
   });
 
   test('takes one call to the database', async () => {
-    const campaign = await rig.start('ONECALL', 5);
-    const joined = await rig.join(campaign.id, 'user-1');
+    const campaign = await fixture.start('ONECALL', 5);
+    const joined = await fixture.join(campaign.id, 'user-1');
     expect(joined.headers.get('server-timing')).toMatch(/desc="1 calls"/);
-    const full = await rig.join((await rig.start('NOCALL', 0)).id, 'user-1');
+    const full = await fixture.join((await fixture.start('NOCALL', 0)).id, 'user-1');
     expect(full.body.code).toBe('insufficient_inventory');
     expect(full.headers.get('server-timing')).toMatch(/desc="1 calls"/);
   });
 
   test('a user who joins twice, or many times at once, has one place', async () => {
-    const campaign = await rig.start('TWICE', 10, { minParticipants: 5 });
-    const answers = await Promise.all(Array.from({ length: 10 }, () => rig.join(campaign.id, 'user-1')));
+    const campaign = await fixture.start('TWICE', 10, { minParticipants: 5 });
+    const answers = await Promise.all(Array.from({ length: 10 }, () => fixture.join(campaign.id, 'user-1')));
     expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
     expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(201));
-    expect((await rig.read(campaign.id)).actualParticipants).toBe(1);
-    expect(await rig.stockOf('TWICE')).toEqual({ quantity: 9, reserved: 1 });
+    expect((await fixture.read(campaign.id)).actualParticipants).toBe(1);
+    expect(await fixture.stockOf('TWICE')).toEqual({ quantity: 9, reserved: 1 });
   });
 
   test('without stock takes nothing: no place, no payment, no event', async () => {
-    const campaign = await rig.start('SHORT', 1, { minParticipants: 2 });
-    await rig.join(campaign.id, 'user-1');
-    const refused = await rig.join(campaign.id, 'user-2');
+    const campaign = await fixture.start('SHORT', 1, { minParticipants: 2 });
+    await fixture.join(campaign.id, 'user-1');
+    const refused = await fixture.join(campaign.id, 'user-2');
     expect([refused.status, refused.body.code]).toEqual([409, 'insufficient_inventory']);
     expect(refused.body.shortages).toEqual([{ sku: 'SHORT', requested: 1, available: 0 }]);
-    expect(await rig.read(campaign.id)).toMatchObject({ actualParticipants: 1, status: 'active' });
-    expect(await rig.participants(campaign.id)).toHaveLength(1);
-    expect(await rig.eventsOf(campaign.id)).toEqual(['created', 'joined']);
+    expect(await fixture.read(campaign.id)).toMatchObject({ actualParticipants: 1, status: 'active' });
+    expect(await fixture.participants(campaign.id)).toHaveLength(1);
+    expect(await fixture.eventsOf(campaign.id)).toEqual(['created', 'joined']);
     const payments = await store.database.query('select from payments.payments where campaign_id = $1', [campaign.id]);
     expect(payments).toHaveLength(1);
   });
 
   test('is refused before the start and after the end by the database’s clock, without any cron', async () => {
-    const early = await rig.start('EARLY', 5, { startTime: soon(), endTime: new Date(Date.now() + 9e6).toISOString() });
-    const over = await rig.start('OVER', 5);
+    const early = await fixture.start('EARLY', 5, {
+      startTime: soon(),
+      endTime: new Date(Date.now() + 9e6).toISOString(),
+    });
+    const over = await fixture.start('OVER', 5);
     await store.database.query(
       `update group_commerce.group_commerce_campaigns set end_time = now() - interval '1 second' where id = $1`,
       [over.id],
     );
     for (const campaign of [early, over]) {
-      const refused = await rig.join(campaign.id, 'user-1');
+      const refused = await fixture.join(campaign.id, 'user-1');
       expect([refused.status, refused.body.code]).toEqual([409, 'campaign_not_open']);
-      expect(await rig.read(campaign.id)).toMatchObject({ status: 'active', actualParticipants: 0 });
+      expect(await fixture.read(campaign.id)).toMatchObject({ status: 'active', actualParticipants: 0 });
     }
   });
 
   test('is refused once the product is archived; the places that are taken are honoured', async () => {
-    const campaign = await rig.start('ARCHIVED', 5);
-    const { body: place } = await rig.join(campaign.id, 'early');
+    const campaign = await fixture.start('ARCHIVED', 5);
+    const { body: place } = await fixture.join(campaign.id, 'early');
     await store.send('DELETE', `/v1/products/${campaign.productId}`);
-    const late = await rig.join(campaign.id, 'late');
+    const late = await fixture.join(campaign.id, 'late');
     expect([late.status, late.body.code, late.body.detail]).toEqual([
       409,
       'campaign_not_open',
       'The product of this campaign is archived.',
     ]);
-    expect((await rig.join(campaign.id, 'early')).body.id).toBe(place.id);
-    expect((await rig.read(campaign.id)).actualParticipants).toBe(1);
+    expect((await fixture.join(campaign.id, 'early')).body.id).toBe(place.id);
+    expect((await fixture.read(campaign.id)).actualParticipants).toBe(1);
     await store.send('PATCH', `/v1/products/${campaign.productId}`, { status: 'active' });
-    expect((await rig.join(campaign.id, 'late')).status).toBe(201);
+    expect((await fixture.join(campaign.id, 'late')).status).toBe(201);
   });
 
   test('a campaign wholly in the past is not created', async () => {
-    const { productId } = await rig.start('BYGONE', 5);
+    const { productId } = await fixture.start('BYGONE', 5);
     const [startTime, endTime] = [2, 1].map((hours) => new Date(Date.now() - hours * 3_600_000).toISOString());
     const numbers = { productId, minParticipants: 2, maxParticipants: 10, price: 20, startTime, endTime };
     const { status, body } = await store.send('POST', '/v1/campaigns', numbers);
@@ -160,7 +163,7 @@ describe('joining', () => {
   });
 
   test('the same key gives the first answer again', async () => {
-    const campaign = await rig.start('REPLAY', 5);
+    const campaign = await fixture.start('REPLAY', 5);
     const options = { idempotencyKey: randomUUID() };
     const path = `/v1/campaigns/${campaign.id}/join`;
     const first = await store.send('POST', path, { userId: 'user-1' }, options);
@@ -175,37 +178,37 @@ describe('joining', () => {
 
 describe('ending without success', () => {
   test('who leaves gives back the place, the unit and the money', async () => {
-    const campaign = await rig.start('LEAVE', 5, { minParticipants: 3 });
-    const { body: place } = await rig.join(campaign.id, 'user-1');
-    const payment = await rig.confirm(place.orderId);
-    await until(async () => (await rig.statesOf(campaign.id))['user-1'] === 'secured');
-    const left = await rig.leave(campaign.id, 'user-1');
+    const campaign = await fixture.start('LEAVE', 5, { minParticipants: 3 });
+    const { body: place } = await fixture.join(campaign.id, 'user-1');
+    const payment = await fixture.confirm(place.orderId);
+    await until(async () => (await fixture.statesOf(campaign.id))['user-1'] === 'secured');
+    const left = await fixture.leave(campaign.id, 'user-1');
     expect(left.body).toMatchObject({ state: 'released', reason: 'left' });
-    expect((await rig.leave(campaign.id, 'user-1')).body).toEqual(left.body);
-    expect((await rig.leave(campaign.id, 'nobody')).status).toBe(404);
-    expect(await rig.stockOf('LEAVE')).toEqual({ quantity: 5, reserved: 0 });
-    expect(await rig.read(campaign.id)).toMatchObject({ actualParticipants: 0, securedParticipants: 0 });
+    expect((await fixture.leave(campaign.id, 'user-1')).body).toEqual(left.body);
+    expect((await fixture.leave(campaign.id, 'nobody')).status).toBe(404);
+    expect(await fixture.stockOf('LEAVE')).toEqual({ quantity: 5, reserved: 0 });
+    expect(await fixture.read(campaign.id)).toMatchObject({ actualParticipants: 0, securedParticipants: 0 });
     const { stripePaymentIntentId: intent } = payment;
-    await until(async () => (await rig.stripe.paymentIntents.retrieve(intent)).status === 'canceled');
+    await until(async () => (await fixture.stripe.paymentIntents.retrieve(intent)).status === 'canceled');
     expect((await store.send('GET', `/v1/payments/${payment.id}`)).body.status).toBe('cancelled');
     // The place is free for the same user again.
-    expect((await rig.join(campaign.id, 'user-1')).body.state).toBe('joined');
+    expect((await fixture.join(campaign.id, 'user-1')).body.state).toBe('joined');
   });
 
   test('after success nobody leaves and nothing is cancelled', async () => {
-    const campaign = await rig.start('STAY', 5, { minParticipants: 1 });
-    await rig.join(campaign.id, 'user-1');
-    expect((await rig.leave(campaign.id, 'user-1')).body.code).toBe('campaign_not_open');
+    const campaign = await fixture.start('STAY', 5, { minParticipants: 1 });
+    await fixture.join(campaign.id, 'user-1');
+    expect((await fixture.leave(campaign.id, 'user-1')).body.code).toBe('campaign_not_open');
     expect((await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`)).body.code).toBe('conflict');
   });
 
   test.each(['failed', 'expired'])('a campaign that has %s releases every hold on money and stock', async (ending) => {
     const sku = `END-${ending}`;
-    const campaign = await rig.start(sku, 10, { minParticipants: 5 });
+    const campaign = await fixture.start(sku, 10, { minParticipants: 5 });
     const users = ['user-1', 'user-2', 'user-3'];
-    const places = await Promise.all(users.map(async (user) => (await rig.join(campaign.id, user)).body));
-    const payments = await Promise.all(places.slice(0, 2).map((place) => rig.confirm(place.orderId)));
-    await until(async () => (await rig.read(campaign.id)).securedParticipants === 2);
+    const places = await Promise.all(users.map(async (user) => (await fixture.join(campaign.id, user)).body));
+    const payments = await Promise.all(places.slice(0, 2).map((place) => fixture.confirm(place.orderId)));
+    await until(async () => (await fixture.read(campaign.id)).securedParticipants === 2);
     if (ending === 'failed') {
       const cancelled = await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
       expect(cancelled.body).toMatchObject({ status: 'failed', actualParticipants: 3 });
@@ -217,37 +220,41 @@ describe('ending without success', () => {
       ]);
       await store.cron();
     }
-    expect((await rig.join(campaign.id, 'user-9')).body.code).toBe('campaign_not_open');
+    expect((await fixture.join(campaign.id, 'user-9')).body.code).toBe('campaign_not_open');
     // A turn of the cron has a budget of time: on a slow machine the campaign may end in a later one.
     await until(async () => {
       if (ending === 'expired') await store.cron();
-      return (await rig.stockOf(sku))?.reserved === 0;
+      return (await fixture.stockOf(sku))?.reserved === 0;
     });
-    expect(await rig.statesOf(campaign.id)).toEqual(Object.fromEntries(users.map((user) => [user, 'released'])));
-    expect((await rig.participants(campaign.id)).map((place) => place.reason)).toEqual(
+    expect(await fixture.statesOf(campaign.id)).toEqual(Object.fromEntries(users.map((user) => [user, 'released'])));
+    expect((await fixture.participants(campaign.id)).map((place) => place.reason)).toEqual(
       Array(3).fill(`campaign_${ending}`),
     );
     for (const { id, stripePaymentIntentId } of payments) {
       expect((await store.send('GET', `/v1/payments/${id}`)).body.status).toBe('cancelled');
-      await until(async () => (await rig.stripe.paymentIntents.retrieve(stripePaymentIntentId)).status === 'canceled');
+      await until(
+        async () => (await fixture.stripe.paymentIntents.retrieve(stripePaymentIntentId)).status === 'canceled',
+      );
     }
-    await rig.audit(campaign, 10);
-    expect((await rig.eventsOf(campaign.id)).at(-1)).toBe(ending);
+    await fixture.audit(campaign, 10);
+    expect((await fixture.eventsOf(campaign.id)).at(-1)).toBe(ending);
   });
 
   test('a place whose money is not secured in time is freed, and no other', async () => {
-    const campaign = await rig.start('SLOW', 5, { minParticipants: 4 });
+    const campaign = await fixture.start('SLOW', 5, { minParticipants: 4 });
     const [slow, quick] = await Promise.all(
-      ['slow', 'quick'].map(async (user) => (await rig.join(campaign.id, user)).body),
+      ['slow', 'quick'].map(async (user) => (await fixture.join(campaign.id, user)).body),
     );
-    await rig.confirm(quick.orderId);
-    await until(async () => (await rig.statesOf(campaign.id)).quick === 'secured');
+    await fixture.confirm(quick.orderId);
+    await until(async () => (await fixture.statesOf(campaign.id)).quick === 'secured');
     await store.cron('* * * * *', new Date(Date.parse(slow.secureBy) - 1));
-    expect(await rig.statesOf(campaign.id)).toEqual({ slow: 'joined', quick: 'secured' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ slow: 'joined', quick: 'secured' });
     await store.cron('* * * * *', new Date(slow.secureBy));
-    expect(await rig.statesOf(campaign.id)).toEqual({ slow: 'released', quick: 'secured' });
-    expect((await rig.participants(campaign.id)).find((place) => place.user_id === 'slow')?.reason).toBe('not_secured');
-    expect(await rig.stockOf('SLOW')).toEqual({ quantity: 4, reserved: 1 });
-    expect(await rig.eventsOf(campaign.id)).toContain('left');
+    expect(await fixture.statesOf(campaign.id)).toEqual({ slow: 'released', quick: 'secured' });
+    expect((await fixture.participants(campaign.id)).find((place) => place.user_id === 'slow')?.reason).toBe(
+      'not_secured',
+    );
+    expect(await fixture.stockOf('SLOW')).toEqual({ quantity: 4, reserved: 1 });
+    expect(await fixture.eventsOf(campaign.id)).toContain('left');
   });
 });

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 
 let store: Store;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 let key: string;
 let polls = 0;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ beforeAll(async () => {
       return undefined;
     },
   });
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
   key = await store.database.key({ kind: 'publishable' });
 });
 afterAll(() => store.close());
@@ -61,7 +61,7 @@ async function watch(campaignId: string, lastEventId?: string) {
 const campaignEvents = ({ told }: { told: Told[] }) => told.filter(({ event }) => event === 'campaign');
 
 test('a watcher is told the count, the status and the time left, and every change of them', async () => {
-  const campaign = await rig.start('LIVE', 10);
+  const campaign = await fixture.start('LIVE', 10);
   const { watched, reading } = await watch(campaign.id);
   expect([watched.status, watched.type]).toEqual([200, 'text/event-stream']);
   await until(() => watched.told.length === 1);
@@ -73,8 +73,8 @@ test('a watcher is told the count, the status and the time left, and every chang
   const left = watched.told[0]?.data.secondsLeft as number;
   expect(left).toBeGreaterThan(0);
   expect(left).toBeLessThanOrEqual(86_400);
-  await rig.join(campaign.id, 'a');
-  await rig.join(campaign.id, 'b');
+  await fixture.join(campaign.id, 'a');
+  await fixture.join(campaign.id, 'b');
   await until(() => watched.told.at(-1)?.data.status === 'successful');
   expect(watched.told.at(-1)?.data.actualParticipants).toBe(2);
   await reading;
@@ -83,24 +83,24 @@ test('a watcher is told the count, the status and the time left, and every chang
 });
 
 test('who connects again with Last-Event-ID is told only what is new', async () => {
-  const campaign = await rig.start('AGAIN', 10, { minParticipants: 5 });
+  const campaign = await fixture.start('AGAIN', 10, { minParticipants: 5 });
   const first = await watch(campaign.id);
   await first.reading;
   expect(campaignEvents(first.watched)).toHaveLength(1);
   const second = await watch(campaign.id, first.watched.told[0]?.id);
-  await rig.join(campaign.id, 'a');
+  await fixture.join(campaign.id, 'a');
   await second.reading;
   expect(campaignEvents(second.watched).map((told) => told.data.actualParticipants)).toEqual([1]);
 });
 
 test('the end of a campaign ends the connection, and who knows of it need not come again', async () => {
-  const campaign = await rig.start('OVER', 10);
+  const campaign = await fixture.start('OVER', 10);
   const { watched, reading } = await watch(campaign.id);
   await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
   await reading;
   expect(campaignEvents(watched).at(-1)?.data).toMatchObject({ status: 'failed', secondsLeft: 0 });
   expect(watched.told.at(-1)).toMatchObject({ event: 'end', data: { reason: 'campaign_over', reconnect: false } });
-  await until(async () => (await rig.read(campaign.id)).status === 'failed');
+  await until(async () => (await fixture.read(campaign.id)).status === 'failed');
   await store.settled();
   const again = await watch(campaign.id);
   await again.reading;
@@ -112,7 +112,7 @@ test('the end of a campaign ends the connection, and who knows of it need not co
 
 test('a watcher is told when the end time passes, and then how the campaign ended', async () => {
   const endTime = new Date(Date.now() + 3_000).toISOString();
-  const campaign = await rig.start('ENDING', 10, { endTime });
+  const campaign = await fixture.start('ENDING', 10, { endTime });
   const { watched, reading } = await watch(campaign.id);
   await until(() => campaignEvents(watched).some(({ data }) => data.secondsLeft === 0));
   expect(campaignEvents(watched).at(-1)?.data).toMatchObject({ status: 'active', endTime });
@@ -125,7 +125,7 @@ test('a watcher is told when the end time passes, and then how the campaign ende
 });
 
 test('many watchers ask the database as often as one', async () => {
-  const campaign = await rig.start('CROWD', 10);
+  const campaign = await fixture.start('CROWD', 10);
   const watchers = await Promise.all(Array.from({ length: 20 }, () => watch(campaign.id)));
   polls = 0;
   await Promise.all(watchers.map(({ reading }) => reading));
@@ -135,7 +135,7 @@ test('many watchers ask the database as often as one', async () => {
 });
 
 test('a campaign of another tenant, or none, cannot be watched', async () => {
-  const campaign = await rig.start('HIDDEN', 10);
+  const campaign = await fixture.start('HIDDEN', 10);
   const other = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
   expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, other)).status).toBe(404);
   expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, { key: null })).status).toBe(401);
@@ -144,7 +144,7 @@ test('a campaign of another tenant, or none, cannot be watched', async () => {
 test('a revoked key ends its connections within seconds, and those of no other key', async () => {
   const patient = await startStore({ variables: { LIVE_SECONDS: '600' } });
   try {
-    const campaign = await campaignRig(patient).start('REVOKED', 10);
+    const campaign = await campaignFixture(patient).start('REVOKED', 10);
     const [revoked, kept] = [await patient.database.key(), await patient.database.key({ kind: 'publishable' })];
     const open = async (using: string) => {
       const headers = { authorization: `Bearer ${using}` };
@@ -163,7 +163,7 @@ test('a revoked key ends its connections within seconds, and those of no other k
       expect(text).toContain('event: end\ndata: {"reason":"unauthenticated","reconnect":false}');
     }
     // The other one still says that it is there, and of the campaign's changes.
-    await campaignRig(patient).join(campaign.id, 'a');
+    await campaignFixture(patient).join(campaign.id, 'a');
     let told = '';
     while (!told.includes('"actualParticipants":1')) told += (await reader?.read())?.value ?? '';
     expect(told).not.toContain('event: end');
@@ -174,7 +174,7 @@ test('a revoked key ends its connections within seconds, and those of no other k
 });
 
 test('a token opens the stream of its campaign and nothing else, and ends with its key', async () => {
-  const [campaign, other] = [await rig.start('TOKEN', 10), await rig.start('OTHER', 10)];
+  const [campaign, other] = [await fixture.start('TOKEN', 10), await fixture.start('OTHER', 10)];
   const shown = await store.database.key({ kind: 'publishable', origins: ['https://shop.example'] });
   const made = await store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { key: shown });
   expect([made.status, Date.parse(made.body.expiresAt) > Date.now()]).toEqual([201, true]);
@@ -207,7 +207,7 @@ test('a token opens the stream of its campaign and nothing else, and ends with i
 });
 
 test('the same Idempotency-Key gives the same token, which is stored nowhere', async () => {
-  const campaign = await rig.start('REPEATED', 10);
+  const campaign = await fixture.start('REPEATED', 10);
   const ask = () =>
     store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { idempotencyKey: 'page-1' });
   const [first, second] = [await ask(), await ask()];
@@ -218,7 +218,7 @@ test('the same Idempotency-Key gives the same token, which is stored nowhere', a
 });
 
 test('a token is for one campaign of the key’s tenant, and ends after its time', async () => {
-  const campaign = await rig.start('EXPIRED', 10);
+  const campaign = await fixture.start('EXPIRED', 10);
   const foreign = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
   const path = `/v1/campaigns/${campaign.id}/live-token`;
   expect((await store.send('POST', path, undefined, foreign)).status).toBe(404);

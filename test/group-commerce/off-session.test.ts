@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 
@@ -8,7 +8,7 @@ import { payingAt } from '../support/payments.ts';
 // gives it back.
 
 let store: Store;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 let shop: ReturnType<typeof payingAt>;
 /** How far Stripe's clock and the crons are ahead. */
 let ahead = 0;
@@ -17,7 +17,7 @@ beforeAll(async () => {
     variables: { STRIPE_REQUESTS_PER_SECOND: '1000' },
     stripe: { now: () => Date.now() + ahead },
   });
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
   shop = payingAt(store);
 });
 afterEach(async () => {
@@ -52,13 +52,13 @@ const orderOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}
 
 /** A place whose method is saved, in a campaign that succeeds with the next join; `fault` hits the charge. */
 async function saved(fault: Record<string, unknown>, card = 'pm_card_visa') {
-  const campaign = await rig.start(`OFF-${randomUUID()}`, 5, {
+  const campaign = await fixture.start(`OFF-${randomUUID()}`, 5, {
     endTime: new Date(Date.now() + ahead + 30 * 24 * hour).toISOString(),
     startTime: new Date(Date.now() - hour).toISOString(),
   });
-  const { body: place } = await rig.join(campaign.id, 'a');
-  await rig.confirm(place.orderId, card);
-  await until(async () => (await rig.read(campaign.id)).securedParticipants === 1);
+  const { body: place } = await fixture.join(campaign.id, 'a');
+  await fixture.confirm(place.orderId, card);
+  await until(async () => (await fixture.read(campaign.id)).securedParticipants === 1);
   await store.settled();
   await shop.fault({ times: 1, method: 'POST', path: '/v1/payment_intents', ...fault });
   return { campaign, orderId: place.orderId as string };
@@ -66,12 +66,12 @@ async function saved(fault: Record<string, unknown>, card = 'pm_card_visa') {
 
 /** The campaign succeeds, and the saved method is charged. */
 async function succeed({ campaign, orderId }: Awaited<ReturnType<typeof saved>>) {
-  await rig.join(campaign.id, 'b');
+  await fixture.join(campaign.id, 'b');
   await until(async () => (await charges(orderId)).length > 0);
   await store.settled();
 }
 
-const released = async (campaignId: string) => (await rig.statesOf(campaignId)).a === 'released';
+const released = async (campaignId: string) => (await fixture.statesOf(campaignId)).a === 'released';
 
 describe('a charge that stays processing for days', () => {
   for (const [outcome, hours] of [
@@ -120,7 +120,7 @@ describe('an error that Stripe keeps although it had charged', () => {
     await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
     await pass(50);
     expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000, refunded: 0 }]);
-    expect((await rig.statesOf(made.campaign.id)).a).toBe('charged');
+    expect((await fixture.statesOf(made.campaign.id)).a).toBe('charged');
   });
 
   test.each([
@@ -155,7 +155,7 @@ describe('a charge whose answer and webhooks are lost, in a place that is then c
   async function cancelled(fault: Record<string, unknown> = {}) {
     const made = await saved({ ...lost, ...fault });
     await shop.fault({ times: 1_000, path: '/v1/', action: 'drop', acts: false });
-    await rig.join(made.campaign.id, 'b');
+    await fixture.join(made.campaign.id, 'b');
     await until(async () => (await charges(made.orderId)).length > 0);
     await store.send('POST', `/v1/orders/${made.orderId}/cancel`);
     await until(() => released(made.campaign.id));
@@ -199,8 +199,8 @@ describe('a charge whose answer and webhooks are lost, in a place that is then c
 
   test('is found although the first look comes before it is made', async () => {
     const made = await saved({ action: 'drop', acts: false, times: 1_000 });
-    await rig.join(made.campaign.id, 'b');
-    await until(async () => (await rig.statesOf(made.campaign.id)).a === 'ordered');
+    await fixture.join(made.campaign.id, 'b');
+    await until(async () => (await fixture.statesOf(made.campaign.id)).a === 'ordered');
     const asked = () =>
       store.database.query('select from payments.payments where order_id = $1 and charge_asked_at is not null', [
         made.orderId,
@@ -251,7 +251,7 @@ test('a charge that was made and never attempted is confirmed instead of made ag
   await store.database.query('update payments.payments set charge_asked_at = now() where order_id = $1', [
     made.orderId,
   ]);
-  await rig.join(made.campaign.id, 'b');
+  await fixture.join(made.campaign.id, 'b');
   await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
   expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000 }]);
 });

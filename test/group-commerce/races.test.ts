@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 
 let store: Store;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000', DATABASE_DEADLINE_MS: '60000' } });
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
 
@@ -46,7 +46,7 @@ async function run({
   waves,
 }: typeof race extends fc.Arbitrary<infer T> ? T : never) {
   const days = saved ? 10 : 1;
-  const campaign = await rig.start(`RACE-${++races}`, stock, {
+  const campaign = await fixture.start(`RACE-${++races}`, stock, {
     minParticipants: min,
     maxParticipants: min + extra,
     successOn,
@@ -58,13 +58,13 @@ async function run({
   const act = async (what: Step) => {
     switch (what.do) {
       case 'join': {
-        const { status, body } = await rig.join(campaign.id, what.user);
+        const { status, body } = await fixture.join(campaign.id, what.user);
         if (status === 201) orders.set(what.user, body.orderId);
         else expect(body.code).toMatch(/^(campaign_full|campaign_not_open|insufficient_inventory)$/);
         return;
       }
       case 'leave': {
-        const { status, body } = await rig.leave(campaign.id, what.user);
+        const { status, body } = await fixture.leave(campaign.id, what.user);
         if (status !== 200) expect(body.code).toMatch(/^(not_found|campaign_not_open)$/);
         return;
       }
@@ -73,7 +73,7 @@ async function run({
         if (orderId === undefined) return;
         const { status, body } = await store.send('POST', '/v1/payments', { orderId });
         if (status !== 201) expect(body.code).toBe('order_not_payable');
-        else if (body.clientSecret) await rig.confirmSecret(body.clientSecret, what.card);
+        else if (body.clientSecret) await fixture.confirmSecret(body.clientSecret, what.card);
         return;
       }
       case 'cancel': {
@@ -118,7 +118,7 @@ test('joins, leaves, payments, cancels, successes and expiries raced against eac
   await fc.assert(
     fc.asyncProperty(race, async (wanted) => {
       const { campaign, over } = await run(wanted);
-      const { status, live } = await rig.audit(campaign, wanted.stock);
+      const { status, live } = await fixture.audit(campaign, wanted.stock);
 
       // Success exactly when the minimum was reached, at some moment: the events tell every count that there was.
       const counts = await store.database.query<{ joined: number; secured: number }>(
@@ -141,18 +141,20 @@ test('joins, leaves, payments, cancels, successes and expiries raced against eac
       );
       await store.cron();
       await quiet(campaign.id);
-      const ended = await rig.audit(campaign, wanted.stock);
+      const ended = await fixture.audit(campaign, wanted.stock);
       expect(ended.status).toBe(status === 'active' ? 'expired' : status);
       expect(ended.live.length).toBe(ended.charged.length);
-      expect((await rig.stockOf(campaign.sku))?.reserved).toBe(0);
+      expect((await fixture.stockOf(campaign.sku))?.reserved).toBe(0);
       expect(live.length).toBeGreaterThanOrEqual(ended.live.length);
       const open = await store.database.query(
         `select from payments.payments where campaign_id = $1 and (status = 'pending' or intent_open)`,
         [campaign.id],
       );
       expect(open).toEqual([]);
-      const orders = (await rig.participants(campaign.id)).map((place) => place.order_id);
-      const held = (await rig.intentsOf(orders)).filter(({ status: its }) => !['succeeded', 'canceled'].includes(its));
+      const orders = (await fixture.participants(campaign.id)).map((place) => place.order_id);
+      const held = (await fixture.intentsOf(orders)).filter(
+        ({ status: its }) => !['succeeded', 'canceled'].includes(its),
+      );
       expect(held).toEqual([]);
     }),
     { seed, numRuns: Number(process.env.RUNS ?? 15), endOnFailure: true },

@@ -1,19 +1,19 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Fault, NeonBridgeOptions } from '../../dev/neon/bridge.ts';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 import { startQueues, stopQueues } from '../support/outbox.ts';
 import { payingAt } from '../support/payments.ts';
 
 let store: Store;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
 beforeAll(async () => {
   store = await startStore({
     variables: { STRIPE_REQUESTS_PER_SECOND: '1000' },
     neonFault: (call) => fault?.(call),
   });
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
 });
 afterEach(() => {
   fault = undefined;
@@ -33,100 +33,100 @@ const paymentOf = async (orderId: string) =>
   )[0];
 const orderOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
 const secured = (campaignId: string, count: number) =>
-  until(async () => (await rig.read(campaignId)).securedParticipants === count);
+  until(async () => (await fixture.read(campaignId)).securedParticipants === count);
 /** Every participant is in one of these states. */
 const reached = (campaignId: string, ...states: string[]) =>
-  until(async () => (await rig.participants(campaignId)).every((place) => states.includes(place.state)));
+  until(async () => (await fixture.participants(campaignId)).every((place) => states.includes(place.state)));
 
 describe('money at the join', () => {
   test('is held where the campaign ends within the card network’s window, and not taken', async () => {
-    const campaign = await rig.start('HOLD', 5);
-    const { body: place } = await rig.join(campaign.id, 'user-1');
-    const payment = await rig.confirm(place.orderId);
+    const campaign = await fixture.start('HOLD', 5);
+    const { body: place } = await fixture.join(campaign.id, 'user-1');
+    const payment = await fixture.confirm(place.orderId);
     await secured(campaign.id, 1);
     expect((await paymentOf(place.orderId))?.mode).toBe('hold');
-    const intent = await rig.stripe.paymentIntents.retrieve(payment.stripePaymentIntentId);
+    const intent = await fixture.stripe.paymentIntents.retrieve(payment.stripePaymentIntentId);
     expect([intent.status, intent.amount_received, intent.amount_capturable]).toEqual(['requires_capture', 0, 2000]);
     expect((await store.send('GET', `/v1/payments/${payment.id}`)).body.status).toBe('pending');
   });
 
   test('is a saved card where the campaign ends later', async () => {
-    const campaign = await rig.start('CARD', 5, late());
-    const { body: place } = await rig.join(campaign.id, 'user-1');
-    const payment = await rig.confirm(place.orderId);
+    const campaign = await fixture.start('CARD', 5, late());
+    const { body: place } = await fixture.join(campaign.id, 'user-1');
+    const payment = await fixture.confirm(place.orderId);
     expect([payment.stripePaymentIntentId, payment.clientSecret.slice(0, 5)]).toEqual([null, 'seti_']);
     await secured(campaign.id, 1);
     expect((await paymentOf(place.orderId))?.mode).toBe('card');
-    expect(await rig.intentsOf([place.orderId])).toEqual([]);
+    expect(await fixture.intentsOf([place.orderId])).toEqual([]);
   });
 
   test('a saved card is forgotten at Stripe when the place is given back', async () => {
-    const campaign = await rig.start('FORGET', 5, late());
-    const { body: place } = await rig.join(campaign.id, 'user-1');
-    await rig.confirm(place.orderId);
+    const campaign = await fixture.start('FORGET', 5, late());
+    const { body: place } = await fixture.join(campaign.id, 'user-1');
+    await fixture.confirm(place.orderId);
     await secured(campaign.id, 1);
     const [row] = await store.database.query<{ customer_id: string }>(
       'select customer_id from payments.payments where order_id = $1',
       [place.orderId],
     );
-    await rig.leave(campaign.id, 'user-1');
+    await fixture.leave(campaign.id, 'user-1');
     await until(async () => {
-      const { data } = await rig.stripe.customers.listPaymentMethods(row?.customer_id ?? '');
+      const { data } = await fixture.stripe.customers.listPaymentMethods(row?.customer_id ?? '');
       return data.length === 0;
     });
   });
 
   test('however many ask for the secret, a place has one intent', async () => {
-    const campaign = await rig.start('ONEINTENT', 5);
-    const { body: place } = await rig.join(campaign.id, 'user-1');
+    const campaign = await fixture.start('ONEINTENT', 5);
+    const { body: place } = await fixture.join(campaign.id, 'user-1');
     const answers = await Promise.all(
       Array.from({ length: 8 }, () => store.send('POST', '/v1/payments', { orderId: place.orderId })),
     );
     await store.settled();
     expect(new Set(answers.map((answer) => answer.body.clientSecret)).size).toBe(1);
-    expect(await rig.intentsOf([place.orderId])).toHaveLength(1);
+    expect(await fixture.intentsOf([place.orderId])).toHaveLength(1);
   });
 
   test('an amount that Stripe never takes costs the place', async () => {
     await payingAt(store).forgetLimits();
-    const campaign = await rig.start('PENNY', 5, { price: 0.1 });
-    await rig.join(campaign.id, 'user-1');
+    const campaign = await fixture.start('PENNY', 5, { price: 0.1 });
+    await fixture.join(campaign.id, 'user-1');
     await reached(campaign.id, 'released');
-    expect((await rig.participants(campaign.id))[0]?.reason).toBe('amount_too_small');
-    expect(await rig.stockOf('PENNY')).toEqual({ quantity: 5, reserved: 0 });
+    expect((await fixture.participants(campaign.id))[0]?.reason).toBe('amount_too_small');
+    expect(await fixture.stockOf('PENNY')).toEqual({ quantity: 5, reserved: 0 });
   });
 
   test('with successOn "secured" a place counts once its money is secured', async () => {
-    const campaign = await rig.start('SECURED', 5, { successOn: 'secured', maxParticipants: 3 });
-    const places = await Promise.all(['a', 'b', 'c'].map(async (user) => (await rig.join(campaign.id, user)).body));
-    expect((await rig.join(campaign.id, 'd')).body.code).toBe('campaign_full');
-    expect((await rig.read(campaign.id)).status).toBe('active');
-    await rig.confirm(places[0].orderId);
+    const campaign = await fixture.start('SECURED', 5, { successOn: 'secured', maxParticipants: 3 });
+    const places = await Promise.all(['a', 'b', 'c'].map(async (user) => (await fixture.join(campaign.id, user)).body));
+    expect((await fixture.join(campaign.id, 'd')).body.code).toBe('campaign_full');
+    expect((await fixture.read(campaign.id)).status).toBe('active');
+    await fixture.confirm(places[0].orderId);
     await secured(campaign.id, 1);
-    expect((await rig.read(campaign.id)).status).toBe('active');
-    await rig.confirm(places[1].orderId);
-    await until(async () => (await rig.read(campaign.id)).status === 'successful');
-    await until(async () => (await rig.statesOf(campaign.id)).b === 'charged');
-    await until(async () => (await rig.statesOf(campaign.id)).c === 'ordered');
+    expect((await fixture.read(campaign.id)).status).toBe('active');
+    await fixture.confirm(places[1].orderId);
+    await until(async () => (await fixture.read(campaign.id)).status === 'successful');
+    await until(async () => (await fixture.statesOf(campaign.id)).b === 'charged');
+    await until(async () => (await fixture.statesOf(campaign.id)).c === 'ordered');
     await store.settled();
-    expect(await rig.statesOf(campaign.id)).toEqual({ a: 'charged', b: 'charged', c: 'ordered' });
-    await rig.audit(campaign, 5);
+    expect(await fixture.statesOf(campaign.id)).toEqual({ a: 'charged', b: 'charged', c: 'ordered' });
+    await fixture.audit(campaign, 5);
   });
 });
 
 describe('success', () => {
   test.each(['hold', 'card'])('makes one order and one charge of each participant (%s)', async (mode) => {
-    const campaign = await rig.start(`ALL-${mode}`, 10, { minParticipants: 4, ...(mode === 'card' ? late() : {}) });
-    const join = (user: string) => rig.join(campaign.id, user).then((answer) => answer.body);
+    const campaign = await fixture.start(`ALL-${mode}`, 10, { minParticipants: 4, ...(mode === 'card' ? late() : {}) });
+    const join = (user: string) => fixture.join(campaign.id, user).then((answer) => answer.body);
     const places = await Promise.all(['a', 'b', 'c'].map(join));
-    await Promise.all(places.map((place) => rig.confirm(place.orderId)));
+    await Promise.all(places.map((place) => fixture.confirm(place.orderId)));
     await secured(campaign.id, 3);
     const last = await join('d');
-    await until(async () => (await rig.statesOf(campaign.id)).d === 'ordered');
-    await rig.confirm(last.orderId);
+    await until(async () => (await fixture.statesOf(campaign.id)).d === 'ordered');
+    await fixture.confirm(last.orderId);
     await reached(campaign.id, 'charged');
     await store.settled();
-    const { orders, taken } = await rig.audit(campaign, 10);
+    const { orders, taken } = await fixture.audit(campaign, 10);
     expect(orders.map((order) => [order.status, order.total])).toEqual(Array(4).fill(['confirmed', '20.00']));
     expect(taken.map((intent) => intent.amount_received)).toEqual(Array(4).fill(2000));
     expect(await orderOf(last.orderId)).toMatchObject({
@@ -136,56 +136,56 @@ describe('success', () => {
       reservation: { status: 'committed' },
       payment: { status: 'succeeded' },
     });
-    const history = await rig.eventsOf(last.orderId);
+    const history = await fixture.eventsOf(last.orderId);
     expect(history).toEqual(['order.created', 'inventory.reserved', 'order.confirmed']);
     // Told again, by every message and every cron, it changes nothing.
     await store.cron();
     await store.settled();
-    await rig.audit(campaign, 10);
+    await fixture.audit(campaign, 10);
   });
 
   test('a card that fails loses its own place alone', async () => {
-    const campaign = await rig.start('FAILING', 10, { minParticipants: 3, ...late() });
+    const campaign = await fixture.start('FAILING', 10, { minParticipants: 3, ...late() });
     const cards = { good: 'pm_card_visa', bad: 'pm_card_chargeCustomerFail', fine: 'pm_card_mastercard' };
     const users = Object.keys(cards).slice(0, 2);
-    const places = await Promise.all(users.map(async (user) => (await rig.join(campaign.id, user)).body));
-    await Promise.all(places.map((place, n) => rig.confirm(place.orderId, Object.values(cards)[n])));
+    const places = await Promise.all(users.map(async (user) => (await fixture.join(campaign.id, user)).body));
+    await Promise.all(places.map((place, n) => fixture.confirm(place.orderId, Object.values(cards)[n])));
     await secured(campaign.id, 2);
-    const { body: fine } = await rig.join(campaign.id, 'fine');
-    await rig.confirm(fine.orderId, cards.fine);
+    const { body: fine } = await fixture.join(campaign.id, 'fine');
+    await fixture.confirm(fine.orderId, cards.fine);
     await reached(campaign.id, 'charged', 'released');
-    expect(await rig.statesOf(campaign.id)).toEqual({ good: 'charged', bad: 'released', fine: 'charged' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ good: 'charged', bad: 'released', fine: 'charged' });
     const bad = places[1];
     expect(await orderOf(bad.orderId)).toMatchObject({ status: 'failed', payment: { status: 'failed' } });
     await store.settled();
-    await rig.audit(campaign, 10);
-    expect(await rig.read(campaign.id)).toMatchObject({ status: 'successful', actualParticipants: 2 });
+    await fixture.audit(campaign, 10);
+    expect(await fixture.read(campaign.id)).toMatchObject({ status: 'successful', actualParticipants: 2 });
     // The place is free again, for another card.
-    const { body: again } = await rig.join(campaign.id, 'bad');
+    const { body: again } = await fixture.join(campaign.id, 'bad');
     expect(again.state).toBe('ordered');
-    await rig.confirm(again.orderId);
-    await until(async () => (await rig.statesOf(campaign.id)).bad === 'charged');
-    await rig.audit(campaign, 10);
+    await fixture.confirm(again.orderId);
+    await until(async () => (await fixture.statesOf(campaign.id)).bad === 'charged');
+    await fixture.audit(campaign, 10);
   });
 
   test('a join after it is ordered and charged at once, until there is no place', async () => {
-    const campaign = await rig.start('AFTER', 10, { minParticipants: 1, maxParticipants: 2 });
-    await rig.join(campaign.id, 'first');
-    const { body: place } = await rig.join(campaign.id, 'second');
+    const campaign = await fixture.start('AFTER', 10, { minParticipants: 1, maxParticipants: 2 });
+    await fixture.join(campaign.id, 'first');
+    const { body: place } = await fixture.join(campaign.id, 'second');
     expect(place.state).toBe('ordered');
     expect(await orderOf(place.orderId)).toMatchObject({ status: 'created', total: 20, campaignId: campaign.id });
-    await rig.confirm(place.orderId);
+    await fixture.confirm(place.orderId);
     await until(async () => (await orderOf(place.orderId)).status === 'confirmed');
-    expect((await rig.statesOf(campaign.id)).second).toBe('charged');
-    expect((await rig.join(campaign.id, 'third')).body.code).toBe('campaign_full');
+    expect((await fixture.statesOf(campaign.id)).second).toBe('charged');
+    expect((await fixture.join(campaign.id, 'third')).body.code).toBe('campaign_full');
   });
 
   test('an unused grace ends the order, the unit and the place', async () => {
-    const campaign = await rig.start('GRACE', 10, { minParticipants: 2 });
-    const places = await Promise.all(['a', 'b'].map(async (user) => (await rig.join(campaign.id, user)).body));
-    await until(async () => (await rig.participants(campaign.id)).every((place) => place.state === 'ordered'));
-    await rig.confirm(places[0].orderId);
-    await until(async () => (await rig.statesOf(campaign.id)).a === 'charged');
+    const campaign = await fixture.start('GRACE', 10, { minParticipants: 2 });
+    const places = await Promise.all(['a', 'b'].map(async (user) => (await fixture.join(campaign.id, user)).body));
+    await until(async () => (await fixture.participants(campaign.id)).every((place) => place.state === 'ordered'));
+    await fixture.confirm(places[0].orderId);
+    await until(async () => (await fixture.statesOf(campaign.id)).a === 'charged');
     const { reservation } = await orderOf(places[1].orderId);
     await store.cron('* * * * *', new Date(reservation.expiresAt));
     expect(await orderOf(places[1].orderId)).toMatchObject({
@@ -193,35 +193,35 @@ describe('success', () => {
       failureReason: 'reservation_expired',
       payment: { status: 'failed' },
     });
-    await until(async () => (await rig.statesOf(campaign.id)).b === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).b === 'released');
     await store.settled();
-    await rig.audit(campaign, 10);
-    expect(await rig.stockOf('GRACE')).toEqual({ quantity: 9, reserved: 0 });
+    await fixture.audit(campaign, 10);
+    expect(await fixture.stockOf('GRACE')).toEqual({ quantity: 9, reserved: 0 });
   });
 
   test('a free campaign needs no money and confirms its orders by itself', async () => {
-    const campaign = await rig.start('GRATIS', 5, { price: 0, successOn: 'secured' });
-    for (const user of ['a', 'b', 'c']) await rig.join(campaign.id, user);
+    const campaign = await fixture.start('GRATIS', 5, { price: 0, successOn: 'secured' });
+    for (const user of ['a', 'b', 'c']) await fixture.join(campaign.id, user);
     await reached(campaign.id, 'charged');
-    expect(await rig.stockOf('GRATIS')).toEqual({ quantity: 2, reserved: 0 });
+    expect(await fixture.stockOf('GRATIS')).toEqual({ quantity: 2, reserved: 0 });
   });
 
   test('an order cancelled afterwards is refunded, and its place is free', async () => {
-    const campaign = await rig.start('UNDO', 5, { minParticipants: 1 });
-    const { body: place } = await rig.join(campaign.id, 'a');
-    await rig.confirm(place.orderId);
+    const campaign = await fixture.start('UNDO', 5, { minParticipants: 1 });
+    const { body: place } = await fixture.join(campaign.id, 'a');
+    await fixture.confirm(place.orderId);
     await reached(campaign.id, 'charged');
     await store.send('POST', `/v1/orders/${place.orderId}/cancel`);
     await reached(campaign.id, 'released');
     await until(async () => (await orderOf(place.orderId)).payment.status === 'refunded');
-    expect(await rig.stockOf('UNDO')).toEqual({ quantity: 5, reserved: 0 });
-    expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
+    expect(await fixture.stockOf('UNDO')).toEqual({ quantity: 5, reserved: 0 });
+    expect((await fixture.read(campaign.id)).actualParticipants).toBe(0);
   });
 
   test('the cron frees a place whose order has ended and whose message was lost, at any age', async () => {
-    const campaign = await rig.start('LOST', 5, { minParticipants: 1 });
-    const { body: place } = await rig.join(campaign.id, 'a');
-    await rig.confirm(place.orderId);
+    const campaign = await fixture.start('LOST', 5, { minParticipants: 1 });
+    const { body: place } = await fixture.join(campaign.id, 'a');
+    await fixture.confirm(place.orderId);
     await reached(campaign.id, 'charged');
     await store.settled();
     await stopQueues(store.database);
@@ -230,15 +230,15 @@ describe('success', () => {
     await startQueues(store.database);
     const later = (seconds: number) => store.cron('* * * * *', new Date(Date.now() + seconds * 1000));
     await later(240); // the queue still has its time
-    expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'charged' }]);
+    expect(await fixture.participants(campaign.id)).toMatchObject([{ state: 'charged' }]);
     await store.database.query(`update orders.orders set updated_at = updated_at - interval '40 days' where id = $1`, [
       place.orderId,
     ]);
     await later(301);
-    expect(await rig.participants(campaign.id)).toMatchObject([{ state: 'released', reason: 'order_cancelled' }]);
+    expect(await fixture.participants(campaign.id)).toMatchObject([{ state: 'released', reason: 'order_cancelled' }]);
     expect(await store.database.query('select id from orders.orders where place_open')).toEqual([]);
-    expect((await rig.read(campaign.id)).actualParticipants).toBe(0);
-    expect((await rig.eventsOf(campaign.id)).at(-1)).toBe('left');
+    expect((await fixture.read(campaign.id)).actualParticipants).toBe(0);
+    expect((await fixture.eventsOf(campaign.id)).at(-1)).toBe('left');
   });
 });
 
@@ -260,7 +260,7 @@ const fill = (campaignId: string, count: number) =>
   );
 
 test('releasing many participants survives being stopped half-way, again and again', async () => {
-  const campaign = await rig.start('MANY', 2_000, { minParticipants: 1_500, maxParticipants: 2_000 });
+  const campaign = await fixture.start('MANY', 2_000, { minParticipants: 1_500, maxParticipants: 2_000 });
   await fill(campaign.id, 1_000);
   let calls = 0;
   const stopAfter = (batches: number, how: Fault) => {
@@ -271,15 +271,15 @@ test('releasing many participants survives being stopped half-way, again and aga
   stopAfter(1, { kind: 'status', status: 500 });
   await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
   await until(() => calls > 1);
-  expect(await rig.stockOf('MANY')).toEqual({ quantity: 1_200, reserved: 800 });
+  expect(await fixture.stockOf('MANY')).toEqual({ quantity: 1_200, reserved: 800 });
   // Done and not heard of: the batch is committed, the caller is told nothing.
   stopAfter(1, { kind: 'cut-answer' });
   await expect(store.cron()).rejects.toThrow();
-  expect((await rig.stockOf('MANY'))?.reserved).toBeLessThan(800);
+  expect((await fixture.stockOf('MANY'))?.reserved).toBeLessThan(800);
   fault = undefined;
   await store.cron();
-  expect(await rig.stockOf('MANY')).toEqual({ quantity: 2_000, reserved: 0 });
-  await rig.audit(campaign, 2_000);
+  expect(await fixture.stockOf('MANY')).toEqual({ quantity: 2_000, reserved: 0 });
+  await fixture.audit(campaign, 2_000);
   const released = await store.database.query(
     `select key from platform.events where topic = 'inventory.released'
      and key in (select order_id from group_commerce.participants where campaign_id = $1)`,

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 
@@ -99,15 +99,15 @@ describe('an order ends on a full count:', () => {
   });
 
   test('a held one that is cancelled or expires, and a place that is left, give back what they took', async () => {
-    const rig = campaignRig(store);
-    const campaign = await rig.start('FULL-PLACE', 5);
+    const fixture = campaignFixture(store);
+    const campaign = await fixture.start('FULL-PLACE', 5);
     await addProduct(store, 'FULL-HELD', 9);
     const orders = [];
     for (let n = 0; n < 2; n++) orders.push((await store.send('POST', '/v1/orders', oneLine('FULL-HELD', 2))).body);
-    await rig.join(campaign.id, 'a');
+    await fixture.join(campaign.id, 'a');
     await fill('FULL-HELD', 'FULL-PLACE');
     expect((await store.send('POST', `/v1/orders/${orders[0]?.id}/cancel`)).status).toBe(200);
-    expect((await rig.leave(campaign.id, 'a')).status).toBe(200);
+    expect((await fixture.leave(campaign.id, 'a')).status).toBe(200);
     await store.cron('* * * * *', new Date(Date.parse(orders[1].reservation.expiresAt)));
     expect((await shop.orderOf(orders[1].id)).status).toBe('failed');
     for (const sku of ['FULL-HELD', 'FULL-PLACE']) {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Store, startStore } from '../support/harness.ts';
 import { brokers, native, variables } from '../support/kafka-broker.ts';
-import { createRig, type Rig } from '../support/replay.ts';
+import { createRig, type Fixture } from '../support/replay.ts';
 
 let store: Store;
 beforeAll(async () => {
@@ -15,12 +15,12 @@ const lines = Array.from(
   (_, n) => `${536_000 + (n % 10)},SKU${n % 7},THING ${n % 7},${n + 1},2010-12-01 08:26:00,2.55,17850,United Kingdom`,
 );
 
-const replayed = async (rig: Rig, file: string) => rig.run(file, { kafkaBrokers: brokers });
+const replayed = async (fixture: Fixture, file: string) => fixture.run(file, { kafkaBrokers: brokers });
 
 test('a replay is audited on the brokers themselves, which have all of its events and nothing else', async () => {
-  const rig = await createRig(store);
-  const file = await rig.write([header, ...lines].join('\n'));
-  const first = await replayed(rig, file);
+  const fixture = await createRig(store);
+  const file = await fixture.write([header, ...lines].join('\n'));
+  const first = await replayed(fixture, file);
   expect(first.text).toContain('All of it is there, once.');
   expect(first.text).toMatch(/Kafka: order\.created +10 +10 {2}ok/);
   expect(first.code).toBe(0);
@@ -31,8 +31,8 @@ test('a replay is audited on the brokers themselves, which have all of its event
   const stray = { key: order?.id ?? '', value: '{}', headers: { ce_id: 'stray' } };
   await producer.send({ topic: 'order.created', messages: [stray] });
   await producer.disconnect();
-  const second = await replayed(rig, file);
+  const second = await replayed(fixture, file);
   expect(second.text).toContain(`stray of ${order?.id} is no event`);
   expect(second.code).toBe(1);
-  await rig.close();
+  await fixture.close();
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { splitJsonObjects } from '../../src/events/kafka/json-texts.ts';
 import { confluentPublisher } from '../../src/events/kafka/publish/confluent.ts';
-import { KafkaAway } from '../../src/events/kafka/publish/publisher.ts';
+import { KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { type Asked, fakeRest, record, type Say, utf8 } from '../support/kafka-publisher.ts';
 
 type Sent = {
@@ -196,7 +196,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
 
   test('when every record fails by its fault', async () => {
     const { publisher } = await onConfluent(() => ({ error_code: 50003, message: 'broker away' }));
-    await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaAway);
+    await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaUnavailable);
   });
 
   test('when it finds no topic, and cannot list those that are there', async () => {
@@ -219,7 +219,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     const body = { error_code: 404, message: 'Cluster c cannot be found.' };
     const { url } = await fakeRest(() => ({ status: 404, body }));
     const other = confluentPublisher({ url, clusterId: 'c' });
-    await expect(other.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaAway);
+    await expect(other.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaUnavailable);
   });
 
   test('when the address leads to something else', async () => {
@@ -235,7 +235,9 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     ] as const) {
       const { url } = await fakeRest(() => ({ status, body }));
       const anything = confluentPublisher({ url, clusterId: 'c' });
-      await expect(anything.publish([record('Oslo'), record('Rome')]), `${status} ${body}`).rejects.toThrow(KafkaAway);
+      await expect(anything.publish([record('Oslo'), record('Rome')]), `${status} ${body}`).rejects.toThrow(
+        KafkaUnavailable,
+      );
     }
   });
 });

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { ChooseFault, FaultyRequest } from '../../dev/kafka/faults.ts';
 import { partitionForKey } from '../../dev/kafka/murmur2.ts';
-import { KafkaAway, type KafkaRecord } from '../../src/events/kafka/publish/publisher.ts';
+import { type KafkaRecord, KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { upstashPublisher } from '../../src/events/kafka/publish/upstash.ts';
 import { startedKafka } from '../support/kafka.ts';
 import { fakeRest } from '../support/kafka-publisher.ts';
@@ -71,7 +71,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     test(`when it answers ${status}; it is asked once`, async () => {
       const { publisher, requests } = await onKafka(() => ({ refuse: { status, error: 'not now' } }));
       await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(`${status}: not now`);
-      await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+      await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
       expect(requests).toHaveLength(2);
     });
   }
@@ -95,14 +95,14 @@ describe('Kafka is away, and nothing is known of the records,', () => {
 
   test('when the connection breaks, also after the records were taken; it is asked once', async () => {
     const { publisher, requests, values } = await onKafka(() => ({ drop: 'after' }));
-    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
     expect(requests).toHaveLength(1);
     expect(values()).toEqual(['Oslo']);
   });
 
   test('when nobody listens', async () => {
     const publisher = upstashPublisher({ url: 'http://127.0.0.1:9', username: 'dev', password: 'dev' });
-    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
   });
 
   test('when the address leads to something else', async () => {
@@ -119,7 +119,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
       [200, 'null'],
     ] as const) {
       const anything = await onAnything(status, body);
-      await expect(anything.publish([record('Oslo')]), `${status} ${body}`).rejects.toThrow(KafkaAway);
+      await expect(anything.publish([record('Oslo')]), `${status} ${body}`).rejects.toThrow(KafkaUnavailable);
     }
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { partitionForKey } from '../../dev/kafka/murmur2.ts';
-import { KafkaAway, type KafkaRecord } from '../../src/events/kafka/publish/publisher.ts';
+import { type KafkaRecord, KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { restV2Publisher } from '../../src/events/kafka/publish/rest-v2.ts';
 import { type Asked, fakeRest, record, type Say, utf8 } from '../support/kafka-publisher.ts';
 
@@ -250,7 +250,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     const publisher = restV2Publisher({ url, headers: true });
     const many = Array.from({ length: 100 }, (_, index) => record(`${index}`));
     await expect(publisher.publish(many)).rejects.toThrow('KAFKA_REST_HEADERS');
-    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaAway);
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
     expect(asked.length).toBeLessThan(10);
   });
 
@@ -269,7 +269,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
         const { url } = await fakeRest(() => ({ status, body }));
         const anything = restV2Publisher({ url, headers });
         await expect(anything.publish([record('Oslo'), record('Rome')]), `${status} ${body}`).rejects.toThrow(
-          KafkaAway,
+          KafkaUnavailable,
         );
       }
     }

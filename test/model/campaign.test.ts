@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { type Reply, type Store, startStore } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 import { actions, type Command, campaigns, type Place, part, price, type State } from './campaign.ts';
@@ -22,9 +22,9 @@ const told = ({ status, body }: Reply) => (status < 400 ? String(status) : `${st
 
 /** A campaign of its own, to which the model's commands are done. */
 async function campaignStore(terms: State['terms']) {
-  const rig = campaignRig(store);
+  const fixture = campaignFixture(store);
   const { emulator, state: books } = payingAt(store);
-  const { id, sku, endTime } = await rig.start(`C${randomBytes(4).toString('hex')}`, stock, {
+  const { id, sku, endTime } = await fixture.start(`C${randomBytes(4).toString('hex')}`, stock, {
     minParticipants: terms.min,
     maxParticipants: terms.max,
     successOn: terms.successOn,
@@ -34,7 +34,7 @@ async function campaignStore(terms: State['terms']) {
   const at = (time: number) => store.cron('* * * * *', new Date(time));
 
   async function secure(user: string, n: number): Promise<string> {
-    const place = (await rig.participants(id)).filter((one) => one.user_id === user)[n];
+    const place = (await fixture.participants(id)).filter((one) => one.user_id === user)[n];
     if (!place) return 'no place';
     const opened = await store.send('POST', '/v1/payments', { orderId: place.order_id });
     if (opened.status !== 201) return told(opened);
@@ -43,8 +43,8 @@ async function campaignStore(terms: State['terms']) {
     const intent = clientSecret.split('_secret_')[0];
     const given = { payment_method: methods[terms.method], return_url: 'https://shop.test' };
     try {
-      if (!intent.startsWith('seti_')) await rig.stripe.paymentIntents.confirm(intent, given);
-      else await rig.stripe.setupIntents.confirm(intent, given);
+      if (!intent.startsWith('seti_')) await fixture.stripe.paymentIntents.confirm(intent, given);
+      else await fixture.stripe.setupIntents.confirm(intent, given);
       return '201 held';
     } catch {
       return '201 refused';
@@ -85,8 +85,8 @@ async function campaignStore(terms: State['terms']) {
   return {
     remind: () => at(Date.now() + 400_000),
     async run(command: Command): Promise<string> {
-      if (command.do === 'join') return told(await rig.join(id, command.user));
-      if (command.do === 'leave') return told(await rig.leave(id, command.user));
+      if (command.do === 'join') return told(await fixture.join(id, command.user));
+      if (command.do === 'leave') return told(await fixture.leave(id, command.user));
       if (command.do === 'secure') return secure(command.user, command.place);
       if (command.do === 'bank') return bank(command);
       if (command.do === 'atStripe') return act(command);
@@ -95,7 +95,7 @@ async function campaignStore(terms: State['terms']) {
       return '';
     },
     async seen(): Promise<State> {
-      const { status, actualParticipants: actual, securedParticipants: secured } = await rig.read(id);
+      const { status, actualParticipants: actual, securedParticipants: secured } = await fixture.read(id);
       const rows = await store.database.query<{ user: string; open: boolean; place: Omit<Place, 'atStripe'> }>(
         `select p.user_id as user, jsonb_build_object('state', p.state, 'reason', p.reason,
              'secured', p.secured_at is not null, 'order', o.status,
@@ -110,7 +110,7 @@ async function campaignStore(terms: State['terms']) {
          where p.campaign_id = $1 order by p.id`,
         [id],
       );
-      const units = await rig.stockOf(sku);
+      const units = await fixture.stockOf(sku);
       const places: State['places'] = {};
       for (const { user, place } of rows) {
         places[user] = [
@@ -118,7 +118,7 @@ async function campaignStore(terms: State['terms']) {
           { ...place, atStripe: { pays: terms.method, status: 'open', taken: 0, returned: 0 } },
         ];
       }
-      const history = (await rig.eventsOf(id)).filter((topic) => topic !== 'created');
+      const history = (await fixture.eventsOf(id)).filter((topic) => topic !== 'created');
       return {
         ...{ terms, status, actual, secured, places, history },
         stock: { free: units?.quantity ?? 0, held: units?.reserved ?? 0 },
@@ -128,7 +128,7 @@ async function campaignStore(terms: State['terms']) {
     /** What Stripe took and gave back for each place that is or was this user's. */
     async books(user: string) {
       const { intents } = await books();
-      return (await rig.participants(id))
+      return (await fixture.participants(id))
         .filter((place) => place.user_id === user)
         .map(({ order_id: order }) => {
           const made = intents.filter(({ metadata }) => metadata.orderId === order);

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 import { type Paying, payingAt } from '../support/payments.ts';
 
 let store: Store;
 let shop: Paying;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore();
   shop = payingAt(store);
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
 
@@ -21,16 +21,16 @@ type Place = { user: string; orderId: string; paymentId: string; intent: string 
 
 /** Joins and has the money held. */
 async function secure(campaignId: string, user: string): Promise<Place> {
-  const { status, body: place } = await rig.join(campaignId, user);
+  const { status, body: place } = await fixture.join(campaignId, user);
   expect(status).toBe(201);
-  const payment = await rig.confirm(place.orderId);
-  await until(async () => (await rig.statesOf(campaignId))[user] !== 'joined');
+  const payment = await fixture.confirm(place.orderId);
+  await until(async () => (await fixture.statesOf(campaignId))[user] !== 'joined');
   return { user, orderId: place.orderId, paymentId: payment.id, intent: payment.stripePaymentIntentId };
 }
 
 const charged = (campaignId: string, users: string[]) =>
   until(async () => {
-    const states = await rig.statesOf(campaignId);
+    const states = await fixture.statesOf(campaignId);
     return users.every((user) => states[user] === 'charged');
   });
 
@@ -44,7 +44,7 @@ const eventsOf = async (key: string) =>
 /** What must hold after every action: counts, units, money, holds and events fit together, once all is quiet. */
 async function audit(campaign: { id: string; sku: string }, stock: number) {
   await shop.quiet();
-  const { status, actualParticipants, securedParticipants } = await rig.read(campaign.id);
+  const { status, actualParticipants, securedParticipants } = await fixture.read(campaign.id);
   const places = await store.database.query<{ order_id: string; state: string; payment_id: string; secured: boolean }>(
     `select order_id, state, payment_id, secured_at is not null as secured from group_commerce.participants
      where campaign_id = $1`,
@@ -84,7 +84,7 @@ async function audit(campaign: { id: string; sku: string }, stock: number) {
 
 describe('a hold that is captured in the dashboard before its campaign has succeeded', () => {
   test('in whole: the place is paid, counts, and gets its order when the campaign succeeds', async () => {
-    const campaign = await rig.start('WHOLE', 5);
+    const campaign = await fixture.start('WHOLE', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent);
     await until(async () => (await shop.paymentOf(ada.paymentId)).status === 'succeeded');
@@ -101,7 +101,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
   });
 
   test('in whole, and the campaign is cancelled: the money goes back', async () => {
-    const campaign = await rig.start('WHOLE-LOST', 5);
+    const campaign = await fixture.start('WHOLE-LOST', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent);
     await until(async () => (await shop.paymentOf(ada.paymentId)).status === 'succeeded');
@@ -111,39 +111,39 @@ describe('a hold that is captured in the dashboard before its campaign has succe
   });
 
   test('in whole, and the buyer leaves: the money goes back', async () => {
-    const campaign = await rig.start('WHOLE-LEFT', 5);
+    const campaign = await fixture.start('WHOLE-LEFT', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent);
     await until(async () => (await shop.paymentOf(ada.paymentId)).status === 'succeeded');
-    await rig.leave(campaign.id, 'ada');
+    await fixture.leave(campaign.id, 'ada');
     await until(async () => (await shop.paymentOf(ada.paymentId)).status === 'refunded');
     expect(await audit(campaign, 5)).toEqual([]);
   });
 
   test('in part: the place is lost, the part goes back, and the campaign needs another buyer', async () => {
-    const campaign = await rig.start('REST', 5);
+    const campaign = await fixture.start('REST', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent, { amount: 500 });
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'released');
     expect(await audit(campaign, 5)).toEqual([]);
     await secure(campaign.id, 'ben');
-    expect((await rig.read(campaign.id)).status).toBe('active');
+    expect((await fixture.read(campaign.id)).status).toBe('active');
     await secure(campaign.id, 'ada');
     await charged(campaign.id, ['ada', 'ben']);
     await audit(campaign, 5);
   });
 
   test('in another currency, and the campaign ends without an order: the merchant is told what to look at', async () => {
-    const campaign = await rig.start('EURO', 5);
-    const { body: place } = await rig.join(campaign.id, 'ada');
+    const campaign = await fixture.start('EURO', 5);
+    const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
     const intent = payment.stripePaymentIntentId;
     await dashboard('change', intent, { currency: 'eur' });
-    await rig.confirm(place.orderId);
+    await fixture.confirm(place.orderId);
     await dashboard('capture', intent);
     await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
     await shop.quiet();
-    expect((await rig.statesOf(campaign.id)).ada).toBe('released');
+    expect((await fixture.statesOf(campaign.id)).ada).toBe('released');
     const [letter] = await store.database.query(
       `select sink, key, topic, reason, message from platform.dead_letters where event_id = $1 and replayed_at is null`,
       [intent],
@@ -157,39 +157,39 @@ describe('a hold that is captured in the dashboard before its campaign has succe
   test.each(['whole', 'part'])(
     'in %s and refunded there: the place is lost, and no order is spoken of',
     async (how) => {
-      const campaign = await rig.start(`REFUNDED-${how}`, 5);
+      const campaign = await fixture.start(`REFUNDED-${how}`, 5);
       const ada = await secure(campaign.id, 'ada');
       await dashboard('capture', ada.intent, how === 'part' ? { amount: 500 } : {});
       if (how === 'whole') await dashboard('refund', ada.intent);
-      await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+      await until(async () => (await fixture.statesOf(campaign.id)).ada === 'released');
       expect(await audit(campaign, 5)).toEqual([]);
       expect((await store.send('GET', `/v1/orders/${ada.orderId}`)).status).toBe(404);
       await secure(campaign.id, 'ben');
-      expect((await rig.read(campaign.id)).status).toBe('active');
+      expect((await fixture.read(campaign.id)).status).toBe('active');
     },
   );
 });
 
 describe('an intent that is cancelled in the dashboard', () => {
   test('loses a place that is joined or secured, and its count', async () => {
-    const campaign = await rig.start('CANCELLED', 5, { successOn: 'secured' });
-    const { body: place } = await rig.join(campaign.id, 'ada');
+    const campaign = await fixture.start('CANCELLED', 5, { successOn: 'secured' });
+    const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
     await dashboard('cancel', payment.stripePaymentIntentId);
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'released');
     const ben = await secure(campaign.id, 'ben');
     await dashboard('cancel', ben.intent);
-    await until(async () => (await rig.statesOf(campaign.id)).ben === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).ben === 'released');
     expect(await audit(campaign, 5)).toEqual([]);
   });
 
   test('loses a place whose order waits for the money, with the order', async () => {
-    const campaign = await rig.start('CANCELLED-LATE', 5, { minParticipants: 1 });
-    const { body: place } = await rig.join(campaign.id, 'ada');
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'ordered');
+    const campaign = await fixture.start('CANCELLED-LATE', 5, { minParticipants: 1 });
+    const { body: place } = await fixture.join(campaign.id, 'ada');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'ordered');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
     await dashboard('cancel', payment.stripePaymentIntentId);
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'released');
     expect(await shop.orderOf(place.orderId)).toMatchObject({ status: 'failed' });
     expect(await audit(campaign, 5)).toEqual([]);
   });
@@ -207,7 +207,7 @@ describe('an intent that is cancelled in the dashboard', () => {
 
 describe('a hold that is captured in part while its order is being charged', () => {
   test('pays for nothing: the order fails, the part goes back, and the place is lost', async () => {
-    const campaign = await rig.start('PART-ORDERED', 5);
+    const campaign = await fixture.start('PART-ORDERED', 5);
     const ada = await secure(campaign.id, 'ada');
     // Our own capture is delayed until the merchant's has come first.
     await shop.fault({
@@ -217,10 +217,10 @@ describe('a hold that is captured in part while its order is being charged', () 
       status: 503,
     });
     await secure(campaign.id, 'ben');
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'ordered');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'ordered');
     await dashboard('capture', ada.intent, { amount: 500 });
     await shop.clearFaults();
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'released');
     expect(await shop.orderOf(ada.orderId)).toMatchObject({ status: 'failed' });
     await charged(campaign.id, ['ben']);
     await audit(campaign, 5);
@@ -229,13 +229,13 @@ describe('a hold that is captured in part while its order is being charged', () 
 
 describe('a place that is charged and refunded in the dashboard', () => {
   test('in whole goes with its unit, and another buyer can have it', async () => {
-    const campaign = await rig.start('CHARGED-BACK', 2, { maxParticipants: 2 });
+    const campaign = await fixture.start('CHARGED-BACK', 2, { maxParticipants: 2 });
     const ada = await secure(campaign.id, 'ada');
     await secure(campaign.id, 'ben');
     await charged(campaign.id, ['ada', 'ben']);
     await shop.quiet();
     await dashboard('refund', ada.intent);
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'released');
     expect(await shop.orderOf(ada.orderId)).toMatchObject({ status: 'refunded', payment: { amountRefunded: 20 } });
     await audit(campaign, 2);
     await secure(campaign.id, 'cyd');
@@ -244,7 +244,7 @@ describe('a place that is charged and refunded in the dashboard', () => {
   });
 
   test('in part keeps its place', async () => {
-    const campaign = await rig.start('CHARGED-PART', 2);
+    const campaign = await fixture.start('CHARGED-PART', 2);
     const ada = await secure(campaign.id, 'ada');
     await secure(campaign.id, 'ben');
     await charged(campaign.id, ['ada', 'ben']);
@@ -252,17 +252,17 @@ describe('a place that is charged and refunded in the dashboard', () => {
     await dashboard('refund', ada.intent, { amount: 750 });
     await until(async () => (await shop.paymentOf(ada.paymentId)).amountRefunded === 7.5);
     await audit(campaign, 2);
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'charged' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'charged' });
   });
 });
 
 test('a part that is refunded by hand leaves the rest of a released place’s money to go back', async () => {
-  const campaign = await rig.start('REMAINDER', 5);
+  const campaign = await fixture.start('REMAINDER', 5);
   const ada = await secure(campaign.id, 'ada');
   await dashboard('capture', ada.intent);
   await until(async () => (await shop.paymentOf(ada.paymentId)).status === 'succeeded');
   await shop.fault({ times: 1_000, path: '/v1/refunds', action: 'status', status: 503 });
-  await rig.leave(campaign.id, 'ada');
+  await fixture.leave(campaign.id, 'ada');
   await dashboard('refund', ada.intent, { amount: 299 });
   await shop.clearFaults();
   await until(async () => {
@@ -273,10 +273,10 @@ test('a part that is refunded by hand leaves the rest of a released place’s mo
 });
 
 test('a hold of a released place that is captured by hand before it is closed goes back', async () => {
-  const campaign = await rig.start('RELEASED', 5);
+  const campaign = await fixture.start('RELEASED', 5);
   const ada = await secure(campaign.id, 'ada');
   await shop.fault({ times: 1_000, path: `/v1/payment_intents/${ada.intent}/cancel`, action: 'status', status: 503 });
-  await rig.leave(campaign.id, 'ada');
+  await fixture.leave(campaign.id, 'ada');
   await dashboard('capture', ada.intent);
   await shop.clearFaults();
   await until(async () => (await shop.paymentOf(ada.paymentId)).status === 'refunded');

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { eventsOf, type Paying, payingAt } from '../support/payments.ts';
 import { jobSecret } from '../support/secrets.ts';
@@ -10,11 +10,11 @@ const day = 86_400_000;
 
 let store: Store;
 let shop: Paying;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore();
   shop = payingAt(store);
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
 
@@ -190,81 +190,81 @@ describe('an order whose debit is processing', () => {
 
 describe('a place whose debit is processing', () => {
   test('is kept while its campaign waits for it, and the buyer has the usual time again when it fails', async () => {
-    const campaign = await rig.start('PLACE-DEBIT', 5, { minParticipants: 3 });
-    const { body: place } = await rig.join(campaign.id, 'ada');
+    const campaign = await fixture.start('PLACE-DEBIT', 5, { minParticipants: 3 });
+    const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
     const told = eventsOf(payment.id, payment.stripePaymentIntentId, 2000);
     await shop.deliver(told.processing());
     const [kept] = (await store.send('GET', `/v1/campaigns/${campaign.id}/participants`)).body.data;
     expect(kept).toMatchObject({ state: 'joined', secureBy: null });
     await store.cron('* * * * *', later(3_600_000));
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'joined' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'joined' });
     await shop.deliver(told.processing());
     await shop.deliver(told.failed());
     const [again] = (await store.send('GET', `/v1/campaigns/${campaign.id}/participants`)).body.data;
     expect(Date.parse(again.secureBy)).toBeGreaterThan(Date.now() + 500_000);
     await store.cron('* * * * *', later(3_600_000));
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'released' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'released' });
     expect(await shop.stockOf('PLACE-DEBIT')).toEqual({ quantity: 5, reserved: 0 });
     await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
   });
 
   test('becomes an order that keeps its unit past the time of grace, and is confirmed by the money', async () => {
-    const campaign = await rig.start('GRACE-DEBIT', 5);
+    const campaign = await fixture.start('GRACE-DEBIT', 5);
     const places = [];
     for (const user of ['ada', 'ben']) {
-      const { body: place } = await rig.join(campaign.id, user);
+      const { body: place } = await fixture.join(campaign.id, user);
       const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
       const told = eventsOf(payment.id, payment.stripePaymentIntentId, 2000);
       await shop.deliver(told.processing());
       places.push({ place, told });
     }
     await store.settled();
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'ordered', ben: 'ordered' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'ordered', ben: 'ordered' });
     await store.database.query(`update payments.payments set checked_at = 'infinity' where campaign_id = $1`, [
       campaign.id,
     ]);
     await store.cron('* * * * *', later(20 * day));
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'ordered', ben: 'ordered' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'ordered', ben: 'ordered' });
     await shop.deliver(places[0]?.told.succeeded() ?? '');
     await shop.deliver(places[1]?.told.failed() ?? '');
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'ordered' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'ordered' });
     expect(await shop.orderOf(places[0]?.place.orderId)).toMatchObject({ status: 'confirmed' });
     const { reservation } = await shop.orderOf(places[1]?.place.orderId);
     expect(Date.parse(reservation.expiresAt)).toBeGreaterThan(Date.now() + 800_000);
     await store.cron('* * * * *', later(day));
     await store.settled();
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'released' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'released' });
     expect(await shop.stockOf('GRACE-DEBIT')).toEqual({ quantity: 4, reserved: 0 });
   });
 
   test('charged by its saved method is lost when the bank refuses days later: nobody is there to pay again', async () => {
-    const campaign = await rig.start('SAVED-DEBIT', 5, { endTime: later(20 * day).toISOString() });
+    const campaign = await fixture.start('SAVED-DEBIT', 5, { endTime: later(20 * day).toISOString() });
     const orders: string[] = [];
     for (const user of ['ada', 'ben', 'cyd']) {
-      const { body: place } = await rig.join(campaign.id, user);
+      const { body: place } = await fixture.join(campaign.id, user);
       const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
-      if (payment.clientSecret !== null) await rig.confirmSecret(payment.clientSecret, debit);
+      if (payment.clientSecret !== null) await fixture.confirmSecret(payment.clientSecret, debit);
       orders.push(place.orderId);
-      if (user === 'ada') await until(async () => (await rig.statesOf(campaign.id)).ada === 'secured');
+      if (user === 'ada') await until(async () => (await fixture.statesOf(campaign.id)).ada === 'secured');
     }
     const charges = async () =>
-      (await rig.intentsOf(orders)).filter(({ status }) => status === 'processing').map(({ id }) => id);
+      (await fixture.intentsOf(orders)).filter(({ status }) => status === 'processing').map(({ id }) => id);
     await until(async () => (await charges()).length >= 2);
     for (const days of [1, 3, 9]) await store.cron('* * * * *', later(days * day));
     const debits = await charges();
-    expect(new Set((await rig.intentsOf(orders)).map(({ metadata }) => metadata.orderId)).size).toBe(
-      (await rig.intentsOf(orders)).length,
+    expect(new Set((await fixture.intentsOf(orders)).map(({ metadata }) => metadata.orderId)).size).toBe(
+      (await fixture.intentsOf(orders)).length,
     );
-    const ofOrder = async (id: string) => (await rig.intentsOf([id]))[0]?.id ?? '';
+    const ofOrder = async (id: string) => (await fixture.intentsOf([id]))[0]?.id ?? '';
     const [ada = '', ben = ''] = orders;
     expect(debits).toContain(await ofOrder(ada));
     await settle(await ofOrder(ada), 'fail');
     await settle(await ofOrder(ben), 'succeed');
     await until(async () => (await shop.orderOf(ben)).status === 'confirmed');
-    await until(async () => (await rig.statesOf(campaign.id)).ada === 'released');
+    await until(async () => (await fixture.statesOf(campaign.id)).ada === 'released');
     expect(await shop.orderOf(ada)).toMatchObject({ status: 'failed', payment: { status: 'failed' } });
-    expect((await rig.statesOf(campaign.id)).ben).toBe('charged');
+    expect((await fixture.statesOf(campaign.id)).ben).toBe('charged');
   });
 });
 
@@ -278,8 +278,8 @@ describe('a tenant that has switched delayed methods off', () => {
     const { order, intent } = await shop.checkout('AT-ONCE');
     expect((await shop.stripe.paymentIntents.retrieve(intent)).payment_method_types).toEqual(['card']);
     expect(await shop.pay(intent, debit)).toBeUndefined();
-    const campaign = await rig.start('AT-ONCE-PLACE', 5, { endTime: later(20 * day).toISOString() });
-    const { body: place } = await rig.join(campaign.id, 'ada');
+    const campaign = await fixture.start('AT-ONCE-PLACE', 5, { endTime: later(20 * day).toISOString() });
+    const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: saving } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
     const setup = await shop.stripe.setupIntents.retrieve(saving.clientSecret.split('_secret_')[0]);
     expect(setup.payment_method_types).toEqual(['card']);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { type Paying, payingAt } from '../support/payments.ts';
 
@@ -169,12 +169,12 @@ describe('an intent that our database does not know', () => {
   });
 
   test('is cancelled after its place in a campaign was released', async () => {
-    const rig = campaignRig(store);
-    const campaign = await rig.start('UNKNOWN-LEFT', 5, { minParticipants: 3 });
+    const fixture = campaignFixture(store);
+    const campaign = await fixture.start('UNKNOWN-LEFT', 5, { minParticipants: 3 });
     loseAnswers();
-    const { body: joined } = await rig.join(campaign.id, 'user-1');
+    const { body: joined } = await fixture.join(campaign.id, 'user-1');
     await until(async () => (await intentsOf(joined.orderId)).length === 1);
-    await rig.leave(campaign.id, 'user-1');
+    await fixture.leave(campaign.id, 'user-1');
     await isClosed(joined.orderId);
   });
 

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { campaignRig } from '../support/campaigns.ts';
+import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { type Paying, payingAt } from '../support/payments.ts';
 
 let store: Store;
 let shop: Paying;
-let rig: ReturnType<typeof campaignRig>;
+let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore();
   shop = payingAt(store);
-  rig = campaignRig(store);
+  fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
 
@@ -158,14 +158,14 @@ describe('a full refund that a bank sends back', () => {
   });
 
   test('of a place in a campaign, which is lost already, leaves a cancelled order', async () => {
-    const campaign = await rig.start('BOUNCED-PLACE', 5);
+    const campaign = await fixture.start('BOUNCED-PLACE', 5);
     const orders: string[] = [];
     for (const user of ['ada', 'ben']) {
-      const { body: place } = await rig.join(campaign.id, user);
-      await rig.confirm(place.orderId);
+      const { body: place } = await fixture.join(campaign.id, user);
+      await fixture.confirm(place.orderId);
       orders.push(place.orderId);
     }
-    await until(async () => Object.values(await rig.statesOf(campaign.id)).every((state) => state === 'charged'));
+    await until(async () => Object.values(await fixture.statesOf(campaign.id)).every((state) => state === 'charged'));
     const [order = ''] = orders;
     const { payment } = await shop.orderOf(order);
     const { bounce } = await refunded('BOUNCED-PLACE', {
@@ -173,10 +173,10 @@ describe('a full refund that a bank sends back', () => {
       payment,
       intent: payment.stripePaymentIntentId,
     });
-    expect(await rig.statesOf(campaign.id)).toEqual({ ada: 'released', ben: 'charged' });
+    expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'released', ben: 'charged' });
     await bounce();
     expect(await shop.orderOf(order)).toMatchObject({ status: 'cancelled', failureReason: 'refund_failed' });
-    expect((await rig.read(campaign.id)).actualParticipants).toBe(1);
+    expect((await fixture.read(campaign.id)).actualParticipants).toBe(1);
     expect(await shop.stockOf('BOUNCED-PLACE')).toEqual({ quantity: 4, reserved: 0 });
   });
 });

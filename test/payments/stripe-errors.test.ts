@@ -31,7 +31,7 @@ test.each([
   answer = { status, body: { error: { ...error, message: 'no' } } };
   const refusal = await ask();
   expect(refusal).toBeInstanceOf(StripeRefusal);
-  expect(refusal).toMatchObject({ away: false, permanent: false, spent: false, code: error.code });
+  expect(refusal).toMatchObject({ away: false, permanent: false, keyUsed: false, code: error.code });
 });
 
 test.each([
@@ -49,5 +49,5 @@ test('a server that is not there means that Stripe answers nobody', async () => 
 
 test('an error that Stripe keeps for the idempotency key concerns one payment, which needs another key', async () => {
   answer = { status: 500, body: { error: { type: 'api_error', message: 'no' } } };
-  expect(await ask()).toMatchObject({ away: false, spent: true });
+  expect(await ask()).toMatchObject({ away: false, keyUsed: true });
 });

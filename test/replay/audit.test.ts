@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type Store, startStore } from '../support/harness.ts';
-import { createRig, type Rig } from '../support/replay.ts';
+import { createRig, type Fixture } from '../support/replay.ts';
 
 let store: Store;
-let rig: Rig;
+let fixture: Fixture;
 let file: string;
 
 const day = '2010-12-01 08:26:00';
@@ -26,9 +26,9 @@ const savedOf = (table: string) => `saved_${table.replace('.', '_')}`;
 
 beforeAll(async () => {
   store = await startStore();
-  rig = await createRig(store);
-  file = await rig.write(content);
-  const { code, text } = await rig.run(file);
+  fixture = await createRig(store);
+  file = await fixture.write(content);
+  const { code, text } = await fixture.run(file);
   expect(text).toContain('All of it is there, once.');
   expect(code).toBe(0);
   await store.settled();
@@ -41,7 +41,7 @@ afterEach(async () => {
   }
 });
 afterAll(async () => {
-  await rig.close();
+  await fixture.close();
   await store.close();
 });
 
@@ -134,14 +134,14 @@ test.each([
   ],
 ])('the audit fails, and says where, after: %s', async (statement, expected) => {
   await store.database.query(statement);
-  const { code, text } = await rig.run(file);
+  const { code, text } = await fixture.run(file);
   expect(text).toContain(expected);
   expect(text).toMatch(/The audit found [1-9]/);
   expect(code).toBe(1);
 });
 
 test('the audit passes again when all is as it was', async () => {
-  expect((await rig.run(file)).code).toBe(0);
+  expect((await fixture.run(file)).code).toBe(0);
 });
 
 test('a SKU that is missing from the catalog fails the audit', async () => {
@@ -149,7 +149,7 @@ test('a SKU that is missing from the catalog fails the audit', async () => {
     store.database.query('update catalog.products set sku = $2 where sku = $1', [from, to]);
   await rename('POT', 'PAN');
   // It is not imported again either: the key of the import is that of the first run.
-  const { code, text } = await rig.run(file);
+  const { code, text } = await fixture.run(file);
   await rename('PAN', 'POT');
   expect(text).toContain('SKUs in the catalog:\n    POT is missing');
   expect(code).toBe(1);
@@ -164,21 +164,21 @@ test('a record that Kafka has twice passes, one that no event stands for does no
       body: JSON.stringify({ topic: 'order.created', key: record?.key, value: record?.value, headers }),
     });
   expect((await produce(record?.headers.slice() ?? [])).status).toBe(200);
-  const twice = await rig.run(file);
+  const twice = await fixture.run(file);
   expect(twice.text).toContain('Kafka has 1 records twice, with the same ce_id');
   expect(twice.code).toBe(0);
 
   const id = randomUUID();
   expect((await produce([{ key: 'ce_id', value: id }])).status).toBe(200);
-  const { code, text } = await rig.run(file);
+  const { code, text } = await fixture.run(file);
   expect(text).toContain(`${id} of ${record?.key} is no event`);
   expect(code).toBe(1);
 });
 
 test('what is in the way is told before anything is sold', async () => {
-  const other = await rig.write(content.replaceAll('MUG', 'CUP'));
+  const other = await fixture.write(content.replaceAll('MUG', 'CUP'));
   const orders = await store.database.query('select id from orders.orders');
-  const told: [Parameters<Rig['run']>[1], string][] = [
+  const told: [Parameters<Fixture['run']>[1], string][] = [
     [{ url: 'http://127.0.0.1:9' }, 'no platform at http://127.0.0.1:9'],
     [{ kafka: { url: 'http://127.0.0.1:9', username: 'dev', password: 'dev' } }, 'no Kafka at http://127.0.0.1:9'],
     [{ kafka: { url: store.kafka.url, username: 'dev', password: 'no' } }, '401'],
@@ -187,11 +187,11 @@ test('what is in the way is told before anything is sold', async () => {
     [{ key: 'sk_unknown' }, 'does not know the key'],
     [{ key: await store.database.key({ scopes: ['catalog:read'] }) }, 'refuses the key (--key): forbidden'],
   ];
-  for (const [options, message] of told) await expect(rig.run(other, options)).rejects.toThrow(message);
+  for (const [options, message] of told) await expect(fixture.run(other, options)).rejects.toThrow(message);
   expect(await store.database.query('select id from orders.orders')).toEqual(orders);
 
-  const { code, text } = await rig.start('no-such-file.csv').outcome;
+  const { code, text } = await fixture.start('no-such-file.csv').outcome;
   expect([code, text]).toEqual([1, '\ncannot read no-such-file.csv: there is no such file\n']);
-  const help = await rig.start('--help').outcome;
+  const help = await fixture.start('--help').outcome;
   expect([help.code, help.text]).toEqual([0, expect.stringContaining('Running it again')]);
 });

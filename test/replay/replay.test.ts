@@ -2,21 +2,21 @@ import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { createRandom, createRig, type Rig } from '../support/replay.ts';
+import { createRandom, createRig, type Fixture } from '../support/replay.ts';
 
 let store: Store;
-let rig: Rig;
+let fixture: Fixture;
 let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
 
 beforeAll(async () => {
   store = await startStore({ neonFault: (call) => fault?.(call) });
-  rig = await createRig(store);
+  fixture = await createRig(store);
 });
 afterEach(() => {
   fault = undefined;
 });
 afterAll(async () => {
-  await rig.close();
+  await fixture.close();
   await store.close();
 });
 
@@ -75,7 +75,7 @@ const names = (call: { statements: readonly { query: string }[] }, name: string)
   call.statements.some(({ query }) => query.includes(name));
 
 test('all that a file sells is in the store once, and what it cannot sell is counted by reason', async () => {
-  const { code, text } = await rig.run(await rig.write(oddities('a-')));
+  const { code, text } = await fixture.run(await fixture.write(oddities('a-')));
   expect(text).toContain('All of it is there, once.');
   expect(code).toBe(0);
   expect(text.replaceAll(/ +/g, ' ')).toContain(`
@@ -113,25 +113,25 @@ test('all that a file sells is in the store once, and what it cannot sell is cou
 });
 
 test('a second run changes nothing, also when every idempotency key is forgotten', async () => {
-  const file = await rig.write(oddities('b-'));
-  expect((await rig.run(file)).code).toBe(0);
+  const file = await fixture.write(oddities('b-'));
+  expect((await fixture.run(file)).code).toBe(0);
   await store.settled();
   const before = await fingerprint();
-  expect((await rig.run(file)).code).toBe(0);
+  expect((await fixture.run(file)).code).toBe(0);
   await store.database.query('delete from platform.idempotency');
-  expect((await rig.run(file)).code).toBe(0);
+  expect((await fixture.run(file)).code).toBe(0);
   expect(await fingerprint()).toEqual(before);
 });
 
 test('the audit passes before, while and after the holds run out', async () => {
-  const file = await rig.write(oddities('c-'));
-  expect((await rig.run(file, { limit: 2 })).code).toBe(0);
+  const file = await fixture.write(oddities('c-'));
+  expect((await fixture.run(file, { limit: 2 })).code).toBe(0);
   await store.cron('* * * * *', new Date(Date.now() + 16 * 60_000));
-  const { code, text } = await rig.run(file);
+  const { code, text } = await fixture.run(file);
   expect(text).toMatch(/Reservations: (1 committed, )?\d held, 2 released/);
   expect(code).toBe(0);
   await store.cron('* * * * *', new Date(Date.now() + 16 * 60_000));
-  expect((await rig.run(file)).code).toBe(0);
+  expect((await fixture.run(file)).code).toBe(0);
   expect(await stockOf('c-71053')).toEqual([11, 0]);
 });
 
@@ -139,31 +139,31 @@ test('what others have sold, in the same SKUs and under the same numbers, is lef
   await addProduct(store, 'd-71053', 30, 7, { currency: 'GBP', name: 'Of another' });
   const order = { currency: 'GBP', purchaseOrderNumber: '536365' };
   expect((await store.send('POST', '/v1/orders', oneLine('d-71053', 5, order))).status).toBe(201);
-  const file = await rig.write(oddities('d-'));
-  const { code, text } = await rig.run(file);
+  const file = await fixture.write(oddities('d-'));
+  const { code, text } = await fixture.run(file);
   expect(text).toContain('1 SKUs were in the catalog before');
   expect(code).toBe(0);
   expect(await stockOf('d-71053')).toEqual([29, 12]);
   expect((await store.send('GET', '/v1/products/by-sku/d-71053')).body).toMatchObject({ name: 'Of another', price: 7 });
   // A longer file is another one: it sells all it has, and its SKUs have been in the catalog before.
-  const longer = await rig.write(`${oddities('d-')}536370,d-71053,,5,${day},3.39,13047.0,UK\n`);
-  expect((await rig.run(longer)).code).toBe(0);
-  expect((await rig.run(longer)).code).toBe(0);
-  expect((await rig.run(file)).code).toBe(0);
+  const longer = await fixture.write(`${oddities('d-')}536370,d-71053,,5,${day},3.39,13047.0,UK\n`);
+  expect((await fixture.run(longer)).code).toBe(0);
+  expect((await fixture.run(longer)).code).toBe(0);
+  expect((await fixture.run(file)).code).toBe(0);
   expect(await stockOf('d-71053')).toEqual([33, 24]);
 });
 
 test('a SKU that cannot be ordered in GBP stops the replay before it orders anything', async () => {
   await addProduct(store, 'e-71053', 30);
-  await expect(rig.run(await rig.write(oddities('e-')))).rejects.toThrow(
+  await expect(fixture.run(await fixture.write(oddities('e-')))).rejects.toThrow(
     'e-71053 is sold in USD. Nothing was ordered.',
   );
   expect((await store.send('GET', '/v1/products/by-sku/e-POST')).status).toBe(404);
 });
 
 test('a replay that is killed among its orders goes on in the next run, and nothing is there twice', async () => {
-  const file = await rig.write(many('k', 40));
-  const { child, outcome } = rig.start(file, '--concurrency', '3');
+  const file = await fixture.write(many('k', 40));
+  const { child, outcome } = fixture.start(file, '--concurrency', '3');
   let placed = 0;
   const released = Promise.withResolvers<undefined>();
   // The client dies while the database has placed orders that it was never told of.
@@ -175,15 +175,15 @@ test('a replay that is killed among its orders goes on in the next run, and noth
   fault = undefined;
   released.resolve(undefined);
 
-  const { code, text } = await rig.run(file);
+  const { code, text } = await fixture.run(file);
   expect(text).toMatch(/[12]\d orders, 1\d there already/);
   expect(code).toBe(0);
 });
 
 test('an import that is killed half-way is completed, and no stock is set anew under an order', async () => {
   const rows = Array.from({ length: 700 }, (_, i) => `${700_000 + (i % 7)},i-${i},Thing,${1 + (i % 9)},${day},1.5,,UK`);
-  const file = await rig.write(`${header}\n${rows.join('\n')}\n`);
-  const { child, outcome } = rig.start(file);
+  const file = await fixture.write(`${header}\n${rows.join('\n')}\n`);
+  const { child, outcome } = fixture.start(file);
   let batches = 0;
   const released = Promise.withResolvers<undefined>();
   fault = async (call) => {
@@ -194,7 +194,7 @@ test('an import that is killed half-way is completed, and no stock is set anew u
   child.kill('SIGKILL');
   await outcome;
   // The next run begins while the batch of the first one is still on its way.
-  const second = rig.run(file);
+  const second = fixture.run(file);
   fault = undefined;
   setTimeout(() => released.resolve(undefined), 500);
   expect((await second).code).toBe(0);
@@ -202,8 +202,8 @@ test('an import that is killed half-way is completed, and no stock is set anew u
 });
 
 test('Ctrl-C lets what is on its way end, says that the same command goes on, and it does', async () => {
-  const file = await rig.write(many('s', 40));
-  const { child, outcome } = rig.start(file, '--concurrency', '2');
+  const file = await fixture.write(many('s', 40));
+  const { child, outcome } = fixture.start(file, '--concurrency', '2');
   let placed = 0;
   const released = Promise.withResolvers<undefined>();
   fault = async (call) => {
@@ -219,7 +219,7 @@ test('Ctrl-C lets what is on its way end, says that the same command goes on, an
   expect(stopped.text).toContain('the same command goes on from here');
   expect(stopped.code).toBe(130);
   fault = undefined;
-  const { code, text } = await rig.run(file);
+  const { code, text } = await fixture.run(file);
   expect(text).toContain('29 orders, 7 there already');
   expect(code).toBe(0);
 });
@@ -233,7 +233,7 @@ test('answers that are lost and a database that is away for a moment cost nothin
     if (calls % 40 > 30) return { kind: 'status', status: 500 };
     return calls % 3 === 0 ? { kind: 'lose-answer' } : undefined;
   };
-  const { code } = await rig.run(await rig.write(many('f', 30)));
+  const { code } = await fixture.run(await fixture.write(many('f', 30)));
   fault = undefined;
   expect(code).toBe(0);
   expect(store.logs().some((line) => line.operation === 'placeOrder' && line.status === 503)).toBe(true);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { asBuyer, eventTypes, failure, flip, pay, sdkFor, startRig } from '../support/stripe.ts';
+import { asBuyer, eventTypes, failure, flip, pay, sdkFor, startFixture } from '../support/stripe.ts';
 
 describe('3-D Secure', () => {
   test.each([
@@ -7,7 +7,7 @@ describe('3-D Secure', () => {
     'pm_card_threeDSecure2Required',
     'pm_card_authenticationRequiredOnSetup',
   ])('%s is paid once the buyer has agreed', async (method) => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const intent = await pay(stripe, method, { return_url: 'https://shop.example/done' });
     expect(intent).toMatchObject({
       status: 'requires_action',
@@ -19,7 +19,7 @@ describe('3-D Secure', () => {
   });
 
   test('that fails leaves the intent open for another card', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const intent = await pay(stripe, 'pm_card_authenticationRequired');
     await flip(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'fail' });
     const after = await stripe.paymentIntents.retrieve(intent.id);
@@ -33,7 +33,7 @@ describe('3-D Secure', () => {
   });
 
   test('can be passed and the card declined after it', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const intent = await pay(stripe, 'pm_card_authenticationRequiredChargeDeclinedInsufficientFunds');
     await flip(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'succeed' });
     const after = await stripe.paymentIntents.retrieve(intent.id);
@@ -41,7 +41,7 @@ describe('3-D Secure', () => {
   });
 
   test('has a page that leads a browser back to the shop', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const intent = await pay(stripe, 'pm_card_authenticationRequired', { return_url: 'https://shop.example/done' });
     const page = intent.next_action?.redirect_to_url?.url ?? '';
     expect(await (await fetch(page)).text()).toContain('$10.00');
@@ -57,7 +57,7 @@ describe('3-D Secure', () => {
 
 describe('the buyer’s browser', () => {
   test('confirms with the publishable key and the secret of the intent, and sees no more than it should', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd', metadata: { inner: 'yes' } });
     const confirm = `payment_intents/${intent.id}/confirm`;
     const wrong = await asBuyer(emulator, confirm, {
@@ -86,7 +86,7 @@ describe('the buyer’s browser', () => {
   });
 
   test('may do nothing else with the publishable key', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const paid = await pay(stripe, 'pm_card_visa');
     const buyer = sdkFor(emulator.port, emulator.publishableKey);
     expect(await failure(buyer.refunds.create({ payment_intent: paid.id }))).toMatchObject({

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { asBuyer, eventTypes, failure, flip, pay, startRig } from '../support/stripe.ts';
+import { asBuyer, eventTypes, failure, flip, pay, startFixture } from '../support/stripe.ts';
 
 const NO_REDIRECT = { automatic_payment_methods: { enabled: true, allow_redirects: 'never' } } as const;
 
 /** A customer with the card saved for later, through a setup intent. */
-async function saveCard(rig: Awaited<ReturnType<typeof startRig>>, method: string) {
-  const { stripe, emulator } = rig;
+async function saveCard(fixture: Awaited<ReturnType<typeof startFixture>>, method: string) {
+  const { stripe, emulator } = fixture;
   const customer = await stripe.customers.create({ email: 'buyer@example.com' });
   const setup = await stripe.setupIntents.create({
     customer: customer.id,
@@ -22,16 +22,16 @@ async function saveCard(rig: Awaited<ReturnType<typeof startRig>>, method: strin
 
 describe('a saved card', () => {
   test('is charged later without the buyer', async () => {
-    const rig = await startRig();
-    const { customer, method, setup } = await saveCard(rig, 'pm_card_visa');
+    const fixture = await startFixture();
+    const { customer, method, setup } = await saveCard(fixture, 'pm_card_visa');
     expect(setup).toMatchObject({ status: 'succeeded', usage: 'off_session' });
-    const saved = await rig.stripe.paymentMethods.retrieve(method);
+    const saved = await fixture.stripe.paymentMethods.retrieve(method);
     expect(saved).toMatchObject({ customer, card: { brand: 'visa', last4: '4242' } });
     for (let times = 0; times < 2; times += 1) {
-      expect((await pay(rig.stripe, method, { customer, off_session: true })).status).toBe('succeeded');
+      expect((await pay(fixture.stripe, method, { customer, off_session: true })).status).toBe('succeeded');
     }
-    expect((await rig.stripe.customers.listPaymentMethods(customer)).data.map((one) => one.id)).toEqual([method]);
-    expect(await eventTypes(rig.stripe)).toEqual(
+    expect((await fixture.stripe.customers.listPaymentMethods(customer)).data.map((one) => one.id)).toEqual([method]);
+    expect(await eventTypes(fixture.stripe)).toEqual(
       expect.arrayContaining([
         'customer.created',
         'setup_intent.created',
@@ -46,9 +46,9 @@ describe('a saved card', () => {
     ['pm_card_authenticationRequiredOnSetup', null],
     ['pm_card_authenticationRequiredSetupForOffSession', null],
   ])('%s, once set up, is charged off-session with the outcome %s', async (method, code) => {
-    const rig = await startRig();
-    const saved = await saveCard(rig, method);
-    const charge = pay(rig.stripe, saved.method, { customer: saved.customer, off_session: true });
+    const fixture = await startFixture();
+    const saved = await saveCard(fixture, method);
+    const charge = pay(fixture.stripe, saved.method, { customer: saved.customer, off_session: true });
     if (code === null) {
       expect((await charge).status).toBe('succeeded');
       return;
@@ -59,13 +59,13 @@ describe('a saved card', () => {
   });
 
   test('that was not set up for it wants its buyer', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const error = await failure(pay(stripe, 'pm_card_authenticationRequiredOnSetup', { off_session: true }));
     expect(error.code).toBe('authentication_required');
   });
 
   test('can be saved while it pays', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const customer = await stripe.customers.create({});
     const paid = await pay(stripe, 'pm_card_visa', { customer: customer.id, setup_future_usage: 'off_session' });
     const again = await pay(stripe, String(paid.payment_method), { customer: customer.id, off_session: true });
@@ -73,7 +73,7 @@ describe('a saved card', () => {
   });
 
   test('can be attached and still fail when it is charged', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const customer = await stripe.customers.create({});
     const method = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: customer.id });
     const error = await failure(pay(stripe, method.id, { customer: customer.id, off_session: true }));
@@ -81,15 +81,15 @@ describe('a saved card', () => {
   });
 
   test('of another customer is refused', async () => {
-    const rig = await startRig();
-    const { method } = await saveCard(rig, 'pm_card_visa');
-    const other = await rig.stripe.customers.create({});
-    expect(await failure(pay(rig.stripe, method, { customer: other.id }))).toMatchObject({ statusCode: 400 });
-    expect(await failure(pay(rig.stripe, method))).toMatchObject({ statusCode: 400, param: 'payment_method' });
+    const fixture = await startFixture();
+    const { method } = await saveCard(fixture, 'pm_card_visa');
+    const other = await fixture.stripe.customers.create({});
+    expect(await failure(pay(fixture.stripe, method, { customer: other.id }))).toMatchObject({ statusCode: 400 });
+    expect(await failure(pay(fixture.stripe, method))).toMatchObject({ statusCode: 400, param: 'payment_method' });
   });
 
   test('that was used without a customer cannot be used again', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const paid = await pay(stripe, 'pm_card_visa');
     expect((await failure(pay(stripe, String(paid.payment_method)))).message).toContain('may not be used again');
   });
@@ -97,7 +97,7 @@ describe('a saved card', () => {
 
 describe('a setup intent', () => {
   test('fails with a card that is declined and can be tried again', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const customer = await stripe.customers.create({});
     const setup = await stripe.setupIntents.create({ customer: customer.id, ...NO_REDIRECT });
     const error = await failure(stripe.setupIntents.confirm(setup.id, { payment_method: 'pm_card_chargeDeclined' }));
@@ -114,7 +114,7 @@ describe('a setup intent', () => {
   });
 
   test('is confirmed by the buyer, who may fail the challenge', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const setup = await stripe.setupIntents.create({});
     const form = { client_secret: setup.client_secret ?? '', payment_method: 'pm_card_authenticationRequired' };
     const asked = await asBuyer(emulator, `setup_intents/${setup.id}/confirm`, form);
@@ -127,13 +127,13 @@ describe('a setup intent', () => {
   });
 
   test('is cancelled while it is open and never after it has succeeded', async () => {
-    const rig = await startRig();
-    const open = await rig.stripe.setupIntents.create({});
-    expect((await rig.stripe.setupIntents.cancel(open.id)).status).toBe('canceled');
-    const { setup } = await saveCard(rig, 'pm_card_visa');
-    expect(await failure(rig.stripe.setupIntents.cancel(setup.id))).toMatchObject({
+    const fixture = await startFixture();
+    const open = await fixture.stripe.setupIntents.create({});
+    expect((await fixture.stripe.setupIntents.cancel(open.id)).status).toBe('canceled');
+    const { setup } = await saveCard(fixture, 'pm_card_visa');
+    expect(await failure(fixture.stripe.setupIntents.cancel(setup.id))).toMatchObject({
       code: 'setup_intent_unexpected_state',
     });
-    expect(await eventTypes(rig.stripe)).toContain('setup_intent.canceled');
+    expect(await eventTypes(fixture.stripe)).toContain('setup_intent.canceled');
   });
 });

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { asBuyer, eventTypes, failure, flip, pay, startReceiver, startRig } from '../support/stripe.ts';
+import { asBuyer, eventTypes, failure, flip, pay, startFixture, startReceiver } from '../support/stripe.ts';
 
 const DAY = 24 * 3600;
 const later = { asyncMs: DAY * 1000, debitMs: 4 * DAY * 1000 };
 const NO_REDIRECT = { automatic_payment_methods: { enabled: true, allow_redirects: 'never' } } as const;
 
-function advance(rig: Awaited<ReturnType<typeof startRig>>, seconds: number) {
-  return flip(rig.emulator, 'POST', 'clock', { advanceSeconds: seconds });
+function advance(fixture: Awaited<ReturnType<typeof startFixture>>, seconds: number) {
+  return flip(fixture.emulator, 'POST', 'clock', { advanceSeconds: seconds });
 }
 
 test.each([
@@ -15,27 +15,27 @@ test.each([
   ['pm_success_de', 'eur', 'succeeded'],
   ['pm_failedDelayed_fr', 'eur', 'requires_payment_method'],
 ])('a debit by %s is processing for four days and then %s %s', async (method, currency, status) => {
-  const rig = await startRig(later);
-  const { id, created } = await pay(rig.stripe, method, { currency });
-  await advance(rig, 4 * DAY - 10);
-  expect(await rig.stripe.paymentIntents.retrieve(id)).toMatchObject({ status: 'processing', amount_received: 0 });
-  await advance(rig, 10 * DAY);
-  const ended = await rig.stripe.paymentIntents.retrieve(id);
+  const fixture = await startFixture(later);
+  const { id, created } = await pay(fixture.stripe, method, { currency });
+  await advance(fixture, 4 * DAY - 10);
+  expect(await fixture.stripe.paymentIntents.retrieve(id)).toMatchObject({ status: 'processing', amount_received: 0 });
+  await advance(fixture, 10 * DAY);
+  const ended = await fixture.stripe.paymentIntents.retrieve(id);
   expect(ended).toMatchObject({ status, amount_received: status === 'succeeded' ? 1000 : 0 });
   const last = status === 'succeeded' ? 'payment_intent.succeeded' : 'payment_intent.payment_failed';
-  expect((await eventTypes(rig.stripe)).filter((type) => type.startsWith('payment_intent.'))).toEqual([
+  expect((await eventTypes(fixture.stripe)).filter((type) => type.startsWith('payment_intent.'))).toEqual([
     'payment_intent.created',
     'payment_intent.processing',
     last,
   ]);
-  const [event] = (await rig.stripe.events.list({ type: last })).data;
+  const [event] = (await fixture.stripe.events.list({ type: last })).data;
   expect((event?.created ?? 0) - created).toBeLessThan(4 * DAY + 60);
 });
 
 test('a bank account is saved by a setup intent and charged without its owner', async () => {
-  const rig = await startRig(later);
-  const customer = (await rig.stripe.customers.create({})).id;
-  const setup = await rig.stripe.setupIntents.create({
+  const fixture = await startFixture(later);
+  const customer = (await fixture.stripe.customers.create({})).id;
+  const setup = await fixture.stripe.setupIntents.create({
     customer,
     payment_method: 'pm_usBankAccount_success',
     confirm: true,
@@ -43,43 +43,45 @@ test('a bank account is saved by a setup intent and charged without its owner', 
   });
   expect(setup.status).toBe('succeeded');
   const saved = String(setup.payment_method);
-  const { id, status } = await pay(rig.stripe, saved, { customer, off_session: true });
+  const { id, status } = await pay(fixture.stripe, saved, { customer, off_session: true });
   expect(status).toBe('processing');
-  await advance(rig, 4 * DAY);
-  expect((await rig.stripe.paymentIntents.retrieve(id)).status).toBe('succeeded');
+  await advance(fixture, 4 * DAY);
+  expect((await fixture.stripe.paymentIntents.retrieve(id)).status).toBe('succeeded');
 });
 
 test('a debit that would wait for ever is decided by the bank when it is told to', async () => {
-  const rig = await startRig(later);
+  const fixture = await startFixture(later);
   for (const [outcome, status] of [
     ['succeed', 'succeeded'],
     ['fail', 'requires_payment_method'],
   ]) {
-    const { id } = await pay(rig.stripe, 'pm_usBankAccount_processing');
-    await advance(rig, 30 * DAY);
-    await flip(rig.emulator, 'POST', `payment_intents/${id}/settle`, { outcome });
-    expect((await rig.stripe.paymentIntents.retrieve(id)).status).toBe(status);
-    await expect(flip(rig.emulator, 'POST', `payment_intents/${id}/settle`, { outcome })).rejects.toThrow('status of');
+    const { id } = await pay(fixture.stripe, 'pm_usBankAccount_processing');
+    await advance(fixture, 30 * DAY);
+    await flip(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome });
+    expect((await fixture.stripe.paymentIntents.retrieve(id)).status).toBe(status);
+    await expect(flip(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome })).rejects.toThrow(
+      'status of',
+    );
   }
 });
 
 test('a debit that was decided early leaves the next attempt alone', async () => {
-  const rig = await startRig(later);
-  const { id } = await pay(rig.stripe, 'pm_usBankAccount_success');
-  await flip(rig.emulator, 'POST', `payment_intents/${id}/settle`, { outcome: 'fail' });
-  await advance(rig, 3 * DAY);
-  await rig.stripe.paymentIntents.confirm(id, {
+  const fixture = await startFixture(later);
+  const { id } = await pay(fixture.stripe, 'pm_usBankAccount_success');
+  await flip(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome: 'fail' });
+  await advance(fixture, 3 * DAY);
+  await fixture.stripe.paymentIntents.confirm(id, {
     payment_method: 'pm_usBankAccount_success',
     return_url: 'https://shop.test',
   });
-  await advance(rig, 2 * DAY);
-  expect((await rig.stripe.paymentIntents.retrieve(id)).status).toBe('processing');
-  await advance(rig, 2 * DAY);
-  expect((await rig.stripe.paymentIntents.retrieve(id)).status).toBe('succeeded');
+  await advance(fixture, 2 * DAY);
+  expect((await fixture.stripe.paymentIntents.retrieve(id)).status).toBe('processing');
+  await advance(fixture, 2 * DAY);
+  expect((await fixture.stripe.paymentIntents.retrieve(id)).status).toBe('succeeded');
 });
 
 test('a debit is not offered for a hold, in another currency or where it is excluded', async () => {
-  const { stripe } = await startRig();
+  const { stripe } = await startFixture();
   const held = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd', capture_method: 'manual' });
   const euro = await stripe.paymentIntents.create({ amount: 1000, currency: 'eur' });
   const without = await stripe.paymentIntents.create({
@@ -101,41 +103,41 @@ test('a debit is not offered for a hold, in another currency or where it is excl
 test('the clock drives holds, idempotency keys, the list of events, retries of webhooks and `created`', async () => {
   const answers = [500, 500, 500];
   const { url, received } = await startReceiver(() => answers.shift() ?? 200);
-  const rig = await startRig({ webhookUrl: url, retryBaseMs: 3600_000 });
+  const fixture = await startFixture({ webhookUrl: url, retryBaseMs: 3600_000 });
   const body = { amount: 1000, currency: 'usd' };
-  const first = await rig.stripe.paymentIntents.create(body, { idempotencyKey: 'one' });
+  const first = await fixture.stripe.paymentIntents.create(body, { idempotencyKey: 'one' });
   const count = async () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
     return received.length;
   };
   expect(await count()).toBe(1);
   for (const tries of [2, 3, 4]) {
-    await advance(rig, 4 * 3600);
+    await advance(fixture, 4 * 3600);
     expect(await count()).toBe(tries);
   }
-  expect((await rig.stripe.paymentIntents.create(body, { idempotencyKey: 'one' })).id).toBe(first.id);
-  await advance(rig, 12 * 3600 + 1);
-  const second = await rig.stripe.paymentIntents.create(body, { idempotencyKey: 'one' });
+  expect((await fixture.stripe.paymentIntents.create(body, { idempotencyKey: 'one' })).id).toBe(first.id);
+  await advance(fixture, 12 * 3600 + 1);
+  const second = await fixture.stripe.paymentIntents.create(body, { idempotencyKey: 'one' });
   expect(second.id).not.toBe(first.id);
   expect(second.created - first.created).toBeGreaterThanOrEqual(DAY);
-  const held = await pay(rig.stripe, 'pm_card_visa', { capture_method: 'manual' });
-  await advance(rig, 7 * DAY);
-  expect(await rig.stripe.paymentIntents.retrieve(held.id)).toMatchObject({
+  const held = await pay(fixture.stripe, 'pm_card_visa', { capture_method: 'manual' });
+  await advance(fixture, 7 * DAY);
+  expect(await fixture.stripe.paymentIntents.retrieve(held.id)).toMatchObject({
     status: 'canceled',
     cancellation_reason: 'expired',
   });
-  await advance(rig, 29 * DAY);
-  expect(await eventTypes(rig.stripe)).toEqual(['charge.expired', 'payment_intent.canceled']);
+  await advance(fixture, 29 * DAY);
+  expect(await eventTypes(fixture.stripe)).toEqual(['charge.expired', 'payment_intent.canceled']);
 });
 
 test('the clock stays moved over a restart and never goes back', async () => {
   const { mkdtemp } = await import('node:fs/promises');
   const dir = await mkdtemp('/tmp/stripe-clock-');
-  const first = await startRig({ dir });
+  const first = await startFixture({ dir });
   await advance(first, 5 * DAY);
   await expect(advance(first, -1)).rejects.toThrow('advanceSeconds');
   await first.emulator.close();
-  const { stripe } = await startRig({ dir });
+  const { stripe } = await startFixture({ dir });
   const { created } = await stripe.customers.create({});
   expect(created - Math.floor(Date.now() / 1000)).toBeGreaterThan(5 * DAY - 5);
 });
@@ -145,11 +147,11 @@ test('a 500 that acted is kept for its key while the charge it hides is decided 
     ['succeed', 'succeeded'],
     ['decline', 'requires_payment_method'],
   ]) {
-    const rig = await startRig();
+    const fixture = await startFixture();
     const fault = { action: 'status', status: 500, acts: true, saved: true, path: '/v1/payment_intents' };
-    await flip(rig.emulator, 'POST', 'faults', { ...fault, decides, decideMs: 3600_000 });
+    await flip(fixture.emulator, 'POST', 'faults', { ...fault, decides, decideMs: 3600_000 });
     const charge = () =>
-      rig.stripe.paymentIntents.create(
+      fixture.stripe.paymentIntents.create(
         { amount: 1000, currency: 'usd', payment_method: 'pm_card_visa', confirm: true, ...NO_REDIRECT },
         { idempotencyKey: 'charge' },
       );
@@ -157,38 +159,38 @@ test('a 500 that acted is kept for its key while the charge it hides is decided 
     expect(hidden.statusCode).toBe(500);
     const replayed = await failure(charge());
     expect(replayed).toMatchObject({ statusCode: 500, headers: { 'idempotent-replayed': 'true' } });
-    const [intent] = (await rig.stripe.paymentIntents.list()).data;
+    const [intent] = (await fixture.stripe.paymentIntents.list()).data;
     expect(intent?.status).toBe('processing');
-    await advance(rig, 3600);
-    expect((await rig.stripe.paymentIntents.retrieve(intent?.id ?? '')).status).toBe(status);
+    await advance(fixture, 3600);
+    expect((await fixture.stripe.paymentIntents.retrieve(intent?.id ?? '')).status).toBe(status);
     expect((await failure(charge())).statusCode).toBe(500);
   }
 });
 
 test('a 500 that acted hides a decline of that very charge', async () => {
-  const rig = await startRig();
-  await flip(rig.emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true, saved: true });
-  expect((await failure(pay(rig.stripe, 'pm_card_chargeCustomerFail'))).statusCode).toBe(500);
-  const [intent] = (await rig.stripe.paymentIntents.list()).data;
+  const fixture = await startFixture();
+  await flip(fixture.emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true, saved: true });
+  expect((await failure(pay(fixture.stripe, 'pm_card_chargeCustomerFail'))).statusCode).toBe(500);
+  const [intent] = (await fixture.stripe.paymentIntents.list()).data;
   expect(intent).toMatchObject({ status: 'requires_payment_method', last_payment_error: { code: 'card_declined' } });
 });
 
 test('an answer is lost together with the webhooks of its request', async () => {
   const { url, received } = await startReceiver();
-  const rig = await startRig({ webhookUrl: url });
+  const fixture = await startFixture({ webhookUrl: url });
   // The SDK itself tries a closed connection once more: the application sees one failure of two.
-  await flip(rig.emulator, 'POST', 'faults', { times: 2, action: 'drop', acts: true, loseEvents: true });
+  await flip(fixture.emulator, 'POST', 'faults', { times: 2, action: 'drop', acts: true, loseEvents: true });
   const charge = { amount: 1000, currency: 'usd', payment_method: 'pm_card_visa', confirm: true, ...NO_REDIRECT };
-  await failure(rig.stripe.paymentIntents.create(charge, { idempotencyKey: 'charge' }));
-  await rig.stripe.customers.create({});
+  await failure(fixture.stripe.paymentIntents.create(charge, { idempotencyKey: 'charge' }));
+  await fixture.stripe.customers.create({});
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(received.map(({ event }) => event.type)).toEqual(['customer.created']);
-  expect((await rig.stripe.paymentIntents.list()).data).toMatchObject([{ status: 'succeeded' }]);
-  expect(await eventTypes(rig.stripe)).toContain('payment_intent.succeeded');
+  expect((await fixture.stripe.paymentIntents.list()).data).toMatchObject([{ status: 'succeeded' }]);
+  expect(await eventTypes(fixture.stripe)).toContain('payment_intent.succeeded');
 });
 
 test('a buyer confirms a debit in the browser', async () => {
-  const { emulator, stripe } = await startRig(later);
+  const { emulator, stripe } = await startFixture(later);
   const { id, client_secret } = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
   const form = { client_secret: client_secret ?? '', payment_method: 'pm_usBankAccount_processing' };
   expect((await asBuyer(emulator, `payment_intents/${id}/confirm`, form)).answer).toMatchObject({

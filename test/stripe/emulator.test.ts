@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { eventTypes, eventually, failure, flip, pay, startRig } from '../support/stripe.ts';
+import { eventTypes, eventually, failure, flip, pay, startFixture } from '../support/stripe.ts';
 
 describe('a payment', () => {
   test('succeeds with a good card and is charged once', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const intent = await pay(stripe, 'pm_card_visa', { metadata: { orderId: 'o-1' }, expand: ['latest_charge'] });
     expect(intent).toMatchObject({
       status: 'succeeded',
@@ -29,7 +29,7 @@ describe('a payment', () => {
   });
 
   test.each(['pm_card_mastercard', 'pm_card_amex', 'pm_card_gb'])('succeeds with %s', async (method) => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     expect((await pay(stripe, method)).status).toBe('succeeded');
   });
 
@@ -45,7 +45,7 @@ describe('a payment', () => {
     ['pm_card_visa_chargeDeclinedVelocityLimitExceeded', 'card_declined', 'card_velocity_exceeded'],
     ['pm_card_chargeCustomerFail', 'card_declined', 'generic_decline'],
   ])('is declined with %s', async (method, code, declineCode) => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const error = await failure(pay(stripe, method));
     expect(error).toMatchObject({ type: 'StripeCardError', statusCode: 402, code, decline_code: declineCode });
     expect(error.payment_intent).toMatchObject({ status: 'requires_payment_method', payment_method: null });
@@ -58,7 +58,7 @@ describe('a payment', () => {
   });
 
   test('that was declined can be paid with another card', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const error = await failure(pay(stripe, 'pm_card_chargeDeclined'));
     const paid = await stripe.paymentIntents.confirm(error.payment_intent?.id ?? '', {
       payment_method: 'pm_card_visa',
@@ -69,7 +69,7 @@ describe('a payment', () => {
   });
 
   test('waits for its method, then for its confirmation', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 5000, currency: 'jpy' });
     expect(intent).toMatchObject({ status: 'requires_payment_method', capture_method: 'automatic_async' });
     expect(intent.client_secret).toMatch(new RegExp(`^${intent.id}_secret_`));
@@ -81,7 +81,7 @@ describe('a payment', () => {
   });
 
   test('by bank debit is in processing until the bank has answered', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const debit = { currency: 'eur' };
     const good = await pay(stripe, 'pm_sepaDebit_success_de', debit);
     const bad = await pay(stripe, 'pm_sepaDebit_failed_de', debit);
@@ -96,7 +96,7 @@ describe('a payment', () => {
   });
 
   test('can be cancelled until it has succeeded, and never after', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const open = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const ended = await stripe.paymentIntents.cancel(open.id, { cancellation_reason: 'abandoned' });
     expect(ended).toMatchObject({ status: 'canceled', cancellation_reason: 'abandoned' });
@@ -113,7 +113,7 @@ describe('a payment', () => {
 
 describe('a hold', () => {
   test('is captured once, in whole or in part, and the rest is released', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
     expect(held).toMatchObject({ status: 'requires_capture', amount_capturable: 1000, amount_received: 0 });
     expect(await failure(stripe.paymentIntents.capture(held.id, { amount_to_capture: 1001 }))).toMatchObject({
@@ -143,7 +143,7 @@ describe('a hold', () => {
   });
 
   test('that is cancelled takes no money', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
     await stripe.paymentIntents.cancel(held.id);
     const charge = await stripe.charges.retrieve(String(held.latest_charge));
@@ -156,7 +156,7 @@ describe('a hold', () => {
 
   test('that nobody captures lapses after seven days', async () => {
     let now = Date.now();
-    const { stripe } = await startRig({ now: () => now });
+    const { stripe } = await startFixture({ now: () => now });
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
     now += 7 * 24 * 3600_000 - 1000;
     expect((await stripe.paymentIntents.retrieve(held.id)).status).toBe('requires_capture');

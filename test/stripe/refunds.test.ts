@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { eventTypes, eventually, failure, flip, pay, startRig } from '../support/stripe.ts';
+import { eventTypes, eventually, failure, flip, pay, startFixture } from '../support/stripe.ts';
 
 describe('a refund', () => {
   test('gives back in parts, and never more than was captured', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const paid = await pay(stripe, 'pm_card_visa');
     const first = await stripe.refunds.create({
       payment_intent: paid.id,
@@ -38,7 +38,7 @@ describe('a refund', () => {
   });
 
   test('that many ask for at once is given once', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const paid = await pay(stripe, 'pm_card_visa');
     const asked = Array.from({ length: 8 }, () => stripe.refunds.create({ payment_intent: paid.id, amount: 700 }));
     const given = (await Promise.allSettled(asked)).filter((one) => one.status === 'fulfilled');
@@ -46,7 +46,7 @@ describe('a refund', () => {
   });
 
   test('is not more than a partial capture took', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
     expect((await failure(stripe.refunds.create({ payment_intent: held.id }))).message).toContain(
       'cancel the PaymentIntent',
@@ -60,7 +60,7 @@ describe('a refund', () => {
   });
 
   test('of pm_card_pendingRefund is pending first', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const paid = await pay(stripe, 'pm_card_pendingRefund');
     const refund = await stripe.refunds.create({ payment_intent: paid.id });
     expect(refund.status).toBe('pending');
@@ -74,7 +74,7 @@ describe('a refund', () => {
   });
 
   test('of pm_card_refundFail looks well, fails later, and can be given again', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const paid = await pay(stripe, 'pm_card_refundFail');
     const refund = await stripe.refunds.create({ payment_intent: paid.id });
     expect(refund.status).toBe('succeeded');
@@ -91,7 +91,7 @@ describe('a refund', () => {
   });
 
   test('of what was never paid is refused', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const open = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const error = await failure(stripe.refunds.create({ payment_intent: open.id }));
     expect(error.message).toBe(`This PaymentIntent (${open.id}) does not have a successful charge to refund.`);
@@ -105,7 +105,7 @@ describe('a refund', () => {
 
 describe('a dispute', () => {
   test('follows a payment with pm_card_createDispute, stops its refund, and is won or lost', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const paid = await pay(stripe, 'pm_card_createDispute');
     expect(paid.status).toBe('succeeded');
     const find = async () => (await stripe.disputes.list({ payment_intent: paid.id })).data[0];
@@ -124,7 +124,7 @@ describe('a dispute', () => {
   });
 
   test('is won by the documented evidence', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     await pay(stripe, 'pm_card_createDisputeProductNotReceived');
     const dispute = await eventually(async () => (await stripe.disputes.list()).data[0]);
     const won = await stripe.disputes.update(dispute.id, { evidence: { uncategorized_text: 'winning_evidence' } });

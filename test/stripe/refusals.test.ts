@@ -1,10 +1,10 @@
 import Stripe from 'stripe';
 import { describe, expect, test } from 'vitest';
-import { failure, flip, pay, SECRET_KEY, sdkFor, startRig } from '../support/stripe.ts';
+import { failure, flip, pay, SECRET_KEY, sdkFor, startFixture } from '../support/stripe.ts';
 
 describe('the emulator refuses what Stripe refuses', () => {
   test('a wrong key, and none', async () => {
-    const { emulator } = await startRig();
+    const { emulator } = await startFixture();
     const error = await failure(sdkFor(emulator.port, 'sk_test_wrong').paymentIntents.list());
     expect(error).toMatchObject({ statusCode: 401, type: 'StripeAuthenticationError' });
     expect(error.message).not.toContain('sk_test_wrong');
@@ -32,19 +32,19 @@ describe('the emulator refuses what Stripe refuses', () => {
     ['an unknown card', { amount: 1000, currency: 'usd', payment_method: 'pm_card_none' }, 'resource_missing'],
     ['an unknown capture method', { amount: 1000, currency: 'usd', capture_method: 'later' }, undefined],
   ])('%s', async (_, params, code) => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     const error = await failure(stripe.rawRequest('POST', '/v1/payment_intents', params));
     expect(error).toMatchObject({ statusCode: 400, type: 'StripeInvalidRequestError', code });
     expect(await flip(emulator, 'GET', 'state')).toMatchObject({ intents: [] });
   });
 
   test.each(['usd', 'jpy', 'isk', 'kwd'])('but takes 5,000 minor units of %s', async (currency) => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     expect((await pay(stripe, 'pm_card_visa', { amount: 5000, currency })).amount_received).toBe(5000);
   });
 
   test('a confirmation that may redirect and has no return_url', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const error = await failure(stripe.paymentIntents.confirm(intent.id, { payment_method: 'pm_card_visa' }));
     expect(error).toMatchObject({ statusCode: 400, param: 'return_url' });
@@ -60,7 +60,7 @@ describe('the emulator refuses what Stripe refuses', () => {
   });
 
   test('a confirmation without a method, and a capture of what is not held', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const confirm = await failure(stripe.paymentIntents.confirm(intent.id, { return_url: 'https://shop.example' }));
     expect(confirm).toMatchObject({ code: 'payment_intent_unexpected_state' });
@@ -70,7 +70,7 @@ describe('the emulator refuses what Stripe refuses', () => {
   });
 
   test('an id that it does not know and a path that it does not have', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     expect(await failure(stripe.paymentIntents.retrieve('pi_nobody'))).toMatchObject({
       statusCode: 404,
       code: 'resource_missing',
@@ -84,7 +84,7 @@ describe('the emulator refuses what Stripe refuses', () => {
 
 describe('a list', () => {
   test('comes in pages, newest first, each object once', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const made: string[] = [];
     for (let count = 0; count < 5; count += 1) {
       made.unshift((await stripe.paymentIntents.create({ amount: 1000 + count, currency: 'usd' })).id);
@@ -102,7 +102,7 @@ describe('an idempotency key', () => {
   const params = { amount: 1000, currency: 'usd', metadata: { a: '1', b: '2' } };
 
   test('gives the first answer again, and does the thing once', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const first = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
     const again = await stripe.paymentIntents.create(
       { ...params, metadata: { b: '2', a: '1' } },
@@ -116,7 +116,7 @@ describe('an idempotency key', () => {
   });
 
   test('of a declined payment repeats the decline without a second charge', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const decline = () =>
       stripe.paymentIntents.create(
         { ...params, payment_method: 'pm_card_chargeDeclined', confirm: true, return_url: 'https://shop.example' },
@@ -128,7 +128,7 @@ describe('an idempotency key', () => {
   });
 
   test('belongs to one endpoint and one set of parameters', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     const { id } = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
     const other = await failure(stripe.paymentIntents.create({ ...params, amount: 1001 }, { idempotencyKey: 'k-1' }));
     expect(other).toMatchObject({ statusCode: 400, type: 'StripeIdempotencyError' });
@@ -137,14 +137,14 @@ describe('an idempotency key', () => {
   });
 
   test('is free again after a request that did not validate', async () => {
-    const { stripe } = await startRig();
+    const { stripe } = await startFixture();
     await failure(stripe.paymentIntents.create({ ...params, amount: 1 }, { idempotencyKey: 'k-1' }));
     expect((await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' })).amount).toBe(1000);
   });
 
   test('is kept for 24 hours and then forgotten', async () => {
     let now = Date.now();
-    const { stripe } = await startRig({ now: () => now });
+    const { stripe } = await startFixture({ now: () => now });
     const first = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
     now += 24 * 3600_000 - 1;
     expect((await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' })).id).toBe(first.id);
@@ -153,7 +153,7 @@ describe('an idempotency key', () => {
   });
 
   test('that is in use is a conflict', async () => {
-    const { emulator } = await startRig();
+    const { emulator } = await startFixture();
     await flip(emulator, 'POST', 'faults', { action: 'delay', ms: 200 });
     const send = () =>
       fetch(`${emulator.url}/v1/payment_intents`, {
@@ -174,7 +174,7 @@ describe('a request fault', () => {
     [429, Stripe.errors.StripeRateLimitError],
     [503, Stripe.errors.StripeAPIError],
   ])('answers %s so many times, to the path that it is for, and then no more', async (status, type) => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     await flip(emulator, 'POST', 'faults', { times: 2, path: '/v1/refunds', action: 'status', status, saved: false });
     await stripe.paymentIntents.create(params);
     const refund = () => failure(stripe.refunds.create({ payment_intent: 'pi_x' }, { idempotencyKey: 'k-1' }));
@@ -184,7 +184,7 @@ describe('a request fault', () => {
   });
 
   test('of 500 is saved under its key as Stripe saves it, and another key goes through', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     await flip(emulator, 'POST', 'faults', { action: 'status', status: 500 });
     const make = (idempotencyKey: string) => stripe.paymentIntents.create(params, { idempotencyKey });
     expect(await failure(make('k-1'))).toMatchObject({ statusCode: 500, type: 'StripeAPIError' });
@@ -194,14 +194,14 @@ describe('a request fault', () => {
   });
 
   test('can answer 500 although the thing was done', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     await flip(emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true });
     await failure(stripe.paymentIntents.create(params));
     expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
   });
 
   test('can time out before anything is done', async () => {
-    const { emulator, stripe } = await startRig();
+    const { emulator, stripe } = await startFixture();
     await flip(emulator, 'POST', 'faults', { action: 'hang' });
     const impatient = sdkFor(emulator.port, SECRET_KEY, { timeout: 50 });
     expect(await failure(impatient.paymentIntents.create(params))).toMatchObject({ type: 'StripeConnectionError' });
@@ -209,7 +209,7 @@ describe('a request fault', () => {
   });
 
   test('can drop the connection after the thing is done, and the same key finds it', async () => {
-    const { stripe, emulator } = await startRig();
+    const { stripe, emulator } = await startFixture();
     // The SDK itself tries a closed connection once more: two drops, so that the application sees one.
     await flip(emulator, 'POST', 'faults', { times: 2, action: 'drop' });
     const make = () => stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });

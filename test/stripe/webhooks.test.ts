@@ -11,8 +11,8 @@ import {
   type Received,
   SECRET_KEY,
   sdkFor,
+  startFixture,
   startReceiver,
-  startRig,
   WEBHOOK_SECRET,
 } from '../support/stripe.ts';
 
@@ -23,7 +23,7 @@ async function makeDir(): Promise<string> {
 }
 
 /** Waits until no delivery is left, and gives the webhooks' report. */
-async function drained(emulator: Awaited<ReturnType<typeof startRig>>['emulator']) {
+async function drained(emulator: Awaited<ReturnType<typeof startFixture>>['emulator']) {
   type Report = { pending: number; lost: string[]; duplicated: number; reordered: number };
   return eventually(async () => {
     const report = (await flip(emulator, 'GET', 'webhooks')) as Report;
@@ -36,7 +36,7 @@ const types = (received: Received[]) => received.map(({ event }) => event.type);
 describe('a webhook', () => {
   test('is signed so that the SDK accepts it, and tells what caused it', async () => {
     const { url, received } = await startReceiver();
-    const { stripe, emulator } = await startRig({ webhookUrl: url });
+    const { stripe, emulator } = await startFixture({ webhookUrl: url });
     const paid = await pay(stripe, 'pm_card_visa');
     await drained(emulator);
     expect(types(received).sort()).toEqual(['charge.succeeded', 'payment_intent.created', 'payment_intent.succeeded']);
@@ -58,7 +58,7 @@ describe('a webhook', () => {
 
   test('is signed with every secret while one is rolled', async () => {
     const { url, received } = await startReceiver();
-    const { stripe, emulator } = await startRig({ webhookUrl: url, webhookSecret: ['whsec_old', 'whsec_new'] });
+    const { stripe, emulator } = await startFixture({ webhookUrl: url, webhookSecret: ['whsec_old', 'whsec_new'] });
     await stripe.customers.create({});
     await drained(emulator);
     const [one] = received;
@@ -70,7 +70,7 @@ describe('a webhook', () => {
 
   test('shows the object as it was when the event happened', async () => {
     const { url, received } = await startReceiver();
-    const { stripe, emulator } = await startRig({ webhookUrl: url });
+    const { stripe, emulator } = await startFixture({ webhookUrl: url });
     await pay(stripe, 'pm_card_visa');
     await drained(emulator);
     const created = received.find(({ event }) => event.type === 'payment_intent.created');
@@ -79,7 +79,7 @@ describe('a webhook', () => {
 
   test('is sent again until it is taken', async () => {
     const { url, received } = await startReceiver((seen) => (seen.length < 3 ? 500 : 200));
-    const { stripe, emulator } = await startRig({ webhookUrl: url });
+    const { stripe, emulator } = await startFixture({ webhookUrl: url });
     await stripe.customers.create({});
     await drained(emulator);
     expect(received).toHaveLength(3);
@@ -92,7 +92,7 @@ describe('with a seed, webhooks', () => {
 
   async function shop(faults: { lose?: number; duplicate?: number; reorder?: number }) {
     const { url, received } = await startReceiver();
-    const { stripe, emulator } = await startRig({ webhookUrl: url });
+    const { stripe, emulator } = await startFixture({ webhookUrl: url });
     await flip(emulator, 'POST', 'webhooks', { ...seeded, ...faults });
     for (let count = 0; count < 12; count += 1) await stripe.customers.create({ name: String(count) });
     const report = await drained(emulator);
@@ -126,7 +126,7 @@ describe('with a seed, webhooks', () => {
 
   test('wait as long as they are told to', async () => {
     const { url, received } = await startReceiver();
-    const { stripe, emulator } = await startRig({ webhookUrl: url });
+    const { stripe, emulator } = await startFixture({ webhookUrl: url });
     await flip(emulator, 'POST', 'webhooks', { delayMs: 24 * 3600_000 });
     await stripe.customers.create({});
     expect(await flip(emulator, 'GET', 'webhooks')).toMatchObject({ pending: 1 });
@@ -135,7 +135,7 @@ describe('with a seed, webhooks', () => {
 
   test('say which faults are on, and with which seed', async () => {
     const lines: string[] = [];
-    await startRig({ seed: 42, webhookFaults: { lose: 0.1 }, log: (line) => lines.push(line) });
+    await startFixture({ seed: 42, webhookFaults: { lose: 0.1 }, log: (line) => lines.push(line) });
     expect(lines).toEqual(['webhook faults: seed 42, lose 0.1, duplicate 0, reorder 0, delay 0 ms']);
   });
 });
@@ -152,7 +152,7 @@ describe('the next start', () => {
     const journal = join(dir, 'journal.jsonl');
     await writeFile(journal, `${await readFile(journal, 'utf8')}{"put":[["payment_in`);
 
-    const { stripe } = await startRig({ dir });
+    const { stripe } = await startFixture({ dir });
     expect(await stripe.paymentIntents.retrieve(paid.id)).toEqual(paid);
     const again = await stripe.refunds.create({ payment_intent: paid.id, amount: 400 }, { idempotencyKey: 'k-1' });
     expect(again.lastResponse.headers['idempotent-replayed']).toBe('true');
@@ -171,7 +171,7 @@ describe('the next start', () => {
     await before.close();
 
     const { url, received } = await startReceiver();
-    const { stripe, emulator } = await startRig({ dir, webhookUrl: url, now: () => Date.now() + 3600_000 });
+    const { stripe, emulator } = await startFixture({ dir, webhookUrl: url, now: () => Date.now() + 3600_000 });
     await drained(emulator);
     expect(types(received)).toEqual(expect.arrayContaining(['payment_intent.succeeded', 'refund.updated']));
     expect((await stripe.refunds.list()).data.map((refund) => refund.status)).toEqual(['succeeded']);
@@ -179,7 +179,7 @@ describe('the next start', () => {
 
   test('is refused while another holds the port, and leaves its journal alone', async () => {
     const dir = await makeDir();
-    const { emulator, stripe } = await startRig({ dir });
+    const { emulator, stripe } = await startFixture({ dir });
     await expect(startStripe({ ...options, port: emulator.port, dir })).rejects.toMatchObject({ code: 'EADDRINUSE' });
     const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     expect(await readFile(join(dir, 'journal.jsonl'), 'utf8')).toContain(intent.id);
@@ -187,6 +187,6 @@ describe('the next start', () => {
 });
 
 test('GET / says that this is not Stripe', async () => {
-  const { emulator } = await startRig();
+  const { emulator } = await startFixture();
   expect(await (await fetch(emulator.url)).text()).toContain('It is not Stripe');
 });

@@ -5,7 +5,7 @@ import { addProduct, type Store } from './harness.ts';
 const day = 86_400_000;
 
 /** What tests of campaigns do with a store: campaigns, buyers who confirm, and an audit of what is left. */
-export function campaignRig(store: Store) {
+export function campaignFixture(store: Store) {
   const { hostname, port } = new URL(store.stripe.url);
   const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 2 });
 

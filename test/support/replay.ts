@@ -8,7 +8,7 @@ import type { Store } from './harness.ts';
 
 export type Outcome = { code: number | null; text: string };
 
-export type Rig = {
+export type Fixture = {
   write: (content: string) => Promise<string>;
   /** Runs the replay in this process. */
   run: (file: string, more?: Partial<ReplayOptions>, signal?: AbortSignal) => Promise<Outcome>;
@@ -20,7 +20,7 @@ export type Rig = {
 const program = join(import.meta.dirname, '..', '..', 'bench', 'replay', 'main.ts');
 
 /** What a test needs to replay files of its own against a store. */
-export async function createRig(store: Store): Promise<Rig> {
+export async function createRig(store: Store): Promise<Fixture> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-replay-'));
   let files = 0;
   return {

@@ -14,7 +14,7 @@ export function sdkFor(port: number, key = SECRET_KEY, more: { timeout?: number 
 }
 
 /** An emulator of this test's own, with the SDK on it; it ends with the test. Asynchronous things take 5 ms. */
-export async function startRig(options: Partial<StripeOptions> = {}) {
+export async function startFixture(options: Partial<StripeOptions> = {}) {
   const emulator = await startStripe({
     port: 0,
     secretKey: SECRET_KEY,

@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { KafkaAway } from './publish/publisher.ts';
+import { KafkaUnavailable } from './publish/publisher.ts';
 
 const defaultDeadlineMs = 8_000;
 
@@ -48,7 +48,7 @@ export function authorization({ token, username, password }: RestSettings): Reco
 
 /**
  * A broker's HTTP interface, asked once for each call. The answer's body, too, has to be read within the deadline.
- * @throws KafkaAway without an answer in time, and for a redirect: credentials are not carried elsewhere
+ * @throws KafkaUnavailable without an answer in time, and for a redirect: credentials are not carried elsewhere
  */
 export function openRest(settings: RestSettings): Rest {
   const base = settings.url.replace(/\/+$/, '');
@@ -65,34 +65,34 @@ export function openRest(settings: RestSettings): Rest {
         redirect: 'manual',
         ...(body && { body: body.text }),
       });
-      if (response.status >= 300 && response.status < 400) throw new KafkaAway(`${response.status}: a redirect`);
+      if (response.status >= 300 && response.status < 400) throw new KafkaUnavailable(`${response.status}: a redirect`);
       return response;
     } catch (error) {
-      if (error instanceof KafkaAway) throw error;
-      throw new KafkaAway(signal.aborted ? `no answer in ${deadlineMs} ms` : 'no connection');
+      if (error instanceof KafkaUnavailable) throw error;
+      throw new KafkaUnavailable(signal.aborted ? `no answer in ${deadlineMs} ms` : 'no connection');
     }
   };
 }
 
-/** The whole body. @throws KafkaAway if it breaks off */
+/** The whole body. @throws KafkaUnavailable if it breaks off */
 export async function readText(response: Response): Promise<string> {
   return response.text().catch(() => {
-    throw new KafkaAway('no answer before the connection broke');
+    throw new KafkaUnavailable('no answer before the connection broke');
   });
 }
 
-/** A body as JSON. @throws KafkaAway if it is none: something else lives at this address */
+/** A body as JSON. @throws KafkaUnavailable if it is none: something else lives at this address */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new KafkaAway('an answer that cannot be understood');
+    throw new KafkaUnavailable('an answer that cannot be understood');
   }
 }
 
 /**
  * What an error status with its body says: `{error_code, message}` in every dialect.
- * @throws KafkaAway if it passes; RequestRefused if no repetition will help
+ * @throws KafkaUnavailable if it passes; RequestRefused if no repetition will help
  */
 export function throwRefusal(status: number, text: string): never {
   let said = text.trim().slice(0, 200);
@@ -102,6 +102,6 @@ export function throwRefusal(status: number, text: string): never {
   } catch {
     // Not JSON: of a proxy in between. Its text is as good.
   }
-  if (!isPermanent(status)) throw new KafkaAway(`${status}: ${said}`);
+  if (!isPermanent(status)) throw new KafkaUnavailable(`${status}: ${said}`);
   throw new RequestRefused(status, `${status}: ${said}`);
 }

@@ -1,5 +1,5 @@
 import { authorization, type RestSettings } from '../http.ts';
-import { KafkaAway } from '../publish/publisher.ts';
+import { KafkaUnavailable } from '../publish/publisher.ts';
 
 /** A record as Kafka has it. Texts are UTF-8; bytes that are none are replaced, and are then no JSON. */
 export type Consumed = {
@@ -16,9 +16,9 @@ export type Consumed = {
  * order for each partition. What was not committed comes again, to whichever member is next.
  */
 export interface KafkaConsumer {
-  /** Waits at most so long (milliseconds) for records. @throws KafkaAway */
+  /** Waits at most so long (milliseconds) for records. @throws KafkaUnavailable */
   poll(waitMs: number): Promise<Consumed[]>;
-  /** Commits all that `poll` has returned. @throws KafkaAway */
+  /** Commits all that `poll` has returned. @throws KafkaUnavailable */
   commit(): Promise<void>;
   /** Leaves the group; what cannot be told to it, its session's end does. Never throws. */
   close(): Promise<void>;
@@ -33,7 +33,7 @@ const deadlineMs = 8_000;
 
 /**
  * Asks a broker's HTTP interface once; its answer's JSON, or null without any.
- * @throws KafkaAway for every answer but a good one
+ * @throws KafkaUnavailable for every answer but a good one
  */
 export async function ask(settings: RestSettings, request: Request): Promise<unknown> {
   const { method, path, headers = {}, body, waitMs = 0 } = request;
@@ -46,10 +46,12 @@ export async function ask(settings: RestSettings, request: Request): Promise<unk
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
-    if (!response.ok) throw new KafkaAway(`${response.status}: ${text.slice(0, 200)}`);
+    if (!response.ok) throw new KafkaUnavailable(`${response.status}: ${text.slice(0, 200)}`);
     return text === '' ? null : JSON.parse(text);
   } catch (error) {
-    if (error instanceof KafkaAway) throw error;
-    throw new KafkaAway(`${method} ${path.split('/')[1] ?? ''}: ${error instanceof Error ? error.name : 'no answer'}`);
+    if (error instanceof KafkaUnavailable) throw error;
+    throw new KafkaUnavailable(
+      `${method} ${path.split('/')[1] ?? ''}: ${error instanceof Error ? error.name : 'no answer'}`,
+    );
   }
 }

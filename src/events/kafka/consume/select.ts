@@ -9,7 +9,7 @@ const group = 'fusioncommerce';
 
 /**
  * A member of our consumer group in the dialect of `KAFKA_REST_DIALECT`.
- * @throws KafkaAway, Error (a dialect without consumers; settings do not allow it)
+ * @throws KafkaUnavailable, Error (a dialect without consumers; settings do not allow it)
  */
 export async function selectConsumer(settings: Settings): Promise<KafkaConsumer> {
   const options = {

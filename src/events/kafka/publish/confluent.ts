@@ -11,7 +11,7 @@ import {
 } from '../http.ts';
 import { splitJsonObjects } from '../json-texts.ts';
 import { type Answer, publishParts, type Server } from './parts.ts';
-import { KafkaAway, type KafkaRecord, type Publisher } from './publisher.ts';
+import { type KafkaRecord, KafkaUnavailable, type Publisher } from './publisher.ts';
 
 type Report = { error_code?: number; message?: string; offset?: number };
 type TopicList = { data?: { topic_name?: string }[]; metadata?: { next?: string | null } };
@@ -43,7 +43,7 @@ async function readAll(response: Response): Promise<string> {
   try {
     for await (const bytes of response.body ?? []) text += decoder.decode(bytes, { stream: true });
   } catch {
-    if (text === '') throw new KafkaAway('no answer before the connection broke');
+    if (text === '') throw new KafkaUnavailable('no answer before the connection broke');
   }
   return text;
 }
@@ -66,10 +66,10 @@ export function confluentPublisher(settings: RestSettings & { clusterId: string 
     try {
       reports = splitJsonObjects(await readAll(response)) as Report[];
     } catch (error) {
-      if (error instanceof KafkaAway) throw error;
-      throw new KafkaAway('an answer that cannot be understood');
+      if (error instanceof KafkaUnavailable) throw error;
+      throw new KafkaUnavailable('an answer that cannot be understood');
     }
-    if (reports.length === 0) throw new KafkaAway('an answer without a report');
+    if (reports.length === 0) throw new KafkaUnavailable('an answer without a report');
     return records.map((record, index) => {
       const report = reports[index];
       if (report) return answerOf(record, report);
@@ -79,9 +79,9 @@ export function confluentPublisher(settings: RestSettings & { clusterId: string 
 
   async function listTopics(): Promise<Set<string>> {
     const response = await rest('GET', topics);
-    if (!response.ok) throw new KafkaAway(`${response.status} for the list of topics`);
+    if (!response.ok) throw new KafkaUnavailable(`${response.status} for the list of topics`);
     const { data, metadata } = parseJson(await readText(response)) as TopicList;
-    if (!Array.isArray(data) || metadata?.next) throw new KafkaAway('no list of all topics');
+    if (!Array.isArray(data) || metadata?.next) throw new KafkaUnavailable('no list of all topics');
     return new Set(data.map(({ topic_name: name = '' }) => name));
   }
 

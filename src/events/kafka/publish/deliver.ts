@@ -1,5 +1,5 @@
 import type { Delivery, Leased } from '../../../db/platform/outbox.ts';
-import { KafkaAway, type KafkaRecord, type Published, type Publisher } from './publisher.ts';
+import { type KafkaRecord, KafkaUnavailable, type Published, type Publisher } from './publisher.ts';
 
 /** What our events name as their source. */
 export const ownSource = '/fusioncommerce';
@@ -52,7 +52,7 @@ export async function deliverToKafka(publisher: Publisher, events: Leased[], unt
       try {
         answers = await publisher.publish(free.map(toRecord));
       } catch (error) {
-        if (!(error instanceof KafkaAway)) throw error;
+        if (!(error instanceof KafkaUnavailable)) throw error;
         delivery.paused = error.message;
       }
     }

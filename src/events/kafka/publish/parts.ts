@@ -1,5 +1,5 @@
 import { RequestRefused } from '../http.ts';
-import { KafkaAway, type KafkaRecord, type Published } from './publisher.ts';
+import { type KafkaRecord, KafkaUnavailable, type Published } from './publisher.ts';
 
 /**
  * What a server says of a record. `missing`: its topic is not there, which a bridge also says while it cannot know. `away`:
@@ -14,10 +14,10 @@ export type Server = {
   /**
    * Sends records of one topic in one request. Answers in their order; `undefined` if it is not to be told which of them
    * were refused.
-   * @throws KafkaAway, RequestRefused
+   * @throws KafkaUnavailable, RequestRefused
    */
   send(topic: string, records: KafkaRecord[]): Promise<Answer[] | undefined>;
-  /** Every topic that is there. @throws KafkaAway if that cannot be found out */
+  /** Every topic that is there. @throws KafkaUnavailable if that cannot be found out */
   listTopics(): Promise<Set<string>>;
 };
 
@@ -48,7 +48,7 @@ const saying = ({ topic }: KafkaRecord, reason: string): string => `${topic}: ${
 
 /** What a failed request says of each of its records; `undefined` if they are to be sent apart. */
 function answersTo(error: unknown, part: KafkaRecord[]): Answer[] | undefined {
-  if (error instanceof KafkaAway) {
+  if (error instanceof KafkaUnavailable) {
     // A bridge that does not find a topic is silent for longer than we wait, and so is one with a gateway before it.
     const missing = /^(no answer|504)/.test(error.message);
     return part.map((record) => ({
@@ -70,7 +70,7 @@ function answersTo(error: unknown, part: KafkaRecord[]): Answer[] | undefined {
  * A request that was refused as a whole, or in part without saying which, is sent in halves until that is known: what was
  * accepted is then sent again, with the same `ce_id`. No request begins later than `deadlineMs` after the first one.
  * A record is refused for good only by a server that can list its topics: else something else, or half a Kafka, is there.
- * @throws KafkaAway if no record was accepted or refused for good, and the server was at fault
+ * @throws KafkaUnavailable if no record was accepted or refused for good, and the server was at fault
  */
 export async function publishParts(server: Server, records: KafkaRecord[], deadlineMs: number): Promise<Published[]> {
   const until = Date.now() + deadlineMs;
@@ -86,7 +86,7 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
       }
       return answer.missing ? { ...answer, permanent: false } : answer;
     } catch (error) {
-      if (!(error instanceof KafkaAway)) throw error;
+      if (!(error instanceof KafkaUnavailable)) throw error;
       return { ok: false, permanent: false, reason: saying(record, error.message), away: error.message };
     }
   }
@@ -96,7 +96,7 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
     if (!first) return;
     let answered: Answer[] | undefined;
     try {
-      if (Date.now() >= until) throw new KafkaAway('no time was left for this record');
+      if (Date.now() >= until) throw new KafkaUnavailable('no time was left for this record');
       answered = await server.send(first.topic, part);
     } catch (error) {
       answered = answersTo(error, part);
@@ -124,6 +124,6 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
   );
   const aways = all.flatMap((answer) => (answer.ok || answer.away === undefined ? [] : [answer.away]));
   const [away] = aways;
-  if (away !== undefined && aways.length === all.length) throw new KafkaAway(away);
+  if (away !== undefined && aways.length === all.length) throw new KafkaUnavailable(away);
   return all.map((answer) => (answer.ok ? answer : { ok: false, permanent: answer.permanent, reason: answer.reason }));
 }

@@ -5,16 +5,16 @@ export type KafkaRecord = { topic: string; key: string; value: string; headers: 
 export type Published = { ok: true } | { ok: false; permanent: boolean; reason: string };
 
 /** Kafka as a whole did not answer, or answered that it cannot now: nothing is known of the records. */
-export class KafkaAway extends Error {
+export class KafkaUnavailable extends Error {
   constructor(reason: string) {
     super(reason);
-    this.name = 'KafkaAway';
+    this.name = 'KafkaUnavailable';
   }
 }
 
 /**
  * Publishes records over some broker's HTTP interface. The answers are in the records' order. At least once: after
- * KafkaAway, or after a lost answer, records may have been accepted nevertheless.
+ * KafkaUnavailable, or after a lost answer, records may have been accepted nevertheless.
  */
 export interface Publisher {
   publish(records: KafkaRecord[]): Promise<Published[]>;

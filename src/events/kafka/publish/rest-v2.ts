@@ -10,7 +10,7 @@ import {
   throwRefusal,
 } from '../http.ts';
 import { type Answer, publishParts, type Server } from './parts.ts';
-import { KafkaAway, type KafkaRecord, type Publisher } from './publisher.ts';
+import { type KafkaRecord, KafkaUnavailable, type Publisher } from './publisher.ts';
 import { structuredValue } from './structured.ts';
 
 /** What became of a record; at Redpanda, of the records of a partition. Strimzi says `message`, Karapace `error`. */
@@ -77,7 +77,7 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
     const said = await readText(response);
     const outcomes = response.ok || response.status === 422 ? outcomesIn(said) : undefined;
     if (!outcomes) {
-      if (response.ok) throw new KafkaAway('an answer that cannot be understood');
+      if (response.ok) throw new KafkaUnavailable('an answer that cannot be understood');
       if (settings.headers && !taken && [400, 422].includes(response.status)) await checkHeaders(topic, records);
       throwRefusal(response.status, said);
     }
@@ -100,14 +100,14 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
       if (response) await readText(response);
       if (response?.ok) taken = true;
     }
-    if (!taken) throw new KafkaAway('does this server take headers? If not, KAFKA_REST_HEADERS is to be false');
+    if (!taken) throw new KafkaUnavailable('does this server take headers? If not, KAFKA_REST_HEADERS is to be false');
   }
 
   async function listTopics(): Promise<Set<string>> {
     const response = await rest('GET', '/topics');
-    if (!response.ok) throw new KafkaAway(`${response.status} for the list of topics`);
+    if (!response.ok) throw new KafkaUnavailable(`${response.status} for the list of topics`);
     const names = parseJson(await readText(response));
-    if (!Array.isArray(names)) throw new KafkaAway('no list of topics');
+    if (!Array.isArray(names)) throw new KafkaUnavailable('no list of topics');
     return new Set(names.map(String));
   }
 

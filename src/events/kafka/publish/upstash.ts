@@ -1,6 +1,6 @@
 import { Kafka, UpstashError } from '@upstash/kafka';
 import { isPermanent } from '../http.ts';
-import { KafkaAway, type KafkaRecord, type Published, type Publisher } from './publisher.ts';
+import { type KafkaRecord, KafkaUnavailable, type Published, type Publisher } from './publisher.ts';
 
 const defaultDeadlineMs = 8_000;
 
@@ -24,7 +24,7 @@ const refused = (record: KafkaRecord, status: number, error: string): Answer => 
 const within = <T>(work: Promise<T>, until: number, deadlineMs: number): Promise<T> => {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new KafkaAway(`no answer in ${deadlineMs} ms`)), until - Date.now());
+    timer = setTimeout(() => reject(new KafkaUnavailable(`no answer in ${deadlineMs} ms`)), until - Date.now());
   });
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
 };
@@ -48,7 +48,7 @@ export function upstashPublisher(settings: {
   const { deadlineMs = defaultDeadlineMs } = settings;
 
   async function produce(records: KafkaRecord[], until: number): Promise<Answer[]> {
-    if (Date.now() >= until) throw new KafkaAway('no time was left for this record');
+    if (Date.now() >= until) throw new KafkaUnavailable('no time was left for this record');
     const requests = records.map((record) => ({
       topic: record.topic,
       key: record.key,
@@ -56,7 +56,8 @@ export function upstashPublisher(settings: {
       headers: Object.entries(record.headers).map(([key, value]) => ({ key, value })),
     }));
     const items: Item[] = await within(producer.produceMany(requests), until, deadlineMs);
-    if (!Array.isArray(items) || items.length !== records.length) throw new KafkaAway('an answer of another length');
+    if (!Array.isArray(items) || items.length !== records.length)
+      throw new KafkaUnavailable('an answer of another length');
     return records.map((record, index): Answer => {
       const { offset, error, status } = items[index] ?? {};
       if (error === undefined && offset !== undefined) return { ok: true };
@@ -72,12 +73,12 @@ export function upstashPublisher(settings: {
     try {
       return await produce(records, until);
     } catch (error) {
-      if (error instanceof KafkaAway) {
+      if (error instanceof KafkaUnavailable) {
         if (!isPart) throw error;
         return records.map(({ topic }) => ({ ok: false, permanent: false, reason: `${topic}: ${error.message}` }));
       }
-      if (!(error instanceof UpstashError)) throw new KafkaAway('no answer that can be understood');
-      if (!isPermanent(error.status)) throw new KafkaAway(`${error.status}: ${error.error}`);
+      if (!(error instanceof UpstashError)) throw new KafkaUnavailable('no answer that can be understood');
+      if (!isPermanent(error.status)) throw new KafkaUnavailable(`${error.status}: ${error.error}`);
       const [first, second] = records;
       if (first && !second) return [{ ...refused(first, error.status, error.error), alone: error.status }];
       const middle = Math.ceil(records.length / 2);
@@ -93,7 +94,7 @@ export function upstashPublisher(settings: {
       const until = Date.now() + deadlineMs;
       const answers = await produceApart(records, until, false);
       if (answers.every(({ alone }) => alone !== undefined && missing.has(alone))) {
-        throw new KafkaAway('no Kafka REST API at this address');
+        throw new KafkaUnavailable('no Kafka REST API at this address');
       }
       return answers;
     },
