@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { repository } from '../../dev/platform/settings.ts';
 import { Progress } from '../../dev/support/progress.ts';
-import { addressLimit } from '../../src/http/rate-limit.ts';
+import { addressLimit } from '../../src/http/limits.ts';
 import { readProcesses } from '../fixture/cpu.ts';
 import { type Fixture, startFixture } from '../fixture/fixture.ts';
 import { withTable } from '../growth/docs.ts';

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openApiDocument } from '../../src/http/openapi/document.ts';
-import { routes } from '../../src/routes/all.ts';
+import { routes } from '../reference/routes.ts';
 
 /** Writes docs/openapi.json anew from what the operations declare. */
 const target = join(import.meta.dirname, '..', '..', 'docs', 'openapi.json');

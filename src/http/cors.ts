@@ -1,15 +1,18 @@
-import type { Code } from '../base/errors.ts';
+import { createMiddleware } from 'hono/factory';
+import { ApiError } from '../base/errors.ts';
+import type { AppEnv, Http } from './app-env.ts';
 import { isPublishable } from './credentials.ts';
-import type { Route } from './route.ts';
+import type { Operation } from './declaration.ts';
 
-/** What a publishable key may do, and so what pages of other origins may: read what buyers see. */
+/** What a publishable key may do, and so what pages of other origins may do: read what buyers see. */
 export const pageScopes = ['catalog:read', 'campaigns:read'];
 
-/** Whether a page may ask for it from the buyer's browser, with a publishable key. */
-export const isForPages = (route: Route): boolean => route.scope !== undefined && pageScopes.includes(route.scope);
+/** Whether a page may call it from the buyer's browser, with a publishable key. */
+export const isForPages = ({ scope }: Pick<Operation, 'scope'>): boolean =>
+  scope !== undefined && pageScopes.includes(scope);
 
-/** The answer to a browser that asks whether it may ask. It sees no key, so the key's origins are looked at later. */
-export const preflight = (): Response =>
+/** The response to a browser that asks before it sends. It shows no key, so the key's origins are checked later. */
+export const preflightResponse = (): Response =>
   new Response(null, {
     status: 204,
     headers: {
@@ -21,31 +24,36 @@ export const preflight = (): Response =>
     },
   });
 
-const exposed =
+const exposedHeaders =
   'ETag, Idempotent-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, Server-Timing, X-Request-Id';
 
-/** The page that asks, for the database to hold against the key's origins. What is no origin is that of nobody. */
-export function originOf(route: Route, header: string | undefined): string | undefined {
-  if (header === undefined || !isForPages(route)) return undefined;
+/** The calling page's origin, for the database to compare with the key's origins. An invalid one becomes `null`. */
+export function originOf(operation: Operation, header: string | undefined): string | undefined {
+  if (header === undefined || !isForPages(operation)) return undefined;
   return /^[\x21-\x7e]{1,300}$/.test(header) ? header : 'null';
 }
 
-/**
- * Lets the page that asked read the answer: one to a publishable key, whose origins the database has checked by then, or
- * to no key at all. Never one to a secret key: that has no place in a page.
- */
-export function shareWithPage(
-  headers: Headers,
-  route: Route | undefined,
-  asked: { origin: string | undefined; authorization: string | undefined },
-  refused: Code | undefined,
-): void {
-  if (route?.method === 'get' && route.scope === undefined) headers.set('Access-Control-Allow-Origin', '*');
-  if (!route || !isForPages(route)) return;
-  headers.append('Vary', 'Origin');
-  const { origin, authorization } = asked;
-  if (origin === undefined || refused === 'forbidden') return;
-  if (authorization !== undefined && !isPublishable(authorization)) return;
-  headers.set('Access-Control-Allow-Origin', origin);
-  headers.set('Access-Control-Expose-Headers', exposed);
+/** Whether the page that asked may read the response: to a publishable key whose origins were checked, or to no key. */
+function mayRead(c: Http): boolean {
+  if (c.error instanceof ApiError && c.error.code === 'forbidden') return false;
+  const authorization = c.req.header('authorization');
+  return authorization === undefined || isPublishable(authorization);
 }
+
+/**
+ * Lets a page read the responses that are meant for pages, never one to a secret key: a secret key has no place in a page.
+ * Hono's CORS middleware decides before the operation runs; this one depends on its outcome.
+ */
+export const cors = createMiddleware<AppEnv>(async (c, next) => {
+  await next();
+  const { operation } = c.var;
+  if (!operation) return;
+  const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
+  if (isRead && operation.scope === undefined) c.header('Access-Control-Allow-Origin', '*');
+  if (!isForPages(operation)) return;
+  c.header('Vary', 'Origin', { append: true });
+  const origin = c.req.header('origin');
+  if (origin === undefined || !mayRead(c)) return;
+  c.header('Access-Control-Allow-Origin', origin);
+  c.header('Access-Control-Expose-Headers', exposedHeaders);
+});

@@ -1,17 +1,35 @@
-import type { Http } from './route.ts';
+import type { Http } from './app-env.ts';
 
 /**
  * A strong validator of a representation: the resource's version where it has one (what `If-Match` is compared with), and
  * 96 bits of the body's SHA-256, since a product also shows the stock, which changes without a new version of it.
  */
-export async function etagOf(body: string, version: number | undefined): Promise<string> {
+async function etagOf(body: string, version: number | undefined): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(body)));
   const hash = [...digest.subarray(0, 12)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   return version === undefined ? `"${hash}"` : `"${version}-${hash}"`;
 }
 
+/**
+ * The response that shows one resource, with its ETag; 304 to a read whose `If-None-Match` names it. Hono's ETag
+ * middleware reads the finished body again and knows no versions, which `If-Match` needs.
+ */
+export async function showResource(
+  c: Http,
+  resource: unknown,
+  { status = 200, version, replayed }: { status?: 200 | 201 | 202; version?: number; replayed?: boolean } = {},
+): Promise<Response> {
+  const body = JSON.stringify(resource);
+  const etag = await etagOf(body, version);
+  c.header('ETag', etag);
+  if (replayed) c.header('Idempotent-Replayed', 'true');
+  const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
+  if (isRead && isKnown(c.req.header('if-none-match'), etag)) return c.body(null, 304);
+  return c.body(body, status, { 'Content-Type': 'application/json' });
+}
+
 /** Whether `If-None-Match` names this ETag (weak comparison, RFC 9110 13.1.2). */
-export function isKnown(header: string | undefined, etag: string): boolean {
+function isKnown(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false;
   return header.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag);
 }
@@ -20,8 +38,8 @@ export function isKnown(header: string | undefined, etag: string): boolean {
  * The versions that `If-Match` allows; none if the header is absent or `*`. A weak ETag never matches, nor does one that
  * is not ours (RFC 9110 13.1.1): with no other in the list, no version is allowed.
  */
-export function versionsIn(http: Http): number[] | undefined {
-  const header = http.req.header('if-match')?.trim();
+export function versionsIn(ifMatch: string | undefined): number[] | undefined {
+  const header = ifMatch?.trim();
   if (header === undefined || header === '*') return undefined;
   return header.split(',').flatMap((tag) => {
     const version = /^"(0|[1-9]\d{0,8})-[0-9a-f]{24}"$/.exec(tag.trim())?.[1];

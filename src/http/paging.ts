@@ -1,12 +1,12 @@
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
 import { id } from '../base/fields.ts';
+import type { Http } from './app-env.ts';
 import { fromCursor, toCursor } from './cursor.ts';
-import type { Answer, Http } from './route.ts';
 
 /** The list that a cursor belongs to: the path and every filter, so that it cannot be used for another. */
-export function listName(http: Http): string {
-  const url = new URL(http.req.url);
+export function listName(c: Http): string {
+  const url = new URL(c.req.url);
   const filters = [...url.searchParams].filter(([name]) => name !== 'cursor' && name !== 'limit').sort();
   return `${url.pathname}?${new URLSearchParams(filters)}`;
 }
@@ -28,25 +28,33 @@ export const bySequence = z
  * The position in a cursor. Its checksum has no key, so a forged one is held against the form of the list's positions.
  * @throws ApiError invalid_cursor
  */
-export function positionOf<T>(http: Http, cursor: string | undefined, form: z.ZodType<T>): T | undefined {
-  const position = fromCursor(listName(http), cursor);
+export function positionOf<T>(c: Http, cursor: string | undefined, form: z.ZodType<T>): T | undefined {
+  const position = fromCursor(listName(c), cursor);
   if (position === undefined) return undefined;
   const { success, data } = form.safeParse(position);
   if (!success) throw new ApiError('invalid_cursor');
   return data;
 }
 
-/** A page of a list that was asked for one row more than `limit`: that row tells whether there is a next page. */
-export function pageOf<T>(http: Http, rows: T[], limit: number, position: (row: T) => string): Answer & { rows: T[] } {
+type Page<T> = {
+  rows: T[];
+  limit: number;
+  /** Where the list continues after this row. */
+  position: (row: T) => string;
+  /** What the response shows of a row; the row itself if not given. */
+  show?: (row: T) => unknown;
+};
+
+/** Shows a page of a list that was read with one row more than `limit`: that row tells whether there is a next page. */
+export function showPage<T>(c: Http, { rows, limit, position, show = (row) => row }: Page<T>): Response {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);
-  const nextCursor = rows.length > limit && last !== undefined ? toCursor(listName(http), position(last)) : null;
-  const headers: Record<string, string> = {};
+  const nextCursor = rows.length > limit && last !== undefined ? toCursor(listName(c), position(last)) : null;
   if (nextCursor !== null) {
-    const { pathname, searchParams } = new URL(http.req.url);
+    const { pathname, searchParams } = new URL(c.req.url);
     searchParams.set('cursor', nextCursor);
-    // Relative (RFC 8288): the request's Host is the client's word.
-    headers.Link = `<${pathname}?${searchParams}>; rel="next"`;
+    // Relative (RFC 8288): the client chooses the request's Host header.
+    c.header('Link', `<${pathname}?${searchParams}>; rel="next"`);
   }
-  return { status: 200, rows: shown, body: { data: shown, nextCursor }, headers };
+  return c.json({ data: shown.map(show), nextCursor });
 }

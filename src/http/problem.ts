@@ -1,4 +1,4 @@
-import { type ApiError, type Code, statusOf, unknownField, unknownParameter } from '../base/errors.ts';
+import { ApiError, type Code, statusOf, unknownField, unknownParameter } from '../base/errors.ts';
 
 const wording: Record<Code, { title: string; detail: string }> = {
   malformed_json: { title: 'Malformed JSON', detail: 'The body is not valid JSON.' },
@@ -51,6 +51,18 @@ const wording: Record<Code, { title: string; detail: string }> = {
     detail: 'Something that we depend on is away. Repeat with the same Idempotency-Key: nothing happens twice.',
   },
 };
+
+/**
+ * The error that a client is told. A value that PostgreSQL cannot store (SQLSTATE class 22) is the client's fault, though a
+ * schema should have rejected it. Anything else that is not an ApiError becomes an opaque 500.
+ */
+export function errorOf(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : '';
+  return /^22[0-9A-Z]{3}$/.test(code)
+    ? new ApiError('validation_failed', 'A value is not one that can be stored. Nothing was changed.')
+    : new ApiError('internal');
+}
 
 export type Problem = {
   type: string;

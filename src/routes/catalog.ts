@@ -1,3 +1,4 @@
+import { Hono } from 'hono';
 import * as z from 'zod';
 import { currency, exact, id, page, sku } from '../base/fields.ts';
 import {
@@ -12,6 +13,7 @@ import {
   type Versioned,
 } from '../domain/catalog.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
+import type { AppEnv, Http } from '../http/app-env.ts';
 import {
   cacheProduct,
   invalidateProducts,
@@ -19,54 +21,65 @@ import {
   readCachedProduct,
   rememberReader,
 } from '../http/edge-cache.ts';
-import { versionsIn } from '../http/etag.ts';
-import { byId, pageOf, positionOf } from '../http/paging.ts';
-import { type Answer, type Http, route } from '../http/route.ts';
+import { showResource, versionsIn } from '../http/etag.ts';
+import { operation } from '../http/operation.ts';
+import { byId, positionOf, showPage } from '../http/paging.ts';
+import { showResult } from '../http/result.ts';
 import { listOf, sampleProduct } from './examples.ts';
 
 const params = z.object({ id });
 
-/** A product from the edge if it is kept there, else from the database, and then kept. */
-async function fromEdge(http: Http, by: 'id' | 'sku', name: string, read: () => Promise<Versioned>): Promise<Answer> {
-  const { context, reader } = http.var;
+/** Shows a product from the edge cache, or reads it from the database and caches it. */
+async function showFromEdge(
+  c: Http,
+  by: 'id' | 'sku',
+  name: string,
+  read: () => Promise<Versioned>,
+): Promise<Response> {
+  const { context, reader } = c.var;
   const now = context.now();
-  const known = knownReader(reader, now);
-  const kept = known === undefined ? undefined : await readCachedProduct(known, by, name, now);
-  if (known !== undefined && kept !== undefined) {
-    const headers = { 'Cache-Status': 'fusioncommerce; hit' };
-    return { status: 200, body: JSON.parse(kept.body), version: kept.version, resource: true, tenant: known, headers };
+  const tenant = knownReader(reader, now);
+  const cached = tenant === undefined ? undefined : await readCachedProduct(tenant, by, name, now);
+  if (tenant !== undefined && cached !== undefined) {
+    c.set('tenant', tenant);
+    c.header('Cache-Status', 'fusioncommerce; hit');
+    return showResource(c, JSON.parse(cached.body), { version: cached.version });
   }
-  const { product: found, version, tenant } = await read();
-  rememberReader(reader, tenant, now);
+  const { product: found, version, tenant: owner } = await read();
+  rememberReader(reader, owner, now);
   const fresh = { body: JSON.stringify(found), version, readAt: now.getTime() };
-  http.executionCtx.waitUntil(cacheProduct(tenant, found, fresh));
-  const headers = { 'Cache-Status': 'fusioncommerce; fwd=miss' };
-  return { status: 200, body: found, version, resource: true, tenant, headers };
+  c.executionCtx.waitUntil(cacheProduct(owner, found, fresh));
+  c.header('Cache-Status', 'fusioncommerce; fwd=miss');
+  return showResource(c, found, { version });
 }
 
-export const catalogRoutes = [
-  route({
+/** Products: `/v1/products`. */
+export const catalog = new Hono<AppEnv>();
+
+catalog.post(
+  '/',
+  operation({
     id: 'createProduct',
-    method: 'post',
-    path: '/v1/products',
     tag: 'Catalog',
     summary: "Add a product and its SKU's opening stock",
     scope: 'catalog:write',
     idempotency: 'taken',
     body: newProduct,
     example: { sku: 'TEE-BLACK-M', name: 'Black T-shirt, M', price: 29.99, currency: 'USD', inventory: 100 },
-    answers: { 201: { description: 'Added', schema: product, example: sampleProduct } },
+    responses: { 201: { description: 'Added', schema: product, example: sampleProduct } },
     errors: ['sku_taken'],
-    async run({ body, context }) {
-      const { product: added, version, tenant, replayed } = await createProduct(context, body);
-      const headers = { Location: `/v1/products/${added.id}` };
-      return { status: 201, body: added, version, resource: true, tenant, replayed, headers };
-    },
   }),
-  route({
+  async (c) => {
+    const { product: added, version, replayed } = await createProduct(c.var.context, c.req.valid('json'));
+    c.header('Location', `/v1/products/${added.id}`);
+    return showResource(c, added, { status: 201, version, replayed });
+  },
+);
+
+catalog.get(
+  '/',
+  operation({
     id: 'listProducts',
-    method: 'get',
-    path: '/v1/products',
     tag: 'Catalog',
     summary: 'List or search products for sale, newest first',
     scope: 'catalog:read',
@@ -75,61 +88,83 @@ export const catalogRoutes = [
       q: exact(200).optional().meta({ description: 'Words of name and description, or a part of name or SKU' }),
       currency: currency.optional(),
     }),
-    answers: { 200: { description: 'A page', schema: listOf(product) } },
+    responses: { 200: { description: 'A page', schema: listOf(product) } },
     errors: ['invalid_cursor'],
-    async run({ query: { limit, cursor, ...filter }, context, http }) {
-      const rows = await listProducts(context, filter, positionOf(http, cursor, byId), limit + 1);
-      return pageOf(http, rows, limit, (row) => row.id);
-    },
   }),
-  route({
+  async (c) => {
+    const { limit, cursor, ...filter } = c.req.valid('query');
+    const rows = await listProducts(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
+    return showPage(c, { rows, limit, position: (row) => row.id });
+  },
+);
+
+catalog.get(
+  '/by-sku/:sku',
+  operation({
     id: 'getProductBySku',
-    method: 'get',
-    path: '/v1/products/by-sku/{sku}',
     tag: 'Catalog',
     summary: 'Read a product by its SKU',
     description: 'Kept at the edge for 30 s at most; fresh at once where it was changed.',
     scope: 'catalog:read',
     params: z.object({ sku }),
-    answers: { 200: { description: 'The product', schema: product, example: sampleProduct } },
+    responses: { 200: { description: 'The product', schema: product, example: sampleProduct } },
     errors: ['not_found'],
-    run: ({ params: { sku: of }, context, http }) => fromEdge(http, 'sku', of, () => readProductBySku(context, of)),
   }),
-  route({
+  (c) => {
+    const { sku: name } = c.req.valid('param');
+    return showFromEdge(c, 'sku', name, () => readProductBySku(c.var.context, name));
+  },
+);
+
+catalog.get(
+  '/:id',
+  operation({
     id: 'getProduct',
-    method: 'get',
-    path: '/v1/products/{id}',
     tag: 'Catalog',
     summary: 'Read a product',
     description: 'Kept at the edge for 30 s at most; fresh at once where it was changed.',
     scope: 'catalog:read',
     params,
-    answers: { 200: { description: 'The product', schema: product, example: sampleProduct } },
+    responses: { 200: { description: 'The product', schema: product, example: sampleProduct } },
     errors: ['not_found'],
-    run: ({ params: { id: of }, context, http }) => fromEdge(http, 'id', of, () => readProduct(context, of)),
   }),
-  route({
+  (c) => {
+    const { id: productId } = c.req.valid('param');
+    return showFromEdge(c, 'id', productId, () => readProduct(c.var.context, productId));
+  },
+);
+
+catalog.delete(
+  '/:id',
+  operation({
     id: 'archiveProduct',
-    method: 'delete',
-    path: '/v1/products/{id}',
     tag: 'Catalog',
     summary: 'Archive a product',
     description: 'It can be read and can no longer be ordered. Its SKU stays taken.',
     scope: 'catalog:write',
     ifMatch: true,
     params,
-    answers: { 204: { description: 'Archived' } },
+    responses: { 204: { description: 'Archived' } },
     errors: ['not_found', 'version_mismatch'],
-    async run({ params: { id: of }, context, http }) {
-      const { product: archived, tenant } = await updateProduct(context, of, { status: 'archived' }, versionsIn(http));
-      await invalidateProducts(tenant, [archived.sku]);
-      return { status: 204, tenant };
-    },
   }),
-  route({
+  async (c) => {
+    const { id: productId } = c.req.valid('param');
+    const versions = versionsIn(c.req.header('if-match'));
+    const { product: archived, tenant } = await updateProduct(
+      c.var.context,
+      productId,
+      { status: 'archived' },
+      versions,
+    );
+    await invalidateProducts(tenant, [archived.sku]);
+    return c.body(null, 204);
+  },
+);
+
+catalog.patch(
+  '/:id',
+  operation({
     id: 'updateProduct',
-    method: 'patch',
-    path: '/v1/products/{id}',
     tag: 'Catalog',
     summary: 'Change a product',
     description: 'Its SKU stays; its stock is the inventory’s. `status` brings an archived product back.',
@@ -138,18 +173,22 @@ export const catalogRoutes = [
     params,
     body: productChange,
     example: { price: 24.99, status: 'active' },
-    answers: { 200: { description: 'Changed', schema: product, example: sampleProduct } },
+    responses: { 200: { description: 'Changed', schema: product, example: sampleProduct } },
     errors: ['not_found', 'version_mismatch'],
-    async run({ params: { id: of }, body, context, http }) {
-      const { product: changed, version, tenant } = await updateProduct(context, of, body, versionsIn(http));
-      await invalidateProducts(tenant, [changed.sku]);
-      return { status: 200, body: changed, version, resource: true, tenant };
-    },
   }),
-  route({
+  async (c) => {
+    const { id: productId } = c.req.valid('param');
+    const versions = versionsIn(c.req.header('if-match'));
+    const changed = await updateProduct(c.var.context, productId, c.req.valid('json'), versions);
+    await invalidateProducts(changed.tenant, [changed.product.sku]);
+    return showResource(c, changed.product, { version: changed.version });
+  },
+);
+
+catalog.post(
+  '/import',
+  operation({
     id: 'importProducts',
-    method: 'post',
-    path: '/v1/products/import',
     tag: 'Catalog',
     summary: 'Import products as a stream',
     description:
@@ -166,13 +205,11 @@ export const catalogRoutes = [
         '{"sku":"TEE-BLACK-M","name":"Black T-shirt, M","price":29.99,"currency":"USD","inventory":100}\n',
       'text/csv': 'sku,name,price,currency,inventory\nTEE-BLACK-M,"Black T-shirt, M",29.99,USD,100\n',
     },
-    answers: { 200: { description: 'What became of the lines', schema: importReport } },
+    responses: { 200: { description: 'What became of the lines', schema: importReport } },
     errors: ['unsupported_media_type'],
-    async run({ context, http }) {
-      const { report, tenant, replayed } = await importProducts(context, http.req.raw, (of, skus) =>
-        invalidateProducts(of, skus),
-      );
-      return { status: 200, body: report, tenant, replayed };
-    },
   }),
-];
+  async (c) => {
+    const { report, replayed } = await importProducts(c.var.context, c.req.raw, invalidateProducts);
+    return showResult(c, report, { replayed });
+  },
+);

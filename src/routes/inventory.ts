@@ -1,3 +1,4 @@
+import { Hono } from 'hono';
 import * as z from 'zod';
 import { page, sku } from '../base/fields.ts';
 import {
@@ -9,49 +10,57 @@ import {
   stockAdjustment,
   stockCount,
 } from '../domain/inventory.ts';
+import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
-import { versionsIn } from '../http/etag.ts';
-import { bySku, pageOf, positionOf } from '../http/paging.ts';
-import { route } from '../http/route.ts';
+import { showResource, versionsIn } from '../http/etag.ts';
+import { operation } from '../http/operation.ts';
+import { bySku, positionOf, showPage } from '../http/paging.ts';
 import { listOf, sampleStock } from './examples.ts';
 
 const params = z.object({ sku });
 
-export const inventoryRoutes = [
-  route({
+/** Stock by SKU: `/v1/inventory`. */
+export const inventory = new Hono<AppEnv>();
+
+inventory.get(
+  '/',
+  operation({
     id: 'listInventory',
-    method: 'get',
-    path: '/v1/inventory',
     tag: 'Inventory',
     summary: 'List stock by SKU',
     scope: 'inventory:read',
     query: z.object(page),
-    answers: { 200: { description: 'A page', schema: listOf(stock) } },
+    responses: { 200: { description: 'A page', schema: listOf(stock) } },
     errors: ['invalid_cursor'],
-    async run({ query: { limit, cursor }, context, http }) {
-      const rows = await listStock(context, positionOf(http, cursor, bySku), limit + 1);
-      return pageOf(http, rows, limit, (row) => row.sku);
-    },
   }),
-  route({
+  async (c) => {
+    const { limit, cursor } = c.req.valid('query');
+    const rows = await listStock(c.var.context, positionOf(c, cursor, bySku), limit + 1);
+    return showPage(c, { rows, limit, position: (row) => row.sku });
+  },
+);
+
+inventory.get(
+  '/:sku',
+  operation({
     id: 'getInventory',
-    method: 'get',
-    path: '/v1/inventory/{sku}',
     tag: 'Inventory',
     summary: "Read a SKU's stock",
     scope: 'inventory:read',
     params,
-    answers: { 200: { description: 'The stock', schema: stock, example: sampleStock } },
+    responses: { 200: { description: 'The stock', schema: stock, example: sampleStock } },
     errors: ['not_found'],
-    async run({ params: { sku: of }, context }) {
-      const found = await readStock(context, of);
-      return { status: 200, body: found, resource: true, version: found.version };
-    },
   }),
-  route({
+  async (c) => {
+    const found = await readStock(c.var.context, c.req.valid('param').sku);
+    return showResource(c, found, { version: found.version });
+  },
+);
+
+inventory.put(
+  '/:sku',
+  operation({
     id: 'setInventory',
-    method: 'put',
-    path: '/v1/inventory/{sku}',
     tag: 'Inventory',
     summary: 'Set what can be sold of a SKU to an absolute count',
     description:
@@ -61,18 +70,22 @@ export const inventoryRoutes = [
     params,
     body: stockCount,
     example: { quantity: 100 },
-    answers: { 200: { description: 'The stock', schema: stock, example: sampleStock } },
+    responses: { 200: { description: 'The stock', schema: stock, example: sampleStock } },
     errors: ['not_found', 'version_mismatch'],
-    async run({ params: { sku: of }, body, context, http }) {
-      const { stock: now, tenant } = await setStock(context, of, body.quantity, versionsIn(http));
-      await invalidateProducts(tenant, [of]);
-      return { status: 200, body: now, resource: true, version: now.version, tenant };
-    },
   }),
-  route({
+  async (c) => {
+    const { sku: name } = c.req.valid('param');
+    const versions = versionsIn(c.req.header('if-match'));
+    const { stock: counted, tenant } = await setStock(c.var.context, name, c.req.valid('json').quantity, versions);
+    await invalidateProducts(tenant, [name]);
+    return showResource(c, counted, { version: counted.version });
+  },
+);
+
+inventory.post(
+  '/:sku/adjustments',
+  operation({
     id: 'adjustInventory',
-    method: 'post',
-    path: '/v1/inventory/{sku}/adjustments',
     tag: 'Inventory',
     summary: 'Add units to a SKU, or take some out',
     scope: 'inventory:write',
@@ -80,12 +93,13 @@ export const inventoryRoutes = [
     params,
     body: stockAdjustment,
     example: { delta: -3, reason: 'broken in the warehouse' },
-    answers: { 201: { description: 'The stock after it', schema: stock, example: sampleStock } },
+    responses: { 201: { description: 'The stock after it', schema: stock, example: sampleStock } },
     errors: ['not_found', 'insufficient_inventory'],
-    async run({ params: { sku: of }, body, context }) {
-      const { stock: now, tenant, replayed } = await adjustStock(context, of, body);
-      await invalidateProducts(tenant, [of]);
-      return { status: 201, body: now, resource: true, version: now.version, tenant, replayed };
-    },
   }),
-];
+  async (c) => {
+    const { sku: name } = c.req.valid('param');
+    const { stock: adjusted, tenant, replayed } = await adjustStock(c.var.context, name, c.req.valid('json'));
+    await invalidateProducts(tenant, [name]);
+    return showResource(c, adjusted, { status: 201, version: adjusted.version, replayed });
+  },
+);

@@ -1,3 +1,4 @@
+import { Hono } from 'hono';
 import * as z from 'zod';
 import { id, page, reference } from '../base/fields.ts';
 import { event } from '../domain/events.ts';
@@ -12,18 +13,22 @@ import {
   readHistory,
   readOrder,
 } from '../domain/orders.ts';
+import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
-import { byId, bySequence, pageOf, positionOf } from '../http/paging.ts';
-import { route } from '../http/route.ts';
+import { showResource } from '../http/etag.ts';
+import { operation } from '../http/operation.ts';
+import { byId, bySequence, positionOf, showPage } from '../http/paging.ts';
 import { listOf, sampleOrder } from './examples.ts';
 
 const params = z.object({ id });
 
-export const orderRoutes = [
-  route({
+/** Orders: `/v1/orders`. */
+export const orders = new Hono<AppEnv>();
+
+orders.post(
+  '/',
+  operation({
     id: 'placeOrder',
-    method: 'post',
-    path: '/v1/orders',
     tag: 'Orders',
     summary: 'Place an order',
     description:
@@ -34,40 +39,33 @@ export const orderRoutes = [
     idempotency: 'required',
     body: newOrder,
     example: { customerId: 'customer-1', items: [{ sku: 'TEE-BLACK-M', quantity: 2 }] },
-    answers: {
+    responses: {
       201: { description: 'Placed; its stock is held', schema: order, example: sampleOrder },
       202: { description: 'Accepted (`Prefer: respond-async`); the hold is still to be made', schema: order },
     },
     errors: ['insufficient_inventory', 'price_changed', 'unknown_sku', 'currency_mismatch'],
-    async run({ body, context, http }) {
-      const deferred = /(^|,)\s*respond-async\s*(;|,|$)/i.test(http.req.header('prefer') ?? '');
-      const placed = await placeOrder(context, body, deferred);
-      if (!deferred) {
-        await invalidateProducts(
-          placed.tenant,
-          placed.order.items.map((line) => line.sku),
-        );
-      }
-      const { tenant, replayed } = placed;
-      // Of the first answer to this key, whatever the repetition prefers: only a deferred order has no hold yet.
-      const accepted = placed.order.reservation === null;
-      return {
-        status: accepted ? 202 : 201,
-        body: placed.order,
-        resource: true,
-        tenant,
-        replayed,
-        headers: {
-          Location: `/v1/orders/${placed.order.id}`,
-          ...(accepted ? { 'Preference-Applied': 'respond-async' } : {}),
-        },
-      };
-    },
   }),
-  route({
+  async (c) => {
+    const isDeferred = /(^|,)\s*respond-async\s*(;|,|$)/i.test(c.req.header('prefer') ?? '');
+    const { order: placed, tenant, replayed } = await placeOrder(c.var.context, c.req.valid('json'), isDeferred);
+    if (!isDeferred) {
+      await invalidateProducts(
+        tenant,
+        placed.items.map((line) => line.sku),
+      );
+    }
+    // The first response to this key decides, whatever the repetition prefers: only a deferred order has no hold yet.
+    const isAccepted = placed.reservation === null;
+    if (isAccepted) c.header('Preference-Applied', 'respond-async');
+    c.header('Location', `/v1/orders/${placed.id}`);
+    return showResource(c, placed, { status: isAccepted ? 202 : 201, replayed });
+  },
+);
+
+orders.get(
+  '/',
+  operation({
     id: 'listOrders',
-    method: 'get',
-    path: '/v1/orders',
     tag: 'Orders',
     summary: 'List orders, newest first',
     scope: 'orders:read',
@@ -77,51 +75,54 @@ export const orderRoutes = [
       status: orderStatus.optional(),
       organizationId: reference.optional(),
     }),
-    answers: { 200: { description: 'A page', schema: listOf(order) } },
+    responses: { 200: { description: 'A page', schema: listOf(order) } },
     errors: ['invalid_cursor'],
-    async run({ query: { limit, cursor, ...filter }, context, http }) {
-      const rows = await listOrders(context, filter, positionOf(http, cursor, byId), limit + 1);
-      return pageOf(http, rows, limit, (row) => row.id);
-    },
   }),
-  route({
+  async (c) => {
+    const { limit, cursor, ...filter } = c.req.valid('query');
+    const rows = await listOrders(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
+    return showPage(c, { rows, limit, position: (row) => row.id });
+  },
+);
+
+orders.get(
+  '/:id',
+  operation({
     id: 'getOrder',
-    method: 'get',
-    path: '/v1/orders/{id}',
     tag: 'Orders',
     summary: 'Read an order',
     scope: 'orders:read',
     params,
-    answers: { 200: { description: 'The order', schema: order, example: sampleOrder } },
+    responses: { 200: { description: 'The order', schema: order, example: sampleOrder } },
     errors: ['not_found'],
-    run: async ({ params: { id: orderId }, context }) => ({
-      status: 200,
-      body: await readOrder(context, orderId),
-      resource: true,
-    }),
   }),
-  route({
+  async (c) => showResource(c, await readOrder(c.var.context, c.req.valid('param').id)),
+);
+
+orders.get(
+  '/:id/events',
+  operation({
     id: 'listOrderEvents',
-    method: 'get',
-    path: '/v1/orders/{id}/events',
     tag: 'Orders',
     summary: "Read an order's history, oldest event first",
     scope: 'orders:read',
     params,
     query: z.object(page),
-    answers: { 200: { description: 'A page of its events', schema: listOf(event) } },
+    responses: { 200: { description: 'A page of its events', schema: listOf(event) } },
     errors: ['not_found', 'invalid_cursor'],
-    async run({ params: { id: orderId }, query: { limit, cursor }, context, http }) {
-      const position = positionOf(http, cursor, bySequence);
-      const rows = await readHistory(context, orderId, position, limit + 1);
-      const { rows: shown, ...answer } = pageOf(http, rows, limit, (row) => String(row.seq));
-      return { ...answer, body: { ...(answer.body as object), data: shown.map((row) => row.event) } };
-    },
   }),
-  route({
+  async (c) => {
+    const { limit, cursor } = c.req.valid('query');
+    const position = positionOf(c, cursor, bySequence);
+    const rows = await readHistory(c.var.context, c.req.valid('param').id, position, limit + 1);
+    return showPage(c, { rows, limit, position: (row) => String(row.seq), show: (row) => row.event });
+  },
+);
+
+orders.post(
+  '/:id/cancel',
+  operation({
     id: 'cancelOrder',
-    method: 'post',
-    path: '/v1/orders/{id}/cancel',
     tag: 'Orders',
     summary: 'Cancel an order that has not been shipped',
     description:
@@ -133,12 +134,13 @@ export const orderRoutes = [
     params,
     body: cancellation,
     example: { reason: 'changed my mind' },
-    answers: { 200: { description: 'The cancelled order', schema: order } },
+    responses: { 200: { description: 'The cancelled order', schema: order } },
     errors: ['not_found', 'order_not_cancellable'],
-    async run({ params: { id: orderId }, body, context }) {
-      const { order: cancelled, skus, tenant, replayed } = await cancelOrder(context, orderId, body);
-      await invalidateProducts(tenant, skus);
-      return { status: 200, body: cancelled, resource: true, tenant, replayed };
-    },
   }),
-];
+  async (c) => {
+    const { id: orderId } = c.req.valid('param');
+    const { order: cancelled, skus, tenant, replayed } = await cancelOrder(c.var.context, orderId, c.req.valid('json'));
+    await invalidateProducts(tenant, skus);
+    return showResource(c, cancelled, { replayed });
+  },
+);

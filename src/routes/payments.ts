@@ -1,8 +1,7 @@
+import { Hono } from 'hono';
 import * as z from 'zod';
-import { readOnce } from '../base/body.ts';
 import { id } from '../base/fields.ts';
 import {
-  applyStripeUpdate,
   listRefunds,
   newPayment,
   newRefund,
@@ -12,18 +11,21 @@ import {
   refund,
   requestRefund,
 } from '../domain/payments.ts';
-import { invalidateProducts } from '../http/edge-cache.ts';
-import { route } from '../http/route.ts';
-import { readWebhook } from '../stripe/webhook.ts';
+import type { AppEnv } from '../http/app-env.ts';
+import { showResource } from '../http/etag.ts';
+import { operation } from '../http/operation.ts';
+import { showResult } from '../http/result.ts';
 import { listOf, samplePayment, sampleRefund } from './examples.ts';
 
 const params = z.object({ id });
 
-export const paymentRoutes = [
-  route({
+/** Payments and refunds: `/v1/payments`. */
+export const payments = new Hono<AppEnv>();
+
+payments.post(
+  '/',
+  operation({
     id: 'createPayment',
-    method: 'post',
-    path: '/v1/payments',
     tag: 'Payments',
     summary: "Get an order's payment, to be confirmed by the buyer",
     description:
@@ -33,34 +35,34 @@ export const paymentRoutes = [
     idempotency: 'required',
     body: newPayment,
     example: { orderId: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f' },
-    answers: { 201: { description: 'The payment', schema: payment, example: samplePayment } },
+    responses: { 201: { description: 'The payment', schema: payment, example: samplePayment } },
     errors: ['order_not_payable'],
-    async run({ body, context }) {
-      const { payment: opened, tenant, replayed } = await openPayment(context, body.orderId);
-      const headers = { Location: `/v1/payments/${opened.id}` };
-      return { status: 201, body: opened, resource: true, tenant, replayed, headers };
-    },
   }),
-  route({
+  async (c) => {
+    const { payment: opened, replayed } = await openPayment(c.var.context, c.req.valid('json').orderId);
+    c.header('Location', `/v1/payments/${opened.id}`);
+    return showResource(c, opened, { status: 201, replayed });
+  },
+);
+
+payments.get(
+  '/:id',
+  operation({
     id: 'getPayment',
-    method: 'get',
-    path: '/v1/payments/{id}',
     tag: 'Payments',
     summary: 'Read a payment',
     scope: 'payments:read',
     params,
-    answers: { 200: { description: 'The payment', schema: payment, example: samplePayment } },
+    responses: { 200: { description: 'The payment', schema: payment, example: samplePayment } },
     errors: ['not_found'],
-    run: async ({ params: { id: of }, context }) => ({
-      status: 200,
-      body: await readPayment(context, of),
-      resource: true,
-    }),
   }),
-  route({
+  async (c) => showResource(c, await readPayment(c.var.context, c.req.valid('param').id)),
+);
+
+payments.post(
+  '/:id/refunds',
+  operation({
     id: 'createRefund',
-    method: 'post',
-    path: '/v1/payments/{id}/refunds',
     tag: 'Payments',
     summary: 'Give money back, all of it or a part',
     description:
@@ -71,47 +73,30 @@ export const paymentRoutes = [
     params,
     body: newRefund,
     example: { amount: 10, reason: 'one shirt was torn' },
-    answers: { 201: { description: 'The refund', schema: refund, example: sampleRefund } },
+    responses: { 201: { description: 'The refund', schema: refund, example: sampleRefund } },
     errors: ['not_found', 'refund_exceeds_payment'],
-    async run({ params: { id: of }, body, context }) {
-      const { refund: promised, tenant, replayed } = await requestRefund(context, of, body);
-      return { status: 201, body: promised, tenant, replayed };
-    },
   }),
-  route({
+  async (c) => {
+    const { id: paymentId } = c.req.valid('param');
+    const { refund: promised, replayed } = await requestRefund(c.var.context, paymentId, c.req.valid('json'));
+    return showResult(c, promised, { status: 201, replayed });
+  },
+);
+
+payments.get(
+  '/:id/refunds',
+  operation({
     id: 'listRefunds',
-    method: 'get',
-    path: '/v1/payments/{id}/refunds',
     tag: 'Payments',
     summary: "List a payment's refunds, newest first",
     description: 'All of them on one page. Those that were made by hand at Stripe are among them.',
     scope: 'payments:read',
     params,
-    answers: { 200: { description: 'Its refunds', schema: listOf(refund) } },
+    responses: { 200: { description: 'Its refunds', schema: listOf(refund) } },
     errors: ['not_found'],
-    run: async ({ params: { id: of }, context }) => ({
-      status: 200,
-      body: { data: await listRefunds(context, of), nextCursor: null },
-    }),
   }),
-  route({
-    id: 'receiveStripeEvent',
-    method: 'post',
-    path: '/webhooks/stripe',
-    counted: 'refused',
-    tag: 'Payments',
-    summary: 'Receive an event of Stripe',
-    description:
-      'Signed by Stripe over the raw body, at most 300 s ago or ahead. Duplicates and any order of arrival end alike.',
-    stream: ['application/json'],
-    answers: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
-    errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
-    async run({ context, http }) {
-      const body = readOnce(http.req.raw);
-      const { update } = await readWebhook(context, body, http.req.header('stripe-signature'));
-      const { tenant, skus } = update ? await applyStripeUpdate(context, update) : {};
-      if (tenant !== undefined && skus) await invalidateProducts(tenant, skus);
-      return { status: 200, body: { received: true }, ...(tenant === undefined ? {} : { tenant }) };
-    },
-  }),
-];
+  async (c) => {
+    const data = await listRefunds(c.var.context, c.req.valid('param').id);
+    return c.json({ data, nextCursor: null });
+  },
+);

@@ -1,6 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import type { Route } from '../../src/http/route.ts';
-import { routes } from '../../src/routes/all.ts';
+import { routes } from '../../dev/reference/routes.ts';
+import type { Route } from '../../src/http/declaration.ts';
 import { addProduct, oneLine, type Store, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 import { home, secret, sign } from '../support/shipping.ts';

@@ -1,7 +1,7 @@
 import { request as open } from 'node:http';
 import fc from 'fast-check';
+import { routes } from '../../dev/reference/routes.ts';
 import { toCursor } from '../../src/http/cursor.ts';
-import { routes } from '../../src/routes/all.ts';
 import type { Valid } from './requests.ts';
 import { anyBody, headerName, headerValue, json, parameter, segment } from './values.ts';
 

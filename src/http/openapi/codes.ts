@@ -1,8 +1,7 @@
 import { ApiError, type Code, statusOf } from '../../base/errors.ts';
-import { isWebhook } from '../declared.ts';
+import { isWebhook, type Route } from '../declaration.ts';
+import { keyLimit } from '../limits.ts';
 import { problemOf, titleOf } from '../problem.ts';
-import { keyLimit } from '../rate-limit.ts';
-import type { Route } from '../route.ts';
 
 const order = Object.keys(statusOf) as Code[];
 

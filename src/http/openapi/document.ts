@@ -1,6 +1,6 @@
 import type * as z from 'zod';
 import packageJson from '../../../package.json' with { type: 'json' };
-import type { Answer, Route } from '../route.ts';
+import type { Route, Status } from '../declaration.ts';
 import {
   answerHeaders,
   codesOf,
@@ -87,8 +87,6 @@ const tags: Record<string, string> = {
   Operations: 'How the service is, and this description. No key is needed.',
 };
 
-type Status = Answer['status'];
-
 const members = (schema: z.ZodType | undefined): Record<string, z.ZodType> =>
   schema !== undefined && 'shape' in schema ? (schema.shape as Record<string, z.ZodType>) : {};
 
@@ -102,12 +100,12 @@ type Traits = {
 };
 
 function traitsOf(routes: Route[]): (route: Route) => Traits {
-  const isSingle = (route: Route) => route.method === 'get' && route.path.endsWith('}') && route.answers[200]?.schema;
+  const isSingle = (route: Route) => route.method === 'get' && route.path.endsWith('}') && route.responses[200]?.schema;
   // A single resource is what some operation reads by its name; it has an ETag wherever it is answered.
-  const resources = new Set(routes.filter(isSingle).map((route) => route.answers[200]?.schema));
+  const resources = new Set(routes.filter(isSingle).map((route) => route.responses[200]?.schema));
   const read = new Set(routes.filter(isSingle).map((route) => route.path));
   const sampled = routes
-    .flatMap((route) => Object.values(route.answers))
+    .flatMap((route) => Object.values(route.responses))
     .filter((answer) => answer.example !== undefined);
   const samples = new Map(sampled.map((answer) => [answer.schema, answer.example]));
   /** The declared example; a list has one of its members. */
@@ -117,11 +115,12 @@ function traitsOf(routes: Route[]): (route: Route) => Traits {
     return answer?.example ?? (one === undefined ? undefined : { data: [one], nextCursor: null });
   };
   return (route) => ({
-    asynchronous: route.answers[201] !== undefined && route.answers[202] !== undefined,
+    asynchronous: route.responses[201] !== undefined && route.responses[202] !== undefined,
     single: Boolean(isSingle(route)),
-    etagged: (status) => resources.has(route.answers[status]?.schema) && route.answers[status]?.schema !== undefined,
+    etagged: (status) =>
+      resources.has(route.responses[status]?.schema) && route.responses[status]?.schema !== undefined,
     located: (status) => (status === 201 || status === 202) && read.has(`${route.path}/{id}`),
-    example: (status) => exampleOf(route.answers[status]),
+    example: (status) => exampleOf(route.responses[status]),
   });
 }
 
@@ -179,7 +178,7 @@ const isText = (type: string): boolean => type.startsWith('text/') && type !== '
 
 function answersOf(route: Route, traits: Traits, schemas: Schemas): Record<string, object> {
   const answers: Record<string, object> = {};
-  for (const [key, answer] of Object.entries(route.answers)) {
+  for (const [key, answer] of Object.entries(route.responses)) {
     const status = Number(key) as Status;
     const headers: HeaderName[] = ['X-Request-Id'];
     if (codesOf(route).includes('unavailable')) headers.push('Server-Timing');

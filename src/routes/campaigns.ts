@@ -1,3 +1,4 @@
+import { Hono } from 'hono';
 import * as z from 'zod';
 import { id, page } from '../base/fields.ts';
 import {
@@ -16,19 +17,24 @@ import {
   readCampaign,
 } from '../domain/group-commerce.ts';
 import { liveToken, makeLiveToken, watchCampaign } from '../domain/live.ts';
+import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
-import { byId, pageOf, positionOf } from '../http/paging.ts';
-import { route } from '../http/route.ts';
+import { showResource } from '../http/etag.ts';
+import { operation } from '../http/operation.ts';
+import { byId, positionOf, showPage } from '../http/paging.ts';
+import { showResult } from '../http/result.ts';
 import { listOf, sampleCampaign, sampleParticipant, sampleProduct } from './examples.ts';
 
 const params = z.object({ id });
 const tag = 'Group commerce';
 
-export const groupCommerceRoutes = [
-  route({
+/** Group buying: `/v1/campaigns`. */
+export const campaigns = new Hono<AppEnv>();
+
+campaigns.post(
+  '/',
+  operation({
     id: 'createCampaign',
-    method: 'post',
-    path: '/v1/campaigns',
     tag,
     summary: 'Start a campaign',
     description:
@@ -45,48 +51,55 @@ export const groupCommerceRoutes = [
       startTime: sampleCampaign.startTime,
       endTime: sampleCampaign.endTime,
     },
-    answers: { 201: { description: 'The campaign', schema: campaign, example: sampleCampaign } },
+    responses: { 201: { description: 'The campaign', schema: campaign, example: sampleCampaign } },
     errors: [],
-    async run({ body, context }) {
-      const { campaign: made, tenant, replayed } = await createCampaign(context, body);
-      const headers = { Location: `/v1/campaigns/${made.id}` };
-      return { status: 201, body: made, resource: true, tenant, replayed, headers };
-    },
   }),
-  route({
+  async (c) => {
+    const { campaign: created, replayed } = await createCampaign(c.var.context, c.req.valid('json'));
+    c.header('Location', `/v1/campaigns/${created.id}`);
+    return showResource(c, created, { status: 201, replayed });
+  },
+);
+
+campaigns.get(
+  '/',
+  operation({
     id: 'listCampaigns',
-    method: 'get',
-    path: '/v1/campaigns',
     tag,
     summary: 'List campaigns, newest first',
     scope: 'campaigns:read',
     query: z.object({ ...page, status: campaignStatus.optional() }),
-    answers: { 200: { description: 'A page', schema: listOf(campaign) } },
+    responses: { 200: { description: 'A page', schema: listOf(campaign) } },
     errors: ['invalid_cursor'],
-    async run({ query: { limit, cursor, status }, context, http }) {
-      const rows = await listCampaigns(context, status, positionOf(http, cursor, byId), limit + 1);
-      return pageOf(http, rows, limit, (row) => row.id);
-    },
   }),
-  route({
+  async (c) => {
+    const { limit, cursor, status } = c.req.valid('query');
+    const rows = await listCampaigns(c.var.context, status, positionOf(c, cursor, byId), limit + 1);
+    return showPage(c, { rows, limit, position: (row) => row.id });
+  },
+);
+
+campaigns.get(
+  '/:id',
+  operation({
     id: 'getCampaign',
-    method: 'get',
-    path: '/v1/campaigns/{id}',
     tag,
     summary: 'Read a campaign',
     scope: 'campaigns:read',
     params,
-    answers: { 200: { description: 'The campaign', schema: campaign, example: sampleCampaign } },
+    responses: { 200: { description: 'The campaign', schema: campaign, example: sampleCampaign } },
     errors: ['not_found'],
-    async run({ params: { id: of }, context }) {
-      const { campaign: found, tenant } = await readCampaign(context, of);
-      return { status: 200, body: found, resource: true, tenant };
-    },
   }),
-  route({
+  async (c) => {
+    const { campaign: found } = await readCampaign(c.var.context, c.req.valid('param').id);
+    return showResource(c, found);
+  },
+);
+
+campaigns.post(
+  '/:id/join',
+  operation({
     id: 'joinCampaign',
-    method: 'post',
-    path: '/v1/campaigns/{id}/join',
     tag,
     summary: 'Take a place in a campaign',
     description:
@@ -100,18 +113,21 @@ export const groupCommerceRoutes = [
     params,
     body: joining,
     example: { userId: 'user-1' },
-    answers: { 201: { description: 'The participation', schema: participant, example: sampleParticipant } },
+    responses: { 201: { description: 'The participation', schema: participant, example: sampleParticipant } },
     errors: ['not_found', 'campaign_full', 'campaign_not_open', 'insufficient_inventory'],
-    async run({ params: { id: of }, body, context }) {
-      const { participant: joined, skus, tenant, replayed } = await joinCampaign(context, of, body);
-      await invalidateProducts(tenant, skus);
-      return { status: 201, body: joined, tenant, replayed };
-    },
   }),
-  route({
+  async (c) => {
+    const { id: campaignId } = c.req.valid('param');
+    const joined = await joinCampaign(c.var.context, campaignId, c.req.valid('json'));
+    await invalidateProducts(joined.tenant, joined.skus);
+    return showResult(c, joined.participant, { status: 201, replayed: joined.replayed });
+  },
+);
+
+campaigns.post(
+  '/:id/leave',
+  operation({
     id: 'leaveCampaign',
-    method: 'post',
-    path: '/v1/campaigns/{id}/leave',
     tag,
     summary: 'Give a place back, before the campaign has succeeded',
     description: 'Its unit is free at once, its money is released a moment later. Leaving again gives the same answer.',
@@ -120,18 +136,21 @@ export const groupCommerceRoutes = [
     params,
     body: leaving,
     example: { userId: 'user-1' },
-    answers: { 200: { description: 'The participation, released', schema: participant } },
+    responses: { 200: { description: 'The participation, released', schema: participant } },
     errors: ['not_found', 'campaign_not_open'],
-    async run({ params: { id: of }, body, context }) {
-      const { participant: left, skus, tenant, replayed } = await leaveCampaign(context, of, body.userId);
-      await invalidateProducts(tenant, skus);
-      return { status: 200, body: left, tenant, replayed };
-    },
   }),
-  route({
+  async (c) => {
+    const { id: campaignId } = c.req.valid('param');
+    const left = await leaveCampaign(c.var.context, campaignId, c.req.valid('json').userId);
+    await invalidateProducts(left.tenant, left.skus);
+    return showResult(c, left.participant, { replayed: left.replayed });
+  },
+);
+
+campaigns.post(
+  '/:id/cancel',
+  operation({
     id: 'cancelCampaign',
-    method: 'post',
-    path: '/v1/campaigns/{id}/cancel',
     tag,
     summary: 'Cancel a campaign that has not succeeded',
     description:
@@ -139,33 +158,39 @@ export const groupCommerceRoutes = [
     scope: 'campaigns:write',
     idempotency: 'taken',
     params,
-    answers: { 200: { description: 'The campaign', schema: campaign } },
+    responses: { 200: { description: 'The campaign', schema: campaign } },
     errors: ['not_found', 'conflict'],
-    async run({ params: { id: of }, context }) {
-      const { campaign: cancelled, tenant, replayed } = await cancelCampaign(context, of);
-      return { status: 200, body: cancelled, resource: true, tenant, replayed };
-    },
   }),
-  route({
+  async (c) => {
+    const { campaign: cancelled, replayed } = await cancelCampaign(c.var.context, c.req.valid('param').id);
+    return showResource(c, cancelled, { replayed });
+  },
+);
+
+campaigns.get(
+  '/:id/participants',
+  operation({
     id: 'listParticipants',
-    method: 'get',
-    path: '/v1/campaigns/{id}/participants',
     tag,
     summary: "List a campaign's places, newest first, with the state of each",
     scope: 'campaigns:write',
     params,
     query: z.object(page),
-    answers: { 200: { description: 'A page', schema: listOf(participant) } },
+    responses: { 200: { description: 'A page', schema: listOf(participant) } },
     errors: ['not_found', 'invalid_cursor'],
-    async run({ params: { id: of }, query: { limit, cursor }, context, http }) {
-      const rows = await listParticipants(context, of, positionOf(http, cursor, byId), limit + 1);
-      return pageOf(http, rows, limit, (row) => row.id);
-    },
   }),
-  route({
+  async (c) => {
+    const { limit, cursor } = c.req.valid('query');
+    const { id: campaignId } = c.req.valid('param');
+    const rows = await listParticipants(c.var.context, campaignId, positionOf(c, cursor, byId), limit + 1);
+    return showPage(c, { rows, limit, position: (row) => row.id });
+  },
+);
+
+campaigns.post(
+  '/:id/live-token',
+  operation({
     id: 'createLiveToken',
-    method: 'post',
-    path: '/v1/campaigns/{id}/live-token',
     tag,
     summary: "Get a token for a campaign's live events",
     description:
@@ -175,7 +200,7 @@ export const groupCommerceRoutes = [
     scope: 'campaigns:read',
     idempotency: 'taken',
     params,
-    answers: {
+    responses: {
       201: {
         description: 'The token',
         schema: liveToken,
@@ -186,15 +211,17 @@ export const groupCommerceRoutes = [
       },
     },
     errors: ['not_found'],
-    async run({ params: { id: of }, context }) {
-      const { token, tenant, replayed } = await makeLiveToken(context, of);
-      return { status: 201, body: token, tenant, replayed };
-    },
   }),
-  route({
+  async (c) => {
+    const { token, replayed } = await makeLiveToken(c.var.context, c.req.valid('param').id);
+    return showResult(c, token, { status: 201, replayed });
+  },
+);
+
+campaigns.get(
+  '/:id/live',
+  operation({
     id: 'watchCampaign',
-    method: 'get',
-    path: '/v1/campaigns/{id}/live',
     tag,
     summary: 'Watch a campaign: its count, status and time left',
     description:
@@ -210,7 +237,7 @@ export const groupCommerceRoutes = [
     query: z.object({
       token: z.string().max(200).optional().meta({ description: 'From `POST …/live-token`, in place of a key' }),
     }),
-    answers: {
+    responses: {
       200: {
         description: 'The events',
         type: 'text/event-stream',
@@ -219,11 +246,12 @@ export const groupCommerceRoutes = [
       204: { description: 'The campaign is over, as `Last-Event-ID` shows that the client knows' },
     },
     errors: ['not_found'],
-    async run({ params: { id: of }, context, http }) {
-      const watched = await watchCampaign(context, of, http.req.header('last-event-id'));
-      if (!watched) return { status: 204 };
-      const headers = { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' };
-      return { status: 200, body: new Response(watched.stream, { headers }), tenant: watched.tenant };
-    },
   }),
-];
+  async (c) => {
+    const { id: campaignId } = c.req.valid('param');
+    const watched = await watchCampaign(c.var.context, campaignId, c.req.header('last-event-id'));
+    if (!watched) return c.body(null, 204);
+    c.set('tenant', watched.tenant);
+    return c.body(watched.stream, 200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+  },
+);

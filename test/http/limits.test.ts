@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
 import { ApiError } from '../../src/base/errors.ts';
 import type { Bindings } from '../../src/env.ts';
-import { addressLimit, keyLimit, networkOf, takeShare, takeTrial } from '../../src/http/rate-limit.ts';
+import { addressLimit, keyLimit, networkOf, takeShare, takeTrial } from '../../src/http/limits.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore } from '../support/harness.ts';
 
 type RateLimit = { name: string; namespace_id: string; simple: object };

@@ -1,0 +1,44 @@
+import { createMiddleware } from 'hono/factory';
+import { ApiError, ClientGone } from '../base/errors.ts';
+import { describe, log, pathForLog } from '../base/log.ts';
+import type { AppEnv, Http } from './app-env.ts';
+import { errorOf, reasonOf } from './problem.ts';
+
+/** What the line of a failed request says of its error. Only faults of ours are described with their stack. */
+function describeFailure(thrown: Error): Record<string, unknown> & { outcome: string } {
+  const error = errorOf(thrown);
+  const line = { outcome: error.code as string, reason: reasonOf(error) };
+  if (thrown instanceof ClientGone) return { ...line, outcome: 'client_closed' };
+  if (thrown === error && error.code !== 'internal' && error.code !== 'unavailable') return line;
+  // PostgreSQL rejected a value that a schema should have rejected: the line says where validation has a gap.
+  return { ...line, ...describe(thrown), ...(error.code === 'validation_failed' ? { gap: 'validation' } : {}) };
+}
+
+function tenantOf(c: Http): string | null {
+  if (c.error instanceof ApiError && c.error.tenant !== undefined) return c.error.tenant;
+  return c.var.tenant ?? c.var.context?.db.tenant ?? null;
+}
+
+/**
+ * Writes one JSON line for each request. Hono's logger writes text and knows neither tenant, operation nor error code.
+ */
+export const accessLog = createMiddleware<AppEnv>(async (c, next) => {
+  const started = Date.now();
+  await next();
+  const usage = c.var.context?.db.usage ?? { calls: 0, ms: 0 };
+  const { outcome, ...failure } = c.error ? describeFailure(c.error) : { outcome: 'ok' };
+  log({
+    kind: 'request',
+    id: c.var.requestId,
+    tenant: tenantOf(c),
+    operation: c.var.operation?.id ?? null,
+    method: c.req.method,
+    path: pathForLog(c.req.path),
+    status: c.res.status,
+    outcome,
+    durationMs: Date.now() - started,
+    dbCalls: usage.calls,
+    dbMs: usage.ms,
+    ...failure,
+  });
+});

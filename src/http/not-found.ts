@@ -1,0 +1,56 @@
+import type { Context as HonoContext, MiddlewareHandler } from 'hono';
+import { ApiError } from '../base/errors.ts';
+import type { AppEnv } from './app-env.ts';
+import { isForPages, preflightResponse } from './cors.ts';
+import type { Route } from './declaration.ts';
+import { problemDetails } from './problem-details.ts';
+
+/** The operations at a path, by the patterns of their routes. */
+type Find = (path: string) => Route[];
+
+/** A pattern that the paths of a route match. */
+const patternOf = (path: string): RegExp =>
+  new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`);
+
+/** Finds the operations at a path. `routes` is called once, when the first request needs it. */
+export function findByPath(routes: () => Route[]): Find {
+  let patterns: { pattern: RegExp; route: Route }[] | undefined;
+  return (path) => {
+    patterns ??= routes().map((route) => ({ pattern: patternOf(route.path), route }));
+    return patterns.filter(({ pattern }) => pattern.test(path)).map(({ route }) => route);
+  };
+}
+
+/** The value of `Allow` for the operations of a path. */
+function allowHeader(found: Route[]): string {
+  const methods = new Set(found.map(({ method }) => method.toUpperCase()));
+  if (methods.has('GET')) methods.add('HEAD');
+  return [...methods.add('OPTIONS')].sort().join(', ');
+}
+
+/** Answers OPTIONS: a page's preflight where pages may call, the allowed methods at any other path of the API. */
+export const answerOptions =
+  (find: Find): MiddlewareHandler<AppEnv> =>
+  async (c, next) => {
+    if (c.req.method !== 'OPTIONS') return next();
+    const found = find(new URL(c.req.url).pathname);
+    if (found.some(isForPages)) return preflightResponse();
+    return found.length > 0 ? c.body(null, 204, { Allow: allowHeader(found) }) : next();
+  };
+
+/** Why no operation answers a request: the wrong method, a slash too many, or nothing is at this path. */
+function errorAt(path: string, find: Find): ApiError {
+  const found = find(path);
+  if (found.length > 0)
+    return new ApiError('method_not_allowed', undefined, { headers: { Allow: allowHeader(found) } });
+  if (path.endsWith('/') && find(path.slice(0, -1)).length > 0) {
+    return new ApiError('not_found', 'There is nothing at this path. Remove the slash at its end.');
+  }
+  return new ApiError('not_found');
+}
+
+/** The response where no route matches. */
+export const notFound = (find: Find) => (c: HonoContext<AppEnv>) => {
+  c.error = errorAt(new URL(c.req.url).pathname, find);
+  return problemDetails(c.error, c);
+};

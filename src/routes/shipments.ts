@@ -1,0 +1,78 @@
+import { Hono } from 'hono';
+import * as z from 'zod';
+import { id } from '../base/fields.ts';
+import { readLabel } from '../domain/labels.ts';
+import { newShipment, readShipment, requestShipment, shipment } from '../domain/shipping.ts';
+import type { AppEnv } from '../http/app-env.ts';
+import { showResource } from '../http/etag.ts';
+import { operation } from '../http/operation.ts';
+import { sampleAddress, sampleShipment } from './examples.ts';
+
+const params = z.object({ id });
+
+/** Shipments and labels: `/v1/shipments`. */
+export const shipments = new Hono<AppEnv>();
+
+shipments.post(
+  '/',
+  operation({
+    id: 'createShipment',
+    tag: 'Shipping',
+    summary: 'Ship an order that was paid without an address',
+    description:
+      'A confirmed order with an address gets its label by itself. This is for one without, or for one whose address the ' +
+      'carrier refused. One label an order: the same shipment however often it is asked for; another address than the ' +
+      'label’s is a `conflict`. An order whose refund failed at the bank, and whose label was cancelled with that refund, ' +
+      'gets another label.',
+    scope: 'shipping:write',
+    idempotency: 'taken',
+    body: newShipment,
+    example: { orderId: sampleShipment.orderId, address: sampleAddress },
+    responses: { 201: { description: 'The shipment; its label is made', schema: shipment, example: sampleShipment } },
+    errors: ['conflict'],
+  }),
+  async (c) => {
+    const { shipment: requested, replayed } = await requestShipment(c.var.context, c.req.valid('json'));
+    c.header('Location', `/v1/shipments/${requested.id}`);
+    return showResource(c, requested, { status: 201, replayed });
+  },
+);
+
+shipments.get(
+  '/:id',
+  operation({
+    id: 'getShipment',
+    tag: 'Shipping',
+    summary: 'Read a shipment',
+    scope: 'shipping:read',
+    params,
+    responses: { 200: { description: 'The shipment', schema: shipment, example: sampleShipment } },
+    errors: ['not_found'],
+  }),
+  async (c) => showResource(c, await readShipment(c.var.context, c.req.valid('param').id)),
+);
+
+shipments.get(
+  '/:id/label',
+  operation({
+    id: 'getLabel',
+    tag: 'Shipping',
+    summary: 'Get the printable label, a PDF',
+    description:
+      '4 × 6 inches, with the tracking number as Code 128. This is where `labelUrl` points to. The label of a cancelled ' +
+      'shipment is a `conflict`.',
+    scope: 'shipping:read',
+    params,
+    responses: { 200: { description: 'The label', type: 'application/pdf' } },
+    errors: ['not_found', 'conflict'],
+  }),
+  async (c) => {
+    const { pdf, trackingNumber } = await readLabel(c.var.context, c.req.valid('param').id);
+    const fileName = `label-${trackingNumber.replaceAll(/[^\w-]/g, '')}.pdf`;
+    return c.body(new Uint8Array(pdf), 200, {
+      'Content-Type': 'application/pdf',
+      'Content-Disposition': `inline; filename="${fileName}"`,
+      'Cache-Control': 'private, no-store',
+    });
+  },
+);

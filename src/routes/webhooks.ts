@@ -1,0 +1,117 @@
+import { Hono } from 'hono';
+import * as z from 'zod';
+import { readOnce } from '../base/body.ts';
+import { ApiError } from '../base/errors.ts';
+import { isFreshAndSignedBy, isOneOf } from '../base/signature.ts';
+import { applyStripeUpdate } from '../domain/payments.ts';
+import { carrierName, receiveTracking } from '../domain/tracking.ts';
+import { takePush } from '../events/external-events.ts';
+import type { AppEnv } from '../http/app-env.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
+import { operation } from '../http/operation.ts';
+import { readWebhook } from '../stripe/webhook.ts';
+
+const count = z.number().int();
+
+/** The token of a Bearer, or the password of a Basic authorization: connectors can do one or the other. */
+function tokenOf(authorization: string): string {
+  const [, scheme = '', credentials = ''] = /^(Bearer|Basic) +(\S+)$/i.exec(authorization) ?? [];
+  if (scheme.toLowerCase() !== 'basic') return credentials;
+  try {
+    const text = new TextDecoder().decode(Uint8Array.from(atob(credentials), (letter) => letter.charCodeAt(0)));
+    return text.slice(text.indexOf(':') + 1);
+  } catch {
+    return '';
+  }
+}
+
+/** What other systems call, with bodies that they sign: `/webhooks`. */
+export const webhooks = new Hono<AppEnv>();
+
+webhooks.post(
+  '/stripe',
+  operation({
+    id: 'receiveStripeEvent',
+    counted: 'refused',
+    tag: 'Payments',
+    summary: 'Receive an event of Stripe',
+    description:
+      'Signed by Stripe over the raw body, at most 300 s ago or ahead. Duplicates and any order of arrival end alike.',
+    stream: ['application/json'],
+    responses: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
+    errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
+  }),
+  async (c) => {
+    const { context } = c.var;
+    const { update } = await readWebhook(context, readOnce(c.req.raw), c.req.header('stripe-signature'));
+    const { tenant, skus } = update ? await applyStripeUpdate(context, update) : {};
+    if (tenant !== undefined && skus) await invalidateProducts(tenant, skus);
+    return c.json({ received: true });
+  },
+);
+
+webhooks.post(
+  '/shipping/:carrier',
+  operation({
+    id: 'receiveTracking',
+    counted: 'refused',
+    tag: 'Shipping',
+    summary: 'Receive a tracking update of a carrier',
+    description:
+      'Signed over the raw body in the carrier’s own way. Duplicates and any order of arrival end alike: a parcel that ' +
+      'is `delivered` stays so. `manual`: `{eventId, trackingNumber, status, occurredAt, detail?}` with `X-Signature: ' +
+      't=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, at most 300 s old or ahead; status `created`, `in_transit`, ' +
+      '`delivered` or `exception`.',
+    params: z.object({ carrier: carrierName }),
+    stream: ['application/json'],
+    responses: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
+    errors: ['malformed_json', 'invalid_signature', 'body_too_large', 'validation_failed', 'unavailable'],
+  }),
+  async (c) => {
+    const { headers } = c.req.raw;
+    const query = new URL(c.req.url).searchParams;
+    const request = { headers, body: readOnce(c.req.raw), query };
+    await receiveTracking(c.var.context, c.req.valid('param').carrier, request);
+    return c.json({ received: true });
+  },
+);
+
+webhooks.post(
+  '/kafka',
+  operation({
+    id: 'receiveKafka',
+    counted: 'refused',
+    tag: 'Operations',
+    summary: 'Receive events of others from a Kafka connector',
+    description:
+      'CloudEvents 1.0: binary, structured or batched, or a JSON array of events or of records `{value, headers}`. The ' +
+      'secret comes as Bearer, as the password of Basic, or signs: `X-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 ' +
+      'over "<t>.<body>">`, at most 300 s old or ahead. Each event is applied once, by source and id; one whose time is more than 28 days ago is not taken. What cannot be taken is a ' +
+      'dead letter, and is answered with 200 all the same: a connector goes on behind it. 503: nothing was lost, send ' +
+      'it again.',
+    stream: ['application/json', 'application/cloudevents+json', 'application/cloudevents-batch+json'],
+    responses: {
+      200: {
+        description: 'Taken: given to our services, our own that came back, kept as dead letters',
+        schema: z.object({ taken: count, own: count, refused: count }),
+        example: { taken: 2, own: 1, refused: 0 },
+      },
+    },
+    errors: ['invalid_signature', 'body_too_large', 'not_found', 'unavailable'],
+  }),
+  async (c) => {
+    const { context } = c.var;
+    const { KAFKA_WEBHOOK_SECRET: secret } = context.settings;
+    if (secret === undefined) throw new ApiError('not_found');
+    const secrets = secret.split(',').map((each) => each.trim());
+    const body = readOnce(c.req.raw);
+    const signature = c.req.header('x-signature');
+    const isGenuine =
+      signature === undefined
+        ? await isOneOf(secrets, tokenOf(c.req.header('authorization') ?? ''))
+        : await isFreshAndSignedBy(secrets, signature, body, context.now());
+    if (!isGenuine) throw new ApiError('invalid_signature');
+    // A connector would send a rejected body again and again: bytes that are not UTF-8 become a dead letter.
+    return c.json(await takePush(context, c.env, c.req.raw.headers, new TextDecoder().decode(await body())));
+  },
+);
