@@ -5,6 +5,7 @@ import { delimiter, join, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { auditPackages } from './audit.ts';
 import { checkDocs } from './docs.ts';
+import { checkLock } from './lock.ts';
 import { findRuleFaults, readSources } from './rules.ts';
 
 /** One thing that is true of the code as it lies there. `run` resolves with a word on it, and throws what is wrong. */
@@ -82,5 +83,9 @@ export const checks: Check[] = [
     },
   },
   { name: 'the bundle stays small', run: measureBundle },
+  {
+    name: 'package-lock.json fits package.json and the Node that runs the scripts',
+    run: () => checkLock(root, Boolean(process.env.CI)),
+  },
   { name: 'no package that is shipped has a grave finding', run: () => auditPackages(root) },
 ];

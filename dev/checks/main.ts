@@ -3,8 +3,8 @@ import { type Check, checks, runTool } from './checks.ts';
 const help = `npm run verify
 
 Checks all that needs no database: format and lint, generated types, types, the rules of imports and files, the
-documentation, the size of the bundle, and the unit tests (the OpenAPI snapshot among them). "npm test" checks this and
-the rest.`;
+documentation, the size of the bundle, package-lock.json, known vulnerabilities, and the unit tests (the OpenAPI snapshot
+among them). "npm test" checks this and the rest.`;
 
 const unitTests: Check = {
   name: 'the unit tests pass',
