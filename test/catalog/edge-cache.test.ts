@@ -7,7 +7,7 @@ import {
   readCachedProduct,
   rememberReader,
 } from '../../src/http/edge-cache.ts';
-import { addProduct, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
+import { addProduct, cronUntil, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
 
 const isHit = (reply: Reply) => reply.headers.get('cache-status') === 'fusioncommerce; hit';
 
@@ -116,7 +116,8 @@ describe('a product that was read', () => {
 
     const { body: second } = await store.send('POST', '/v1/orders', oneLine('ENDS', 3));
     expect((await warm(path)).body.inventory).toBe(7);
-    await store.cron('* * * * *', new Date(second.reservation.expiresAt));
+    const failed = async () => (await store.send('GET', `/v1/orders/${second.id}`)).body.status === 'failed';
+    await cronUntil(store, new Date(second.reservation.expiresAt), failed);
     expect((await store.send('GET', path)).body.inventory).toBe(10);
 
     await warm(path);

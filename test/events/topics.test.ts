@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { topics } from '../../src/events/topics.ts';
 import { campaignFixture } from '../support/campaigns.ts';
-import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
+import { addProduct, cronUntil, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 import { home, secret, sign } from '../support/shipping.ts';
 
@@ -161,7 +161,7 @@ describe('what is published', () => {
     await campaigns.join(successful.id, 'two');
     await campaigns.leave(failed.id, 'one');
     await store.send('POST', `/v1/campaigns/${failed.id}/cancel`, {});
-    await store.cron('* * * * *', new Date(Date.parse(expired.endTime) + 1_000));
+    await cronUntil(store, new Date(Date.parse(expired.endTime) + 1_000), () => seen('payment.failed'));
 
     const expected = Object.keys(contract).concat(
       more,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
-import { addProduct, type Store, startStore, until } from '../support/harness.ts';
+import { addProduct, cronUntil, type Store, startStore, until } from '../support/harness.ts';
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;
@@ -249,7 +249,11 @@ describe('ending without success', () => {
     await until(async () => (await fixture.statesOf(campaign.id)).quick === 'secured');
     await store.cron('* * * * *', new Date(Date.parse(slow.secureBy) - 1));
     expect(await fixture.statesOf(campaign.id)).toEqual({ slow: 'joined', quick: 'secured' });
-    await store.cron('* * * * *', new Date(slow.secureBy));
+    await cronUntil(
+      store,
+      new Date(slow.secureBy),
+      async () => (await fixture.statesOf(campaign.id)).slow !== 'joined',
+    );
     expect(await fixture.statesOf(campaign.id)).toEqual({ slow: 'released', quick: 'secured' });
     expect((await fixture.participants(campaign.id)).find((place) => place.user_id === 'slow')?.reason).toBe(
       'not_secured',

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Fault, NeonBridgeOptions } from '../../dev/neon/bridge.ts';
 import { campaignFixture } from '../support/campaigns.ts';
-import { type Store, startStore, until } from '../support/harness.ts';
+import { cronUntil, type Store, startStore, until } from '../support/harness.ts';
 import { startQueues, stopQueues } from '../support/outbox.ts';
 import { payingAt } from '../support/payments.ts';
 
@@ -187,7 +187,8 @@ describe('success', () => {
     await fixture.confirm(places[0].orderId);
     await until(async () => (await fixture.statesOf(campaign.id)).a === 'charged');
     const { reservation } = await orderOf(places[1].orderId);
-    await store.cron('* * * * *', new Date(reservation.expiresAt));
+    const failed = async () => (await orderOf(places[1].orderId)).status === 'failed';
+    await cronUntil(store, new Date(reservation.expiresAt), failed);
     expect(await orderOf(places[1].orderId)).toMatchObject({
       status: 'failed',
       failureReason: 'reservation_expired',

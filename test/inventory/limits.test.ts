@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
-import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
+import { addProduct, cronUntil, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 
 let store: Store;
@@ -108,8 +108,9 @@ describe('an order ends on a full count:', () => {
     await fill('FULL-HELD', 'FULL-PLACE');
     expect((await store.send('POST', `/v1/orders/${orders[0]?.id}/cancel`)).status).toBe(200);
     expect((await fixture.leave(campaign.id, 'a')).status).toBe(200);
-    await store.cron('* * * * *', new Date(Date.parse(orders[1].reservation.expiresAt)));
-    expect((await shop.orderOf(orders[1].id)).status).toBe('failed');
+    const { id, reservation } = orders[1];
+    const failed = async () => (await shop.orderOf(id)).status === 'failed';
+    await cronUntil(store, new Date(reservation.expiresAt), failed);
     for (const sku of ['FULL-HELD', 'FULL-PLACE']) {
       expect(await shop.stockOf(sku)).toEqual({ quantity: largestInteger, reserved: 0 });
     }

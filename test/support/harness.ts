@@ -315,3 +315,14 @@ export const oneLine = (sku: string, quantity = 1, more: Record<string, unknown>
 export async function until(what: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await what())) await sleep(25);
 }
+
+/**
+ * Fires the minute's cron as if at this time, again until something is true. One turn need not end a hold that has run out:
+ * it asks Stripe about so many payments at most, and an intent that is being made just then is asked about in the next turn.
+ */
+export async function cronUntil(store: Store, at: Date, what: () => Promise<boolean>): Promise<void> {
+  await until(async () => {
+    await store.cron('* * * * *', at);
+    return what();
+  });
+}
