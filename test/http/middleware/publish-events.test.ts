@@ -1,0 +1,26 @@
+import { beforeEach, expect, test, vi } from 'vitest';
+import { relaySoon } from '../../../src/events/relay.ts';
+import { publishEvents } from '../../../src/http/publish-events.ts';
+import { appWith, countingDatabase } from '../../support/middleware.ts';
+
+vi.mock('../../../src/events/relay.ts', () => ({ relaySoon: vi.fn(async () => undefined) }));
+beforeEach(() => vi.clearAllMocks());
+
+const keptAfter = async (method: string, calls: number) => {
+  const db = countingDatabase();
+  db.usage.calls = calls;
+  const { request, kept } = appWith([publishEvents], undefined, { db, operation: {} });
+  await request('/v1/orders', { method });
+  return kept.length;
+};
+
+test('a write publishes its events after its response', async () => {
+  expect(await keptAfter('POST', 1)).toBe(1);
+  expect(relaySoon).toHaveBeenCalledWith({}, 'request-1');
+});
+
+test('reads, and writes that never reached the database, publish nothing', async () => {
+  for (const method of ['GET', 'HEAD']) expect(await keptAfter(method, 1)).toBe(0);
+  expect(await keptAfter('POST', 0)).toBe(0);
+  expect(relaySoon).not.toHaveBeenCalled();
+});

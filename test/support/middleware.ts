@@ -1,0 +1,50 @@
+import { Hono, type MiddlewareHandler } from 'hono';
+import { vi } from 'vitest';
+import type { Context } from '../../src/context.ts';
+import type { AppEnv } from '../../src/http/app-env.ts';
+import type { Operation } from '../../src/http/declaration.ts';
+import { problemDetails } from '../../src/http/problem-details.ts';
+
+/** A database that counts its calls and knows one good key. */
+export function countingDatabase(authenticate: () => Promise<void> = async () => undefined) {
+  const usage = { calls: 0, ms: 0 };
+  const db = {
+    usage,
+    tenant: 'acme',
+    authenticate: vi.fn(async () => {
+      usage.calls++;
+      await authenticate();
+    }),
+  };
+  return db as typeof db & Context['db'];
+}
+
+type Options = { db?: ReturnType<typeof countingDatabase>; operation?: Partial<Operation> };
+
+export const declared: Operation = { id: 'doThing', tag: 'Things', summary: 'Do a thing', responses: {}, errors: [] };
+
+/** An app that runs these middleware and then `handler` for every request, with the variables that earlier ones set. */
+export function appWith(
+  middleware: MiddlewareHandler<AppEnv>[],
+  handler: MiddlewareHandler<AppEnv> = async (c) => c.text('done'),
+  { db = countingDatabase(), operation }: Options = {},
+) {
+  const app = new Hono<AppEnv>();
+  app.onError(problemDetails);
+  app.use(async (c, next) => {
+    c.set('requestId', 'request-1');
+    if (operation) c.set('operation', { ...declared, ...operation });
+    if (operation) c.set('context', { db, settings: {} as Context['settings'], call: {}, now: () => new Date(0) });
+    await next();
+  });
+  for (const each of middleware) app.use(each);
+  app.all('*', handler);
+  const kept: Promise<unknown>[] = [];
+  const executionCtx = {
+    waitUntil: (work: Promise<unknown>) => kept.push(work),
+    passThroughOnException: () => undefined,
+  };
+  const request = (path: string, init: RequestInit = {}, env: object = {}) =>
+    app.request(`https://api.example${path}`, init, env, executionCtx as unknown as ExecutionContext);
+  return { request, kept, db };
+}
