@@ -4,9 +4,9 @@ import { sha256 } from '../base/sha256.ts';
 const form = /^Bearer +((?:sk|pk)_[A-Za-z0-9_]{4,200})$/i;
 
 /**
- * The SHA-256 of the key that a request shows, in hex: all of the key that goes any further. Whose it is and what it may
- * do, the database decides in the operation's own call.
- * @throws ApiError unauthenticated, if there is none or it cannot be one of ours
+ * The SHA-256 of a request's key, in hex. Nothing else of the key is passed on. The database finds the key's tenant and
+ * scopes in the operation's own call.
+ * @throws ApiError unauthenticated, if there is no key or it has another form
  */
 export function keyOf(authorization: string | undefined): string {
   const key = form.exec(authorization ?? '')?.[1];
@@ -14,21 +14,21 @@ export function keyOf(authorization: string | undefined): string {
   return sha256(key);
 }
 
-/** Whether a request shows a publishable key, by its form. */
+/** Whether the key has the form of a publishable key. */
 export const isPublishable = (authorization: string | undefined): boolean => /^Bearer +pk_/i.test(authorization ?? '');
 
 const liveTokenForm = /^lt_[0-9a-f-]{36}_[0-9]{10}_[0-9a-f]{64}$/;
 
 /**
- * The SHA-256 of a token that takes a key's place where a campaign is watched. Whether it is good for that campaign, the
- * database decides.
- * @throws ApiError unauthenticated, if it cannot be one of ours
+ * The SHA-256 of a live token, which replaces a key to watch one campaign. The database checks that it is valid for that
+ * campaign.
+ * @throws ApiError unauthenticated, if it has another form
  */
 export function hashOfLiveToken(token: string): string {
   if (!liveTokenForm.test(token)) {
     throw new ApiError(
       'unauthenticated',
-      'The token is not valid, or no longer. Make a new one with `POST …/live-token`.',
+      'The live token is not valid or has expired. Get a new one with `POST …/live-token`.',
     );
   }
   return sha256(token);

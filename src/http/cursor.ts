@@ -1,9 +1,9 @@
 import { ApiError } from '../base/errors.ts';
 
-/** Longer than any cursor that was given out. */
+/** Longer than any cursor that we return. */
 const longest = 2_000;
 
-/** FNV-1a, 64 bits: enough to notice a cursor that was changed or taken from another list; it guards no secret. */
+/** FNV-1a, 64 bits: detects a cursor that was changed or belongs to another list. It protects no secret. */
 function checksum(text: string): string {
   let hash = 0xcbf29ce484222325n;
   for (const byte of new TextEncoder().encode(text)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
@@ -21,7 +21,7 @@ function decode(text: string): string {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
-/** Where a list goes on, for this list and these filters alone. `position` is the last row's key. */
+/** The cursor after a row, for one list with its filters. `position` is the row's key. */
 export const toCursor = (list: string, position: string): string =>
   encode(`${checksum(`${list} ${position}`)}${position}`);
 
@@ -36,7 +36,7 @@ export function fromCursor(list: string, cursor: string | undefined): string | u
     throw new ApiError('invalid_cursor');
   }
   const position = plain.slice(16);
-  // Base64 has bits to spare at its end: only the one spelling that we gave out counts.
+  // Several base64 texts decode to the same bytes. Only the one that we returned is valid.
   if (encode(plain) !== cursor || plain.slice(0, 16) !== checksum(`${list} ${position}`))
     throw new ApiError('invalid_cursor');
   return position;

@@ -1,30 +1,30 @@
 /**
- * Reads of one product, kept in the data center where they were asked for. A read that began before the last change of the
- * product here counts for nothing, in whatever order the two are written down; nothing counts 30 s after it was read.
+ * Caches reads of one product in the data center of the reader, with Cloudflare's Cache API. A read that began before the
+ * product's last change here is never served, whatever the order of the two writes. No read is served after 30 s.
  */
 const maxAgeMs = 30_000;
 /** By how much the clocks of a data center's machines may differ. */
 const skewMs = 100;
-/** More products than this are marked by one mark for the whole tenant: each mark is a write that the answer waits for. */
+/** A change of more products than this is one mark for the whole tenant: the response waits for each mark. */
 const mostMarks = 5;
 
 const origin = 'https://edge.fusioncommerce.internal';
 const urlOf = (tenant: string, ...path: string[]) => [origin, ...[tenant, ...path].map(encodeURIComponent)].join('/');
 
-// The types know no `default` when the DOM's are not loaded, and a Node test has no caches at all.
+// The types have no `default` without the DOM's types.
 const cache = (): Cache => (caches as unknown as { default: Cache }).default;
 
 const put = (url: string, body: string, maxAge: number, headers: Record<string, string> = {}) =>
   cache().put(url, new Response(body, { headers: { ...headers, 'cache-control': `max-age=${maxAge}` } }));
 
 /** `readAt`: when the read began, in milliseconds. */
-export type Kept = { body: string; version: number; readAt: number };
+export type CachedProduct = { body: string; version: number; readAt: number };
 
 const mostKeys = 10_000;
-/** Who was just let read the catalog (a key's hash, with the page's origin): an answer from the edge needs no call. */
+/** Keys that the database let read the catalog lately, by hash and page origin: a cached read needs no database call. */
 const readers = new Map<string, { tenant: string; until: number }>();
 
-/** The tenant of a key that was seen to read the catalog in the last 30 s, by this isolate. */
+/** The tenant of a key that read the catalog through this isolate in the last 30 s. */
 export function knownReader(reader: string, now: Date): string | undefined {
   const known = readers.get(reader);
   return known !== undefined && known.until > now.getTime() ? known.tenant : undefined;
@@ -37,13 +37,13 @@ export function rememberReader(reader: string, tenant: string, now: Date): void 
 
 const changeOf = async (url: string) => Number((await (await cache().match(url))?.text()) ?? Number.NEGATIVE_INFINITY);
 
-/** A product as it was read less than 30 s ago, unless it was changed here since. By id its SKU is looked up first. */
+/** A product that was read less than 30 s ago and has not changed here since. By id, its SKU is looked up first. */
 export async function readCachedProduct(
   tenant: string,
   by: 'sku' | 'id',
   name: string,
   now: Date,
-): Promise<Kept | undefined> {
+): Promise<CachedProduct | undefined> {
   const sku = by === 'sku' ? name : await (await cache().match(urlOf(tenant, 'id', name)))?.text();
   if (sku === undefined) return undefined;
   const [kept, ...changes] = await Promise.all([
@@ -59,7 +59,11 @@ export async function readCachedProduct(
 }
 
 /** Keeps what was read, for what is left of its 30 s. */
-export async function cacheProduct(tenant: string, product: { id: string; sku: string }, kept: Kept): Promise<void> {
+export async function cacheProduct(
+  tenant: string,
+  product: { id: string; sku: string },
+  kept: CachedProduct,
+): Promise<void> {
   const left = Math.floor((kept.readAt + maxAgeMs - Date.now()) / 1000);
   if (left <= 0) return;
   const about = { 'x-version': String(kept.version), 'x-read-at': String(kept.readAt) };

@@ -1,8 +1,8 @@
 import type { Http } from './app-env.ts';
 
 /**
- * A strong validator of a representation: the resource's version where it has one (what `If-Match` is compared with), and
- * 96 bits of the body's SHA-256, since a product also shows the stock, which changes without a new version of it.
+ * A strong ETag: the resource's version, if it has one, for `If-Match`, and 96 bits of the body's SHA-256. The hash is
+ * needed because a product shows its stock, which changes without a new version of the product.
  */
 async function etagOf(body: string, version: number | undefined): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(body)));
@@ -35,8 +35,8 @@ function isKnown(header: string | undefined, etag: string): boolean {
 }
 
 /**
- * The versions that `If-Match` allows; none if the header is absent or `*`. A weak ETag never matches, nor does one that
- * is not ours (RFC 9110 13.1.1): with no other in the list, no version is allowed.
+ * The versions that `If-Match` allows. Undefined if the header is absent or `*`: every version is allowed. A weak ETag or
+ * one of another form never matches (RFC 9110 13.1.1), so a list of such ETags allows no version.
  */
 export function versionsIn(ifMatch: string | undefined): number[] | undefined {
   const header = ifMatch?.trim();

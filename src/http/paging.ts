@@ -4,28 +4,28 @@ import { id } from '../base/fields.ts';
 import type { Http } from './app-env.ts';
 import { fromCursor, toCursor } from './cursor.ts';
 
-/** The list that a cursor belongs to: the path and every filter, so that it cannot be used for another. */
+/** The list that a cursor belongs to: its path and filters, so that the cursor is valid for no other list. */
 export function listName(c: Http): string {
   const url = new URL(c.req.url);
   const filters = [...url.searchParams].filter(([name]) => name !== 'cursor' && name !== 'limit').sort();
   return `${url.pathname}?${new URLSearchParams(filters)}`;
 }
 
-/** Where a list of rows with our ids goes on. */
+/** The position in a list of rows that have our ids. */
 export const byId = id;
-/** Where a list of stock goes on: an older SKU may have a form that is no longer taken. */
+/** The position in a list of stock. An older SKU may have a form that new SKUs cannot have. */
 export const bySku = z
   .string()
   .max(255)
   .refine((value) => value.isWellFormed() && !value.includes('\0'));
-/** Where a list of events goes on: a sequence number. */
+/** The position in a list of events: a sequence number. */
 export const bySequence = z
   .string()
   .regex(/^(0|[1-9]\d{0,14})$/)
   .transform(Number);
 
 /**
- * The position in a cursor. Its checksum has no key, so a forged one is held against the form of the list's positions.
+ * The position in a cursor. A client could forge the checksum, which has no key, so the position is validated too.
  * @throws ApiError invalid_cursor
  */
 export function positionOf<T>(c: Http, cursor: string | undefined, form: z.ZodType<T>): T | undefined {

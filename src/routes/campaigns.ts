@@ -38,8 +38,8 @@ campaigns.post(
     tag,
     summary: 'Start a campaign',
     description:
-      'It succeeds the moment `minParticipants` places are taken; places stay open until `endTime` or `maxParticipants`. ' +
-      'With `successOn: "secured"` a place counts once its money is secured.',
+      'A campaign succeeds as soon as `minParticipants` places are taken. Buyers can join until `endTime` or until ' +
+      '`maxParticipants` places are taken. With `successOn: "secured"`, a place counts once its payment is secured.',
     scope: 'campaigns:write',
     idempotency: 'taken',
     body: newCampaign,
@@ -69,7 +69,7 @@ campaigns.get(
     summary: 'List campaigns, newest first',
     scope: 'campaigns:read',
     query: z.object({ ...page, status: campaignStatus.optional() }),
-    responses: { 200: { description: 'A page', schema: listOf(campaign) } },
+    responses: { 200: { description: 'One page', schema: listOf(campaign) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
@@ -103,11 +103,11 @@ campaigns.post(
     tag,
     summary: 'Take a place in a campaign',
     description:
-      'Takes one place and one unit of stock, or neither. Joining twice gives the same participation.\n\n' +
-      'To pay, send `{"orderId": …}` of the answer to `POST /v1/payments` right away: it answers with the `clientSecret`. ' +
-      'The buyer confirms that by `secureBy`: a hold (`pi_…`, `confirmPayment`), or a card to save (`seti_…`, ' +
-      '`confirmSetup`) if the campaign ends too late for a hold. The money is taken when the campaign succeeds. The order ' +
-      'exists from then on; before, `GET /v1/orders/{id}` answers 404.',
+      'Takes one place and one unit of stock, or neither. Joining twice returns the same participation.\n\n' +
+      'To pay, send `{"orderId": …}` from the response to `POST /v1/payments` right away. It returns the `clientSecret`. ' +
+      'The buyer confirms it by `secureBy`: an authorization (`pi_…`, `confirmPayment`), or a saved card (`seti_…`, ' +
+      '`confirmSetup`) if the campaign ends too late for an authorization. The buyer is charged when the campaign ' +
+      'succeeds. The order exists from then on. Before that, `GET /v1/orders/{id}` returns 404.',
     scope: 'campaigns:write',
     idempotency: 'required',
     params,
@@ -129,8 +129,9 @@ campaigns.post(
   operation({
     id: 'leaveCampaign',
     tag,
-    summary: 'Give a place back, before the campaign has succeeded',
-    description: 'Its unit is free at once, its money is released a moment later. Leaving again gives the same answer.',
+    summary: 'Leave a campaign that has not succeeded yet',
+    description:
+      'The unit of stock is free at once. The payment is released a moment later. Leaving again returns the same response.',
     scope: 'campaigns:write',
     idempotency: 'taken',
     params,
@@ -154,7 +155,7 @@ campaigns.post(
     tag,
     summary: 'Cancel a campaign that has not succeeded',
     description:
-      'It ends as `failed`, and every hold on money and stock is released. Cancelling again: the same answer.',
+      'The campaign ends as `failed`, and every hold on money and stock is released. Cancelling again returns the same response.',
     scope: 'campaigns:write',
     idempotency: 'taken',
     params,
@@ -172,11 +173,11 @@ campaigns.get(
   operation({
     id: 'listParticipants',
     tag,
-    summary: "List a campaign's places, newest first, with the state of each",
+    summary: "List a campaign's participants, newest first",
     scope: 'campaigns:write',
     params,
     query: z.object(page),
-    responses: { 200: { description: 'A page', schema: listOf(participant) } },
+    responses: { 200: { description: 'One page', schema: listOf(participant) } },
     errors: ['not_found', 'invalid_cursor'],
   }),
   async (c) => {
@@ -194,9 +195,9 @@ campaigns.post(
     tag,
     summary: "Get a token for a campaign's live events",
     description:
-      'For `EventSource`, which cannot send a key: `new EventSource("…/live?token=" + token)`. It is good for this ' +
-      'campaign’s `/live` alone, for 15 minutes, and ends with its key. When it has ended, `EventSource` gets 401 and gives ' +
-      'up: get another token and open it anew. A publishable key may ask for one.',
+      'For `EventSource`, which cannot send a key: `new EventSource("…/live?token=" + token)`. The token opens only this ' +
+      'campaign’s `/live`, for 15 minutes, and ends with its key. `EventSource` then gets 401 and stops: get another ' +
+      'token and open it again. A publishable key may get a token.',
     scope: 'campaigns:read',
     idempotency: 'taken',
     params,
@@ -223,19 +224,19 @@ campaigns.get(
   operation({
     id: 'watchCampaign',
     tag,
-    summary: 'Watch a campaign: its count, status and time left',
+    summary: 'Watch a campaign: participants, status and time left',
     description:
-      'Server-sent events named `campaign`: the state at once, then one for each change and one when `endTime` passes. ' +
-      '`Last-Event-ID` leaves out the state that its event had. A connection ends after about 50 s, or with the campaign; ' +
-      'its last event is named `end`, and `{"reason", "reconnect"}` says whether to connect again. A publishable key may watch, ' +
-      'and a token from `live-token` instead of a key.\n\nIn a page: `const source = new EventSource(api + ' +
+      'Server-sent events named `campaign`: the present state at once, one for each change, and one when `endTime` ' +
+      'passes. `Last-Event-ID` skips the state of that event. A connection ends after about 50 s, or with the campaign. ' +
+      'Its last event is named `end`, and its `{"reason", "reconnect"}` says whether to connect again. Use a publishable ' +
+      'key, or a token from `live-token` instead of a key.\n\nIn a page: `const source = new EventSource(api + ' +
       '"/v1/campaigns/" + id + "/live?token=" + token)`, then `source.addEventListener("campaign", (event) => ' +
       'show(JSON.parse(event.data)))`. On `end` with `"reconnect": false`, call `source.close()`.',
     scope: 'campaigns:read',
     takesLiveToken: true,
     params,
     query: z.object({
-      token: z.string().max(200).optional().meta({ description: 'From `POST …/live-token`, in place of a key' }),
+      token: z.string().max(200).optional().meta({ description: 'A token from `POST …/live-token`, instead of a key' }),
     }),
     responses: {
       200: {
@@ -243,7 +244,7 @@ campaigns.get(
         type: 'text/event-stream',
         example: `id: 38\nevent: campaign\ndata: ${JSON.stringify({ status: 'active', actualParticipants: 37, secondsLeft: 3600 })}\n\nevent: end\ndata: ${JSON.stringify({ reason: 'time_limit', reconnect: true })}\n\n`,
       },
-      204: { description: 'The campaign is over, as `Last-Event-ID` shows that the client knows' },
+      204: { description: 'The campaign is over, and `Last-Event-ID` shows that the client knows it' },
     },
     errors: ['not_found'],
   }),

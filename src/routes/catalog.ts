@@ -61,12 +61,12 @@ catalog.post(
   operation({
     id: 'createProduct',
     tag: 'Catalog',
-    summary: "Add a product and its SKU's opening stock",
+    summary: 'Create a product with its opening stock',
     scope: 'catalog:write',
     idempotency: 'taken',
     body: newProduct,
     example: { sku: 'TEE-BLACK-M', name: 'Black T-shirt, M', price: 29.99, currency: 'USD', inventory: 100 },
-    responses: { 201: { description: 'Added', schema: product, example: sampleProduct } },
+    responses: { 201: { description: 'The product', schema: product, example: sampleProduct } },
     errors: ['sku_taken'],
   }),
   async (c) => {
@@ -85,10 +85,10 @@ catalog.get(
     scope: 'catalog:read',
     query: z.object({
       ...page,
-      q: exact(200).optional().meta({ description: 'Words of name and description, or a part of name or SKU' }),
+      q: exact(200).optional().meta({ description: 'Words of the name and description, or a part of the name or SKU' }),
       currency: currency.optional(),
     }),
-    responses: { 200: { description: 'A page', schema: listOf(product) } },
+    responses: { 200: { description: 'One page', schema: listOf(product) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
@@ -104,7 +104,7 @@ catalog.get(
     id: 'getProductBySku',
     tag: 'Catalog',
     summary: 'Read a product by its SKU',
-    description: 'Kept at the edge for 30 s at most; fresh at once where it was changed.',
+    description: 'Cached at the edge for at most 30 s. A change is visible at once in the data center that made it.',
     scope: 'catalog:read',
     params: z.object({ sku }),
     responses: { 200: { description: 'The product', schema: product, example: sampleProduct } },
@@ -122,7 +122,7 @@ catalog.get(
     id: 'getProduct',
     tag: 'Catalog',
     summary: 'Read a product',
-    description: 'Kept at the edge for 30 s at most; fresh at once where it was changed.',
+    description: 'Cached at the edge for at most 30 s. A change is visible at once in the data center that made it.',
     scope: 'catalog:read',
     params,
     responses: { 200: { description: 'The product', schema: product, example: sampleProduct } },
@@ -140,7 +140,7 @@ catalog.delete(
     id: 'archiveProduct',
     tag: 'Catalog',
     summary: 'Archive a product',
-    description: 'It can be read and can no longer be ordered. Its SKU stays taken.',
+    description: 'The product can still be read but no longer ordered. Its SKU stays taken.',
     scope: 'catalog:write',
     ifMatch: true,
     params,
@@ -167,13 +167,14 @@ catalog.patch(
     id: 'updateProduct',
     tag: 'Catalog',
     summary: 'Change a product',
-    description: 'Its SKU stays; its stock is the inventory’s. `status` brings an archived product back.',
+    description:
+      'The SKU cannot be changed. Stock is changed through `/v1/inventory`. `status: "active"` restores an archived product.',
     scope: 'catalog:write',
     ifMatch: true,
     params,
     body: productChange,
     example: { price: 24.99, status: 'active' },
-    responses: { 200: { description: 'Changed', schema: product, example: sampleProduct } },
+    responses: { 200: { description: 'The changed product', schema: product, example: sampleProduct } },
     errors: ['not_found', 'version_mismatch'],
   }),
   async (c) => {
@@ -192,11 +193,11 @@ catalog.post(
     tag: 'Catalog',
     summary: 'Import products as a stream',
     description:
-      'NDJSON (one product a line) or CSV (first line names the columns) of any length. A SKU that exists is updated, and ' +
-      'what its line leaves out stays as it is. A bad line costs that line only; an `inventory` sets the count. If the ' +
-      'import breaks off half-way, what was imported stays. Send it again within 24 hours: a count that it has set for a ' +
-      'SKU is not set again, since units may have been sold. Nor is it if a later import has set another count. After an ' +
-      'answer was lost, use the same Idempotency-Key.',
+      'NDJSON (one product a line) or CSV (the first line names the columns), of any length. A line with an existing SKU ' +
+      'updates that product, and fields that the line omits stay as they are. `inventory` sets the stock. A bad line is ' +
+      'rejected and does not affect the others. If an import stops half-way, the imported lines stay: send it again ' +
+      'within 24 hours. A stock that it has already set is not set again, because units may have been sold since, and ' +
+      'neither is one that a later import has set. If the response was lost, use the same Idempotency-Key.',
     scope: 'catalog:write',
     idempotency: 'taken',
     stream: ['application/x-ndjson', 'text/csv'],
@@ -205,7 +206,9 @@ catalog.post(
         '{"sku":"TEE-BLACK-M","name":"Black T-shirt, M","price":29.99,"currency":"USD","inventory":100}\n',
       'text/csv': 'sku,name,price,currency,inventory\nTEE-BLACK-M,"Black T-shirt, M",29.99,USD,100\n',
     },
-    responses: { 200: { description: 'What became of the lines', schema: importReport } },
+    responses: {
+      200: { description: 'How many lines were applied, and why each other line was rejected', schema: importReport },
+    },
     errors: ['unsupported_media_type'],
   }),
   async (c) => {

@@ -16,13 +16,13 @@ deadLetters.get(
   operation({
     id: 'listDeadLetters',
     tag: 'Events',
-    summary: 'List what could not be delivered or applied, newest first',
+    summary: 'List events that could not be delivered or applied, newest first',
     scope: 'events:read',
     query: z.object({
       ...page,
       status: z.enum(['open', 'all']).default('open').meta({ description: '`open`: not replayed yet' }),
     }),
-    responses: { 200: { description: 'A page', schema: listOf(deadLetter) } },
+    responses: { 200: { description: 'One page', schema: listOf(deadLetter) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
@@ -38,12 +38,13 @@ deadLetters.post(
     id: 'replayDeadLetter',
     tag: 'Events',
     summary: 'Deliver a dead letter again',
-    description: 'Its consumer applies it once. Replaying it again gives the same answer and delivers nothing more.',
+    description:
+      'Its consumer applies it once. Replaying it again returns the same response and delivers nothing more.',
     scope: 'events:write',
     idempotency: 'taken',
     params: z.object({ id }),
     body: z.strictObject({}),
-    responses: { 202: { description: 'It will be delivered', schema: deadLetter } },
+    responses: { 202: { description: 'The dead letter, which will be delivered again', schema: deadLetter } },
     errors: ['not_found', 'conflict'],
   }),
   async (c) => {

@@ -20,7 +20,7 @@ events.get(
     summary: 'List events, newest first',
     scope: 'events:read',
     query: z.object({ ...page, topic: name.optional(), key: name.optional() }),
-    responses: { 200: { description: 'A page', schema: listOf(event) } },
+    responses: { 200: { description: 'One page', schema: listOf(event) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {

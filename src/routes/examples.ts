@@ -4,7 +4,10 @@ import * as z from 'zod';
 export const listOf = (schema: z.ZodType) =>
   z.object({
     data: z.array(schema),
-    nextCursor: z.string().nullable().meta({ description: 'For `?cursor=`; null on the last page' }),
+    nextCursor: z
+      .string()
+      .nullable()
+      .meta({ description: 'The value of `cursor` for the next page; null on the last page' }),
   });
 
 export const sampleProduct = {

@@ -30,7 +30,7 @@ inventory.get(
     summary: 'List stock by SKU',
     scope: 'inventory:read',
     query: z.object(page),
-    responses: { 200: { description: 'A page', schema: listOf(stock) } },
+    responses: { 200: { description: 'One page', schema: listOf(stock) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
@@ -62,9 +62,9 @@ inventory.put(
   operation({
     id: 'setInventory',
     tag: 'Inventory',
-    summary: 'Set what can be sold of a SKU to an absolute count',
+    summary: 'Set how many units of a SKU can be sold',
     description:
-      'What orders hold stays held. Every sale changes the version: with `If-Match` a count that is out of date is refused.',
+      'Units that orders hold stay held. Every sale changes the version, so `If-Match` rejects an outdated count.',
     scope: 'inventory:write',
     ifMatch: true,
     params,
@@ -87,13 +87,13 @@ inventory.post(
   operation({
     id: 'adjustInventory',
     tag: 'Inventory',
-    summary: 'Add units to a SKU, or take some out',
+    summary: 'Add units to a SKU, or remove units',
     scope: 'inventory:write',
     idempotency: 'required',
     params,
     body: stockAdjustment,
     example: { delta: -3, reason: 'broken in the warehouse' },
-    responses: { 201: { description: 'The stock after it', schema: stock, example: sampleStock } },
+    responses: { 201: { description: 'The adjusted stock', schema: stock, example: sampleStock } },
     errors: ['not_found', 'insufficient_inventory'],
   }),
   async (c) => {

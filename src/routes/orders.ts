@@ -32,16 +32,16 @@ orders.post(
     tag: 'Orders',
     summary: 'Place an order',
     description:
-      'All or nothing: the order, the hold on every line and the events commit together or not at all. With too little ' +
-      'stock the order is kept as `failed` and holds nothing. `Prefer: respond-async` answers 202 at once and leaves the ' +
-      'hold to the queue, for flash sales.',
+      'All or nothing: the order, the hold on every line and the events commit together or not at all. Without enough ' +
+      'stock the order is kept as `failed` and holds nothing. With `Prefer: respond-async` the response is 202 at once, ' +
+      'and a queue makes the hold: use it for flash sales.',
     scope: 'orders:write',
     idempotency: 'required',
     body: newOrder,
     example: { customerId: 'customer-1', items: [{ sku: 'TEE-BLACK-M', quantity: 2 }] },
     responses: {
-      201: { description: 'Placed; its stock is held', schema: order, example: sampleOrder },
-      202: { description: 'Accepted (`Prefer: respond-async`); the hold is still to be made', schema: order },
+      201: { description: 'The order; its units are held', schema: order, example: sampleOrder },
+      202: { description: 'The accepted order (`Prefer: respond-async`); its units are not held yet', schema: order },
     },
     errors: ['insufficient_inventory', 'price_changed', 'unknown_sku', 'currency_mismatch'],
   }),
@@ -75,7 +75,7 @@ orders.get(
       status: orderStatus.optional(),
       organizationId: reference.optional(),
     }),
-    responses: { 200: { description: 'A page', schema: listOf(order) } },
+    responses: { 200: { description: 'One page', schema: listOf(order) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
@@ -108,7 +108,7 @@ orders.get(
     scope: 'orders:read',
     params,
     query: z.object(page),
-    responses: { 200: { description: 'A page of its events', schema: listOf(event) } },
+    responses: { 200: { description: 'One page of its events', schema: listOf(event) } },
     errors: ['not_found', 'invalid_cursor'],
   }),
   async (c) => {
@@ -126,9 +126,9 @@ orders.post(
     tag: 'Orders',
     summary: 'Cancel an order that has not been shipped',
     description:
-      'Its units go back into stock in the same transaction. Once its label is made the parcel may be packed: then the ' +
-      'shipment is cancelled, the label is voided, and the units go back only with `restock: true`, also in a later ' +
-      'request. Cancelling it again gives the same answer.',
+      'The units go back into stock in the same transaction. If the label exists, the parcel may be packed already: the ' +
+      'shipment is cancelled, the label is voided, and the units go back only with `restock: true`, which a later request ' +
+      'may send too. Cancelling again returns the same response.',
     scope: 'orders:write',
     idempotency: 'taken',
     params,

@@ -27,10 +27,10 @@ payments.post(
   operation({
     id: 'createPayment',
     tag: 'Payments',
-    summary: "Get an order's payment, to be confirmed by the buyer",
+    summary: "Create an order's payment, which the buyer confirms",
     description:
-      'One live payment an order: the same one however often it is asked for. The buyer confirms it with `clientSecret` ' +
-      'and Stripe.js. A declined card is not the end: another may follow until the order’s hold runs out.',
+      'An order has one live payment: every request returns the same one. The buyer confirms it with `clientSecret` and ' +
+      'Stripe.js. After a declined card the buyer may try another until the order’s hold expires.',
     scope: 'payments:write',
     idempotency: 'required',
     body: newPayment,
@@ -64,10 +64,10 @@ payments.post(
   operation({
     id: 'createRefund',
     tag: 'Payments',
-    summary: 'Give money back, all of it or a part',
+    summary: 'Refund a payment, in full or in part',
     description:
-      'Promised at once and paid by Stripe a moment later: `pending`, then `succeeded` or `failed`. Never more than was ' +
-      'captured, however many are asked for at once.',
+      'The refund is recorded at once and sent to Stripe a moment later: `pending`, then `succeeded` or `failed`. Refunds ' +
+      'never exceed the captured amount, even if many are requested at once.',
     scope: 'payments:write',
     idempotency: 'required',
     params,
@@ -89,7 +89,7 @@ payments.get(
     id: 'listRefunds',
     tag: 'Payments',
     summary: "List a payment's refunds, newest first",
-    description: 'All of them on one page. Those that were made by hand at Stripe are among them.',
+    description: 'All refunds on one page, including those made in Stripe’s Dashboard.',
     scope: 'payments:read',
     params,
     responses: { 200: { description: 'Its refunds', schema: listOf(refund) } },

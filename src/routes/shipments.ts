@@ -20,15 +20,15 @@ shipments.post(
     tag: 'Shipping',
     summary: 'Ship an order that was paid without an address',
     description:
-      'A confirmed order with an address gets its label by itself. This is for one without, or for one whose address the ' +
-      'carrier refused. One label an order: the same shipment however often it is asked for; another address than the ' +
-      'label’s is a `conflict`. An order whose refund failed at the bank, and whose label was cancelled with that refund, ' +
+      'A confirmed order with an address gets its label automatically. Use this for an order without one, or if the ' +
+      'carrier rejected the address. An order has one label: every request returns the same shipment, and another ' +
+      'address than the label’s is a `conflict`. If a refund fails at the bank after it cancelled the label, the order ' +
       'gets another label.',
     scope: 'shipping:write',
     idempotency: 'taken',
     body: newShipment,
     example: { orderId: sampleShipment.orderId, address: sampleAddress },
-    responses: { 201: { description: 'The shipment; its label is made', schema: shipment, example: sampleShipment } },
+    responses: { 201: { description: 'The shipment, with its label', schema: shipment, example: sampleShipment } },
     errors: ['conflict'],
   }),
   async (c) => {
@@ -59,8 +59,8 @@ shipments.get(
     tag: 'Shipping',
     summary: 'Get the printable label, a PDF',
     description:
-      '4 × 6 inches, with the tracking number as Code 128. This is where `labelUrl` points to. The label of a cancelled ' +
-      'shipment is a `conflict`.',
+      '4 × 6 inches, with the tracking number as Code 128. `labelUrl` is the URL of this operation. The label of a ' +
+      'cancelled shipment is a `conflict`.',
     scope: 'shipping:read',
     params,
     responses: { 200: { description: 'The label', type: 'application/pdf' } },

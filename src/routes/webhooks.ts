@@ -13,7 +13,7 @@ import { readWebhook } from '../stripe/webhook.ts';
 
 const count = z.number().int();
 
-/** The token of a Bearer, or the password of a Basic authorization: connectors can do one or the other. */
+/** The token of a Bearer or the password of a Basic authorization. Connectors support one or the other. */
 function tokenOf(authorization: string): string {
   const [, scheme = '', credentials = ''] = /^(Bearer|Basic) +(\S+)$/i.exec(authorization) ?? [];
   if (scheme.toLowerCase() !== 'basic') return credentials;
@@ -25,7 +25,7 @@ function tokenOf(authorization: string): string {
   }
 }
 
-/** What other systems call, with bodies that they sign: `/webhooks`. */
+/** Webhooks, with bodies that their senders sign: `/webhooks`. */
 export const webhooks = new Hono<AppEnv>();
 
 webhooks.post(
@@ -34,11 +34,11 @@ webhooks.post(
     id: 'receiveStripeEvent',
     counted: 'refused',
     tag: 'Payments',
-    summary: 'Receive an event of Stripe',
+    summary: 'Receive an event from Stripe',
     description:
-      'Signed by Stripe over the raw body, at most 300 s ago or ahead. Duplicates and any order of arrival end alike.',
+      'Stripe signs the raw body. The signature’s time may differ by at most 300 s. Duplicates have no effect, and the order of arrival does not matter.',
     stream: ['application/json'],
-    responses: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
+    responses: { 200: { description: 'The event was received', schema: z.object({ received: z.literal(true) }) } },
     errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
   }),
   async (c) => {
@@ -56,15 +56,15 @@ webhooks.post(
     id: 'receiveTracking',
     counted: 'refused',
     tag: 'Shipping',
-    summary: 'Receive a tracking update of a carrier',
+    summary: 'Receive a tracking update from a carrier',
     description:
-      'Signed over the raw body in the carrier’s own way. Duplicates and any order of arrival end alike: a parcel that ' +
-      'is `delivered` stays so. `manual`: `{eventId, trackingNumber, status, occurredAt, detail?}` with `X-Signature: ' +
-      't=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, at most 300 s old or ahead; status `created`, `in_transit`, ' +
-      '`delivered` or `exception`.',
+      'The carrier signs the raw body in its own way. Duplicates have no effect, and the order of arrival does not matter: ' +
+      'a `delivered` parcel stays delivered. For `manual`: `{eventId, trackingNumber, status, occurredAt, detail?}` with ' +
+      '`X-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, whose time may differ by at most ' +
+      '300 s. The status is `created`, `in_transit`, `delivered` or `exception`.',
     params: z.object({ carrier: carrierName }),
     stream: ['application/json'],
-    responses: { 200: { description: 'Taken', schema: z.object({ received: z.literal(true) }) } },
+    responses: { 200: { description: 'The event was received', schema: z.object({ received: z.literal(true) }) } },
     errors: ['malformed_json', 'invalid_signature', 'body_too_large', 'validation_failed', 'unavailable'],
   }),
   async (c) => {
@@ -82,17 +82,18 @@ webhooks.post(
     id: 'receiveKafka',
     counted: 'refused',
     tag: 'Operations',
-    summary: 'Receive events of others from a Kafka connector',
+    summary: 'Receive external events from a Kafka connector',
     description:
-      'CloudEvents 1.0: binary, structured or batched, or a JSON array of events or of records `{value, headers}`. The ' +
-      'secret comes as Bearer, as the password of Basic, or signs: `X-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 ' +
-      'over "<t>.<body>">`, at most 300 s old or ahead. Each event is applied once, by source and id; one whose time is more than 28 days ago is not taken. What cannot be taken is a ' +
-      'dead letter, and is answered with 200 all the same: a connector goes on behind it. 503: nothing was lost, send ' +
-      'it again.',
+      'CloudEvents 1.0 (binary, structured or batched), or a JSON array of events or of records `{value, headers}`. The ' +
+      'secret is a Bearer token, the password of Basic authentication, or signs the body: `X-Signature: t=<unix seconds>,' +
+      'v1=<hex of HMAC-SHA256 over "<t>.<body>">`, whose time may differ by at most 300 s. Each event is applied once, by ' +
+      'source and id. An event that is older than 28 days is rejected. A rejected event becomes a dead letter, and the ' +
+      'response is still 200, so that the connector continues. After 503, send the request again: nothing was lost.',
     stream: ['application/json', 'application/cloudevents+json', 'application/cloudevents-batch+json'],
     responses: {
       200: {
-        description: 'Taken: given to our services, our own that came back, kept as dead letters',
+        description:
+          'How many events were passed to services (`taken`), ignored because they are our own (`own`), or kept as dead letters (`refused`)',
         schema: z.object({ taken: count, own: count, refused: count }),
         example: { taken: 2, own: 1, refused: 0 },
       },

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { routes } from '../../dev/reference/routes.ts';
+import { codesOf } from '../../dev/openapi/codes.ts';
+import { routes } from '../../dev/openapi/routes.ts';
 import { isCode, statusOf } from '../../src/base/errors.ts';
 import type { Route } from '../../src/http/declaration.ts';
-import { codesOf } from '../../src/http/openapi/codes.ts';
 import { type Store, startStore } from '../support/harness.ts';
 import {
   type CarrierName,

@@ -1,5 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { routes } from '../../dev/reference/routes.ts';
+import { routes } from '../../dev/openapi/routes.ts';
 import type { Route } from '../../src/http/declaration.ts';
 import { addProduct, oneLine, type Store, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';

@@ -4,8 +4,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { routes } from '../../dev/openapi/routes.ts';
 import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
-import { routes } from '../../dev/reference/routes.ts';
 import { type Store, startStore } from '../support/harness.ts';
 
 let store: Store;

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { routes } from '../../dev/reference/routes.ts';
+import { codesOf, openApiDocument } from '../../dev/openapi/document.ts';
+import { routes } from '../../dev/openapi/routes.ts';
 import { type Code, statusOf } from '../../src/base/errors.ts';
 import type { Route } from '../../src/http/declaration.ts';
-import { codesOf, openApiDocument } from '../../src/http/openapi/document.ts';
 
 type Operation = {
   operationId: string;

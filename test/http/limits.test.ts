@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
 import { ApiError } from '../../src/base/errors.ts';
 import type { Bindings } from '../../src/env.ts';
-import { addressLimit, keyLimit, networkOf, takeShare, takeTrial } from '../../src/http/limits.ts';
+import { addressLimit, keyLimit, networkOf, takeRequest, takeTrial } from '../../src/http/limits.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore } from '../support/harness.ts';
 
 type RateLimit = { name: string; namespace_id: string; simple: object };
@@ -61,7 +61,7 @@ test('an address has as many trials at once as its limit says, and has those aga
 
 test('a key gets the requests of its limit evenly, half a second’s worth at once, and takes none from another key', () => {
   const start = Date.parse('2026-01-31T12:00:00Z');
-  const take = (key: string, ms: number) => () => takeShare(key, { requests: 100, seconds: 10 }, start + ms);
+  const take = (key: string, ms: number) => () => takeRequest(key, { requests: 100, seconds: 10 }, start + ms);
   for (let n = 0; n < 5; n++) take('busy', 0)();
   expect(take('busy', 0)).toThrow('rate_limited');
   take('quiet', 0)();

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { routes } from '../../dev/reference/routes.ts';
+import { routes } from '../../dev/openapi/routes.ts';
 import { addProduct, oneLine, type Store, startStore } from '../support/harness.ts';
 
 let store: Store;

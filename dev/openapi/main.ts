@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openApiDocument } from '../../src/http/openapi/document.ts';
-import { routes } from '../reference/routes.ts';
+import { openApiDocument } from './document.ts';
+import { routes } from './routes.ts';
 
 /** Writes docs/openapi.json anew from what the operations declare. */
 const target = join(import.meta.dirname, '..', '..', 'docs', 'openapi.json');

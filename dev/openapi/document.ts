@@ -1,15 +1,15 @@
 import type * as z from 'zod';
-import packageJson from '../../../package.json' with { type: 'json' };
-import type { Route, Status } from '../declaration.ts';
+import packageJson from '../../package.json' with { type: 'json' };
+import type { Route, Status } from '../../src/http/declaration.ts';
 import {
-  answerHeaders,
   codesOf,
+  errorsOf,
   type HeaderName,
   headersOf,
   problemExamples,
   problemSchema,
-  refusalsOf,
-  sharedRefusals,
+  responseHeaders,
+  sharedErrors,
 } from './codes.ts';
 import { collectSchemas, type Schema, type Schemas } from './schemas.ts';
 
@@ -17,33 +17,34 @@ const { version } = packageJson;
 
 export { codesOf } from './codes.ts';
 
-const description = `A multi-tenant commerce API: catalog, inventory, orders, payments, shipping, group buying, and the events that they cause.
+const description = `A multi-tenant commerce API: catalog, inventory, orders, payments, shipping and group buying, with an event for each change.
 
 ## Authentication
-\`Authorization: Bearer <key>\`. A key belongs to one tenant and reads and writes only that tenant's data. Secret keys (\`sk_…\`) do all of a tenant's work. Publishable keys (\`pk_…\`) read the catalog and campaigns. Another tenant's resource answers \`404\`.
+\`Authorization: Bearer <key>\`. A key belongs to one tenant and reads and writes only that tenant's data. Secret keys (\`sk_…\`) may do everything that their scopes allow. Publishable keys (\`pk_…\`) read the catalog and campaigns. A resource of another tenant is \`404\`.
 
 ## Conventions
 - JSON in and out. Times are ISO 8601 UTC. Ids are UUIDv7, so they sort by time.
-- Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: an amount with more decimals is rejected. Zeros at the end do not count: \`2.500\` and \`2.5\` are the same JSON number. In CSV a price is written with at most two decimals, zeros included.
+- Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: an amount with more decimals is rejected. Trailing zeros do not count: \`2.500\` and \`2.5\` are the same JSON number. In CSV a price has at most two decimals, zeros included.
 - Lists are \`{ data, nextCursor }\`; \`?limit=\` (1 to 100, default 20) sets the page size and \`?cursor=\` gives the next page.
-- A query parameter that an operation does not declare, or that is given twice, is refused with \`422\`, which names it. The same holds for unknown fields of a body.
-- A method that a path does not have is \`405\` with \`Allow\`. A path with a slash at its end is another path: \`404\`.
+- An unknown or repeated query parameter is rejected with \`422\`, and so is an unknown field of a body. The error names it.
+- A method that a path does not have is \`405\` with \`Allow\`. A path with a trailing slash is another path: \`404\`.
 - Errors are \`application/problem+json\` (RFC 9457) with a \`code\` from a closed list.
-- \`X-Request-Id\` may be sent with any request. It is returned and logged. A \`traceparent\` (W3C Trace Context) is carried into every event that the request causes.
+- Any request may have an \`X-Request-Id\`. It is returned and logged. Every event that a request causes carries its \`traceparent\` (W3C Trace Context).
 
 ## Idempotency
-- Send an \`Idempotency-Key\` with a \`POST\`, a new one for each new operation. For 24 hours, the same key with the same body gets the first answer again, with \`Idempotent-Replayed: true\`.
-- After \`503\` or a lost connection, repeat the request with the same key. It is done once.
+- Send an \`Idempotency-Key\` with a \`POST\`, a new one for each new operation. For 24 hours, the same key with the same body returns the first response again, with \`Idempotent-Replayed: true\`.
+- After \`503\` or a lost connection, send the request again with the same key. It takes effect once.
 
 ## Concurrent updates (ETag)
-- Single resources have an \`ETag\`. A read with \`If-None-Match\` answers \`304\` if nothing has changed. A change with \`If-Match\` is rejected with \`412\` if something has.
+- Single resources have an \`ETag\`. A read with \`If-None-Match\` returns \`304\` if nothing has changed. A write with \`If-Match\` is rejected with \`412\` if something has changed.
 
 ## Browser use
-- A publishable key may be used in a buyer's browser, on pages of its origins (on any page, if it has none). It reads the catalog and campaigns, including \`/live\`. A page cannot read answers to a secret key.
-- \`EventSource\` cannot send a key. Get a token from \`POST /v1/campaigns/{id}/live-token\`, or use \`fetch\`. Both are shown below.
+- A publishable key may be used in a buyer's browser, on pages of its origins (on any page, if it has none). It reads the catalog and campaigns, including \`/live\`. A page cannot read responses to a secret key.
+- \`EventSource\` cannot send a key. Get a token from \`POST /v1/campaigns/{id}/live-token\`, or use \`fetch\`.
 
 ## Limits
-- A body may have 1 MB, 20,000 values and 128 levels of nesting; an import may have any length. \`429\` says in \`Retry-After\` how long to wait: a key has its limit, and an address has one for what is refused (keys that are not good, signatures that do not match).`;
+- A body may have at most 1 MB, 20,000 values and 128 levels of nesting. An import may have any length.
+- A key has a limit of requests. An address has a limit of rejected requests (invalid keys, forged webhooks). Above a limit the response is \`429\`, and \`Retry-After\` says how many seconds to wait.`;
 
 const text = (most: number) => ({ type: 'string', minLength: 1, maxLength: most });
 
@@ -56,41 +57,50 @@ const header = (name: string, about: string, schema: object, required = false) =
 });
 
 const parameters = {
-  requestId: header('X-Request-Id', 'Printable ASCII; it comes back in the answer and stands in the log.', text(255)),
-  traceparent: header('traceparent', 'W3C Trace Context; carried into every event that the request causes.', {
+  requestId: header('X-Request-Id', 'Printable ASCII. It is returned with the response and logged.', text(255)),
+  traceparent: header('traceparent', 'W3C Trace Context. Every event that the request causes carries it.', {
     type: 'string',
     pattern: '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$',
   }),
-  idempotencyKey: header('Idempotency-Key', 'A new one for each new operation; kept for 24 hours.', text(255)),
+  idempotencyKey: header('Idempotency-Key', 'A new key for each new operation. It is kept for 24 hours.', text(255)),
   idempotencyKeyRequired: header(
     'Idempotency-Key',
-    'A new one for each new operation; kept for 24 hours.',
+    'A new key for each new operation. It is kept for 24 hours.',
     text(255),
     true,
   ),
-  ifMatch: header('If-Match', 'The ETag that was read: refuses the change if it is no longer the same.', text(1000)),
-  ifNoneMatch: header('If-None-Match', 'The ETag that was read: answers 304 if it is still the same.', text(1000)),
-  prefer: header('Prefer', '`respond-async`: the answer comes at once, as 202.', {
+  ifMatch: header(
+    'If-Match',
+    'The ETag that you read. The change is rejected if the resource has changed since.',
+    text(1000),
+  ),
+  ifNoneMatch: header(
+    'If-None-Match',
+    'The ETag that you read. The response is 304 if the resource has not changed since.',
+    text(1000),
+  ),
+  prefer: header('Prefer', '`respond-async`: the response is 202, at once.', {
     type: 'string',
     examples: ['respond-async'],
   }),
 };
 
 const tags: Record<string, string> = {
-  Catalog: 'What is for sale.',
-  Inventory: 'How many of a SKU can be sold, and how many are held.',
-  Orders: 'Placing orders, all or nothing, and what becomes of them.',
-  Payments: 'Money of orders, by Stripe: one live payment an order, refunds within what was captured.',
-  Shipping: 'Parcels of paid orders: labels and where they are.',
-  'Group commerce': 'Campaigns that succeed once enough buyers have joined.',
-  Events: 'What has happened, and what could not be delivered.',
-  Operations: 'How the service is, and this description. No key is needed.',
+  Catalog: 'The products of a tenant.',
+  Inventory: 'How many units of a SKU can be sold, and how many are held for orders.',
+  Orders: 'Orders from placing to delivery. Placing is all or nothing.',
+  Payments:
+    'Payments of orders through Stripe: one live payment for each order, and refunds up to the captured amount.',
+  Shipping: 'Shipments of paid orders: labels and tracking.',
+  'Group commerce': 'Group buying: campaigns that succeed once enough buyers have joined.',
+  Events: 'The event history, and events that could not be delivered.',
+  Operations: 'The health of the service, and this description. No key is needed.',
 };
 
 const members = (schema: z.ZodType | undefined): Record<string, z.ZodType> =>
   schema !== undefined && 'shape' in schema ? (schema.shape as Record<string, z.ZodType>) : {};
 
-/** What follows from an operation's place among the others. */
+/** What the document says of an operation because of the other operations. */
 type Traits = {
   asynchronous: boolean;
   single: boolean;
@@ -101,14 +111,14 @@ type Traits = {
 
 function traitsOf(routes: Route[]): (route: Route) => Traits {
   const isSingle = (route: Route) => route.method === 'get' && route.path.endsWith('}') && route.responses[200]?.schema;
-  // A single resource is what some operation reads by its name; it has an ETag wherever it is answered.
+  // A resource that some operation reads by its id has an ETag in every response that shows it.
   const resources = new Set(routes.filter(isSingle).map((route) => route.responses[200]?.schema));
   const read = new Set(routes.filter(isSingle).map((route) => route.path));
   const sampled = routes
     .flatMap((route) => Object.values(route.responses))
     .filter((answer) => answer.example !== undefined);
   const samples = new Map(sampled.map((answer) => [answer.schema, answer.example]));
-  /** The declared example; a list has one of its members. */
+  /** The declared example. A list without one shows an example of its items. */
   const exampleOf = (answer: (typeof sampled)[number] | undefined): unknown => {
     const { data } = members(answer?.schema);
     const one = data && 'element' in data ? samples.get(data.element as z.ZodType) : undefined;
@@ -173,42 +183,42 @@ function requestBody(route: Route, schemas: Schemas): object | undefined {
   return { required, content: { 'application/json': content } };
 }
 
-// A schema beside a stream of events is taken for that of each event.
+// Readers take a schema beside a stream of events for the schema of each event.
 const isText = (type: string): boolean => type.startsWith('text/') && type !== 'text/event-stream';
 
-function answersOf(route: Route, traits: Traits, schemas: Schemas): Record<string, object> {
-  const answers: Record<string, object> = {};
-  for (const [key, answer] of Object.entries(route.responses)) {
+function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<string, object> {
+  const responses: Record<string, object> = {};
+  for (const [key, response] of Object.entries(route.responses)) {
     const status = Number(key) as Status;
     const headers: HeaderName[] = ['X-Request-Id'];
     if (codesOf(route).includes('unavailable')) headers.push('Server-Timing');
     if (traits.etagged(status)) headers.push('ETag');
     if (traits.located(status)) headers.push('Location');
-    if (members(answer.schema).nextCursor) headers.push('Link');
+    if (members(response.schema).nextCursor) headers.push('Link');
     if (traits.asynchronous && status === 202) headers.push('Preference-Applied');
     if (route.idempotency) headers.push('Idempotent-Replayed');
     const example = traits.example(status);
     const shown = example === undefined ? {} : { example };
-    const content = answer.schema
-      ? { 'application/json': { schema: schemas.of(answer.schema, 'output'), ...shown } }
-      : answer.type && { [answer.type]: isText(answer.type) ? { schema: { type: 'string' } } : {} };
-    answers[key] = {
-      description: answer.description,
+    const content = response.schema
+      ? { 'application/json': { schema: schemas.of(response.schema, 'output'), ...shown } }
+      : response.type && { [response.type]: isText(response.type) ? { schema: { type: 'string' } } : {} };
+    responses[key] = {
+      description: response.description,
       headers: headersOf(...headers),
       ...(content ? { content } : {}),
     };
   }
   if (traits.single) {
-    answers[304] = { description: 'Still the same (`If-None-Match`)', headers: headersOf('X-Request-Id', 'ETag') };
+    responses[304] = { description: 'Not changed (`If-None-Match`)', headers: headersOf('X-Request-Id', 'ETag') };
   }
-  return { ...answers, ...refusalsOf(route) };
+  return { ...responses, ...errorsOf(route) };
 }
 
 const securityOf = ({ scope, takesLiveToken }: Route): object[] =>
   scope === undefined ? [] : [{ bearer: [scope] }, ...(takesLiveToken ? [{ liveToken: [] }] : [])];
 
 /**
- * The whole API as an OpenAPI 3.1 document, made from what its operations declare.
+ * The whole API as an OpenAPI 3.1 document, made from the declarations of its operations.
  * @throws Error, if two different schemas have one name
  */
 export function openApiDocument(routes: Route[]): object {
@@ -227,7 +237,7 @@ export function openApiDocument(routes: Route[]): object {
         security: securityOf(route),
         parameters: parametersOf(route, traits(route), schemas),
         ...(body ? { requestBody: body } : {}),
-        responses: answersOf(route, traits(route), schemas),
+        responses: responsesOf(route, traits(route), schemas),
       },
     });
   }
@@ -241,8 +251,8 @@ export function openApiDocument(routes: Route[]): object {
     components: {
       schemas: { ...schemas.named, Problem: problemSchema },
       parameters,
-      responses: sharedRefusals(),
-      headers: answerHeaders,
+      responses: sharedErrors(),
+      headers: responseHeaders,
       examples: problemExamples(),
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', description: 'A key of a tenant, `sk_…` or `pk_…`.' },

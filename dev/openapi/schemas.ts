@@ -1,12 +1,12 @@
 import * as z from 'zod';
-import { defaultLimit, id, limit, time } from '../../base/fields.ts';
+import { defaultLimit, id, limit, time } from '../../src/base/fields.ts';
 
 export type Schema = { [keyword: string]: unknown };
 
 export type Schemas = {
-  /** Everything that was met with a name (`.meta({ id })`), for components/schemas. */
+  /** Every schema that has a name (`.meta({ id })`), for components/schemas. */
   named: Record<string, Schema>;
-  /** A schema as JSON Schema, named ones by reference: what is sent (`input`) or what is answered (`output`). */
+  /** A schema as JSON Schema, named ones by reference, as requests (`input`) or responses (`output`) have it. */
   of: (schema: z.ZodType, io: 'input' | 'output') => Schema;
 };
 
@@ -30,7 +30,9 @@ export function collectSchemas(): Schemas {
   function keep(name: string, schema: Schema): void {
     const known = named[name];
     if (known !== undefined && JSON.stringify(known) !== JSON.stringify(schema)) {
-      throw new Error(`two schemas are named ${name}, or it reads differently when it is sent and when it is answered`);
+      throw new Error(
+        `two different schemas have the name ${name}: give one another name. It may differ between requests and responses`,
+      );
     }
     named[name] = schema;
   }
@@ -50,13 +52,13 @@ export function collectSchemas(): Schemas {
             delete jsonSchema.pattern;
             jsonSchema.format = 'uuid';
           }
-          // zod leaves out the default of what it transforms.
+          // zod omits the default of a transformed schema.
           if (zodSchema === limit) jsonSchema.default = defaultLimit;
           if (zodSchema._zod.def.type === 'string' && jsonSchema.format === 'date-time') {
             delete jsonSchema.pattern;
             jsonSchema.examples ??= time.meta()?.examples as unknown[];
           }
-          // An answer may get new members: only what a request refuses is closed.
+          // Later versions may add fields to responses. Only requests reject unknown fields.
           const { def } = zodSchema._zod;
           if (def.type === 'object' && !('catchall' in def && def.catchall)) delete jsonSchema.additionalProperties;
         },

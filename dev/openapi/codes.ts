@@ -1,11 +1,11 @@
-import { ApiError, type Code, statusOf } from '../../base/errors.ts';
-import { isWebhook, type Route } from '../declaration.ts';
-import { keyLimit } from '../limits.ts';
-import { problemOf, titleOf } from '../problem.ts';
+import { ApiError, type Code, statusOf } from '../../src/base/errors.ts';
+import { isWebhook, type Route } from '../../src/http/declaration.ts';
+import { keyLimit } from '../../src/http/limits.ts';
+import { problemOf, titleOf } from '../../src/http/problem.ts';
 
 const order = Object.keys(statusOf) as Code[];
 
-/** Every code that an operation can answer with: those it declares, and those that follow from what it takes. */
+/** Every code that an operation can return: the declared ones, and those that follow from what it accepts. */
 export function codesOf(route: Route): Code[] {
   const codes = new Set<Code>([...route.errors, 'internal']);
   const add = (...more: Code[]) => {
@@ -14,11 +14,11 @@ export function codesOf(route: Route): Code[] {
   if (route.scope !== undefined) add('unauthenticated', 'forbidden', 'rate_limited', 'unavailable');
   if (route.counted) add('rate_limited');
   if (route.params) add('not_found');
-  // A query parameter that is unknown or repeated.
+  // An unknown or repeated query parameter.
   if (!isWebhook(route)) add('validation_failed');
   if (route.body) add('malformed_json', 'body_too_large', 'unsupported_media_type', 'validation_failed');
   if (route.idempotency === 'required') add('idempotency_key_required');
-  // A key of another form than the documented one is a fault of a header.
+  // An Idempotency-Key of another form than the documented one.
   if (route.idempotency) add('validation_failed', 'idempotency_key_reused', 'idempotency_in_progress');
   if (route.ifMatch) add('version_mismatch');
   return order.filter((code) => codes.has(code));
@@ -53,18 +53,18 @@ export const problemExamples = () =>
 /** RFC 9457, with the members that this API adds; for components/schemas. */
 export const problemSchema = {
   type: 'object',
-  description: 'RFC 9457. `code` is what a program switches on.',
+  description: 'RFC 9457. Programs switch on `code`.',
   properties: {
-    type: { type: 'string', format: 'uri-reference', description: 'Where the code is explained' },
+    type: { type: 'string', format: 'uri-reference', description: 'A link to the explanation of the code' },
     title: { type: 'string' },
     status: { type: 'integer' },
     detail: { type: 'string' },
-    instance: { type: 'string', description: 'The path that was asked for' },
+    instance: { type: 'string', description: 'The path of the request' },
     code: { type: 'string', enum: order },
-    requestId: { type: 'string', description: 'As in `X-Request-Id`; quote it to support' },
+    requestId: { type: 'string', description: 'The same as `X-Request-Id`. Quote it to support' },
     errors: {
       type: 'array',
-      description: 'What does not fit, for a request that does not validate',
+      description: 'Each fault of a request that is not valid',
       items: {
         type: 'object',
         properties: {
@@ -77,10 +77,10 @@ export const problemSchema = {
         required: ['pointer', 'detail'],
       },
     },
-    orderId: { type: 'string', description: 'With `insufficient_inventory`: the order that was kept as `failed`' },
+    orderId: { type: 'string', description: 'With `insufficient_inventory`: the order, which is kept as `failed`' },
     shortages: {
       type: 'array',
-      description: 'With `insufficient_inventory`: every SKU that is short',
+      description: 'With `insufficient_inventory`: every SKU that has too few units',
       items: {
         type: 'object',
         properties: { sku: { type: 'string' }, requested: { type: 'integer' }, available: { type: 'integer' } },
@@ -97,29 +97,29 @@ const header = (description: string, schema: object = { type: 'string' }, exampl
   ...(example === undefined ? {} : { example }),
 });
 
-/** Headers of answers, for components/headers. */
-export const answerHeaders = {
-  'X-Request-Id': header('The one that was sent, or a new one'),
+/** Headers of responses, for components/headers. */
+export const responseHeaders = {
+  'X-Request-Id': header('The id that was sent, or a new one'),
   'Server-Timing': header(
-    'Calls to the database and the milliseconds in them, if there were any',
+    'How many database calls the request made, and how many milliseconds they took',
     undefined,
     'db;desc="1 calls";dur=3',
   ),
   ETag: header('For `If-None-Match` and `If-Match`', undefined, '"1-9c1f0a6be2d34c7f8a5b6d7e"'),
-  Location: header('Where it is', undefined, '/v1/orders/019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f'),
-  Link: header('The next page, where there is one: `<…>; rel="next"`'),
+  Location: header('The path of the resource', undefined, '/v1/orders/019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f'),
+  Link: header('The next page, if there is one: `<…>; rel="next"`'),
   'Preference-Applied': header('The preference that was honoured', undefined, 'respond-async'),
-  'Idempotent-Replayed': header('The first answer to this `Idempotency-Key`, given again', {
+  'Idempotent-Replayed': header('Present if this is the first response to the `Idempotency-Key`, returned again', {
     type: 'string',
     const: 'true',
   }),
   'WWW-Authenticate': header('How to authenticate', undefined, 'Bearer'),
-  'Retry-After': header('Seconds to wait before the request is repeated', { type: 'integer' }, 1),
+  'Retry-After': header('Seconds to wait before you retry', { type: 'integer' }, 1),
   RateLimit: header('What is left of the limit', undefined, `"key";r=0;t=${keyLimit.seconds}`),
   'RateLimit-Policy': header('The limit', undefined, `"key";q=${keyLimit.requests};w=${keyLimit.seconds}`),
 };
 
-export type HeaderName = keyof typeof answerHeaders;
+export type HeaderName = keyof typeof responseHeaders;
 
 /** Headers by reference into components/headers. */
 export const headersOf = (...names: HeaderName[]) =>
@@ -131,14 +131,14 @@ function extraHeaders(codes: Code[], remembered: boolean): HeaderName[] {
     if (code === 'unauthenticated') names.add('WWW-Authenticate');
     if (code === 'rate_limited') names.add('Retry-After').add('RateLimit').add('RateLimit-Policy');
     if (code === 'unavailable' || code === 'idempotency_in_progress') names.add('Retry-After');
-    // What an operation itself refuses is an answer too, and remembered under the key like any other.
+    // An operation's own error is kept under the key like any other response.
     if (remembered && (statusOf[code] === 409 || statusOf[code] === 422)) names.add('Idempotent-Replayed');
   }
   return [...names];
 }
 
-/** The answers of one status: its codes as an enum, and an example of each. */
-function refusal(codes: Code[], remembered: boolean): object {
+/** The error response of one status: its codes as an enum, and an example of each. */
+function errorResponse(codes: Code[], remembered: boolean): object {
   return {
     description: codes.map(titleOf).join(' · '),
     headers: headersOf('X-Request-Id', 'Server-Timing', ...extraHeaders(codes, remembered)),
@@ -154,15 +154,15 @@ function refusal(codes: Code[], remembered: boolean): object {
   };
 }
 
-// A code that stands alone at its status reads the same wherever it is given.
+// A status with a single code has the same response in every operation.
 const isShared = (codes: Code[]) => codes.length === 1 && codes.every((code) => ![409, 422].includes(statusOf[code]));
 
-/** The answers that many operations share, for components/responses. */
-export const sharedRefusals = () =>
-  Object.fromEntries(order.filter((code) => isShared([code])).map((code) => [code, refusal([code], false)]));
+/** The error responses that many operations share, for components/responses. */
+export const sharedErrors = () =>
+  Object.fromEntries(order.filter((code) => isShared([code])).map((code) => [code, errorResponse([code], false)]));
 
-/** An operation's refusals by status. */
-export function refusalsOf(route: Route): Record<string, object> {
+/** An operation's error responses by status. */
+export function errorsOf(route: Route): Record<string, object> {
   const byStatus = new Map<number, Code[]>();
   for (const code of codesOf(route)) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);
   return Object.fromEntries(
@@ -170,7 +170,7 @@ export function refusalsOf(route: Route): Record<string, object> {
       String(status),
       isShared(codes)
         ? { $ref: `#/components/responses/${codes[0]}` }
-        : refusal(codes, route.idempotency !== undefined),
+        : errorResponse(codes, route.idempotency !== undefined),
     ]),
   );
 }
