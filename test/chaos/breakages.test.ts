@@ -73,7 +73,7 @@ describe('on statements that lose', () => {
 describe('on statements that count money wrongly', () => {
   test('the audit finds money that was taken and is not in our books', async () => {
     const said = await auditOf({
-      of: 'payments.move_intent',
+      of: 'payments.apply_intent',
       from: `captured = (intent->>'received')::numeric`,
       to: `captured = (intent->>'received')::numeric - 0.01`,
     });
@@ -85,15 +85,16 @@ describe('on statements that act twice, or not at all', () => {
   let said: Awaited<ReturnType<typeof auditOf>>;
   beforeAll(async () => {
     said = await auditOf(
-      { of: 'platform.enter', from: 'if k is null then', to: 'if true then' },
+      { of: 'platform.enter', from: 'if idempotency_key is null then', to: 'if true then' },
       {
         of: 'payments.request_refund',
-        from: 'r := payments.add_refund(p,',
-        to: `perform payments.add_refund(p, platform.uuid7(), 0.01, input->>'reason') where wanted < p.captured - 1;
-          r := payments.add_refund(p,`,
+        from: 'refund := payments.add_refund(payment,',
+        to: `perform payments.add_refund(payment, platform.uuid7(), 0.01, input->>'reason')
+            where refund_amount < payment.captured - 1;
+          refund := payments.add_refund(payment,`,
       },
-      { of: 'orders.settle_paid', from: 'if not inventory.commit(o.id) then', to: 'if false then' },
-      { of: 'payments.return_money', from: 'if rest <= 0 or', to: 'if true or' },
+      { of: 'orders.confirm_paid_order', from: 'if not inventory.commit(order_row.id) then', to: 'if false then' },
+      { of: 'payments.add_automatic_refund', from: 'if refund_amount <= 0 or', to: 'if true or' },
       { of: 'inventory.pick_holds', from: 'return due;', to: `return '[]';` },
     );
   }, 240_000);

@@ -403,13 +403,13 @@ describe('a function', () => {
         await thief.query(`set local role ${role}`);
         for (const call of [
           `platform.act_as('acme')`,
-          `platform.set_cause('{}')`,
+          `platform.set_call_settings('{}')`,
           `platform.enter_as('{}', 'acme')`,
           `platform.identify('{}', 'orders:read')`,
           `platform.sign('acme', 'orders:read')`,
           `platform.emit('order.confirmed', 'k', '{}', true)`,
-          `platform.take_new('orders', '{x}')`,
-          `orders.settle_paid('x')`,
+          `platform.claim_new_events('orders', '{x}')`,
+          `orders.confirm_paid_order('x')`,
           `inventory.release('{x}', 'x')`,
         ]) {
           expect([role, call, await attempt(`select ${call}`)]).toEqual([role, call, '42501']);

@@ -8,26 +8,26 @@ create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before,import_repeats}';
-  was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
-  becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
-  of_tenant varchar := coalesce(coalesce(becomes, was)->>'tenant_id', coalesce(becomes, was)->>'id');
-  entered varchar := current_setting('app.tenant_id', true);
-  k record;
+  old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
+  new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
+  row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
+  caller_tenant varchar := current_setting('app.tenant_id', true);
+  api_key record;
 begin
   if tg_argv[0] = 'stock' then
-    was := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
+    old_row := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
   end if;
-  select a.id, a.prefix into k from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
+  select a.id, a.prefix into api_key from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
   -- The log's own policy holds here too. An operator may work without having said for which tenant.
-  perform set_config('app.tenant_id', of_tenant, true);
+  perform set_config('app.tenant_id', row_tenant, true);
   insert into audit.log (tenant_id, actor, key_id, operation, subject, before, after, traceparent)
-  values (of_tenant,
-    case when k.id is not null then 'key ' || k.prefix
+  values (row_tenant,
+    case when api_key.id is not null then 'key ' || api_key.prefix
       when session_user = 'fusion_worker' then 'system'
       else concat_ws(' ', session_user, nullif(current_setting('app.operator', true), '')) end,
-    k.id, tg_argv[0] || ' ' || lower(tg_op), coalesce(becomes, was)->>tg_argv[1], was, becomes,
+    api_key.id, tg_argv[0] || ' ' || lower(tg_op), coalesce(new_row, old_row)->>tg_argv[1], old_row, new_row,
     nullif(current_setting('app.traceparent', true), ''));
-  perform set_config('app.tenant_id', coalesce(entered, ''), true);
+  perform set_config('app.tenant_id', coalesce(caller_tenant, ''), true);
   return null;
 end
 $$;
@@ -58,4 +58,4 @@ create or replace trigger audit_cancellations after update of status on group_co
 create or replace trigger audit_refunds after insert on payments.refunds
   for each row execute function audit.record('refund', 'payment_id');
 
-call platform.hand_over('audit', 'fusion_audit');
+call platform.set_owner('audit', 'fusion_audit');

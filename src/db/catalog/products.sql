@@ -20,8 +20,8 @@ create or replace function catalog.create_product(call jsonb, input jsonb) retur
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'catalog:write', 'products.create');
-  p catalog.products;
-  shown jsonb;
+  product catalog.products;
+  answer jsonb;
 begin
   if replay is not null then
     return replay;
@@ -30,14 +30,14 @@ begin
   values (input->>'id', input->>'sku', input->>'name', input->>'description', (input->>'price')::numeric,
           input->>'currency', platform.tenant(), platform.clock(), platform.clock())
   on conflict on constraint products_sku_unique do nothing
-  returning * into p;
+  returning * into product;
   if not found then
     return platform.leave(call, 'products.create', jsonb_build_object('error', 'sku_taken'));
   end if;
-  perform inventory.open_stock(array[p.sku], array[(input->>'inventory')::int]);
-  shown := catalog.product_json(p, (input->>'inventory')::int);
-  perform platform.emit('product.created', p.id, shown, false);
-  return platform.leave(call, 'products.create', shown || jsonb_build_object('version', p.version));
+  perform inventory.upsert_stock(array[product.sku], array[(input->>'inventory')::int]);
+  answer := catalog.product_json(product, (input->>'inventory')::int);
+  perform platform.emit('product.created', product.id, answer, false);
+  return platform.leave(call, 'products.create', answer || jsonb_build_object('version', product.version));
 end
 $$;
 
@@ -49,42 +49,42 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'catalog:write', 'products.update');
   change jsonb := input->'change';
-  p catalog.products;
+  product catalog.products;
   quantity integer;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into p from catalog.products c
+  select * into product from catalog.products c
     where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if not input->'ifMatch' @> to_jsonb(p.version) then
+  if not input->'ifMatch' @> to_jsonb(product.version) then
     perform platform.fail('version_mismatch');
   end if;
-  p.name := coalesce(change->>'name', p.name);
-  p.description := case when change ? 'description' then change->>'description' else p.description end;
-  p.price := coalesce((change->>'price')::numeric, p.price);
-  p.currency := coalesce(change->>'currency', p.currency);
-  p.status := coalesce(change->>'status', p.status);
-  if not catalog.fits_currency(p.price, p.currency) then
+  product.name := coalesce(change->>'name', product.name);
+  product.description := case when change ? 'description' then change->>'description' else product.description end;
+  product.price := coalesce((change->>'price')::numeric, product.price);
+  product.currency := coalesce(change->>'currency', product.currency);
+  product.status := coalesce(change->>'status', product.status);
+  if not catalog.fits_currency(product.price, product.currency) then
     return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
       jsonb_build_array(jsonb_build_object('pointer', '/price', 'detail',
-        format('%s has no decimals: %s does not fit', p.currency, p.price)))));
+        format('%s has no decimals: %s does not fit', product.currency, product.price)))));
   end if;
-  if (change ? 'price' or change ? 'currency') and platform.charge_limits(p.currency) is null then
+  if (change ? 'price' or change ? 'currency') and platform.charge_limits(product.currency) is null then
     return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/currency', 'detail', format('Stripe cannot charge %s.', p.currency)))));
+      jsonb_build_array(jsonb_build_object('pointer', '/currency', 'detail', format('Stripe cannot charge %s.', product.currency)))));
   end if;
   update catalog.products c
-  set name = p.name, description = p.description, price = p.price, currency = p.currency, status = p.status,
+  set name = product.name, description = product.description, price = product.price, currency = product.currency, status = product.status,
       version = platform.next_version(c.version), updated_at = platform.clock()
-  where c.id = p.id
-  returning * into p;
-  select i.quantity into quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku;
+  where c.id = product.id
+  returning * into product;
+  select i.quantity into quantity from inventory.inventory i where i.tenant_id = product.tenant_id and i.sku = product.sku;
   return platform.leave(call, 'products.update',
-    catalog.product_json(p, quantity) || jsonb_build_object('version', p.version));
+    catalog.product_json(product, quantity) || jsonb_build_object('version', product.version));
 end
 $$;
 
@@ -97,21 +97,21 @@ create or replace function catalog.import_products(call jsonb, input jsonb) retu
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   results jsonb;
-  of_run constant varchar := input->>'run';
-  same_import text[];
+  run_id constant varchar := input->>'run';
+  same_import_runs text[];
 begin
   perform platform.identify(call, 'catalog:write');
   -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
   perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
   insert into catalog.import_runs (id, tenant_id, key, created_at)
-  select of_run, platform.tenant(), input->>'key', platform.clock() where of_run is not null
+  select run_id, platform.tenant(), input->>'key', platform.clock() where run_id is not null
   on conflict (id) do nothing;
-  same_import := array(select r.id from catalog.import_runs r
+  same_import_runs := array(select r.id from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
-      and of_run is not null and (r.ended_at is null or r.key = input->>'key'));
+      and run_id is not null and (r.ended_at is null or r.key = input->>'key'));
   with row as (
     select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
-  ), kept as (
+  ), existing as (
     select p.* from catalog.products p
     where p.tenant_id = platform.tenant() and p.sku = any(array(select row.sku from row))
     order by p.sku for update
@@ -121,25 +121,25 @@ begin
       coalesce((row.item->>'price')::numeric, k.price) as price,
       coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
       coalesce(row.item->>'status', k.status, 'active') as status,
-      (row.item->>'inventory')::int as count, k.import_run, k.id is null as fresh,
-      case when k.import_run = of_run then k.import_counts end as set_now,
-      case when k.import_run = of_run then k.import_before
-        when k.import_run = any(same_import) then k.import_before || k.import_counts
+      (row.item->>'inventory')::int as count, k.import_run, k.id is null as is_new,
+      case when k.import_run = run_id then k.import_counts end as set_now,
+      case when k.import_run = run_id then k.import_before
+        when k.import_run = any(same_import_runs) then k.import_before || k.import_counts
         -- The last run has set another count than the one that broke off before it.
-        when k.import_counts is not null and k.import_repeats = any(same_import) then k.import_before end as set_before,
-      case when k.import_run <> of_run and k.import_run = any(same_import) then k.import_run
+        when k.import_counts is not null and k.import_repeats = any(same_import_runs) then k.import_before end as set_before,
+      case when k.import_run <> run_id and k.import_run = any(same_import_runs) then k.import_run
         else k.import_repeats end as repeats
-    from row left join kept k on k.sku = row.sku
+    from row left join existing k on k.sku = row.sku
   ), counted as (
     select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
-  ), judged as (
-    select m.*, case when m.repeated then null when m.fresh then coalesce(m.count, 0) else m.count end as inventory, case
+  ), validated as (
+    select m.*, case when m.repeated then null when m.is_new then coalesce(m.count, 0) else m.count end as inventory, case
       when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
       when not catalog.fits_currency(m.price, m.currency)
         then format('%s has no decimals: %s does not fit', m.currency, m.price)
       when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
-      when not m.repeated and not inventory.fits(m.count, i.quantity, i.reserved)
-        then format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units())
+      when not m.repeated and not inventory.is_count_allowed(m.count, i.quantity, i.reserved)
+        then format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units())
       end as fault
     from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
   ), written as (
@@ -147,10 +147,10 @@ begin
       (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run, import_counts,
        import_before, import_repeats)
     select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
-      platform.clock(), case when j.count is not null then of_run end,
+      platform.clock(), case when j.count is not null then run_id end,
       case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
       case when j.set_before is not null then j.repeats end
-    from judged j where j.fault is null order by j.sku
+    from validated j where j.fault is null order by j.sku
     on conflict on constraint products_sku_unique do update
       set name = excluded.name, description = excluded.description, price = excluded.price,
           currency = excluded.currency, status = excluded.status,
@@ -165,9 +165,9 @@ begin
     'repeated', j.repeated or null, 'created', (w.product).version = 1,
     'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
   into results
-  from judged j left join written w on (w.product).sku = j.sku;
+  from validated j left join written w on (w.product).sku = j.sku;
 
-  perform inventory.open_stock(
+  perform inventory.upsert_stock(
     array(select r->>'sku' from jsonb_array_elements(results) r
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'),
     array(select (r->>'inventory')::int from jsonb_array_elements(results) r
@@ -176,7 +176,7 @@ begin
   from jsonb_array_elements(results) r where (r->>'created')::boolean;
 
   if (input->>'last')::boolean then
-    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant() and r.id = of_run;
+    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant() and r.id = run_id;
     delete from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at <= platform.clock() - interval '24 hours';
   end if;
@@ -195,12 +195,12 @@ create or replace function catalog.search_window() returns integer language sql 
 
 -- Ids of this tenant's products for sale, newest first, below `before`, that have the words, or the part in name or SKU; a
 -- part without three letters in a row, which no index knows, among the newest only.
-create or replace function catalog.search_spelt(words tsquery, part text, only_currency varchar, before varchar, most integer)
+create or replace function catalog.search_exact(words tsquery, pattern text, only_currency varchar, before varchar, max_rows integer)
 returns varchar[]
 language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   tenant constant varchar := platform.proven_tenant('catalog:read');
-  indexed_part constant text := case when part ~ '[[:alnum:]]{3}' then part end;
+  indexed_pattern constant text := case when pattern ~ '[[:alnum:]]{3}' then pattern end;
   found_ids varchar[];
 begin
   found_ids := array(
@@ -210,9 +210,9 @@ begin
       order by p.tenant_id, p.id desc limit catalog.search_window()
     ) w
     where w.status = 'active' and (only_currency is null or w.currency = only_currency)
-      and (w.search @@ words or w.name ilike part or w.sku ilike part)
-    order by w.id desc limit most);
-  if cardinality(found_ids) = most or not exists (
+      and (w.search @@ words or w.name ilike pattern or w.sku ilike pattern)
+    order by w.id desc limit max_rows);
+  if cardinality(found_ids) = max_rows or not exists (
     select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
     order by p.tenant_id, p.id desc offset catalog.search_window()
   ) then
@@ -221,17 +221,17 @@ begin
   return array(
     with hits as materialized ( -- planned for all of its rows: the limit below does not tempt the planner to walk again
       select p.id, p.status, p.currency from catalog.products p
-      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_part or p.sku ilike indexed_part)
+      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_pattern or p.sku ilike indexed_pattern)
     )
     select h.id from hits h
     where h.status = 'active' and (only_currency is null or h.currency = only_currency)
       and (before is null or h.id < before)
-    order by h.id desc limit most);
+    order by h.id desc limit max_rows);
 end
 $$;
 
 -- The same for names that have words like these.
-create or replace function catalog.search_alike(q text, only_currency varchar, before varchar, most integer)
+create or replace function catalog.search_similar(q text, only_currency varchar, before varchar, max_rows integer)
 returns varchar[]
 language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
@@ -247,8 +247,8 @@ begin
       order by p.tenant_id, p.id desc limit catalog.search_window()
     ) w
     where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
-    order by w.id desc limit most);
-  if cardinality(found_ids) = most then
+    order by w.id desc limit max_rows);
+  if cardinality(found_ids) = max_rows then
     return found_ids;
   end if;
   return array(
@@ -258,7 +258,7 @@ begin
     select h.id from hits h
     where h.status = 'active' and (only_currency is null or h.currency = only_currency)
       and (before is null or h.id < before)
-    order by h.id desc limit most);
+    order by h.id desc limit max_rows);
 end
 $$;
 
@@ -269,28 +269,28 @@ create or replace function catalog.search_products(q text, only_currency varchar
 returns setof varchar
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
-  asked constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
+  parsed_query constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
   -- What only leaves out ("-42") has nothing to be looked up by: it is taken for a part of a SKU.
-  words constant tsquery := case when querytree(asked) not in ('', 'T') then asked end;
-  part constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+  words constant tsquery := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
+  pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
   -- Not where websearch's operators say exactly what is meant, nor where there is no word to be misspelt.
-  guess constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
-  found_ids varchar[] := catalog.search_spelt(words, part, only_currency, before, most);
+  allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
+  found_ids varchar[] := catalog.search_exact(words, pattern, only_currency, before, most);
 begin
   -- A later page must not begin to guess where the earlier ones had found something.
-  if found_ids = '{}' and guess
-    and (before is null or catalog.search_spelt(words, part, only_currency, null, 1) = '{}') then
-    found_ids := catalog.search_alike(q, only_currency, before, most);
+  if found_ids = '{}' and allow_similar
+    and (before is null or catalog.search_exact(words, pattern, only_currency, null, 1) = '{}') then
+    found_ids := catalog.search_similar(q, only_currency, before, most);
   end if;
   return query select unnest(found_ids);
 end
 $$;
 
-call platform.hand_over('catalog', 'fusion_catalog');
+call platform.set_owner('catalog', 'fusion_catalog');
 grant create on schema catalog to fusion_search;
 alter function catalog.search_products owner to fusion_search;
 revoke create on schema catalog from fusion_search;
 
 grant execute on function catalog.create_product, catalog.update_product, catalog.import_products to fusion_worker;
-grant execute on function catalog.search_window, catalog.search_spelt, catalog.search_alike to fusion_search;
+grant execute on function catalog.search_window, catalog.search_exact, catalog.search_similar to fusion_search;
 grant execute on function catalog.search_products, catalog.product_json to fusion_reader;

@@ -34,30 +34,30 @@ create or replace function group_commerce.create_campaign(call jsonb, input json
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.create');
-  p catalog.products;
-  c group_commerce.group_commerce_campaigns;
-  offered constant numeric := (input->>'price')::numeric;
+  product catalog.products;
+  campaign group_commerce.group_commerce_campaigns;
+  campaign_price constant numeric := (input->>'price')::numeric;
   original numeric;
   fault jsonb;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into p from catalog.products x
+  select * into product from catalog.products x
     where x.tenant_id = platform.tenant() and x.id = input->>'productId' and x.status = 'active';
-  original := coalesce((input->>'originalPrice')::numeric, p.price);
+  original := coalesce((input->>'originalPrice')::numeric, product.price);
   fault := case
-    when p.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
+    when product.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
     when (input->>'endTime')::timestamptz <= platform.clock() then
       jsonb_build_object('pointer', '/endTime', 'detail', 'must be in the future')
-    when offered > original then jsonb_build_object('pointer', '/price', 'detail',
+    when campaign_price > original then jsonb_build_object('pointer', '/price', 'detail',
       format('must not be above the original price, %s', original))
-    when scale(trim_scale(offered)) > platform.currency_decimals(p.currency) then
-      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', p.currency))
-    when scale(trim_scale(original)) > platform.currency_decimals(p.currency) then
-      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', p.currency))
-    when platform.charge_fault(offered, p.currency) is not null then -- a place is one unit
-      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(offered, p.currency))
+    when scale(trim_scale(campaign_price)) > platform.currency_decimals(product.currency) then
+      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', product.currency))
+    when scale(trim_scale(original)) > platform.currency_decimals(product.currency) then
+      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', product.currency))
+    when platform.charge_fault(campaign_price, product.currency) is not null then -- a place is one unit
+      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(campaign_price, product.currency))
   end;
   if fault is not null then
     return platform.leave(call, 'campaigns.create',
@@ -65,12 +65,12 @@ begin
   end if;
   insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
     max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, created_at, updated_at)
-  values (input->>'id', platform.tenant(), p.id, p.sku, p.currency, (input->>'minParticipants')::int,
-    (input->>'maxParticipants')::int, 0, offered, original, (input->>'startTime')::timestamptz,
+  values (input->>'id', platform.tenant(), product.id, product.sku, product.currency, (input->>'minParticipants')::int,
+    (input->>'maxParticipants')::int, 0, campaign_price, original, (input->>'startTime')::timestamptz,
     (input->>'endTime')::timestamptz, 'active', input->>'successOn', platform.clock(), platform.clock())
-  returning * into c;
-  perform group_commerce.emit_campaign(c, 'created', false);
-  return platform.leave(call, 'campaigns.create', group_commerce.campaign_json(c));
+  returning * into campaign;
+  perform group_commerce.emit_campaign(campaign, 'created', false);
+  return platform.leave(call, 'campaigns.create', group_commerce.campaign_json(campaign));
 end
 $$;
 
@@ -79,14 +79,14 @@ create or replace function group_commerce.lock_campaign(campaign_id varchar)
 returns group_commerce.group_commerce_campaigns
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
-  select * into c from group_commerce.group_commerce_campaigns x
+  select * into campaign from group_commerce.group_commerce_campaigns x
     where x.tenant_id = platform.tenant() and x.id = campaign_id for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  return c;
+  return campaign;
 end
 $$;
 
@@ -99,33 +99,33 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join');
-  c group_commerce.group_commerce_campaigns;
-  p group_commerce.participants;
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
   answer jsonb;
 begin
   if replay is not null then
     return replay;
   end if;
-  c := group_commerce.lock_campaign(input->>'campaignId');
-  select * into p from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.campaign_id = c.id and x.user_id = input->>'userId' and x.state <> 'released';
+  campaign := group_commerce.lock_campaign(input->>'campaignId');
+  select * into participant from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released';
   if found then
-    return platform.leave(call, 'campaigns.join', group_commerce.participant_json(p));
+    return platform.leave(call, 'campaigns.join', group_commerce.participant_json(participant));
   end if;
   -- A campaign goes on without its product: the places that are taken are honoured, and no more are given.
   if exists (select from catalog.products x
-    where x.tenant_id = c.tenant_id and x.id = c.product_id and x.status = 'archived') then
+    where x.tenant_id = campaign.tenant_id and x.id = campaign.product_id and x.status = 'archived') then
     return platform.leave(call, 'campaigns.join',
       jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
   begin
-    answer := group_commerce.take_place(c, input);
+    answer := group_commerce.take_place(campaign, input);
   exception when sqlstate 'FC001' then
     -- No stock, found out last, since that row is the most contended one: all that this join has written is undone.
     answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
   end;
   return platform.leave(call, 'campaigns.join',
-    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', c.sku) end);
+    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', campaign.sku) end);
 end
 $$;
 
@@ -134,16 +134,16 @@ create or replace function group_commerce.take_place(c group_commerce.group_comm
 returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  late constant boolean := c.status = 'successful';
-  free constant boolean := c.price = 0;
-  p group_commerce.participants;
+  already_successful constant boolean := c.status = 'successful';
+  is_free constant boolean := c.price = 0;
+  participant group_commerce.participants;
   shortages jsonb;
 begin
   update group_commerce.group_commerce_campaigns x
   set actual_participants = x.actual_participants + 1,
-      secured_participants = x.secured_participants + free::int,
+      secured_participants = x.secured_participants + is_free::int,
       status = case when x.status = 'active' and x.min_participants <= case x.success_on
-          when 'joined' then x.actual_participants + 1 else x.secured_participants + free::int end
+          when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
         then 'successful' else x.status end,
       version = platform.next_version(x.version), updated_at = platform.clock()
   where x.tenant_id = c.tenant_id and x.id = c.id and x.status in ('active', 'successful')
@@ -165,58 +165,58 @@ begin
   insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, shipping_address,
     state, joined_at, secure_by, secured_at, updated_at)
   values (input->>'participantId', c.tenant_id, c.id, input->>'userId', input->>'orderId',
-    case when not free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-    case when late then 'ordered' when free then 'secured' else 'joined' end, platform.clock(),
-    case when not free then platform.clock()
-      + make_interval(secs => (input->>case when late then 'graceSeconds' else 'secureSeconds' end)::int) end,
-    case when free then platform.clock() end, platform.clock())
-  returning * into p;
-  if late then
-    perform group_commerce.order_place(c, p);
+    case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+    case when already_successful then 'ordered' when is_free then 'secured' else 'joined' end, platform.clock(),
+    case when not is_free then platform.clock()
+      + make_interval(secs => (input->>case when already_successful then 'graceSeconds' else 'secureSeconds' end)::int) end,
+    case when is_free then platform.clock() end, platform.clock())
+  returning * into participant;
+  if already_successful then
+    perform group_commerce.create_place_order(c, participant);
   end if;
-  if not free then
-    perform payments.open_place(jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'campaignId', c.id,
-      'userId', p.user_id, 'amount', c.price, 'currency', c.currency, 'mode', case when late then 'order'
+  if not is_free then
+    perform payments.open_place_payment(jsonb_build_object('id', participant.payment_id, 'orderId', participant.order_id, 'campaignId', c.id,
+      'userId', participant.user_id, 'amount', c.price, 'currency', c.currency, 'mode', case when already_successful then 'order'
         when c.end_time <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
   end if;
-  shortages := inventory.hold_unit(p.order_id, c.sku, case when late and not free then p.secure_by else 'infinity' end);
+  shortages := inventory.hold_unit(participant.order_id, c.sku, case when already_successful and not is_free then participant.secure_by else 'infinity' end);
   if shortages is not null then
     raise exception using errcode = 'FC001', message = shortages::text;
   end if;
-  if late then
-    perform inventory.announce(array[p.order_id::text]);
-    p := group_commerce.settle_free(c, p);
+  if already_successful then
+    perform inventory.emit_reserved(array[participant.order_id::text]);
+    participant := group_commerce.confirm_free_place(c, participant);
   end if;
   perform platform.emit('group-commerce.campaign.joined', c.id,
-    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', p.user_id), not free);
-  if c.status = 'successful' and not late then
+    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', participant.user_id), not is_free);
+  if c.status = 'successful' and not already_successful then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
-  return group_commerce.participant_json(p);
+  return group_commerce.participant_json(participant);
 end
 $$;
 
 -- The order of a place, at the campaign's price, on the unit that the place already holds.
-create or replace function group_commerce.order_place(
-  c group_commerce.group_commerce_campaigns, p group_commerce.participants
+create or replace function group_commerce.create_place_order(
+  campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants
 ) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
-  select orders.place_joined(jsonb_build_object('id', p.order_id, 'customerId', p.user_id, 'sku', c.sku, 'price', c.price,
-    'currency', c.currency, 'campaignId', c.id, 'shippingAddress', p.shipping_address))
+  select orders.place_campaign_order(jsonb_build_object('id', participant.order_id, 'customerId', participant.user_id, 'sku', campaign.sku, 'price', campaign.price,
+    'currency', campaign.currency, 'campaignId', campaign.id, 'shippingAddress', participant.shipping_address))
 $$;
 
 -- Where there is nothing to pay, the order is confirmed with it.
-create or replace function group_commerce.settle_free(
-  c group_commerce.group_commerce_campaigns, p group_commerce.participants
+create or replace function group_commerce.confirm_free_place(
+  campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants
 ) returns group_commerce.participants
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if c.price = 0 then
-    perform orders.settle_paid(p.order_id);
-    update group_commerce.participants x set state = 'charged' where x.id = p.id returning * into p;
+  if campaign.price = 0 then
+    perform orders.confirm_paid_order(participant.order_id);
+    update group_commerce.participants x set state = 'charged' where x.id = participant.id returning * into participant;
   end if;
-  return p;
+  return participant;
 end
 $$;
 
@@ -230,9 +230,9 @@ declare
   users text[];
   orders text[];
   secured integer;
-  c group_commerce.group_commerce_campaigns;
+  campaign_row group_commerce.group_commerce_campaigns;
 begin
-  with gone as (
+  with released as (
     update group_commerce.participants p
     set state = 'released', reason = why, updated_at = platform.clock()
     where p.tenant_id = platform.tenant() and p.id = any(ids) and p.state <> 'released'
@@ -240,22 +240,22 @@ begin
   )
   select coalesce(array_agg(g.user_id order by g.order_id), '{}'), coalesce(array_agg(g.order_id::text order by g.order_id), '{}'),
     count(g.secured_at)
-  into users, orders, secured from gone g;
+  into users, orders, secured from released g;
   if cardinality(users) = 0 then
     return '{}';
   end if;
   update group_commerce.group_commerce_campaigns x
   set actual_participants = x.actual_participants - cardinality(users),
       secured_participants = x.secured_participants - secured, version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = campaign returning * into c;
+  where x.tenant_id = platform.tenant() and x.id = campaign returning * into campaign_row;
   if ending is not null then
     perform payments.end_for_orders(orders, ending, why);
     perform inventory.release(orders, why);
   end if;
-  perform platform.emit('group-commerce.campaign.left', c.id,
-    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', u, 'reason', why), false)
+  perform platform.emit('group-commerce.campaign.left', campaign_row.id,
+    jsonb_build_object('campaign', group_commerce.campaign_json(campaign_row), 'userId', u, 'reason', why), false)
   from unnest(users) u;
-  return array[c.sku::text];
+  return array[campaign_row.sku::text];
 end
 $$;
 
@@ -265,33 +265,33 @@ create or replace function group_commerce.leave_campaign(call jsonb, input jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave');
-  c group_commerce.group_commerce_campaigns;
-  p group_commerce.participants;
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
 begin
   if replay is not null then
     return replay;
   end if;
-  c := group_commerce.lock_campaign(input->>'campaignId');
-  select * into p from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.user_id = input->>'userId'
+  campaign := group_commerce.lock_campaign(input->>'campaignId');
+  select * into participant from group_commerce.participants x
+    where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
     order by x.state = 'released', x.id desc limit 1 for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if p.state <> 'released' then
-    if c.status <> 'active' then
+  if participant.state <> 'released' then
+    if campaign.status <> 'active' then
       return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign is %s.', c.status)));
+        'detail', format('The campaign is %s.', campaign.status)));
     end if;
-    perform group_commerce.free_places(c.id, array[p.id::text], 'left', 'cancelled');
-    select * into p from group_commerce.participants x where x.id = p.id;
+    perform group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
+    select * into participant from group_commerce.participants x where x.id = participant.id;
   end if;
   return platform.leave(call, 'campaigns.leave',
-    group_commerce.participant_json(p) || jsonb_build_object('sku', c.sku));
+    group_commerce.participant_json(participant) || jsonb_build_object('sku', campaign.sku));
 end
 $$;
 
-call platform.hand_over('group_commerce', 'fusion_group_commerce');
+call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.campaign_json, group_commerce.participant_json to fusion_reader;
 grant execute on function group_commerce.create_campaign, group_commerce.join_campaign, group_commerce.leave_campaign

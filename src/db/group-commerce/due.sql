@@ -7,44 +7,44 @@
 create or replace function group_commerce.expire_campaigns(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  aside text[];
+  excluded_ids text[];
   due record;
-  part jsonb;
+  result jsonb;
   expired integer := 0;
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('campaigns');
+  excluded_ids := platform.keys_set_aside('campaigns');
   for due in
     select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
       select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
-      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(aside)
+      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(excluded_ids)
       order by x.end_time limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('campaigns', 'group_commerce.expire_these', due.tenant_id, due.ids, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.expire_campaigns_step', due.tenant_id, due.ids, input))
     loop
-      expired := expired + (part->>'expired')::int;
+      expired := expired + (result->>'expired')::int;
     end loop;
   end loop;
   return jsonb_build_object('expired', expired);
 end
 $$;
 
-create or replace function group_commerce.expire_these(ids text[], input jsonb) returns jsonb
+create or replace function group_commerce.expire_campaigns_step(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  campaign text;
-  c group_commerce.group_commerce_campaigns;
+  campaign_id text;
+  campaign group_commerce.group_commerce_campaigns;
   expired integer := 0;
 begin
-  foreach campaign in array ids loop
+  foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = campaign and x.status = 'active' and x.end_time <= platform.clock()
-    returning * into c;
+    where x.tenant_id = platform.tenant() and x.id = campaign_id and x.status = 'active' and x.end_time <= platform.clock()
+    returning * into campaign;
     if found then
-      perform group_commerce.emit_campaign(c, 'expired', true);
+      perform group_commerce.emit_campaign(campaign, 'expired', true);
       expired := expired + 1;
     end if;
   end loop;
@@ -58,38 +58,38 @@ $$;
 create or replace function group_commerce.free_unsecured(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  aside text[];
-  heard timestamptz;
+  excluded_ids text[];
+  known_until timestamptz;
   due record;
-  part jsonb;
+  result jsonb;
   freed integer := 0;
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('campaigns') || payments.doubtful_orders();
-  heard := payments.heard_until();
+  excluded_ids := platform.keys_set_aside('campaigns') || payments.orders_set_aside();
+  known_until := payments.events_known_until();
   for due in
     select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
       -- No join: by what is due, and not by the places of every campaign that runs.
       select p.tenant_id, p.order_id from group_commerce.participants p
-      where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(aside)
-        and (p.secure_by <= heard or not payments.awaits_answer(p.order_id, p.secure_by))
+      where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(excluded_ids)
+        and (p.secure_by <= known_until or not payments.awaits_stripe(p.order_id, p.secure_by))
         and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
       order by p.secure_by limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('campaigns', 'group_commerce.free_these', due.tenant_id, due.orders, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.free_unsecured_step', due.tenant_id, due.orders, input))
     loop
-      freed := freed + (part->>'freed')::int;
-      tenants := tenants || part;
+      freed := freed + (result->>'freed')::int;
+      tenants := tenants || result;
     end loop;
   end loop;
   return jsonb_build_object('freed', freed, 'tenants', tenants);
 end
 $$;
 
-create or replace function group_commerce.free_these(order_ids text[], input jsonb) returns jsonb
+create or replace function group_commerce.free_unsecured_step(order_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   place record;
@@ -122,8 +122,8 @@ begin
   perform platform.act_as('*');
   return array(
     select p.order_id::text from group_commerce.participants p
-    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.heard_until()
-      and payments.awaits_answer(p.order_id, p.secure_by)
+    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.events_known_until()
+      and payments.awaits_stripe(p.order_id, p.secure_by)
       and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
     order by p.secure_by limit most);
 end
@@ -134,26 +134,26 @@ $$;
 create or replace function group_commerce.free_lost_places(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  aside text[];
+  excluded_ids text[];
   lost record;
-  part jsonb;
+  result jsonb;
   freed integer := 0;
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('campaigns');
+  excluded_ids := platform.keys_set_aside('campaigns');
   for lost in
     select e.tenant, array_agg(e.order_id::text order by e.order_id) as orders, jsonb_object_agg(e.order_id, e.reason) as reasons
-    from orders.ended_in_campaigns(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
-      (input->>'limit')::int + cardinality(aside)) e
-    where e.order_id <> all(aside)
+    from orders.find_ended_campaign_orders(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
+      (input->>'limit')::int + cardinality(excluded_ids)) e
+    where e.order_id <> all(excluded_ids)
     group by e.tenant order by e.tenant
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('campaigns', 'group_commerce.free_lost', lost.tenant, lost.orders, lost.reasons))
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.free_lost_places_step', lost.tenant, lost.orders, lost.reasons))
     loop
-      freed := freed + (part->>'freed')::int;
-      tenants := tenants || part;
+      freed := freed + (result->>'freed')::int;
+      tenants := tenants || result;
     end loop;
   end loop;
   return jsonb_build_object('freed', freed, 'tenants', tenants);
@@ -161,7 +161,7 @@ end
 $$;
 
 -- `reasons`: why each of these orders ended.
-create or replace function group_commerce.free_lost(order_ids text[], reasons jsonb) returns jsonb
+create or replace function group_commerce.free_lost_places_step(order_ids text[], reasons jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   place record;
@@ -177,12 +177,12 @@ begin
     skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
     freed := freed + 1;
   end loop;
-  perform orders.note_freed(order_ids);
+  perform orders.mark_places_freed(order_ids);
   return jsonb_build_object('freed', freed, 'tenant', platform.tenant(), 'skus', to_jsonb(skus));
 end
 $$;
 
-call platform.hand_over('group_commerce', 'fusion_group_commerce');
+call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.expire_campaigns, group_commerce.free_unsecured, group_commerce.free_lost_places
   to fusion_worker;

@@ -22,6 +22,6 @@ begin
 end
 $$;
 
-call platform.hand_over('group_commerce', 'fusion_group_commerce');
+call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.make_live_token to fusion_worker;

@@ -20,14 +20,14 @@ $$;
 create or replace function group_commerce.mark_secured(of_order varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p group_commerce.participants;
-  c group_commerce.group_commerce_campaigns;
-  before varchar;
+  participant group_commerce.participants;
+  campaign group_commerce.group_commerce_campaigns;
+  previous_status varchar;
 begin
-  select x.status into before from group_commerce.group_commerce_campaigns x
+  select x.status into previous_status from group_commerce.group_commerce_campaigns x
     join group_commerce.participants y on y.campaign_id = x.id
     where y.tenant_id = platform.tenant() and y.order_id = of_order;
-  if before is null or before not in ('active', 'successful') then
+  if previous_status is null or previous_status not in ('active', 'successful') then
     return; -- its places are being released
   end if;
   update group_commerce.participants x
@@ -35,7 +35,7 @@ begin
       updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
     and x.state in ('joined', 'ordered')
-  returning * into p;
+  returning * into participant;
   if not found then
     return;
   end if;
@@ -44,12 +44,12 @@ begin
       status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
         and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
       version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = p.campaign_id returning * into c;
-  if before = 'active' and c.status = 'successful' then
-    perform group_commerce.emit_campaign(c, 'successful', true);
+  where x.tenant_id = platform.tenant() and x.id = participant.campaign_id returning * into campaign;
+  if previous_status = 'active' and campaign.status = 'successful' then
+    perform group_commerce.emit_campaign(campaign, 'successful', true);
   end if;
-  if p.state = 'ordered' then
-    perform payments.ask_captures(array[of_order::text]);
+  if participant.state = 'ordered' then
+    perform payments.request_captures(array[of_order::text]);
     perform inventory.keep_until(array[of_order::text], 'infinity');
   end if;
 end
@@ -57,20 +57,20 @@ $$;
 
 -- A place whose payment Stripe is still deciding keeps its unit. Once that is decided without money, the buyer has the usual
 -- time again. The caller has locked the place. For payments.
-create or replace function group_commerce.await_money(
-  of_order varchar, decided boolean, secure_seconds integer, grace_seconds integer
+create or replace function group_commerce.update_secure_by(
+  of_order varchar, is_decided boolean, secure_seconds integer, grace_seconds integer
 ) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p group_commerce.participants;
+  participant group_commerce.participants;
 begin
   update group_commerce.participants x
-  set updated_at = platform.clock(), secure_by = case when decided then platform.clock()
+  set updated_at = platform.clock(), secure_by = case when is_decided then platform.clock()
       + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
   where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null and x.state in ('joined', 'ordered')
-  returning * into p;
-  if p.state = 'ordered' then
-    perform inventory.keep_until(array[of_order::text], p.secure_by);
+  returning * into participant;
+  if participant.state = 'ordered' then
+    perform inventory.keep_until(array[of_order::text], participant.secure_by);
   end if;
 end
 $$;
@@ -79,34 +79,34 @@ $$;
 create or replace function group_commerce.mark_charged(of_order varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p group_commerce.participants;
+  participant group_commerce.participants;
 begin
-  select * into p from group_commerce.participants x
+  select * into participant from group_commerce.participants x
     where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state = 'ordered';
   if not found then
     return;
   end if;
   update group_commerce.participants x
   set state = 'charged', secured_at = coalesce(x.secured_at, platform.clock()), updated_at = platform.clock()
-  where x.id = p.id;
-  if p.secured_at is null then
+  where x.id = participant.id;
+  if participant.secured_at is null then
     update group_commerce.group_commerce_campaigns x
     set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = p.campaign_id;
+    where x.tenant_id = platform.tenant() and x.id = participant.campaign_id;
   end if;
 end
 $$;
 
 -- A place whose money can never be had loses it before there is an order. The caller has locked the place. For payments.
-create or replace function group_commerce.lose_place(of_order varchar, why text, ending text) returns void
+create or replace function group_commerce.free_unpaid_place(of_order varchar, why text, ending text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p group_commerce.participants;
+  participant group_commerce.participants;
 begin
-  select * into p from group_commerce.participants x
+  select * into participant from group_commerce.participants x
     where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state in ('joined', 'secured');
   if found then
-    perform group_commerce.free_places(p.campaign_id, array[p.id::text], why, ending);
+    perform group_commerce.free_places(participant.campaign_id, array[participant.id::text], why, ending);
   end if;
 end
 $$;
@@ -122,18 +122,18 @@ $$;
 
 -- All the money of a place went back. Without an order the place is lost; with one it goes with its unit. Answers its SKUs.
 -- The caller has locked the place. For payments.
-create or replace function group_commerce.lose_refunded(of_order varchar, restocked boolean) returns text[]
+create or replace function group_commerce.free_refunded_place(of_order varchar, restocked boolean) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p group_commerce.participants;
+  participant group_commerce.participants;
 begin
-  select * into p from group_commerce.participants x where x.tenant_id = platform.tenant() and x.order_id = of_order
+  select * into participant from group_commerce.participants x where x.tenant_id = platform.tenant() and x.order_id = of_order
     and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
   if not found then
     return '{}';
   end if;
-  return group_commerce.free_places(p.campaign_id, array[p.id::text], 'refunded',
-    case when p.state in ('joined', 'secured') then 'cancelled' end);
+  return group_commerce.free_places(participant.campaign_id, array[participant.id::text], 'refunded',
+    case when participant.state in ('joined', 'secured') then 'cancelled' end);
 end
 $$;
 
@@ -142,32 +142,32 @@ $$;
 create or replace function group_commerce.lose_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  fresh text[];
+  new_event_ids text[];
   ids text[];
   item record;
   freed integer := 0;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  fresh := platform.take_new('group-commerce', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
-  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh));
+  new_event_ids := platform.claim_new_events('group-commerce', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(new_event_ids));
   perform group_commerce.lock_places(ids);
   for item in
     select p.id, p.campaign_id, m->>'reason' as reason, m->>'traceparent' as trace
     from jsonb_array_elements(input->'messages') m
     join group_commerce.participants p on p.tenant_id = platform.tenant() and p.order_id = m->>'orderId'
-    where m->>'eventId' = any(fresh) and p.state in ('ordered', 'charged') order by p.id
+    where m->>'eventId' = any(new_event_ids) and p.state in ('ordered', 'charged') order by p.id
   loop
     perform platform.set_trace(item.trace);
     perform group_commerce.free_places(item.campaign_id, array[item.id::text], item.reason, null);
     freed := freed + 1;
   end loop;
-  perform orders.note_freed(ids);
+  perform orders.mark_places_freed(ids);
   return jsonb_build_object('freed', freed);
 end
 $$;
 
-call platform.hand_over('group_commerce', 'fusion_group_commerce');
+call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged, group_commerce.await_money,
-  group_commerce.awaits_order, group_commerce.lose_refunded,  group_commerce.lose_place to fusion_payments;
+grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged, group_commerce.update_secure_by,
+  group_commerce.awaits_order, group_commerce.free_refunded_place,  group_commerce.free_unpaid_place to fusion_payments;
 grant execute on function group_commerce.lose_orders to fusion_worker;

@@ -8,23 +8,23 @@ create or replace function group_commerce.cancel_campaign(call jsonb, input json
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.cancel');
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
   if replay is not null then
     return replay;
   end if;
-  c := group_commerce.lock_campaign(input->>'id');
-  if c.status in ('successful', 'expired') then
+  campaign := group_commerce.lock_campaign(input->>'id');
+  if campaign.status in ('successful', 'expired') then
     return platform.leave(call, 'campaigns.cancel',
-      jsonb_build_object('error', 'conflict', 'detail', format('The campaign is %s.', c.status)));
+      jsonb_build_object('error', 'conflict', 'detail', format('The campaign is %s.', campaign.status)));
   end if;
-  if c.status = 'active' then
+  if campaign.status = 'active' then
     update group_commerce.group_commerce_campaigns x
     set status = 'failed', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.id = c.id returning * into c;
-    perform group_commerce.emit_campaign(c, 'failed', true);
+    where x.id = campaign.id returning * into campaign;
+    perform group_commerce.emit_campaign(campaign, 'failed', true);
   end if;
-  return platform.leave(call, 'campaigns.cancel', group_commerce.campaign_json(c));
+  return platform.leave(call, 'campaigns.cancel', group_commerce.campaign_json(campaign));
 end
 $$;
 
@@ -35,46 +35,46 @@ $$;
 create or replace function group_commerce.settle_batch(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
-  c := group_commerce.next_unsettled(call, input, array['successful']);
-  return group_commerce.do_batch(c, array['joined', 'secured'], 'group_commerce.settle_places', input);
+  campaign := group_commerce.find_unsettled_campaign(call, input, array['successful']);
+  return group_commerce.process_batch(campaign, array['joined', 'secured'], 'group_commerce.settle_places', input);
 end
 $$;
 
 -- Processes `limit` places of a campaign in these states by `step`. A place that cannot be processed is set aside; when no
 -- other is left, so is its campaign, until the place is tried again. Answers {done, more, tenant, sku}.
-create or replace function group_commerce.do_batch(
-  c group_commerce.group_commerce_campaigns, states text[], step text, input jsonb) returns jsonb
+create or replace function group_commerce.process_batch(
+  campaign group_commerce.group_commerce_campaigns, states text[], step text, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   ids text[];
-  part jsonb;
-  done integer := 0;
+  result jsonb;
+  processed integer := 0;
 begin
-  if c.id is null then
+  if campaign.id is null then
     return jsonb_build_object('done', 0, 'more', false);
   end if;
   ids := array(
     select x.id from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)
-      and x.id <> all(platform.aside('campaigns'))
+    where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.state = any(states)
+      and x.id <> all(platform.keys_set_aside('campaigns'))
     order by x.id limit (input->>'limit')::int);
-  for part in select jsonb_array_elements(
-    platform.apart('campaigns', step, c.tenant_id, ids, input || jsonb_build_object('campaign', c.id)))
+  for result in select jsonb_array_elements(
+    platform.process_rows('campaigns', step, campaign.tenant_id, ids, input || jsonb_build_object('campaign', campaign.id)))
   loop
-    done := done + (part->>'done')::int;
+    processed := processed + (result->>'done')::int;
   end loop;
   if cardinality(ids) = 0 then
-    perform group_commerce.note_settled(c, states);
+    perform group_commerce.mark_settled(campaign, states);
     if exists (select from group_commerce.participants x
-      where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)) then
-      perform platform.set_aside('campaigns', array[c.id::text], 'places of this campaign are set aside');
+      where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.state = any(states)) then
+      perform platform.set_aside('campaigns', array[campaign.id::text], 'places of this campaign are set aside');
     else
-      perform platform.take_back('campaigns', array[c.id::text]);
+      perform platform.clear_set_aside('campaigns', array[campaign.id::text]);
     end if;
   end if;
-  return jsonb_build_object('done', done, 'more', true, 'tenant', c.tenant_id, 'sku', c.sku);
+  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku);
 end
 $$;
 
@@ -82,89 +82,89 @@ $$;
 create or replace function group_commerce.settle_places(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  c group_commerce.group_commerce_campaigns;
-  p group_commerce.participants;
-  ready text[] := '{}';
-  waiting text[] := '{}';
-  deciding text[] := '{}';
-  graced constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
+  secured_ids text[] := '{}';
+  unsecured_ids text[] := '{}';
+  processing_ids text[] := '{}';
+  grace_end constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
 begin
-  select * into c from group_commerce.group_commerce_campaigns x
+  select * into campaign from group_commerce.group_commerce_campaigns x
     where x.tenant_id = platform.tenant() and x.id = input->>'campaign';
   -- Without the campaign's lock, which joins and payments wait for: nothing here changes its row or takes it later.
-  for p in
+  for participant in
     select * from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
+    where x.tenant_id = campaign.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
     order by x.id for update
   loop
     update group_commerce.participants x
-    set state = 'ordered', secure_by = case when x.secured_at is null then greatest(graced, x.secure_by) end,
+    set state = 'ordered', secure_by = case when x.secured_at is null then greatest(grace_end, x.secure_by) end,
         updated_at = platform.clock()
-    where x.id = p.id;
-    perform group_commerce.order_place(c, p);
-    if p.secured_at is not null then
-      ready := ready || p.order_id::text;
-    elsif p.secure_by = 'infinity' then
-      deciding := deciding || p.order_id::text; -- Stripe is deciding the payment: the unit stays held until then
+    where x.id = participant.id;
+    perform group_commerce.create_place_order(campaign, participant);
+    if participant.secured_at is not null then
+      secured_ids := secured_ids || participant.order_id::text;
+    elsif participant.secure_by = 'infinity' then
+      processing_ids := processing_ids || participant.order_id::text; -- Stripe is deciding the payment: the unit stays held until then
     else
-      waiting := waiting || p.order_id::text;
+      unsecured_ids := unsecured_ids || participant.order_id::text;
     end if;
   end loop;
-  perform payments.ask_captures(ready);
-  perform inventory.keep_until(waiting, graced);
-  perform inventory.announce(ready || waiting || deciding);
-  perform group_commerce.settle_early(payments.paid_among(ready));
-  if c.price = 0 then
-    perform group_commerce.settle_free(c, x) from group_commerce.participants x
-      where x.tenant_id = c.tenant_id and x.order_id = any(ready) order by x.id;
+  perform payments.request_captures(secured_ids);
+  perform inventory.keep_until(unsecured_ids, grace_end);
+  perform inventory.emit_reserved(secured_ids || unsecured_ids || processing_ids);
+  perform group_commerce.confirm_early_captures(payments.filter_paid_orders(secured_ids));
+  if campaign.price = 0 then
+    perform group_commerce.confirm_free_place(campaign, x) from group_commerce.participants x
+      where x.tenant_id = campaign.tenant_id and x.order_id = any(secured_ids) order by x.id;
   end if;
-  return jsonb_build_object('done', cardinality(ready || waiting || deciding));
+  return jsonb_build_object('done', cardinality(secured_ids || unsecured_ids || processing_ids));
 end
 $$;
 
 -- Confirms the orders of places whose hold somebody captured in Stripe's dashboard before the campaign had succeeded.
-create or replace function group_commerce.settle_early(order_ids text[]) returns void
+create or replace function group_commerce.confirm_early_captures(order_ids text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  paid text;
+  paid_order_id text;
 begin
   perform inventory.lock_holds(order_ids); -- all of them, before the first one's stock
-  foreach paid in array order_ids loop
-    perform orders.settle_paid(paid);
+  foreach paid_order_id in array order_ids loop
+    perform orders.confirm_paid_order(paid_order_id);
     update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.order_id = paid;
+    where x.tenant_id = platform.tenant() and x.order_id = paid_order_id;
   end loop;
 end
 $$;
 
 -- Finds a campaign of these statuses with work left, and goes on as its tenant: any tenant's, so that none waits for all
 -- campaigns of another.
-create or replace function group_commerce.next_unsettled(call jsonb, input jsonb, statuses text[])
+create or replace function group_commerce.find_unsettled_campaign(call jsonb, input jsonb, statuses text[])
 returns group_commerce.group_commerce_campaigns
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
-  select * into c from group_commerce.group_commerce_campaigns x
+  select * into campaign from group_commerce.group_commerce_campaigns x
     where x.settled_at is null and x.status <> 'active' and x.status = any(statuses)
       and (input->>'campaignId' is null or x.id = input->>'campaignId')
-      and x.id <> all(platform.aside('campaigns'))
+      and x.id <> all(platform.keys_set_aside('campaigns'))
     order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;
-  perform platform.act_as(c.tenant_id) where c.id is not null;
-  return c;
+  perform platform.act_as(campaign.tenant_id) where campaign.id is not null;
+  return campaign;
 end
 $$;
 
 -- Nothing is left to do, unless another run has rows locked that are still to be seen.
-create or replace function group_commerce.note_settled(c group_commerce.group_commerce_campaigns, states text[])
+create or replace function group_commerce.mark_settled(campaign group_commerce.group_commerce_campaigns, states text[])
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update group_commerce.group_commerce_campaigns x
   set settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = c.tenant_id and x.id = c.id and x.settled_at is null and not exists (
+  where x.tenant_id = campaign.tenant_id and x.id = campaign.id and x.settled_at is null and not exists (
     select from group_commerce.participants p
-    where p.tenant_id = c.tenant_id and p.campaign_id = c.id and p.state = any(states))
+    where p.tenant_id = campaign.tenant_id and p.campaign_id = campaign.id and p.state = any(states))
 $$;
 
 -- One batch of a campaign that has expired or was cancelled: the money and the units of `limit` participants are released.
@@ -173,10 +173,10 @@ $$;
 create or replace function group_commerce.release_batch(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
-  c := group_commerce.next_unsettled(call, input, array['expired', 'failed']);
-  return group_commerce.do_batch(c, array['joined', 'secured', 'ordered', 'charged'], 'group_commerce.release_places', input);
+  campaign := group_commerce.find_unsettled_campaign(call, input, array['expired', 'failed']);
+  return group_commerce.process_batch(campaign, array['joined', 'secured', 'ordered', 'charged'], 'group_commerce.release_places', input);
 end
 $$;
 
@@ -200,7 +200,7 @@ begin
 end
 $$;
 
-call platform.hand_over('group_commerce', 'fusion_group_commerce');
+call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
 grant execute on function group_commerce.cancel_campaign, group_commerce.settle_batch, group_commerce.release_batch
   to fusion_worker;

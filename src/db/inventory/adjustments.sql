@@ -7,9 +7,9 @@
 create or replace function inventory.apply_adjustments(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  m jsonb;
+  message jsonb;
   change integer;
-  counted integer;
+  new_quantity integer;
   refusal text;
   skus text[] := '{}';
   refused jsonb := '[]';
@@ -21,38 +21,38 @@ begin
       and s.sku = any(array(select x->>'sku' from jsonb_array_elements(input->'messages') x))
     order by s.sku for update;
   -- Units that come in are counted before units that go out: a batch has no order of its own.
-  for m in
+  for message in
     select x from jsonb_array_elements(input->'messages') x
     order by x->>'sku', (x->>'delta')::numeric desc, x->>'eventId'
   loop
-    change := (m->>'delta')::int;
+    change := (message->>'delta')::int;
     begin
-      continue when cardinality(case when (m->>'undated')::boolean
-        then platform.take_for_good('inventory', array[m->>'eventId'])
-        else platform.take_new('inventory', array[m->>'eventId']) end) = 0;
+      continue when cardinality(case when (message->>'undated')::boolean
+        then platform.claim_undated_events('inventory', array[message->>'eventId'])
+        else platform.claim_new_events('inventory', array[message->>'eventId']) end) = 0;
       update inventory.inventory s
       set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
-      where s.tenant_id = platform.tenant() and s.sku = m->>'sku'
-        and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
-      returning s.quantity into counted;
+      where s.tenant_id = platform.tenant() and s.sku = message->>'sku'
+        and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity, s.reserved)
+      returning s.quantity into new_quantity;
       if not found then
         perform platform.fail(case
           when not exists (select from inventory.inventory s
-            where s.tenant_id = platform.tenant() and s.sku = m->>'sku') then 'unknown_sku'
+            where s.tenant_id = platform.tenant() and s.sku = message->>'sku') then 'unknown_sku'
           when change < 0 then 'insufficient_inventory' else 'too_many' end);
       end if;
       insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-      values (platform.tenant(), m->>'sku', change, counted, m->>'reason', platform.clock());
-      skus := skus || (m->>'sku');
+      values (platform.tenant(), message->>'sku', change, new_quantity, message->>'reason', platform.clock());
+      skus := skus || (message->>'sku');
     exception when sqlstate 'FC000' then -- takes its inbox row along
       get stacked diagnostics refusal = message_text;
-      refused := refused || jsonb_build_object('eventId', m->>'eventId', 'reason', refusal);
+      refused := refused || jsonb_build_object('eventId', message->>'eventId', 'reason', refusal);
     end;
   end loop;
   return jsonb_build_object('skus', to_jsonb(skus), 'refused', refused);
 end
 $$;
 
-call platform.hand_over('inventory', 'fusion_inventory');
+call platform.set_owner('inventory', 'fusion_inventory');
 
 grant execute on function inventory.apply_adjustments to fusion_worker;

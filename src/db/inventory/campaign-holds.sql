@@ -23,14 +23,14 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Tells that these new orders have their stock: it was held before they were. For group commerce. Emits inventory.reserved.
-create or replace function inventory.announce(order_ids text[]) returns void
+create or replace function inventory.emit_reserved(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select platform.emit('inventory.reserved', o, jsonb_build_object('orderId', o, 'status', 'reserved'), false)
   from unnest(order_ids) o order by o
 $$;
 
-call platform.hand_over('inventory', 'fusion_inventory');
+call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.hold_unit, inventory.keep_until, inventory.announce, inventory.release
+grant execute on function inventory.hold_unit, inventory.keep_until, inventory.emit_reserved, inventory.release
   to fusion_group_commerce;
 grant execute on function inventory.keep_until to fusion_payments;

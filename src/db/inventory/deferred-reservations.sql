@@ -3,33 +3,33 @@
 
 -- Decides the pending holds of these orders (of the present tenant), in the order of their ids. `traces`: traceparent by
 -- order. Answers {decided, skus}: the SKUs whose stock changed.
-create or replace function inventory.decide(order_ids text[], traces jsonb, hold_seconds integer) returns jsonb
+create or replace function inventory.decide_holds(order_ids text[], traces jsonb, hold_seconds integer) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  r inventory.reservations;
-  open text[];
-  touched text[];
+  reservation inventory.reservations;
+  pending_ids text[];
+  changed_skus text[];
   shortages jsonb;
 begin
   -- Reservations first, by order; then every row of stock of the batch, by SKU: the lock order of all others.
   perform 1 from inventory.reservations v
     where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending'
     order by v.order_id for update;
-  open := array(select v.order_id from inventory.reservations v
+  pending_ids := array(select v.order_id from inventory.reservations v
     where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending' order by v.order_id);
-  touched := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(open));
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(touched)
+  changed_skus := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(pending_ids));
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(changed_skus)
     order by i.sku for update;
-  for r in select * from inventory.reservations v where v.order_id = any(open) order by v.order_id loop
-    shortages := inventory.take(r.skus, r.quantities);
+  for reservation in select * from inventory.reservations v where v.order_id = any(pending_ids) order by v.order_id loop
+    shortages := inventory.take(reservation.skus, reservation.quantities);
     update inventory.reservations v
     set status = case when shortages is null then 'held' else 'refused' end, unheard = shortages is not null,
         expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
-    where v.order_id = r.order_id;
-    perform platform.set_trace(traces->>r.order_id);
-    perform inventory.report(r.order_id, shortages, true);
+    where v.order_id = reservation.order_id;
+    perform platform.set_trace(traces->>reservation.order_id);
+    perform inventory.emit_decision(reservation.order_id, shortages, true);
   end loop;
-  return jsonb_build_object('decided', cardinality(open), 'skus', to_jsonb(touched));
+  return jsonb_build_object('decided', cardinality(pending_ids), 'skus', to_jsonb(changed_skus));
 end
 $$;
 
@@ -38,21 +38,21 @@ $$;
 create or replace function inventory.reserve_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  fresh text[];
+  new_event_ids text[];
   ids text[];
   traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  fresh := platform.take_new('inventory', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  new_event_ids := platform.claim_new_events('inventory', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   select coalesce(array_agg(m->>'orderId'), '{}'), coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}')
   into ids, traces
-  from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh);
-  return inventory.decide(ids, traces, (input->>'holdSeconds')::int);
+  from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(new_event_ids);
+  return inventory.decide_holds(ids, traces, (input->>'holdSeconds')::int);
 end
 $$;
 
 -- The order knows that its hold was refused, or has ended otherwise. The caller has locked the orders. For orders.
-create or replace function inventory.note_heard(order_ids text[]) returns void
+create or replace function inventory.mark_orders_informed(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update inventory.reservations r set unheard = false
   where r.unheard and r.order_id = any(array(
@@ -68,43 +68,43 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off set enable_sort = off as $$
 declare
   share constant integer := greatest((input->>'limit')::int / 4, 1);
-  late timestamptz;
-  aside text[];
+  idle_since timestamptz;
+  excluded_ids text[];
   found_rows jsonb;
-  item jsonb;
-  done jsonb;
+  tenant_rows jsonb;
+  result jsonb;
   decided integer := 0;
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  idle_since := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
   -- Something else may have ended what was set aside.
-  perform platform.take_back('decide-forgotten', array(
-    select k from unnest(platform.due_again('decide-forgotten', 1000)) k
+  perform platform.clear_set_aside('decide-forgotten', array(
+    select k from unnest(platform.keys_to_retry('decide-forgotten', 1000)) k
     where not exists (select from inventory.reservations r where r.order_id = k and (r.status = 'pending' or r.unheard))));
-  aside := platform.aside('decide-forgotten');
+  excluded_ids := platform.keys_set_aside('decide-forgotten');
   select jsonb_agg(to_jsonb(g)) into found_rows from (
     select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,
       coalesce(array_agg(w.order_id) filter (where w.status = 'refused'), '{}') as refused
     from (
-      select v.* from platform.tenants_in('inventory.reservations', 'status = ''pending''') t(id) cross join lateral (
+      select v.* from platform.tenants_with_rows('inventory.reservations', 'status = ''pending''') t(id) cross join lateral (
         select r.tenant_id, r.order_id, r.status from inventory.reservations r
-        where r.tenant_id = t.id and r.status = 'pending' and r.created_at <= late and r.order_id <> all(aside)
+        where r.tenant_id = t.id and r.status = 'pending' and r.created_at <= idle_since and r.order_id <> all(excluded_ids)
         order by r.created_at limit share) v
       union all
-      select v.* from platform.tenants_in('inventory.reservations', 'unheard') t(id) cross join lateral (
+      select v.* from platform.tenants_with_rows('inventory.reservations', 'unheard') t(id) cross join lateral (
         select r.tenant_id, r.order_id, r.status from inventory.reservations r
-        where r.tenant_id = t.id and r.unheard and r.created_at <= late and r.order_id <> all(aside)
+        where r.tenant_id = t.id and r.unheard and r.created_at <= idle_since and r.order_id <> all(excluded_ids)
         order by r.created_at limit share) v
     ) w group by w.tenant_id order by w.tenant_id
   ) g;
-  for item in select jsonb_array_elements(found_rows) loop
-    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', '[]'::jsonb, 'refused', item->'refused');
-    for done in select jsonb_array_elements(platform.apart('decide-forgotten', 'inventory.decide_held', item->>'tenant',
-      array(select jsonb_array_elements_text(item->'pending')), input))
+  for tenant_rows in select jsonb_array_elements(found_rows) loop
+    tenants := tenants || jsonb_build_object('tenant', tenant_rows->'tenant', 'skus', '[]'::jsonb, 'refused', tenant_rows->'refused');
+    for result in select jsonb_array_elements(platform.process_rows('decide-forgotten', 'inventory.decide_forgotten_step', tenant_rows->>'tenant',
+      array(select jsonb_array_elements_text(tenant_rows->'pending')), input))
     loop
-      decided := decided + (done->>'decided')::int;
-      tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', done->'skus', 'refused', '[]'::jsonb);
+      decided := decided + (result->>'decided')::int;
+      tenants := tenants || jsonb_build_object('tenant', tenant_rows->'tenant', 'skus', result->'skus', 'refused', '[]'::jsonb);
     end loop;
   end loop;
   return jsonb_build_object('decided', decided, 'tenants', tenants);
@@ -112,12 +112,12 @@ end
 $$;
 
 -- One tenant's part of it.
-create or replace function inventory.decide_held(order_ids text[], input jsonb) returns jsonb
+create or replace function inventory.decide_forgotten_step(order_ids text[], input jsonb) returns jsonb
 language sql set search_path = pg_catalog, pg_temp as $$
-  select inventory.decide(order_ids, '{}', (input->>'holdSeconds')::int)
+  select inventory.decide_holds(order_ids, '{}', (input->>'holdSeconds')::int)
 $$;
 
-call platform.hand_over('inventory', 'fusion_inventory');
+call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.note_heard to fusion_orders;
+grant execute on function inventory.mark_orders_informed to fusion_orders;
 grant execute on function inventory.reserve_orders, inventory.decide_forgotten to fusion_worker;

@@ -3,7 +3,7 @@
 
 -- The orders among these whose hold has run out, with their reservations locked. A debit that began meanwhile, or a payment,
 -- has moved the hold. The caller has locked the orders. For orders.
-create or replace function inventory.still_due(order_ids text[]) returns text[]
+create or replace function inventory.lock_due_holds(order_ids text[]) returns text[]
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with due as (
     select r.order_id from inventory.reservations r
@@ -21,33 +21,33 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
 declare
   due jsonb;
-  aside text[];
-  heard timestamptz;
+  excluded_ids text[];
+  known_until timestamptz;
 begin
   perform platform.act_as('*');
   if not undecided then -- something else may have ended what was set aside
-    perform platform.take_back('expire-holds', array(
-      select k from unnest(platform.due_again('expire-holds', 1000)) k
+    perform platform.clear_set_aside('expire-holds', array(
+      select k from unnest(platform.keys_to_retry('expire-holds', 1000)) k
       where not exists (select from inventory.reservations r where r.order_id = k and r.status = 'held')));
   end if;
-  aside := case when undecided then '{}' else platform.aside('expire-holds') || payments.doubtful_orders() end;
-  heard := payments.heard_until();
+  excluded_ids := case when undecided then '{}' else platform.keys_set_aside('expire-holds') || payments.orders_set_aside() end;
+  known_until := payments.events_known_until();
   select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')
   into due
   from (
     select r.tenant_id, array_agg(r.order_id order by r.order_id) as orders
     from (
       select h.tenant_id, h.order_id
-      from platform.tenants_in('inventory.reservations', 'status = ''held''') t(id)
+      from platform.tenants_with_rows('inventory.reservations', 'status = ''held''') t(id)
       cross join lateral (
         select w.*, row_number() over (order by w.expires_at) as turn
         from (
           -- Bounded: while Stripe does not answer, any number of holds waits.
           select v.tenant_id, v.order_id, v.expires_at from inventory.reservations v
-          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock() and v.order_id <> all(aside)
+          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock() and v.order_id <> all(excluded_ids)
           order by v.expires_at limit 10 * most
         ) w
-        where undecided = (w.expires_at > heard and payments.awaits_answer(w.order_id, w.expires_at))
+        where undecided = (w.expires_at > known_until and payments.awaits_stripe(w.order_id, w.expires_at))
         limit most
       ) h
       order by h.turn, h.expires_at limit most
@@ -69,7 +69,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select inventory.pick_holds(most, true)
 $$;
 
-call platform.hand_over('inventory', 'fusion_inventory');
+call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.still_due, inventory.due_holds to fusion_orders;
+grant execute on function inventory.lock_due_holds, inventory.due_holds to fusion_orders;
 grant execute on function inventory.undecided_holds to fusion_payments;

@@ -53,19 +53,19 @@ begin
   if shortages is not null then
     update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = reserve.order_id;
   end if;
-  perform inventory.report(order_id, shortages, false);
+  perform inventory.emit_decision(order_id, shortages, false);
   return shortages;
 end
 $$;
 
 -- Leaves an order's hold to the queue. For orders.
-create or replace function inventory.plan(order_id varchar, skus text[], quantities integer[]) returns void
+create or replace function inventory.add_pending_hold(order_id varchar, skus text[], quantities integer[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
   values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
 $$;
 
-create or replace function inventory.report(order_id varchar, shortages jsonb, queue boolean) returns void
+create or replace function inventory.emit_decision(order_id varchar, shortages jsonb, queue boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if shortages is null then
@@ -84,7 +84,7 @@ create or replace function inventory.release(order_ids text[], reason text) retu
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   skus text[];
-  freed text[];
+  released_ids text[];
 begin
   perform 1 from inventory.reservations r
     where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status in ('pending', 'held')
@@ -97,27 +97,27 @@ begin
     returning r.order_id, r.skus, r.quantities
   )
   select coalesce(array_agg(distinct e.order_id), '{}'), coalesce(array_agg(distinct s), '{}')
-  into freed, skus from ended e, unnest(e.skus) s;
+  into released_ids, skus from ended e, unnest(e.skus) s;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i
   set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
   from (
     select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
-    where r.order_id = any(freed) group by s.sku
+    where r.order_id = any(released_ids) group by s.sku
   ) w
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
   perform platform.emit('inventory.released', o, jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
-    false) from unnest(freed) o order by o;
+    false) from unnest(released_ids) o order by o;
   return skus;
 end
 $$;
 
 -- Whether an order's stock is held. For payments.
-create or replace function inventory.holds(order_id varchar) returns boolean
+create or replace function inventory.is_held(order_id varchar) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (select from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = holds.order_id and r.status = 'held')
+    where r.tenant_id = platform.tenant() and r.order_id = is_held.order_id and r.status = 'held')
 $$;
 
 -- Makes an order's hold final: the units leave the stock for good. A hold that was released is taken again first, if
@@ -125,29 +125,29 @@ $$;
 create or replace function inventory.commit(order_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  r inventory.reservations;
+  reservation inventory.reservations;
 begin
-  select * into r from inventory.reservations v
+  select * into reservation from inventory.reservations v
     where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
-  if not found or r.status in ('pending', 'refused') then
+  if not found or reservation.status in ('pending', 'refused') then
     return false;
   end if;
-  if r.status = 'committed' then
+  if reservation.status = 'committed' then
     return true;
   end if;
-  if r.status = 'released' then
-    if inventory.take(r.skus, r.quantities) is not null then
+  if reservation.status = 'released' then
+    if inventory.take(reservation.skus, reservation.quantities) is not null then
       return false;
     end if;
-    perform platform.emit('inventory.reserved', r.order_id,
-      jsonb_build_object('orderId', r.order_id, 'status', 'reserved'), false);
+    perform platform.emit('inventory.reserved', reservation.order_id,
+      jsonb_build_object('orderId', reservation.order_id, 'status', 'reserved'), false);
   end if;
-  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = r.order_id;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = reservation.order_id;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
     order by i.sku for update;
   update inventory.inventory i
   set reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(r.skus, r.quantities) w(sku, n)
+  from unnest(reservation.skus, reservation.quantities) w(sku, n)
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
   return true;
 end
@@ -158,37 +158,37 @@ $$;
 create or replace function inventory.restock(order_id varchar, reason text) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  r inventory.reservations;
+  reservation inventory.reservations;
 begin
   update inventory.reservations v set status = 'released'
   where v.tenant_id = platform.tenant() and v.order_id = restock.order_id and v.status = 'committed'
-  returning * into r;
+  returning * into reservation;
   if not found then
     return '{}';
   end if;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
     order by i.sku for update;
   -- An order can always end: units that a full count cannot hold are written off in the ledger.
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
   select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
     'returned above the largest count', platform.clock()
-  from unnest(r.skus, r.quantities) w(sku, n)
+  from unnest(reservation.skus, reservation.quantities) w(sku, n)
   join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
   where i.quantity::bigint + i.reserved + w.n > 2147483647;
   update inventory.inventory i
   set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
       version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(r.skus, r.quantities) w(sku, n)
+  from unnest(reservation.skus, reservation.quantities) w(sku, n)
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
-  perform platform.emit('inventory.released', r.order_id,
-    jsonb_build_object('orderId', r.order_id, 'status', 'released', 'reason', reason), false);
-  return r.skus;
+  perform platform.emit('inventory.released', reservation.order_id,
+    jsonb_build_object('orderId', reservation.order_id, 'status', 'released', 'reason', reason), false);
+  return reservation.skus;
 end
 $$;
 
-call platform.hand_over('inventory', 'fusion_inventory');
+call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.reserve, inventory.plan, inventory.release, inventory.commit,
+grant execute on function inventory.reserve, inventory.add_pending_hold, inventory.release, inventory.commit,
   inventory.restock
   to fusion_orders;
-grant execute on function inventory.holds to fusion_payments;
+grant execute on function inventory.is_held to fusion_payments;

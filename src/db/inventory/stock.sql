@@ -9,17 +9,17 @@ $$;
 
 -- The most units of one SKU that a count, an adjustment or an import may lead to, held ones included. Far below the largest
 -- integer, so that sold units fit when their orders are cancelled.
-create or replace function inventory.most_units() returns integer
+create or replace function inventory.max_units() returns integer
 language sql immutable as $$ select 1000000000 $$;
 
 -- Whether stock may become `wanted`. A lower count is always allowed, whatever orders hold.
-create or replace function inventory.fits(wanted bigint, present integer, reserved integer) returns boolean
+create or replace function inventory.is_count_allowed(new_count bigint, current_count integer, reserved integer) returns boolean
 language sql immutable as $$
-  select wanted <= coalesce(present, 0) or wanted + coalesce(reserved, 0) <= inventory.most_units()
+  select new_count <= coalesce(current_count, 0) or new_count + coalesce(reserved, 0) <= inventory.max_units()
 $$;
 
 -- Sets the stock of SKUs (sorted, each once), making their rows if need be. For the catalog.
-create or replace function inventory.open_stock(skus text[], quantities integer[]) returns void
+create or replace function inventory.upsert_stock(skus text[], quantities integer[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
@@ -38,55 +38,55 @@ begin
 end
 $$;
 
--- The answer to a count above inventory.most_units().
-create or replace function inventory.too_many(pointer text) returns jsonb
+-- The answer to a count above inventory.max_units().
+create or replace function inventory.too_many_units_error(pointer text) returns jsonb
 language sql stable as $$
   select jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
-    'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units()))))
+    'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units()))))
 $$;
 
 -- `input`: {sku, quantity, ifMatch?: [version]}. Raises not_found, version_mismatch. Refuses: validation_failed above
--- inventory.most_units().
+-- inventory.max_units().
 create or replace function inventory.set_stock(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'inventory:write', 'inventory.set');
-  i inventory.inventory;
-  before integer;
+  stock inventory.inventory;
+  old_quantity integer;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into i from inventory.inventory s
+  select * into stock from inventory.inventory s
     where s.tenant_id = platform.tenant() and s.sku = input->>'sku' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if not input->'ifMatch' @> to_jsonb(i.version) then
+  if not input->'ifMatch' @> to_jsonb(stock.version) then
     perform platform.fail('version_mismatch');
   end if;
-  if not inventory.fits((input->>'quantity')::bigint, i.quantity, i.reserved) then
-    return platform.leave(call, 'inventory.set', inventory.too_many('/quantity'));
+  if not inventory.is_count_allowed((input->>'quantity')::bigint, stock.quantity, stock.reserved) then
+    return platform.leave(call, 'inventory.set', inventory.too_many_units_error('/quantity'));
   end if;
-  before := i.quantity;
+  old_quantity := stock.quantity;
   update inventory.inventory s
   set quantity = (input->>'quantity')::int, version = platform.next_version(s.version), updated_at = platform.clock()
-  where s.tenant_id = i.tenant_id and s.sku = i.sku
-  returning * into i;
+  where s.tenant_id = stock.tenant_id and s.sku = stock.sku
+  returning * into stock;
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  select i.tenant_id, i.sku, i.quantity - before, i.quantity, 'count', platform.clock() where i.quantity <> before;
-  return platform.leave(call, 'inventory.set', inventory.stock_json(i));
+  select stock.tenant_id, stock.sku, stock.quantity - old_quantity, stock.quantity, 'count', platform.clock() where stock.quantity <> old_quantity;
+  return platform.leave(call, 'inventory.set', inventory.stock_json(stock));
 end
 $$;
 
 -- `input`: {sku, delta, reason}. Raises not_found. Refuses: insufficient_inventory below zero (the same condition
--- stands in inventory_quantity_not_negative), validation_failed above inventory.most_units().
+-- stands in inventory_quantity_not_negative), validation_failed above inventory.max_units().
 create or replace function inventory.adjust_stock(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'inventory:write', 'inventory.adjust');
   change integer := (input->>'delta')::int;
-  i inventory.inventory;
+  stock inventory.inventory;
 begin
   if replay is not null then
     return replay;
@@ -94,21 +94,21 @@ begin
   update inventory.inventory s
   set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
   where s.tenant_id = platform.tenant() and s.sku = input->>'sku'
-    and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
-  returning * into i;
+    and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity, s.reserved)
+  returning * into stock;
   if not found then
-    select * into i from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
+    select * into stock from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
     if not found then
       perform platform.fail('not_found');
     end if;
     return platform.leave(call, 'inventory.adjust', case when change < 0
       then jsonb_build_object('error', 'insufficient_inventory', 'shortages', jsonb_build_array(
-        jsonb_build_object('sku', i.sku, 'requested', -change, 'available', i.quantity)))
-      else inventory.too_many('/delta') end);
+        jsonb_build_object('sku', stock.sku, 'requested', -change, 'available', stock.quantity)))
+      else inventory.too_many_units_error('/delta') end);
   end if;
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  values (i.tenant_id, i.sku, change, i.quantity, input->>'reason', platform.clock());
-  return platform.leave(call, 'inventory.adjust', inventory.stock_json(i));
+  values (stock.tenant_id, stock.sku, change, stock.quantity, input->>'reason', platform.clock());
+  return platform.leave(call, 'inventory.adjust', inventory.stock_json(stock));
 end
 $$;
 
@@ -135,9 +135,9 @@ begin
 end
 $$;
 
-call platform.hand_over('inventory', 'fusion_inventory');
+call platform.set_owner('inventory', 'fusion_inventory');
 
-grant execute on function inventory.open_stock, inventory.fits, inventory.most_units to fusion_catalog;
+grant execute on function inventory.upsert_stock, inventory.is_count_allowed, inventory.max_units to fusion_catalog;
 grant execute on function inventory.lock_hold to fusion_orders;
 grant execute on function inventory.lock_holds to fusion_payments, fusion_group_commerce;
 grant execute on function inventory.set_stock, inventory.adjust_stock to fusion_worker;

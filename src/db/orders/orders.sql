@@ -119,20 +119,20 @@ create or replace function orders.price_order(input jsonb, out items jsonb, out 
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
-  wanted constant varchar := input->>'currency';
-  plain boolean;
+  expected_currency constant varchar := input->>'currency';
+  is_simple boolean;
   priced jsonb;
 begin
   select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
     sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
     array_agg(least(m.quantity, 2147483647)::int order by m.sku),
-    bool_and(m.plain) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(wanted, min(m.currency))
+    bool_and(m.is_simple) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(expected_currency, min(m.currency))
       and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
-  into items, total, currency, skus, quantities, plain
+  into items, total, currency, skus, quantities, is_simple
   from (
     select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
       bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
-        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as plain
+        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
     from (
       select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
         case when quoted then coalesce(g.stated, p.price) else p.price end as price
@@ -146,7 +146,7 @@ begin
       ) p on true
     ) l group by l.sku, l.price
   ) m;
-  if plain then
+  if is_simple then
     return;
   end if;
   priced := orders.price_lines(input);
@@ -174,7 +174,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.place');
   priced record;
-  o orders.orders;
+  order_row orders.orders;
   shortages jsonb;
   deferred constant boolean := (input->>'async')::boolean;
 begin
@@ -190,31 +190,31 @@ begin
   values (input->>'id', input->>'customerId', priced.items, priced.total, priced.currency,
     'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
     nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into o;
-  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
-    'total', o.total, 'currency', o.currency, 'items', o.items), deferred);
+  returning * into order_row;
+  perform platform.emit('order.created', order_row.id, jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
+    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), deferred);
   if deferred then
-    perform inventory.plan(o.id, priced.skus, priced.quantities);
-    return platform.leave(call, 'orders.place', orders.order_json(o, null));
+    perform inventory.add_pending_hold(order_row.id, priced.skus, priced.quantities);
+    return platform.leave(call, 'orders.place', orders.order_json(order_row, null));
   end if;
   -- The contended rows come last: a hot SKU is locked for the rest of this call and the commit, nothing else.
-  shortages := inventory.reserve(o.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
+  shortages := inventory.reserve(order_row.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
   if shortages is not null then
-    perform orders.fail_order(o.id, 'insufficient_inventory');
+    perform orders.fail_order(order_row.id, 'insufficient_inventory');
     return platform.leave(call, 'orders.place',
-      jsonb_build_object('error', 'insufficient_inventory', 'orderId', o.id, 'shortages', shortages));
+      jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_row.id, 'shortages', shortages));
   end if;
-  return platform.leave(call, 'orders.place', orders.order_json(o, jsonb_build_object('status', 'held',
+  return platform.leave(call, 'orders.place', orders.order_json(order_row, jsonb_build_object('status', 'held',
     'expiresAt', platform.iso(platform.clock() + make_interval(secs => (input->>'holdSeconds')::int)))));
 end
 $$;
 
 -- The order of a place in a campaign; its unit is held already. `input`: {id, customerId, sku, price, currency, campaignId,
 -- shippingAddress}. For group commerce. Emits order.created.
-create or replace function orders.place_joined(input jsonb) returns void
+create or replace function orders.place_campaign_order(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  o orders.orders;
+  order_row orders.orders;
 begin
   insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
     created_at, updated_at)
@@ -222,25 +222,25 @@ begin
     jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
     (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
     nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into o;
-  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
-    'total', o.total, 'currency', o.currency, 'items', o.items), false);
+  returning * into order_row;
+  perform platform.emit('order.created', order_row.id, jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
+    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), false);
 end
 $$;
 
 -- An order with all that the other services say of it, as a read shows it.
-create or replace function orders.shown(order_id varchar) returns jsonb
+create or replace function orders.read_order(order_id varchar) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
   left join inventory.reservations r on r.order_id = o.id
   left join lateral orders.payment_of(o.id) p on true
   left join lateral orders.shipment_of(o.id) s on true
-  where o.id = shown.order_id
+  where o.id = read_order.order_id
 $$;
 
-call platform.hand_over('orders', 'fusion_orders');
+call platform.set_owner('orders', 'fusion_orders');
 
 grant execute on function orders.place_order to fusion_worker;
-grant execute on function orders.place_joined to fusion_group_commerce;
+grant execute on function orders.place_campaign_order to fusion_group_commerce;
 grant execute on function orders.order_json, orders.full_order_json, orders.hold_json, orders.payment_of,
   orders.shipment_of to fusion_reader;

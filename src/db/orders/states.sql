@@ -28,36 +28,36 @@ create or replace function orders.cancel_order(call jsonb, input jsonb) returns 
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
-  o orders.orders;
-  freed text[];
-  labelled boolean := true;
+  order_row orders.orders;
+  restocked_skus text[];
+  has_label boolean := true;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into o from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  select * into order_row from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if o.status not in ('created', 'confirmed', 'cancelled') then
+  if order_row.status not in ('created', 'confirmed', 'cancelled') then
     return platform.leave(call, 'orders.cancel',
-      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', o.status)));
+      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', order_row.status)));
   end if;
-  if o.status <> 'cancelled' then
-    perform inventory.lock_hold(o.id);
+  if order_row.status <> 'cancelled' then
+    perform inventory.lock_hold(order_row.id);
     update orders.orders c set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
-    where c.id = o.id returning * into o;
-    perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
-      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
-    labelled := shipping.end_shipment(o.id);
-    perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
-    freed := inventory.release(array[o.id::text], 'cancelled');
+    where c.id = order_row.id returning * into order_row;
+    perform platform.emit('order.cancelled', order_row.id, jsonb_strip_nulls(
+      jsonb_build_object('orderId', order_row.id, 'reason', input->>'reason')), order_row.campaign_id is not null);
+    has_label := shipping.end_shipment(order_row.id);
+    perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
+    restocked_skus := inventory.release(array[order_row.id::text], 'cancelled');
   end if;
-  if coalesce((input->>'restock')::boolean, not labelled) then
-    freed := coalesce(freed, '{}') || inventory.restock(o.id, 'cancelled');
+  if coalesce((input->>'restock')::boolean, not has_label) then
+    restocked_skus := coalesce(restocked_skus, '{}') || inventory.restock(order_row.id, 'cancelled');
   end if;
   return platform.leave(call, 'orders.cancel',
-    orders.shown(o.id) || jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
+    orders.read_order(order_row.id) || jsonb_build_object('freed', to_jsonb(coalesce(restocked_skus, '{}'))));
 end
 $$;
 
@@ -70,31 +70,31 @@ $$;
 -- The order's money is there (or it needs none): it is confirmed, and its hold becomes final. If its hold was released
 -- meanwhile, its stock is taken again; answers {confirmed, reason, skus}, false if there is none or it was cancelled, and
 -- then the money goes back. The caller has locked the order. For payments. Emits order.confirmed.
-create or replace function orders.settle_paid(order_id varchar) returns jsonb
+create or replace function orders.confirm_paid_order(order_id varchar) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  o orders.orders;
+  order_row orders.orders;
 begin
-  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
-  if o.status = 'cancelled' then
+  select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  if order_row.status = 'cancelled' then
     return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
   end if;
   -- A place that was lost may be another's already, so its money goes back even where its unit is still there.
-  if o.id is null or (o.status = 'failed' and o.campaign_id is not null) then
+  if order_row.id is null or (order_row.status = 'failed' and order_row.campaign_id is not null) then
     return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
   end if;
-  if o.status not in ('created', 'failed') then
+  if order_row.status not in ('created', 'failed') then
     return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
   end if;
-  if not inventory.commit(o.id) then
+  if not inventory.commit(order_row.id) then
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
-  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = o.id;
+  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = order_row.id;
   -- The label is a row from here on: the cron finds it should the message be lost.
-  perform shipping.open_request(o, o.shipping_address, platform.uuid7());
-  perform platform.emit('order.confirmed', o.id, jsonb_build_object('orderId', o.id), true);
+  perform shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
+  perform platform.emit('order.confirmed', order_row.id, jsonb_build_object('orderId', order_row.id), true);
   return jsonb_build_object('confirmed', true, 'skus',
-    case when o.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(o.items) i)) end);
+    case when order_row.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(order_row.items) i)) end);
 end
 $$;
 
@@ -115,18 +115,18 @@ $$;
 create or replace function orders.mark_refunded(order_id varchar, restock boolean default null) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  before varchar;
-  labelled boolean;
+  previous_status varchar;
+  has_label boolean;
 begin
-  select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  select o.status into previous_status from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
   -- A place in a campaign has its payment before it has an order: `before` is null then.
-  if before is null or before not in ('confirmed', 'shipped', 'delivered') then
+  if previous_status is null or previous_status not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
   end if;
   update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
   perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
-  labelled := shipping.end_shipment(order_id);
-  return case when coalesce(restock, before = 'confirmed' and not labelled)
+  has_label := shipping.end_shipment(order_id);
+  return case when coalesce(restock, previous_status = 'confirmed' and not has_label)
     then inventory.restock(order_id, 'refunded') else '{}' end;
 end
 $$;
@@ -136,31 +136,31 @@ $$;
 -- cancelled with the reason `refund_failed`, and the merchant owes the buyer the money. Nothing is shipped by itself.
 -- Answers the SKUs whose stock has changed. The caller has locked the order. For payments. Emits order.refund.failed
 -- or order.cancelled.
-create or replace function orders.take_back_refunded(order_id varchar) returns text[]
+create or replace function orders.reopen_after_failed_refund(order_id varchar) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  o orders.orders;
-  sold boolean;
-  again varchar;
+  order_row orders.orders;
+  is_committed boolean;
+  restored_status varchar;
 begin
-  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+  select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
   if not found then
     return '{}';
   end if;
-  sold := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = o.id), false);
-  if not sold and (o.campaign_id is not null or not inventory.commit(o.id)) then
+  is_committed := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
+  if not is_committed and (order_row.campaign_id is not null or not inventory.commit(order_row.id)) then
     update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
       place_open = x.campaign_id is not null
-    where x.id = o.id;
-    perform platform.emit('order.cancelled', o.id, jsonb_build_object('orderId', o.id, 'reason', 'refund_failed'), false);
+    where x.id = order_row.id;
+    perform platform.emit('order.cancelled', order_row.id, jsonb_build_object('orderId', order_row.id, 'reason', 'refund_failed'), false);
     return '{}';
   end if;
-  again := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
-    from shipping.shipments s where s.order_id = o.id and s.status in ('in_transit', 'delivered')
+  restored_status := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
+    from shipping.shipments s where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')
     order by s.status limit 1), 'confirmed'); -- `delivered` before `in_transit`
-  update orders.orders x set status = again, updated_at = platform.clock() where x.id = o.id;
-  perform platform.emit('order.refund.failed', o.id, jsonb_build_object('orderId', o.id, 'status', again), false);
-  return case when sold then '{}' else array(select i->>'sku' from jsonb_array_elements(o.items) i) end;
+  update orders.orders x set status = restored_status, updated_at = platform.clock() where x.id = order_row.id;
+  perform platform.emit('order.refund.failed', order_row.id, jsonb_build_object('orderId', order_row.id, 'status', restored_status), false);
+  return case when is_committed then '{}' else array(select i->>'sku' from jsonb_array_elements(order_row.items) i) end;
 end
 $$;
 
@@ -178,17 +178,17 @@ $$;
 
 -- Orders of campaigns, of any tenant, that ended before this time and whose place was not freed; `most` of them, the oldest
 -- first. For group commerce's cron.
-create or replace function orders.ended_in_campaigns(until timestamptz, most integer)
+create or replace function orders.find_ended_campaign_orders(until timestamptz, max_rows integer)
 returns table (tenant varchar, order_id varchar, reason varchar)
 language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
   select o.tenant_id, o.id,
     case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
   from orders.orders o
-  where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit most
+  where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit max_rows
 $$;
 
 -- The places of these orders are freed. The caller has locked the places. For group commerce.
-create or replace function orders.note_freed(order_ids text[]) returns void
+create or replace function orders.mark_places_freed(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform 1 from orders.orders o
@@ -208,25 +208,25 @@ $$;
 create or replace function orders.fail_short_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  fresh text[];
+  new_event_ids text[];
   ids text[];
-  failed integer := 0;
+  failed_orders integer := 0;
   id text;
   traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  fresh := platform.take_new('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  new_event_ids := platform.claim_new_events('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
-    where m->>'eventId' = any(fresh) order by 1);
+    where m->>'eventId' = any(new_event_ids) order by 1);
   perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
   select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
     from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
   foreach id in array ids loop
     perform platform.set_trace(traces->>id);
-    failed := failed + orders.fail_order(id, 'insufficient_inventory')::int;
+    failed_orders := failed_orders + orders.fail_order(id, 'insufficient_inventory')::int;
   end loop;
-  perform inventory.note_heard(ids);
-  return jsonb_build_object('failed', failed);
+  perform inventory.mark_orders_informed(ids);
+  return jsonb_build_object('failed', failed_orders);
 end
 $$;
 
@@ -236,18 +236,18 @@ $$;
 create or replace function orders.expire_holds(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  due jsonb;
-  done jsonb;
+  tenant_holds jsonb;
+  result jsonb;
   expired integer := 0;
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  for due in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
-    for done in select jsonb_array_elements(platform.apart('expire-holds', 'orders.expire_due', due->>'tenant',
-      array(select jsonb_array_elements_text(due->'orders')), input))
+  for tenant_holds in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
+    for result in select jsonb_array_elements(platform.process_rows('expire-holds', 'orders.expire_holds_step', tenant_holds->>'tenant',
+      array(select jsonb_array_elements_text(tenant_holds->'orders')), input))
     loop
-      expired := expired + (done->>'expired')::int;
-      tenants := tenants || done;
+      expired := expired + (result->>'expired')::int;
+      tenants := tenants || result;
     end loop;
   end loop;
   return jsonb_build_object('expired', expired, 'tenants', tenants);
@@ -255,7 +255,7 @@ end
 $$;
 
 -- One tenant's part of it.
-create or replace function orders.expire_due(order_ids text[], input jsonb) returns jsonb
+create or replace function orders.expire_holds_step(order_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   ids text[];
@@ -267,7 +267,7 @@ begin
     where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
     order by o.id for update skip locked);
   -- Read again under the locks: what was due before may have been paid or kept since.
-  ids := inventory.still_due(ids);
+  ids := inventory.lock_due_holds(ids);
   foreach id in array ids loop
     expired := expired + orders.fail_order(id, 'reservation_expired')::int;
   end loop;
@@ -277,12 +277,12 @@ begin
 end
 $$;
 
-call platform.hand_over('orders', 'fusion_orders');
+call platform.set_owner('orders', 'fusion_orders');
 
 grant execute on function orders.cancel_order, orders.fail_short_orders, orders.expire_holds to fusion_worker;
 grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
 grant execute on function orders.lock_orders to fusion_payments;
-grant execute on function orders.settle_paid, orders.ended_in_campaigns, orders.note_freed to fusion_group_commerce;
-grant execute on function orders.settle_paid, orders.fail_unpaid, orders.mark_refunded,
-  orders.take_back_refunded to fusion_payments;
+grant execute on function orders.confirm_paid_order, orders.find_ended_campaign_orders, orders.mark_places_freed to fusion_group_commerce;
+grant execute on function orders.confirm_paid_order, orders.fail_unpaid, orders.mark_refunded,
+  orders.reopen_after_failed_refund to fusion_payments;
 grant execute on function orders.mark_shipped to fusion_shipping;

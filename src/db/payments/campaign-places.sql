@@ -3,18 +3,18 @@
 
 -- The payment of a place, before its order is there. `input`: {id, orderId, campaignId, userId, amount, currency, mode}.
 -- For group commerce. Emits payment.created.
-create or replace function payments.open_place(input jsonb) returns void
+create or replace function payments.open_place_payment(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
   insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id, user_id,
     created_at, updated_at, checked_at)
   values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency', 'pending', platform.tenant(),
     input->>'mode', input->>'campaignId', input->>'userId', platform.clock(), platform.clock(), platform.clock())
-  returning * into p;
-  perform payments.emit_payment(p, 'payment.created',
-    jsonb_build_object('amount', p.amount, 'currency', p.currency, 'status', p.status), false);
+  returning * into payment;
+  perform payments.emit_payment_event(payment, 'payment.created',
+    jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
 end
 $$;
 
@@ -35,20 +35,20 @@ $$;
 
 -- The money of these orders is to be taken, since it is secured. Asked once; the row says so until it is taken. The caller
 -- has locked the places. For group commerce. Emits payment.capture.requested.
-create or replace function payments.ask_captures(order_ids text[]) returns void
+create or replace function payments.request_captures(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
-  for p in
+  for payment in
     select * from payments.payments x
     where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status = 'pending'
       and x.mode <> 'order' and not x.capture_asked
     order by x.payment_id for update
   loop
     update payments.payments x set capture_asked = true, updated_at = platform.clock()
-    where x.payment_id = p.payment_id;
-    perform payments.emit_payment(p, 'payment.capture.requested', '{}', true);
+    where x.payment_id = payment.payment_id;
+    perform payments.emit_payment_event(payment, 'payment.capture.requested', '{}', true);
   end loop;
 end
 $$;
@@ -59,11 +59,11 @@ create or replace function payments.setup_fault(p payments.payments, setup_id va
 language sql stable as $$
   select case when p.setup_intent_id is not null and p.setup_intent_id is distinct from setup_id then 'setup_replaced'
     when p.mode <> 'card' then 'made_for_another'
-    else payments.made_for_fault(p, p.setup_intent_id is not null, made_for) end
+    else payments.metadata_fault(p, p.setup_intent_id is not null, made_for) end
 $$;
 
 -- What Stripe says of a card that is to be saved.
-create or replace function payments.move_setup(p payments.payments, setup jsonb) returns void
+create or replace function payments.apply_setup(payment payments.payments, setup jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   update payments.payments x
@@ -72,29 +72,29 @@ begin
       failure_reason = case when setup->>'status' = 'succeeded' then null else coalesce(setup->>'failure', x.failure_reason) end,
       -- A card that was saved for nothing is nothing that Stripe takes money for.
       intent_open = x.status = 'pending' and setup->>'status' <> 'canceled'
-  where x.payment_id = p.payment_id and x.stripe_payment_intent_id is null
+  where x.payment_id = payment.payment_id and x.stripe_payment_intent_id is null
     and (x.status = 'pending' or setup->>'status' in ('succeeded', 'canceled'));
-  if p.status = 'pending' and setup->>'status' = 'succeeded' then
-    perform group_commerce.mark_secured(p.order_id);
-  elsif p.status = 'pending' and setup->>'status' = 'canceled' then
-    perform payments.give_up(p, 'setup_ended');
+  if payment.status = 'pending' and setup->>'status' = 'succeeded' then
+    perform group_commerce.mark_secured(payment.order_id);
+  elsif payment.status = 'pending' and setup->>'status' = 'canceled' then
+    perform payments.fail_order_or_place(payment, 'setup_ended');
   end if;
 end
 $$;
 
 -- This payment can never be had: its order fails with it, or its place where there is no order yet. The caller has locked
 -- the place.
-create or replace function payments.give_up(p payments.payments, reason text) returns void
+create or replace function payments.fail_order_or_place(payment payments.payments, reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform orders.fail_unpaid(p.order_id, coalesce(reason, 'payment_failed'));
-  if p.campaign_id is not null then
-    perform group_commerce.lose_place(p.order_id, coalesce(reason, 'payment_failed'), 'failed');
+  perform orders.fail_unpaid(payment.order_id, coalesce(reason, 'payment_failed'));
+  if payment.campaign_id is not null then
+    perform group_commerce.free_unpaid_place(payment.order_id, coalesce(reason, 'payment_failed'), 'failed');
   end if;
 end
 $$;
 
-call platform.hand_over('payments', 'fusion_payments');
+call platform.set_owner('payments', 'fusion_payments');
 
-grant execute on function payments.open_place, payments.ask_captures, payments.end_for_orders to fusion_group_commerce;
+grant execute on function payments.open_place_payment, payments.request_captures, payments.end_for_orders to fusion_group_commerce;
 grant execute on function payments.open_places to fusion_worker;

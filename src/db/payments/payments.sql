@@ -17,8 +17,8 @@ language sql stable as $$
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
-    'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.strays(p)),
-    'chargesUnseen', payments.charges_unseen(p),
+    'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
+    'chargesUnseen', payments.needs_charge_lookup(p),
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $$;
 
@@ -30,36 +30,36 @@ $$;
 
 -- Whether something is to be closed at Stripe when this payment ends. Stripe may have made an intent whose answer was lost
 -- on the way to us, so an unknown one is asked for once more.
-create or replace function payments.open_at_end(p payments.payments) returns boolean
+create or replace function payments.needs_closing(payment payments.payments) returns boolean
 language sql stable as $$
-  select p.intent_open or p.mode <> 'card' and p.stripe_payment_intent_id is null
+  select payment.intent_open or payment.mode <> 'card' and payment.stripe_payment_intent_id is null
 $$;
 
-create or replace function payments.emit_payment(p payments.payments, topic text, more jsonb, queue boolean) returns void
+create or replace function payments.emit_payment_event(payment payments.payments, topic text, data jsonb, queue boolean) returns void
 language sql as $$
-  select platform.emit(topic, p.payment_id, jsonb_build_object('paymentId', p.payment_id, 'orderId', p.order_id) || more,
+  select platform.emit(topic, payment.payment_id, jsonb_build_object('paymentId', payment.payment_id, 'orderId', payment.order_id) || data,
     queue)
 $$;
 
 -- The order's live payment, made if there is none yet (payments_one_live_an_order). The caller has locked the order.
 -- Emits payment.created.
-create or replace function payments.live_payment(o orders.orders, new_id varchar) returns payments.payments
+create or replace function payments.ensure_live_payment(order_row orders.orders, new_id varchar) returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
-  select * into p from payments.payments x
-    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.status in ('pending', 'succeeded');
-  if not found and o.status = 'created' and o.total > 0 then
+  select * into payment from payments.payments x
+    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('pending', 'succeeded');
+  if not found and order_row.status = 'created' and order_row.total > 0 then
     insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
       checked_at)
-    values (new_id, o.id, o.total, o.currency, 'pending', o.tenant_id, platform.clock(), platform.clock(),
+    values (new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id, platform.clock(), platform.clock(),
       platform.clock())
-    returning * into p;
-    perform payments.emit_payment(p, 'payment.created',
-      jsonb_build_object('amount', p.amount, 'currency', p.currency, 'status', p.status), false);
+    returning * into payment;
+    perform payments.emit_payment_event(payment, 'payment.created',
+      jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
   end if;
-  return p;
+  return payment;
 end
 $$;
 
@@ -76,47 +76,47 @@ create or replace function payments.open_payment(call jsonb, input jsonb) return
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
-  o orders.orders;
-  p payments.payments;
+  order_row orders.orders;
+  payment payments.payments;
 begin
   if replay is not null then
     return replay;
   end if;
-  o := orders.lock_order(input->>'orderId');
-  if o.id is null then
+  order_row := orders.lock_order(input->>'orderId');
+  if order_row.id is null then
     -- A place in a campaign has its payment before it has its order.
-    select * into p from payments.payments x
+    select * into payment from payments.payments x
       where x.tenant_id = platform.tenant() and x.order_id = input->>'orderId' and x.campaign_id is not null;
     if not found then
       perform platform.fail('not_found');
     end if;
-    if p.status not in ('pending', 'succeeded') then
+    if payment.status not in ('pending', 'succeeded') then
       return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable',
         'detail', 'The place in the campaign was released.'));
     end if;
-    return payments.answer_open(call, p);
+    return payments.finish_open_payment(call, payment);
   end if;
-  if o.status = 'created' and not inventory.holds(o.id) then
+  if order_row.status = 'created' and not inventory.is_held(order_row.id) then
     perform platform.fail('order_not_payable', jsonb_build_object('reason', 'Its stock is not held yet. Try again soon.'));
   end if;
-  p := payments.live_payment(o, input->>'id');
-  if p.payment_id is null then
+  payment := payments.ensure_live_payment(order_row, input->>'id');
+  if payment.payment_id is null then
     return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable', 'detail',
-      case when o.total = 0 then 'There is nothing to pay.'
-        else concat_ws(': ', format('The order is %s', o.status), payments.why_ended(o)) || '.' end));
+      case when order_row.total = 0 then 'There is nothing to pay.'
+        else concat_ws(': ', format('The order is %s', order_row.status), payments.why_ended(order_row)) || '.' end));
   end if;
-  return payments.answer_open(call, p);
+  return payments.finish_open_payment(call, payment);
 end
 $$;
 
-create or replace function payments.answer_open(call jsonb, p payments.payments) returns jsonb
+create or replace function payments.finish_open_payment(call jsonb, payment payments.payments) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if payments.lacks_intent(p) then
+  if payments.lacks_intent(payment) then
     return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-      'answer', payments.payment_json(p) || jsonb_build_object('task', payments.intent_task(p)));
+      'answer', payments.payment_json(payment) || jsonb_build_object('task', payments.intent_task(payment)));
   end if;
-  return platform.leave(call, 'payments.create', payments.payment_json(p));
+  return platform.leave(call, 'payments.create', payments.payment_json(payment));
 end
 $$;
 
@@ -130,16 +130,16 @@ begin
   if replay is not null then
     return replay;
   end if;
-  return platform.leave(call, 'payments.create', payments.payment_json(payments.keep_intent(input)));
+  return platform.leave(call, 'payments.create', payments.payment_json(payments.attach_intent(input)));
 end
 $$;
 
 -- The intent belongs to the payment's idempotency key at Stripe, so whoever asked for it was given the same one. When Stripe
 -- kept an error for an earlier key, there may be two: the first that comes with its client secret counts.
-create or replace function payments.keep_intent(intent jsonb) returns payments.payments
+create or replace function payments.attach_intent(intent jsonb) returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
   update payments.payments x
   set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, intent->>'intentId'),
@@ -149,11 +149,11 @@ begin
       stripe_status = coalesce(x.stripe_status, intent->>'status'),
       intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null, updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
-  returning * into p;
+  returning * into payment;
   if intent->>'intentId' is not null then
-    perform payments.remember_intent(p, intent->>'intentId', intent);
+    perform payments.save_intent(payment, intent->>'intentId', intent);
   end if;
-  return p;
+  return payment;
 end
 $$;
 
@@ -164,13 +164,13 @@ create or replace function payments.open_payments(call jsonb, input jsonb) retur
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item record;
-  o orders.orders;
-  p payments.payments;
+  order_row orders.orders;
+  payment payments.payments;
   ids text[];
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.take_new('payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events('payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
   perform orders.lock_orders(ids);
   -- An order of total 0 reaches its stock in the loop, so all stock is locked before it.
@@ -181,15 +181,15 @@ begin
     group by 1 order by 1
   loop
     perform platform.set_trace(item.trace);
-    o := orders.lock_order(item.order_id);
-    continue when o.id is null;
-    if o.total = 0 then
-      perform orders.settle_paid(o.id);
+    order_row := orders.lock_order(item.order_id);
+    continue when order_row.id is null;
+    if order_row.total = 0 then
+      perform orders.confirm_paid_order(order_row.id);
       continue;
     end if;
-    p := payments.live_payment(o, item.id);
-    if payments.lacks_intent(p) then
-      tasks := tasks || payments.intent_task(p);
+    payment := payments.ensure_live_payment(order_row, item.id);
+    if payments.lacks_intent(payment) then
+      tasks := tasks || payments.intent_task(payment);
     end if;
   end loop;
   return jsonb_build_object('tasks', tasks);
@@ -204,7 +204,7 @@ create or replace function payments.record_intents(call jsonb, input jsonb) retu
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
-  p payments.payments;
+  payment payments.payments;
   ids text[];
 begin
   perform platform.enter_as(call, input->>'tenant');
@@ -220,23 +220,23 @@ begin
     order by x.payment_id for update;
   perform inventory.lock_holds(ids);
   for item in select jsonb_array_elements(input->'refused') loop
-    select * into p from payments.payments x
+    select * into payment from payments.payments x
       where x.tenant_id = platform.tenant() and x.payment_id = item->>'id' and x.status = 'pending';
     if found then
-      perform payments.give_up(p, item->>'reason');
+      perform payments.fail_order_or_place(payment, item->>'reason');
     end if;
   end loop;
   -- An intent that Stripe refuses to make need not be closed.
   update payments.payments x set intent_open = false
   where x.tenant_id = platform.tenant() and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
     and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
-    and cardinality(payments.strays(x)) = 0;
+    and cardinality(payments.intents_to_cancel(x)) = 0;
   for item in select jsonb_array_elements(input->'intents') loop
-    perform payments.keep_intent(item);
+    perform payments.attach_intent(item);
   end loop;
   update payments.payments x set attempt = x.attempt + 1
   where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
   return '{}';
 end
@@ -248,31 +248,31 @@ $$;
 create or replace function payments.end_for_orders(order_ids text[], ending text, reason text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
-  for p in
+  for payment in
     select * from payments.payments x
     where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status in ('pending', 'succeeded')
     order by x.payment_id for update
   loop
-    if p.status = 'pending' then
+    if payment.status = 'pending' then
       update payments.payments x
       set status = ending, failure_reason = coalesce(x.failure_reason, reason), updated_at = platform.clock(),
-          intent_open = payments.open_at_end(x)
-      where x.payment_id = p.payment_id returning * into p;
+          intent_open = payments.needs_closing(x)
+      where x.payment_id = payment.payment_id returning * into payment;
       if ending = 'failed' then
-        perform payments.emit_payment(p, 'payment.failed', jsonb_build_object('reason', p.failure_reason), true);
+        perform payments.emit_payment_event(payment, 'payment.failed', jsonb_build_object('reason', payment.failure_reason), true);
       else
-        perform payments.emit_payment(p, 'payment.cancelled', '{}', true);
+        perform payments.emit_payment_event(payment, 'payment.cancelled', '{}', true);
       end if;
-    elsif p.captured > p.refunded then
-      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, reason);
+    elsif payment.captured > payment.refunded then
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded, reason);
     end if;
   end loop;
 end
 $$;
 
-call platform.hand_over('payments', 'fusion_payments');
+call platform.set_owner('payments', 'fusion_payments');
 
 grant execute on function payments.payment_json to fusion_reader, fusion_orders;
 grant execute on function payments.end_for_orders to fusion_orders;

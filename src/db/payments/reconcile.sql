@@ -12,45 +12,45 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 declare
   ids text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
   refund_ids text[];
-  everywhere constant boolean := not input ? 'tenant';
-  most constant integer := (input->>'limit')::int;
-  late timestamptz;
-  urgent text[] := '{}';
-  aside text[] := '{}';
+  all_tenants constant boolean := not input ? 'tenant';
+  max_rows constant integer := (input->>'limit')::int;
+  idle_since timestamptz;
+  urgent_order_ids text[] := '{}';
+  excluded_ids text[] := '{}';
   intents jsonb;
   refunds jsonb;
 begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
-  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
-  if everywhere then
+  idle_since := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  if all_tenants then
     -- A webhook may have ended what was set aside.
-    perform platform.take_back('reconcile-payments', array(
-      select k from unnest(platform.due_again('reconcile-payments', 1000)) k
+    perform platform.clear_set_aside('reconcile-payments', array(
+      select k from unnest(platform.keys_to_retry('reconcile-payments', 1000)) k
       where not exists (select from payments.payments p where p.payment_id = k
           and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
         and not exists (select from payments.refunds r where r.id = k and r.status = 'pending')));
-    aside := platform.aside('reconcile-payments');
-    urgent := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(most)) d)
-      || group_commerce.undecided_places(most);
+    excluded_ids := platform.keys_set_aside('reconcile-payments');
+    urgent_order_ids := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(max_rows)) d)
+      || group_commerce.undecided_places(max_rows);
     ids := array(
-      select p.payment_id::text from unnest(urgent) o(id) join payments.payments p on p.order_id = o.id
-      where p.status = 'pending' and p.payment_id <> all(aside))
+      select p.payment_id::text from unnest(urgent_order_ids) o(id) join payments.payments p on p.order_id = o.id
+      where p.status = 'pending' and p.payment_id <> all(excluded_ids))
       || array(
       select w.payment_id::text
-      from platform.tenants_in('payments.payments', 'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
+      from platform.tenants_with_rows('payments.payments', 'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
       cross join lateral (
         select p.payment_id, row_number() over (order by p.checked_at) as turn from payments.payments p
-        where p.tenant_id = t.id and p.checked_at <= late and p.payment_id <> all(aside)
+        where p.tenant_id = t.id and p.checked_at <= idle_since and p.payment_id <> all(excluded_ids)
           and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
-        order by p.checked_at limit most
-      ) w order by w.turn, w.payment_id limit most);
+        order by p.checked_at limit max_rows
+      ) w order by w.turn, w.payment_id limit max_rows);
     refund_ids := array(
-      select w.id::text from platform.tenants_in('payments.refunds', 'status = ''pending''') t(id)
+      select w.id::text from platform.tenants_with_rows('payments.refunds', 'status = ''pending''') t(id)
       cross join lateral (
         select r.id, row_number() over (order by r.checked_at) as turn from payments.refunds r
-        where r.tenant_id = t.id and r.checked_at <= late and r.status = 'pending' and r.id <> all(aside)
-        order by r.checked_at limit most
-      ) w order by w.turn, w.id limit most);
+        where r.tenant_id = t.id and r.checked_at <= idle_since and r.status = 'pending' and r.id <> all(excluded_ids)
+        order by r.checked_at limit max_rows
+      ) w order by w.turn, w.id limit max_rows);
   else
     refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids) and r.status = 'pending');
   end if;
@@ -93,9 +93,9 @@ begin
   where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
   update payments.refunds r set attempt = r.attempt + 1
   where r.tenant_id = platform.tenant()
-    and r.id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and r.id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
-  perform platform.take_back('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
+  perform platform.clear_set_aside('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
   return '{}';
 end
 $$;
@@ -112,9 +112,9 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   found_id varchar;
-  p payments.payments;
-  i payments.intents;
-  before varchar;
+  payment payments.payments;
+  saved_intent payments.intents;
+  previous_dispute varchar;
   fault varchar;
   skus text[] := '{}';
 begin
@@ -126,50 +126,50 @@ begin
     (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
     (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
     input->>'paymentId');
-  select * into p from payments.payments x where x.payment_id = found_id;
+  select * into payment from payments.payments x where x.payment_id = found_id;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;
-  perform platform.act_as(p.tenant_id);
-  if input ? 'eventId' and cardinality(platform.take_new('stripe', array[input->>'eventId'])) = 0 then
-    return jsonb_build_object('outcome', 'duplicate', 'tenant', p.tenant_id);
+  perform platform.act_as(payment.tenant_id);
+  if input ? 'eventId' and cardinality(platform.claim_new_events('stripe', array[input->>'eventId'])) = 0 then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', payment.tenant_id);
   end if;
-  if p.campaign_id is not null then
-    perform group_commerce.lock_places(array[p.order_id::text]);
+  if payment.campaign_id is not null then
+    perform group_commerce.lock_places(array[payment.order_id::text]);
   end if;
-  perform orders.lock_order(p.order_id);
-  select * into p from payments.payments x where x.payment_id = p.payment_id for update;
-  before := p.dispute;
+  perform orders.lock_order(payment.order_id);
+  select * into payment from payments.payments x where x.payment_id = payment.payment_id for update;
+  previous_dispute := payment.dispute;
   if input ? 'intent' then
-    i := payments.remember_intent(p, input->>'intentId', input->'intent');
-    fault := i.fault;
+    saved_intent := payments.save_intent(payment, input->>'intentId', input->'intent');
+    fault := saved_intent.fault;
     if fault is null then
-      p := payments.lead(p, i, input->'intent'->>'clientSecret');
+      payment := payments.promote_intent(payment, saved_intent, input->'intent'->>'clientSecret');
     end if;
   elsif input ? 'setup' then
-    fault := payments.setup_fault(p, input->>'setupId', input->'setup'->'madeFor');
+    fault := payments.setup_fault(payment, input->>'setupId', input->'setup'->'madeFor');
   elsif input ? 'intentId' then
-    select * into i from payments.intents x where x.stripe_id = input->>'intentId';
-    fault := i.fault;
+    select * into saved_intent from payments.intents x where x.stripe_id = input->>'intentId';
+    fault := saved_intent.fault;
   end if;
   if fault is not null then
     -- An intent that cannot pay keeps no units: the usual time begins for those that waited for its debit.
-    if p.status = 'pending' and p.stripe_status = 'processing' and p.stripe_payment_intent_id is not distinct from i.stripe_id then
-      perform payments.follow_debit(p, 'set_aside', input->'terms');
-      update payments.payments x set stripe_status = 'set_aside' where x.payment_id = p.payment_id;
+    if payment.status = 'pending' and payment.stripe_status = 'processing' and payment.stripe_payment_intent_id is not distinct from saved_intent.stripe_id then
+      perform payments.update_hold_end(payment, 'set_aside', input->'terms');
+      update payments.payments x set stripe_status = 'set_aside' where x.payment_id = payment.payment_id;
     end if;
     update payments.payments x
     set checked_at = platform.clock(), asked_at = case when input ? 'eventId'
         or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at else platform.clock() end,
       intent_open = x.intent_open
-      and not (x.stripe_payment_intent_id is not distinct from i.stripe_id and not coalesce(payments.is_open(i.status), true))
-    where x.payment_id = p.payment_id;
+      and not (x.stripe_payment_intent_id is not distinct from saved_intent.stripe_id and not coalesce(payments.is_intent_open(saved_intent.status), true))
+    where x.payment_id = payment.payment_id;
     if input ? 'setup' and fault = 'made_for_another' then
-      perform platform.report('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'), p.payment_id,
-        jsonb_build_object('stripeSetupIntentId', input->'setupId', 'paymentId', p.payment_id, 'orderId', p.order_id),
+      perform platform.report_problem('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'), payment.payment_id,
+        jsonb_build_object('stripeSetupIntentId', input->'setupId', 'paymentId', payment.payment_id, 'orderId', payment.order_id),
         'made_for_another: this SetupIntent was not made for the payment that its metadata names.');
     end if;
-    return jsonb_build_object('outcome', 'set_aside', 'tenant', p.tenant_id, 'skus', '[]'::jsonb, 'reason', fault);
+    return jsonb_build_object('outcome', 'set_aside', 'tenant', payment.tenant_id, 'skus', '[]'::jsonb, 'reason', fault);
   end if;
   -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
   update payments.payments x
@@ -179,98 +179,98 @@ begin
       refunds_told = case when x.stripe_payment_intent_id is distinct from input->>'intentId' then x.refunds_told
         else greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric) end,
       dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
-  where x.payment_id = p.payment_id returning * into p;
-  if p.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
-    and (input ? 'setup' or i.stripe_id is not distinct from p.stripe_payment_intent_id) then
-    perform payments.follow_debit(p, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
+  where x.payment_id = payment.payment_id returning * into payment;
+  if payment.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
+    and (input ? 'setup' or saved_intent.stripe_id is not distinct from payment.stripe_payment_intent_id) then
+    perform payments.update_hold_end(payment, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
   end if;
   if input ? 'intent' then
-    skus := payments.move_intent(p, input->'intent' || jsonb_build_object('id', i.stripe_id));
+    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id));
   elsif input ? 'setup' then
-    perform payments.move_setup(p, input->'setup');
+    perform payments.apply_setup(payment, input->'setup');
   elsif input ? 'refund' then
-    skus := payments.move_refund(p, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
-  elsif p.dispute is distinct from before then
-    perform payments.emit_payment(p, 'payment.dispute.changed', jsonb_build_object('status', p.dispute), false);
+    skus := payments.apply_refund(payment, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
+  elsif payment.dispute is distinct from previous_dispute then
+    perform payments.emit_payment_event(payment, 'payment.dispute.changed', jsonb_build_object('status', payment.dispute), false);
   end if;
-  perform payments.keep_open(p.payment_id);
-  return jsonb_build_object('outcome', 'applied', 'tenant', p.tenant_id, 'skus', to_jsonb(skus));
+  perform payments.update_intent_open(payment.payment_id);
+  return jsonb_build_object('outcome', 'applied', 'tenant', payment.tenant_id, 'skus', to_jsonb(skus));
 end
 $$;
 
-create or replace function payments.move_intent(p payments.payments, intent jsonb) returns text[]
+create or replace function payments.apply_intent(payment payments.payments, intent jsonb) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  settled jsonb;
+  outcome jsonb;
   skus text[];
 begin
-  if intent->>'id' is distinct from p.stripe_payment_intent_id then
-    if p.captured > 0 then
-      perform payments.return_excess(p, intent->>'id');
+  if intent->>'id' is distinct from payment.stripe_payment_intent_id then
+    if payment.captured > 0 then
+      perform payments.refund_excess_intent(payment, intent->>'id');
     end if;
     return '{}';
   end if;
   if intent->>'status' = 'succeeded' then
-    if p.captured > 0 then
+    if payment.captured > 0 then
       return '{}';
     end if;
-    if not payments.take_over(p) then
-      perform payments.take_excess(p, (intent->>'received')::numeric);
+    if not payments.supersede_other_payment(payment) then
+      perform payments.record_excess_payment(payment, (intent->>'received')::numeric);
       return '{}';
     end if;
     update payments.payments x
     set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
         stripe_status = 'succeeded', updated_at = platform.clock()
-    where x.payment_id = p.payment_id returning * into p;
-    perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
-    settled := payments.settle_order(p);
-    skus := array(select jsonb_array_elements_text(settled->'skus'));
+    where x.payment_id = payment.payment_id returning * into payment;
+    perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
+    outcome := payments.apply_capture(payment);
+    skus := array(select jsonb_array_elements_text(outcome->'skus'));
     -- We may have heard first that the money went back, and only now that it had come.
-    skus := skus || payments.hear_early_refunds(p);
-    select * into p from payments.payments x where x.payment_id = p.payment_id;
-    if (settled->>'confirmed')::boolean then
-      if p.campaign_id is not null then
-        perform group_commerce.mark_charged(p.order_id);
+    skus := skus || payments.apply_early_refunds(payment);
+    select * into payment from payments.payments x where x.payment_id = payment.payment_id;
+    if (outcome->>'confirmed')::boolean then
+      if payment.campaign_id is not null then
+        perform group_commerce.mark_charged(payment.order_id);
       end if;
-    elsif p.captured > p.refunded then
-      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, settled->>'reason');
+    elsif payment.captured > payment.refunded then
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded, outcome->>'reason');
     end if;
     return skus;
   end if;
   if intent->>'status' = 'canceled' then
-    if p.status = 'pending' and payments.follow_other(p) then
+    if payment.status = 'pending' and payments.switch_to_other_intent(payment) then
       return '{}';
     end if;
-    if p.status = 'pending' and p.campaign_id is not null then
-      perform payments.give_up(p, 'hold_ended'); -- nobody can pay for this place any more
+    if payment.status = 'pending' and payment.campaign_id is not null then
+      perform payments.fail_order_or_place(payment, 'hold_ended'); -- nobody can pay for this place any more
     end if;
     update payments.payments x
     set intent_open = false, stripe_status = 'canceled', updated_at = platform.clock(),
         status = case when x.status = 'pending' then 'cancelled' else x.status end
-    where x.payment_id = p.payment_id;
-    if p.status = 'pending' and p.campaign_id is null then
-      perform payments.emit_payment(p, 'payment.cancelled', '{}', false);
+    where x.payment_id = payment.payment_id;
+    if payment.status = 'pending' and payment.campaign_id is null then
+      perform payments.emit_payment_event(payment, 'payment.cancelled', '{}', false);
     end if;
     return '{}';
   end if;
   -- A declined attempt is not the end: another card may follow until the order's hold runs out.
-  if p.status = 'pending' then
+  if payment.status = 'pending' then
     update payments.payments x
     set stripe_status = intent->>'status', failure_reason = coalesce(intent->>'failure', x.failure_reason),
         client_secret = coalesce(x.client_secret, intent->>'clientSecret'), intent_open = true,
         updated_at = platform.clock()
-    where x.payment_id = p.payment_id;
-    if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
-      perform group_commerce.mark_secured(p.order_id);
-    elsif p.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
-      and not payments.follow_other(p) then
-      perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
+    where x.payment_id = payment.payment_id;
+    if payment.mode = 'hold' and intent->>'status' = 'requires_capture' then
+      perform group_commerce.mark_secured(payment.order_id);
+    elsif payment.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
+      and not payments.switch_to_other_intent(payment) then
+      perform payments.fail_order_or_place(payment, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
     end if;
   end if;
   return '{}';
 end
 $$;
 
-call platform.hand_over('payments', 'fusion_payments');
+call platform.set_owner('payments', 'fusion_payments');
 
 grant execute on function payments.open_work, payments.note_checked, payments.apply_stripe to fusion_worker;

@@ -15,57 +15,57 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   update payments.payments x set refunded = x.refunded + add_refund.amount, updated_at = platform.clock()
   where x.payment_id = p.payment_id;
-  return payments.promise_refund(p, p.stripe_payment_intent_id, new_id, add_refund.amount, add_refund.reason, false);
+  return payments.insert_refund(p, p.stripe_payment_intent_id, new_id, add_refund.amount, add_refund.reason, false);
 end
 $$;
 
-create or replace function payments.promise_refund(
-  p payments.payments, of_intent varchar, new_id varchar, amount numeric, reason varchar, automatic boolean
+create or replace function payments.insert_refund(
+  payment payments.payments, of_intent varchar, new_id varchar, amount numeric, reason varchar, automatic boolean
 ) returns payments.refunds
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  r payments.refunds;
+  refund payments.refunds;
 begin
   insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_intent_id, automatic,
     checked_at, created_at)
-  values (new_id, p.tenant_id, p.payment_id, promise_refund.amount, p.currency, 'pending', promise_refund.reason, of_intent,
-    promise_refund.automatic, platform.clock(), platform.clock())
-  returning * into r;
-  perform payments.emit_payment(p, 'payment.refund.requested', jsonb_strip_nulls(jsonb_build_object('refundId', r.id,
-    'amount', r.amount, 'currency', r.currency, 'reason', r.reason)), true);
-  return r;
+  values (new_id, payment.tenant_id, payment.payment_id, insert_refund.amount, payment.currency, 'pending', insert_refund.reason, of_intent,
+    insert_refund.automatic, platform.clock(), platform.clock())
+  returning * into refund;
+  perform payments.emit_payment_event(payment, 'payment.refund.requested', jsonb_strip_nulls(jsonb_build_object('refundId', refund.id,
+    'amount', refund.amount, 'currency', refund.currency, 'reason', refund.reason)), true);
+  return refund;
 end
 $$;
 
 -- Gives back money that nobody may keep: what an ended order was paid, or what another intent has taken for a payment that
 -- is paid already. Not again once Stripe has failed such a refund of as little (a dispute, a closed account): then the
 -- money is the merchant's to return. Each failure lowers that limit, so this ends. The caller has locked the payment.
-create or replace function payments.return_money(p payments.payments, of_intent varchar, rest numeric, why varchar)
+create or replace function payments.add_automatic_refund(payment payments.payments, of_intent varchar, refund_amount numeric, why varchar)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if rest <= 0 or exists (select from payments.refunds r where r.payment_id = p.payment_id
-    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed' and r.amount <= rest
+  if refund_amount <= 0 or exists (select from payments.refunds r where r.payment_id = payment.payment_id
+    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed' and r.amount <= refund_amount
     -- Ours may have failed because of one made by hand, which has failed since.
     and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
       and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
       and h.checked_at > r.checked_at)) then
     return;
   end if;
-  if of_intent is not distinct from p.stripe_payment_intent_id then
-    update payments.payments x set refunded = x.refunded + rest, updated_at = platform.clock()
-    where x.payment_id = p.payment_id;
+  if of_intent is not distinct from payment.stripe_payment_intent_id then
+    update payments.payments x set refunded = x.refunded + refund_amount, updated_at = platform.clock()
+    where x.payment_id = payment.payment_id;
   end if;
-  perform payments.promise_refund(p, of_intent, platform.uuid7(), rest, why, true);
+  perform payments.insert_refund(payment, of_intent, platform.uuid7(), refund_amount, why, true);
 end
 $$;
 
 -- Money that an intent took although another had paid the payment goes back. The caller has locked the payment.
-create or replace function payments.return_excess(p payments.payments, of_intent varchar) returns void
+create or replace function payments.refund_excess_intent(payment payments.payments, of_intent varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform payments.return_money(p, i.stripe_id, i.received - coalesce((select sum(r.amount) from payments.refunds r
-    where r.payment_id = p.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0), 'paid_twice')
+  perform payments.add_automatic_refund(payment, i.stripe_id, i.received - coalesce((select sum(r.amount) from payments.refunds r
+    where r.payment_id = payment.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0), 'paid_twice')
   from payments.intents i
   where i.stripe_id = of_intent and i.fault is null and i.status = 'succeeded';
 end
@@ -78,30 +78,30 @@ create or replace function payments.request_refund(call jsonb, input jsonb) retu
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'payments:write', 'payments.refund');
-  p payments.payments;
-  r payments.refunds;
-  wanted numeric;
+  payment payments.payments;
+  refund payments.refunds;
+  refund_amount numeric;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into p from payments.payments x
+  select * into payment from payments.payments x
     where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  wanted := coalesce((input->>'amount')::numeric, p.captured - p.refunded);
-  if scale(trim_scale(wanted)) > platform.currency_decimals(p.currency) then
+  refund_amount := coalesce((input->>'amount')::numeric, payment.captured - payment.refunded);
+  if scale(trim_scale(refund_amount)) > platform.currency_decimals(payment.currency) then
     return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/amount', 'detail', format('%s has no decimals.', p.currency)))));
+      jsonb_build_array(jsonb_build_object('pointer', '/amount', 'detail', format('%s has no decimals.', payment.currency)))));
   end if;
-  if wanted <= 0 or wanted > p.captured - p.refunded then
+  if refund_amount <= 0 or refund_amount > payment.captured - payment.refunded then
     return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
-      format('%s %s of it can still be refunded.', p.captured - p.refunded, p.currency)));
+      format('%s %s of it can still be refunded.', payment.captured - payment.refunded, payment.currency)));
   end if;
-  r := payments.add_refund(p, input->>'refundId', wanted, input->>'reason');
-  update payments.refunds x set restock = (input->>'restock')::boolean where x.id = r.id and input ? 'restock';
-  return platform.leave(call, 'payments.refund', payments.refund_json(r));
+  refund := payments.add_refund(payment, input->>'refundId', refund_amount, input->>'reason');
+  update payments.refunds x set restock = (input->>'restock')::boolean where x.id = refund.id and input ? 'restock';
+  return platform.leave(call, 'payments.refund', payments.refund_json(refund));
 end
 $$;
 
@@ -110,10 +110,10 @@ create or replace function payments.emit_refund_end(p payments.payments, r payme
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if r.status = 'succeeded' then
-    perform payments.emit_payment(p, 'payment.refunded',
+    perform payments.emit_payment_event(p, 'payment.refunded',
       jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false);
   elsif r.status = 'failed' then
-    perform payments.emit_payment(p, 'payment.refund.failed',
+    perform payments.emit_payment_event(p, 'payment.refund.failed',
       jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
   end if;
 end
@@ -121,60 +121,60 @@ $$;
 
 -- Reports the refunds of a payment's own intent that had ended before we heard that its money had come, and counts them.
 -- Answers the SKUs that are stock again. The caller has locked the order and the payment.
-create or replace function payments.hear_early_refunds(p payments.payments) returns text[]
+create or replace function payments.apply_early_refunds(payment payments.payments) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   early payments.refunds;
 begin
   for early in
-    select * from payments.refunds r where r.payment_id = p.payment_id
-      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id order by r.id
+    select * from payments.refunds r where r.payment_id = payment.payment_id
+      and r.stripe_intent_id is not distinct from payment.stripe_payment_intent_id order by r.id
   loop
-    perform payments.emit_refund_end(p, early);
+    perform payments.emit_refund_end(payment, early);
   end loop;
-  return payments.count_refunds(p.payment_id);
+  return payments.update_refund_sums(payment.payment_id);
 end
 $$;
 
 -- What Stripe tells of one refund, ours or made there by hand; `told`: with its intent's id. Ends in one state whatever
 -- comes first; a refund that failed stays so: a bank can send money back days after it had succeeded, and then it is with the merchant again.
-create or replace function payments.move_refund(p payments.payments, told jsonb) returns text[]
+create or replace function payments.apply_refund(payment payments.payments, reported jsonb) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  r payments.refunds;
-  was varchar;
-  taken boolean;
+  refund payments.refunds;
+  previous_status varchar;
+  is_paid boolean;
   skus text[];
 begin
-  select * into r from payments.refunds x
-    where x.payment_id = p.payment_id and (x.id = told->>'id' or x.stripe_refund_id = told->>'stripeId') for update;
+  select * into refund from payments.refunds x
+    where x.payment_id = payment.payment_id and (x.id = reported->>'id' or x.stripe_refund_id = reported->>'stripeId') for update;
   if not found then
     insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
       stripe_intent_id, checked_at, created_at)
-    values (platform.uuid7(), p.tenant_id, p.payment_id, (told->>'amount')::numeric, p.currency, 'pending',
-      'made at Stripe', told->>'stripeId', coalesce(told->>'intentId', p.stripe_payment_intent_id), platform.clock(),
+    values (platform.uuid7(), payment.tenant_id, payment.payment_id, (reported->>'amount')::numeric, payment.currency, 'pending',
+      'made at Stripe', reported->>'stripeId', coalesce(reported->>'intentId', payment.stripe_payment_intent_id), platform.clock(),
       platform.clock())
-    returning * into r;
+    returning * into refund;
   end if;
-  was := r.status;
+  previous_status := refund.status;
   update payments.refunds x
-  set stripe_refund_id = coalesce(x.stripe_refund_id, told->>'stripeId'), checked_at = platform.clock(),
-      status = case when x.status = 'pending' or told->>'status' = 'failed' then told->>'status' else x.status end,
-      failure_reason = coalesce(told->>'failure', x.failure_reason)
-  where x.id = r.id returning * into r;
-  taken := p.captured > 0 and (r.stripe_intent_id is not distinct from p.stripe_payment_intent_id
-    or exists (select from payments.intents i where i.stripe_id = r.stripe_intent_id and i.received > 0));
-  if taken and r.status is distinct from was then
-    perform payments.emit_refund_end(p, r);
+  set stripe_refund_id = coalesce(x.stripe_refund_id, reported->>'stripeId'), checked_at = platform.clock(),
+      status = case when x.status = 'pending' or reported->>'status' = 'failed' then reported->>'status' else x.status end,
+      failure_reason = coalesce(reported->>'failure', x.failure_reason)
+  where x.id = refund.id returning * into refund;
+  is_paid := payment.captured > 0 and (refund.stripe_intent_id is not distinct from payment.stripe_payment_intent_id
+    or exists (select from payments.intents i where i.stripe_id = refund.stripe_intent_id and i.received > 0));
+  if is_paid and refund.status is distinct from previous_status then
+    perform payments.emit_refund_end(payment, refund);
   end if;
-  if r.stripe_intent_id is distinct from p.stripe_payment_intent_id then
-    if p.captured > 0 then
-      perform payments.return_excess(p, r.stripe_intent_id);
+  if refund.stripe_intent_id is distinct from payment.stripe_payment_intent_id then
+    if payment.captured > 0 then
+      perform payments.refund_excess_intent(payment, refund.stripe_intent_id);
     end if;
     return '{}';
   end if;
-  skus := payments.count_refunds(p.payment_id);
-  perform payments.return_rest(p.payment_id);
+  skus := payments.update_refund_sums(payment.payment_id);
+  perform payments.refund_remainder(payment.payment_id);
   return skus;
 end
 $$;
@@ -182,43 +182,43 @@ $$;
 -- Adds up the refunds of a payment's own intent; where all the money went back, the order is refunded too. Answers the SKUs
 -- that are stock again. Not above what was captured: until Stripe has refused ours, one made there by hand may be in its
 -- place. The caller has locked the order and the payment.
-create or replace function payments.count_refunds(of varchar) returns text[]
+create or replace function payments.update_refund_sums(of_payment varchar) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
   update payments.payments x
   set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
       status = case when x.captured > 0 and s.done >= x.captured then 'refunded'
-        when x.status = 'refunded' then case when payments.is_excess(x) then 'cancelled' else 'succeeded' end
+        when x.status = 'refunded' then case when payments.is_excess_payment(x) then 'cancelled' else 'succeeded' end
         else x.status end
   from (
     select coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as promised,
       coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0) as done
     from payments.refunds r join payments.payments y using (payment_id)
-    where r.payment_id = of and r.stripe_intent_id is not distinct from y.stripe_payment_intent_id
+    where r.payment_id = of_payment and r.stripe_intent_id is not distinct from y.stripe_payment_intent_id
   ) s
-  where x.payment_id = of
-  returning x.* into p;
-  return case when payments.is_excess(p) then '{}' else payments.tell_refunds(p) end;
+  where x.payment_id = of_payment
+  returning x.* into payment;
+  return case when payments.is_excess_payment(payment) then '{}' else payments.update_order_after_refund(payment) end;
 end
 $$;
 
 -- All the money of an ended order goes back, that of a released place that never had an order, and that of a payment whose
 -- order was paid by another one. Stripe refuses our refund when one made by hand has taken a part of the money: then the
 -- rest is promised.
-create or replace function payments.return_rest(of varchar) returns void
+create or replace function payments.refund_remainder(of_payment varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'order_ended')
+  perform payments.add_automatic_refund(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'order_ended')
   from payments.payments p
   left join orders.orders o on o.id = p.order_id
-  where p.payment_id = of and case when o.id is null then not group_commerce.awaits_order(p.order_id)
-    else o.status in ('cancelled', 'failed') or payments.is_excess(p) end;
+  where p.payment_id = of_payment and case when o.id is null then not group_commerce.awaits_order(p.order_id)
+    else o.status in ('cancelled', 'failed') or payments.is_excess_payment(p) end;
 end
 $$;
 
-call platform.hand_over('payments', 'fusion_payments');
+call platform.set_owner('payments', 'fusion_payments');
 
 grant execute on function payments.refund_json to fusion_reader;
 grant execute on function payments.request_refund to fusion_worker;

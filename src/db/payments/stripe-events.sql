@@ -8,7 +8,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, '*');
   return jsonb_build_object('readUntil', (select platform.iso(r.read_until) from payments.stripe_reading r),
-    'again', platform.due_again('hear-stripe', 20));
+    'again', platform.keys_to_retry('hear-stripe', 20));
 end
 $$;
 
@@ -17,7 +17,7 @@ create or replace function payments.note_heard(call jsonb, input jsonb) returns 
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.take_back('hear-stripe', array[input->>'eventId']);
+  perform platform.clear_set_aside('hear-stripe', array[input->>'eventId']);
   return '{}';
 end
 $$;
@@ -39,12 +39,12 @@ $$;
 create or replace function payments.find_unheard(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
-  fresh text[];
+  new_event_ids text[];
 begin
   perform platform.enter_as(call, '*');
-  fresh := platform.not_taken('stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
-  perform platform.take_back('hear-stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e
-    where e->>'eventId' <> all(fresh)));
+  new_event_ids := platform.find_unclaimed_events('stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
+  perform platform.clear_set_aside('hear-stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e
+    where e->>'eventId' <> all(new_event_ids)));
   return jsonb_build_object('events', (
     select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id, 'paymentId', w.payment_id)),
       '[]')
@@ -59,38 +59,38 @@ begin
       select p.tenant_id, p.payment_id from payments.payments p where p.setup_intent_id = e->>'setupId'
       limit 1
     ) w
-    where e->>'eventId' = any(fresh)));
+    where e->>'eventId' = any(new_event_ids)));
 end
 $$;
 
 -- Until when Stripe's events are known. An event may show in the list some seconds after its time. For inventory and
 -- group commerce, which end holds.
-create or replace function payments.heard_until() returns timestamptz
+create or replace function payments.events_known_until() returns timestamptz
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
 $$;
 
 -- Whether the order's payment could have been paid before `ended`, and Stripe has not been asked about it since. Where no
 -- intent was ever shown to the buyer, nobody can have paid. The caller acts as '*'.
-create or replace function payments.awaits_answer(order_id varchar, ended timestamptz) returns boolean
+create or replace function payments.awaits_stripe(order_id varchar, ended timestamptz) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (
     select from payments.payments p
-    where p.order_id = awaits_answer.order_id and p.status = 'pending'
+    where p.order_id = awaits_stripe.order_id and p.status = 'pending'
       and coalesce(p.stripe_payment_intent_id, p.setup_intent_id) is not null
       and (p.asked_at is null or p.asked_at < ended))
 $$;
 
 -- Orders whose payment could not be processed: what Stripe says of them is not in our rows, so their holds do not end.
-create or replace function payments.doubtful_orders() returns text[]
+create or replace function payments.orders_set_aside() returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(select p.order_id::text from payments.payments p
-    where p.payment_id = any(platform.aside_subjects(array['reconcile-payments', 'hear-stripe'])) and p.status = 'pending')
+    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe'])) and p.status = 'pending')
 $$;
 
-call platform.hand_over('payments', 'fusion_payments');
+call platform.set_owner('payments', 'fusion_payments');
 
 grant execute on function payments.find_reading, payments.note_reading, payments.find_unheard,
   payments.note_heard to fusion_worker;
-grant execute on function payments.heard_until, payments.awaits_answer, payments.doubtful_orders
+grant execute on function payments.events_known_until, payments.awaits_stripe, payments.orders_set_aside
   to fusion_inventory, fusion_group_commerce;

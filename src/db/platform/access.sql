@@ -59,7 +59,7 @@ $$;
 -- Sets the time and the trace of what follows, over whatever the session has set before. A call may name the time only
 -- where platform.security allows it. A lock that is not free within 4 s (and `patienceMs`, of a large order) fails the call
 -- (55P03): nothing was changed, the Worker repeats it until its own deadline, and its connection is free in between.
-create or replace function platform.set_cause(call jsonb) returns void
+create or replace function platform.set_call_settings(call jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform set_config('app.now', '', true), set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
@@ -75,28 +75,28 @@ $$;
 create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  k platform.api_keys;
+  api_key platform.api_keys;
 begin
-  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_cause(call);
+  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_call_settings(call);
   if call ? 'liveToken' and scope = 'campaigns:read' then
-    k := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
+    api_key := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
   else
-    select * into k from platform.api_keys where key_hash = call->>'keyHash';
+    select * into api_key from platform.api_keys where key_hash = call->>'keyHash';
   end if;
-  if k.id is null or k.revoked_at <= platform.clock() or k.expires_at <= platform.clock() then
-    perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', k.tenant_id)));
+  if api_key.id is null or api_key.revoked_at <= platform.clock() or api_key.expires_at <= platform.clock() then
+    perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', api_key.tenant_id)));
   end if;
-  if not scope = any(k.scopes) then
-    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+  if not scope = any(api_key.scopes) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', format('This key lacks the scope %s.', scope)));
   end if;
   -- A key without origins is good for every page; the header is the browser's word, so this keeps honest browsers only.
-  if call ? 'origin' and k.kind = 'publishable' and not call->>'origin' = any(k.origins) then
-    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+  if call ? 'origin' and api_key.kind = 'publishable' and not call->>'origin' = any(api_key.origins) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', 'This key is not for pages of this origin.'));
   end if;
-  perform set_config('app.tenant_id', k.tenant_id, true);
-  return k;
+  perform set_config('app.tenant_id', api_key.tenant_id, true);
+  return api_key;
 end
 $$;
 
@@ -105,10 +105,10 @@ $$;
 create or replace function platform.sign(tenant text, scope text) returns text
 language plpgsql stable as $$
 declare
-  s platform.security;
+  secrets platform.security;
 begin
-  select * into s from platform.security;
-  return encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+  select * into secrets from platform.security;
+  return encode(sha256(secrets.outer_key || sha256(secrets.inner_key || convert_to(
     concat_ws(' ', tenant, scope, pg_backend_pid(), extract(epoch from transaction_timestamp())), 'UTF8'))), 'hex');
 end
 $$;
@@ -117,10 +117,10 @@ $$;
 create or replace function platform.authenticate(call jsonb, scope text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  k constant platform.api_keys := platform.identify(call, scope);
+  api_key constant platform.api_keys := platform.identify(call, scope);
 begin
-  perform set_config('app.proof', concat_ws(' ', k.tenant_id, scope, platform.sign(k.tenant_id, scope)), true);
-  return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));
+  perform set_config('app.proof', concat_ws(' ', api_key.tenant_id, scope, platform.sign(api_key.tenant_id, scope)), true);
+  return jsonb_build_object('tenant', api_key.tenant_id, 'scopes', api_key.scopes, 'expiresAt', platform.iso(api_key.expires_at));
 end
 $$;
 
@@ -146,18 +146,18 @@ $$;
 create or replace function platform.enter(call jsonb, scope text, operation text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  k varchar := call->>'idempotencyKey';
+  idempotency_key varchar := call->>'idempotencyKey';
   stored platform.idempotency;
 begin
   perform platform.identify(call, scope);
-  if k is null then
+  if idempotency_key is null then
     return null;
   end if;
-  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || k, 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || idempotency_key, 0)) then
     perform platform.fail('idempotency_in_progress');
   end if;
   select * into stored from platform.idempotency i
-    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = k;
+    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = idempotency_key;
   if not found or stored.created_at <= platform.clock() - interval '24 hours' then
     return null;
   end if;
@@ -240,7 +240,7 @@ begin
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  perform platform.set_cause(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
+  perform platform.set_call_settings(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
 end
 $$;
 

@@ -41,7 +41,7 @@ language sql immutable as $$
   end from (select platform.charge_limits(currency) as limits, platform.currency_decimals(currency) as decimals) l
 $$;
 
-call platform.hand_over('platform', 'fusion_platform');
+call platform.set_owner('platform', 'fusion_platform');
 
 grant execute on function platform.currency_decimals, platform.charge_limits, platform.charge_fault
   to fusion_catalog, fusion_orders, fusion_group_commerce, fusion_payments;

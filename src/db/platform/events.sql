@@ -23,22 +23,22 @@ $$;
 
 -- The ids among these that this consumer has not applied yet; they count as applied from here on, if the transaction
 -- commits (inbox_once).
-create or replace function platform.take_new(consumer text, event_ids text[]) returns text[]
+create or replace function platform.claim_new_events(consumer text, event_ids text[]) returns text[]
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  with taken as (
+  with claimed as (
     insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
     select platform.tenant(), consumer, id, platform.clock() from unnest(event_ids) id order by id
     on conflict on constraint inbox_once do nothing
     returning event_id
   )
-  select coalesce(array_agg(event_id), '{}') from taken
+  select coalesce(array_agg(event_id), '{}') from claimed
 $$;
 
 -- The ids among these that this consumer has not applied, without taking them.
-create or replace function platform.not_taken(consumer text, event_ids text[]) returns text[]
+create or replace function platform.find_unclaimed_events(consumer text, event_ids text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(select id from unnest(event_ids) id where not exists (
-    select from platform.inbox i where i.consumer = not_taken.consumer and i.event_id = id))
+    select from platform.inbox i where i.consumer = find_unclaimed_events.consumer and i.event_id = id))
 $$;
 
 -- CloudEvents 1.0, structured: what a queue carries and a dead letter keeps.
@@ -51,14 +51,14 @@ language sql stable as $$
 $$;
 
 -- Puts an event that its sink will never take among the dead letters.
-create or replace function platform.bury(undelivered platform.outbox, reason text) returns void
+create or replace function platform.add_dead_letter(outbox_row platform.outbox, reason text) returns void
 language sql as $$
   insert into platform.dead_letters
     (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
-  select platform.uuid7(), e.tenant_id, undelivered.sink, e.id::text, e.topic, e.key, e.seq,
-    platform.envelope(e), reason, undelivered.attempts + 1, platform.clock()
+  select platform.uuid7(), e.tenant_id, outbox_row.sink, e.id::text, e.topic, e.key, e.seq,
+    platform.envelope(e), reason, outbox_row.attempts + 1, platform.clock()
   from platform.events e
-  where e.tenant_id = undelivered.tenant_id and e.seq = undelivered.seq
+  where e.tenant_id = outbox_row.tenant_id and e.seq = outbox_row.seq
   on conflict (sink, event_id) where replayed_at is null do nothing
 $$;
 
@@ -92,45 +92,45 @@ create or replace function platform.replay_dead_letter(call jsonb, input jsonb) 
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'events:write', 'deadLetters.replay');
-  letter platform.dead_letters;
+  dead_letter platform.dead_letters;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into letter from platform.dead_letters d
+  select * into dead_letter from platform.dead_letters d
     where d.tenant_id = platform.tenant() and d.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if letter.retry_at is not null then
-    if letter.replayed_at is null then
-      update platform.dead_letters d set retry_at = platform.clock() where d.id = letter.id;
+  if dead_letter.retry_at is not null then
+    if dead_letter.replayed_at is null then
+      update platform.dead_letters d set retry_at = platform.clock() where d.id = dead_letter.id;
     end if;
-    return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+    return platform.leave(call, 'deadLetters.replay', platform.letter_json(dead_letter));
   end if;
   if not exists (select from platform.events e
-    where e.tenant_id = letter.tenant_id and e.seq = letter.seq and e.id::text = letter.event_id) then
+    where e.tenant_id = dead_letter.tenant_id and e.seq = dead_letter.seq and e.id::text = dead_letter.event_id) then
     perform platform.fail('conflict', jsonb_build_object('reason', 'This message is no event of this system.'));
   end if;
-  if letter.replayed_at is null then
+  if dead_letter.replayed_at is null then
     insert into platform.outbox (sink, seq, tenant_id, key, due_at)
-    values (case when letter.sink = 'kafka' then 'kafka' else 'queue' end, letter.seq, letter.tenant_id, letter.key,
+    values (case when dead_letter.sink = 'kafka' then 'kafka' else 'queue' end, dead_letter.seq, dead_letter.tenant_id, dead_letter.key,
             date_trunc('milliseconds', now()))
     on conflict on constraint outbox_once do nothing;
-    update platform.dead_letters d set replayed_at = platform.clock() where d.id = letter.id returning * into letter;
+    update platform.dead_letters d set replayed_at = platform.clock() where d.id = dead_letter.id returning * into dead_letter;
   end if;
-  return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+  return platform.leave(call, 'deadLetters.replay', platform.letter_json(dead_letter));
 end
 $$;
 
-call platform.hand_over('platform', 'fusion_platform');
+call platform.set_owner('platform', 'fusion_platform');
 
-revoke execute on function platform.set_cause from fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce,
+revoke execute on function platform.set_call_settings from fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce,
   fusion_payments, fusion_shipping, fusion_search; -- earlier versions granted it
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
   platform.next_version,
   platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
-  platform.enter_as, platform.emit, platform.take_new, platform.not_taken
+  platform.enter_as, platform.emit, platform.claim_new_events, platform.find_unclaimed_events
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search;

@@ -15,11 +15,11 @@ $$;
 create or replace function platform.live_token(call jsonb, campaign text, until timestamptz) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  k constant platform.api_keys := platform.identify(call, 'campaigns:read');
-  expires constant bigint := floor(extract(epoch from least(until, k.expires_at)));
+  api_key constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  expires constant bigint := floor(extract(epoch from least(until, api_key.expires_at)));
 begin
   return jsonb_build_object('expiresAt', platform.iso(to_timestamp(expires)),
-    'token', concat_ws('_', 'lt', k.id, expires, platform.sign_live_token(k.id, campaign, expires::text)));
+    'token', concat_ws('_', 'lt', api_key.id, expires, platform.sign_live_token(api_key.id, campaign, expires::text)));
 end
 $$;
 
@@ -27,18 +27,18 @@ $$;
 create or replace function platform.key_of_live_token(token text, campaign text) returns platform.api_keys
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  part constant text[] := string_to_array(token, '_'); -- lt, key, expiry, signature
-  k platform.api_keys;
+  parts constant text[] := string_to_array(token, '_'); -- lt, key, expiry, signature
+  api_key platform.api_keys;
 begin
-  if part[3] ~ '^[0-9]{10}$' and sha256(convert_to(part[4], 'UTF8'))
-    = sha256(convert_to(platform.sign_live_token(part[2], campaign, part[3]), 'UTF8')) then
-    perform set_config('app.live_key', part[2], true); -- the policy key_of_live_token
-    select * into k from platform.api_keys where id = part[2] and to_timestamp(part[3]::bigint) > platform.clock();
+  if parts[3] ~ '^[0-9]{10}$' and sha256(convert_to(parts[4], 'UTF8'))
+    = sha256(convert_to(platform.sign_live_token(parts[2], campaign, parts[3]), 'UTF8')) then
+    perform set_config('app.live_key', parts[2], true); -- the policy key_of_live_token
+    select * into api_key from platform.api_keys where id = parts[2] and to_timestamp(parts[3]::bigint) > platform.clock();
   end if;
-  return k;
+  return api_key;
 end
 $$;
 
-call platform.hand_over('platform', 'fusion_platform');
+call platform.set_owner('platform', 'fusion_platform');
 
 grant execute on function platform.live_token to fusion_group_commerce;

@@ -6,54 +6,54 @@
 -- what is set aside.
 -- The policy on the tenant makes the planner expect next to no rows, and a plan that is made for an empty outbox is kept for a
 -- full one (see platform.relay): so it may never read or sort the whole table.
-create or replace function platform.next_rows(of_sink varchar, most integer) returns bigint[]
+create or replace function platform.lock_deliverable_rows(of_sink varchar, max_rows integer) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off as $$
 declare
-  moment constant timestamptz := platform.clock();
-  aside constant bigint[] := array(
-    select split_part(k, ' ', 2)::bigint from unnest(platform.aside('relay')) k where split_part(k, ' ', 1) = of_sink);
-  free bigint[] := '{}';
+  now_at constant timestamptz := platform.clock();
+  skipped_seqs constant bigint[] := array(
+    select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k where split_part(k, ' ', 1) = of_sink);
+  deliverable bigint[] := '{}';
   seqs bigint[];
   keys varchar[];
-  blocked varchar[];
-  blockers bigint[];
+  blocked_keys varchar[];
+  blocker_seqs bigint[];
   last_due timestamptz := '-infinity';
   last_seq bigint := 0;
-  wanted integer := most;
-  b record;
+  window_size integer := max_rows;
+  blocker record;
 begin
   -- Rows whose key must wait fill a window again and again: behind them, in the next window, may be other keys.
-  for tried in 1..20 loop
+  for attempt in 1..20 loop
     select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
     into seqs, keys, last_due
     from (
       select o.seq, o.key, o.due_at from platform.outbox o
-      where o.sink = of_sink and o.due_at <= moment and (o.due_at, o.seq) > (last_due, last_seq) and o.seq <> all(aside)
-      order by o.due_at, o.seq limit wanted for update skip locked
+      where o.sink = of_sink and o.due_at <= now_at and (o.due_at, o.seq) > (last_due, last_seq) and o.seq <> all(skipped_seqs)
+      order by o.due_at, o.seq limit window_size for update skip locked
     ) w;
     exit when seqs is null;
     last_seq := seqs[cardinality(seqs)];
-    blocked := '{}';
-    blockers := '{}';
+    blocked_keys := '{}';
+    blocker_seqs := '{}';
     -- A statement of its own: it sees what was committed until now, so nothing that became a blocker is missed.
-    for b in
+    for blocker in
       select k.key, e.seq, e.due_at, e.lease
       from (select u.key, max(u.seq) as last from unnest(seqs, keys) u(seq, key) group by u.key) k
       cross join lateral (
         select o.seq, o.due_at, o.lease from platform.outbox o
-        where o.sink = of_sink and o.key = k.key and o.seq < k.last and o.seq <> all(seqs) and o.seq <> all(free)
+        where o.sink = of_sink and o.key = k.key and o.seq < k.last and o.seq <> all(seqs) and o.seq <> all(deliverable)
         order by o.seq limit 1
       ) e
     loop
-      blocked := blocked || b.key;
-      blockers := blockers || b.seq;
+      blocked_keys := blocked_keys || blocker.key;
+      blocker_seqs := blocker_seqs || blocker.seq;
       -- What waits for a row that failed waits as long as that one, or it would be looked at in vain at every turn.
-      if b.lease is null and b.due_at > moment then
+      if blocker.lease is null and blocker.due_at > now_at then
         begin
-          update platform.outbox o set due_at = b.due_at
+          update platform.outbox o set due_at = blocker.due_at
           where o.sink = of_sink
-            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = b.key and u.seq > b.seq));
+            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = blocker.key and u.seq > blocker.seq));
         exception when others then
           -- A row that cannot be changed is looked at again at every turn.
           if sqlstate in ('40001', '40P01', '55P03') then
@@ -62,13 +62,13 @@ begin
         end;
       end if;
     end loop;
-    free := free || array(
+    deliverable := deliverable || array(
       select u.seq from unnest(seqs, keys) u(seq, key)
-      where not exists (select from unnest(blocked, blockers) x(key, seq) where x.key = u.key and x.seq < u.seq));
-    exit when cardinality(seqs) < wanted or cardinality(free) >= most;
-    wanted := most - cardinality(free);
+      where not exists (select from unnest(blocked_keys, blocker_seqs) x(key, seq) where x.key = u.key and x.seq < u.seq));
+    exit when cardinality(seqs) < window_size or cardinality(deliverable) >= max_rows;
+    window_size := max_rows - cardinality(deliverable);
   end loop;
-  return free;
+  return deliverable;
 end
 $$;
 
@@ -78,7 +78,7 @@ create or replace function platform.relay_step(of_sink varchar, step text, seqs 
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
-  f platform.outbox;
+  outbox_row platform.outbox;
   events jsonb := '[]';
   found_events integer;
 begin
@@ -90,18 +90,18 @@ begin
     end if;
   when 'failed' then
     for item in select x from jsonb_array_elements(input->'failed') x where (x->>'seq')::bigint = any(seqs) loop
-      select * into f from platform.outbox o
+      select * into outbox_row from platform.outbox o
       where o.sink = of_sink and o.seq = (item->>'seq')::bigint and o.lease = input->>'lease' for update;
       continue when not found; -- an earlier failure of its key took it along, or its lease ran out
       if (item->>'dead')::boolean then
-        perform platform.bury(f, item->>'error');
-        delete from platform.outbox o where o.sink = of_sink and o.seq = f.seq;
+        perform platform.add_dead_letter(outbox_row, item->>'error');
+        delete from platform.outbox o where o.sink = of_sink and o.seq = outbox_row.seq;
       else
         -- The key waits with its row: 1, 2, 4 … 60 s.
         update platform.outbox o
-        set attempts = o.attempts + (o.seq = f.seq)::int, last_error = item->>'error', lease = null,
-            due_at = platform.clock() + make_interval(secs => least(power(2, least(f.attempts, 6)), 60))
-        where o.sink = of_sink and o.key = f.key and o.seq >= f.seq;
+        set attempts = o.attempts + (o.seq = outbox_row.seq)::int, last_error = item->>'error', lease = null,
+            due_at = platform.clock() + make_interval(secs => least(power(2, least(outbox_row.attempts, 6)), 60))
+        where o.sink = of_sink and o.key = outbox_row.key and o.seq >= outbox_row.seq;
       end if;
     end loop;
   when 'returned' then
@@ -110,15 +110,15 @@ begin
   when 'lease' then
     -- One look-up for each row, whatever the planner expects: a join could read every event there is.
     with sized as materialized (
-      select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(e.payload::text) as before
+      select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(e.payload::text) as bytes_before
       from unnest(seqs) u(seq)
       cross join lateral (select o.tenant_id from platform.outbox o where o.sink = of_sink and o.seq = u.seq limit 1) o
       cross join lateral (
         select v.* from platform.events v where v.tenant_id = o.tenant_id and v.seq = u.seq limit 1
       ) e
     ), chosen as materialized (
-      select * from sized z where z.before < (input->>'bytes')::bigint
-    ), taken as (
+      select * from sized z where z.bytes_before < (input->>'bytes')::bigint
+    ), leased as (
       update platform.outbox o
       set lease = input->>'lease', due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
       where o.sink = of_sink and o.seq = any(array(select c.seq from chosen c))
@@ -133,7 +133,7 @@ begin
   end case;
   if step in ('delivered', 'failed') and exists (select from platform.dead_letters d
     where d.sink = 'relay' and d.replayed_at is null and d.retry_at <= platform.clock()) then
-    perform platform.take_back('relay', array(select of_sink || ' ' || u from unnest(seqs) u));
+    perform platform.clear_set_aside('relay', array(select of_sink || ' ' || u from unnest(seqs) u));
   end if;
   return events;
 end
@@ -141,37 +141,37 @@ $$;
 
 -- Notes a row of the outbox that fails in the database as a dead letter of the sink `relay`. It is tried again later, and
 -- later rows of its key wait for it. If even that fails, no other row is kept from its sink: the answer says so.
-create or replace function platform.set_row_aside(o platform.outbox, reason text) returns boolean
+create or replace function platform.set_outbox_row_aside(outbox_row platform.outbox, reason text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  state text;
+  error_state text;
 begin
   begin
-    perform platform.act_as(o.tenant_id);
-    perform platform.set_aside('relay', array[o.sink || ' ' || o.seq], reason, o.key);
+    perform platform.act_as(outbox_row.tenant_id);
+    perform platform.set_aside('relay', array[outbox_row.sink || ' ' || outbox_row.seq], reason, outbox_row.key);
   exception when others then
-    state := sqlstate;
+    error_state := sqlstate;
   end;
   perform platform.act_as('*');
-  if state in ('40001', '40P01', '55P03') then
-    raise exception using errcode = state; -- the Worker repeats the whole call
+  if error_state in ('40001', '40P01', '55P03') then
+    raise exception using errcode = error_state; -- the Worker repeats the whole call
   end if;
-  return state is null;
+  return error_state is null;
 end
 $$;
 
 -- Takes a step for these rows. If it fails, its changes are undone and each row is tried alone: one that fails is set aside,
 -- and rows of its key are not leased before it. Answers {events, aside}: aside is the number of rows that failed.
-create or replace function platform.relay_apart(of_sink varchar, step text, seqs bigint[], input jsonb) returns jsonb
+create or replace function platform.process_relay_rows(of_sink varchar, step text, seqs bigint[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  o platform.outbox;
-  stuck varchar[] := '{}';
+  outbox_row platform.outbox;
+  failed_keys varchar[] := '{}';
   events jsonb := '[]';
-  taken jsonb;
-  left_bytes bigint := (input->>'bytes')::bigint;
-  state text;
-  rule text;
+  step_events jsonb;
+  bytes_left bigint := (input->>'bytes')::bigint;
+  error_state text;
+  violated_constraint text;
 begin
   if cardinality(seqs) = 0 then
     return jsonb_build_object('events', events, 'aside', 0);
@@ -183,25 +183,25 @@ begin
       raise;
     end if;
   end;
-  for o in select * from platform.outbox x where x.sink = of_sink and x.seq = any(seqs) order by x.seq loop
-    continue when step = 'lease' and o.key = any(stuck);
-    exit when left_bytes <= 0;
+  for outbox_row in select * from platform.outbox x where x.sink = of_sink and x.seq = any(seqs) order by x.seq loop
+    continue when step = 'lease' and outbox_row.key = any(failed_keys);
+    exit when bytes_left <= 0;
     begin
-      taken := platform.relay_step(of_sink, step, array[o.seq], input || jsonb_build_object('bytes', left_bytes));
-      events := events || taken;
+      step_events := platform.relay_step(of_sink, step, array[outbox_row.seq], input || jsonb_build_object('bytes', bytes_left));
+      events := events || step_events;
       if step = 'lease' then
-        left_bytes := left_bytes - octet_length(taken->0->>'payload');
+        bytes_left := bytes_left - octet_length(step_events->0->>'payload');
       end if;
     exception when others then
-      get stacked diagnostics state = returned_sqlstate, rule = constraint_name;
-      if state in ('40001', '40P01', '55P03') then
+      get stacked diagnostics error_state = returned_sqlstate, violated_constraint = constraint_name;
+      if error_state in ('40001', '40P01', '55P03') then
         raise;
       end if;
-      stuck := stuck || o.key;
-      perform platform.set_row_aside(o, btrim(format('SQLSTATE %s %s', state, rule)));
+      failed_keys := failed_keys || outbox_row.key;
+      perform platform.set_outbox_row_aside(outbox_row, btrim(format('SQLSTATE %s %s', error_state, violated_constraint)));
     end;
   end loop;
-  return jsonb_build_object('events', events, 'aside', cardinality(stuck));
+  return jsonb_build_object('events', events, 'aside', cardinality(failed_keys));
 end
 $$;
 
@@ -223,21 +223,21 @@ declare
   of_sink constant varchar := input->>'sink';
   returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
   paused_ms numeric;
-  failed integer;
+  failed_rows integer;
   leased jsonb;
 begin
   -- A crash may forget what this call did, and nothing else: rows are delivered again then, as after a relay that died.
   perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
-  failed := (platform.relay_apart(of_sink, 'delivered',
+  failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
-    + (platform.relay_apart(of_sink, 'failed',
+    + (platform.process_relay_rows(of_sink, 'failed',
       array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
   -- What this relay has leased and does not mention, it never heard of: that answer was lost, and the call repeated.
   if (input->>'lost')::boolean then
     returned := returned || array(select o.seq from platform.outbox o
       where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');
   end if;
-  failed := failed + (platform.relay_apart(of_sink, 'returned', returned, input)->>'aside')::int;
+  failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'returned', returned, input)->>'aside')::int;
 
   -- Relays that find the sink away at the same time count as one failure.
   if (input->>'paused')::boolean then
@@ -250,13 +250,13 @@ begin
   select extract(epoch from s.paused_until - platform.clock()) * 1000 into paused_ms
   from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock();
   if paused_ms > 0 or (input->>'limit')::int = 0 then
-    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed);
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed_rows);
   end if;
-  leased := platform.relay_apart(of_sink, 'lease', platform.next_rows(of_sink, (input->>'limit')::int), input);
-  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed + (leased->>'aside')::int);
+  leased := platform.process_relay_rows(of_sink, 'lease', platform.lock_deliverable_rows(of_sink, (input->>'limit')::int), input);
+  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int);
 end
 $$;
 
-call platform.hand_over('platform', 'fusion_platform');
+call platform.set_owner('platform', 'fusion_platform');
 
 grant execute on function platform.relay to fusion_worker;

@@ -5,7 +5,7 @@
 -- The tenants that have rows of this table under this condition, for jobs that take the rows of each in turn. `condition` is
 -- that of a partial index that begins with the tenant: each tenant costs one look-up in it, a tenant without rows none.
 -- Runs with the rights of the service that calls it, which acts as '*'.
-create or replace function platform.tenants_in(rows_of regclass, condition text) returns setof varchar
+create or replace function platform.tenants_with_rows(source_table regclass, condition text) returns setof varchar
 language plpgsql stable set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off set enable_bitmapscan = off rows 100 as $$
 begin
@@ -15,7 +15,7 @@ begin
       union all
       select (select x.tenant_id from %1$s x where (%2$s) and x.tenant_id > t.id order by x.tenant_id limit 1)
       from t where t.id is not null)
-    select t.id from t where t.id is not null', rows_of, condition);
+    select t.id from t where t.id is not null', source_table, condition);
 end
 $$;
 
@@ -34,7 +34,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- These rows of the present tenant (of any, acting as '*') were processed: their dead letters are closed.
-create or replace function platform.take_back(job varchar, keys text[]) returns void
+create or replace function platform.clear_set_aside(job varchar, keys text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update platform.dead_letters d set replayed_at = platform.clock()
   where d.sink = job and d.event_id = any(keys) and d.replayed_at is null and d.retry_at is not null
@@ -42,7 +42,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The rows that a job leaves alone for now. The caller acts as '*'.
-create or replace function platform.aside(job varchar) returns text[]
+create or replace function platform.keys_set_aside(job varchar) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(
     select d.event_id::text from platform.dead_letters d
@@ -50,15 +50,15 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The rows whose time to be tried again has come. The caller acts as '*'.
-create or replace function platform.due_again(job varchar, most integer) returns text[]
+create or replace function platform.keys_to_retry(job varchar, max_keys integer) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(
     select d.event_id::text from platform.dead_letters d
-    where d.sink = job and d.replayed_at is null and d.retry_at <= platform.clock() order by d.retry_at limit most)
+    where d.sink = job and d.replayed_at is null and d.retry_at <= platform.clock() order by d.retry_at limit max_keys)
 $$;
 
 -- Whose rows these jobs have set aside, due or not. The caller acts as '*'.
-create or replace function platform.aside_subjects(jobs text[]) returns text[]
+create or replace function platform.subjects_set_aside(jobs text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(
     select distinct d.key::text from platform.dead_letters d
@@ -68,43 +68,43 @@ $$;
 -- Runs `step(keys text[], input jsonb) returns jsonb` for rows of one tenant and answers [what it answered]. If it fails,
 -- its changes are undone and halves are tried, down to the row that fails alone, which is set aside. A row that somebody
 -- has locked is left for the next turn. Runs with the rights of the service that calls it.
-create or replace function platform.apart(job varchar, step text, tenant varchar, keys text[], input jsonb)
+create or replace function platform.process_rows(job varchar, step text, tenant varchar, keys text[], input jsonb)
 returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  answer jsonb;
-  state text;
-  rule text;
-  locked constant integer := coalesce(nullif(current_setting('app.locked', true), ''), '0')::int;
+  result jsonb;
+  error_state text;
+  violated_constraint text;
+  lock_timeouts constant integer := coalesce(nullif(current_setting('app.locked', true), ''), '0')::int;
   half integer;
 begin
-  if cardinality(keys) = 0 or locked > 5 then
+  if cardinality(keys) = 0 or lock_timeouts > 5 then
     return '[]';
   end if;
   begin
     perform platform.act_as(tenant), set_config('lock_timeout', '500ms', true);
-    execute format('select %s($1, $2)', step) into answer using keys, input;
+    execute format('select %s($1, $2)', step) into result using keys, input;
     set constraints all immediate;
-    perform platform.take_back(job, keys);
-    return jsonb_build_array(answer);
+    perform platform.clear_set_aside(job, keys);
+    return jsonb_build_array(result);
   exception when others then
-    get stacked diagnostics state = returned_sqlstate, rule = constraint_name;
-    if state in ('40001', '40P01') then
+    get stacked diagnostics error_state = returned_sqlstate, violated_constraint = constraint_name;
+    if error_state in ('40001', '40P01') then
       raise; -- the Worker repeats the whole call
     end if;
   end;
   perform platform.act_as(tenant);
-  if state = '55P03' then
-    perform set_config('app.locked', (locked + 1)::text, true);
+  if error_state = '55P03' then
+    perform set_config('app.locked', (lock_timeouts + 1)::text, true);
   end if;
   if cardinality(keys) = 1 then
-    if state <> '55P03' then
-      perform platform.set_aside(job, keys, btrim(format('SQLSTATE %s %s', state, rule)));
+    if error_state <> '55P03' then
+      perform platform.set_aside(job, keys, btrim(format('SQLSTATE %s %s', error_state, violated_constraint)));
     end if;
     return '[]';
   end if;
   half := cardinality(keys) / 2;
-  return platform.apart(job, step, tenant, keys[1:half], input) || platform.apart(job, step, tenant, keys[half + 1:], input);
+  return platform.process_rows(job, step, tenant, keys[1:half], input) || platform.process_rows(job, step, tenant, keys[half + 1:], input);
 end
 $$;
 
@@ -120,11 +120,11 @@ $$;
 
 -- Reports something that a person has to decide to the tenant, as a dead letter that cannot be delivered again. Once for
 -- each `id` until it is marked as replayed.
-create or replace function platform.report(source text, id text, topic text, key text, message jsonb, reason text)
+create or replace function platform.report_problem(source text, id text, topic text, key text, message jsonb, reason text)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at)
-  values (platform.uuid7(), platform.tenant(), source, report.id, report.topic, report.key, report.message, report.reason,
+  values (platform.uuid7(), platform.tenant(), source, report_problem.id, report_problem.topic, report_problem.key, report_problem.message, report_problem.reason,
     1, platform.clock())
   on conflict (sink, event_id) where replayed_at is null do update
     set topic = excluded.topic, message = excluded.message, reason = excluded.reason
@@ -137,15 +137,15 @@ create or replace function platform.purge(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
 declare
   tenant varchar;
-  aside text[];
-  rule text;
+  failed_tenants text[];
+  violated_constraint text;
   purged bigint := 0;
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('purge') || platform.due_again('purge', 1000);
+  failed_tenants := platform.keys_set_aside('purge') || platform.keys_to_retry('purge', 1000);
   begin
     purged := platform.purge_rows((input->>'limit')::int);
-    perform platform.take_back('purge', aside);
+    perform platform.clear_set_aside('purge', failed_tenants);
     return jsonb_build_object('purged', purged);
   exception when others then
     if sqlstate in ('40001', '40P01') then
@@ -153,16 +153,16 @@ begin
     end if;
   end;
   -- A row of one tenant cannot be deleted: each tenant alone, so that the others' rows go.
-  aside := platform.aside('purge');
-  for tenant in select t.id from platform.tenants t where t.id <> all(aside) order by t.id loop
+  failed_tenants := platform.keys_set_aside('purge');
+  for tenant in select t.id from platform.tenants t where t.id <> all(failed_tenants) order by t.id loop
     begin
       perform platform.act_as(tenant);
       purged := purged + platform.purge_rows((input->>'limit')::int);
-      perform platform.take_back('purge', array[tenant::text]);
+      perform platform.clear_set_aside('purge', array[tenant::text]);
     exception when others then
-      get stacked diagnostics rule = constraint_name;
+      get stacked diagnostics violated_constraint = constraint_name;
       perform platform.act_as(tenant);
-      perform platform.set_aside('purge', array[tenant::text], btrim(format('SQLSTATE %s %s', sqlstate, rule)));
+      perform platform.set_aside('purge', array[tenant::text], btrim(format('SQLSTATE %s %s', sqlstate, violated_constraint)));
     end;
   end loop;
   return jsonb_build_object('purged', purged);
@@ -173,25 +173,25 @@ $$;
 create or replace function platform.purge_rows(most integer) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
 declare
-  gone bigint;
-  more bigint;
+  idempotency_rows bigint;
+  inbox_rows bigint;
 begin
   delete from platform.idempotency where ctid = any(array(
     select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
     order by created_at limit most for update skip locked));
-  get diagnostics gone = row_count;
+  get diagnostics idempotency_rows = row_count;
   delete from platform.inbox where ctid = any(array(
     select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
     order by applied_at limit most for update skip locked));
-  get diagnostics more = row_count;
-  return gone + more;
+  get diagnostics inbox_rows = row_count;
+  return idempotency_rows + inbox_rows;
 end
 $$;
 
-call platform.hand_over('platform', 'fusion_platform');
+call platform.set_owner('platform', 'fusion_platform');
 
-grant execute on function platform.tenants_in, platform.set_aside, platform.take_back, platform.aside,
-  platform.due_again, platform.aside_subjects, platform.apart
+grant execute on function platform.tenants_with_rows, platform.set_aside, platform.clear_set_aside, platform.keys_set_aside,
+  platform.keys_to_retry, platform.subjects_set_aside, platform.process_rows
   to fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping;
-grant execute on function platform.report to fusion_payments;
+grant execute on function platform.report_problem to fusion_payments;
 grant execute on function platform.note_failed_row, platform.purge to fusion_worker;

@@ -6,40 +6,40 @@
 create or replace function shipping.remind_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  aside text[];
+  excluded_ids text[];
   lost record;
-  part jsonb;
+  result jsonb;
   reminded integer := 0;
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('remind-labels');
+  excluded_ids := platform.keys_set_aside('remind-labels');
   for lost in
     select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
       select w.tenant_id, w.order_id
-      from platform.tenants_in('shipping.label_requests', 'status = ''open''') t(id)
+      from platform.tenants_with_rows('shipping.label_requests', 'status = ''open''') t(id)
       cross join lateral ( -- of each tenant in turn
         select r.tenant_id, r.order_id, r.tried_at, row_number() over (order by r.tried_at) as turn
         from shipping.label_requests r
         where r.tenant_id = t.id and r.status = 'open'
           and r.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
           and coalesce(r.leased_until <= platform.clock(), true) and r.attempts < (input->>'most')::int
-          and r.order_id <> all(aside)
+          and r.order_id <> all(excluded_ids)
         order by r.tried_at limit (input->>'limit')::int
       ) w
       order by w.turn, w.tried_at limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('remind-labels', 'shipping.remind_these', lost.tenant_id, lost.orders, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('remind-labels', 'shipping.remind_labels_step', lost.tenant_id, lost.orders, input))
     loop
-      reminded := reminded + (part->>'reminded')::int;
+      reminded := reminded + (result->>'reminded')::int;
     end loop;
   end loop;
   return jsonb_build_object('reminded', reminded);
 end
 $$;
 
-create or replace function shipping.remind_these(order_ids text[], input jsonb) returns jsonb
+create or replace function shipping.remind_labels_step(order_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   id text;
@@ -59,6 +59,6 @@ begin
 end
 $$;
 
-call platform.hand_over('shipping', 'fusion_shipping');
+call platform.set_owner('shipping', 'fusion_shipping');
 
 grant execute on function shipping.remind_labels to fusion_worker;

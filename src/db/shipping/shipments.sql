@@ -18,7 +18,7 @@ language sql stable as $$
 $$;
 
 -- An address with a name, which carriers need and a shop's buyer may not have given.
-create or replace function shipping.with_name(address jsonb, customer_id varchar) returns jsonb
+create or replace function shipping.add_recipient_name(address jsonb, customer_id varchar) returns jsonb
 language sql immutable as $$
   select case
     when address ? 'name' then address
@@ -27,19 +27,19 @@ language sql immutable as $$
 $$;
 
 -- The order's request, opened if it has none and there is an address. The caller has locked the order. For orders, too.
-create or replace function shipping.open_request(o orders.orders, address jsonb, shipment_id varchar) returns shipping.label_requests
+create or replace function shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id varchar) returns shipping.label_requests
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  r shipping.label_requests;
+  request shipping.label_requests;
 begin
-  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
   if not found and address is not null then
     insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
-    values (o.id, o.tenant_id, shipment_id, 'open', shipping.with_name(address, o.customer_id), platform.clock(),
+    values (order_row.id, order_row.tenant_id, shipment_id, 'open', shipping.add_recipient_name(address, order_row.customer_id), platform.clock(),
       platform.clock())
-    returning * into r;
+    returning * into request;
   end if;
-  return r;
+  return request;
 end
 $$;
 
@@ -65,31 +65,31 @@ create or replace function shipping.open_labels(call jsonb, input jsonb) returns
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item record;
-  o orders.orders;
-  r shipping.label_requests;
+  order_row orders.orders;
+  request shipping.label_requests;
   task jsonb;
   tasks jsonb := '[]';
   busy jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.take_new('shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events('shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   for item in
     select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
     from jsonb_array_elements(input->'messages') m group by 1 order by 1
   loop
-    o := orders.lock_order(item.order_id);
-    continue when o.id is null;
-    if o.status <> 'confirmed' then
+    order_row := orders.lock_order(item.order_id);
+    continue when order_row.id is null;
+    if order_row.status <> 'confirmed' then
       update shipping.label_requests x set status = 'ended'
-      where x.tenant_id = o.tenant_id and x.order_id = o.id and x.status in ('open', 'refused');
+      where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    r := shipping.open_request(o, o.shipping_address, item.shipment_id);
+    request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
     -- `ended`: a refund of this order failed at the bank. Only the merchant asks for its next label.
-    continue when r.order_id is null or r.status in ('made', 'ended');
-    task := shipping.lease_label(r, input);
+    continue when request.order_id is null or request.status in ('made', 'ended');
+    task := shipping.lease_label(request, input);
     if task is null then
-      busy := busy || to_jsonb(o.id);
+      busy := busy || to_jsonb(order_row.id);
     else
       tasks := tasks || (task || jsonb_build_object('traceparent', item.trace));
     end if;
@@ -103,44 +103,44 @@ $$;
 -- was cancelled or refunded meanwhile; the request then says which label it was, and it is voided. A label of an earlier
 -- shipment id is voided too.
 -- Emits shipping.label.created.
-create or replace function shipping.keep_label(label jsonb) returns shipping.shipments
+create or replace function shipping.save_label(label jsonb) returns shipping.shipments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  o orders.orders := orders.lock_order(label->>'orderId');
-  r shipping.label_requests;
-  s shipping.shipments;
+  order_row orders.orders := orders.lock_order(label->>'orderId');
+  request shipping.label_requests;
+  shipment shipping.shipments;
 begin
-  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  if r.shipment_id <> label->>'shipmentId' then
-    r.shipment_id := label->>'shipmentId';
-    perform shipping.ask_void(r, label);
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  if request.shipment_id <> label->>'shipmentId' then
+    request.shipment_id := label->>'shipmentId';
+    perform shipping.request_void(request, label);
     return null;
   end if;
-  select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.id = r.shipment_id;
+  select * into shipment from shipping.shipments x where x.tenant_id = order_row.tenant_id and x.id = request.shipment_id;
   if found then
-    return s;
+    return shipment;
   end if;
-  if o.status <> 'confirmed' then
+  if order_row.status <> 'confirmed' then
     update shipping.label_requests x
     set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
-      o.status, label->>'carrier', label->>'trackingNumber')
-    where x.tenant_id = o.tenant_id and x.order_id = o.id;
-    perform shipping.ask_void(r, label);
+      order_row.status, label->>'carrier', label->>'trackingNumber')
+    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+    perform shipping.request_void(request, label);
     return null;
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
     external_id, created_at, updated_at)
-  values (r.shipment_id, o.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', o.tenant_id,
+  values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', order_row.tenant_id,
     label->>'provider', label->>'externalId', platform.clock(), platform.clock())
-  returning * into s;
+  returning * into shipment;
   update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
-  where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
   if label ? 'traceparent' then
     perform platform.set_trace(label->>'traceparent');
   end if;
-  perform platform.emit('shipping.label.created', o.id, jsonb_build_object('orderId', o.id,
-    'trackingNumber', s.tracking_number, 'carrier', s.carrier, 'labelUrl', s.label_url), false);
-  return s;
+  perform platform.emit('shipping.label.created', order_row.id, jsonb_build_object('orderId', order_row.id,
+    'trackingNumber', shipment.tracking_number, 'carrier', shipment.carrier, 'labelUrl', shipment.label_url), false);
+  return shipment;
 end
 $$;
 
@@ -152,15 +152,15 @@ create or replace function shipping.record_labels(call jsonb, input jsonb) retur
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
-  s shipping.shipments;
-  reached varchar;
+  shipment shipping.shipments;
+  new_status varchar;
   answer jsonb := '{"made": [], "refused": [], "open": []}';
 begin
   perform platform.enter_as(call, input->>'tenant');
   for item in select x from jsonb_array_elements(input->'results') x order by x->>'orderId' loop
     if item ? 'trackingNumber' then
-      s := shipping.keep_label(item);
-      reached := case when s.id is not null then 'made' end;
+      shipment := shipping.save_label(item);
+      new_status := case when shipment.id is not null then 'made' end;
     else
       perform orders.lock_order(item->>'orderId');
       update shipping.label_requests x
@@ -168,14 +168,14 @@ begin
           status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused' else 'open' end
       where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
-      returning x.status into reached;
-      if reached = 'open' and (item->>'remind')::boolean then
+      returning x.status into new_status;
+      if new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
           jsonb_build_object('orderId', item->>'orderId'), true);
       end if;
     end if;
-    if reached is not null then
-      answer := jsonb_insert(answer, array[reached, '0']::text[], item->'orderId');
+    if new_status is not null then
+      answer := jsonb_insert(answer, array[new_status, '0']::text[], item->'orderId');
     end if;
   end loop;
   return answer;
@@ -192,45 +192,45 @@ create or replace function shipping.open_shipment(call jsonb, input jsonb) retur
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
-  o orders.orders;
-  r shipping.label_requests;
-  s shipping.shipments;
-  wanted jsonb;
-  orphan boolean;
-  spent boolean; -- the request's label was cancelled, or is not wanted any more
+  order_row orders.orders;
+  request shipping.label_requests;
+  shipment shipping.shipments;
+  wanted_address jsonb;
+  needs_reminder boolean;
+  is_closed boolean; -- the request's label was cancelled, or is not wanted any more
 begin
   if replay is not null then
     return replay;
   end if;
-  o := orders.lock_order(input->>'orderId');
-  if o.id is null then
+  order_row := orders.lock_order(input->>'orderId');
+  if order_row.id is null then
     perform platform.fail('not_found');
   end if;
-  wanted := shipping.with_name(input->'address', o.customer_id);
-  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  select * into s from shipping.shipments x
-    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.cancelled_at is null;
-  if s.id is not null then
-    return platform.leave(call, 'shipments.create', case when r.address = wanted then shipping.shipment_json(s)
+  wanted_address := shipping.add_recipient_name(input->'address', order_row.customer_id);
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  select * into shipment from shipping.shipments x
+    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.cancelled_at is null;
+  if shipment.id is not null then
+    return platform.leave(call, 'shipments.create', case when request.address = wanted_address then shipping.shipment_json(shipment)
       else '{"error": "conflict", "detail": "Its label is made already, for another address."}' end);
   end if;
-  if o.status <> 'confirmed' then
-    perform platform.fail('conflict', jsonb_build_object('reason', format('The order is %s, not confirmed.', o.status)));
+  if order_row.status <> 'confirmed' then
+    perform platform.fail('conflict', jsonb_build_object('reason', format('The order is %s, not confirmed.', order_row.status)));
   end if;
-  if r.leased_until > platform.clock() then
+  if request.leased_until > platform.clock() then
     return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', '{"busy": true}'::jsonb);
   end if;
-  spent := r.status in ('made', 'ended');
-  orphan := r.order_id is null or r.status = 'refused' or spent;
-  r := shipping.open_request(o, input->'address', input->>'shipmentId');
+  is_closed := request.status in ('made', 'ended');
+  needs_reminder := request.order_id is null or request.status = 'refused' or is_closed;
+  request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
   update shipping.label_requests x
-  set address = wanted, attempts = case when x.address = wanted and not spent then x.attempts else 0 end,
-      shipment_id = case when spent then input->>'shipmentId' else x.shipment_id end,
-      status = case when spent then 'open' else x.status end,
-      last_error = case when spent then null else x.last_error end
-  where x.order_id = o.id returning * into r;
+  set address = wanted_address, attempts = case when x.address = wanted_address and not is_closed then x.attempts else 0 end,
+      shipment_id = case when is_closed then input->>'shipmentId' else x.shipment_id end,
+      status = case when is_closed then 'open' else x.status end,
+      last_error = case when is_closed then null else x.last_error end
+  where x.order_id = order_row.id returning * into request;
   return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-    'answer', jsonb_build_object('task', shipping.lease_label(r, input), 'remind', orphan));
+    'answer', jsonb_build_object('task', shipping.lease_label(request, input), 'remind', needs_reminder));
 end
 $$;
 
@@ -239,21 +239,21 @@ create or replace function shipping.record_shipment(call jsonb, input jsonb) ret
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
-  s shipping.shipments;
+  shipment shipping.shipments;
 begin
   if replay is not null then
     return replay;
   end if;
-  s := shipping.keep_label(input);
-  return platform.leave(call, 'shipments.create', case when s.id is not null then shipping.shipment_json(s)
+  shipment := shipping.save_label(input);
+  return platform.leave(call, 'shipments.create', case when shipment.id is not null then shipping.shipment_json(shipment)
     else '{"error": "conflict", "detail": "The order was cancelled or refunded while its label was made."}' end);
 end
 $$;
 
-call platform.hand_over('shipping', 'fusion_shipping');
+call platform.set_owner('shipping', 'fusion_shipping');
 
 grant execute on function shipping.shipment_json to fusion_reader, fusion_orders;
 grant execute on function shipping.label_task to fusion_reader;
-grant execute on function shipping.open_request to fusion_orders;
+grant execute on function shipping.open_label_request to fusion_orders;
 grant execute on function shipping.open_labels, shipping.record_labels, shipping.open_shipment, shipping.record_shipment
   to fusion_worker;

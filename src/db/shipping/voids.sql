@@ -3,14 +3,14 @@
 
 -- Records that a label is to be voided. `label`: {provider, carrier, trackingNumber, externalId?}, or null where only the
 -- carrier knows whether it made one. A label that becomes known later is due again. The caller has locked the order.
-create or replace function shipping.ask_void(r shipping.label_requests, label jsonb) returns void
+create or replace function shipping.request_void(request shipping.label_requests, label jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number, external_id,
     status, due_at, created_at)
-  values (r.shipment_id, r.tenant_id, r.order_id, label->>'provider', label->>'carrier', label->>'trackingNumber',
+  values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier', label->>'trackingNumber',
     label->>'externalId', 'open',
     -- An unknown label may still be in the making: whoever makes it has the lease of its request.
-    case when label is null then greatest(r.leased_until, platform.clock()) + interval '1 minute' else platform.clock() end,
+    case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute' else platform.clock() end,
     platform.clock())
   on conflict (shipment_id) do update
     set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
@@ -23,26 +23,26 @@ $$;
 create or replace function shipping.end_shipment(of_order varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  r shipping.label_requests;
-  s shipping.shipments;
+  request shipping.label_requests;
+  shipment shipping.shipments;
 begin
-  select * into r from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
-  select * into s from shipping.shipments x
+  select * into request from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  select * into shipment from shipping.shipments x
     where x.tenant_id = platform.tenant() and x.order_id = of_order and x.cancelled_at is null;
-  if s.id is not null then
+  if shipment.id is not null then
     update shipping.shipments x
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
-    where x.id = s.id and x.status = 'created';
+    where x.id = shipment.id and x.status = 'created';
     if found then
-      perform shipping.ask_void(r, jsonb_build_object('provider', s.provider, 'carrier', s.carrier,
-        'trackingNumber', s.tracking_number, 'externalId', s.external_id));
+      perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider, 'carrier', shipment.carrier,
+        'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
       perform platform.emit('shipping.cancelled', of_order,
-        jsonb_build_object('orderId', of_order, 'trackingNumber', s.tracking_number), false);
+        jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
     end if;
     return true;
   end if;
-  if r.status = 'open' and r.attempts > 0 then
-    perform shipping.ask_void(r, null);
+  if request.status = 'open' and request.attempts > 0 then
+    perform shipping.request_void(request, null);
   end if;
   update shipping.label_requests x set status = 'ended'
   where x.tenant_id = platform.tenant() and x.order_id = of_order and x.status in ('open', 'refused');
@@ -55,55 +55,55 @@ $$;
 create or replace function shipping.lease_voids(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  aside text[];
+  excluded_ids text[];
   due record;
-  part jsonb;
+  result jsonb;
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('void-labels') || platform.aside('lease-voids');
+  excluded_ids := platform.keys_set_aside('void-labels') || platform.keys_set_aside('lease-voids');
   for due in
     select d.tenant_id, array_agg(d.shipment_id::text order by d.shipment_id) as shipments from (
       select w.tenant_id, w.shipment_id
-      from platform.tenants_in('shipping.label_voids', 'status = ''open''') t(id)
+      from platform.tenants_with_rows('shipping.label_voids', 'status = ''open''') t(id)
       cross join lateral ( -- of each tenant in turn
         select x.tenant_id, x.shipment_id, x.due_at, row_number() over (order by x.due_at) as turn
         from shipping.label_voids x
-        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(aside)
+        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(excluded_ids)
         order by x.due_at limit (input->>'limit')::int
       ) w
       order by w.turn, w.due_at limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('lease-voids', 'shipping.lease_these', due.tenant_id, due.shipments, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('lease-voids', 'shipping.lease_voids_step', due.tenant_id, due.shipments, input))
     loop
-      tasks := tasks || part;
+      tasks := tasks || result;
     end loop;
   end loop;
   return jsonb_build_object('tasks', tasks);
 end
 $$;
 
-create or replace function shipping.lease_these(shipments text[], input jsonb) returns jsonb
+create or replace function shipping.lease_voids_step(shipments text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   id text;
-  v shipping.label_voids;
+  label_void shipping.label_voids;
   tasks jsonb := '[]';
 begin
   foreach id in array shipments loop
     update shipping.label_voids x
     set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
     where x.shipment_id = id and x.status = 'open' and x.due_at <= platform.clock()
-    returning * into v;
+    returning * into label_void;
     continue when not found;
     tasks := tasks || (
       -- The request may be for a later shipment by now.
-      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', v.tenant_id,
-        'shipmentId', v.shipment_id, 'provider', v.provider, 'carrier', v.carrier,
-        'trackingNumber', v.tracking_number, 'externalId', v.external_id))
-      from shipping.label_requests r where r.tenant_id = v.tenant_id and r.order_id = v.order_id);
+      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
+        'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
+        'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id))
+      from shipping.label_requests r where r.tenant_id = label_void.tenant_id and r.order_id = label_void.order_id);
   end loop;
   return tasks;
 end
@@ -116,30 +116,30 @@ $$;
 create or replace function shipping.record_voids(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  done record;
-  part jsonb;
+  tenant_results record;
+  result jsonb;
   recorded integer := 0;
 begin
   perform platform.enter_as(call, '*');
-  for done in
+  for tenant_results in
     select x->>'tenant' as tenant, array_agg(x->>'shipmentId' order by x->>'orderId') as shipments
     from jsonb_array_elements(input->'results') x group by 1 order by 1
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('void-labels', 'shipping.record_these', done.tenant, done.shipments, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('void-labels', 'shipping.record_voids_step', tenant_results.tenant, tenant_results.shipments, input))
     loop
-      recorded := recorded + (part->>'recorded')::int;
+      recorded := recorded + (result->>'recorded')::int;
     end loop;
   end loop;
   return jsonb_build_object('setAside', jsonb_array_length(input->'results') - recorded);
 end
 $$;
 
-create or replace function shipping.record_these(shipments text[], input jsonb) returns jsonb
+create or replace function shipping.record_voids_step(shipments text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
-  v shipping.label_voids;
+  label_void shipping.label_voids;
 begin
   for item in select x from jsonb_array_elements(input->'results') x
     where x->>'shipmentId' = any(shipments) and x->>'tenant' = platform.tenant() order by x->>'orderId'
@@ -151,22 +151,22 @@ begin
           or x.created_at <= platform.clock() - interval '30 days' then 'refused' else 'open' end,
         due_at = platform.clock() + make_interval(mins => least(power(2, least(x.attempts, 11)), 1440)::int)
     where x.tenant_id = platform.tenant() and x.shipment_id = item->>'shipmentId' and x.status = 'open'
-    returning * into v;
-    continue when not found or v.status <> 'refused';
+    returning * into label_void;
+    continue when not found or label_void.status <> 'refused';
     update shipping.shipments x
-    set exception = 'The carrier did not void the label: ' || coalesce(v.last_error, 'no reason given'),
+    set exception = 'The carrier did not void the label: ' || coalesce(label_void.last_error, 'no reason given'),
         updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = v.shipment_id;
-    if v.tracking_number is not null then
-      perform platform.emit('shipping.status.changed', v.order_id, jsonb_build_object('orderId', v.order_id,
-        'trackingNumber', v.tracking_number, 'status', 'exception'), false);
+    where x.tenant_id = platform.tenant() and x.id = label_void.shipment_id;
+    if label_void.tracking_number is not null then
+      perform platform.emit('shipping.status.changed', label_void.order_id, jsonb_build_object('orderId', label_void.order_id,
+        'trackingNumber', label_void.tracking_number, 'status', 'exception'), false);
     end if;
   end loop;
   return jsonb_build_object('recorded', cardinality(shipments));
 end
 $$;
 
-call platform.hand_over('shipping', 'fusion_shipping');
+call platform.set_owner('shipping', 'fusion_shipping');
 
 grant execute on function shipping.end_shipment to fusion_orders;
 grant execute on function shipping.lease_voids, shipping.record_voids to fusion_worker;
