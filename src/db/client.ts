@@ -4,126 +4,126 @@ import { drizzle, type NeonHttpDatabase } from 'drizzle-orm/neon-http';
 import type { RunnableQuery } from 'drizzle-orm/runnable-query';
 import { ApiError, isCode } from '../base/errors.ts';
 
-/** Who calls, and what the database is told of it: `call` of every SQL function. Never the key itself, only its hash. */
+/** The caller of a SQL function: its argument `call`. It has the hash of the API key, never the key itself. */
 export type Call = {
   keyHash?: string;
-  /** Of the page that asks with a publishable key; it must be one of the key's, if it is bound to pages. */
+  /** The origin of the page that uses a publishable key. If the key is bound to origins, it must be one of them. */
   origin?: string;
-  /** In place of a key where a campaign is watched, with the campaign that the path names. */
+  /** Replaces the key for watching a campaign; `campaign` is the id in the path. */
   liveToken?: string;
   campaign?: string;
   idempotencyKey?: string;
   requestHash?: string;
   traceparent?: string;
-  /** ISO time in place of the database's clock. Only a test's and the local platform's database honour it. */
+  /** An ISO time that replaces the database's clock. Only the databases of tests and of the local platform accept it. */
   now?: string;
-  /** How many milliseconds more than usual it may wait for a lock. */
+  /** How many milliseconds longer than usual the call may wait for a lock. */
   patienceMs?: number;
 };
 
-/** What a write answers. `replayed`: it is the first answer to this idempotency key, given again. */
+/** The result of a write. `replayed`: it is the stored answer to an earlier request with this idempotency key. */
 export type Written<T> = { tenant: string; answer: T; replayed: boolean };
 
 export type Database = {
-  /** HTTP calls to the database so far, and the milliseconds spent in them. */
+  /** HTTP calls to the database so far, and the milliseconds they took. */
   readonly usage: { calls: number; ms: number };
-  /** The tenant of the last call that the database answered, for the log. */
+  /** The tenant of the last call that succeeded, for the log. */
   readonly tenant: string | null;
-  /** Says who calls and whether the key has this scope, and nothing else: for a request that is refused already. */
+  /** Only checks the key and its scope, for a request that is rejected for another reason. */
   authenticate(call: Call, scope: string): Promise<void>;
   /**
-   * Runs one SQL function of a service as one call and one transaction: `service.verb(call, input)`. `lines`: as many rows
-   * it locks, so it may have to wait for longer.
+   * Runs one SQL function of a service, `service.verb(call, input)`, as one HTTP call and one transaction. `lines`: how
+   * many rows it locks; a call with many rows may wait longer.
    */
   run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines?: number): Promise<T>;
-  /** Authenticates and reads, as one call and one transaction, as the role that can only read. */
+  /** Authenticates and reads in one HTTP call and one transaction, as the read-only role. */
   read<T>(
     call: Call,
     scope: string,
     build: (db: Reader) => RunnableQuery<T, 'pg'>,
   ): Promise<{ tenant: string; rows: T }>;
-  /** What the database says of itself, without a key: see `platform.health`. */
+  /** The state of the database. It needs no key; see `platform.health`. */
   health(): Promise<Health>;
 };
 
-/** `sealed`: whether the database refuses jobs that show no secret. */
+/** The result of `platform.health`. `sealed`: whether the database rejects jobs without a job secret. */
 export type Health = {
   outboxAgeSeconds: number;
   outboxCount: number;
   deadLetters: number;
-  sinks: Waiting[];
+  sinks: WaitingSink[];
   sealed: boolean;
 };
 
-/** What events wait for: the age of the oldest, and how often in a row the sink has failed. */
-export type Waiting = { sink: string; ageSeconds: number; failures: number; pausedUntil: string | null };
+/** A sink with undelivered events: the age of the oldest one, and how often the sink has failed in a row. */
+export type WaitingSink = { sink: string; ageSeconds: number; failures: number; pausedUntil: string | null };
 
 export type Reader = NeonHttpDatabase;
 
 const attempts = 5;
 /**
- * How much longer than usual a call may take that locks this many rows. On a busy machine an order of 1,200 lines holds its
- * rows for half a second, and one that needs the same rows may have 50 such orders before it: 25 ms for each line after the
- * 100th. A quarter of it goes to each wait for a lock, so that a row that stays locked does not keep the connections.
+ * How much longer than usual a call that locks this many rows may take: 25 ms for each line after the 100th. On a busy
+ * machine an order of 1,200 lines holds its rows for half a second, and 50 such orders may be queued for the same rows.
+ * Each lock wait gets a quarter of it, so that a row that stays locked does not occupy the connections.
  */
-const patienceOf = (lines: number): number => Math.max(lines - 100, 0) * 25;
+const patienceMsOf = (lines: number): number => Math.max(lines - 100, 0) * 25;
 /** `statement_timeout` of the role. */
-const statementMs = 9_000;
-// No lock in time (55P03), no time left after waits (57014): nothing is wrong with the call, it queues until its deadline.
-const queued = new Set(['55P03', '57014']);
-// Deadlock, serialization failure, lock not available, cancelled, no connection to be had: it is known to have changed
-// nothing.
-const undone = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
-const away = /^(08|53|57P|58|XX)/;
-// Wrong password or job secret: nothing is done until an operator changes it, so it is no fault of the message.
-const shut = /^28/;
+const statementTimeoutMs = 9_000;
+// Lock timeout (55P03) or statement timeout after lock waits (57014): the call only has to wait, until its deadline.
+const waitCodes = new Set(['55P03', '57014']);
+// Serialization failure, deadlock, lock timeout, cancelled, too many connections, starting up: nothing was changed.
+const unchangedCodes = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
+const connectionLostCode = /^(08|53|57P|58|XX)/;
+// Wrong password or job secret. An operator must change it, so the message itself is not at fault.
+const authenticationCode = /^28/;
 
 type DatabaseError = Error & { code?: string; detail?: string };
 
-/** Reads an answer to its end, so that one that is cut off is a failed call like any other, and not half a JSON. */
+/** Reads the whole response, so that a truncated one is a failed call and not incomplete JSON. */
 async function fetchWhole(url: string, init: RequestInit): Promise<Response> {
-  const answer = await fetch(url, init);
-  return new Response(await answer.arrayBuffer(), answer);
+  const response = await fetch(url, init);
+  return new Response(await response.arrayBuffer(), response);
 }
 
-/** Whether the database may or may not have done it: no SQLSTATE, or one that says that the connection is gone. */
-function isUnknown({ code, name }: DatabaseError): boolean {
-  return code === undefined ? name === 'NeonDbError' || name === 'SyntaxError' : away.test(code);
+/** Whether the call may have taken effect: it has no SQLSTATE, or one that means that the connection was lost. */
+function isOutcomeUnknown({ code, name }: DatabaseError): boolean {
+  return code === undefined ? name === 'NeonDbError' || name === 'SyntaxError' : connectionLostCode.test(code);
 }
 
-/** The driver's own error, however Drizzle has wrapped it. */
+/** The driver's error inside of Drizzle's. */
 function unwrap(error: unknown): DatabaseError | undefined {
   const inner = error instanceof Error && error.name !== 'NeonDbError' && error.cause ? error.cause : error;
   return inner instanceof Error ? inner : undefined;
 }
 
-function refusal(error: DatabaseError): ApiError | undefined {
+/** The error that a SQL function raised with `platform.fail`, if it is one. */
+function toApiError(error: DatabaseError): ApiError | undefined {
   if (error.code !== 'FC000' || !isCode(error.message)) return undefined;
   const detail: { reason?: string; tenant?: string } = error.detail ? JSON.parse(error.detail) : {};
   return new ApiError(error.message, detail.reason, { tenant: detail.tenant });
 }
 
-const entering = (call: Call, scope: string) =>
+const authenticateStatement = (call: Call, scope: string) =>
   sql`select platform.authenticate(${JSON.stringify(call)}::jsonb, ${scope}) ->> 'tenant' as tenant, set_config('role', 'fusion_reader', true)`;
 
-/** Where the database is: the driver's connection string, an endpoint that is not Neon's own, and a call's deadline. */
+/** How to reach the database: the connection string, an endpoint other than Neon's own, and the deadline of a call. */
 export type DatabaseSettings = {
   DATABASE_URL: string;
-  /** Proves to the database that a call without a key is the Worker's own: a job, a consumer or a webhook. */
+  /** The job secret: proves that a call without a key comes from the Worker (a job, a consumer or a webhook). */
   DATABASE_JOB_SECRET: string;
   NEON_HTTP_URL?: string | undefined;
   DATABASE_DEADLINE_MS?: number;
 };
 
 /**
- * A connection-less client: each call is one HTTP request to Neon's SQL endpoint, and all its attempts end within
- * DATABASE_DEADLINE_MS (10 s), or later for one that locks many rows (`patienceOf`).
- * Lock waits that ended are repeated until then. Deadlocks and serialization failures are repeated here and never reach a client. A call whose fate is unknown is
- * repeated only if it reads or carries an idempotency key, since then it cannot act twice.
- * @throws ApiError with the code that a SQL function raised, or `unavailable`, its cause the database's error
+ * A client without connections: each call is one HTTP request to Neon's SQL endpoint. All attempts of a call end within
+ * DATABASE_DEADLINE_MS (10 s), or later for a call that locks many rows (`patienceMsOf`). Lock timeouts are retried until
+ * then; deadlocks and serialization failures are retried and never reach a client. A call whose outcome is unknown is
+ * retried only if it reads, is a job, or has an idempotency key: those cannot act twice.
+ * @throws ApiError with the code that a SQL function raised, or `unavailable` with the database's error as its cause
  */
 export function openDatabase(settings: DatabaseSettings): Database {
-  // Both are the driver's globals; they are the same for every request of an isolate.
+  // Both are global settings of the driver, and equal for all requests of an isolate.
   neonConfig.fetchFunction = fetchWhole;
   if (settings.NEON_HTTP_URL) neonConfig.fetchEndpoint = settings.NEON_HTTP_URL;
   const deadlineMs = settings.DATABASE_DEADLINE_MS ?? 10_000;
@@ -146,17 +146,17 @@ export function openDatabase(settings: DatabaseSettings): Database {
       } catch (thrown) {
         const error = unwrap(thrown);
         if (!error) throw thrown;
-        const refused = refusal(error);
-        // Our own first attempt may still be running when the second asks for the same idempotency key.
-        const overtaken = tried > 1 && refused?.code === 'idempotency_in_progress';
-        if (refused && !overtaken) throw refused;
-        const harmless = overtaken || undone.has(error.code ?? '');
-        const unknown = isUnknown(error);
-        const again = harmless || (unknown && repeatable && tried < 3);
-        if (!queued.has(error.code ?? '')) failed++;
-        if (!again || failed === attempts || Date.now() >= end) {
-          // Never what Drizzle has made of it: that holds the statement and its parameters.
-          const unavailable = harmless || unknown || shut.test(error.code ?? '');
+        const raised = toApiError(error);
+        // Our own first attempt may still be running when the second one uses the same idempotency key.
+        const isOwnAttempt = tried > 1 && raised?.code === 'idempotency_in_progress';
+        if (raised && !isOwnAttempt) throw raised;
+        const unchanged = isOwnAttempt || unchangedCodes.has(error.code ?? '');
+        const unknown = isOutcomeUnknown(error);
+        const retry = unchanged || (unknown && repeatable && tried < 3);
+        if (!waitCodes.has(error.code ?? '')) failed++;
+        if (!retry || failed === attempts || Date.now() >= end) {
+          // The driver's error, never Drizzle's: that one contains the statement and its parameters.
+          const unavailable = unchanged || unknown || authenticationCode.test(error.code ?? '');
           throw unavailable ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
         }
         await new Promise((resolve) => setTimeout(resolve, 2 ** Math.min(tried, attempts) * 5 * (0.5 + Math.random())));
@@ -173,7 +173,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     },
     async run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines = 1): Promise<T> {
       const isJob = call.keyHash === undefined;
-      const patienceMs = patienceOf(lines);
+      const patienceMs = patienceMsOf(lines);
       const caller = JSON.stringify({
         ...call,
         ...(isJob ? { jobSecret: settings.DATABASE_JOB_SECRET } : {}),
@@ -183,35 +183,37 @@ export function openDatabase(settings: DatabaseSettings): Database {
       const repeatable = call.idempotencyKey !== undefined || isJob;
       const execute = (db: Reader) => db.execute<{ result: T }>(statement);
       // A statement cannot set its own time limit, so one before it does, in the same HTTP call and transaction.
-      const limit = sql`select set_config('statement_timeout', ${String(statementMs + patienceMs)}, true)`;
-      const patient = async (db: Reader) => (await db.batch([db.execute(limit), execute(db)]))[1];
-      const [answer, tried] = await attempt(repeatable, patienceMs > 0 ? patient : execute, patienceMs);
-      const result = answer.rows[0]?.result;
-      if (result === undefined) throw new Error(`${name} answered no row`);
+      const limit = sql`select set_config('statement_timeout', ${String(statementTimeoutMs + patienceMs)}, true)`;
+      const executeWithLimit = async (db: Reader) => (await db.batch([db.execute(limit), execute(db)]))[1];
+      const [response, tried] = await attempt(repeatable, patienceMs > 0 ? executeWithLimit : execute, patienceMs);
+      const result = response.rows[0]?.result;
+      if (result === undefined) throw new Error(`${name} returned no row`);
       if (typeof result === 'object' && result !== null && 'tenant' in result) tenant = String(result.tenant);
-      // A replay after our own lost attempt is, to the client, the first answer.
+      // For the client, a replay after our own lost attempt is the first answer.
       if (tried > 1 && typeof result === 'object' && result !== null && 'replayed' in result) result.replayed = false;
       return result;
     },
     async health() {
       const statement = sql`select platform.health() as result`;
-      const [answer] = await attempt(true, (db) => db.execute<{ result: Health }>(statement));
-      const result = answer.rows[0]?.result;
-      if (!result) throw new Error('platform.health answered no row');
+      const [response] = await attempt(true, (db) => db.execute<{ result: Health }>(statement));
+      const result = response.rows[0]?.result;
+      if (!result) throw new Error('platform.health returned no row');
       return result;
     },
     async authenticate(call: Call, scope: string) {
-      const [answer] = await attempt(true, (db) => db.execute<{ tenant: string }>(entering(call, scope)));
-      tenant = answer.rows[0]?.tenant ?? null;
+      const [response] = await attempt(true, (db) =>
+        db.execute<{ tenant: string }>(authenticateStatement(call, scope)),
+      );
+      tenant = response.rows[0]?.tenant ?? null;
     },
     async read<T>(call: Call, scope: string, build: (db: Reader) => RunnableQuery<T, 'pg'>) {
-      const [[entered, rows]] = await attempt(true, (db) =>
-        db.batch([db.execute<{ tenant: string }>(entering(call, scope)), build(db)]),
+      const [[authenticated, rows]] = await attempt(true, (db) =>
+        db.batch([db.execute<{ tenant: string }>(authenticateStatement(call, scope)), build(db)]),
       );
-      const of = entered.rows[0]?.tenant;
-      if (of === undefined) throw new Error('platform.authenticate answered no row');
-      tenant = of;
-      return { tenant: of, rows };
+      const keyTenant = authenticated.rows[0]?.tenant;
+      if (keyTenant === undefined) throw new Error('platform.authenticate returned no row');
+      tenant = keyTenant;
+      return { tenant: keyTenant, rows };
     },
   };
 }

@@ -1,7 +1,7 @@
 -- requires: shipping/label-reminders.sql, shipping/shipments.sql, shipping/tracking.sql, shipping/voids.sql
--- Drops functions under their former names, because `create or replace` keeps them in existing databases. The file is
--- installed last, in the same transaction as the functions that replace them. It is in no service's folder: each of these
--- functions is internal to its service or to the services together, and no Worker, of this or an earlier release, calls one.
+-- Drops functions under their former names, which `create or replace` leaves in existing databases. Only functions call
+-- these, never a Worker, and all their callers were replaced before this file, in the same transaction. It drops for
+-- every service, so it is in no service's folder; it creates no function and writes no table.
 
 drop function if exists catalog.search_alike(text, varchar, varchar, integer);
 drop function if exists catalog.search_spelt(tsquery, text, varchar, varchar, integer);

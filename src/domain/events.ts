@@ -85,7 +85,7 @@ export async function listEvents(context: Context, filter: EventFilter, before: 
 /** Dead letters, newest first; `open` leaves out those that were replayed. */
 export async function listDeadLetters(context: Context, open: boolean, before: string | undefined, most: number) {
   const { rows } = await context.db.read(context.call, 'events:read', (db) => deadLetterPage(db, open, before, most));
-  return rows.map((row) => toDeadLetter(row.letter));
+  return rows.map((row) => toDeadLetter(row.deadLetter));
 }
 
 /**

@@ -1,9 +1,10 @@
 -- requires: platform/access.sql
--- The audit log: what an administrator changes leaves a row in the transaction that changes it. What buyers and the saga
--- change (orders, holds, payments, parcels) has its history in platform.events and no trigger: an order costs nothing here.
+-- The audit log. A change by an administrator adds a row in the same transaction. Changes by buyers and by the order
+-- flow (orders, holds, payments, parcels) have their history in platform.events. They have no trigger here, so an order
+-- costs nothing extra.
 
--- Arguments: what the row is, and the column that names it. Kept out of `before` and `after`: hashes of keys, what is
--- derived, and messages, which hold buyers' data.
+-- Trigger arguments: the kind of row, and the column that identifies it. `before` and `after` leave out key hashes,
+-- derived columns, and messages, which contain buyers' data.
 create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -18,7 +19,7 @@ begin
     old_row := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
   end if;
   select a.id, a.prefix into api_key from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
-  -- The log's own policy holds here too. An operator may work without having said for which tenant.
+  -- The policy of audit.log needs a tenant. An operator may work without having set one.
   perform set_config('app.tenant_id', row_tenant, true);
   insert into audit.log (tenant_id, actor, key_id, operation, subject, before, after, traceparent)
   values (row_tenant,
@@ -45,11 +46,11 @@ create or replace trigger audit_products after insert or delete on catalog.produ
 create or replace trigger audit_changes after update on catalog.products
   for each row when (old.* is distinct from new.*) execute function audit.record('product', 'sku');
 
--- Of the ledger, not of the stock itself: that changes with every order.
+-- On the ledger, not on the stock: the stock changes with every order.
 create or replace trigger audit_stock after insert on inventory.adjustments
   for each row execute function audit.record('stock', 'sku');
 
--- A join changes the count of a campaign, and must not pay for this.
+-- Inserts only: a join updates the campaign's counts and must not pay for an audit row.
 create or replace trigger audit_campaigns after insert on group_commerce.group_commerce_campaigns
   for each row execute function audit.record('campaign', 'id');
 create or replace trigger audit_cancellations after update of status on group_commerce.group_commerce_campaigns

@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/stock.sql
--- The catalog's writes. Each is one call; see platform/access.sql for `call` and the answer.
+-- The catalog's writes. Each is one call; see platform/access.sql for `call` and the result.
 
 -- A product as the API and product.created show it. Writes add `version`, for the ETag.
 create or replace function catalog.product_json(p catalog.products, quantity integer) returns jsonb
@@ -14,8 +14,8 @@ language sql stable as $$
   select scale(trim_scale(price)) <= platform.currency_decimals(currency)
 $$;
 
--- `input`: {id, sku, name, description, price, currency, inventory}. Emits product.created.
--- Refuses: sku_taken (products_sku_unique).
+-- `input`: {id, sku, name, description, price, currency, inventory}. Emits product.created. Returns the error sku_taken
+-- (products_sku_unique).
 create or replace function catalog.create_product(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -41,8 +41,8 @@ begin
 end
 $$;
 
--- `input`: {id, ifMatch?: [version], change: {name?, description?, price?, currency?, status?}}.
--- Raises not_found, version_mismatch. Refuses: validation_failed when price and currency do not fit together, or when Stripe
+-- `input`: {id, ifMatch?: [version], change: {name?, description?, price?, currency?, status?}}. Raises not_found,
+-- version_mismatch. Returns the error validation_failed if the price has decimals that the currency lacks, or if Stripe
 -- cannot charge the currency.
 create or replace function catalog.update_product(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -75,38 +75,41 @@ begin
   end if;
   if (change ? 'price' or change ? 'currency') and platform.charge_limits(product.currency) is null then
     return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/currency', 'detail', format('Stripe cannot charge %s.', product.currency)))));
+      jsonb_build_array(jsonb_build_object('pointer', '/currency',
+        'detail', format('Stripe cannot charge %s.', product.currency)))));
   end if;
   update catalog.products c
-  set name = product.name, description = product.description, price = product.price, currency = product.currency, status = product.status,
-      version = platform.next_version(c.version), updated_at = platform.clock()
+  set name = product.name, description = product.description, price = product.price, currency = product.currency,
+      status = product.status, version = platform.next_version(c.version), updated_at = platform.clock()
   where c.id = product.id
   returning * into product;
-  select i.quantity into quantity from inventory.inventory i where i.tenant_id = product.tenant_id and i.sku = product.sku;
+  select i.quantity into quantity from inventory.inventory i where i.tenant_id = product.tenant_id
+    and i.sku = product.sku;
   return platform.leave(call, 'products.update',
     catalog.product_json(product, quantity) || jsonb_build_object('version', product.version));
 end
 $$;
 
--- One batch of an import; `input`: {rows: [{id, sku, name, description, price, currency, inventory, status}], run?, key?,
--- last?}, each SKU once. A SKU that exists is updated: what a row leaves out stays as it is, also that it is archived.
--- A count is not set again if another run of the last 24 hours has set it for this SKU and broke off, or had the same
--- idempotency key: units were sold since. That holds also where a later run has set another count, which is newer. `last`: the run ends with this batch. Answers {results: [{sku, outcome,
--- repeated?}]} in the rows' order: created, updated, or invalid with a detail. New ones emit product.created.
+-- One batch of an import. `input`: {rows: [{id, sku, name, description, price, currency, inventory, status}], run?,
+-- key?, last?}, each SKU once; `last` ends the run. Returns {results: [{sku, outcome: created|updated|invalid, detail?,
+-- repeated?}]} in the order of the rows. An existing SKU is updated: fields that the row leaves out, and the archived
+-- status, stay. A count is not set again if another run of the last 24 hours set it for this SKU, even before a later
+-- run, and broke off or had the same idempotency key: units were sold since. Emits product.created.
 create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   results jsonb;
   run_id constant varchar := input->>'run';
-  same_import_runs text[];
+  same_runs text[];
 begin
   perform platform.identify(call, 'catalog:write');
-  -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
+  -- One import of a tenant at a time: two batches that write the same SKUs in different orders would deadlock. This
+  -- lock comes first, then products by SKU, then stock by SKU.
   perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
   insert into catalog.import_runs (id, tenant_id, key, created_at)
   select run_id, platform.tenant(), input->>'key', platform.clock() where run_id is not null
   on conflict (id) do nothing;
-  same_import_runs := array(select r.id from catalog.import_runs r
+  same_runs := array(select r.id from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
       and run_id is not null and (r.ended_at is null or r.key = input->>'key'));
   with row as (
@@ -124,16 +127,17 @@ begin
       (row.item->>'inventory')::int as count, k.import_run, k.id is null as is_new,
       case when k.import_run = run_id then k.import_counts end as set_now,
       case when k.import_run = run_id then k.import_before
-        when k.import_run = any(same_import_runs) then k.import_before || k.import_counts
-        -- The last run has set another count than the one that broke off before it.
-        when k.import_counts is not null and k.import_repeats = any(same_import_runs) then k.import_before end as set_before,
-      case when k.import_run <> run_id and k.import_run = any(same_import_runs) then k.import_run
+        when k.import_run = any(same_runs) then k.import_before || k.import_counts
+        -- The last run set another count than the run before it, which broke off.
+        when k.import_counts is not null and k.import_repeats = any(same_runs) then k.import_before end as set_before,
+      case when k.import_run <> run_id and k.import_run = any(same_runs) then k.import_run
         else k.import_repeats end as repeats
     from row left join existing k on k.sku = row.sku
   ), counted as (
     select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
   ), validated as (
-    select m.*, case when m.repeated then null when m.is_new then coalesce(m.count, 0) else m.count end as inventory, case
+    select m.*, case when m.repeated then null when m.is_new then coalesce(m.count, 0) else m.count end as inventory,
+      case
       when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
       when not catalog.fits_currency(m.price, m.currency)
         then format('%s has no decimals: %s does not fit', m.currency, m.price)
@@ -144,8 +148,8 @@ begin
     from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
   ), written as (
     insert into catalog.products as p
-      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run, import_counts,
-       import_before, import_repeats)
+      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run,
+       import_counts, import_before, import_repeats)
     select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
       platform.clock(), case when j.count is not null then run_id end,
       case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
@@ -166,7 +170,6 @@ begin
     'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
   into results
   from validated j left join written w on (w.product).sku = j.sku;
-
   perform inventory.upsert_stock(
     array(select r->>'sku' from jsonb_array_elements(results) r
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'),
@@ -174,9 +177,9 @@ begin
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'));
   perform platform.emit('product.created', r->'product'->>'id', r->'product', false)
   from jsonb_array_elements(results) r where (r->>'created')::boolean;
-
   if (input->>'last')::boolean then
-    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant() and r.id = run_id;
+    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant()
+      and r.id = run_id;
     delete from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at <= platform.clock() - interval '24 hours';
   end if;
@@ -188,14 +191,15 @@ begin
 end
 $$;
 
--- The search looks at the tenant's newest products first, as many as this, and then asks the indexes: a common word is
--- found at once in the one way, a rare one in the other. The planner cannot know which it is and would scan for either.
--- (`between` keeps it from walking all tenants' products by their primary key: for `=` it takes that order for as good.)
+-- The search first reads this many of the tenant's newest products, then uses the indexes. The window finds a common
+-- word fast, the index a rare one. The planner cannot know which is which and would scan for either. (`between` stops
+-- it from walking all tenants' products by primary key, as it does for `=`.)
 create or replace function catalog.search_window() returns integer language sql immutable as $$ select 1000 $$;
 
--- Ids of this tenant's products for sale, newest first, below `before`, that have the words, or the part in name or SKU; a
--- part without three letters in a row, which no index knows, among the newest only.
-create or replace function catalog.search_exact(words tsquery, pattern text, only_currency varchar, before varchar, max_rows integer)
+-- Ids of this tenant's products for sale, newest first, below `before`, that match the words, or `pattern` in name or
+-- SKU. A pattern without three letters in a row, which no index covers, is searched in the window only.
+create or replace function catalog.search_exact(words tsquery, pattern text, only_currency varchar, before varchar,
+  max_rows integer)
 returns varchar[]
 language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
@@ -219,7 +223,7 @@ begin
     return found_ids;
   end if;
   return array(
-    with hits as materialized ( -- planned for all of its rows: the limit below does not tempt the planner to walk again
+    with hits as materialized ( -- planned for all rows, so that the limit does not tempt the planner to walk again
       select p.id, p.status, p.currency from catalog.products p
       where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_pattern or p.sku ilike indexed_pattern)
     )
@@ -230,7 +234,7 @@ begin
 end
 $$;
 
--- The same for names that have words like these.
+-- Like search_exact, for products with similar words in their names.
 create or replace function catalog.search_similar(q text, only_currency varchar, before varchar, max_rows integer)
 returns varchar[]
 language plpgsql stable set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
@@ -238,7 +242,7 @@ declare
   tenant constant varchar := platform.proven_tenant('catalog:read');
   found_ids varchar[];
 begin
-  -- One wrong letter costs a short word more of its trigrams than a line of several words.
+  -- One wrong letter removes a larger share of the trigrams from a short word than from several words.
   perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
   found_ids := array(
     select w.id from (
@@ -262,22 +266,22 @@ begin
 end
 $$;
 
--- Ids of products for sale that match `q`, newest first, below `before`: by full text on name, description and SKU (with
--- websearch's operators), or by a part of name or SKU. Where nothing is spelt so, by names with a word nearly spelt so.
--- Runs as fusion_search, see the migration, and names the tenant itself.
+-- Ids of products for sale that match `q`, newest first, below `before`: by full text on name, description and SKU
+-- (with websearch operators), or by a part of name or SKU. If nothing matches, by names with a similar word. Runs as
+-- fusion_search (see the migration) and sets the tenant itself.
 create or replace function catalog.search_products(q text, only_currency varchar, before varchar, most integer)
 returns setof varchar
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   parsed_query constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
-  -- What only leaves out ("-42") has nothing to be looked up by: it is taken for a part of a SKU.
+  -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
   words constant tsquery := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
   pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
-  -- Not where websearch's operators say exactly what is meant, nor where there is no word to be misspelt.
+  -- Not if websearch operators say exactly what is meant, nor if there is no word that could be misspelt.
   allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
   found_ids varchar[] := catalog.search_exact(words, pattern, only_currency, before, most);
 begin
-  -- A later page must not begin to guess where the earlier ones had found something.
+  -- A later page must not switch to similar words if the earlier pages had exact matches.
   if found_ids = '{}' and allow_similar
     and (before is null or catalog.search_exact(words, pattern, only_currency, null, 1) = '{}') then
     found_ids := catalog.search_similar(q, only_currency, before, most);

@@ -5,7 +5,7 @@ import { inventory } from '../inventory/queries.ts';
 
 const tsvector = customType<{ data: string }>({ dataType: () => 'tsvector' });
 
-/** The catalog's table; its writes are the functions in products.sql. */
+/** The products table. The functions in products.sql write it. */
 export const products = pgSchema('catalog').table('products', {
   id: varchar('id').primaryKey(),
   sku: varchar('sku').notNull(),
@@ -21,7 +21,7 @@ export const products = pgSchema('catalog').table('products', {
   search: tsvector('search'),
 });
 
-/** A product as `catalog.product_json` gives it. */
+/** A product as `catalog.product_json` returns it. */
 export type ProductRow = {
   id: string;
   sku: string;
@@ -52,12 +52,12 @@ export const productBySku = (db: Reader, sku: string) => selectProducts(db).wher
 
 export type ProductFilter = { q?: string | undefined; currency?: string | undefined };
 
-/** A page of products for sale, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `selectOrders`. */
-export function productPage(db: Reader, filter: ProductFilter, before: string | undefined, most: number) {
+/** A page of products for sale, newest first: `limit` rows below the id `before`. Also sorted by tenant: see `selectOrders`. */
+export function productPage(db: Reader, filter: ProductFilter, before: string | undefined, limit: number) {
   if (filter.q !== undefined) {
-    // An array, for a look-up of each: a subquery would be joined, by walking all that is newer than what it finds.
-    const found = sql`array(select catalog.search_products(${filter.q}, ${filter.currency ?? null}, ${before ?? null}, ${most}))`;
-    return selectProducts(db).where(sql`${products.id} = any(${found})`).orderBy(desc(products.id)).limit(most);
+    // An array, so that each id is looked up. A subquery would be joined by walking all newer products.
+    const found = sql`array(select catalog.search_products(${filter.q}, ${filter.currency ?? null}, ${before ?? null}, ${limit}))`;
+    return selectProducts(db).where(sql`${products.id} = any(${found})`).orderBy(desc(products.id)).limit(limit);
   }
   const conditions = [
     eq(products.status, 'active'),
@@ -67,5 +67,5 @@ export function productPage(db: Reader, filter: ProductFilter, before: string | 
   return selectProducts(db)
     .where(and(...conditions))
     .orderBy(asc(products.tenantId), desc(products.id))
-    .limit(most);
+    .limit(limit);
 }

@@ -1,6 +1,6 @@
 -- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/campaign-holds.sql, orders/orders.sql, payments/payments.sql, payments/campaign-places.sql
--- Group commerce: campaigns and the places in them. Lock order: the campaign, its participants by id, then what every
--- order locks (order, payment, reservation, stock). The campaign's row decides; nobody decides from a count read before.
+-- Campaigns and their places. Lock order: the campaign, its participants by id, then the rows that every order locks
+-- (order, payment, reservation, stock). The campaign's locked row decides, never a count that was read before.
 
 create or replace function group_commerce.campaign_json(c group_commerce.group_commerce_campaigns) returns jsonb
 language sql stable as $$
@@ -19,17 +19,14 @@ language sql stable as $$
     'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at))
 $$;
 
-create or replace function group_commerce.emit_campaign(
-  c group_commerce.group_commerce_campaigns, fact text, queue boolean
-) returns void
+create or replace function group_commerce.emit_campaign(c group_commerce.group_commerce_campaigns, fact text,
+  queue boolean) returns void
 language sql as $$
   select platform.emit('group-commerce.campaign.' || fact, c.id, group_commerce.campaign_json(c), queue)
 $$;
 
 -- `input`: {id, productId, minParticipants, maxParticipants, price, originalPrice?, startTime, endTime, successOn}.
--- Refuses: validation_failed (product not for sale, price above the original one, decimals of the currency, a price that
--- Stripe cannot charge).
--- Emits campaign.created.
+-- Returns the error validation_failed (see `fault` below). Emits campaign.created.
 create or replace function group_commerce.create_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -64,7 +61,8 @@ begin
       jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(fault)));
   end if;
   insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
-    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, created_at, updated_at)
+    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on,
+    created_at, updated_at)
   values (input->>'id', platform.tenant(), product.id, product.sku, product.currency, (input->>'minParticipants')::int,
     (input->>'maxParticipants')::int, 0, campaign_price, original, (input->>'startTime')::timestamptz,
     (input->>'endTime')::timestamptz, 'active', input->>'successOn', platform.clock(), platform.clock())
@@ -74,7 +72,7 @@ begin
 end
 $$;
 
--- The campaign's row, locked before any other row of its places. Raises not_found.
+-- Locks the campaign before any row of its places, so that its joins run one after the other. Raises not_found.
 create or replace function group_commerce.lock_campaign(campaign_id varchar)
 returns group_commerce.group_commerce_campaigns
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -90,10 +88,10 @@ begin
 end
 $$;
 
--- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId, orderId,
--- paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. Twice by one user: the same participation. In a campaign
--- that has succeeded the order is made at once. Raises not_found. Refuses: campaign_not_open, campaign_full,
--- insufficient_inventory. Emits campaign.joined, campaign.successful if this join reached the minimum, payment.created.
+-- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId,
+-- orderId, paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. A second join of a user returns the first one.
+-- A successful campaign creates the order at once. Raises not_found. Returns the errors campaign_not_open,
+-- campaign_full, insufficient_inventory. Emits campaign.joined, payment.created, campaign.successful at the minimum.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -108,11 +106,12 @@ begin
   end if;
   campaign := group_commerce.lock_campaign(input->>'campaignId');
   select * into participant from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released';
+    where x.tenant_id = platform.tenant() and x.campaign_id = campaign.id and x.user_id = input->>'userId'
+      and x.state <> 'released';
   if found then
     return platform.leave(call, 'campaigns.join', group_commerce.participant_json(participant));
   end if;
-  -- A campaign goes on without its product: the places that are taken are honoured, and no more are given.
+  -- A campaign continues without its product: places that are taken are honoured, new ones are not sold.
   if exists (select from catalog.products x
     where x.tenant_id = campaign.tenant_id and x.id = campaign.product_id and x.status = 'archived') then
     return platform.leave(call, 'campaigns.join',
@@ -121,7 +120,7 @@ begin
   begin
     answer := group_commerce.take_place(campaign, input);
   exception when sqlstate 'FC001' then
-    -- No stock, found out last, since that row is the most contended one: all that this join has written is undone.
+    -- The stock is the most contended row and is locked last, so a shortage shows after the other writes. Undo them.
     answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
   end;
   return platform.leave(call, 'campaigns.join',
@@ -129,12 +128,12 @@ begin
 end
 $$;
 
--- The conditional update takes the place and decides success in one statement. Raises FC001 (shortages) without stock.
+-- One conditional update takes the place and decides success. Raises FC001 (the shortages) if there is no stock.
 create or replace function group_commerce.take_place(c group_commerce.group_commerce_campaigns, input jsonb)
 returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  already_successful constant boolean := c.status = 'successful';
+  succeeded constant boolean := c.status = 'successful';
   is_free constant boolean := c.price = 0;
   participant group_commerce.participants;
   shortages jsonb;
@@ -166,50 +165,51 @@ begin
     state, joined_at, secure_by, secured_at, updated_at)
   values (input->>'participantId', c.tenant_id, c.id, input->>'userId', input->>'orderId',
     case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-    case when already_successful then 'ordered' when is_free then 'secured' else 'joined' end, platform.clock(),
+    case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, platform.clock(),
     case when not is_free then platform.clock()
-      + make_interval(secs => (input->>case when already_successful then 'graceSeconds' else 'secureSeconds' end)::int) end,
+      + make_interval(secs => (input->>case when succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
     case when is_free then platform.clock() end, platform.clock())
   returning * into participant;
-  if already_successful then
+  if succeeded then
     perform group_commerce.create_place_order(c, participant);
   end if;
   if not is_free then
-    perform payments.open_place_payment(jsonb_build_object('id', participant.payment_id, 'orderId', participant.order_id, 'campaignId', c.id,
-      'userId', participant.user_id, 'amount', c.price, 'currency', c.currency, 'mode', case when already_successful then 'order'
+    perform payments.open_place_payment(jsonb_build_object('id', participant.payment_id,
+      'orderId', participant.order_id, 'campaignId', c.id, 'userId', participant.user_id, 'amount', c.price,
+      'currency', c.currency, 'mode', case when succeeded then 'order'
         when c.end_time <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
   end if;
-  shortages := inventory.hold_unit(participant.order_id, c.sku, case when already_successful and not is_free then participant.secure_by else 'infinity' end);
+  shortages := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and not is_free
+    then participant.secure_by else 'infinity' end);
   if shortages is not null then
     raise exception using errcode = 'FC001', message = shortages::text;
   end if;
-  if already_successful then
+  if succeeded then
     perform inventory.emit_reserved(array[participant.order_id::text]);
     participant := group_commerce.confirm_free_place(c, participant);
   end if;
   perform platform.emit('group-commerce.campaign.joined', c.id,
     jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', participant.user_id), not is_free);
-  if c.status = 'successful' and not already_successful then
+  if c.status = 'successful' and not succeeded then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
   return group_commerce.participant_json(participant);
 end
 $$;
 
--- The order of a place, at the campaign's price, on the unit that the place already holds.
-create or replace function group_commerce.create_place_order(
-  campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants
-) returns void
+-- Creates the order of a place, at the campaign's price. The place already holds its unit.
+create or replace function group_commerce.create_place_order(campaign group_commerce.group_commerce_campaigns,
+  participant group_commerce.participants) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
-  select orders.place_campaign_order(jsonb_build_object('id', participant.order_id, 'customerId', participant.user_id, 'sku', campaign.sku, 'price', campaign.price,
-    'currency', campaign.currency, 'campaignId', campaign.id, 'shippingAddress', participant.shipping_address))
+  select orders.place_campaign_order(jsonb_build_object('id', participant.order_id, 'customerId', participant.user_id,
+    'sku', campaign.sku, 'price', campaign.price, 'currency', campaign.currency, 'campaignId', campaign.id,
+    'shippingAddress', participant.shipping_address))
 $$;
 
--- Where there is nothing to pay, the order is confirmed with it.
-create or replace function group_commerce.confirm_free_place(
-  campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants
-) returns group_commerce.participants
+-- Confirms the order of a place that costs nothing.
+create or replace function group_commerce.confirm_free_place(campaign group_commerce.group_commerce_campaigns,
+  participant group_commerce.participants) returns group_commerce.participants
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if campaign.price = 0 then
@@ -220,9 +220,9 @@ begin
 end
 $$;
 
--- Frees places of one campaign; answers their SKUs. With `ending`, their money and units are released as well (the orders
--- service has done that for a place whose order has ended). The caller has locked the campaign and these participants.
--- Emits campaign.left for each.
+-- Frees places of one campaign and returns their SKUs. With `ending`, also ends their payments and releases their units
+-- (the orders service has already done that for a place whose order has ended). The caller has locked the campaign and
+-- these participants. Emits campaign.left for each.
 create or replace function group_commerce.free_places(campaign varchar, ids text[], why text, ending text)
 returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -238,15 +238,16 @@ begin
     where p.tenant_id = platform.tenant() and p.id = any(ids) and p.state <> 'released'
     returning p.user_id, p.order_id, p.secured_at
   )
-  select coalesce(array_agg(g.user_id order by g.order_id), '{}'), coalesce(array_agg(g.order_id::text order by g.order_id), '{}'),
-    count(g.secured_at)
+  select coalesce(array_agg(g.user_id order by g.order_id), '{}'),
+    coalesce(array_agg(g.order_id::text order by g.order_id), '{}'), count(g.secured_at)
   into users, orders, secured from released g;
   if cardinality(users) = 0 then
     return '{}';
   end if;
   update group_commerce.group_commerce_campaigns x
   set actual_participants = x.actual_participants - cardinality(users),
-      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version), updated_at = platform.clock()
+      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version),
+      updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.id = campaign returning * into campaign_row;
   if ending is not null then
     perform payments.end_for_orders(orders, ending, why);
@@ -259,8 +260,9 @@ begin
 end
 $$;
 
--- `input`: {campaignId, userId}. Only while the campaign is active. Left already: the same answer. Raises not_found.
--- Refuses: campaign_not_open. Emits campaign.left, payment.cancelled, inventory.released.
+-- `input`: {campaignId, userId}. Allowed while the campaign is active. A user who has left already gets the same
+-- result. Raises not_found. Returns the error campaign_not_open. Emits campaign.left, payment.cancelled,
+-- inventory.released.
 create or replace function group_commerce.leave_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,9 +1,9 @@
 -- requires: group-commerce/settlement.sql, group-commerce/money.sql, platform/set-aside.sql, payments/stripe-events.sql
--- Campaigns and places that the cron ends because their time is over or a message was lost. Each call takes a batch of
--- all tenants; what cannot be processed is set aside, and the rest goes on.
+-- The cron's jobs for campaigns and places whose time is over or whose message was lost. Each call processes a batch of
+-- all tenants. A row that cannot be processed is set aside, and the rest continues.
 
--- Campaigns whose time is over without success. `input`: {limit}. Answers {expired}; repeat until it is 0.
--- Emits campaign.expired.
+-- Ends campaigns that did not succeed in time. `input`: {limit}. Returns {expired}; repeat until it is 0. Emits
+-- campaign.expired.
 create or replace function group_commerce.expire_campaigns(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -41,7 +41,8 @@ begin
   foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = campaign_id and x.status = 'active' and x.end_time <= platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = campaign_id and x.status = 'active'
+      and x.end_time <= platform.clock()
     returning * into campaign;
     if found then
       perform group_commerce.emit_campaign(campaign, 'expired', true);
@@ -52,9 +53,9 @@ begin
 end
 $$;
 
--- Places of active campaigns whose money was not secured in time. One whose money may be there waits until Stripe was heard.
--- `input`: {limit}. Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left,
--- payment.cancelled, inventory.released.
+-- Frees places of active campaigns whose money was not secured in time. A place that may have been paid waits until
+-- Stripe's answer is known. `input`: {limit}. Returns {freed, tenants: [{tenant, skus}]}; repeat until freed is 0.
+-- Emits campaign.left, payment.cancelled, inventory.released.
 create or replace function group_commerce.free_unsecured(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -70,7 +71,7 @@ begin
   known_until := payments.events_known_until();
   for due in
     select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
-      -- No join: by what is due, and not by the places of every campaign that runs.
+      -- No join, so that the planner starts from the due places and not from all places of running campaigns.
       select p.tenant_id, p.order_id from group_commerce.participants p
       where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(excluded_ids)
         and (p.secure_by <= known_until or not payments.awaits_stripe(p.order_id, p.secure_by))
@@ -96,7 +97,7 @@ declare
   skus text[] := '{}';
   orders text[] := '{}';
 begin
-  -- All campaigns and places of the tenant first; money and stock of all of them after that.
+  -- Lock order: all campaigns and places of the tenant, then the payments and stock of all of them.
   perform group_commerce.lock_places(order_ids);
   for place in
     select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
@@ -115,7 +116,7 @@ begin
 end
 $$;
 
--- The orders of places that are due and wait for Stripe's answer. For payments, which asks.
+-- The orders of due places that wait for Stripe's answer. For payments, which asks Stripe about them.
 create or replace function group_commerce.undecided_places(most integer) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -129,8 +130,8 @@ begin
 end
 $$;
 
--- Places whose order ended at least `idleSeconds` ago and whose message was lost. `input`: {idleSeconds, limit}.
--- Answers {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
+-- Frees places whose order ended at least `idleSeconds` ago and whose message was lost. `input`: {idleSeconds, limit}.
+-- Returns {freed, tenants: [{tenant, skus}]}; repeat until freed is 0. Emits campaign.left.
 create or replace function group_commerce.free_lost_places(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -143,14 +144,16 @@ begin
   perform platform.enter_as(call, '*');
   excluded_ids := platform.keys_set_aside('campaigns');
   for lost in
-    select e.tenant, array_agg(e.order_id::text order by e.order_id) as orders, jsonb_object_agg(e.order_id, e.reason) as reasons
+    select e.tenant, array_agg(e.order_id::text order by e.order_id) as orders,
+      jsonb_object_agg(e.order_id, e.reason) as reasons
     from orders.find_ended_campaign_orders(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
       (input->>'limit')::int + cardinality(excluded_ids)) e
     where e.order_id <> all(excluded_ids)
     group by e.tenant order by e.tenant
   loop
     for result in select jsonb_array_elements(
-      platform.process_rows('campaigns', 'group_commerce.free_lost_places_step', lost.tenant, lost.orders, lost.reasons))
+      platform.process_rows('campaigns', 'group_commerce.free_lost_places_step', lost.tenant, lost.orders,
+        lost.reasons))
     loop
       freed := freed + (result->>'freed')::int;
       tenants := tenants || result;
@@ -184,6 +187,7 @@ $$;
 
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.expire_campaigns, group_commerce.free_unsecured, group_commerce.free_lost_places
+grant execute on function group_commerce.expire_campaigns, group_commerce.free_unsecured,
+  group_commerce.free_lost_places
   to fusion_worker;
 grant execute on function group_commerce.undecided_places to fusion_payments;

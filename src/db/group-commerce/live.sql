@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql, platform/live-tokens.sql, group-commerce/campaigns.sql
 
--- A token that lets its bearer watch one campaign of the key's tenant for a while. It ends with the key. The idempotency key
--- remembers only when the token ends: the token itself is made again. `input`: {campaignId, seconds}. Answers {token,
--- expiresAt}. Raises unauthenticated, forbidden, not_found.
+-- Makes a token with which a browser can watch one campaign of the key's tenant. It ends with the key at the latest.
+-- The idempotency key stores only the token's end; a replay makes the same token again. `input`: {campaignId, seconds}.
+-- Returns {token, expiresAt}. Raises unauthenticated, forbidden, not_found.
 create or replace function group_commerce.make_live_token(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -17,7 +17,8 @@ begin
     where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
     perform platform.fail('not_found');
   end if;
-  token := platform.live_token(call, input->>'campaignId', platform.clock() + make_interval(secs => (input->>'seconds')::int));
+  token := platform.live_token(call, input->>'campaignId',
+    platform.clock() + make_interval(secs => (input->>'seconds')::int));
   return platform.leave(call, 'campaigns.live-token', token - 'token') || jsonb_build_object('answer', token);
 end
 $$;

@@ -1,7 +1,8 @@
 -- requires: group-commerce/campaigns.sql
--- What becomes of a place by its money and by its order.
+-- How the payment and the order of a place change the place.
 
--- Locks the places of these orders, and first their campaigns. For payments, before it locks anything.
+-- Locks the campaigns of these orders by id, then their places by id. Payments calls this before it locks anything
+-- else, so that nobody waits for a campaign while it holds an order.
 create or replace function group_commerce.lock_places(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -15,8 +16,9 @@ begin
 end
 $$;
 
--- The money of a place is secured: with `successOn: secured` it counts from now on, and this statement may decide success.
--- A place that has its order is charged. The caller has locked the place. For payments. Emits campaign.successful.
+-- The money of a place is secured. With `successOn: secured` the place counts from now on, and this statement may
+-- decide success. If the place has an order already, its payment is captured. The caller has locked the place. For
+-- payments. Emits campaign.successful.
 create or replace function group_commerce.mark_secured(of_order varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -55,8 +57,8 @@ begin
 end
 $$;
 
--- A place whose payment Stripe is still deciding keeps its unit. Once that is decided without money, the buyer has the usual
--- time again. The caller has locked the place. For payments.
+-- Keeps the unit of a place while Stripe decides its payment. If the payment then fails, the buyer has the usual time
+-- to pay in another way. The caller has locked the place. For payments.
 create or replace function group_commerce.update_secure_by(
   of_order varchar, is_decided boolean, secure_seconds integer, grace_seconds integer
 ) returns void
@@ -67,7 +69,8 @@ begin
   update group_commerce.participants x
   set updated_at = platform.clock(), secure_by = case when is_decided then platform.clock()
       + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null and x.state in ('joined', 'ordered')
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+    and x.state in ('joined', 'ordered')
   returning * into participant;
   if participant.state = 'ordered' then
     perform inventory.keep_until(array[of_order::text], participant.secure_by);
@@ -91,13 +94,14 @@ begin
   where x.id = participant.id;
   if participant.secured_at is null then
     update group_commerce.group_commerce_campaigns x
-    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version), updated_at = platform.clock()
+    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version),
+        updated_at = platform.clock()
     where x.tenant_id = platform.tenant() and x.id = participant.campaign_id;
   end if;
 end
 $$;
 
--- A place whose money can never be had loses it before there is an order. The caller has locked the place. For payments.
+-- Frees a place that has no order yet and can no longer be paid. The caller has locked the place. For payments.
 create or replace function group_commerce.free_unpaid_place(of_order varchar, why text, ending text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -111,7 +115,7 @@ begin
 end
 $$;
 
--- Whether a place is taken and its order is still to be made. For payments.
+-- Whether a place is taken and its order does not exist yet. For payments.
 create or replace function group_commerce.awaits_order(of_order varchar) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (
@@ -120,14 +124,15 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       and c.status in ('active', 'successful'))
 $$;
 
--- All the money of a place went back. Without an order the place is lost; with one it goes with its unit. Answers its SKUs.
--- The caller has locked the place. For payments.
+-- Frees a place whose money was refunded in full: always if it has no order, and with an order only if its unit is back
+-- in stock. Returns its SKUs. The caller has locked the place. For payments.
 create or replace function group_commerce.free_refunded_place(of_order varchar, restocked boolean) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   participant group_commerce.participants;
 begin
-  select * into participant from group_commerce.participants x where x.tenant_id = platform.tenant() and x.order_id = of_order
+  select * into participant from group_commerce.participants x where x.tenant_id = platform.tenant()
+    and x.order_id = of_order
     and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
   if not found then
     return '{}';
@@ -137,8 +142,8 @@ begin
 end
 $$;
 
--- The consumer of order.failed and order.cancelled: the place goes with its order. `input`: {tenant, messages: [{eventId,
--- orderId, reason, traceparent}]}. Answers {freed}.
+-- The consumer of order.failed and order.cancelled: frees the order's place. `input`: {tenant, messages: [{eventId,
+-- orderId, reason, traceparent}]}. Returns {freed}.
 create or replace function group_commerce.lose_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -148,8 +153,10 @@ declare
   freed integer := 0;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  new_event_ids := platform.claim_new_events('group-commerce', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
-  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(new_event_ids));
+  new_event_ids := platform.claim_new_events('group-commerce',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
+    where m->>'eventId' = any(new_event_ids));
   perform group_commerce.lock_places(ids);
   for item in
     select p.id, p.campaign_id, m->>'reason' as reason, m->>'traceparent' as trace
@@ -168,6 +175,7 @@ $$;
 
 call platform.set_owner('group_commerce', 'fusion_group_commerce');
 
-grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged, group_commerce.update_secure_by,
-  group_commerce.awaits_order, group_commerce.free_refunded_place,  group_commerce.free_unpaid_place to fusion_payments;
+grant execute on function group_commerce.lock_places, group_commerce.mark_secured, group_commerce.mark_charged,
+  group_commerce.update_secure_by, group_commerce.awaits_order, group_commerce.free_refunded_place,
+    group_commerce.free_unpaid_place to fusion_payments;
 grant execute on function group_commerce.lose_orders to fusion_worker;

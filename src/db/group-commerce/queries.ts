@@ -5,7 +5,7 @@ import type { Reader } from '../client.ts';
 const schema = pgSchema('group_commerce');
 const time = (name: string) => timestamp(name, { withTimezone: true });
 
-/** Campaigns; their writes are the functions in the .sql files of this folder. */
+/** The campaigns table. The functions in the .sql files of this folder write it. */
 export const campaigns = schema.table('group_commerce_campaigns', {
   id: varchar('id').primaryKey(),
   productId: varchar('product_id').notNull(),
@@ -28,7 +28,7 @@ export const campaigns = schema.table('group_commerce_campaigns', {
   updatedAt: time('updated_at').notNull().defaultNow(),
 });
 
-/** Places in campaigns. */
+/** Participants: the places in campaigns. */
 export const participants = schema.table('participants', {
   id: varchar('id').primaryKey(),
   tenantId: varchar('tenant_id').notNull(),
@@ -45,7 +45,7 @@ export const participants = schema.table('participants', {
   updatedAt: time('updated_at').notNull(),
 });
 
-/** A campaign as `group_commerce.campaign_json` gives it. */
+/** A campaign as `group_commerce.campaign_json` returns it. */
 export type CampaignRow = {
   id: string;
   productId: string;
@@ -64,7 +64,7 @@ export type CampaignRow = {
   createdAt: string;
 };
 
-/** A place as `group_commerce.participant_json` gives it; a write adds the campaign's `sku`, which is not shown. */
+/** A place as `group_commerce.participant_json` returns it. A write adds the campaign's `sku`, which is not shown. */
 export type ParticipantRow = {
   id: string;
   campaignId: string;
@@ -87,8 +87,8 @@ const row = {
 
 export const campaignById = (db: Reader, id: string) => db.select(row).from(campaigns).where(eq(campaigns.id, id));
 
-/** A page of campaigns, newest first: `most` rows below the id `before`. Sorted by the tenant too: see `selectOrders`. */
-export const campaignPage = (db: Reader, status: string | undefined, before: string | undefined, most: number) =>
+/** A page of campaigns, newest first: `limit` rows below the id `before`. Also sorted by tenant: see `selectOrders`. */
+export const campaignPage = (db: Reader, status: string | undefined, before: string | undefined, limit: number) =>
   db
     .select(row)
     .from(campaigns)
@@ -99,11 +99,11 @@ export const campaignPage = (db: Reader, status: string | undefined, before: str
       ),
     )
     .orderBy(asc(campaigns.tenantId), desc(campaigns.id))
-    .limit(most);
+    .limit(limit);
 
-/** A page of a campaign's places, newest first; one row without a place, if the campaign has none on this page. */
-export function participantPage(db: Reader, campaignId: string, before: string | undefined, most: number) {
-  // Sorted and cut within: outside of the join the planner would read and sort all places of the campaign.
+/** A page of a campaign's places, newest first. If the page is empty, one row with `participant` null. */
+export function participantPage(db: Reader, campaignId: string, before: string | undefined, limit: number) {
+  // Sorted and limited inside the join. Outside of it, the planner would read and sort all places of the campaign.
   const places = db
     .select({
       participant: sql<ParticipantRow>`group_commerce.participant_json("participants")`.as('participant'),
@@ -112,7 +112,7 @@ export function participantPage(db: Reader, campaignId: string, before: string |
     .from(participants)
     .where(and(eq(participants.campaignId, campaignId), before === undefined ? undefined : lt(participants.id, before)))
     .orderBy(asc(participants.tenantId), desc(participants.id))
-    .limit(most)
+    .limit(limit)
     .as('places');
   return db
     .select({ participant: sql<ParticipantRow | null>`${places.participant}` })

@@ -1,9 +1,9 @@
 -- requires: group-commerce/campaigns.sql, platform/set-aside.sql
--- How campaigns end, and what becomes of their places then. Batches are resumable: what is left to do stands in the
--- participants' state, so whoever comes next goes on.
+-- How campaigns end, and what happens to their places then. Batches can be resumed: each participant's state shows
+-- whether it is still to be processed, so any later run continues.
 
--- `input`: {id}. active → failed; its places are released by the consumer of campaign.failed. Cancelled already: the same
--- answer. Raises not_found. Refuses: conflict, once it has succeeded or expired.
+-- `input`: {id}. active → failed; the consumer of campaign.failed releases its places. A campaign that is cancelled
+-- already returns the same result. Raises not_found. Returns the error conflict if it has succeeded or expired.
 create or replace function group_commerce.cancel_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -28,10 +28,9 @@ begin
 end
 $$;
 
--- One batch of a campaign that has succeeded: an order for each of `limit` participants. Those whose money is secured are
--- charged through the queue; the others have `graceSeconds` to secure it. `input`: {tenant?, campaignId?, limit,
--- graceSeconds}. Answers {done, more}; repeat while `more`. Emits order.created, inventory.reserved,
--- payment.capture.requested.
+-- Creates orders for one batch of `limit` participants of a successful campaign. Secured participants are charged
+-- through the queue; the others have `graceSeconds` to pay. `input`: {tenant?, campaignId?, limit, graceSeconds}.
+-- Returns {done, more}; repeat while `more`. Emits order.created, inventory.reserved, payment.capture.requested.
 create or replace function group_commerce.settle_batch(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -42,8 +41,9 @@ begin
 end
 $$;
 
--- Processes `limit` places of a campaign in these states by `step`. A place that cannot be processed is set aside; when no
--- other is left, so is its campaign, until the place is tried again. Answers {done, more, tenant, sku}.
+-- Processes `limit` places of a campaign in these states with `step`. A place that cannot be processed is set aside. If
+-- only such places are left, the campaign is set aside too, until a place is retried. Returns {done, more, tenant,
+-- sku}.
 create or replace function group_commerce.process_batch(
   campaign group_commerce.group_commerce_campaigns, states text[], step text, input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -61,7 +61,8 @@ begin
       and x.id <> all(platform.keys_set_aside('campaigns'))
     order by x.id limit (input->>'limit')::int);
   for result in select jsonb_array_elements(
-    platform.process_rows('campaigns', step, campaign.tenant_id, ids, input || jsonb_build_object('campaign', campaign.id)))
+    platform.process_rows('campaigns', step, campaign.tenant_id, ids, input
+      || jsonb_build_object('campaign', campaign.id)))
   loop
     processed := processed + (result->>'done')::int;
   end loop;
@@ -78,7 +79,7 @@ begin
 end
 $$;
 
--- The orders of these places of a campaign that has succeeded.
+-- Creates the orders of these places of a successful campaign.
 create or replace function group_commerce.settle_places(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -91,7 +92,8 @@ declare
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
     where x.tenant_id = platform.tenant() and x.id = input->>'campaign';
-  -- Without the campaign's lock, which joins and payments wait for: nothing here changes its row or takes it later.
+  -- Locks the participants by id, but not the campaign, which joins and payments wait for: nothing here changes the
+  -- campaign's row or locks it later.
   for participant in
     select * from group_commerce.participants x
     where x.tenant_id = campaign.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
@@ -105,7 +107,8 @@ begin
     if participant.secured_at is not null then
       secured_ids := secured_ids || participant.order_id::text;
     elsif participant.secure_by = 'infinity' then
-      processing_ids := processing_ids || participant.order_id::text; -- Stripe is deciding the payment: the unit stays held until then
+      -- Stripe is deciding the payment, so the unit stays held until then
+      processing_ids := processing_ids || participant.order_id::text;
     else
       unsecured_ids := unsecured_ids || participant.order_id::text;
     end if;
@@ -122,13 +125,13 @@ begin
 end
 $$;
 
--- Confirms the orders of places whose hold somebody captured in Stripe's dashboard before the campaign had succeeded.
+-- Confirms the orders of places that were captured in Stripe's dashboard before the campaign succeeded.
 create or replace function group_commerce.confirm_early_captures(order_ids text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   paid_order_id text;
 begin
-  perform inventory.lock_holds(order_ids); -- all of them, before the first one's stock
+  perform inventory.lock_holds(order_ids); -- lock order: all holds, before the stock of the first order
   foreach paid_order_id in array order_ids loop
     perform orders.confirm_paid_order(paid_order_id);
     update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
@@ -137,8 +140,8 @@ begin
 end
 $$;
 
--- Finds a campaign of these statuses with work left, and goes on as its tenant: any tenant's, so that none waits for all
--- campaigns of another.
+-- Finds a campaign of these statuses that is not settled, and sets its tenant for the rest of the transaction. It picks
+-- a random tenant, so that none waits for all campaigns of another.
 create or replace function group_commerce.find_unsettled_campaign(call jsonb, input jsonb, statuses text[])
 returns group_commerce.group_commerce_campaigns
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -156,7 +159,7 @@ begin
 end
 $$;
 
--- Nothing is left to do, unless another run has rows locked that are still to be seen.
+-- Marks a campaign as settled, unless it has participants in these states that another run has locked.
 create or replace function group_commerce.mark_settled(campaign group_commerce.group_commerce_campaigns, states text[])
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
@@ -167,20 +170,21 @@ language sql set search_path = pg_catalog, pg_temp as $$
     where p.tenant_id = campaign.tenant_id and p.campaign_id = campaign.id and p.state = any(states))
 $$;
 
--- One batch of a campaign that has expired or was cancelled: the money and the units of `limit` participants are released.
--- Its counts stay as they were at its end. `input`: {tenant?, campaignId?, limit}. Answers {done, more, tenant, sku}.
--- Emits payment.cancelled, inventory.released.
+-- Releases the payments and units of one batch of `limit` participants of an expired or cancelled campaign. Its counts
+-- stay as they were at its end. `input`: {tenant?, campaignId?, limit}. Returns {done, more, tenant, sku}. Emits
+-- payment.cancelled, inventory.released.
 create or replace function group_commerce.release_batch(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   campaign group_commerce.group_commerce_campaigns;
 begin
   campaign := group_commerce.find_unsettled_campaign(call, input, array['expired', 'failed']);
-  return group_commerce.process_batch(campaign, array['joined', 'secured', 'ordered', 'charged'], 'group_commerce.release_places', input);
+  return group_commerce.process_batch(campaign, array['joined', 'secured', 'ordered', 'charged'],
+    'group_commerce.release_places', input);
 end
 $$;
 
--- Releases these places of a campaign that has ended.
+-- Releases these places of a campaign that has ended. Lock order: the participants by id, then payments and stock.
 create or replace function group_commerce.release_places(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,9 +1,10 @@
 -- requires: platform/access.sql, platform/events.sql, inventory/stock.sql
--- Stock that comes and goes outside: what a warehouse says in Kafka.
+-- Stock changes from outside this system: a warehouse reports them through Kafka.
 
--- Applies adjustments of one tenant, each once for its event id and each whole or not at all. `input`: {tenant, messages:
--- [{eventId, sku, delta, reason, undated?}]}. Answers {skus: [changed], refused: [{eventId, reason}]}: unknown_sku,
--- insufficient_inventory, too_many. A refused message is not in the inbox: it may come again.
+-- Applies stock adjustments of one tenant, each once per event id and each completely or not at all. `input`: {tenant,
+-- messages: [{eventId, sku, delta, reason, undated?}]}. Returns {skus: [changed], refused: [{eventId, reason}]} with
+-- the reasons unknown_sku, insufficient_inventory, too_many. A refused message is not in the inbox, so it can be sent
+-- again.
 create or replace function inventory.apply_adjustments(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -15,12 +16,13 @@ declare
   refused jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  -- All rows of stock before the first inbox row: two batches that share a message would wait for each other.
+  -- Lock order: all stock by SKU, before the first inbox row. Otherwise two batches that share a message would wait for
+  -- each other.
   perform 1 from inventory.inventory s
     where s.tenant_id = platform.tenant()
       and s.sku = any(array(select x->>'sku' from jsonb_array_elements(input->'messages') x))
     order by s.sku for update;
-  -- Units that come in are counted before units that go out: a batch has no order of its own.
+  -- Additions before removals: the messages of a batch have no order.
   for message in
     select x from jsonb_array_elements(input->'messages') x
     order by x->>'sku', (x->>'delta')::numeric desc, x->>'eventId'
@@ -33,7 +35,8 @@ begin
       update inventory.inventory s
       set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
       where s.tenant_id = platform.tenant() and s.sku = message->>'sku'
-        and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity, s.reserved)
+        and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity,
+          s.reserved)
       returning s.quantity into new_quantity;
       if not found then
         perform platform.fail(case
@@ -44,7 +47,7 @@ begin
       insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
       values (platform.tenant(), message->>'sku', change, new_quantity, message->>'reason', platform.clock());
       skus := skus || (message->>'sku');
-    exception when sqlstate 'FC000' then -- takes its inbox row along
+    exception when sqlstate 'FC000' then -- undoes its inbox row too
       get stacked diagnostics refusal = message_text;
       refused := refused || jsonb_build_object('eventId', message->>'eventId', 'reason', refusal);
     end;

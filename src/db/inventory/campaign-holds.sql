@@ -1,8 +1,8 @@
 -- requires: inventory/reservations.sql
--- Stock of places in campaigns: held under the id that the place's order will have.
+-- Stock of places in campaigns. A place holds its unit under the id that its order will have.
 
--- Holds one unit for a place in a campaign, under the id that its order will have. Null: held; else the shortages, and
--- then the caller undoes it all. No event: campaign.joined tells of it. For group commerce.
+-- Holds one unit for a place in a campaign, under the id that its order will have. Returns null if it is held, or the
+-- shortages; then the caller undoes everything. Emits no event: campaign.joined reports it. For group commerce.
 create or replace function inventory.hold_unit(order_id varchar, sku varchar, until timestamptz) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -12,7 +12,8 @@ begin
 end
 $$;
 
--- Sets until when these orders' units are held. For group commerce and payments.
+-- Sets the time until which these orders' units are held. Locks their reservations by order id, like every other
+-- function. For group commerce and payments.
 create or replace function inventory.keep_until(order_ids text[], until timestamptz) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update inventory.reservations r set expires_at = until
@@ -22,7 +23,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     order by v.order_id for update))
 $$;
 
--- Tells that these new orders have their stock: it was held before they were. For group commerce. Emits inventory.reserved.
+-- Emits inventory.reserved for new orders whose stock was held before they existed. For group commerce.
 create or replace function inventory.emit_reserved(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select platform.emit('inventory.reserved', o, jsonb_build_object('orderId', o, 'status', 'reserved'), false)

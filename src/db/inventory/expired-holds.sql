@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/set-aside.sql, payments/stripe-events.sql, inventory/reservations.sql
--- Holds that have run out.
+-- Holds whose time is over.
 
--- The orders among these whose hold has run out, with their reservations locked. A debit that began meanwhile, or a payment,
--- has moved the hold. The caller has locked the orders. For orders.
+-- Locks the reservations of these orders by order id and returns the orders whose hold is still over. A payment, or a
+-- debit that started in the meantime, may have moved its end. The caller has locked the orders. For orders.
 create or replace function inventory.lock_due_holds(order_ids text[]) returns text[]
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with due as (
@@ -14,8 +14,9 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(d.order_id::text order by d.order_id), '{}') from due d
 $$;
 
--- Holds that have run out, `most` of them, of each tenant in turn: [{tenant, orders}]. One whose payment may have been paid
--- waits until Stripe's events are read past its end or Stripe was asked about it. `undecided`: these instead.
+-- Finds up to `most` holds whose time is over, of each tenant in turn: [{tenant, orders}]. A hold whose payment may
+-- have been paid waits until Stripe's events are read past its end, or until Stripe was asked about it. `undecided`
+-- finds those instead.
 create or replace function inventory.pick_holds(most integer, undecided boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
@@ -25,12 +26,13 @@ declare
   known_until timestamptz;
 begin
   perform platform.act_as('*');
-  if not undecided then -- something else may have ended what was set aside
+  if not undecided then -- a row that was set aside may have ended in another way since
     perform platform.clear_set_aside('expire-holds', array(
       select k from unnest(platform.keys_to_retry('expire-holds', 1000)) k
       where not exists (select from inventory.reservations r where r.order_id = k and r.status = 'held')));
   end if;
-  excluded_ids := case when undecided then '{}' else platform.keys_set_aside('expire-holds') || payments.orders_set_aside() end;
+  excluded_ids := case when undecided then '{}' else platform.keys_set_aside('expire-holds')
+    || payments.orders_set_aside() end;
   known_until := payments.events_known_until();
   select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')
   into due
@@ -42,9 +44,10 @@ begin
       cross join lateral (
         select w.*, row_number() over (order by w.expires_at) as turn
         from (
-          -- Bounded: while Stripe does not answer, any number of holds waits.
+          -- Bounded, because any number of holds can wait while Stripe is unavailable.
           select v.tenant_id, v.order_id, v.expires_at from inventory.reservations v
-          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock() and v.order_id <> all(excluded_ids)
+          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock()
+            and v.order_id <> all(excluded_ids)
           order by v.expires_at limit 10 * most
         ) w
         where undecided = (w.expires_at > known_until and payments.awaits_stripe(w.order_id, w.expires_at))
@@ -57,13 +60,13 @@ begin
 end
 $$;
 
--- Holds that end now. For the cron of orders.
+-- Holds that end now. For the cron job of orders.
 create or replace function inventory.due_holds(most integer) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select inventory.pick_holds(most, false)
 $$;
 
--- Holds that wait for Stripe's answer. For payments, which asks.
+-- Holds that wait for Stripe's answer. For payments, which asks Stripe about them.
 create or replace function inventory.undecided_holds(most integer) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select inventory.pick_holds(most, true)

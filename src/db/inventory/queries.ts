@@ -4,7 +4,7 @@ import type { Reader } from '../client.ts';
 
 const schema = pgSchema('inventory');
 
-/** Stock by SKU; its writes are the functions in stock.sql. `quantity` can still be sold, `reserved` is held. */
+/** Stock by SKU. The .sql files of this folder write it. `quantity` can be sold, `reserved` is held for orders. */
 export const inventory = schema.table(
   'inventory',
   {
@@ -18,7 +18,7 @@ export const inventory = schema.table(
   (table) => [primaryKey({ columns: [table.sku, table.tenantId] })],
 );
 
-/** An order's hold: one row an order. */
+/** Holds: one row for each order. */
 export const reservations = schema.table('reservations', {
   orderId: varchar('order_id').primaryKey(),
   tenantId: varchar('tenant_id').notNull(),
@@ -29,7 +29,7 @@ export const reservations = schema.table('reservations', {
   createdAt: timestamp('created_at', { withTimezone: true }).notNull(),
 });
 
-/** Why stock came in or went out other than by an order. */
+/** The ledger: stock changes other than by orders, with their reasons. */
 export const adjustments = schema.table('adjustments', {
   id: uuid('id').primaryKey().defaultRandom(),
   tenantId: varchar('tenant_id').notNull(),
@@ -39,18 +39,18 @@ export const adjustments = schema.table('adjustments', {
   createdAt: timestamp('created_at', { withTimezone: true }).notNull(),
 });
 
-/** Stock as `inventory.stock_json` gives it. */
+/** Stock as `inventory.stock_json` returns it. */
 export type StockRow = { sku: string; quantity: number; reserved: number; version: number; updatedAt: string };
 
 const row = { stock: sql<StockRow>`inventory.stock_json("inventory")` };
 
 export const stockBySku = (db: Reader, sku: string) => db.select(row).from(inventory).where(eq(inventory.sku, sku));
 
-/** A page of stock by SKU: `most` rows after `after`. (A row has no age to sort by: a sale changes it.) */
-export const stockPage = (db: Reader, after: string | undefined, most: number) =>
+/** A page of stock, sorted by SKU: `limit` rows after the SKU `after`. (Not by age, because every sale changes a row.) */
+export const stockPage = (db: Reader, after: string | undefined, limit: number) =>
   db
     .select(row)
     .from(inventory)
     .where(and(after === undefined ? undefined : gt(inventory.sku, after)))
     .orderBy(asc(inventory.tenantId), asc(inventory.sku))
-    .limit(most);
+    .limit(limit);

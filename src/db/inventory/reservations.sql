@@ -1,9 +1,9 @@
 -- requires: platform/access.sql, platform/events.sql, inventory/stock.sql
--- Holds of orders on stock: decided, given back, made final. Lock order: order, reservation, inventory rows by SKU.
+-- Holds of orders on stock: made, released and committed. Lock order: order, reservation, stock by SKU.
 
--- Takes the stock of an order's SKUs (sorted, each once), all or nothing. Null: taken; else the shortages
--- [{sku, requested, available}]. One SKU is the conditional update alone; several are locked first, in SKU order, so that
--- crossing carts queue up instead of deadlocking, and so that the update cannot be half true.
+-- Takes the stock of an order's SKUs (sorted, each once), all or nothing. Returns null if it was taken, or the
+-- shortages [{sku, requested, available}]. One SKU needs only the conditional update. Several are locked first, in SKU
+-- order: carts that cross queue up instead of deadlocking, and the update never succeeds in part.
 create or replace function inventory.take(skus text[], quantities integer[]) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -11,8 +11,8 @@ declare
 begin
   if cardinality(skus) = 1 then
     update inventory.inventory i
-    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1], version = platform.next_version(i.version),
-        updated_at = platform.clock()
+    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1],
+        version = platform.next_version(i.version), updated_at = platform.clock()
     where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
     if found then
       return null;
@@ -24,13 +24,15 @@ begin
     select i.sku, i.quantity from inventory.inventory i
     where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
   )
-  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0)) order by w.sku)
+  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0))
+    order by w.sku)
   into shortages
   from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
   where coalesce(l.quantity, 0) < w.n;
   if shortages is null then
     update inventory.inventory i
-    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
+        updated_at = platform.clock()
     from unnest(skus, quantities) w(sku, n)
     where i.tenant_id = platform.tenant() and i.sku = w.sku;
   end if;
@@ -38,8 +40,8 @@ begin
 end
 $$;
 
--- Decides an order's hold at once: null when it is held, else the shortages. One decision an order (reservations' primary
--- key). Emits inventory.reserved or inventory.insufficient. For orders.
+-- Decides an order's hold at once. Returns null if it is held, or the shortages. An order has one decision (the primary
+-- key of reservations). Emits inventory.reserved or inventory.insufficient. For orders.
 create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], hold_seconds integer)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -58,7 +60,7 @@ begin
 end
 $$;
 
--- Leaves an order's hold to the queue. For orders.
+-- Adds a pending reservation, which the consumer of order.created decides. For orders.
 create or replace function inventory.add_pending_hold(order_id varchar, skus text[], quantities integer[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
@@ -78,8 +80,9 @@ begin
 end
 $$;
 
--- Gives back what these orders hold and emits inventory.released for each; answers their SKUs. One that is pending ends
--- too: the queue that comes to it later finds nothing to decide. Never touches what is committed. For orders.
+-- Releases the holds of these orders, emits inventory.released for each and returns their SKUs. A pending reservation
+-- ends too, so the queue finds nothing to decide later. Committed units are never touched. Lock order: reservations by
+-- order id, then stock by SKU. For orders.
 create or replace function inventory.release(order_ids text[], reason text) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -101,13 +104,15 @@ begin
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i
-  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version),
+      updated_at = platform.clock()
   from (
     select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
     where r.order_id = any(released_ids) group by s.sku
   ) w
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
-  perform platform.emit('inventory.released', o, jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
+  perform platform.emit('inventory.released', o,
+    jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
     false) from unnest(released_ids) o order by o;
   return skus;
 end
@@ -120,8 +125,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     where r.tenant_id = platform.tenant() and r.order_id = is_held.order_id and r.status = 'held')
 $$;
 
--- Makes an order's hold final: the units leave the stock for good. A hold that was released is taken again first, if
--- the stock is there (inventory.reserved once more). False: it is not. The caller has locked the order. For orders.
+-- Commits an order's hold: its units leave the stock for good. A hold that was released is taken again first if the
+-- stock is there (inventory.reserved is emitted again). Returns false if it is not. Locks the reservation, then stock
+-- by SKU. The caller has locked the order. For orders.
 create or replace function inventory.commit(order_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -153,8 +159,8 @@ begin
 end
 $$;
 
--- Puts back what a paid order had taken for good and what was not shipped; answers its SKUs. For orders.
--- Emits inventory.released.
+-- Puts the committed units of an order that was not shipped back into stock and returns their SKUs. Locks the
+-- reservation, then stock by SKU. For orders. Emits inventory.released.
 create or replace function inventory.restock(order_id varchar, reason text) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -168,7 +174,7 @@ begin
   end if;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
     order by i.sku for update;
-  -- An order can always end: units that a full count cannot hold are written off in the ledger.
+  -- An order can always end. Units above the largest count are written off in the ledger.
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
   select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
     'returned above the largest count', platform.clock()

@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/events.sql
--- Stock and the holds on it. Lock order everywhere: order, reservation, then inventory rows by SKU.
+-- Stock and the locks on holds. Lock order everywhere: order, reservation, then stock by SKU.
 
 create or replace function inventory.stock_json(i inventory.inventory) returns jsonb
 language sql stable as $$
@@ -7,18 +7,19 @@ language sql stable as $$
     'updatedAt', platform.iso(i.updated_at))
 $$;
 
--- The most units of one SKU that a count, an adjustment or an import may lead to, held ones included. Far below the largest
--- integer, so that sold units fit when their orders are cancelled.
+-- The largest count of one SKU, held units included, that a count, an adjustment or an import may set. It is far below
+-- the largest integer, so that sold units fit when their orders are cancelled.
 create or replace function inventory.max_units() returns integer
 language sql immutable as $$ select 1000000000 $$;
 
--- Whether stock may become `wanted`. A lower count is always allowed, whatever orders hold.
-create or replace function inventory.is_count_allowed(new_count bigint, current_count integer, reserved integer) returns boolean
+-- Whether stock may become `new_count`. A lower count is always allowed, whatever orders hold.
+create or replace function inventory.is_count_allowed(new_count bigint, current_count integer, reserved integer)
+  returns boolean
 language sql immutable as $$
   select new_count <= coalesce(current_count, 0) or new_count + coalesce(reserved, 0) <= inventory.max_units()
 $$;
 
--- Sets the stock of SKUs (sorted, each once), making their rows if need be. For the catalog.
+-- Sets the stock of SKUs (sorted, each once) and creates missing rows. Locks existing rows by SKU. For the catalog.
 create or replace function inventory.upsert_stock(skus text[], quantities integer[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -38,15 +39,16 @@ begin
 end
 $$;
 
--- The answer to a count above inventory.max_units().
+-- The error for a count above inventory.max_units().
 create or replace function inventory.too_many_units_error(pointer text) returns jsonb
 language sql stable as $$
-  select jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
+  select jsonb_build_object('error', 'validation_failed',
+    'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
     'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units()))))
 $$;
 
--- `input`: {sku, quantity, ifMatch?: [version]}. Raises not_found, version_mismatch. Refuses: validation_failed above
--- inventory.max_units().
+-- `input`: {sku, quantity, ifMatch?: [version]}. Raises not_found, version_mismatch. Returns the error
+-- validation_failed above inventory.max_units().
 create or replace function inventory.set_stock(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -74,13 +76,14 @@ begin
   where s.tenant_id = stock.tenant_id and s.sku = stock.sku
   returning * into stock;
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  select stock.tenant_id, stock.sku, stock.quantity - old_quantity, stock.quantity, 'count', platform.clock() where stock.quantity <> old_quantity;
+  select stock.tenant_id, stock.sku, stock.quantity - old_quantity, stock.quantity, 'count', platform.clock()
+    where stock.quantity <> old_quantity;
   return platform.leave(call, 'inventory.set', inventory.stock_json(stock));
 end
 $$;
 
--- `input`: {sku, delta, reason}. Raises not_found. Refuses: insufficient_inventory below zero (the same condition
--- stands in inventory_quantity_not_negative), validation_failed above inventory.max_units().
+-- `input`: {sku, delta, reason}. Raises not_found. Returns the errors insufficient_inventory below zero (as the
+-- constraint inventory_quantity_not_negative) and validation_failed above inventory.max_units().
 create or replace function inventory.adjust_stock(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -94,7 +97,8 @@ begin
   update inventory.inventory s
   set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
   where s.tenant_id = platform.tenant() and s.sku = input->>'sku'
-    and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity, s.reserved)
+    and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity,
+      s.reserved)
   returning * into stock;
   if not found then
     select * into stock from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
@@ -112,16 +116,17 @@ begin
 end
 $$;
 
--- Locks an order's hold, waiting for whoever is just deciding it: only so do the events that the caller emits for the
--- order come after that one's, in `seq` as in time. The caller has locked the order. For orders.
+-- Locks an order's reservation and so waits for a decision that is in progress. Without the lock, the caller's events
+-- could come before that decision's events, in `seq` and in time. The caller has locked the order. For orders.
 create or replace function inventory.lock_hold(order_id varchar) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select 1 from inventory.reservations r
   where r.tenant_id = platform.tenant() and r.order_id = lock_hold.order_id for update
 $$;
 
--- Locks the holds of several orders, then their stock by SKU. A function that ends several orders one by one calls this
--- first: it would otherwise come from the stock of one order to the hold of the next. The caller has locked the orders.
+-- Locks the reservations of several orders by id, then their stock by SKU. A function that ends several orders one by
+-- one calls this first. Otherwise it would lock the stock of one order before the reservation of the next, and could
+-- deadlock. The caller has locked the orders.
 create or replace function inventory.lock_holds(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql
--- Orders: placing, cancelling, and what becomes of one whose hold runs out. See platform/access.sql for `call` and the answer.
+-- Orders: prices, placing, and how an order is shown. See platform/access.sql for `call` and the result.
 
--- An order as the API shows it. `hold` is null while a reservation is undecided or was refused.
+-- An order as the API shows it. `hold` is null while the reservation is pending or if it was rejected.
 create or replace function orders.order_json(
   o orders.orders, hold jsonb, payment jsonb default null, shipment jsonb default null
 ) returns jsonb
@@ -13,37 +13,38 @@ language sql stable as $$
     'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
 $$;
 
--- What the other services say of an order. Sets of at most one row, so that Postgres makes them a part of a query that joins
--- them: a function that holds a query is otherwise run anew for each row, and checks the reader's proof each time.
+-- The order's payment. payment_of and shipment_of return sets of at most one row so that Postgres can inline them into
+-- a query. A scalar function with a query runs again for each row and checks the reader's proof each time.
 create or replace function orders.payment_of(order_id varchar) returns setof jsonb
 language sql stable rows 1 as $$
   select payments.payment_json(p) from payments.payments p
   where p.order_id = payment_of.order_id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1
 $$;
 
--- The parcel that moved, or else the latest label: a cancelled label may have a successor.
+-- The shipment that moved, otherwise the latest label: a cancelled label may have a successor.
 create or replace function orders.shipment_of(order_id varchar) returns setof jsonb
 language sql stable rows 1 as $$
   select shipping.shipment_json(s) from shipping.shipments s
   where s.order_id = shipment_of.order_id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1
 $$;
 
--- The hold of an order's units; null while the reservation is undecided or was refused.
+-- The hold of an order's units. Null while the reservation is pending or if it was rejected.
 create or replace function orders.hold_json(r inventory.reservations) returns jsonb
 language sql stable as $$
   select case when r.status in ('held', 'committed', 'released') then
     jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end
 $$;
 
--- Asked for by the Workers of the release before this one, which may still run.
+-- Called by Workers of the previous release, which may still be running.
 create or replace function orders.full_order_json(o orders.orders, r inventory.reservations) returns jsonb
 language sql stable as $$
   select orders.order_json(o, orders.hold_json(r), (select orders.payment_of(o.id)), (select orders.shipment_of(o.id)))
 $$;
 
--- The whole truth of a request's lines, where they are more than a plain list. `input`: {items: [{sku, quantity, price?}], currency?,
--- pricing?}. Answers {items, total, currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch,
--- price_changed, validation_failed. Lines of one SKU and one price are merged, in the order in which they came.
+-- Prices every line of a request. Slow path for orders with merged lines, mixed currencies or errors. `input`: {items:
+-- [{sku, quantity, price?}], currency?, pricing?}. Returns {items, total, currency, skus, quantities}, or {error, …}:
+-- unknown_sku, currency_mismatch, price_changed, validation_failed. Lines with the same SKU and price are merged, in
+-- the order in which they came.
 create or replace function orders.price_lines(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -52,7 +53,7 @@ declare
   fault text;
 begin
   with line as (
-    -- `limit 1` keeps this a lookup by the unique index for each line, whatever the planner thinks of their number.
+    -- `limit 1` keeps this a lookup by the unique index for each line, whatever row count the planner expects.
     select l.ord, l.item->>'sku' as sku, (l.item->>'quantity')::int as quantity, (l.item->>'price')::numeric as stated,
       p.price as listed, p.currency
     from jsonb_array_elements(input->'items') with ordinality l(item, ord)
@@ -69,7 +70,8 @@ begin
   )
   select jsonb_build_object(
     'unknown', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/sku', f.ord - 1),
-      'detail', format('No product with SKU "%s" is for sale.', f.sku)) order by f.ord) from final f where f.currency is null),
+      'detail', format('No product with SKU "%s" is for sale.', f.sku)) order by f.ord) from final f
+        where f.currency is null),
     'currencies', (select jsonb_agg(distinct f.currency) from final f where f.currency is not null),
     'changed', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
       'detail', format('The price of "%s" is %s, not %s.', f.sku, f.listed, f.stated)) order by f.ord)
@@ -77,7 +79,8 @@ begin
     'misfit', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
       'detail', format('%s has no decimals: %s does not fit.', f.currency, f.price)) order by f.ord)
       from final f where scale(trim_scale(f.price)) > platform.currency_decimals(f.currency)),
-    'items', (select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord)
+    'items', (select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price)
+      order by m.ord)
       from merged m),
     'total', (select sum(m.quantity * m.price) from merged m),
     'most', (select max(n.quantity) from needed n),
@@ -112,8 +115,8 @@ begin
 end
 $$;
 
--- The lines of a request with their prices: in one aggregate where each SKU comes at one price and nothing is wrong, else
--- by price_lines, which may answer a refusal. Lines are merged, `skus` sorted, each once.
+-- Prices the lines of a request. Fast path: one aggregate, if each SKU has one price and nothing is wrong; otherwise
+-- price_lines, which may return an error in `refusal`. Lines are merged; `skus` is sorted, each once.
 create or replace function orders.price_order(input jsonb, out items jsonb, out total numeric, out currency varchar,
   out skus text[], out quantities integer[], out refusal jsonb)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -126,8 +129,10 @@ begin
   select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
     sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
     array_agg(least(m.quantity, 2147483647)::int order by m.sku),
-    bool_and(m.is_simple) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(expected_currency, min(m.currency))
-      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
+    bool_and(m.is_simple) and min(m.currency) = max(m.currency)
+      and min(m.currency) = coalesce(expected_currency, min(m.currency))
+      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647
+        and count(*) = count(distinct m.sku)
   into items, total, currency, skus, quantities, is_simple
   from (
     select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
@@ -162,12 +167,13 @@ begin
 end
 $$;
 
--- Places an order: the order, the hold on every line and the events, or none of them. `input`: {id, customerId, items,
--- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async}.
--- With `async` the hold is left to the consumer of order.created. Not enough stock: the order is kept as failed, holds
--- nothing, and the answer is {error: insufficient_inventory, orderId, shortages}.
--- A new connection plans each statement once, not five times, and a plan made for an empty table is good for a full one.
--- Refuses: what price_lines refuses. Emits order.created, and inventory.reserved, or inventory.insufficient and order.failed.
+-- Places an order: the order, the hold on every line and the events, or nothing. `input`: {id, customerId, items,
+-- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async}. With `async` the
+-- consumer of order.created decides the hold. Without enough stock, the order is stored as failed, holds nothing, and
+-- the result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines. Emits
+-- order.created, and inventory.reserved, or inventory.insufficient and order.failed.
+-- Generic plans: a new connection plans each statement once, not five times. No sequential scans: a plan that was made
+-- for an empty table must be good for a full one.
 create or replace function orders.place_order(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -191,13 +197,14 @@ begin
     'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
     nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
   returning * into order_row;
-  perform platform.emit('order.created', order_row.id, jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
+  perform platform.emit('order.created', order_row.id,
+    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
     'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), deferred);
   if deferred then
     perform inventory.add_pending_hold(order_row.id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', orders.order_json(order_row, null));
   end if;
-  -- The contended rows come last: a hot SKU is locked for the rest of this call and the commit, nothing else.
+  -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
   shortages := inventory.reserve(order_row.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
   if shortages is not null then
     perform orders.fail_order(order_row.id, 'insufficient_inventory');
@@ -209,8 +216,8 @@ begin
 end
 $$;
 
--- The order of a place in a campaign; its unit is held already. `input`: {id, customerId, sku, price, currency, campaignId,
--- shippingAddress}. For group commerce. Emits order.created.
+-- Creates the order of a place in a campaign, whose unit is already held. `input`: {id, customerId, sku, price,
+-- currency, campaignId, shippingAddress}. For group commerce. Emits order.created.
 create or replace function orders.place_campaign_order(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -223,12 +230,13 @@ begin
     (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
     nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
   returning * into order_row;
-  perform platform.emit('order.created', order_row.id, jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
+  perform platform.emit('order.created', order_row.id,
+    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
     'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), false);
 end
 $$;
 
--- An order with all that the other services say of it, as a read shows it.
+-- An order with its hold, payment and shipment, as a read shows it.
 create or replace function orders.read_order(order_id varchar) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o

@@ -6,7 +6,7 @@ import type { PaymentRow } from '../payments/queries.ts';
 
 export type Line = { sku: string; quantity: number; price: number };
 
-/** The orders' table; its writes are the functions in orders.sql. */
+/** The orders table. The functions in orders.sql and states.sql write it. */
 export const orders = pgSchema('orders').table('orders', {
   id: varchar('id').primaryKey(),
   customerId: varchar('customer_id').notNull(),
@@ -24,7 +24,7 @@ export const orders = pgSchema('orders').table('orders', {
   updatedAt: timestamp('updated_at', { withTimezone: true }).notNull().defaultNow(),
 });
 
-/** An order as `orders.order_json` gives it; `freed` and the like are the operation's own and are not shown. */
+/** An order as `orders.order_json` returns it. Extra fields that an operation adds, such as `freed`, are not shown. */
 export type OrderRow = {
   id: string;
   customerId: string;
@@ -44,16 +44,16 @@ export type OrderRow = {
   updatedAt: string;
 };
 
-/** Orders as a read shows them. What belongs to them is looked up for the chosen ones alone, whatever the planner expects. */
-function selectOrders(db: Reader, where: SQL | undefined, most: number) {
+/** Orders as a read shows them. Holds, payments and shipments are looked up only for the chosen orders. */
+function selectOrders(db: Reader, where: SQL | undefined, limit: number) {
   const chosen = db
     .select({ id: orders.id, row: sql`"orders"`.as('row') })
     .from(orders)
     .where(where)
-    // By the tenant too, of which there is one: the primary key cannot serve that, and a walk by it would read the orders of
-    // all tenants.
+    // Also by tenant, although there is only one: the primary key cannot serve that order. The planner would otherwise
+    // walk it and read the orders of all tenants.
     .orderBy(asc(orders.tenantId), desc(orders.id))
-    .limit(most)
+    .limit(limit)
     .as('chosen');
   const order = sql<OrderRow>`orders.order_json(${chosen.row}, orders.hold_json("reservations"), "payment", "shipment")`;
   return db
@@ -73,13 +73,13 @@ export type OrderFilter = {
   organizationId?: string | undefined;
 };
 
-/** A page of orders, newest first: `most` rows below the id `before`. */
-export function orderPage(db: Reader, filter: OrderFilter, before: string | undefined, most: number) {
+/** A page of orders, newest first: `limit` rows below the id `before`. */
+export function orderPage(db: Reader, filter: OrderFilter, before: string | undefined, limit: number) {
   const where = and(
     filter.customerId === undefined ? undefined : eq(orders.customerId, filter.customerId),
     filter.status === undefined ? undefined : eq(orders.status, filter.status),
     filter.organizationId === undefined ? undefined : eq(orders.organizationId, filter.organizationId),
     before === undefined ? undefined : lt(orders.id, before),
   );
-  return selectOrders(db, where, most);
+  return selectOrders(db, where, limit);
 }

@@ -1,7 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql, orders/orders.sql
--- What becomes of an order after it was placed: its lock, and every state that follows.
+-- The states of an order after it was placed, and its lock.
 
--- created → failed; true if it was so. The caller has locked the order or has just made it. A campaign hears of it.
+-- created → failed. Returns whether the order was `created`. The caller has locked the order or has just inserted it.
+-- An order of a campaign sends its event to the queue too, which frees the place.
 create or replace function orders.fail_order(order_id varchar, reason varchar) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -20,10 +21,11 @@ begin
 end
 $$;
 
--- Cancels an order that has not been shipped, its payment and its shipment. `input`: {id, reason?, restock?}. Its units go
--- back into stock; if it has a label, only with `restock`, since the parcel may be packed. Cancelled already: the same
--- answer, and `restock` puts units back that are still out. Raises not_found. Refuses: order_not_cancellable.
--- Emits order.cancelled, inventory.released if units went back, and the events of its payment and its shipment.
+-- Cancels an order that has not been shipped, with its payment and shipment. `input`: {id, reason?, restock?}. Its
+-- units go back into stock; if it has a label, only with `restock`, because the parcel may be packed. A repeat returns
+-- the same result, and its `restock` puts back units that are still missing. Locks the order, its reservation, its
+-- payment, then stock. Raises not_found. Returns the error order_not_cancellable. Emits order.cancelled,
+-- inventory.released, and the events of its payment and shipment.
 create or replace function orders.cancel_order(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -45,7 +47,8 @@ begin
   end if;
   if order_row.status <> 'cancelled' then
     perform inventory.lock_hold(order_row.id);
-    update orders.orders c set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
+    update orders.orders c
+    set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
     where c.id = order_row.id returning * into order_row;
     perform platform.emit('order.cancelled', order_row.id, jsonb_strip_nulls(
       jsonb_build_object('orderId', order_row.id, 'reason', input->>'reason')), order_row.campaign_id is not null);
@@ -61,15 +64,15 @@ begin
 end
 $$;
 
--- The order's row, locked before any other row of its saga. Null if it is not there. For payments and shipping.
+-- Locks the order before any other row that belongs to it. Null if there is no such order. For payments and shipping.
 create or replace function orders.lock_order(order_id varchar) returns orders.orders
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
 $$;
 
--- The order's money is there (or it needs none): it is confirmed, and its hold becomes final. If its hold was released
--- meanwhile, its stock is taken again; answers {confirmed, reason, skus}, false if there is none or it was cancelled, and
--- then the money goes back. The caller has locked the order. For payments. Emits order.confirmed.
+-- The order is paid (or costs nothing): confirms it and commits its hold. A hold that was released is taken again.
+-- Returns {confirmed, reason, skus}; confirmed is false if the stock is gone or the order was cancelled, and then the
+-- caller refunds the money. The caller has locked the order. For payments. Emits order.confirmed.
 create or replace function orders.confirm_paid_order(order_id varchar) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -79,7 +82,7 @@ begin
   if order_row.status = 'cancelled' then
     return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
   end if;
-  -- A place that was lost may be another's already, so its money goes back even where its unit is still there.
+  -- Another buyer may have the place already, so the money is refunded even if the unit is still there.
   if order_row.id is null or (order_row.status = 'failed' and order_row.campaign_id is not null) then
     return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
   end if;
@@ -89,16 +92,18 @@ begin
   if not inventory.commit(order_row.id) then
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
-  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = order_row.id;
-  -- The label is a row from here on: the cron finds it should the message be lost.
+  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock()
+  where x.id = order_row.id;
+  -- The label request is a row from now on, so the cron finds it if the message is lost.
   perform shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
   perform platform.emit('order.confirmed', order_row.id, jsonb_build_object('orderId', order_row.id), true);
   return jsonb_build_object('confirmed', true, 'skus',
-    case when order_row.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(order_row.items) i)) end);
+    case when order_row.status = 'created' then '[]'::jsonb
+      else to_jsonb(array(select i->>'sku' from jsonb_array_elements(order_row.items) i)) end);
 end
 $$;
 
--- The order can never be paid: it fails, and its stock goes back. For payments.
+-- Fails an order that can no longer be paid, and releases its stock. Locks the order first. For payments.
 create or replace function orders.fail_unpaid(order_id varchar, reason varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -110,8 +115,9 @@ begin
 end
 $$;
 
--- All of the order's money went back: it is refunded with its shipment, unless it was cancelled or has failed. Its units go
--- back into stock if `restock` says so; if it is null, those of an order without a label. Answers their SKUs. The caller has locked the order. For payments. Emits order.refunded.
+-- All of the order's money was refunded: marks it and its shipment as ended, unless it was cancelled or has failed.
+-- `restock` says whether its units go back into stock; null means only if it has no label. Returns the SKUs that went
+-- back. The caller has locked the order. For payments. Emits order.refunded.
 create or replace function orders.mark_refunded(order_id varchar, restock boolean default null) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -119,7 +125,7 @@ declare
   has_label boolean;
 begin
   select o.status into previous_status from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
-  -- A place in a campaign has its payment before it has an order: `before` is null then.
+  -- A place in a campaign has a payment before it has an order: `previous_status` is null then.
   if previous_status is null or previous_status not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
   end if;
@@ -131,11 +137,10 @@ begin
 end
 $$;
 
--- A bank has sent the money of a refund back, so the order is no longer refunded. It is again what it was before: where its
--- units went back into the stock, they are taken again. If they are gone, or its place in a campaign is, the order is
--- cancelled with the reason `refund_failed`, and the merchant owes the buyer the money. Nothing is shipped by itself.
--- Answers the SKUs whose stock has changed. The caller has locked the order. For payments. Emits order.refund.failed
--- or order.cancelled.
+-- A refund failed at the bank, so the order is no longer refunded and gets back its former status. Units that went back
+-- into stock are taken again. If they are gone, or its campaign place is, the order is cancelled with the reason
+-- `refund_failed`, and the merchant owes the buyer the money. Nothing is shipped automatically. Returns the SKUs whose
+-- stock changed. The caller has locked the order. For payments. Emits order.refund.failed or order.cancelled.
 create or replace function orders.reopen_after_failed_refund(order_id varchar) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -143,29 +148,34 @@ declare
   is_committed boolean;
   restored_status varchar;
 begin
-  select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+  select * into order_row from orders.orders x
+    where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
   if not found then
     return '{}';
   end if;
-  is_committed := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
+  is_committed := coalesce((
+    select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
   if not is_committed and (order_row.campaign_id is not null or not inventory.commit(order_row.id)) then
     update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
       place_open = x.campaign_id is not null
     where x.id = order_row.id;
-    perform platform.emit('order.cancelled', order_row.id, jsonb_build_object('orderId', order_row.id, 'reason', 'refund_failed'), false);
+    perform platform.emit('order.cancelled', order_row.id,
+      jsonb_build_object('orderId', order_row.id, 'reason', 'refund_failed'), false);
     return '{}';
   end if;
-  restored_status := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
+  restored_status := coalesce((
+    select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
     from shipping.shipments s where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')
-    order by s.status limit 1), 'confirmed'); -- `delivered` before `in_transit`
+    order by s.status limit 1), 'confirmed'); -- `delivered` sorts before `in_transit`
   update orders.orders x set status = restored_status, updated_at = platform.clock() where x.id = order_row.id;
-  perform platform.emit('order.refund.failed', order_row.id, jsonb_build_object('orderId', order_row.id, 'status', restored_status), false);
+  perform platform.emit('order.refund.failed', order_row.id,
+    jsonb_build_object('orderId', order_row.id, 'status', restored_status), false);
   return case when is_committed then '{}' else array(select i->>'sku' from jsonb_array_elements(order_row.items) i) end;
 end
 $$;
 
--- The parcel is on its way (`shipped`) or there (`delivered`): the order only ever goes forward, and one that was
--- cancelled or refunded stays so. True if it moved. The caller has locked the order. For shipping.
+-- The parcel is on its way (`shipped`) or `delivered`. The status never goes back; a cancelled or refunded order keeps
+-- its status. Returns whether it changed. The caller has locked the order. For shipping.
 create or replace function orders.mark_shipped(order_id varchar, reached varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -176,8 +186,7 @@ begin
 end
 $$;
 
--- Orders of campaigns, of any tenant, that ended before this time and whose place was not freed; `most` of them, the oldest
--- first. For group commerce's cron.
+-- For group commerce: the oldest campaign orders of all tenants that ended before `until` and still have their place.
 create or replace function orders.find_ended_campaign_orders(until timestamptz, max_rows integer)
 returns table (tenant varchar, order_id varchar, reason varchar)
 language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
@@ -187,7 +196,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set e
   where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit max_rows
 $$;
 
--- The places of these orders are freed. The caller has locked the places. For group commerce.
+-- Marks the places of these orders as freed. Locks the orders by id, after the places. For group commerce.
 create or replace function orders.mark_places_freed(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -198,13 +207,14 @@ begin
 end
 $$;
 
--- Locks orders by id, before anything else of theirs. For a function of payments that ends several.
+-- Locks orders by id, before any row that belongs to them. For functions of payments that end several orders.
 create or replace function orders.lock_orders(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update
 $$;
 
--- The consumer of inventory.insufficient. `input`: {tenant, messages: [{eventId, orderId, traceparent}]}. Answers {failed}.
+-- The consumer of inventory.insufficient: fails the orders. Locks them by id. `input`: {tenant, messages: [{eventId,
+-- orderId, traceparent}]}. Returns {failed}.
 create or replace function orders.fail_short_orders(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -215,7 +225,8 @@ declare
   traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  new_event_ids := platform.claim_new_events('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  new_event_ids := platform.claim_new_events('orders',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
     where m->>'eventId' = any(new_event_ids) order by 1);
   perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
@@ -230,9 +241,9 @@ begin
 end
 $$;
 
--- The cron: orders whose hold has run out fail, and their stock goes back, in one transaction for `limit` of them.
--- Answers {expired, tenants: [{tenant, expired, skus}]}; repeat until expired is 0. An order that another transaction has
--- locked is left for the next turn; one that cannot be processed is set aside.
+-- The cron: fails orders whose hold is over and releases their stock, `limit` of them in one transaction. Returns
+-- {expired, tenants: [{tenant, expired, skus}]}; repeat until expired is 0. An order that another transaction has
+-- locked waits for the next run. One that cannot be processed is set aside.
 create or replace function orders.expire_holds(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -243,8 +254,8 @@ declare
 begin
   perform platform.enter_as(call, '*');
   for tenant_holds in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
-    for result in select jsonb_array_elements(platform.process_rows('expire-holds', 'orders.expire_holds_step', tenant_holds->>'tenant',
-      array(select jsonb_array_elements_text(tenant_holds->'orders')), input))
+    for result in select jsonb_array_elements(platform.process_rows('expire-holds', 'orders.expire_holds_step',
+      tenant_holds->>'tenant', array(select jsonb_array_elements_text(tenant_holds->'orders')), input))
     loop
       expired := expired + (result->>'expired')::int;
       tenants := tenants || result;
@@ -254,7 +265,7 @@ begin
 end
 $$;
 
--- One tenant's part of it.
+-- The step of expire_holds for one tenant. Locks the orders by id, then their reservations, payments and stock.
 create or replace function orders.expire_holds_step(order_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -266,7 +277,7 @@ begin
     select o.id from orders.orders o
     where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
     order by o.id for update skip locked);
-  -- Read again under the locks: what was due before may have been paid or kept since.
+  -- Checked again under the locks: an order that was due may have been paid or extended since.
   ids := inventory.lock_due_holds(ids);
   foreach id in array ids loop
     expired := expired + orders.fail_order(id, 'reservation_expired')::int;
@@ -282,7 +293,8 @@ call platform.set_owner('orders', 'fusion_orders');
 grant execute on function orders.cancel_order, orders.fail_short_orders, orders.expire_holds to fusion_worker;
 grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
 grant execute on function orders.lock_orders to fusion_payments;
-grant execute on function orders.confirm_paid_order, orders.find_ended_campaign_orders, orders.mark_places_freed to fusion_group_commerce;
+grant execute on function orders.confirm_paid_order, orders.find_ended_campaign_orders, orders.mark_places_freed
+  to fusion_group_commerce;
 grant execute on function orders.confirm_paid_order, orders.fail_unpaid, orders.mark_refunded,
   orders.reopen_after_failed_refund to fusion_payments;
 grant execute on function orders.mark_shipped to fusion_shipping;

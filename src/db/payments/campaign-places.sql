@@ -1,7 +1,7 @@
 -- requires: payments/payments.sql, payments/intents.sql
--- Payments of places in campaigns: the money is secured at the join (held, or its card saved) and taken on success.
+-- Payments of places in campaigns. A join secures the money (an authorization, or a saved card); success captures it.
 
--- The payment of a place, before its order is there. `input`: {id, orderId, campaignId, userId, amount, currency, mode}.
+-- The payment of a place, before its order exists. `input`: {id, orderId, campaignId, userId, amount, currency, mode}.
 -- For group commerce. Emits payment.created.
 create or replace function payments.open_place_payment(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -10,16 +10,17 @@ declare
 begin
   insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id, user_id,
     created_at, updated_at, checked_at)
-  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency', 'pending', platform.tenant(),
-    input->>'mode', input->>'campaignId', input->>'userId', platform.clock(), platform.clock(), platform.clock())
+  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
+    'pending', platform.tenant(), input->>'mode', input->>'campaignId', input->>'userId', platform.clock(),
+      platform.clock(), platform.clock())
   returning * into payment;
   perform payments.emit_payment_event(payment, 'payment.created',
     jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
 end
 $$;
 
--- The consumer of campaign.joined. `input`: {tenant, joins: [{campaignId, userId}]}. Answers {tasks}: the payments of these
--- places that Stripe is still to be asked for.
+-- The consumer of campaign.joined. `input`: {tenant, joins: [{campaignId, userId}]}. Returns {tasks}: the payments of
+-- these places that still need an intent at Stripe.
 create or replace function payments.open_places(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -33,8 +34,9 @@ begin
 end
 $$;
 
--- The money of these orders is to be taken, since it is secured. Asked once; the row says so until it is taken. The caller
--- has locked the places. For group commerce. Emits payment.capture.requested.
+-- Requests the capture of these orders' payments, whose money is secured. Requested once; the row keeps the request
+-- until the money is captured. The caller has locked the places; this locks the payments by id. For group commerce.
+-- Emits payment.capture.requested.
 create or replace function payments.request_captures(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -53,8 +55,8 @@ begin
 end
 $$;
 
--- Why news of a SetupIntent cannot be about this payment; null: it can. A SetupIntent other than the payment's own takes no
--- money, and nobody was given its client secret.
+-- Why an update of a SetupIntent cannot be about this payment; null if it can. A SetupIntent other than the payment's
+-- own takes no money, and nobody received its client secret.
 create or replace function payments.setup_fault(p payments.payments, setup_id varchar, made_for jsonb) returns varchar
 language sql stable as $$
   select case when p.setup_intent_id is not null and p.setup_intent_id is distinct from setup_id then 'setup_replaced'
@@ -62,15 +64,16 @@ language sql stable as $$
     else payments.metadata_fault(p, p.setup_intent_id is not null, made_for) end
 $$;
 
--- What Stripe says of a card that is to be saved.
+-- Applies an update of a SetupIntent, which saves a card. The caller has locked the place, the order and the payment.
 create or replace function payments.apply_setup(payment payments.payments, setup jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   update payments.payments x
   set stripe_status = 'setup_' || (setup->>'status'), updated_at = platform.clock(),
       payment_method_id = coalesce(setup->>'methodId', x.payment_method_id),
-      failure_reason = case when setup->>'status' = 'succeeded' then null else coalesce(setup->>'failure', x.failure_reason) end,
-      -- A card that was saved for nothing is nothing that Stripe takes money for.
+      failure_reason = case when setup->>'status' = 'succeeded' then null
+        else coalesce(setup->>'failure', x.failure_reason) end,
+      -- Stripe takes no money with a card that was saved for a payment that ended.
       intent_open = x.status = 'pending' and setup->>'status' <> 'canceled'
   where x.payment_id = payment.payment_id and x.stripe_payment_intent_id is null
     and (x.status = 'pending' or setup->>'status' in ('succeeded', 'canceled'));
@@ -82,7 +85,7 @@ begin
 end
 $$;
 
--- This payment can never be had: its order fails with it, or its place where there is no order yet. The caller has locked
+-- The payment can never succeed: fails its order, or frees its place if there is no order yet. The caller has locked
 -- the place.
 create or replace function payments.fail_order_or_place(payment payments.payments, reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -96,5 +99,6 @@ $$;
 
 call platform.set_owner('payments', 'fusion_payments');
 
-grant execute on function payments.open_place_payment, payments.request_captures, payments.end_for_orders to fusion_group_commerce;
+grant execute on function payments.open_place_payment, payments.request_captures,
+  payments.end_for_orders to fusion_group_commerce;
 grant execute on function payments.open_places to fusion_worker;

@@ -1,10 +1,11 @@
 -- requires: payments/payments.sql, inventory/campaign-holds.sql
--- Payments that settle later, such as bank debits: Stripe reports `processing` for days before it reports the result.
+-- Payments that settle later, such as bank debits. Stripe reports `processing` for days before it reports the result.
 
--- Keeps the units of a payment that is `processing` until Stripe has decided it. After a failure the buyer has the usual
--- time again to pay in another way. `terms`: {holdSeconds, secureSeconds, graceSeconds}; an older Worker sends none.
--- The caller has locked the place, the order and the payment; `p` is the payment before this news.
-create or replace function payments.update_hold_end(payment payments.payments, new_status text, terms jsonb) returns void
+-- Keeps the units of a payment that is `processing` until Stripe has decided it. After a failure the buyer has the
+-- usual time to pay in another way. `terms`: {holdSeconds, secureSeconds, graceSeconds}; a Worker of an earlier release
+-- sends none. The caller has locked the place, the order and the payment; `payment` is its state before this update.
+create or replace function payments.update_hold_end(payment payments.payments, new_status text, terms jsonb)
+  returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   is_decided constant boolean := new_status is distinct from 'processing';

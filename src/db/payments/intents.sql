@@ -1,34 +1,38 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
--- The PaymentIntents of a payment. Usually there is one. A second exists when Stripe kept an error for a request that it
--- had carried out, or when somebody made one by hand. The payment's row is locked before its intents.
+-- The PaymentIntents of a payment. Usually there is one. A second exists if Stripe stored an error for a request that
+-- it had carried out, or if a person made one by hand. Lock order: the payment, then its intents.
 
--- Whether Stripe may still take money by an intent of this status.
+-- Whether Stripe can still take money with an intent of this status.
 create or replace function payments.is_intent_open(status text) returns boolean
 language sql immutable as $$
   select status not in ('succeeded', 'canceled')
 $$;
 
--- How near an intent of this status is to the money.
+-- How close an intent of this status is to a successful payment.
 create or replace function payments.intent_progress(status text) returns integer
 language sql immutable as $$
   select case status when 'succeeded' then 4 when 'requires_capture' then 3 when 'processing' then 2 when 'canceled' then 0
     else 1 end
 $$;
 
--- Why something at Stripe was not made for this payment, by the names in its metadata: {paymentId, orderId, tenant}.
-create or replace function payments.metadata_fault(payment payments.payments, is_known boolean, metadata jsonb) returns varchar
+-- Why an object at Stripe does not belong to this payment, by the ids in its metadata: {paymentId, orderId, tenant};
+-- null if it does. A known object need not have all of them.
+create or replace function payments.metadata_fault(payment payments.payments, is_known boolean, metadata jsonb)
+  returns varchar
 language sql stable as $$
   select case
     when metadata is null then null
-    when coalesce(metadata->>'paymentId', case when is_known then payment.payment_id end) is distinct from payment.payment_id
+    when coalesce(metadata->>'paymentId', case when is_known then payment.payment_id end)
+      is distinct from payment.payment_id
       or coalesce(metadata->>'orderId', case when is_known then payment.order_id end) is distinct from payment.order_id
       or coalesce(metadata->>'tenant', case when is_known then payment.tenant_id end) is distinct from payment.tenant_id
       then 'made_for_another' end
 $$;
 
--- Why an intent cannot pay this payment; null: it can. `known`: it was made by us, or was accepted before, so it need not
--- name the payment. A Worker of the previous release sends neither the amount nor the names.
-create or replace function payments.intent_fault(payment payments.payments, is_known boolean, intent jsonb) returns varchar
+-- Why an intent cannot pay this payment; null if it can. `is_known`: we made it, or it was accepted before, so it need
+-- not name the payment. A Worker of an earlier release sends neither the amount nor the metadata.
+create or replace function payments.intent_fault(payment payments.payments, is_known boolean, intent jsonb)
+  returns varchar
 language sql stable as $$
   select case
     when not intent ? 'amount' then null
@@ -37,9 +41,10 @@ language sql stable as $$
     else payments.metadata_fault(payment, is_known, intent->'madeFor') end
 $$;
 
--- Remembers an intent and the latest news of it. Its end is final, whatever the order in which news comes. An intent that cannot
+-- Saves an intent with its latest update. A final status stays, in whatever order updates arrive. An intent that cannot
 -- pay its payment is reported to the tenant as a dead letter. Its money is not refunded automatically: somebody with
--- access to the Stripe account has changed it and may have meant to. The caller has locked the payment.
+-- access to the Stripe account has changed it, perhaps on purpose. The caller has locked the payment; this locks the
+-- intent.
 create or replace function payments.save_intent(payment payments.payments, intent_id varchar, intent jsonb)
 returns payments.intents
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -48,11 +53,13 @@ declare
   saved payments.intents;
 begin
   select * into previous from payments.intents x where x.stripe_id = intent_id for update;
-  insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, fault, created_at)
+  insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, fault,
+    created_at)
   values (intent_id, payment.tenant_id, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
     coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
     coalesce((intent->>'received')::numeric, 0),
-    payments.intent_fault(payment, previous.fault is null and (previous.stripe_id is not null or payment.stripe_payment_intent_id is not distinct from intent_id),
+    payments.intent_fault(payment, previous.fault is null
+      and (previous.stripe_id is not null or payment.stripe_payment_intent_id is not distinct from intent_id),
       intent), platform.clock())
   on conflict (stripe_id) do update
   set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
@@ -61,10 +68,12 @@ begin
       received = greatest(x.received, excluded.received),
       fault = case when intent ? 'amount' then excluded.fault else x.fault end
   returning * into saved;
-  if saved.fault is not null and (previous.fault is distinct from saved.fault or previous.received is distinct from saved.received) then
+  if saved.fault is not null
+    and (previous.fault is distinct from saved.fault or previous.received is distinct from saved.received) then
     perform platform.report_problem('stripe', saved.stripe_id, 'payment_intent.' || saved.status, payment.payment_id,
-      jsonb_build_object('stripePaymentIntentId', saved.stripe_id, 'paymentId', payment.payment_id, 'orderId', payment.order_id,
-        'amount', saved.amount, 'currency', saved.currency, 'received', saved.received, 'status', saved.status),
+      jsonb_build_object('stripePaymentIntentId', saved.stripe_id, 'paymentId', payment.payment_id,
+        'orderId', payment.order_id, 'amount', saved.amount, 'currency', saved.currency, 'received', saved.received,
+        'status', saved.status),
       format('%s: this PaymentIntent cannot pay the payment, which is %s %s. Look at it in Stripe and refund it there if the money is not yours to keep.',
         saved.fault, payment.amount, payment.currency));
   end if;
@@ -72,9 +81,11 @@ begin
 end
 $$;
 
--- Makes an intent the one that counts, if it is nearer to the money than the one that has counted so far. While nobody has
--- paid, the buyer must be able to confirm it, so without a client secret an idle intent does not count.
-create or replace function payments.promote_intent(payment payments.payments, intent payments.intents, client_secret text) returns payments.payments
+-- Makes an intent the payment's own if it is closer to a successful payment than the current one. Before anybody has
+-- paid, the buyer must be able to confirm the intent, so one without a client secret is not used. The caller has locked
+-- the payment.
+create or replace function payments.promote_intent(payment payments.payments, intent payments.intents,
+  client_secret text) returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   current_progress constant integer := coalesce(
@@ -84,7 +95,8 @@ begin
   if payment.captured > 0 or payment.stripe_payment_intent_id is not distinct from intent.stripe_id then
     return payment;
   end if;
-  if payments.intent_progress(intent.status) > greatest(current_progress, 1) or (payment.stripe_payment_intent_id is null
+  if payments.intent_progress(intent.status) > greatest(current_progress, 1)
+    or (payment.stripe_payment_intent_id is null
     and payments.is_intent_open(intent.status) and (payment.mode = 'card' or client_secret is not null)) then
     update payments.payments x
     set stripe_payment_intent_id = intent.stripe_id, updated_at = platform.clock(),
@@ -95,7 +107,8 @@ begin
 end
 $$;
 
--- The payment's own intent has come to nothing. True if another is on its way to the money: that one counts from now on.
+-- The payment's own intent was cancelled or declined. Switches to another intent that is being paid, and returns
+-- whether there is one. The caller has locked the payment.
 create or replace function payments.switch_to_other_intent(payment payments.payments) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -109,18 +122,20 @@ begin
   if not found then
     return false;
   end if;
-  update payments.payments x set stripe_payment_intent_id = other_intent_id, stripe_status = other_status, failure_reason = null,
-    updated_at = platform.clock()
+  update payments.payments x set stripe_payment_intent_id = other_intent_id, stripe_status = other_status,
+    failure_reason = null, updated_at = platform.clock()
   where x.payment_id = payment.payment_id;
   if other_status = 'processing' then
-    perform payments.update_hold_end(payment, other_status, '{}'); -- the end of the other one may have set an end to the hold
+    -- the end of the former intent may have set an end to the hold
+    perform payments.update_hold_end(payment, other_status, '{}');
   end if;
   return true;
 end
 $$;
 
--- A payment that had ended is paid after all. If its order has a newer payment by now, the one that is paid first counts: a
--- pending one is cancelled. False if that one is paid already, or was and is refunded. The caller has locked the order and `p`.
+-- A payment that had ended was paid after all. If its order has a newer payment, the one that is paid first counts: a
+-- pending one is cancelled. Returns false if the other one is paid already, or was paid and is refunded. The caller has
+-- locked the order and `payment`; this locks the other payment.
 create or replace function payments.supersede_other_payment(payment payments.payments) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -141,7 +156,7 @@ begin
 end
 $$;
 
--- The order was paid by another payment (payments_one_live_an_order), so the money of this one goes back.
+-- Records money for an order that another payment had paid already (payments_one_live_an_order), and refunds it.
 create or replace function payments.record_excess_payment(payment payments.payments, received numeric) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -151,28 +166,33 @@ begin
   perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
   perform payments.apply_early_refunds(payment);
   select * into payment from payments.payments x where x.payment_id = payment.payment_id;
-  perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded, 'paid_twice');
+  perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded,
+    'paid_twice');
 end
 $$;
 
--- Whether the order of this payment is paid by another one, or was when this one's money came.
+-- Whether another payment has paid the order of this one, or had when this one's money came.
 create or replace function payments.is_excess_payment(payment payments.payments) returns boolean
 language sql stable as $$
   select exists (select from payments.payments x where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id
     and x.payment_id <> payment.payment_id and x.status = 'succeeded')
-    or exists (select from payments.refunds r where r.payment_id = payment.payment_id and r.automatic and r.reason = 'paid_twice'
+    or exists (select from payments.refunds r where r.payment_id = payment.payment_id and r.automatic
+      and r.reason = 'paid_twice'
       and r.stripe_intent_id is not distinct from payment.stripe_payment_intent_id)
 $$;
 
--- Whether the charges of a saved method are still to be looked up, since one may have been made that we never heard of. A
--- request may act some minutes after it was sent, so a look counts only after that time. An earlier release noted no time.
+-- Whether the charges of a saved payment method must still be looked up, because one may exist that was never reported
+-- to us. A request can take effect minutes after it was sent, so only a lookup after that time counts. An earlier
+-- release did not store the time of the request.
 create or replace function payments.needs_charge_lookup(payment payments.payments) returns boolean
 language sql stable as $$
-  select payment.mode = 'card' and payment.capture_asked and payment.captured = 0 and payment.stripe_payment_intent_id is null
-    and (payment.charges_looked_at is null or payment.charges_looked_at < coalesce(payment.charge_asked_at, payment.created_at) + interval '15 minutes')
+  select payment.mode = 'card' and payment.capture_asked and payment.captured = 0
+    and payment.stripe_payment_intent_id is null
+    and (payment.charges_looked_at is null or payment.charges_looked_at < coalesce(payment.charge_asked_at,
+      payment.created_at) + interval '15 minutes')
 $$;
 
--- Intents to be cancelled at Stripe: those that do not count, once another does or the payment has ended.
+-- Intents to cancel at Stripe: those other than the payment's own, once it has one or the payment has ended.
 create or replace function payments.intents_to_cancel(payment payments.payments) returns text[]
 language sql stable as $$
   select array(
@@ -183,22 +203,25 @@ language sql stable as $$
     order by i.stripe_id)
 $$;
 
--- Keeps an ended payment open as long as Stripe may still take money for it. One that has its money is open only because of
--- other intents; of one that has none, the functions that apply the news say when its own intent is closed.
+-- Keeps an ended payment marked as open while Stripe can still take money for it. A captured payment is open only
+-- because of other intents. For one that is not captured, the functions that apply updates say when its own intent is
+-- closed.
 create or replace function payments.update_intent_open(of_payment varchar) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update payments.payments x set intent_open = not x.intent_open
   from (
     select p.payment_id, payments.needs_charge_lookup(p) or cardinality(payments.intents_to_cancel(p)) > 0 or exists (
-      select from payments.intents i where i.stripe_id = p.stripe_payment_intent_id and payments.is_intent_open(i.status)) as should_be_open
+      select from payments.intents i where i.stripe_id = p.stripe_payment_intent_id
+        and payments.is_intent_open(i.status)) as should_be_open
     from payments.payments p where p.payment_id = of_payment
   ) current
   where x.payment_id = current.payment_id and x.status <> 'pending'
     and x.intent_open is distinct from (current.should_be_open or (x.intent_open and x.captured = 0))
 $$;
 
--- Before the saved method of a place is charged: notes that it will be. `input`: {tenant, id}. Answers {ended: true} if the
--- payment is not to be charged any more; else {task, again}. `again`: it was asked for before, so a charge may exist.
+-- Notes that the saved method of a place is about to be charged. `input`: {tenant, id}. Returns {ended: true} if the
+-- payment must not be charged any more, otherwise {task, again}; `again`: a charge was requested before, so one may
+-- exist. Locks the payment, so that an order that ends at the same time comes before or after.
 create or replace function payments.ask_charge(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -212,18 +235,20 @@ begin
     return jsonb_build_object('ended', true);
   end if;
   may_exist := payment.charge_asked_at is not null or payment.attempt > 1;
-  update payments.payments x set charge_asked_at = platform.clock() where x.payment_id = payment.payment_id returning * into payment;
+  update payments.payments x set charge_asked_at = platform.clock() where x.payment_id = payment.payment_id
+    returning * into payment;
   return jsonb_build_object('task', payments.intent_task(payment), 'again', may_exist);
 end
 $$;
 
--- All the charges of these payments' customers were looked up and applied. `input`: {tenant, payments: [id]}.
+-- Notes that all charges of these payments' customers were looked up and applied. `input`: {tenant, payments: [id]}.
 create or replace function payments.note_charges(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
   update payments.payments x set charges_looked_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where x.tenant_id = platform.tenant()
+    and x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   return '{}';
 end
 $$;

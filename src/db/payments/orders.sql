@@ -1,9 +1,10 @@
 -- requires: payments/payments.sql
--- What a payment's money means for its order or its place in a campaign.
+-- What a payment's money and refunds mean for its order or its place in a campaign.
 
--- The money of a payment has come. Answers as orders.confirm_paid_order. Somebody may have captured the hold of a place in Stripe's
--- dashboard before the campaign has succeeded: then the place is paid and waits for its order. A part of the price pays
--- for nothing: the order or the place ends, and the part is refunded. The caller has locked the place, the order and `p`.
+-- Applies captured money to the order; returns the result of orders.confirm_paid_order. A place that was captured in
+-- Stripe's dashboard before the campaign succeeded is paid and waits for its order. A part of the price pays for
+-- nothing: the order or place ends, and the caller refunds the part. The caller has locked the place, the order and the
+-- payment.
 create or replace function payments.apply_capture(payment payments.payments) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -19,9 +20,9 @@ begin
 end
 $$;
 
--- The sum of a payment's refunds has changed. All of the money went back: its order is refunded, and the place goes with its
--- unit. A bank sent a refund back: the order is no longer refunded. Answers the SKUs whose stock has changed. The caller
--- has locked the place, the order and the payment.
+-- Applies a changed sum of refunds to the order. After a full refund the order is refunded and its place is freed with
+-- its unit. After a refund that failed at the bank, the order is no longer refunded. Returns the SKUs whose stock
+-- changed. The caller has locked the place, the order and the payment.
 create or replace function payments.update_order_after_refund(payment payments.payments) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -42,7 +43,7 @@ begin
 end
 $$;
 
--- The orders among these whose payment is there already. For group commerce.
+-- The orders among these that are paid. For group commerce.
 create or replace function payments.filter_paid_orders(order_ids text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(p.order_id::text order by p.order_id), '{}') from payments.payments p

@@ -1,49 +1,54 @@
 -- requires: platform/access.sql, platform/events.sql, payments/intents.sql
--- Payments: one live payment an order, moved by what Stripe says and by the end of its order. Lock order: the order (by
--- orders.lock_order), the payment, then stock. No call to Stripe is made while anything is locked.
+-- Payments: an order has one live payment, which changes with updates from Stripe and with the end of its order. Lock
+-- order: the order (by orders.lock_order), the payment, then stock. No call to Stripe is made while a row is locked.
 
 create or replace function payments.payment_json(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
-    'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute, 'stripePaymentIntentId', p.stripe_payment_intent_id,
+    'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute,
+      'stripePaymentIntentId', p.stripe_payment_intent_id,
     'clientSecret', case when p.status = 'pending' then p.client_secret end,
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $$;
 
--- What the Worker has to ask Stripe for: amounts as text, so that no binary number comes near them.
+-- What the Worker requests from Stripe. Amounts are text, so that they never become binary floating-point numbers.
 create or replace function payments.intent_task(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
-    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done,
+    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open,
+      'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
     'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
     'chargesUnseen', payments.needs_charge_lookup(p),
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $$;
 
--- Whether Stripe is still to be asked for what the buyer confirms.
+-- Whether the payment still needs the intent that the buyer confirms.
 create or replace function payments.lacks_intent(p payments.payments) returns boolean
 language sql stable as $$
-  select p.status = 'pending' and case p.mode when 'card' then p.setup_intent_id else p.stripe_payment_intent_id end is null
+  select p.status = 'pending' and case p.mode when 'card' then p.setup_intent_id
+    else p.stripe_payment_intent_id end is null
 $$;
 
--- Whether something is to be closed at Stripe when this payment ends. Stripe may have made an intent whose answer was lost
--- on the way to us, so an unknown one is asked for once more.
+-- Whether the payment must be closed at Stripe when it ends. Stripe may have made an intent whose response was lost, so
+-- an unknown intent is requested once more to close it.
 create or replace function payments.needs_closing(payment payments.payments) returns boolean
 language sql stable as $$
   select payment.intent_open or payment.mode <> 'card' and payment.stripe_payment_intent_id is null
 $$;
 
-create or replace function payments.emit_payment_event(payment payments.payments, topic text, data jsonb, queue boolean) returns void
+create or replace function payments.emit_payment_event(payment payments.payments, topic text, data jsonb,
+  queue boolean) returns void
 language sql as $$
-  select platform.emit(topic, payment.payment_id, jsonb_build_object('paymentId', payment.payment_id, 'orderId', payment.order_id) || data,
-    queue)
+  select platform.emit(topic, payment.payment_id,
+    jsonb_build_object('paymentId', payment.payment_id, 'orderId', payment.order_id) || data, queue)
 $$;
 
--- The order's live payment, made if there is none yet (payments_one_live_an_order). The caller has locked the order.
+-- The order's live payment, inserted if there is none (payments_one_live_an_order). The caller has locked the order.
 -- Emits payment.created.
-create or replace function payments.ensure_live_payment(order_row orders.orders, new_id varchar) returns payments.payments
+create or replace function payments.ensure_live_payment(order_row orders.orders, new_id varchar)
+  returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   payment payments.payments;
@@ -53,8 +58,8 @@ begin
   if not found and order_row.status = 'created' and order_row.total > 0 then
     insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
       checked_at)
-    values (new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id, platform.clock(), platform.clock(),
-      platform.clock())
+    values (new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id,
+      platform.clock(), platform.clock(), platform.clock())
     returning * into payment;
     perform payments.emit_payment_event(payment, 'payment.created',
       jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
@@ -63,15 +68,16 @@ begin
 end
 $$;
 
--- Why an order is not payable any more: its last payment's reason, or its own. Null if neither has one.
+-- Why an order is no longer payable: the reason of its last payment, or its own. Null if neither has one.
 create or replace function payments.why_ended(o orders.orders) returns text
 language sql stable as $$
   select coalesce((select p.failure_reason from payments.payments p
     where p.tenant_id = o.tenant_id and p.order_id = o.id order by p.payment_id desc limit 1), o.failure_reason)
 $$;
 
--- POST /v1/payments. `input`: {orderId, id}. Answers the order's live payment; without `intentId` in `task` the Worker
--- asks Stripe and ends with record_intent. Raises not_found. Refuses: order_not_payable.
+-- POST /v1/payments. `input`: {orderId, id}. Returns the order's live payment. If it has a `task`, the Worker requests
+-- the intent from Stripe and ends with record_intent. Locks the order, so that an order has one live payment. Raises
+-- not_found, order_not_payable. Returns the error order_not_payable.
 create or replace function payments.open_payment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -84,7 +90,7 @@ begin
   end if;
   order_row := orders.lock_order(input->>'orderId');
   if order_row.id is null then
-    -- A place in a campaign has its payment before it has its order.
+    -- A place in a campaign has a payment before it has an order.
     select * into payment from payments.payments x
       where x.tenant_id = platform.tenant() and x.order_id = input->>'orderId' and x.campaign_id is not null;
     if not found then
@@ -97,7 +103,8 @@ begin
     return payments.finish_open_payment(call, payment);
   end if;
   if order_row.status = 'created' and not inventory.is_held(order_row.id) then
-    perform platform.fail('order_not_payable', jsonb_build_object('reason', 'Its stock is not held yet. Try again soon.'));
+    perform platform.fail('order_not_payable',
+      jsonb_build_object('reason', 'The stock of the order is not held yet. Try again in a few seconds.'));
   end if;
   payment := payments.ensure_live_payment(order_row, input->>'id');
   if payment.payment_id is null then
@@ -120,8 +127,8 @@ begin
 end
 $$;
 
--- Ends POST /v1/payments with what Stripe has made. `input`: {id, intentId, clientSecret, status}, for a saved card
--- {id, setupId, customerId, clientSecret, status}.
+-- Ends POST /v1/payments with the intent that Stripe made. `input`: {id, intentId, clientSecret, status}, or for a
+-- saved card {id, setupId, customerId, clientSecret, status}.
 create or replace function payments.record_intent(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -134,8 +141,8 @@ begin
 end
 $$;
 
--- The intent belongs to the payment's idempotency key at Stripe, so whoever asked for it was given the same one. When Stripe
--- kept an error for an earlier key, there may be two: the first that comes with its client secret counts.
+-- Attaches an intent to its payment. Requests with the payment's idempotency key at Stripe all get the same intent. If
+-- Stripe stored an error for an earlier key there may be two: the first that comes with its client secret counts.
 create or replace function payments.attach_intent(intent jsonb) returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -147,7 +154,8 @@ begin
       customer_id = coalesce(x.customer_id, intent->>'customerId'),
       client_secret = coalesce(x.client_secret, intent->>'clientSecret'),
       stripe_status = coalesce(x.stripe_status, intent->>'status'),
-      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null, updated_at = platform.clock()
+      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
+      updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
   returning * into payment;
   if intent->>'intentId' is not null then
@@ -157,9 +165,9 @@ begin
 end
 $$;
 
--- The consumer of inventory.reserved. `input`: {tenant, messages: [{eventId, orderId, id, traceparent}]}. An order of total 0 is
--- confirmed. Answers {tasks}: the payments of these orders that Stripe is still to be asked for, also on a second
--- delivery, since the first may have died before it asked.
+-- The consumer of inventory.reserved. `input`: {tenant, messages: [{eventId, orderId, id, traceparent}]}. Confirms
+-- orders with total 0. Returns {tasks}: the payments of these orders that still need an intent, also on a second
+-- delivery, because the first may have failed before its request to Stripe.
 create or replace function payments.open_payments(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -170,14 +178,16 @@ declare
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.claim_new_events('payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events(
+    'payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
   perform orders.lock_orders(ids);
-  -- An order of total 0 reaches its stock in the loop, so all stock is locked before it.
+  -- Lock order: all orders by id (above), then the holds and stock of all orders that are confirmed in the loop.
   perform inventory.lock_holds(array(select x.id from orders.orders x
     where x.tenant_id = platform.tenant() and x.id = any(ids) and x.total = 0));
   for item in
-    select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace from jsonb_array_elements(input->'messages') m
+    select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace
+      from jsonb_array_elements(input->'messages') m
     group by 1 order by 1
   loop
     perform platform.set_trace(item.trace);
@@ -196,10 +206,10 @@ begin
 end
 $$;
 
--- What the consumer got from Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret, status}], refused:
--- [{id, reason}], again: [{id, attempt}]}. `refused`: Stripe will never take this payment, so it and its order fail at once.
--- One that had ended before is closed.
--- `again`: Stripe has kept a failure for this try's idempotency key, so the next takes another, by whomever it was noted first.
+-- Records what the consumer got from Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret, status}],
+-- refused: [{id, reason}], again: [{id, attempt}]}. `refused`: Stripe will never accept this payment, so it fails with
+-- its order; one that had ended before is closed. `again`: Stripe stored a failure under this attempt's idempotency
+-- key, so the next attempt needs another key; counted once, whoever reports it first.
 create or replace function payments.record_intents(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -208,7 +218,8 @@ declare
   ids text[];
 begin
   perform platform.enter_as(call, input->>'tenant');
-  -- Every row of the batch is locked before the first is changed, kind by kind: places, orders, payments, holds, stock.
+  -- Every row of the batch is locked before the first change, one kind after the other: places, orders, payments,
+  -- holds, stock. Two batches then never wait for each other in a circle.
   ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
     and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r));
   perform group_commerce.lock_places(ids);
@@ -228,7 +239,8 @@ begin
   end loop;
   -- An intent that Stripe refuses to make need not be closed.
   update payments.payments x set intent_open = false
-  where x.tenant_id = platform.tenant() and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
+  where x.tenant_id = platform.tenant()
+    and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
     and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
     and cardinality(payments.intents_to_cancel(x)) = 0;
   for item in select jsonb_array_elements(input->'intents') loop
@@ -242,9 +254,9 @@ begin
 end
 $$;
 
--- Ends the payments of orders that have failed (`failed`) or were cancelled (`cancelled`): what is pending ends so and is
--- closed at Stripe by the consumer; what was captured is refunded. The caller has locked the orders, by id. For orders.
--- Emits payment.failed or payment.cancelled, payment.refund.requested.
+-- Ends the payments of orders that have failed (`failed`) or were cancelled (`cancelled`). Pending payments end, and
+-- the consumer closes them at Stripe; captured money is refunded. The caller has locked the orders by id; this locks
+-- the payments by id. For orders. Emits payment.failed or payment.cancelled, payment.refund.requested.
 create or replace function payments.end_for_orders(order_ids text[], ending text, reason text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -261,12 +273,14 @@ begin
           intent_open = payments.needs_closing(x)
       where x.payment_id = payment.payment_id returning * into payment;
       if ending = 'failed' then
-        perform payments.emit_payment_event(payment, 'payment.failed', jsonb_build_object('reason', payment.failure_reason), true);
+        perform payments.emit_payment_event(payment, 'payment.failed',
+          jsonb_build_object('reason', payment.failure_reason), true);
       else
         perform payments.emit_payment_event(payment, 'payment.cancelled', '{}', true);
       end if;
     elsif payment.captured > payment.refunded then
-      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded, reason);
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+        payment.captured - payment.refunded, reason);
     end if;
   end loop;
 end

@@ -6,7 +6,7 @@ const schema = pgSchema('payments');
 const money = (name: string) => numeric(name, { precision: 10, scale: 2 }).notNull();
 const time = (name: string) => timestamp(name, { withTimezone: true });
 
-/** Payments; their writes are the functions in payments.sql. */
+/** Payments. The .sql files of this folder write them. */
 export const payments = schema.table('payments', {
   paymentId: varchar('payment_id').primaryKey(),
   orderId: varchar('order_id').notNull(),
@@ -30,7 +30,7 @@ export const payments = schema.table('payments', {
   dispute: varchar('dispute'),
 });
 
-/** Money that goes back, whole or in part. */
+/** Refunds, full or partial. */
 export const refunds = schema.table('refunds', {
   id: varchar('id').primaryKey(),
   tenantId: varchar('tenant_id').notNull(),
@@ -46,14 +46,14 @@ export const refunds = schema.table('refunds', {
   createdAt: time('created_at').notNull(),
 });
 
-/** A payment as `payments.payment_json` gives it. */
+/** A payment as `payments.payment_json` returns it. */
 export type PaymentRow = {
   id: string;
   orderId: string;
   amount: number;
   currency: string;
   status: 'pending' | 'succeeded' | 'failed' | 'cancelled' | 'refunded';
-  /** Missing in answers that an older release stored under an Idempotency-Key. */
+  /** Missing in answers that an earlier release stored under an Idempotency-Key. */
   amountRefunded?: number;
   dispute?: 'open' | 'won' | 'lost' | null;
   stripePaymentIntentId: string | null;
@@ -62,7 +62,7 @@ export type PaymentRow = {
   createdAt: string;
 };
 
-/** A refund as `payments.refund_json` gives it. */
+/** A refund as `payments.refund_json` returns it. */
 export type RefundRow = {
   id: string;
   paymentId: string;
@@ -80,7 +80,7 @@ export const paymentById = (db: Reader, id: string) =>
     .from(payments)
     .where(eq(payments.paymentId, id));
 
-/** A payment's refunds, newest first, all of them: they are few. One row without a refund: there is the payment alone. */
+/** All refunds of a payment, newest first; they are few. A payment without refunds gives one row with `refund` null. */
 export const refundsOf = (db: Reader, paymentId: string) =>
   db
     .select({

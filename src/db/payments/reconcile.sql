@@ -1,11 +1,12 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, payments/stripe-events.sql, payments/payments.sql, payments/intents.sql
--- What is to be done at Stripe, and what Stripe says: by a webhook, or looked up because a webhook can be lost.
+-- Work to be done at Stripe, and updates from Stripe: by webhook, or looked up because a webhook can be lost.
 
--- What is to be done at Stripe, of these payments' rows or (cron) of each tenant's in turn. `input`: {tenant, paymentIds} or
--- {idleSeconds, limit}. Answers {intents: [task], refunds: [{…}]}: payments without an intent, pending ones to look up,
--- ended ones to close (their intent may be unknown), those whose charge tells of refunds that we have not seen; refunds to
--- make or look up. The cron gets first the payments whose hold has ended and waits for Stripe's answer, then those that nobody asked about for a while.
--- `mayExist`: an earlier try may have made it, and Stripe forgets an idempotency key after 24 hours.
+-- Work to be done at Stripe for these payments or (cron) for each tenant in turn. `input`: {tenant, paymentIds} or
+-- {idleSeconds, limit}. Returns {intents: [task], refunds: [{…}]}: payments without an intent, pending ones to look up,
+-- ended ones to close (their intent may be unknown), those whose charge reports refunds that we have not seen; refunds
+-- to make or look up. The cron gets payments whose hold is over and waits for Stripe's answer first, then those that
+-- were not checked for longest. `mayExist`: an earlier attempt may have made the refund, and Stripe forgets an
+-- idempotency key after 24 hours.
 create or replace function payments.open_work(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
@@ -23,21 +24,23 @@ begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
   idle_since := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
   if all_tenants then
-    -- A webhook may have ended what was set aside.
+    -- A webhook may have ended a row since it was set aside.
     perform platform.clear_set_aside('reconcile-payments', array(
       select k from unnest(platform.keys_to_retry('reconcile-payments', 1000)) k
       where not exists (select from payments.payments p where p.payment_id = k
           and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
         and not exists (select from payments.refunds r where r.id = k and r.status = 'pending')));
     excluded_ids := platform.keys_set_aside('reconcile-payments');
-    urgent_order_ids := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(max_rows)) d)
+    urgent_order_ids := array(select jsonb_array_elements_text(d->'orders')
+      from jsonb_array_elements(inventory.undecided_holds(max_rows)) d)
       || group_commerce.undecided_places(max_rows);
     ids := array(
       select p.payment_id::text from unnest(urgent_order_ids) o(id) join payments.payments p on p.order_id = o.id
       where p.status = 'pending' and p.payment_id <> all(excluded_ids))
       || array(
       select w.payment_id::text
-      from platform.tenants_with_rows('payments.payments', 'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
+      from platform.tenants_with_rows('payments.payments',
+        'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
       cross join lateral (
         select p.payment_id, row_number() over (order by p.checked_at) as turn from payments.payments p
         where p.tenant_id = t.id and p.checked_at <= idle_since and p.payment_id <> all(excluded_ids)
@@ -52,7 +55,8 @@ begin
         order by r.checked_at limit max_rows
       ) w order by w.turn, w.id limit max_rows);
   else
-    refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids) and r.status = 'pending');
+    refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids)
+      and r.status = 'pending');
   end if;
   select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
   from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
@@ -68,10 +72,10 @@ begin
 end
 $$;
 
--- Notes that Stripe was asked and nothing has changed, so that the cron comes to the others first; `again` as in
--- record_intents, for refunds; `listed`: all of these payments' refunds at Stripe have been applied; `done`: payments and
--- refunds that were processed, so they are set aside no more. `input`: {tenant, payments: [id], listed: [id],
--- refunds: [id], again: [{id, attempt}], done: [id]}.
+-- Notes that Stripe was asked and nothing changed, so that the cron checks others first. `input`: {tenant, payments:
+-- [id], listed: [id], refunds: [id], again: [{id, attempt}], done: [id]}. `listed`: all refunds of these payments at
+-- Stripe have been applied; `again`: as in record_intents, for refunds; `done`: rows that were processed and are no
+-- longer set aside. Lock order: payments by id, then refunds by id.
 create or replace function payments.note_checked(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -86,9 +90,11 @@ begin
       union select x->>'id' from jsonb_array_elements(coalesce(input->'again', '[]')) x))
     order by r.id for update;
   update payments.payments p set checked_at = platform.clock()
-  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where p.tenant_id = platform.tenant()
+    and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   update payments.payments p set refunds_told = p.refund_done
-  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
+  where p.tenant_id = platform.tenant()
+    and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
   update payments.refunds r set checked_at = platform.clock()
   where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
   update payments.refunds r set attempt = r.attempt + 1
@@ -100,13 +106,14 @@ begin
 end
 $$;
 
--- What Stripe says, by a webhook (with `eventId`: applied once) or looked up (without). `input`: {eventId?, paymentId?,
--- intentId?, setupId?, intent?: {status, received, amount, currency, madeFor: {paymentId, orderId, tenant}, clientSecret?,
--- failure?, final?}, setup?: {status, madeFor, methodId?, failure?}, refund?: {id?, stripeId, status, amount, failure?},
--- charge?: {refunded}, dispute?: {status}, terms?: of follow_debit}. Whatever the order of arrival, the state that is
--- furthest stands.
--- Answers {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), set_aside (it names a payment
--- of ours and cannot be about it, for this reason).
+-- Applies an update from Stripe, sent by webhook (with `eventId`: applied once) or looked up (without). `input`:
+-- {eventId?, paymentId?, intentId?, setupId?, intent?: {status, received, amount, currency, madeFor: {paymentId,
+-- orderId, tenant}, clientSecret?, failure?, final?}, setup?: {status, madeFor, methodId?, failure?}, refund?: {id?,
+-- stripeId, status, amount, failure?}, charge?: {refunded}, dispute?: {status}, terms?: of update_hold_end}. Updates
+-- may arrive in any order; the most advanced state stays.
+-- Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or set_aside (it names a
+-- payment of ours and cannot be about it, for this reason). Lock order: the campaign and the place, the order, the
+-- payment, its intent, then stock.
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -119,8 +126,8 @@ declare
   skus text[] := '{}';
 begin
   perform platform.enter_as(call, '*');
-  -- The id that we gave the intent finds the payment even before we have heard the intent's own id. It is looked up first:
-  -- under row-level security a comparison with `coalesce` of queries is no condition on an index.
+  -- The payment id in the intent's metadata finds the payment before we know the intent's id. It is looked up first:
+  -- under row-level security, a comparison with `coalesce` of queries is not an index condition.
   found_id := coalesce(
     (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
     (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
@@ -153,8 +160,9 @@ begin
     fault := saved_intent.fault;
   end if;
   if fault is not null then
-    -- An intent that cannot pay keeps no units: the usual time begins for those that waited for its debit.
-    if payment.status = 'pending' and payment.stripe_status = 'processing' and payment.stripe_payment_intent_id is not distinct from saved_intent.stripe_id then
+    -- An intent that cannot pay keeps no units. Units that waited for its debit get the usual time.
+    if payment.status = 'pending' and payment.stripe_status = 'processing'
+      and payment.stripe_payment_intent_id is not distinct from saved_intent.stripe_id then
       perform payments.update_hold_end(payment, 'set_aside', input->'terms');
       update payments.payments x set stripe_status = 'set_aside' where x.payment_id = payment.payment_id;
     end if;
@@ -162,23 +170,29 @@ begin
     set checked_at = platform.clock(), asked_at = case when input ? 'eventId'
         or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at else platform.clock() end,
       intent_open = x.intent_open
-      and not (x.stripe_payment_intent_id is not distinct from saved_intent.stripe_id and not coalesce(payments.is_intent_open(saved_intent.status), true))
+      and not (x.stripe_payment_intent_id is not distinct from saved_intent.stripe_id
+        and not coalesce(payments.is_intent_open(saved_intent.status), true))
     where x.payment_id = payment.payment_id;
     if input ? 'setup' and fault = 'made_for_another' then
-      perform platform.report_problem('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'), payment.payment_id,
-        jsonb_build_object('stripeSetupIntentId', input->'setupId', 'paymentId', payment.payment_id, 'orderId', payment.order_id),
+      perform platform.report_problem('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'),
+        payment.payment_id, jsonb_build_object('stripeSetupIntentId', input->'setupId',
+          'paymentId', payment.payment_id, 'orderId', payment.order_id),
         'made_for_another: this SetupIntent was not made for the payment that its metadata names.');
     end if;
-    return jsonb_build_object('outcome', 'set_aside', 'tenant', payment.tenant_id, 'skus', '[]'::jsonb, 'reason', fault);
+    return jsonb_build_object('outcome', 'set_aside', 'tenant', payment.tenant_id, 'skus', '[]'::jsonb,
+      'reason', fault);
   end if;
-  -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
+  -- A charge reports a sum and no refunds. The refunds' own events report them; if those are lost, the cron looks them
+  -- up.
   update payments.payments x
   set checked_at = platform.clock(), setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
-      asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at
+      asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id
+        then x.asked_at
         else platform.clock() end,
       refunds_told = case when x.stripe_payment_intent_id is distinct from input->>'intentId' then x.refunds_told
         else greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric) end,
-      dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
+      dispute = case when x.dispute in ('won', 'lost') then x.dispute
+        else coalesce(input->'dispute'->>'status', x.dispute) end
   where x.payment_id = payment.payment_id returning * into payment;
   if payment.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
     and (input ? 'setup' or saved_intent.stripe_id is not distinct from payment.stripe_payment_intent_id) then
@@ -191,7 +205,8 @@ begin
   elsif input ? 'refund' then
     skus := payments.apply_refund(payment, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
   elsif payment.dispute is distinct from previous_dispute then
-    perform payments.emit_payment_event(payment, 'payment.dispute.changed', jsonb_build_object('status', payment.dispute), false);
+    perform payments.emit_payment_event(payment, 'payment.dispute.changed',
+      jsonb_build_object('status', payment.dispute), false);
   end if;
   perform payments.update_intent_open(payment.payment_id);
   return jsonb_build_object('outcome', 'applied', 'tenant', payment.tenant_id, 'skus', to_jsonb(skus));
@@ -225,7 +240,7 @@ begin
     perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
     outcome := payments.apply_capture(payment);
     skus := array(select jsonb_array_elements_text(outcome->'skus'));
-    -- We may have heard first that the money went back, and only now that it had come.
+    -- Updates of refunds may have come before the update that the money was captured.
     skus := skus || payments.apply_early_refunds(payment);
     select * into payment from payments.payments x where x.payment_id = payment.payment_id;
     if (outcome->>'confirmed')::boolean then
@@ -233,7 +248,8 @@ begin
         perform group_commerce.mark_charged(payment.order_id);
       end if;
     elsif payment.captured > payment.refunded then
-      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded, outcome->>'reason');
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+        payment.captured - payment.refunded, outcome->>'reason');
     end if;
     return skus;
   end if;
@@ -253,7 +269,7 @@ begin
     end if;
     return '{}';
   end if;
-  -- A declined attempt is not the end: another card may follow until the order's hold runs out.
+  -- A declined attempt is not the end: the buyer may try another card until the order's hold is over.
   if payment.status = 'pending' then
     update payments.payments x
     set stripe_status = intent->>'status', failure_reason = coalesce(intent->>'failure', x.failure_reason),
@@ -264,7 +280,8 @@ begin
       perform group_commerce.mark_secured(payment.order_id);
     elsif payment.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
       and not payments.switch_to_other_intent(payment) then
-      perform payments.fail_order_or_place(payment, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
+      -- charged off-session: the buyer is not present to try another card
+      perform payments.fail_order_or_place(payment, intent->>'failure');
     end if;
   end if;
   return '{}';

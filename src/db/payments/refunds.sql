@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, payments/payments.sql
--- Refunds: money that goes back, promised by a row, paid by Stripe. A payment's sums are those of these rows.
+-- Refunds. A row promises the money and Stripe pays it. A payment's sums are computed from these rows.
 
 create or replace function payments.refund_json(r payments.refunds) returns jsonb
 language sql stable as $$
@@ -7,8 +7,8 @@ language sql stable as $$
     'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason, 'createdAt', platform.iso(r.created_at))
 $$;
 
--- Promises money back: the row is what is to be done, the consumer of payment.refund.requested does it.
--- The caller has locked the payment; payments_refunds_within_captured guards the sum.
+-- Promises a refund with a row; the consumer of payment.refund.requested makes it at Stripe. The caller has locked the
+-- payment; payments_refunds_within_captured limits the sum.
 create or replace function payments.add_refund(p payments.payments, new_id varchar, amount numeric, reason varchar)
 returns payments.refunds
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -26,27 +26,30 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   refund payments.refunds;
 begin
-  insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_intent_id, automatic,
-    checked_at, created_at)
-  values (new_id, payment.tenant_id, payment.payment_id, insert_refund.amount, payment.currency, 'pending', insert_refund.reason, of_intent,
-    insert_refund.automatic, platform.clock(), platform.clock())
+  insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_intent_id,
+    automatic, checked_at, created_at)
+  values (new_id, payment.tenant_id, payment.payment_id, insert_refund.amount, payment.currency,
+    'pending', insert_refund.reason, of_intent, insert_refund.automatic, platform.clock(), platform.clock())
   returning * into refund;
-  perform payments.emit_payment_event(payment, 'payment.refund.requested', jsonb_strip_nulls(jsonb_build_object('refundId', refund.id,
+  perform payments.emit_payment_event(payment, 'payment.refund.requested',
+    jsonb_strip_nulls(jsonb_build_object('refundId', refund.id,
     'amount', refund.amount, 'currency', refund.currency, 'reason', refund.reason)), true);
   return refund;
 end
 $$;
 
--- Gives back money that nobody may keep: what an ended order was paid, or what another intent has taken for a payment that
--- is paid already. Not again once Stripe has failed such a refund of as little (a dispute, a closed account): then the
--- money is the merchant's to return. Each failure lowers that limit, so this ends. The caller has locked the payment.
-create or replace function payments.add_automatic_refund(payment payments.payments, of_intent varchar, refund_amount numeric, why varchar)
+-- Refunds money that the merchant must not keep: what an ended order was paid, or what a second intent took for a paid
+-- payment. Not after Stripe has failed such a refund of the same amount or less (a dispute, a closed account): then the
+-- merchant must return the money. Each failure lowers that limit, so this ends. The caller has locked the payment.
+create or replace function payments.add_automatic_refund(payment payments.payments, of_intent varchar,
+  refund_amount numeric, why varchar)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if refund_amount <= 0 or exists (select from payments.refunds r where r.payment_id = payment.payment_id
-    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed' and r.amount <= refund_amount
-    -- Ours may have failed because of one made by hand, which has failed since.
+    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed'
+      and r.amount <= refund_amount
+    -- Unless ours failed because of a refund made by hand, which has failed since.
     and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
       and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
       and h.checked_at > r.checked_at)) then
@@ -60,20 +63,23 @@ begin
 end
 $$;
 
--- Money that an intent took although another had paid the payment goes back. The caller has locked the payment.
+-- Refunds the money that this intent took although another had paid the payment. The caller has locked the payment.
 create or replace function payments.refund_excess_intent(payment payments.payments, of_intent varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform payments.add_automatic_refund(payment, i.stripe_id, i.received - coalesce((select sum(r.amount) from payments.refunds r
-    where r.payment_id = payment.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0), 'paid_twice')
+  perform payments.add_automatic_refund(payment, i.stripe_id,
+    i.received - coalesce((select sum(r.amount) from payments.refunds r
+    where r.payment_id = payment.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0),
+      'paid_twice')
   from payments.intents i
   where i.stripe_id = of_intent and i.fault is null and i.status = 'succeeded';
 end
 $$;
 
--- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?, restock?}; without an amount, all that is left.
--- `restock`: whether the units go back into stock once all the money is back; not said: unless a label was made.
--- Raises not_found. Refuses: refund_exceeds_payment, validation_failed (decimals of the currency).
+-- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?, restock?}; without an amount, all that is
+-- left. `restock`: whether the units go back into stock once all money is refunded; by default only if there is no
+-- label. Locks the payment, so that refunds never exceed what was captured. Raises not_found. Returns the errors
+-- refund_exceeds_payment, validation_failed (decimals that the currency lacks).
 create or replace function payments.request_refund(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -93,11 +99,12 @@ begin
   refund_amount := coalesce((input->>'amount')::numeric, payment.captured - payment.refunded);
   if scale(trim_scale(refund_amount)) > platform.currency_decimals(payment.currency) then
     return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/amount', 'detail', format('%s has no decimals.', payment.currency)))));
+      jsonb_build_array(jsonb_build_object('pointer', '/amount',
+        'detail', format('%s has no decimals.', payment.currency)))));
   end if;
   if refund_amount <= 0 or refund_amount > payment.captured - payment.refunded then
     return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
-      format('%s %s of it can still be refunded.', payment.captured - payment.refunded, payment.currency)));
+      format('At most %s %s can still be refunded.', payment.captured - payment.refunded, payment.currency)));
   end if;
   refund := payments.add_refund(payment, input->>'refundId', refund_amount, input->>'reason');
   update payments.refunds x set restock = (input->>'restock')::boolean where x.id = refund.id and input ? 'restock';
@@ -105,7 +112,7 @@ begin
 end
 $$;
 
--- Reports how a refund has ended: payment.refunded or payment.refund.failed.
+-- Emits the end of a refund: payment.refunded or payment.refund.failed.
 create or replace function payments.emit_refund_end(p payments.payments, r payments.refunds) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -119,8 +126,8 @@ begin
 end
 $$;
 
--- Reports the refunds of a payment's own intent that had ended before we heard that its money had come, and counts them.
--- Answers the SKUs that are stock again. The caller has locked the order and the payment.
+-- Counts the refunds of a payment's own intent that ended before the update that its money was captured, and emits
+-- their events. Returns the SKUs that went back into stock. The caller has locked the order and the payment.
 create or replace function payments.apply_early_refunds(payment payments.payments) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -136,8 +143,10 @@ begin
 end
 $$;
 
--- What Stripe tells of one refund, ours or made there by hand; `told`: with its intent's id. Ends in one state whatever
--- comes first; a refund that failed stays so: a bank can send money back days after it had succeeded, and then it is with the merchant again.
+-- Applies an update of one refund, ours or made by hand at Stripe; `reported` has its intent's id. The result does not
+-- depend on the order of updates. A failed refund stays failed: a bank can return money days after the refund
+-- succeeded, and then the merchant has it again. The caller has locked the order and the payment; this locks the
+-- refund.
 create or replace function payments.apply_refund(payment payments.payments, reported jsonb) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -147,20 +156,22 @@ declare
   skus text[];
 begin
   select * into refund from payments.refunds x
-    where x.payment_id = payment.payment_id and (x.id = reported->>'id' or x.stripe_refund_id = reported->>'stripeId') for update;
+    where x.payment_id = payment.payment_id and (x.id = reported->>'id' or x.stripe_refund_id = reported->>'stripeId')
+      for update;
   if not found then
     insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
       stripe_intent_id, checked_at, created_at)
-    values (platform.uuid7(), payment.tenant_id, payment.payment_id, (reported->>'amount')::numeric, payment.currency, 'pending',
-      'made at Stripe', reported->>'stripeId', coalesce(reported->>'intentId', payment.stripe_payment_intent_id), platform.clock(),
+    values (platform.uuid7(), payment.tenant_id, payment.payment_id, (reported->>'amount')::numeric, payment.currency,
+      'pending', 'made at Stripe', reported->>'stripeId',
+        coalesce(reported->>'intentId', payment.stripe_payment_intent_id), platform.clock(),
       platform.clock())
     returning * into refund;
   end if;
   previous_status := refund.status;
   update payments.refunds x
   set stripe_refund_id = coalesce(x.stripe_refund_id, reported->>'stripeId'), checked_at = platform.clock(),
-      status = case when x.status = 'pending' or reported->>'status' = 'failed' then reported->>'status' else x.status end,
-      failure_reason = coalesce(reported->>'failure', x.failure_reason)
+      status = case when x.status = 'pending' or reported->>'status' = 'failed' then reported->>'status'
+        else x.status end, failure_reason = coalesce(reported->>'failure', x.failure_reason)
   where x.id = refund.id returning * into refund;
   is_paid := payment.captured > 0 and (refund.stripe_intent_id is not distinct from payment.stripe_payment_intent_id
     or exists (select from payments.intents i where i.stripe_id = refund.stripe_intent_id and i.received > 0));
@@ -179,9 +190,9 @@ begin
 end
 $$;
 
--- Adds up the refunds of a payment's own intent; where all the money went back, the order is refunded too. Answers the SKUs
--- that are stock again. Not above what was captured: until Stripe has refused ours, one made there by hand may be in its
--- place. The caller has locked the order and the payment.
+-- Sums the refunds of a payment's own intent. If all money was refunded, the order is refunded too. Returns the SKUs
+-- that went back into stock. The sum stays within the captured amount: a refund made by hand may count in place of ours
+-- until Stripe rejects ours. The caller has locked the order and the payment.
 create or replace function payments.update_refund_sums(of_payment varchar) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -204,9 +215,9 @@ begin
 end
 $$;
 
--- All the money of an ended order goes back, that of a released place that never had an order, and that of a payment whose
--- order was paid by another one. Stripe refuses our refund when one made by hand has taken a part of the money: then the
--- rest is promised.
+-- Promises the rest of the money of an ended order, of a released place that never had an order, and of a payment whose
+-- order another payment has paid. Stripe rejects our refund if one made by hand took a part of the money; then the rest
+-- is still owed.
 create or replace function payments.refund_remainder(of_payment varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
--- Stripe's list of events: how far it has been read, and what that says of holds that end.
+-- Stripe's list of events: how far it has been read, and what that means for holds that end.
 
--- Where to go on reading, and which events failed and are to be tried again. Answers {readUntil, again: [eventId]};
--- readUntil is null before the first turn.
+-- Where to continue reading, and which failed events to retry. Returns {readUntil, again: [eventId]}; readUntil is null
+-- before the first run.
 create or replace function payments.find_reading(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -12,7 +12,7 @@ begin
 end
 $$;
 
--- An event that had failed was applied now, or Stripe has it no more (tenant '*'). `input`: {tenant, eventId}.
+-- A failed event was applied, or Stripe no longer has it (tenant '*'). `input`: {tenant, eventId}.
 create or replace function payments.note_heard(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -22,7 +22,7 @@ begin
 end
 $$;
 
--- All events until a time were read and applied, or set aside. Never goes back. `input`: {until}.
+-- All events until this time were read, and applied or set aside. The time never goes back. `input`: {until}.
 create or replace function payments.note_reading(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -33,21 +33,23 @@ begin
 end
 $$;
 
--- The events among these that nobody has applied, of payments that are ours. `input`: {events: [{eventId, paymentId?,
--- intentId?, setupId?}]}. Answers {events: [{eventId, tenant, paymentId}]}. One that had failed and that a webhook has
--- applied since is set aside no more.
+-- The events among these that are about our payments and were not applied. `input`: {events: [{eventId, paymentId?,
+-- intentId?, setupId?}]}. Returns {events: [{eventId, tenant, paymentId}]}. An event that failed and that a webhook has
+-- applied since is no longer set aside.
 create or replace function payments.find_unheard(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   new_event_ids text[];
 begin
   perform platform.enter_as(call, '*');
-  new_event_ids := platform.find_unclaimed_events('stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
-  perform platform.clear_set_aside('hear-stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e
+  new_event_ids := platform.find_unclaimed_events(
+    'stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
+  perform platform.clear_set_aside('hear-stripe',
+    array(select e->>'eventId' from jsonb_array_elements(input->'events') e
     where e->>'eventId' <> all(new_event_ids)));
   return jsonb_build_object('events', (
-    select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id, 'paymentId', w.payment_id)),
-      '[]')
+    select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id,
+      'paymentId', w.payment_id)), '[]')
     from jsonb_array_elements(input->'events') e
     cross join lateral (
       select p.tenant_id, p.payment_id from payments.payments p where p.payment_id = e->>'paymentId'
@@ -63,15 +65,15 @@ begin
 end
 $$;
 
--- Until when Stripe's events are known. An event may show in the list some seconds after its time. For inventory and
--- group commerce, which end holds.
+-- The time until which all of Stripe's events are known. An event can appear in the list some seconds after its time.
+-- For inventory and group commerce, which end holds.
 create or replace function payments.events_known_until() returns timestamptz
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
 $$;
 
--- Whether the order's payment could have been paid before `ended`, and Stripe has not been asked about it since. Where no
--- intent was ever shown to the buyer, nobody can have paid. The caller acts as '*'.
+-- Whether the order's payment could have been paid before `ended` and Stripe was not asked about it since. Nobody can
+-- have paid if the buyer was never shown an intent. The caller acts as '*'.
 create or replace function payments.awaits_stripe(order_id varchar, ended timestamptz) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (
@@ -81,11 +83,12 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       and (p.asked_at is null or p.asked_at < ended))
 $$;
 
--- Orders whose payment could not be processed: what Stripe says of them is not in our rows, so their holds do not end.
+-- Orders whose payment is set aside. An update from Stripe may be missing in our rows, so their holds do not end.
 create or replace function payments.orders_set_aside() returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(select p.order_id::text from payments.payments p
-    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe'])) and p.status = 'pending')
+    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe']))
+      and p.status = 'pending')
 $$;
 
 call platform.set_owner('payments', 'fusion_payments');

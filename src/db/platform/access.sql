@@ -1,17 +1,16 @@
--- Keys, tenant, clock, idempotency: what every function of every service begins and ends with.
--- A write is one function: `service.verb(call jsonb, input jsonb)`. `call` says who calls and under which idempotency
--- key; the function's answer is {tenant, answer, replayed}. What it raises changes nothing and is not remembered; what it
--- returns is remembered under the idempotency key, a refusal ({error: code, …}) included.
+-- What every function of every service begins and ends with: API keys, the tenant, the clock and idempotency. A write
+-- is one function, `service.verb(call jsonb, input jsonb)`. `call` has the caller's credentials and idempotency key.
+-- The result is {tenant, answer, replayed}. If the function raises an error, nothing is changed or stored. If it
+-- returns, its answer is stored under the idempotency key, an error ({error: code, …}) included.
 
---
--- A function that runs as its owner pins its search_path; the small ones in SQL run as their caller, name every schema,
--- and do without, so that Postgres can inline them.
+-- A function that runs as its owner pins its search_path. The small SQL functions run as their caller and name every
+-- schema instead, so that Postgres can inline them.
 
 create or replace function platform.clock() returns timestamptz
 language sql stable as $$
-  -- Time is passed in where a caller has it (a cron's scheduled time, a test's); else it is the transaction's. Milliseconds,
-  -- as the API shows it: a hold ends when it says that it ends. No `coalesce` or `nullif`: Postgres does not trust those
-  -- under row-level security, and a condition on time would be no condition on an index any more.
+  -- A caller can pass the time in (a cron's scheduled time, a test's); otherwise it is the transaction's. Milliseconds,
+  -- as the API shows it: a hold ends exactly when it says so. No `coalesce` or `nullif`: Postgres does not treat them
+  -- as leakproof under row-level security, and a condition on time could not use an index.
   select case when current_setting('app.now', true) <> '' then current_setting('app.now', true)::timestamptz
     else date_trunc('milliseconds', now()) end
 $$;
@@ -26,7 +25,8 @@ language sql stable as $$
   select to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
--- A UUIDv7 (RFC 9562): milliseconds, then random. PostgreSQL has its own from 18 on; this runs on older ones too.
+-- A UUIDv7 (RFC 9562): milliseconds, then random bits. PostgreSQL has its own from version 18; this runs on older
+-- versions too.
 create or replace function platform.uuid7() returns varchar
 language sql volatile as $$
   select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) placing
@@ -34,31 +34,33 @@ language sql volatile as $$
     'hex')::uuid::varchar
 $$;
 
--- The version after this one. It starts again at 2 after the largest integer: a row that sells fast gets there in weeks.
+-- The next version. It restarts at 2 after the largest integer, which a row that sells fast reaches in weeks.
 create or replace function platform.next_version(version integer) returns integer
 language sql immutable as $$
   select case when version < 2147483647 then version + 1 else 2 end
 $$;
 
--- Ends the transaction with one of the API's error codes. SQLSTATE FC000 is ours alone. The tenant, where it is known by
--- then, is for the log.
+-- Ends the transaction with one of the API's error codes. SQLSTATE FC000 is used by this system only. The tenant, if it
+-- is known by then, is for the log.
 create or replace function platform.fail(code text, detail jsonb default null) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception using errcode = 'FC000', message = code, detail =
-    (jsonb_strip_nulls(jsonb_build_object('tenant', nullif(nullif(platform.tenant(), ''), '*'))) || coalesce(detail, '{}'))::text;
+    (jsonb_strip_nulls(jsonb_build_object('tenant', nullif(nullif(platform.tenant(), ''), '*')))
+      || coalesce(detail, '{}'))::text;
 end
 $$;
 
--- Lets a job or a consumer work as a tenant, or ('*') look for work in all of them where a policy allows it.
+-- Lets a job or a consumer act as a tenant, or ('*') look for work of all tenants where a policy allows it.
 create or replace function platform.act_as(tenant varchar) returns void
 language sql as $$
   select set_config('app.tenant_id', tenant, true)
 $$;
 
--- Sets the time and the trace of what follows, over whatever the session has set before. A call may name the time only
--- where platform.security allows it. A lock that is not free within 4 s (and `patienceMs`, of a large order) fails the call
--- (55P03): nothing was changed, the Worker repeats it until its own deadline, and its connection is free in between.
+-- Sets the time and the trace for the rest of the transaction, over any setting of the session. A call may pass the
+-- time only if platform.security allows it. A lock that is not free within 4 s (plus `patienceMs` for a large order)
+-- fails the call (55P03): nothing was changed, the Worker retries until its own deadline, and its connection is free in
+-- between.
 create or replace function platform.set_call_settings(call jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -70,8 +72,8 @@ begin
 end
 $$;
 
--- Who calls, by the key's hash, or where a campaign is watched by a token (`liveToken`, `campaign`); the tenant of all that
--- follows in this transaction is the key's. Raises unauthenticated, forbidden.
+-- Identifies the caller by the key's hash, or by a token that allows to watch one campaign (`liveToken`, `campaign`).
+-- The key's tenant is the tenant for the rest of the transaction. Raises unauthenticated, forbidden.
 create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -90,17 +92,18 @@ begin
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', format('This key lacks the scope %s.', scope)));
   end if;
-  -- A key without origins is good for every page; the header is the browser's word, so this keeps honest browsers only.
+  -- A key without origins is valid on every page. Only a browser sets the header reliably, so this restricts honest
+  -- browsers only.
   if call ? 'origin' and api_key.kind = 'publishable' and not call->>'origin' = any(api_key.origins) then
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
-      'reason', 'This key is not for pages of this origin.'));
+      'reason', 'This key does not allow requests from this origin.'));
   end if;
   perform set_config('app.tenant_id', api_key.tenant_id, true);
   return api_key;
 end
 $$;
 
--- Signs that a key of this tenant was shown for this scope in this transaction. Nobody but fusion_platform may call it.
+-- Signs that a key of this tenant was shown for this scope in this transaction. Only fusion_platform may call it.
 -- Nested like HMAC: two keys of one block each, both random and independent.
 create or replace function platform.sign(tenant text, scope text) returns text
 language plpgsql stable as $$
@@ -113,20 +116,24 @@ begin
 end
 $$;
 
--- What a read begins with: identifies the key, and leaves a proof of its tenant and scope for the reader's policies.
+-- The first statement of a read: identifies the key and stores a proof of its tenant and scope for the policies of
+-- fusion_reader.
 create or replace function platform.authenticate(call jsonb, scope text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   api_key constant platform.api_keys := platform.identify(call, scope);
 begin
-  perform set_config('app.proof', concat_ws(' ', api_key.tenant_id, scope, platform.sign(api_key.tenant_id, scope)), true);
-  return jsonb_build_object('tenant', api_key.tenant_id, 'scopes', api_key.scopes, 'expiresAt', platform.iso(api_key.expires_at));
+  perform set_config('app.proof', concat_ws(' ', api_key.tenant_id, scope, platform.sign(api_key.tenant_id, scope)),
+    true);
+  return jsonb_build_object('tenant', api_key.tenant_id, 'scopes', api_key.scopes,
+    'expiresAt', platform.iso(api_key.expires_at));
 end
 $$;
 
--- The tenant whose key this transaction has shown for one of these scopes, else null. The policies of fusion_reader ask it
--- once a query (src/db/platform/reading.sql). The setting may hold anything: only the signature counts. The digests of both
--- signatures are compared, so the time that this takes tells nothing about the right one.
+-- The tenant whose key this transaction has shown for one of these scopes, otherwise null. The policies of
+-- fusion_reader call it once a query (src/db/platform/reading.sql). Anybody can change the setting, so only the
+-- signature counts. It compares digests of both signatures, so that the time it takes reveals nothing about the right
+-- one.
 create or replace function platform.proven_tenant(variadic scopes text[]) returns varchar
 language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -140,9 +147,10 @@ begin
 end
 $$;
 
--- The first statement of every write. Null: go on. Else the answer that this idempotency key got before.
--- The advisory lock ends with the transaction, so a caller that died blocks nobody; idempotency_once guards the rest.
--- Raises unauthenticated, forbidden, idempotency_in_progress, idempotency_key_reused.
+-- The first statement of every write. Returns null to continue, or the stored answer of this idempotency key. The
+-- advisory lock is on the key, taken before any row: a second request with the same key fails instead of running twice.
+-- It ends with the transaction, so a caller that died blocks nobody; idempotency_once guards the rest. Raises
+-- unauthenticated, forbidden, idempotency_in_progress, idempotency_key_reused.
 create or replace function platform.enter(call jsonb, scope text, operation text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -153,7 +161,8 @@ begin
   if idempotency_key is null then
     return null;
   end if;
-  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || idempotency_key, 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || idempotency_key,
+    0)) then
     perform platform.fail('idempotency_in_progress');
   end if;
   select * into stored from platform.idempotency i
@@ -174,7 +183,7 @@ begin
 end
 $$;
 
--- The last statement of every write: remembers the answer for 24 hours under the idempotency key, if there is one.
+-- The last statement of every write: stores the answer for 24 hours under the idempotency key, if there is one.
 create or replace function platform.leave(call jsonb, operation text, answer jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -189,8 +198,8 @@ begin
 end
 $$;
 
--- For an operation of several calls (a provider is asked in between): takes the key before the work is done.
--- Answers like enter(); null means that the caller runs it now, for at most `seconds`.
+-- For an operation of several calls, with requests to a provider in between: reserves the key before the work is done.
+-- Returns what enter() returns; a null answer means that the caller runs the operation now, for at most `seconds`.
 create or replace function platform.begin_operation(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -209,7 +218,7 @@ begin
 end
 $$;
 
--- Ends what begin_operation began: with its answer, or (answer null) so that the key may be tried again.
+-- Ends an operation that begin_operation began: with its answer, or (answer null) so that the key can be used again.
 create or replace function platform.end_operation(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -222,15 +231,16 @@ begin
 end
 $$;
 
--- Of the events that follow in this transaction: a batch of messages has as many causes.
+-- Sets the trace of the events that follow: each message of a batch has its own.
 create or replace function platform.set_trace(traceparent text) returns void
 language sql as $$
   select set_config('app.traceparent', coalesce(traceparent, ''), true)
 $$;
 
--- What a message, a webhook or a job begins with instead of a key: checks the job secret, and works as this tenant ('*': as
--- all). The secret is not in the Worker's connection string; the database knows its SHA-256 (platform.job_secrets).
--- Raises invalid_authorization_specification, which the Worker takes for an outage: the message waits and nothing is lost.
+-- The first statement for a message, a webhook or a job, which have no key: checks the job secret and acts as this
+-- tenant ('*': all). The secret is not in the Worker's connection string; the database has its SHA-256
+-- (platform.job_secrets). Raises invalid_authorization_specification, which the Worker treats as an outage: messages
+-- wait and none is lost.
 create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -244,10 +254,11 @@ begin
 end
 $$;
 
--- What /readyz tells: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait for,
--- open dead letters, and whether jobs must show a secret. It needs no key: /readyz tells everybody the same.
+-- The data of /readyz: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait
+-- for, open dead letters, and whether jobs must show a secret. It needs no key, because /readyz is public.
 create or replace function platform.health() returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off set enable_sort = off as $$
 declare
   answer jsonb;
 begin

@@ -1,7 +1,8 @@
 -- requires: platform/access.sql
--- The currencies that Stripe can charge. src/base/currencies.ts has the same table and its source; a test compares them.
+-- The currencies that Stripe can charge. src/base/currencies.ts has the same table and its source; a test compares
+-- them.
 
--- Decimals that an amount in this currency may have: none or two.
+-- Decimals of an amount in this currency: none or two.
 create or replace function platform.currency_decimals(currency varchar) returns integer
 language sql immutable as $$
   select case when currency in ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'MGA', 'PYG', 'RWF', 'UGX', 'VND',
@@ -26,7 +27,7 @@ language sql immutable as $$
       when currency in ('BHD', 'JOD', 'KWD', 'OMR', 'TND') then 99999.99 else 999999.99 end) end
 $$;
 
--- Why an amount cannot be charged, as a sentence; null: it can, or there is nothing to charge.
+-- Why an amount cannot be charged, as a sentence; null if it can be, or if there is nothing to charge.
 create or replace function platform.charge_fault(amount numeric, currency varchar) returns text
 language sql immutable as $$
   select case

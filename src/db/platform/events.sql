@@ -1,13 +1,13 @@
 -- requires: platform/access.sql
--- Events: written with the change that they report, leased and delivered by the relay, applied once by the inbox.
+-- Events: stored with the change that they report, leased and delivered by the relay, applied once through the inbox.
 
--- Adds an event to the transaction. Call it after locking the row that changed: that lock is what makes the order of
--- `seq` the order of the changes for one key. `queue`: our own consumers have something to do.
+-- Adds an event to the transaction. Call it after locking the row that changed: that lock makes the order of `seq` the
+-- order of the changes for one key. `queue`: a consumer of ours handles this event.
 create or replace function platform.emit(topic text, key text, payload jsonb, queue boolean) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   tenant constant varchar := platform.tenant();
-  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, whatever time was passed in
+  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, even if a time was passed in
   event_seq bigint;
 begin
   insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -21,8 +21,8 @@ begin
 end
 $$;
 
--- The ids among these that this consumer has not applied yet; they count as applied from here on, if the transaction
--- commits (inbox_once).
+-- Claims the ids among these that this consumer has not applied, and returns them. They count as applied if the
+-- transaction commits (inbox_once). In the order of the ids, so that two batches do not deadlock.
 create or replace function platform.claim_new_events(consumer text, event_ids text[]) returns text[]
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with claimed as (
@@ -34,14 +34,14 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(event_id), '{}') from claimed
 $$;
 
--- The ids among these that this consumer has not applied, without taking them.
+-- The ids among these that this consumer has not applied, without claiming them.
 create or replace function platform.find_unclaimed_events(consumer text, event_ids text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(select id from unnest(event_ids) id where not exists (
     select from platform.inbox i where i.consumer = find_unclaimed_events.consumer and i.event_id = id))
 $$;
 
--- CloudEvents 1.0, structured: what a queue carries and a dead letter keeps.
+-- CloudEvents 1.0, structured: the content of a queue message and of a dead letter.
 create or replace function platform.envelope(e platform.events) returns jsonb
 language sql stable as $$
   select jsonb_strip_nulls(jsonb_build_object(
@@ -50,7 +50,7 @@ language sql stable as $$
     jsonb_build_object('data', e.payload)
 $$;
 
--- Puts an event that its sink will never take among the dead letters.
+-- Adds an event that its sink will never accept to the dead letters.
 create or replace function platform.add_dead_letter(outbox_row platform.outbox, reason text) returns void
 language sql as $$
   insert into platform.dead_letters
@@ -62,8 +62,8 @@ language sql as $$
   on conflict (sink, event_id) where replayed_at is null do nothing
 $$;
 
--- Keeps messages that a consumer could not apply. `input`: {messages: [{id, tenant, sink, eventId, topic, key, seq,
--- message, reason, attempts}]}. A message that is kept already is not kept twice (dead_letters_open_once).
+-- Stores messages that a consumer could not apply. `input`: {messages: [{id, tenant, sink, eventId, topic, key, seq,
+-- message, reason, attempts}]}. A message is stored once (dead_letters_open_once).
 create or replace function platform.keep_dead_letters(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -85,9 +85,10 @@ language sql stable as $$
     'replayedAt', platform.iso(d.replayed_at))
 $$;
 
--- Delivers a dead letter again, by the outbox; a row that a job has set aside is tried at the job's next turn. Idempotent:
--- replayed already, it answers the same. `input`: {id}.
--- Refuses with conflict what is no event of ours (it has no row to be delivered from).
+-- Delivers a dead letter again through the outbox; a row that a job has set aside is retried at the job's next run.
+-- Idempotent: a letter that was replayed already gives the same result. `input`: {id}. Locks the dead letter, so that
+-- it is replayed once. Raises not_found, and conflict for a message that is not an event of ours (it has no row to
+-- deliver).
 create or replace function platform.replay_dead_letter(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -110,14 +111,15 @@ begin
   end if;
   if not exists (select from platform.events e
     where e.tenant_id = dead_letter.tenant_id and e.seq = dead_letter.seq and e.id::text = dead_letter.event_id) then
-    perform platform.fail('conflict', jsonb_build_object('reason', 'This message is no event of this system.'));
+    perform platform.fail('conflict', jsonb_build_object('reason', 'This message is not an event of this system, so it cannot be replayed.'));
   end if;
   if dead_letter.replayed_at is null then
     insert into platform.outbox (sink, seq, tenant_id, key, due_at)
-    values (case when dead_letter.sink = 'kafka' then 'kafka' else 'queue' end, dead_letter.seq, dead_letter.tenant_id, dead_letter.key,
-            date_trunc('milliseconds', now()))
+    values (case when dead_letter.sink = 'kafka' then 'kafka' else 'queue' end, dead_letter.seq, dead_letter.tenant_id,
+      dead_letter.key, date_trunc('milliseconds', now()))
     on conflict on constraint outbox_once do nothing;
-    update platform.dead_letters d set replayed_at = platform.clock() where d.id = dead_letter.id returning * into dead_letter;
+    update platform.dead_letters d set replayed_at = platform.clock() where d.id = dead_letter.id
+      returning * into dead_letter;
   end if;
   return platform.leave(call, 'deadLetters.replay', platform.letter_json(dead_letter));
 end
@@ -125,8 +127,6 @@ $$;
 
 call platform.set_owner('platform', 'fusion_platform');
 
-revoke execute on function platform.set_call_settings from fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce,
-  fusion_payments, fusion_shipping, fusion_search; -- earlier versions granted it
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
   platform.next_version,
   platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,

@@ -16,7 +16,7 @@ export const events = platform.table('events', {
   time: timestamp('time', { withTimezone: true }).notNull(),
 });
 
-/** What could not be delivered or applied. */
+/** Messages that could not be delivered or applied, and rows that a job has set aside. */
 export const deadLetters = platform.table('dead_letters', {
   id: varchar('id').primaryKey(),
   tenantId: varchar('tenant_id').notNull(),
@@ -32,7 +32,7 @@ export const deadLetters = platform.table('dead_letters', {
   replayedAt: timestamp('replayed_at', { withTimezone: true }),
 });
 
-/** An event as `platform.envelope` gives it: CloudEvents 1.0, structured. */
+/** An event as `platform.envelope` returns it: CloudEvents 1.0, structured. */
 export type EventRow = {
   specversion: '1.0';
   id: string;
@@ -63,8 +63,8 @@ const row = { event: sql<EventRow>`platform.envelope("events")`, seq: events.seq
 
 export type EventFilter = { topic?: string | undefined; key?: string | undefined };
 
-/** A page of events, newest first: `most` rows below the sequence number `before`. */
-export const eventPage = (db: Reader, filter: EventFilter, before: number | undefined, most: number) =>
+/** A page of events, newest first: `limit` rows below the sequence number `before`. */
+export const eventPage = (db: Reader, filter: EventFilter, before: number | undefined, limit: number) =>
   db
     .select(row)
     .from(events)
@@ -76,13 +76,13 @@ export const eventPage = (db: Reader, filter: EventFilter, before: number | unde
       ),
     )
     .orderBy(desc(events.tenantId), desc(events.seq))
-    .limit(most);
+    .limit(limit);
 
 /**
- * An order's history, oldest first: the events under its own key and under its payments' keys, after `after`.
- * Every order has at least its order.created: no row on the first page means that there is no such order.
+ * An order's history, oldest first: the events under its own key and its payments' keys, after the sequence number
+ * `after`. Every order has an order.created event, so an empty first page means that there is no such order.
  */
-export const orderHistory = (db: Reader, orderId: string, after: number | undefined, most: number) =>
+export const orderHistory = (db: Reader, orderId: string, after: number | undefined, limit: number) =>
   db
     .select(row)
     .from(events)
@@ -96,12 +96,12 @@ export const orderHistory = (db: Reader, orderId: string, after: number | undefi
       ),
     )
     .orderBy(asc(events.tenantId), asc(events.seq))
-    .limit(most);
+    .limit(limit);
 
-/** A page of dead letters, newest first; `open` leaves out those that were replayed. */
-export const deadLetterPage = (db: Reader, open: boolean, before: string | undefined, most: number) =>
+/** A page of dead letters, newest first; `open` leaves out replayed ones. */
+export const deadLetterPage = (db: Reader, open: boolean, before: string | undefined, limit: number) =>
   db
-    .select({ letter: sql<DeadLetterRow>`platform.letter_json("dead_letters")` })
+    .select({ deadLetter: sql<DeadLetterRow>`platform.letter_json("dead_letters")` })
     .from(deadLetters)
     .where(
       and(
@@ -110,4 +110,4 @@ export const deadLetterPage = (db: Reader, open: boolean, before: string | undef
       ),
     )
     .orderBy(desc(deadLetters.tenantId), desc(deadLetters.id))
-    .limit(most);
+    .limit(limit);

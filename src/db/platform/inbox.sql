@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, platform/events.sql
--- The inbox: which events were applied.
+-- The inbox for events without a time.
 
--- As platform.claim_new_events, for events without a time, whose age nobody can tell: their ids are never forgotten.
+-- Like platform.claim_new_events, for events without a time. Their age is unknown, so their ids are never purged.
 create or replace function platform.claim_undated_events(consumer text, event_ids text[]) returns text[]
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with claimed as (

@@ -1,8 +1,8 @@
 -- requires: platform/access.sql
--- Tokens for browsers' EventSource, which cannot send a key in a header.
+-- Tokens for EventSource in browsers, which cannot send a key in a header.
 
--- Signs that a key allows its bearer to watch one campaign until a time (Unix seconds). No tenant has a colon in its name, so
--- this signature is never one of platform.sign.
+-- Signs that the bearer of a key may watch one campaign until a time (Unix seconds). No tenant has a colon in its name,
+-- so this signature can never equal one of platform.sign.
 create or replace function platform.sign_live_token(key_id text, campaign text, expires text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
@@ -10,8 +10,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from platform.security s
 $$;
 
--- The token that stands for the caller's key where a campaign is watched, until this time or the key's end. Not stored: it is
--- the same each time that it is made. Answers {token, expiresAt}. Raises unauthenticated, forbidden.
+-- A token that replaces the caller's key for watching one campaign, until this time or the key's end. It is not stored:
+-- making it again gives the same token. Returns {token, expiresAt}. Raises unauthenticated, forbidden.
 create or replace function platform.live_token(call jsonb, campaign text, until timestamptz) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -23,7 +23,7 @@ begin
 end
 $$;
 
--- The key that such a token stands for; null, if the token is not good for this campaign now.
+-- The key behind such a token; null if the token is not valid for this campaign now.
 create or replace function platform.key_of_live_token(token text, campaign text) returns platform.api_keys
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -32,8 +32,9 @@ declare
 begin
   if parts[3] ~ '^[0-9]{10}$' and sha256(convert_to(parts[4], 'UTF8'))
     = sha256(convert_to(platform.sign_live_token(parts[2], campaign, parts[3]), 'UTF8')) then
-    perform set_config('app.live_key', parts[2], true); -- the policy key_of_live_token
-    select * into api_key from platform.api_keys where id = parts[2] and to_timestamp(parts[3]::bigint) > platform.clock();
+    perform set_config('app.live_key', parts[2], true); -- read by the policy key_of_live_token
+    select * into api_key from platform.api_keys where id = parts[2]
+      and to_timestamp(parts[3]::bigint) > platform.clock();
   end if;
   return api_key;
 end

@@ -1,10 +1,10 @@
 import type { Database } from '../client.ts';
 
-/** Where events go. Each has rows of its own in the outbox, so that one that is away holds up no other. */
+/** Where the relay delivers events. Each sink has its own outbox rows, so one that is unavailable delays no other. */
 export const sinks = ['kafka', 'queue'] as const;
 export type Sink = (typeof sinks)[number];
 
-/** An event that this relay alone may deliver to a sink, for as long as its lease lasts. */
+/** An event that only this relay may deliver to a sink while its lease lasts. */
 export type Leased = {
   seq: number;
   id: string;
@@ -16,30 +16,38 @@ export type Leased = {
   time: string;
 };
 
-/** What became of leased rows; the next turn tells the database. */
+/** The result of delivering leased rows. The next turn reports it to the database. */
 export type Delivery = {
   delivered: number[];
-  /** `dead`: no repetition will help. */
+  /** `dead`: a retry cannot succeed. */
   failed: { seq: number; error: string; dead: boolean }[];
-  /** Leased and not tried: they go back. */
+  /** Leased and not tried: another relay may lease them. */
   returned: number[];
-  /** Why the sink as a whole is to be left alone for a while. */
+  /** Why the whole sink is paused for a while. */
   paused?: string;
 };
 
-/** How much one turn leases, and for how long: a dead relay's rows are free again then. */
+/** How much one turn leases, and for how long. After that time the rows of a dead relay are free again. */
 const lease = { limit: 500, bytes: 1_000_000, seconds: 60 };
 
 /**
- * One turn of the relay that is called `name`, in one call: settles what became of the last turn's rows and, with
- * `more`, leases the next ones, oldest first. `pausedMs`: for how long the sink is still to be left alone. `aside`: rows that failed in the database and were set aside.
- * `lost`: an earlier turn's answer was lost, and its rows are to be free again.
+ * One turn of the relay `name`, in one call: reports the last turn's deliveries and, with `leaseNext`, leases the next
+ * rows, oldest first. `lost`: the response of an earlier turn was lost, so its rows are freed.
+ * Resolves with the events, how long the sink stays paused (`pausedMs`), and how many rows failed in the database and were
+ * set aside (`aside`).
  */
-export async function takeTurn(db: Database, sink: Sink, name: string, last: Delivery, more: boolean, lost = false) {
+export async function takeTurn(
+  db: Database,
+  sink: Sink,
+  name: string,
+  last: Delivery,
+  leaseNext: boolean,
+  lost = false,
+) {
   const { paused, ...settled } = last;
   return db.run<{ events: Leased[]; pausedMs: number; aside: number }>(
     'platform.relay',
     {},
-    { sink, lease: name, ...lease, ...(more ? {} : { limit: 0 }), ...settled, paused: paused !== undefined, lost },
+    { sink, lease: name, ...lease, ...(leaseNext ? {} : { limit: 0 }), ...settled, paused: paused !== undefined, lost },
   );
 }

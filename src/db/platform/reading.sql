@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, platform/events.sql
--- What the Worker may read, and with which scopes: fusion_reader sees a row of these tables only if this transaction has
--- shown a key of the row's tenant for one of the scopes (platform.authenticate, platform.proven_tenant). A setting that
--- names a tenant opens nothing here. Publishable keys are public: what their scopes open must hold nothing secret.
+-- What the Worker may read, and with which scopes. fusion_reader sees a row of these tables only if this transaction
+-- has shown a key of the row's tenant for one of the scopes (platform.authenticate, platform.proven_tenant). A setting
+-- that names a tenant opens nothing. Publishable keys are public, so their scopes must open nothing secret.
 
 do $$
 declare
@@ -26,17 +26,18 @@ begin
     ) t(name, scopes)
     join pg_policy p on p.polrelid = t.name::regclass and p.polname = 'tenant'
   loop
-    -- Two conditions: the tenant that the setting names, which the planner has statistics for and finds by an index; and
-    -- that it is the proven one, asked once a query (a sub-select). `case … is not null` is planned as nearly always true.
+    -- Two conditions. First the tenant of the setting, which the planner has statistics for and finds by an index. Then
+    -- that it is the proven tenant, checked once a query (a sub-select). `case … is not null` is planned as nearly
+    -- always true.
     rule := format('%s and case when tenant_id = (select platform.proven_tenant(variadic %L::text[])) then true end is not null',
       readable.named, readable.scopes);
-    -- Only if it differs: changing a policy locks its table.
+    -- Only if it differs, because changing a policy locks its table.
     continue when exists (select from pg_policy p
       where p.polrelid = readable.name and p.polname = 'proven_tenant' and obj_description(p.oid, 'pg_policy') = rule);
     execute format('drop policy if exists proven_tenant on %s', readable.name);
     execute format('create policy proven_tenant on %s for select to fusion_reader using (%s)', readable.name, rule);
     execute format('comment on policy proven_tenant on %s is %L', readable.name, rule);
-    -- The services name the tenant themselves; nobody can log in as one, or become one.
+    -- The services set the tenant themselves. Nobody can log in as a service role or become one.
     execute format('alter policy tenant on %s to fusion_platform, fusion_catalog, fusion_inventory, fusion_orders,
       fusion_group_commerce, fusion_payments, fusion_shipping', readable.name);
   end loop;

@@ -1,18 +1,19 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
--- The relay's turns: which rows of the outbox a sink is given, and what becomes of them.
+-- The relay: which rows of the outbox a sink gets, and what happens to them.
 
--- Locks what a sink may be given now, `most` rows: those that are due and have no undelivered earlier row of their key
--- outside of this answer, in whatever state that one is and whoever has it. What another relay has locked is skipped, and
--- what is set aside.
--- The policy on the tenant makes the planner expect next to no rows, and a plan that is made for an empty outbox is kept for a
--- full one (see platform.relay): so it may never read or sort the whole table.
+-- Locks up to `max_rows` rows that the sink may get now, and returns them: due rows without an undelivered earlier row
+-- of their key outside the result, in any state and with any relay. Rows in due order with `skip locked`, so that
+-- relays never wait for each other; rows that are set aside are skipped too.
+-- The policy on the tenant makes the planner expect almost no rows, and a plan made for an empty outbox is used for a
+-- full one (see platform.relay), so it must never read or sort the whole table.
 create or replace function platform.lock_deliverable_rows(of_sink varchar, max_rows integer) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off as $$
 declare
   now_at constant timestamptz := platform.clock();
   skipped_seqs constant bigint[] := array(
-    select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k where split_part(k, ' ', 1) = of_sink);
+    select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k
+      where split_part(k, ' ', 1) = of_sink);
   deliverable bigint[] := '{}';
   seqs bigint[];
   keys varchar[];
@@ -23,20 +24,21 @@ declare
   window_size integer := max_rows;
   blocker record;
 begin
-  -- Rows whose key must wait fill a window again and again: behind them, in the next window, may be other keys.
+  -- Blocked rows can fill a window. The next window may have rows of other keys.
   for attempt in 1..20 loop
     select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
     into seqs, keys, last_due
     from (
       select o.seq, o.key, o.due_at from platform.outbox o
-      where o.sink = of_sink and o.due_at <= now_at and (o.due_at, o.seq) > (last_due, last_seq) and o.seq <> all(skipped_seqs)
+      where o.sink = of_sink and o.due_at <= now_at and (o.due_at, o.seq) > (last_due, last_seq)
+        and o.seq <> all(skipped_seqs)
       order by o.due_at, o.seq limit window_size for update skip locked
     ) w;
     exit when seqs is null;
     last_seq := seqs[cardinality(seqs)];
     blocked_keys := '{}';
     blocker_seqs := '{}';
-    -- A statement of its own: it sees what was committed until now, so nothing that became a blocker is missed.
+    -- A separate statement: it sees everything that was committed until now, so that no new blocker is missed.
     for blocker in
       select k.key, e.seq, e.due_at, e.lease
       from (select u.key, max(u.seq) as last from unnest(seqs, keys) u(seq, key) group by u.key) k
@@ -48,14 +50,15 @@ begin
     loop
       blocked_keys := blocked_keys || blocker.key;
       blocker_seqs := blocker_seqs || blocker.seq;
-      -- What waits for a row that failed waits as long as that one, or it would be looked at in vain at every turn.
+      -- Rows behind a failed row wait as long as that row. Otherwise each run would look at them for nothing.
       if blocker.lease is null and blocker.due_at > now_at then
         begin
           update platform.outbox o set due_at = blocker.due_at
           where o.sink = of_sink
-            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = blocker.key and u.seq > blocker.seq));
+            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = blocker.key
+              and u.seq > blocker.seq));
         exception when others then
-          -- A row that cannot be changed is looked at again at every turn.
+          -- A row that cannot be updated is looked at again in each run.
           if sqlstate in ('40001', '40P01', '55P03') then
             raise;
           end if;
@@ -64,7 +67,8 @@ begin
     end loop;
     deliverable := deliverable || array(
       select u.seq from unnest(seqs, keys) u(seq, key)
-      where not exists (select from unnest(blocked_keys, blocker_seqs) x(key, seq) where x.key = u.key and x.seq < u.seq));
+      where not exists (select from unnest(blocked_keys, blocker_seqs) x(key, seq) where x.key = u.key
+        and x.seq < u.seq));
     exit when cardinality(seqs) < window_size or cardinality(deliverable) >= max_rows;
     window_size := max_rows - cardinality(deliverable);
   end loop;
@@ -72,8 +76,8 @@ begin
 end
 $$;
 
--- One step of a turn of a relay, for these rows. `step`: delivered, failed, returned (as `input` of platform.relay names them),
--- or lease, which answers the events. Raises no_data_found if the event of a row is gone.
+-- One step of a relay run, for these rows. `step`: delivered, failed, returned (as `input` of platform.relay names
+-- them), or lease, which returns the events. Raises no_data_found if the event of a row is missing.
 create or replace function platform.relay_step(of_sink varchar, step text, seqs bigint[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -92,12 +96,12 @@ begin
     for item in select x from jsonb_array_elements(input->'failed') x where (x->>'seq')::bigint = any(seqs) loop
       select * into outbox_row from platform.outbox o
       where o.sink = of_sink and o.seq = (item->>'seq')::bigint and o.lease = input->>'lease' for update;
-      continue when not found; -- an earlier failure of its key took it along, or its lease ran out
+      continue when not found; -- an earlier failure of its key changed it too, or its lease ended
       if (item->>'dead')::boolean then
         perform platform.add_dead_letter(outbox_row, item->>'error');
         delete from platform.outbox o where o.sink = of_sink and o.seq = outbox_row.seq;
       else
-        -- The key waits with its row: 1, 2, 4 … 60 s.
+        -- All later rows of the key wait with it: 1, 2, 4 … 60 s.
         update platform.outbox o
         set attempts = o.attempts + (o.seq = outbox_row.seq)::int, last_error = item->>'error', lease = null,
             due_at = platform.clock() + make_interval(secs => least(power(2, least(outbox_row.attempts, 6)), 60))
@@ -108,9 +112,10 @@ begin
     update platform.outbox o set lease = null, due_at = platform.clock()
     where o.sink = of_sink and o.seq = any(seqs) and o.lease = input->>'lease';
   when 'lease' then
-    -- One look-up for each row, whatever the planner expects: a join could read every event there is.
+    -- One lookup for each row, whatever the planner expects. A join could read all events.
     with sized as materialized (
-      select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(e.payload::text) as bytes_before
+      select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(
+        e.payload::text) as bytes_before
       from unnest(seqs) u(seq)
       cross join lateral (select o.tenant_id from platform.outbox o where o.sink = of_sink and o.seq = u.seq limit 1) o
       cross join lateral (
@@ -128,7 +133,7 @@ begin
       order by c.seq), '[]'), (select count(*) from sized) into events, found_events
     from chosen c;
     if found_events < cardinality(seqs) then
-      raise exception using errcode = 'no_data_found', message = 'an event is gone';
+      raise exception using errcode = 'no_data_found', message = 'the event of an outbox row is missing';
     end if;
   end case;
   if step in ('delivered', 'failed') and exists (select from platform.dead_letters d
@@ -139,8 +144,8 @@ begin
 end
 $$;
 
--- Notes a row of the outbox that fails in the database as a dead letter of the sink `relay`. It is tried again later, and
--- later rows of its key wait for it. If even that fails, no other row is kept from its sink: the answer says so.
+-- Sets aside an outbox row that fails in the database, as a dead letter of the sink `relay`. It is retried later, and
+-- later rows of its key wait for it. Returns false if even that fails; other rows are not affected.
 create or replace function platform.set_outbox_row_aside(outbox_row platform.outbox, reason text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -160,9 +165,10 @@ begin
 end
 $$;
 
--- Takes a step for these rows. If it fails, its changes are undone and each row is tried alone: one that fails is set aside,
--- and rows of its key are not leased before it. Answers {events, aside}: aside is the number of rows that failed.
-create or replace function platform.process_relay_rows(of_sink varchar, step text, seqs bigint[], input jsonb) returns jsonb
+-- Runs a step for these rows. If it fails, its changes are undone and each row is tried alone. A row that fails is set
+-- aside, and no later row of its key is leased. Returns {events, aside}; `aside` is the number of failed rows.
+create or replace function platform.process_relay_rows(of_sink varchar, step text, seqs bigint[], input jsonb)
+  returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   outbox_row platform.outbox;
@@ -187,7 +193,8 @@ begin
     continue when step = 'lease' and outbox_row.key = any(failed_keys);
     exit when bytes_left <= 0;
     begin
-      step_events := platform.relay_step(of_sink, step, array[outbox_row.seq], input || jsonb_build_object('bytes', bytes_left));
+      step_events := platform.relay_step(of_sink, step, array[outbox_row.seq], input
+        || jsonb_build_object('bytes', bytes_left));
       events := events || step_events;
       if step = 'lease' then
         bytes_left := bytes_left - octet_length(step_events->0->>'payload');
@@ -198,24 +205,25 @@ begin
         raise;
       end if;
       failed_keys := failed_keys || outbox_row.key;
-      perform platform.set_outbox_row_aside(outbox_row, btrim(format('SQLSTATE %s %s', error_state, violated_constraint)));
+      perform platform.set_outbox_row_aside(outbox_row,
+        btrim(format('SQLSTATE %s %s', error_state, violated_constraint)));
     end;
   end loop;
   return jsonb_build_object('events', events, 'aside', cardinality(failed_keys));
 end
 $$;
 
--- One turn of a relay for one sink: settles what it has just tried to deliver, leases what comes next. `input`:
---   sink, lease   which sink, and this relay's own name
---   delivered     [seq]                  taken: the row goes
---   failed        [{seq, error, dead}]   dead: will never be taken, goes to the dead letters
+-- One run of a relay for one sink: records what became of the last run's rows, then leases the next rows. `input`:
+--   sink, lease   the sink, and the name of this relay
+--   delivered     [seq]                  delivered: deletes the rows
+--   failed        [{seq, error, dead}]   dead: can never be delivered, becomes a dead letter
 --   returned      [seq]                  leased and not tried
---   paused        the sink is away as a whole
---   lost          an answer to this relay was lost, and with it what that one had leased
---   limit, bytes  how many rows (0: none) and how much payload to lease     seconds  how long the lease lasts
--- Answers {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs, aside}, oldest first; none while the
--- sink is to be left alone, for so many milliseconds more. `aside`: how many rows failed in the database and were set aside.
--- Its plans, and those of what it calls, are made once a connection: to make them anew takes longer than a small turn does.
+--   paused        the whole sink is unavailable
+--   lost          a result of this relay was lost; its leased rows become free
+--   limit, bytes  how many rows (0: none) and bytes of payload to lease     seconds  how long the lease lasts
+-- Returns {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs, aside}, oldest first; no
+-- events while the sink is paused, for pausedMs more milliseconds. `aside`: rows that failed and were set aside.
+-- Plans are generic, made once a connection: planning again takes longer than a small run.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -226,20 +234,21 @@ declare
   failed_rows integer;
   leased jsonb;
 begin
-  -- A crash may forget what this call did, and nothing else: rows are delivered again then, as after a relay that died.
+  -- A crash may lose the changes of this call and nothing else. Then rows are delivered again, as after a relay that
+  -- died.
   perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
   failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
     + (platform.process_relay_rows(of_sink, 'failed',
       array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
-  -- What this relay has leased and does not mention, it never heard of: that answer was lost, and the call repeated.
+  -- Rows that this relay leased and does not mention: the result was lost and the call repeated.
   if (input->>'lost')::boolean then
     returned := returned || array(select o.seq from platform.outbox o
       where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');
   end if;
   failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'returned', returned, input)->>'aside')::int;
 
-  -- Relays that find the sink away at the same time count as one failure.
+  -- Relays that find the sink unavailable at the same time count as one failure.
   if (input->>'paused')::boolean then
     update platform.sinks s
     set failures = s.failures + 1,
@@ -252,7 +261,8 @@ begin
   if paused_ms > 0 or (input->>'limit')::int = 0 then
     return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed_rows);
   end if;
-  leased := platform.process_relay_rows(of_sink, 'lease', platform.lock_deliverable_rows(of_sink, (input->>'limit')::int), input);
+  leased := platform.process_relay_rows(of_sink,
+    'lease', platform.lock_deliverable_rows(of_sink, (input->>'limit')::int), input);
   return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int);
 end
 $$;

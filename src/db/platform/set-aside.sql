@@ -1,10 +1,11 @@
 -- requires: platform/access.sql, platform/events.sql
--- Rows that a job cannot process: each is noted with its reason, waits, and is tried again, while the job goes on with all
--- others. A noted row is an open dead letter whose sink is the job: its tenant sees it, and /readyz counts it.
+-- Rows that a job cannot process are set aside: each is noted with its reason and retried later, while the job
+-- continues with all others. A noted row is an open dead letter whose sink is the job, so its tenant sees it and
+-- /readyz counts it.
 
--- The tenants that have rows of this table under this condition, for jobs that take the rows of each in turn. `condition` is
--- that of a partial index that begins with the tenant: each tenant costs one look-up in it, a tenant without rows none.
--- Runs with the rights of the service that calls it, which acts as '*'.
+-- The tenants that have rows of this table under this condition, for jobs that process each tenant in turn. `condition`
+-- is that of a partial index that begins with the tenant: each tenant costs one index lookup, a tenant without rows
+-- none. Runs with the rights of the calling service, which acts as '*'.
 create or replace function platform.tenants_with_rows(source_table regclass, condition text) returns setof varchar
 language plpgsql stable set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off set enable_bitmapscan = off rows 100 as $$
@@ -19,9 +20,11 @@ begin
 end
 $$;
 
--- Rows of the present tenant that a job failed on. They wait for 1, 2, 4 … 60 minutes. `subject`: whose rows they are, if
--- not their own (an event of a payment).
-create or replace function platform.set_aside(job varchar, keys text[], reason text, subject text default null) returns void
+-- Sets aside rows of the current tenant that a job failed on. They wait for 1, 2, 4 … 60 minutes. `subject`: the key of
+-- the row's owner, if that is not the row itself (the payment of an event). In the order of the keys, so that two jobs
+-- do not deadlock.
+create or replace function platform.set_aside(job varchar, keys text[], reason text, subject text default null)
+  returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into platform.dead_letters as d
     (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at, retry_at)
@@ -33,7 +36,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
         retry_at = platform.clock() + make_interval(mins => least(power(2, least(d.attempts, 6)), 60)::int)
 $$;
 
--- These rows of the present tenant (of any, acting as '*') were processed: their dead letters are closed.
+-- Closes the dead letters of these rows of the current tenant (of any tenant, acting as '*'): they were processed.
 create or replace function platform.clear_set_aside(job varchar, keys text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update platform.dead_letters d set replayed_at = platform.clock()
@@ -41,7 +44,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     and platform.tenant() in (d.tenant_id, '*')
 $$;
 
--- The rows that a job leaves alone for now. The caller acts as '*'.
+-- The rows that a job skips for now. The caller acts as '*'.
 create or replace function platform.keys_set_aside(job varchar) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(
@@ -49,7 +52,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     where d.sink = job and d.replayed_at is null and d.retry_at > platform.clock() limit 10000)
 $$;
 
--- The rows whose time to be tried again has come. The caller acts as '*'.
+-- The rows that are due for a retry. The caller acts as '*'.
 create or replace function platform.keys_to_retry(job varchar, max_keys integer) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(
@@ -57,7 +60,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     where d.sink = job and d.replayed_at is null and d.retry_at <= platform.clock() order by d.retry_at limit max_keys)
 $$;
 
--- Whose rows these jobs have set aside, due or not. The caller acts as '*'.
+-- The owners of the rows that these jobs have set aside, due or not. The caller acts as '*'.
 create or replace function platform.subjects_set_aside(jobs text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(
@@ -65,9 +68,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     where d.sink = any(jobs) and d.replayed_at is null and d.retry_at is not null limit 10000)
 $$;
 
--- Runs `step(keys text[], input jsonb) returns jsonb` for rows of one tenant and answers [what it answered]. If it fails,
--- its changes are undone and halves are tried, down to the row that fails alone, which is set aside. A row that somebody
--- has locked is left for the next turn. Runs with the rights of the service that calls it.
+-- Runs `step(keys text[], input jsonb) returns jsonb` for rows of one tenant and returns [its result]. If it fails, its
+-- changes are undone and both halves are tried, down to the single row that fails, which is set aside. A row that
+-- another transaction has locked for 500 ms waits for the next run. Runs with the rights of the calling service.
 create or replace function platform.process_rows(job varchar, step text, tenant varchar, keys text[], input jsonb)
 returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -104,11 +107,13 @@ begin
     return '[]';
   end if;
   half := cardinality(keys) / 2;
-  return platform.process_rows(job, step, tenant, keys[1:half], input) || platform.process_rows(job, step, tenant, keys[half + 1:], input);
+  return platform.process_rows(job, step, tenant, keys[1:half], input)
+    || platform.process_rows(job, step, tenant, keys[half + 1:], input);
 end
 $$;
 
--- The same, noted by the Worker: a row that failed in a call of its own. `input`: {tenant, job, key, subject?, reason}.
+-- Sets aside a row that failed in a call of its own, reported by the Worker. `input`: {tenant, job, key, subject?,
+-- reason}.
 create or replace function platform.note_failed_row(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -118,23 +123,25 @@ begin
 end
 $$;
 
--- Reports something that a person has to decide to the tenant, as a dead letter that cannot be delivered again. Once for
--- each `id` until it is marked as replayed.
-create or replace function platform.report_problem(source text, id text, topic text, key text, message jsonb, reason text)
+-- Reports a problem that a person has to decide to the tenant, as a dead letter that cannot be delivered again.
+-- Reported once for each `id` until it is marked as replayed.
+create or replace function platform.report_problem(source text, id text, topic text, key text, message jsonb,
+  reason text)
 returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at)
-  values (platform.uuid7(), platform.tenant(), source, report_problem.id, report_problem.topic, report_problem.key, report_problem.message, report_problem.reason,
-    1, platform.clock())
+  values (platform.uuid7(), platform.tenant(), source, report_problem.id, report_problem.topic, report_problem.key,
+    report_problem.message, report_problem.reason, 1, platform.clock())
   on conflict (sink, event_id) where replayed_at is null do update
     set topic = excluded.topic, message = excluded.message, reason = excluded.reason
 $$;
 
--- Forgets what is old: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or retained
--- topic of ours delivers again), a batch at a time. Answers how many rows went. (By index alone: the planner cannot know
--- that next to none are old, and would read them all.)
+-- Deletes a batch of old rows: idempotency keys after 24 hours, inbox rows after 30 days (longer than any queue or
+-- topic of ours redelivers). Returns how many rows were deleted. Uses indexes only: the planner cannot know that almost
+-- no rows are old, and would read them all.
 create or replace function platform.purge(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off set enable_sort = off as $$
 declare
   tenant varchar;
   failed_tenants text[];
@@ -152,7 +159,7 @@ begin
       raise;
     end if;
   end;
-  -- A row of one tenant cannot be deleted: each tenant alone, so that the others' rows go.
+  -- A row of one tenant cannot be deleted. Each tenant is tried alone, so that the others' rows are deleted.
   failed_tenants := platform.keys_set_aside('purge');
   for tenant in select t.id from platform.tenants t where t.id <> all(failed_tenants) order by t.id loop
     begin
@@ -162,14 +169,15 @@ begin
     exception when others then
       get stacked diagnostics violated_constraint = constraint_name;
       perform platform.act_as(tenant);
-      perform platform.set_aside('purge', array[tenant::text], btrim(format('SQLSTATE %s %s', sqlstate, violated_constraint)));
+      perform platform.set_aside('purge', array[tenant::text],
+        btrim(format('SQLSTATE %s %s', sqlstate, violated_constraint)));
     end;
   end loop;
   return jsonb_build_object('purged', purged);
 end
 $$;
 
--- A batch of old rows that the present tenant (or '*') sees.
+-- Deletes a batch of old rows of the current tenant (or '*'). `skip locked`: rows in use wait for the next run.
 create or replace function platform.purge_rows(most integer) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off as $$
 declare
@@ -190,8 +198,8 @@ $$;
 
 call platform.set_owner('platform', 'fusion_platform');
 
-grant execute on function platform.tenants_with_rows, platform.set_aside, platform.clear_set_aside, platform.keys_set_aside,
-  platform.keys_to_retry, platform.subjects_set_aside, platform.process_rows
+grant execute on function platform.tenants_with_rows, platform.set_aside, platform.clear_set_aside,
+  platform.keys_set_aside, platform.keys_to_retry, platform.subjects_set_aside, platform.process_rows
   to fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping;
 grant execute on function platform.report_problem to fusion_payments;
 grant execute on function platform.note_failed_row, platform.purge to fusion_worker;

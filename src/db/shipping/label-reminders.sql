@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, shipping/shipments.sql
--- Labels whose message was lost. Lock order: the order, under whose lock alone its request changes.
+-- Label requests whose message was lost. Lock order: the order; its request changes only under the order's lock.
 
--- The cron: requests that nobody has tried for `idleSeconds`, longer than the queue ever waits, have lost their message;
--- they get another. `input`: {idleSeconds, limit, most}. Answers {reminded}. Emits shipping.label.requested.
+-- The cron: label requests that were not tried for `idleSeconds`, longer than the queue ever waits, have lost their
+-- message and get another. `input`: {idleSeconds, limit, most}. Returns {reminded}. Emits shipping.label.requested.
 create or replace function shipping.remind_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

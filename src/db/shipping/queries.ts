@@ -5,7 +5,7 @@ import type { Reader } from '../client.ts';
 const schema = pgSchema('shipping');
 const time = (name: string) => timestamp(name, { withTimezone: true });
 
-/** Shipments; their writes are the functions in shipments.sql and tracking.sql. */
+/** Shipments. The .sql files of this folder write them. */
 export const shipments = schema.table('shipments', {
   id: varchar('id').primaryKey(),
   orderId: varchar('order_id').notNull(),
@@ -23,7 +23,7 @@ export const shipments = schema.table('shipments', {
   updatedAt: time('updated_at').notNull().defaultNow(),
 });
 
-/** What is asked of a carrier, one row an order, and what its label is drawn from again. */
+/** Label requests, one row for each order: what a carrier makes the label from, also when it is read again. */
 export const labelRequests = schema.table('label_requests', {
   orderId: varchar('order_id').primaryKey(),
   tenantId: varchar('tenant_id').notNull(),
@@ -39,13 +39,13 @@ export const labelRequests = schema.table('label_requests', {
   createdAt: time('created_at').notNull(),
 });
 
-/** An address as the API has it. */
+/** An address as in the API. */
 export type PostalAddress = Partial<
   Record<'name' | 'company' | 'line2' | 'state' | 'postalCode' | 'phone' | 'email', string>
 > &
   Record<'line1' | 'city' | 'country', string>;
 
-/** What a label is made from, as `shipping.label_task` gives it. */
+/** What a label is made from, as `shipping.label_task` returns it. */
 export type LabelTask = {
   orderId: string;
   shipmentId: string;
@@ -54,7 +54,7 @@ export type LabelTask = {
   parcel: { weightGrams: number; lengthMm: number; widthMm: number; heightMm: number };
 };
 
-/** A shipment as `shipping.shipment_json` gives it. */
+/** A shipment as `shipping.shipment_json` returns it. */
 export type ShipmentRow = {
   id: string;
   orderId: string;
@@ -71,7 +71,7 @@ export const shipmentById = (db: Reader, id: string) =>
     .from(shipments)
     .where(eq(shipments.id, id));
 
-/** A shipment's label, and what it was made from. */
+/** A shipment's label and the request that it was made from. */
 export const labelById = (db: Reader, id: string) =>
   db
     .select({

@@ -1,8 +1,8 @@
 -- requires: platform/access.sql, platform/events.sql
--- Shipments: an order has one at a time (shipments_one_live_an_order), and one request, which is for the latest. A label
--- that was cancelled is not used again: the next one has another shipment id. Lock order: the order (by
--- orders.lock_order), under whose lock alone its request and its shipment change. No carrier is asked while anything is
--- locked: a lease keeps a second maker of one label away.
+-- Shipments: an order has one at a time (shipments_one_live_an_order), and one label request, for its latest shipment.
+-- A cancelled label is not used again: the next one has another shipment id. Lock order: the order (by
+-- orders.lock_order); its request and shipment change only under that lock. No carrier is called while a row is locked:
+-- a lease prevents that two callers make the same label.
 
 create or replace function shipping.shipment_json(s shipping.shipments) returns jsonb
 language sql stable as $$
@@ -17,7 +17,7 @@ language sql stable as $$
     'parcel', r.parcel)
 $$;
 
--- An address with a name, which carriers need and a shop's buyer may not have given.
+-- An address with a recipient name, which carriers need and a buyer may have left out.
 create or replace function shipping.add_recipient_name(address jsonb, customer_id varchar) returns jsonb
 language sql immutable as $$
   select case
@@ -26,26 +26,29 @@ language sql immutable as $$
     else address || jsonb_build_object('name', customer_id) end
 $$;
 
--- The order's request, opened if it has none and there is an address. The caller has locked the order. For orders, too.
-create or replace function shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id varchar) returns shipping.label_requests
+-- The order's label request, inserted if it has none and there is an address. The caller has locked the order. Also for
+-- orders.
+create or replace function shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id varchar)
+  returns shipping.label_requests
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   request shipping.label_requests;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+    and x.order_id = order_row.id;
   if not found and address is not null then
     insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
-    values (order_row.id, order_row.tenant_id, shipment_id, 'open', shipping.add_recipient_name(address, order_row.customer_id), platform.clock(),
-      platform.clock())
+    values (order_row.id, order_row.tenant_id, shipment_id,
+      'open', shipping.add_recipient_name(address, order_row.customer_id), platform.clock(), platform.clock())
     returning * into request;
   end if;
   return request;
 end
 $$;
 
--- Takes the lease of a request; one that had been given up counts its attempts anew. `terms`: {from, parcel, seconds}:
--- sender and parcel of today, since the operator may have mended them, and how long the lease lasts.
--- Null: somebody else has the lease. The caller has locked the order.
+-- Takes the lease of a label request. A request that was given up starts to count its attempts again. `terms`: {from,
+-- parcel, seconds}: the current sender and parcel, which the operator may have corrected, and how long the lease lasts.
+-- Returns null if another caller has the lease. The caller has locked the order.
 create or replace function shipping.lease_label(r shipping.label_requests, terms jsonb) returns jsonb
 language sql set search_path = pg_catalog, pg_temp as $$
   update shipping.label_requests x
@@ -58,9 +61,10 @@ language sql set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
--- shipmentId, traceparent}], from, parcel, seconds}. Answers {tasks, busy}: labels that this caller is to make now, also
--- on a second delivery, since the first may have died before it did; and orders whose label somebody else is making.
--- An order without an address waits for one; one that has been cancelled or refunded gets no label any more.
+-- shipmentId, traceparent}], from, parcel, seconds}. Returns {tasks, busy}: labels that this caller makes now, also on
+-- a second delivery, because the first may have failed before; and orders whose label another caller is making. An
+-- order without an address waits for one; a cancelled or refunded order gets no label. Locks the orders by id, one
+-- after the other.
 create or replace function shipping.open_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -72,7 +76,8 @@ declare
   busy jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.claim_new_events('shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events(
+    'shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   for item in
     select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
     from jsonb_array_elements(input->'messages') m group by 1 order by 1
@@ -85,7 +90,7 @@ begin
       continue;
     end if;
     request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
-    -- `ended`: a refund of this order failed at the bank. Only the merchant asks for its next label.
+    -- `ended`: a refund of this order failed at the bank. Only the merchant can request its next label.
     continue when request.order_id is null or request.status in ('made', 'ended');
     task := shipping.lease_label(request, input);
     if task is null then
@@ -98,11 +103,10 @@ begin
 end
 $$;
 
--- Keeps a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, externalId?, labelUrl,
--- traceparent?}. It belongs to the request's shipment id, so whoever asked for it was given the same one. Null: the order
--- was cancelled or refunded meanwhile; the request then says which label it was, and it is voided. A label of an earlier
--- shipment id is voided too.
--- Emits shipping.label.created.
+-- Saves a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, externalId?,
+-- labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all callers have the same one. Returns
+-- null if the order was cancelled or refunded in the meantime; then the request records the label, and it is voided. A
+-- label of an earlier shipment id is voided too. Locks the order. Emits shipping.label.created.
 create or replace function shipping.save_label(label jsonb) returns shipping.shipments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -110,13 +114,15 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+    and x.order_id = order_row.id;
   if request.shipment_id <> label->>'shipmentId' then
     request.shipment_id := label->>'shipmentId';
     perform shipping.request_void(request, label);
     return null;
   end if;
-  select * into shipment from shipping.shipments x where x.tenant_id = order_row.tenant_id and x.id = request.shipment_id;
+  select * into shipment from shipping.shipments x where x.tenant_id = order_row.tenant_id
+    and x.id = request.shipment_id;
   if found then
     return shipment;
   end if;
@@ -130,8 +136,8 @@ begin
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
     external_id, created_at, updated_at)
-  values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', order_row.tenant_id,
-    label->>'provider', label->>'externalId', platform.clock(), platform.clock())
+  values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl',
+    'created', order_row.tenant_id, label->>'provider', label->>'externalId', platform.clock(), platform.clock())
   returning * into shipment;
   update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
   where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
@@ -144,10 +150,11 @@ begin
 end
 $$;
 
--- How the carrier answered. `input`: {tenant, results, most?}; a result is a label (see keep_label) or {orderId, shipmentId,
--- reason, permanent, remind?}. A request is given up (`refused`) when its failure is permanent or was the `most`th in a row;
--- with `remind` the queue is to try it again. Answers {made, refused, open}, each the ids of orders; an order that is in
--- none of them wants no label any more. Emits shipping.label.requested.
+-- Records the carrier's results. `input`: {tenant, results, most?}; a result is a label (see save_label) or {orderId,
+-- shipmentId, reason, permanent, remind?}. A request is given up (`refused`) if its failure is permanent or the
+-- `most`th in a row; with `remind` the queue retries it. Returns {made, refused, open}, each a list of order ids; an
+-- order in none of them needs no label any more. Locks the orders by id, one after the other. Emits
+-- shipping.label.requested.
 create or replace function shipping.record_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -165,7 +172,8 @@ begin
       perform orders.lock_order(item->>'orderId');
       update shipping.label_requests x
       set leased_until = null, last_error = item->>'reason',
-          status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused' else 'open' end
+          status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused'
+            else 'open' end
       where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
       returning x.status into new_status;
@@ -182,12 +190,11 @@ begin
 end
 $$;
 
--- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, seconds}. Answers the shipment; or {task,
--- remind}, and then the Worker asks the carrier and ends with record_shipment or record_labels; or {busy}: somebody else
--- is asking. `remind`: no message is on its way that would try again. An order that a failed refund has made `confirmed`
--- again gets another label under the new shipment id, since its first one was cancelled.
--- Raises not_found, conflict (the order's status).
--- Refuses: conflict (a label for another address).
+-- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, seconds}. Returns the shipment; or {task,
+-- remind}, and then the Worker calls the carrier and ends with record_shipment or record_labels; or {busy} if another
+-- caller is making the label. `remind`: no message is on its way that would retry it. An order that a failed refund has
+-- made `confirmed` again gets another label under the new shipment id, because its first one was cancelled. Locks the
+-- order. Raises not_found, conflict (the order's status). Returns the error conflict (a label for another address).
 create or replace function shipping.open_shipment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -197,7 +204,7 @@ declare
   shipment shipping.shipments;
   wanted_address jsonb;
   needs_reminder boolean;
-  is_closed boolean; -- the request's label was cancelled, or is not wanted any more
+  is_closed boolean; -- the request's label was cancelled, or is no longer needed
 begin
   if replay is not null then
     return replay;
@@ -207,15 +214,18 @@ begin
     perform platform.fail('not_found');
   end if;
   wanted_address := shipping.add_recipient_name(input->'address', order_row.customer_id);
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+    and x.order_id = order_row.id;
   select * into shipment from shipping.shipments x
     where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.cancelled_at is null;
   if shipment.id is not null then
-    return platform.leave(call, 'shipments.create', case when request.address = wanted_address then shipping.shipment_json(shipment)
-      else '{"error": "conflict", "detail": "Its label is made already, for another address."}' end);
+    return platform.leave(call, 'shipments.create', case when request.address = wanted_address
+      then shipping.shipment_json(shipment)
+      else '{"error": "conflict", "detail": "The order already has a label for another address."}' end);
   end if;
   if order_row.status <> 'confirmed' then
-    perform platform.fail('conflict', jsonb_build_object('reason', format('The order is %s, not confirmed.', order_row.status)));
+    perform platform.fail('conflict',
+      jsonb_build_object('reason', format('The order is %s, not confirmed.', order_row.status)));
   end if;
   if request.leased_until > platform.clock() then
     return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', '{"busy": true}'::jsonb);
@@ -224,8 +234,8 @@ begin
   needs_reminder := request.order_id is null or request.status = 'refused' or is_closed;
   request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
   update shipping.label_requests x
-  set address = wanted_address, attempts = case when x.address = wanted_address and not is_closed then x.attempts else 0 end,
-      shipment_id = case when is_closed then input->>'shipmentId' else x.shipment_id end,
+  set address = wanted_address, attempts = case when x.address = wanted_address and not is_closed then x.attempts
+      else 0 end, shipment_id = case when is_closed then input->>'shipmentId' else x.shipment_id end,
       status = case when is_closed then 'open' else x.status end,
       last_error = case when is_closed then null else x.last_error end
   where x.order_id = order_row.id returning * into request;
@@ -234,7 +244,8 @@ begin
 end
 $$;
 
--- Ends POST /v1/shipments with the label that the carrier has made; `input` as keep_label takes it. Refuses: conflict.
+-- Ends POST /v1/shipments with the label that the carrier has made; `input` as for save_label. Returns the error
+-- conflict.
 create or replace function shipping.record_shipment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -245,8 +256,9 @@ begin
     return replay;
   end if;
   shipment := shipping.save_label(input);
-  return platform.leave(call, 'shipments.create', case when shipment.id is not null then shipping.shipment_json(shipment)
-    else '{"error": "conflict", "detail": "The order was cancelled or refunded while its label was made."}' end);
+  return platform.leave(call, 'shipments.create', case when shipment.id is not null
+    then shipping.shipment_json(shipment)
+    else '{"error": "conflict", "detail": "The order was cancelled or refunded while its label was being made."}' end);
 end
 $$;
 

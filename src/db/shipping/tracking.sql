@@ -1,21 +1,22 @@
 -- requires: platform/access.sql, platform/events.sql, shipping/shipments.sql, shipping/voids.sql
--- Where parcels are, as their carriers tell.
+-- Where parcels are, as reported by their carriers.
 
--- What a carrier says of a parcel's way, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
--- occurredAt, detail?, tenant?}; with `tenant` only its parcels are meant. Whatever the order of arrival, the status that is furthest stands; `exception` is kept and told,
--- and moves nothing. Answers {outcome, tenant}: applied, duplicate, unknown (no parcel of ours).
--- Emits shipping.status.changed, shipping.cancelled.
+-- Applies a carrier's tracking update, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
+-- occurredAt, detail?, undated?, tenant?}; with `tenant` only its shipments are searched. Updates may arrive in any
+-- order; the most advanced status stays. `exception` is recorded and emitted and changes no status. Returns {outcome,
+-- tenant}: applied, duplicate, or unknown (no shipment of ours). Locks the order. Emits shipping.status.changed,
+-- shipping.cancelled.
 create or replace function shipping.apply_tracking(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  -- A parcel of a cancelled shipment can be on its way all the same: that is recorded and told, its order stays cancelled.
+  -- The parcel of a cancelled shipment can still move: that is recorded and emitted, and its order stays cancelled.
   status_order constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
   new_status constant varchar := input->>'status';
   shipment shipping.shipments;
   event_ids text[];
 begin
   perform platform.enter_as(call, '*');
-  -- Carriers give a number to another parcel after months: the latest is meant.
+  -- Carriers reuse a tracking number after months, so the latest shipment is meant.
   select * into shipment from shipping.shipments x
     where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
       and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
@@ -32,17 +33,19 @@ begin
   select * into shipment from shipping.shipments x where x.id = shipment.id;
   update shipping.shipments x
   set updated_at = platform.clock(), tracked_at = greatest(x.tracked_at, (input->>'occurredAt')::timestamptz),
-      status = case when array_position(status_order, new_status) > array_position(status_order, x.status::text) then new_status else x.status end,
-      exception = case when new_status = 'exception' then coalesce(input->>'detail', 'no details') else x.exception end
+      status = case when array_position(status_order, new_status) > array_position(status_order, x.status::text)
+        then new_status else x.status end, exception = case when new_status = 'exception'
+          then coalesce(input->>'detail', 'no details') else x.exception end
   where x.id = shipment.id;
-  if new_status = 'exception' or array_position(status_order, new_status::text) > array_position(status_order, shipment.status::text) then
+  if new_status = 'exception' or array_position(status_order, new_status::text) > array_position(status_order,
+    shipment.status::text) then
     perform platform.emit('shipping.status.changed', shipment.order_id, jsonb_build_object('orderId', shipment.order_id,
       'trackingNumber', shipment.tracking_number, 'status', new_status), false);
   end if;
   if new_status in ('in_transit', 'delivered')
     and orders.mark_shipped(shipment.order_id, case new_status when 'delivered' then 'delivered' else 'shipped' end)
     and shipment.cancelled_at is not null then
-    -- The order's parcel left with a label that was cancelled: a later label would send a second parcel.
+    -- The order's parcel left with a label that was cancelled. A later label would send a second parcel.
     perform shipping.end_shipment(shipment.order_id);
   end if;
   return jsonb_build_object('outcome', 'applied', 'tenant', shipment.tenant_id);

@@ -1,25 +1,26 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, shipping/shipments.sql
--- Labels of orders that were cancelled or refunded: voided at the carrier by the cron. The order's lock guards the rows.
+-- Labels of cancelled or refunded orders, which the cron voids at the carrier. The rows change only under the order's
+-- lock.
 
--- Records that a label is to be voided. `label`: {provider, carrier, trackingNumber, externalId?}, or null where only the
+-- Requests that a label be voided. `label`: {provider, carrier, trackingNumber, externalId?}, or null if only the
 -- carrier knows whether it made one. A label that becomes known later is due again. The caller has locked the order.
 create or replace function shipping.request_void(request shipping.label_requests, label jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
-  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number, external_id,
-    status, due_at, created_at)
-  values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier', label->>'trackingNumber',
-    label->>'externalId', 'open',
-    -- An unknown label may still be in the making: whoever makes it has the lease of its request.
-    case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute' else platform.clock() end,
-    platform.clock())
+  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number,
+    external_id, status, due_at, created_at)
+  values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier',
+    label->>'trackingNumber', label->>'externalId', 'open',
+    -- An unknown label may still be being made, by the caller that has the lease of its request.
+    case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute'
+      else platform.clock() end, platform.clock())
   on conflict (shipment_id) do update
     set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
         external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
     where v.tracking_number is null and excluded.tracking_number is not null
 $$;
 
--- The order is cancelled or refunded: a shipment that has not moved is cancelled with it, and no label is made any more.
--- True if it has or had a label. The caller has locked the order. For orders. Emits shipping.cancelled.
+-- The order is cancelled or refunded: cancels its shipment if it has not moved, and prevents further labels. Returns
+-- whether it has or had a label. The caller has locked the order. For orders. Emits shipping.cancelled.
 create or replace function shipping.end_shipment(of_order varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -34,8 +35,8 @@ begin
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
     where x.id = shipment.id and x.status = 'created';
     if found then
-      perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider, 'carrier', shipment.carrier,
-        'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
+      perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
+        'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
       perform platform.emit('shipping.cancelled', of_order,
         jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
     end if;
@@ -50,8 +51,8 @@ begin
 end
 $$;
 
--- The cron: takes labels that are due to be voided, `limit` of them, for `seconds`. Answers {tasks}: what the Worker asks
--- the carriers for, and ends with record_voids. A row that cannot be taken is set aside.
+-- The cron: leases up to `limit` labels that are due to be voided, for `seconds`. Returns {tasks}: the Worker calls the
+-- carriers and ends with record_voids. A row that cannot be leased is set aside.
 create or replace function shipping.lease_voids(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -69,7 +70,8 @@ begin
       cross join lateral ( -- of each tenant in turn
         select x.tenant_id, x.shipment_id, x.due_at, row_number() over (order by x.due_at) as turn
         from shipping.label_voids x
-        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(excluded_ids)
+        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock()
+          and x.shipment_id <> all(excluded_ids)
         order by x.due_at limit (input->>'limit')::int
       ) w
       order by w.turn, w.due_at limit (input->>'limit')::int
@@ -109,10 +111,11 @@ begin
 end
 $$;
 
--- How the carriers answered. `input`: {results: [{tenant, orderId, shipmentId, outcome, reason?}]}. `voided`: it is void, or
--- was never made. `refused`: the carrier does not void it, and the merchant hears of that as an exception of the shipment.
--- `failed`: it is tried again after 2, 4, 8 … minutes, a day at most, and counts as refused after 30 days. A row that fails
--- here is set aside; its label is voided again later. Answers {setAside}. Emits shipping.status.changed.
+-- Records the carriers' results. `input`: {results: [{tenant, orderId, shipmentId, outcome, reason?}]}. `voided`: the
+-- label is void, or was never made. `refused`: the carrier does not void it, and the merchant sees an exception on the
+-- shipment. `failed`: retried after 2, 4, 8 … minutes, a day at most, and counted as refused after 30 days. A row that
+-- fails here is set aside, and its label is voided again later. Returns {setAside}. Locks the orders by id, one after
+-- the other. Emits shipping.status.changed.
 create or replace function shipping.record_voids(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -126,7 +129,8 @@ begin
     from jsonb_array_elements(input->'results') x group by 1 order by 1
   loop
     for result in select jsonb_array_elements(
-      platform.process_rows('void-labels', 'shipping.record_voids_step', tenant_results.tenant, tenant_results.shipments, input))
+      platform.process_rows('void-labels', 'shipping.record_voids_step', tenant_results.tenant,
+        tenant_results.shipments, input))
     loop
       recorded := recorded + (result->>'recorded')::int;
     end loop;
@@ -158,7 +162,8 @@ begin
         updated_at = platform.clock()
     where x.tenant_id = platform.tenant() and x.id = label_void.shipment_id;
     if label_void.tracking_number is not null then
-      perform platform.emit('shipping.status.changed', label_void.order_id, jsonb_build_object('orderId', label_void.order_id,
+      perform platform.emit('shipping.status.changed', label_void.order_id,
+        jsonb_build_object('orderId', label_void.order_id,
         'trackingNumber', label_void.tracking_number, 'status', 'exception'), false);
     end if;
   end loop;
