@@ -31,9 +31,9 @@ test('names and codes are told, and the message of an error of our own', () => {
   });
   const timeout = Object.assign(new Error('timed out'), { name: 'TimeoutError' });
   expect(describeError(neon({ sourceError: timeout }))).toMatchObject({ error: 'NeonDbError', broken: 'TimeoutError' });
-  expect(describeError(new Error('orders.place_order answered no row'))).toMatchObject({
+  expect(describeError(new Error('orders.place_order returned no row'))).toMatchObject({
     error: 'Error',
-    message: 'orders.place_order answered no row',
+    message: 'orders.place_order returned no row',
   });
 });
 

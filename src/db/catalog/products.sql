@@ -43,7 +43,7 @@ $$;
 
 -- `input`: {id, ifMatch?: [version], change: {name?, description?, price?, currency?, status?}}. Raises not_found,
 -- version_mismatch. Returns the error validation_failed if the price has decimals that the currency lacks, or if Stripe
--- cannot charge the currency.
+-- cannot charge the currency. Locks the product for the version check.
 create or replace function catalog.update_product(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -31,6 +31,7 @@ begin
 end
 $$;
 
+-- The step of expire_campaigns for one tenant. Updates the campaigns by id, one after the other.
 create or replace function group_commerce.expire_campaigns_step(ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -90,6 +91,7 @@ begin
 end
 $$;
 
+-- The step of free_unsecured for one tenant.
 create or replace function group_commerce.free_unsecured_step(order_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -163,7 +165,7 @@ begin
 end
 $$;
 
--- `reasons`: why each of these orders ended.
+-- The step of free_lost_places for one tenant. `reasons`: why each of these orders ended.
 create or replace function group_commerce.free_lost_places_step(order_ids text[], reasons jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -67,6 +67,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
 $$;
 
+-- Emits the decision on an order's hold: inventory.reserved or inventory.insufficient.
 create or replace function inventory.emit_decision(order_id varchar, shortages jsonb, queue boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -159,7 +160,7 @@ begin
 end
 $$;
 
--- Puts the committed units of an order that was not shipped back into stock and returns their SKUs. Locks the
+-- Puts the committed units of an order back into stock and returns their SKUs. Locks the
 -- reservation, then stock by SKU. For orders. Emits inventory.released.
 create or replace function inventory.restock(order_id varchar, reason text) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -48,7 +48,7 @@ language sql stable as $$
 $$;
 
 -- `input`: {sku, quantity, ifMatch?: [version]}. Raises not_found, version_mismatch. Returns the error
--- validation_failed above inventory.max_units().
+-- validation_failed above inventory.max_units(). Locks the stock for the version check.
 create or replace function inventory.set_stock(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

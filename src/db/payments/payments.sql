@@ -6,7 +6,7 @@ create or replace function payments.payment_json(p payments.payments) returns js
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
     'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute,
-      'stripePaymentIntentId', p.stripe_payment_intent_id,
+    'stripePaymentIntentId', p.stripe_payment_intent_id,
     'clientSecret', case when p.status = 'pending' then p.client_secret end,
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $$;
@@ -17,7 +17,7 @@ language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open,
-      'refundsUnseen', p.refunds_told > p.refund_done,
+    'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
     'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
     'chargesUnseen', payments.needs_charge_lookup(p),
@@ -116,6 +116,7 @@ begin
 end
 $$;
 
+-- Ends open_payment: with a task while the payment needs an intent, otherwise with its answer.
 create or replace function payments.finish_open_payment(call jsonb, payment payments.payments) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -178,8 +179,8 @@ declare
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.claim_new_events(
-    'payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events('payments',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
   perform orders.lock_orders(ids);
   -- Lock order: all orders by id (above), then the holds and stock of all orders that are confirmed in the loop.

@@ -213,6 +213,7 @@ begin
 end
 $$;
 
+-- Applies an update of a PaymentIntent. The caller has locked the place, the order and the payment.
 create or replace function payments.apply_intent(payment payments.payments, intent jsonb) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

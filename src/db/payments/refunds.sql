@@ -19,6 +19,7 @@ begin
 end
 $$;
 
+-- Inserts a pending refund. The caller has locked the payment. Emits payment.refund.requested.
 create or replace function payments.insert_refund(
   payment payments.payments, of_intent varchar, new_id varchar, amount numeric, reason varchar, automatic boolean
 ) returns payments.refunds
@@ -32,8 +33,8 @@ begin
     'pending', insert_refund.reason, of_intent, insert_refund.automatic, platform.clock(), platform.clock())
   returning * into refund;
   perform payments.emit_payment_event(payment, 'payment.refund.requested',
-    jsonb_strip_nulls(jsonb_build_object('refundId', refund.id,
-    'amount', refund.amount, 'currency', refund.currency, 'reason', refund.reason)), true);
+    jsonb_strip_nulls(jsonb_build_object('refundId', refund.id, 'amount', refund.amount, 'currency', refund.currency,
+      'reason', refund.reason)), true);
   return refund;
 end
 $$;
@@ -48,7 +49,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if refund_amount <= 0 or exists (select from payments.refunds r where r.payment_id = payment.payment_id
     and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed'
-      and r.amount <= refund_amount
+    and r.amount <= refund_amount
     -- Unless ours failed because of a refund made by hand, which has failed since.
     and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
       and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null

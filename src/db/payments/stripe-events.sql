@@ -42,8 +42,8 @@ declare
   new_event_ids text[];
 begin
   perform platform.enter_as(call, '*');
-  new_event_ids := platform.find_unclaimed_events(
-    'stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
+  new_event_ids := platform.find_unclaimed_events('stripe',
+    array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
   perform platform.clear_set_aside('hear-stripe',
     array(select e->>'eventId' from jsonb_array_elements(input->'events') e
     where e->>'eventId' <> all(new_event_ids)));

@@ -92,7 +92,7 @@ begin
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', format('This key lacks the scope %s.', scope)));
   end if;
-  -- A key without origins is valid on every page. Only a browser sets the header reliably, so this restricts honest
+  -- A key without origins is valid on every page. A client that is no browser can forge the header, so this restricts
   -- browsers only.
   if call ? 'origin' and api_key.kind = 'publishable' and not call->>'origin' = any(api_key.origins) then
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,

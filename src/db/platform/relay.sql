@@ -78,6 +78,7 @@ $$;
 
 -- One step of a relay run, for these rows. `step`: delivered, failed, returned (as `input` of platform.relay names
 -- them), or lease, which returns the events. Raises no_data_found if the event of a row is missing.
+-- A failed row is locked before the later rows of its key are changed.
 create or replace function platform.relay_step(of_sink varchar, step text, seqs bigint[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -39,6 +39,7 @@ begin
 end
 $$;
 
+-- The step of remind_labels for one tenant. Locks the orders by id, one after the other.
 create or replace function shipping.remind_labels_step(order_ids text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -76,8 +76,8 @@ declare
   busy jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.claim_new_events(
-    'shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events('shipping',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   for item in
     select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
     from jsonb_array_elements(input->'messages') m group by 1 order by 1

@@ -87,6 +87,7 @@ begin
 end
 $$;
 
+-- The step of lease_voids for one tenant. Updates the rows by shipment id, one after the other.
 create or replace function shipping.lease_voids_step(shipments text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -114,8 +115,8 @@ $$;
 -- Records the carriers' results. `input`: {results: [{tenant, orderId, shipmentId, outcome, reason?}]}. `voided`: the
 -- label is void, or was never made. `refused`: the carrier does not void it, and the merchant sees an exception on the
 -- shipment. `failed`: retried after 2, 4, 8 … minutes, a day at most, and counted as refused after 30 days. A row that
--- fails here is set aside, and its label is voided again later. Returns {setAside}. Locks the orders by id, one after
--- the other. Emits shipping.status.changed.
+-- fails here is set aside, and its label is voided again later. Returns {setAside}. Emits
+-- shipping.status.changed.
 create or replace function shipping.record_voids(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -139,6 +140,7 @@ begin
 end
 $$;
 
+-- The step of record_voids for one tenant. Locks the orders by id, one after the other.
 create or replace function shipping.record_voids_step(shipments text[], input jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
