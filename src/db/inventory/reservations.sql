@@ -160,8 +160,8 @@ begin
 end
 $$;
 
--- Puts the committed units of an order back into stock and returns their SKUs. Locks the
--- reservation, then stock by SKU. For orders. Emits inventory.released.
+-- Puts the committed units of an order back into stock and returns their SKUs. Locks the reservation, then stock by SKU.
+-- For orders. Emits inventory.released.
 create or replace function inventory.restock(order_id varchar, reason text) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -92,8 +92,8 @@ begin
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', format('This key lacks the scope %s.', scope)));
   end if;
-  -- A key without origins is valid on every page. A client that is no browser can forge the header, so this restricts
-  -- browsers only.
+  -- A key without origins is valid on every page. Clients other than browsers can forge the header, so this
+  -- restricts browsers only.
   if call ? 'origin' and api_key.kind = 'publishable' and not call->>'origin' = any(api_key.origins) then
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', 'This key does not allow requests from this origin.'));
