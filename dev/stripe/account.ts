@@ -2,60 +2,60 @@ import { type JobKind, newId, type Store, type StoredEvent } from './store.ts';
 import type { Webhooks } from './webhooks.ts';
 import type { Params } from './wire.ts';
 
-/** The version of the API whose shapes the emulator speaks; that of the SDK in use. */
+/** The Stripe API version that the emulator implements. It matches the version of the SDK. */
 export const API_VERSION = '2026-10-28.endive';
 
-/** How a request or job differs from an ordinary one. A job that a request schedules shares the loss of its events. */
-export type Fate = {
-  /** Its events are recorded and never delivered. */
+/** What a fault changes besides the response. Jobs that the request schedules inherit `loseEvents`. */
+export type FaultEffects = {
+  /** Events are recorded and never delivered. */
   loseEvents?: true;
-  /** An attempt to pay stays `processing` and is decided so many milliseconds later. */
+  /** A payment attempt stays `processing` and gets `outcome` after `ms` milliseconds. */
   decides?: { outcome: 'decline' | 'succeed'; ms: number };
 };
 
-/** The one account that the emulator keeps: what every endpoint works on. */
+/** The single Stripe account of the emulator. Every endpoint reads and changes it. */
 export class Account {
   readonly store: Store;
   readonly webhooks: Webhooks;
-  readonly #base: () => number;
-  /** How long pending refunds, late failures of refunds and disputes take. Milliseconds. */
+  readonly #realNow: () => number;
+  /** How long it takes until a pending refund settles, a refund fails or a dispute opens. Milliseconds. */
   readonly asyncMs: number;
-  /** How long a bank debit takes. Milliseconds. */
+  /** How long a bank debit stays `processing`. Milliseconds. */
   readonly debitMs: number;
-  /** The emulator's own address, for the pages that stand for a bank's. */
+  /** The emulator's base URL, for links to its 3-D Secure page. */
   url = '';
-  /** The request that is being answered; null while a job runs. */
+  /** The request that causes the next events. Both fields are null while a job runs. */
   cause: { id: string | null; idempotency_key: string | null } = { id: null, idempotency_key: null };
-  /** How many requests each endpoint has had since the start: `GET /v1/events`, `POST /v1/payment_intents/:id/cancel`. */
+  /** Number of requests since the start, by endpoint (`POST /v1/payment_intents/:id/cancel`). */
   readonly requests = new Map<string, number>();
-  /** What a fault does with the request or job at hand beyond its answer. */
-  fate: Fate = {};
+  /** The effects of a fault on the current request or job. */
+  effects: FaultEffects = {};
 
   constructor(store: Store, webhooks: Webhooks, now: () => number, times: { asyncMs: number; debitMs: number }) {
     this.store = store;
     this.webhooks = webhooks;
-    this.#base = now;
+    this.#realNow = now;
     this.asyncMs = times.asyncMs;
     this.debitMs = times.debitMs;
   }
 
-  /** The emulator's clock, in milliseconds. */
+  /** The time of the emulator's clock, in milliseconds. */
   now(): number {
-    return this.#base() + (this.store.get('clock', 'clock')?.aheadMs ?? 0);
+    return this.#realNow() + (this.store.get('clock', 'clock')?.aheadMs ?? 0);
   }
 
-  /** Moves the clock forward to this time, or leaves it if it is there already. */
+  /** Moves the clock forward to `time`. It never moves back. */
   moveTo(time: number): void {
-    const aheadMs = Math.max(time - this.#base(), this.store.get('clock', 'clock')?.aheadMs ?? 0);
+    const aheadMs = Math.max(time - this.#realNow(), this.store.get('clock', 'clock')?.aheadMs ?? 0);
     this.store.put('clock', { id: 'clock', aheadMs });
   }
 
-  /** Unix seconds, as Stripe's `created`. */
+  /** The time in Unix seconds, as in Stripe's `created`. */
   seconds(): number {
     return Math.floor(this.now() / 1000);
   }
 
-  /** Records the event with the object as it is now, and plans its delivery. */
+  /** Records an event with a copy of the object and plans its webhook. */
   emit(type: string, object: object, previous?: Record<string, unknown>): void {
     const event: StoredEvent = {
       id: newId('evt'),
@@ -69,31 +69,31 @@ export class Account {
       type,
     };
     this.store.put('event', event);
-    this.webhooks.plan(event, this.fate.loseEvents);
+    this.webhooks.plan(event, this.effects.loseEvents);
   }
 
   schedule(kind: JobKind, target: string, afterMs: number): void {
-    const { loseEvents } = this.fate;
+    const { loseEvents } = this.effects;
     const lost = loseEvents === undefined ? {} : { loseEvents };
     this.store.put('job', { id: newId('job'), kind, target, dueAt: this.now() + afterMs, ...lost });
   }
 }
 
-/** One call of an endpoint. */
+/** One request to an endpoint. */
 export type Call = {
   account: Account;
   params: Params;
-  /** The id in the path, or `''`. */
+  /** The id in the path, or `''` if the path has none. */
   id: string;
-  /** Made with the publishable key, by the buyer's browser. */
+  /** The request was made with the publishable key, as a buyer's browser does. */
   byBuyer: boolean;
 };
 
 export type Route = {
   method: 'GET' | 'POST';
-  /** As in Stripe's reference: `/v1/payment_intents/:id/confirm`. */
+  /** The path as in Stripe's reference: `/v1/payment_intents/:id/confirm`. */
   path: string;
   /** A publishable key may call it. */
   publishable?: true;
-  answer: (call: Call) => unknown;
+  handle: (call: Call) => unknown;
 };

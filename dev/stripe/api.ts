@@ -5,19 +5,19 @@ import { chargeRoutes } from './charges.ts';
 import { customerRoutes } from './customers.ts';
 import { disputeRoutes } from './disputes.ts';
 import { eventRoutes } from './events.ts';
-import { faultActs, faultAnswer, faultFate, type RequestFault, type RequestFaults } from './faults.ts';
-import { claimKey, settleKey } from './idempotency.ts';
+import { faultEffects, faultError, type RequestFault, type RequestFaults, takesEffect } from './faults.ts';
+import { claimKey, finishClaim } from './idempotency.ts';
 import { intentRoutes } from './intents.ts';
 import { expand, readExpand } from './lists.ts';
 import { methodRoutes } from './methods.ts';
 import { refundRoutes } from './refunds.ts';
 import { setupRoutes } from './setup.ts';
-import { letters } from './store.ts';
+import { randomCharacters } from './store.ts';
 import { type Form, Params, parseForm, StripeFailure } from './wire.ts';
 
 export type ApiRequest = { method: string; path: string; query: string; headers: IncomingHttpHeaders; body: string };
 export type Reply = { status: number; headers: Record<string, string>; body: string };
-/** What becomes of a request; without a reply the client never hears of it. */
+/** How a request ends: with a reply, with no reply for `hang` milliseconds, or with a closed connection. */
 export type Outcome = { reply: Reply } | { hang: number } | { drop: true };
 
 export type Keys = { secret: string; publishable: string };
@@ -27,25 +27,26 @@ const ROUTES = [
   ...[...customerRoutes, ...methodRoutes, ...eventRoutes],
 ].map((route) => ({ ...route, pattern: new RegExp(`^${route.path.replace(/:id/, '([^/]+)')}$`) }));
 
-// What Stripe.js sends beside the documented parameters.
-const BROWSER = new Set(
+// Parameters that Stripe.js sends and Stripe's reference does not list.
+const BROWSER_PARAMS = new Set(
   `client_attribution_metadata expected_payment_method_type guid muid sid pasted_fields payment_user_agent radar_options
   referrer time_on_page _stripe_account _stripe_version`.split(/\s+/),
 );
-// What a publishable key is shown of an intent.
-const BUYER_VIEW = new Set(
+// The fields of an intent that a publishable key can read.
+const BUYER_FIELDS = new Set(
   `id object amount amount_details automatic_payment_methods canceled_at cancellation_reason capture_method client_secret
   confirmation_method created currency description last_payment_error last_setup_error livemode next_action
   payment_method payment_method_configuration_details payment_method_types processing receipt_email
   setup_future_usage shipping source status usage`.split(/\s+/),
 );
 
-function turnedAway(status: number, message: string, code?: string): StripeFailure {
+/** An error from before the endpoint runs. The idempotency key does not keep it. */
+function unsavedError(status: number, message: string, code?: string): StripeFailure {
   const body = { type: 'invalid_request_error' as const, message, ...(code === undefined ? {} : { code }) };
   return new StripeFailure(status, body, { saved: false });
 }
 
-/** The key of `Authorization` (bearer, or the user name of basic), or the form's, as Stripe.js sends it. */
+/** Reads the API key from `Authorization` (bearer token or basic user name) or from the form, as Stripe.js sends it. */
 function readKey(headers: IncomingHttpHeaders, form: Form): string | undefined {
   const [scheme, value] = (headers.authorization ?? '').split(' ');
   if (scheme === 'Bearer') return value;
@@ -61,15 +62,17 @@ function authenticate(keys: Keys, key: string | undefined): 'publishable' | 'sec
   if (key === keys.publishable) return 'publishable';
   if (!key) {
     const how = "in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')";
-    throw turnedAway(401, `You did not provide an API key. You need to provide your API key ${how}.`);
+    throw unsavedError(401, `You did not provide an API key. You need to provide your API key ${how}.`);
   }
-  throw turnedAway(401, `Invalid API Key provided: ${key.slice(0, 8)}${'*'.repeat(8)}${key.slice(-4)}`);
+  throw unsavedError(401, `Invalid API Key provided: ${key.slice(0, 8)}${'*'.repeat(8)}${key.slice(-4)}`);
 }
 
-/** The parameters in one order, so that two requests that ask the same compare equal. */
-function canonical(form: Form): string {
+/** Serializes the parameters in sorted order, so that equal requests have equal texts. */
+function serializeSorted(form: Form): string {
   const sorted = Object.entries(form).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify(sorted.map(([name, value]) => [name, typeof value === 'string' ? value : canonical(value)]));
+  return JSON.stringify(
+    sorted.map(([name, value]) => [name, typeof value === 'string' ? value : serializeSorted(value)]),
+  );
 }
 
 function isObject(value: unknown): value is { id: string } {
@@ -79,10 +82,10 @@ function isObject(value: unknown): value is { id: string } {
 function buyerView(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || !('object' in value)) return value;
   if (value.object !== 'payment_intent' && value.object !== 'setup_intent') return value;
-  return Object.fromEntries(Object.entries(value).filter(([name]) => BUYER_VIEW.has(name)));
+  return Object.fromEntries(Object.entries(value).filter(([name]) => BUYER_FIELDS.has(name)));
 }
 
-/** Stripe's HTTP API over one account: keys, idempotency, faults, and the endpoint itself. */
+/** Emulates Stripe's HTTP API for one account: API keys, idempotency, injected faults and the endpoints. */
 export class Api {
   readonly #account: Account;
   readonly #keys: Keys;
@@ -96,14 +99,14 @@ export class Api {
     this.#log = log;
   }
 
-  /** Answers one request. Its change is committed before the outcome is known to anyone. */
-  async answer(request: ApiRequest): Promise<Outcome> {
-    const requestId = `req_${letters(14)}`;
+  /** Handles one request. Commits its changes before it resolves with the outcome. */
+  async handle(request: ApiRequest): Promise<Outcome> {
+    const requestId = `req_${randomCharacters(14)}`;
     const fault = this.#faults.take(request.method, request.path);
-    if (fault?.action === 'hang' && !faultActs(fault)) return { hang: fault.ms ?? Number.POSITIVE_INFINITY };
+    if (fault?.action === 'hang' && !takesEffect(fault)) return { hang: fault.ms ?? Number.POSITIVE_INFINITY };
     let reply: Reply;
     try {
-      reply = await this.#admit(request, requestId, fault);
+      reply = await this.#dispatch(request, requestId, fault);
     } catch (error) {
       reply = this.#errorReply(error, requestId);
     }
@@ -116,77 +119,77 @@ export class Api {
     return { reply };
   }
 
-  async #admit(request: ApiRequest, requestId: string, fault: RequestFault | null): Promise<Reply> {
+  async #dispatch(request: ApiRequest, requestId: string, fault: RequestFault | null): Promise<Reply> {
     const { method, path, headers } = request;
-    const json = method === 'POST' && (headers['content-type'] ?? '').includes('json');
+    const isJson = method === 'POST' && (headers['content-type'] ?? '').includes('json');
     const form = parseForm(method === 'POST' ? request.body : request.query);
     const role = authenticate(this.#keys, readKey(headers, form));
-    const found = ROUTES.find((route) => route.method === method && route.pattern.test(path));
-    if (found === undefined) {
-      throw turnedAway(404, `Unrecognized request URL (${method}: ${path}). Please see https://stripe.com/docs.`);
+    const route = ROUTES.find((route) => route.method === method && route.pattern.test(path));
+    if (route === undefined) {
+      throw unsavedError(404, `Unrecognized request URL (${method}: ${path}). Please see https://stripe.com/docs.`);
     }
-    const endpoint = `${method} ${found.path}`;
+    const endpoint = `${method} ${route.path}`;
     this.#account.requests.set(endpoint, (this.#account.requests.get(endpoint) ?? 0) + 1);
-    if (role === 'publishable' && found.publishable === undefined) {
+    if (role === 'publishable' && route.publishable === undefined) {
       const message = 'This API call cannot be made with a publishable API key. Please use a secret API key.';
-      throw turnedAway(403, message, 'secret_key_required');
+      throw unsavedError(403, message, 'secret_key_required');
     }
-    if (json) {
-      throw turnedAway(
+    if (isJson) {
+      throw unsavedError(
         400,
         'Invalid request (check that your POST content type is application/x-www-form-urlencoded).',
       );
     }
-    const injected = faultAnswer(fault);
-    if (injected !== null && !injected.saved && !faultActs(fault)) throw injected;
+    const injectedError = faultError(fault);
+    if (injectedError !== null && !injectedError.saved && !takesEffect(fault)) throw injectedError;
     delete form.key;
-    if (role === 'publishable') for (const name of BROWSER) delete form[name];
+    if (role === 'publishable') for (const name of BROWSER_PARAMS) delete form[name];
     const key = method === 'POST' && typeof headers['idempotency-key'] === 'string' ? headers['idempotency-key'] : null;
-    const saved = key === null ? null : claimKey(this.#account, key, method, path, canonical(form));
+    const saved = key === null ? null : claimKey(this.#account, key, method, path, serializeSorted(form));
     if (saved !== null) {
-      const marks = { 'Idempotent-Replayed': 'true', 'Original-Request': saved.requestId };
-      return { status: saved.status, headers: marks, body: saved.body };
+      const replayHeaders = { 'Idempotent-Replayed': 'true', 'Original-Request': saved.requestId };
+      return { status: saved.status, headers: replayHeaders, body: saved.body };
     }
     if (fault?.action === 'delay') await sleep(fault.ms ?? 0);
-    const id = decodeURIComponent(found.pattern.exec(path)?.[1] ?? '');
+    const id = decodeURIComponent(route.pattern.exec(path)?.[1] ?? '');
     const call: Call = { account: this.#account, params: new Params(form), id, byBuyer: role === 'publishable' };
-    return this.#work(found, call, { requestId, key }, injected, fault);
+    return this.#runEndpoint(route, call, { requestId, key }, injectedError, fault);
   }
 
-  /** Runs the endpoint without a pause in between, so no other request sees half of it; then saves the answer. */
-  #work(
+  /** Runs the endpoint synchronously, so that no other request sees a partial change. Then saves the response. */
+  #runEndpoint(
     route: Route,
     call: Call,
     cause: { requestId: string; key: string | null },
-    injected: StripeFailure | null,
+    injectedError: StripeFailure | null,
     fault: RequestFault | null,
   ): Reply {
     const account = this.#account;
-    const acts = faultActs(fault);
-    account.fate = faultFate(fault);
+    const acts = takesEffect(fault);
+    account.effects = faultEffects(fault);
     account.cause = { id: cause.requestId, idempotency_key: cause.key };
     let reply: Reply;
-    // A request that goes wrong before it acts has no answer that a second one could be given.
-    let saved = acts || injected !== null;
+    // If the endpoint does not run, there is no response that a retry could receive.
+    let saved = acts || injectedError !== null;
     try {
       const paths = readExpand(call.params);
-      const answer = acts ? route.answer(call) : null;
-      if (injected?.saved && isObject(answer)) this.#faults.hidden.push(answer.id);
-      if (injected !== null) throw injected;
-      const shown = call.byBuyer ? buyerView(answer) : expand(account.store, answer, paths);
-      reply = { status: 200, headers: {}, body: JSON.stringify(shown, null, 2) };
+      const result = acts ? route.handle(call) : null;
+      if (injectedError?.saved && isObject(result)) this.#faults.hidden.push(result.id);
+      if (injectedError !== null) throw injectedError;
+      const visible = call.byBuyer ? buyerView(result) : expand(account.store, result, paths);
+      reply = { status: 200, headers: {}, body: JSON.stringify(visible, null, 2) };
     } catch (thrown) {
-      const error = injected ?? thrown;
-      // A decline, too, is hidden: its intent is there.
+      const error = injectedError ?? thrown;
+      // A declined intent exists too, so the injected error also hides it.
       const declined = thrown instanceof StripeFailure ? thrown.body.payment_intent : undefined;
-      if (injected?.saved && isObject(declined)) this.#faults.hidden.push(declined.id);
+      if (injectedError?.saved && isObject(declined)) this.#faults.hidden.push(declined.id);
       saved = error instanceof StripeFailure ? error.saved : true;
       reply = this.#errorReply(error, cause.requestId, call.byBuyer);
     }
-    account.fate = {};
+    account.effects = {};
     if (cause.key !== null) {
       const answer = { status: reply.status, body: reply.body, requestId: cause.requestId };
-      settleKey(account, cause.key, saved ? answer : null);
+      finishClaim(account, cause.key, saved ? answer : null);
     }
     account.store.commit();
     account.webhooks.wake();
@@ -200,11 +203,11 @@ export class Api {
       return { status: 500, headers: {}, body: JSON.stringify(body) };
     }
     const { code } = error.body;
-    const shown = Object.entries(error.body).map(([name, value]) => [name, byBuyer ? buyerView(value) : value]);
+    const fields = Object.entries(error.body).map(([name, value]) => [name, byBuyer ? buyerView(value) : value]);
     const body = {
       error: {
         ...(code === undefined ? {} : { doc_url: `https://stripe.com/docs/error-codes/${code.replaceAll('_', '-')}` }),
-        ...Object.fromEntries(shown),
+        ...Object.fromEntries(fields),
         request_log_url: `https://dashboard.stripe.com/test/logs/${requestId}`,
       },
     };

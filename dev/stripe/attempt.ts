@@ -1,9 +1,9 @@
 import type { Account } from './account.ts';
 import { AUTHENTICATION_REQUIRED, type Decline } from './cards.ts';
-import { HOLD_MS, loadCharge, makeCharge } from './charges.ts';
+import { AUTHORIZATION_MS, loadCharge, makeCharge } from './charges.ts';
 import { attachMethod, factsOf } from './methods.ts';
-import { type Intent, letters, type Method } from './store.ts';
-import { refuse, StripeFailure } from './wire.ts';
+import { type Intent, type Method, randomCharacters } from './store.ts';
+import { badRequest, StripeFailure } from './wire.ts';
 
 export type ConfirmOptions = {
   offSession: boolean;
@@ -12,23 +12,23 @@ export type ConfirmOptions = {
   useSdk: boolean;
 };
 
-/** The decline of a charge that a bank decides on late. */
+/** The decline of a delayed charge whose test method has no decline. */
 const LATE_DECLINE: Decline = {
   code: 'card_declined',
   decline_code: 'generic_decline',
   message: 'Your card was declined.',
 };
 
-/** `payment_intent_unexpected_state`, with the intent as Stripe adds it. */
-export function wrongState(intent: Intent, message: string): StripeFailure {
-  return refuse(message, { code: 'payment_intent_unexpected_state', payment_intent: structuredClone(intent) });
+/** Stripe's `payment_intent_unexpected_state` error, which includes the intent. */
+export function unexpectedState(intent: Intent, message: string): StripeFailure {
+  return badRequest(message, { code: 'payment_intent_unexpected_state', payment_intent: structuredClone(intent) });
 }
 
-/** The `requires_action` step of an intent: Stripe.js's own, or a page of the emulator's that stands for the bank's. */
+/** Returns the `next_action` of an intent: one for Stripe.js, or a redirect to the emulator's 3-D Secure page. */
 export function nextAction(account: Account, path: string, options: { returnUrl: string | null; useSdk: boolean }) {
   const url = `${account.url}/_emulator/${path}/authenticate`;
   if (options.useSdk || options.returnUrl === null) {
-    const source = `src_${letters(24)}`;
+    const source = `src_${randomCharacters(24)}`;
     return { type: 'use_stripe_sdk', use_stripe_sdk: { type: 'three_d_secure_redirect', stripe_js: url, source } };
   }
   return { type: 'redirect_to_url', redirect_to_url: { return_url: options.returnUrl, url } };
@@ -63,12 +63,12 @@ function failAttempt(account: Account, intent: Intent, method: Method, decline: 
     payment_method: structuredClone(method),
   };
   intent.latest_charge = failed.id;
-  giveUp(account, intent, error);
+  requireNewMethod(account, intent, error);
   return new StripeFailure(402, { ...error, payment_intent: structuredClone(intent) });
 }
 
-/** The attempt is over, the intent is not: it waits for another payment method. */
-function giveUp(account: Account, intent: Intent, error: NonNullable<Intent['last_payment_error']>): void {
+/** Ends a failed attempt. The intent then waits for another payment method. */
+function requireNewMethod(account: Account, intent: Intent, error: NonNullable<Intent['last_payment_error']>): void {
   intent.last_payment_error = error;
   intent.status = 'requires_payment_method';
   intent.payment_method = null;
@@ -78,42 +78,42 @@ function giveUp(account: Account, intent: Intent, error: NonNullable<Intent['las
   account.emit('payment_intent.payment_failed', intent);
 }
 
-function keepMethod(account: Account, intent: Intent, method: Method): void {
+function recordMethodUse(account: Account, intent: Intent, method: Method): void {
   const { facts } = factsOf(account, method);
   const saved = intent.setup_future_usage !== null;
   account.store.put('facts', { ...facts, spent: true, setUp: facts.setUp || saved });
   if (saved && intent.customer !== null) attachMethod(account, method, intent.customer);
 }
 
-/** The attempt succeeds, with a new charge or the pending one. */
-function succeed(account: Account, intent: Intent, method: Method, pending?: string): void {
-  const held = intent.capture_method === 'manual';
+/** Completes the attempt with a new charge, or with the pending charge `pendingId`. */
+function succeed(account: Account, intent: Intent, method: Method, pendingId?: string): void {
+  const uncaptured = intent.capture_method === 'manual';
   const charge =
-    pending === undefined
-      ? makeCharge(account, intent, method, { status: 'succeeded', captured: !held })
-      : Object.assign(loadCharge(account, pending, 'charge'), {
+    pendingId === undefined
+      ? makeCharge(account, intent, method, { status: 'succeeded', captured: !uncaptured })
+      : Object.assign(loadCharge(account, pendingId, 'charge'), {
           status: 'succeeded' as const,
           paid: true,
-          captured: !held,
-          amount_captured: held ? 0 : intent.amount,
+          captured: !uncaptured,
+          amount_captured: uncaptured ? 0 : intent.amount,
         });
   account.store.put('charge', charge);
   intent.latest_charge = charge.id;
   intent.last_payment_error = null;
   intent.next_action = null;
-  intent.status = held ? 'requires_capture' : 'succeeded';
-  intent.amount_capturable = held ? intent.amount : 0;
-  intent.amount_received = held ? 0 : intent.amount;
+  intent.status = uncaptured ? 'requires_capture' : 'succeeded';
+  intent.amount_capturable = uncaptured ? intent.amount : 0;
+  intent.amount_received = uncaptured ? 0 : intent.amount;
   account.store.put('payment_intent', intent);
   account.emit('charge.succeeded', charge);
-  account.emit(held ? 'payment_intent.amount_capturable_updated' : 'payment_intent.succeeded', intent);
-  keepMethod(account, intent, method);
-  if (held) account.schedule('hold_expires', intent.id, HOLD_MS);
+  account.emit(uncaptured ? 'payment_intent.amount_capturable_updated' : 'payment_intent.succeeded', intent);
+  recordMethodUse(account, intent, method);
+  if (uncaptured) account.schedule('hold_expires', intent.id, AUTHORIZATION_MS);
   else if (factsOf(account, method).test.dispute !== null)
     account.schedule('dispute_opens', charge.id, account.asyncMs);
 }
 
-/** The charge is pending and the intent `processing` until the bank decides. */
+/** Makes a pending charge. The intent is `processing` until the bank decides. */
 function startProcessing(account: Account, intent: Intent, method: Method): void {
   const charge = makeCharge(account, intent, method, { status: 'pending', captured: true });
   intent.latest_charge = charge.id;
@@ -122,7 +122,7 @@ function startProcessing(account: Account, intent: Intent, method: Method): void
   account.store.put('payment_intent', intent);
   account.emit('charge.pending', charge);
   account.emit('payment_intent.processing', intent);
-  keepMethod(account, intent, method);
+  recordMethodUse(account, intent, method);
 }
 
 function startDebit(account: Account, intent: Intent, method: Method): void {
@@ -132,8 +132,8 @@ function startDebit(account: Account, intent: Intent, method: Method): void {
 }
 
 /**
- * The bank decides on a pending charge: as `outcome` says, or as its test method does. Does nothing if the intent was
- * decided, cancelled or tried again meanwhile.
+ * Decides a pending charge: with `outcome`, or as its test method says. Does nothing if the intent was meanwhile
+ * decided, canceled or retried.
  */
 export function settleCharge(account: Account, id: string, outcome?: 'decline' | 'succeed'): void {
   const charge = loadCharge(account, id, 'charge');
@@ -146,39 +146,42 @@ export function settleCharge(account: Account, id: string, outcome?: 'decline' |
   else succeed(account, intent, method, id);
 }
 
-/** One attempt to pay with the method; throws the 402 of a decline, after the intent has taken it in. */
-export function attempt(account: Account, intent: Intent, method: Method, options: ConfirmOptions): void {
+/** Attempts to pay with the method. On a decline, updates the intent and then throws Stripe's 402. */
+export function attemptPayment(account: Account, intent: Intent, method: Method, options: ConfirmOptions): void {
   const { facts, test } = factsOf(account, method);
   const exempt = options.offSession && (test.authentication === 'on_session' || facts.setUp);
-  const wanted = test.authentication === 'always' || (test.authentication !== 'none' && !exempt);
-  if (wanted && (options.offSession || options.failOnAction)) {
+  const needsAuthentication = test.authentication === 'always' || (test.authentication !== 'none' && !exempt);
+  if (needsAuthentication && (options.offSession || options.failOnAction)) {
     throw failAttempt(account, intent, method, AUTHENTICATION_REQUIRED);
   }
-  if (wanted) {
+  if (needsAuthentication) {
     intent.status = 'requires_action';
     intent.next_action = nextAction(account, `payment_intents/${intent.id}`, options);
     account.store.put('payment_intent', intent);
     account.emit('payment_intent.requires_action', intent);
     return;
   }
-  const later = account.fate.decides;
-  if (later !== undefined) {
+  const decision = account.effects.decides;
+  if (decision !== undefined) {
     startProcessing(account, intent, method);
     account.schedule(
-      later.outcome === 'succeed' ? 'attempt_succeeds' : 'attempt_fails',
+      decision.outcome === 'succeed' ? 'attempt_succeeds' : 'attempt_fails',
       intent.latest_charge ?? '',
-      later.ms,
+      decision.ms,
     );
   } else if (test.type !== 'card') startDebit(account, intent, method);
   else if (test.declines !== null) throw failAttempt(account, intent, method, test.declines);
   else succeed(account, intent, method);
 }
 
-/** The buyer has answered the bank's challenge. The emulator's own; with Stripe a page of the bank does this. */
+/** Applies the buyer's response to the 3-D Secure challenge. With Stripe, a page of the bank does this. */
 export function authenticateIntent(account: Account, intent: Intent, outcome: 'fail' | 'succeed'): Intent {
   const method = account.store.get('payment_method', intent.payment_method ?? '');
   if (intent.status !== 'requires_action' || method === undefined) {
-    throw wrongState(intent, `This PaymentIntent has a status of ${intent.status}: nothing is to be authenticated.`);
+    throw unexpectedState(
+      intent,
+      `This PaymentIntent has a status of ${intent.status}: there is nothing to authenticate.`,
+    );
   }
   if (outcome === 'succeed') {
     const { declinesAfterAuthentication } = factsOf(account, method).test;
@@ -187,7 +190,7 @@ export function authenticateIntent(account: Account, intent: Intent, outcome: 'f
     return intent;
   }
   const code = 'payment_intent_authentication_failure';
-  giveUp(account, intent, {
+  requireNewMethod(account, intent, {
     type: 'invalid_request_error',
     code,
     doc_url: docUrl(code),

@@ -3,7 +3,7 @@ import type { Account } from './account.ts';
 import { draftIntent } from './intent-draft.ts';
 import { Params } from './wire.ts';
 
-/** Unpaid PaymentIntents with ids of the caller's choice, as many as a request of 1 MB holds. */
+/** Unpaid PaymentIntents with ids that the caller chooses. A request holds at most 1 MB. */
 export const bulkIntents = z.strictObject({
   intents: z.array(
     z.strictObject({
@@ -15,7 +15,7 @@ export const bulkIntents = z.strictObject({
   ),
 });
 
-/** Adds what a benchmark would need a request each for. No event tells of it. */
+/** Adds many unpaid intents in one request, for benchmarks. Emits no events. */
 export function addIntents(account: Account, { intents }: z.infer<typeof bulkIntents>): { added: number } {
   for (const { id, amount, currency, metadata } of intents) {
     const draft = draftIntent(account, new Params({ amount: String(amount), currency }));

@@ -1,4 +1,4 @@
-// Stripe's test payment methods and how each ends. Source: docs.stripe.com/testing (payment methods, 2026-08).
+// Stripe's test payment methods and their outcomes. Source: docs.stripe.com/testing (payment methods, 2026-08).
 
 export type Decline = { code: string; decline_code: string | null; message: string; param?: string };
 
@@ -8,18 +8,18 @@ export type TestMethod = {
   brand: string;
   funding: 'credit' | 'debit' | 'prepaid';
   country: string;
-  /** Card number, or `''` where the documentation gives none. */
+  /** The card number, or `''` if the documentation gives none. */
   number: string;
-  /** Every charge is declined with this. */
+  /** The decline of every charge, or null if charges succeed. */
   declines: Decline | null;
-  /** A customer cannot save a card that is declined, `pm_card_chargeCustomerFail` apart. */
+  /** Whether a customer can save it. Declined cards cannot be saved, except `pm_card_chargeCustomerFail`. */
   attachable: boolean;
   authentication: 'always' | 'none' | 'on_session' | 'unless_set_up';
-  /** Declined once the buyer has authenticated. */
+  /** The decline after the buyer has authenticated, or null. */
   declinesAfterAuthentication: Decline | null;
   dispute: 'fraudulent' | 'inquiry' | 'product_not_received' | null;
   refunds: 'fail' | 'pending' | 'succeed';
-  /** A bank debit that stays in `processing` until the bank is told to decide it (`/_emulator/payment_intents/{id}/settle`). */
+  /** A bank debit that stays `processing` until `/_emulator/payment_intents/{id}/settle` decides it. */
   neverSettles: boolean;
 };
 
@@ -33,7 +33,7 @@ const GENERIC = declined('generic_decline');
 const INSUFFICIENT = declined('insufficient_funds', 'Your card has insufficient funds.');
 const TOO_OFTEN = 'Your card was declined for making repeated attempts too frequently or exceeding its amount limit.';
 
-/** The decline of an off-session charge that its issuer wants authenticated. */
+/** The decline of an off-session charge for which the issuer requires authentication. */
 export const AUTHENTICATION_REQUIRED: Decline = {
   code: 'authentication_required',
   decline_code: 'authentication_required',
@@ -66,7 +66,7 @@ function add(names: string, number: string, outcome: Partial<TestMethod> = {}): 
   }
 }
 
-/** The older `pm_card_chargeDeclined…` beside the documented `pm_card_visa_chargeDeclined…`; both are taken. */
+/** Adds the documented `pm_card_visa_chargeDeclined…` and the older `pm_card_chargeDeclined…`. */
 function addDecline(suffix: string, number: string, declines: Decline): void {
   const full = `chargeDeclined${suffix}`;
   add(`pm_card_${full} pm_card_visa_${full}`, number, { declines });
@@ -138,11 +138,11 @@ add('pm_card_createDisputeInquiry', '4000000000001976', { dispute: 'inquiry' });
 add('pm_card_pendingRefund', '4000000000007726', { refunds: 'pending' });
 add('pm_card_refundFail', '4000000000005126', { refunds: 'fail' });
 
-const bank = (type: 'sepa_debit' | 'us_bank_account', more: Partial<TestMethod> = {}): Partial<TestMethod> => ({
+const bank = (type: 'sepa_debit' | 'us_bank_account', outcome: Partial<TestMethod> = {}): Partial<TestMethod> => ({
   type,
   brand: type,
   funding: 'debit',
-  ...more,
+  ...outcome,
 });
 const debitFailed = (code: string, message: string): Decline => ({ code, decline_code: null, message });
 const NO_FUNDS = debitFailed(
@@ -188,12 +188,12 @@ for (const [token, outcome] of Object.entries(ACH)) {
   add(`pm_usBankAccount_${token}`, '', bank('us_bank_account', outcome));
 }
 
-/** The test method of that name (`pm_card_visa`). */
+/** Finds a test method by name (`pm_card_visa`). */
 export function findTestMethod(name: string): TestMethod | undefined {
   return METHODS.get(name);
 }
 
-/** The test method that a card number or a token (`tok_visa`) stands for. */
+/** Finds the test method of a card number or token (`tok_visa`). */
 export function findTestCard(numberOrToken: string): TestMethod | undefined {
   if (!numberOrToken.startsWith('tok_')) return NUMBERS.get(numberOrToken.replaceAll(' ', ''));
   return METHODS.get(`pm_card_${numberOrToken.slice('tok_'.length)}`);

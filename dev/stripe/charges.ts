@@ -2,11 +2,11 @@ import type { Account, Route } from './account.ts';
 import type { Decline } from './cards.ts';
 import { listPage } from './lists.ts';
 import { factsOf } from './methods.ts';
-import { type Charge, type Intent, letters, type Method, newId } from './store.ts';
+import { type Charge, type Intent, type Method, newId, randomCharacters } from './store.ts';
 import { missing } from './wire.ts';
 
-/** A hold that is not captured within seven days lapses. */
-export const HOLD_MS = 7 * 24 * 3600_000;
+/** Stripe cancels an authorization that is not captured within seven days. */
+export const AUTHORIZATION_MS = 7 * 24 * 3600_000;
 
 function outcomeOf(decline: Decline | null): NonNullable<Charge['outcome']> {
   const approved = decline === null;
@@ -22,18 +22,18 @@ function outcomeOf(decline: Decline | null): NonNullable<Charge['outcome']> {
   };
 }
 
-function detailsOf(account: Account, method: Method, held: boolean): Charge['payment_method_details'] {
+function detailsOf(account: Account, method: Method, uncaptured: boolean): Charge['payment_method_details'] {
   const { test, facts } = factsOf(account, method);
   if (method.card === undefined) return { type: test.type };
   const { brand, country, exp_month, exp_year, fingerprint, funding, last4 } = method.card;
-  const known = { brand, country, exp_month, exp_year, funding, last4 };
+  const shared = { brand, country, exp_month, exp_year, funding, last4 };
   return {
     type: 'card',
     card: {
-      ...known,
+      ...shared,
       amount_authorized: null,
       authorization_code: null,
-      ...(held ? { capture_before: account.seconds() + HOLD_MS / 1000 } : {}),
+      ...(uncaptured ? { capture_before: account.seconds() + AUTHORIZATION_MS / 1000 } : {}),
       checks: { address_line1_check: null, address_postal_code_check: null, cvc_check: 'pass' },
       electronic_commerce_indicator: null,
       fingerprint: fingerprint ?? null,
@@ -41,7 +41,7 @@ function detailsOf(account: Account, method: Method, held: boolean): Charge['pay
       mandate: null,
       network: brand,
       network_token: { used: facts.setUp },
-      network_transaction_id: letters(15),
+      network_transaction_id: randomCharacters(15),
       regulated_status: null,
       three_d_secure: null,
       transaction_link_id: null,
@@ -50,7 +50,7 @@ function detailsOf(account: Account, method: Method, held: boolean): Charge['pay
   };
 }
 
-/** The charge of one attempt to pay an intent. `captured` is false for a hold; a pending charge is a bank debit's. */
+/** Stores the charge of one payment attempt. `captured` is false for an authorization. */
 export function makeCharge(
   account: Account,
   intent: Intent,
@@ -106,25 +106,25 @@ export function makeCharge(
   return account.store.put('charge', charge);
 }
 
-/** The charge that a parameter or a path names. */
+/** Loads the charge that a parameter or the path names. */
 export function loadCharge(account: Account, id: string, param: string, status: 400 | 404 = 400): Charge {
   const charge = account.store.get('charge', id);
   if (charge === undefined) throw missing('charge', id, param, status);
   return charge;
 }
 
-/** What was captured and what of it went back, in minor units. A refund that is pending counts, one that failed does not. */
-export function moneyOf(charge: Charge): { captured: number; refunded: number } {
+/** Captured and refunded amount of a charge, in minor units. Pending refunds count, failed refunds do not. */
+export function chargeAmounts(charge: Charge): { captured: number; refunded: number } {
   if (charge.status !== 'succeeded') return { captured: 0, refunded: 0 };
   return { captured: charge.amount_captured, refunded: charge.amount_refunded };
 }
 
 export const chargeRoutes: Route[] = [
-  { method: 'GET', path: '/v1/charges/:id', answer: ({ account, id }) => loadCharge(account, id, 'id', 404) },
+  { method: 'GET', path: '/v1/charges/:id', handle: ({ account, id }) => loadCharge(account, id, 'id', 404) },
   {
     method: 'GET',
     path: '/v1/charges',
-    answer: ({ account, params }) =>
+    handle: ({ account, params }) =>
       listPage(params, '/v1/charges', 'charge', account.store.all('charge'), {
         customer: (charge, value) => charge.customer === value,
         payment_intent: (charge, value) => charge.payment_intent === value,

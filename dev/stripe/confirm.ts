@@ -1,10 +1,10 @@
 import type { Account, Call } from './account.ts';
-import { attempt, type ConfirmOptions, wrongState } from './attempt.ts';
+import { attemptPayment, type ConfirmOptions, unexpectedState } from './attempt.ts';
 import { checkOwner, readMethod } from './methods.ts';
 import type { Intent, Method } from './store.ts';
-import { invalid, type Params, refuse } from './wire.ts';
+import { badRequest, invalid, type Params } from './wire.ts';
 
-/** How a request wants its intent confirmed. `off_session` may also be an object or a word, as in older versions. */
+/** Reads the options of a confirmation. `off_session` may also be an object or a word, as in older versions. */
 export function readConfirm(params: Params): ConfirmOptions {
   const offSession = params.form.off_session;
   return {
@@ -15,7 +15,7 @@ export function readConfirm(params: Params): ConfirmOptions {
   };
 }
 
-/** Refuses what Stripe refuses: a server's confirmation that may redirect needs a `return_url`. */
+/** Throws Stripe's error if a server confirms without a `return_url` although the buyer may be redirected. */
 export function checkReturnUrl(call: Call, allowRedirects: string | undefined, options: ConfirmOptions): void {
   if (call.byBuyer || allowRedirects !== 'always' || options.returnUrl !== null) return;
   throw invalid(
@@ -27,11 +27,11 @@ export function checkReturnUrl(call: Call, allowRedirects: string | undefined, o
   );
 }
 
-/** Refuses a method that this intent cannot take. */
+/** Throws Stripe's error if the intent does not accept the payment method. */
 export function checkMethod(account: Account, intent: Intent, method: Method): void {
   if (!intent.payment_method_types.includes(method.type)) {
     const types = intent.payment_method_types.join(', ');
-    throw refuse(
+    throw badRequest(
       `The PaymentMethod provided (${method.type}) is not allowed for this PaymentIntent. Please attach a PaymentMethod of ` +
         `one of the following types: ${types}.`,
       { code: 'payment_intent_invalid_parameter', param: 'payment_method' },
@@ -40,17 +40,17 @@ export function checkMethod(account: Account, intent: Intent, method: Method): v
   checkOwner(account, method, intent.customer);
 }
 
-/** Confirms the intent with the method given, the one that the request names, or the one it has. */
+/** Confirms the intent with `given`, the method in the request, or the method that the intent already has. */
 export function confirmIntent(call: Call, intent: Intent, options: ConfirmOptions, given?: Method): Intent {
   const { account } = call;
   if (intent.status === 'succeeded' || intent.status === 'requires_capture') {
-    throw wrongState(
+    throw unexpectedState(
       intent,
       'You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed.',
     );
   }
   if (intent.status === 'canceled' || intent.status === 'processing') {
-    throw wrongState(
+    throw unexpectedState(
       intent,
       `You cannot confirm this PaymentIntent because it has a status of ${intent.status}. Only a PaymentIntent with one ` +
         'of the following statuses may be confirmed: requires_confirmation, requires_action.',
@@ -58,7 +58,7 @@ export function confirmIntent(call: Call, intent: Intent, options: ConfirmOption
   }
   const method = given ?? readMethod(call) ?? account.store.get('payment_method', intent.payment_method ?? '');
   if (method === undefined) {
-    throw wrongState(
+    throw unexpectedState(
       intent,
       "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the " +
         'PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment ' +
@@ -67,12 +67,12 @@ export function confirmIntent(call: Call, intent: Intent, options: ConfirmOption
   }
   checkMethod(account, intent, method);
   if (intent.setup_future_usage !== null && intent.customer !== null && method.type === 'card') {
-    if (options.offSession) throw refuse('You cannot use `setup_future_usage` with `off_session` set to true.');
+    if (options.offSession) throw badRequest('You cannot use `setup_future_usage` with `off_session` set to true.');
   }
   intent.payment_method = method.id;
   intent.status = 'requires_confirmation';
   intent.next_action = null;
   account.store.put('payment_intent', intent);
-  attempt(account, intent, method, options);
+  attemptPayment(account, intent, method, options);
   return intent;
 }

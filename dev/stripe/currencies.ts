@@ -11,10 +11,10 @@ const CURRENCIES = new Set(
 
 const ZERO_DECIMAL = new Set('bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf'.split(' '));
 const THREE_DECIMAL = new Set('bhd jod kwd omr tnd'.split(' '));
-// Whole units only, yet written with two decimals "for backwards compatibility": 5 UGX is 500.
+// Only whole units are valid, but Stripe keeps two decimals "for backwards compatibility": 5 UGX is 500.
 const WHOLE_UNITS = new Set('isk ugx'.split(' '));
 
-// The documented minimum for each settlement currency, in minor units; others have none here.
+// The documented minimum per settlement currency, in minor units. Other currencies have no minimum here.
 const MINIMUM: Record<string, number> = {
   usd: 50,
   aed: 200,
@@ -44,8 +44,8 @@ const MINIMUM: Record<string, number> = {
 
 const SYMBOLS: Record<string, string> = { usd: '$', eur: '€', gbp: '£', jpy: '¥' };
 
-/** An amount of minor units as Stripe's messages write it: `$10.00`, `¥50`, `10.00 chf`. */
-export function writeAmount(amount: number, currency: string): string {
+/** Formats minor units as Stripe's messages do: `$10.00`, `¥50`, `10.00 chf`. */
+export function formatAmount(amount: number, currency: string): string {
   const decimals = ZERO_DECIMAL.has(currency) ? 0 : THREE_DECIMAL.has(currency) ? 3 : 2;
   const whole = (amount / 10 ** decimals).toLocaleString('en-US', {
     minimumFractionDigits: decimals,
@@ -55,7 +55,7 @@ export function writeAmount(amount: number, currency: string): string {
   return symbol === undefined ? `${whole} ${currency}` : `${symbol}${whole}`;
 }
 
-/** The currency in lower case; one that Stripe does not know is refused. */
+/** Returns the currency in lower case. Throws Stripe's error for an unsupported currency. */
 export function readCurrency(value: string): string {
   const currency = value.toLowerCase();
   if (CURRENCIES.has(currency)) return currency;
@@ -63,26 +63,26 @@ export function readCurrency(value: string): string {
   throw invalid(`Invalid currency: ${currency}. Stripe currently supports these currencies: ${known}`, 'currency');
 }
 
-/** Refuses an amount (minor units) that Stripe does not take in this currency. Rules: docs.stripe.com/currencies. */
+/** Throws if Stripe rejects the amount (minor units) in this currency. Rules: docs.stripe.com/currencies. */
 export function checkAmount(amount: number, currency: string): void {
-  const refused = (code: string | undefined, message: string) =>
+  const amountError = (code: string | undefined, message: string) =>
     new StripeFailure(
       400,
       { type: 'invalid_request_error', message, param: 'amount', ...(code === undefined ? {} : { code }) },
       { saved: false },
     );
-  const least = MINIMUM[currency] ?? 1;
-  if (amount < least) {
+  const minimum = MINIMUM[currency] ?? 1;
+  if (amount < minimum) {
     const suffix = SYMBOLS[currency] === undefined ? '' : ` ${currency}`;
-    throw refused('amount_too_small', `Amount must be at least ${writeAmount(least, currency)}${suffix}`);
+    throw amountError('amount_too_small', `Amount must be at least ${formatAmount(minimum, currency)}${suffix}`);
   }
   if (amount > 99_999_999) {
-    throw refused('amount_too_large', `Amount must be no more than ${writeAmount(99_999_999, currency)}`);
+    throw amountError('amount_too_large', `Amount must be no more than ${formatAmount(99_999_999, currency)}`);
   }
   if (WHOLE_UNITS.has(currency) && amount % 100 !== 0) {
-    throw refused(undefined, `Invalid amount: ${currency} amounts must be evenly divisible by 100.`);
+    throw amountError(undefined, `Invalid amount: ${currency} amounts must be evenly divisible by 100.`);
   }
   if (THREE_DECIMAL.has(currency) && amount % 10 !== 0) {
-    throw refused(undefined, `Invalid amount: ${currency} amounts must be rounded to the nearest ten.`);
+    throw amountError(undefined, `Invalid amount: ${currency} amounts must be rounded to the nearest ten.`);
   }
 }

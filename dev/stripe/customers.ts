@@ -6,7 +6,7 @@ import { missing, type Params } from './wire.ts';
 
 const FIELDS = ['description', 'email', 'name', 'phone'] as const;
 
-/** The customer that a parameter or a path names. */
+/** Loads the customer that a parameter or the path names. */
 export function loadCustomer(account: Account, id: string, status: 400 | 404 = 400): Customer {
   const customer = account.store.get('customer', id);
   if (customer === undefined) throw missing('customer', id, status === 404 ? 'id' : 'customer', status);
@@ -23,7 +23,7 @@ function setFields(customer: Customer, params: Params): void {
 
 function createCustomer(call: Call): Customer {
   const { account, params } = call;
-  params.only([...FIELDS, 'metadata', 'payment_method']);
+  params.allowOnly([...FIELDS, 'metadata', 'payment_method']);
   const customer: Customer = {
     id: newId('cus'),
     object: 'customer',
@@ -58,13 +58,13 @@ function createCustomer(call: Call): Customer {
 }
 
 export const customerRoutes: Route[] = [
-  { method: 'POST', path: '/v1/customers', answer: createCustomer },
-  { method: 'GET', path: '/v1/customers/:id', answer: ({ account, id }) => loadCustomer(account, id, 404) },
+  { method: 'POST', path: '/v1/customers', handle: createCustomer },
+  { method: 'GET', path: '/v1/customers/:id', handle: ({ account, id }) => loadCustomer(account, id, 404) },
   {
     method: 'POST',
     path: '/v1/customers/:id',
-    answer: ({ account, params, id }) => {
-      params.only([...FIELDS, 'metadata']);
+    handle: ({ account, params, id }) => {
+      params.allowOnly([...FIELDS, 'metadata']);
       const customer = loadCustomer(account, id, 404);
       setFields(customer, params);
       account.store.put('customer', customer);
@@ -75,7 +75,7 @@ export const customerRoutes: Route[] = [
   {
     method: 'GET',
     path: '/v1/customers',
-    answer: ({ account, params }) =>
+    handle: ({ account, params }) =>
       listPage(params, '/v1/customers', 'customer', account.store.all('customer'), {
         email: (customer, value) => customer.email === value,
       }),
@@ -83,7 +83,7 @@ export const customerRoutes: Route[] = [
   {
     method: 'GET',
     path: '/v1/customers/:id/payment_methods',
-    answer: ({ account, params, id }) => {
+    handle: ({ account, params, id }) => {
       const customer = loadCustomer(account, id, 404);
       const saved = account.store.all('payment_method').filter((method) => method.customer === customer.id);
       return listPage(params, `/v1/customers/${id}/payment_methods`, 'PaymentMethod', saved, {

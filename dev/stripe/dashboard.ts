@@ -4,54 +4,54 @@ import { closeDispute, openDispute } from './disputes.ts';
 import { cancelIntent, captureIntent, updateIntent } from './intents.ts';
 import { createRefund, failRefund } from './refunds.ts';
 import type { Dispute, Intent } from './store.ts';
-import { missing, Params, readSwitch, refuse } from './wire.ts';
+import { badRequest, missing, Params, readControlBody } from './wire.ts';
 
-// A merchant's actions in Stripe's dashboard. Each works as the API's own endpoint and sends the same events.
+// The actions of a merchant in Stripe's dashboard. Each action uses the API endpoint's code and emits the same events.
 
 const amount = z.number().int().min(1).optional();
 const payment_intent = z.string();
 
 function action<T>(schema: z.ZodType<T>, run: (account: Account, body: T) => unknown) {
-  return (account: Account, body: unknown) => run(account, readSwitch(schema, body));
+  return (account: Account, body: unknown) => run(account, readControlBody(schema, body));
 }
 
-/** A call of an endpoint by the merchant. Values that are undefined are left out. */
-function callOf(account: Account, id: string, params: Record<string, number | string | undefined>): Call {
+/** Builds a request of the merchant to an endpoint. Omits undefined values. */
+function buildCall(account: Account, id: string, params: Record<string, number | string | undefined>): Call {
   const given = Object.entries(params).flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`]]));
   return { account, id, byBuyer: false, params: new Params(Object.fromEntries(given)) };
 }
 
-function intentOf(account: Account, id: string): Intent {
+function findIntent(account: Account, id: string): Intent {
   const intent = account.store.get('payment_intent', id);
   if (intent === undefined) throw missing('payment_intent', id, 'payment_intent', 404);
   return intent;
 }
 
-function disputeOf(account: Account, intent: string): Dispute {
+function findDispute(account: Account, intent: string): Dispute {
   const found = account.store.all('dispute').find((dispute) => dispute.payment_intent === intent);
-  if (found === undefined) throw refuse(`PaymentIntent ${intent} has no dispute.`, { param: 'payment_intent' });
+  if (found === undefined) throw badRequest(`PaymentIntent ${intent} has no dispute.`, { param: 'payment_intent' });
   return found;
 }
 
-/** The actions by name. Each does what the body says and gives the object that changed. */
+/** The actions by name. Each returns the changed object. */
 export const dashboard = {
   capture: action(z.strictObject({ payment_intent, amount }), (account, { payment_intent: id, amount }) =>
-    captureIntent(callOf(account, id, { amount_to_capture: amount })),
+    captureIntent(buildCall(account, id, { amount_to_capture: amount })),
   ),
   cancel: action(
     z.strictObject({ payment_intent, cancellation_reason: z.string().optional() }),
-    (account, { payment_intent: id, ...reason }) => cancelIntent(callOf(account, id, reason)),
+    (account, { payment_intent: id, ...reason }) => cancelIntent(buildCall(account, id, reason)),
   ),
   change: action(
     z.strictObject({ payment_intent, amount, currency: z.string().optional() }),
-    (account, { payment_intent: id, ...change }) => updateIntent(callOf(account, id, change)),
+    (account, { payment_intent: id, ...change }) => updateIntent(buildCall(account, id, change)),
   ),
   refund: action(
     z.strictObject({ payment_intent, amount, failsAfterSeconds: z.number().min(0).optional() }),
     (account, { failsAfterSeconds, ...given }) => {
-      const made = createRefund(callOf(account, '', given));
-      if (failsAfterSeconds !== undefined) account.schedule('refund_fails', made.id, failsAfterSeconds * 1000);
-      return made;
+      const refund = createRefund(buildCall(account, '', given));
+      if (failsAfterSeconds !== undefined) account.schedule('refund_fails', refund.id, failsAfterSeconds * 1000);
+      return refund;
     },
   ),
   fail_refund: action(z.strictObject({ refund: z.string() }), (account, { refund: id }) => {
@@ -67,14 +67,15 @@ export const dashboard = {
       inquiry: z.boolean().optional(),
     }),
     (account, { payment_intent: id, reason, inquiry }) => {
-      const { latest_charge, status } = intentOf(account, id);
-      if (status !== 'succeeded' || latest_charge === null) throw refuse('Only captured money can be disputed.');
+      const { latest_charge, status } = findIntent(account, id);
+      if (status !== 'succeeded' || latest_charge === null)
+        throw badRequest('Only a captured payment can be disputed.');
       openDispute(account, latest_charge, inquiry === true ? 'inquiry' : (reason ?? 'fraudulent'));
-      return disputeOf(account, id);
+      return findDispute(account, id);
     },
   ),
   close_dispute: action(
     z.strictObject({ payment_intent, status: z.enum(['won', 'lost']) }),
-    (account, { payment_intent: id, status }) => closeDispute(account, disputeOf(account, id).id, status),
+    (account, { payment_intent: id, status }) => closeDispute(account, findDispute(account, id).id, status),
   ),
 };

@@ -4,13 +4,13 @@ import { loadCharge } from './charges.ts';
 import { listPage } from './lists.ts';
 import { factsOf } from './methods.ts';
 import { type Dispute, newId } from './store.ts';
-import { missing, refuse } from './wire.ts';
+import { badRequest, missing } from './wire.ts';
 
 const WEEK = 7 * 24 * 3600;
 
 export type DisputeKind = NonNullable<TestMethod['dispute']>;
 
-/** The buyer's bank disputes the charge: as `given` says, or as its test method does. */
+/** Opens a dispute about the charge, of kind `given` or of the kind that its test method defines. */
 export function openDispute(account: Account, chargeId: string, given?: DisputeKind): void {
   const charge = loadCharge(account, chargeId, 'charge');
   const method = account.store.get('payment_method', charge.payment_method ?? '');
@@ -36,7 +36,7 @@ export function openDispute(account: Account, chargeId: string, given?: DisputeK
       submission_method: 'not_submitted',
     },
     intended_submission_method: null,
-    // An inquiry takes no money yet, and its charge can still be refunded.
+    // An inquiry withdraws no money yet, so the charge can still be refunded.
     is_charge_refundable: inquiry,
     livemode: false,
     metadata: {},
@@ -66,11 +66,11 @@ function noEvidence(): Dispute['evidence'] {
   return { ...empty, enhanced_evidence: {} };
 }
 
-/** Ends the dispute; a won one gives the money back. */
+/** Closes the dispute. A won dispute returns the withdrawn money. */
 export function closeDispute(account: Account, id: string, status: 'lost' | 'won'): Dispute {
   const dispute = loadDispute(account, id);
   if (!dispute.status.endsWith('needs_response') && !dispute.status.endsWith('under_review')) {
-    throw refuse('This dispute is already closed', { param: 'dispute' });
+    throw badRequest('This dispute is already closed', { param: 'dispute' });
   }
   const inquiry = dispute.status.startsWith('warning_');
   dispute.status = inquiry ? 'warning_closed' : status;
@@ -88,11 +88,11 @@ function loadDispute(account: Account, id: string): Dispute {
 }
 
 export const disputeRoutes: Route[] = [
-  { method: 'GET', path: '/v1/disputes/:id', answer: ({ account, id }) => loadDispute(account, id) },
+  { method: 'GET', path: '/v1/disputes/:id', handle: ({ account, id }) => loadDispute(account, id) },
   {
     method: 'GET',
     path: '/v1/disputes',
-    answer: ({ account, params }) =>
+    handle: ({ account, params }) =>
       listPage(params, '/v1/disputes', 'dispute', account.store.all('dispute'), {
         charge: (dispute, value) => dispute.charge === value,
         payment_intent: (dispute, value) => dispute.payment_intent === value,
@@ -101,11 +101,11 @@ export const disputeRoutes: Route[] = [
   {
     method: 'POST',
     path: '/v1/disputes/:id',
-    answer: ({ account, params, id }) => {
-      params.only(['evidence', 'metadata', 'submit']);
+    handle: ({ account, params, id }) => {
+      params.allowOnly(['evidence', 'metadata', 'submit']);
       const dispute = loadDispute(account, id);
       const evidence = params.child('evidence');
-      evidence?.only(EVIDENCE);
+      evidence?.allowOnly(EVIDENCE);
       const text = evidence?.text('uncategorized_text');
       dispute.metadata = params.metadata(dispute.metadata);
       dispute.evidence.uncategorized_text = text ?? dispute.evidence.uncategorized_text;
@@ -113,7 +113,7 @@ export const disputeRoutes: Route[] = [
       account.store.put('dispute', dispute);
       account.emit('charge.dispute.updated', dispute);
       if (params.flag('submit') === false || evidence === undefined) return dispute;
-      // docs.stripe.com/testing: these two words decide the case.
+      // docs.stripe.com/testing: these two texts decide the dispute.
       if (text === 'winning_evidence') return closeDispute(account, id, 'won');
       if (text === 'losing_evidence') return closeDispute(account, id, 'lost');
       dispute.status = dispute.status.startsWith('warning_') ? 'warning_under_review' : 'under_review';
@@ -124,8 +124,8 @@ export const disputeRoutes: Route[] = [
   {
     method: 'POST',
     path: '/v1/disputes/:id/close',
-    answer: ({ account, params, id }) => {
-      params.only([]);
+    handle: ({ account, params, id }) => {
+      params.allowOnly([]);
       return closeDispute(account, id, 'lost');
     },
   },

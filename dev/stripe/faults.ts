@@ -1,77 +1,77 @@
-import type { Fate } from './account.ts';
+import type { FaultEffects } from './account.ts';
 import { StripeFailure } from './wire.ts';
 
-/** What goes wrong with the next requests that match. */
+/** A fault to inject into the next requests that match. */
 export type RequestFault = {
-  /** How many requests it hits. */
+  /** The number of requests that it affects. */
   times: number;
   method?: 'DELETE' | 'GET' | 'POST';
-  /** A beginning of the path: `/v1/refunds`. */
+  /** A prefix of the path: `/v1/refunds`. */
   path?: string;
-  /** `status` answers an error, `hang` never answers, `drop` closes the connection, `delay` is merely late. */
+  /** `status` returns an error, `hang` sends no response, `drop` closes the connection, `delay` responds late. */
   action: 'delay' | 'drop' | 'hang' | 'status';
   /** For `status`. */
   status?: 429 | 500 | 503;
-  /** Does the request take effect before it goes wrong? By default `drop` does, `hang` and `status` do not. */
+  /** Whether the request takes effect. By default it does with `drop` and `delay`, and not with `hang` and `status`. */
   acts?: boolean;
-  /** For `status`: does an idempotency key keep the error? By default from 500 on, as Stripe keeps 500s. */
+  /** For `status`: whether an idempotency key keeps the error. Default: true for 500 and 503, as with Stripe. */
   saved?: boolean;
-  /** Events of this request, and of what it sets going, are never delivered. */
+  /** Events of this request, and of the jobs that it schedules, are never delivered. */
   loseEvents?: boolean;
-  /** An attempt to pay in this request stays `processing`, and ends this way `decideMs` later. */
+  /** A payment attempt in this request stays `processing` and gets this outcome after `decideMs`. */
   decides?: 'decline' | 'succeed';
-  /** By default 1000. */
+  /** Milliseconds. Default: 1000. */
   decideMs?: number;
-  /** For `delay` and `hang`, milliseconds; a hang without it lasts until the client goes. */
+  /** For `delay` and `hang`: milliseconds. A hang without it lasts until the client disconnects. */
   ms?: number;
 };
 
-/** The faults that wait for their requests, in the order in which they were asked for. */
+/** The faults that are not used up yet, in the order in which they were added. */
 export class RequestFaults {
-  readonly #waiting: RequestFault[] = [];
-  /** The ids of what requests have made whose answer was an injected error that the idempotency key keeps. */
+  readonly #pending: RequestFault[] = [];
+  /** Ids of objects that a request created while its response was an injected error that its key keeps. */
   readonly hidden: string[] = [];
 
   add(fault: RequestFault): void {
-    if (fault.times > 0) this.#waiting.push({ ...fault });
+    if (fault.times > 0) this.#pending.push({ ...fault });
   }
 
   clear(): void {
-    this.#waiting.length = 0;
+    this.#pending.length = 0;
   }
 
   list(): RequestFault[] {
-    return this.#waiting;
+    return this.#pending;
   }
 
-  /** The fault of this request, used up once. */
+  /** Returns the fault for this request and uses it up once. */
   take(method: string, path: string): RequestFault | null {
-    const index = this.#waiting.findIndex(
+    const index = this.#pending.findIndex(
       (fault) => (fault.method ?? method) === method && path.startsWith(fault.path ?? ''),
     );
-    const fault = this.#waiting[index];
+    const fault = this.#pending[index];
     if (fault === undefined) return null;
     fault.times -= 1;
-    if (fault.times === 0) this.#waiting.splice(index, 1);
+    if (fault.times === 0) this.#pending.splice(index, 1);
     return fault;
   }
 }
 
-/** What the fault does with the request beyond its answer. */
-export function faultFate(fault: RequestFault | null): Fate {
+/** What the fault changes besides the response. */
+export function faultEffects(fault: RequestFault | null): FaultEffects {
   return {
     ...(fault?.loseEvents === true ? { loseEvents: true } : {}),
     ...(fault?.decides === undefined ? {} : { decides: { outcome: fault.decides, ms: fault.decideMs ?? 1000 } }),
   };
 }
 
-/** Whether the request takes effect under this fault. */
-export function faultActs(fault: RequestFault | null): boolean {
+/** Whether a request with this fault takes effect. */
+export function takesEffect(fault: RequestFault | null): boolean {
   return fault?.acts ?? (fault === null || fault.action === 'drop' || fault.action === 'delay');
 }
 
-/** The error that the fault answers with, or null where it answers none. */
-export function faultAnswer(fault: RequestFault | null): StripeFailure | null {
+/** The error that the fault returns, or null if it returns none. */
+export function faultError(fault: RequestFault | null): StripeFailure | null {
   if (fault?.action !== 'status') return null;
   const status = fault.status ?? 500;
   if (status === 429) {
@@ -81,7 +81,7 @@ export function faultAnswer(fault: RequestFault | null): StripeFailure | null {
   }
   const saved = fault.saved ?? true;
   const message = 'An unknown error occurred. (Injected by the emulator.)';
-  // A saved 500 would only be replayed, so Stripe tells its clients not to retry it by themselves.
+  // A retry would only receive the saved 500 again, so Stripe tells its SDKs not to retry.
   const headers: Record<string, string> = saved ? { 'Stripe-Should-Retry': 'false' } : {};
   return new StripeFailure(status, { type: 'api_error', message }, { saved, headers });
 }

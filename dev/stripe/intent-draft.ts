@@ -1,38 +1,38 @@
 import type { Account } from './account.ts';
 import { checkAmount, readCurrency } from './currencies.ts';
 import { loadCustomer } from './customers.ts';
-import { type Intent, letters, newId } from './store.ts';
-import { invalid, type Params, refuse } from './wire.ts';
+import { type Intent, newId, randomCharacters } from './store.ts';
+import { badRequest, invalid, type Params } from './wire.ts';
 
 export const CAPTURE_METHODS = ['automatic', 'automatic_async', 'manual'] as const;
 const DEBIT_CURRENCY: Record<string, string> = { sepa_debit: 'eur', us_bank_account: 'usd' };
 
 /**
- * The payment methods that the intent takes: by default those of the Dashboard, without
- * `excluded_payment_method_types`. Of `allowed_payment_method_types` Stripe ignores the ones that do not fit.
- * `payment_method_types` can only be read since 2026-09-30.endive.
+ * Reads the payment method types of an intent. Default: all types of the Dashboard except
+ * `excluded_payment_method_types`. Ignores entries of `allowed_payment_method_types` that are not possible, as Stripe
+ * does. Since 2026-09-30.endive, `payment_method_types` is read-only.
  */
 export function readTypes(params: Params, offered: string[]) {
-  refuseOldTypes(params);
+  rejectPaymentMethodTypes(params);
   const excluded = params.list('excluded_payment_method_types') ?? null;
   const possible = offered.filter((type) => !excluded?.includes(type));
   if (possible.length === 0) {
-    throw refuse('No payment method type is left to pay with.', { param: 'excluded_payment_method_types' });
+    throw badRequest('All payment method types are excluded.', { param: 'excluded_payment_method_types' });
   }
   return { excluded_payment_method_types: excluded, ...chooseTypes(params, possible) };
 }
 
 function chooseTypes(params: Params, possible: string[]) {
   const automatic = params.child('automatic_payment_methods');
-  automatic?.only(['enabled', 'allow_redirects']);
+  automatic?.allowOnly(['enabled', 'allow_redirects']);
   const allowed = params.list('allowed_payment_method_types');
   if (allowed !== undefined && automatic !== undefined) {
-    throw refuse('You may only specify one of these: allowed_payment_method_types, automatic_payment_methods.');
+    throw badRequest('You may only specify one of these: allowed_payment_method_types, automatic_payment_methods.');
   }
   if (allowed !== undefined) {
     const payment_method_types = possible.filter((type) => allowed.includes(type));
     if (payment_method_types.length > 0) return { automatic_payment_methods: null, payment_method_types };
-    throw refuse('None of the allowed payment method types can be used here.', {
+    throw badRequest('None of the allowed payment method types can be used here.', {
       param: 'allowed_payment_method_types',
     });
   }
@@ -41,8 +41,8 @@ function chooseTypes(params: Params, possible: string[]) {
   return { automatic_payment_methods: { enabled: true, allow_redirects }, payment_method_types: possible };
 }
 
-/** Refuses the parameter that the pinned version no longer takes. */
-export function refuseOldTypes(params: Params): void {
+/** Throws for `payment_method_types`, which the pinned API version no longer accepts. */
+export function rejectPaymentMethodTypes(params: Params): void {
   if (!params.has('payment_method_types')) return;
   throw invalid(
     'The payment_method_types parameter is no longer supported. Use allowed_payment_method_types, or manage payment ' +
@@ -53,26 +53,26 @@ export function refuseOldTypes(params: Params): void {
 }
 
 function readShipping(shipping: Params): NonNullable<Intent['shipping']> {
-  shipping.only(['address', 'carrier', 'name', 'phone', 'tracking_number']);
+  shipping.allowOnly(['address', 'carrier', 'name', 'phone', 'tracking_number']);
   const address = shipping.child('address');
-  const of = (params: Params | undefined, name: string) => params?.text(name) || null;
+  const textOf = (params: Params | undefined, name: string) => params?.text(name) || null;
   return {
     address: {
-      city: of(address, 'city'),
-      country: of(address, 'country'),
-      line1: of(address, 'line1'),
-      line2: of(address, 'line2'),
-      postal_code: of(address, 'postal_code'),
-      state: of(address, 'state'),
+      city: textOf(address, 'city'),
+      country: textOf(address, 'country'),
+      line1: textOf(address, 'line1'),
+      line2: textOf(address, 'line2'),
+      postal_code: textOf(address, 'postal_code'),
+      state: textOf(address, 'state'),
     },
-    carrier: of(shipping, 'carrier'),
+    carrier: textOf(shipping, 'carrier'),
     name: shipping.required('name'),
-    phone: of(shipping, 'phone'),
-    tracking_number: of(shipping, 'tracking_number'),
+    phone: textOf(shipping, 'phone'),
+    tracking_number: textOf(shipping, 'tracking_number'),
   };
 }
 
-/** Takes over the parameters that create, update and confirm have in common. */
+/** Sets the fields that create, update and confirm share. */
 export function setFields(intent: Intent, params: Params): void {
   const text = (name: string, current: string | null) => {
     const value = params.text(name);
@@ -91,7 +91,7 @@ export function setFields(intent: Intent, params: Params): void {
   intent.transfer_group = text('transfer_group', intent.transfer_group);
 }
 
-/** A new intent out of the parameters of `create`, not yet stored. Amounts are minor units. */
+/** Builds an intent from the parameters of `create` without storing it. Amounts are minor units. */
 export function draftIntent(account: Account, params: Params): Intent {
   const amount = params.requiredInteger('amount', 1);
   const currency = readCurrency(params.required('currency'));
@@ -114,7 +114,7 @@ export function draftIntent(account: Account, params: Params): Intent {
     canceled_at: null,
     cancellation_reason: null,
     capture_method: capture,
-    client_secret: `${id}_secret_${letters(25)}`,
+    client_secret: `${id}_secret_${randomCharacters(25)}`,
     confirmation_method: 'automatic',
     created: account.seconds(),
     currency,
@@ -142,7 +142,7 @@ export function draftIntent(account: Account, params: Params): Intent {
     statement_descriptor_suffix: null,
     status: 'requires_payment_method',
     transfer_group: null,
-    // A debit cannot be held: with manual capture Stripe leaves it out.
+    // A bank debit has no authorization, so Stripe does not offer it with manual capture.
     ...readTypes(params, manual ? ['card'] : ['card', ...debits]),
   };
   setFields(intent, params);

@@ -1,14 +1,14 @@
 import type { Account, Call, Route } from './account.ts';
-import { wrongState } from './attempt.ts';
+import { unexpectedState } from './attempt.ts';
 import { loadCharge } from './charges.ts';
 import { checkMethod, checkReturnUrl, confirmIntent, readConfirm } from './confirm.ts';
-import { checkAmount, readCurrency, writeAmount } from './currencies.ts';
+import { checkAmount, formatAmount, readCurrency } from './currencies.ts';
 import { loadCustomer } from './customers.ts';
-import { CAPTURE_METHODS, draftIntent, refuseOldTypes, setFields } from './intent-draft.ts';
+import { CAPTURE_METHODS, draftIntent, rejectPaymentMethodTypes, setFields } from './intent-draft.ts';
 import { listPage } from './lists.ts';
 import { factsOf, readMethod } from './methods.ts';
 import type { Intent, Method } from './store.ts';
-import { invalid, missing, refuse } from './wire.ts';
+import { badRequest, invalid, missing } from './wire.ts';
 
 const FIELDS = [
   ...['description', 'metadata', 'receipt_email', 'setup_future_usage', 'shipping', 'statement_descriptor'],
@@ -21,13 +21,13 @@ const CREATE = [
 ];
 const CANCEL_REASONS = ['duplicate', 'fraudulent', 'requested_by_customer', 'abandoned'] as const;
 
-/** The intent that a path or a parameter names; a buyer has to know its secret. */
+/** Loads the intent that the path names. A buyer must also send its `client_secret`. */
 export function loadIntent({ account, params, id, byBuyer }: Call): Intent {
   const intent = account.store.get('payment_intent', id);
   if (intent === undefined) throw missing('payment_intent', id, 'intent', 404);
   const secret = byBuyer ? params.required('client_secret') : params.optional('client_secret');
   if (secret !== undefined && secret !== intent.client_secret) {
-    throw refuse('The client_secret provided does not match the client_secret associated with the PaymentIntent.', {
+    throw badRequest('The client_secret provided does not match the client_secret associated with the PaymentIntent.', {
       param: 'client_secret',
     });
   }
@@ -36,13 +36,13 @@ export function loadIntent({ account, params, id, byBuyer }: Call): Intent {
 
 function createIntent(call: Call): Intent {
   const { account, params } = call;
-  params.only(CREATE);
+  params.allowOnly(CREATE);
   const confirm = params.flag('confirm') ?? false;
   const options = readConfirm(params);
-  const idle = ['off_session', 'return_url', 'error_on_requires_action'].find((name) => params.has(name));
-  if (!confirm && idle !== undefined) {
-    const message = `You cannot pass \`${idle}\` when creating a PaymentIntent unless \`confirm\` is true.`;
-    throw invalid(message, idle);
+  const confirmOnly = ['off_session', 'return_url', 'error_on_requires_action'].find((name) => params.has(name));
+  if (!confirm && confirmOnly !== undefined) {
+    const message = `You cannot pass \`${confirmOnly}\` when creating a PaymentIntent unless \`confirm\` is true.`;
+    throw invalid(message, confirmOnly);
   }
   const intent = draftIntent(account, params);
   if (confirm) checkReturnUrl(call, intent.automatic_payment_methods?.allow_redirects, options);
@@ -61,20 +61,20 @@ function chooseMethod(account: Account, intent: Intent, method: Method): void {
 }
 
 const OPEN = ['requires_payment_method', 'requires_confirmation', 'requires_action'];
-/** What may still be told of an intent that is under way or over. */
-const ALWAYS = ['description', 'metadata', 'receipt_email', 'transfer_group'];
+/** Fields that can change in every status. */
+const ALWAYS_UPDATABLE = ['description', 'metadata', 'receipt_email', 'transfer_group'];
 
 export function updateIntent(call: Call): Intent {
   const { account, params } = call;
-  refuseOldTypes(params);
-  params.only([...FIELDS, 'amount', 'currency', 'customer']);
+  rejectPaymentMethodTypes(params);
+  params.allowOnly([...FIELDS, 'amount', 'currency', 'customer']);
   const intent = loadIntent(call);
-  const late = Object.keys(params.form).find((name) => name !== 'expand' && !ALWAYS.includes(name));
-  if (!OPEN.includes(intent.status) && late !== undefined) {
-    throw wrongState(
+  const lockedField = Object.keys(params.form).find((name) => name !== 'expand' && !ALWAYS_UPDATABLE.includes(name));
+  if (!OPEN.includes(intent.status) && lockedField !== undefined) {
+    throw unexpectedState(
       intent,
-      `This PaymentIntent's ${late} could not be updated because it has a status of ${intent.status}. You may only update ` +
-        `the ${late} of a PaymentIntent with one of the following statuses: ${OPEN.join(', ')}.`,
+      `This PaymentIntent's ${lockedField} could not be updated because it has a status of ${intent.status}. You may ` +
+        `only update the ${lockedField} of a PaymentIntent with one of the following statuses: ${OPEN.join(', ')}.`,
     );
   }
   const amount = params.integer('amount', 1) ?? intent.amount;
@@ -83,7 +83,7 @@ export function updateIntent(call: Call): Intent {
   const customer = params.optional('customer');
   const owner = customer === undefined ? intent.customer : loadCustomer(account, customer).id;
   if (intent.customer !== null && owner !== intent.customer) {
-    throw refuse('You cannot modify `customer` on a PaymentIntent once it already has been set.', {
+    throw badRequest('You cannot modify `customer` on a PaymentIntent once it already has been set.', {
       param: 'customer',
     });
   }
@@ -92,7 +92,7 @@ export function updateIntent(call: Call): Intent {
   setFields(intent, params);
   Object.assign(intent, { amount, currency, customer: owner });
   if (method !== undefined) chooseMethod(account, intent, method);
-  else if (late !== undefined && intent.status === 'requires_action') {
+  else if (lockedField !== undefined && intent.status === 'requires_action') {
     intent.status = 'requires_confirmation';
     intent.next_action = null;
   }
@@ -101,8 +101,8 @@ export function updateIntent(call: Call): Intent {
 
 function confirm(call: Call): Intent {
   const { params } = call;
-  refuseOldTypes(params);
-  params.only([...FIELDS, ...CONFIRM, ...(call.byBuyer ? ['client_secret'] : ['capture_method'])]);
+  rejectPaymentMethodTypes(params);
+  params.allowOnly([...FIELDS, ...CONFIRM, ...(call.byBuyer ? ['client_secret'] : ['capture_method'])]);
   const intent = loadIntent(call);
   const options = readConfirm(params);
   checkReturnUrl(call, intent.automatic_payment_methods?.allow_redirects, options);
@@ -115,25 +115,26 @@ function confirm(call: Call): Intent {
 
 export function captureIntent(call: Call): Intent {
   const { account, params } = call;
-  params.only(['amount_to_capture', 'final_capture', 'metadata']);
-  const asked = params.integer('amount_to_capture', 1);
-  if (params.flag('final_capture') === false) throw invalid('The emulator captures once.', 'final_capture');
+  params.allowOnly(['amount_to_capture', 'final_capture', 'metadata']);
+  const requested = params.integer('amount_to_capture', 1);
+  if (params.flag('final_capture') === false)
+    throw invalid('The emulator supports a single capture only.', 'final_capture');
   const intent = loadIntent(call);
   if (intent.status === 'succeeded') {
-    throw wrongState(intent, 'This PaymentIntent could not be captured because it has already been captured.');
+    throw unexpectedState(intent, 'This PaymentIntent could not be captured because it has already been captured.');
   }
   if (intent.status !== 'requires_capture' || intent.latest_charge === null) {
-    throw wrongState(
+    throw unexpectedState(
       intent,
       `This PaymentIntent could not be captured because it has a status of ${intent.status}. Only a PaymentIntent with one ` +
         'of the following statuses may be captured: requires_capture.',
     );
   }
-  const amount = asked ?? intent.amount_capturable;
+  const amount = requested ?? intent.amount_capturable;
   if (amount > intent.amount_capturable) {
-    const most = writeAmount(intent.amount_capturable, intent.currency);
+    const maximum = formatAmount(intent.amount_capturable, intent.currency);
     const code = 'amount_too_large';
-    throw refuse(`The amount_to_capture must be at most ${most}.`, { code, param: 'amount_to_capture' });
+    throw badRequest(`The amount_to_capture must be at most ${maximum}.`, { code, param: 'amount_to_capture' });
   }
   const charge = loadCharge(account, intent.latest_charge, 'charge');
   intent.metadata = params.metadata(intent.metadata);
@@ -153,21 +154,21 @@ export function captureIntent(call: Call): Intent {
   return intent;
 }
 
-/** Ends the intent; a hold that it has is let go. */
-function endIntent(account: Account, intent: Intent, reason: Intent['cancellation_reason']): Intent {
+/** Cancels the intent and releases its authorization, if it has one. */
+function cancelAndRelease(account: Account, intent: Intent, reason: Intent['cancellation_reason']): Intent {
   const charge = intent.latest_charge === null ? undefined : account.store.get('charge', intent.latest_charge);
-  const debited = intent.status === 'processing';
+  const wasProcessing = intent.status === 'processing';
   intent.status = 'canceled';
   intent.canceled_at = account.seconds();
   intent.cancellation_reason = reason;
   intent.amount_capturable = 0;
   intent.next_action = null;
   account.store.put('payment_intent', intent);
-  if (debited && charge !== undefined) {
+  if (wasProcessing && charge !== undefined) {
     Object.assign(charge, { status: 'failed', captured: false, amount_captured: 0 });
     account.store.put('charge', charge);
   }
-  // Since 2025-03-31.basil neither this nor a partial capture makes a refund: money that was held never moved.
+  // Since 2025-03-31.basil, releasing an authorization creates no refund, neither here nor after a partial capture.
   if (reason === 'expired' && charge !== undefined) account.emit('charge.expired', charge);
   account.emit('payment_intent.canceled', intent);
   return intent;
@@ -177,11 +178,11 @@ const CANCELABLE = [...OPEN, 'requires_capture', 'processing'];
 
 export function cancelIntent(call: Call): Intent {
   const { account, params } = call;
-  params.only(['cancellation_reason']);
+  params.allowOnly(['cancellation_reason']);
   const reason = params.choice('cancellation_reason', CANCEL_REASONS) ?? null;
   const intent = loadIntent(call);
-  if (CANCELABLE.includes(intent.status)) return endIntent(account, intent, reason);
-  throw wrongState(
+  if (CANCELABLE.includes(intent.status)) return cancelAndRelease(account, intent, reason);
+  throw unexpectedState(
     intent,
     `You cannot cancel this PaymentIntent because it has a status of ${intent.status}. Only a PaymentIntent with one of the ` +
       'following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, ' +
@@ -189,31 +190,31 @@ export function cancelIntent(call: Call): Intent {
   );
 }
 
-/** A hold that nobody captured within seven days. */
-export function expireHold(account: Account, id: string): void {
+/** Cancels an intent that was not captured within seven days. */
+export function expireAuthorization(account: Account, id: string): void {
   const intent = account.store.get('payment_intent', id);
-  if (intent?.status === 'requires_capture') endIntent(account, intent, 'expired');
+  if (intent?.status === 'requires_capture') cancelAndRelease(account, intent, 'expired');
 }
 
 export const intentRoutes: Route[] = [
-  { method: 'POST', path: '/v1/payment_intents', answer: createIntent },
+  { method: 'POST', path: '/v1/payment_intents', handle: createIntent },
   {
     method: 'GET',
     path: '/v1/payment_intents/:id',
     publishable: true,
-    answer: (call) => {
-      call.params.only(['client_secret']);
+    handle: (call) => {
+      call.params.allowOnly(['client_secret']);
       return loadIntent(call);
     },
   },
-  { method: 'POST', path: '/v1/payment_intents/:id', answer: updateIntent },
-  { method: 'POST', path: '/v1/payment_intents/:id/confirm', publishable: true, answer: confirm },
-  { method: 'POST', path: '/v1/payment_intents/:id/capture', answer: captureIntent },
-  { method: 'POST', path: '/v1/payment_intents/:id/cancel', answer: cancelIntent },
+  { method: 'POST', path: '/v1/payment_intents/:id', handle: updateIntent },
+  { method: 'POST', path: '/v1/payment_intents/:id/confirm', publishable: true, handle: confirm },
+  { method: 'POST', path: '/v1/payment_intents/:id/capture', handle: captureIntent },
+  { method: 'POST', path: '/v1/payment_intents/:id/cancel', handle: cancelIntent },
   {
     method: 'GET',
     path: '/v1/payment_intents',
-    answer: ({ account, params }) =>
+    handle: ({ account, params }) =>
       listPage(params, '/v1/payment_intents', 'payment_intent', account.store.all('payment_intent'), {
         customer: (intent, value) => intent.customer === value,
       }),

@@ -1,39 +1,39 @@
 import type { Account } from './account.ts';
 import { settleCharge } from './attempt.ts';
 import { openDispute } from './disputes.ts';
-import { expireHold } from './intents.ts';
+import { expireAuthorization } from './intents.ts';
 import { failRefund, settleRefund } from './refunds.ts';
 import type { JobKind } from './store.ts';
 
-const WORK: Record<JobKind, (account: Account, target: string) => void> = {
+const JOB_HANDLERS: Record<JobKind, (account: Account, target: string) => void> = {
   attempt_fails: (account, charge) => settleCharge(account, charge, 'decline'),
   attempt_succeeds: (account, charge) => settleCharge(account, charge, 'succeed'),
   debit_settles: settleCharge,
   dispute_opens: openDispute,
-  hold_expires: expireHold,
+  hold_expires: expireAuthorization,
   refund_fails: failRefund,
   refund_settles: settleRefund,
 };
 
-const LONGEST_WAIT_MS = 60_000;
+const MAX_WAIT_MS = 60_000;
 
-/** Does what the emulator's clock says is due, in the order in which it was due, and commits it. */
+/** Runs the jobs that are due on the emulator's clock, oldest first, and commits the changes. */
 export function runDueJobs(account: Account): void {
   const now = account.now();
   const due = account.store.all('job').filter((job) => job.dueAt <= now);
   if (due.length === 0) return;
   account.cause = { id: null, idempotency_key: null };
   for (const job of due.sort((a, b) => a.dueAt - b.dueAt)) {
-    account.fate = job.loseEvents === undefined ? {} : { loseEvents: job.loseEvents };
-    WORK[job.kind](account, job.target);
+    account.effects = job.loseEvents === undefined ? {} : { loseEvents: job.loseEvents };
+    JOB_HANDLERS[job.kind](account, job.target);
     account.store.drop('job', job.id);
   }
-  account.fate = {};
+  account.effects = {};
   account.store.commit();
   account.webhooks.wake();
 }
 
-/** Moves the clock forward. Each job on the way is done at its own time, so what it records bears that time. */
+/** Moves the clock forward. Each job that becomes due runs at its own time, so its events have that time. */
 export function advanceClock(account: Account, ms: number): void {
   const end = account.now() + ms;
   for (;;) {
@@ -45,7 +45,7 @@ export function advanceClock(account: Account, ms: number): void {
   account.moveTo(end);
 }
 
-/** Runs the jobs by themselves until `close`; `wake` after a new one was scheduled. */
+/** Runs jobs when they become due, until `close`. Call `wake` after scheduling a job. */
 export function startJobs(account: Account): { wake(): void; close(): void } {
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -55,7 +55,7 @@ export function startJobs(account: Account): { wake(): void; close(): void } {
     runDueJobs(account);
     const next = Math.min(...account.store.all('job').map((job) => job.dueAt));
     if (next === Number.POSITIVE_INFINITY) return;
-    timer = setTimeout(wake, Math.min(Math.max(next - account.now(), 1), LONGEST_WAIT_MS));
+    timer = setTimeout(wake, Math.min(Math.max(next - account.now(), 1), MAX_WAIT_MS));
   };
   wake();
   const close = () => {

@@ -12,13 +12,13 @@ function matchesCreated(params: Params): (item: Listed) => boolean {
     return (item) => item.created === exact;
   }
   const range = params.child('created');
-  range?.only(['gt', 'gte', 'lt', 'lte']);
+  range?.allowOnly(['gt', 'gte', 'lt', 'lte']);
   const [gt, gte] = [range?.integer('gt') ?? -1, range?.integer('gte') ?? 0];
   const [lt, lte] = [range?.integer('lt') ?? Infinity, range?.integer('lte') ?? Infinity];
   return ({ created }) => created > gt && created >= gte && created < lt && created <= lte;
 }
 
-/** One page, newest first, of the items that the filters leave. `kind` names them in "No such …". */
+/** Returns one page of the items that match the filters, newest first. `kind` names them in "No such …" errors. */
 export function listPage<T extends Listed>(
   params: Params,
   url: string,
@@ -26,11 +26,11 @@ export function listPage<T extends Listed>(
   items: T[],
   filters: Record<string, (item: T, value: string) => boolean> = {},
 ) {
-  params.only([...PAGE, ...Object.keys(filters)]);
+  params.allowOnly([...PAGE, ...Object.keys(filters)]);
   const limit = params.integer('limit', 1) ?? 10;
   if (limit > 100) throw invalid('This value must be less than or equal to 100.', 'limit', 'parameter_invalid_integer');
   const created = matchesCreated(params);
-  const kept = items.reverse().filter(
+  const matching = items.reverse().filter(
     (item) =>
       created(item) &&
       Object.entries(filters).every(([name, matches]) => {
@@ -38,27 +38,27 @@ export function listPage<T extends Listed>(
         return value === undefined || matches(item, value);
       }),
   );
-  const place = (name: 'starting_after' | 'ending_before'): number | undefined => {
+  const cursorIndex = (name: 'starting_after' | 'ending_before'): number | undefined => {
     const id = params.optional(name);
     if (id === undefined) return undefined;
-    const index = kept.findIndex((item) => item.id === id);
+    const index = matching.findIndex((item) => item.id === id);
     if (index < 0) throw missing(kind, id, name);
     return index;
   };
-  const after = place('starting_after');
-  const before = place('ending_before');
+  const after = cursorIndex('starting_after');
+  const before = cursorIndex('ending_before');
   if (after !== undefined && before !== undefined) {
     throw invalid('You cannot specify both starting_after and ending_before.', 'ending_before');
   }
-  const from = before === undefined ? (after ?? -1) + 1 : Math.max(0, before - limit);
-  const data = kept.slice(from, before ?? from + limit);
-  const more = before === undefined ? kept.length > from + limit : from > 0;
-  return { object: 'list', url, has_more: more, data };
+  const start = before === undefined ? (after ?? -1) + 1 : Math.max(0, before - limit);
+  const data = matching.slice(start, before ?? start + limit);
+  const hasMore = before === undefined ? matching.length > start + limit : start > 0;
+  return { object: 'list', url, has_more: hasMore, data };
 }
 
 const EXPANDABLE = new Set('charge customer data latest_charge payment_intent payment_method refunds'.split(' '));
 
-/** The paths of `expand[]`, checked before anything is done: one that leads nowhere is refused. */
+/** Reads the paths of `expand[]`. Throws Stripe's error for a path that cannot be expanded. */
 export function readExpand(params: Params): string[][] {
   return (params.list('expand') ?? []).map((whole) => {
     const path = whole.split('.');
@@ -84,10 +84,10 @@ function expandOne(store: Store, value: unknown, path: string[]): void {
   expandOne(store, object[name], rest);
 }
 
-/** A copy of the answer with every path followed. */
-export function expand(store: Store, answer: unknown, paths: string[][]): unknown {
-  if (paths.length === 0) return answer;
-  const copy = structuredClone(answer);
+/** Returns a copy of the object with every path expanded. */
+export function expand(store: Store, object: unknown, paths: string[][]): unknown {
+  if (paths.length === 0) return object;
+  const copy = structuredClone(object);
   for (const path of paths) expandOne(store, copy, path);
   return copy;
 }

@@ -1,14 +1,14 @@
 import type { Account, Call, Route } from './account.ts';
 import { findTestCard, findTestMethod, type TestMethod } from './cards.ts';
 import { listPage } from './lists.ts';
-import { letters, type Method, type MethodFacts, newId } from './store.ts';
-import { invalid, missing, type Params, refuse, StripeFailure } from './wire.ts';
+import { type Method, type MethodFacts, newId, randomCharacters } from './store.ts';
+import { badRequest, invalid, missing, type Params, StripeFailure } from './wire.ts';
 
 const NO_ADDRESS = { city: null, country: null, line1: null, line2: null, postal_code: null, state: null };
 export const NO_BILLING = { address: NO_ADDRESS, email: null, name: null, phone: null, tax_id: null };
 
-/** A new payment method made of a test method, as Stripe makes one whenever `pm_card_…` is named. */
-function mintMethod(account: Account, test: TestMethod): Method {
+/** Creates a payment method from a test method. Stripe does the same whenever a request names `pm_card_…`. */
+function createTestMethod(account: Account, test: TestMethod): Method {
   const method: Method = {
     id: newId('pm'),
     object: 'payment_method',
@@ -29,7 +29,7 @@ function mintMethod(account: Account, test: TestMethod): Method {
       display_brand: test.brand,
       exp_month: 12,
       exp_year: new Date(account.now()).getUTCFullYear() + 2,
-      fingerprint: letters(16),
+      fingerprint: randomCharacters(16),
       funding: test.funding,
       generated_from: null,
       last4: test.number === '' ? '0000' : test.number.slice(-4),
@@ -43,16 +43,16 @@ function mintMethod(account: Account, test: TestMethod): Method {
   return account.store.put('payment_method', method);
 }
 
-/** The payment method that a parameter names; `pm_card_…` makes a new one. */
+/** Loads the payment method that a parameter or the path names. A test name (`pm_card_…`) creates a new one. */
 export function loadMethod(account: Account, id: string, status: 400 | 404 = 400): Method {
   const test = findTestMethod(id);
-  if (test !== undefined) return mintMethod(account, test);
+  if (test !== undefined) return createTestMethod(account, test);
   const method = account.store.get('payment_method', id);
   if (method === undefined) throw missing('PaymentMethod', id, 'payment_method', status);
   return method;
 }
 
-/** What the test method behind a payment method does, and what has become of it. */
+/** Returns the test method behind a payment method, and how the payment method was used. */
 export function factsOf(account: Account, method: Method): { facts: MethodFacts; test: TestMethod } {
   const facts = account.store.get('facts', method.id);
   const test = facts === undefined ? undefined : findTestMethod(facts.name);
@@ -60,7 +60,7 @@ export function factsOf(account: Account, method: Method): { facts: MethodFacts;
   return { facts, test };
 }
 
-function luhn(number: string): boolean {
+function passesLuhn(number: string): boolean {
   let sum = 0;
   for (const [index, digit] of [...number].reverse().entries()) {
     const value = Number(digit) * (index % 2 === 1 ? 2 : 1);
@@ -69,9 +69,9 @@ function luhn(number: string): boolean {
   return number.length >= 12 && sum % 10 === 0;
 }
 
-/** The test card of a number or a token. Numbers come from the buyer's browser alone, as with Stripe by default. */
+/** Reads a test card from a number or token. Only a buyer's browser may send numbers, as with Stripe by default. */
 function readCard(card: Params | undefined, byBuyer: boolean): TestMethod {
-  card?.only(['number', 'exp_month', 'exp_year', 'cvc', 'token']);
+  card?.allowOnly(['number', 'exp_month', 'exp_year', 'cvc', 'token']);
   const token = card?.optional('token');
   if (token !== undefined) {
     const test = findTestCard(token);
@@ -79,29 +79,29 @@ function readCard(card: Params | undefined, byBuyer: boolean): TestMethod {
     return test;
   }
   const number = card?.required('number').replaceAll(' ', '') ?? '';
-  const cardError = (code: string, message: string, more: Record<string, string>) =>
-    new StripeFailure(402, { type: 'card_error', code, message, ...more });
+  const cardError = (code: string, message: string, details: Record<string, string>) =>
+    new StripeFailure(402, { type: 'card_error', code, message, ...details });
   if (!byBuyer) {
     const message =
       'Sending credit card numbers directly to the Stripe API is generally unsafe. Use test tokens instead.';
     throw new StripeFailure(402, { type: 'invalid_request_error', message });
   }
-  if (!luhn(number)) throw cardError('incorrect_number', 'Your card number is incorrect.', { param: 'number' });
+  if (!passesLuhn(number)) throw cardError('incorrect_number', 'Your card number is incorrect.', { param: 'number' });
   const test = findTestCard(number);
   if (test !== undefined) return test;
   const message = 'Your card was declined. Your request was in test mode, but used a non test (live) card.';
   throw cardError('card_declined', message, { decline_code: 'test_mode_live_card' });
 }
 
-function createFrom({ account, byBuyer }: Pick<Call, 'account' | 'byBuyer'>, params: Params): Method {
-  params.only(['type', 'card', 'billing_details', 'allow_redisplay', 'metadata', 'guid', 'muid', 'sid']);
+function createMethod({ account, byBuyer }: Pick<Call, 'account' | 'byBuyer'>, params: Params): Method {
+  params.allowOnly(['type', 'card', 'billing_details', 'allow_redisplay', 'metadata', 'guid', 'muid', 'sid']);
   if (params.required('type') !== 'card') {
-    throw invalid('The emulator makes payment methods of type card; for others name a test method.', 'type');
+    throw invalid('The emulator creates only cards. For other types, use a test payment method.', 'type');
   }
   const test = readCard(params.child('card'), byBuyer);
   const metadata = params.metadata();
   const billing = params.child('billing_details');
-  const method = mintMethod(account, test);
+  const method = createTestMethod(account, test);
   method.metadata = metadata;
   if (billing !== undefined) {
     const text = (name: string) => billing.text(name) || null;
@@ -110,30 +110,30 @@ function createFrom({ account, byBuyer }: Pick<Call, 'account' | 'byBuyer'>, par
   return method;
 }
 
-/** The payment method of `payment_method` or `payment_method_data`, if the request gives one. */
+/** Reads `payment_method` or `payment_method_data`. Returns undefined if the request has neither. */
 export function readMethod(call: Call): Method | undefined {
   const data = call.params.child('payment_method_data');
-  if (data !== undefined) return createFrom(call, data);
+  if (data !== undefined) return createMethod(call, data);
   const id = call.params.optional('payment_method');
   return id === undefined ? undefined : loadMethod(call.account, id);
 }
 
-/** Refuses a method that belongs to someone else, or that was used up without a customer. */
+/** Throws if the method belongs to another customer, or was already used without a customer. */
 export function checkOwner(account: Account, method: Method, customer: string | null): void {
   if (method.customer !== null && customer === null) {
-    throw refuse(
+    throw badRequest(
       'The provided PaymentMethod belongs to a Customer. Please include the Customer in the `customer` parameter.',
       { param: 'payment_method' },
     );
   }
   if (method.customer !== null && method.customer !== customer) {
-    throw refuse(
+    throw badRequest(
       `The customer does not have a payment method with the ID ${method.id}. The payment method must be attached to the customer.`,
       { code: 'resource_missing', param: 'payment_method' },
     );
   }
   if (method.customer === null && factsOf(account, method).facts.spent) {
-    throw refuse(
+    throw badRequest(
       'The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, or was detached ' +
         'from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.',
       { param: 'payment_method' },
@@ -141,7 +141,7 @@ export function checkOwner(account: Account, method: Method, customer: string | 
   }
 }
 
-/** Saves the method on the customer (who exists). */
+/** Attaches the method to a customer. The caller checks that the customer exists. */
 export function attachMethod(account: Account, method: Method, customer: string): void {
   if (method.customer === customer) return;
   method.customer = customer;
@@ -149,7 +149,7 @@ export function attachMethod(account: Account, method: Method, customer: string)
   account.emit('payment_method.attached', method);
 }
 
-/** Refuses, as an issuer would, to save a card that is always declined. */
+/** Throws the issuer's decline if the card cannot be saved. */
 export function checkAttachable(account: Account, method: Method): void {
   const { test } = factsOf(account, method);
   if (test.attachable || test.declines === null) return;
@@ -167,13 +167,13 @@ export const methodRoutes: Route[] = [
     method: 'POST',
     path: '/v1/payment_methods',
     publishable: true,
-    answer: (call) => createFrom(call, call.params),
+    handle: (call) => createMethod(call, call.params),
   },
-  { method: 'GET', path: '/v1/payment_methods/:id', answer: ({ account, id }) => loadMethod(account, id, 404) },
+  { method: 'GET', path: '/v1/payment_methods/:id', handle: ({ account, id }) => loadMethod(account, id, 404) },
   {
     method: 'GET',
     path: '/v1/payment_methods',
-    answer: ({ account, params }) =>
+    handle: ({ account, params }) =>
       listPage(params, '/v1/payment_methods', 'PaymentMethod', account.store.all('payment_method'), {
         customer: (method, value) => method.customer === value,
         type: (method, value) => method.type === value,
@@ -182,13 +182,13 @@ export const methodRoutes: Route[] = [
   {
     method: 'POST',
     path: '/v1/payment_methods/:id/attach',
-    answer: ({ account, params, id }) => {
-      params.only(['customer']);
+    handle: ({ account, params, id }) => {
+      params.allowOnly(['customer']);
       const customer = params.required('customer');
       if (account.store.get('customer', customer) === undefined) throw missing('customer', customer, 'customer');
       const method = loadMethod(account, id, 404);
       if (method.customer !== null && method.customer !== customer) {
-        throw refuse('The payment method you provided has already been attached to a customer.');
+        throw badRequest('The payment method you provided has already been attached to a customer.');
       }
       checkOwner(account, method, customer);
       checkAttachable(account, method);
@@ -199,10 +199,10 @@ export const methodRoutes: Route[] = [
   {
     method: 'POST',
     path: '/v1/payment_methods/:id/detach',
-    answer: ({ account, params, id }) => {
-      params.only([]);
+    handle: ({ account, params, id }) => {
+      params.allowOnly([]);
       const method = loadMethod(account, id, 404);
-      if (method.customer === null) throw refuse('The payment method you provided is not attached to a customer.');
+      if (method.customer === null) throw badRequest('The payment method you provided is not attached to a customer.');
       const { facts } = factsOf(account, method);
       account.store.put('facts', { ...facts, spent: true });
       const customer = method.customer;

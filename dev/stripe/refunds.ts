@@ -1,14 +1,14 @@
 import type { Account, Call, Route } from './account.ts';
 import { loadCharge } from './charges.ts';
-import { writeAmount } from './currencies.ts';
+import { formatAmount } from './currencies.ts';
 import { listPage } from './lists.ts';
 import { factsOf } from './methods.ts';
 import { type Charge, newId, type Refund } from './store.ts';
-import { invalid, missing, refuse } from './wire.ts';
+import { badRequest, invalid, missing } from './wire.ts';
 
 const REASONS = ['duplicate', 'fraudulent', 'requested_by_customer'] as const;
 
-function makeRefund(account: Account, charge: Charge, amount: number, more: Partial<Refund>): Refund {
+function makeRefund(account: Account, charge: Charge, amount: number, overrides: Partial<Refund>): Refund {
   const refund: Refund = {
     id: newId('re'),
     object: 'refund',
@@ -31,7 +31,7 @@ function makeRefund(account: Account, charge: Charge, amount: number, more: Part
     source_transfer_reversal: null,
     status: 'succeeded',
     transfer_reversal: null,
-    ...more,
+    ...overrides,
   };
   charge.amount_refunded += amount;
   charge.refunded = charge.amount_refunded === charge.amount_captured;
@@ -41,8 +41,8 @@ function makeRefund(account: Account, charge: Charge, amount: number, more: Part
   return refund;
 }
 
-/** The charge to refund, by either parameter; refuses one whose money is not there to be sent back. */
-function refundable({ account, params }: Call): Charge {
+/** Loads the charge that `charge` or `payment_intent` names. Throws if it has no captured money to refund. */
+function loadRefundableCharge({ account, params }: Call): Charge {
   const intentId = params.optional('payment_intent');
   const chargeId = params.optional('charge');
   if (intentId === undefined && chargeId === undefined) {
@@ -51,19 +51,19 @@ function refundable({ account, params }: Call): Charge {
   }
   const intent = intentId === undefined ? undefined : account.store.get('payment_intent', intentId);
   if (intentId !== undefined && intent === undefined) throw missing('payment_intent', intentId, 'payment_intent');
-  const byIntent = intent?.latest_charge ?? undefined;
-  const charge = chargeId ?? byIntent;
+  const chargeOfIntent = intent?.latest_charge ?? undefined;
+  const charge = chargeId ?? chargeOfIntent;
   const found = charge === undefined ? undefined : loadCharge(account, charge, 'charge');
   const canceled = account.store.get('payment_intent', found?.payment_intent ?? '')?.status === 'canceled';
   if (found === undefined || found.status !== 'succeeded' || canceled) {
     const named = intentId ?? found?.payment_intent;
-    throw refuse(`This PaymentIntent (${named}) does not have a successful charge to refund.`);
+    throw badRequest(`This PaymentIntent (${named}) does not have a successful charge to refund.`);
   }
   if (intent !== undefined && found.payment_intent !== intent.id) {
-    throw refuse(`Charge ${found.id} does not belong to PaymentIntent ${intent.id}.`, { param: 'charge' });
+    throw badRequest(`Charge ${found.id} does not belong to PaymentIntent ${intent.id}.`, { param: 'charge' });
   }
   if (!found.captured) {
-    throw refuse(
+    throw badRequest(
       `This uncaptured Charge was created by a PaymentIntent (${found.payment_intent}). You must cancel the PaymentIntent to ` +
         'reverse the authorization instead of refunding the Charge directly.',
     );
@@ -73,23 +73,23 @@ function refundable({ account, params }: Call): Charge {
 
 export function createRefund(call: Call): Refund {
   const { account, params } = call;
-  params.only(['amount', 'charge', 'metadata', 'payment_intent', 'reason']);
-  const asked = params.integer('amount', 1);
+  params.allowOnly(['amount', 'charge', 'metadata', 'payment_intent', 'reason']);
+  const requested = params.integer('amount', 1);
   const reason = params.choice('reason', REASONS) ?? null;
   const metadata = params.metadata();
-  const charge = refundable(call);
+  const charge = loadRefundableCharge(call);
   const disputes = account.store.all('dispute').filter((dispute) => dispute.charge === charge.id);
   if (disputes.some((dispute) => !dispute.is_charge_refundable)) {
-    throw refuse(`Charge ${charge.id} has been charged back; cannot issue a refund.`, { code: 'charge_disputed' });
+    throw badRequest(`Charge ${charge.id} has been charged back; cannot issue a refund.`, { code: 'charge_disputed' });
   }
-  const left = charge.amount_captured - charge.amount_refunded;
-  if (left === 0) {
-    throw refuse(`Charge ${charge.id} has already been refunded.`, { code: 'charge_already_refunded' });
+  const refundable = charge.amount_captured - charge.amount_refunded;
+  if (refundable === 0) {
+    throw badRequest(`Charge ${charge.id} has already been refunded.`, { code: 'charge_already_refunded' });
   }
-  const amount = asked ?? left;
-  if (amount > left) {
-    const [wanted, rest] = [writeAmount(amount, charge.currency), writeAmount(left, charge.currency)];
-    throw refuse(`Refund amount (${wanted}) is greater than unrefunded amount on charge (${rest})`, {
+  const amount = requested ?? refundable;
+  if (amount > refundable) {
+    const [wanted, rest] = [formatAmount(amount, charge.currency), formatAmount(refundable, charge.currency)];
+    throw badRequest(`Refund amount (${wanted}) is greater than unrefunded amount on charge (${rest})`, {
       param: 'amount',
     });
   }
@@ -103,7 +103,7 @@ export function createRefund(call: Call): Refund {
   return refund;
 }
 
-/** A pending refund succeeds. */
+/** Completes a pending refund. */
 export function settleRefund(account: Account, id: string): void {
   const refund = account.store.get('refund', id);
   if (refund?.status !== 'pending') return;
@@ -114,7 +114,7 @@ export function settleRefund(account: Account, id: string): void {
   account.emit('charge.refund.updated', refund, { status: 'pending' });
 }
 
-/** A refund that looked well fails: the money is the merchant's again, and can be refunded again. */
+/** Fails a pending or successful refund. The money returns to the merchant and can be refunded again. */
 export function failRefund(account: Account, id: string): void {
   const refund = account.store.get('refund', id);
   if (refund?.status !== 'succeeded' && refund?.status !== 'pending') return;
@@ -139,13 +139,13 @@ function loadRefund(account: Account, id: string): Refund {
 }
 
 export const refundRoutes: Route[] = [
-  { method: 'POST', path: '/v1/refunds', answer: createRefund },
-  { method: 'GET', path: '/v1/refunds/:id', answer: ({ account, id }) => loadRefund(account, id) },
+  { method: 'POST', path: '/v1/refunds', handle: createRefund },
+  { method: 'GET', path: '/v1/refunds/:id', handle: ({ account, id }) => loadRefund(account, id) },
   {
     method: 'POST',
     path: '/v1/refunds/:id',
-    answer: ({ account, params, id }) => {
-      params.only(['metadata']);
+    handle: ({ account, params, id }) => {
+      params.allowOnly(['metadata']);
       const refund = loadRefund(account, id);
       refund.metadata = params.metadata(refund.metadata ?? {});
       account.store.put('refund', refund);
@@ -156,7 +156,7 @@ export const refundRoutes: Route[] = [
   {
     method: 'GET',
     path: '/v1/refunds',
-    answer: ({ account, params }) =>
+    handle: ({ account, params }) =>
       listPage(params, '/v1/refunds', 'refund', account.store.all('refund'), {
         charge: (refund, value) => refund.charge === value,
         payment_intent: (refund, value) => refund.payment_intent === value,

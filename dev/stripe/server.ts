@@ -2,36 +2,36 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { Account, API_VERSION } from './account.ts';
 import { Api, type Outcome, type Reply } from './api.ts';
-import { answerSwitch } from './emulator.ts';
+import { handleControl } from './emulator.ts';
 import { RequestFaults } from './faults.ts';
 import { runDueJobs, startJobs } from './jobs.ts';
 import { Store } from './store.ts';
 import { type WebhookFaults, Webhooks } from './webhooks.ts';
 
 export type StripeOptions = {
-  /** 0 takes any free port. */
+  /** 0 uses any free port. */
   port: number;
-  /** Where the state is kept; without it, in memory. */
+  /** The folder for the state. Without it, the state is only in memory. */
   dir?: string;
   secretKey: string;
-  /** By default the secret key with `sk_` made `pk_`. */
+  /** Default: the secret key with `pk_` instead of `sk_`. */
   publishableKey?: string;
-  /** Where events are sent; without it they are only recorded. Can be changed while running. */
+  /** Where events are sent. Without it they are only recorded. `POST /_emulator/webhooks` can change it. */
   webhookUrl?: string;
-  /** Several while one is being rolled: each signs. */
+  /** One secret, or several during a rotation. Each webhook is signed with all of them. */
   webhookSecret: string | string[];
-  /** Milliseconds; for idempotency keys, holds and `created`. `POST /_emulator/clock` moves it ahead. */
+  /** The clock, in milliseconds, for keys, authorizations and `created`. `POST /_emulator/clock` moves it forward. */
   now?: () => number;
-  /** Of the draws for webhook faults. */
+  /** The seed of the webhook faults. */
   seed?: number;
   webhookFaults?: Partial<Omit<WebhookFaults, 'seed'>>;
-  /** The pause before the first repeated delivery; it doubles each time. 500 ms. */
+  /** The pause before the first retry of a webhook. It doubles each time. Default: 500 ms. */
   retryBaseMs?: number;
-  /** How long a receiver may take. 10 s. */
+  /** How long a webhook receiver may take. Default: 10 s. */
   webhookTimeoutMs?: number;
-  /** How long pending refunds, late failures of refunds and disputes take. 1 s. */
+  /** How long it takes until a pending refund settles, a refund fails or a dispute opens. Default: 1 s. */
   asyncMs?: number;
-  /** How long a bank debit takes; really four days and more. By default as `asyncMs`. */
+  /** How long a bank debit takes. With Stripe it takes four days or more. Default: `asyncMs`. */
   debitMs?: number;
   log?: (line: string) => void;
 };
@@ -39,57 +39,58 @@ export type StripeOptions = {
 export type StripeEmulator = {
   url: string;
   port: number;
-  /** The publishable key that it takes. */
+  /** The publishable key that the emulator accepts. */
   publishableKey: string;
   /** The seed of the webhook faults. */
   seed: number;
   close(): Promise<void>;
 };
 
-const LONGEST_BODY = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 
-const ABOUT = `A Stripe emulator: the local platform's stand-in for api.stripe.com. It is not Stripe, and no money moves.
+const ABOUT = `A local emulator of api.stripe.com. It is not Stripe, and no money moves.
 
-It speaks API version ${API_VERSION}: payment_intents, setup_intents, refunds, charges, disputes, customers,
+It implements API version ${API_VERSION}: payment_intents, setup_intents, refunds, charges, disputes, customers,
 payment_methods, events, with the test payment methods of docs.stripe.com/testing, idempotency keys and signed webhooks.
 
-Its own switches, which Stripe has not:
-  GET  /_emulator/state                                   everything, for an audit; hidden: made by a request that a kept 500 answered
+Endpoints that control the emulator. Stripe does not have them:
+  GET  /_emulator/state                                   the whole state, for an audit
+                              hidden: ids of objects whose request got an injected error that its key keeps
   GET  /_emulator/recent                                  the newest 200 intents, refunds and disputes
-  GET  /_emulator/processing                              the intents that a bank has to decide
-  GET  /_emulator/requests                                how many requests each endpoint has had
-  POST /_emulator/intents    {intents: [{id, amount, currency, metadata}]}   many unpaid ones at once, without events
+  GET  /_emulator/processing                              the intents whose charge is pending
+  GET  /_emulator/requests                                the number of requests per endpoint
+  POST /_emulator/intents    {intents: [{id, amount, currency, metadata}]}   adds many unpaid intents, without events
   POST /_emulator/webhooks   {url, delayMs, duplicate, reorder, reorderMs, lose, seed}
   POST /_emulator/faults     {times, method, path, action: status|hang|drop|delay, status, acts, saved, ms, loseEvents,
                               decides: succeed|decline, decideMs}
                               loseEvents: webhooks of this request are never delivered
-                              decides: its charge stays processing and ends so decideMs later
+                              decides: its charge stays processing and gets this outcome after decideMs
   GET  /_emulator/clock
-  POST /_emulator/clock      {advanceSeconds}              debits, holds, webhook retries, keys and events follow it
+  POST /_emulator/clock      {advanceSeconds}              also for debits, authorizations, webhook retries, keys, events
   POST /_emulator/payment_intents/{id}/authenticate   {"outcome": "succeed" | "fail"}
   POST /_emulator/setup_intents/{id}/authenticate     {"outcome": "succeed" | "fail"}
-  POST /_emulator/payment_intents/{id}/settle         {"outcome": "succeed" | "fail"}   the bank decides a debit now
+  POST /_emulator/payment_intents/{id}/settle         {"outcome": "succeed" | "fail"}   decides a pending charge now
   POST /_emulator/disputes/{id}/close                 {"status": "won" | "lost"}
 
-What a merchant does in Stripe's dashboard, with the events that Stripe sends; amounts are minor units:
-  POST /_emulator/dashboard/capture       {payment_intent, amount}      the whole by default; the rest is let go
+Actions of a merchant in Stripe's dashboard, with the events that Stripe sends. Amounts are minor units:
+  POST /_emulator/dashboard/capture       {payment_intent, amount}      default: all of it; the rest is released
   POST /_emulator/dashboard/cancel        {payment_intent, cancellation_reason}
-  POST /_emulator/dashboard/change        {payment_intent, amount, currency}            before it is paid
-  POST /_emulator/dashboard/refund        {payment_intent, amount, failsAfterSeconds}   the whole rest by default
-  POST /_emulator/dashboard/fail_refund   {refund}                      the bank sends it back now
+  POST /_emulator/dashboard/change        {payment_intent, amount, currency}            before payment
+  POST /_emulator/dashboard/refund        {payment_intent, amount, failsAfterSeconds}   default: all that remains
+  POST /_emulator/dashboard/fail_refund   {refund}                      the refund fails now
   POST /_emulator/dashboard/dispute       {payment_intent, reason: fraudulent|product_not_received, inquiry}
   POST /_emulator/dashboard/close_dispute {payment_intent, status: won|lost}
 `;
 
-/** The body as text, or null where it is too long. */
+/** Reads the body as text, or returns null if it is too long. */
 async function readText(request: IncomingMessage): Promise<string | null> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request) {
     length += chunk.length;
-    if (length <= LONGEST_BODY) chunks.push(chunk);
+    if (length <= MAX_BODY_BYTES) chunks.push(chunk);
   }
-  return length > LONGEST_BODY ? null : Buffer.concat(chunks).toString('utf8');
+  return length > MAX_BODY_BYTES ? null : Buffer.concat(chunks).toString('utf8');
 }
 
 function send(response: ServerResponse, reply: Reply): void {
@@ -98,8 +99,8 @@ function send(response: ServerResponse, reply: Reply): void {
   response.writeHead(reply.status, headers).end(reply.body);
 }
 
-/** Gives the outcome to the client, who hears nothing of a request that was dropped or hangs. */
-function conclude(response: ServerResponse, outcome: Outcome): void {
+/** Sends the outcome to the client. A dropped or hanging request gets no response. */
+function sendOutcome(response: ServerResponse, outcome: Outcome): void {
   if ('reply' in outcome) {
     // A buyer's page calls Stripe from the browser, so Stripe allows every origin.
     send(response, { ...outcome.reply, headers: { 'Access-Control-Allow-Origin': '*', ...outcome.reply.headers } });
@@ -112,14 +113,14 @@ function conclude(response: ServerResponse, outcome: Outcome): void {
 }
 
 /**
- * Starts the local platform's Stripe on 127.0.0.1. Stripe's SDK talks to it unchanged (`host`, `port`, `protocol`).
- * Rejects if the port is taken (`EADDRINUSE`). With `dir`, the next start finds the state and goes on delivering.
+ * Starts the Stripe emulator on 127.0.0.1. Stripe's SDK reaches it with the options `host`, `port` and `protocol`.
+ * Rejects with `EADDRINUSE` if the port is in use. With `dir`, the next start restores the state and pending webhooks.
  */
 export async function startStripe(options: StripeOptions): Promise<StripeEmulator> {
   const log = options.log ?? (() => {});
   const seed = options.seed ?? 1;
   const publishableKey = options.publishableKey ?? options.secretKey.replace(/^sk_/, 'pk_');
-  // The port comes first: whoever holds it also holds the journal, which a second start must not touch.
+  // Open the port before the journal: a second start fails here and does not touch the journal of the first.
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => {
       log(`a request failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
@@ -173,10 +174,10 @@ export async function startStripe(options: StripeOptions): Promise<StripeEmulato
     runDueJobs(account);
     if (path.startsWith('/_emulator/')) {
       const contentType = request.headers['content-type'] ?? '';
-      send(response, answerSwitch(account, faults, { method, path, contentType, text }));
+      send(response, handleControl(account, faults, { method, path, contentType, text }));
     } else {
-      const asked = { method, path, query: search.slice(1), headers: request.headers, body: text };
-      conclude(response, await api.answer(asked));
+      const apiRequest = { method, path, query: search.slice(1), headers: request.headers, body: text };
+      sendOutcome(response, await api.handle(apiRequest));
     }
     jobs.wake();
   };

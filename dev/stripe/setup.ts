@@ -5,8 +5,8 @@ import { loadCustomer } from './customers.ts';
 import { readTypes } from './intent-draft.ts';
 import { listPage } from './lists.ts';
 import { attachMethod, checkOwner, factsOf, readMethod } from './methods.ts';
-import { letters, type Method, newId, type SetupIntent } from './store.ts';
-import { missing, refuse, StripeFailure } from './wire.ts';
+import { type Method, newId, randomCharacters, type SetupIntent } from './store.ts';
+import { badRequest, missing, StripeFailure } from './wire.ts';
 
 const OPEN = ['requires_payment_method', 'requires_confirmation', 'requires_action'];
 const CONFIRM = ['payment_method', 'payment_method_data', 'return_url', 'use_stripe_sdk', 'mandate_data'];
@@ -15,24 +15,24 @@ const CREATE = [
   ...['allowed_payment_method_types', 'excluded_payment_method_types', 'payment_method_types', 'usage'],
 ];
 
-/** The setup intent that the path names; a buyer has to know its secret. */
+/** Loads the setup intent that the path names. A buyer must also send its `client_secret`. */
 export function loadSetup({ account, params, id, byBuyer }: Call): SetupIntent {
   const setup = account.store.get('setup_intent', id);
   if (setup === undefined) throw missing('setupintent', id, 'intent', 404);
   const secret = byBuyer ? params.required('client_secret') : params.optional('client_secret');
   if (secret === undefined || secret === setup.client_secret) return setup;
-  throw refuse('The client_secret provided does not match the client_secret associated with the SetupIntent.', {
+  throw badRequest('The client_secret provided does not match the client_secret associated with the SetupIntent.', {
     param: 'client_secret',
   });
 }
 
-function wrongState(setup: SetupIntent, message: string): StripeFailure {
-  return refuse(message, { code: 'setup_intent_unexpected_state', setup_intent: structuredClone(setup) });
+function unexpectedState(setup: SetupIntent, message: string): StripeFailure {
+  return badRequest(message, { code: 'setup_intent_unexpected_state', setup_intent: structuredClone(setup) });
 }
 
 function createSetup(call: Call): SetupIntent {
   const { account, params } = call;
-  params.only(CREATE);
+  params.allowOnly(CREATE);
   const types = readTypes(params, ['card', 'sepa_debit', 'us_bank_account']);
   const customer = params.optional('customer');
   const confirm = params.flag('confirm') ?? false;
@@ -43,7 +43,7 @@ function createSetup(call: Call): SetupIntent {
     allowed_payment_method_types: null,
     application: null,
     cancellation_reason: null,
-    client_secret: `${id}_secret_${letters(25)}`,
+    client_secret: `${id}_secret_${randomCharacters(25)}`,
     created: account.seconds(),
     customer: customer === undefined ? null : loadCustomer(account, customer).id,
     customer_account: null,
@@ -100,11 +100,11 @@ function succeed(account: Account, setup: SetupIntent, method: Method): SetupInt
 function confirmSetup(call: Call, setup: SetupIntent, given?: Method): SetupIntent {
   const { account, params } = call;
   if (!OPEN.includes(setup.status)) {
-    throw wrongState(setup, `You cannot confirm this SetupIntent because it has a status of ${setup.status}.`);
+    throw unexpectedState(setup, `You cannot confirm this SetupIntent because it has a status of ${setup.status}.`);
   }
   const method = given ?? readMethod(call) ?? account.store.get('payment_method', setup.payment_method ?? '');
   if (method === undefined) {
-    throw wrongState(
+    throw unexpectedState(
       setup,
       "You cannot confirm this SetupIntent because it's missing a payment method. You can either update the SetupIntent " +
         'with a payment method and then confirm it again, or confirm it again directly with a payment method or ' +
@@ -113,7 +113,7 @@ function confirmSetup(call: Call, setup: SetupIntent, given?: Method): SetupInte
   }
   if (!setup.payment_method_types.includes(method.type)) {
     const types = setup.payment_method_types.join(', ');
-    throw refuse(
+    throw badRequest(
       `The PaymentMethod provided (${method.type}) is not allowed for this SetupIntent. Please attach a PaymentMethod of ` +
         `one of the following types: ${types}.`,
       { code: 'setup_intent_invalid_parameter', param: 'payment_method' },
@@ -137,11 +137,11 @@ function confirmSetup(call: Call, setup: SetupIntent, given?: Method): SetupInte
   return setup;
 }
 
-/** The buyer has answered the bank's challenge; the emulator's own, as for payment intents. */
+/** Applies the buyer's response to the 3-D Secure challenge, as `authenticateIntent` does for payment intents. */
 export function authenticateSetup(account: Account, setup: SetupIntent, outcome: 'fail' | 'succeed'): SetupIntent {
   const method = account.store.get('payment_method', setup.payment_method ?? '');
   if (setup.status !== 'requires_action' || method === undefined) {
-    throw wrongState(setup, `This SetupIntent has a status of ${setup.status}: nothing is to be authenticated.`);
+    throw unexpectedState(setup, `This SetupIntent has a status of ${setup.status}: there is nothing to authenticate.`);
   }
   if (outcome === 'succeed') return succeed(account, setup, method);
   fail(account, setup, {
@@ -155,11 +155,11 @@ export function authenticateSetup(account: Account, setup: SetupIntent, outcome:
 
 function cancel(call: Call): SetupIntent {
   const { account, params } = call;
-  params.only(['cancellation_reason']);
+  params.allowOnly(['cancellation_reason']);
   const reason = params.choice('cancellation_reason', ['abandoned', 'duplicate', 'requested_by_customer']) ?? null;
   const setup = loadSetup(call);
   if (!OPEN.includes(setup.status)) {
-    throw wrongState(
+    throw unexpectedState(
       setup,
       `You cannot cancel this SetupIntent because it has a status of ${setup.status}. Only a SetupIntent with one of the ` +
         `following statuses may be canceled: ${OPEN.join(', ')}.`,
@@ -174,13 +174,13 @@ function cancel(call: Call): SetupIntent {
 }
 
 export const setupRoutes: Route[] = [
-  { method: 'POST', path: '/v1/setup_intents', answer: createSetup },
+  { method: 'POST', path: '/v1/setup_intents', handle: createSetup },
   {
     method: 'GET',
     path: '/v1/setup_intents/:id',
     publishable: true,
-    answer: (call) => {
-      call.params.only(['client_secret']);
+    handle: (call) => {
+      call.params.allowOnly(['client_secret']);
       return loadSetup(call);
     },
   },
@@ -188,18 +188,18 @@ export const setupRoutes: Route[] = [
     method: 'POST',
     path: '/v1/setup_intents/:id/confirm',
     publishable: true,
-    answer: (call) => {
-      call.params.only([...CONFIRM, ...(call.byBuyer ? ['client_secret'] : [])]);
+    handle: (call) => {
+      call.params.allowOnly([...CONFIRM, ...(call.byBuyer ? ['client_secret'] : [])]);
       const setup = loadSetup(call);
       checkReturnUrl(call, setup.automatic_payment_methods?.allow_redirects, readConfirm(call.params));
       return confirmSetup(call, setup);
     },
   },
-  { method: 'POST', path: '/v1/setup_intents/:id/cancel', answer: cancel },
+  { method: 'POST', path: '/v1/setup_intents/:id/cancel', handle: cancel },
   {
     method: 'GET',
     path: '/v1/setup_intents',
-    answer: ({ account, params }) =>
+    handle: ({ account, params }) =>
       listPage(params, '/v1/setup_intents', 'setupintent', account.store.all('setup_intent'), {
         customer: (setup, value) => setup.customer === value,
         payment_method: (setup, value) => setup.payment_method === value,

@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import type Stripe from 'stripe';
 
-// The SDK's own types say what a complete object is; what it may expand is an id here.
+// The SDK's types describe complete objects. Fields that Stripe can expand hold only an id here.
 export type Customer = Stripe.Customer;
 export type Method = Stripe.PaymentMethod & { customer: string | null };
 export type Intent = Stripe.PaymentIntent & {
@@ -37,10 +37,10 @@ export type StoredEvent = {
   type: string;
 };
 
-/** What the emulator knows of a payment method and Stripe would not show: which test method it is, and its past. */
+/** What the API does not show about a payment method: its test method, and whether it was set up or used. */
 export type MethodFacts = { id: string; name: string; setUp: boolean; spent: boolean };
 
-/** One delivery of one event, due at `dueAt` (the machine's clock, moved ahead as the emulator's is; ms). */
+/** One delivery of one event. `dueAt` and `firstAt` are milliseconds of the webhooks' clock. */
 export type Delivery = { id: string; event: string; attempt: number; dueAt: number; firstAt: number };
 
 export type JobKind =
@@ -52,13 +52,13 @@ export type JobKind =
   | 'refund_fails'
   | 'refund_settles';
 
-/** Work for later, due at `dueAt` (the emulator's clock, ms). */
+/** A scheduled job. `dueAt` is the time of the emulator's clock, in milliseconds. */
 export type Job = { id: string; kind: JobKind; target: string; dueAt: number; loseEvents?: true };
 
-/** How far the emulator's clock is ahead of the machine's. One row. */
+/** How far the emulator's clock is ahead of real time. One row. */
 export type Clock = { id: 'clock'; aheadMs: number };
 
-/** The saved answer of an idempotency key; `answer` is null while the first request runs. */
+/** An idempotency key with its saved response. `answer` is null while the first request runs. */
 export type KeyRecord = {
   id: string;
   method: string;
@@ -101,13 +101,13 @@ const PREFIXES: Record<string, Kind> = {
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 
-/** Random letters and digits, as in Stripe's ids. */
-export function letters(count: number): string {
+/** Random randomCharacters and digits, as in Stripe's ids. */
+export function randomCharacters(count: number): string {
   return [...randomBytes(count)].map((byte) => ALPHABET[byte % ALPHABET.length]).join('');
 }
 
 export function newId(prefix: string): string {
-  return `${prefix}_${letters(24)}`;
+  return `${prefix}_${randomCharacters(24)}`;
 }
 
 function emptyMaps(): Maps {
@@ -129,12 +129,12 @@ function emptyMaps(): Maps {
 }
 
 /**
- * The emulator's state: maps in memory and, where a folder is given, a journal of one JSON line a commit. A line is one
- * request's whole change, so a crash keeps all of it or none; a torn last line is dropped at the next start.
+ * The emulator's state: maps in memory and, if a folder is given, a journal with one JSON line per commit. A line holds
+ * all changes of a request, so a crash keeps all of them or none. The next start ignores a torn last line.
  */
 export class Store {
   readonly #maps = emptyMaps();
-  readonly #touched = new Map<string, [Kind, string]>();
+  readonly #changed = new Map<string, [Kind, string]>();
   #journal: number | null = null;
 
   constructor(dir?: string) {
@@ -160,34 +160,34 @@ export class Store {
     return this.#maps[kind].values().next().value;
   }
 
-  /** Whatever Stripe object has this id. */
+  /** Finds a Stripe object of any kind by its id. */
   find(id: string): unknown {
     const kind = PREFIXES[id.slice(0, id.indexOf('_'))];
     return kind === undefined ? undefined : this.#maps[kind].get(id);
   }
 
-  /** Adds the object, or says that it changed. */
+  /** Adds the object, or marks it as changed. */
   put<K extends Kind>(kind: K, value: Tables[K]): Tables[K] {
     this.#maps[kind].set(value.id, value);
-    this.#touched.set(`${kind} ${value.id}`, [kind, value.id]);
+    this.#changed.set(`${kind} ${value.id}`, [kind, value.id]);
     return value;
   }
 
   drop(kind: Kind, id: string): void {
     this.#maps[kind].delete(id);
-    this.#touched.set(`${kind} ${id}`, [kind, id]);
+    this.#changed.set(`${kind} ${id}`, [kind, id]);
   }
 
-  /** Writes what changed since the last commit; call before anyone is told of it. */
+  /** Writes the changes since the last commit. Call it before sending a response or a webhook. */
   commit(): void {
-    if (this.#touched.size === 0) return;
+    if (this.#changed.size === 0) return;
     const line: Line = { put: [], drop: [] };
-    for (const [kind, id] of this.#touched.values()) {
+    for (const [kind, id] of this.#changed.values()) {
       const value = this.#maps[kind].get(id);
       if (value === undefined) line.drop.push([kind, id]);
       else line.put.push([kind, value]);
     }
-    this.#touched.clear();
+    this.#changed.clear();
     if (this.#journal !== null) appendFileSync(this.#journal, `${JSON.stringify(line)}\n`);
   }
 
@@ -212,12 +212,12 @@ export class Store {
     if (typeof value === 'object' && value !== null && 'id' in value) map.set(String(value.id), value);
   }
 
-  /** Starts the journal anew with one line an object, in place of every change that led there. */
+  /** Rewrites the journal with one line per object, without the history of changes. */
   #compact(file: string): void {
     let text = '';
     for (const kind of Object.keys(this.#maps) as Kind[]) {
       for (const value of this.#maps[kind].values()) {
-        // A request that was running when the process died has no answer to replay: its key is free again.
+        // The process died while this request ran. There is no response to replay, so the key can be used again.
         if (kind === 'key' && 'answer' in value && value.answer === null) continue;
         text += `${JSON.stringify({ put: [[kind, value]], drop: [] } satisfies Line)}\n`;
       }

@@ -1,6 +1,6 @@
 import type * as z from 'zod';
 
-// Stripe's wire format: form-encoded parameters in, JSON and its error envelope out.
+// Stripe's wire format: form-encoded requests, JSON responses and Stripe's error objects.
 
 export type Form = { [name: string]: string | Form };
 
@@ -13,7 +13,7 @@ export type ErrorBody = {
   [extra: string]: unknown;
 };
 
-/** An answer that is an error, with Stripe's HTTP status. `saved` says whether an idempotency key keeps it. */
+/** A Stripe error with its HTTP status. `saved` says whether an idempotency key keeps it. */
 export class StripeFailure extends Error {
   readonly status: number;
   readonly body: ErrorBody;
@@ -29,32 +29,32 @@ export class StripeFailure extends Error {
   }
 }
 
-/** A 400 from inside an endpoint: it had begun, so its idempotency key keeps the answer. */
-export function refuse(message: string, extra: { code?: string; param?: string; [more: string]: unknown } = {}) {
+/** A 400 from inside an endpoint. The idempotency key keeps it, because the endpoint had started. */
+export function badRequest(message: string, extra: { code?: string; param?: string; [field: string]: unknown } = {}) {
   return new StripeFailure(400, { type: 'invalid_request_error', message, ...extra });
 }
 
-/** A 400 for parameters that do not validate: Stripe saves no result for these (docs: idempotent requests). */
+/** A 400 for invalid parameters. The idempotency key does not keep it (docs: idempotent requests). */
 export function invalid(message: string, param: string, code?: string) {
   const body: ErrorBody = { type: 'invalid_request_error', message, param, ...(code === undefined ? {} : { code }) };
   return new StripeFailure(400, body, { saved: false });
 }
 
-/** `resource_missing`: 404 for the object that the path names, 400 for one that a parameter names. */
+/** Stripe's `resource_missing`: 404 for an object that the path names, 400 for one that a parameter names. */
 export function missing(kind: string, id: string, param: string, status: 400 | 404 = 400) {
   const message = `No such ${kind}: '${id}'`;
   return new StripeFailure(status, { type: 'invalid_request_error', code: 'resource_missing', message, param });
 }
 
-/** The body of one of the emulator's own switches. */
-export function readSwitch<T>(schema: z.ZodType<T>, body: unknown): T {
+/** Validates the body of a request under `/_emulator/`. */
+export function readControlBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw refuse(`${issue?.path.join('.') ?? ''} ${issue?.message ?? 'is invalid'}`.trim());
+  throw badRequest(`${issue?.path.join('.') ?? ''} ${issue?.message ?? 'is invalid'}`.trim());
 }
 
-/** Reads `a=1&b[c]=2&d[0]=3&e[]=4` into a tree; array indexes stay as keys. */
+/** Parses `a=1&b[c]=2&d[0]=3&e[]=4` into a tree. Array indexes become keys. */
 export function parseForm(text: string): Form {
   const root: Form = Object.create(null);
   for (const [rawName, value] of new URLSearchParams(text)) {
@@ -76,7 +76,7 @@ export function parseForm(text: string): Form {
   return root;
 }
 
-// Parameters that the real API takes where the emulator does not: better refused than silently without effect.
+// Parameters of the real API that the emulator does not support. It rejects them instead of ignoring them.
 const NOT_EMULATED = new Set(
   `address allowed_payment_method_types amount_details amount_to_confirm application_fee_amount balance business_name
   capture_method confirmation_method confirmation_token customer_account hooks
@@ -85,7 +85,7 @@ const NOT_EMULATED = new Set(
   reverse_transfer shipping single_use source tax tax_exempt transfer_data`.split(/\s+/),
 );
 
-/** Typed access to a request's parameters; what does not fit is refused in Stripe's words. */
+/** Typed access to the parameters of a request. Invalid parameters throw Stripe's error. */
 export class Params {
   readonly form: Form;
   readonly #prefix: string;
@@ -95,25 +95,25 @@ export class Params {
     this.#prefix = prefix;
   }
 
-  #named(name: string): string {
+  #fullName(name: string): string {
     return this.#prefix === '' ? name : `${this.#prefix}[${name}]`;
   }
 
-  /** Refuses every parameter that is not in `names` (`expand` is always taken). */
-  only(names: readonly string[]): void {
+  /** Throws if there is a parameter that is not in `names`. `expand` is always allowed. */
+  allowOnly(names: readonly string[]): void {
     const unknown = Object.keys(this.form).filter((name) => name !== 'expand' && !names.includes(name));
     const first = unknown[0];
     if (first === undefined) return;
     if (unknown.every((name) => NOT_EMULATED.has(name))) {
-      throw invalid(`Stripe has the parameter ${first}; the emulator does not, so it refuses it.`, this.#named(first));
+      throw invalid(`The emulator does not support the parameter ${first} of Stripe's API.`, this.#fullName(first));
     }
-    const list = unknown.map((name) => this.#named(name)).join(', ');
+    const list = unknown.map((name) => this.#fullName(name)).join(', ');
     const noun = unknown.length === 1 ? 'parameter' : 'parameters';
-    throw invalid(`Received unknown ${noun}: ${list}`, this.#named(first), 'parameter_unknown');
+    throw invalid(`Received unknown ${noun}: ${list}`, this.#fullName(first), 'parameter_unknown');
   }
 
-  /** The same reader over other parameters. */
-  of(form: Form): Params {
+  /** A reader of other parameters with the same prefix. */
+  withForm(form: Form): Params {
     return new Params(form, this.#prefix);
   }
 
@@ -121,44 +121,44 @@ export class Params {
     return this.form[name] !== undefined;
   }
 
-  /** The string, `''` where the client unsets it, `undefined` where it says nothing. */
+  /** The string, `''` if the client unsets the field, or `undefined` if the parameter is missing. */
   text(name: string): string | undefined {
     const value = this.form[name];
-    if (typeof value === 'object') throw invalid('Invalid string: {...}', this.#named(name));
+    if (typeof value === 'object') throw invalid('Invalid string: {...}', this.#fullName(name));
     return value;
   }
 
   required(name: string): string {
     const value = this.text(name);
     if (value === undefined) {
-      throw invalid(`Missing required param: ${this.#named(name)}.`, this.#named(name), 'parameter_missing');
+      throw invalid(`Missing required param: ${this.#fullName(name)}.`, this.#fullName(name), 'parameter_missing');
     }
-    return this.filled(name, value);
+    return this.rejectEmpty(name, value);
   }
 
   optional(name: string): string | undefined {
     const value = this.text(name);
-    return value === undefined ? undefined : this.filled(name, value);
+    return value === undefined ? undefined : this.rejectEmpty(name, value);
   }
 
-  private filled(name: string, value: string): string {
+  private rejectEmpty(name: string, value: string): string {
     if (value !== '') return value;
-    const param = this.#named(name);
+    const param = this.#fullName(name);
     const message =
       `You passed an empty string for '${param}'. We assume empty values are an attempt to unset a parameter; ` +
       `however '${param}' cannot be unset. You should remove '${param}' from your request or supply a non-empty value.`;
     throw invalid(message, param, 'parameter_invalid_empty');
   }
 
-  /** A whole number of at least `least`. */
-  integer(name: string, least = 0): number | undefined {
+  /** An integer of at least `minimum`. */
+  integer(name: string, minimum = 0): number | undefined {
     const value = this.optional(name);
     if (value === undefined) return undefined;
-    const param = this.#named(name);
+    const param = this.#fullName(name);
     if (!/^-?\d{1,15}$/.test(value)) throw invalid(`Invalid integer: ${value}`, param, 'parameter_invalid_integer');
-    if (Number(value) < least) {
+    if (Number(value) < minimum) {
       throw invalid(
-        `This value must be greater than or equal to ${least} (it currently is '${value}').`,
+        `This value must be greater than or equal to ${minimum} (it currently is '${value}').`,
         param,
         'parameter_invalid_integer',
       );
@@ -166,15 +166,15 @@ export class Params {
     return Number(value);
   }
 
-  requiredInteger(name: string, least = 0): number {
-    return this.integer(name, least) ?? Number(this.required(name));
+  requiredInteger(name: string, minimum = 0): number {
+    return this.integer(name, minimum) ?? Number(this.required(name));
   }
 
   flag(name: string): boolean | undefined {
     const value = this.text(name);
     if (value === undefined) return undefined;
     if (value === 'true' || value === 'false') return value === 'true';
-    throw invalid(`Invalid boolean: ${value}`, this.#named(name));
+    throw invalid(`Invalid boolean: ${value}`, this.#fullName(name));
   }
 
   choice<T extends string>(name: string, options: readonly T[]): T | undefined {
@@ -184,24 +184,24 @@ export class Params {
     if (found !== undefined) return found;
     const last = options.at(-1) ?? '';
     const listed = options.length < 2 ? last : `${options.slice(0, -1).join(', ')}, or ${last}`;
-    throw invalid(`Invalid ${this.#named(name)}: must be one of ${listed}`, this.#named(name));
+    throw invalid(`Invalid ${this.#fullName(name)}: must be one of ${listed}`, this.#fullName(name));
   }
 
   list(name: string): string[] | undefined {
     const value = this.form[name];
     if (value === undefined) return undefined;
-    if (typeof value === 'string') throw invalid('Invalid array', this.#named(name));
+    if (typeof value === 'string') throw invalid('Invalid array', this.#fullName(name));
     return Object.values(value).filter((item) => typeof item === 'string');
   }
 
   child(name: string): Params | undefined {
     const value = this.form[name];
     if (value === undefined || value === '') return undefined;
-    if (typeof value === 'string') throw invalid('Invalid object', this.#named(name));
-    return new Params(value, this.#named(name));
+    if (typeof value === 'string') throw invalid('Invalid object', this.#fullName(name));
+    return new Params(value, this.#fullName(name));
   }
 
-  /** Metadata as it becomes: keys are merged, an empty value unsets one. Limits: 50 keys, 40 and 500 characters. */
+  /** `current` merged with the request's metadata. An empty value removes a key. Limits: 50 keys of 40 characters. */
   metadata(current: Record<string, string> = {}): Record<string, string> {
     const given = this.form.metadata;
     if (given === undefined) return current;

@@ -1,27 +1,27 @@
 import { describe, expect, test } from 'vitest';
-import { asBuyer, eventTypes, failure, flip, pay, sdkFor, startFixture } from '../support/stripe.ts';
+import { asBuyer, callControl, eventTypes, failure, pay, sdkFor, startFixture } from '../support/stripe.ts';
 
 describe('3-D Secure', () => {
   test.each([
     'pm_card_authenticationRequired',
     'pm_card_threeDSecure2Required',
     'pm_card_authenticationRequiredOnSetup',
-  ])('%s is paid once the buyer has agreed', async (method) => {
+  ])('a payment with %s succeeds after the buyer has authenticated', async (method) => {
     const { stripe, emulator } = await startFixture();
     const intent = await pay(stripe, method, { return_url: 'https://shop.example/done' });
     expect(intent).toMatchObject({
       status: 'requires_action',
       next_action: { type: 'redirect_to_url', redirect_to_url: { return_url: 'https://shop.example/done' } },
     });
-    await flip(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'succeed' });
+    await callControl(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'succeed' });
     expect((await stripe.paymentIntents.retrieve(intent.id)).status).toBe('succeeded');
     expect(await eventTypes(stripe)).toContain('payment_intent.requires_action');
   });
 
-  test('that fails leaves the intent open for another card', async () => {
+  test('a failed challenge leaves the intent open for another card', async () => {
     const { stripe, emulator } = await startFixture();
     const intent = await pay(stripe, 'pm_card_authenticationRequired');
-    await flip(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'fail' });
+    await callControl(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'fail' });
     const after = await stripe.paymentIntents.retrieve(intent.id);
     expect(after).toMatchObject({
       status: 'requires_payment_method',
@@ -32,31 +32,31 @@ describe('3-D Secure', () => {
     );
   });
 
-  test('can be passed and the card declined after it', async () => {
+  test('a card can be declined after a successful challenge', async () => {
     const { stripe, emulator } = await startFixture();
     const intent = await pay(stripe, 'pm_card_authenticationRequiredChargeDeclinedInsufficientFunds');
-    await flip(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'succeed' });
+    await callControl(emulator, 'POST', `payment_intents/${intent.id}/authenticate`, { outcome: 'succeed' });
     const after = await stripe.paymentIntents.retrieve(intent.id);
     expect(after.last_payment_error).toMatchObject({ decline_code: 'insufficient_funds' });
   });
 
-  test('has a page that leads a browser back to the shop', async () => {
+  test('the challenge page redirects the browser back to the shop', async () => {
     const { stripe } = await startFixture();
     const intent = await pay(stripe, 'pm_card_authenticationRequired', { return_url: 'https://shop.example/done' });
     const page = intent.next_action?.redirect_to_url?.url ?? '';
     expect(await (await fetch(page)).text()).toContain('$10.00');
-    const answer = await fetch(page, {
+    const response = await fetch(page, {
       method: 'POST',
       body: new URLSearchParams({ outcome: 'succeed' }),
       redirect: 'manual',
     });
-    expect(answer.headers.get('location')).toBe(`https://shop.example/done?payment_intent=${intent.id}`);
+    expect(response.headers.get('location')).toBe(`https://shop.example/done?payment_intent=${intent.id}`);
     expect((await stripe.paymentIntents.retrieve(intent.id)).status).toBe('succeeded');
   });
 });
 
 describe('the buyer’s browser', () => {
-  test('confirms with the publishable key and the secret of the intent, and sees no more than it should', async () => {
+  test('confirms with the publishable key and the client secret, and does not see the metadata', async () => {
     const { stripe, emulator } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd', metadata: { inner: 'yes' } });
     const confirm = `payment_intents/${intent.id}/confirm`;
@@ -85,7 +85,7 @@ describe('the buyer’s browser', () => {
     expect(paid.answer).not.toHaveProperty('metadata');
   });
 
-  test('may do nothing else with the publishable key', async () => {
+  test('cannot refund with the publishable key, or read an intent without its secret', async () => {
     const { stripe, emulator } = await startFixture();
     const paid = await pay(stripe, 'pm_card_visa');
     const buyer = sdkFor(emulator.port, emulator.publishableKey);

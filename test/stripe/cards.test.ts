@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { asBuyer, eventTypes, failure, flip, pay, startFixture } from '../support/stripe.ts';
+import { asBuyer, callControl, eventTypes, failure, pay, startFixture } from '../support/stripe.ts';
 
 const NO_REDIRECT = { automatic_payment_methods: { enabled: true, allow_redirects: 'never' } } as const;
 
-/** A customer with the card saved for later, through a setup intent. */
+/** Creates a customer and saves the card with a setup intent. */
 async function saveCard(fixture: Awaited<ReturnType<typeof startFixture>>, method: string) {
   const { stripe, emulator } = fixture;
   const customer = await stripe.customers.create({ email: 'buyer@example.com' });
@@ -14,14 +14,14 @@ async function saveCard(fixture: Awaited<ReturnType<typeof startFixture>>, metho
     ...NO_REDIRECT,
   });
   if (setup.status === 'requires_action') {
-    await flip(emulator, 'POST', `setup_intents/${setup.id}/authenticate`, { outcome: 'succeed' });
+    await callControl(emulator, 'POST', `setup_intents/${setup.id}/authenticate`, { outcome: 'succeed' });
   }
   const done = await stripe.setupIntents.retrieve(setup.id);
   return { customer: customer.id, method: String(done.payment_method), setup: done };
 }
 
 describe('a saved card', () => {
-  test('is charged later without the buyer', async () => {
+  test('is charged later, off-session, more than once', async () => {
     const fixture = await startFixture();
     const { customer, method, setup } = await saveCard(fixture, 'pm_card_visa');
     expect(setup).toMatchObject({ status: 'succeeded', usage: 'off_session' });
@@ -45,7 +45,7 @@ describe('a saved card', () => {
     ['pm_card_authenticationRequired', 'authentication_required'],
     ['pm_card_authenticationRequiredOnSetup', null],
     ['pm_card_authenticationRequiredSetupForOffSession', null],
-  ])('%s, once set up, is charged off-session with the outcome %s', async (method, code) => {
+  ])('%s was set up: an off-session charge ends with error %s', async (method, code) => {
     const fixture = await startFixture();
     const saved = await saveCard(fixture, method);
     const charge = pay(fixture.stripe, saved.method, { customer: saved.customer, off_session: true });
@@ -58,13 +58,13 @@ describe('a saved card', () => {
     expect(error.payment_intent?.status).toBe('requires_payment_method');
   });
 
-  test('that was not set up for it wants its buyer', async () => {
+  test('requires authentication off-session if it was not set up', async () => {
     const { stripe } = await startFixture();
     const error = await failure(pay(stripe, 'pm_card_authenticationRequiredOnSetup', { off_session: true }));
     expect(error.code).toBe('authentication_required');
   });
 
-  test('can be saved while it pays', async () => {
+  test('can be saved by a payment', async () => {
     const { stripe } = await startFixture();
     const customer = await stripe.customers.create({});
     const paid = await pay(stripe, 'pm_card_visa', { customer: customer.id, setup_future_usage: 'off_session' });
@@ -72,7 +72,7 @@ describe('a saved card', () => {
     expect(again.status).toBe('succeeded');
   });
 
-  test('can be attached and still fail when it is charged', async () => {
+  test('can be attached and then fail when it is charged', async () => {
     const { stripe } = await startFixture();
     const customer = await stripe.customers.create({});
     const method = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', { customer: customer.id });
@@ -80,7 +80,7 @@ describe('a saved card', () => {
     expect(error).toMatchObject({ statusCode: 402, decline_code: 'generic_decline' });
   });
 
-  test('of another customer is refused', async () => {
+  test('of another customer is rejected', async () => {
     const fixture = await startFixture();
     const { method } = await saveCard(fixture, 'pm_card_visa');
     const other = await fixture.stripe.customers.create({});
@@ -96,7 +96,7 @@ describe('a saved card', () => {
 });
 
 describe('a setup intent', () => {
-  test('fails with a card that is declined and can be tried again', async () => {
+  test('fails with a declined card and can be retried', async () => {
     const { stripe } = await startFixture();
     const customer = await stripe.customers.create({});
     const setup = await stripe.setupIntents.create({ customer: customer.id, ...NO_REDIRECT });
@@ -113,20 +113,20 @@ describe('a setup intent', () => {
     expect(await eventTypes(stripe)).toContain('setup_intent.setup_failed');
   });
 
-  test('is confirmed by the buyer, who may fail the challenge', async () => {
+  test('can be confirmed by the buyer, and fails if the challenge fails', async () => {
     const { stripe, emulator } = await startFixture();
     const setup = await stripe.setupIntents.create({});
     const form = { client_secret: setup.client_secret ?? '', payment_method: 'pm_card_authenticationRequired' };
-    const asked = await asBuyer(emulator, `setup_intents/${setup.id}/confirm`, form);
-    expect(asked.answer).toMatchObject({ status: 'requires_action', next_action: { type: 'use_stripe_sdk' } });
-    await flip(emulator, 'POST', `setup_intents/${setup.id}/authenticate`, { outcome: 'fail' });
+    const confirmed = await asBuyer(emulator, `setup_intents/${setup.id}/confirm`, form);
+    expect(confirmed.answer).toMatchObject({ status: 'requires_action', next_action: { type: 'use_stripe_sdk' } });
+    await callControl(emulator, 'POST', `setup_intents/${setup.id}/authenticate`, { outcome: 'fail' });
     expect(await stripe.setupIntents.retrieve(setup.id)).toMatchObject({
       status: 'requires_payment_method',
       last_setup_error: { code: 'setup_intent_authentication_failure' },
     });
   });
 
-  test('is cancelled while it is open and never after it has succeeded', async () => {
+  test('can be canceled while it is open and not after it has succeeded', async () => {
     const fixture = await startFixture();
     const open = await fixture.stripe.setupIntents.create({});
     expect((await fixture.stripe.setupIntents.cancel(open.id)).status).toBe('canceled');

@@ -1,15 +1,15 @@
 import type Stripe from 'stripe';
 import { expect, test } from 'vitest';
-import { eventTypes, failure, flip, pay, startFixture } from '../support/stripe.ts';
+import { callControl, eventTypes, failure, pay, startFixture } from '../support/stripe.ts';
 
 type Fixture = Awaited<ReturnType<typeof startFixture>>;
-const HELD = { capture_method: 'manual' } as const;
+const MANUAL = { capture_method: 'manual' } as const;
 
 async function act<T>(fixture: Fixture, action: string, body: Record<string, unknown>): Promise<T> {
-  return (await flip(fixture.emulator, 'POST', `dashboard/${action}`, body)) as T;
+  return (await callControl(fixture.emulator, 'POST', `dashboard/${action}`, body)) as T;
 }
 
-/** The events since the charge, oldest first. */
+/** The event types after the last event of `type`, oldest first. */
 async function after(fixture: Fixture, type: string): Promise<string[]> {
   const types = await eventTypes(fixture.stripe);
   return types.slice(types.lastIndexOf(type) + 1);
@@ -18,9 +18,9 @@ async function after(fixture: Fixture, type: string): Promise<string[]> {
 test.each([
   [undefined, 1000],
   [400, 400],
-])('a hold is captured in the dashboard: %s of 1000', async (amount, received) => {
+])('the dashboard captures an authorization: %s of 1000', async (amount, received) => {
   const fixture = await startFixture();
-  const { id } = await pay(fixture.stripe, 'pm_card_visa', HELD);
+  const { id } = await pay(fixture.stripe, 'pm_card_visa', MANUAL);
   const intent = await act<Stripe.PaymentIntent>(fixture, 'capture', { payment_intent: id, amount });
   expect(intent).toMatchObject({ status: 'succeeded', amount_received: received, amount_capturable: 0 });
   expect(await after(fixture, 'payment_intent.amount_capturable_updated')).toEqual([
@@ -31,9 +31,9 @@ test.each([
   await expect(act(fixture, 'cancel', { payment_intent: id })).rejects.toThrow('cannot cancel');
 });
 
-test('a hold is cancelled in the dashboard', async () => {
+test('the dashboard cancels an authorization', async () => {
   const fixture = await startFixture();
-  const { id } = await pay(fixture.stripe, 'pm_card_visa', HELD);
+  const { id } = await pay(fixture.stripe, 'pm_card_visa', MANUAL);
   await act(fixture, 'cancel', { payment_intent: id, cancellation_reason: 'fraudulent' });
   expect(await fixture.stripe.paymentIntents.retrieve(id)).toMatchObject({
     status: 'canceled',
@@ -42,7 +42,7 @@ test('a hold is cancelled in the dashboard', async () => {
   expect(await after(fixture, 'payment_intent.amount_capturable_updated')).toEqual(['payment_intent.canceled']);
 });
 
-test('a payment is refunded in the dashboard, in parts and never beyond what was paid', async () => {
+test('the dashboard refunds a payment in parts, and never more than was paid', async () => {
   const fixture = await startFixture();
   const { id } = await pay(fixture.stripe, 'pm_card_visa');
   await act(fixture, 'refund', { payment_intent: id, amount: 300 });
@@ -62,14 +62,15 @@ test('a payment is refunded in the dashboard, in parts and never beyond what was
 test('a full refund succeeds and fails at the bank days later', async () => {
   const fixture = await startFixture();
   const { id, latest_charge } = await pay(fixture.stripe, 'pm_card_visa');
-  const made = await act<Stripe.Refund>(fixture, 'refund', { payment_intent: id, failsAfterSeconds: 3 * 24 * 3600 });
-  const ours = await pay(fixture.stripe, 'pm_card_visa');
-  const other = await fixture.stripe.refunds.create({ payment_intent: ours.id });
-  await flip(fixture.emulator, 'POST', 'clock', { advanceSeconds: 2 * 24 * 3600 });
-  expect((await fixture.stripe.refunds.retrieve(made.id)).status).toBe('succeeded');
-  await flip(fixture.emulator, 'POST', 'clock', { advanceSeconds: 24 * 3600 });
-  await act(fixture, 'fail_refund', { refund: other.id });
-  for (const refund of [made, other]) expect((await fixture.stripe.refunds.retrieve(refund.id)).status).toBe('failed');
+  const first = await act<Stripe.Refund>(fixture, 'refund', { payment_intent: id, failsAfterSeconds: 3 * 24 * 3600 });
+  const otherPayment = await pay(fixture.stripe, 'pm_card_visa');
+  const second = await fixture.stripe.refunds.create({ payment_intent: otherPayment.id });
+  await callControl(fixture.emulator, 'POST', 'clock', { advanceSeconds: 2 * 24 * 3600 });
+  expect((await fixture.stripe.refunds.retrieve(first.id)).status).toBe('succeeded');
+  await callControl(fixture.emulator, 'POST', 'clock', { advanceSeconds: 24 * 3600 });
+  await act(fixture, 'fail_refund', { refund: second.id });
+  for (const refund of [first, second])
+    expect((await fixture.stripe.refunds.retrieve(refund.id)).status).toBe('failed');
   expect(await fixture.stripe.charges.retrieve(String(latest_charge))).toMatchObject({
     refunded: false,
     amount_refunded: 0,
@@ -77,7 +78,7 @@ test('a full refund succeeds and fails at the bank days later', async () => {
   expect((await eventTypes(fixture.stripe)).filter((type) => type === 'refund.failed')).toHaveLength(2);
 });
 
-test('the amount and the currency of an intent change before it is paid, and never after', async () => {
+test('the amount and currency of an intent can change before payment and not after it', async () => {
   const fixture = await startFixture();
   const { id } = await fixture.stripe.paymentIntents.create({ amount: 5000, currency: 'eur' });
   await act(fixture, 'change', { payment_intent: id, amount: 100, currency: 'usd' });
@@ -107,7 +108,7 @@ test.each([
   ]);
 });
 
-test('an action on nothing, or with an unknown field, is refused', async () => {
+test('an action on an unknown object, or with an unknown field, is rejected', async () => {
   const fixture = await startFixture();
   await expect(act(fixture, 'capture', { payment_intent: 'pi_none' })).rejects.toThrow('No such payment_intent');
   await expect(act(fixture, 'refund', { payment_intent: 'pi_none', sum: 1 })).rejects.toThrow('sum');
@@ -116,18 +117,20 @@ test('an action on nothing, or with an unknown field, is refused', async () => {
   await expect(act(fixture, 'dispute', { payment_intent: id })).rejects.toThrow('captured');
 });
 
-test('many unpaid intents are added at once with ids of the caller, can be paid, and requests are counted', async () => {
+test('unpaid intents can be added in bulk with given ids and then paid, and requests are counted', async () => {
   const fixture = await startFixture();
   const intents = ['pi_a_1', 'pi_a_2'].map((id) => ({ id, amount: 1000, currency: 'usd', metadata: { orderId: id } }));
-  expect(await flip(fixture.emulator, 'POST', 'intents', { intents })).toEqual({ added: 2 });
+  expect(await callControl(fixture.emulator, 'POST', 'intents', { intents })).toEqual({ added: 2 });
   const options = { payment_method: 'pm_card_visa', return_url: 'https://shop.test' };
   expect(await fixture.stripe.paymentIntents.confirm('pi_a_1', options)).toMatchObject({
     status: 'succeeded',
     metadata: { orderId: 'pi_a_1' },
   });
   expect((await fixture.stripe.paymentIntents.retrieve('pi_a_2')).status).toBe('requires_payment_method');
-  await expect(flip(fixture.emulator, 'POST', 'intents', { intents: [{ id: 'x', amount: 0 }] })).rejects.toThrow();
-  expect(await flip(fixture.emulator, 'GET', 'requests')).toEqual({
+  await expect(
+    callControl(fixture.emulator, 'POST', 'intents', { intents: [{ id: 'x', amount: 0 }] }),
+  ).rejects.toThrow();
+  expect(await callControl(fixture.emulator, 'GET', 'requests')).toEqual({
     requests: { 'POST /v1/payment_intents/:id/confirm': 1, 'GET /v1/payment_intents/:id': 1 },
   });
 });

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { asBuyer, eventTypes, failure, flip, pay, startFixture, startReceiver } from '../support/stripe.ts';
+import { asBuyer, callControl, eventTypes, failure, pay, startFixture, startReceiver } from '../support/stripe.ts';
 
 const DAY = 24 * 3600;
-const later = { asyncMs: DAY * 1000, debitMs: 4 * DAY * 1000 };
+const slow = { asyncMs: DAY * 1000, debitMs: 4 * DAY * 1000 };
 const NO_REDIRECT = { automatic_payment_methods: { enabled: true, allow_redirects: 'never' } } as const;
 
 function advance(fixture: Awaited<ReturnType<typeof startFixture>>, seconds: number) {
-  return flip(fixture.emulator, 'POST', 'clock', { advanceSeconds: seconds });
+  return callControl(fixture.emulator, 'POST', 'clock', { advanceSeconds: seconds });
 }
 
 test.each([
@@ -14,8 +14,8 @@ test.each([
   ['pm_usBankAccount_accountClosed', 'usd', 'requires_payment_method'],
   ['pm_success_de', 'eur', 'succeeded'],
   ['pm_failedDelayed_fr', 'eur', 'requires_payment_method'],
-])('a debit by %s is processing for four days and then %s %s', async (method, currency, status) => {
-  const fixture = await startFixture(later);
+])('a debit with %s in %s stays processing for four days and then becomes %s', async (method, currency, status) => {
+  const fixture = await startFixture(slow);
   const { id, created } = await pay(fixture.stripe, method, { currency });
   await advance(fixture, 4 * DAY - 10);
   expect(await fixture.stripe.paymentIntents.retrieve(id)).toMatchObject({ status: 'processing', amount_received: 0 });
@@ -32,8 +32,8 @@ test.each([
   expect((event?.created ?? 0) - created).toBeLessThan(4 * DAY + 60);
 });
 
-test('a bank account is saved by a setup intent and charged without its owner', async () => {
-  const fixture = await startFixture(later);
+test('a bank account can be saved with a setup intent and charged off-session', async () => {
+  const fixture = await startFixture(slow);
   const customer = (await fixture.stripe.customers.create({})).id;
   const setup = await fixture.stripe.setupIntents.create({
     customer,
@@ -49,26 +49,26 @@ test('a bank account is saved by a setup intent and charged without its owner', 
   expect((await fixture.stripe.paymentIntents.retrieve(id)).status).toBe('succeeded');
 });
 
-test('a debit that would wait for ever is decided by the bank when it is told to', async () => {
-  const fixture = await startFixture(later);
+test('a debit that stays processing is decided by the settle endpoint', async () => {
+  const fixture = await startFixture(slow);
   for (const [outcome, status] of [
     ['succeed', 'succeeded'],
     ['fail', 'requires_payment_method'],
   ]) {
     const { id } = await pay(fixture.stripe, 'pm_usBankAccount_processing');
     await advance(fixture, 30 * DAY);
-    await flip(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome });
+    await callControl(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome });
     expect((await fixture.stripe.paymentIntents.retrieve(id)).status).toBe(status);
-    await expect(flip(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome })).rejects.toThrow(
+    await expect(callControl(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome })).rejects.toThrow(
       'status of',
     );
   }
 });
 
-test('a debit that was decided early leaves the next attempt alone', async () => {
-  const fixture = await startFixture(later);
+test('a debit that was decided early does not affect the next attempt', async () => {
+  const fixture = await startFixture(slow);
   const { id } = await pay(fixture.stripe, 'pm_usBankAccount_success');
-  await flip(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome: 'fail' });
+  await callControl(fixture.emulator, 'POST', `payment_intents/${id}/settle`, { outcome: 'fail' });
   await advance(fixture, 3 * DAY);
   await fixture.stripe.paymentIntents.confirm(id, {
     payment_method: 'pm_usBankAccount_success',
@@ -80,7 +80,7 @@ test('a debit that was decided early leaves the next attempt alone', async () =>
   expect((await fixture.stripe.paymentIntents.retrieve(id)).status).toBe('succeeded');
 });
 
-test('a debit is not offered for a hold, in another currency or where it is excluded', async () => {
+test('a debit is not offered with manual capture, in another currency or when it is excluded', async () => {
   const { stripe } = await startFixture();
   const held = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd', capture_method: 'manual' });
   const euro = await stripe.paymentIntents.create({ amount: 1000, currency: 'eur' });
@@ -100,9 +100,9 @@ test('a debit is not offered for a hold, in another currency or where it is excl
   expect((await failure(stripe.setupIntents.confirm(setup.id, confirm))).message).toContain('is not allowed');
 });
 
-test('the clock drives holds, idempotency keys, the list of events, retries of webhooks and `created`', async () => {
-  const answers = [500, 500, 500];
-  const { url, received } = await startReceiver(() => answers.shift() ?? 200);
+test('the clock drives authorizations, idempotency keys, the list of events, webhook retries and `created`', async () => {
+  const statuses = [500, 500, 500];
+  const { url, received } = await startReceiver(() => statuses.shift() ?? 200);
   const fixture = await startFixture({ webhookUrl: url, retryBaseMs: 3600_000 });
   const body = { amount: 1000, currency: 'usd' };
   const first = await fixture.stripe.paymentIntents.create(body, { idempotencyKey: 'one' });
@@ -130,7 +130,7 @@ test('the clock drives holds, idempotency keys, the list of events, retries of w
   expect(await eventTypes(fixture.stripe)).toEqual(['charge.expired', 'payment_intent.canceled']);
 });
 
-test('the clock stays moved over a restart and never goes back', async () => {
+test('the clock keeps its lead after a restart and never moves back', async () => {
   const { mkdtemp } = await import('node:fs/promises');
   const dir = await mkdtemp('/tmp/stripe-clock-');
   const first = await startFixture({ dir });
@@ -142,14 +142,14 @@ test('the clock stays moved over a restart and never goes back', async () => {
   expect(created - Math.floor(Date.now() / 1000)).toBeGreaterThan(5 * DAY - 5);
 });
 
-test('a 500 that acted is kept for its key while the charge it hides is decided later', async () => {
+test('a saved 500 is replayed for its key while the charge that it hides is decided later', async () => {
   for (const [decides, status] of [
     ['succeed', 'succeeded'],
     ['decline', 'requires_payment_method'],
   ]) {
     const fixture = await startFixture();
     const fault = { action: 'status', status: 500, acts: true, saved: true, path: '/v1/payment_intents' };
-    await flip(fixture.emulator, 'POST', 'faults', { ...fault, decides, decideMs: 3600_000 });
+    await callControl(fixture.emulator, 'POST', 'faults', { ...fault, decides, decideMs: 3600_000 });
     const charge = () =>
       fixture.stripe.paymentIntents.create(
         { amount: 1000, currency: 'usd', payment_method: 'pm_card_visa', confirm: true, ...NO_REDIRECT },
@@ -167,19 +167,19 @@ test('a 500 that acted is kept for its key while the charge it hides is decided 
   }
 });
 
-test('a 500 that acted hides a decline of that very charge', async () => {
+test('a 500 after the request took effect hides the decline of the charge', async () => {
   const fixture = await startFixture();
-  await flip(fixture.emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true, saved: true });
+  await callControl(fixture.emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true, saved: true });
   expect((await failure(pay(fixture.stripe, 'pm_card_chargeCustomerFail'))).statusCode).toBe(500);
   const [intent] = (await fixture.stripe.paymentIntents.list()).data;
   expect(intent).toMatchObject({ status: 'requires_payment_method', last_payment_error: { code: 'card_declined' } });
 });
 
-test('an answer is lost together with the webhooks of its request', async () => {
+test('a response can be lost together with the webhooks of its request', async () => {
   const { url, received } = await startReceiver();
   const fixture = await startFixture({ webhookUrl: url });
-  // The SDK itself tries a closed connection once more: the application sees one failure of two.
-  await flip(fixture.emulator, 'POST', 'faults', { times: 2, action: 'drop', acts: true, loseEvents: true });
+  // The SDK retries a closed connection once: with two faults, the application sees one failure.
+  await callControl(fixture.emulator, 'POST', 'faults', { times: 2, action: 'drop', acts: true, loseEvents: true });
   const charge = { amount: 1000, currency: 'usd', payment_method: 'pm_card_visa', confirm: true, ...NO_REDIRECT };
   await failure(fixture.stripe.paymentIntents.create(charge, { idempotencyKey: 'charge' }));
   await fixture.stripe.customers.create({});
@@ -189,8 +189,8 @@ test('an answer is lost together with the webhooks of its request', async () => 
   expect(await eventTypes(fixture.stripe)).toContain('payment_intent.succeeded');
 });
 
-test('a buyer confirms a debit in the browser', async () => {
-  const { emulator, stripe } = await startFixture(later);
+test('a buyer can confirm a debit in the browser', async () => {
+  const { emulator, stripe } = await startFixture(slow);
   const { id, client_secret } = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
   const form = { client_secret: client_secret ?? '', payment_method: 'pm_usBankAccount_processing' };
   expect((await asBuyer(emulator, `payment_intents/${id}/confirm`, form)).answer).toMatchObject({

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { eventTypes, eventually, failure, flip, pay, startFixture } from '../support/stripe.ts';
+import { callControl, eventTypes, eventually, failure, pay, startFixture } from '../support/stripe.ts';
 
 describe('a payment', () => {
-  test('succeeds with a good card and is charged once', async () => {
+  test('succeeds with a valid card and is charged once', async () => {
     const { stripe } = await startFixture();
     const intent = await pay(stripe, 'pm_card_visa', { metadata: { orderId: 'o-1' }, expand: ['latest_charge'] });
     expect(intent).toMatchObject({
@@ -57,7 +57,7 @@ describe('a payment', () => {
     ]);
   });
 
-  test('that was declined can be paid with another card', async () => {
+  test('can be paid with another card after a decline', async () => {
     const { stripe } = await startFixture();
     const error = await failure(pay(stripe, 'pm_card_chargeDeclined'));
     const paid = await stripe.paymentIntents.confirm(error.payment_intent?.id ?? '', {
@@ -68,7 +68,7 @@ describe('a payment', () => {
     expect(charges.data.map((charge) => charge.status)).toEqual(['succeeded', 'failed']);
   });
 
-  test('waits for its method, then for its confirmation', async () => {
+  test('requires a payment method and then a confirmation', async () => {
     const { stripe } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 5000, currency: 'jpy' });
     expect(intent).toMatchObject({ status: 'requires_payment_method', capture_method: 'automatic_async' });
@@ -80,7 +80,7 @@ describe('a payment', () => {
     expect((await stripe.paymentIntents.list({ limit: 1 })).data[0]?.id).toBe(intent.id);
   });
 
-  test('by bank debit is in processing until the bank has answered', async () => {
+  test('by bank debit stays processing until the bank decides', async () => {
     const { stripe } = await startFixture();
     const debit = { currency: 'eur' };
     const good = await pay(stripe, 'pm_sepaDebit_success_de', debit);
@@ -95,7 +95,7 @@ describe('a payment', () => {
     expect(await eventTypes(stripe)).toContain('payment_intent.processing');
   });
 
-  test('can be cancelled until it has succeeded, and never after', async () => {
+  test('can be canceled before it succeeds and not after', async () => {
     const { stripe } = await startFixture();
     const open = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const ended = await stripe.paymentIntents.cancel(open.id, { cancellation_reason: 'abandoned' });
@@ -111,7 +111,7 @@ describe('a payment', () => {
   });
 });
 
-describe('a hold', () => {
+describe('an authorization', () => {
   test('is captured once, in whole or in part, and the rest is released', async () => {
     const { stripe, emulator } = await startFixture();
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
@@ -138,11 +138,11 @@ describe('a hold', () => {
     const types = await eventTypes(stripe);
     expect(types).toContain('payment_intent.amount_capturable_updated');
     expect(types).toContain('charge.captured');
-    const state = await flip(emulator, 'GET', 'state');
+    const state = await callControl(emulator, 'GET', 'state');
     expect(state).toMatchObject({ intents: [{ captured: 700, refunded: 0 }] });
   });
 
-  test('that is cancelled takes no money', async () => {
+  test('takes no money if it is canceled', async () => {
     const { stripe, emulator } = await startFixture();
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
     await stripe.paymentIntents.cancel(held.id);
@@ -151,17 +151,17 @@ describe('a hold', () => {
     expect((await eventTypes(stripe)).slice(-1)).toEqual(['payment_intent.canceled']);
     expect(await eventTypes(stripe)).not.toContain('charge.refunded');
     expect(await failure(stripe.refunds.create({ payment_intent: held.id }))).toMatchObject({ statusCode: 400 });
-    expect(await flip(emulator, 'GET', 'state')).toMatchObject({ intents: [{ captured: 0, refunded: 0 }] });
+    expect(await callControl(emulator, 'GET', 'state')).toMatchObject({ intents: [{ captured: 0, refunded: 0 }] });
   });
 
-  test('that nobody captures lapses after seven days', async () => {
+  test('expires after seven days without a capture', async () => {
     let now = Date.now();
     const { stripe } = await startFixture({ now: () => now });
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
     now += 7 * 24 * 3600_000 - 1000;
     expect((await stripe.paymentIntents.retrieve(held.id)).status).toBe('requires_capture');
     now += 1000;
-    const lapsed = await stripe.paymentIntents.retrieve(held.id);
-    expect(lapsed).toMatchObject({ status: 'canceled', cancellation_reason: 'expired' });
+    const expired = await stripe.paymentIntents.retrieve(held.id);
+    expect(expired).toMatchObject({ status: 'canceled', cancellation_reason: 'expired' });
   });
 });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { eventTypes, eventually, failure, flip, pay, startFixture } from '../support/stripe.ts';
+import { callControl, eventTypes, eventually, failure, pay, startFixture } from '../support/stripe.ts';
 
 describe('a refund', () => {
-  test('gives back in parts, and never more than was captured', async () => {
+  test('can be partial, and never exceeds the captured amount', async () => {
     const { stripe, emulator } = await startFixture();
     const paid = await pay(stripe, 'pm_card_visa');
     const first = await stripe.refunds.create({
@@ -34,18 +34,20 @@ describe('a refund', () => {
       'refund.created',
       'charge.refunded',
     ]);
-    expect(await flip(emulator, 'GET', 'state')).toMatchObject({ intents: [{ captured: 1000, refunded: 1000 }] });
+    expect(await callControl(emulator, 'GET', 'state')).toMatchObject({
+      intents: [{ captured: 1000, refunded: 1000 }],
+    });
   });
 
-  test('that many ask for at once is given once', async () => {
+  test('that is requested eight times at once succeeds once', async () => {
     const { stripe } = await startFixture();
     const paid = await pay(stripe, 'pm_card_visa');
-    const asked = Array.from({ length: 8 }, () => stripe.refunds.create({ payment_intent: paid.id, amount: 700 }));
-    const given = (await Promise.allSettled(asked)).filter((one) => one.status === 'fulfilled');
-    expect(given).toHaveLength(1);
+    const requests = Array.from({ length: 8 }, () => stripe.refunds.create({ payment_intent: paid.id, amount: 700 }));
+    const succeeded = (await Promise.allSettled(requests)).filter(({ status }) => status === 'fulfilled');
+    expect(succeeded).toHaveLength(1);
   });
 
-  test('is not more than a partial capture took', async () => {
+  test('never exceeds a partial capture', async () => {
     const { stripe } = await startFixture();
     const held = await pay(stripe, 'pm_card_visa', { capture_method: 'manual' });
     expect((await failure(stripe.refunds.create({ payment_intent: held.id }))).message).toContain(
@@ -59,7 +61,7 @@ describe('a refund', () => {
     expect((await stripe.charges.retrieve(String(held.latest_charge))).refunded).toBe(true);
   });
 
-  test('of pm_card_pendingRefund is pending first', async () => {
+  test('with pm_card_pendingRefund is pending and then succeeds', async () => {
     const { stripe } = await startFixture();
     const paid = await pay(stripe, 'pm_card_pendingRefund');
     const refund = await stripe.refunds.create({ payment_intent: paid.id });
@@ -73,7 +75,7 @@ describe('a refund', () => {
     expect(event?.data.previous_attributes).toEqual({ status: 'pending' });
   });
 
-  test('of pm_card_refundFail looks well, fails later, and can be given again', async () => {
+  test('with pm_card_refundFail succeeds, fails later, and can be repeated', async () => {
     const { stripe } = await startFixture();
     const paid = await pay(stripe, 'pm_card_refundFail');
     const refund = await stripe.refunds.create({ payment_intent: paid.id });
@@ -90,7 +92,7 @@ describe('a refund', () => {
     expect((await stripe.refunds.create({ payment_intent: paid.id })).amount).toBe(1000);
   });
 
-  test('of what was never paid is refused', async () => {
+  test('of an unpaid intent is rejected', async () => {
     const { stripe } = await startFixture();
     const open = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const error = await failure(stripe.refunds.create({ payment_intent: open.id }));
@@ -104,7 +106,7 @@ describe('a refund', () => {
 });
 
 describe('a dispute', () => {
-  test('follows a payment with pm_card_createDispute, stops its refund, and is won or lost', async () => {
+  test('opens after a payment with pm_card_createDispute, blocks refunds, and can be closed once', async () => {
     const { stripe, emulator } = await startFixture();
     const paid = await pay(stripe, 'pm_card_createDispute');
     expect(paid.status).toBe('succeeded');
@@ -114,16 +116,16 @@ describe('a dispute', () => {
     expect(await failure(stripe.refunds.create({ payment_intent: paid.id }))).toMatchObject({
       code: 'charge_disputed',
     });
-    await flip(emulator, 'POST', `disputes/${dispute.id}/close`, { status: 'lost' });
+    await callControl(emulator, 'POST', `disputes/${dispute.id}/close`, { status: 'lost' });
     expect((await stripe.disputes.retrieve(dispute.id)).status).toBe('lost');
     const types = await eventTypes(stripe);
     expect(types).toEqual(expect.arrayContaining(['charge.dispute.created', 'charge.dispute.closed']));
-    await expect(flip(emulator, 'POST', `disputes/${dispute.id}/close`, { status: 'won' })).rejects.toThrow(
+    await expect(callControl(emulator, 'POST', `disputes/${dispute.id}/close`, { status: 'won' })).rejects.toThrow(
       'already closed',
     );
   });
 
-  test('is won by the documented evidence', async () => {
+  test('is won with the documented evidence', async () => {
     const { stripe } = await startFixture();
     await pay(stripe, 'pm_card_createDisputeProductNotReceived');
     const dispute = await eventually(async () => (await stripe.disputes.list()).data[0]);

@@ -1,9 +1,9 @@
 import Stripe from 'stripe';
 import { describe, expect, test } from 'vitest';
-import { failure, flip, pay, SECRET_KEY, sdkFor, startFixture } from '../support/stripe.ts';
+import { callControl, failure, pay, SECRET_KEY, sdkFor, startFixture } from '../support/stripe.ts';
 
-describe('the emulator refuses what Stripe refuses', () => {
-  test('a wrong key, and none', async () => {
+describe('the emulator rejects, as Stripe does,', () => {
+  test('a wrong API key and a missing one', async () => {
     const { emulator } = await startFixture();
     const error = await failure(sdkFor(emulator.port, 'sk_test_wrong').paymentIntents.list());
     expect(error).toMatchObject({ statusCode: 401, type: 'StripeAuthenticationError' });
@@ -13,7 +13,7 @@ describe('the emulator refuses what Stripe refuses', () => {
 
   test.each([
     ['no amount', { currency: 'usd' }, 'parameter_missing'],
-    ['an amount of nothing', { amount: 0, currency: 'usd' }, 'parameter_invalid_integer'],
+    ['an amount of zero', { amount: 0, currency: 'usd' }, 'parameter_invalid_integer'],
     ['a negative amount', { amount: -5, currency: 'usd' }, 'parameter_invalid_integer'],
     ['a fraction of a cent', { amount: 10.5, currency: 'usd' }, 'parameter_invalid_integer'],
     ['49 cents', { amount: 49, currency: 'usd' }, 'amount_too_small'],
@@ -21,8 +21,8 @@ describe('the emulator refuses what Stripe refuses', () => {
     ['49 yen', { amount: 49, currency: 'jpy' }, 'amount_too_small'],
     ['nine digits', { amount: 100_000_000, currency: 'usd' }, 'amount_too_large'],
     ['a fraction of a króna', { amount: 550, currency: 'isk' }, undefined],
-    ['a currency that is none', { amount: 1000, currency: 'xyz' }, undefined],
-    ['a parameter that is none', { amount: 1000, currency: 'usd', colour: 'red' }, 'parameter_unknown'],
+    ['an unknown currency', { amount: 1000, currency: 'xyz' }, undefined],
+    ['an unknown parameter', { amount: 1000, currency: 'usd', colour: 'red' }, 'parameter_unknown'],
     [
       'payment_method_types',
       { amount: 1000, currency: 'usd', payment_method_types: ['card'] },
@@ -35,15 +35,15 @@ describe('the emulator refuses what Stripe refuses', () => {
     const { stripe, emulator } = await startFixture();
     const error = await failure(stripe.rawRequest('POST', '/v1/payment_intents', params));
     expect(error).toMatchObject({ statusCode: 400, type: 'StripeInvalidRequestError', code });
-    expect(await flip(emulator, 'GET', 'state')).toMatchObject({ intents: [] });
+    expect(await callControl(emulator, 'GET', 'state')).toMatchObject({ intents: [] });
   });
 
-  test.each(['usd', 'jpy', 'isk', 'kwd'])('but takes 5,000 minor units of %s', async (currency) => {
+  test.each(['usd', 'jpy', 'isk', 'kwd'])('but accepts 5,000 minor units of %s', async (currency) => {
     const { stripe } = await startFixture();
     expect((await pay(stripe, 'pm_card_visa', { amount: 5000, currency })).amount_received).toBe(5000);
   });
 
-  test('a confirmation that may redirect and has no return_url', async () => {
+  test('a confirmation that may redirect without a return_url', async () => {
     const { stripe } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const error = await failure(stripe.paymentIntents.confirm(intent.id, { payment_method: 'pm_card_visa' }));
@@ -59,7 +59,7 @@ describe('the emulator refuses what Stripe refuses', () => {
     );
   });
 
-  test('a confirmation without a method, and a capture of what is not held', async () => {
+  test('a confirmation without a payment method and a capture without an authorization', async () => {
     const { stripe } = await startFixture();
     const intent = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
     const confirm = await failure(stripe.paymentIntents.confirm(intent.id, { return_url: 'https://shop.example' }));
@@ -69,7 +69,7 @@ describe('the emulator refuses what Stripe refuses', () => {
     expect(capture.payment_intent?.status).toBe('requires_payment_method');
   });
 
-  test('an id that it does not know and a path that it does not have', async () => {
+  test('an unknown id and an unknown path', async () => {
     const { stripe } = await startFixture();
     expect(await failure(stripe.paymentIntents.retrieve('pi_nobody'))).toMatchObject({
       statusCode: 404,
@@ -83,7 +83,7 @@ describe('the emulator refuses what Stripe refuses', () => {
 });
 
 describe('a list', () => {
-  test('comes in pages, newest first, each object once', async () => {
+  test('has pages, newest first, with each object once', async () => {
     const { stripe } = await startFixture();
     const made: string[] = [];
     for (let count = 0; count < 5; count += 1) {
@@ -101,7 +101,7 @@ describe('a list', () => {
 describe('an idempotency key', () => {
   const params = { amount: 1000, currency: 'usd', metadata: { a: '1', b: '2' } };
 
-  test('gives the first answer again, and does the thing once', async () => {
+  test('replays the first response and creates one intent', async () => {
     const { stripe } = await startFixture();
     const first = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
     const again = await stripe.paymentIntents.create(
@@ -115,7 +115,7 @@ describe('an idempotency key', () => {
     expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
   });
 
-  test('of a declined payment repeats the decline without a second charge', async () => {
+  test('of a declined payment replays the decline without a second charge', async () => {
     const { stripe } = await startFixture();
     const decline = () =>
       stripe.paymentIntents.create(
@@ -127,22 +127,22 @@ describe('an idempotency key', () => {
     expect((await stripe.charges.list()).data).toHaveLength(1);
   });
 
-  test('belongs to one endpoint and one set of parameters', async () => {
+  test('cannot be used with another endpoint or other parameters', async () => {
     const { stripe } = await startFixture();
     const { id } = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
     const other = await failure(stripe.paymentIntents.create({ ...params, amount: 1001 }, { idempotencyKey: 'k-1' }));
     expect(other).toMatchObject({ statusCode: 400, type: 'StripeIdempotencyError' });
-    const elsewhere = await failure(stripe.paymentIntents.cancel(id, {}, { idempotencyKey: 'k-1' }));
-    expect(elsewhere).toMatchObject({ statusCode: 400, type: 'StripeIdempotencyError' });
+    const otherEndpoint = await failure(stripe.paymentIntents.cancel(id, {}, { idempotencyKey: 'k-1' }));
+    expect(otherEndpoint).toMatchObject({ statusCode: 400, type: 'StripeIdempotencyError' });
   });
 
-  test('is free again after a request that did not validate', async () => {
+  test('can be used again after a request with invalid parameters', async () => {
     const { stripe } = await startFixture();
     await failure(stripe.paymentIntents.create({ ...params, amount: 1 }, { idempotencyKey: 'k-1' }));
     expect((await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' })).amount).toBe(1000);
   });
 
-  test('is kept for 24 hours and then forgotten', async () => {
+  test('is kept for 24 hours and then deleted', async () => {
     let now = Date.now();
     const { stripe } = await startFixture({ now: () => now });
     const first = await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
@@ -152,9 +152,9 @@ describe('an idempotency key', () => {
     expect((await stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' })).id).not.toBe(first.id);
   });
 
-  test('that is in use is a conflict', async () => {
+  test('conflicts while its first request runs', async () => {
     const { emulator } = await startFixture();
-    await flip(emulator, 'POST', 'faults', { action: 'delay', ms: 200 });
+    await callControl(emulator, 'POST', 'faults', { action: 'delay', ms: 200 });
     const send = () =>
       fetch(`${emulator.url}/v1/payment_intents`, {
         method: 'POST',
@@ -173,9 +173,15 @@ describe('a request fault', () => {
   test.each([
     [429, Stripe.errors.StripeRateLimitError],
     [503, Stripe.errors.StripeAPIError],
-  ])('answers %s so many times, to the path that it is for, and then no more', async (status, type) => {
+  ])('returns %s for its path only, as often as requested', async (status, type) => {
     const { stripe, emulator } = await startFixture();
-    await flip(emulator, 'POST', 'faults', { times: 2, path: '/v1/refunds', action: 'status', status, saved: false });
+    await callControl(emulator, 'POST', 'faults', {
+      times: 2,
+      path: '/v1/refunds',
+      action: 'status',
+      status,
+      saved: false,
+    });
     await stripe.paymentIntents.create(params);
     const refund = () => failure(stripe.refunds.create({ payment_intent: 'pi_x' }, { idempotencyKey: 'k-1' }));
     expect(await refund()).toBeInstanceOf(type);
@@ -183,9 +189,9 @@ describe('a request fault', () => {
     expect(await refund()).toMatchObject({ statusCode: 400 });
   });
 
-  test('of 500 is saved under its key as Stripe saves it, and another key goes through', async () => {
+  test('of 500 is saved for its key, as with Stripe, and a request with another key succeeds', async () => {
     const { stripe, emulator } = await startFixture();
-    await flip(emulator, 'POST', 'faults', { action: 'status', status: 500 });
+    await callControl(emulator, 'POST', 'faults', { action: 'status', status: 500 });
     const make = (idempotencyKey: string) => stripe.paymentIntents.create(params, { idempotencyKey });
     expect(await failure(make('k-1'))).toMatchObject({ statusCode: 500, type: 'StripeAPIError' });
     expect(await failure(make('k-1'))).toMatchObject({ statusCode: 500 });
@@ -193,25 +199,25 @@ describe('a request fault', () => {
     expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
   });
 
-  test('can answer 500 although the thing was done', async () => {
+  test('can return 500 although the request took effect', async () => {
     const { stripe, emulator } = await startFixture();
-    await flip(emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true });
+    await callControl(emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true });
     await failure(stripe.paymentIntents.create(params));
     expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
   });
 
-  test('can time out before anything is done', async () => {
+  test('can time out before the request takes effect', async () => {
     const { emulator, stripe } = await startFixture();
-    await flip(emulator, 'POST', 'faults', { action: 'hang' });
-    const impatient = sdkFor(emulator.port, SECRET_KEY, { timeout: 50 });
-    expect(await failure(impatient.paymentIntents.create(params))).toMatchObject({ type: 'StripeConnectionError' });
+    await callControl(emulator, 'POST', 'faults', { action: 'hang' });
+    const client = sdkFor(emulator.port, SECRET_KEY, { timeout: 50 });
+    expect(await failure(client.paymentIntents.create(params))).toMatchObject({ type: 'StripeConnectionError' });
     expect((await stripe.paymentIntents.list()).data).toHaveLength(0);
   });
 
-  test('can drop the connection after the thing is done, and the same key finds it', async () => {
+  test('can drop the connection after the request took effect, and a retry with the same key replays it', async () => {
     const { stripe, emulator } = await startFixture();
-    // The SDK itself tries a closed connection once more: two drops, so that the application sees one.
-    await flip(emulator, 'POST', 'faults', { times: 2, action: 'drop' });
+    // The SDK retries a closed connection once: with two drops, the application sees one failure.
+    await callControl(emulator, 'POST', 'faults', { times: 2, action: 'drop' });
     const make = () => stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
     expect(await failure(make())).toMatchObject({ type: 'StripeConnectionError' });
     const found = await make();

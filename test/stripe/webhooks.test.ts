@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startStripe } from '../../dev/stripe/server.ts';
 import {
+  callControl,
   eventually,
   failure,
-  flip,
   pay,
   type Received,
   SECRET_KEY,
@@ -22,11 +22,11 @@ async function makeDir(): Promise<string> {
   return dir;
 }
 
-/** Waits until no delivery is left, and gives the webhooks' report. */
-async function drained(emulator: Awaited<ReturnType<typeof startFixture>>['emulator']) {
+/** Waits until no delivery is pending, and returns the webhooks' report. */
+async function waitUntilDelivered(emulator: Awaited<ReturnType<typeof startFixture>>['emulator']) {
   type Report = { pending: number; lost: string[]; duplicated: number; reordered: number };
   return eventually(async () => {
-    const report = (await flip(emulator, 'GET', 'webhooks')) as Report;
+    const report = (await callControl(emulator, 'GET', 'webhooks')) as Report;
     return report.pending === 0 ? report : undefined;
   });
 }
@@ -34,11 +34,11 @@ async function drained(emulator: Awaited<ReturnType<typeof startFixture>>['emula
 const types = (received: Received[]) => received.map(({ event }) => event.type);
 
 describe('a webhook', () => {
-  test('is signed so that the SDK accepts it, and tells what caused it', async () => {
+  test('has a signature that the SDK accepts, and names the request that caused it', async () => {
     const { url, received } = await startReceiver();
     const { stripe, emulator } = await startFixture({ webhookUrl: url });
     const paid = await pay(stripe, 'pm_card_visa');
-    await drained(emulator);
+    await waitUntilDelivered(emulator);
     expect(types(received).sort()).toEqual(['charge.succeeded', 'payment_intent.created', 'payment_intent.succeeded']);
     for (const { body, signature } of received) {
       const event = await stripe.webhooks.constructEventAsync(body, signature, WEBHOOK_SECRET);
@@ -56,11 +56,11 @@ describe('a webhook', () => {
     }
   });
 
-  test('is signed with every secret while one is rolled', async () => {
+  test('is signed with every secret during a rotation', async () => {
     const { url, received } = await startReceiver();
     const { stripe, emulator } = await startFixture({ webhookUrl: url, webhookSecret: ['whsec_old', 'whsec_new'] });
     await stripe.customers.create({});
-    await drained(emulator);
+    await waitUntilDelivered(emulator);
     const [one] = received;
     for (const secret of ['whsec_old', 'whsec_new']) {
       const event = await stripe.webhooks.constructEventAsync(one?.body ?? '', one?.signature ?? '', secret);
@@ -68,20 +68,20 @@ describe('a webhook', () => {
     }
   });
 
-  test('shows the object as it was when the event happened', async () => {
+  test('contains the object as it was at the time of the event', async () => {
     const { url, received } = await startReceiver();
     const { stripe, emulator } = await startFixture({ webhookUrl: url });
     await pay(stripe, 'pm_card_visa');
-    await drained(emulator);
+    await waitUntilDelivered(emulator);
     const created = received.find(({ event }) => event.type === 'payment_intent.created');
     expect(created?.event.data.object).toMatchObject({ status: 'requires_confirmation', amount_received: 0 });
   });
 
-  test('is sent again until it is taken', async () => {
+  test('is retried until the receiver returns 2xx', async () => {
     const { url, received } = await startReceiver((seen) => (seen.length < 3 ? 500 : 200));
     const { stripe, emulator } = await startFixture({ webhookUrl: url });
     await stripe.customers.create({});
-    await drained(emulator);
+    await waitUntilDelivered(emulator);
     expect(received).toHaveLength(3);
     expect(new Set(received.map(({ event }) => event.id)).size).toBe(1);
   });
@@ -93,14 +93,14 @@ describe('with a seed, webhooks', () => {
   async function shop(faults: { lose?: number; duplicate?: number; reorder?: number }) {
     const { url, received } = await startReceiver();
     const { stripe, emulator } = await startFixture({ webhookUrl: url });
-    await flip(emulator, 'POST', 'webhooks', { ...seeded, ...faults });
+    await callControl(emulator, 'POST', 'webhooks', { ...seeded, ...faults });
     for (let count = 0; count < 12; count += 1) await stripe.customers.create({ name: String(count) });
-    const report = await drained(emulator);
+    const report = await waitUntilDelivered(emulator);
     const names = received.map(({ event }) => (event.data.object as { name: string }).name);
     return { names, report, stripe };
   }
 
-  test('are lost, the same ones each time, and still to be found as events', async () => {
+  test('are lost, the same ones each time, and their events are still listed', async () => {
     const first = await shop({ lose: 0.5 });
     const second = await shop({ lose: 0.5 });
     expect(first.names.length).toBeGreaterThan(0);
@@ -110,30 +110,30 @@ describe('with a seed, webhooks', () => {
     expect((await first.stripe.events.list({ limit: 100 })).data).toHaveLength(12);
   });
 
-  test('arrive twice', async () => {
+  test('can arrive twice', async () => {
     const { names, report } = await shop({ duplicate: 0.5 });
     expect(names).toHaveLength(12 + report.duplicated);
     expect(report.duplicated).toBeGreaterThan(0);
     expect(new Set(names).size).toBe(12);
   });
 
-  test('overtake one another', async () => {
+  test('can arrive out of order', async () => {
     const { names, report } = await shop({ reorder: 0.5 });
     expect(report.reordered).toBeGreaterThan(0);
     expect(names).toHaveLength(12);
     expect(names).not.toEqual([...names].sort((a, b) => Number(a) - Number(b)));
   });
 
-  test('wait as long as they are told to', async () => {
+  test('can be delayed', async () => {
     const { url, received } = await startReceiver();
     const { stripe, emulator } = await startFixture({ webhookUrl: url });
-    await flip(emulator, 'POST', 'webhooks', { delayMs: 24 * 3600_000 });
+    await callControl(emulator, 'POST', 'webhooks', { delayMs: 24 * 3600_000 });
     await stripe.customers.create({});
-    expect(await flip(emulator, 'GET', 'webhooks')).toMatchObject({ pending: 1 });
+    expect(await callControl(emulator, 'GET', 'webhooks')).toMatchObject({ pending: 1 });
     expect(received).toEqual([]);
   });
 
-  test('say which faults are on, and with which seed', async () => {
+  test('log the active faults and the seed', async () => {
     const lines: string[] = [];
     await startFixture({ seed: 42, webhookFaults: { lose: 0.1 }, log: (line) => lines.push(line) });
     expect(lines).toEqual(['webhook faults: seed 42, lose 0.1, duplicate 0, reorder 0, delay 0 ms']);
@@ -143,7 +143,7 @@ describe('with a seed, webhooks', () => {
 describe('the next start', () => {
   const options = { port: 0, secretKey: SECRET_KEY, webhookSecret: WEBHOOK_SECRET, retryBaseMs: 10, asyncMs: 5 };
 
-  test('finds payments, refunds and idempotency keys, and a torn last line harms nothing', async () => {
+  test('restores payments, refunds and idempotency keys, and ignores a torn last line', async () => {
     const dir = await makeDir();
     const before = await startStripe({ ...options, dir });
     const paid = await pay(sdkFor(before.port), 'pm_card_visa');
@@ -162,7 +162,7 @@ describe('the next start', () => {
     expect((await stripe.events.list({ limit: 100 })).data).toHaveLength(5);
   });
 
-  test('goes on with deliveries and jobs that were still open', async () => {
+  test('continues pending deliveries and jobs', async () => {
     const dir = await makeDir();
     const closed = { ...options, dir, asyncMs: 3600_000 };
     const before = await startStripe({ ...closed, webhookUrl: 'http://127.0.0.1:9/nobody' });
@@ -172,12 +172,12 @@ describe('the next start', () => {
 
     const { url, received } = await startReceiver();
     const { stripe, emulator } = await startFixture({ dir, webhookUrl: url, now: () => Date.now() + 3600_000 });
-    await drained(emulator);
+    await waitUntilDelivered(emulator);
     expect(types(received)).toEqual(expect.arrayContaining(['payment_intent.succeeded', 'refund.updated']));
     expect((await stripe.refunds.list()).data.map((refund) => refund.status)).toEqual(['succeeded']);
   });
 
-  test('is refused while another holds the port, and leaves its journal alone', async () => {
+  test('fails while another emulator uses the port, and does not touch its journal', async () => {
     const dir = await makeDir();
     const { emulator, stripe } = await startFixture({ dir });
     await expect(startStripe({ ...options, port: emulator.port, dir })).rejects.toMatchObject({ code: 'EADDRINUSE' });

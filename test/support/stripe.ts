@@ -7,13 +7,13 @@ import { type StripeEmulator, type StripeOptions, startStripe } from '../../dev/
 export const SECRET_KEY = 'sk_test_dev';
 export const WEBHOOK_SECRET = 'whsec_dev';
 
-/** The SDK as the application uses it, pointed at an emulator. */
-export function sdkFor(port: number, key = SECRET_KEY, more: { timeout?: number } = {}): Stripe {
-  const where = { host: '127.0.0.1', port, protocol: 'http' } as const;
-  return new Stripe(key, { ...where, maxNetworkRetries: 0, telemetry: false, ...more });
+/** Stripe's SDK with the application's settings, connected to an emulator. */
+export function sdkFor(port: number, key = SECRET_KEY, options: { timeout?: number } = {}): Stripe {
+  const server = { host: '127.0.0.1', port, protocol: 'http' } as const;
+  return new Stripe(key, { ...server, maxNetworkRetries: 0, telemetry: false, ...options });
 }
 
-/** An emulator of this test's own, with the SDK on it; it ends with the test. Asynchronous things take 5 ms. */
+/** Starts an emulator and an SDK for one test, and stops it after the test. Asynchronous steps take 5 ms. */
 export async function startFixture(options: Partial<StripeOptions> = {}) {
   const emulator = await startStripe({
     port: 0,
@@ -27,18 +27,18 @@ export async function startFixture(options: Partial<StripeOptions> = {}) {
   return { emulator, stripe: sdkFor(emulator.port) };
 }
 
-/** Uses one of the emulator's own switches and gives its JSON. */
-export async function flip(emulator: StripeEmulator, method: string, path: string, body?: unknown) {
+/** Calls an endpoint under `/_emulator/` and returns its JSON. */
+export async function callControl(emulator: StripeEmulator, method: string, path: string, body?: unknown) {
   const response = await fetch(`${emulator.url}/_emulator/${path}`, {
     method,
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-  const answer: unknown = await response.json();
-  if (!response.ok) throw new Error(JSON.stringify(answer));
-  return answer;
+  const result: unknown = await response.json();
+  if (!response.ok) throw new Error(JSON.stringify(result));
+  return result;
 }
 
-/** What the buyer's browser sends: form-encoded, with the publishable key and the intent's secret. */
+/** Sends a request as the buyer's browser does: form-encoded, with the publishable key. */
 export async function asBuyer(emulator: StripeEmulator, path: string, form: Record<string, string>) {
   const response = await fetch(`${emulator.url}/v1/${path}`, {
     method: 'POST',
@@ -48,39 +48,39 @@ export async function asBuyer(emulator: StripeEmulator, path: string, form: Reco
   return { status: response.status, answer };
 }
 
-/** A payment that the server confirms by itself. */
-export function pay(stripe: Stripe, method: string, more: Partial<Stripe.PaymentIntentCreateParams> = {}) {
+/** Creates a payment that the server confirms in the same request. */
+export function pay(stripe: Stripe, method: string, overrides: Partial<Stripe.PaymentIntentCreateParams> = {}) {
   return stripe.paymentIntents.create({
     amount: 1000,
     currency: 'usd',
     automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
     payment_method: method,
     confirm: true,
-    ...more,
+    ...overrides,
   });
 }
 
-/** The error that Stripe's SDK throws; fails if it throws none. */
+/** Returns the error that Stripe's SDK throws. Fails if it throws none. */
 export async function failure(promise: Promise<unknown>): Promise<Stripe.errors.StripeError> {
   const thrown = await promise.then(
     () => null,
     (error: unknown) => error,
   );
   if (thrown instanceof Stripe.errors.StripeError) return thrown;
-  throw new Error(`expected an error of Stripe's, got ${String(thrown)}`);
+  throw new Error(`expected a StripeError, got ${String(thrown)}`);
 }
 
-/** Waits until it gives something; throws after five seconds. */
-export async function eventually<T>(look: () => T | undefined | Promise<T | undefined>): Promise<T> {
+/** Polls until `read` returns a value. Throws after five seconds. */
+export async function eventually<T>(read: () => T | undefined | Promise<T | undefined>): Promise<T> {
   for (let tries = 0; tries < 500; tries += 1) {
-    const found = await look();
+    const found = await read();
     if (found !== undefined) return found;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error('it never came');
+  throw new Error('no value within five seconds');
 }
 
-/** The types of all events so far, oldest first. */
+/** The types of all events, oldest first. */
 export async function eventTypes(stripe: Stripe): Promise<string[]> {
   const { data } = await stripe.events.list({ limit: 100 });
   return data.map((event) => event.type).reverse();
@@ -88,7 +88,7 @@ export async function eventTypes(stripe: Stripe): Promise<string[]> {
 
 export type Received = { body: string; signature: string; event: Stripe.Event };
 
-/** A webhook receiver: keeps what arrives, answers what `status` says. */
+/** Starts a webhook receiver that records each webhook and responds with `status`. */
 export async function startReceiver(status: (received: Received[]) => number = () => 200) {
   const received: Received[] = [];
   const server = createServer((request, response) => {
