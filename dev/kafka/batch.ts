@@ -1,58 +1,58 @@
 import { KafkaError } from './error.ts';
-import { type Answer, type Call, jsonAnswer } from './http.ts';
+import { type HttpRequest, type HttpResponse, jsonResponse } from './http.ts';
 import { isAbsent, listOf, parseJson } from './json.ts';
-import { produce, type Refusal } from './produce.ts';
+import { produce, type RecordError } from './produce.ts';
 import type { Topics } from './topics.ts';
 
-/** What a request asks to produce, and in which form it is to be answered. */
+/** The messages that a request produces, and the form of its response. */
 export interface Batch {
   messages: readonly unknown[];
-  /** The topic that the path names, for all of the messages. */
+  /** The topic in the path. It applies to all messages. */
   topic: string | undefined;
   form: 'value' | 'message' | 'array';
 }
 
-/** Headers of HTTP itself and of proxies: they say nothing of the event that a webhook brings. */
+/** Headers of HTTP and of proxies. They are not part of the event that a webhook sends. */
 const HTTP_HEADERS =
   /^(?:accept|access-control|cache|cf|content|if|proxy|sec|x-forwarded)-|^(?:accept|authorization|connection|cookie|date|dnt|expect|forwarded|from|host|keep-alive|origin|pragma|range|referer|te|trailer|transfer-encoding|upgrade|user-agent|via|x-real-ip)$/;
 
 /**
- * The batch of `/produce/TOPIC/VALUE?key=`, or of `/produce/TOPIC` and `/produce`, whose body is a message or an array
- * of messages.
+ * Reads the batch of `/produce/TOPIC/VALUE?key=`, or of `/produce/TOPIC` and `/produce`, whose body is a message or an
+ * array of messages.
  */
-export function produceBatch(call: Call): Batch {
-  const [, topic, value] = call.path;
+export function produceBatch(request: HttpRequest): Batch {
+  const [, topic, value] = request.path;
   if (value !== undefined) {
-    return { messages: [{ value, key: call.query.get('key') }], topic, form: 'value' };
+    return { messages: [{ value, key: request.query.get('key') }], topic, form: 'value' };
   }
-  const body = parseJson(call.body);
-  if (isAbsent(body)) throw new KafkaError(400, 'The body is a message or an array of messages');
+  const body = parseJson(request.body);
+  if (isAbsent(body)) throw new KafkaError(400, 'The body is missing: expected a message or an array of messages');
   return { messages: listOf(body), topic, form: Array.isArray(body) ? 'array' : 'message' };
 }
 
-/** The batch of `/webhook?topic=`: the body is the value, and what the sender set in the headers become the record's. */
-export function webhookBatch(call: Call): Batch {
-  const topic = call.query.get('topic');
-  if (topic === null) throw new KafkaError(400, 'The query names no topic');
-  const headers = Object.entries(call.headers).flatMap(([key, value]) =>
+/** Reads the batch of `/webhook?topic=`. The body is the value. The sender's own headers become record headers. */
+export function webhookBatch(request: HttpRequest): Batch {
+  const topic = request.query.get('topic');
+  if (topic === null) throw new KafkaError(400, 'The query parameter topic is missing');
+  const headers = Object.entries(request.headers).flatMap(([key, value]) =>
     typeof value === 'string' && !HTTP_HEADERS.test(key) ? [{ key, value }] : [],
   );
-  return { messages: [{ value: call.body, headers }], topic, form: 'message' };
+  return { messages: [{ value: request.body, headers }], topic, form: 'message' };
 }
 
 /**
- * Produces a batch. An array is answered 200 with the metadata or the `{error, status}` of each message in its place;
- * for one message alone a refusal is the answer, with its status. 404 if the path's topic does not exist.
+ * Produces a batch. For an array, responds 200 with metadata or `{error, status}` for each message, in order. For a
+ * single message, responds with the status of its error. 404 if the topic in the path does not exist.
  */
-export function answerBatch(
+export function handleBatch(
   topics: Topics,
   batch: Batch,
-  options: { refused: ReadonlyMap<number, Refusal>; now: () => number },
-): Answer {
+  options: { injectedErrors: ReadonlyMap<number, RecordError>; now: () => number },
+): HttpResponse {
   if (batch.topic !== undefined) topics.logsOf(batch.topic);
   const results = produce(topics, batch.messages, { topic: batch.topic, ...options });
-  if (batch.form === 'array') return jsonAnswer(results);
+  if (batch.form === 'array') return jsonResponse(results);
   const [result] = results;
-  if (result !== undefined && 'error' in result) return jsonAnswer(result, result.status);
-  return jsonAnswer(batch.form === 'value' ? result : results);
+  if (result !== undefined && 'error' in result) return jsonResponse(result, result.status);
+  return jsonResponse(batch.form === 'value' ? result : results);
 }

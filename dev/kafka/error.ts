@@ -1,4 +1,4 @@
-/** A request or a record that is refused; answered as `{error, status}`, the protocol's only form of an error. */
+/** An error about a request or a record. The response is `{error, status}`, the protocol's only error format. */
 export class KafkaError extends Error {
   readonly status: number;
 

@@ -1,22 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KafkaError } from './error.ts';
-import type { Refusal } from './produce.ts';
+import type { RecordError } from './produce.ts';
 
-/** What a test can have go wrong with one request; the parts may be combined. */
+/** A fault that a test injects into one request. The fields can be combined. */
 export interface Fault {
-  /** Wait, in milliseconds, before anything is done. */
+  /** Delay before the request is handled, in milliseconds. */
   delayMs?: number;
-  /** Answer this error and accept nothing. */
+  /** Reject the request with this error and store nothing. */
   refuse?: { status: number; error?: string };
-  /** Refuse the messages at these places of a produce request and accept the others. */
+  /** Reject the messages at these indexes of a produce request and store the others. */
   refuseRecords?: readonly { index: number; status: number; error?: string }[];
-  /** Break the connection without an answer: before anything was done, or after it was. */
+  /** Close the connection without a response, before or after the request is handled. */
   drop?: 'before' | 'after';
-  /** Wait, in milliseconds, after everything was done and before it is answered. */
+  /** Delay between handling the request and sending the response, in milliseconds. */
   answerDelayMs?: number;
 }
 
-/** The request that a fault is chosen for; `records` are the messages of a produce request, not checked yet. */
+/** The request that a fault is chosen for. `records` are the messages of a produce request, not validated. */
 export interface FaultyRequest {
   method: string;
   path: string;
@@ -25,26 +25,27 @@ export interface FaultyRequest {
 
 export type ChooseFault = (request: FaultyRequest) => Fault | undefined | Promise<Fault | undefined>;
 
-/** Thrown to break the connection. */
+/** Thrown to close the connection without a response. */
 export class DroppedConnection extends Error {}
 
-/** The part of a fault that comes before the request is handled. */
+/** Applies the part of a fault that comes before the request is handled. */
 export async function failBefore(fault: Fault | undefined, signal: AbortSignal): Promise<void> {
   if (fault?.delayMs !== undefined) await pause(fault.delayMs, signal);
   if (fault?.drop === 'before') throw new DroppedConnection();
   if (fault?.refuse === undefined) return;
-  throw new KafkaError(fault.refuse.status, fault.refuse.error ?? 'Refused by the fault of a test');
+  throw new KafkaError(fault.refuse.status, fault.refuse.error ?? 'Rejected by an injected fault');
 }
 
-/** The part of a fault that comes between handling the request and answering it. */
+/** Applies the part of a fault that comes between handling the request and sending the response. */
 export async function failAfter(fault: Fault | undefined, signal: AbortSignal): Promise<void> {
   if (fault?.answerDelayMs !== undefined) await pause(fault.answerDelayMs, signal);
   if (fault?.drop === 'after') throw new DroppedConnection();
 }
 
-export function refusedRecords(fault: Fault | undefined): Map<number, Refusal> {
+/** The injected errors of a produce request, by the index of the message. */
+export function injectedRecordErrors(fault: Fault | undefined): Map<number, RecordError> {
   return new Map(
-    fault?.refuseRecords?.map(({ index, status, error = 'Refused by the fault of a test' }) => [
+    fault?.refuseRecords?.map(({ index, status, error = 'Rejected by an injected fault' }) => [
       index,
       { error, status },
     ]),

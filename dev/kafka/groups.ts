@@ -4,11 +4,11 @@ import type { PartitionLog } from './log.ts';
 import type { CommittedOffsets } from './offsets.ts';
 import type { Topics } from './topics.ts';
 
-/** Kafka's `max.poll.records` and `max.partition.fetch.bytes`, by their defaults. */
+/** The defaults of Kafka's `max.poll.records` and `max.partition.fetch.bytes`. */
 export const POLL_RECORDS = 500;
 export const PARTITION_BYTES = 1024 * 1024;
 
-/** What an instance is made with; later requests of the same instance do not change it. */
+/** Set by the request that creates the instance. Later requests of the instance do not change them. */
 export interface InstanceOptions {
   autoCommit: boolean;
   autoCommitIntervalMs: number;
@@ -19,28 +19,28 @@ export interface InstanceOptions {
 interface Instance extends InstanceOptions {
   name: string;
   topics: ReadonlySet<string>;
-  /** The partitions that are its own, each with the next offset to read; unknown until it first reads there. */
+  /** The assigned partitions, each with the next offset to read. Undefined until the first read. */
   positions: Map<PartitionLog, number | undefined>;
-  seenAt: number;
+  lastSeenAt: number;
   committedAt: number;
-  /** Requests of it that wait for records; it is alive while there is one. */
-  waiting: number;
+  /** Number of its requests that wait for records. The instance does not time out while there is one. */
+  pendingPolls: number;
 }
 
 export interface ConsumeRequest extends InstanceOptions {
   group: string;
   instance: string;
   topics: ReadonlySet<string>;
-  /** How long to wait for a first record, in milliseconds. */
+  /** How long to wait for a record if there is none, in milliseconds. */
   timeoutMs: number;
 }
 
 type Group = Map<string, Instance>;
 
 /**
- * Consumer groups as Kafka's: each partition of a topic is read by one instance of a group, shared anew whenever an
- * instance comes, goes, or is not heard of for its session timeout. Auto-commit is Kafka's too: when a poll finds the
- * interval over, it commits what was returned before; so does losing a partition, and leaving.
+ * Consumer groups like Kafka's: one instance of a group reads each partition of a topic. Partitions are reassigned when
+ * an instance joins, leaves or exceeds its session timeout. Auto-commit commits the records of earlier polls: at a poll
+ * after the interval, when an instance loses a partition, and when it leaves.
  */
 export class Groups {
   readonly #topics: Topics;
@@ -54,64 +54,65 @@ export class Groups {
     this.#now = now;
   }
 
-  /** The next records of the instance's partitions, as JSON objects; makes the instance if need be. */
+  /** Returns the next records of the instance's partitions, as JSON objects. Creates the instance if needed. */
   async consume(request: ConsumeRequest, signal: AbortSignal): Promise<Buffer[]> {
-    this.dropSilent();
+    this.removeTimedOut();
     const deadline = performance.now() + request.timeoutMs;
     const instance = this.#join(request);
-    instance.waiting += 1;
+    instance.pendingPolls += 1;
     try {
       while (!signal.aborted && this.#groups.get(request.group)?.get(request.instance) === instance) {
         const found = this.#poll(request.group, instance);
-        const left = deadline - performance.now();
-        if (found.length > 0 || left <= 0) return found;
-        await this.#topics.wait(left, signal);
+        const remainingMs = deadline - performance.now();
+        if (found.length > 0 || remainingMs <= 0) return found;
+        await this.#topics.wait(remainingMs, signal);
       }
       return [];
     } finally {
-      instance.waiting -= 1;
-      instance.seenAt = this.#now();
+      instance.pendingPolls -= 1;
+      instance.lastSeenAt = this.#now();
     }
   }
 
-  /** Commits the offsets, or all that the instance has read. 404 for an instance that is not there. */
+  /** Commits the offsets, or all that the instance has read if none are given. 404 if there is no such instance. */
   commit(group: string, name: string, offsets: readonly (readonly [PartitionLog, number])[]): void {
     const instance = this.#instance(group, name);
-    instance.seenAt = this.#now();
+    instance.lastSeenAt = this.#now();
     if (offsets.length > 0) this.#offsets.commit(group, offsets);
     else this.#commitPositions(group, instance);
   }
 
-  /** The offset that the group has committed in a partition; -1, Kafka's sign for none. */
+  /** The offset that the group has committed in a partition, or -1 for none, as in Kafka. */
   committed(group: string, log: PartitionLog): number {
     return this.#offsets.get(group, log) ?? -1;
   }
 
-  /** Every instance of every group with the partitions that it reads. */
+  /** Lists the instances of every group with their assigned partitions. */
   list(): { name: string; instances: { name: string; topics: { topic: string; partitions: number[] }[] }[] }[] {
-    this.dropSilent();
+    this.removeTimedOut();
     return [...this.#groups].map(([name, group]) => ({
       name,
       instances: [...group.values()].map((instance) => ({ name: instance.name, topics: topicsOf(instance) })),
     }));
   }
 
-  /** Stops an instance; its partitions go to the others. 404 for one that is not there. */
+  /** Removes an instance and reassigns its partitions. 404 if there is no such instance. */
   remove(group: string, name: string): void {
     this.#leave(group, this.#instance(group, name));
   }
 
-  /** Removes the instances that were not heard of for their session timeout. */
-  dropSilent(): void {
+  /** Removes the instances that exceeded their session timeout. */
+  removeTimedOut(): void {
     const now = this.#now();
     for (const [name, group] of this.#groups) {
       for (const instance of [...group.values()]) {
-        if (instance.waiting === 0 && now - instance.seenAt >= instance.sessionTimeoutMs) this.#leave(name, instance);
+        if (instance.pendingPolls === 0 && now - instance.lastSeenAt >= instance.sessionTimeoutMs)
+          this.#leave(name, instance);
       }
     }
   }
 
-  /** Commits what auto-commit would have committed later. */
+  /** Commits what auto-commit has not committed yet, and removes all groups. */
   close(): void {
     for (const [name, group] of this.#groups) {
       for (const instance of group.values()) if (instance.autoCommit) this.#commitPositions(name, instance);
@@ -120,7 +121,7 @@ export class Groups {
   }
 
   #instance(group: string, name: string): Instance {
-    this.dropSilent();
+    this.removeTimedOut();
     const instance = this.#groups.get(group)?.get(name);
     if (instance === undefined) throw new KafkaError(404, `Consumer instance '${name}' of group '${group}' not found`);
     return instance;
@@ -138,12 +139,12 @@ export class Groups {
     }
     const limit = Object.values(this.#topics.list()).reduce((sum, partitions) => sum + partitions, 0);
     if (group.size >= limit) {
-      throw new KafkaError(400, `Group '${request.group}' has ${limit} instances, as many as there are partitions`);
+      throw new KafkaError(400, `Group '${request.group}' already has ${limit} instances, one per partition`);
     }
     const { instance: name, topics, autoCommit, autoCommitIntervalMs, offsetReset, sessionTimeoutMs } = request;
-    const made = { name, topics, autoCommit, autoCommitIntervalMs, offsetReset, sessionTimeoutMs };
+    const fields = { name, topics, autoCommit, autoCommitIntervalMs, offsetReset, sessionTimeoutMs };
     const now = this.#now();
-    const instance: Instance = { ...made, positions: new Map(), seenAt: now, committedAt: now, waiting: 0 };
+    const instance: Instance = { ...fields, positions: new Map(), lastSeenAt: now, committedAt: now, pendingPolls: 0 };
     this.#groups.set(request.group, group.set(instance.name, instance));
     this.#rebalance(request.group, group);
     return instance;
@@ -158,10 +159,10 @@ export class Groups {
     this.#rebalance(name, group);
   }
 
-  /** Kafka's range assignment. An instance keeps its position in a partition that it keeps. */
+  /** Assigns partitions with Kafka's range assignor. An instance keeps its position in a partition that it keeps. */
   #rebalance(name: string, group: Group): void {
-    const shares = assignRanges([...group.values()], this.#topics);
-    for (const [instance, logs] of shares) {
+    const assignments = assignRanges([...group.values()], this.#topics);
+    for (const [instance, logs] of assignments) {
       const kept = new Map([...instance.positions].filter(([log]) => logs.includes(log)));
       if (instance.autoCommit && kept.size < instance.positions.size) this.#commitPositions(name, instance);
       instance.positions = new Map(logs.map((log) => [log, kept.get(log)]));
@@ -174,14 +175,14 @@ export class Groups {
       this.#commitPositions(group, instance);
     }
     const found: Buffer[] = [];
-    let room = POLL_RECORDS;
+    let capacity = POLL_RECORDS;
     for (const log of [...instance.positions.keys()]) {
       const position = this.#position(group, instance, log);
-      const { json, next } = log.read(position, room, PARTITION_BYTES);
+      const { json, next } = log.read(position, capacity, PARTITION_BYTES);
       if (next > position) {
         found.push(json);
-        room -= next - position;
-        // To the end of the row, so that a busy partition does not keep the others waiting.
+        capacity -= next - position;
+        // Re-inserted last, so that a busy partition does not delay the others.
         instance.positions.delete(log);
       }
       instance.positions.set(log, next);
@@ -207,17 +208,17 @@ export class Groups {
 
 function assignRanges(instances: readonly Instance[], topics: Topics): Map<Instance, PartitionLog[]> {
   const members = instances.toSorted((a, b) => (a.name < b.name ? -1 : 1));
-  const shares = new Map<Instance, PartitionLog[]>(members.map((instance) => [instance, []]));
+  const assignments = new Map<Instance, PartitionLog[]>(members.map((instance) => [instance, []]));
   for (const topic of new Set(members.flatMap((instance) => [...instance.topics]))) {
     const readers = members.filter((instance) => instance.topics.has(topic));
     const logs = topics.logsOf(topic);
-    const from = (reader: number) =>
+    const startOf = (reader: number) =>
       reader * Math.floor(logs.length / readers.length) + Math.min(reader, logs.length % readers.length);
     readers.forEach((reader, i) => {
-      shares.get(reader)?.push(...logs.slice(from(i), from(i + 1)));
+      assignments.get(reader)?.push(...logs.slice(startOf(i), startOf(i + 1)));
     });
   }
-  return shares;
+  return assignments;
 }
 
 function topicsOf(instance: Instance): { topic: string; partitions: number[] }[] {

@@ -2,32 +2,32 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { KafkaError } from './error.ts';
 
-/** A request body above this is refused whole, in bytes. */
+/** The largest request body that is accepted, in bytes. */
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
-/** One HTTP request, read to its end. */
-export interface Call {
+/** One HTTP request with its whole body. */
+export interface HttpRequest {
   method: string;
-  /** The segments of the path, decoded. */
+  /** The decoded segments of the path. */
   path: string[];
   query: URLSearchParams;
   headers: IncomingHttpHeaders;
   body: string;
-  /** Aborts when the client has gone. */
+  /** Aborts when the client disconnects. */
   signal: AbortSignal;
 }
 
-export interface Answer {
+export interface HttpResponse {
   status: number;
   body: string | Buffer;
 }
 
-export function jsonAnswer(body: unknown, status = 200): Answer {
+export function jsonResponse(body: unknown, status = 200): HttpResponse {
   return { status, body: JSON.stringify(body) };
 }
 
 /** Reads a request. 400 for a path that cannot be decoded, 413 for a body that is too large. */
-export async function readCall(request: IncomingMessage, signal: AbortSignal): Promise<Call> {
+export async function readRequest(request: IncomingMessage, signal: AbortSignal): Promise<HttpRequest> {
   const [pathname = '', ...query] = (request.url ?? '/').split('?');
   return {
     method: request.method ?? 'GET',
@@ -39,25 +39,25 @@ export async function readCall(request: IncomingMessage, signal: AbortSignal): P
   };
 }
 
-export function sendAnswer(response: ServerResponse, answer: Answer): void {
+export function sendResponse(response: ServerResponse, result: HttpResponse): void {
   const headers: Record<string, string | number> = {
     'content-type': 'application/json',
-    'content-length': Buffer.byteLength(answer.body),
+    'content-length': Buffer.byteLength(result.body),
   };
-  if (answer.status === 401) headers['www-authenticate'] = 'Basic realm="kafka"';
-  response.writeHead(answer.status, headers).end(answer.body);
+  if (result.status === 401) headers['www-authenticate'] = 'Basic realm="kafka"';
+  response.writeHead(result.status, headers).end(result.body);
 }
 
 /**
- * Whether a call has the credentials: HTTP Basic, or for a webhook, whose sender may not be able to do that, the
- * query's `user` and `pass`. Compared in constant time.
+ * Returns a check of a request's credentials: HTTP Basic or, for webhooks, `user` and `pass` in the query, because some
+ * senders cannot set headers. Compares in constant time.
  */
-export function credentialsCheck(username: string, password: string): (call: Call) => boolean {
+export function credentialsCheck(username: string, password: string): (request: HttpRequest) => boolean {
   const expected = digest(`${username}:${password}`);
-  return (call) => {
-    const [scheme, encoded] = (call.headers.authorization ?? '').split(' ');
+  return (request) => {
+    const [scheme, encoded] = (request.headers.authorization ?? '').split(' ');
     const basic = scheme?.toLowerCase() === 'basic' ? Buffer.from(encoded ?? '', 'base64').toString() : undefined;
-    const inQuery = call.path[0] === 'webhook' ? `${call.query.get('user')}:${call.query.get('pass')}` : '';
+    const inQuery = request.path[0] === 'webhook' ? `${request.query.get('user')}:${request.query.get('pass')}` : '';
     return timingSafeEqual(digest(basic ?? inQuery), expected);
   };
 }
@@ -73,7 +73,7 @@ function decodePath(pathname: string): string[] {
       .filter((segment) => segment !== '')
       .map(decodeURIComponent);
   } catch {
-    throw new KafkaError(400, `The path ${pathname} is not properly encoded`);
+    throw new KafkaError(400, `The path ${pathname} has an invalid percent-encoding`);
   }
 }
 
@@ -84,7 +84,7 @@ async function readBody(request: IncomingMessage): Promise<string> {
     bytes += chunk.length;
     if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
   }
-  // Only now: to stop reading would break the connection before the answer.
-  if (bytes > MAX_BODY_BYTES) throw new KafkaError(413, `The body is more than ${MAX_BODY_BYTES} bytes`);
+  // Read the whole body first: otherwise the connection closes before the client gets the response.
+  if (bytes > MAX_BODY_BYTES) throw new KafkaError(413, `The body is larger than ${MAX_BODY_BYTES} bytes`);
   return Buffer.concat(chunks).toString();
 }

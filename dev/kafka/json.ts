@@ -12,7 +12,7 @@ export function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
-/** The JSON of a body, undefined for an empty one; 400 if it is not JSON. */
+/** Parses the JSON of a body. Returns undefined for an empty body. 400 if it is not JSON. */
 export function parseJson(body: string): unknown {
   if (body.trim() === '') return undefined;
   try {
@@ -22,7 +22,7 @@ export function parseJson(body: string): unknown {
   }
 }
 
-/** A body that is one thing or an array of them, as an array; empty for no body. */
+/** Returns a body that is one item or an array of items as an array. Empty if there is no body. */
 export function listOf(body: unknown): unknown[] {
   if (isAbsent(body)) return [];
   return Array.isArray(body) ? body : [body];

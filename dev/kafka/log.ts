@@ -7,7 +7,7 @@ export interface Header {
   value: string;
 }
 
-/** A record as it is written; `timestamp` in milliseconds since 1970, a record without a key has the key ''. */
+/** A record to append. `timestamp` is in milliseconds since 1970. A record without a key has the key ''. */
 export interface LogRecord {
   timestamp: number;
   key: string;
@@ -15,7 +15,7 @@ export interface LogRecord {
   headers: readonly Header[];
 }
 
-/** A record as a consumer is given it. */
+/** A record as a consumer receives it. */
 export interface Message extends LogRecord {
   topic: string;
   partition: number;
@@ -26,10 +26,10 @@ export interface LogOptions {
   dir: string;
   topic: string;
   partition: number;
-  /** How long a record is kept, in milliseconds; negative: for ever. */
+  /** How long a record is kept, in milliseconds. Negative: forever. */
   retentionMs: number;
   now: () => number;
-  /** A segment of this size gets no more records. */
+  /** The size in bytes at which a new segment is started. */
   segmentBytes?: number;
 }
 
@@ -37,24 +37,24 @@ const SEGMENT_BYTES = 8 * 1024 * 1024;
 const SUFFIX = '.ndjson';
 
 /**
- * The log of one partition, in segment files named by their first offset. Offsets have no gaps and survive a restart,
- * also one that left no record. Expired records at its beginning are not returned any more, and their file goes as
- * soon as nothing else is in it.
+ * The log of one partition, in segment files that are named after their first offset. Offsets have no gaps and continue
+ * after a restart, even if no record is left. Expired records at the start are not returned. A file is deleted when all
+ * of its records have expired.
  */
 export class PartitionLog {
   readonly topic: string;
   readonly partition: number;
   readonly #options: LogOptions;
-  readonly #head: string;
+  readonly #linePrefix: string;
   readonly #segments: Segment[] = [];
   #start = 0;
 
-  /** Opens what is on disk and cuts off a torn last record. Throws if an earlier record is damaged. */
+  /** Opens the files and removes a torn last record. Throws if an earlier record is damaged. */
   constructor(options: LogOptions) {
     this.topic = options.topic;
     this.partition = options.partition;
     this.#options = options;
-    this.#head = `{"topic":"${options.topic}","partition":${options.partition},"offset":`;
+    this.#linePrefix = `{"topic":"${options.topic}","partition":${options.partition},"offset":`;
     if (!existsSync(options.dir)) return;
     for (const name of readdirSync(options.dir).toSorted()) {
       if (name.endsWith(SUFFIX)) this.#reopen(Number.parseInt(name, 10));
@@ -64,7 +64,7 @@ export class PartitionLog {
     this.expire();
   }
 
-  /** The first offset that can be read. */
+  /** The first readable offset. */
   get start(): number {
     return this.#start;
   }
@@ -74,22 +74,22 @@ export class PartitionLog {
     return this.#segments.at(-1)?.end ?? 0;
   }
 
-  /** Appends the records in one write and returns the offset of the first; the others follow without a gap. */
+  /** Appends the records in one write and returns the offset of the first. Their offsets have no gap. */
   append(records: readonly LogRecord[]): number {
     const last = this.#segments.at(-1);
     const full = last === undefined || last.bytes >= (this.#options.segmentBytes ?? SEGMENT_BYTES);
-    const segment = full ? this.#roll() : last;
+    const segment = full ? this.#startSegment() : last;
     const base = segment.end;
     segment.append(
-      records.map((record, i) => `${this.#head}${base + i},${encode(record)}`),
+      records.map((record, i) => `${this.#linePrefix}${base + i},${encode(record)}`),
       records.map((record) => record.timestamp),
     );
     return base;
   }
 
   /**
-   * The records from offset `from` on, as JSON objects with commas between them: at most `maxRecords`, and of more than
-   * `maxBytes` only the first. May be fewer than there are; empty only at the end.
+   * Reads records from offset `from` on, as JSON objects separated by commas. Returns at most `maxRecords` records and
+   * `maxBytes` bytes, but at least one record unless the log ends. Can return fewer records than exist.
    */
   read(from: number, maxRecords: number, maxBytes: number): { json: Buffer; next: number } {
     this.expire();
@@ -100,7 +100,7 @@ export class PartitionLog {
     return { json: segment.slice(from, next), next };
   }
 
-  /** The first offset whose record is of `timestamp` or later, if there is one. */
+  /** The first offset whose record has this `timestamp` or a later one. Undefined if there is none. */
   offsetAt(timestamp: number): number | undefined {
     this.expire();
     for (const segment of this.#segments) {
@@ -112,15 +112,15 @@ export class PartitionLog {
     return undefined;
   }
 
-  /** Moves the start past the records that are older than the retention and removes the files that hold no other. */
+  /** Moves the start past the expired records and deletes the files that hold only expired records. */
   expire(): void {
     if (this.#options.retentionMs < 0) return;
     const oldest = this.#options.now() - this.#options.retentionMs;
     for (let first = this.#segments[0]; first !== undefined; first = this.#segments[0]) {
       while (this.#start < first.end && first.timestampOf(this.#start) < oldest) this.#start += 1;
       if (this.#start < first.end || first.bytes === 0) return;
-      // The name of an empty successor is what keeps the next offset on disk.
-      if (this.#segments.length === 1) this.#roll();
+      // The name of the new empty file keeps the next offset on disk.
+      if (this.#segments.length === 1) this.#startSegment();
       this.#segments.shift();
       first.remove();
     }
@@ -130,7 +130,7 @@ export class PartitionLog {
     for (const segment of this.#segments) segment.close();
   }
 
-  #roll(): Segment {
+  #startSegment(): Segment {
     mkdirSync(this.#options.dir, { recursive: true });
     const base = this.end;
     const segment = new Segment(join(this.#options.dir, `${String(base).padStart(20, '0')}${SUFFIX}`), base);
@@ -141,10 +141,12 @@ export class PartitionLog {
   #reopen(base: number): void {
     const previous = this.#segments.at(-1);
     if (previous !== undefined && previous.end !== base) {
-      throw new Error(`${previous.path} is damaged: it should reach offset ${base} and ends at ${previous.end}`);
+      throw new Error(
+        `${previous.path} is damaged: it ends at offset ${previous.end}, expected ${base}. Delete the folder to start again`,
+      );
     }
     const segment = new Segment(join(this.#options.dir, `${String(base).padStart(20, '0')}${SUFFIX}`), base);
-    segment.recover(this.#head);
+    segment.recover(this.#linePrefix);
     this.#segments.push(segment);
   }
 }

@@ -2,8 +2,8 @@ const SEED = 0x9747b28c;
 const M = 0x5bd1e995;
 
 /**
- * Kafka's 32-bit murmur2 of the bytes, as a signed integer.
- * Rule: `org.apache.kafka.common.utils.Utils.murmur2`, which every Kafka client partitions by.
+ * Kafka's 32-bit murmur2 hash of the bytes, as a signed integer. Kafka clients choose a key's partition with it.
+ * Source of the rule: `org.apache.kafka.common.utils.Utils.murmur2`.
  */
 export function murmur2(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -23,7 +23,7 @@ export function murmur2(bytes: Uint8Array): number {
   return h ^ (h >>> 15);
 }
 
-/** The partition, 0 to `partitions - 1`, in which Kafka's default partitioner puts a key. */
+/** The partition (0 to `partitions - 1`) that Kafka's default partitioner chooses for a key. */
 export function partitionForKey(key: string, partitions: number): number {
   return (murmur2(Buffer.from(key)) & 0x7fffffff) % partitions;
 }

@@ -1,17 +1,17 @@
 import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import type { PartitionLog } from './log.ts';
 
-/** Above this many superseded lines the file is written anew. */
+/** The number of outdated lines at which the file is rewritten. */
 const STALE_LINES = 10_000;
 
-/** What each group has committed: the next offset to read in each partition. Kept in a file of appended lines. */
+/** The committed offsets: the next offset to read per group and partition. Stored in a file of appended lines. */
 export class CommittedOffsets {
   readonly #path: string;
   readonly #offsets = new Map<string, number>();
   #fd: number;
   #lines = 0;
 
-  /** Reads the file; a last line torn by a kill is dropped. */
+  /** Reads the file. Ignores a last line that a kill left incomplete. */
   constructor(path: string) {
     this.#path = path;
     if (existsSync(path)) {
@@ -27,7 +27,7 @@ export class CommittedOffsets {
     return this.#offsets.get(keyOf(group, log));
   }
 
-  /** Keeps the offsets, in one write; what is committed already costs nothing. */
+  /** Stores the offsets in one write. Skips those that are already committed. */
   commit(group: string, offsets: Iterable<readonly [PartitionLog, number]>): void {
     const lines: string[] = [];
     for (const [log, offset] of offsets) {
@@ -48,7 +48,7 @@ export class CommittedOffsets {
     closeSync(this.#fd);
   }
 
-  /** Renamed into place, so that a kill leaves the old file or the new one. */
+  /** Writes a new file and renames it, so that a kill leaves either the old or the new file. */
   #rewrite(): number {
     const draft = `${this.#path}.new`;
     writeFileSync(draft, [...this.#offsets].map(lineOf).join(''));

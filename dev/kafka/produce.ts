@@ -4,7 +4,7 @@ import type { Header, LogRecord, PartitionLog } from './log.ts';
 import { partitionForKey } from './murmur2.ts';
 import type { Topics } from './topics.ts';
 
-/** Key, value and headers of one record, in bytes; the service's documented limit of 1 MB. */
+/** The largest record (key, value and headers) in bytes: the service's documented limit of 1 MB. */
 export const MAX_RECORD_BYTES = 1024 * 1024;
 
 export interface Metadata {
@@ -14,120 +14,128 @@ export interface Metadata {
   timestamp: number;
 }
 
-export interface Refusal {
+export interface RecordError {
   error: string;
   status: number;
 }
 
-interface Placed {
+/** A record and the partition log that it belongs to. */
+interface RoutedRecord {
   log: PartitionLog;
   record: LogRecord;
 }
 
-interface Share {
+/** The records of one partition, with their indexes in the request. */
+interface PartitionBatch {
   indexes: number[];
   records: LogRecord[];
 }
 
 /**
- * Appends the messages, those of one partition in one write and in their order, and answers for each in its place.
- * A message that cannot be taken is refused alone: 404 unknown topic, 400 not a message or no such partition,
- * 413 too large, 500 not written.
+ * Appends the messages, in order and with one write per partition. Returns one result per message, in order. An invalid
+ * message does not affect the others: 404 unknown topic, 400 malformed message or unknown partition, 413 too large, 500
+ * write error.
  */
 export function produce(
   topics: Topics,
   messages: readonly unknown[],
-  options: { topic?: string | undefined; refused?: ReadonlyMap<number, Refusal>; now: () => number },
-): (Metadata | Refusal)[] {
-  const results: (Metadata | Refusal)[] = [];
-  const shares = new Map<PartitionLog, Share>();
-  const keyless = new Map<string, number>();
+  options: { topic?: string | undefined; injectedErrors?: ReadonlyMap<number, RecordError>; now: () => number },
+): (Metadata | RecordError)[] {
+  const results: (Metadata | RecordError)[] = [];
+  const batches = new Map<PartitionLog, PartitionBatch>();
+  const keylessPartitions = new Map<string, number>();
   messages.forEach((message, index) => {
     try {
-      const refusal = options.refused?.get(index);
-      if (refusal !== undefined) throw new KafkaError(refusal.status, refusal.error);
-      const { log, record } = place(topics, message, options.topic, keyless, options.now);
-      const share = shares.get(log) ?? { indexes: [], records: [] };
-      share.indexes.push(index);
-      share.records.push(record);
-      shares.set(log, share);
+      const injected = options.injectedErrors?.get(index);
+      if (injected !== undefined) throw new KafkaError(injected.status, injected.error);
+      const { log, record } = routeMessage(topics, message, options.topic, keylessPartitions, options.now);
+      const batch = batches.get(log) ?? { indexes: [], records: [] };
+      batch.indexes.push(index);
+      batch.records.push(record);
+      batches.set(log, batch);
     } catch (error) {
-      results[index] = refusalOf(error);
+      results[index] = toRecordError(error);
     }
   });
-  for (const [log, share] of shares) appendShare(log, share, results);
-  if (shares.size > 0) topics.wake();
+  for (const [log, batch] of batches) appendBatch(log, batch, results);
+  if (batches.size > 0) topics.wake();
   return results;
 }
 
-function appendShare(log: PartitionLog, share: Share, results: (Metadata | Refusal)[]): void {
+function appendBatch(log: PartitionLog, batch: PartitionBatch, results: (Metadata | RecordError)[]): void {
   const { topic, partition } = log;
   try {
-    const base = log.append(share.records);
-    share.records.forEach(({ timestamp }, i) => {
-      results[share.indexes[i] ?? -1] = { topic, partition, offset: base + i, timestamp };
+    const base = log.append(batch.records);
+    batch.records.forEach(({ timestamp }, i) => {
+      results[batch.indexes[i] ?? -1] = { topic, partition, offset: base + i, timestamp };
     });
   } catch (error) {
-    for (const index of share.indexes) results[index] = refusalOf(error);
+    for (const index of batch.indexes) results[index] = toRecordError(error);
   }
 }
 
-function place(
+function routeMessage(
   topics: Topics,
   message: unknown,
   pathTopic: string | undefined,
-  keyless: Map<string, number>,
+  keylessPartitions: Map<string, number>,
   now: () => number,
-): Placed {
-  if (!isObject(message)) throw new KafkaError(400, 'A message is a JSON object');
+): RoutedRecord {
+  if (!isObject(message)) throw new KafkaError(400, 'A message must be a JSON object');
   const topic = pathTopic ?? message.topic;
   const { key, value, partition, timestamp } = message;
-  if (typeof topic !== 'string' || topic === '') throw new KafkaError(400, "A message's topic is a string");
-  if (typeof value !== 'string') throw new KafkaError(400, "A message's value is a string");
-  if (!isAbsent(key) && typeof key !== 'string') throw new KafkaError(400, "A message's key is a string");
+  if (typeof topic !== 'string' || topic === '')
+    throw new KafkaError(400, "A message's topic must be a non-empty string");
+  if (typeof value !== 'string') throw new KafkaError(400, "A message's value must be a string");
+  if (!isAbsent(key) && typeof key !== 'string') throw new KafkaError(400, "A message's key must be a string");
   if (!isAbsent(partition) && !isCount(partition))
-    throw new KafkaError(400, "A message's partition is a number from 0");
+    throw new KafkaError(400, "A message's partition must be an integer from 0");
   if (!isAbsent(timestamp) && !isCount(timestamp))
-    throw new KafkaError(400, "A message's timestamp is in milliseconds");
+    throw new KafkaError(400, "A message's timestamp must be an integer of milliseconds");
   const headers = headersOf(message.headers);
-  refuseTooLarge(value, key ?? '', headers);
-  const chosen = partition ?? choosePartition(topics, topic, key ?? undefined, keyless);
+  rejectTooLarge(value, key ?? '', headers);
+  const chosen = partition ?? choosePartition(topics, topic, key ?? undefined, keylessPartitions);
   return {
     log: topics.logOf(topic, chosen),
     record: { timestamp: timestamp ?? now(), key: key ?? '', value, headers },
   };
 }
 
-/** By the key, as every Kafka client; without one, the messages of a request stay together and requests take turns. */
-function choosePartition(topics: Topics, topic: string, key: string | undefined, keyless: Map<string, number>): number {
+/** Chooses by the key's hash, as Kafka clients do. Keyless messages of a request share a partition, in rotation. */
+function choosePartition(
+  topics: Topics,
+  topic: string,
+  key: string | undefined,
+  keylessPartitions: Map<string, number>,
+): number {
   if (key !== undefined) return partitionForKey(key, topics.logsOf(topic).length);
-  const chosen = keyless.get(topic) ?? topics.nextPartition(topic);
-  keyless.set(topic, chosen);
+  const chosen = keylessPartitions.get(topic) ?? topics.nextPartition(topic);
+  keylessPartitions.set(topic, chosen);
   return chosen;
 }
 
 function headersOf(headers: unknown): Header[] {
   if (isAbsent(headers)) return [];
-  if (!Array.isArray(headers)) throw new KafkaError(400, "A message's headers are an array");
+  if (!Array.isArray(headers)) throw new KafkaError(400, "A message's headers must be an array");
   return headers.map((header: unknown) => {
     if (!isObject(header) || typeof header.key !== 'string' || typeof header.value !== 'string') {
-      throw new KafkaError(400, 'A header is {key, value}, both strings');
+      throw new KafkaError(400, 'A header must be {key, value}, both strings');
     }
     return { key: header.key, value: header.value };
   });
 }
 
-function refuseTooLarge(value: string, key: string, headers: readonly Header[]): void {
+function rejectTooLarge(value: string, key: string, headers: readonly Header[]): void {
   const texts = [value, key, ...headers.flatMap((header) => [header.key, header.value])];
-  // UTF-8 takes at most three bytes for a unit of a string: most messages need no exact count.
+  // A UTF-16 code unit takes at most three bytes in UTF-8, so most messages need no exact count.
   if (texts.reduce((sum, text) => sum + text.length, 0) * 3 <= MAX_RECORD_BYTES) return;
   const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
   if (bytes <= MAX_RECORD_BYTES) return;
-  throw new KafkaError(413, `The message is ${bytes} bytes, more than the ${MAX_RECORD_BYTES} that are allowed`);
+  throw new KafkaError(413, `The message has ${bytes} bytes. The limit is ${MAX_RECORD_BYTES} bytes`);
 }
 
-/** What is answered for a failure: its own status and text, or 500. */
-export function refusalOf(error: unknown): Refusal {
+/** Converts an error to the protocol's format. An error other than KafkaError gets status 500. */
+export function toRecordError(error: unknown): RecordError {
   if (error instanceof KafkaError) return { error: error.message, status: error.status };
   return { error: `Internal error: ${error instanceof Error ? error.message : String(error)}`, status: 500 };
 }

@@ -1,103 +1,108 @@
-import { answerBatch, type Batch, produceBatch, webhookBatch } from './batch.ts';
+import { type Batch, handleBatch, produceBatch, webhookBatch } from './batch.ts';
 import { KafkaError } from './error.ts';
 import { fetchMessages } from './fetch.ts';
 import type { Groups } from './groups.ts';
-import { type Answer, type Call, jsonAnswer } from './http.ts';
+import { type HttpRequest, type HttpResponse, jsonResponse } from './http.ts';
 import { parseJson } from './json.ts';
-import type { Refusal } from './produce.ts';
+import type { RecordError } from './produce.ts';
 import { consumeRequestOf, fetchRequestOf, offsetsOf, partitionsOf, timestampOf } from './requests.ts';
 import type { Topics } from './topics.ts';
 
-export interface Parts {
+/** The state of the emulator. */
+export interface Broker {
   topics: Topics;
   groups: Groups;
   now: () => number;
 }
 
-/** A request that was understood and is still to be carried out. */
-export interface Work {
-  /** The messages of a request that produces. */
+/** A parsed request that has not run yet. */
+export interface Operation {
+  /** The messages of a produce request. */
   records?: readonly unknown[];
-  run: (parts: Parts, refused: ReadonlyMap<number, Refusal>) => Answer | Promise<Answer>;
+  run: (broker: Broker, injectedErrors: ReadonlyMap<number, RecordError>) => HttpResponse | Promise<HttpResponse>;
 }
 
 interface Route {
   methods: readonly string[];
-  /** How many segments may follow the route's name in the path. */
+  /** The possible numbers of path segments after the route's name. */
   segments: readonly number[];
-  understand: (call: Call) => Work;
+  parse: (request: HttpRequest) => Operation;
 }
 
-const DONE = jsonAnswer({ result: 'Success', status: 200 });
+const SUCCESS = jsonResponse({ result: 'Success', status: 200 });
 const ANY = ['GET', 'POST'];
 
-/** The API's calls by the first segment of their path, as the service's documentation has them. */
+/** The API's routes by the first path segment, as in the service's documentation. */
 const ROUTES: Record<string, Route> = {
-  produce: { methods: ANY, segments: [0, 1, 2], understand: producing(produceBatch) },
-  webhook: { methods: ANY, segments: [0], understand: producing(webhookBatch) },
-  fetch: { methods: ANY, segments: [0], understand: answering(answerFetch) },
-  consume: { methods: ANY, segments: [2, 3], understand: answering(answerConsume) },
-  commit: { methods: ANY, segments: [2], understand: answering(answerCommit) },
-  committed: { methods: ANY, segments: [2], understand: answering(answerCommitted) },
-  offsets: { methods: ANY, segments: [1], understand: answering(answerOffsets) },
-  topics: { methods: ['GET'], segments: [0], understand: answering(answerTopics) },
-  consumers: { methods: ['GET'], segments: [0], understand: answering(answerConsumers) },
-  'delete-consumer': { methods: ['POST', 'DELETE'], segments: [2], understand: answering(answerDelete) },
+  produce: { methods: ANY, segments: [0, 1, 2], parse: produceWith(produceBatch) },
+  webhook: { methods: ANY, segments: [0], parse: produceWith(webhookBatch) },
+  fetch: { methods: ANY, segments: [0], parse: runWith(handleFetch) },
+  consume: { methods: ANY, segments: [2, 3], parse: runWith(handleConsume) },
+  commit: { methods: ANY, segments: [2], parse: runWith(handleCommit) },
+  committed: { methods: ANY, segments: [2], parse: runWith(handleCommitted) },
+  offsets: { methods: ANY, segments: [1], parse: runWith(handleOffsets) },
+  topics: { methods: ['GET'], segments: [0], parse: runWith(handleTopics) },
+  consumers: { methods: ['GET'], segments: [0], parse: runWith(handleConsumers) },
+  'delete-consumer': { methods: ['POST', 'DELETE'], segments: [2], parse: runWith(handleDelete) },
 };
 
 /**
- * Understands a call. 404 for a path that the API does not have, 405 for a method that the path does not take,
- * 400 for messages to produce that are not JSON.
+ * Parses a request. 404 for an unknown path, 405 for a method that the path does not support, 400 for a produce request
+ * whose body is not JSON.
  */
-export function workOf(call: Call): Work {
-  const [name = '', ...rest] = call.path;
+export function parseOperation(request: HttpRequest): Operation {
+  const [name = '', ...rest] = request.path;
   const route = Object.hasOwn(ROUTES, name) ? ROUTES[name] : undefined;
   if (route === undefined || !route.segments.includes(rest.length)) {
-    throw new KafkaError(404, `There is no API at /${call.path.join('/')}`);
+    throw new KafkaError(404, `There is no API at /${request.path.join('/')}`);
   }
-  if (!route.methods.includes(call.method)) throw new KafkaError(405, `/${name} takes ${route.methods.join(' or ')}`);
-  return route.understand(call);
+  if (!route.methods.includes(request.method))
+    throw new KafkaError(405, `/${name} supports only ${route.methods.join(' and ')}`);
+  return route.parse(request);
 }
 
-function producing(read: (call: Call) => Batch): (call: Call) => Work {
-  return (call) => {
-    const batch = read(call);
-    const run: Work['run'] = ({ topics, now }, refused) => answerBatch(topics, batch, { refused, now });
+function produceWith(read: (request: HttpRequest) => Batch): (request: HttpRequest) => Operation {
+  return (request) => {
+    const batch = read(request);
+    const run: Operation['run'] = ({ topics, now }, injectedErrors) =>
+      handleBatch(topics, batch, { injectedErrors, now });
     return { records: batch.messages, run };
   };
 }
 
-function answering(answer: (parts: Parts, call: Call) => Answer | Promise<Answer>): (call: Call) => Work {
-  return (call) => ({ run: (parts) => answer(parts, call) });
+function runWith(
+  handle: (broker: Broker, request: HttpRequest) => HttpResponse | Promise<HttpResponse>,
+): (request: HttpRequest) => Operation {
+  return (request) => ({ run: (broker) => handle(broker, request) });
 }
 
-async function answerFetch({ topics }: Parts, call: Call): Promise<Answer> {
-  return messagesAnswer(await fetchMessages(topics, fetchRequestOf(topics, call), call.signal));
+async function handleFetch({ topics }: Broker, request: HttpRequest): Promise<HttpResponse> {
+  return messagesResponse(await fetchMessages(topics, fetchRequestOf(topics, request), request.signal));
 }
 
-async function answerConsume({ topics, groups }: Parts, call: Call): Promise<Answer> {
-  return messagesAnswer(await groups.consume(consumeRequestOf(topics, call), call.signal));
+async function handleConsume({ topics, groups }: Broker, request: HttpRequest): Promise<HttpResponse> {
+  return messagesResponse(await groups.consume(consumeRequestOf(topics, request), request.signal));
 }
 
-function answerCommit({ topics, groups }: Parts, call: Call): Answer {
-  const [, group = '', instance = ''] = call.path;
-  groups.commit(group, instance, offsetsOf(topics, parseJson(call.body)));
-  return DONE;
+function handleCommit({ topics, groups }: Broker, request: HttpRequest): HttpResponse {
+  const [, group = '', instance = ''] = request.path;
+  groups.commit(group, instance, offsetsOf(topics, parseJson(request.body)));
+  return SUCCESS;
 }
 
-function answerCommitted({ topics, groups }: Parts, call: Call): Answer {
-  const [, group = ''] = call.path;
-  const logs = partitionsOf(topics, parseJson(call.body));
-  return jsonAnswer(
+function handleCommitted({ topics, groups }: Broker, request: HttpRequest): HttpResponse {
+  const [, group = ''] = request.path;
+  const logs = partitionsOf(topics, parseJson(request.body));
+  return jsonResponse(
     logs.map((log) => ({ topic: log.topic, partition: log.partition, offset: groups.committed(group, log) })),
   );
 }
 
-/** Answers -1, Kafka's sign for none, where no record is as late as the timestamp. */
-function answerOffsets({ topics }: Parts, call: Call): Answer {
-  const timestamp = timestampOf(call.path[1] ?? '');
-  const logs = partitionsOf(topics, parseJson(call.body));
-  return jsonAnswer(
+/** Responds with offset -1, as Kafka does, if no record has the timestamp or a later one. */
+function handleOffsets({ topics }: Broker, request: HttpRequest): HttpResponse {
+  const timestamp = timestampOf(request.path[1] ?? '');
+  const logs = partitionsOf(topics, parseJson(request.body));
+  return jsonResponse(
     logs.map((log) => {
       log.expire();
       const bounds = { earliest: log.start, latest: log.end };
@@ -107,22 +112,22 @@ function answerOffsets({ topics }: Parts, call: Call): Answer {
   );
 }
 
-function answerTopics({ topics }: Parts): Answer {
-  return jsonAnswer(topics.list());
+function handleTopics({ topics }: Broker): HttpResponse {
+  return jsonResponse(topics.list());
 }
 
-function answerConsumers({ groups }: Parts): Answer {
-  return jsonAnswer(groups.list());
+function handleConsumers({ groups }: Broker): HttpResponse {
+  return jsonResponse(groups.list());
 }
 
-function answerDelete({ groups }: Parts, call: Call): Answer {
-  const [, group = '', instance = ''] = call.path;
+function handleDelete({ groups }: Broker, request: HttpRequest): HttpResponse {
+  const [, group = '', instance = ''] = request.path;
   groups.remove(group, instance);
-  return DONE;
+  return SUCCESS;
 }
 
-/** The records are stored as they are answered, so they are joined and not parsed. */
-function messagesAnswer(messages: readonly Buffer[]): Answer {
+/** Joins the records without parsing them: they are stored in the format of the response. */
+function messagesResponse(messages: readonly Buffer[]): HttpResponse {
   const parts = messages.flatMap((json, i) => (i === 0 ? [json] : [Buffer.from(','), json]));
   return { status: 200, body: Buffer.concat([Buffer.from('['), ...parts, Buffer.from(']')]) };
 }

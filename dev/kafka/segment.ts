@@ -5,8 +5,8 @@ const COMMA = 44;
 const CLOSING_BRACE = 125;
 
 /**
- * One append-only file of a partition: a line for each record, in the JSON that a consumer is given.
- * In memory are only where each record starts and its timestamp.
+ * One append-only file of a partition, with one line per record, in the JSON that a consumer receives.
+ * Only the position and the timestamp of each record are in memory.
  */
 export class Segment {
   readonly base: number;
@@ -17,7 +17,7 @@ export class Segment {
   #latest = -1;
   #bytes = 0;
 
-  /** Opens the file of the records from offset `base` on, or makes it. */
+  /** Opens or creates the file of the records from offset `base` on. */
   constructor(path: string, base: number) {
     this.base = base;
     this.path = path;
@@ -33,7 +33,7 @@ export class Segment {
     return this.#bytes;
   }
 
-  /** The largest timestamp in it, in milliseconds; -1 when it is empty. */
+  /** The largest timestamp in milliseconds, or -1 if the segment is empty. */
   get latest(): number {
     return this.#latest;
   }
@@ -47,27 +47,27 @@ export class Segment {
   }
 
   /**
-   * Reads the index back from the file, up to the first line that is not the record expected there: its end, or what
-   * a kill in the middle of a write left behind.
+   * Rebuilds the index from the file. Stops at the first line that is not the expected record: the end of the file, or
+   * the rest of a write that a kill interrupted.
    */
-  recover(head: string): void {
+  recover(linePrefix: string): void {
     const file = readFileSync(this.path);
     for (;;) {
       const newline = file.indexOf(NEWLINE, this.#bytes);
       if (newline === -1 || file[newline - 1] !== CLOSING_BRACE) return;
-      const expected = `${head}${this.end},"timestamp":`;
+      const expected = `${linePrefix}${this.end},"timestamp":`;
       const line = file.toString('latin1', this.#bytes, Math.min(newline, this.#bytes + expected.length + 16));
       if (!line.startsWith(expected)) return;
       this.#index(newline + 1 - this.#bytes, Number.parseInt(line.slice(expected.length), 10));
     }
   }
 
-  /** Removes whatever `recover` did not take for a record. */
+  /** Removes everything after the last record in the index. */
   cutTail(): void {
     ftruncateSync(this.#fd, this.#bytes);
   }
 
-  /** Hands the lines to the operating system in one write; if that fails, none of them is kept. */
+  /** Writes the lines to the operating system in one batch. If that fails, keeps none of them. */
   append(lines: readonly string[], timestamps: readonly number[]): void {
     const batch = Buffer.from(lines.join(''));
     try {
@@ -81,13 +81,13 @@ export class Segment {
     });
   }
 
-  /** The records from `from` up to and without `to`, as JSON objects with commas between them. */
+  /** Returns the records from `from` to before `to`, as JSON objects separated by commas. */
   slice(from: number, to: number): Buffer {
     const start = this.startOf(from);
     const bytes = Buffer.allocUnsafe(this.startOf(to) - start);
     for (let done = 0; done < bytes.length; ) {
       const read = readSync(this.#fd, bytes, done, bytes.length - done, start + done);
-      if (read === 0) throw new Error(`${this.path} is shorter than it was`);
+      if (read === 0) throw new Error(`${this.path} became shorter: another program changed it`);
       done += read;
     }
     for (let offset = from + 1; offset < to; offset += 1) bytes[this.startOf(offset) - start - 1] = COMMA;

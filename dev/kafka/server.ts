@@ -4,39 +4,46 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { KafkaError } from './error.ts';
-import { type ChooseFault, DroppedConnection, failAfter, failBefore, refusedRecords } from './faults.ts';
+import { type ChooseFault, DroppedConnection, failAfter, failBefore, injectedRecordErrors } from './faults.ts';
 import { Groups } from './groups.ts';
-import { type Answer, type Call, credentialsCheck, jsonAnswer, readCall, sendAnswer } from './http.ts';
+import {
+  credentialsCheck,
+  type HttpRequest,
+  type HttpResponse,
+  jsonResponse,
+  readRequest,
+  sendResponse,
+} from './http.ts';
 import type { Message } from './log.ts';
 import { CommittedOffsets } from './offsets.ts';
-import { refusalOf } from './produce.ts';
-import { type Parts, workOf } from './routes.ts';
+import { toRecordError } from './produce.ts';
+import { type Broker, parseOperation } from './routes.ts';
 import { type TopicOptions, Topics } from './topics.ts';
 
 export interface KafkaOptions {
-  /** 0 takes any free port. */
+  /** 0 uses any free port. */
   port: number;
-  /** Where records and committed offsets are kept; made if need be. One server at a time. */
+  /** The folder for records and committed offsets. Created if missing. Only one server can use it at a time. */
   dir: string;
   username: string;
   password: string;
   topics: readonly TopicOptions[];
-  /** Make an unknown topic, of one partition kept for 7 days, when it is first named. Default: refuse it. */
+  /** Create an unknown topic (one partition, 7 days) when a request names it. Default: reject the request. */
   autoCreate?: boolean;
-  /** Milliseconds since 1970. */
+  /** The clock: milliseconds since 1970. */
   now?: () => number;
-  /** What is to go wrong, for tests. */
+  /** Chooses the fault of each request, for tests. */
   fault?: ChooseFault;
-  /** The size in bytes at which a log begins a new file. */
+  /** The size in bytes at which a log starts a new file. */
   segmentBytes?: number;
 }
 
 export interface Kafka {
   url: string;
   port: number;
-  /** Every record of a topic that retention has left, by partition and offset. */
+  /** Every unexpired record of a topic, ordered by partition and offset. */
   read(topic: string): Generator<Message>;
-  /** Ends every request that waits, commits what auto-commit still would, and leaves the folder complete. */
+  /** Ends waiting requests, runs the pending auto-commits and closes the files. */
   close(): Promise<void>;
 }
 
@@ -45,9 +52,9 @@ const HOST = '127.0.0.1';
 const READ_RECORDS = 1000;
 
 /**
- * Starts a local emulator of the Upstash Kafka REST protocol: no Kafka is behind it, and no client other than one of
- * that protocol can use it. What it answers was handed to the operating system: a killed process loses none of it.
- * Rejects with the error of the socket (`EADDRINUSE`) before it touches the folder, or for a damaged log.
+ * Starts a local emulator of the Upstash Kafka REST protocol. It has no Kafka broker and supports no other protocol.
+ * Acknowledged records are written to the operating system, so killing the process loses none of them.
+ * Rejects with `EADDRINUSE` before it touches the folder, or with an error if a log is damaged.
  */
 export async function startKafka(options: KafkaOptions): Promise<Kafka> {
   const server = createServer({ keepAliveTimeout: 65_000 });
@@ -55,19 +62,19 @@ export async function startKafka(options: KafkaOptions): Promise<Kafka> {
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const now = options.now ?? Date.now;
-  let opened: ReturnType<typeof openParts>;
+  let broker: ReturnType<typeof openBroker>;
   try {
-    opened = openParts(options, now);
+    broker = openBroker(options, now);
   } catch (error) {
     server.close();
     throw error;
   }
-  const { topics, groups, offsets } = opened;
-  const allowed = credentialsCheck(options.username, options.password);
+  const { topics, groups, offsets } = broker;
+  const isAllowed = credentialsCheck(options.username, options.password);
   server.on('request', (request, response) => {
-    void respond(request, response, (call) => answer(opened, call, { ...options, allowed }));
+    void respond(request, response, (httpRequest) => handle(broker, httpRequest, { ...options, isAllowed }));
   });
-  const timers = [setInterval(() => groups.dropSilent(), 1000), setInterval(() => topics.expire(), 60_000)];
+  const timers = [setInterval(() => groups.removeTimedOut(), 1000), setInterval(() => topics.expire(), 60_000)];
   for (const timer of timers) timer.unref();
   const shutDown = async () => {
     timers.forEach(clearInterval);
@@ -91,7 +98,7 @@ export async function startKafka(options: KafkaOptions): Promise<Kafka> {
   };
 }
 
-function openParts(options: KafkaOptions, now: () => number): Parts & { offsets: CommittedOffsets } {
+function openBroker(options: KafkaOptions, now: () => number): Broker & { offsets: CommittedOffsets } {
   mkdirSync(options.dir, { recursive: true });
   const topics = new Topics({ ...options, dir: join(options.dir, 'topics'), now });
   const offsets = new CommittedOffsets(join(options.dir, 'offsets.ndjson'));
@@ -101,39 +108,39 @@ function openParts(options: KafkaOptions, now: () => number): Parts & { offsets:
 async function respond(
   request: IncomingMessage,
   response: ServerResponse,
-  handle: (call: Call) => Promise<Answer>,
+  handler: (request: HttpRequest) => Promise<HttpResponse>,
 ): Promise<void> {
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
+  const disconnected = new AbortController();
+  response.once('close', () => disconnected.abort());
   try {
-    const answered = await handle(await readCall(request, gone.signal));
-    if (!gone.signal.aborted) sendAnswer(response, answered);
+    const result = await handler(await readRequest(request, disconnected.signal));
+    if (!disconnected.signal.aborted) sendResponse(response, result);
   } catch (error) {
-    if (gone.signal.aborted) return;
+    if (disconnected.signal.aborted) return;
     if (error instanceof DroppedConnection) request.socket.destroy();
-    else sendAnswer(response, errorAnswer(error));
+    else sendResponse(response, errorResponse(error));
   }
 }
 
-async function answer(
-  parts: Parts,
-  call: Call,
-  options: { allowed: (call: Call) => boolean; fault?: ChooseFault },
-): Promise<Answer> {
-  if (call.path.length === 0) return jsonAnswer({ name: ABOUT });
-  if (!options.allowed(call)) throw new KafkaError(401, 'Unauthorized: wrong username or password');
-  const work = workOf(call);
-  const records = work.records === undefined ? {} : { records: work.records };
-  const fault = await options.fault?.({ method: call.method, path: `/${call.path.join('/')}`, ...records });
-  await failBefore(fault, call.signal);
-  const answered = await work.run(parts, refusedRecords(fault));
-  await failAfter(fault, call.signal);
-  return answered;
+async function handle(
+  broker: Broker,
+  request: HttpRequest,
+  options: { isAllowed: (request: HttpRequest) => boolean; fault?: ChooseFault },
+): Promise<HttpResponse> {
+  if (request.path.length === 0) return jsonResponse({ name: ABOUT });
+  if (!options.isAllowed(request)) throw new KafkaError(401, 'Unauthorized: wrong username or password');
+  const operation = parseOperation(request);
+  const records = operation.records === undefined ? {} : { records: operation.records };
+  const fault = await options.fault?.({ method: request.method, path: `/${request.path.join('/')}`, ...records });
+  await failBefore(fault, request.signal);
+  const response = await operation.run(broker, injectedRecordErrors(fault));
+  await failAfter(fault, request.signal);
+  return response;
 }
 
-function errorAnswer(error: unknown): Answer {
-  const refusal = refusalOf(error);
-  return jsonAnswer(refusal, refusal.status);
+function errorResponse(error: unknown): HttpResponse {
+  const body = toRecordError(error);
+  return jsonResponse(body, body.status);
 }
 
 function* readTopic(topics: Topics, topic: string): Generator<Message> {

@@ -3,7 +3,7 @@ import type { Context } from '../../src/context.ts';
 import type { Event } from '../../src/domain/events.ts';
 import type { Bindings, Settings } from '../../src/env.ts';
 import { consumeKafka } from '../../src/events/external-events.ts';
-import { startedKafka } from '../support/kafka.ts';
+import { startKafkaFixture } from '../support/kafka.ts';
 
 const topic = 'cities';
 const adjusted = (id: number, sku: string, more: object = {}, of = topic) => ({
@@ -21,7 +21,7 @@ const adjusted = (id: number, sku: string, more: object = {}, of = topic) => ({
 
 /** A bridge on the local Kafka, with a queue and a database that refuse as long as they are told to. */
 async function bridge() {
-  const kafka = await startedKafka();
+  const kafka = await startKafkaFixture();
   const state = { queueRefuses: false, databaseRefuses: false, letters: 0 };
   const accepted: Event[] = [];
   const queue = {

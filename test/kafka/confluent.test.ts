@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { splitJsonObjects } from '../../src/events/kafka/json-texts.ts';
 import { confluentPublisher } from '../../src/events/kafka/publish/confluent.ts';
 import { KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
-import { type Asked, fakeRest, record, type Say, utf8 } from '../support/kafka-publisher.ts';
+import { type FakeResponse, type ReceivedRequest, record, startFakeRest, utf8 } from '../support/kafka-publisher.ts';
 
 type Sent = {
   headers: { name: string; value: string }[];
@@ -10,7 +10,7 @@ type Sent = {
   value: { type: string; data: string };
 };
 
-const sentIn = ({ body }: Asked): Sent[] => splitJsonObjects(body) as Sent[];
+const sentIn = ({ body }: ReceivedRequest): Sent[] => splitJsonObjects(body) as Sent[];
 const cityOf = (sent: Sent): string => JSON.parse(utf8(sent.value.data)).city;
 
 /** A report as docs.confluent.io/cloud/current/api.html#tag/Records-(v3)/operation/produceRecord has it. */
@@ -31,7 +31,7 @@ const notInMetadata = { error_code: 40401, message: 'Topic cities not present in
 /** github.com/confluentinc/kafka-rest/issues/133: what it said before that. */
 const noMetadata = { error_code: 50003, message: 'Failed to update metadata after 28 ms.' };
 
-const listOf = (...names: string[]): Say => ({
+const listOf = (...names: string[]): FakeResponse => ({
   body: {
     kind: 'KafkaTopicList',
     metadata: {
@@ -45,9 +45,12 @@ const listOf = (...names: string[]): Say => ({
 /** A cluster of Confluent's that has the topic `cities`; `answer` says what comes of each record, by its city. */
 async function onConfluent(
   answer: (city: string, topic: string) => object = () => report(1),
-  { list = listOf('cities', 'villages'), request }: { list?: Say; request?: (asked: Asked) => Say | undefined } = {},
+  {
+    list = listOf('cities', 'villages'),
+    request,
+  }: { list?: FakeResponse; request?: (requests: ReceivedRequest) => FakeResponse | undefined } = {},
 ) {
-  const { url, asked } = await fakeRest((one) => {
+  const { url, requests } = await startFakeRest((one) => {
     if (one.method === 'GET') return list;
     const refusal = request?.(one);
     if (refusal) return refusal;
@@ -65,20 +68,20 @@ async function onConfluent(
     clusterId: 'lkc-abc123',
     deadlineMs: 500,
   };
-  const produced = () => asked.filter(({ method }) => method === 'POST');
-  return { publisher: confluentPublisher(settings), settings, asked, produced };
+  const produced = () => requests.filter(({ method }) => method === 'POST');
+  return { publisher: confluentPublisher(settings), settings, requests, produced };
 }
 
 test('records go as concatenated JSON: keys as text, values byte for byte, headers beside them', async () => {
-  const { publisher, asked } = await onConfluent();
+  const { publisher, requests } = await onConfluent();
   const records = [record('München "}{" 🏙'), record('Oslo')];
   expect(await publisher.publish(records)).toEqual([{ ok: true }, { ok: true }]);
-  expect(asked).toHaveLength(1);
-  const [{ method, path, headers }] = asked as [Asked];
+  expect(requests).toHaveLength(1);
+  const [{ method, path, headers }] = requests as [ReceivedRequest];
   expect(`${method} ${path}`).toBe('POST /kafka/v3/clusters/lkc-abc123/topics/cities/records');
   expect(headers.authorization).toBe(`Basic ${Buffer.from('key:sécret').toString('base64')}`);
   expect(headers['content-type']).toBe('application/json');
-  const sent = sentIn(asked[0] as Asked);
+  const sent = sentIn(requests[0] as ReceivedRequest);
   expect(sent.map(({ key }) => key)).toEqual(records.map(({ key }) => ({ type: 'STRING', data: key })));
   expect(sent.map(({ value }) => utf8(value.data))).toEqual(records.map(({ value }) => value));
   expect(sent[0]?.headers.map(({ name, value }) => [name, utf8(value)])).toEqual(
@@ -87,9 +90,9 @@ test('records go as concatenated JSON: keys as text, values byte for byte, heade
 });
 
 test('a token goes as Bearer', async () => {
-  const { settings, asked } = await onConfluent();
+  const { settings, requests } = await onConfluent();
   await confluentPublisher({ ...settings, token: 'abc' }).publish([record('Oslo')]);
-  expect(asked[0]?.headers.authorization).toBe('Bearer abc');
+  expect(requests[0]?.headers.authorization).toBe('Bearer abc');
 });
 
 describe('a record that is refused', () => {
@@ -127,8 +130,8 @@ describe('a record that is refused', () => {
   test('with its whole request is found, and all others are taken', async () => {
     const taken: string[] = [];
     const { publisher, produced } = await onConfluent(undefined, {
-      request: (asked) => {
-        const cities = sentIn(asked).map(cityOf);
+      request: (requests) => {
+        const cities = sentIn(requests).map(cityOf);
         if (cities.includes('poison')) return { status: 413, body: { error_code: 413, message: 'Request too large' } };
         taken.push(...cities);
         return undefined;
@@ -145,7 +148,7 @@ describe('a record that is refused', () => {
 
 describe('an answer that breaks off', () => {
   test('counts as far as it came: what was reported is accepted, the rest is tried again', async () => {
-    const { url } = await fakeRest((_, response) => {
+    const { url } = await startFakeRest((_, response) => {
       const [first, second] = [JSON.stringify(report(1)), JSON.stringify({ ...report(2), note: 'é"}' })];
       response.writeHead(200, { 'content-type': 'application/json' });
       const bytes = Buffer.from(`${first}\r\n${second}\r\n{"error_code":200,"off`);
@@ -162,7 +165,7 @@ describe('an answer that breaks off', () => {
   });
 
   test('also by the deadline', async () => {
-    const { url } = await fakeRest((_, response) => {
+    const { url } = await startFakeRest((_, response) => {
       response.writeHead(200).write(JSON.stringify(report(1)));
       return 'silence';
     });
@@ -184,14 +187,14 @@ describe('Kafka is away, and nothing is known of the records,', () => {
   }
 
   test('when it sends us elsewhere: nobody there gets our credentials', async () => {
-    const elsewhere = await fakeRest(() => ({ body: report(1) }));
-    const { url } = await fakeRest((one, response) => {
+    const elsewhere = await startFakeRest(() => ({ body: report(1) }));
+    const { url } = await startFakeRest((one, response) => {
       response.writeHead(307, { location: elsewhere.url + one.path }).end();
       return undefined;
     });
     const publisher = confluentPublisher({ url, clusterId: 'c', token: 'sesame' });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow('307: a redirect');
-    expect(elsewhere.asked).toEqual([]);
+    expect(elsewhere.requests).toEqual([]);
   });
 
   test('when every record fails by its fault', async () => {
@@ -205,7 +208,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
   });
 
   test('when it is silent; a topic that is missing it names all the same', async () => {
-    const { url } = await fakeRest(({ method }) => (method === 'GET' ? listOf('cities') : 'silence'));
+    const { url } = await startFakeRest(({ method }) => (method === 'GET' ? listOf('cities') : 'silence'));
     const publisher = confluentPublisher({ url, clusterId: 'c', deadlineMs: 200 });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no answer in 200 ms');
     expect(await publisher.publish([record('Oslo', { topic: 'lost' })])).toEqual([
@@ -217,7 +220,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     const nobody = confluentPublisher({ url: 'http://127.0.0.1:9', clusterId: 'c' });
     await expect(nobody.publish([record('Oslo')])).rejects.toThrow('no connection');
     const body = { error_code: 404, message: 'Cluster c cannot be found.' };
-    const { url } = await fakeRest(() => ({ status: 404, body }));
+    const { url } = await startFakeRest(() => ({ status: 404, body }));
     const other = confluentPublisher({ url, clusterId: 'c' });
     await expect(other.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaUnavailable);
   });
@@ -233,7 +236,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
       [400, '{"message": "what?"}'],
       [422, '{}'],
     ] as const) {
-      const { url } = await fakeRest(() => ({ status, body }));
+      const { url } = await startFakeRest(() => ({ status, body }));
       const anything = confluentPublisher({ url, clusterId: 'c' });
       await expect(anything.publish([record('Oslo'), record('Rome')]), `${status} ${body}`).rejects.toThrow(
         KafkaUnavailable,

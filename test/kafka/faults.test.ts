@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import type { Fault, FaultyRequest } from '../../dev/kafka/faults.ts';
-import { startedKafka } from '../support/kafka.ts';
+import { startKafkaFixture } from '../support/kafka.ts';
 
 const BATCH = ['a', 'b', 'c'].map((value) => ({ topic: 'greetings', value }));
 
 /** A server on which `fail` decides what goes wrong, and a note of what it was asked. */
 async function faultyKafka(fail: (request: FaultyRequest) => Fault | undefined) {
   const asked: FaultyRequest[] = [];
-  const kafka = await startedKafka({
+  const kafka = await startKafkaFixture({
     fault: (request) => {
       asked.push(request);
       return fail(request);
@@ -66,7 +66,7 @@ test('a request without a fault is served, and one that produces nothing has no 
 });
 
 test('the server closes while a consumer waits', async () => {
-  const { server, call, admin } = await startedKafka();
+  const { server, call, admin } = await startKafkaFixture();
   const waiting = call('/consume/group/one/greetings?timeout=600000').catch(() => 'closed');
   await expect.poll(async () => (await admin.consumers()).length).toBe(1);
   await server.close();

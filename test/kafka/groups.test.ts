@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { startedKafka, stoppedClock } from '../support/kafka.ts';
+import { manualClock, startKafkaFixture } from '../support/kafka.ts';
 
 const EARLIEST = 'earliest' as const;
 const GROUP = { consumerGroupId: 'group', topics: ['cities'], autoOffsetReset: EARLIEST, timeout: 0 };
@@ -11,7 +11,7 @@ const sorted = (values: (string | number)[]) => values.toSorted();
 
 describe('sharing', () => {
   test('two instances share the partitions, and every record goes to one of them', async () => {
-    const { producer, consumer, admin } = await startedKafka();
+    const { producer, consumer, admin } = await startKafkaFixture();
     await consumer.consume({ ...GROUP, instanceId: 'one' });
     await consumer.consume({ ...GROUP, instanceId: 'two' });
     await producer.produceMany(RECORDS);
@@ -29,7 +29,7 @@ describe('sharing', () => {
   });
 
   test('an instance that is removed leaves its partitions, and what it had read, to the others', async () => {
-    const { producer, consumer, admin } = await startedKafka();
+    const { producer, consumer, admin } = await startKafkaFixture();
     await consumer.consume({ ...GROUP, instanceId: 'one' });
     await consumer.consume({ ...GROUP, instanceId: 'two' });
     await producer.produceMany(RECORDS);
@@ -44,8 +44,8 @@ describe('sharing', () => {
   });
 
   test('an instance that is not heard of for its session timeout loses its partitions', async () => {
-    const clock = stoppedClock();
-    const { producer, consumer, admin, post } = await startedKafka({ now: clock.now });
+    const clock = manualClock();
+    const { producer, consumer, admin, post } = await startKafkaFixture({ now: clock.now });
     await consumer.consume({ ...GROUP, instanceId: 'one' });
     await post('/consume/group/two', { topic: 'cities', timeout: 0 }, { 'Kafka-Session-Timeout-Ms': '6000' });
     clock.move(5999);
@@ -56,14 +56,14 @@ describe('sharing', () => {
   });
 
   test('an instance that joins gets nothing that another has read and auto-commits', async () => {
-    const { producer, consumer } = await startedKafka();
+    const { producer, consumer } = await startKafkaFixture();
     await producer.produceMany(RECORDS);
     expect(await consumer.consume({ ...GROUP, instanceId: 'one' })).toHaveLength(8);
     expect(await consumer.consume({ ...GROUP, instanceId: 'two' })).toEqual([]);
   });
 
   test('an instance does not read twice in a partition that it keeps', async () => {
-    const { producer, consumer } = await startedKafka();
+    const { producer, consumer } = await startKafkaFixture();
     await producer.produceMany(RECORDS);
     const manual = { ...GROUP, autoCommit: false };
     expect(await consumer.consume({ ...manual, instanceId: 'one' })).toHaveLength(8);
@@ -72,8 +72,8 @@ describe('sharing', () => {
   });
 
   test('an instance that waits for longer than its session timeout is not given up', async () => {
-    const clock = stoppedClock();
-    const { producer, consumer, admin } = await startedKafka({ now: clock.now });
+    const clock = manualClock();
+    const { producer, consumer, admin } = await startKafkaFixture({ now: clock.now });
     const waiting = consumer.consume({ ...GROUP, instanceId: 'one', timeout: 20_000 });
     await expect.poll(async () => (await admin.consumers()).length).toBe(1);
     clock.move(120_000);
@@ -83,7 +83,7 @@ describe('sharing', () => {
   });
 
   test('an instance that waits gets the records of a partition that another gives up', async () => {
-    const { producer, consumer, admin } = await startedKafka();
+    const { producer, consumer, admin } = await startKafkaFixture();
     const options = { ...GROUP, topics: ['greetings', 'cities'], autoCommit: false };
     await consumer.consume({ ...options, topics: ['greetings'], instanceId: 'a' });
     await producer.produce('greetings', 'held');
@@ -94,7 +94,7 @@ describe('sharing', () => {
   });
 
   test('a group has no more instances than there are partitions', async () => {
-    const { call } = await startedKafka({ topics: [{ name: 'greetings', partitions: 1, retentionMs: -1 }] });
+    const { call } = await startKafkaFixture({ topics: [{ name: 'greetings', partitions: 1, retentionMs: -1 }] });
     expect((await call('/consume/group/one/greetings?timeout=0')).status).toBe(200);
     expect((await call('/consume/group/two/greetings?timeout=0')).status).toBe(400);
     expect((await call('/consume/other/two/greetings?timeout=0')).status).toBe(200);
@@ -103,7 +103,7 @@ describe('sharing', () => {
 
 describe('where a group begins', () => {
   test('at the end by default, at the beginning when it asks for that', async () => {
-    const { producer, call, consumer } = await startedKafka();
+    const { producer, call, consumer } = await startKafkaFixture();
     await producer.produce('greetings', 'before');
     expect((await call('/consume/late/one/greetings?timeout=0')).body).toEqual([]);
     await producer.produce('greetings', 'after');
@@ -113,14 +113,14 @@ describe('where a group begins', () => {
   });
 
   test('nowhere, with an error, when it asks for none and has committed nothing', async () => {
-    const { call } = await startedKafka();
+    const { call } = await startKafkaFixture();
     const headers = { 'Kafka-Auto-Offset-Reset': 'none' };
     const { status, body } = await call('/consume/group/one/greetings', { headers });
     expect({ status, body }).toMatchObject({ status: 400, body: { error: expect.stringContaining('greetings-0') } });
   });
 
   test('a header that is not one of its words is refused', async () => {
-    const { call } = await startedKafka();
+    const { call } = await startKafkaFixture();
     const headers = { 'Kafka-Enable-Auto-Commit': 'maybe' };
     expect((await call('/consume/group/one/greetings', { headers })).status).toBe(400);
   });
@@ -128,7 +128,7 @@ describe('where a group begins', () => {
 
 describe('commits', () => {
   const committedIn = async (
-    { consumer }: Pick<Awaited<ReturnType<typeof startedKafka>>, 'consumer'>,
+    { consumer }: Pick<Awaited<ReturnType<typeof startKafkaFixture>>, 'consumer'>,
     partitions: number[],
   ) => {
     const topicPartitions = partitions.map((partition) => ({ topic: 'cities', partition }));
@@ -137,7 +137,7 @@ describe('commits', () => {
   };
 
   test('without auto-commit a new instance reads again what was not committed', async () => {
-    const kafka = await startedKafka();
+    const kafka = await startKafkaFixture();
     const { producer, consumer, admin } = kafka;
     const manual = { ...GROUP, instanceId: 'one', autoCommit: false };
     await producer.produceMany(RECORDS);
@@ -152,7 +152,7 @@ describe('commits', () => {
   });
 
   test('a commit without offsets commits all that was read', async () => {
-    const kafka = await startedKafka();
+    const kafka = await startKafkaFixture();
     const manual = { ...GROUP, instanceId: 'one', autoCommit: false };
     await kafka.producer.produceMany(RECORDS);
     await kafka.consumer.consume(manual);
@@ -165,8 +165,8 @@ describe('commits', () => {
   });
 
   test('auto-commit commits what was returned before, once its interval is over', async () => {
-    const clock = stoppedClock();
-    const kafka = await startedKafka({ now: clock.now });
+    const clock = manualClock();
+    const kafka = await startKafkaFixture({ now: clock.now });
     const auto = { ...GROUP, instanceId: 'one', autoCommit: true, autoCommitInterval: 3000 };
     await kafka.producer.produceMany(RECORDS);
     await kafka.consumer.consume(auto);
@@ -180,7 +180,7 @@ describe('commits', () => {
   });
 
   test('a restart keeps what was committed, and auto-commit commits when the server stops', async () => {
-    const first = await startedKafka();
+    const first = await startKafkaFixture();
     await first.producer.produceMany(RECORDS);
     await first.consumer.consume({ ...GROUP, instanceId: 'one' });
     const manual = { ...GROUP, consumerGroupId: 'manual', instanceId: 'one', autoCommit: false };
@@ -188,7 +188,7 @@ describe('commits', () => {
     await first.consumer.commit({ ...manual, offset: { topic: 'cities', partition: 2, offset: 1 } });
     await first.server.close();
 
-    const second = await startedKafka({ dir: first.dir });
+    const second = await startKafkaFixture({ dir: first.dir });
     expect(await committedIn(second, [0, 1, 2, 3])).toEqual([2, 2, 2, 2]);
     expect(await second.consumer.consume({ ...GROUP, instanceId: 'one' })).toEqual([]);
     expect(await second.consumer.consume(manual)).toHaveLength(7);
@@ -196,7 +196,7 @@ describe('commits', () => {
 });
 
 test('a long backlog is read to its end, in order for each partition, and nothing twice', async () => {
-  const { producer, consumer } = await startedKafka();
+  const { producer, consumer } = await startKafkaFixture();
   const total = 2600;
   const backlog = Array.from({ length: total }, (_, n) => ({ topic: 'cities', key: `k${n % 50}`, value: `${n}` }));
   await producer.produceMany(backlog);
@@ -215,7 +215,7 @@ test('a long backlog is read to its end, in order for each partition, and nothin
 });
 
 test('a partition with a long backlog does not keep the others waiting', async () => {
-  const { producer, consumer } = await startedKafka();
+  const { producer, consumer } = await startKafkaFixture();
   await producer.produceMany(Array.from({ length: 1200 }, () => ({ topic: 'cities', partition: 0, value: 'many' })));
   await producer.produce('cities', 'one', { partition: 3 });
   await consumer.consume({ ...GROUP, instanceId: 'one' });

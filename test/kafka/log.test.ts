@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { appendFile, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { basic, startedKafka, stoppedClock, TOPICS, temporaryDir, WEEK } from '../support/kafka.ts';
+import { basic, manualClock, startKafkaFixture, TOPICS, temporaryDir, WEEK } from '../support/kafka.ts';
 
 const valuesOf = (records: Iterable<{ value: string }>) => [...records].map((record) => record.value);
 
@@ -20,7 +20,7 @@ async function lastSegmentOf(dir: string, topic: string): Promise<string> {
 
 describe('a restart', () => {
   test('keeps records and goes on with the next offset', async () => {
-    const first = await startedKafka();
+    const first = await startKafkaFixture();
     const headers = [{ key: 'ce_id', value: '1' }];
     await first.producer.produceMany([
       { topic: 'greetings', key: 'k', value: 'a "quoted"\nline \u{1F600}', headers },
@@ -29,20 +29,20 @@ describe('a restart', () => {
     const before = [...first.server.read('greetings')];
     await first.server.close();
 
-    const second = await startedKafka({ dir: first.dir });
+    const second = await startKafkaFixture({ dir: first.dir });
     expect(before).toHaveLength(2);
     expect([...second.server.read('greetings')]).toEqual(before);
     expect(await second.producer.produce('greetings', 'third')).toMatchObject({ offset: 2 });
   });
 
   test('keeps records that lie in several files', async () => {
-    const first = await startedKafka({ segmentBytes: 200 });
+    const first = await startKafkaFixture({ segmentBytes: 200 });
     const values = Array.from({ length: 30 }, (_, n) => `value ${n}`);
     for (const value of values) await first.producer.produce('greetings', value);
     await first.server.close();
     expect((await segmentsOf(first.dir, 'greetings')).length).toBeGreaterThan(5);
 
-    const second = await startedKafka({ dir: first.dir });
+    const second = await startKafkaFixture({ dir: first.dir });
     expect(valuesOf(second.server.read('greetings'))).toEqual(values);
     const position = { topic: 'greetings', partition: 0, offset: 17, timeout: 0 };
     expect((await second.consumer.fetch(position))[0]).toMatchObject({ offset: 17, value: 'value 17' });
@@ -54,22 +54,22 @@ describe('a restart', () => {
     ['half a record with a line end', '{"topic":"greetings","partition":0,"offset":2,"time\n'],
     ['a record that is not next', '{"topic":"greetings","partition":0,"offset":9,"timestamp":1,"key":"","value":""}\n'],
   ])('cuts off %s and appends after the last whole record', async (_, tail) => {
-    const first = await startedKafka();
+    const first = await startKafkaFixture();
     await first.producer.produceMany(['a', 'b'].map((value) => ({ topic: 'greetings', value })));
     await first.server.close();
     await appendFile(await lastSegmentOf(first.dir, 'greetings'), tail);
 
-    const second = await startedKafka({ dir: first.dir });
+    const second = await startKafkaFixture({ dir: first.dir });
     expect(valuesOf(second.server.read('greetings'))).toEqual(['a', 'b']);
     expect(await second.producer.produce('greetings', 'c')).toMatchObject({ offset: 2 });
     await second.server.close();
 
-    const third = await startedKafka({ dir: first.dir });
+    const third = await startKafkaFixture({ dir: first.dir });
     expect(valuesOf(third.server.read('greetings'))).toEqual(['a', 'b', 'c']);
   });
 
   test('drops a torn last commit and keeps those before it', async () => {
-    const first = await startedKafka();
+    const first = await startKafkaFixture();
     await first.producer.produce('greetings', 'a');
     const group = { consumerGroupId: 'group', instanceId: 'one', topics: ['greetings'], timeout: 0 };
     await first.consumer.consume({ ...group, autoOffsetReset: 'earliest' });
@@ -77,19 +77,19 @@ describe('a restart', () => {
     await first.server.close();
     await appendFile(join(first.dir, 'offsets.ndjson'), '["greetings/0/gro');
 
-    const second = await startedKafka({ dir: first.dir });
+    const second = await startKafkaFixture({ dir: first.dir });
     const topicPartition = { topic: 'greetings', partition: 0 };
     expect(await second.admin.committedOffsets({ ...group, topicPartition })).toMatchObject([{ offset: 1 }]);
   });
 
   test('refuses to go on where a file in the middle is damaged', async () => {
-    const first = await startedKafka({ segmentBytes: 200 });
+    const first = await startKafkaFixture({ segmentBytes: 200 });
     for (let n = 0; n < 10; n += 1) await first.producer.produce('greetings', `value ${n}`);
     await first.server.close();
     const [oldest = ''] = await segmentsOf(first.dir, 'greetings');
     await truncate(oldest, (await readFile(oldest)).length - 5);
 
-    await expect(startedKafka({ dir: first.dir })).rejects.toThrow(oldest);
+    await expect(startKafkaFixture({ dir: first.dir })).rejects.toThrow(oldest);
   });
 });
 
@@ -110,7 +110,7 @@ describe('a killed server', () => {
     }
     await killed;
 
-    const { server } = await startedKafka({ dir });
+    const { server } = await startKafkaFixture({ dir });
     const kept = valuesOf(server.read('cities'));
     expect(answered.length).toBeGreaterThanOrEqual(20 * 50);
     expect(new Set(kept).size).toBe(kept.length);
@@ -120,8 +120,8 @@ describe('a killed server', () => {
 
 describe('retention', () => {
   test('expired records are not returned, their files go, and offsets go on', async () => {
-    const clock = stoppedClock();
-    const { dir, producer, server, admin, post } = await startedKafka({ now: clock.now, segmentBytes: 300 });
+    const clock = manualClock();
+    const { dir, producer, server, admin, post } = await startKafkaFixture({ now: clock.now, segmentBytes: 300 });
     const produce = async (values: string[]) => {
       for (const value of values) await producer.produce('greetings', value);
     };
@@ -149,24 +149,24 @@ describe('retention', () => {
     expect(left).toEqual(['']);
     await server.close();
 
-    const again = await startedKafka({ dir, now: clock.now });
+    const again = await startKafkaFixture({ dir, now: clock.now });
     expect(await again.producer.produce('greetings', 'h')).toMatchObject({ offset: 7 });
   });
 
   test('records that expired while the server was down are gone when it starts', async () => {
-    const clock = stoppedClock();
-    const first = await startedKafka({ now: clock.now });
+    const clock = manualClock();
+    const first = await startKafkaFixture({ now: clock.now });
     await first.producer.produce('greetings', 'old');
     await first.server.close();
     clock.move(WEEK + 1);
-    const second = await startedKafka({ now: clock.now, dir: first.dir });
+    const second = await startKafkaFixture({ now: clock.now, dir: first.dir });
     expect(await readFile(await lastSegmentOf(first.dir, 'greetings'), 'utf8')).toBe('');
     expect(valuesOf(second.server.read('greetings'))).toEqual([]);
   });
 
   test('a group whose next record has expired goes on where its reset says', async () => {
-    const clock = stoppedClock();
-    const { producer, consumer } = await startedKafka({ now: clock.now });
+    const clock = manualClock();
+    const { producer, consumer } = await startKafkaFixture({ now: clock.now });
     const group = { consumerGroupId: 'group', instanceId: 'one', topics: ['greetings'], timeout: 0 };
     await consumer.consume({ ...group, autoOffsetReset: 'earliest' });
     await producer.produceMany(['old', 'old too'].map((value) => ({ topic: 'greetings', value })));
@@ -177,9 +177,9 @@ describe('retention', () => {
   });
 
   test('a negative retention keeps records for ever', async () => {
-    const clock = stoppedClock();
+    const clock = manualClock();
     const topics = [{ name: 'greetings', partitions: 1, retentionMs: -1 }];
-    const { producer, server } = await startedKafka({ now: clock.now, topics });
+    const { producer, server } = await startKafkaFixture({ now: clock.now, topics });
     await producer.produce('greetings', 'old');
     clock.move(1000 * WEEK);
     expect(valuesOf(server.read('greetings'))).toEqual(['old']);

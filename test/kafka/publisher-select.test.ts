@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Bindings, settingsOf } from '../../src/env.ts';
 import { type KafkaSettings, selectPublisher } from '../../src/events/kafka/publish/select.ts';
-import { fakeRest, record } from '../support/kafka-publisher.ts';
+import { record, startFakeRest } from '../support/kafka-publisher.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 const settings = (more: Partial<KafkaSettings>): KafkaSettings => ({
@@ -26,7 +26,7 @@ test('a variable that the dialect needs is named, and no value', () => {
 });
 
 test('the dialect decides where records go, and whether they have headers', async () => {
-  const { url, asked } = await fakeRest(() => ({ status: 503 }));
+  const { url, requests } = await startFakeRest(() => ({ status: 503 }));
   const send = (more: Partial<KafkaSettings>) =>
     selectPublisher(settings({ KAFKA_REST_URL: url, KAFKA_REST_USERNAME: 'u', KAFKA_REST_PASSWORD: 'p', ...more }))
       .publish([record('Oslo')])
@@ -35,14 +35,14 @@ test('the dialect decides where records go, and whether they have headers', asyn
   await send({ KAFKA_REST_DIALECT: 'confluent', KAFKA_REST_CLUSTER_ID: 'lkc-1' });
   await send({});
   await send({ KAFKA_REST_HEADERS: true, KAFKA_REST_TOKEN: 't' });
-  expect(asked.map(({ path }) => path)).toEqual([
+  expect(requests.map(({ path }) => path)).toEqual([
     '/produce',
     '/v3/clusters/lkc-1/topics/cities/records',
     '/topics/cities',
     '/topics/cities',
   ]);
-  expect(asked.map(({ body }) => /"headers"/.test(body))).toEqual([true, true, false, true]);
-  expect(asked.map(({ headers }) => String(headers.authorization).split(' ')[0])).toEqual([
+  expect(requests.map(({ body }) => /"headers"/.test(body))).toEqual([true, true, false, true]);
+  expect(requests.map(({ headers }) => String(headers.authorization).split(' ')[0])).toEqual([
     'Basic',
     'Basic',
     'Basic',

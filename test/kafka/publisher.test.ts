@@ -6,8 +6,8 @@ import type { ChooseFault, FaultyRequest } from '../../dev/kafka/faults.ts';
 import { partitionForKey } from '../../dev/kafka/murmur2.ts';
 import { type KafkaRecord, KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { upstashPublisher } from '../../src/events/kafka/publish/upstash.ts';
-import { startedKafka } from '../support/kafka.ts';
-import { fakeRest } from '../support/kafka-publisher.ts';
+import { startKafkaFixture } from '../support/kafka.ts';
+import { startFakeRest } from '../support/kafka-publisher.ts';
 
 const record = (value: string, more: Partial<KafkaRecord> = {}): KafkaRecord => ({
   topic: 'cities',
@@ -20,7 +20,7 @@ const record = (value: string, more: Partial<KafkaRecord> = {}): KafkaRecord => 
 /** A publisher on the local Kafka, and how many requests it has made there. */
 async function onKafka(fault: ChooseFault = () => undefined, settings: { path?: string; password?: string } = {}) {
   const requests: FaultyRequest[] = [];
-  const { server } = await startedKafka({
+  const { server } = await startKafkaFixture({
     fault: (request) => {
       requests.push(request);
       return fault(request);
@@ -173,13 +173,13 @@ describe('a record that is refused', () => {
 });
 
 test('a refused batch is split within one deadline: records that were not sent by then are left for a later turn', async () => {
-  const { url, asked } = await fakeRest((_asked, response) => {
+  const { url, requests } = await startFakeRest((_request, response) => {
     setTimeout(() => response.writeHead(400).end('{"error": "too large", "status": 400}'), 100);
     return undefined;
   });
   const publisher = upstashPublisher({ url, username: 'dev', password: 'dev', deadlineMs: 450 });
   const answers = await publisher.publish(Array.from({ length: 64 }, (_, index) => record(`city ${index}`)));
-  expect(asked.length).toBeLessThanOrEqual(5); // all of them apart are 127
+  expect(requests.length).toBeLessThanOrEqual(5); // all of them apart are 127
   expect(answers).toHaveLength(64);
   for (const answer of answers.slice(1)) expect(answer).toMatchObject({ ok: false, permanent: false });
 });

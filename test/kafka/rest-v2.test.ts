@@ -2,18 +2,18 @@ import { describe, expect, test } from 'vitest';
 import { partitionForKey } from '../../dev/kafka/murmur2.ts';
 import { type KafkaRecord, KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { restV2Publisher } from '../../src/events/kafka/publish/rest-v2.ts';
-import { type Asked, fakeRest, record, type Say, utf8 } from '../support/kafka-publisher.ts';
+import { type FakeResponse, type ReceivedRequest, record, startFakeRest, utf8 } from '../support/kafka-publisher.ts';
 
 type Sent = { key: string; value: string; headers?: { key: string; value: string }[] };
 
-const sentIn = ({ body }: Asked): Sent[] => JSON.parse(body).records;
+const sentIn = ({ body }: ReceivedRequest): Sent[] => JSON.parse(body).records;
 /** The city of a record, in either mode. */
 const cityOf = ({ value }: Sent): string => {
   const parsed = JSON.parse(utf8(value));
   return parsed.city ?? parsed.data.city;
 };
-const topicOf = ({ path }: Asked): string => path.split('/').at(-1) ?? '';
-const topics: Say = { body: ['cities', 'villages', '__consumer_offsets'] };
+const topicOf = ({ path }: ReceivedRequest): string => path.split('/').at(-1) ?? '';
+const topics: FakeResponse = { body: ['cities', 'villages', '__consumer_offsets'] };
 
 /** What the producer inside a bridge says after `max.block.ms` (Kafka, KafkaProducer.waitOnMetadata). */
 const notInMetadata = 'Topic lost not present in metadata after 60000 ms.';
@@ -22,11 +22,11 @@ const tooLarge =
   'The message is 1100099 bytes when serialized which is larger than 1048576, which is the value of the max.request.size configuration.';
 
 /** `fault`: the code and text that come of a record instead of an offset, by its city and topic. */
-type Options = { fault?: (city: string, topic: string) => [number, string] | undefined; list?: Say };
+type Options = { fault?: (city: string, topic: string) => [number, string] | undefined; list?: FakeResponse };
 
 /** github.com/strimzi/strimzi-kafka-bridge, HttpSourceBridgeEndpoint: 200, one item a record, `error_code` and `message`. */
 async function onStrimzi({ fault = () => undefined, list = topics }: Options = {}) {
-  const { url, asked } = await fakeRest((one) => {
+  const { url, requests } = await startFakeRest((one) => {
     if (one.path === '/') return { body: { bridge_version: '0.33.1' } };
     if (one.method === 'GET') return list;
     const offsets = sentIn(one).map((sent, offset) => {
@@ -35,7 +35,7 @@ async function onStrimzi({ fault = () => undefined, list = topics }: Options = {
     });
     return { body: { offsets } };
   });
-  return { publisher: restV2Publisher({ url, headers: true, deadlineMs: 500 }), url, asked };
+  return { publisher: restV2Publisher({ url, headers: true, deadlineMs: 500 }), url, requests };
 }
 
 /**
@@ -43,7 +43,7 @@ async function onStrimzi({ fault = () => undefined, list = topics }: Options = {
  * until 6.2.3 headers were such (github.com/Aiven-Open/karapace/pull/1360).
  */
 async function onKarapace({ fault = () => undefined, list = topics }: Options = {}, headers = false) {
-  const { url, asked } = await fakeRest((one) => {
+  const { url, requests } = await startFakeRest((one) => {
     if (one.method === 'GET') return one.path === '/topics' ? list : { status: 404 };
     if (!(list.body as string[]).includes(topicOf(one))) {
       return { status: 404, body: { error_code: 40401, message: `Topic ${topicOf(one)} not found` } };
@@ -58,13 +58,13 @@ async function onKarapace({ fault = () => undefined, list = topics }: Options = 
     const status = offsets.some((item) => 'error' in item) ? 422 : 200;
     return { status, body: { key_schema_id: null, value_schema_id: null, offsets } };
   });
-  return { publisher: restV2Publisher({ url, headers, deadlineMs: 500 }), url, asked };
+  return { publisher: restV2Publisher({ url, headers, deadlineMs: 500 }), url, requests };
 }
 
 /** github.com/redpanda-data/redpanda, kafka/client: one item a partition, in any order; Kafka's own error codes. */
 async function onRedpanda(failing: { partition: number; code: number } | undefined, partitions = 6) {
   const taken: string[] = [];
-  const { url, asked } = await fakeRest((one) => {
+  const { url, requests } = await startFakeRest((one) => {
     if (one.method === 'GET') return one.path === '/topics' ? topics : { status: 404 };
     if (topicOf(one) === 'lost') return { body: { offsets: [{ partition: 0, error_code: 3, offset: -1 }] } };
     const used = new Map<number, Sent[]>();
@@ -79,30 +79,30 @@ async function onRedpanda(failing: { partition: number; code: number } | undefin
     });
     return { body: { offsets } };
   });
-  return { publisher: restV2Publisher({ url, headers: false, deadlineMs: 5_000 }), asked, taken };
+  return { publisher: restV2Publisher({ url, headers: false, deadlineMs: 5_000 }), requests, taken };
 }
 
 test('keys are stored as they are, so that they hash as every other producer’s', async () => {
-  const { publisher, asked } = await onStrimzi();
+  const { publisher, requests } = await onStrimzi();
   const key = 'Zürich "1"';
   expect(await publisher.publish([record('Zürich', { key })])).toEqual([{ ok: true }]);
-  expect(asked.map(({ method, path }) => `${method} ${path}`)).toEqual(['POST /topics/cities']);
-  expect(asked[0]?.headers['content-type']).toBe('application/vnd.kafka.binary.v2+json');
-  expect(asked[0]?.headers.authorization).toBeUndefined();
-  expect(utf8(sentIn(asked[0] as Asked)[0]?.key ?? '')).toBe(key);
+  expect(requests.map(({ method, path }) => `${method} ${path}`)).toEqual(['POST /topics/cities']);
+  expect(requests[0]?.headers['content-type']).toBe('application/vnd.kafka.binary.v2+json');
+  expect(requests[0]?.headers.authorization).toBeUndefined();
+  expect(utf8(sentIn(requests[0] as ReceivedRequest)[0]?.key ?? '')).toBe(key);
 });
 
 test('where records have headers, the value is the payload alone', async () => {
-  const { publisher, asked } = await onStrimzi();
+  const { publisher, requests } = await onStrimzi();
   const one = record('Zürich');
   await publisher.publish([one]);
-  const [sent] = sentIn(asked[0] as Asked);
+  const [sent] = sentIn(requests[0] as ReceivedRequest);
   expect(utf8(sent?.value ?? '')).toBe(one.value);
   expect(sent?.headers?.map(({ key, value }) => [key, utf8(value)])).toEqual(Object.entries(one.headers));
 });
 
 test('where they have none, the value is a CloudEvent in structured mode', async () => {
-  const { publisher, asked } = await onKarapace();
+  const { publisher, requests } = await onKarapace();
   const headers = {
     ce_specversion: '1.0',
     ce_id: 'a1',
@@ -114,7 +114,7 @@ test('where they have none, the value is a CloudEvent in structured mode', async
     'content-type': 'application/json',
   };
   await publisher.publish([record('Zürich', { headers, value: '{"city":"Zürich","price":29.90}' })]);
-  const [sent] = sentIn(asked[0] as Asked);
+  const [sent] = sentIn(requests[0] as ReceivedRequest);
   expect(Object.keys(sent ?? {})).toEqual(['key', 'value']);
   expect(JSON.parse(utf8(sent?.value ?? ''))).toEqual({
     specversion: '1.0',
@@ -132,7 +132,7 @@ test('where they have none, the value is a CloudEvent in structured mode', async
 
 describe('a record that is refused', () => {
   test('by Strimzi, which answers 200, stops no other, and none is sent again', async () => {
-    const { publisher, asked } = await onStrimzi({
+    const { publisher, requests } = await onStrimzi({
       fault: (city) => (city === 'Rome' ? [500, 'a broker is away'] : undefined),
     });
     expect(await publisher.publish([record('Oslo'), record('Rome'), record('Bern')])).toEqual([
@@ -140,7 +140,7 @@ describe('a record that is refused', () => {
       { ok: false, permanent: false, reason: 'cities: 500: a broker is away' },
       { ok: true },
     ]);
-    expect(asked).toHaveLength(1);
+    expect(requests).toHaveLength(1);
   });
 
   test('by Karapace, which answers 422 for all, stops no other', async () => {
@@ -155,10 +155,13 @@ describe('a record that is refused', () => {
   });
 
   test('by a Karapace that takes headers is found without sending any other again', async () => {
-    const { publisher, asked } = await onKarapace({ fault: (city) => (city === 'Rome' ? [2, 'no'] : undefined) }, true);
+    const { publisher, requests } = await onKarapace(
+      { fault: (city) => (city === 'Rome' ? [2, 'no'] : undefined) },
+      true,
+    );
     const answers = await publisher.publish([record('Oslo'), record('Rome'), record('Bern')]);
     expect(answers.map(({ ok }) => ok)).toEqual([true, false, true]);
-    expect(asked).toHaveLength(1);
+    expect(requests).toHaveLength(1);
   });
 
   test('by Redpanda, which tells of partitions and in any order, is found', async () => {
@@ -175,10 +178,10 @@ describe('a record that is refused', () => {
   });
 
   test('by nobody takes one request at Redpanda, however many partitions there are', async () => {
-    const { publisher, asked } = await onRedpanda(undefined);
+    const { publisher, requests } = await onRedpanda(undefined);
     const answers = await publisher.publish(Array.from({ length: 60 }, (_, index) => record(`city ${index}`)));
     expect(answers).toEqual(Array.from({ length: 60 }, () => ({ ok: true })));
-    expect(asked).toHaveLength(1);
+    expect(requests).toHaveLength(1);
   });
 
   const large = record('large');
@@ -216,7 +219,7 @@ describe('a topic that is missing is named', () => {
   }
 
   test('by a bridge that is silent for as long as its producer looks for it', async () => {
-    const { url } = await fakeRest((one) => {
+    const { url } = await startFakeRest((one) => {
       if (one.method === 'GET') return topics;
       return topicOf(one) === 'lost' ? 'silence' : { body: { offsets: [{ partition: 0, offset: 1 }] } };
     });
@@ -238,20 +241,23 @@ describe('Kafka is away, and nothing is known of the records,', () => {
 
   for (const status of [401, 403, 408, 429, 500, 502, 503]) {
     test(`when it answers ${status}; it is asked once`, async () => {
-      const { url, asked } = await fakeRest(() => ({ status, body: { error_code: status, message: 'not now' } }));
+      const { url, requests } = await startFakeRest(() => ({
+        status,
+        body: { error_code: status, message: 'not now' },
+      }));
       const publisher = restV2Publisher({ url, headers: true });
       await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(`${status}: not now`);
-      expect(asked).toHaveLength(1);
+      expect(requests).toHaveLength(1);
     });
   }
 
   test('when it takes no headers and gets some: no record dies of a variable', async () => {
-    const { url, asked } = await onKarapace();
+    const { url, requests } = await onKarapace();
     const publisher = restV2Publisher({ url, headers: true });
     const many = Array.from({ length: 100 }, (_, index) => record(`${index}`));
     await expect(publisher.publish(many)).rejects.toThrow('KAFKA_REST_HEADERS');
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
-    expect(asked.length).toBeLessThan(10);
+    expect(requests.length).toBeLessThan(10);
   });
 
   test('when the address leads to something else', async () => {
@@ -266,7 +272,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
       [422, '<html>'],
     ] as const) {
       for (const headers of [true, false]) {
-        const { url } = await fakeRest(() => ({ status, body }));
+        const { url } = await startFakeRest(() => ({ status, body }));
         const anything = restV2Publisher({ url, headers });
         await expect(anything.publish([record('Oslo'), record('Rome')]), `${status} ${body}`).rejects.toThrow(
           KafkaUnavailable,
@@ -277,8 +283,8 @@ describe('Kafka is away, and nothing is known of the records,', () => {
 });
 
 test('a record that a server cannot read dies alone, and only at a server that is in its senses', async () => {
-  const refusing = (list: Say, about: Say) =>
-    fakeRest((one) => {
+  const refusing = (list: FakeResponse, about: FakeResponse) =>
+    startFakeRest((one) => {
       if (one.method === 'GET') return one.path === '/' ? about : list;
       const records = sentIn(one);
       if (records.some((sent) => cityOf(sent) === 'poison')) {

@@ -4,11 +4,11 @@ import { text } from 'node:stream/consumers';
 import { Kafka, UpstashError } from '@upstash/kafka';
 import { describe, expect, test, vi } from 'vitest';
 import { startKafka } from '../../dev/kafka/server.ts';
-import { basic, startedKafka, stoppedClock, TOPICS } from '../support/kafka.ts';
+import { basic, manualClock, startKafkaFixture, TOPICS } from '../support/kafka.ts';
 
 describe('by its own client', () => {
   test('a record is fetched as it was produced: key, value, headers in order, timestamp', async () => {
-    const { producer, consumer } = await startedKafka({ now: stoppedClock(5000).now });
+    const { producer, consumer } = await startKafkaFixture({ now: manualClock(5000).now });
     const headers = ['b', 'a', 'b'].map((key, i) => ({ key, value: `${i}` }));
 
     const metadata = await producer.produce('cities', { name: 'İstanbul' }, { key: 'tr', headers, timestamp: 4000 });
@@ -22,7 +22,7 @@ describe('by its own client', () => {
   });
 
   test('many records are answered in their order, across topics, and offsets have no gap', async () => {
-    const { producer } = await startedKafka({ now: stoppedClock(5000).now });
+    const { producer } = await startKafkaFixture({ now: manualClock(5000).now });
     const results = await producer.produceMany([
       { topic: 'greetings', value: 'hello' },
       { topic: 'cities', value: 'Rome', partition: 2 },
@@ -37,7 +37,7 @@ describe('by its own client', () => {
   });
 
   test('a fetch from several partitions returns the records of each, from its offset on', async () => {
-    const { producer, consumer } = await startedKafka();
+    const { producer, consumer } = await startKafkaFixture();
     for (const value of ['a', 'b', 'c']) {
       await producer.produceMany([0, 3].map((partition) => ({ topic: 'cities', partition, value })));
     }
@@ -52,7 +52,7 @@ describe('by its own client', () => {
   });
 
   test('a fetch waits for a record that is not there yet, and ends empty when none comes', async () => {
-    const { producer, consumer } = await startedKafka();
+    const { producer, consumer } = await startKafkaFixture();
     const waiting = consumer.fetch({ topic: 'greetings', partition: 0, offset: 0, timeout: 20_000 });
     await producer.produce('greetings', 'late');
     expect((await waiting).map((message) => message.value)).toEqual(['late']);
@@ -60,12 +60,12 @@ describe('by its own client', () => {
   });
 
   test('topics are listed with their partitions', async () => {
-    const { admin } = await startedKafka();
+    const { admin } = await startKafkaFixture();
     expect(await admin.topics()).toEqual({ cities: 4, greetings: 1 });
   });
 
   test('offsets are found by timestamp, and the first and the next one', async () => {
-    const { producer, admin } = await startedKafka({ now: () => 10_000 });
+    const { producer, admin } = await startKafkaFixture({ now: () => 10_000 });
     await producer.produceMany([1000, 3000, 2000].map((timestamp) => ({ topic: 'greetings', value: 'x', timestamp })));
     const topicPartition = { topic: 'greetings', partition: 0 };
     const offsetAt = async (timestamp: number | 'earliest' | 'latest') =>
@@ -80,7 +80,7 @@ describe('by its own client', () => {
   });
 
   test('a wrong password is refused with an error of the client', async () => {
-    const { server } = await startedKafka();
+    const { server } = await startKafkaFixture();
     const restoreTimers = withoutBackOff();
     const stranger = new Kafka({ url: server.url, username: 'dev', password: 'wrong' });
     const refused = await stranger
@@ -95,7 +95,7 @@ describe('by its own client', () => {
 
 describe('by its paths', () => {
   test('a record is produced by the path alone, with a key in the query', async () => {
-    const { call, server } = await startedKafka();
+    const { call, server } = await startKafkaFixture();
     const { status, body } = await call('/produce/cities/New%20York%2FNY?key=us+east');
     expect(status).toBe(200);
     expect(body).toMatchObject({ topic: 'cities', offset: 0 });
@@ -103,7 +103,7 @@ describe('by its paths', () => {
   });
 
   test('a body at the path of a topic is a message or an array, answered by an array', async () => {
-    const { post, server } = await startedKafka();
+    const { post, server } = await startKafkaFixture();
     expect((await post('/produce/greetings', { value: 'one' })).body).toMatchObject([{ offset: 0 }]);
     const many = await post('/produce/greetings', [{ value: 'two' }, { value: 'three', key: 'k' }]);
     expect(many.body).toMatchObject([{ offset: 1 }, { offset: 2 }]);
@@ -111,7 +111,7 @@ describe('by its paths', () => {
   });
 
   test('a GET may have a body, as the documentation has it', async () => {
-    const { server } = await startedKafka();
+    const { server } = await startKafkaFixture();
     const body = JSON.stringify({ topic: 'greetings', value: 'got' });
     const headers = { authorization: basic('dev', 'dev'), 'content-length': body.length };
     const sent = request(`${server.url}/produce`, { method: 'GET', headers }).end(body);
@@ -120,7 +120,7 @@ describe('by its paths', () => {
   });
 
   test('a webhook stores its body and the headers that are its own, with credentials in the query too', async () => {
-    const { server } = await startedKafka();
+    const { server } = await startKafkaFixture();
     const send = (query: string) =>
       fetch(`${server.url}/webhook?topic=greetings&${query}`, {
         method: 'POST',
@@ -134,13 +134,13 @@ describe('by its paths', () => {
   });
 
   test('credentials in the query open nothing but the webhook', async () => {
-    const { server } = await startedKafka();
+    const { server } = await startKafkaFixture();
     expect((await fetch(`${server.url}/topics?user=dev&pass=dev`)).status).toBe(401);
     expect((await fetch(`${server.url}/topics`)).status).toBe(401);
   });
 
   test('it says what it is, without credentials', async () => {
-    const { server } = await startedKafka();
+    const { server } = await startKafkaFixture();
     expect(await (await fetch(server.url)).text()).toContain('local emulator of the Upstash Kafka REST protocol');
   });
 
@@ -155,7 +155,7 @@ describe('by its paths', () => {
     ['POST', '/commit/group/nobody', 404, "'nobody'"],
     ['DELETE', '/delete-consumer/group/nobody', 404, "'nobody'"],
   ])('%s %s is refused with %i and a text that names %s', async (method, path, status, named) => {
-    const { call } = await startedKafka();
+    const { call } = await startKafkaFixture();
     const { status: answered, body } = await call(path, { method });
     expect(answered).toBe(status);
     expect(body).toEqual({ status, error: expect.stringContaining(named) });
@@ -164,7 +164,7 @@ describe('by its paths', () => {
 
 describe('partitions', () => {
   test('records of one key stay in one partition, and records without a key take turns', async () => {
-    const { producer } = await startedKafka();
+    const { producer } = await startKafkaFixture();
     const keyed = await producer.produceMany([1, 2, 3].map((n) => ({ topic: 'cities', key: 'foobar', value: n })));
     // murmur2('foobar') is -790332482 in Kafka's own tests: 1357151166 made positive, 2 modulo 4.
     expect(keyed.map((result) => result.partition)).toEqual([2, 2, 2]);
@@ -176,7 +176,7 @@ describe('partitions', () => {
 
 describe('refusals', () => {
   test('a record that cannot be taken is refused in its place and the others are kept', async () => {
-    const { post, server } = await startedKafka();
+    const { post, server } = await startKafkaFixture();
     const { status, body } = await post('/produce', [
       { topic: 'greetings', value: 'kept' },
       { topic: 'villages', value: 'no such topic' },
@@ -201,18 +201,18 @@ describe('refusals', () => {
   });
 
   test('one message alone is refused with its status', async () => {
-    const { post } = await startedKafka();
+    const { post } = await startKafkaFixture();
     const { status, body } = await post('/produce', { topic: 'villages', value: 'x' });
     expect({ status, body }).toEqual({ status: 404, body: { status: 404, error: "Topic 'villages' does not exist" } });
   });
 
   test('a record of exactly the limit is taken', async () => {
-    const { producer } = await startedKafka();
+    const { producer } = await startKafkaFixture();
     expect(await producer.produce('greetings', 'x'.repeat(1024 * 1024))).toMatchObject({ offset: 0 });
   });
 
   test('an offset beyond the end is refused with the range that there is', async () => {
-    const { post, producer } = await startedKafka();
+    const { post, producer } = await startKafkaFixture();
     await producer.produce('greetings', 'only');
     const { status, body } = await post('/fetch', { topic: 'greetings', partition: 0, offset: 2 });
     expect(status).toBe(400);
@@ -220,13 +220,13 @@ describe('refusals', () => {
   });
 
   test('an unknown topic is made when that is asked for', async () => {
-    const { producer, admin } = await startedKafka({ autoCreate: true });
+    const { producer, admin } = await startKafkaFixture({ autoCreate: true });
     expect(await producer.produce('villages', 'x')).toMatchObject({ topic: 'villages', partition: 0, offset: 0 });
     expect(await admin.topics()).toHaveProperty('villages', 1);
   });
 
   test('a taken port rejects the start with EADDRINUSE', async () => {
-    const { server, dir } = await startedKafka();
+    const { server, dir } = await startKafkaFixture();
     const options = { port: server.port, dir, username: 'dev', password: 'dev', topics: TOPICS };
     await expect(startKafka(options)).rejects.toMatchObject({ code: 'EADDRINUSE' });
   });

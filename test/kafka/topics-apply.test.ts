@@ -7,8 +7,8 @@ import { type Found, wantedTopics } from '../../dev/topics/plan.ts';
 import { runTopics } from '../../dev/topics/run.ts';
 import type { KafkaSettings } from '../../src/events/kafka/publish/select.ts';
 import { topics } from '../../src/events/topics.ts';
-import { startedKafka } from '../support/kafka.ts';
-import { type Asked, fakeRest, type Say } from '../support/kafka-publisher.ts';
+import { startKafkaFixture } from '../support/kafka.ts';
+import { type FakeResponse, type ReceivedRequest, startFakeRest } from '../support/kafka-publisher.ts';
 
 type Topic = Required<{ [member in keyof Found]: number }>;
 const day = 86_400_000;
@@ -25,12 +25,12 @@ async function run(more: Partial<KafkaSettings>, apply: boolean, replicas?: numb
   return { code, lines, text: lines.join('\n') };
 }
 
-const writes = (asked: Asked[]) => asked.filter(({ method }) => method !== 'GET');
+const writes = (requests: ReceivedRequest[]) => requests.filter(({ method }) => method !== 'GET');
 
 /** Shapes: docs.confluent.io/cloud/current/api.html, Topic (v3) and Configs (v3). */
 async function onConfluent(there: Map<string, Topic>) {
   const base = '/kafka/v3/clusters/lkc-1/topics';
-  const { url, asked } = await fakeRest(({ method, path, body }): Say => {
+  const { url, requests } = await startFakeRest(({ method, path, body }): FakeResponse => {
     if (!path.startsWith(base)) return { status: 404, body: { error_code: 404, message: 'HTTP 404 Not Found' } };
     const [name = '', , config] = path
       .slice(base.length + 1)
@@ -61,12 +61,12 @@ async function onConfluent(there: Map<string, Topic>) {
     KAFKA_REST_URL: `${url}/kafka`,
     KAFKA_REST_CLUSTER_ID: 'lkc-1',
   } as const;
-  return { settings, asked };
+  return { settings, requests };
 }
 
 /** Shapes: strimzi.io/docs/bridge/latest, createTopic (since 0.31.0), getTopic, listTopics. */
 async function onStrimzi(there: Map<string, Topic>, version = '0.33.1') {
-  const { url, asked } = await fakeRest(({ method, path, body }): Say => {
+  const { url, requests } = await startFakeRest(({ method, path, body }): FakeResponse => {
     if (path === '/') return { body: { bridge_version: version } };
     if (path === '/topics') return { body: [...there.keys()] };
     if (method === 'POST' && path === '/admin/topics') {
@@ -84,7 +84,7 @@ async function onStrimzi(there: Map<string, Topic>, version = '0.33.1') {
     }));
     return { body: { name, configs: { 'retention.ms': String(topic.retentionMs) }, partitions } };
   });
-  return { settings: { KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_URL: url } as const, asked };
+  return { settings: { KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_URL: url } as const, requests };
 }
 
 describe('at Confluent', () => {
@@ -94,7 +94,7 @@ describe('at Confluent', () => {
     there.set('payment.created', { partitions: 6, retentionMs: day });
     there.set('order.failed', { partitions: 24, retentionMs: -1 });
     there.set('of.others', { partitions: 1, retentionMs: 1 });
-    const { settings, asked } = await onConfluent(there);
+    const { settings, requests } = await onConfluent(there);
 
     const diff = await run(settings, false);
     expect(diff.code).toBe(2);
@@ -105,12 +105,12 @@ describe('at Confluent', () => {
       '~ payment.created: 6 → 12 partitions',
       '~ payment.created: kept 1 d → 90 d',
     ]);
-    expect(writes(asked)).toEqual([]);
+    expect(writes(requests)).toEqual([]);
 
     const applied = await run(settings, true, 3);
     expect(applied).toMatchObject({ code: 0, text: expect.stringContaining('3 of 3 steps are done.') });
     expect(
-      writes(asked).map(({ method, path, body }) => [method, path.replace(/.*lkc-1/, ''), JSON.parse(body)]),
+      writes(requests).map(({ method, path, body }) => [method, path.replace(/.*lkc-1/, ''), JSON.parse(body)]),
     ).toEqual([
       [
         'POST',
@@ -130,14 +130,14 @@ describe('at Confluent', () => {
 
     const again = await run(settings, true);
     expect(again).toMatchObject({ code: 0, text: expect.stringContaining('No differences.') });
-    expect(writes(asked)).toHaveLength(3);
+    expect(writes(requests)).toHaveLength(3);
   });
 
   test('a refusal is told, and so is a cluster that is not there', async () => {
     const { settings } = await onConfluent(new Map());
     const wrong = { ...settings, KAFKA_REST_CLUSTER_ID: 'lkc-2' };
     await expect(run(wrong, false)).rejects.toThrow('there is no cluster lkc-2');
-    const { url } = await fakeRest(({ method }) =>
+    const { url } = await startFakeRest(({ method }) =>
       method === 'GET'
         ? { body: { data: [] } }
         : { status: 403, body: { error_code: 40301, message: 'Cluster authorization failed.' } },
@@ -151,12 +151,12 @@ describe('at Strimzi’s bridge', () => {
     const there = complete();
     there.delete('order.created');
     there.delete('payment.created');
-    const { settings, asked } = await onStrimzi(there);
+    const { settings, requests } = await onStrimzi(there);
     expect((await run(settings, false)).code).toBe(2);
-    expect(writes(asked)).toEqual([]);
+    expect(writes(requests)).toEqual([]);
     const applied = await run(settings, true);
     expect(applied.code).toBe(2);
-    expect(writes(asked).map(({ path, body }) => [path, JSON.parse(body)])).toEqual([
+    expect(writes(requests).map(({ path, body }) => [path, JSON.parse(body)])).toEqual([
       ['/admin/topics', { topic_name: 'order.created', partitions_count: 12 }],
       ['/admin/topics', { topic_name: 'payment.created', partitions_count: 12 }],
     ]);
@@ -167,10 +167,10 @@ describe('at Strimzi’s bridge', () => {
   });
 
   test('before 0.31 nothing can be made: the commands are printed, and nothing is written', async () => {
-    const { settings, asked } = await onStrimzi(new Map(), '0.30.0');
+    const { settings, requests } = await onStrimzi(new Map(), '0.30.0');
     const applied = await run(settings, true);
     expect(applied.code).toBe(2);
-    expect(writes(asked)).toEqual([]);
+    expect(writes(requests)).toEqual([]);
     expect(applied.lines.filter((line) => line.includes('--create'))).toHaveLength(wanted.length);
   });
 });
@@ -178,7 +178,7 @@ describe('at Strimzi’s bridge', () => {
 test('at Redpanda, which only lists names, the commands are printed and what is unseen is said', async () => {
   const there = complete();
   there.delete('order.created');
-  const { url, asked } = await fakeRest(({ path }) =>
+  const { url, requests } = await startFakeRest(({ path }) =>
     path === '/topics' ? { body: [...there.keys()] } : { status: 404, body: { code: 404, message: 'Not found' } },
   );
   const applied = await run({ KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_URL: url }, true);
@@ -186,15 +186,15 @@ test('at Redpanda, which only lists names, the commands are printed and what is 
   expect(applied.text).toContain('rpk topic create order.created -p 12 -c retention.ms=604800000');
   const others = wanted.length - 1;
   expect(applied.text).toContain(`the partitions of ${others} topics, the retention of ${others} topics`);
-  expect(writes(asked)).toEqual([]);
+  expect(writes(requests)).toEqual([]);
 });
 
 test('on the local platform, every topic is there', async () => {
   const local = wanted.map(({ name, partitions, retentionMs }) => ({ name, partitions, retentionMs }));
-  const { server } = await startedKafka({ topics: local });
+  const { server } = await startKafkaFixture({ topics: local });
   const diff = await run({ KAFKA_REST_URL: server.url }, false);
   expect(diff).toMatchObject({ code: 0, text: expect.stringContaining('No differences.') });
-  const { server: poorer } = await startedKafka({ topics: local.slice(1) });
+  const { server: poorer } = await startKafkaFixture({ topics: local.slice(1) });
   const applied = await run({ KAFKA_REST_URL: poorer.url }, true);
   expect(applied.code).toBe(2);
   expect(applied.text).toContain(`kafka-topics.sh --bootstrap-server "$BOOTSTRAP" --create`);

@@ -11,15 +11,15 @@ export const TOPICS = [
   { name: 'greetings', partitions: 1, retentionMs: WEEK },
 ];
 
-/** A folder that is gone when the test has finished. */
+/** Creates a folder that is deleted after the test. */
 export async function temporaryDir(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'kafka-'));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   return dir;
 }
 
-/** Starts the emulator, closes it when the test has finished, and gives the means to call it. */
-export async function startedKafka(options: Partial<KafkaOptions> = {}) {
+/** Starts the emulator for one test, and returns clients for it. It is closed after the test. */
+export async function startKafkaFixture(options: Partial<KafkaOptions> = {}) {
   const dir = options.dir ?? (await temporaryDir());
   const server = await startKafka({ port: 0, username: 'dev', password: 'dev', topics: TOPICS, ...options, dir });
   onTestFinished(() => server.close());
@@ -38,8 +38,8 @@ export function basic(username: string, password: string): string {
   return `Basic ${btoa(`${username}:${password}`)}`;
 }
 
-/** A clock for the server that stands still until it is moved. */
-export function stoppedClock(start = Date.UTC(2026, 0, 1)) {
+/** A clock that only moves when a test calls `move`. */
+export function manualClock(start = Date.UTC(2026, 0, 1)) {
   let time = start;
   return {
     now: () => time,
