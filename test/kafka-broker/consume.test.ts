@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { restV2Consumer } from '../../src/events/kafka/consume/rest-v2.ts';
 import { addProduct, oneLine, startStore, until } from '../support/harness.ts';
-import { delivered, freshTopic, native, restUrl, variables } from '../support/kafka-broker.ts';
+import { createTestTopic, deliverAll, native, restUrl, variables } from '../support/kafka-broker.ts';
 
 const adjusted = (sku: string, delta: number) => ({
   specversion: '1.0',
@@ -21,7 +21,7 @@ async function produce(topic: string, messages: Sent[]): Promise<void> {
   await producer.disconnect();
 }
 
-/** How many records of a topic a group has yet to commit. */
+/** The number of records of a topic that a group has not committed. */
 async function lagOf(groupId: string, topic: string): Promise<number> {
   const admin = native.admin();
   await admin.connect();
@@ -35,8 +35,8 @@ async function lagOf(groupId: string, topic: string): Promise<number> {
   }
 }
 
-test('what a member has read and not committed comes again, in order; what it has committed does not', async () => {
-  const topic = await freshTopic(2);
+test('uncommitted records are read again, in order, and committed records are not', async () => {
+  const topic = await createTestTopic(2);
   const group = `test-${randomUUID()}`;
   const messages = Array.from({ length: 100 }, (_, index) => ({ key: `key ${index % 7}`, value: `${index} ä` }));
   await produce(topic, messages);
@@ -62,8 +62,8 @@ test('what a member has read and not committed comes again, in order; what it ha
   expect(await lagOf(group, topic)).toBe(0);
 });
 
-test('events that others write with a native client change our stock once, and what is none is passed over', async () => {
-  const topic = await freshTopic();
+test('external events from a native client change the stock once, and other records are skipped', async () => {
+  const topic = await createTestTopic();
   const store = await startStore({
     variables: { ...variables, KAFKA_CONSUME: topic, KAFKA_CONSUME_TENANTS: 'default', KAFKA_CONSUME_SECONDS: '5' },
   });
@@ -98,7 +98,7 @@ test('events that others write with a native client change our stock once, and w
   }
 });
 
-test('events of ours that we read back from Kafka do nothing', async () => {
+test('our own events that are read back from Kafka have no effect', async () => {
   const topic = 'order.created';
   const store = await startStore({
     variables: { ...variables, KAFKA_CONSUME: topic, KAFKA_CONSUME_TENANTS: '*', KAFKA_CONSUME_SECONDS: '5' },
@@ -106,7 +106,7 @@ test('events of ours that we read back from Kafka do nothing', async () => {
   try {
     await addProduct(store, 'MUG', 10);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('MUG', 3));
-    await delivered(store.database, store.cron);
+    await deliverAll(store.database, store.cron);
     await until(async () => {
       await store.cron();
       return (await lagOf('fusioncommerce', topic)) === 0;

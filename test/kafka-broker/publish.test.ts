@@ -4,10 +4,10 @@ import { restV2Publisher } from '../../src/events/kafka/publish/rest-v2.ts';
 import { addProduct, oneLine, type Store, startStore } from '../support/harness.ts';
 import {
   control,
-  delivered,
+  createTestTopic,
+  deliverAll,
   eventIds,
   firstIds,
-  freshTopic,
   native,
   readTopic,
   restUrl,
@@ -27,8 +27,8 @@ const wanted = Array.from({ length: 200 }, (_, index) =>
 );
 
 describe('a record', () => {
-  test('lands in the partition that a native producer chooses for its key', async () => {
-    const topic = await freshTopic(12);
+  test('is stored in the partition that a native producer chooses for its key', async () => {
+    const topic = await createTestTopic(12);
     const producer = native.producer();
     await producer.connect();
     await producer.send({ topic, messages: wanted.map((key) => ({ key, value: 'native' })) });
@@ -46,9 +46,9 @@ describe('a record', () => {
     expect(new Set(Object.values(partitionsOf('native'))).size).toBe(12);
   });
 
-  test('has a CloudEvent that any client can read: the payload as value, the rest as headers', async () => {
+  test('is a CloudEvent in binary mode: the payload is the value, the attributes are headers', async () => {
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('MUG', 2));
-    await delivered(store.database, store.cron);
+    await deliverAll(store.database, store.cron);
     const record = (await readTopic('order.created')).find(({ key }) => key === order.id);
     const [id] = await eventIds(store.database, order.id);
     expect(record?.headers).toEqual({
@@ -63,8 +63,8 @@ describe('a record', () => {
     expect(JSON.parse(record?.value ?? '')).toMatchObject({ orderId: order.id, total: 20, currency: 'USD' });
   });
 
-  test('is a structured CloudEvent where there are no headers', async () => {
-    const topic = await freshTopic();
+  test('is a CloudEvent in structured mode if headers are off', async () => {
+    const topic = await createTestTopic();
     const headers = { ce_specversion: '1.0', ce_id: 'a', ce_type: topic, ce_source: '/x', ce_tenantid: 'default' };
     await restV2Publisher({ url: restUrl, headers: false }).publish([{ topic, key: 'k', value: '{"n":1}', headers }]);
     const [record] = await readTopic(topic);
@@ -83,7 +83,7 @@ test('the records of each key are in the order of its events', async () => {
   for (let round = 0; round < 5; round++) {
     for (const key of keys) await emit(store.database, key, { count: 4, topic: 'order.refunded' });
   }
-  await delivered(store.database, store.cron);
+  await deliverAll(store.database, store.cron);
   const records = await readTopic('order.refunded');
   for (const key of keys) {
     const ids = await eventIds(store.database, key);
@@ -92,11 +92,11 @@ test('the records of each key are in the order of its events', async () => {
   }
 });
 
-test('a topic that is missing gives a dead letter that names it, and holds up no other', async () => {
+test('an event of a missing topic becomes a dead letter that names the topic, and does not delay other events', async () => {
   const [lost, other] = [randomUUID(), randomUUID()];
   await emit(store.database, lost, { topic: 'order.imaginary' });
   await emit(store.database, other, { topic: 'order.refunded' });
-  await delivered(store.database, store.cron);
+  await deliverAll(store.database, store.cron);
   const letters = await store.database.query('select sink, topic, reason from platform.dead_letters where key = $1', [
     lost,
   ]);
@@ -108,7 +108,7 @@ test('a topic that is missing gives a dead letter that names it, and holds up no
 
 if (control) {
   const broker = control;
-  test('a broker that is stopped and started loses nothing, and nothing overtakes', async () => {
+  test('no event is lost or reordered when the broker stops and starts again', async () => {
     const order = async () => {
       const { status, body } = await store.send('POST', '/v1/orders', oneLine('MUG'));
       expect(status).toBe(201);
@@ -130,7 +130,7 @@ if (control) {
     } finally {
       await broker('start');
     }
-    await delivered(store.database, store.cron);
+    await deliverAll(store.database, store.cron);
     for (const topic of ['order.created', 'inventory.reserved', 'order.cancelled', 'inventory.released']) {
       const records = await readTopic(topic);
       for (const id of [before, ...during]) {

@@ -13,7 +13,7 @@ type Sent = {
 const sentIn = ({ body }: ReceivedRequest): Sent[] => splitJsonObjects(body) as Sent[];
 const cityOf = (sent: Sent): string => JSON.parse(utf8(sent.value.data)).city;
 
-/** A report as docs.confluent.io/cloud/current/api.html#tag/Records-(v3)/operation/produceRecord has it. */
+/** A record report as in docs.confluent.io/cloud/current/api.html#tag/Records-(v3)/operation/produceRecord. */
 const report = (offset: number) => ({
   error_code: 200,
   cluster_id: 'lkc-abc123',
@@ -24,11 +24,11 @@ const report = (offset: number) => ({
   key: { type: 'STRING', size: 7 },
   value: { type: 'BINARY', size: 16 },
 });
-/** kafka-rest, Errors.java and rest-utils, KafkaExceptionMapper.java. */
+/** From kafka-rest (Errors.java) and rest-utils (KafkaExceptionMapper.java). */
 const noTopic = { error_code: 40403, message: 'This server does not host this topic-partition.' };
-/** github.com/confluentinc/rest-utils/pull/310: what REST Proxy says after 60 s. */
+/** The error of REST Proxy after 60 s (github.com/confluentinc/rest-utils/pull/310). */
 const notInMetadata = { error_code: 40401, message: 'Topic cities not present in metadata after 60000 ms.' };
-/** github.com/confluentinc/kafka-rest/issues/133: what it said before that. */
+/** The error of older versions (github.com/confluentinc/kafka-rest/issues/133). */
 const noMetadata = { error_code: 50003, message: 'Failed to update metadata after 28 ms.' };
 
 const listOf = (...names: string[]): FakeResponse => ({
@@ -42,22 +42,22 @@ const listOf = (...names: string[]): FakeResponse => ({
   },
 });
 
-/** A cluster of Confluent's that has the topic `cities`; `answer` says what comes of each record, by its city. */
+/** Starts a fake Confluent cluster with the topic `cities`. `reportOf` returns the report of a record, by its city. */
 async function onConfluent(
-  answer: (city: string, topic: string) => object = () => report(1),
+  reportOf: (city: string, topic: string) => object = () => report(1),
   {
     list = listOf('cities', 'villages'),
     request,
-  }: { list?: FakeResponse; request?: (requests: ReceivedRequest) => FakeResponse | undefined } = {},
+  }: { list?: FakeResponse; request?: (received: ReceivedRequest) => FakeResponse | undefined } = {},
 ) {
   const { url, requests } = await startFakeRest((one) => {
     if (one.method === 'GET') return list;
-    const refusal = request?.(one);
-    if (refusal) return refusal;
+    const rejection = request?.(one);
+    if (rejection) return rejection;
     const topic = one.path.split('/').at(-2) ?? '';
     return {
       body: sentIn(one)
-        .map((sent) => JSON.stringify(answer(cityOf(sent), topic)))
+        .map((sent) => JSON.stringify(reportOf(cityOf(sent), topic)))
         .join('\r\n'),
     };
   });
@@ -72,7 +72,7 @@ async function onConfluent(
   return { publisher: confluentPublisher(settings), settings, requests, produced };
 }
 
-test('records go as concatenated JSON: keys as text, values byte for byte, headers beside them', async () => {
+test('records are sent as concatenated JSON: keys as text, values byte for byte, with headers', async () => {
   const { publisher, requests } = await onConfluent();
   const records = [record('München "}{" 🏙'), record('Oslo')];
   expect(await publisher.publish(records)).toEqual([{ ok: true }, { ok: true }]);
@@ -89,14 +89,14 @@ test('records go as concatenated JSON: keys as text, values byte for byte, heade
   );
 });
 
-test('a token goes as Bearer', async () => {
+test('a token is sent as a Bearer token', async () => {
   const { settings, requests } = await onConfluent();
   await confluentPublisher({ ...settings, token: 'abc' }).publish([record('Oslo')]);
   expect(requests[0]?.headers.authorization).toBe('Bearer abc');
 });
 
-describe('a record that is refused', () => {
-  test('alone leaves the others accepted, and says whether it may be tried again', async () => {
+describe('a rejected record', () => {
+  test('does not affect the others, and says whether a retry can help', async () => {
     const codes = [400, 40002, 413, 42206, 40301, 401, 42901, 500, 50003];
     const { publisher, produced } = await onConfluent((city) =>
       city === 'fine' ? report(7) : { error_code: Number(city), message: 'no' },
@@ -109,29 +109,29 @@ describe('a record that is refused', () => {
     expect(produced()).toHaveLength(1);
   });
 
-  for (const said of [noTopic, notInMetadata, noMetadata]) {
-    test(`because its topic is missing names the topic (${said.error_code})`, async () => {
-      const { publisher } = await onConfluent((_, topic) => (topic === 'lost' ? said : report(1)));
+  for (const error of [noTopic, notInMetadata, noMetadata]) {
+    test(`names its topic if the topic does not exist (${error.error_code})`, async () => {
+      const { publisher } = await onConfluent((_, topic) => (topic === 'lost' ? error : report(1)));
       expect(await publisher.publish([record('Oslo'), record('Rome', { topic: 'lost' })])).toEqual([
         { ok: true },
         { ok: false, permanent: true, reason: 'lost: there is no such topic' },
       ]);
     });
 
-    test(`although its topic is there may be tried again (${said.error_code})`, async () => {
-      const { publisher } = await onConfluent((city) => (city === 'Rome' ? said : report(1)));
+    test(`can be retried if its topic exists (${error.error_code})`, async () => {
+      const { publisher } = await onConfluent((city) => (city === 'Rome' ? error : report(1)));
       expect(await publisher.publish([record('Oslo'), record('Rome')])).toEqual([
         { ok: true },
-        { ok: false, permanent: false, reason: `cities: ${said.error_code}: ${said.message}` },
+        { ok: false, permanent: false, reason: `cities: ${error.error_code}: ${error.message}` },
       ]);
     });
   }
 
-  test('with its whole request is found, and all others are taken', async () => {
+  test('that makes its whole request fail is found, and the others are stored', async () => {
     const taken: string[] = [];
     const { publisher, produced } = await onConfluent(undefined, {
-      request: (requests) => {
-        const cities = sentIn(requests).map(cityOf);
+      request: (received) => {
+        const cities = sentIn(received).map(cityOf);
         if (cities.includes('poison')) return { status: 413, body: { error_code: 413, message: 'Request too large' } };
         taken.push(...cities);
         return undefined;
@@ -146,8 +146,8 @@ describe('a record that is refused', () => {
   });
 });
 
-describe('an answer that breaks off', () => {
-  test('counts as far as it came: what was reported is accepted, the rest is tried again', async () => {
+describe('an incomplete response', () => {
+  test('counts up to where it ends: reported records are accepted, the others can be retried', async () => {
     const { url } = await startFakeRest((_, response) => {
       const [first, second] = [JSON.stringify(report(1)), JSON.stringify({ ...report(2), note: 'é"}' })];
       response.writeHead(200, { 'content-type': 'application/json' });
@@ -164,7 +164,7 @@ describe('an answer that breaks off', () => {
     ]);
   });
 
-  test('also by the deadline', async () => {
+  test('also counts when the deadline ends it', async () => {
     const { url } = await startFakeRest((_, response) => {
       response.writeHead(200).write(JSON.stringify(report(1)));
       return 'silence';
@@ -175,9 +175,9 @@ describe('an answer that breaks off', () => {
   });
 });
 
-describe('Kafka is away, and nothing is known of the records,', () => {
+describe('Kafka counts as unavailable, and no record as rejected,', () => {
   for (const status of [401, 402, 403, 408, 425, 429, 500, 502, 503, 504, 302]) {
-    test(`when it answers ${status}; it is asked once`, async () => {
+    test(`when it responds with ${status}, without a retry`, async () => {
       const { publisher, produced } = await onConfluent(undefined, {
         request: () => ({ status, body: { error_code: status, message: 'not now' } }),
       });
@@ -186,28 +186,28 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     });
   }
 
-  test('when it sends us elsewhere: nobody there gets our credentials', async () => {
-    const elsewhere = await startFakeRest(() => ({ body: report(1) }));
+  test('when it redirects, and the other server does not get the credentials', async () => {
+    const otherServer = await startFakeRest(() => ({ body: report(1) }));
     const { url } = await startFakeRest((one, response) => {
-      response.writeHead(307, { location: elsewhere.url + one.path }).end();
+      response.writeHead(307, { location: otherServer.url + one.path }).end();
       return undefined;
     });
     const publisher = confluentPublisher({ url, clusterId: 'c', token: 'sesame' });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow('307: a redirect');
-    expect(elsewhere.requests).toEqual([]);
+    expect(otherServer.requests).toEqual([]);
   });
 
-  test('when every record fails by its fault', async () => {
+  test('when every record fails with an error of Kafka', async () => {
     const { publisher } = await onConfluent(() => ({ error_code: 50003, message: 'broker away' }));
     await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaUnavailable);
   });
 
-  test('when it finds no topic, and cannot list those that are there', async () => {
+  test('when it finds no topic and cannot list the topics', async () => {
     const { publisher } = await onConfluent(() => notInMetadata, { list: { status: 500 } });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow('500 for the list of topics');
   });
 
-  test('when it is silent; a topic that is missing it names all the same', async () => {
+  test('when it does not respond, unless the topic is missing from the list of topics', async () => {
     const { url } = await startFakeRest(({ method }) => (method === 'GET' ? listOf('cities') : 'silence'));
     const publisher = confluentPublisher({ url, clusterId: 'c', deadlineMs: 200 });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no answer in 200 ms');
@@ -216,7 +216,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     ]);
   });
 
-  test('when nobody listens, or the cluster is another one', async () => {
+  test('when nothing listens on the port, or the cluster does not exist', async () => {
     const nobody = confluentPublisher({ url: 'http://127.0.0.1:9', clusterId: 'c' });
     await expect(nobody.publish([record('Oslo')])).rejects.toThrow('no connection');
     const body = { error_code: 404, message: 'Cluster c cannot be found.' };
@@ -225,7 +225,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     await expect(other.publish([record('Oslo'), record('Rome')])).rejects.toThrow(KafkaUnavailable);
   });
 
-  test('when the address leads to something else', async () => {
+  test('when the URL is not a Kafka REST API', async () => {
     for (const [status, body] of [
       [200, '<html>Welcome</html>'],
       [200, ''],
@@ -246,7 +246,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
 });
 
 describe('a request', () => {
-  test('has one topic’s records, and a topic that is away holds up no other', async () => {
+  test('contains one topic’s records, and an unavailable topic does not delay the others', async () => {
     const { publisher, produced } = await onConfluent(undefined, {
       request: ({ path }) => (path.includes('villages') ? { status: 503, body: 'not now' } : undefined),
     });
@@ -259,7 +259,7 @@ describe('a request', () => {
     expect(produced()).toHaveLength(2);
   });
 
-  test('has at most 500 records and a million bytes; a larger record goes alone', async () => {
+  test('has at most 500 records and a million bytes, and a larger record is sent alone', async () => {
     const { publisher, produced } = await onConfluent();
     expect(await publisher.publish(Array.from({ length: 1_201 }, (_, index) => record(`${index}`)))).toHaveLength(
       1_201,
@@ -275,7 +275,7 @@ describe('a request', () => {
   });
 });
 
-test('texts of JSON that follow each other are told apart, whatever is in them', () => {
+test('concatenated JSON objects are split, whatever they contain', () => {
   const objects = [{ a: '}{' }, { b: '\\"{' }, { c: { d: [{}] } }, {}];
   const texts = objects.map((object) => JSON.stringify(object));
   for (const between of ['', '\n', ' \r\n']) expect(splitJsonObjects(texts.join(between))).toEqual(objects);

@@ -7,7 +7,7 @@ import { jobSecret } from '../support/secrets.ts';
 import { home, shop } from '../support/shipping.ts';
 
 const secret = 'kafka_new';
-const topic = 'order.refunded'; // of those that the local Kafka has, one that these tests cause no record in
+const topic = 'order.refunded'; // a topic of the local Kafka that these tests do not publish to
 
 let store: Store;
 const { orderOf, free, shipped } = shop(() => store);
@@ -25,13 +25,13 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const adjusted = (sku: string, delta: number, more: Record<string, unknown> = {}) => ({
+const adjusted = (sku: string, delta: number, overrides: Record<string, unknown> = {}) => ({
   specversion: '1.0',
   id: randomUUID(),
   source: '/warehouse',
   type: 'inventory.adjusted',
   data: { sku, delta, reason: 'counted' },
-  ...more,
+  ...overrides,
 });
 
 const push = (body: unknown, headers: Record<string, string> = { authorization: `Bearer ${secret}` }) =>
@@ -42,24 +42,24 @@ const push = (body: unknown, headers: Record<string, string> = { authorization: 
   });
 
 const stockOf = async (sku: string) => (await store.send('GET', `/v1/inventory/${sku}`)).body.quantity;
-const becomes = (sku: string, quantity: number) => until(async () => (await stockOf(sku)) === quantity);
-/** Waits until a later adjustment is there: what was sent before it has had its turn as well. */
-async function afterwards(sku: string) {
+const untilStockIs = (sku: string, quantity: number) => until(async () => (await stockOf(sku)) === quantity);
+/** Returns the stock after a later adjustment was applied: by then, earlier events were handled too. */
+async function stockAfterLaterEvent(sku: string) {
   const before = await stockOf('GIFT');
   await push([adjusted('GIFT', 1)]);
-  await becomes('GIFT', before + 1);
+  await untilStockIs('GIFT', before + 1);
   return stockOf(sku);
 }
 
-type Letter = { tenant_id: string; sink: string; event_id: string; topic: string; reason: string };
-const lettersOf = (text: string) =>
-  store.database.query<Letter>(
+type DeadLetter = { tenant_id: string; sink: string; event_id: string; topic: string; reason: string };
+const deadLettersWith = (text: string) =>
+  store.database.query<DeadLetter>(
     'select tenant_id, sink, event_id, topic, reason from platform.dead_letters where message::text like $1 order by id',
     [`%${text}%`],
   );
 
-describe('an event of others that is pushed', () => {
-  test('changes the stock once, however often and in whatever form it is delivered', async () => {
+describe('a pushed external event', () => {
+  test('changes the stock once, however often and in whatever format it is delivered', async () => {
     await addProduct(store, 'FORMS', 10);
     const event = adjusted('FORMS', 5);
     const { data, ...attributes } = event;
@@ -68,27 +68,27 @@ describe('an event of others that is pushed', () => {
     const taken = { taken: 1, own: 0, refused: 0 };
     const cloudEvents = { authorization: `Bearer ${secret}`, 'content-type': 'application/cloudevents+json' };
     expect((await push(event, cloudEvents)).body).toEqual(taken);
-    await becomes('FORMS', 15);
+    await untilStockIs('FORMS', 15);
     expect((await push([event, event])).body).toEqual({ ...taken, taken: 2 });
     expect((await push(data, { authorization: `Bearer ${secret}`, ...http })).body).toEqual(taken);
     expect((await push([{ value: JSON.stringify(data), headers }])).body).toEqual(taken);
     const pairs = Object.entries(headers).map(([key, value]) => ({ key, value }));
     expect((await push({ topic: 'x', value: data, headers: pairs })).body).toEqual(taken);
     expect((await push([{ value: event }])).body).toEqual(taken);
-    expect(await afterwards('FORMS')).toBe(15);
+    expect(await stockAfterLaterEvent('FORMS')).toBe(15);
     const ledger = await store.database.query(`select delta, reason from inventory.adjustments where sku = 'FORMS'`);
     expect(ledger).toContainEqual({ delta: 5, reason: 'counted' });
     expect(ledger).toHaveLength(2);
   });
 
-  test('is another one than an event of the same id from another source', async () => {
+  test('is a different event if another source sends the same id', async () => {
     await addProduct(store, 'SOURCES', 0);
     const event = adjusted('SOURCES', 1);
     await push([event, { ...event, source: '/erp' }]);
-    await becomes('SOURCES', 2);
+    await untilStockIs('SOURCES', 2);
   });
 
-  test('moves a parcel of its tenant, and of no other', async () => {
+  test('updates a shipment of its tenant, and not of another tenant', async () => {
     const order = await free(home);
     const { trackingNumber } = await shipped(order);
     const data = { trackingNumber, status: 'delivered', occurredAt: new Date().toISOString() };
@@ -102,27 +102,31 @@ describe('an event of others that is pushed', () => {
     await until(async () => (await orderOf(order)).status === 'delivered');
     const unknown = { ...update, id: randomUUID(), data: { ...data, trackingNumber: 'NOWHERE-1' } };
     await push(unknown);
-    await until(async () => (await lettersOf('NOWHERE-1')).length === 1);
-    expect(await lettersOf('NOWHERE-1')).toMatchObject([{ sink: 'shipping', reason: 'No parcel has this number.' }]);
+    await until(async () => (await deadLettersWith('NOWHERE-1')).length === 1);
+    expect(await deadLettersWith('NOWHERE-1')).toMatchObject([
+      { sink: 'shipping', reason: 'No parcel has this number.' },
+    ]);
   });
 
-  test('that does not fit the stock is a dead letter that says why, and stops no other of its batch', async () => {
+  test('that the stock does not allow becomes a dead letter with its reason, and does not stop its batch', async () => {
     await addProduct(store, 'SHORT', 3);
     const short = adjusted('SHORT', -4);
     const unknown = adjusted('NO-SUCH-SKU', 1);
     await push([short, unknown, adjusted('SHORT', -1)]);
-    await becomes('SHORT', 2);
-    await until(async () => (await lettersOf(short.id)).length === 1 && (await lettersOf(unknown.id)).length === 1);
-    expect((await lettersOf(short.id))[0]?.reason).toContain('less stock');
-    expect((await lettersOf(unknown.id))[0]?.reason).toContain('no such SKU');
-    // The same event is not lost for good: it may come again once there is enough.
+    await untilStockIs('SHORT', 2);
+    await until(
+      async () => (await deadLettersWith(short.id)).length === 1 && (await deadLettersWith(unknown.id)).length === 1,
+    );
+    expect((await deadLettersWith(short.id))[0]?.reason).toContain('less stock');
+    expect((await deadLettersWith(unknown.id))[0]?.reason).toContain('no such SKU');
+    // The event can be sent again and is applied once there is enough stock.
     await push([adjusted('SHORT', 10)]);
-    await becomes('SHORT', 12);
+    await untilStockIs('SHORT', 12);
     await push([short]);
-    await becomes('SHORT', 8);
+    await untilStockIs('SHORT', 8);
   });
 
-  test('that cannot be taken is a dead letter with its reason, and the connector goes on', async () => {
+  test('that is rejected becomes a dead letter with its reason, and the connector gets a 200', async () => {
     const forged = adjusted('BOOK', 1, { type: 'payment.succeeded', data: { paymentId: 'p', orderId: 'o' } });
     const foreign = adjusted('BOOK', 1, { tenantid: 'acme' });
     const misshapen = adjusted('BOOK', 1, { data: { sku: 'BOOK', delta: '1', reason: 'x' } });
@@ -130,7 +134,7 @@ describe('an event of others that is pushed', () => {
     const old = adjusted('BOOK', 1, { specversion: '0.3' });
     const answer = await push([forged, foreign, misshapen, plain, old, adjusted('BOOK', 7)]);
     expect([answer.status, answer.body]).toEqual([200, { taken: 1, own: 0, refused: 5 }]);
-    await becomes('BOOK', 107);
+    await untilStockIs('BOOK', 107);
     const reasons = [
       [forged.id, 'payment.succeeded is not taken from outside.'],
       [foreign.id, 'It may not speak for the tenant that it names.'],
@@ -138,12 +142,12 @@ describe('an event of others that is pushed', () => {
       [plain.hello, 'It is no CloudEvent'],
       [old.id, 'specversion'],
     ] as const;
-    for (const [id, reason] of reasons) expect((await lettersOf(id))[0]?.reason).toContain(reason);
-    expect((await lettersOf(foreign.id))[0]?.tenant_id).toBe('unknown');
+    for (const [id, reason] of reasons) expect((await deadLettersWith(id))[0]?.reason).toContain(reason);
+    expect((await deadLettersWith(foreign.id))[0]?.tenant_id).toBe('unknown');
     const garbage = `{"broken ${randomUUID()}`;
     expect((await push(garbage)).body).toEqual({ taken: 0, own: 0, refused: 1 });
     expect((await push(garbage)).status).toBe(200);
-    expect(await lettersOf(garbage.slice(2))).toHaveLength(1);
+    expect(await deadLettersWith(garbage.slice(2))).toHaveLength(1);
     const { body } = await store.send('GET', '/v1/dead-letters?limit=100');
     const shown = body.data.filter(({ sink }: { sink: string }) => sink === 'outside');
     expect(shown.map(({ topic: type }: { topic: string }) => type).sort()).toEqual([
@@ -152,7 +156,7 @@ describe('an event of others that is pushed', () => {
     ]);
   });
 
-  test('needs one of the two secrets, as Bearer, by Basic or as a signature over the body', async () => {
+  test('needs one of the two secrets, as Bearer token, in Basic authentication or as a signature of the body', async () => {
     const body = JSON.stringify([]);
     const seconds = Math.floor(Date.now() / 1000);
     const sign = (by: string, at = seconds) =>
@@ -177,8 +181,8 @@ describe('an event of others that is pushed', () => {
   });
 });
 
-describe('an event of ours that comes back', () => {
-  test('does nothing, before and after its queue has brought it', async () => {
+describe('our own event that is pushed back', () => {
+  test('has no effect, before and after its queue delivers it', async () => {
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('BOOK', 2), {
       headers: { prefer: 'respond-async' },
     });
@@ -187,7 +191,7 @@ describe('an event of ours that comes back', () => {
     await until(async () => (await orderOf(order.id)).reservation?.status === 'held');
     const before = await stockOf('BOOK');
     expect((await push([event])).body.own).toBe(1);
-    expect(await afterwards('BOOK')).toBe(before);
+    expect(await stockAfterLaterEvent('BOOK')).toBe(before);
     const holds = await store.database.query('select from inventory.reservations where order_id = $1', [order.id]);
     expect(holds).toHaveLength(1);
   });
@@ -202,19 +206,19 @@ describe('the bridge from Kafka', () => {
         values.map((value) => ({ topic, key: 'k', value: typeof value === 'string' ? value : JSON.stringify(value) })),
       );
 
-  test('brings events to our services once, and passes over what is none', async () => {
+  test('applies each event once, and skips records that are not events', async () => {
     await addProduct(store, 'BRIDGE', 0);
     const event = adjusted('BRIDGE', 1);
     const broken = `broken ${randomUUID()}`;
     await produce(event, broken, event, adjusted('BRIDGE', 10));
     await store.cron();
-    await becomes('BRIDGE', 11);
-    expect(await lettersOf(broken)).toMatchObject([
+    await untilStockIs('BRIDGE', 11);
+    expect(await deadLettersWith(broken)).toMatchObject([
       { sink: 'outside', event_id: expect.stringMatching(/^order\.refunded\/\d+\/\d+$/) },
     ]);
     await produce(adjusted('BRIDGE', 100));
     await store.cron();
-    await becomes('BRIDGE', 111);
+    await untilStockIs('BRIDGE', 111);
     const turns = store.logs().filter((line) => String(line.id).startsWith('consume-kafka'));
     expect(turns.map(({ taken, refused }) => [taken, refused])).toEqual([
       [3, 1],
@@ -225,7 +229,7 @@ describe('the bridge from Kafka', () => {
   test.each([
     ['only its content', `new.message::text like '%POISON%'`, 1],
     ['any trace', `new.event_id like 'order.refunded/%' and new.message::text !~ 'harmless'`, 0],
-  ])('a record that the database refuses (%s) stops none behind it', async (_, when, kept) => {
+  ])('a record that the database rejects (%s) does not stop the records after it', async (_, when, kept) => {
     const sku = `POISON-${kept}`;
     await addProduct(store, sku, 0);
     await store.database.query(`create function public.refuse() returns trigger language plpgsql as $$
@@ -236,8 +240,8 @@ describe('the bridge from Kafka', () => {
     const harmless = `harmless ${randomUUID()}`;
     await produce(`POISON ${randomUUID()}`, harmless, adjusted(sku, 1));
     await store.cron();
-    await becomes(sku, 1);
-    expect(await lettersOf(harmless)).toHaveLength(1);
+    await untilStockIs(sku, 1);
+    expect(await deadLettersWith(harmless)).toHaveLength(1);
     const letters = await store.database.query(
       `select reason from platform.dead_letters where sink = 'outside' and reason like '%cannot be stored%'`,
     );
@@ -248,7 +252,7 @@ describe('the bridge from Kafka', () => {
   });
 });
 
-test('an event that is older than the inbox remembers is a dead letter; one without a time is remembered for good', async () => {
+test('an event older than the inbox’s retention becomes a dead letter, and an event without a time is kept forever', async () => {
   const before = await stockOf('BOOK');
   const at = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString();
   const [old, early, recent, undated] = [
@@ -258,14 +262,14 @@ test('an event that is older than the inbox remembers is a dead letter; one with
     adjusted('BOOK', 1),
   ];
   expect((await push([old, early, recent, undated])).body).toEqual({ taken: 2, own: 0, refused: 2 });
-  await becomes('BOOK', before + 2);
+  await untilStockIs('BOOK', before + 2);
   const letters = (await store.send('GET', '/v1/dead-letters?limit=100')).body.data.map(
     (letter: { reason: string }) => letter.reason,
   );
   expect(letters).toContain('It is older than 28 days: it may have been applied before.');
   expect(letters).toContain('Its time is more than a day ahead.');
 
-  // 31 days later: the inbox has forgotten the dated one, which is too old by then.
+  // 31 days later, the inbox has deleted the dated event, which is too old by then.
   await store.cron('17 * * * *', new Date(Date.now() + 31 * 86_400_000));
   const [kept] = await store.database.query<{ n: number }>(
     `select count(*)::int as n from platform.inbox where event_id like '%' || $1`,
@@ -278,14 +282,14 @@ test('an event that is older than the inbox remembers is a dead letter; one with
   expect(await stockOf('BOOK')).toBe(before + 2);
 });
 
-test('is closed where no secret is set, and does not start without a tenant to speak for', async () => {
+test('the webhook is a 404 without a secret, and fails without KAFKA_CONSUME_TENANTS', async () => {
   const closed = await startStore();
   const open = await startStore({ variables: { KAFKA_WEBHOOK_SECRET: secret } });
   try {
-    const ask = (to: Store) =>
-      to.send('POST', '/webhooks/kafka', '[]', { headers: { authorization: `Bearer ${secret}` } });
-    expect((await ask(closed)).status).toBe(404);
-    expect((await ask(open)).status).toBe(500);
+    const pushTo = (target: Store) =>
+      target.send('POST', '/webhooks/kafka', '[]', { headers: { authorization: `Bearer ${secret}` } });
+    expect((await pushTo(closed)).status).toBe(404);
+    expect((await pushTo(open)).status).toBe(500);
     expect(JSON.stringify(open.logs())).toContain('KAFKA_CONSUME_TENANTS');
   } finally {
     await closed.close();

@@ -9,8 +9,8 @@ const RECORDS = [0, 1, 2, 3, 0, 1, 2, 3].map((partition, n) => ({ topic: 'cities
 
 const sorted = (values: (string | number)[]) => values.toSorted();
 
-describe('sharing', () => {
-  test('two instances share the partitions, and every record goes to one of them', async () => {
+describe('partition assignment', () => {
+  test('two instances share the partitions, and each record goes to one of them', async () => {
     const { producer, consumer, admin } = await startKafkaFixture();
     await consumer.consume({ ...GROUP, instanceId: 'one' });
     await consumer.consume({ ...GROUP, instanceId: 'two' });
@@ -28,7 +28,7 @@ describe('sharing', () => {
     expect(await admin.consumers()).toEqual([{ name: 'group', instances }]);
   });
 
-  test('an instance that is removed leaves its partitions, and what it had read, to the others', async () => {
+  test('the other instances take over the partitions and position of a removed instance', async () => {
     const { producer, consumer, admin } = await startKafkaFixture();
     await consumer.consume({ ...GROUP, instanceId: 'one' });
     await consumer.consume({ ...GROUP, instanceId: 'two' });
@@ -43,7 +43,7 @@ describe('sharing', () => {
     expect(await consumer.consume({ ...GROUP, instanceId: 'one' })).toHaveLength(8);
   });
 
-  test('an instance that is not heard of for its session timeout loses its partitions', async () => {
+  test('an instance without requests loses its partitions after its session timeout', async () => {
     const clock = manualClock();
     const { producer, consumer, admin, post } = await startKafkaFixture({ now: clock.now });
     await consumer.consume({ ...GROUP, instanceId: 'one' });
@@ -55,14 +55,14 @@ describe('sharing', () => {
     expect(await consumer.consume({ ...GROUP, instanceId: 'one' })).toHaveLength(8);
   });
 
-  test('an instance that joins gets nothing that another has read and auto-commits', async () => {
+  test('a new instance does not receive records that another has read and auto-commits', async () => {
     const { producer, consumer } = await startKafkaFixture();
     await producer.produceMany(RECORDS);
     expect(await consumer.consume({ ...GROUP, instanceId: 'one' })).toHaveLength(8);
     expect(await consumer.consume({ ...GROUP, instanceId: 'two' })).toEqual([]);
   });
 
-  test('an instance does not read twice in a partition that it keeps', async () => {
+  test('an instance does not reread a partition that it keeps', async () => {
     const { producer, consumer } = await startKafkaFixture();
     await producer.produceMany(RECORDS);
     const manual = { ...GROUP, autoCommit: false };
@@ -71,7 +71,7 @@ describe('sharing', () => {
     expect(await consumer.consume({ ...manual, instanceId: 'one' })).toEqual([]);
   });
 
-  test('an instance that waits for longer than its session timeout is not given up', async () => {
+  test('an instance whose request waits longer than its session timeout is kept', async () => {
     const clock = manualClock();
     const { producer, consumer, admin } = await startKafkaFixture({ now: clock.now });
     const waiting = consumer.consume({ ...GROUP, instanceId: 'one', timeout: 20_000 });
@@ -82,7 +82,7 @@ describe('sharing', () => {
     expect((await waiting).map((m) => m.value)).toEqual(['late']);
   });
 
-  test('an instance that waits gets the records of a partition that another gives up', async () => {
+  test('a waiting instance receives the records of a partition that another instance loses', async () => {
     const { producer, consumer, admin } = await startKafkaFixture();
     const options = { ...GROUP, topics: ['greetings', 'cities'], autoCommit: false };
     await consumer.consume({ ...options, topics: ['greetings'], instanceId: 'a' });
@@ -93,7 +93,7 @@ describe('sharing', () => {
     expect((await waiting).map((m) => m.value)).toEqual(['held']);
   });
 
-  test('a group has no more instances than there are partitions', async () => {
+  test('a group has at most one instance per partition', async () => {
     const { call } = await startKafkaFixture({ topics: [{ name: 'greetings', partitions: 1, retentionMs: -1 }] });
     expect((await call('/consume/group/one/greetings?timeout=0')).status).toBe(200);
     expect((await call('/consume/group/two/greetings?timeout=0')).status).toBe(400);
@@ -101,8 +101,8 @@ describe('sharing', () => {
   });
 });
 
-describe('where a group begins', () => {
-  test('at the end by default, at the beginning when it asks for that', async () => {
+describe('a new group', () => {
+  test('starts at the end by default, and at the beginning with earliest', async () => {
     const { producer, call, consumer } = await startKafkaFixture();
     await producer.produce('greetings', 'before');
     expect((await call('/consume/late/one/greetings?timeout=0')).body).toEqual([]);
@@ -112,14 +112,14 @@ describe('where a group begins', () => {
     expect(early.map((m) => m.value)).toEqual(['before', 'after']);
   });
 
-  test('nowhere, with an error, when it asks for none and has committed nothing', async () => {
+  test('fails with none, because it has no committed offset', async () => {
     const { call } = await startKafkaFixture();
     const headers = { 'Kafka-Auto-Offset-Reset': 'none' };
     const { status, body } = await call('/consume/group/one/greetings', { headers });
     expect({ status, body }).toMatchObject({ status: 400, body: { error: expect.stringContaining('greetings-0') } });
   });
 
-  test('a header that is not one of its words is refused', async () => {
+  test('is rejected if a header has an invalid value', async () => {
     const { call } = await startKafkaFixture();
     const headers = { 'Kafka-Enable-Auto-Commit': 'maybe' };
     expect((await call('/consume/group/one/greetings', { headers })).status).toBe(400);
@@ -136,7 +136,7 @@ describe('commits', () => {
     return found.map(({ offset }) => offset);
   };
 
-  test('without auto-commit a new instance reads again what was not committed', async () => {
+  test('without auto-commit, a new instance rereads uncommitted records', async () => {
     const kafka = await startKafkaFixture();
     const { producer, consumer, admin } = kafka;
     const manual = { ...GROUP, instanceId: 'one', autoCommit: false };
@@ -151,7 +151,7 @@ describe('commits', () => {
     expect(sorted(again.map((m) => m.value))).toEqual(['2', '3', '4', '6', '7']);
   });
 
-  test('a commit without offsets commits all that was read', async () => {
+  test('a commit without offsets commits everything that was read', async () => {
     const kafka = await startKafkaFixture();
     const manual = { ...GROUP, instanceId: 'one', autoCommit: false };
     await kafka.producer.produceMany(RECORDS);
@@ -164,7 +164,7 @@ describe('commits', () => {
     ]);
   });
 
-  test('auto-commit commits what was returned before, once its interval is over', async () => {
+  test('auto-commit commits the records of earlier polls after its interval', async () => {
     const clock = manualClock();
     const kafka = await startKafkaFixture({ now: clock.now });
     const auto = { ...GROUP, instanceId: 'one', autoCommit: true, autoCommitInterval: 3000 };
@@ -179,7 +179,7 @@ describe('commits', () => {
     expect(await committedIn(kafka, [0, 1, 2, 3])).toEqual([2, 2, 2, 2]);
   });
 
-  test('a restart keeps what was committed, and auto-commit commits when the server stops', async () => {
+  test('committed offsets survive a restart, and auto-commit commits when the server stops', async () => {
     const first = await startKafkaFixture();
     await first.producer.produceMany(RECORDS);
     await first.consumer.consume({ ...GROUP, instanceId: 'one' });
@@ -195,7 +195,7 @@ describe('commits', () => {
   });
 });
 
-test('a long backlog is read to its end, in order for each partition, and nothing twice', async () => {
+test('a long backlog is read completely, in order per key, and each record once', async () => {
   const { producer, consumer } = await startKafkaFixture();
   const total = 2600;
   const backlog = Array.from({ length: total }, (_, n) => ({ topic: 'cities', key: `k${n % 50}`, value: `${n}` }));
@@ -214,7 +214,7 @@ test('a long backlog is read to its end, in order for each partition, and nothin
   expect(count).toBe(total);
 });
 
-test('a partition with a long backlog does not keep the others waiting', async () => {
+test('a partition with a long backlog does not delay the others', async () => {
   const { producer, consumer } = await startKafkaFixture();
   await producer.produceMany(Array.from({ length: 1200 }, () => ({ topic: 'cities', partition: 0, value: 'many' })));
   await producer.produce('cities', 'one', { partition: 3 });

@@ -19,7 +19,7 @@ async function lastSegmentOf(dir: string, topic: string): Promise<string> {
 }
 
 describe('a restart', () => {
-  test('keeps records and goes on with the next offset', async () => {
+  test('keeps records and continues with the next offset', async () => {
     const first = await startKafkaFixture();
     const headers = [{ key: 'ce_id', value: '1' }];
     await first.producer.produceMany([
@@ -35,7 +35,7 @@ describe('a restart', () => {
     expect(await second.producer.produce('greetings', 'third')).toMatchObject({ offset: 2 });
   });
 
-  test('keeps records that lie in several files', async () => {
+  test('keeps records of several files', async () => {
     const first = await startKafkaFixture({ segmentBytes: 200 });
     const values = Array.from({ length: 30 }, (_, n) => `value ${n}`);
     for (const value of values) await first.producer.produce('greetings', value);
@@ -50,10 +50,13 @@ describe('a restart', () => {
 
   test.each([
     ['half a record', '{"topic":"greetings","partition":0,"offset":2,"timestamp":17000'],
-    ['zeros that a power cut left', '\0'.repeat(100)],
-    ['half a record with a line end', '{"topic":"greetings","partition":0,"offset":2,"time\n'],
-    ['a record that is not next', '{"topic":"greetings","partition":0,"offset":9,"timestamp":1,"key":"","value":""}\n'],
-  ])('cuts off %s and appends after the last whole record', async (_, tail) => {
+    ['zeros after a power cut', '\0'.repeat(100)],
+    ['half a record with a line break', '{"topic":"greetings","partition":0,"offset":2,"time\n'],
+    [
+      'a record with a wrong offset',
+      '{"topic":"greetings","partition":0,"offset":9,"timestamp":1,"key":"","value":""}\n',
+    ],
+  ])('removes %s and appends after the last complete record', async (_, tail) => {
     const first = await startKafkaFixture();
     await first.producer.produceMany(['a', 'b'].map((value) => ({ topic: 'greetings', value })));
     await first.server.close();
@@ -68,7 +71,7 @@ describe('a restart', () => {
     expect(valuesOf(third.server.read('greetings'))).toEqual(['a', 'b', 'c']);
   });
 
-  test('drops a torn last commit and keeps those before it', async () => {
+  test('ignores a torn last commit and keeps the earlier ones', async () => {
     const first = await startKafkaFixture();
     await first.producer.produce('greetings', 'a');
     const group = { consumerGroupId: 'group', instanceId: 'one', topics: ['greetings'], timeout: 0 };
@@ -82,7 +85,7 @@ describe('a restart', () => {
     expect(await second.admin.committedOffsets({ ...group, topicPartition })).toMatchObject([{ offset: 1 }]);
   });
 
-  test('refuses to go on where a file in the middle is damaged', async () => {
+  test('fails if a file other than the last is damaged', async () => {
     const first = await startKafkaFixture({ segmentBytes: 200 });
     for (let n = 0; n < 10; n += 1) await first.producer.produce('greetings', `value ${n}`);
     await first.server.close();
@@ -94,10 +97,10 @@ describe('a restart', () => {
 });
 
 describe('a killed server', () => {
-  test('has every record that it answered, each once', async () => {
+  test('has every acknowledged record exactly once', async () => {
     const dir = await temporaryDir();
-    const { child, url } = await startedProcess(dir);
-    const answered: string[] = [];
+    const { child, url } = await startProcess(dir);
+    const acknowledged: string[] = [];
     const killed = once(child, 'exit');
     for (let n = 0; ; n += 1) {
       const records = Array.from({ length: 50 }, (_, i) => ({ topic: 'cities', key: `${i}`, value: `${n}-${i}` }));
@@ -106,20 +109,20 @@ describe('a killed server', () => {
       if (n === 20) child.kill('SIGKILL');
       const response = await sent.catch(() => undefined);
       if (response?.ok !== true) break;
-      answered.push(...records.map((record) => record.value));
+      acknowledged.push(...records.map((record) => record.value));
     }
     await killed;
 
     const { server } = await startKafkaFixture({ dir });
     const kept = valuesOf(server.read('cities'));
-    expect(answered.length).toBeGreaterThanOrEqual(20 * 50);
+    expect(acknowledged.length).toBeGreaterThanOrEqual(20 * 50);
     expect(new Set(kept).size).toBe(kept.length);
-    expect(answered.filter((value) => !new Set(kept).has(value))).toEqual([]);
+    expect(acknowledged.filter((value) => !new Set(kept).has(value))).toEqual([]);
   });
 });
 
 describe('retention', () => {
-  test('expired records are not returned, their files go, and offsets go on', async () => {
+  test('expired records are not returned, their files are deleted, and offsets continue', async () => {
     const clock = manualClock();
     const { dir, producer, server, admin, post } = await startKafkaFixture({ now: clock.now, segmentBytes: 300 });
     const produce = async (values: string[]) => {
@@ -153,7 +156,7 @@ describe('retention', () => {
     expect(await again.producer.produce('greetings', 'h')).toMatchObject({ offset: 7 });
   });
 
-  test('records that expired while the server was down are gone when it starts', async () => {
+  test('records that expired while the server was down are deleted at the start', async () => {
     const clock = manualClock();
     const first = await startKafkaFixture({ now: clock.now });
     await first.producer.produce('greetings', 'old');
@@ -164,7 +167,7 @@ describe('retention', () => {
     expect(valuesOf(second.server.read('greetings'))).toEqual([]);
   });
 
-  test('a group whose next record has expired goes on where its reset says', async () => {
+  test('a group whose next record has expired continues as its offset reset defines', async () => {
     const clock = manualClock();
     const { producer, consumer } = await startKafkaFixture({ now: clock.now });
     const group = { consumerGroupId: 'group', instanceId: 'one', topics: ['greetings'], timeout: 0 };
@@ -176,7 +179,7 @@ describe('retention', () => {
     expect(found).toMatchObject([{ offset: 2, value: 'new' }]);
   });
 
-  test('a negative retention keeps records for ever', async () => {
+  test('a negative retention keeps records forever', async () => {
     const clock = manualClock();
     const topics = [{ name: 'greetings', partitions: 1, retentionMs: -1 }];
     const { producer, server } = await startKafkaFixture({ now: clock.now, topics });
@@ -186,8 +189,8 @@ describe('retention', () => {
   });
 });
 
-/** The emulator in a process of its own, so that it can be killed. */
-async function startedProcess(dir: string): Promise<{ child: ChildProcess; url: string }> {
+/** Starts the emulator in another process, which a test can kill. */
+async function startProcess(dir: string): Promise<{ child: ChildProcess; url: string }> {
   const script = join(dir, 'kafka.mjs');
   const options = { port: 0, dir, username: 'dev', password: 'dev', topics: TOPICS };
   await writeFile(

@@ -3,7 +3,7 @@ import { Partitioners } from 'kafkajs';
 import { expect, test } from 'vitest';
 import { murmur2, partitionForKey } from '../../dev/kafka/murmur2.ts';
 
-/** From `UtilsTest.testMurmur2` of Apache Kafka. */
+/** From Apache Kafka's `UtilsTest.testMurmur2`. */
 const KAFKA_VECTORS: [string, number][] = [
   ['21', -973932308],
   ['foobar', -790332482],
@@ -13,11 +13,11 @@ const KAFKA_VECTORS: [string, number][] = [
   ['abc', 479470107],
 ];
 
-test.each(KAFKA_VECTORS)('%s hashes as in the tests of Kafka itself', (text, hash) => {
+test.each(KAFKA_VECTORS)('%s has the same hash as in Kafka’s own tests', (text, hash) => {
   expect(murmur2(Buffer.from(text))).toBe(hash);
 });
 
-test('a key goes to the partition that the default partitioner of kafkajs puts it in', () => {
+test('a key has the same partition as with the default partitioner of kafkajs', () => {
   const partitioner = Partitioners.DefaultPartitioner();
   const byKafkajs = (key: string, partitions: number) =>
     partitioner({

@@ -4,14 +4,14 @@ import { type KafkaSettings, selectPublisher } from '../../src/events/kafka/publ
 import { record, startFakeRest } from '../support/kafka-publisher.ts';
 import { jobSecret } from '../support/secrets.ts';
 
-const settings = (more: Partial<KafkaSettings>): KafkaSettings => ({
+const settings = (overrides: Partial<KafkaSettings>): KafkaSettings => ({
   KAFKA_REST_DIALECT: 'rest-v2',
   KAFKA_REST_URL: 'http://127.0.0.1:9',
   KAFKA_REST_HEADERS: false,
-  ...more,
+  ...overrides,
 });
 
-test('a variable that the dialect needs is named, and no value', () => {
+test('the error for a missing variable names the variable and shows no value', () => {
   const basic = { KAFKA_REST_USERNAME: 'user', KAFKA_REST_PASSWORD: 'sesame' };
   for (const [given, missing] of [
     [{ KAFKA_REST_DIALECT: 'upstash' }, 'KAFKA_REST_USERNAME'],
@@ -25,10 +25,10 @@ test('a variable that the dialect needs is named, and no value', () => {
   }
 });
 
-test('the dialect decides where records go, and whether they have headers', async () => {
+test('the dialect decides the path of a request and whether records have headers', async () => {
   const { url, requests } = await startFakeRest(() => ({ status: 503 }));
-  const send = (more: Partial<KafkaSettings>) =>
-    selectPublisher(settings({ KAFKA_REST_URL: url, KAFKA_REST_USERNAME: 'u', KAFKA_REST_PASSWORD: 'p', ...more }))
+  const send = (overrides: Partial<KafkaSettings>) =>
+    selectPublisher(settings({ KAFKA_REST_URL: url, KAFKA_REST_USERNAME: 'u', KAFKA_REST_PASSWORD: 'p', ...overrides }))
       .publish([record('Oslo')])
       .catch(() => undefined);
   await send({ KAFKA_REST_DIALECT: 'upstash' });
@@ -50,15 +50,15 @@ test('the dialect decides where records go, and whether they have headers', asyn
   ]);
 });
 
-test('the Worker does not start with a dialect that lacks something', () => {
-  const env = (more: Record<string, string>) =>
+test('the Worker does not start if a variable of the dialect is missing or invalid', () => {
+  const env = (overrides: Record<string, string>) =>
     ({
       DATABASE_URL: 'postgres://x',
       DATABASE_JOB_SECRET: jobSecret,
       KAFKA_REST_URL: 'https://kafka.example',
       STRIPE_SECRET_KEY: 'x',
       STRIPE_WEBHOOK_SECRET: 'x',
-      ...more,
+      ...overrides,
     }) as unknown as Bindings;
   expect(settingsOf(env({ KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_HEADERS: 'true' })).KAFKA_REST_HEADERS).toBe(true);
   expect(settingsOf(env({ KAFKA_REST_DIALECT: 'rest-v2' })).KAFKA_REST_HEADERS).toBe(false);

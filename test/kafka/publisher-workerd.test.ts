@@ -16,7 +16,7 @@ const worker = `
   };
 `;
 
-const asked: { url: string; body: string; authorization: string | null }[] = [];
+const requests: { url: string; body: string; authorization: string | null }[] = [];
 let runtime: Miniflare;
 
 beforeAll(async () => {
@@ -30,15 +30,15 @@ beforeAll(async () => {
       compatibilityFlags: ['nodejs_compat'],
       outboundService: async (request: Request) => {
         const body = await request.text();
-        asked.push({ url: request.url, body, authorization: request.headers.get('authorization') });
+        requests.push({ url: request.url, body, authorization: request.headers.get('authorization') });
         if (request.url.includes('rest'))
           return Response.json({ offsets: [{ partition: 1, offset: 4 }, { error_code: 500 }] });
         const report = new TextEncoder().encode(
           '{"error_code":200,"offset":7}\r\n{"error_code":42901,"message":"späte',
         );
-        const within = report.length - 3; // between the two bytes of the ä
+        const split = report.length - 3; // between the two bytes of the ä
         const rest = new TextEncoder().encode('r"}');
-        const parts = [report.subarray(0, 12), report.subarray(12, within), report.subarray(within), rest];
+        const parts = [report.subarray(0, 12), report.subarray(12, split), report.subarray(split), rest];
         return new Response(
           new ReadableStream({
             async pull(controller) {
@@ -60,18 +60,18 @@ const publish = async (host: string, values: string[]) => {
   return (await runtime.dispatchFetch('http://worker/', { method: 'POST', body })).json();
 };
 
-test('workerd publishes to Confluent, and reads each record’s result from the stream', async () => {
+test('in workerd, the Confluent publisher reads the result of each record from the stream', async () => {
   expect(await publish('confluent', ['Zürich 🏙', 'Rome'])).toEqual([
     { ok: true },
     { ok: false, permanent: false, reason: 'cities: 42901: später' },
   ]);
-  const [{ url, body, authorization } = { url: '', body: '', authorization: '' }] = asked;
+  const [{ url, body, authorization } = { url: '', body: '', authorization: '' }] = requests;
   expect(url).toBe('http://confluent/v3/clusters/c/topics/cities/records');
   expect(authorization).toBe('Bearer t');
   expect(utf8(JSON.parse(body.split('\n')[0] ?? '').value.data)).toBe('{"city":"Zürich 🏙"}');
 });
 
-test('workerd publishes to a bridge', async () => {
+test('in workerd, the REST v2 publisher reads the result of each record', async () => {
   expect(await publish('rest', ['Zürich 🏙', 'Rome'])).toEqual([
     { ok: true },
     { ok: false, permanent: false, reason: 'cities: 500: it was not accepted' },

@@ -17,7 +17,7 @@ const record = (value: string, more: Partial<KafkaRecord> = {}): KafkaRecord => 
   ...more,
 });
 
-/** A publisher on the local Kafka, and how many requests it has made there. */
+/** Creates a publisher for the Kafka emulator and records its requests. */
 async function onKafka(fault: ChooseFault = () => undefined, settings: { path?: string; password?: string } = {}) {
   const requests: FaultyRequest[] = [];
   const { server } = await startKafkaFixture({
@@ -36,7 +36,7 @@ async function onKafka(fault: ChooseFault = () => undefined, settings: { path?: 
   return { publisher, requests, server, values };
 }
 
-/** A publisher on an HTTP server that answers all alike, and is no Kafka. */
+/** Creates a publisher for an HTTP server that is not Kafka and always sends the same response. */
 async function onAnything(status: number, body: string) {
   const server = createServer((_request, response) => response.writeHead(status).end(body));
   server.listen(0, '127.0.0.1');
@@ -48,7 +48,7 @@ async function onAnything(status: number, body: string) {
   return upstashPublisher({ url: `http://127.0.0.1:${port}`, username: 'dev', password: 'dev' });
 }
 
-test('records arrive as they are: the value alone, headers beside it, in the partition of their key', async () => {
+test('records are stored unchanged: the value, the headers, and the partition of the key', async () => {
   const { publisher, requests, server } = await onKafka();
   const records = Array.from({ length: 40 }, (_, index) => record(`{"city":"München ${index}"}`));
   expect(await publisher.publish(records)).toEqual(records.map(() => ({ ok: true })));
@@ -66,9 +66,9 @@ test('records arrive as they are: the value alone, headers beside it, in the par
   }
 });
 
-describe('Kafka is away, and nothing is known of the records,', () => {
+describe('Kafka counts as unavailable, and no record as rejected,', () => {
   for (const status of [401, 402, 403, 408, 425, 429, 500, 502, 503, 504]) {
-    test(`when it answers ${status}; it is asked once`, async () => {
+    test(`when it responds with ${status}, without a retry`, async () => {
       const { publisher, requests } = await onKafka(() => ({ refuse: { status, error: 'not now' } }));
       await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(`${status}: not now`);
       await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
@@ -76,13 +76,13 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     });
   }
 
-  test('when the password is wrong: no record is at fault', async () => {
+  test('when the password is wrong', async () => {
     const { publisher, values } = await onKafka(undefined, { password: 'forgotten' });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow(/^401: /);
     expect(values()).toEqual([]);
   });
 
-  test('when it does not answer within the deadline; it is asked once', async () => {
+  test('when it does not respond before the deadline, without a retry', async () => {
     let release = () => {};
     const gate = new Promise<void>((resolve) => {
       release = resolve;
@@ -93,19 +93,19 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     release();
   });
 
-  test('when the connection breaks, also after the records were taken; it is asked once', async () => {
+  test('when the connection closes, even after the records were stored, without a retry', async () => {
     const { publisher, requests, values } = await onKafka(() => ({ drop: 'after' }));
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
     expect(requests).toHaveLength(1);
     expect(values()).toEqual(['Oslo']);
   });
 
-  test('when nobody listens', async () => {
+  test('when nothing listens on the port', async () => {
     const publisher = upstashPublisher({ url: 'http://127.0.0.1:9', username: 'dev', password: 'dev' });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
   });
 
-  test('when the address leads to something else', async () => {
+  test('when the URL is not a Kafka REST API', async () => {
     const { publisher } = await onKafka(undefined, { path: '/elsewhere' });
     await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow('no Kafka REST API');
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no Kafka REST API');
@@ -124,8 +124,8 @@ describe('Kafka is away, and nothing is known of the records,', () => {
   });
 });
 
-describe('a record that is refused', () => {
-  test('alone leaves the others accepted, and says whether it may be tried again', async () => {
+describe('a rejected record', () => {
+  test('does not affect the others, and says whether a retry can help', async () => {
     const statuses = [400, 404, 413, 422, 401, 403, 408, 429, 500, 503];
     const { publisher, values } = await onKafka(() => ({
       refuseRecords: statuses.map((status, index) => ({ index: index + 1, status, error: 'no' })),
@@ -141,7 +141,7 @@ describe('a record that is refused', () => {
     expect(values()).toEqual(['first', 'last']);
   });
 
-  test('because its topic is missing names the topic', async () => {
+  test('names its topic if the topic does not exist', async () => {
     const { publisher } = await onKafka();
     const answers = await publisher.publish([record('Oslo'), record('Rome', { topic: 'villages' })]);
     expect(answers).toEqual([
@@ -150,7 +150,7 @@ describe('a record that is refused', () => {
     ]);
   });
 
-  test('because it is too large is refused for good', async () => {
+  test('is rejected permanently if it is too large', async () => {
     const { publisher, values } = await onKafka();
     const answers = await publisher.publish([record('x'.repeat(1_100_000)), record('Rome')]);
     expect(answers).toEqual([expect.objectContaining({ ok: false, permanent: true }), { ok: true }]);
@@ -158,7 +158,7 @@ describe('a record that is refused', () => {
   });
 
   for (const status of [400, 404, 413]) {
-    test(`by refusing its whole request (${status}) is found, and all others are taken once`, async () => {
+    test(`that makes its whole request fail (${status}) is found, and the others are stored once`, async () => {
       const { publisher, requests, values } = await onKafka(({ records = [] }) =>
         JSON.stringify(records).includes('poison') ? { refuse: { status, error: 'bad request' } } : undefined,
       );
@@ -172,14 +172,14 @@ describe('a record that is refused', () => {
   }
 });
 
-test('a refused batch is split within one deadline: records that were not sent by then are left for a later turn', async () => {
+test('a rejected batch is split until one deadline, and records that were not sent by then can be retried', async () => {
   const { url, requests } = await startFakeRest((_request, response) => {
     setTimeout(() => response.writeHead(400).end('{"error": "too large", "status": 400}'), 100);
     return undefined;
   });
   const publisher = upstashPublisher({ url, username: 'dev', password: 'dev', deadlineMs: 450 });
   const answers = await publisher.publish(Array.from({ length: 64 }, (_, index) => record(`city ${index}`)));
-  expect(requests.length).toBeLessThanOrEqual(5); // all of them apart are 127
+  expect(requests.length).toBeLessThanOrEqual(5); // splitting down to single records would take 127
   expect(answers).toHaveLength(64);
   for (const answer of answers.slice(1)) expect(answer).toMatchObject({ ok: false, permanent: false });
 });

@@ -7,7 +7,7 @@ import { type FakeResponse, type ReceivedRequest, record, startFakeRest, utf8 } 
 type Sent = { key: string; value: string; headers?: { key: string; value: string }[] };
 
 const sentIn = ({ body }: ReceivedRequest): Sent[] => JSON.parse(body).records;
-/** The city of a record, in either mode. */
+/** The city of a record, in binary or structured CloudEvents mode. */
 const cityOf = ({ value }: Sent): string => {
   const parsed = JSON.parse(utf8(value));
   return parsed.city ?? parsed.data.city;
@@ -15,16 +15,16 @@ const cityOf = ({ value }: Sent): string => {
 const topicOf = ({ path }: ReceivedRequest): string => path.split('/').at(-1) ?? '';
 const topics: FakeResponse = { body: ['cities', 'villages', '__consumer_offsets'] };
 
-/** What the producer inside a bridge says after `max.block.ms` (Kafka, KafkaProducer.waitOnMetadata). */
+/** The error of a bridge's producer after `max.block.ms` (Kafka, KafkaProducer.waitOnMetadata). */
 const notInMetadata = 'Topic lost not present in metadata after 60000 ms.';
 /** Kafka, KafkaProducer.ensureValidRecordSize. */
 const tooLarge =
   'The message is 1100099 bytes when serialized which is larger than 1048576, which is the value of the max.request.size configuration.';
 
-/** `fault`: the code and text that come of a record instead of an offset, by its city and topic. */
+/** `fault` returns the error code and message of a record, by its city and topic. Without them it gets an offset. */
 type Options = { fault?: (city: string, topic: string) => [number, string] | undefined; list?: FakeResponse };
 
-/** github.com/strimzi/strimzi-kafka-bridge, HttpSourceBridgeEndpoint: 200, one item a record, `error_code` and `message`. */
+/** github.com/strimzi/strimzi-kafka-bridge, HttpSourceBridgeEndpoint: 200, with one item per record. */
 async function onStrimzi({ fault = () => undefined, list = topics }: Options = {}) {
   const { url, requests } = await startFakeRest((one) => {
     if (one.path === '/') return { body: { bridge_version: '0.33.1' } };
@@ -39,8 +39,8 @@ async function onStrimzi({ fault = () => undefined, list = topics }: Options = {
 }
 
 /**
- * github.com/Aiven-Open/karapace, kafka_rest_apis: 422 if any failed; 404 for a topic; unknown members are refused, and
- * until 6.2.3 headers were such (github.com/Aiven-Open/karapace/pull/1360).
+ * github.com/Aiven-Open/karapace, kafka_rest_apis: 422 if any record failed, 404 for an unknown topic. It rejects
+ * unknown fields. Until 6.2.3, headers were unknown (github.com/Aiven-Open/karapace/pull/1360).
  */
 async function onKarapace({ fault = () => undefined, list = topics }: Options = {}, headers = false) {
   const { url, requests } = await startFakeRest((one) => {
@@ -61,7 +61,7 @@ async function onKarapace({ fault = () => undefined, list = topics }: Options = 
   return { publisher: restV2Publisher({ url, headers, deadlineMs: 500 }), url, requests };
 }
 
-/** github.com/redpanda-data/redpanda, kafka/client: one item a partition, in any order; Kafka's own error codes. */
+/** github.com/redpanda-data/redpanda, kafka/client: one item per partition, in any order, with Kafka's error codes. */
 async function onRedpanda(failing: { partition: number; code: number } | undefined, partitions = 6) {
   const taken: string[] = [];
   const { url, requests } = await startFakeRest((one) => {
@@ -82,7 +82,7 @@ async function onRedpanda(failing: { partition: number; code: number } | undefin
   return { publisher: restV2Publisher({ url, headers: false, deadlineMs: 5_000 }), requests, taken };
 }
 
-test('keys are stored as they are, so that they hash as every other producer’s', async () => {
+test('keys are stored unchanged, so that they have the same hash as with other producers', async () => {
   const { publisher, requests } = await onStrimzi();
   const key = 'Zürich "1"';
   expect(await publisher.publish([record('Zürich', { key })])).toEqual([{ ok: true }]);
@@ -92,7 +92,7 @@ test('keys are stored as they are, so that they hash as every other producer’s
   expect(utf8(sentIn(requests[0] as ReceivedRequest)[0]?.key ?? '')).toBe(key);
 });
 
-test('where records have headers, the value is the payload alone', async () => {
+test('if records have headers, the value is only the payload', async () => {
   const { publisher, requests } = await onStrimzi();
   const one = record('Zürich');
   await publisher.publish([one]);
@@ -101,7 +101,7 @@ test('where records have headers, the value is the payload alone', async () => {
   expect(sent?.headers?.map(({ key, value }) => [key, utf8(value)])).toEqual(Object.entries(one.headers));
 });
 
-test('where they have none, the value is a CloudEvent in structured mode', async () => {
+test('if records have no headers, the value is a CloudEvent in structured mode', async () => {
   const { publisher, requests } = await onKarapace();
   const headers = {
     ce_specversion: '1.0',
@@ -154,7 +154,7 @@ describe('a record that is refused', () => {
     ]);
   });
 
-  test('by a Karapace that takes headers is found without sending any other again', async () => {
+  test('by a Karapace with headers is found without sending the others again', async () => {
     const { publisher, requests } = await onKarapace(
       { fault: (city) => (city === 'Rome' ? [2, 'no'] : undefined) },
       true,
@@ -164,7 +164,7 @@ describe('a record that is refused', () => {
     expect(requests).toHaveLength(1);
   });
 
-  test('by Redpanda, which tells of partitions and in any order, is found', async () => {
+  test('by Redpanda, which reports partitions in any order, is found', async () => {
     const failing = 3;
     const { publisher, taken } = await onRedpanda({ partition: failing, code: 6 });
     const records = Array.from({ length: 60 }, (_, index) => record(`city ${index}`));
@@ -201,14 +201,14 @@ describe('a record that is refused', () => {
   }
 });
 
-describe('a topic that is missing is named', () => {
+describe('a missing topic is named', () => {
   const lost = record('Rome', { topic: 'lost' });
   const named = [{ ok: true }, { ok: false, permanent: true, reason: 'lost: there is no such topic' }];
   const code = (status: number) => (_: string, topic: string) =>
     topic === 'lost' ? ([status, notInMetadata] as [number, string]) : undefined;
   for (const [name, start] of [
     ['Strimzi, as not found', () => onStrimzi({ fault: code(404) })],
-    ['Strimzi, as an error of its own', () => onStrimzi({ fault: code(500) })],
+    ['Strimzi, as an internal error', () => onStrimzi({ fault: code(500) })],
     ['Karapace', () => onKarapace()],
     ['Redpanda', () => onRedpanda(undefined)],
   ] as const) {
@@ -218,7 +218,7 @@ describe('a topic that is missing is named', () => {
     });
   }
 
-  test('by a bridge that is silent for as long as its producer looks for it', async () => {
+  test('by a bridge that does not respond while its producer looks for the topic', async () => {
     const { url } = await startFakeRest((one) => {
       if (one.method === 'GET') return topics;
       return topicOf(one) === 'lost' ? 'silence' : { body: { offsets: [{ partition: 0, offset: 1 }] } };
@@ -228,19 +228,19 @@ describe('a topic that is missing is named', () => {
   });
 });
 
-describe('Kafka is away, and nothing is known of the records,', () => {
+describe('Kafka counts as unavailable, and no record as rejected,', () => {
   test('when a bridge finds no topic because it finds no broker', async () => {
     const { publisher } = await onStrimzi({ fault: () => [404, notInMetadata], list: { status: 500 } });
     await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow('500 for the list of topics');
   });
 
-  test('when every record fails by its fault', async () => {
+  test('when every record fails with an error of Kafka', async () => {
     const { publisher } = await onStrimzi({ fault: () => [500, 'Expiring 1 record(s) for cities-0:30001 ms'] });
     await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(/^500: Expiring/);
   });
 
   for (const status of [401, 403, 408, 429, 500, 502, 503]) {
-    test(`when it answers ${status}; it is asked once`, async () => {
+    test(`when it responds with ${status}, without a retry`, async () => {
       const { url, requests } = await startFakeRest(() => ({
         status,
         body: { error_code: status, message: 'not now' },
@@ -251,7 +251,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     });
   }
 
-  test('when it takes no headers and gets some: no record dies of a variable', async () => {
+  test('when KAFKA_REST_HEADERS is true and the server does not support headers', async () => {
     const { url, requests } = await onKarapace();
     const publisher = restV2Publisher({ url, headers: true });
     const many = Array.from({ length: 100 }, (_, index) => record(`${index}`));
@@ -260,7 +260,7 @@ describe('Kafka is away, and nothing is known of the records,', () => {
     expect(requests.length).toBeLessThan(10);
   });
 
-  test('when the address leads to something else', async () => {
+  test('when the URL is not a Kafka REST API', async () => {
     for (const [status, body] of [
       [200, '<html>Welcome</html>'],
       [200, '{}'],
@@ -282,8 +282,8 @@ describe('Kafka is away, and nothing is known of the records,', () => {
   });
 });
 
-test('a record that a server cannot read dies alone, and only at a server that is in its senses', async () => {
-  const refusing = (list: FakeResponse, about: FakeResponse) =>
+test('a record that a server cannot read fails alone, and permanently only if the server is healthy', async () => {
+  const startRejecting = (list: FakeResponse, about: FakeResponse) =>
     startFakeRest((one) => {
       if (one.method === 'GET') return one.path === '/' ? about : list;
       const records = sentIn(one);
@@ -293,16 +293,16 @@ test('a record that a server cannot read dies alone, and only at a server that i
       return { body: { offsets: records.map((_, offset) => ({ partition: 0, offset })) } };
     });
   const strimzi = { body: { bridge_version: '0.33.1' } };
-  const poisonAt = (place: number): KafkaRecord[] =>
-    Array.from({ length: 5 }, (_, index) => record(index === place ? 'poison' : `${index}`));
+  const poisonAt = (position: number): KafkaRecord[] =>
+    Array.from({ length: 5 }, (_, index) => record(index === position ? 'poison' : `${index}`));
   for (const about of [strimzi, { body: {} }]) {
-    for (const place of [0, 2, 4]) {
-      const sane = restV2Publisher({ url: (await refusing(topics, about)).url, headers: true });
-      const answers = await sane.publish(poisonAt(place));
-      expect(answers.map(({ ok }) => ok)).toEqual(poisonAt(place).map(({ value }) => !value.includes('poison')));
-      expect(answers[place]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: Validation error' });
+    for (const position of [0, 2, 4]) {
+      const healthy = restV2Publisher({ url: (await startRejecting(topics, about)).url, headers: true });
+      const answers = await healthy.publish(poisonAt(position));
+      expect(answers.map(({ ok }) => ok)).toEqual(poisonAt(position).map(({ value }) => !value.includes('poison')));
+      expect(answers[position]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: Validation error' });
     }
   }
-  const ill = restV2Publisher({ url: (await refusing({ status: 503 }, strimzi)).url, headers: true });
-  expect((await ill.publish(poisonAt(1)))[1]).toMatchObject({ ok: false, permanent: false });
+  const unhealthy = restV2Publisher({ url: (await startRejecting({ status: 503 }, strimzi)).url, headers: true });
+  expect((await unhealthy.publish(poisonAt(1)))[1]).toMatchObject({ ok: false, permanent: false });
 });

@@ -6,7 +6,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { startKafka } from '../../dev/kafka/server.ts';
 import { basic, manualClock, startKafkaFixture, TOPICS } from '../support/kafka.ts';
 
-describe('by its own client', () => {
+describe('with the Upstash client,', () => {
   test('a record is fetched as it was produced: key, value, headers in order, timestamp', async () => {
     const { producer, consumer } = await startKafkaFixture({ now: manualClock(5000).now });
     const headers = ['b', 'a', 'b'].map((key, i) => ({ key, value: `${i}` }));
@@ -21,7 +21,7 @@ describe('by its own client', () => {
     ]);
   });
 
-  test('many records are answered in their order, across topics, and offsets have no gap', async () => {
+  test('the results of many records are in order, across topics, and offsets have no gap', async () => {
     const { producer } = await startKafkaFixture({ now: manualClock(5000).now });
     const results = await producer.produceMany([
       { topic: 'greetings', value: 'hello' },
@@ -36,7 +36,7 @@ describe('by its own client', () => {
     ]);
   });
 
-  test('a fetch from several partitions returns the records of each, from its offset on', async () => {
+  test('a fetch from several partitions returns the records of each partition from its offset on', async () => {
     const { producer, consumer } = await startKafkaFixture();
     for (const value of ['a', 'b', 'c']) {
       await producer.produceMany([0, 3].map((partition) => ({ topic: 'cities', partition, value })));
@@ -51,7 +51,7 @@ describe('by its own client', () => {
     }
   });
 
-  test('a fetch waits for a record that is not there yet, and ends empty when none comes', async () => {
+  test('a fetch waits for a new record, and returns nothing if none arrives', async () => {
     const { producer, consumer } = await startKafkaFixture();
     const waiting = consumer.fetch({ topic: 'greetings', partition: 0, offset: 0, timeout: 20_000 });
     await producer.produce('greetings', 'late');
@@ -59,12 +59,12 @@ describe('by its own client', () => {
     expect(await consumer.fetch({ topic: 'greetings', partition: 0, offset: 1, timeout: 10 })).toEqual([]);
   });
 
-  test('topics are listed with their partitions', async () => {
+  test('topics are listed with their number of partitions', async () => {
     const { admin } = await startKafkaFixture();
     expect(await admin.topics()).toEqual({ cities: 4, greetings: 1 });
   });
 
-  test('offsets are found by timestamp, and the first and the next one', async () => {
+  test('offsets are found by timestamp, earliest and latest', async () => {
     const { producer, admin } = await startKafkaFixture({ now: () => 10_000 });
     await producer.produceMany([1000, 3000, 2000].map((timestamp) => ({ topic: 'greetings', value: 'x', timestamp })));
     const topicPartition = { topic: 'greetings', partition: 0 };
@@ -79,22 +79,22 @@ describe('by its own client', () => {
     expect(await offsetAt('latest')).toBe(3);
   });
 
-  test('a wrong password is refused with an error of the client', async () => {
+  test('a wrong password is rejected with an error of the client', async () => {
     const { server } = await startKafkaFixture();
     const restoreTimers = withoutBackOff();
-    const stranger = new Kafka({ url: server.url, username: 'dev', password: 'wrong' });
-    const refused = await stranger
+    const client = new Kafka({ url: server.url, username: 'dev', password: 'wrong' });
+    const error = await client
       .admin()
       .topics()
-      .catch((error: unknown) => error);
+      .catch((thrown: unknown) => thrown);
     restoreTimers();
-    expect(refused).toBeInstanceOf(UpstashError);
-    expect(refused).toMatchObject({ status: 401, error: expect.stringContaining('Unauthorized') });
+    expect(error).toBeInstanceOf(UpstashError);
+    expect(error).toMatchObject({ status: 401, error: expect.stringContaining('Unauthorized') });
   });
 });
 
-describe('by its paths', () => {
-  test('a record is produced by the path alone, with a key in the query', async () => {
+describe('over plain HTTP,', () => {
+  test('a record can be produced with the path alone, and a key in the query', async () => {
     const { call, server } = await startKafkaFixture();
     const { status, body } = await call('/produce/cities/New%20York%2FNY?key=us+east');
     expect(status).toBe(200);
@@ -102,7 +102,7 @@ describe('by its paths', () => {
     expect([...server.read('cities')]).toMatchObject([{ key: 'us east', value: 'New York/NY', headers: [] }]);
   });
 
-  test('a body at the path of a topic is a message or an array, answered by an array', async () => {
+  test('the path of a topic accepts a message or an array, and responds with an array', async () => {
     const { post, server } = await startKafkaFixture();
     expect((await post('/produce/greetings', { value: 'one' })).body).toMatchObject([{ offset: 0 }]);
     const many = await post('/produce/greetings', [{ value: 'two' }, { value: 'three', key: 'k' }]);
@@ -110,7 +110,7 @@ describe('by its paths', () => {
     expect([...server.read('greetings')].map((record) => record.value)).toEqual(['one', 'two', 'three']);
   });
 
-  test('a GET may have a body, as the documentation has it', async () => {
+  test('a GET can have a body, as documented', async () => {
     const { server } = await startKafkaFixture();
     const body = JSON.stringify({ topic: 'greetings', value: 'got' });
     const headers = { authorization: basic('dev', 'dev'), 'content-length': body.length };
@@ -119,7 +119,7 @@ describe('by its paths', () => {
     expect(JSON.parse(await text(response))).toMatchObject([{ topic: 'greetings', offset: 0 }]);
   });
 
-  test('a webhook stores its body and the headers that are its own, with credentials in the query too', async () => {
+  test('a webhook stores its body and its own headers, and can have its credentials in the query', async () => {
     const { server } = await startKafkaFixture();
     const send = (query: string) =>
       fetch(`${server.url}/webhook?topic=greetings&${query}`, {
@@ -133,13 +133,13 @@ describe('by its paths', () => {
     expect([...server.read('greetings')]).toMatchObject([{ value: 'some event', headers }]);
   });
 
-  test('credentials in the query open nothing but the webhook', async () => {
+  test('credentials in the query work for webhooks only', async () => {
     const { server } = await startKafkaFixture();
     expect((await fetch(`${server.url}/topics?user=dev&pass=dev`)).status).toBe(401);
     expect((await fetch(`${server.url}/topics`)).status).toBe(401);
   });
 
-  test('it says what it is, without credentials', async () => {
+  test('GET / describes the emulator, without credentials', async () => {
     const { server } = await startKafkaFixture();
     expect(await (await fetch(server.url)).text()).toContain('local emulator of the Upstash Kafka REST protocol');
   });
@@ -154,16 +154,16 @@ describe('by its paths', () => {
     ['GET', '/produce/%zz/x', 400, '%zz'],
     ['POST', '/commit/group/nobody', 404, "'nobody'"],
     ['DELETE', '/delete-consumer/group/nobody', 404, "'nobody'"],
-  ])('%s %s is refused with %i and a text that names %s', async (method, path, status, named) => {
+  ])('%s %s is rejected with %i and an error that contains %s', async (method, path, status, named) => {
     const { call } = await startKafkaFixture();
-    const { status: answered, body } = await call(path, { method });
-    expect(answered).toBe(status);
+    const { status: actual, body } = await call(path, { method });
+    expect(actual).toBe(status);
     expect(body).toEqual({ status, error: expect.stringContaining(named) });
   });
 });
 
 describe('partitions', () => {
-  test('records of one key stay in one partition, and records without a key take turns', async () => {
+  test('records with the same key share a partition, and keyless records rotate over all partitions', async () => {
     const { producer } = await startKafkaFixture();
     const keyed = await producer.produceMany([1, 2, 3].map((n) => ({ topic: 'cities', key: 'foobar', value: n })));
     // murmur2('foobar') is -790332482 in Kafka's own tests: 1357151166 made positive, 2 modulo 4.
@@ -174,8 +174,8 @@ describe('partitions', () => {
   });
 });
 
-describe('refusals', () => {
-  test('a record that cannot be taken is refused in its place and the others are kept', async () => {
+describe('errors', () => {
+  test('an invalid record has its error at its index, and the others are stored', async () => {
     const { post, server } = await startKafkaFixture();
     const { status, body } = await post('/produce', [
       { topic: 'greetings', value: 'kept' },
@@ -187,31 +187,31 @@ describe('refusals', () => {
       { topic: 'greetings', value: 'kept too' },
     ]);
     expect(status).toBe(200);
-    const refused = (status: number, text: string) => ({ status, error: expect.stringContaining(text) });
+    const rejected = (status: number, text: string) => ({ status, error: expect.stringContaining(text) });
     expect(body).toEqual([
       expect.objectContaining({ offset: 0 }),
-      refused(404, "'villages'"),
-      refused(400, 'no partition 4'),
-      refused(413, '1048578 bytes'),
-      refused(400, 'value'),
-      refused(400, 'header'),
+      rejected(404, "'villages'"),
+      rejected(400, 'no partition 4'),
+      rejected(413, '1048578 bytes'),
+      rejected(400, 'value'),
+      rejected(400, 'header'),
       expect.objectContaining({ offset: 1 }),
     ]);
     expect([...server.read('greetings')].map((record) => record.value)).toEqual(['kept', 'kept too']);
   });
 
-  test('one message alone is refused with its status', async () => {
+  test('a single invalid message sets the status of the response', async () => {
     const { post } = await startKafkaFixture();
     const { status, body } = await post('/produce', { topic: 'villages', value: 'x' });
     expect({ status, body }).toEqual({ status: 404, body: { status: 404, error: "Topic 'villages' does not exist" } });
   });
 
-  test('a record of exactly the limit is taken', async () => {
+  test('a record of exactly the size limit is accepted', async () => {
     const { producer } = await startKafkaFixture();
     expect(await producer.produce('greetings', 'x'.repeat(1024 * 1024))).toMatchObject({ offset: 0 });
   });
 
-  test('an offset beyond the end is refused with the range that there is', async () => {
+  test('an offset beyond the end is rejected, and the error shows the valid range', async () => {
     const { post, producer } = await startKafkaFixture();
     await producer.produce('greetings', 'only');
     const { status, body } = await post('/fetch', { topic: 'greetings', partition: 0, offset: 2 });
@@ -219,20 +219,20 @@ describe('refusals', () => {
     expect(body).toMatchObject({ error: expect.stringContaining('0..1') });
   });
 
-  test('an unknown topic is made when that is asked for', async () => {
+  test('an unknown topic is created with autoCreate', async () => {
     const { producer, admin } = await startKafkaFixture({ autoCreate: true });
     expect(await producer.produce('villages', 'x')).toMatchObject({ topic: 'villages', partition: 0, offset: 0 });
     expect(await admin.topics()).toHaveProperty('villages', 1);
   });
 
-  test('a taken port rejects the start with EADDRINUSE', async () => {
+  test('the start rejects with EADDRINUSE if the port is in use', async () => {
     const { server, dir } = await startKafkaFixture();
     const options = { port: server.port, dir, username: 'dev', password: 'dev', topics: TOPICS };
     await expect(startKafka(options)).rejects.toMatchObject({ code: 'EADDRINUSE' });
   });
 });
 
-/** The client tries six times and waits between, for 15 s altogether; this lets it wait for nothing. */
+/** The client tries six times, with 15 s of pauses in total. This removes the pauses. */
 function withoutBackOff(): () => void {
   const backOff = new Set([1, 2, 3, 4, 5].map((attempt) => 2 ** attempt * 250));
   const wait = globalThis.setTimeout;

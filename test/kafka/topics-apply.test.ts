@@ -13,8 +13,8 @@ import { type FakeResponse, type ReceivedRequest, startFakeRest } from '../suppo
 type Topic = Required<{ [member in keyof Found]: number }>;
 const day = 86_400_000;
 const wanted = wantedTopics(topics);
-/** The broker's default for what is made without a retention. */
-const usual = 7 * day;
+/** The broker's default retention. */
+const defaultRetentionMs = 7 * day;
 const complete = () => new Map(wanted.map(({ name, partitions, retentionMs }) => [name, { partitions, retentionMs }]));
 
 async function run(more: Partial<KafkaSettings>, apply: boolean, replicas?: number) {
@@ -27,7 +27,7 @@ async function run(more: Partial<KafkaSettings>, apply: boolean, replicas?: numb
 
 const writes = (requests: ReceivedRequest[]) => requests.filter(({ method }) => method !== 'GET');
 
-/** Shapes: docs.confluent.io/cloud/current/api.html, Topic (v3) and Configs (v3). */
+/** Response formats: docs.confluent.io/cloud/current/api.html, Topic (v3) and Configs (v3). */
 async function onConfluent(there: Map<string, Topic>) {
   const base = '/kafka/v3/clusters/lkc-1/topics';
   const { url, requests } = await startFakeRest(({ method, path, body }): FakeResponse => {
@@ -64,14 +64,14 @@ async function onConfluent(there: Map<string, Topic>) {
   return { settings, requests };
 }
 
-/** Shapes: strimzi.io/docs/bridge/latest, createTopic (since 0.31.0), getTopic, listTopics. */
+/** Response formats: strimzi.io/docs/bridge/latest, createTopic (since 0.31.0), getTopic, listTopics. */
 async function onStrimzi(there: Map<string, Topic>, version = '0.33.1') {
   const { url, requests } = await startFakeRest(({ method, path, body }): FakeResponse => {
     if (path === '/') return { body: { bridge_version: version } };
     if (path === '/topics') return { body: [...there.keys()] };
     if (method === 'POST' && path === '/admin/topics') {
       const { topic_name: name, partitions_count: partitions } = JSON.parse(body);
-      there.set(name, { partitions, retentionMs: usual });
+      there.set(name, { partitions, retentionMs: defaultRetentionMs });
       return { status: 201, body: '' };
     }
     const name = decodeURIComponent(path.slice('/topics/'.length));
@@ -87,8 +87,8 @@ async function onStrimzi(there: Map<string, Topic>, version = '0.33.1') {
   return { settings: { KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_URL: url } as const, requests };
 }
 
-describe('at Confluent', () => {
-  test('diff shows what is missing and writes nothing; apply does it; then there is no difference', async () => {
+describe('with Confluent,', () => {
+  test('diff shows the differences and writes nothing, apply removes them, and a second apply writes nothing', async () => {
     const there = complete();
     there.delete('order.created');
     there.set('payment.created', { partitions: 6, retentionMs: day });
@@ -133,7 +133,7 @@ describe('at Confluent', () => {
     expect(writes(requests)).toHaveLength(3);
   });
 
-  test('a refusal is told, and so is a cluster that is not there', async () => {
+  test('an authorization error and an unknown cluster are reported', async () => {
     const { settings } = await onConfluent(new Map());
     const wrong = { ...settings, KAFKA_REST_CLUSTER_ID: 'lkc-2' };
     await expect(run(wrong, false)).rejects.toThrow('there is no cluster lkc-2');
@@ -146,8 +146,8 @@ describe('at Confluent', () => {
   });
 });
 
-describe('at Strimzi’s bridge', () => {
-  test('topics are made, and a retention that it cannot set is left as a command', async () => {
+describe('with Strimzi’s bridge,', () => {
+  test('topics are created, and a retention that the bridge cannot set is printed as a command', async () => {
     const there = complete();
     there.delete('order.created');
     there.delete('payment.created');
@@ -166,7 +166,7 @@ describe('at Strimzi’s bridge', () => {
     expect((await run(settings, false)).code).toBe(0);
   });
 
-  test('before 0.31 nothing can be made: the commands are printed, and nothing is written', async () => {
+  test('before 0.31 the commands are printed and nothing is written', async () => {
     const { settings, requests } = await onStrimzi(new Map(), '0.30.0');
     const applied = await run(settings, true);
     expect(applied.code).toBe(2);
@@ -175,7 +175,7 @@ describe('at Strimzi’s bridge', () => {
   });
 });
 
-test('at Redpanda, which only lists names, the commands are printed and what is unseen is said', async () => {
+test('with Redpanda, which only lists names, the commands are printed and unknown settings are reported', async () => {
   const there = complete();
   there.delete('order.created');
   const { url, requests } = await startFakeRest(({ path }) =>
@@ -189,13 +189,13 @@ test('at Redpanda, which only lists names, the commands are printed and what is 
   expect(writes(requests)).toEqual([]);
 });
 
-test('on the local platform, every topic is there', async () => {
+test('on the local platform, every topic exists', async () => {
   const local = wanted.map(({ name, partitions, retentionMs }) => ({ name, partitions, retentionMs }));
   const { server } = await startKafkaFixture({ topics: local });
   const diff = await run({ KAFKA_REST_URL: server.url }, false);
   expect(diff).toMatchObject({ code: 0, text: expect.stringContaining('No differences.') });
-  const { server: poorer } = await startKafkaFixture({ topics: local.slice(1) });
-  const applied = await run({ KAFKA_REST_URL: poorer.url }, true);
+  const { server: incomplete } = await startKafkaFixture({ topics: local.slice(1) });
+  const applied = await run({ KAFKA_REST_URL: incomplete.url }, true);
   expect(applied.code).toBe(2);
   expect(applied.text).toContain(`kafka-topics.sh --bootstrap-server "$BOOTSTRAP" --create`);
 });
@@ -207,7 +207,7 @@ describe('the command', () => {
     return { code, said: lines.join('\n') };
   };
 
-  test('says by its exit code whether there are differences, none, or no answer', async () => {
+  test('has an exit code for differences, for none, and for an error', async () => {
     const { settings } = await onConfluent(complete());
     const missing = await onConfluent(new Map());
     const env = (given: typeof settings) => ({ ...given, KAFKA_REST_USERNAME: 'k', KAFKA_REST_PASSWORD: 'sesame' });
@@ -225,7 +225,7 @@ describe('the command', () => {
     expect(code).toBe(2);
   });
 
-  test('does nothing that it was not asked for', async () => {
+  test('rejects unknown arguments', async () => {
     expect(await command(['--help'])).toMatchObject({ code: 0, said: expect.stringContaining('Exit code') });
     for (const args of [
       [],

@@ -7,7 +7,7 @@ const wanted: Wanted = { name: 'order.created', partitions: 12, retentionMs: 7 *
 const planFor = (found?: Found) => planTopics([wanted], new Map(found ? [[wanted.name, found]] : []));
 const kinds = (found?: Found) => planFor(found).steps.map(({ kind }) => kind);
 
-test('the registry’s partitions and retention are what is wanted', () => {
+test('the plan asks for the registry’s partitions and retention', () => {
   const all = wantedTopics(topics);
   expect(all).toHaveLength(Object.keys(topics).length);
   expect(all).toContainEqual(wanted);
@@ -15,20 +15,20 @@ test('the registry’s partitions and retention are what is wanted', () => {
 });
 
 describe('a topic', () => {
-  test('that is missing is made', () => expect(kinds()).toEqual(['create']));
+  test('that is missing is created', () => expect(kinds()).toEqual(['create']));
 
-  test('that is as it should be stays as it is', () => {
+  test('that matches the registry is not changed', () => {
     expect(planFor({ partitions: 12, retentionMs: 7 * day })).toEqual({ steps: [], kept: [], unseen: [], fine: 1 });
   });
 
-  test('that has less gets what it lacks', () => {
+  test('with fewer partitions or a shorter retention is extended', () => {
     expect(kinds({ partitions: 6, retentionMs: day })).toEqual(['partitions', 'retention']);
     expect(kinds({ partitions: 6, retentionMs: 7 * day })).toEqual(['partitions']);
     expect(kinds({ partitions: 12, retentionMs: 7 * day - 1 })).toEqual(['retention']);
     expect(kinds({ partitions: 12, retentionMs: 0 })).toEqual(['retention']);
   });
 
-  test('that has more keeps it, and that is said and no difference', () => {
+  test('with more partitions or a longer retention is kept, reported, and not a difference', () => {
     const plan = planFor({ partitions: 24, retentionMs: -1 });
     expect(plan.steps).toEqual([]);
     expect(plan.kept).toEqual([
@@ -38,13 +38,13 @@ describe('a topic', () => {
     expect(kinds({ partitions: 12, retentionMs: 8 * day })).toEqual([]);
   });
 
-  test('that cannot be seen is not guessed at', () => {
+  test('whose settings are unknown is reported and not changed', () => {
     expect(planFor({})).toMatchObject({ steps: [], unseen: ['order.created: partitions', 'order.created: retention'] });
     expect(kinds({ partitions: 6 })).toEqual(['partitions']);
   });
 });
 
-test('a step is said, and told as a command of Kafka’s tools and of Redpanda’s', () => {
+test('a step has a description, and a command for Kafka’s and Redpanda’s tools', () => {
   const [create] = planFor().steps;
   const [grow, keep] = planFor({ partitions: 6, retentionMs: day }).steps;
   expect(create && describeStep(create)).toBe('+ order.created: 12 partitions, kept 7 d');

@@ -9,12 +9,12 @@ const sql = readdirSync(dir, { recursive: true, encoding: 'utf8' })
   .map((name) => readFileSync(join(dir, name), 'utf8'))
   .join('\n');
 
-/** What the SQL functions emit, by every way that they have: the topic is the first text with a dot in it. */
+/** The topics that SQL functions emit. The topic of an `emit…` call is its first text that contains a dot. */
 const emitted = new Set(
   [...sql.matchAll(/\bemit(?:_\w+)?\([^'()]*'([a-z-]+(?:\.[a-z-]+)+)'/g)].map((match) => match[1]),
 );
 
-test('every topic that a transaction emits is declared, so that the relay can publish it', () => {
+test('every topic that a SQL function emits is declared in the registry', () => {
   expect(emitted.size).toBeGreaterThan(15);
   for (const topic of emitted) expect(Object.keys(topics)).toContain(topic);
 });

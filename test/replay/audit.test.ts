@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type Store, startStore } from '../support/harness.ts';
-import { createRig, type Fixture } from '../support/replay.ts';
+import { createReplayFixture, type Fixture } from '../support/replay.ts';
 
 let store: Store;
 let fixture: Fixture;
@@ -26,7 +26,7 @@ const savedOf = (table: string) => `saved_${table.replace('.', '_')}`;
 
 beforeAll(async () => {
   store = await startStore();
-  fixture = await createRig(store);
+  fixture = await createReplayFixture(store);
   file = await fixture.write(content);
   const { code, text } = await fixture.run(file);
   expect(text).toContain('All of it is there, once.');

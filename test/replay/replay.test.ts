@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
 import { addProduct, cronUntil, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { createRandom, createRig, type Fixture } from '../support/replay.ts';
+import { createRandom, createReplayFixture, type Fixture } from '../support/replay.ts';
 
 let store: Store;
 let fixture: Fixture;
@@ -10,7 +10,7 @@ let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
 
 beforeAll(async () => {
   store = await startStore({ neonFault: (call) => fault?.(call) });
-  fixture = await createRig(store);
+  fixture = await createReplayFixture(store);
 });
 afterEach(() => {
   fault = undefined;

@@ -3,30 +3,30 @@ import { onTestFinished } from 'vitest';
 import { createTopics, nativeKafka } from '../../dev/kafka-broker/topics.ts';
 import { type Database, until } from './harness.ts';
 
-const given = (name: string): string => {
+const requireVariable = (name: string): string => {
   const value = process.env[name];
-  if (value === undefined) throw new Error(`${name} is missing: run npm run test:kafka`);
+  if (value === undefined) throw new Error(`${name} is not set: run these tests with npm run test:kafka`);
   return value;
 };
 
-export const restUrl = given('KAFKA_TEST_REST_URL');
-export const brokers = given('KAFKA_TEST_BROKERS').split(',');
+export const restUrl = requireVariable('KAFKA_TEST_REST_URL');
+export const brokers = requireVariable('KAFKA_TEST_BROKERS').split(',');
 export const native = nativeKafka(brokers);
 
-/** Ends or starts the broker; only where it is ours to do so. */
+/** Stops or starts the broker. Undefined if the tests did not start the broker. */
 export const control =
   process.env.KAFKA_TEST_CONTROL_URL === undefined
     ? undefined
-    : async (what: 'stop' | 'start') => {
-        const response = await fetch(`${process.env.KAFKA_TEST_CONTROL_URL}/${what}`);
+    : async (action: 'stop' | 'start') => {
+        const response = await fetch(`${process.env.KAFKA_TEST_CONTROL_URL}/${action}`);
         if (!response.ok) throw new Error(await response.text());
       };
 
-/** A Worker's variables for this Kafka. */
+/** The Worker's variables for this Kafka. */
 export const variables = { KAFKA_REST_URL: restUrl, KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_HEADERS: 'true' };
 
-/** A topic of its own, of four partitions; gone when the test has finished. */
-export async function freshTopic(numPartitions = 4): Promise<string> {
+/** Creates a topic for one test and deletes it after the test. */
+export async function createTestTopic(numPartitions = 4): Promise<string> {
   const topic = `test.${randomUUID()}`;
   const admin = native.admin();
   await admin.connect();
@@ -38,19 +38,25 @@ export async function freshTopic(numPartitions = 4): Promise<string> {
   return topic;
 }
 
-export type Placed = { partition: number; offset: number; key: string; value: string; headers: Record<string, string> };
+export type StoredRecord = {
+  partition: number;
+  offset: number;
+  key: string;
+  value: string;
+  headers: Record<string, string>;
+};
 
-/** Every record of a topic by the native client, in the order of each partition. */
-export async function readTopic(topic: string): Promise<Placed[]> {
+/** Reads every record of a topic with the native client, in order per partition. */
+export async function readTopic(topic: string): Promise<StoredRecord[]> {
   const admin = native.admin();
   await admin.connect();
   const groupId = `test-${randomUUID()}`;
   const consumer = native.consumer({ groupId });
   try {
     const ends = (await admin.fetchTopicOffsets(topic)).filter(({ low, high }) => low !== high);
-    const left = new Map(ends.map(({ partition, high }) => [partition, Number(high)]));
-    const records: Placed[] = [];
-    if (left.size === 0) return records;
+    const unread = new Map(ends.map(({ partition, high }) => [partition, Number(high)]));
+    const records: StoredRecord[] = [];
+    if (unread.size === 0) return records;
     await consumer.connect();
     await consumer.subscribe({ topic, fromBeginning: true });
     await consumer.run({
@@ -65,10 +71,10 @@ export async function readTopic(topic: string): Promise<Placed[]> {
             Object.entries(message.headers ?? {}).map(([name, value]) => [name, String(value)]),
           ),
         });
-        if (Number(message.offset) + 1 >= (left.get(partition) ?? 0)) left.delete(partition);
+        if (Number(message.offset) + 1 >= (unread.get(partition) ?? 0)) unread.delete(partition);
       },
     });
-    await until(() => left.size === 0);
+    await until(() => unread.size === 0);
     return records;
   } finally {
     await consumer.disconnect();
@@ -77,12 +83,12 @@ export async function readTopic(topic: string): Promise<Placed[]> {
   }
 }
 
-/** Ids of a key's records, each at its first delivery, in Kafka's order. */
-export const firstIds = (records: Placed[], key: string): string[] => [
+/** The event ids of a key in Kafka's order, without later duplicates. */
+export const firstIds = (records: StoredRecord[], key: string): string[] => [
   ...new Set(records.filter((record) => record.key === key).map(({ headers }) => headers.ce_id ?? '')),
 ];
 
-/** Ids of a key's events in the order in which they happened. */
+/** The event ids of a key in the order of the events. */
 export async function eventIds(database: Database, key: string): Promise<string[]> {
   const rows = await database.query<{ id: string }>('select id from platform.events where key = $1 order by seq', [
     key,
@@ -90,8 +96,8 @@ export async function eventIds(database: Database, key: string): Promise<string[
   return rows.map(({ id }) => id);
 }
 
-/** Fires the cron until Kafka has all that the outbox held for it. */
-export async function delivered(database: Database, cron: () => Promise<void>): Promise<void> {
+/** Runs the cron until the outbox has delivered all events for Kafka. */
+export async function deliverAll(database: Database, cron: () => Promise<void>): Promise<void> {
   await until(async () => {
     const [row] = await database.query<{ n: number }>(
       `select count(*)::int as n from platform.outbox where sink = 'kafka'`,

@@ -17,7 +17,7 @@ export const record = (value: string, overrides: Partial<KafkaRecord> = {}): Kaf
   ...overrides,
 });
 
-/** Starts an HTTP server that records requests and sends what `respond` returns. `respond` can also write to `response`. */
+/** Starts an HTTP server that records requests and sends the result of `respond`, which can also write to `response`. */
 export async function startFakeRest(
   respond: (request: ReceivedRequest, response: ServerResponse) => FakeResponse | undefined | 'silence',
 ) {

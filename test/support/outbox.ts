@@ -6,7 +6,7 @@ import type { Event } from '../../src/domain/events.ts';
 import type { Database, Store } from './harness.ts';
 import { jobSecret } from './secrets.ts';
 
-/** Emits `count` events of one key in one transaction, as a service would; answers their sequence numbers. */
+/** Emits `count` events of one key in one transaction. Returns their sequence numbers. */
 export async function emit(
   database: Database,
   key: string,
@@ -20,7 +20,7 @@ export async function emit(
      select count(*) from emitted`,
     [topic, key, JSON.stringify(payload), queue, count],
   );
-  if (rows.length !== 1) throw new Error('nothing was emitted');
+  if (rows.length !== 1) throw new Error('no event was emitted');
   const seqs = await database.query<{ seq: string }>(
     'select seq from platform.events where key = $1 order by seq desc limit $2',
     [key, count],
@@ -36,14 +36,14 @@ export type Turn = Partial<Delivery> & {
   now?: string;
 };
 
-/** A connection as the Worker's role, for turns of a relay in its own hands; `begin` and `commit` bracket them. */
+/** Connects with the Worker's role and runs single turns of a relay. `query` can wrap turns in a transaction. */
 export async function relayConnection(database: Database, name: string, sink: Sink = 'kafka') {
   const client = new pg.Client(database.workerUrl);
   await client.connect();
   onTestFinished(() => client.end());
-  const turn = async ({ paused, now, ...more }: Turn = {}): Promise<Leased[]> => {
+  const turn = async ({ paused, now, ...overrides }: Turn = {}): Promise<Leased[]> => {
     const settled = { delivered: [], failed: [], returned: [], paused: paused !== undefined };
-    const input = { sink, lease: name, limit: 500, bytes: 1_000_000, seconds: 60, ...settled, ...more };
+    const input = { sink, lease: name, limit: 500, bytes: 1_000_000, seconds: 60, ...settled, ...overrides };
     const { rows } = await client.query('select platform.relay($1, $2) as result', [
       JSON.stringify({ jobSecret, ...(now === undefined ? {} : { now }) }),
       JSON.stringify(input),
@@ -55,14 +55,14 @@ export async function relayConnection(database: Database, name: string, sink: Si
 
 export const seqsOf = (events: { seq: number }[]) => events.map(({ seq }) => seq);
 
-/** Seconds from now, as a turn's `now`. */
+/** The time in `seconds` from now, for the `now` of a turn. */
 export const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString();
 
-/** Leaves events in the outbox: nothing goes to the queues. */
+/** Pauses the queue sink, so that its events stay in the outbox. */
 export const stopQueues = (database: Database) =>
   database.query(`update platform.sinks set paused_until = 'infinity' where sink = 'queue'`);
 
-/** Lets what waits go to the queues again, and waits for as long as the Worker may still believe them to be away. */
+/** Resumes the queue sink, and waits until the Worker no longer treats the queues as unavailable. */
 export async function startQueues(database: Database): Promise<void> {
   const stopped = await database.query(
     `update platform.sinks set paused_until = '-infinity' where sink = 'queue' and paused_until > now() returning sink`,
@@ -70,24 +70,24 @@ export async function startQueues(database: Database): Promise<void> {
   if (stopped.length > 0) await sleep(3_000);
 }
 
-/** An event as a queue would bring it. */
+/** Reads an event in the format in which a queue delivers it. */
 export async function eventOf(database: Database, key: string, topic: string): Promise<Event> {
   const [row] = await database.query<{ event: Event }>(
     'select platform.envelope(e) as event from platform.events e where e.key = $1 and e.topic = $2 order by e.seq',
     [key, topic],
   );
-  if (!row) throw new Error(`no ${topic} of ${key}`);
+  if (!row) throw new Error(`there is no event ${topic} with key ${key}`);
   return row.event;
 }
 
 export type Delivered = {
   outcome: string;
   acknowledged: string[];
-  /** The seconds until each comes again. */
+  /** The delay in seconds until each retry, by message id. */
   retried: Record<string, number>;
 };
 
-/** Has the Worker consume a batch as if its queue had brought it, and tells what became of each message. */
+/** Delivers a batch to the Worker's queue consumer. Returns the result of each message. */
 export async function deliver(
   store: Store,
   queue: string,

@@ -11,16 +11,16 @@ export type Outcome = { code: number | null; text: string };
 export type Fixture = {
   write: (content: string) => Promise<string>;
   /** Runs the replay in this process. */
-  run: (file: string, more?: Partial<ReplayOptions>, signal?: AbortSignal) => Promise<Outcome>;
-  /** Runs `bench/replay/main.ts` as a process of its own, which can be killed. */
+  run: (file: string, overrides?: Partial<ReplayOptions>, signal?: AbortSignal) => Promise<Outcome>;
+  /** Runs `bench/replay/main.ts` in another process, which a test can kill. */
   start: (file: string, ...flags: string[]) => { child: ChildProcess; outcome: Promise<Outcome> };
   close: () => Promise<void>;
 };
 
 const program = join(import.meta.dirname, '..', '..', 'bench', 'replay', 'main.ts');
 
-/** What a test needs to replay files of its own against a store. */
-export async function createRig(store: Store): Promise<Fixture> {
+/** Creates a folder for replay files, and functions that replay them against the store. */
+export async function createReplayFixture(store: Store): Promise<Fixture> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-replay-'));
   let files = 0;
   return {
@@ -29,7 +29,7 @@ export async function createRig(store: Store): Promise<Fixture> {
       await writeFile(path, content);
       return path;
     },
-    async run(file, more = {}, signal = new AbortController().signal) {
+    async run(file, overrides = {}, signal = new AbortController().signal) {
       let text = '';
       const options = {
         file,
@@ -39,7 +39,7 @@ export async function createRig(store: Store): Promise<Fixture> {
         kafka: { url: store.kafka.url, username: 'dev', password: 'dev' },
         concurrency: 4,
         limit: Number.POSITIVE_INFINITY,
-        ...more,
+        ...overrides,
       };
       const write = (part: string): void => {
         text += part;
@@ -47,8 +47,8 @@ export async function createRig(store: Store): Promise<Fixture> {
       return { code: await replay(options, { write, rewrites: false }, signal), text };
     },
     start(file, ...flags) {
-      const own = ['--url', store.url, '--key', store.key, '--database-url', store.database.url];
-      const args = [program, file, ...own, '--kafka-url', store.kafka.url, ...flags];
+      const connection = ['--url', store.url, '--key', store.key, '--database-url', store.database.url];
+      const args = [program, file, ...connection, '--kafka-url', store.kafka.url, ...flags];
       const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
       const { promise, resolve } = Promise.withResolvers<Outcome>();
       let text = '';
@@ -64,7 +64,7 @@ export async function createRig(store: Store): Promise<Fixture> {
   };
 }
 
-/** Numbers that are the same in every run: Marsaglia's xorshift. */
+/** A random generator with the same numbers in every run (Marsaglia's xorshift). */
 export function createRandom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
