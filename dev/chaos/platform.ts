@@ -13,7 +13,7 @@ import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../neo
 import { seedTenants } from '../platform/seed.ts';
 import { repository } from '../platform/settings.ts';
 import { localJobSecret, prepareLocalJobs } from '../postgres/job-secrets.ts';
-import { asWorker, createDatabase } from '../postgres/local-database.ts';
+import { toWorkerUrl, createDatabase } from '../postgres/local-database.ts';
 import { migrate } from '../postgres/migrate.ts';
 import { type Postgres, startPostgres } from '../postgres/server.ts';
 import { type StripeEmulator, startStripe } from '../stripe/server.ts';
@@ -162,7 +162,7 @@ async function startParts(
       port: workerPort,
       options: JSON.parse(JSON.stringify(workerOptions)),
       bindings: {
-        DATABASE_URL: asWorker(owner, 'worker'),
+        DATABASE_URL: toWorkerUrl(owner, 'worker'),
         DATABASE_JOB_SECRET: localJobSecret,
         NEON_HTTP_URL: bridge.url,
         DATABASE_DEADLINE_MS: '4000',

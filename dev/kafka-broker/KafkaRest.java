@@ -36,8 +36,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
- * Kafka over HTTP in the shapes that Strimzi Kafka Bridge documents (REST v2), on Apache Kafka's own Java clients. For
- * tests where Maven has no Strimzi. Arguments: the port, the broker. It has no authentication: 127.0.0.1 only.
+ * Serves the REST v2 API of Strimzi Kafka Bridge with Apache Kafka's Java clients, for tests when Maven does not have
+ * Strimzi. Arguments: the port and the broker. It has no authentication, so it listens on 127.0.0.1 only.
  */
 public final class KafkaRest {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -51,7 +51,7 @@ public final class KafkaRest {
 
     private KafkaRest(String broker) {
         this.broker = broker;
-        // All else is the Java client's default, as with Strimzi: its partitioner, its patience with what is missing.
+        // Uses the defaults of the Java client, as Strimzi does: the partitioner and the timeouts for missing topics.
         producer = new KafkaProducer<>(properties(), new ByteArraySerializer(), new ByteArraySerializer());
         admin = Admin.create(properties());
     }
@@ -59,24 +59,24 @@ public final class KafkaRest {
     public static void main(String[] arguments) throws IOException {
         HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[0])), 128);
         KafkaRest rest = new KafkaRest(arguments[1]);
-        server.createContext("/", rest::answer);
+        server.createContext("/", rest::handle);
         server.setExecutor(Executors.newCachedThreadPool());
         server.start();
     }
 
     private record Instance(String format, KafkaConsumer<byte[], byte[]> consumer) {}
 
-    private static final class Refusal extends Exception {
+    private static final class RestError extends Exception {
         final int status;
         final int code;
 
-        Refusal(int status, int code, String message) {
+        RestError(int status, int code, String message) {
             super(message);
             this.status = status;
             this.code = code;
         }
 
-        Refusal(int status, String message) {
+        RestError(int status, String message) {
             this(status, status, message);
         }
     }
@@ -87,7 +87,7 @@ public final class KafkaRest {
         return properties;
     }
 
-    private void answer(HttpExchange http) throws IOException {
+    private void handle(HttpExchange http) throws IOException {
         String type = TYPE;
         int status = 200;
         JsonNode body;
@@ -105,17 +105,17 @@ public final class KafkaRest {
                 case "DELETE consumers 4" -> delete(instance(path));
                 case "POST consumers 5" -> path[4].equals("subscription")
                     ? subscribe(instance(path), read(sent))
-                    : path[4].equals("offsets") ? commit(instance(path), sent) : missing();
-                case "GET consumers 5" -> path[4].equals("records") ? poll(instance(path), http) : missing();
-                default -> missing();
+                    : path[4].equals("offsets") ? commit(instance(path), sent) : notFound();
+                case "GET consumers 5" -> path[4].equals("records") ? poll(instance(path), http) : notFound();
+                default -> notFound();
             };
             if (operation.equals("GET consumers 5")) type = EMBEDDED.formatted(instance(path).format());
             if (operation.equals("DELETE consumers 4")) instances.remove(path[1] + " " + path[3]);
-            // Strimzi answers 204 where it has nothing to say.
+            // Strimzi returns 204 for an empty response.
             if (body == null) status = 204;
-        } catch (Refusal refusal) {
-            status = refusal.status;
-            body = error(refusal.code, refusal.getMessage());
+        } catch (RestError rejection) {
+            status = rejection.status;
+            body = error(rejection.code, rejection.getMessage());
         } catch (Exception failure) {
             status = 500;
             body = error(500, String.valueOf(failure.getMessage()));
@@ -127,28 +127,28 @@ public final class KafkaRest {
         http.close();
     }
 
-    private static JsonNode missing() throws Refusal {
-        throw new Refusal(404, "Not Found");
+    private static JsonNode notFound() throws RestError {
+        throw new RestError(404, "Not Found");
     }
 
     private static ObjectNode error(int code, String message) {
         return JSON.createObjectNode().put("error_code", code).put("message", message);
     }
 
-    private static JsonNode read(byte[] sent) throws Refusal {
+    private static JsonNode read(byte[] sent) throws RestError {
         try {
             return JSON.readTree(sent);
         } catch (IOException malformed) {
-            throw new Refusal(400, "Validation error: the body is not JSON");
+            throw new RestError(400, "Validation error: the body is not JSON");
         }
     }
 
-    private static String formatOf(HttpExchange http, String header) throws Refusal {
+    private static String formatOf(HttpExchange http, String header) throws RestError {
         String given = String.valueOf(http.getRequestHeaders().getFirst(header)).split(";")[0].trim();
         for (String format : List.of("binary", "json", "text")) {
             if (given.equals(EMBEDDED.formatted(format))) return format;
         }
-        throw new Refusal(415, "Unsupported Media Type: " + given);
+        throw new RestError(415, "Unsupported Media Type: " + given);
     }
 
     private JsonNode topics() throws Exception {
@@ -164,24 +164,24 @@ public final class KafkaRest {
             return topic;
         } catch (ExecutionException failure) {
             if (failure.getCause() instanceof UnknownTopicOrPartitionException unknown) {
-                throw new Refusal(404, unknown.getMessage());
+                throw new RestError(404, unknown.getMessage());
             }
             throw failure;
         }
     }
 
-    private static byte[] bytes(JsonNode node, String format) throws Refusal, IOException {
+    private static byte[] bytes(JsonNode node, String format) throws RestError, IOException {
         if (node == null || node.isNull()) return null;
         if (format.equals("json")) return JSON.writeValueAsBytes(node);
-        if (!node.isTextual()) throw new Refusal(422, "The " + format + " format takes strings");
+        if (!node.isTextual()) throw new RestError(422, "The " + format + " format takes strings");
         return format.equals("text")
             ? node.textValue().getBytes(StandardCharsets.UTF_8)
             : Base64.getDecoder().decode(node.textValue());
     }
 
-    /** 200 with an error in the item for a record that Kafka did not take, as Strimzi has it. */
+    /** Like Strimzi, returns 200 with an error item for each record that Kafka did not accept. */
     private JsonNode produce(String topic, JsonNode body, String format) throws Exception {
-        if (!body.path("records").isArray()) throw new Refusal(400, "Validation error: no records");
+        if (!body.path("records").isArray()) throw new RestError(400, "Validation error: no records");
         List<ProducerRecord<byte[], byte[]>> records = new ArrayList<>();
         for (JsonNode each : body.get("records")) {
             List<Header> headers = new ArrayList<>();
@@ -194,10 +194,10 @@ public final class KafkaRest {
             records.add(new ProducerRecord<>(topic, partition, key, bytes(each.get("value"), format), headers));
         }
         List<Future<RecordMetadata>> sent = new ArrayList<>();
-        // Blocks for a minute at each record of a topic that is missing, as Strimzi does.
+        // Blocks for a minute per record if the topic is missing, as Strimzi does.
         for (ProducerRecord<byte[], byte[]> record : records) sent.add(producer.send(record));
-        ObjectNode answer = JSON.createObjectNode();
-        ArrayNode offsets = answer.putArray("offsets");
+        ObjectNode response = JSON.createObjectNode();
+        ArrayNode offsets = response.putArray("offsets");
         for (Future<RecordMetadata> each : sent) {
             try {
                 RecordMetadata metadata = each.get();
@@ -206,14 +206,14 @@ public final class KafkaRest {
                 offsets.add(error(500, failure.getCause().getMessage()));
             }
         }
-        return answer;
+        return response;
     }
 
-    private JsonNode create(String group, JsonNode body) throws Refusal {
+    private JsonNode create(String group, JsonNode body) throws RestError {
         String name = body.path("name").asText("kafka-bridge-consumer-" + UUID.randomUUID());
         String key = group + " " + name;
         if (instances.containsKey(key)) {
-            throw new Refusal(409, "A consumer instance with the specified name already exists in the Kafka Bridge.");
+            throw new RestError(409, "A consumer instance with the specified name already exists in the Kafka Bridge.");
         }
         Properties properties = properties();
         properties.put("group.id", group);
@@ -228,9 +228,9 @@ public final class KafkaRest {
         return JSON.createObjectNode().put("instance_id", name).put("base_uri", uri);
     }
 
-    private Instance instance(String[] path) throws Refusal {
+    private Instance instance(String[] path) throws RestError {
         Instance found = path[2].equals("instances") ? instances.get(path[1] + " " + path[3]) : null;
-        if (found == null) throw new Refusal(404, "The specified consumer instance was not found.");
+        if (found == null) throw new RestError(404, "The specified consumer instance was not found.");
         return found;
     }
 
@@ -250,8 +250,8 @@ public final class KafkaRest {
         return null;
     }
 
-    /** Without a body: all that this instance was given. */
-    private static JsonNode commit(Instance instance, byte[] sent) throws Refusal {
+    /** Without a body, commits everything that this instance has polled. */
+    private static JsonNode commit(Instance instance, byte[] sent) throws RestError {
         synchronized (instance) {
             if (sent.length == 0) {
                 instance.consumer().commitSync();
@@ -267,9 +267,9 @@ public final class KafkaRest {
         return null;
     }
 
-    private static JsonNode poll(Instance instance, HttpExchange http) throws Refusal {
+    private static JsonNode poll(Instance instance, HttpExchange http) throws RestError {
         String accepted = formatOf(http, "Accept");
-        if (!accepted.equals(instance.format())) throw new Refusal(406, "Consumer format does not match the Accept header.");
+        if (!accepted.equals(instance.format())) throw new RestError(406, "Consumer format does not match the Accept header.");
         long timeout = 1_000;
         for (String pair : String.valueOf(http.getRequestURI().getQuery()).split("&")) {
             if (pair.startsWith("timeout=")) timeout = Long.parseLong(pair.substring("timeout=".length()));
@@ -288,7 +288,7 @@ public final class KafkaRest {
         return records;
     }
 
-    private static JsonNode text(byte[] bytes, String format) throws Refusal {
+    private static JsonNode text(byte[] bytes, String format) throws RestError {
         if (bytes == null) return JSON.nullNode();
         if (format.equals("binary")) return JSON.getNodeFactory().textNode(Base64.getEncoder().encodeToString(bytes));
         if (format.equals("text")) return JSON.getNodeFactory().textNode(new String(bytes, StandardCharsets.UTF_8));

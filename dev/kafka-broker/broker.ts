@@ -8,13 +8,13 @@ import { findFreePort, run } from '../support/process.ts';
 import { type Artifact, classPath, type Program, startJava } from './java.ts';
 
 export type RealKafka = {
-  /** `host:port` of the broker itself, for native clients. */
+  /** `host:port` of the broker, for native clients. */
   broker: string;
-  /** Its HTTP interface: REST v2. */
+  /** The URL of its REST v2 interface. */
   restUrl: string;
-  /** Which program speaks REST v2. */
+  /** The name of the program that serves REST v2. */
   rest: string;
-  /** Ends the broker in good order; what it has stays. */
+  /** Shuts the broker down and keeps its data. */
   stopBroker: () => Promise<void>;
   startBroker: () => Promise<void>;
   close: () => Promise<void>;
@@ -27,7 +27,7 @@ const kafka: Artifact[] = [
 ];
 const strimziVersion = '0.33.1';
 const strimzi: Artifact[] = [{ groupId: 'io.strimzi', artifactId: 'kafka-bridge', version: strimziVersion }];
-const own = join(import.meta.dirname, 'KafkaRest.java');
+const kafkaRestSource = join(import.meta.dirname, 'KafkaRest.java');
 
 const serverProperties = (dir: string, port: number, controller: number) => `
 process.roles=broker,controller
@@ -46,7 +46,7 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 `;
 
-async function answers(url: string): Promise<boolean> {
+async function responds(url: string): Promise<boolean> {
   const response = await fetch(url, { signal: AbortSignal.timeout(5_000) }).catch(() => null);
   return response?.ok === true;
 }
@@ -59,27 +59,27 @@ function isOpen(port: number): Promise<boolean> {
   });
 }
 
-async function until(what: string, program: Program, isReady: () => Promise<boolean>): Promise<void> {
+async function untilReady(name: string, program: Program, isReady: () => Promise<boolean>): Promise<void> {
   let ended = false;
   void program.ended.then(() => {
     ended = true;
   });
   for (const end = Date.now() + 180_000; !(await isReady()); await sleep(200)) {
-    if (ended || Date.now() > end) throw new Error(`${what} did not start:\n${program.said()}`);
+    if (ended || Date.now() > end) throw new Error(`${name} did not start:\n${program.output()}`);
   }
 }
 
-type Parts = {
+type RestOptions = {
   dir: string;
   broker: string;
   port: number;
   classes: string;
   programs: Program[];
-  say: (line: string) => void;
+  log: (line: string) => void;
 };
 
-/** Strimzi Kafka Bridge on `port`. @throws Error Maven has none, or it does not start */
-async function startStrimzi({ dir, broker, port, programs }: Parts): Promise<string> {
+/** Starts Strimzi Kafka Bridge on `port`. @throws Error if Maven does not have it or it does not start */
+async function startStrimzi({ dir, broker, port, programs }: RestOptions): Promise<string> {
   const classes = await classPath(dir, strimzi);
   const config = join(dir, 'bridge.properties');
   const lines = ['bridge.id=test', `kafka.bootstrap.servers=${broker}`, 'http.host=127.0.0.1', `http.port=${port}`];
@@ -87,39 +87,38 @@ async function startStrimzi({ dir, broker, port, programs }: Parts): Promise<str
   const program = startJava(classes, ['io.strimzi.kafka.bridge.Application', `--config-file=${config}`]);
   programs.push(program);
   try {
-    await until('Strimzi Kafka Bridge', program, () => answers(`http://127.0.0.1:${port}/topics`));
+    await untilReady('Strimzi Kafka Bridge', program, () => responds(`http://127.0.0.1:${port}/topics`));
   } catch (error) {
-    await program.stop(); // its port is another one's now
+    await program.stop(); // frees the port for KafkaRest.java
     throw error;
   }
   return `Strimzi Kafka Bridge ${strimziVersion}`;
 }
 
-async function startOwn({ broker, port, classes, programs }: Parts): Promise<string> {
-  const program = startJava(classes, [own, String(port), broker]);
+async function startKafkaRest({ broker, port, classes, programs }: RestOptions): Promise<string> {
+  const program = startJava(classes, [kafkaRestSource, String(port), broker]);
   programs.push(program);
-  await until('the REST interface', program, () => answers(`http://127.0.0.1:${port}/topics`));
-  return "our own REST interface on Kafka's Java client";
+  await untilReady('KafkaRest.java', program, () => responds(`http://127.0.0.1:${port}/topics`));
+  return 'KafkaRest.java';
 }
 
-async function startRest(parts: Parts): Promise<string> {
+async function startRest(options: RestOptions): Promise<string> {
   try {
-    return await startStrimzi(parts);
+    return await startStrimzi(options);
   } catch (error) {
     const [reason = ''] = (error as Error).message.split('\n');
     const missing = /kafka-bridge\S* (in|was not found)|Could not find artifact/.test(reason);
-    parts.say(`No Strimzi Kafka Bridge ${strimziVersion}: ${missing ? 'Maven does not have it here' : reason}`);
-    return startOwn(parts);
+    options.log(`Strimzi Kafka Bridge ${strimziVersion} cannot start: ${missing ? 'Maven does not have it' : reason}`);
+    return startKafkaRest(options);
   }
 }
 
 /**
- * Apache Kafka (KRaft, one node, no topics made by themselves) on free ports of 127.0.0.1, with an HTTP interface:
- * Strimzi Kafka Bridge where Maven has it, else our own small program on Kafka's Java client. Data are in a temporary
- * folder, gone with `close`.
- * @throws Error what Maven or a program said
+ * Starts Apache Kafka (KRaft, one node, no automatic topics) on free ports of 127.0.0.1, with an HTTP interface:
+ * Strimzi Kafka Bridge if Maven has it, otherwise KafkaRest.java. `close` deletes the temporary data folder.
+ * @throws Error with the output of Maven or of the program that failed
  */
-export async function startRealKafka(say: (line: string) => void): Promise<RealKafka> {
+export async function startRealKafka(log: (line: string) => void): Promise<RealKafka> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-kafka-'));
   const programs: Program[] = [];
   const close = async () => {
@@ -127,7 +126,7 @@ export async function startRealKafka(say: (line: string) => void): Promise<RealK
     await rm(dir, { recursive: true, force: true });
   };
   try {
-    say(`Apache Kafka ${kafkaVersion}: asking Maven`);
+    log(`Apache Kafka ${kafkaVersion}: loading it with Maven`);
     const classes = await classPath(dir, kafka);
     const [port, controller, restPort] = [await findFreePort(), await findFreePort(), await findFreePort()];
     const broker = `127.0.0.1:${port}`;
@@ -137,19 +136,19 @@ export async function startRealKafka(say: (line: string) => void): Promise<RealK
     const id = randomBytes(16).toString('base64url');
     const format = ['kafka.tools.StorageTool', 'format', '-t', id, '-c', properties];
     const formatted = await run('java', ['-cp', classes, ...format]);
-    if (formatted.code !== 0) throw new Error(`Kafka's storage could not be made:\n${formatted.output}`);
+    if (formatted.code !== 0) throw new Error(`Kafka's storage could not be formatted:\n${formatted.output}`);
 
     let server: Program | undefined;
     const restUrl = `http://127.0.0.1:${restPort}`;
-    const startBroker = async (isReady = () => answers(`${restUrl}/topics`)) => {
+    const startBroker = async (isReady = () => responds(`${restUrl}/topics`)) => {
       server = startJava(classes, ['kafka.Kafka', properties]);
       programs.push(server);
-      await until('Apache Kafka', server, isReady);
+      await untilReady('Apache Kafka', server, isReady);
     };
     await startBroker(() => isOpen(port));
-    say(`Apache Kafka ${kafkaVersion} is at ${broker}`);
-    const rest = await startRest({ dir, broker, port: restPort, classes, programs, say });
-    say(`${rest} is at ${restUrl}`);
+    log(`Apache Kafka ${kafkaVersion} listens on ${broker}`);
+    const rest = await startRest({ dir, broker, port: restPort, classes, programs, log });
+    log(`${rest} listens on ${restUrl}`);
     return { broker, restUrl, rest, startBroker: () => startBroker(), stopBroker: async () => server?.stop(), close };
   } catch (error) {
     await close();

@@ -5,21 +5,21 @@ import { interruptWhenWeDie, isGoneWithin, run, signal } from '../support/proces
 
 export type Artifact = { groupId: string; artifactId: string; version: string };
 
-/** What is missing to run Java programs from Maven Central, or null: Java 17 and Maven are there. */
+/** Checks for Java 17 and Maven. Returns what is missing, or null if both are installed. */
 export async function missingJava(): Promise<string | null> {
   const java = await run('java', ['-version']);
-  if (java.code !== 0) return 'there is no Java here';
+  if (java.code !== 0) return 'Java is not installed';
   const major = Number(/version "(\d+)/.exec(java.output)?.[1]);
-  if (!(major >= 17)) return `Java is ${major || 'unknown'} here, and 17 is the least`;
-  return (await run('mvn', ['-version'])).code === 0 ? null : 'there is no Maven here';
+  if (!(major >= 17)) return `the version of Java is ${major || 'unknown'}, at least 17 is required`;
+  return (await run('mvn', ['-version'])).code === 0 ? null : 'Maven is not installed';
 }
 
-const element = ({ groupId, artifactId, version }: Artifact) =>
+const dependencyElement = ({ groupId, artifactId, version }: Artifact) =>
   `<dependency><groupId>${groupId}</groupId><artifactId>${artifactId}</artifactId><version>${version}</version></dependency>`;
 
 /**
- * The class path of artifacts and all that they need, by Maven into Maven's own cache.
- * @throws Error with Maven's own first line, where it cannot be had
+ * Returns the class path of the artifacts and their dependencies. Maven downloads them to its own cache.
+ * @throws Error with Maven's first error line if Maven cannot load them
  */
 export async function classPath(dir: string, artifacts: Artifact[]): Promise<string> {
   const folder = join(dir, artifacts.map(({ artifactId }) => artifactId).join('-'));
@@ -29,40 +29,41 @@ export async function classPath(dir: string, artifacts: Artifact[]): Promise<str
   await writeFile(
     pom,
     `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>test</groupId>` +
-      `<artifactId>test</artifactId><version>1</version><dependencies>${artifacts.map(element).join('')}</dependencies>` +
+      `<artifactId>test</artifactId><version>1</version><dependencies>${artifacts.map(dependencyElement).join('')}</dependencies>` +
       `</project>`,
   );
   const goal = ['-B', '-q', '-f', pom, 'dependency:build-classpath', `-Dmdep.outputFile=${output}`];
-  let said = '';
-  // What is in the cache already needs no network.
+  let mavenOutput = '';
+  // First without the network: the cache may have everything.
   for (const offline of [['-o'], []]) {
     const maven = await run('mvn', [...offline, ...goal]);
     if (maven.code === 0) return (await readFile(output, 'utf8')).trim();
-    said = maven.output;
+    mavenOutput = maven.output;
   }
-  const [reason = 'Maven failed'] = said.split('\n').filter((line) => line.includes('ERROR'));
+  const [reason = 'Maven failed'] = mavenOutput.split('\n').filter((line) => line.includes('ERROR'));
   throw new Error(reason.replace(/^.*?ERROR\S*\s*/, '').slice(0, 300));
 }
 
-/** A small JVM that is up quickly: these run for minutes, beside others. */
-const flags = [
+/** A small JVM that starts fast: it runs for minutes, next to other processes. */
+const jvmFlags = [
   '-Xmx512m',
   '-XX:+UseSerialGC',
   '-XX:TieredStopAtLevel=1',
   '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
 ];
 
-export type Program = { pid: number; said: () => string; ended: Promise<void>; stop: () => Promise<void> };
+/** `output` returns the last lines that the program printed. */
+export type Program = { pid: number; output: () => string; ended: Promise<void>; stop: () => Promise<void> };
 
-/** Starts a Java program that ends with us, however we end. `stop` lets it end in its own way, for 30 s. */
+/** Starts a Java program that ends when this process ends. `stop` kills it if it does not shut down within 30 s. */
 export function startJava(classes: string, args: string[]): Program {
-  const child: ChildProcess = spawn('java', [...flags, '-cp', classes, ...args], {
+  const child: ChildProcess = spawn('java', [...jvmFlags, '-cp', classes, ...args], {
     cwd: '/',
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
   const pid = child.pid ?? 0;
-  const callOff = interruptWhenWeDie(-pid, {});
+  const cancelInterrupt = interruptWhenWeDie(-pid, {});
   const lines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     stream?.on('data', (chunk: Buffer) => {
@@ -76,13 +77,13 @@ export function startJava(classes: string, args: string[]): Program {
       resolve();
     });
     child.on('exit', () => {
-      callOff();
+      cancelInterrupt();
       resolve();
     });
   });
   return {
     pid,
-    said: () => lines.join('\n').trim(),
+    output: () => lines.join('\n').trim(),
     ended,
     async stop() {
       if (pid === 0 || child.exitCode !== null || child.signalCode !== null) return;

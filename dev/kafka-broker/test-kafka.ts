@@ -6,25 +6,26 @@ import { parseArgs } from 'node:util';
 import { repository } from '../platform/settings.ts';
 import { type RealKafka, startRealKafka } from './broker.ts';
 import { missingJava } from './java.ts';
-import { makeTopics } from './topics.ts';
+import { createMissingTopics } from './topics.ts';
 
 const help = `npm run test:kafka [-- --serve]
 
-Tests against Apache Kafka itself: one node (KRaft) from Maven Central, with Strimzi Kafka Bridge where Maven has it, else
-a small REST interface of ours on Kafka's own Java client. Needs Java 17 and Maven; without them it says so and ends with 0.
+Runs the tests that need a real Apache Kafka: one node (KRaft) from Maven Central, with Strimzi Kafka Bridge if Maven
+has it, otherwise with dev/kafka-broker/KafkaRest.java. Needs Java 17 and Maven. Without them it skips the tests and
+exits with 0.
 
-  --serve   no tests: Kafka with the topics of src/events/topics.ts, until Ctrl-C
+  --serve   run no tests: start Kafka with the topics of src/events/topics.ts, until Ctrl-C
 
-KAFKA_TEST_REST_URL and KAFKA_TEST_BROKERS (host:port, with commas between) name a Kafka that is there already: its HTTP
-interface of REST v2, and its own port for the client that checks. Its topics get the records of these tests.`;
+To test another Kafka, set KAFKA_TEST_REST_URL (its REST v2 interface) and KAFKA_TEST_BROKERS (host:port,
+comma-separated, for the native client). The tests write records to its topics.`;
 
-const say = (line: string) => console.log(line);
+const print = (line: string) => console.log(line);
 
-/** Lets a test, which is another process, end and start the broker. */
+/** Starts an HTTP server with which the test process can stop and start the broker. */
 async function startControl(kafka: RealKafka): Promise<{ server: Server; url: string }> {
   const server = createServer((request, response) => {
-    const work = request.url === '/stop' ? kafka.stopBroker() : kafka.startBroker();
-    work.then(
+    const action = request.url === '/stop' ? kafka.stopBroker() : kafka.startBroker();
+    action.then(
       () => response.end('ok'),
       (error: Error) => response.writeHead(500).end(error.message),
     );
@@ -45,7 +46,7 @@ function runTests(variables: Record<string, string>): Promise<number> {
   return new Promise((resolve) => tests?.on('exit', (code) => resolve(code ?? 1)));
 }
 
-/** Resolves at Ctrl-C, or when npm, which started us, is gone. */
+/** Resolves on Ctrl-C, or when npm, the parent process, has ended. */
 const stopped = new Promise<void>((resolve) => {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => resolve());
   const parent = process.ppid;
@@ -55,32 +56,33 @@ const stopped = new Promise<void>((resolve) => {
 async function main(serve: boolean): Promise<number> {
   const { KAFKA_TEST_REST_URL: restUrl, KAFKA_TEST_BROKERS: brokers } = process.env;
   if (restUrl !== undefined) {
-    if (brokers === undefined) throw new Error('KAFKA_TEST_REST_URL needs KAFKA_TEST_BROKERS too (host:port)');
-    await makeTopics(brokers.split(','));
+    if (brokers === undefined)
+      throw new Error('KAFKA_TEST_REST_URL is set without KAFKA_TEST_BROKERS: set it to host:port');
+    await createMissingTopics(brokers.split(','));
     return runTests({});
   }
   const missing = await missingJava();
   if (missing !== null) {
-    say(`Skipped: ${missing}. These tests need Java 17 and Maven, or KAFKA_TEST_REST_URL and KAFKA_TEST_BROKERS.`);
+    print(`Skipped: ${missing}. These tests need Java 17 and Maven, or KAFKA_TEST_REST_URL and KAFKA_TEST_BROKERS.`);
     return 0;
   }
   let kafka: RealKafka | undefined;
-  const started = startRealKafka(say).then((ready) => {
+  const started = startRealKafka(print).then((ready) => {
     kafka = ready;
   });
   try {
     if ((await Promise.race([started, stopped.then(() => 'stopped')])) === 'stopped')
       await started.catch(() => undefined);
     if (!kafka) return 1;
-    await makeTopics([kafka.broker]);
+    await createMissingTopics([kafka.broker]);
     if (serve) {
       const variables = { KAFKA_REST_URL: kafka.restUrl, KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_HEADERS: 'true' };
-      say(
+      print(
         `\n${Object.entries(variables)
           .map(([name, value]) => `${name}=${value}`)
           .join(' ')} npm start`,
       );
-      say(`npm run replay -- <file> --kafka-brokers ${kafka.broker}\n\nCtrl-C ends it, and deletes its data.`);
+      print(`npm run replay -- <file> --kafka-brokers ${kafka.broker}\n\nCtrl-C stops Kafka and deletes its data.`);
       await stopped;
       return 0;
     }
@@ -102,7 +104,7 @@ async function main(serve: boolean): Promise<number> {
 
 try {
   const { values } = parseArgs({ options: { serve: { type: 'boolean' }, help: { type: 'boolean' } } });
-  if (values.help) say(help);
+  if (values.help) print(help);
   else process.exit(await main(values.serve === true));
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);

@@ -4,50 +4,50 @@ import pg from 'pg';
 import { type ExchangeError, exchange, type Statement } from './exchange.ts';
 import { BadRequest, type NeonRequest, readRequest } from './request.ts';
 
-/** What goes wrong with one call, for tests. */
+/** A fault of one call, for tests. */
 export type Fault =
-  /** The connection breaks before PostgreSQL has seen anything. */
+  /** The connection closes before the call reaches PostgreSQL. */
   | { kind: 'lose-request' }
-  /** PostgreSQL has done it, and the connection breaks without an answer. */
+  /** PostgreSQL runs the call, and the connection closes without a response. */
   | { kind: 'lose-answer' }
-  /** PostgreSQL has done it, and half of the answer arrives. */
+  /** PostgreSQL runs the call, and half of the response arrives. */
   | { kind: 'cut-answer' }
-  /** PostgreSQL has done it, and the answer waits for a promise. */
+  /** PostgreSQL runs the call, and the response waits for a promise. */
   | { kind: 'hold-answer'; until: Promise<unknown> }
-  /** An answer of this status, as of a proxy in trouble; PostgreSQL has seen nothing. */
+  /** A response with this status, as from a failing proxy. The call does not reach PostgreSQL. */
   | { kind: 'status'; status: number };
 
-/** One HTTP call as a fault sees it; `number` counts from 1. */
+/** One HTTP call, as `fault` receives it. `number` counts from 1. */
 export type NeonCall = { number: number; connectionString: string; batch: boolean; statements: readonly Statement[] };
 
 export type NeonBridgeOptions = {
-  /** 0 takes any free port. */
+  /** 0 uses any free port. */
   port: number;
-  /** Connections for each connection string; 20 if not given. */
+  /** Maximum number of connections per connection string. Default: 20. */
   poolSize?: number;
-  /** Asked before each call; a promise holds the call back until it resolves. */
+  /** Chooses a fault before each call. A promise delays the call until it resolves. */
   fault?: (call: NeonCall) => Fault | undefined | Promise<Fault | undefined>;
 };
 
 export type NeonBridge = {
   url: string;
   port: number;
-  /** HTTP calls, and statements in them, since the start. */
+  /** The number of HTTP calls and of their statements since the start. */
   readonly calls: number;
   readonly statements: number;
-  /** Breaks all connections and takes none until `accept`, as when the network is gone. */
+  /** Closes all connections and accepts none until `accept`, like a network failure. */
   refuse: () => Promise<void>;
   accept: () => Promise<void>;
   close: () => Promise<void>;
 };
 
-/** Neon's limit for a request and for an answer, in bytes. */
+/** Neon's limit for a request and for a response, in bytes. */
 const sizeLimit = 64 * 1024 * 1024;
 
 /**
- * Serves Neon's SQL over HTTP for the PostgreSQL that a call's `Neon-Connection-String` names. A batch is one
- * transaction. Errors are answered as Neon does: 400 with PostgreSQL's fields (without `code` when the connection was
- * lost and the outcome is unknown), 500 when there is no connection to be had.
+ * Serves Neon's SQL over HTTP for the PostgreSQL that `Neon-Connection-String` names. A batch is one transaction.
+ * Errors are like Neon's: 400 with PostgreSQL's fields (without `code` if the connection was lost and the outcome is
+ * unknown), 500 if it cannot connect.
  */
 export async function startNeonBridge(options: NeonBridgeOptions): Promise<NeonBridge> {
   const pools = new Map<string, pg.Pool>();
@@ -56,7 +56,7 @@ export async function startNeonBridge(options: NeonBridgeOptions): Promise<NeonB
 
   const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
     if (request.method !== 'POST' || request.url !== '/sql') {
-      response.writeHead(404, { 'content-type': 'text/plain' }).end('This is a bridge to PostgreSQL: POST /sql\n');
+      response.writeHead(404, { 'content-type': 'text/plain' }).end('This is a bridge to PostgreSQL. Use POST /sql\n');
       return;
     }
     calls++;
@@ -70,18 +70,18 @@ export async function startNeonBridge(options: NeonBridgeOptions): Promise<NeonB
         return;
       }
       statements += call.statements.length;
-      if (options.fault === undefined) perform(call, response);
-      else void performWithFault(call, response, options.fault, calls);
+      if (options.fault === undefined) runCall(call, response);
+      else void runCallWithFault(call, response, options.fault, calls);
     });
   });
 
-  const perform = (call: NeonRequest, response: ServerResponse, send = sendJson): void => {
+  const runCall = (call: NeonRequest, response: ServerResponse, send = sendJson): void => {
     let pool = pools.get(call.connectionString);
     if (pool === undefined) {
-      // Neon's proxy keeps an idle connection for five minutes (sql_over_http_idle_timeout): a new one has to make every plan.
+      // As long as in Neon's proxy (sql_over_http_idle_timeout): a new connection has to plan every statement again.
       const idleTimeoutMillis = 300_000;
       pool = new pg.Pool({ connectionString: call.connectionString, max: options.poolSize ?? 20, idleTimeoutMillis });
-      // A restart of PostgreSQL breaks idle connections; the pool drops them, and busy ones report for themselves.
+      // A restart of PostgreSQL closes idle connections, which the pool drops. On busy ones, the statement fails.
       pool.on('error', () => undefined);
       pool.on('connect', (client) => client.on('error', () => undefined));
       pools.set(call.connectionString, pool);
@@ -93,13 +93,13 @@ export async function startNeonBridge(options: NeonBridgeOptions): Promise<NeonB
         return;
       }
       if (response.destroyed) {
-        release(); // nobody waits any more, and nothing has run
+        release(); // the client disconnected and no statement has run
         return;
       }
-      let inDoubt = false;
+      let cancelPending = false;
       const onClose = (): void => {
         if (response.writableEnded) return;
-        inDoubt = true; // the cancellation may arrive after the statement's end
+        cancelPending = true; // the cancellation may arrive after the statement has ended
         cancel(client);
       };
       response.once('close', onClose);
@@ -114,22 +114,22 @@ export async function startNeonBridge(options: NeonBridgeOptions): Promise<NeonB
           else if (bytes > sizeLimit) send(response, 507, tooLarge('response'));
           else send(response, 200, call.begin === null ? results[0] : { results });
         },
-        (discard) => release(discard || inDoubt),
+        (discard) => release(discard || cancelPending),
       );
     });
   };
 
-  const performWithFault = async (
+  const runCallWithFault = async (
     call: NeonRequest,
     response: ServerResponse,
-    choose: NonNullable<NeonBridgeOptions['fault']>,
+    chooseFault: NonNullable<NeonBridgeOptions['fault']>,
     number: number,
   ): Promise<void> => {
     const { connectionString, begin } = call;
-    const fault = await choose({ number, connectionString, batch: begin !== null, statements: call.statements });
+    const fault = await chooseFault({ number, connectionString, batch: begin !== null, statements: call.statements });
     if (fault?.kind === 'lose-request') response.destroy();
-    else if (fault?.kind === 'status') response.writeHead(fault.status).end('a fault for a test\n');
-    else perform(call, response, fault === undefined ? sendJson : (...answer) => void sendWithFault(fault, ...answer));
+    else if (fault?.kind === 'status') response.writeHead(fault.status).end('injected fault\n');
+    else runCall(call, response, fault === undefined ? sendJson : (...reply) => void sendWithFault(fault, ...reply));
   };
 
   const listen = (port: number): Promise<void> =>
@@ -177,7 +177,7 @@ function readBody(request: IncomingMessage, response: ServerResponse, done: (bod
     if (size > sizeLimit) sendJson(response, 413, tooLarge('request'));
     else done((chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)).toString());
   });
-  request.on('error', () => undefined); // the client is gone
+  request.on('error', () => undefined); // the client disconnected
 }
 
 function sendJson(response: ServerResponse, status: number, body: unknown): void {
@@ -217,22 +217,22 @@ const errorFields = [
 
 function describeError(error: ExchangeError): Record<string, unknown> {
   const from = error as unknown as Record<string, unknown>;
-  // The code of a broken socket (ECONNRESET) is none of PostgreSQL's.
-  const known = error.severity === undefined ? [] : errorFields;
-  return { message: error.message, ...Object.fromEntries(known.map((name) => [name, from[name] ?? null])) };
+  // The code of a socket error (ECONNRESET) is not a PostgreSQL code.
+  const fields = error.severity === undefined ? [] : errorFields;
+  return { message: error.message, ...Object.fromEntries(fields.map((name) => [name, from[name] ?? null])) };
 }
 
 function describeConnectFailure(error: ExchangeError): { status: number; body: Record<string, unknown> } {
-  // Class 28 is a wrong user or password, 3D a database that is not there: the caller's mistake. The rest is ours.
-  const callers = error.severity !== undefined && /^(28|3D)/.test(error.code ?? '');
-  return { status: callers ? 400 : 500, body: describeError(error) };
+  // The caller's errors: class 28 is a wrong user or password, 3D an unknown database.
+  const isCallerError = error.severity !== undefined && /^(28|3D)/.test(error.code ?? '');
+  return { status: isCallerError ? 400 : 500, body: describeError(error) };
 }
 
-function tooLarge(what: string): { message: string } {
-  return { message: `${what} is too large (max is ${sizeLimit} bytes)` };
+function tooLarge(name: string): { message: string } {
+  return { message: `${name} is too large (max is ${sizeLimit} bytes)` };
 }
 
-/** Asks PostgreSQL to end what a connection is running, since nobody waits for it any more; Neon does the same. */
+/** Asks PostgreSQL to cancel the running statement, because the client disconnected. Neon does the same. */
 function cancel(client: pg.PoolClient): void {
   const { host, port, processID, secretKey } = client as unknown as Record<string, string & number>;
   const message = Buffer.alloc(16);

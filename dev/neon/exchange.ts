@@ -10,12 +10,12 @@ export type StatementResult = {
   rows: unknown[];
 };
 
-/** What PostgreSQL says of a failed statement; `code` is missing when the connection was lost. */
+/** PostgreSQL's error for a failed statement. `code` is missing if the connection was lost. */
 export type ExchangeError = Error & { code?: string; severity?: string };
 
 /**
- * All statements of one HTTP call in one write to PostgreSQL and one read of its answers: in a batch, BEGIN and COMMIT
- * travel along, so a row's lock is not held for a round trip. After a failure PostgreSQL skips the rest, COMMIT too.
+ * Sends all statements of one HTTP call to PostgreSQL in one write and reads all results. A batch includes BEGIN and
+ * COMMIT, so a row lock is not held for a round trip. After an error PostgreSQL skips the rest, including COMMIT.
  */
 class Exchange implements Submittable {
   readonly results: StatementResult[] = [];
@@ -58,7 +58,7 @@ class Exchange implements Submittable {
 
   handleDataRow(message: { fields: (string | null)[]; length: number }): void {
     this.bytes += message.length;
-    if (this.bytes > this.limit) return; // the answer will be an error: do not keep what it would have held
+    if (this.bytes > this.limit) return; // the response will be an error, so do not keep the rows
     if (this.statements[this.completed]?.arrayMode === false) {
       this.rows.push(Object.fromEntries(this.fields.map((field, i) => [field.name, message.fields[i]])));
     } else {
@@ -77,7 +77,7 @@ class Exchange implements Submittable {
   handlePortalSuspended(): void {}
 
   handleCopyInResponse(connection: Connection): void {
-    // Nobody can send the data, and the messages behind it are lost on a server that waits for them.
+    // No client can send the COPY data that the server now waits for, so close the connection.
     connection.stream.destroy();
   }
 
@@ -110,7 +110,7 @@ class Exchange implements Submittable {
   }
 }
 
-/** The part of pg's connection that speaks PostgreSQL's protocol; its published types describe an older one. */
+/** The protocol methods of pg's connection. The published types describe an older version. */
 type WireConnection = {
   stream: { cork: () => void; uncork: () => void };
   parse: (message: { text: string }) => void;
@@ -120,44 +120,44 @@ type WireConnection = {
   sync: () => void;
 };
 
-const unnamed = {};
+const unnamedPortal = {};
 
-/** The unnamed statement each time, as Neon does: nothing is prepared, and whoever measures here sees that cost. */
+/** Always uses the unnamed statement, as Neon does. Nothing stays prepared, so measurements include the planning. */
 function execute(out: WireConnection, text: string, values: (string | null)[], describe: boolean): void {
   out.parse({ text });
   out.bind({ values });
   if (describe) out.describe({ type: 'P' });
-  out.execute(unnamed);
+  out.execute(unnamedPortal);
 }
 
 /**
- * Runs statements on a connection that is in no transaction: one alone (`begin` null), or a batch as one transaction
- * that `begin` opens and that is rolled back by any error. Rows beyond `limit` bytes are counted but not kept.
- * `answer` is called once; `release` once the connection may be used again, with true if it must be thrown away.
+ * Runs statements on a connection that is not in a transaction: a single statement (`begin` is null), or a batch as one
+ * transaction that `begin` opens and any error rolls back. Rows beyond `limit` bytes are counted and not kept. Calls
+ * `respond` once, and `release` when the connection can be used again, with true if it must be discarded.
  */
 export function exchange(
   client: Client,
   statements: Statement[],
   begin: string | null,
   limit: number,
-  answer: (error: ExchangeError | null, results: StatementResult[], bytes: number) => void,
+  respond: (error: ExchangeError | null, results: StatementResult[], bytes: number) => void,
   release: (discard: boolean) => void,
 ): void {
-  let answered = false;
+  let responded = false;
   client.query(
     new Exchange(statements, begin, limit, (error, { results, bytes }) => {
-      if (answered) return;
-      answered = true;
-      answer(error, results, bytes);
+      if (responded) return;
+      responded = true;
+      respond(error, results, bytes);
       if (error === null) {
-        // A lone "BEGIN", or a "COMMIT" within a batch, leaves a connection that no other call may get.
+        // A single "BEGIN", or a "COMMIT" in a batch, can leave an open transaction: discard the connection.
         release(client.getTransactionStatus() !== 'I');
       } else if (error.severity !== 'ERROR') {
         release(true);
       } else if (begin === null) {
         release(false);
       } else {
-        // The locks went with the failure; this only closes the failed transaction.
+        // The error already released the locks. This ends the failed transaction.
         client.query('ROLLBACK').then(
           () => release(false),
           () => release(true),

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Statement } from './exchange.ts';
 
-/** One HTTP call, read: `begin` opens the transaction of a batch and is null for a statement alone. */
+/** One parsed HTTP call. `begin` opens the transaction of a batch and is null for a single statement. */
 export type NeonRequest = { connectionString: string; statements: Statement[]; begin: string | null };
 
 export class BadRequest extends Error {}
@@ -14,14 +14,14 @@ const isolationLevels: Record<string, string> = {
 };
 
 /**
- * Reads a call as Neon's proxy does (its `sql_over_http.rs`). Values are only answered as PostgreSQL's text, which is
- * what the driver asks for (`Neon-Raw-Text-Output`). Throws BadRequest.
+ * Parses a call as Neon's proxy does (`sql_over_http.rs`). Supports only PostgreSQL's text format for values, which the
+ * driver requests with `Neon-Raw-Text-Output`. Throws BadRequest.
  */
 export function readRequest(headers: IncomingHttpHeaders, body: string): NeonRequest {
   const connectionString = headers['neon-connection-string'];
   if (typeof connectionString !== 'string') throw new BadRequest('missing header Neon-Connection-String');
   if (headers['neon-raw-text-output'] !== 'true')
-    throw new BadRequest('only Neon-Raw-Text-Output: true is spoken here');
+    throw new BadRequest('Neon-Raw-Text-Output must be true: the bridge supports no other format');
   const arrayMode = headers['neon-array-mode'] === 'true';
   let payload: unknown;
   try {
@@ -54,7 +54,7 @@ function readStatement(value: unknown, arrayMode: boolean): Statement {
   if (!isRecord(value) || typeof value.query !== 'string') throw new BadRequest('a query is missing its text');
   const params = value.params ?? [];
   if (!Array.isArray(params)) throw new BadRequest('params is not an array');
-  // What PostgreSQL's protocol cannot say, and would be misread by it.
+  // PostgreSQL's protocol cannot express these and would misread them.
   if (params.length > 65_535) throw new BadRequest('a query has more than 65535 parameters');
   if (value.query.includes('\0')) throw new BadRequest('a query holds a zero byte');
   return {

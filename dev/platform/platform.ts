@@ -5,7 +5,7 @@ import { startKafka } from '../kafka/server.ts';
 import { startNeonBridge } from '../neon/bridge.ts';
 import { withClient } from '../postgres/connection.ts';
 import { localJobSecret, makeStartSecret, prepareLocalJobs } from '../postgres/job-secrets.ts';
-import { asWorker, createDatabase, foldsCase } from '../postgres/local-database.ts';
+import { createDatabase, foldsCase, toWorkerUrl } from '../postgres/local-database.ts';
 import { migrate } from '../postgres/migrate.ts';
 import { startPostgres } from '../postgres/server.ts';
 import { startStripe } from '../stripe/server.ts';
@@ -178,7 +178,7 @@ async function startDatabase(
     await prepareLocalJobs(client, given);
     return given ?? localJobSecret;
   });
-  return { owner: url, worker: asWorker(url, workerPassword), jobSecret, seeded: local };
+  return { owner: url, worker: toWorkerUrl(url, workerPassword), jobSecret, seeded: local };
 }
 
 async function findDatabase(

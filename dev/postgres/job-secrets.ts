@@ -3,34 +3,34 @@ import type pg from 'pg';
 
 type Queryable = Pick<pg.Client | pg.Pool, 'query'>;
 
-/** A job secret as it is stored: by its SHA-256. */
+/** A stored job secret. Only its SHA-256 is stored. */
 export type JobSecretRow = { sha256: string; name: string; created_at: Date };
 
-/** The job secret of databases on this machine. Like the keys that are seeded there, it is no secret at all. */
+/** The job secret of local databases. Like the seeded API keys, it is public. */
 export const localJobSecret = 'js_local_0123456789abcdefghijklmnopqrstuvwxyz';
 
 const digest = (secret: string): string => createHash('sha256').update(secret).digest('hex');
 
-/** Makes a secret of 256 random bits, stores its SHA-256 and gives it back. Older ones stay valid. */
+/** Creates a secret of 256 random bits, stores its SHA-256 and returns the secret. Older secrets stay valid. */
 export async function makeJobSecret(client: Queryable, name: string): Promise<string> {
   const secret = `js_${randomBytes(32).toString('base64url')}`;
   await addJobSecret(client, secret, name);
   return secret;
 }
 
-/** Lets whoever shows this secret run jobs. */
+/** Stores a secret. Clients that send it can run jobs. */
 export async function addJobSecret(client: Queryable, secret: string, name: string): Promise<void> {
   const statement = 'insert into platform.job_secrets (sha256, name) values ($1, $2) on conflict do nothing';
   await client.query(statement, [digest(secret), name]);
 }
 
-/** Makes the job secret of one `npm start` on a database elsewhere, in place of the one of the last start. */
+/** Creates the job secret of one `npm start` on an external database. Deletes the secret of the last start. */
 export async function makeStartSecret(client: Queryable): Promise<string> {
   await client.query(`delete from platform.job_secrets where name = 'npm start'`);
   return makeJobSecret(client, 'npm start');
 }
 
-/** For tests and the local platform: admits their job secret, and lets calls name the time. */
+/** For tests and the local platform: stores their job secret, and allows calls to pass the current time. */
 export async function prepareLocalJobs(client: Queryable, secret = localJobSecret): Promise<void> {
   await addJobSecret(client, secret, 'local');
   await client.query('update platform.security set passed_clock = true');
@@ -42,18 +42,21 @@ export async function listJobSecrets(client: Queryable): Promise<JobSecretRow[]>
   return (await client.query<JobSecretRow>(statement)).rows;
 }
 
-/** Ends the job secret whose SHA-256 begins with this. Throws if there is none, or more than one. */
+/** Deletes the job secret whose SHA-256 starts with `start`. Throws if there is none, or more than one. */
 export async function revokeJobSecret(client: Queryable, start: string): Promise<JobSecretRow> {
-  const [found, ...more] = (await listJobSecrets(client)).filter(
+  const [found, ...rest] = (await listJobSecrets(client)).filter(
     ({ sha256 }) => start !== '' && sha256.startsWith(start),
   );
-  if (found === undefined) throw new Error(`there is no job secret whose SHA-256 begins with ${start}`);
-  if (more.length > 0) throw new Error(`several job secrets begin with ${start}: give more of the SHA-256`);
+  if (found === undefined)
+    throw new Error(
+      `there is no job secret whose SHA-256 starts with ${start}: list them with "npm run keys -- jobs list"`,
+    );
+  if (rest.length > 0) throw new Error(`several job secrets start with ${start}: pass more digits of the SHA-256`);
   await client.query('delete from platform.job_secrets where sha256 = $1', [found.sha256]);
   return found;
 }
 
-/** Whether the database refuses jobs without a secret, and how many secrets it knows. */
+/** Reads whether the database rejects jobs without a secret (`sealed`), and the number of secrets. */
 export async function readJobState(client: Queryable): Promise<{ sealed: boolean; secrets: number }> {
   const statement = `select s.sealed, (select count(*)::int from platform.job_secrets) as secrets from platform.security s`;
   const [row] = (await client.query<{ sealed: boolean; secrets: number }>(statement)).rows;
@@ -61,9 +64,9 @@ export async function readJobState(client: Queryable): Promise<{ sealed: boolean
   return row;
 }
 
-/** Makes the database refuse jobs without a secret. Throws if it knows none: nothing could run. */
+/** Makes the database reject jobs without a secret. Throws if there is no secret, because no job could run. */
 export async function sealJobs(client: Queryable): Promise<void> {
   const { secrets } = await readJobState(client);
-  if (secrets === 0) throw new Error('there is no job secret yet: make one first with "npm run keys -- jobs make"');
+  if (secrets === 0) throw new Error('there is no job secret yet: create one first with "npm run keys -- jobs make"');
   await client.query('update platform.security set sealed = true');
 }

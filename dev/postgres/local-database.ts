@@ -1,12 +1,12 @@
 import { connectTo } from './connection.ts';
-import { closeLargeObjects } from './large-objects.ts';
+import { revokeLargeObjects } from './large-objects.ts';
 import type { Postgres } from './server.ts';
 
-/** The database's owner and name. Not a superuser, as at Neon, so that what works here works there. */
+/** The owner is not a superuser, as on Neon, so that the same statements work there. */
 const owner = 'fusion_owner';
 const name = 'fusion';
 
-/** Makes the local platform's database and its owner, if they are not there; resolves with the owner's URL. */
+/** Creates the local platform's database and its owner, if they do not exist. Resolves with the owner's URL. */
 export async function createDatabase(postgres: Postgres): Promise<string> {
   const superuser = await connectTo(postgres.url('postgres'));
   try {
@@ -20,25 +20,25 @@ export async function createDatabase(postgres: Postgres): Promise<string> {
   } finally {
     await superuser.end();
   }
-  const extender = await connectTo(postgres.url(name));
+  const databaseSuperuser = await connectTo(postgres.url(name));
   try {
-    await extender.query('create extension if not exists pg_stat_statements');
-    await closeLargeObjects(extender);
+    await databaseSuperuser.query('create extension if not exists pg_stat_statements');
+    await revokeLargeObjects(databaseSuperuser);
   } finally {
-    await extender.end();
+    await databaseSuperuser.end();
   }
   return `postgres://${owner}:${owner}@127.0.0.1:${postgres.port}/${name}`;
 }
 
-/** Whether upper and lower case of letters beyond ASCII are the same to a search in this database: not with locale C. */
+/** Whether a case-insensitive search works for non-ASCII letters in this database. With locale C it does not. */
 export async function foldsCase(url: string): Promise<boolean> {
   const client = await connectTo(url);
   const { rows } = await client.query(`select lower('Ш') = 'ш' as folds`).finally(() => client.end());
   return rows[0]?.folds === true;
 }
 
-/** The connection string of the Worker's role for the database of another connection string. */
-export function asWorker(url: string, password: string): string {
+/** Returns the connection string with the Worker's role instead of the owner. */
+export function toWorkerUrl(url: string, password: string): string {
   const worker = new URL(url);
   worker.username = 'fusion_worker';
   worker.password = encodeURIComponent(password);

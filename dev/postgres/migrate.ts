@@ -2,39 +2,39 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { connectTo, describeFailure, inTransaction, readDatabaseUrl } from './connection.ts';
 import { readJobState } from './job-secrets.ts';
-import { closeLargeObjects } from './large-objects.ts';
+import { revokeLargeObjects } from './large-objects.ts';
 import { readFunctions, readMigrations, type SqlFile } from './sql-files.ts';
 
 export type MigrateOptions = {
-  /** The database's owner, who may make roles; a superuser is not needed. */
+  /** The database, as its owner. The owner needs CREATEROLE and need not be a superuser. */
   url: string;
-  /** The timestamped migrations; the repository's own if not given. */
+  /** The folder of timestamped migrations. Default: the repository's `migrations`. */
   dir?: string;
-  /** The files of SQL functions; the repository's own if not given. */
+  /** The folder of SQL functions. Default: the repository's `src/db`. */
   functions?: string;
-  /** Lets `fusion_worker` log in with it. */
+  /** Sets the password of `fusion_worker` and allows it to log in. */
   workerPassword?: string;
   log?: (line: string) => void;
 };
 
-const own = (path: string): string => join(import.meta.dirname, '..', '..', path);
+const repositoryPath = (path: string): string => join(import.meta.dirname, '..', '..', path);
 
 /**
- * Brings a database up to date: the migrations that it does not have yet, each in a transaction of its own, then, if
- * any of their files changed, all SQL functions in one. Safe to repeat, and for several at once, also on several
- * databases of one cluster. Resolves with the names of what ran; throws with the name of the file that failed.
+ * Migrates a database: runs each missing migration in its own transaction. Then, if a file of SQL functions changed,
+ * installs all of them in one transaction. Safe to repeat and to run concurrently, also on several databases of a
+ * cluster. Resolves with the names of the files that ran. An error names the file that failed.
  */
 export async function migrate(options: MigrateOptions): Promise<string[]> {
   const log = options.log ?? (() => undefined);
-  const migrations = await readMigrations(options.dir ?? own('migrations'));
-  const functions = await readFunctions(options.functions ?? own('src/db'));
+  const migrations = await readMigrations(options.dir ?? repositoryPath('migrations'));
+  const functions = await readFunctions(options.functions ?? repositoryPath('src/db'));
   const client = await connectTo(options.url);
-  // The code of `raise warning` in a migration; Postgres's own warnings have others.
+  // 01000 is the code of `raise warning` in a migration. PostgreSQL's own warnings have other codes.
   client.on('notice', ({ code, message }) => {
     if (code === '01000') log(`WARNING: ${message}`);
   });
   try {
-    await inTransaction(client, () => prepare(client));
+    await inTransaction(client, () => createMigrationsTable(client));
     const ran: string[] = [];
     let applied = await readApplied(client);
     for (const migration of migrations) {
@@ -43,7 +43,7 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
       const done = await inTransaction(client, async () => {
         await lock(client);
         applied = await readApplied(client);
-        if (isApplied(migration, applied)) return false; // another run was faster
+        if (isApplied(migration, applied)) return false; // a concurrent run has applied it
         await install(client, migration);
         return true;
       });
@@ -52,12 +52,12 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
       log(`${migration.name}  ${Math.round(performance.now() - start)} ms`);
     }
     ran.push(...(await installFunctions(client, functions, log)));
-    await warnOfOpenDoors(client, log);
+    await warnAboutSecurity(client, log);
     const { workerPassword } = options;
     if (workerPassword !== undefined && workerPassword !== '') {
       const statement = `alter role fusion_worker login password ${pg.escapeLiteral(workerPassword)}`;
       await inTransaction(client, () => client.query(statement));
-      log('fusion_worker may log in with WORKER_DATABASE_PASSWORD');
+      log('fusion_worker can log in with WORKER_DATABASE_PASSWORD');
     }
     return ran;
   } finally {
@@ -65,7 +65,7 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
   }
 }
 
-async function prepare(client: pg.Client): Promise<void> {
+async function createMigrationsTable(client: pg.Client): Promise<void> {
   await lock(client);
   const { rowCount } = await client.query(`select where to_regclass('platform.migrations') is not null`);
   if (rowCount === 1) return;
@@ -97,26 +97,26 @@ async function installFunctions(
   return names;
 }
 
-/** Says what lets somebody with only the Worker's connection string do more than docs/security.md says. */
-async function warnOfOpenDoors(client: pg.Client, log: (line: string) => void): Promise<void> {
+/** Logs the settings that give the Worker's connection string more rights than docs/security.md describes. */
+async function warnAboutSecurity(client: pg.Client, log: (line: string) => void): Promise<void> {
   const { rowCount } = await client.query(`select where to_regclass('platform.security') is not null`);
-  if (rowCount === 0) return; // other migrations than the repository's own
+  if (rowCount === 0) return; // a test with other migrations
   const { sealed, secrets } = await readJobState(client);
   if (!sealed) {
-    log('WARNING: jobs need no secret here. Make one, give it to the Worker, and seal: docs/deploy.md, "Job secret"');
+    log('WARNING: this database runs jobs without a secret. Create and seal one: docs/deploy.md, "Job secret"');
   } else if (secrets === 0) {
-    log('no job runs yet: make a job secret with "npm run keys -- jobs make"');
+    log('no job can run yet: create a job secret with "npm run keys -- jobs make"');
   }
-  const open = await inTransaction(client, async () => {
+  const stillPublic = await inTransaction(client, async () => {
     await lock(client);
-    return closeLargeObjects(client);
+    return revokeLargeObjects(client);
   });
-  if (open.length > 0) {
-    log('note: every role may make large objects here; only a superuser can end that (docs/security.md)');
+  if (stillPublic.length > 0) {
+    log('note: every role can create large objects; only a superuser can revoke that (docs/security.md)');
   }
 }
 
-/** One run at a time in this database, until the transaction ends; unlike a session's lock it works through a pooler. */
+/** Allows one migration at a time, until the transaction ends. A session lock would not work through a pooler. */
 async function lock(client: pg.Client): Promise<void> {
   await client.query(`select pg_advisory_xact_lock(hashtext('fusioncommerce.migrate'))`);
 }
@@ -127,11 +127,11 @@ async function readApplied(client: pg.Client): Promise<Map<string, string>> {
 }
 
 function isApplied({ name, sha256 }: SqlFile, applied: Map<string, string>): boolean {
-  const before = applied.get(name);
-  if (before !== undefined && before !== sha256) {
-    throw new Error(`${name} was changed after it was applied here: write a new migration instead`);
+  const appliedSha256 = applied.get(name);
+  if (appliedSha256 !== undefined && appliedSha256 !== sha256) {
+    throw new Error(`${name} was changed after it was applied: restore it and write a new migration instead`);
   }
-  return before !== undefined;
+  return appliedSha256 !== undefined;
 }
 
 async function install(client: pg.Client, { name, text, sha256 }: SqlFile): Promise<void> {
@@ -153,12 +153,12 @@ async function install(client: pg.Client, { name, text, sha256 }: SqlFile): Prom
 
 const help = `npm run migrate
 
-Brings the database up to date: runs the migrations that it does not have yet, then installs the SQL functions of
-src/db if any of them changed. Safe to run twice, and by two at once.
+Migrates the database: runs the missing migrations, then installs the SQL functions of src/db if any of them changed.
+Safe to repeat and to run concurrently.
 
-  DATABASE_URL              the database, as its owner (a role that may create roles), e.g.
+  DATABASE_URL              the database, as its owner (a role with CREATEROLE), e.g.
                             postgres://owner:password@host/fusion?sslmode=require
-  WORKER_DATABASE_PASSWORD  optional: lets the Worker's role fusion_worker log in with this password`;
+  WORKER_DATABASE_PASSWORD  optional: the password with which the Worker's role fusion_worker logs in`;
 
 if (import.meta.main) {
   if (process.argv.includes('--help')) {

@@ -4,18 +4,19 @@ import { join } from 'node:path';
 
 export type SqlFile = { name: string; text: string; sha256: string };
 
-/** The migrations of a folder, oldest first. Throws on a name that is not `YYYYMMDDHHMMSS_description.sql`. */
+/** Reads the migrations of a folder, oldest first. Throws if a name is not `YYYYMMDDHHMMSS_description.sql`. */
 export async function readMigrations(dir: string): Promise<SqlFile[]> {
   const files = await readSqlFiles(dir);
   for (const { name } of files) {
-    if (!/^\d{14}_[a-z0-9_]+\.sql$/.test(name)) throw new Error(`${name} is not named YYYYMMDDHHMMSS_description.sql`);
+    if (!/^\d{14}_[a-z0-9_]+\.sql$/.test(name))
+      throw new Error(`${name} is not named YYYYMMDDHHMMSS_description.sql: rename it`);
   }
   return files;
 }
 
 /**
- * The files of SQL functions of a folder, each after those it needs: the ones that its first line names
- * (`-- requires: platform/access.sql, platform/events.sql`), else by name. Throws on a name that is not there and on a circle.
+ * Reads the files of SQL functions of a folder, ordered by name and each after the files that its first line requires
+ * (`-- requires: platform/access.sql, platform/events.sql`). Throws if a required file is missing or in a cycle.
  */
 export async function readFunctions(dir: string): Promise<SqlFile[]> {
   const files = new Map((await readSqlFiles(dir)).map((file) => [file.name, file]));
@@ -24,7 +25,7 @@ export async function readFunctions(dir: string): Promise<SqlFile[]> {
     if (ordered.has(name)) return;
     const file = files.get(name);
     if (file === undefined) throw new Error(`${path.at(-1)} requires ${name}, which is not in ${dir}`);
-    if (path.includes(name)) throw new Error(`SQL files require each other: ${[...path, name].join(' → ')}`);
+    if (path.includes(name)) throw new Error(`SQL files require each other in a cycle: ${[...path, name].join(' → ')}`);
     for (const needed of requirements(file)) visit(needed, [...path, name]);
     ordered.set(name, file);
   };
@@ -44,7 +45,7 @@ async function readSqlFiles(dir: string): Promise<SqlFile[]> {
     .sort();
   return Promise.all(
     names.map(async (name) => {
-      // A checkout on another system may have other line ends; that is no change.
+      // A checkout on Windows may have other line breaks. The hash ignores them.
       const text = (await readFile(join(dir, name), 'utf8')).replaceAll('\r\n', '\n');
       return { name, text, sha256: createHash('sha256').update(text).digest('hex') };
     }),

@@ -165,15 +165,15 @@ test('a database in use is not sealed and says so until it is; a new one is seal
     await migrate({ url, log: (line) => lines.push(line) });
     return lines.join('\n');
   };
-  expect(await said()).toMatch(/no job runs yet(.|\n)*large objects/);
+  expect(await said()).toMatch(/no job can run yet(.|\n)*large objects/);
   // As the migration leaves a database that has tenants already.
   await query(url, `update platform.security set sealed = false`);
-  expect(await said()).toMatch(/WARNING: jobs need no secret/);
+  expect(await said()).toMatch(/WARNING: this database runs jobs without a secret/);
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   await expect(sealJobs(client)).rejects.toThrow('there is no job secret yet');
   await makeJobSecret(client, 'worker');
   await sealJobs(client);
   await client.end();
-  expect(await said()).not.toMatch(/WARNING|no job runs/);
+  expect(await said()).not.toMatch(/WARNING|no job can run/);
 });

@@ -81,7 +81,7 @@ test('it ends when the process that started it is killed', async () => {
 
 test('a second start on running data is refused and names the process', async () => {
   const { owner, pid } = await startElsewhere();
-  await expect(start()).rejects.toThrow(`(process ${pid}) is running on`);
+  await expect(start()).rejects.toThrow(`(process ${pid}) already uses`);
   await kill(owner);
   await isGoneWithin(pid, 20_000);
 });
@@ -111,7 +111,7 @@ test('a crash does not prevent the next start, even if another program has the o
 test('a taken port is refused', async () => {
   const first = await start();
   const other = startPostgres({ dir: join(folder, 'other'), port: first.port, durable: false });
-  await expect(other).rejects.toThrow(`port ${first.port} is taken`);
+  await expect(other).rejects.toThrow(`port ${first.port} is in use`);
   await first.stop();
 });
 
@@ -119,7 +119,7 @@ test('a folder with other things in it is refused and left as it was', async () 
   const mine = join(folder, 'mine');
   await mkdir(mine, { mode: 0o755 });
   await writeFile(join(mine, 'thesis.txt'), 'do not touch');
-  await expect(startPostgres({ dir: mine, port: 0, durable: false })).rejects.toThrow('holds other things');
+  await expect(startPostgres({ dir: mine, port: 0, durable: false })).rejects.toThrow('contains files');
   expect(await readdir(mine)).toEqual(['thesis.txt']);
 });
 

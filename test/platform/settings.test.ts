@@ -63,8 +63,8 @@ test("an owner's database elsewhere needs a password for the Worker; one of this
     bridge: true,
     workerPassword: 'fusion_worker',
   });
-  const asWorker = { DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' };
-  expect(() => readSettings(asWorker)).toThrow('DATABASE_JOB_SECRET');
-  expect(readSettings({ ...asWorker, ...worker }).variables.DATABASE_JOB_SECRET).toBe('js_given');
+  const toWorkerUrl = { DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' };
+  expect(() => readSettings(toWorkerUrl)).toThrow('DATABASE_JOB_SECRET');
+  expect(readSettings({ ...toWorkerUrl, ...worker }).variables.DATABASE_JOB_SECRET).toBe('js_given');
   expect(() => readSettings({ DATABASE_URL: 'mysql://a/b' })).toThrow('DATABASE_URL is not of the form');
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import type { TestProject } from 'vitest/node';
-import { closeLargeObjects } from '../../dev/postgres/large-objects.ts';
+import { revokeLargeObjects } from '../../dev/postgres/large-objects.ts';
 import { migrate } from '../../dev/postgres/migrate.ts';
 import { startPostgres } from '../../dev/postgres/server.ts';
 import { refuseSecrets, workerPassword } from './secrets.ts';
@@ -41,7 +41,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await client.end();
   const inTemplate = new pg.Client(postgres.url(template));
   await inTemplate.connect();
-  await closeLargeObjects(inTemplate).finally(() => inTemplate.end());
+  await revokeLargeObjects(inTemplate).finally(() => inTemplate.end());
   const owner = new URL(postgres.url(template));
   owner.username = 'fusion_owner';
   owner.password = 'owner';
