@@ -51,10 +51,10 @@ export function callFaults(seed: number, journal: Journal): CallFaults {
       if (records === undefined) return undefined;
       switch (hit('kafka:')) {
         case 'kafka: refuses everything':
-          return { refuse: { status: draw.pick([429, 500, 503]) } };
+          return { reject: { status: draw.pick([429, 500, 503]) } };
         case 'kafka: accepts half':
           return {
-            refuseRecords: records.flatMap((_record, index) => (draw.chance(0.5) ? [{ index, status: 503 }] : [])),
+            rejectRecords: records.flatMap((_record, index) => (draw.chance(0.5) ? [{ index, status: 503 }] : [])),
           };
         case 'kafka: accepts, and answers too late':
           return { answerDelayMs: 8_500 };

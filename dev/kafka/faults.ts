@@ -7,9 +7,9 @@ export interface Fault {
   /** Delay before the request is handled, in milliseconds. */
   delayMs?: number;
   /** Reject the request with this error and store nothing. */
-  refuse?: { status: number; error?: string };
+  reject?: { status: number; error?: string };
   /** Reject the messages at these indexes of a produce request and store the others. */
-  refuseRecords?: readonly { index: number; status: number; error?: string }[];
+  rejectRecords?: readonly { index: number; status: number; error?: string }[];
   /** Close the connection without a response, before or after the request is handled. */
   drop?: 'before' | 'after';
   /** Delay between handling the request and sending the response, in milliseconds. */
@@ -32,8 +32,8 @@ export class DroppedConnection extends Error {}
 export async function failBefore(fault: Fault | undefined, signal: AbortSignal): Promise<void> {
   if (fault?.delayMs !== undefined) await pause(fault.delayMs, signal);
   if (fault?.drop === 'before') throw new DroppedConnection();
-  if (fault?.refuse === undefined) return;
-  throw new KafkaError(fault.refuse.status, fault.refuse.error ?? 'Rejected by an injected fault');
+  if (fault?.reject === undefined) return;
+  throw new KafkaError(fault.reject.status, fault.reject.error ?? 'Rejected by an injected fault');
 }
 
 /** Applies the part of a fault that comes between handling the request and sending the response. */
@@ -45,7 +45,7 @@ export async function failAfter(fault: Fault | undefined, signal: AbortSignal): 
 /** The injected errors of a produce request, by the index of the message. */
 export function injectedRecordErrors(fault: Fault | undefined): Map<number, RecordError> {
   return new Map(
-    fault?.refuseRecords?.map(({ index, status, error = 'Rejected by an injected fault' }) => [
+    fault?.rejectRecords?.map(({ index, status, error = 'Rejected by an injected fault' }) => [
       index,
       { error, status },
     ]),

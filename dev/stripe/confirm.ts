@@ -40,8 +40,8 @@ export function checkMethod(account: Account, intent: Intent, method: Method): v
   checkOwner(account, method, intent.customer);
 }
 
-/** Confirms the intent with `given`, the method in the request, or the method that the intent already has. */
-export function confirmIntent(call: Call, intent: Intent, options: ConfirmOptions, given?: Method): Intent {
+/** Confirms the intent with `chosenMethod`, the method in the request, or the method that the intent already has. */
+export function confirmIntent(call: Call, intent: Intent, options: ConfirmOptions, chosenMethod?: Method): Intent {
   const { account } = call;
   if (intent.status === 'succeeded' || intent.status === 'requires_capture') {
     throw unexpectedState(
@@ -56,7 +56,7 @@ export function confirmIntent(call: Call, intent: Intent, options: ConfirmOption
         'of the following statuses may be confirmed: requires_confirmation, requires_action.',
     );
   }
-  const method = given ?? readMethod(call) ?? account.store.get('payment_method', intent.payment_method ?? '');
+  const method = chosenMethod ?? readMethod(call) ?? account.store.get('payment_method', intent.payment_method ?? '');
   if (method === undefined) {
     throw unexpectedState(
       intent,

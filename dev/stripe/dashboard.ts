@@ -17,8 +17,8 @@ function action<T>(schema: z.ZodType<T>, run: (account: Account, body: T) => unk
 
 /** Builds a request of the merchant to an endpoint. Omits undefined values. */
 function buildCall(account: Account, id: string, params: Record<string, number | string | undefined>): Call {
-  const given = Object.entries(params).flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`]]));
-  return { account, id, byBuyer: false, params: new Params(Object.fromEntries(given)) };
+  const form = Object.entries(params).flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`]]));
+  return { account, id, byBuyer: false, params: new Params(Object.fromEntries(form)) };
 }
 
 function findIntent(account: Account, id: string): Intent {
@@ -48,8 +48,8 @@ export const dashboard = {
   ),
   refund: action(
     z.strictObject({ payment_intent, amount, failsAfterSeconds: z.number().min(0).optional() }),
-    (account, { failsAfterSeconds, ...given }) => {
-      const refund = createRefund(buildCall(account, '', given));
+    (account, { failsAfterSeconds, ...params }) => {
+      const refund = createRefund(buildCall(account, '', params));
       if (failsAfterSeconds !== undefined) account.schedule('refund_fails', refund.id, failsAfterSeconds * 1000);
       return refund;
     },

@@ -10,12 +10,12 @@ const WEEK = 7 * 24 * 3600;
 
 export type DisputeKind = NonNullable<TestMethod['dispute']>;
 
-/** Opens a dispute about the charge, of kind `given` or of the kind that its test method defines. */
-export function openDispute(account: Account, chargeId: string, given?: DisputeKind): void {
+/** Opens a dispute about the charge, of kind `chosenKind` or of the kind that its test method defines. */
+export function openDispute(account: Account, chargeId: string, chosenKind?: DisputeKind): void {
   const charge = loadCharge(account, chargeId, 'charge');
   const method = account.store.get('payment_method', charge.payment_method ?? '');
   if (charge.disputed || method === undefined) return;
-  const kind = given ?? factsOf(account, method).test.dispute;
+  const kind = chosenKind ?? factsOf(account, method).test.dispute;
   const inquiry = kind === 'inquiry';
   const dispute: Dispute = {
     id: newId('dp'),

@@ -88,10 +88,16 @@ export function createRefund(call: Call): Refund {
   }
   const amount = requested ?? refundable;
   if (amount > refundable) {
-    const [wanted, rest] = [formatAmount(amount, charge.currency), formatAmount(refundable, charge.currency)];
-    throw badRequest(`Refund amount (${wanted}) is greater than unrefunded amount on charge (${rest})`, {
-      param: 'amount',
-    });
+    const [requestedText, refundableText] = [
+      formatAmount(amount, charge.currency),
+      formatAmount(refundable, charge.currency),
+    ];
+    throw badRequest(
+      `Refund amount (${requestedText}) is greater than unrefunded amount on charge (${refundableText})`,
+      {
+        param: 'amount',
+      },
+    );
   }
   const method = account.store.get('payment_method', charge.payment_method ?? '');
   const outcome = method === undefined ? 'succeed' : factsOf(account, method).test.refunds;

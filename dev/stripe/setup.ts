@@ -97,12 +97,12 @@ function succeed(account: Account, setup: SetupIntent, method: Method): SetupInt
   return setup;
 }
 
-function confirmSetup(call: Call, setup: SetupIntent, given?: Method): SetupIntent {
+function confirmSetup(call: Call, setup: SetupIntent, chosenMethod?: Method): SetupIntent {
   const { account, params } = call;
   if (!OPEN.includes(setup.status)) {
     throw unexpectedState(setup, `You cannot confirm this SetupIntent because it has a status of ${setup.status}.`);
   }
-  const method = given ?? readMethod(call) ?? account.store.get('payment_method', setup.payment_method ?? '');
+  const method = chosenMethod ?? readMethod(call) ?? account.store.get('payment_method', setup.payment_method ?? '');
   if (method === undefined) {
     throw unexpectedState(
       setup,

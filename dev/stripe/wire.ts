@@ -203,12 +203,12 @@ export class Params {
 
   /** `current` merged with the request's metadata. An empty value removes a key. Limits: 50 keys of 40 characters. */
   metadata(current: Record<string, string> = {}): Record<string, string> {
-    const given = this.form.metadata;
-    if (given === undefined) return current;
-    if (given === '') return {};
-    if (typeof given === 'string') throw invalid('Invalid metadata: must be an object', 'metadata');
+    const update = this.form.metadata;
+    if (update === undefined) return current;
+    if (update === '') return {};
+    if (typeof update === 'string') throw invalid('Invalid metadata: must be an object', 'metadata');
     const merged = { ...current };
-    for (const [key, value] of Object.entries(given)) {
+    for (const [key, value] of Object.entries(update)) {
       const param = `metadata[${key}]`;
       if (typeof value === 'object') throw invalid('Metadata values must be strings', param);
       if (key.length > 40) throw invalid('Metadata keys must be at most 40 characters', param);

@@ -20,8 +20,8 @@ beforeAll(async () => {
   first = await startStore({
     kafkaFault: async (request) => {
       const chosen = await fault(request);
-      if (chosen?.refuse === undefined && chosen?.drop !== 'before') {
-        const refused = new Set(chosen?.refuseRecords?.map(({ index }) => index));
+      if (chosen?.reject === undefined && chosen?.drop !== 'before') {
+        const refused = new Set(chosen?.rejectRecords?.map(({ index }) => index));
         taken.push(...(request.records ?? []).filter((_record, index) => !refused.has(index)).map(sentOf));
       }
       return chosen;
@@ -118,7 +118,7 @@ for (const seed of [1, 2, Math.floor(Math.random() * 1e9)]) {
     taken = [];
     fault = ({ records = [] }) => ({
       delayMs: Math.floor(random() * 30),
-      refuseRecords: records.flatMap((_record, index) => (random() < 0.1 ? [{ index, status: 503 }] : [])),
+      rejectRecords: records.flatMap((_record, index) => (random() < 0.1 ? [{ index, status: 503 }] : [])),
     });
     await buyAtOnce(`REFUSED-${seed}`, random, 120);
     const events = await emitted(since);

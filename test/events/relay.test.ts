@@ -103,7 +103,7 @@ describe('while Kafka is away', () => {
     let away = true;
     const arrived: (string | undefined)[] = [];
     fault.kafka = ({ records = [] }) => {
-      if (away) return { refuse: { status: 503, error: 'away' } };
+      if (away) return { reject: { status: 503, error: 'away' } };
       arrived.push(...records.map((record) => header(record as Message, 'ce_id')));
       return undefined;
     };
@@ -164,7 +164,7 @@ describe('while Kafka is away', () => {
 
   test('a pause grows with each try in vain, and what goes to the queues does not end it', async () => {
     await store.settled();
-    fault.kafka = () => ({ refuse: { status: 500 } });
+    fault.kafka = () => ({ reject: { status: 500 } });
     const failures = async () => {
       const [row] = await store.database.query<{ failures: number }>(
         `select failures from platform.sinks where sink = 'kafka'`,
@@ -197,7 +197,7 @@ describe('when Kafka refuses one record of a batch', () => {
       const its = keysOf(records);
       requests.push(its);
       return refusing
-        ? { refuseRecords: its.flatMap((key, index) => (key === unlucky ? [{ index, status: 503 }] : [])) }
+        ? { rejectRecords: its.flatMap((key, index) => (key === unlucky ? [{ index, status: 503 }] : [])) }
         : undefined;
     };
     await store.cron();

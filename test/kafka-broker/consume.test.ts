@@ -89,8 +89,8 @@ test('external events from a native client change the stock once, and other reco
       return (await stock()) >= 160;
     });
     expect(await stock()).toBe(160);
-    const letters = await store.database.query('select sink, event_id, reason from platform.dead_letters');
-    expect(letters).toEqual([
+    const deadLetters = await store.database.query('select sink, event_id, reason from platform.dead_letters');
+    expect(deadLetters).toEqual([
       { sink: 'outside', event_id: expect.stringContaining(`${topic}/`), reason: 'Its value is not JSON.' },
     ]);
   } finally {

@@ -97,10 +97,11 @@ test('an event of a missing topic becomes a dead letter that names the topic, an
   await emit(store.database, lost, { topic: 'order.imaginary' });
   await emit(store.database, other, { topic: 'order.refunded' });
   await deliverAll(store.database, store.cron);
-  const letters = await store.database.query('select sink, topic, reason from platform.dead_letters where key = $1', [
-    lost,
-  ]);
-  expect(letters).toEqual([
+  const deadLetters = await store.database.query(
+    'select sink, topic, reason from platform.dead_letters where key = $1',
+    [lost],
+  );
+  expect(deadLetters).toEqual([
     { sink: 'kafka', topic: 'order.imaginary', reason: expect.stringContaining('order.imaginary') },
   ]);
   expect(firstIds(await readTopic('order.refunded'), other)).toHaveLength(1);
@@ -142,7 +143,7 @@ if (control) {
         expect(events).toHaveLength(1);
       }
     }
-    const letters = await store.database.query(`select from platform.dead_letters where key = any($1)`, [during]);
-    expect(letters).toEqual([]);
+    const deadLetters = await store.database.query(`select from platform.dead_letters where key = any($1)`, [during]);
+    expect(deadLetters).toEqual([]);
   });
 }

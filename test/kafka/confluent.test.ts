@@ -101,11 +101,11 @@ describe('a rejected record', () => {
     const { publisher, produced } = await onConfluent((city) =>
       city === 'fine' ? report(7) : { error_code: Number(city), message: 'no' },
     );
-    const answers = await publisher.publish(['fine', ...codes, 'fine'].map((city) => record(String(city))));
-    expect([answers[0], answers.at(-1)]).toEqual([{ ok: true }, { ok: true }]);
-    const permanent = codes.filter((_, index) => JSON.stringify(answers[index + 1]).includes('"permanent":true'));
+    const results = await publisher.publish(['fine', ...codes, 'fine'].map((city) => record(String(city))));
+    expect([results[0], results.at(-1)]).toEqual([{ ok: true }, { ok: true }]);
+    const permanent = codes.filter((_, index) => JSON.stringify(results[index + 1]).includes('"permanent":true'));
     expect(permanent).toEqual([400, 40002, 413, 42206]);
-    expect(answers[1]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: no' });
+    expect(results[1]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: no' });
     expect(produced()).toHaveLength(1);
   });
 
@@ -138,9 +138,9 @@ describe('a rejected record', () => {
       },
     });
     const cities = Array.from({ length: 64 }, (_, index) => (index === 37 ? 'poison' : `city ${index}`));
-    const answers = await publisher.publish(cities.map((city) => record(city)));
-    expect(answers.flatMap((answer, index) => (answer.ok ? [] : [index]))).toEqual([37]);
-    expect(answers[37]).toEqual({ ok: false, permanent: true, reason: 'cities: 413: Request too large' });
+    const results = await publisher.publish(cities.map((city) => record(city)));
+    expect(results.flatMap((result, index) => (result.ok ? [] : [index]))).toEqual([37]);
+    expect(results[37]).toEqual({ ok: false, permanent: true, reason: 'cities: 413: Request too large' });
     expect(taken.sort()).toEqual(cities.filter((city) => city !== 'poison').sort());
     expect(produced().length).toBeLessThan(20);
   });
@@ -170,8 +170,8 @@ describe('an incomplete response', () => {
       return 'silence';
     });
     const publisher = confluentPublisher({ url, clusterId: 'c', deadlineMs: 300 });
-    const answers = await publisher.publish([record('Oslo'), record('Rome')]);
-    expect(answers).toEqual([{ ok: true }, expect.objectContaining({ ok: false, permanent: false })]);
+    const results = await publisher.publish([record('Oslo'), record('Rome')]);
+    expect(results).toEqual([{ ok: true }, expect.objectContaining({ ok: false, permanent: false })]);
   });
 });
 

@@ -242,10 +242,10 @@ describe('the bridge from Kafka', () => {
     await store.cron();
     await untilStockIs(sku, 1);
     expect(await deadLettersWith(harmless)).toHaveLength(1);
-    const letters = await store.database.query(
+    const deadLetters = await store.database.query(
       `select reason from platform.dead_letters where sink = 'outside' and reason like '%cannot be stored%'`,
     );
-    expect(letters).toHaveLength(1);
+    expect(deadLetters).toHaveLength(1);
     const lines = store.logs().filter(({ constraint }) => constraint === 'refused_letter');
     expect(lines.at(-1)).toMatchObject({ outcome: kept === 1 ? 'dead_letter' : 'not_kept' });
     await store.database.query('drop function public.refuse cascade');
@@ -263,11 +263,11 @@ test('an event older than the inbox’s retention becomes a dead letter, and an 
   ];
   expect((await push([old, early, recent, undated])).body).toEqual({ taken: 2, own: 0, refused: 2 });
   await untilStockIs('BOOK', before + 2);
-  const letters = (await store.send('GET', '/v1/dead-letters?limit=100')).body.data.map(
+  const deadLetters = (await store.send('GET', '/v1/dead-letters?limit=100')).body.data.map(
     (letter: { reason: string }) => letter.reason,
   );
-  expect(letters).toContain('It is older than 28 days: it may have been applied before.');
-  expect(letters).toContain('Its time is more than a day ahead.');
+  expect(deadLetters).toContain('It is older than 28 days: it may have been applied before.');
+  expect(deadLetters).toContain('Its time is more than a day ahead.');
 
   // 31 days later, the inbox has deleted the dated event, which is too old by then.
   await store.cron('17 * * * *', new Date(Date.now() + 31 * 86_400_000));
@@ -282,7 +282,7 @@ test('an event older than the inbox’s retention becomes a dead letter, and an 
   expect(await stockOf('BOOK')).toBe(before + 2);
 });
 
-test('the webhook is a 404 without a secret, and fails without KAFKA_CONSUME_TENANTS', async () => {
+test('the webhook returns 404 without a secret, and fails without KAFKA_CONSUME_TENANTS', async () => {
   const closed = await startStore();
   const open = await startStore({ variables: { KAFKA_WEBHOOK_SECRET: secret } });
   try {

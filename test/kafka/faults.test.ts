@@ -17,14 +17,14 @@ async function startFaultyKafka(chooseFault: (request: FaultyRequest) => Fault |
 }
 
 test('a rejected request stores nothing', async () => {
-  const { post, stored, requests } = await startFaultyKafka(() => ({ refuse: { status: 503, error: 'away' } }));
+  const { post, stored, requests } = await startFaultyKafka(() => ({ reject: { status: 503, error: 'away' } }));
   expect(await post('/produce', BATCH)).toEqual({ status: 503, body: { status: 503, error: 'away' } });
   expect(stored()).toEqual([]);
   expect(requests).toEqual([{ method: 'POST', path: '/produce', records: BATCH }]);
 });
 
 test('a rejected record has its error at its index, and the others are stored', async () => {
-  const { post, stored } = await startFaultyKafka(() => ({ refuseRecords: [{ index: 1, status: 500 }] }));
+  const { post, stored } = await startFaultyKafka(() => ({ rejectRecords: [{ index: 1, status: 500 }] }));
   const { status, body } = await post('/produce', BATCH);
   expect(status).toBe(200);
   expect(body).toMatchObject([{ offset: 0 }, { status: 500, error: expect.any(String) }, { offset: 1 }]);

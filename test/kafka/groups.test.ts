@@ -102,7 +102,7 @@ describe('partition assignment', () => {
 });
 
 describe('a new group', () => {
-  test('starts at the end by default, and at the beginning with earliest', async () => {
+  test('starts at the end by default, and at the beginning with the offset reset earliest', async () => {
     const { producer, call, consumer } = await startKafkaFixture();
     await producer.produce('greetings', 'before');
     expect((await call('/consume/late/one/greetings?timeout=0')).body).toEqual([]);
@@ -112,7 +112,7 @@ describe('a new group', () => {
     expect(early.map((m) => m.value)).toEqual(['before', 'after']);
   });
 
-  test('fails with none, because it has no committed offset', async () => {
+  test('fails with the offset reset none, because it has no committed offset', async () => {
     const { call } = await startKafkaFixture();
     const headers = { 'Kafka-Auto-Offset-Reset': 'none' };
     const { status, body } = await call('/consume/group/one/greetings', { headers });

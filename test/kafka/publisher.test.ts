@@ -69,7 +69,7 @@ test('records are stored unchanged: the value, the headers, and the partition of
 describe('Kafka counts as unavailable, and no record as rejected,', () => {
   for (const status of [401, 402, 403, 408, 425, 429, 500, 502, 503, 504]) {
     test(`when it responds with ${status}, without a retry`, async () => {
-      const { publisher, requests } = await onKafka(() => ({ refuse: { status, error: 'not now' } }));
+      const { publisher, requests } = await onKafka(() => ({ reject: { status, error: 'not now' } }));
       await expect(publisher.publish([record('Oslo'), record('Rome')])).rejects.toThrow(`${status}: not now`);
       await expect(publisher.publish([record('Oslo')])).rejects.toThrow(KafkaUnavailable);
       expect(requests).toHaveLength(2);
@@ -128,23 +128,23 @@ describe('a rejected record', () => {
   test('does not affect the others, and says whether a retry can help', async () => {
     const statuses = [400, 404, 413, 422, 401, 403, 408, 429, 500, 503];
     const { publisher, values } = await onKafka(() => ({
-      refuseRecords: statuses.map((status, index) => ({ index: index + 1, status, error: 'no' })),
+      rejectRecords: statuses.map((status, index) => ({ index: index + 1, status, error: 'no' })),
     }));
     const names = ['first', ...statuses.map(String), 'last'];
-    const answers = await publisher.publish(names.map((name) => record(name)));
-    expect(answers[0]).toEqual({ ok: true });
-    expect(answers.at(-1)).toEqual({ ok: true });
-    expect(statuses.filter((_, index) => JSON.stringify(answers[index + 1]).includes('"permanent":true'))).toEqual([
+    const results = await publisher.publish(names.map((name) => record(name)));
+    expect(results[0]).toEqual({ ok: true });
+    expect(results.at(-1)).toEqual({ ok: true });
+    expect(statuses.filter((_, index) => JSON.stringify(results[index + 1]).includes('"permanent":true'))).toEqual([
       400, 404, 413, 422,
     ]);
-    expect(answers[1]).toEqual({ ok: false, permanent: true, reason: 'cities: no' });
+    expect(results[1]).toEqual({ ok: false, permanent: true, reason: 'cities: no' });
     expect(values()).toEqual(['first', 'last']);
   });
 
   test('names its topic if the topic does not exist', async () => {
     const { publisher } = await onKafka();
-    const answers = await publisher.publish([record('Oslo'), record('Rome', { topic: 'villages' })]);
-    expect(answers).toEqual([
+    const results = await publisher.publish([record('Oslo'), record('Rome', { topic: 'villages' })]);
+    expect(results).toEqual([
       { ok: true },
       { ok: false, permanent: true, reason: "villages: Topic 'villages' does not exist" },
     ]);
@@ -152,20 +152,20 @@ describe('a rejected record', () => {
 
   test('is rejected permanently if it is too large', async () => {
     const { publisher, values } = await onKafka();
-    const answers = await publisher.publish([record('x'.repeat(1_100_000)), record('Rome')]);
-    expect(answers).toEqual([expect.objectContaining({ ok: false, permanent: true }), { ok: true }]);
+    const results = await publisher.publish([record('x'.repeat(1_100_000)), record('Rome')]);
+    expect(results).toEqual([expect.objectContaining({ ok: false, permanent: true }), { ok: true }]);
     expect(values()).toEqual(['Rome']);
   });
 
   for (const status of [400, 404, 413]) {
     test(`that makes its whole request fail (${status}) is found, and the others are stored once`, async () => {
       const { publisher, requests, values } = await onKafka(({ records = [] }) =>
-        JSON.stringify(records).includes('poison') ? { refuse: { status, error: 'bad request' } } : undefined,
+        JSON.stringify(records).includes('poison') ? { reject: { status, error: 'bad request' } } : undefined,
       );
       const names = Array.from({ length: 64 }, (_, index) => (index === 37 ? 'poison' : `city ${index}`));
-      const answers = await publisher.publish(names.map((name) => record(name)));
-      expect(answers.flatMap((answer, index) => (answer.ok ? [] : [index]))).toEqual([37]);
-      expect(answers[37]).toMatchObject({ ok: false, permanent: true, reason: 'cities: bad request' });
+      const results = await publisher.publish(names.map((name) => record(name)));
+      expect(results.flatMap((result, index) => (result.ok ? [] : [index]))).toEqual([37]);
+      expect(results[37]).toMatchObject({ ok: false, permanent: true, reason: 'cities: bad request' });
       expect(values()).toEqual(names.filter((name) => name !== 'poison').sort());
       expect(requests.length).toBeLessThan(20);
     });
@@ -178,8 +178,8 @@ test('a rejected batch is split until one deadline, and records that were not se
     return undefined;
   });
   const publisher = upstashPublisher({ url, username: 'dev', password: 'dev', deadlineMs: 450 });
-  const answers = await publisher.publish(Array.from({ length: 64 }, (_, index) => record(`city ${index}`)));
+  const results = await publisher.publish(Array.from({ length: 64 }, (_, index) => record(`city ${index}`)));
   expect(requests.length).toBeLessThanOrEqual(5); // splitting down to single records would take 127
-  expect(answers).toHaveLength(64);
-  for (const answer of answers.slice(1)) expect(answer).toMatchObject({ ok: false, permanent: false });
+  expect(results).toHaveLength(64);
+  for (const result of results.slice(1)) expect(result).toMatchObject({ ok: false, permanent: false });
 });

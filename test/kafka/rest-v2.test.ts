@@ -130,20 +130,20 @@ test('if records have no headers, the value is a CloudEvent in structured mode',
   expect(utf8(sent?.value ?? '')).toContain('"price":29.90');
 });
 
-describe('a record that is refused', () => {
-  test('by Strimzi, which answers 200, stops no other, and none is sent again', async () => {
+describe('a rejected record', () => {
+  test('at Strimzi, which returns 200, does not affect the others, and none is sent again', async () => {
     const { publisher, requests } = await onStrimzi({
-      fault: (city) => (city === 'Rome' ? [500, 'a broker is away'] : undefined),
+      fault: (city) => (city === 'Rome' ? [500, 'a broker is unavailable'] : undefined),
     });
     expect(await publisher.publish([record('Oslo'), record('Rome'), record('Bern')])).toEqual([
       { ok: true },
-      { ok: false, permanent: false, reason: 'cities: 500: a broker is away' },
+      { ok: false, permanent: false, reason: 'cities: 500: a broker is unavailable' },
       { ok: true },
     ]);
     expect(requests).toHaveLength(1);
   });
 
-  test('by Karapace, which answers 422 for all, stops no other', async () => {
+  test('at Karapace, which returns 422 for all records, does not affect the others', async () => {
     const { publisher } = await onKarapace({
       fault: (city) => (city === 'Rome' ? [2, 'NotLeaderForPartitionError'] : undefined),
     });
@@ -154,33 +154,33 @@ describe('a record that is refused', () => {
     ]);
   });
 
-  test('by a Karapace with headers is found without sending the others again', async () => {
+  test('at a Karapace with headers is found without sending the others again', async () => {
     const { publisher, requests } = await onKarapace(
       { fault: (city) => (city === 'Rome' ? [2, 'no'] : undefined) },
       true,
     );
-    const answers = await publisher.publish([record('Oslo'), record('Rome'), record('Bern')]);
-    expect(answers.map(({ ok }) => ok)).toEqual([true, false, true]);
+    const results = await publisher.publish([record('Oslo'), record('Rome'), record('Bern')]);
+    expect(results.map(({ ok }) => ok)).toEqual([true, false, true]);
     expect(requests).toHaveLength(1);
   });
 
-  test('by Redpanda, which reports partitions in any order, is found', async () => {
+  test('at Redpanda, which reports partitions in any order, is found', async () => {
     const failing = 3;
     const { publisher, taken } = await onRedpanda({ partition: failing, code: 6 });
     const records = Array.from({ length: 60 }, (_, index) => record(`city ${index}`));
-    const answers = await publisher.publish(records);
-    const refused = records.filter(({ key }) => partitionForKey(key, 6) === failing);
-    expect(refused.length).toBeGreaterThan(3);
-    expect(records.filter((_, index) => !answers[index]?.ok)).toEqual(refused);
-    expect(new Set(taken).size).toBe(records.length - refused.length);
+    const results = await publisher.publish(records);
+    const rejected = records.filter(({ key }) => partitionForKey(key, 6) === failing);
+    expect(rejected.length).toBeGreaterThan(3);
+    expect(records.filter((_, index) => !results[index]?.ok)).toEqual(rejected);
+    expect(new Set(taken).size).toBe(records.length - rejected.length);
     const reason = 'cities: 6: it was not accepted';
-    expect(answers.find(({ ok }) => !ok)).toEqual({ ok: false, permanent: false, reason });
+    expect(results.find(({ ok }) => !ok)).toEqual({ ok: false, permanent: false, reason });
   });
 
-  test('by nobody takes one request at Redpanda, however many partitions there are', async () => {
+  test('costs no extra request at Redpanda if there is none, however many partitions there are', async () => {
     const { publisher, requests } = await onRedpanda(undefined);
-    const answers = await publisher.publish(Array.from({ length: 60 }, (_, index) => record(`city ${index}`)));
-    expect(answers).toEqual(Array.from({ length: 60 }, () => ({ ok: true })));
+    const results = await publisher.publish(Array.from({ length: 60 }, (_, index) => record(`city ${index}`)));
+    expect(results).toEqual(Array.from({ length: 60 }, () => ({ ok: true })));
     expect(requests).toHaveLength(1);
   });
 
@@ -190,7 +190,7 @@ describe('a record that is refused', () => {
     ['Karapace', () => onKarapace({ fault: (city) => (city === 'large' ? [1, 'Message too large'] : undefined) })],
     ['Redpanda', () => onRedpanda({ partition: partitionForKey(large.key, 6), code: 10 })],
   ] as const) {
-    test(`by ${name} because it is too large is refused for good`, async () => {
+    test(`at ${name} is rejected permanently if it is too large`, async () => {
       const { publisher } = await start();
       const other = record('Rome');
       expect(await publisher.publish([large, other])).toEqual([
@@ -298,9 +298,9 @@ test('a record that a server cannot read fails alone, and permanently only if th
   for (const about of [strimzi, { body: {} }]) {
     for (const position of [0, 2, 4]) {
       const healthy = restV2Publisher({ url: (await startRejecting(topics, about)).url, headers: true });
-      const answers = await healthy.publish(poisonAt(position));
-      expect(answers.map(({ ok }) => ok)).toEqual(poisonAt(position).map(({ value }) => !value.includes('poison')));
-      expect(answers[position]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: Validation error' });
+      const results = await healthy.publish(poisonAt(position));
+      expect(results.map(({ ok }) => ok)).toEqual(poisonAt(position).map(({ value }) => !value.includes('poison')));
+      expect(results[position]).toEqual({ ok: false, permanent: true, reason: 'cities: 400: Validation error' });
     }
   }
   const unhealthy = restV2Publisher({ url: (await startRejecting({ status: 503 }, strimzi)).url, headers: true });

@@ -17,9 +17,9 @@ const wanted = wantedTopics(topics);
 const defaultRetentionMs = 7 * day;
 const complete = () => new Map(wanted.map(({ name, partitions, retentionMs }) => [name, { partitions, retentionMs }]));
 
-async function run(more: Partial<KafkaSettings>, apply: boolean, replicas?: number) {
+async function run(overrides: Partial<KafkaSettings>, apply: boolean, replicas?: number) {
   const base = { KAFKA_REST_USERNAME: 'dev', KAFKA_REST_PASSWORD: 'dev', KAFKA_REST_HEADERS: false };
-  const admin = await openAdmin({ KAFKA_REST_DIALECT: 'upstash', KAFKA_REST_URL: '', ...base, ...more }, replicas);
+  const admin = await openAdmin({ KAFKA_REST_DIALECT: 'upstash', KAFKA_REST_URL: '', ...base, ...overrides }, replicas);
   const lines: string[] = [];
   const code = await runTopics(admin, topics, { apply, at: 'host' }, (line) => lines.push(line));
   return { code, lines, text: lines.join('\n') };
@@ -28,7 +28,7 @@ async function run(more: Partial<KafkaSettings>, apply: boolean, replicas?: numb
 const writes = (requests: ReceivedRequest[]) => requests.filter(({ method }) => method !== 'GET');
 
 /** Response formats: docs.confluent.io/cloud/current/api.html, Topic (v3) and Configs (v3). */
-async function onConfluent(there: Map<string, Topic>) {
+async function onConfluent(existing: Map<string, Topic>) {
   const base = '/kafka/v3/clusters/lkc-1/topics';
   const { url, requests } = await startFakeRest(({ method, path, body }): FakeResponse => {
     if (!path.startsWith(base)) return { status: 404, body: { error_code: 404, message: 'HTTP 404 Not Found' } };
@@ -36,22 +36,23 @@ async function onConfluent(there: Map<string, Topic>) {
       .slice(base.length + 1)
       .split('/')
       .map(decodeURIComponent);
-    const topic = there.get(name);
-    const given = body === '' ? {} : JSON.parse(body);
+    const topic = existing.get(name);
+    const requestBody = body === '' ? {} : JSON.parse(body);
     if (method === 'GET' && name === '') {
-      const data = [...there].map(([topic_name, { partitions }]) => ({ topic_name, partitions_count: partitions }));
+      const data = [...existing].map(([topic_name, { partitions }]) => ({ topic_name, partitions_count: partitions }));
       return { body: { kind: 'KafkaTopicList', metadata: { self: '', next: null }, data } };
     }
     if (method === 'POST') {
-      if (there.has(given.topic_name)) return { status: 400, body: { error_code: 40002, message: 'already exists' } };
-      const retentionMs = Number(given.configs[0].value);
-      there.set(given.topic_name, { partitions: given.partitions_count, retentionMs });
+      if (existing.has(requestBody.topic_name))
+        return { status: 400, body: { error_code: 40002, message: 'already exists' } };
+      const retentionMs = Number(requestBody.configs[0].value);
+      existing.set(requestBody.topic_name, { partitions: requestBody.partitions_count, retentionMs });
       return { status: 201, body: { kind: 'KafkaTopic' } };
     }
     if (!topic)
       return { status: 404, body: { error_code: 40403, message: 'This server does not host this topic-partition.' } };
-    if (method === 'PATCH') topic.partitions = given.partitions_count;
-    else if (method === 'PUT') topic.retentionMs = Number(given.value);
+    if (method === 'PATCH') topic.partitions = requestBody.partitions_count;
+    else if (method === 'PUT') topic.retentionMs = Number(requestBody.value);
     else
       return { body: { kind: 'KafkaTopicConfig', name: config, value: String(topic.retentionMs), is_default: false } };
     return { status: method === 'PUT' ? 204 : 200, body: '' };
@@ -65,17 +66,17 @@ async function onConfluent(there: Map<string, Topic>) {
 }
 
 /** Response formats: strimzi.io/docs/bridge/latest, createTopic (since 0.31.0), getTopic, listTopics. */
-async function onStrimzi(there: Map<string, Topic>, version = '0.33.1') {
+async function onStrimzi(existing: Map<string, Topic>, version = '0.33.1') {
   const { url, requests } = await startFakeRest(({ method, path, body }): FakeResponse => {
     if (path === '/') return { body: { bridge_version: version } };
-    if (path === '/topics') return { body: [...there.keys()] };
+    if (path === '/topics') return { body: [...existing.keys()] };
     if (method === 'POST' && path === '/admin/topics') {
       const { topic_name: name, partitions_count: partitions } = JSON.parse(body);
-      there.set(name, { partitions, retentionMs: defaultRetentionMs });
+      existing.set(name, { partitions, retentionMs: defaultRetentionMs });
       return { status: 201, body: '' };
     }
     const name = decodeURIComponent(path.slice('/topics/'.length));
-    const topic = there.get(name);
+    const topic = existing.get(name);
     if (!topic) return { status: 404, body: { error_code: 404, message: 'no such topic' } };
     const partitions = Array.from({ length: topic.partitions }, (_, partition) => ({
       partition,
@@ -89,12 +90,12 @@ async function onStrimzi(there: Map<string, Topic>, version = '0.33.1') {
 
 describe('with Confluent,', () => {
   test('diff shows the differences and writes nothing, apply removes them, and a second apply writes nothing', async () => {
-    const there = complete();
-    there.delete('order.created');
-    there.set('payment.created', { partitions: 6, retentionMs: day });
-    there.set('order.failed', { partitions: 24, retentionMs: -1 });
-    there.set('of.others', { partitions: 1, retentionMs: 1 });
-    const { settings, requests } = await onConfluent(there);
+    const existing = complete();
+    existing.delete('order.created');
+    existing.set('payment.created', { partitions: 6, retentionMs: day });
+    existing.set('order.failed', { partitions: 24, retentionMs: -1 });
+    existing.set('of.others', { partitions: 1, retentionMs: 1 });
+    const { settings, requests } = await onConfluent(existing);
 
     const diff = await run(settings, false);
     expect(diff.code).toBe(2);
@@ -125,8 +126,8 @@ describe('with Confluent,', () => {
       ['PATCH', '/topics/payment.created', { partitions_count: 12 }],
       ['PUT', '/topics/payment.created/configs/retention.ms', { value: '7776000000' }],
     ]);
-    expect(there.get('order.failed')).toEqual({ partitions: 24, retentionMs: -1 });
-    expect(there.get('of.others')).toEqual({ partitions: 1, retentionMs: 1 });
+    expect(existing.get('order.failed')).toEqual({ partitions: 24, retentionMs: -1 });
+    expect(existing.get('of.others')).toEqual({ partitions: 1, retentionMs: 1 });
 
     const again = await run(settings, true);
     expect(again).toMatchObject({ code: 0, text: expect.stringContaining('No differences.') });
@@ -148,10 +149,10 @@ describe('with Confluent,', () => {
 
 describe('with Strimzi’s bridge,', () => {
   test('topics are created, and a retention that the bridge cannot set is printed as a command', async () => {
-    const there = complete();
-    there.delete('order.created');
-    there.delete('payment.created');
-    const { settings, requests } = await onStrimzi(there);
+    const existing = complete();
+    existing.delete('order.created');
+    existing.delete('payment.created');
+    const { settings, requests } = await onStrimzi(existing);
     expect((await run(settings, false)).code).toBe(2);
     expect(writes(requests)).toEqual([]);
     const applied = await run(settings, true);
@@ -162,7 +163,7 @@ describe('with Strimzi’s bridge,', () => {
     ]);
     expect(applied.text).toContain('--entity-name payment.created --add-config retention.ms=7776000000');
     expect(applied.text).not.toContain('--entity-name order.created'); // the broker's default is long enough
-    there.set('payment.created', { partitions: 12, retentionMs: 90 * day });
+    existing.set('payment.created', { partitions: 12, retentionMs: 90 * day });
     expect((await run(settings, false)).code).toBe(0);
   });
 
@@ -176,16 +177,16 @@ describe('with Strimzi’s bridge,', () => {
 });
 
 test('with Redpanda, which only lists names, the commands are printed and unknown settings are reported', async () => {
-  const there = complete();
-  there.delete('order.created');
+  const existing = complete();
+  existing.delete('order.created');
   const { url, requests } = await startFakeRest(({ path }) =>
-    path === '/topics' ? { body: [...there.keys()] } : { status: 404, body: { code: 404, message: 'Not found' } },
+    path === '/topics' ? { body: [...existing.keys()] } : { status: 404, body: { code: 404, message: 'Not found' } },
   );
   const applied = await run({ KAFKA_REST_DIALECT: 'rest-v2', KAFKA_REST_URL: url }, true);
   expect(applied.code).toBe(2);
   expect(applied.text).toContain('rpk topic create order.created -p 12 -c retention.ms=604800000');
-  const others = wanted.length - 1;
-  expect(applied.text).toContain(`the partitions of ${others} topics, the retention of ${others} topics`);
+  const otherCount = wanted.length - 1;
+  expect(applied.text).toContain(`the partitions of ${otherCount} topics, the retention of ${otherCount} topics`);
   expect(writes(requests)).toEqual([]);
 });
 
@@ -204,7 +205,7 @@ describe('the command', () => {
   const command = async (args: string[], environment: Record<string, string> = {}) => {
     const lines: string[] = [];
     const code = await topicsCommand(args, environment, (line) => lines.push(line));
-    return { code, said: lines.join('\n') };
+    return { code, output: lines.join('\n') };
   };
 
   test('has an exit code for differences, for none, and for an error', async () => {
@@ -213,10 +214,10 @@ describe('the command', () => {
     const env = (given: typeof settings) => ({ ...given, KAFKA_REST_USERNAME: 'k', KAFKA_REST_PASSWORD: 'sesame' });
     expect(await command(['diff'], env(settings))).toMatchObject({ code: 0 });
     expect(await command(['diff'], env(missing.settings))).toMatchObject({ code: 2 });
-    const nobody = await command(['diff'], { ...env(settings), KAFKA_REST_URL: 'http://127.0.0.1:9' });
-    expect(nobody).toEqual({ code: 1, said: 'The broker: no connection. Is KAFKA_REST_URL right?' });
+    const unreachable = await command(['diff'], { ...env(settings), KAFKA_REST_URL: 'http://127.0.0.1:9' });
+    expect(unreachable).toEqual({ code: 1, output: 'The broker: no connection. Is KAFKA_REST_URL right?' });
     const lacking = await command(['diff'], { KAFKA_REST_URL: 'http://127.0.0.1:9', KAFKA_REST_DIALECT: 'confluent' });
-    expect(lacking).toMatchObject({ code: 1, said: expect.stringContaining('KAFKA_REST_CLUSTER_ID') });
+    expect(lacking).toMatchObject({ code: 1, output: expect.stringContaining('KAFKA_REST_CLUSTER_ID') });
     const file = resolve(import.meta.dirname, '../../dev/topics/main.ts');
     const code = await new Promise((done) => {
       const environment = { ...process.env, ...env(missing.settings) };
@@ -226,7 +227,7 @@ describe('the command', () => {
   });
 
   test('rejects unknown arguments', async () => {
-    expect(await command(['--help'])).toMatchObject({ code: 0, said: expect.stringContaining('Exit code') });
+    expect(await command(['--help'])).toMatchObject({ code: 0, output: expect.stringContaining('Exit code') });
     for (const args of [
       [],
       ['destroy'],

@@ -79,7 +79,7 @@ test('what fails says so by names and codes: no SQL, no row and no secret is in 
   await addProduct(store, 'TELLING', 5);
   await store.settled();
   const count = store.logs().length;
-  fault = () => ({ refuse: { status: 503, error: 'Kafka says why' } });
+  fault = () => ({ reject: { status: 503, error: 'Kafka says why' } });
   await store.send('POST', '/v1/orders', oneLine('TELLING', 1, { customerId: 'a very private customer' }));
   const paused = await lineOf(count, (line) => line.outcome === 'paused');
   expect(paused).toMatchObject({ kind: 'relay', sink: 'kafka', reason: '503: Kafka says why', delivered: 0 });

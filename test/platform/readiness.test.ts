@@ -6,7 +6,7 @@ import { deliver, emit, eventOf } from '../support/outbox.ts';
 let store: Store;
 let away = false;
 beforeAll(async () => {
-  store = await startStore({ kafkaFault: () => (away ? { refuse: { status: 503, error: 'away' } } : undefined) });
+  store = await startStore({ kafkaFault: () => (away ? { reject: { status: 503, error: 'away' } } : undefined) });
 });
 afterAll(() => store.close());
 

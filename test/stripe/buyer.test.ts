@@ -72,7 +72,7 @@ describe('the buyer’s browser', () => {
     };
     const declined = await asBuyer(emulator, confirm, { ...form, payment_method: 'pm_card_chargeDeclined' });
     expect(declined.status).toBe(402);
-    expect(declined.answer.error?.payment_intent).not.toHaveProperty('metadata');
+    expect(declined.body.error?.payment_intent).not.toHaveProperty('metadata');
     const paid = await asBuyer(emulator, confirm, {
       ...form,
       'payment_method_data[type]': 'card',
@@ -81,8 +81,8 @@ describe('the buyer’s browser', () => {
       'payment_method_data[card][exp_year]': '34',
       'payment_method_data[card][cvc]': '123',
     });
-    expect(paid.answer).toMatchObject({ id: intent.id, status: 'succeeded' });
-    expect(paid.answer).not.toHaveProperty('metadata');
+    expect(paid.body).toMatchObject({ id: intent.id, status: 'succeeded' });
+    expect(paid.body).not.toHaveProperty('metadata');
   });
 
   test('cannot refund with the publishable key, or read an intent without its secret', async () => {

@@ -118,7 +118,7 @@ describe('a setup intent', () => {
     const setup = await stripe.setupIntents.create({});
     const form = { client_secret: setup.client_secret ?? '', payment_method: 'pm_card_authenticationRequired' };
     const confirmed = await asBuyer(emulator, `setup_intents/${setup.id}/confirm`, form);
-    expect(confirmed.answer).toMatchObject({ status: 'requires_action', next_action: { type: 'use_stripe_sdk' } });
+    expect(confirmed.body).toMatchObject({ status: 'requires_action', next_action: { type: 'use_stripe_sdk' } });
     await callControl(emulator, 'POST', `setup_intents/${setup.id}/authenticate`, { outcome: 'fail' });
     expect(await stripe.setupIntents.retrieve(setup.id)).toMatchObject({
       status: 'requires_payment_method',

@@ -193,7 +193,7 @@ test('a buyer can confirm a debit in the browser', async () => {
   const { emulator, stripe } = await startFixture(slow);
   const { id, client_secret } = await stripe.paymentIntents.create({ amount: 1000, currency: 'usd' });
   const form = { client_secret: client_secret ?? '', payment_method: 'pm_usBankAccount_processing' };
-  expect((await asBuyer(emulator, `payment_intents/${id}/confirm`, form)).answer).toMatchObject({
+  expect((await asBuyer(emulator, `payment_intents/${id}/confirm`, form)).body).toMatchObject({
     status: 'processing',
   });
 });

@@ -87,7 +87,7 @@ describe('a webhook', () => {
   });
 });
 
-describe('with a seed, webhooks', () => {
+describe('webhooks with seeded faults', () => {
   const seeded = { seed: 7, reorderMs: 300 };
 
   async function shop(faults: { lose?: number; duplicate?: number; reorder?: number }) {
@@ -133,7 +133,7 @@ describe('with a seed, webhooks', () => {
     expect(received).toEqual([]);
   });
 
-  test('log the active faults and the seed', async () => {
+  test('have their faults and seed logged', async () => {
     const lines: string[] = [];
     await startFixture({ seed: 42, webhookFaults: { lose: 0.1 }, log: (line) => lines.push(line) });
     expect(lines).toEqual(['webhook faults: seed 42, lose 0.1, duplicate 0, reorder 0, delay 0 ms']);

@@ -44,8 +44,8 @@ export async function asBuyer(emulator: StripeEmulator, path: string, form: Reco
     method: 'POST',
     body: new URLSearchParams({ key: emulator.publishableKey, ...form }),
   });
-  const answer = (await response.json()) as Record<string, unknown> & { error?: Record<string, unknown> };
-  return { status: response.status, answer };
+  const body = (await response.json()) as Record<string, unknown> & { error?: Record<string, unknown> };
+  return { status: response.status, body };
 }
 
 /** Creates a payment that the server confirms in the same request. */
