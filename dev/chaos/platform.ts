@@ -13,7 +13,7 @@ import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../neo
 import { seedTenants } from '../platform/seed.ts';
 import { repository } from '../platform/settings.ts';
 import { localJobSecret, prepareLocalJobs } from '../postgres/job-secrets.ts';
-import { toWorkerUrl, createDatabase } from '../postgres/local-database.ts';
+import { createDatabase, toWorkerUrl } from '../postgres/local-database.ts';
 import { migrate } from '../postgres/migrate.ts';
 import { type Postgres, startPostgres } from '../postgres/server.ts';
 import { type StripeEmulator, startStripe } from '../stripe/server.ts';

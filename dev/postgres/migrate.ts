@@ -100,7 +100,7 @@ async function installFunctions(
 /** Logs the settings that give the Worker's connection string more rights than docs/security.md describes. */
 async function warnAboutSecurity(client: pg.Client, log: (line: string) => void): Promise<void> {
   const { rowCount } = await client.query(`select where to_regclass('platform.security') is not null`);
-  if (rowCount === 0) return; // a test with other migrations
+  if (rowCount === 0) return; // a test uses its own migrations
   const { sealed, secrets } = await readJobState(client);
   if (!sealed) {
     log('WARNING: this database runs jobs without a secret. Create and seal one: docs/deploy.md, "Job secret"');

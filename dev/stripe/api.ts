@@ -40,7 +40,7 @@ const BUYER_FIELDS = new Set(
   setup_future_usage shipping source status usage`.split(/\s+/),
 );
 
-/** An error from before the endpoint runs. The idempotency key does not keep it. */
+/** An error that occurs before the endpoint runs. The idempotency key does not keep it. */
 function unsavedError(status: number, message: string, code?: string): StripeFailure {
   const body = { type: 'invalid_request_error' as const, message, ...(code === undefined ? {} : { code }) };
   return new StripeFailure(status, body, { saved: false });

@@ -10,7 +10,7 @@ export type RequestFault = {
   path?: string;
   /** `status` returns an error, `hang` sends no response, `drop` closes the connection, `delay` responds late. */
   action: 'delay' | 'drop' | 'hang' | 'status';
-  /** For `status`. */
+  /** The status that the action `status` returns. Default: 500. */
   status?: 429 | 500 | 503;
   /** Whether the request takes effect. By default it does with `drop` and `delay`, and not with `hang` and `status`. */
   acts?: boolean;
@@ -29,7 +29,7 @@ export type RequestFault = {
 /** The faults that are not used up yet, in the order in which they were added. */
 export class RequestFaults {
   readonly #pending: RequestFault[] = [];
-  /** Ids of objects that a request created while its response was an injected error that its key keeps. */
+  /** Ids of objects that exist although their request got an injected error, which its idempotency key keeps. */
   readonly hidden: string[] = [];
 
   add(fault: RequestFault): void {

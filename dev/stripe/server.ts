@@ -55,7 +55,7 @@ payment_methods, events, with the test payment methods of docs.stripe.com/testin
 
 Endpoints that control the emulator. Stripe does not have them:
   GET  /_emulator/state                                   the whole state, for an audit
-                              hidden: ids of objects whose request got an injected error that its key keeps
+                              hidden: ids of objects that exist although their request got an injected error
   GET  /_emulator/recent                                  the newest 200 intents, refunds and disputes
   GET  /_emulator/processing                              the intents whose charge is pending
   GET  /_emulator/requests                                the number of requests per endpoint

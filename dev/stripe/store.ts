@@ -101,7 +101,7 @@ const PREFIXES: Record<string, Kind> = {
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 
-/** Random randomCharacters and digits, as in Stripe's ids. */
+/** Random letters and digits, as in Stripe's ids. */
 export function randomCharacters(count: number): string {
   return [...randomBytes(count)].map((byte) => ALPHABET[byte % ALPHABET.length]).join('');
 }

@@ -201,7 +201,10 @@ export class Params {
     return new Params(value, this.#fullName(name));
   }
 
-  /** `current` merged with the request's metadata. An empty value removes a key. Limits: 50 keys of 40 characters. */
+  /**
+   * Returns `current` merged with the request's metadata. An empty value removes a key. Limits: 50 keys, 40 characters
+   * per key, 500 characters per value.
+   */
   metadata(current: Record<string, string> = {}): Record<string, string> {
     const update = this.form.metadata;
     if (update === undefined) return current;
