@@ -71,8 +71,9 @@ const patienceMsOf = (lines: number): number => Math.max(lines - 100, 0) * 25;
 const statementTimeoutMs = 9_000;
 // Lock timeout (55P03) or statement timeout after lock waits (57014): the call only has to wait, until its deadline.
 const waitCodes = new Set(['55P03', '57014']);
-// Serialization failure, deadlock, lock timeout, cancelled, too many connections, starting up: nothing was changed.
-const unchangedCodes = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
+// Serialization failure, deadlock, lock timeout, cancelled, too many connections, starting up: nothing was changed. Nor
+// was anything by a call that ran while a migration renamed a function that it needed (42883).
+const unchangedCodes = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03', '42883']);
 const connectionLostCode = /^(08|53|57P|58|XX)/;
 // Wrong password or job secret. An operator must change it, so the message itself is not at fault.
 const authenticationCode = /^28/;
