@@ -1,0 +1,46 @@
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { openApiDocument } from '../../src/openapi.ts';
+import { routes } from '../../src/routes/all.ts';
+import { repository } from '../settings.ts';
+import { referenceDocument } from './document.ts';
+import { headersFile } from './headers.ts';
+import { readRenderer } from './renderer.ts';
+
+/** Every file of the static assets, by its path in public/. */
+export async function referenceFiles(): Promise<Map<string, string>> {
+  const page = (name: string): Promise<string> => readFile(join(import.meta.dirname, 'page', name), 'utf8');
+  const published = openApiDocument(routes);
+  const { version, script } = await readRenderer();
+  const scriptName = `scalar-${version}.js`;
+  return new Map([
+    ['_headers', headersFile(scriptName)],
+    ['openapi.json', `${JSON.stringify(published)}\n`],
+    ['docs.html', (await page('docs.html')).replace('{{scalar}}', scriptName)],
+    ['docs/start.js', await page('start.js')],
+    ['docs/reference.css', await page('reference.css')],
+    ['docs/icon.svg', await page('icon.svg')],
+    ['docs/reference.json', `${JSON.stringify(await referenceDocument(published))}\n`],
+    [`docs/${scriptName}`, script],
+  ]);
+}
+
+/** Writes what has changed, each file at once: a Worker may serve the folder, and another build may run. */
+async function writeFiles(folder: string, files: Map<string, string>): Promise<void> {
+  for (const [path, text] of files) {
+    const target = join(folder, path);
+    if ((await readFile(target, 'utf8').catch(() => undefined)) === text) continue;
+    await mkdir(dirname(target), { recursive: true });
+    const draft = join(folder, '..', `.${process.pid}.reference`);
+    await writeFile(draft, text);
+    await rename(draft, target);
+  }
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const there = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const wanted = new Set([...files.keys()].map((path) => join(folder, path)));
+  for (const path of there) if (!wanted.has(path)) await rm(path, { force: true });
+}
+
+if (import.meta.main) {
+  await writeFiles(join(repository, 'public'), await referenceFiles());
+}

@@ -1,0 +1,205 @@
+import {
+  sampleCampaign,
+  sampleOrder,
+  sampleParticipant,
+  samplePayment,
+  sampleProduct,
+  sampleShipment,
+} from '../../src/routes/examples.ts';
+import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';
+
+const sampleEvent = {
+  specversion: '1.0',
+  id: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e20',
+  type: 'order.created',
+  source: '/fusioncommerce',
+  time: '2026-01-31T12:00:00.000Z',
+  tenantid: 'default',
+  subject: sampleOrder.id,
+  sequence: '42',
+  data: {
+    orderId: sampleOrder.id,
+    customerId: sampleOrder.customerId,
+    total: sampleOrder.total,
+    currency: sampleOrder.currency,
+    items: sampleOrder.items,
+  },
+};
+
+const sampleDeadLetter = {
+  id: '019ab3f5-5f60-7172-8d84-9e0f1a2b3c4d',
+  sink: 'shipping',
+  eventId: sampleEvent.id,
+  topic: 'order.confirmed',
+  key: sampleOrder.id,
+  message: { ...sampleEvent, type: 'order.confirmed', data: { orderId: sampleOrder.id } },
+  reason: 'the label cannot show the name',
+  attempts: 30,
+  createdAt: '2026-01-31T14:00:00.000Z',
+  replayedAt: null,
+};
+
+const { id, status, actualParticipants, securedParticipants, minParticipants, maxParticipants, endTime } =
+  sampleCampaign;
+const counts = { actualParticipants, securedParticipants, minParticipants, maxParticipants };
+const sampleLive = { id, status, ...counts, endTime, secondsLeft: 3600 };
+
+const listOf = (...data: object[]) => ({ data, nextCursor: null });
+
+type Examples = {
+  /** By media type. */
+  body?: Record<string, unknown>;
+  /** By status; the media type is that of the answer. */
+  answers?: Record<string, unknown>;
+};
+
+/** Examples that the operations' declarations do not have. A declared example stands before one of these. */
+export const examples: Record<string, Examples> = {
+  importProducts: {
+    answers: {
+      200: {
+        created: 1,
+        updated: 0,
+        rejected: [{ line: 2, code: 'validation_failed', detail: '/price: must be at least 0' }],
+      },
+    },
+  },
+  placeOrder: {
+    answers: { 202: { ...sampleOrder, reservation: null } },
+  },
+  listOrderEvents: { answers: { 200: listOf(sampleEvent) } },
+  cancelOrder: {
+    answers: { 200: { ...sampleOrder, status: 'cancelled', reservation: { status: 'released', expiresAt: null } } },
+  },
+  cancelCampaign: { answers: { 200: { ...sampleCampaign, status: 'failed' } } },
+  leaveCampaign: {
+    answers: { 200: { ...sampleParticipant, state: 'released', reason: 'left', secureBy: null } },
+  },
+  watchCampaign: {
+    answers: {
+      200: [
+        'id: 38\nevent: campaign',
+        `data: ${JSON.stringify(sampleLive)}\n`,
+        'event: end',
+        `data: ${JSON.stringify({ reason: 'time_limit', reconnect: true })}\n\n`,
+      ].join('\n'),
+    },
+  },
+  receiveStripeEvent: {
+    body: {
+      'application/json': {
+        id: 'evt_3Q0000000000000000000000',
+        object: 'event',
+        type: 'payment_intent.succeeded',
+        created: 1769860801,
+        data: { object: { id: samplePayment.stripePaymentIntentId, object: 'payment_intent', status: 'succeeded' } },
+      },
+    },
+    answers: { 200: { received: true } },
+  },
+  receiveTracking: {
+    body: {
+      'application/json': {
+        eventId: 'scan-1',
+        trackingNumber: sampleShipment.trackingNumber,
+        status: 'in_transit',
+        occurredAt: '2026-01-31T18:00:00.000Z',
+      },
+    },
+    answers: { 200: { received: true } },
+  },
+  receiveKafka: {
+    body: {
+      'application/cloudevents+json': inventoryAdjusted(),
+      'application/cloudevents-batch+json': [inventoryAdjusted()],
+      'application/json': [inventoryAdjusted()],
+    },
+  },
+  getLabel: { answers: { 200: '%PDF-1.7 …' } },
+  listEvents: { answers: { 200: listOf(sampleEvent) } },
+  listDeadLetters: { answers: { 200: listOf(sampleDeadLetter) } },
+  replayDeadLetter: { answers: { 202: { ...sampleDeadLetter, replayedAt: '2026-01-31T15:00:00.000Z' } } },
+  getHealth: { answers: { 200: { status: 'ok' } } },
+  getReadiness: {
+    answers: { 200: { status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] } },
+  },
+};
+
+function inventoryAdjusted(): object {
+  return {
+    specversion: '1.0',
+    id: 'count-2026-01-31',
+    type: 'inventory.adjusted',
+    source: '/warehouse',
+    time: '2026-01-31T12:00:00.000Z',
+    tenantid: 'default',
+    data: { sku: sampleProduct.sku, delta: 5, reason: 'delivery' },
+  };
+}
+
+/** What `{id}` stands for, by the path before it. */
+const ids: Record<string, string> = {
+  '/v1/products': sampleProduct.id,
+  '/v1/orders': sampleOrder.id,
+  '/v1/campaigns': sampleCampaign.id,
+  '/v1/payments': samplePayment.id,
+  '/v1/shipments': sampleShipment.id,
+  '/v1/dead-letters': sampleDeadLetter.id,
+};
+
+/** What page/start.js replaces in the examples on the local platform. */
+export const samples: Samples = {
+  samples: {
+    '/v1/products?limit=1': { id: sampleProduct.id, sku: sampleProduct.sku },
+    '/v1/orders?limit=100': { id: sampleOrder.id, 'payment.id': samplePayment.id, 'shipment.id': sampleShipment.id },
+    '/v1/campaigns?limit=1': { id: sampleCampaign.id },
+    '/v1/dead-letters?limit=1': { id: sampleDeadLetter.id },
+  },
+  newSku: { sample: sampleProduct.sku, operations: ['createProduct', 'importProducts'] },
+};
+
+/** A parameter of a path with an example of it. */
+function exampleOf(path: string, parameter: Parameter): Parameter {
+  if (parameter.in !== 'path') return parameter;
+  const declared = parameter.schema.examples ?? parameter.schema.enum;
+  const known = parameter.name === 'id' ? ids[path.slice(0, path.indexOf('/{'))] : undefined;
+  const example = known ?? (Array.isArray(declared) ? declared[0] : undefined);
+  if (example === undefined)
+    throw new Error(`${path}: no example of {${parameter.name}}; add one to ${import.meta.filename}`);
+  return { ...parameter, example };
+}
+
+function filled(content: Content, given: Record<string, unknown>): Content {
+  return Object.fromEntries(
+    Object.entries(content).map(([type, media]) => [
+      type,
+      media.example === undefined && type in given ? { ...media, example: given[type] } : media,
+    ]),
+  );
+}
+
+/** An operation with an example of each parameter of its path, of its body and of each answer. */
+function withExamples(path: string, operation: Operation): Operation {
+  const { body = {}, answers = {} } = examples[operation.operationId] ?? {};
+  const { requestBody } = operation;
+  const responses = Object.entries(operation.responses).map(([status, answer]) => {
+    if ('$ref' in answer || !(status in answers) || answer.content === undefined) return [status, answer];
+    const given = Object.fromEntries(Object.keys(answer.content).map((type) => [type, answers[status]]));
+    return [status, { ...answer, content: filled(answer.content, given) }];
+  });
+  return {
+    ...operation,
+    parameters: operation.parameters.map((one) => ('$ref' in one ? one : exampleOf(path, one))),
+    ...(requestBody ? { requestBody: { ...requestBody, content: filled(requestBody.content, body) } } : {}),
+    responses: Object.fromEntries(responses) as Operation['responses'],
+  };
+}
+
+/** The paths of a document, with the examples that they lack. */
+export const pathsWithExamples = ({ paths }: OpenApi): OpenApi['paths'] =>
+  Object.fromEntries(
+    Object.entries(paths).map(([path, methods]) => [
+      path,
+      Object.fromEntries(Object.entries(methods).map(([method, operation]) => [method, withExamples(path, operation)])),
+    ]),
+  );
