@@ -1,16 +1,14 @@
 import type { OpenApi } from './openapi.ts';
 
-/** The codes of problems in Markdown, a heading for each: a problem's `type` names it. */
+/** Every code of a problem in Markdown, each under a heading of its own: that is what a problem's `type` leads to. */
 export function errorsInMarkdown({ components }: OpenApi): string {
-  const codes = Object.values(components.examples).map(({ value }) => value);
-  const rows = codes.map(
-    ({ code, status, detail }) => `| \`${code}\` | ${status} | ${detail.replaceAll('|', '\\|')} |\n`,
+  const problems = Object.values(components.examples).map(({ value }) => value);
+  const sections = problems.map(
+    ({ code, status, title, detail }) => `### \`${code}\`\n\n**${status} ${title}.** ${detail}\n\n`,
   );
   return `## Errors
 
 Every error is a problem document (RFC 9457). Programs switch on \`code\`. The list of codes is complete.
 
-| Code | Status | Meaning |
-| --- | --- | --- |
-${rows.join('')}`;
+${sections.join('')}`;
 }

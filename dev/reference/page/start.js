@@ -61,7 +61,8 @@ function sectionsIn(document) {
   for (const { operationId, tags } of operationsIn(document)) {
     sections.set(`#${operationId}`, `#tag/${slugOf(tags[0])}/${operationId}`);
   }
-  for (const code of Object.keys(document.components.examples)) sections.set(`#${code}`, '#description/errors');
+  for (const code of Object.keys(document.components.examples))
+    sections.set(`#${code}`, `#description/${code.replaceAll('_', '-')}`);
   return sections;
 }
 
@@ -94,6 +95,9 @@ Scalar.createApiReference(reference, {
   documentDownloadType: 'none',
   orderSchemaPropertiesBy: 'preserve',
   modelsSectionLabel: 'Schemas',
+  localization: {
+    translations: { operation: { webhook: 'Event', testRequest: 'Try it' }, search: { entryWebhook: 'Event' } },
+  },
   // Nothing of others: no fonts, no telemetry, no assistant, no editor.
   withDefaultFonts: false,
   telemetry: false,
