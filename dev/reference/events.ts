@@ -71,7 +71,6 @@ export async function eventCatalogue(schemas: string): Promise<Record<string, { 
       summary: topic,
       description: `${meaning}\n\nTopic \`${topic}\` · key \`${key}\` · kept for ${retentionDays} days · ${partitions} partitions`,
       requestBody: { required: true, content: { 'application/json': { schema, example } } },
-      responses: {},
     };
     return [topic, { post: webhook }] as const;
   });

@@ -37,7 +37,6 @@ export type Webhook = {
   summary: string;
   description: string;
   requestBody: { required: true; content: Content };
-  responses: Record<string, Answer>;
 };
 
 /** Values in the examples that differ from platform to platform. */

@@ -1,0 +1,40 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import chromium, { inflate } from '@sparticuz/chromium';
+import { type Browser, chromium as playwright } from 'playwright-core';
+
+export type OpenBrowser = { browser: Browser; close: () => Promise<void> };
+
+/**
+ * Starts the Chromium that `npm install` brings, for Linux on x64; CHROMIUM_PATH names another one. Its package carries
+ * the libraries and fonts that a bare Debian does not have.
+ */
+export async function openBrowser(): Promise<OpenBrowser> {
+  const own = process.env.CHROMIUM_PATH;
+  const dir = await mkdtemp(join(tmpdir(), 'fusion-chromium-'));
+  const remove = (): Promise<void> => rm(dir, { recursive: true, force: true });
+  try {
+    const env = { ...process.env, HOME: dir } as Record<string, string>;
+    if (own === undefined) {
+      const before = process.env.TMPDIR;
+      process.env.TMPDIR = dir; // where the package unpacks to; another test run may unpack at the same time
+      try {
+        const bin = join(dirname(fileURLToPath(import.meta.resolve('@sparticuz/chromium'))), '..', 'bin');
+        await chromium.executablePath();
+        await inflate(join(bin, 'al2023.tar.br'));
+      } finally {
+        if (before === undefined) delete process.env.TMPDIR;
+        else process.env.TMPDIR = before;
+      }
+      env.LD_LIBRARY_PATH = join(dir, 'al2023', 'lib');
+      env.FONTCONFIG_PATH = join(dir, 'fonts');
+    }
+    const browser = await playwright.launch({ executablePath: own ?? join(dir, 'chromium'), env });
+    return { browser, close: () => browser.close().finally(remove) };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
