@@ -1,8 +1,8 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { openApiDocument } from '../../src/openapi.ts';
-import { routes } from '../../src/routes/all.ts';
-import { repository } from '../settings.ts';
+import { openApiDocument } from '../openapi/document.ts';
+import { routes } from '../openapi/routes.ts';
+import { repository } from '../platform/settings.ts';
 import { referenceDocument } from './document.ts';
 import { headersFile } from './headers.ts';
 import { readRenderer } from './renderer.ts';

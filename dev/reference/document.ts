@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { repository } from '../settings.ts';
+import { repository } from '../platform/settings.ts';
 import { pythonSample, typescriptSample } from './calls.ts';
 import { curlSample } from './curl.ts';
 import { errorsInMarkdown } from './errors.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { topics } from '../../src/events.ts';
+import { topics } from '../../src/events/topics.ts';
 import type { Schema, Webhook } from './openapi.ts';
 
 /** What each topic tells, and what causes it. */

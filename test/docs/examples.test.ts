@@ -4,8 +4,12 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openApiDocument } from '../../dev/openapi/document.ts';
 import { routes } from '../../dev/openapi/routes.ts';
 import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
+import { referenceDocument } from '../../dev/reference/document.ts';
+import { operationsOf } from '../../dev/reference/openapi.ts';
+import { shellSetup } from '../../dev/reference/shell.ts';
 import { type Store, startStore } from '../support/harness.ts';
 
 let store: Store;
@@ -29,14 +33,14 @@ afterAll(async () => {
   await rm(dir, { recursive: true });
 });
 
-const text = (markup: string): string =>
-  markup
-    .replaceAll(/<[^>]*>/g, '')
-    .replaceAll('&lt;', '<')
-    .replaceAll('&gt;', '>')
-    .replaceAll('&quot;', '"')
-    .replaceAll('&#39;', "'")
-    .replaceAll('&amp;', '&');
+const document = await referenceDocument(openApiDocument(routes));
+
+/** The samples of this language, in the order of the page. */
+const samplesOf = (label: string): [name: string, source: string][] =>
+  operationsOf(document).map(({ operation: { operationId, 'x-codeSamples': samples = [] } }) => [
+    operationId,
+    samples.find((sample) => sample.label === label)?.source ?? '',
+  ]);
 
 type Call = { example: string; status: number; method: string; path: string };
 
@@ -67,15 +71,18 @@ async function paste(examples: [name: string, script: string][]): Promise<{ call
   return { calls, printed: printed + told };
 }
 
-test('every example of /docs, pasted in the order of the page, gives its documented success, again and again', async () => {
-  const page = await (await fetch(`${store.url}/docs`)).text();
-  const setup = text(/<h2 id="about-in-a-shell">.*?<pre>(.*?)<\/pre>/s.exec(page)?.[1] ?? '');
-  expect(setup).toContain(`API=${store.url} KEY=sk_dev_default`);
-  const examples = [
-    ...page.matchAll(/<section class="op" id="(\w+)">(?:(?!<\/section>).)*?<h4>Request<\/h4><pre>(.*?)<\/pre>/gs),
-  ];
-  expect(examples.map(([, id]) => id).toSorted()).toEqual(routes.map(({ id }) => id).toSorted());
-  const named = examples.map(([, id = '', lines = '']): [string, string] => [id, text(lines)]);
+test('every sample in curl, pasted in the order of the page, gives its documented success, again and again', async () => {
+  const setup = shellSetup({
+    api: store.url,
+    key: 'sk_dev_default',
+    stripe: store.stripe.url,
+    stripeKey: 'sk_test_dev',
+    stripeWebhookSecret: 'whsec_dev',
+    shippingWebhookSecret: 'whsec_dev',
+    kafkaWebhookSecret: 'whsec_dev',
+  });
+  const named = samplesOf('curl');
+  expect(named.map(([id]) => id).toSorted()).toEqual(routes.map(({ id }) => id).toSorted());
   for (let time = 1; time <= 2; time++) {
     const { calls, printed } = await paste([['setup', setup], ...named]);
     expect(
@@ -114,9 +121,8 @@ test('every curl of the README, pasted in order, does as the README says', async
   expect(printed).toMatch(/event: campaign\ndata: .*"actualParticipants":1/);
 }, 120_000);
 
-test('the example for a browser shows the events of a campaign, by fetch and by EventSource', async () => {
-  const page = await (await fetch(`${store.url}/docs`)).text();
-  const code = text(/<h2 id="about-in-a-browser">.*?<pre>(.*?)<\/pre>/s.exec(page)?.[1] ?? '');
+test('the sample for a browser shows the events of a campaign, by fetch and by EventSource', async () => {
+  const [, code = ''] = samplesOf('TypeScript').find(([id]) => id === 'watchCampaign') ?? [];
   const { body: product } = await store.send('GET', '/v1/products/by-sku/POT-02', undefined, { key: 'pk_dev_default' });
   const { body: campaign } = await store.send('POST', '/v1/campaigns', {
     ...{ productId: product.id, minParticipants: 2, maxParticipants: 9, price: 5 },

@@ -200,7 +200,9 @@ describe('a path', () => {
     const reply = await get('/v1/orders/');
     expect(outcome(reply)).toEqual([404, 'not_found']);
     expect(reply.body.detail).toBe('There is nothing at this path. Remove the slash at its end.');
-    expect((await get('/v1/nothing/')).body.detail).toBe('There is nothing at this path, or it belongs to another tenant.');
+    expect((await get('/v1/nothing/')).body.detail).toBe(
+      'There is nothing at this path, or it belongs to another tenant.',
+    );
   });
 
   test('of nothing but a slash leads to the documentation', async () => {

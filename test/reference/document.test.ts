@@ -7,8 +7,8 @@ import { transform } from 'esbuild';
 import { expect, test } from 'vitest';
 import { referenceFiles } from '../../dev/reference/build.ts';
 import { type Content, type OpenApi, operationsOf, type Schema } from '../../dev/reference/openapi.ts';
-import { statusOf } from '../../src/errors.ts';
-import { topics } from '../../src/events.ts';
+import { statusOf } from '../../src/base/errors.ts';
+import { topics } from '../../src/events/topics.ts';
 
 const files = await referenceFiles();
 const document = JSON.parse(files.get('docs/reference.json') ?? '') as OpenApi;
@@ -76,7 +76,7 @@ test('every code of an error has a heading of its own', () => {
 });
 
 test('the document is valid OpenAPI 3.1', async () => {
-  const result = await new Validator().validate(JSON.parse(JSON.stringify(document)) as object);
+  const result = await new Validator().validate(JSON.parse(JSON.stringify(document)));
   expect(result.errors).toBeUndefined();
 });
 

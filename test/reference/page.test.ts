@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { seedProducts, seedTenants } from '../../dev/seed.ts';
-import { type Store, startStore } from '../harness.ts';
-import { type OpenBrowser, openBrowser } from './browser.ts';
+import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
+import { type OpenBrowser, openBrowser } from '../support/browser.ts';
+import { type Store, startStore } from '../support/harness.ts';
 
 let store: Store;
 let open: OpenBrowser;
@@ -84,9 +84,9 @@ test('the page breaks no policy, asks nobody else, and can be used by everyone, 
 test('the search finds an operation and goes there', async () => {
   const { page } = await openPage();
   await page.keyboard.press('Control+k');
-  await page.keyboard.type('give money back');
-  await page.getByRole('option', { name: /Give money back/ }).click();
-  await page.getByRole('heading', { name: /Give money back/ }).waitFor();
+  await page.keyboard.type('refund a payment');
+  await page.getByRole('option', { name: /Refund a payment/ }).click();
+  await page.getByRole('heading', { name: /Refund a payment/ }).waitFor();
   expect(page.url()).toContain('createRefund');
   await page.close();
 });
