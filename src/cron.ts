@@ -1,6 +1,6 @@
 import { Budget, jobBudgets } from './base/budget.ts';
 import { ApiError } from './base/errors.ts';
-import { describe, log } from './base/log.ts';
+import { describeError, log } from './base/log.ts';
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
 import {
@@ -10,11 +10,11 @@ import {
   releaseCampaigns,
   settleCampaigns,
 } from './domain/campaign-settlement.ts';
-import { decideForgotten } from './domain/inventory.ts';
+import { decideOverdueHolds } from './domain/inventory.ts';
 import { remindLabels } from './domain/labels.ts';
 import { expireHolds, failShortOrders } from './domain/orders.ts';
 import { reconcilePayments } from './domain/reconcile.ts';
-import { hearStripe, noteFailedRow, reconcileTold } from './domain/stripe-events.ts';
+import { applyMissedEvents, noteFailedRow, recheckRecentEvents } from './domain/stripe-events.ts';
 import { voidLabels } from './domain/voids.ts';
 import { type Bindings, settingsOf } from './env.ts';
 import { consumeKafka } from './events/external-events.ts';
@@ -49,7 +49,7 @@ const expire: Job = {
 const decide: Job = {
   name: 'decide-forgotten',
   async run(context, _env, _cause, budget) {
-    const { decided, changed, refused } = await decideForgotten(context, budget);
+    const { decided, changed, refused } = await decideOverdueHolds(context, budget);
     await invalidateAll(changed);
     let failed = 0;
     for (const [tenant, orders] of refused) {
@@ -93,16 +93,16 @@ const reconcile: Job = {
 const hear: Job = {
   name: 'hear-stripe',
   async run(context, _env, _cause, budget) {
-    const { changed, ...counts } = await hearStripe(context, budget);
+    const { changed, ...counts } = await applyMissedEvents(context, budget);
     await invalidateAll(changed);
     return counts;
   },
 };
 
-const hearAgain: Job = {
+const recheck: Job = {
   name: 'reconcile-told',
   async run(context, _env, _cause, budget) {
-    const { changed, ...counts } = await reconcileTold(context, budget);
+    const { changed, ...counts } = await recheckRecentEvents(context, budget);
     await invalidateAll(changed);
     return counts;
   },
@@ -145,7 +145,7 @@ const purge: Job = {
  */
 const schedule: Record<string, Job[]> = {
   '* * * * *': [hear, reconcile, expire, decide, campaigns, remind, voids, deliver, consume],
-  '17 * * * *': [hearAgain, purge],
+  '17 * * * *': [recheck, purge],
 };
 
 /**
@@ -171,7 +171,7 @@ export async function runJobs(controller: ScheduledController, env: Bindings): P
         outcome: 'failed',
         durationMs: Date.now() - started,
         dbCalls: db.usage.calls,
-        ...describe(error),
+        ...describeError(error),
       });
     }
   }

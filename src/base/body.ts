@@ -1,6 +1,6 @@
 import { ApiError, ClientGone } from './errors.ts';
 
-export const mostBytes = 1_048_576;
+export const maxBodyBytes = 1_048_576;
 
 /**
  * The chunks of a request's body as they arrive.
@@ -41,7 +41,7 @@ export function declaredLength(request: Request): number | undefined {
 export async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffer>> {
   const declared = declaredLength(request);
   if (declared !== undefined) {
-    if (declared > mostBytes) throw new ApiError('body_too_large');
+    if (declared > maxBodyBytes) throw new ApiError('body_too_large');
     // At once: chunk by chunk costs more than anything else that is done with a body.
     const whole = await request.arrayBuffer().catch(() => {
       throw new ClientGone();
@@ -53,7 +53,7 @@ export async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffe
   let size = 0;
   for await (const chunk of chunksOf(request)) {
     size += chunk.byteLength;
-    if (size > mostBytes) throw new ApiError('body_too_large');
+    if (size > maxBodyBytes) throw new ApiError('body_too_large');
     chunks.push(chunk);
   }
   const whole = new Uint8Array(size);

@@ -78,7 +78,7 @@ export const currency = z
   .meta({ description: 'ISO 4217; a currency that Stripe can charge', examples: ['USD'] });
 
 /** The most units of one SKU, held ones included: far below the largest integer, so that sold units fit back. */
-export const mostUnits = 1_000_000_000;
+export const maxUnits = 1_000_000_000;
 
 /** A whole number of a request. Anything else in its place is told so. */
 export const whole = z
@@ -89,12 +89,12 @@ export const whole = z
   .int();
 
 /** A count of units on stock. */
-export const count = whole.min(0).max(mostUnits);
+export const count = whole.min(0).max(maxUnits);
 
 /** Units that come to the stock, or go; never none. */
 export const unitsMoved = whole
-  .min(-mostUnits)
-  .max(mostUnits)
+  .min(-maxUnits)
+  .max(maxUnits)
   .refine((delta) => delta !== 0, { error: 'must not be 0' });
 
 const examples = ['2026-01-31T12:00:00.000Z'];

@@ -1,5 +1,5 @@
 /** How deep arrays and objects may be nested. */
-export const mostLevels = 128;
+export const maxLevels = 128;
 
 /** What stands in for a number that a double cannot hold: JSON.parse makes Infinity of it, which no schema takes. */
 const unrepresentable = '1e999';
@@ -43,10 +43,10 @@ const isOfNumber = (code: number): boolean =>
 export type Scan = { text: string; levels: number; values: number };
 
 /**
- * Reads a JSON text once, without parsing it, and stops where it is nested too deeply or has more than `mostValues`.
+ * Reads a JSON text once, without parsing it, and stops where it is nested too deeply or has more than `maxValues`.
  * Numbers that a double cannot hold (`29.990000000000000001`) are replaced by one that is out of range.
  */
-export function scanJson(text: string, mostValues = Number.POSITIVE_INFINITY): Scan {
+export function scanJson(text: string, maxValues = Number.POSITIVE_INFINITY): Scan {
   const parts: string[] = [];
   let copied = 0;
   let levels = 0;
@@ -58,13 +58,13 @@ export function scanJson(text: string, mostValues = Number.POSITIVE_INFINITY): S
       at = endOfString(text, at);
     } else if (code === 0x5b || code === 0x7b) {
       if (++levels > deepest) deepest = levels;
-      if (deepest > mostLevels) break;
+      if (deepest > maxLevels) break;
       at++;
     } else if (code === 0x5d || code === 0x7d) {
       levels--;
       at++;
     } else if (code === 0x2c) {
-      if (++values > mostValues) break;
+      if (++values > maxValues) break;
       at++;
     } else if (isDigit(code)) {
       const from = at;

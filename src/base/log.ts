@@ -31,7 +31,7 @@ const telltale = /Neon|Drizzle|SyntaxError/;
  * What may be said of an error in a log: names and codes. A database error's message holds SQL, parameters and rows, so
  * only its SQLSTATE and the name of its constraint are kept, and the name of what broke its connection.
  */
-export function describe(error: unknown): Record<string, string> {
+export function describeError(error: unknown): Record<string, string> {
   if (!(error instanceof Error)) return { error: typeof error };
   const source = error.cause instanceof Error ? error.cause : error;
   const facts: Record<string, string> = { error: source.name };

@@ -70,7 +70,7 @@ export async function isFreshAndSignedBy(
 }
 
 /** Whether a token is one of the secrets. Compares digests, so that time tells nothing of how much of it was right. */
-export async function isOneOf(secrets: string[], token: string): Promise<boolean> {
+export async function matchesSecret(secrets: string[], token: string): Promise<boolean> {
   const wanted = new Uint8Array(await crypto.subtle.digest('SHA-256', encoder.encode(token)));
   let matched = false;
   for (const secret of secrets) {

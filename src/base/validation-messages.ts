@@ -1,7 +1,7 @@
 import * as z from 'zod';
 
 /** As many of a list's values, or of unknown names, as a message shows. */
-const mostShown = 20;
+const maxShown = 20;
 
 const kinds: Record<string, string> = {
   string: 'text',
@@ -19,9 +19,9 @@ const plural = (count: number | bigint, one: string, many: string): string =>
 
 const shown = (values: readonly unknown[]): string =>
   values
-    .slice(0, mostShown)
+    .slice(0, maxShown)
     .map((value) => String(value))
-    .join(', ') + (values.length > mostShown ? ', …' : '');
+    .join(', ') + (values.length > maxShown ? ', …' : '');
 
 type Size = { origin: string; inclusive?: boolean | undefined };
 
@@ -52,7 +52,7 @@ function wrongKind(expected: string, input: unknown): string {
  * What is wrong with a value, in words for people: the end of a sentence that begins with the value's name. A schema with a
  * message of its own keeps it.
  */
-export function wordsFor(issue: z.core.$ZodRawIssue): string {
+export function validationMessage(issue: z.core.$ZodRawIssue): string {
   switch (issue.code) {
     case 'invalid_type':
       return wrongKind(issue.expected, issue.input);
@@ -72,4 +72,4 @@ export function wordsFor(issue: z.core.$ZodRawIssue): string {
   }
 }
 
-z.config({ customError: wordsFor });
+z.config({ customError: validationMessage });

@@ -6,10 +6,10 @@ import {
   cheapest,
   downloadPdf,
   globalSend,
+  indicatesOutage,
   type Provider,
   providerError,
   type Send,
-  tellsOfAnOutage,
 } from './provider.ts';
 
 /** `webhookSecrets`: the `webhook_secret` that the webhook was made with, and the one before it while it is replaced. */
@@ -170,7 +170,7 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
       if (!(error instanceof CarrierError)) throw error;
       if (error.code === 'SHIPMENT.POSTAGE.EXISTS') return get(id, signal);
       if (!error.permanent) throw error;
-      if (!undecided.includes(error.code ?? '') && !tellsOfAnOutage(error.message)) throw error;
+      if (!undecided.includes(error.code ?? '') && !indicatesOutage(error.message)) throw error;
       throw new CarrierError('easypost', 'the purchase is undecided', false, error.code ? { code: error.code } : {});
     }
   };
@@ -214,7 +214,7 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
         const text = (quoted.messages ?? [])
           .map((each) => (typeof each.message === 'string' ? each.message : ''))
           .join(' ');
-        throw providerError(provider, `no carrier takes this parcel. ${text}`, !tellsOfAnOutage(text));
+        throw providerError(provider, `no carrier takes this parcel. ${text}`, !indicatesOutage(text));
       }
       return labelOf(await buy(quoted.id, best.id, signal));
     },

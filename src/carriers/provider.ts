@@ -29,7 +29,7 @@ const worthRepeating = (status: number): boolean =>
   status >= 500 || [401, 402, 403, 408, 409, 425, 429].includes(status) || status < 400;
 
 /** Whether a provider's words tell of an outage of the carrier behind it rather than of something wrong with the parcel. */
-export const tellsOfAnOutage = (text: string): boolean =>
+export const indicatesOutage = (text: string): boolean =>
   /time[sd]?[ _-]?out|did not respond|no response|unavailable|try again|temporar|internal error|rate limit/i.test(text);
 
 const retryAfter = (response: Response): { retryAfterSeconds?: number } => {

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { exact, remark } from '../base/fields.ts';
-import { isFreshAndSignedBy, isOneOf } from '../base/signature.ts';
+import { isFreshAndSignedBy, matchesSecret } from '../base/signature.ts';
 import {
   type Address,
   type Carrier,
@@ -14,10 +14,10 @@ import {
   cheapest,
   downloadPdf,
   globalSend,
+  indicatesOutage,
   type Provider,
   providerError,
   type Send,
-  tellsOfAnOutage,
   utc,
   webhookBody,
 } from './provider.ts';
@@ -157,7 +157,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
     if (bought.status === 'ERROR') {
       const text = wording(bought.messages);
       const codes = (bought.messages ?? []).map((each) => each.code ?? '').join(' ');
-      throw providerError(provider, text || 'refused the label', !tellsOfAnOutage(`${codes} ${text}`));
+      throw providerError(provider, text || 'refused the label', !indicatesOutage(`${codes} ${text}`));
     }
     if (bought.status.startsWith('REFUND') && bought.status !== 'REFUNDREJECTED') {
       throw new CarrierError('shippo', 'the label of this shipment was refunded', true);
@@ -202,7 +202,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
       const best = cheapest(quoted.rates.map((each) => ({ ...each, id: each.object_id, price: each.amount })));
       if (!best) {
         const text = wording(quoted.messages);
-        throw providerError(provider, `no carrier takes this parcel. ${text}`, !tellsOfAnOutage(text));
+        throw providerError(provider, `no carrier takes this parcel. ${text}`, !indicatesOutage(text));
       }
       const purchase = { rate: best.id, label_file_type: 'PDF_4x6', metadata: request.shipmentId, async: false };
       const call = { method: 'POST' as const, path: '/transactions', body: purchase, signal };
@@ -232,7 +232,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
     async verifyWebhook(headers, body, now, query) {
       const signature = headers.get('Shippo-Auth-Signature');
       if (signature !== null) return isFreshAndSignedBy(settings.webhookSecrets, signature, body, now);
-      return isOneOf(settings.webhookSecrets, query?.get('token') ?? '');
+      return matchesSecret(settings.webhookSecrets, query?.get('token') ?? '');
     },
 
     parseWebhook(rawBody) {

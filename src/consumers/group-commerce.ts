@@ -1,12 +1,12 @@
 import type { Context } from '../context.ts';
-import { freeLostOrders, releaseCampaigns, settleCampaigns } from '../domain/campaign-settlement.ts';
+import { freePlacesOfEndedOrders, releaseCampaigns, settleCampaigns } from '../domain/campaign-settlement.ts';
 import type { Event } from '../domain/events.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 
 /** campaign.successful → orders and charges. campaign.expired, .failed → releases. An order that ended → its place. */
 export async function consumeForGroupCommerce(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'order.failed' || topic === 'order.cancelled') {
-    await freeLostOrders(context, tenant, topic, events);
+    await freePlacesOfEndedOrders(context, tenant, topic, events);
     return;
   }
   for (const campaignId of new Set(events.map((event) => event.subject))) {

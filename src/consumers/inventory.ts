@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts';
 import type { Event } from '../domain/events.ts';
-import { adjustFromOutside } from '../domain/external-events.ts';
+import { applyExternalAdjustments } from '../domain/external-events.ts';
 import { reserveOrders } from '../domain/inventory.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { PartlyApplied } from './partly-applied.ts';
@@ -8,7 +8,7 @@ import { PartlyApplied } from './partly-applied.ts';
 /** order.created of `Prefer: respond-async` → the hold on its stock. inventory.adjusted, of outside → the stock. */
 export async function consumeForInventory(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'inventory.adjusted') {
-    const { skus, failures } = await adjustFromOutside(context, tenant, events);
+    const { skus, failures } = await applyExternalAdjustments(context, tenant, events);
     await invalidateProducts(tenant, skus);
     if (failures.size > 0) throw new PartlyApplied(failures);
     return;

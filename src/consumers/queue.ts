@@ -1,12 +1,12 @@
 import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
-import { describe, log } from '../base/log.ts';
+import { describeError, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
 import type { Event } from '../domain/events.ts';
 import { type Bindings, type Settings, settingsOf } from '../env.ts';
-import { keepDeadLetters } from '../events/dead-letters.ts';
+import { storeDeadLetters } from '../events/dead-letters.ts';
 import { contextFor, type Delivery, databaseAnswers, delaySeconds, isEvent } from '../events/message.ts';
-import { type Lane, serviceOf } from '../events/queues.ts';
+import { type QueueName, serviceOf } from '../events/queues.ts';
 import { relaySoon } from '../events/relay.ts';
 import type { Service } from '../events/topics.ts';
 import { consumeForGroupCommerce } from './group-commerce.ts';
@@ -15,7 +15,7 @@ import { consumeForOrders } from './orders.ts';
 import { PartlyApplied } from './partly-applied.ts';
 import { consumeForPayments } from './payments.ts';
 import { consumeForShipping } from './shipping.ts';
-import { inTurn } from './slow-tenants.ts';
+import { workOnShare } from './slow-tenants.ts';
 
 /** Applies the events of one tenant and one topic: all of them or none, unless it throws PartlyApplied. */
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;
@@ -35,13 +35,13 @@ const queueName = /^fusioncommerce-([\w-]+?)(-dlq)?$/;
  * A message that fails so often (within 14 minutes) becomes a dead letter with its reason. While the database is away
  * nothing is the message's fault: then it stays, until the queue itself gives up, to the dead-letter queue.
  */
-const mostDeliveries = 10;
+const maxDeliveries = 10;
 
 const isUnavailable = (error: unknown) => error instanceof ApiError && error.code === 'unavailable';
 
 /** Why, as the tenant is told of it: never a database's or a library's message. */
 function reasonOf(error: unknown): string {
-  const { error: name, code, constraint, message } = describe(error);
+  const { error: name, code, constraint, message } = describeError(error);
   return [name, code, constraint, name === 'Error' ? message : undefined]
     .filter((part) => part !== undefined)
     .join(' ');
@@ -50,13 +50,13 @@ function reasonOf(error: unknown): string {
 type Failure = { reason: string; permanent: boolean };
 
 /** Ends a message that was not applied: it comes again after a growing wait, or it is a dead letter. */
-async function giveBack(settings: Settings, service: Service, delivery: Delivery, failure: Failure): Promise<void> {
+async function retryOrStore(settings: Settings, service: Service, delivery: Delivery, failure: Failure): Promise<void> {
   const { attempts } = delivery;
-  if (failure.permanent) await keepDeadLetters(settings, service, [delivery], failure.reason);
-  else if (attempts < mostDeliveries) delivery.retry({ delaySeconds: delaySeconds(attempts) });
+  if (failure.permanent) await storeDeadLetters(settings, service, [delivery], failure.reason);
+  else if (attempts < maxDeliveries) delivery.retry({ delaySeconds: delaySeconds(attempts) });
   else {
     const reason = `Not applied after ${attempts} deliveries from the queue: ${failure.reason}`;
-    await keepDeadLetters(settings, service, [delivery], reason);
+    await storeDeadLetters(settings, service, [delivery], reason);
   }
 }
 
@@ -80,12 +80,12 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
     for (const delivery of deliveries) delivery.ack();
     write('ok');
   } catch (error) {
-    const facts = { attempts: first.attempts, ...describe(error) };
+    const facts = { attempts: first.attempts, ...describeError(error) };
     if (error instanceof PartlyApplied) {
       write('partly', { failed: error.failures.size, ...facts });
       for (const delivery of deliveries) {
         const failure = error.failures.get(delivery.body.id);
-        if (failure) await giveBack(settings, service, delivery, failure);
+        if (failure) await retryOrStore(settings, service, delivery, failure);
         else delivery.ack();
       }
     } else if (isUnavailable(error) && (deliveries.length === 1 || !(await databaseAnswers(context)))) {
@@ -96,7 +96,7 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
       for (const delivery of deliveries) await apply(settings, service, [delivery]);
     } else {
       write('retry', facts);
-      await giveBack(settings, service, first, { reason: reasonOf(error), permanent: false });
+      await retryOrStore(settings, service, first, { reason: reasonOf(error), permanent: false });
     }
   }
 }
@@ -107,18 +107,18 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
  */
 export async function consume(batch: MessageBatch<unknown>, env: Bindings, execution: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
-  const [, lane = '', dead] = queueName.exec(batch.queue) ?? [];
-  const service = serviceOf(lane);
+  const [, queue = '', dead] = queueName.exec(batch.queue) ?? [];
+  const service = serviceOf(queue);
   if (!(service in consumers)) throw new Error(`no consumer for the queue ${batch.queue}`);
   if (dead) {
-    await keepDeadLetters(settings, service, batch.messages);
+    await storeDeadLetters(settings, service, batch.messages);
     return;
   }
   const groups = new Map<string, Delivery[]>();
-  const strange: Message<unknown>[] = [];
+  const otherMessages: Message<unknown>[] = [];
   for (const message of batch.messages) {
     if (!isEvent(message.body)) {
-      strange.push(message);
+      otherMessages.push(message);
       continue;
     }
     const group = `${message.body.tenantid} ${message.body.type}`;
@@ -127,14 +127,16 @@ export async function consume(batch: MessageBatch<unknown>, env: Bindings, execu
   if (service === 'payments') {
     // Each message asks Stripe something: tenants at once, each with its share.
     const byTenant = Map.groupBy([...groups.values()].flat(), ({ body }) => body.tenantid);
-    const work = async (mine: Delivery[]) => {
-      for (const deliveries of Map.groupBy(mine, ({ body }) => body.type).values())
+    const work = async (share: Delivery[]) => {
+      for (const deliveries of Map.groupBy(share, ({ body }) => body.type).values())
         await apply(settings, service, deliveries);
     };
-    await Promise.all([...byTenant].map(([tenant, deliveries]) => inTurn(env, lane as Lane, tenant, deliveries, work)));
+    await Promise.all(
+      [...byTenant].map(([tenant, deliveries]) => workOnShare(env, queue as QueueName, tenant, deliveries, work)),
+    );
   } else for (const deliveries of groups.values()) await apply(settings, service as Service, deliveries);
   // What is no event never will be one: it goes to the dead letters without waiting.
-  await keepDeadLetters(settings, service, strange);
+  await storeDeadLetters(settings, service, otherMessages);
   // Not awaited: the queue waits for this function before it believes any acknowledgement.
   execution.waitUntil(relaySoon(env, newId(new Date())));
 }

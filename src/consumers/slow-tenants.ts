@@ -1,14 +1,14 @@
-import { describe, log } from '../base/log.ts';
+import { describeError, log } from '../base/log.ts';
 import type { Bindings } from '../env.ts';
 import type { Delivery } from '../events/message.ts';
-import { type Lane, sendToQueue } from '../events/queues.ts';
+import { type QueueName, sendToQueue } from '../events/queues.ts';
 
 /** How many messages of one tenant an isolate works on at a time. */
-const share = 10;
+const shareSize = 10;
 /** When messages that are put off come again, in seconds. */
 const busySeconds = 1;
-/** Of a tenant that Stripe is slow for, a share after 5 s, the next after 10 s and so on: more could not be worked on. */
-const slowSeconds = (place: number): number => 5 * (1 + Math.floor(place / share));
+/** Of a tenant that Stripe is slow for, a shareSize after 5 s, the next after 10 s and so on: more could not be worked on. */
+const slowSeconds = (position: number): number => 5 * (1 + Math.floor(position / shareSize));
 /** A tenant whose messages took longer (milliseconds) is slow. It rests as long as they took, at most `longestRestMs`. */
 const shortMs = 1_500;
 const longestRestMs = 10_000;
@@ -21,46 +21,46 @@ const isSlow = ({ underway, since, slow }: Load, now: number): boolean =>
   slow || (underway > 0 && now - since > shortMs);
 
 /** How many more messages the tenant may have under way. A slow tenant keeps one consumer at most. */
-function roomOf(load: Load, now: number): number {
+function capacityOf(load: Load, now: number): number {
   if (now < load.restUntil) return 0;
   if (load.underway > 0 && isSlow(load, now)) return 0;
-  return Math.max(share - load.underway, 0);
+  return Math.max(shareSize - load.underway, 0);
 }
 
 /**
- * Works on a share of one tenant's messages and puts the others at the end of the queue. A tenant that Stripe answers at
+ * Works on a shareSize of one tenant's messages and puts the others at the end of the queue. A tenant that Stripe answers at
  * once may use several consumers, with 10 messages in all. One that Stripe is slow for has one consumer, half of the time.
  * So a tenant with 10,000 messages does not delay another tenant, and one with a few messages never waits for itself.
  * A message that is put off is a new one: it does not count as a failed delivery.
  */
-export async function inTurn(
+export async function workOnShare(
   env: Bindings,
-  lane: Lane,
+  queue: QueueName,
   tenant: string,
   deliveries: Delivery[],
-  work: (mine: Delivery[]) => Promise<void>,
+  work: (share: Delivery[]) => Promise<void>,
 ): Promise<void> {
-  const name = `${lane} ${tenant}`;
+  const name = `${queue} ${tenant}`;
   const started = Date.now();
   const load = loads.get(name) ?? { underway: 0, since: started, slow: false, restUntil: 0 };
-  const mine = deliveries.slice(0, roomOf(load, started));
-  const later = putOff(
+  const share = deliveries.slice(0, capacityOf(load, started));
+  const later = postpone(
     env,
-    lane,
-    deliveries.slice(mine.length),
+    queue,
+    deliveries.slice(share.length),
     isSlow(load, started) ? slowSeconds : () => busySeconds,
   );
-  if (mine.length === 0) {
+  if (share.length === 0) {
     await later;
     return;
   }
   if (load.underway === 0) load.since = started;
-  load.underway += mine.length;
+  load.underway += share.length;
   loads.set(name, load);
   try {
-    await Promise.all([later, work(mine)]);
+    await Promise.all([later, work(share)]);
   } finally {
-    load.underway -= mine.length;
+    load.underway -= share.length;
     const tookMs = Date.now() - started;
     load.slow = tookMs > shortMs;
     load.restUntil = load.slow ? Date.now() + Math.min(tookMs, longestRestMs) : 0;
@@ -68,20 +68,20 @@ export async function inTurn(
   }
 }
 
-async function putOff(
+async function postpone(
   env: Bindings,
-  lane: Lane,
+  queue: QueueName,
   deliveries: Delivery[],
-  delayOf: (place: number) => number,
+  delayOf: (position: number) => number,
 ): Promise<void> {
   if (deliveries.length === 0) return;
   const events = deliveries.map(({ body }) => body);
   try {
-    await sendToQueue(env, lane, events, delayOf);
+    await sendToQueue(env, queue, events, delayOf);
     for (const delivery of deliveries) delivery.ack();
   } catch (error) {
-    for (const [place, delivery] of deliveries.entries()) delivery.retry({ delaySeconds: delayOf(place) });
-    const facts = { ...describe(error), messages: deliveries.length, queue: lane };
-    log({ kind: 'message', id: lane, tenant: null, outcome: 'not_put_off', durationMs: 0, dbCalls: 0, ...facts });
+    for (const [position, delivery] of deliveries.entries()) delivery.retry({ delaySeconds: delayOf(position) });
+    const facts = { ...describeError(error), messages: deliveries.length, queue };
+    log({ kind: 'message', id: queue, tenant: null, outcome: 'not_put_off', durationMs: 0, dbCalls: 0, ...facts });
   }
 }

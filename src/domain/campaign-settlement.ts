@@ -12,7 +12,7 @@ type Which = { tenant?: string; campaignId?: string };
 const releaseBatch = 200;
 const settleBatch = 100;
 /** Calls in a row that processed nothing: the places that are left are locked or set aside. */
-const mostIdle = 10;
+const maxIdle = 10;
 /** A consumer is called for one campaign, and goes on until it is done. */
 const unbounded: Pick<Budget, 'spend'> = { spend: () => true };
 /** The queue has had its time by then. */
@@ -25,7 +25,7 @@ const idleSeconds = 300;
  */
 export async function settleCampaigns(context: Context, which: Which = {}, budget = unbounded): Promise<number> {
   let total = 0;
-  for (let idle = 0; idle < mostIdle && budget.spend(); ) {
+  for (let idle = 0; idle < maxIdle && budget.spend(); ) {
     const { done, more } = await context.db.run<Batch>('group_commerce.settle_batch', context.call, {
       ...which,
       limit: settleBatch,
@@ -46,7 +46,7 @@ export async function settleCampaigns(context: Context, which: Which = {}, budge
 export async function releaseCampaigns(context: Context, which: Which = {}, budget = unbounded) {
   let released = 0;
   const changed: ChangedStock = [];
-  for (let idle = 0; idle < mostIdle && budget.spend(); ) {
+  for (let idle = 0; idle < maxIdle && budget.spend(); ) {
     const batch = await context.db.run<Batch>('group_commerce.release_batch', context.call, {
       ...which,
       limit: releaseBatch,
@@ -98,7 +98,12 @@ async function freeAll(context: Context, name: `${string}.${string}`, input: Rec
 }
 
 /** Frees the places whose orders have failed or were cancelled, once for each event. */
-export async function freeLostOrders(context: Context, tenant: string, topic: string, ended: Event[]): Promise<void> {
+export async function freePlacesOfEndedOrders(
+  context: Context,
+  tenant: string,
+  topic: string,
+  ended: Event[],
+): Promise<void> {
   const messages = ended.map((event) => ({
     eventId: event.id,
     orderId: event.subject,

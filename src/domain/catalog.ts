@@ -5,7 +5,7 @@ import { count, currency, id, money, sku, text, time } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
 import { type ProductFilter, type ProductRow, productById, productBySku, productPage } from '../db/catalog/queries.ts';
-import { type Refused, refuse } from './refusals.ts';
+import { type ErrorResult, toApiError } from './refusals.ts';
 
 export const product = z
   .object({
@@ -57,7 +57,7 @@ export const toProduct = (row: ProductRow): Product => ({
   updatedAt: row.updatedAt,
 });
 
-type Answer = (ProductRow & { version: number }) | Refused;
+type Answer = (ProductRow & { version: number }) | ErrorResult;
 
 async function write(context: Context, name: 'create_product' | 'update_product', input: unknown) {
   const { tenant, answer, replayed } = await context.db.run<{ tenant: string; answer: Answer; replayed: boolean }>(
@@ -65,7 +65,7 @@ async function write(context: Context, name: 'create_product' | 'update_product'
     context.call,
     input,
   );
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { product: toProduct(answer), version: answer.version, tenant, replayed };
 }
 

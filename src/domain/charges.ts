@@ -27,9 +27,9 @@ export type PaymentTask = ChargeTask & {
 /**
  * What Stripe says of a payment, once it has done there what its row asks for. Apply each update before the next
  * is asked for. Nothing comes of a payment that has no intent yet, or that is over at Stripe too.
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
-export async function* askStripe(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
+export async function* syncPayment(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   const { settings } = context;
   for (const stray of task.strays) yield await closeIntent(settings, stray);
   if (task.status === 'pending') {

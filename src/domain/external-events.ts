@@ -1,4 +1,4 @@
-import { mostUnits } from '../base/fields.ts';
+import { maxUnits } from '../base/fields.ts';
 import type { Context } from '../context.ts';
 import type { Event } from './events.ts';
 import { ageFault } from './inbox-age.ts';
@@ -7,7 +7,7 @@ import type { Failure } from './labels.ts';
 const reasons: Record<string, string> = {
   unknown_sku: 'There is no such SKU.',
   insufficient_inventory: 'There is less stock than was to be taken out.',
-  too_many: `The count, with the units that orders hold, must not exceed ${mostUnits}.`,
+  too_many: `The count, with the units that orders hold, must not exceed ${maxUnits}.`,
 };
 
 /** Events that have waited in a queue until the inbox may have forgotten their first delivery. */
@@ -25,7 +25,7 @@ function tooOld(context: Context, events: Event[]): Map<string, Failure> {
  * call. An adjustment that does not fit is left out.
  * @returns the SKUs whose stock has changed, and by event id what was left out
  */
-export async function adjustFromOutside(context: Context, tenant: string, adjusted: Event[]) {
+export async function applyExternalAdjustments(context: Context, tenant: string, adjusted: Event[]) {
   const failures = tooOld(context, adjusted);
   const messages = adjusted
     .filter(({ id }) => !failures.has(id))
@@ -45,7 +45,7 @@ export async function adjustFromOutside(context: Context, tenant: string, adjust
  * Where others say that a tenant's parcels are: once for each event id, whatever the order of arrival.
  * @returns by event id what could not be applied: the tenant has no such parcel
  */
-export async function trackFromOutside(context: Context, tenant: string, updated: Event[]) {
+export async function applyExternalTracking(context: Context, tenant: string, updated: Event[]) {
   const failures = tooOld(context, updated);
   for (const { id, data, traceparent } of updated) {
     if (failures.has(id)) continue;

@@ -11,7 +11,7 @@ import {
   participantPage,
 } from '../db/group-commerce/queries.ts';
 import { holdWithinSeconds } from './card-holds.ts';
-import { type Refused, refuse } from './refusals.ts';
+import { type ErrorResult, toApiError } from './refusals.ts';
 
 export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired']);
 
@@ -120,7 +120,7 @@ const toParticipant = (row: ParticipantRow): Participant => ({
   updatedAt: row.updatedAt,
 });
 
-type Answer<T> = { tenant: string; answer: T | Refused; replayed: boolean };
+type Answer<T> = { tenant: string; answer: T | ErrorResult; replayed: boolean };
 
 /** @throws ApiError validation_failed (product not for sale, price above the original one or not chargeable, decimals) */
 export async function createCampaign(context: Context, wanted: z.infer<typeof newCampaign>) {
@@ -130,7 +130,7 @@ export async function createCampaign(context: Context, wanted: z.infer<typeof ne
     context.call,
     input,
   );
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { campaign: toCampaign(answer), tenant, replayed };
 }
 
@@ -185,7 +185,7 @@ export async function joinCampaign(context: Context, campaignId: string, joiner:
       holdWithinSeconds,
     },
   );
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { participant: toParticipant(answer), skus: answer.sku === undefined ? [] : [answer.sku], tenant, replayed };
 }
 
@@ -200,7 +200,7 @@ export async function leaveCampaign(context: Context, campaignId: string, userId
     context.call,
     { campaignId, userId },
   );
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { participant: toParticipant(answer), skus: answer.sku === undefined ? [] : [answer.sku], tenant, replayed };
 }
 
@@ -214,6 +214,6 @@ export async function cancelCampaign(context: Context, campaignId: string) {
     context.call,
     { id: campaignId },
   );
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { campaign: toCampaign(answer), tenant, replayed };
 }

@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { type StockRow, stockBySku, stockPage } from '../db/inventory/queries.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
-import { type Refused, refuse } from './refusals.ts';
+import { type ErrorResult, toApiError } from './refusals.ts';
 
 export const stock = z
   .object({
@@ -33,12 +33,12 @@ export const toStock = (row: StockRow): Stock => ({
 });
 
 async function write(context: Context, name: 'set_stock' | 'adjust_stock', input: unknown) {
-  const written = await context.db.run<{ tenant: string; answer: StockRow | Refused; replayed: boolean }>(
+  const written = await context.db.run<{ tenant: string; answer: StockRow | ErrorResult; replayed: boolean }>(
     `inventory.${name}`,
     context.call,
     input,
   );
-  if ('error' in written.answer) throw refuse(written.answer, written.replayed);
+  if ('error' in written.answer) throw toApiError(written.answer, written.replayed);
   return { stock: toStock(written.answer), tenant: written.tenant, replayed: written.replayed };
 }
 
@@ -75,7 +75,7 @@ export async function listStock(context: Context, after: string | undefined, mos
  * What a lost message would leave behind: holds that have been pending for two minutes are decided, and orders that never
  * heard of their refusal are told of.
  */
-export async function decideForgotten(context: Context, budget: Budget) {
+export async function decideOverdueHolds(context: Context, budget: Budget) {
   const input = { idleSeconds: 120, holdSeconds: context.settings.RESERVATION_TTL_SECONDS, limit: 200 };
   let total = 0;
   const changed: { tenant: string; skus: string[] }[] = [];

@@ -12,7 +12,7 @@ import { toMessage } from './events.ts';
 const deadlineMs = 25_000;
 const leaseSeconds = 60;
 /** Failures in a row, some 17 minutes of the queue's growing waits; then the label is given up until it is replayed. */
-const mostAttempts = 10;
+const maxAttempts = 10;
 /** No message that is still on its way rests for as long: the queue waits 300 s at most. */
 const idleSeconds = 900;
 
@@ -132,7 +132,7 @@ export async function makeLabels(context: Context, tenant: string, events: Event
   for (const orderId of busy) fail(orderId, { reason: 'Somebody else is making this label.', permanent: false });
   if (tasks.length === 0) return failures;
   const attempts = await Promise.all(tasks.map((task) => attemptLabel(context, task)));
-  const { refused, open } = await recordLabels(context, tenant, attempts, mostAttempts);
+  const { refused, open } = await recordLabels(context, tenant, attempts, maxAttempts);
   for (const attempt of attempts) {
     if (attempt.made) continue;
     const { failed, error } = attempt;
@@ -145,7 +145,7 @@ export async function makeLabels(context: Context, tenant: string, events: Event
 
 /** The cron's part, since a message can be lost: labels that nobody has tried to make for 15 minutes get another. */
 export const remindLabels = (context: Context): Promise<{ reminded: number }> =>
-  context.db.run('shipping.remind_labels', context.call, { idleSeconds, limit: 200, most: mostAttempts });
+  context.db.run('shipping.remind_labels', context.call, { idleSeconds, limit: 200, most: maxAttempts });
 
 /**
  * The printable label (PDF) of a shipment, in one database call: the one that was kept, or else drawn or fetched again.

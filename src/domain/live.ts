@@ -23,13 +23,13 @@ type Seen = { campaign: Campaign; version: number; readAt: number; askedAt: numb
 
 // Results are shared and not promises: a watcher that goes away while it asks must not leave the others waiting.
 const seen = new Map<string, Seen>();
-const mostSeen = 1_000;
+const maxSeen = 1_000;
 
 async function look(context: Context, campaignId: string): Promise<Seen & { tenant: string }> {
   const { campaign, version, tenant } = await readCampaign(context, campaignId);
   const now = Date.now();
   const mine = { campaign, version, readAt: now, askedAt: now };
-  if (seen.size >= mostSeen) seen.clear();
+  if (seen.size >= maxSeen) seen.clear();
   seen.set(`${tenant} ${campaignId}`, mine);
   return { ...mine, tenant };
 }
@@ -62,7 +62,7 @@ async function checkKey({ db, call }: Context): Promise<void> {
     if (last.refused) throw new ApiError('unauthenticated');
     return;
   }
-  if (judged.size >= mostSeen) judged.clear();
+  if (judged.size >= maxSeen) judged.clear();
   judged.set(reader, { at, refused: false });
   await db.authenticate(call, 'campaigns:read').catch((thrown: unknown) => {
     if (thrown instanceof ApiError && endOf(thrown) === 'unauthenticated') judged.set(reader, { at, refused: true });

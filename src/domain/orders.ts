@@ -8,7 +8,7 @@ import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/ord
 import { orderHistory } from '../db/platform/events.ts';
 import { toEvent } from './events.ts';
 import { payment, toPayment } from './payments.ts';
-import { type Refused, refuse } from './refusals.ts';
+import { type ErrorResult, toApiError } from './refusals.ts';
 import { shipment } from './shipping.ts';
 
 export const orderStatus = z.enum(['created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded']);
@@ -81,7 +81,7 @@ export const toOrder = (row: OrderRow): Order => ({
   updatedAt: row.updatedAt,
 });
 
-type Answer = { tenant: string; answer: OrderRow | Refused; replayed: boolean };
+type Answer = { tenant: string; answer: OrderRow | ErrorResult; replayed: boolean };
 
 /**
  * Places an order in one call: the order, the hold on every line and the events commit together or not at all.
@@ -103,7 +103,7 @@ export async function placeOrder(context: Context, input: z.infer<typeof newOrde
     order,
     input.items.length,
   );
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { order: toOrder(answer), tenant, replayed };
 }
 
@@ -118,7 +118,7 @@ export async function cancelOrder(context: Context, orderId: string, wanted: z.i
     ...wanted,
     id: orderId,
   });
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { order: toOrder(answer), skus: answer.items.map((line) => line.sku), tenant, replayed };
 }
 

@@ -6,10 +6,10 @@ import { log } from '../base/log.ts';
 import type { Context } from '../context.ts';
 import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments/queries.ts';
 import { createSetup } from '../stripe/campaign-charges.ts';
-import { createIntent, type IntentTask, lookUpIntent, StripeRefusal, type StripeUpdate } from '../stripe/client.ts';
+import { createIntent, type IntentTask, lookUpIntent, StripeCallError, type StripeUpdate } from '../stripe/client.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
-import { namedAt, type Refused, refuse } from './refusals.ts';
+import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
 
 export const payment = z
   .object({
@@ -86,13 +86,13 @@ export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
   createdAt: row.createdAt,
 });
 
-type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | Refused; replayed: boolean };
+type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | ErrorResult; replayed: boolean };
 
 /** The try whose idempotency key Stripe has used: another may have moved on from it already. */
 export type UsedKey = { id: string; attempt: number };
 export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
 
-/** Has Stripe make what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeRefusal */
+/** Has Stripe make what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeCallError */
 async function make(context: Context, task: IntentTask) {
   if (task.mode === 'card') {
     const { setup, customerId } = await createSetup(context.settings, task);
@@ -111,17 +111,17 @@ async function make(context: Context, task: IntentTask) {
 export async function openPayment(context: Context, orderId: string) {
   const opened = await context.db
     .run<Opened>('payments.open_payment', context.call, { orderId, id: newId(context.now()) })
-    .catch(namedAt('/orderId', 'There is no such order.'));
+    .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
   const { answer, tenant, replayed } = opened;
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   if (!answer.task) return { payment: toPayment(answer), tenant, replayed };
   const { task } = answer;
   try {
     const recorded = await context.db.run<Opened>('payments.record_intent', context.call, await make(context, task));
-    if ('error' in recorded.answer) throw refuse(recorded.answer);
+    if ('error' in recorded.answer) throw toApiError(recorded.answer);
     return { payment: toPayment(recorded.answer), tenant, replayed: false };
   } catch (error) {
-    if (!(error instanceof StripeRefusal)) throw error;
+    if (!(error instanceof StripeCallError)) throw error;
     const refused = error.permanent ? [{ id: task.id, reason: error.code }] : [];
     const again = error.keyUsed ? [usedKey(task)] : [];
     if (refused.length + again.length > 0) {
@@ -151,10 +151,10 @@ export async function readPayment(context: Context, paymentId: string): Promise<
 export async function requestRefund(context: Context, paymentId: string, wanted: z.infer<typeof newRefund>) {
   const { tenant, answer, replayed } = await context.db.run<{
     tenant: string;
-    answer: RefundRow | Refused;
+    answer: RefundRow | ErrorResult;
     replayed: boolean;
   }>('payments.request_refund', context.call, { ...wanted, id: paymentId, refundId: newId(context.now()) });
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { refund: toRefund(answer), tenant, replayed };
 }
 
@@ -181,7 +181,7 @@ export async function applyStripeUpdate(context: Context, update: StripeUpdate):
   const applied = await applyOnce(context, update);
   if (applied.outcome !== 'unknown' || update.intentId === undefined || update.intent !== undefined) return applied;
   const found = await lookUpIntent(context.settings, update.intentId).catch((error: unknown) => {
-    if (!(error instanceof StripeRefusal)) throw error;
+    if (!(error instanceof StripeCallError)) throw error;
     if (error.permanent) return undefined;
     const reason = `Stripe did not say which payment ${update.intentId} was made for.`;
     throw Object.assign(new ApiError('unavailable', reason), { cause: error });
@@ -198,7 +198,7 @@ export async function applyStripeUpdate(context: Context, update: StripeUpdate):
 export const isOutage = (error: unknown): boolean =>
   error instanceof ApiError &&
   error.code === 'unavailable' &&
-  !(error.cause instanceof StripeRefusal && !error.cause.away);
+  !(error.cause instanceof StripeCallError && !error.cause.unavailable);
 
 /** How long a buyer has to pay again after a payment that settles later has failed. */
 const termsOf = ({ settings }: Context) => ({
@@ -270,7 +270,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
       try {
         intents.push(await make(context, task));
       } catch (error) {
-        if (!(error instanceof StripeRefusal)) throw error;
+        if (!(error instanceof StripeCallError)) throw error;
         if (error.permanent) refused.push({ id: task.id, reason: error.code });
         else failures.push(error);
         if (error.keyUsed) again.push(usedKey(task));

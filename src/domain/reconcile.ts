@@ -1,8 +1,8 @@
 import type { Budget } from '../base/budget.ts';
 import type { Context } from '../context.ts';
-import { listRefunds, makeRefund, type RefundTask, StripeRefusal } from '../stripe/client.ts';
+import { listRefunds, makeRefund, type RefundTask, StripeCallError } from '../stripe/client.ts';
 import { pace } from '../stripe/pace.ts';
-import { askStripe, type PaymentTask } from './charges.ts';
+import { type PaymentTask, syncPayment } from './charges.ts';
 import { type Applied, applyStripeUpdate, isOutage, makeIntents, type UsedKey, usedKey } from './payments.ts';
 import { noteFailedRow } from './stripe-events.ts';
 
@@ -13,21 +13,21 @@ type Work = {
   refunds: Task<RefundTask>[];
 };
 
-const lacksIntent = ({ status, capture, intentId, setupId }: PaymentTask): boolean =>
+const needsIntent = ({ status, capture, intentId, setupId }: PaymentTask): boolean =>
   status === 'pending' && !capture && intentId === null && setupId === null;
 
 /**
  * Whether a payment has ended before we knew of its intent. Stripe may have made one, and answers with it when the same
  * idempotency key is used again; otherwise it makes one that nobody can pay.
  */
-const endedUnknown = ({ status, mode, intentOpen, intentId }: PaymentTask): boolean =>
+const mayHaveUnknownIntent = ({ status, mode, intentOpen, intentId }: PaymentTask): boolean =>
   (status === 'cancelled' || status === 'failed') && mode !== 'card' && intentOpen && intentId === null;
 
 /** How many rows of each kind the cron takes at a time, and how long nobody must have asked about them. */
 const most = 100;
 const idleSeconds = 300;
 /** So many calls in a row that Stripe does not answer are an outage: the others of the turn are left for the next one. */
-const awayInARow = 3;
+const outageThreshold = 3;
 
 /** What one run of `work` has done so far. */
 class Turn {
@@ -47,7 +47,7 @@ class Turn {
   }
 
   get isAway(): boolean {
-    return this.#away >= awayInARow;
+    return this.#away >= outageThreshold;
   }
 
   noteOf(tenant: string): Checked {
@@ -72,8 +72,8 @@ class Turn {
       this.noteOf(row.tenant).done.push(row.key);
     } catch (error) {
       if (isOutage(error)) throw error;
-      if (error instanceof StripeRefusal) {
-        this.#away = error.away ? this.#away + 1 : 0;
+      if (error instanceof StripeCallError) {
+        this.#away = error.unavailable ? this.#away + 1 : 0;
         this.failures.push(error);
       } else this.bad.push({ ...row, error });
     }
@@ -116,7 +116,7 @@ class Turn {
   }
 }
 
-/** The task of a payment that has ended, with the intent that Stripe is asked for again. @throws StripeRefusal */
+/** The task of a payment that has ended, with the intent that Stripe is asked for again. @throws StripeCallError */
 async function withIntent(context: Context, task: Task<PaymentTask>): Promise<Task<PaymentTask>> {
   const [made] = await makeIntents(context, task.tenant, [task]);
   return made?.intentId === undefined ? task : { ...task, intentId: made.intentId };
@@ -126,10 +126,10 @@ async function workOnPayment(turn: Turn, found: Task<PaymentTask>): Promise<void
   const { context } = turn;
   let task = found;
   try {
-    if (lacksIntent(task)) await makeIntents(context, task.tenant, [task]);
-    else if (endedUnknown(task)) task = await withIntent(context, task);
+    if (needsIntent(task)) await makeIntents(context, task.tenant, [task]);
+    else if (mayHaveUnknownIntent(task)) task = await withIntent(context, task);
     let noted = false;
-    for await (const update of askStripe(context, task)) {
+    for await (const update of syncPayment(context, task)) {
       const outcome = await applyStripeUpdate(context, { paymentId: task.id, ...update });
       turn.keep(outcome);
       // What is applied or set aside notes by itself that Stripe was asked.
@@ -142,7 +142,7 @@ async function workOnPayment(turn: Turn, found: Task<PaymentTask>): Promise<void
       turn.noteOf(task.tenant).listed.push(task.id);
     }
   } catch (error) {
-    if (!(error instanceof StripeRefusal)) throw error;
+    if (!(error instanceof StripeCallError)) throw error;
     turn.noteOf(task.tenant).payments.push(task.id);
     if (task.capture && (error.keyUsed || error.permanent)) await noteRefusal(context, task, error);
     if (!(task.capture && error.permanent)) throw error;
@@ -155,7 +155,7 @@ async function workOnRefund(turn: Turn, task: Task<RefundTask>): Promise<void> {
   try {
     turn.keep(await applyStripeUpdate(context, await makeRefund(context.settings, task)));
   } catch (error) {
-    if (!(error instanceof StripeRefusal)) throw error;
+    if (!(error instanceof StripeCallError)) throw error;
     if (error.keyUsed) turn.noteOf(task.tenant).again.push(usedKey(task));
     if (!error.permanent) throw error;
     const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
@@ -208,7 +208,7 @@ export async function settlePayments(context: Context, tenant: string, paymentId
 }
 
 /** Stripe would repeat this failure for the same idempotency key, or will never take this money: the place is lost. */
-const noteRefusal = (context: Context, task: Task<PaymentTask>, { permanent, code }: StripeRefusal) =>
+const noteRefusal = (context: Context, task: Task<PaymentTask>, { permanent, code }: StripeCallError) =>
   context.db.run('payments.record_intents', context.call, {
     tenant: task.tenant,
     intents: [],

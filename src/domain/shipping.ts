@@ -6,7 +6,7 @@ import { CarrierError } from '../carriers/carrier.ts';
 import type { Context } from '../context.ts';
 import { type ShipmentRow, shipmentById } from '../db/shipping/queries.ts';
 import { attemptLabel, labelTerms, recordLabels, type Task } from './labels.ts';
-import { namedAt, type Refused, refuse } from './refusals.ts';
+import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
 
 export const shipment = z
   .object({
@@ -51,10 +51,10 @@ function refusalOf(error: unknown): unknown {
 }
 
 type Written<T> = { tenant: string; answer: T; replayed: boolean };
-type Opened = ShipmentRow | Refused | { busy: true } | { task: Task; remind: boolean };
+type Opened = ShipmentRow | ErrorResult | { busy: true } | { task: Task; remind: boolean };
 
 /** How often to look again for a label that somebody else is making, the waits doubling from 100 ms to 3 s in all. */
-const mostTurns = 6;
+const maxTurns = 6;
 
 /**
  * The order's shipment, its label made on the spot for this address; the same one however often and by however many it
@@ -64,12 +64,12 @@ const mostTurns = 6;
  */
 export async function requestShipment(context: Context, wanted: z.infer<typeof newShipment>) {
   const input = { ...wanted, shipmentId: newId(context.now()), ...labelTerms(context.settings) };
-  for (let turn = 0; turn < mostTurns; turn++) {
+  for (let turn = 0; turn < maxTurns; turn++) {
     if (turn > 0) await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** turn));
     const { answer, tenant, replayed } = await context.db
       .run<Written<Opened>>('shipping.open_shipment', context.call, input)
-      .catch(namedAt('/orderId', 'There is no such order.'));
-    if ('error' in answer) throw refuse(answer, replayed);
+      .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
+    if ('error' in answer) throw toApiError(answer, replayed);
     if ('task' in answer) return { ...(await finishShipment(context, tenant, answer)), tenant };
     if (!('busy' in answer)) return { shipment: toShipment(answer), tenant, replayed };
   }
@@ -82,12 +82,12 @@ async function finishShipment(context: Context, tenant: string, { task, remind }
     await recordLabels(context, tenant, [{ ...attempt, failed: { ...attempt.failed, remind } }]);
     throw refusalOf(attempt.error);
   }
-  const { answer, replayed } = await context.db.run<Written<ShipmentRow | Refused>>(
+  const { answer, replayed } = await context.db.run<Written<ShipmentRow | ErrorResult>>(
     'shipping.record_shipment',
     context.call,
     attempt.made,
   );
-  if ('error' in answer) throw refuse(answer, replayed);
+  if ('error' in answer) throw toApiError(answer, replayed);
   await attempt.keep(tenant);
   return { shipment: toShipment(answer), replayed };
 }

@@ -1,8 +1,8 @@
 import type { Budget } from '../base/budget.ts';
-import { describe, log } from '../base/log.ts';
+import { describeError, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
-import { StripeRefusal, type StripeUpdate } from '../stripe/client.ts';
-import { allTold, listUpdates, lookUpUpdate, toldOnce } from '../stripe/webhook.ts';
+import { StripeCallError, type StripeUpdate } from '../stripe/client.ts';
+import { handledTypes, listUpdates, lookUpUpdate, webhookOnlyTypes } from '../stripe/webhook.ts';
 import { type Applied, applyStripeUpdate, isOutage } from './payments.ts';
 
 type Told = StripeUpdate & { eventId: string };
@@ -17,7 +17,7 @@ const firstMs = 3_600 * second;
 /** Stripe gives a webhook up after three days. */
 const missedMs = 4 * 24 * 3_600 * second;
 /** Events of one window, 100 a request: a window with more is split. */
-const mostInWindow = 2_000;
+const maxInWindow = 2_000;
 
 /** Applies an event; one that fails is set aside and read again later, and the others go on. */
 async function apply(context: Context, { tenant, paymentId }: Unheard, update: Told, heard: Heard): Promise<void> {
@@ -39,7 +39,7 @@ export async function noteFailedRow(
   row: { job: string; tenant: string; key: string; subject?: string },
   error: unknown,
 ): Promise<void> {
-  const facts = describe(error);
+  const facts = describeError(error);
   const reason = [facts.error, facts.code, facts.constraint].filter((part) => part !== undefined).join(' ');
   await context.db.run('platform.note_failed_row', context.call, { ...row, reason });
   const line = { kind: 'job' as const, id: `${row.job} ${row.key}`, tenant: row.tenant, outcome: 'set_aside' };
@@ -47,7 +47,7 @@ export async function noteFailedRow(
 }
 
 /** Applies what nobody has applied yet. @returns false if the budget was used up before the end */
-async function applyUnheard(context: Context, told: Told[], heard: Heard, budget: Budget): Promise<boolean> {
+async function applyEvents(context: Context, told: Told[], heard: Heard, budget: Budget): Promise<boolean> {
   const byId = new Map(told.map((update) => [update.eventId, update]));
   // A refund or a dispute names its intent alone, which we may not know before its own event here is applied.
   const paymentOf = new Map(
@@ -96,15 +96,15 @@ async function readWindows(
   let span = to - from;
   for (let start = from; start < to; ) {
     const end = Math.min(to, start + span);
-    if (!budget.spend(Math.min(mostInWindow / 100, 20))) return;
-    const most = span > second ? mostInWindow : 10_000;
+    if (!budget.spend(Math.min(maxInWindow / 100, 20))) return;
+    const most = span > second ? maxInWindow : 10_000;
     const told = await listUpdates(context.settings, types, start, end, most);
     if (told === undefined && span > second) {
       span = Math.max(second, Math.floor(span / 4));
       continue;
     }
     heard.told += told?.length ?? 0;
-    if (!(await applyUnheard(context, told ?? [], heard, budget))) return;
+    if (!(await applyEvents(context, told ?? [], heard, budget))) return;
     await note(end);
     start = end;
     span *= 2;
@@ -115,9 +115,9 @@ async function readWindows(
  * The cron's part, since a webhook can be lost: reads Stripe's list of events from where the last turn ended and applies
  * those that no webhook has brought. A turn costs as much as has changed, however many payments wait. Until when the list
  * is read tells which holds may end (`payments.events_known_until`).
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
-export async function hearStripe(context: Context, budget: Budget): Promise<Heard> {
+export async function applyMissedEvents(context: Context, budget: Budget): Promise<Heard> {
   const heard: Heard = { told: 0, applied: 0, failed: 0, changed: [] };
   const { readUntil, again } = await context.db.run<{ readUntil: string | null; again: string[] }>(
     'payments.find_reading',
@@ -127,18 +127,18 @@ export async function hearStripe(context: Context, budget: Budget): Promise<Hear
   for (const eventId of again) {
     if (!budget.spend(2)) break;
     const update = await lookUpUpdate(context.settings, eventId).catch((error: unknown) => {
-      if (!(error instanceof StripeRefusal) || error.away) throw error;
+      if (!(error instanceof StripeCallError) || error.unavailable) throw error;
       heard.failed++;
       return null;
     });
     if (update === null) continue; // asked about again at the next turn
-    if (update?.eventId) await applyUnheard(context, [{ ...update, eventId: update.eventId }], heard, budget);
+    if (update?.eventId) await applyEvents(context, [{ ...update, eventId: update.eventId }], heard, budget);
     else await context.db.run('payments.note_heard', context.call, { tenant: '*', eventId });
   }
   // A cron that is fired for a later time does not make Stripe's list longer.
   const to = Math.min(context.now().getTime(), Date.now());
   const from = (readUntil === null ? to - firstMs : Math.min(new Date(readUntil).getTime(), to)) - overlapMs;
-  await readWindows(context, { types: allTold, from, to: to + second }, heard, budget, async (until) => {
+  await readWindows(context, { types: handledTypes, from, to: to + second }, heard, budget, async (until) => {
     const input = { until: new Date(Math.min(until, to)).toISOString() };
     await context.db.run('payments.note_reading', context.call, input);
   });
@@ -149,9 +149,15 @@ export async function hearStripe(context: Context, budget: Budget): Promise<Hear
  * Once an hour, the last days again, for what no row asks about: a refund that a bank sends back after it had succeeded, a
  * dispute. What is known already changes nothing.
  */
-export async function reconcileTold(context: Context, budget: Budget): Promise<Heard> {
+export async function recheckRecentEvents(context: Context, budget: Budget): Promise<Heard> {
   const heard: Heard = { told: 0, applied: 0, failed: 0, changed: [] };
   const to = Math.max(context.now().getTime(), Date.now()) + second;
-  await readWindows(context, { types: toldOnce, from: to - missedMs, to }, heard, budget, async () => undefined);
+  await readWindows(
+    context,
+    { types: webhookOnlyTypes, from: to - missedMs, to },
+    heard,
+    budget,
+    async () => undefined,
+  );
   return heard;
 }

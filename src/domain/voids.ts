@@ -8,7 +8,7 @@ import { toRequest } from './labels.ts';
 const deadlineMs = 10_000;
 const leaseSeconds = 120;
 /** Labels that are voided side by side in one turn. The next turn of the cron goes on with the rest. */
-const mostVoids = 10;
+const maxVoids = 10;
 
 type Task = LabelTask & {
   tenant: string;
@@ -40,7 +40,7 @@ async function voidOne({ settings }: Context, task: Task) {
  */
 export async function voidLabels(context: Context): Promise<Record<string, number>> {
   const { tasks } = await context.db.run<{ tasks: Task[] }>('shipping.lease_voids', context.call, {
-    limit: mostVoids,
+    limit: maxVoids,
     seconds: leaseSeconds,
   });
   if (tasks.length === 0) return { voided: 0, unvoided: 0 };

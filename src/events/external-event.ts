@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { exact, instant, sku, text, unitsMoved } from '../base/fields.ts';
 import type { Service } from './topics.ts';
 
-export type Inbound = {
+export type ExternalEventType = {
   /** The service that acts upon it. */
   consumer: Service;
   /** Which member of the payload is the record's key. */
@@ -14,7 +14,7 @@ export type Inbound = {
  * What others may tell us: facts of their own that our services act upon, by event type. None of them says what only we
  * know (that an order is paid), and none depends on its place among others: queues keep no order.
  */
-export const inbound: Record<string, Inbound> = {
+export const externalEventTypes: Record<string, ExternalEventType> = {
   /** A warehouse or an ERP has counted units in or out. */
   'inventory.adjusted': {
     consumer: 'inventory',

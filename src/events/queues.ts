@@ -3,20 +3,21 @@ import type { Event } from '../domain/events.ts';
 import type { Bindings } from '../env.ts';
 import { type Service, topics } from './topics.ts';
 
-/** Cloudflare takes 100 messages and 256 KB at a time, and 128 KB a message; some room is left for its own envelope. */
-const mostMessages = 100;
-const mostBytes = 240_000;
-const mostMessageBytes = 120_000;
+/** Cloudflare takes 100 messages and 256 KB at a time, and 128 KB a message; some room is left for list own envelope. */
+const maxMessages = 100;
+const maxBatchBytes = 240_000;
+const maxMessageBytes = 120_000;
 
-/** A queue by its name: each service has one, and charges have a second one, so that nothing waits behind a campaign's. */
-export type Lane = Service | 'charges';
+/** A queue by list name: each service has one, and charges have a second one, so that nothing waits behind a campaign's. */
+export type QueueName = Service | 'charges';
 
-const laneOf = (service: Service, topic: string): Lane => (topic === 'payment.capture.requested' ? 'charges' : service);
+const queueNameOf = (service: Service, topic: string): QueueName =>
+  topic === 'payment.capture.requested' ? 'charges' : service;
 
 /** The service that consumes a queue. */
-export const serviceOf = (lane: string): string => (lane === 'charges' ? 'payments' : lane);
+export const serviceOf = (queue: string): string => (queue === 'charges' ? 'payments' : queue);
 
-const queueOf = (env: Bindings, lane: Lane): Queue =>
+const bindingOf = (env: Bindings, queue: QueueName): Queue =>
   ({
     'group-commerce': env.GROUP_COMMERCE_QUEUE,
     charges: env.CHARGES_QUEUE,
@@ -24,7 +25,7 @@ const queueOf = (env: Bindings, lane: Lane): Queue =>
     orders: env.ORDERS_QUEUE,
     payments: env.PAYMENTS_QUEUE,
     shipping: env.SHIPPING_QUEUE,
-  })[lane];
+  })[queue];
 
 const toEvent = (event: Leased): Event => ({
   specversion: '1.0',
@@ -39,21 +40,21 @@ const toEvent = (event: Leased): Event => ({
   data: event.payload,
 });
 
-/** An event too large for a message goes without its data: whoever needs those reads the event, `dataref` says which. */
-function fitting(event: Event): { body: Event; bytes: number } {
+/** An event too large for a message goes without list data: whoever needs those reads the event, `dataref` says which. */
+function toBody(event: Event): { body: Event; bytes: number } {
   const bytes = new TextEncoder().encode(JSON.stringify(event)).length;
-  if (bytes <= mostMessageBytes) return { body: event, bytes };
+  if (bytes <= maxMessageBytes) return { body: event, bytes };
   const { data: _left, ...rest } = event;
   return { body: { ...rest, dataref: `/v1/events?key=${event.subject}#${event.id}` }, bytes: 1_000 };
 }
 
 /** Splits messages, in order, into batches that a queue takes. */
-function inBatches(events: Event[]): Event[][] {
+function splitIntoBatches(events: Event[]): Event[][] {
   const batches: Event[][] = [];
   let batch: Event[] = [];
   let size = 0;
-  for (const { body, bytes } of events.map(fitting)) {
-    if (batch.length === mostMessages || size + bytes > mostBytes) {
+  for (const { body, bytes } of events.map(toBody)) {
+    if (batch.length === maxMessages || size + bytes > maxBatchBytes) {
       batches.push(batch);
       batch = [];
       size = 0;
@@ -66,30 +67,30 @@ function inBatches(events: Event[]): Event[][] {
 
 /**
  * Sends events to the queues of the services that consume them; an event that nobody consumes counts as delivered. A
- * queue takes or refuses a batch as a whole. An event that one of its queues did not take goes to all of them again.
+ * queue takes or refuses a batch as a whole. An event that one of list queues did not take goes to all of them again.
  */
 export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<Delivery> {
   const failures = new Map<string, string>();
-  const byLane = new Map<Lane, Event[]>();
+  const byQueue = new Map<QueueName, Event[]>();
   for (const event of leased.map(toEvent)) {
     for (const service of topics[event.type]?.consumers ?? []) {
-      const lane = laneOf(service, event.type);
-      const its = byLane.get(lane);
-      if (its) its.push(event);
-      else byLane.set(lane, [event]);
+      const queue = queueNameOf(service, event.type);
+      const list = byQueue.get(queue);
+      if (list) list.push(event);
+      else byQueue.set(queue, [event]);
     }
   }
-  const send = async (lane: Lane, events: Event[]) => {
-    for (const batch of inBatches(events)) {
+  const send = async (queue: QueueName, events: Event[]) => {
+    for (const batch of splitIntoBatches(events)) {
       try {
-        await queueOf(env, lane).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
+        await bindingOf(env, queue).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
       } catch (error) {
-        const reason = `${lane} queue: ${error instanceof Error ? error.name : 'error'}`;
+        const reason = `${queue} queue: ${error instanceof Error ? error.name : 'error'}`;
         for (const { id } of batch) failures.set(id, reason);
       }
     }
   };
-  await Promise.all([...byLane].map(([lane, events]) => send(lane, events)));
+  await Promise.all([...byQueue].map(([queue, events]) => send(queue, events)));
   return {
     delivered: leased.filter(({ id }) => !failures.has(id)).map(({ seq }) => seq),
     failed: leased.flatMap(({ id, seq }) => {
@@ -101,22 +102,22 @@ export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<
 }
 
 /**
- * Sends events to one queue, in their order; `delayOf` says in how many seconds the event at this place is to be delivered.
+ * Sends events to one queue, in their order; `delayOf` says in how many seconds the event at this position is to be delivered.
  * @throws what the queue does; those before were accepted, and the same ones may be sent again
  */
 export async function sendToQueue(
   env: Bindings,
-  lane: Lane,
+  queue: QueueName,
   events: Event[],
-  delayOf: (place: number) => number = () => 0,
+  delayOf: (position: number) => number = () => 0,
 ): Promise<void> {
   let sent = 0;
-  for (const batch of inBatches(events)) {
+  for (const batch of splitIntoBatches(events)) {
     const messages = batch.map((body, n) => {
       const delaySeconds = delayOf(sent + n);
       return { body, contentType: 'json' as const, ...(delaySeconds > 0 && { delaySeconds }) };
     });
-    await queueOf(env, lane).sendBatch(messages);
+    await bindingOf(env, queue).sendBatch(messages);
     sent += batch.length;
   }
 }

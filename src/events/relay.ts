@@ -1,5 +1,5 @@
 import { newId } from '../base/ids.ts';
-import { describe, log } from '../base/log.ts';
+import { describeError, log } from '../base/log.ts';
 import { openDatabase } from '../db/client.ts';
 import { type Delivery, type Sink, sinks, takeTurn } from '../db/platform/outbox.ts';
 import { type Bindings, settingsOf } from '../env.ts';
@@ -50,7 +50,7 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
     }
   } catch (error) {
     outcome = 'failed';
-    Object.assign(more, describe(error));
+    Object.assign(more, describeError(error));
   }
   if (delivered + failed + setAside > 0 || outcome !== 'ok') {
     const durationMs = Date.now() - started;

@@ -1,6 +1,6 @@
 import { createMiddleware } from 'hono/factory';
 import { ApiError, ClientGone } from '../base/errors.ts';
-import { describe, log, pathForLog } from '../base/log.ts';
+import { describeError, log, pathForLog } from '../base/log.ts';
 import type { AppEnv, Http } from './app-env.ts';
 import { errorOf, reasonOf } from './problem.ts';
 
@@ -11,7 +11,7 @@ function describeFailure(thrown: Error): Record<string, unknown> & { outcome: st
   if (thrown instanceof ClientGone) return { ...line, outcome: 'client_closed' };
   if (thrown === error && error.code !== 'internal' && error.code !== 'unavailable') return line;
   // PostgreSQL rejected a value that a schema should have rejected: the line says where validation has a gap.
-  return { ...line, ...describe(thrown), ...(error.code === 'validation_failed' ? { gap: 'validation' } : {}) };
+  return { ...line, ...describeError(thrown), ...(error.code === 'validation_failed' ? { gap: 'validation' } : {}) };
 }
 
 function tenantOf(c: Http): string | null {

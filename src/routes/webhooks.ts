@@ -2,10 +2,10 @@ import { Hono } from 'hono';
 import * as z from 'zod';
 import { readOnce } from '../base/body.ts';
 import { ApiError } from '../base/errors.ts';
-import { isFreshAndSignedBy, isOneOf } from '../base/signature.ts';
+import { isFreshAndSignedBy, matchesSecret } from '../base/signature.ts';
 import { applyStripeUpdate } from '../domain/payments.ts';
 import { carrierName, receiveTracking } from '../domain/tracking.ts';
-import { takePush } from '../events/external-events.ts';
+import { ingestPush } from '../events/external-events.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { operation } from '../http/operation.ts';
@@ -109,10 +109,10 @@ webhooks.post(
     const signature = c.req.header('x-signature');
     const isGenuine =
       signature === undefined
-        ? await isOneOf(secrets, tokenOf(c.req.header('authorization') ?? ''))
+        ? await matchesSecret(secrets, tokenOf(c.req.header('authorization') ?? ''))
         : await isFreshAndSignedBy(secrets, signature, body, context.now());
     if (!isGenuine) throw new ApiError('invalid_signature');
     // A connector would send a rejected body again and again: bytes that are not UTF-8 become a dead letter.
-    return c.json(await takePush(context, c.env, c.req.raw.headers, new TextDecoder().decode(await body())));
+    return c.json(await ingestPush(context, c.env, c.req.raw.headers, new TextDecoder().decode(await body())));
   },
 );

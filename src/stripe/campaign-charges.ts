@@ -1,6 +1,6 @@
 import Stripe from 'stripe';
 import {
-  asked,
+  callStripe,
   connect,
   type IntentTask,
   idOf,
@@ -8,7 +8,7 @@ import {
   lookUpIntent,
   methodsOf,
   minorOf,
-  StripeRefusal,
+  StripeCallError,
   type StripeSettings,
   type StripeUpdate,
   setupUpdate,
@@ -27,18 +27,18 @@ const metadataOf = (task: IntentTask) => ({ paymentId: task.id, orderId: task.or
 
 /**
  * Has a card saved for a place: a customer of its own, and the SetupIntent that the buyer confirms. Both are the same
- * however often they are asked for, since their idempotency keys are made from our row.
- * @throws StripeRefusal
+ * however often they are callStripe for, since their idempotency keys are made from our row.
+ * @throws StripeCallError
  */
 export async function createSetup(settings: StripeSettings, task: IntentTask) {
   const stripe = connect(settings);
-  const customer = await asked(
+  const customer = await callStripe(
     stripe.customers.create(
       { metadata: { tenant: task.tenant, userId: task.userId ?? '' } },
       { idempotencyKey: `customer-${task.id}-${task.attempt}` },
     ),
   );
-  const setup = await asked(
+  const setup = await callStripe(
     stripe.setupIntents.create(
       {
         customer: customer.id,
@@ -53,31 +53,31 @@ export async function createSetup(settings: StripeSettings, task: IntentTask) {
   return { setup, customerId: customer.id };
 }
 
-/** What has become of a card that was to be saved. @throws StripeRefusal */
+/** What has become of a card that was to be saved. @throws StripeCallError */
 export const lookUpSetup = async (settings: StripeSettings, setupId: string): Promise<StripeUpdate> =>
-  setupUpdate(await asked(connect(settings).setupIntents.retrieve(setupId)));
+  setupUpdate(await callStripe(connect(settings).setupIntents.retrieve(setupId)));
 
-/** Closes a SetupIntent that nobody shall confirm any more; a card that was saved by it is forgotten. @throws StripeRefusal */
+/** Closes a SetupIntent that nobody shall confirm any more; a card that was saved by it is forgotten. @throws StripeCallError */
 export async function closeSetup(settings: StripeSettings, setupId: string): Promise<StripeUpdate> {
   const stripe = connect(settings);
-  const setup = await asked(stripe.setupIntents.retrieve(setupId));
+  const setup = await callStripe(stripe.setupIntents.retrieve(setupId));
   const methodId = idOf(setup.payment_method);
   if (setup.status === 'succeeded') {
     if (methodId !== undefined) {
       // Detached already, by an earlier try, is as good.
-      await asked(stripe.paymentMethods.detach(methodId)).catch((error: unknown) => {
-        if (!(error instanceof StripeRefusal && error.permanent)) throw error;
+      await callStripe(stripe.paymentMethods.detach(methodId)).catch((error: unknown) => {
+        if (!(error instanceof StripeCallError && error.permanent)) throw error;
       });
     }
     return setupUpdate(setup);
   }
   if (setup.status === 'canceled') return setupUpdate(setup);
-  return setupUpdate(await asked(stripe.setupIntents.cancel(setupId)));
+  return setupUpdate(await callStripe(stripe.setupIntents.cancel(setupId)));
 }
 
 /**
  * Captures the hold of a place. A hold that has lapsed is told as it is.
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
 export async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<StripeUpdate> {
   if (task.intentId === null) throw new Error(`the payment ${task.id} is to be captured and has no intent`);
@@ -88,18 +88,18 @@ export async function captureHold(settings: StripeSettings, task: ChargeTask): P
     const { StripeCardError, StripeInvalidRequestError } = Stripe.errors;
     if (error instanceof StripeCardError || error instanceof StripeInvalidRequestError)
       return lookUpIntent(settings, task.intentId);
-    return asked(Promise.reject(error));
+    return callStripe(Promise.reject(error));
   }
 }
 
-/** Every intent of a payment's customer, who belongs to this payment alone. @throws StripeRefusal */
+/** Every intent of a payment's customer, who belongs to this payment alone. @throws StripeCallError */
 export async function listCharges(settings: StripeSettings, { customerId }: ChargeTask) {
   if (customerId === null) return [];
   const list = connect(settings).paymentIntents.list({ customer: customerId, limit: 100 });
-  return asked(list.autoPagingToArray({ limit: 1_000 }));
+  return callStripe(list.autoPagingToArray({ limit: 1_000 }));
 }
 
-/** Whether this intent is the charge that we asked for; another may have been made by hand. */
+/** Whether this intent is the charge that we callStripe for; another may have been made by hand. */
 export const isChargeOf = (task: ChargeTask) => (intent: Stripe.PaymentIntent) =>
   intent.metadata?.paymentId === task.id;
 
@@ -108,12 +108,13 @@ const isUnattempted = (intent: Stripe.PaymentIntent): boolean =>
   intent.status === 'requires_confirmation' ||
   (intent.status === 'requires_payment_method' && intent.last_payment_error === null);
 
-/** What a decline says of the intent that was declined. @throws StripeRefusal of any other error */
+/** What a decline says of the intent that was declined. @throws StripeCallError of any other error */
 async function declined(work: Promise<Stripe.PaymentIntent>): Promise<StripeUpdate> {
   try {
     return intentUpdate(await work);
   } catch (error) {
-    if (!(error instanceof Stripe.errors.StripeCardError && error.payment_intent)) return asked(Promise.reject(error));
+    if (!(error instanceof Stripe.errors.StripeCardError && error.payment_intent))
+      return callStripe(Promise.reject(error));
     const update = intentUpdate(error.payment_intent);
     const failure = error.decline_code ?? error.code ?? 'card_declined';
     return { ...update, ...(update.intent ? { intent: { ...update.intent, failure } } : {}) };
@@ -123,7 +124,7 @@ async function declined(work: Promise<Stripe.PaymentIntent>): Promise<StripeUpda
 /**
  * Charges a saved method without the buyer, once. If an earlier request may have made a charge (`again`), that one is
  * taken as it is, whatever became of it: Stripe forgets an idempotency key after 24 hours, and a debit takes days.
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
 export async function* chargeSaved(
   settings: StripeSettings,

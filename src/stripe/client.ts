@@ -7,24 +7,24 @@ const deadlineMs = 8_000;
 export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
 
 /**
- * Why Stripe did not do what it was asked. `permanent`: it never will (the amount is below its minimum). `keyUsed`: it has
- * kept this failure for the idempotency key, so nobody can succeed with that one and the next try needs another. `away`:
+ * Why Stripe did not do what it was callStripe. `permanent`: it never will (the amount is below its minimum). `keyUsed`: it has
+ * isStoredForKey this failure for the idempotency key, so nobody can succeed with that one and the next try needs another. `unavailable`:
  * Stripe is unavailable or refuses our key, so nothing else would be answered either. Any other refusal concerns the
- * payment that was asked about, and the others go on.
+ * payment that was callStripe about, and the others go on.
  */
-export class StripeRefusal extends Error {
+export class StripeCallError extends Error {
   readonly permanent: boolean;
   readonly keyUsed: boolean;
-  readonly away: boolean;
+  readonly unavailable: boolean;
   readonly code: string;
 
-  constructor(code: string, kind: { permanent?: boolean; keyUsed?: boolean; away?: boolean }) {
+  constructor(code: string, kind: { permanent?: boolean; keyUsed?: boolean; unavailable?: boolean }) {
     super(`Stripe: ${code}`);
-    this.name = 'StripeRefusal';
+    this.name = 'StripeCallError';
     this.code = code;
     this.permanent = kind.permanent ?? false;
     this.keyUsed = kind.keyUsed ?? false;
-    this.away = kind.away ?? false;
+    this.unavailable = kind.unavailable ?? false;
   }
 }
 
@@ -100,42 +100,43 @@ export function connect(settings: StripeSettings): Stripe {
   });
 }
 
-/** Whether Stripe keeps this answer for the idempotency key: it was given from there, or is not to be asked for again. */
-const kept = (headers: Record<string, string> | undefined): boolean =>
+/** Whether Stripe keeps this answer for the idempotency key: it was given from there, or is not to be callStripe for again. */
+const isStoredForKey = (headers: Record<string, string> | undefined): boolean =>
   headers?.['idempotent-replayed'] === 'true' || headers?.['stripe-should-retry'] === 'false';
 
 /** Stripe's error in the kinds that we treat differently. */
-function refusalOf(error: unknown): unknown {
+function toCallError(error: unknown): unknown {
   if (!(error instanceof Stripe.errors.StripeError)) return error;
   const code = error.code ?? error.type;
   // The key was used with other parameters (by an older release): it will never do again.
   if (error instanceof Stripe.errors.StripeIdempotencyError && error.statusCode === 400) {
-    return new StripeRefusal(code, { keyUsed: true });
+    return new StripeCallError(code, { keyUsed: true });
   }
-  if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeRefusal(code, { permanent: true });
+  if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeCallError(code, { permanent: true });
   const status = error.statusCode ?? 0;
-  // A 5xx that Stripe does not say it has kept may come from a proxy: another key then could make a second intent, while
+  // A 5xx that Stripe does not say it has isStoredForKey may come from a proxy: another key then could make a second intent, while
   // someone else succeeds with this one.
-  if (status >= 500) return new StripeRefusal(code, { keyUsed: kept(error.headers), away: status > 500 });
+  if (status >= 500)
+    return new StripeCallError(code, { keyUsed: isStoredForKey(error.headers), unavailable: status > 500 });
   // Without a status Stripe was not reached. 402, 403, 409 and 429 (also a lock on one object) concern this request.
-  return new StripeRefusal(code, { away: status === 0 || status === 401 });
+  return new StripeCallError(code, { unavailable: status === 0 || status === 401 });
 }
 
-/** Waits for Stripe. @throws StripeRefusal */
-export const asked = async <T>(work: Promise<T>): Promise<T> => {
+/** Waits for Stripe. @throws StripeCallError */
+export const callStripe = async <T>(work: Promise<T>): Promise<T> => {
   try {
     return await work;
   } catch (error) {
-    throw refusalOf(error);
+    throw toCallError(error);
   }
 };
 
-/** @throws StripeRefusal of an amount that Stripe cannot express: it has no hundredths of an ariary */
+/** @throws StripeCallError of an amount that Stripe cannot express: it has no hundredths of an ariary */
 export function minorOf({ amount, currency }: { amount: string; currency: string }): number {
   try {
     return toMinor(amount, currency);
   } catch (error) {
-    if (error instanceof RangeError) throw new StripeRefusal('invalid_amount', { permanent: true });
+    if (error instanceof RangeError) throw new StripeCallError('invalid_amount', { permanent: true });
     throw error;
   }
 }
@@ -215,15 +216,15 @@ export const methodsOf = ({ delayed }: IntentTask) =>
   delayed ? {} : { excluded_payment_method_types: delayedMethods };
 
 /**
- * The intent of a payment: the same one however often it is asked for, since Stripe's idempotency key is made from our
+ * The intent of a payment: the same one however often it is callStripe for, since Stripe's idempotency key is made from our
  * row. Nothing is charged by it until the buyer confirms; with mode `hold` it is held then, and charged when captured.
  * When Stripe keeps an error for the key, the next key can make a second intent. The first cannot be searched for (there
  * is no customer, and a search by metadata lags), but nobody has its client secret; if it is paid all the same, its
  * event names the payment.
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
 export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {
-  return asked(
+  return callStripe(
     connect(settings).paymentIntents.create(
       {
         amount: minorOf(task),
@@ -238,19 +239,19 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
   );
 }
 
-/** What has become of an intent. @throws StripeRefusal */
+/** What has become of an intent. @throws StripeCallError */
 export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<StripeUpdate> =>
-  intentUpdate(await asked(connect(settings).paymentIntents.retrieve(intentId)));
+  intentUpdate(await callStripe(connect(settings).paymentIntents.retrieve(intentId)));
 
-/** Every refund of an intent, ours and those that were made by hand. @throws StripeRefusal */
+/** Every refund of an intent, ours and those that were made by hand. @throws StripeCallError */
 export async function listRefunds(settings: StripeSettings, intentId: string): Promise<StripeUpdate[]> {
-  const { data } = await asked(connect(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
+  const { data } = await callStripe(connect(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
   return data.map(refundUpdate).filter((update) => update !== undefined);
 }
 
 /**
  * Closes an intent that nobody shall pay any more. One that has ended already is told as it ended: paid, for example.
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
 export async function closeIntent(settings: StripeSettings, intentId: string): Promise<StripeUpdate> {
   const stripe = connect(settings);
@@ -258,26 +259,26 @@ export async function closeIntent(settings: StripeSettings, intentId: string): P
     return intentUpdate(await stripe.paymentIntents.cancel(intentId));
   } catch (error) {
     if (error instanceof Stripe.errors.StripeInvalidRequestError) return lookUpIntent(settings, intentId);
-    throw refusalOf(error);
+    throw toCallError(error);
   }
 }
 
 /**
  * Makes a refund that our row promises, once: by an idempotency key made from the row, and by looking among the intent's
  * refunds for one that carries our id when an earlier try may have been lost.
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
 export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<StripeUpdate> {
   const stripe = connect(settings);
   if (task.stripeRefundId !== null) {
-    const update = refundUpdate(await asked(stripe.refunds.retrieve(task.stripeRefundId)));
+    const update = refundUpdate(await callStripe(stripe.refunds.retrieve(task.stripeRefundId)));
     if (update) return update;
   }
   if (task.mayExist) {
     const made = (await listRefunds(settings, task.intentId)).find(({ refund }) => refund?.id === task.id);
     if (made) return made;
   }
-  const refund = await asked(
+  const refund = await callStripe(
     stripe.refunds.create(
       {
         payment_intent: task.intentId,

@@ -1,17 +1,17 @@
 import type Stripe from 'stripe';
 import * as z from 'zod';
 import { ApiError, pointerTo } from '../base/errors.ts';
-import { jsonOf, textOf, unstorable } from '../base/json.ts';
+import { findUnstorable, jsonOf, textOf } from '../base/json.ts';
 import { fromMinor } from '../base/money.ts';
 import { isFreshAndSignedBy, type LazyBody } from '../base/signature.ts';
 import type { Context } from '../context.ts';
 import {
-  asked,
+  callStripe,
   connect,
   idOf,
   intentUpdate,
   refundUpdate,
-  StripeRefusal,
+  StripeCallError,
   type StripeSettings,
   type StripeUpdate,
   setupUpdate,
@@ -46,7 +46,7 @@ export async function readWebhook({ settings, now }: Context, body: LazyBody, si
   const event = jsonOf(textOf(await body())) as Stripe.Event | null;
   const update = event === null ? undefined : readEvent(event);
   if (!update) return {};
-  const path = unstorable(update);
+  const path = findUnstorable(update);
   if (path) {
     const faults = [{ pointer: pointerTo(path), detail: 'has characters that cannot be stored' }];
     throw new ApiError('validation_failed', undefined, { faults });
@@ -61,11 +61,11 @@ function readEvent(event: Stripe.Event): (StripeUpdate & { eventId: string }) | 
 }
 
 /** What webhooks alone tell, of rows that nobody asks Stripe about any more. */
-export const toldOnce = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
+export const webhookOnlyTypes = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
 
 /** Every type that `updateOf` reads. */
-export const allTold = [
-  ...toldOnce,
+export const handledTypes = [
+  ...webhookOnlyTypes,
   ...['succeeded', 'setup_failed', 'canceled', 'requires_action'].map((what) => `setup_intent.${what}`),
   ...['succeeded', 'payment_failed', 'canceled', 'processing', 'requires_action', 'amount_capturable_updated'].map(
     (what) => `payment_intent.${what}`,
@@ -76,12 +76,12 @@ export const allTold = [
 /**
  * Stripe's own list of the events between two times (milliseconds; whole seconds, the second one excluded), oldest first.
  * `undefined`: there are more than `most`, so ask for a shorter time.
- * @throws StripeRefusal
+ * @throws StripeCallError
  */
 export async function listUpdates(settings: StripeSettings, types: string[], from: number, to: number, most: number) {
   const created = { gte: Math.floor(from / 1000), lt: Math.ceil(to / 1000) };
   const list = connect(settings).events.list({ types, created, limit: 100 });
-  const events = await asked(list.autoPagingToArray({ limit: Math.min(most + 1, 10_000) }));
+  const events = await callStripe(list.autoPagingToArray({ limit: Math.min(most + 1, 10_000) }));
   if (events.length > most) return undefined;
   // Stripe lists the newest first, and events of one second keep that order in a sort by time.
   return events
@@ -89,15 +89,15 @@ export async function listUpdates(settings: StripeSettings, types: string[], fro
     .sort((a, b) => a.created - b.created)
     .map(readEvent)
     .filter((update) => update !== undefined)
-    .filter((update) => !unstorable(update));
+    .filter((update) => !findUnstorable(update));
 }
 
-/** One event, or undefined if Stripe does not keep it any more. @throws StripeRefusal */
+/** One event, or undefined if Stripe does not keep it any more. @throws StripeCallError */
 export async function lookUpUpdate(settings: StripeSettings, eventId: string): Promise<StripeUpdate | undefined> {
   try {
-    return readEvent(await asked(connect(settings).events.retrieve(eventId)));
+    return readEvent(await callStripe(connect(settings).events.retrieve(eventId)));
   } catch (error) {
-    if (error instanceof StripeRefusal && error.permanent) return undefined;
+    if (error instanceof StripeCallError && error.permanent) return undefined;
     throw error;
   }
 }

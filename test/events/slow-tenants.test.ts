@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { inTurn } from '../../src/consumers/slow-tenants.ts';
+import { workOnShare } from '../../src/consumers/slow-tenants.ts';
 import type { Bindings } from '../../src/env.ts';
 import type { Delivery } from '../../src/events/message.ts';
 
@@ -36,7 +36,7 @@ function held() {
 test('two small batches of a tenant are worked on at once, and neither is put off', async () => {
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
-  const both = [3, 4].map((count) => inTurn(env, 'payments', 'small', deliveries(count), work));
+  const both = [3, 4].map((count) => workOnShare(env, 'payments', 'small', deliveries(count), work));
   end();
   await Promise.all(both);
   expect(taken).toEqual([3, 4]);
@@ -46,12 +46,12 @@ test('two small batches of a tenant are worked on at once, and neither is put of
 test('a tenant has ten messages under way at most, and the others are put off', async () => {
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
-  const three = [7, 7, 7].map((count) => inTurn(env, 'payments', 'large', deliveries(count), work));
+  const three = [7, 7, 7].map((count) => workOnShare(env, 'payments', 'large', deliveries(count), work));
   end();
   await Promise.all(three);
   expect(taken).toEqual([7, 3]);
   expect(delays).toEqual(Array(11).fill(1));
-  await inTurn(env, 'payments', 'large', deliveries(10), work);
+  await workOnShare(env, 'payments', 'large', deliveries(10), work);
   expect(taken).toEqual([7, 3, 10]);
 });
 
@@ -59,9 +59,9 @@ test('of a tenant that Stripe is slow for, a share comes again after 5 s, the ne
   vi.useFakeTimers();
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
-  const first = inTurn(env, 'payments', 'slow', deliveries(10), work);
+  const first = workOnShare(env, 'payments', 'slow', deliveries(10), work);
   vi.advanceTimersByTime(2_000);
-  await inTurn(env, 'payments', 'slow', deliveries(25), work);
+  await workOnShare(env, 'payments', 'slow', deliveries(25), work);
   expect(taken).toEqual([10]);
   expect(delays).toEqual([...Array(10).fill(5), ...Array(10).fill(10), ...Array(5).fill(15)]);
   end();

@@ -2,7 +2,7 @@ import { NeonDbError } from '@neondatabase/serverless';
 import { DrizzleQueryError } from 'drizzle-orm/errors';
 import { expect, test, vi } from 'vitest';
 import { ApiError } from '../../src/base/errors.ts';
-import { describe as describeError, log } from '../../src/base/log.ts';
+import { describeError, log } from '../../src/base/log.ts';
 
 const secret = 'hunter2';
 const neon = (fields: Partial<NeonDbError>) => Object.assign(new NeonDbError(`failed with ${secret}`), fields);

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { lookUpIntent, StripeRefusal } from '../../src/stripe/client.ts';
+import { lookUpIntent, StripeCallError } from '../../src/stripe/client.ts';
 
 let answer: { status: number; body: unknown } = { status: 200, body: {} };
 const server = createServer((_request, response) => {
@@ -30,7 +30,7 @@ test.each([
 ])('%i of %j concerns one payment and does not end the work on others', async (status, error) => {
   answer = { status, body: { error: { ...error, message: 'no' } } };
   const refusal = await ask();
-  expect(refusal).toBeInstanceOf(StripeRefusal);
+  expect(refusal).toBeInstanceOf(StripeCallError);
   expect(refusal).toMatchObject({ away: false, permanent: false, keyUsed: false, code: error.code });
 });
 

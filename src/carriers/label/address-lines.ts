@@ -29,7 +29,7 @@ const countryName = (code: string): string | undefined =>
  * @param field its name in the request, for the message, which does not quote it
  * @throws CarrierError (permanent)
  */
-export function showOrRefuse(text: string, field: string, country: string): Printable {
+export function requirePrintable(text: string, field: string, country: string): Printable {
   try {
     return makePrintable(text, country);
   } catch (error) {
@@ -48,7 +48,7 @@ export function showOrRefuse(text: string, field: string, country: string): Prin
 export function addressLines(address: Address, which: 'to' | 'from'): PrintableAddress {
   const scripts = new Set<Printable['script']>();
   const show = (field: keyof Address, required = false): Pair => {
-    const { text, romanised, script } = showOrRefuse(address[field] ?? '', `${which}.${field}`, address.country);
+    const { text, romanised, script } = requirePrintable(address[field] ?? '', `${which}.${field}`, address.country);
     if (required && text === '') throw refuse(`${which}.${field}`, 'is empty');
     scripts.add(romanised === undefined ? script : 'transliterated');
     return { shown: text, latin: romanised ?? text };

@@ -6,7 +6,7 @@ const latin = table(
   'łl Łl đd Đd ħh Ħh ıi ŋng Ŋng ŧt Ŧt ĸk əe Əe ɓb ɗd ɖd ɛe ɔo ƙk ƴy ɣg ʋv ŉn ẞss ʻ\' ʼ\' ʾ\' ʿ\' ′\' ″" ‐- ‑- ‒- −- ⁄/ ∕/ 、, 。. ・- 「" 」" 『" 』" 〜- 〒 ،, ؛; ׳\' ״" ־-',
 );
 
-// ELOT 743 / ISO 843; its rules for pairs are in `settlePairs`.
+// ELOT 743 / ISO 843; its rules for pairs are in `transliteratePairs`.
 const greek = table('αa βv γg δd εe ζz ηi θth ιi κk λl μm νn ξx οo πp ρr σs ςs τt υy φf χch ψps ωo');
 
 // The passport rules of ICAO Doc 9303-3 (section 6 B), read by English speakers everywhere.
@@ -60,7 +60,7 @@ const atStart: Record<string, string> = { ו: 'v', י: 'y', و: 'w', ي: 'y', ی
  * What depends on the neighbours. Greek (ELOT 743): ου is ou; the υ of αυ, ευ, ηυ is f before a voiceless letter and at
  * the end, else v; γ before γ, ξ, χ is n. Hebrew and Arabic: vav, waw and yod are consonants at a word's start.
  */
-export function settlePairs(text: string): string {
+export function transliteratePairs(text: string): string {
   return text
     .replace(/(?<=[οΟ])[υύ]/gu, 'u')
     .replace(/(?<=Ο)[ΥΎ]/gu, 'U')
@@ -78,7 +78,7 @@ export const latinLetter = (character: string): string | undefined => latin.get(
  * Latin letters for a lower-case letter of an alphabet that is known here, by the rule of `country` (ISO 3166-1
  * alpha-2) where it has its own; undefined for any other character.
  */
-export function foreignLetter(character: string, country: string): string | undefined {
+export function transliterateLetter(character: string, country: string): string | undefined {
   const own = national[country]?.get(character);
   if (own !== undefined) return own;
   return alphabets.find(({ script }) => script.test(character))?.letters.get(character);

@@ -1,5 +1,5 @@
 import { CarrierError, type LabelRequest } from '../carrier.ts';
-import { addressLines, fitLines, type Line, leading, showOrRefuse } from './address-lines.ts';
+import { addressLines, fitLines, type Line, leading, requirePrintable } from './address-lines.ts';
 import { code128Widths } from './code128.ts';
 import { PdfPage, textWidth } from './pdf.ts';
 
@@ -64,7 +64,7 @@ const notices = (scripts: Set<string>, reference: string): Line[] => {
 export function drawLabel(request: LabelRequest, trackingNumber: string): Uint8Array {
   const to = addressLines(request.to, 'to');
   const from = addressLines(request.from, 'from');
-  const reference = showOrRefuse(request.reference, 'reference', request.to.country).text;
+  const reference = requirePrintable(request.reference, 'reference', request.to.country).text;
   const page = new PdfPage(width, height);
   const rule = (y: number, weight = 0.75) => page.rectangle(margin, y, inner, weight);
   const caption = (x: number, y: number, text: string) => page.text(x, y, 5.5, 'bold', text);

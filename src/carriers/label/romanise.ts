@@ -1,4 +1,4 @@
-import { foreignLetter, latinLetter, settlePairs } from './alphabets.ts';
+import { latinLetter, transliterateLetter, transliteratePairs } from './alphabets.ts';
 import { winAnsiByte } from './helvetica.ts';
 import { romaniseHangul, romaniseKana } from './syllables.ts';
 
@@ -31,7 +31,7 @@ const isKnown = (character: string, country: string): boolean =>
   isIdeograph(character) ||
   isSyllable(character) ||
   latinLetter(character) !== undefined ||
-  foreignLetter(character.toLowerCase(), country) !== undefined;
+  transliterateLetter(character.toLowerCase(), country) !== undefined;
 
 // Marks of alphabets that are read without them (vowel points, accents). In other scripts a mark can be a vowel.
 const isSpareMark = (character: string): boolean =>
@@ -73,7 +73,7 @@ function latinOf(
   const lower = character.toLowerCase();
   const upper = lower !== character;
   for (const letter of [lower, lower.normalize('NFD').charAt(0)]) {
-    const foreign = foreignLetter(letter, country) ?? arabicDigit(letter);
+    const foreign = transliterateLetter(letter, country) ?? arabicDigit(letter);
     if (foreign !== undefined) return { letters: cased(foreign, upper, next), foreign: true };
   }
   const stripped = withoutMarks(character);
@@ -94,7 +94,7 @@ const capitalised = (text: string): string => text.replace(/(^|[\s-])([a-z])/g, 
  */
 export function makePrintable(original: string, country: string): Printable {
   const text = tidy(original);
-  const plain = [...settlePairs(text)].map((character) =>
+  const plain = [...transliteratePairs(text)].map((character) =>
     isKnown(character, country) ? character : character.normalize('NFKC'),
   );
   const characters = [...plain.join('').normalize('NFC')];

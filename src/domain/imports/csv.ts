@@ -4,7 +4,7 @@ import type { Line } from './split-lines.ts';
 export type CsvRecord = { line: number; fields: string[] } | Extract<Line, { code: string }>;
 
 const limitChars = 1_048_576;
-const mostFields = 1_000;
+const maxFields = 1_000;
 
 const countQuotes = (text: string): number => {
   let count = 0;
@@ -15,7 +15,7 @@ const countQuotes = (text: string): number => {
 /** The fields of one record, of 1,000 at most (RFC 4180, 2.5 to 2.7: a quote stands only around a field, or doubled in a quoted one). */
 function split(record: string): string[] | undefined {
   const fields: string[] = [];
-  for (let at = 0; fields.length < mostFields; ) {
+  for (let at = 0; fields.length < maxFields; ) {
     let end: number;
     if (record[at] === '"') {
       end = record.indexOf('"', at + 1);

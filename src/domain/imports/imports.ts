@@ -8,7 +8,7 @@ import type { Call, Written } from '../../db/client.ts';
 import { type ImportedProduct, type ImportLine, importFormat, readImport } from './lines.ts';
 import { type LineCode, lineCodes } from './split-lines.ts';
 
-const mostRejected = 10_000;
+const maxRejected = 10_000;
 
 export const importReport = z
   .object({
@@ -94,7 +94,7 @@ async function importLines(
 
   function reject(line: number, code: LineCode, detail: string): void {
     rejectedCount++;
-    if (report.rejected.length < mostRejected) report.rejected.push({ line, code, detail });
+    if (report.rejected.length < maxRejected) report.rejected.push({ line, code, detail });
   }
 
   async function send(last = false): Promise<void> {
@@ -123,7 +123,7 @@ async function importLines(
     if ('code' in read) {
       reject(read.line, read.code, read.detail);
       // So many bad lines are no file of products: each of them costs more than to read it.
-      if (rejectedCount >= mostRejected) {
+      if (rejectedCount >= maxRejected) {
         report.stoppedAt = read.line;
         break;
       }
@@ -136,7 +136,7 @@ async function importLines(
   // An import that stopped early is repeated with a better file: its counts are not set again then.
   await send(report.stoppedAt === undefined);
   report.rejected.sort((a, b) => a.line - b.line);
-  return rejectedCount > mostRejected ? { ...report, rejectedCount } : report;
+  return rejectedCount > maxRejected ? { ...report, rejectedCount } : report;
 }
 
 /**

@@ -29,7 +29,7 @@ const columns = new Set(Object.keys(importedProduct.shape));
 /** Fields that are numbers, as CSV may write them: a count has no decimal point, a price at most two decimals. */
 const numbers: Record<string, RegExp> = { price: /^-?(0|[1-9]\d*)(\.\d{1,2})?$/, inventory: /^-?(0|[1-9]\d*)$/ };
 const longestDetail = 200;
-const mostFaults = 10;
+const maxFaults = 10;
 
 /** A value as a report repeats it: short, and without what is within it. */
 function shown(value: unknown): string {
@@ -41,7 +41,7 @@ function shown(value: unknown): string {
 /** What is wrong with a line: its SKU, and each field with its value. */
 function faultsOf(issues: z.core.$ZodIssue[], value: unknown): string {
   const line = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  const faults = issues.slice(0, mostFaults).map(({ path: [field], message }) => {
+  const faults = issues.slice(0, maxFaults).map(({ path: [field], message }) => {
     if (field === undefined) return `The line ${message}`;
     const given = line[String(field)];
     return `${String(field)} ${message}${given === undefined ? '' : `, and not ${shown(given)}`}`;
@@ -81,7 +81,7 @@ function checkHeader(header: string[]): void {
   const seen = new Set<string>();
   const faults: Fault[] = [];
   for (const column of header) {
-    if (faults.length === mostFaults) break;
+    if (faults.length === maxFaults) break;
     if (!columns.has(column)) {
       const name = shown(column.toWellFormed());
       faults.push({ pointer: '/1', detail: `Unknown column ${name}. There are: ${[...columns].join(', ')}.` });

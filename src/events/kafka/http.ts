@@ -10,14 +10,15 @@ const passing = new Set([401, 402, 403, 407, 408, 425, 429]);
 export const isPermanent = (status: number): boolean => status >= 400 && status < 500 && !passing.has(status);
 
 /** How a producer behind the API says that it finds no such topic, or no broker to ask. */
-export const saysMissing = (message: string): boolean => /not present in metadata|update metadata/i.test(message);
+export const reportsMissingTopic = (message: string): boolean =>
+  /not present in metadata|update metadata/i.test(message);
 
 /** A request that was answered with an error as a whole, as far as it can be understood. */
-export class RequestRefused extends Error {
+export class RequestRejected extends Error {
   readonly status: number;
   constructor(status: number, reason: string) {
     super(reason);
-    this.name = 'RequestRefused';
+    this.name = 'RequestRejected';
     this.status = status;
   }
 }
@@ -92,9 +93,9 @@ export function parseJson(text: string): unknown {
 
 /**
  * What an error status with its body says: `{error_code, message}` in every dialect.
- * @throws KafkaUnavailable if it passes; RequestRefused if no repetition will help
+ * @throws KafkaUnavailable if it passes; RequestRejected if no repetition will help
  */
-export function throwRefusal(status: number, text: string): never {
+export function throwErrorResponse(status: number, text: string): never {
   let said = text.trim().slice(0, 200);
   try {
     const { message, error } = JSON.parse(text) as { message?: unknown; error?: unknown };
@@ -103,5 +104,5 @@ export function throwRefusal(status: number, text: string): never {
     // Not JSON: of a proxy in between. Its text is as good.
   }
   if (!isPermanent(status)) throw new KafkaUnavailable(`${status}: ${said}`);
-  throw new RequestRefused(status, `${status}: ${said}`);
+  throw new RequestRejected(status, `${status}: ${said}`);
 }

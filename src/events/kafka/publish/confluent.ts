@@ -6,8 +6,8 @@ import {
   parseJson,
   type RestSettings,
   readText,
-  saysMissing,
-  throwRefusal,
+  reportsMissingTopic,
+  throwErrorResponse,
 } from '../http.ts';
 import { splitJsonObjects } from '../json-texts.ts';
 import { type Answer, publishParts, type Server } from './parts.ts';
@@ -32,7 +32,7 @@ function answerOf({ topic }: KafkaRecord, report: Report): Answer {
   if (code === 200 && report.offset !== undefined) return { ok: true };
   const status = statusOf(code);
   const reason = `${topic}: ${code}: ${message}`.slice(0, 300);
-  if (status === 404 || saysMissing(message)) return { ok: false, permanent: true, reason, missing: true };
+  if (status === 404 || reportsMissingTopic(message)) return { ok: false, permanent: true, reason, missing: true };
   return { ok: false, permanent: isPermanent(status), reason, ...(status >= 500 && { away: `${code}: ${message}` }) };
 }
 
@@ -61,7 +61,7 @@ export function confluentPublisher(settings: RestSettings & { clusterId: string 
     const text = records.map(toJson).join('\n');
     const path = `${topics}/${encodeURIComponent(topic)}/records`;
     const response = await rest('POST', path, { type: 'application/json', text });
-    if (!response.ok) throwRefusal(response.status, await readText(response));
+    if (!response.ok) throwErrorResponse(response.status, await readText(response));
     let reports: Report[];
     try {
       reports = splitJsonObjects(await readAll(response)) as Report[];

@@ -25,7 +25,7 @@ const toRecord = (event: Leased): KafkaRecord => ({
  * Splits events, in order, so that no part has two of one key: a broker may refuse one record of a request and take the
  * others, and then the later one of a key must not have been among them.
  */
-export function inWaves<T extends { key: string }>(events: T[]): T[][] {
+export function inRounds<T extends { key: string }>(events: T[]): T[][] {
   const waves: T[][] = [];
   const depth = new Map<string, number>();
   for (const event of events) {
@@ -45,7 +45,7 @@ export function inWaves<T extends { key: string }>(events: T[]): T[][] {
 export async function deliverToKafka(publisher: Publisher, events: Leased[], until: number): Promise<Delivery> {
   const delivery: Delivery = { delivered: [], failed: [], returned: [] };
   const stopped = new Set<string>();
-  for (const wave of inWaves(events)) {
+  for (const wave of inRounds(events)) {
     const free = wave.filter((event) => !stopped.has(event.key));
     let answers: Published[] | undefined;
     if (delivery.paused === undefined && Date.now() < until && free.length > 0) {

@@ -1,4 +1,4 @@
-import { RequestRefused } from '../http.ts';
+import { RequestRejected } from '../http.ts';
 import { type KafkaRecord, KafkaUnavailable, type Published } from './publisher.ts';
 
 /**
@@ -14,7 +14,7 @@ export type Server = {
   /**
    * Sends records of one topic in one request. Answers in their order; `undefined` if it is not to be told which of them
    * were refused.
-   * @throws KafkaUnavailable, RequestRefused
+   * @throws KafkaUnavailable, RequestRejected
    */
   send(topic: string, records: KafkaRecord[]): Promise<Answer[] | undefined>;
   /** Every topic that is there. @throws KafkaUnavailable if that cannot be found out */
@@ -24,7 +24,7 @@ export type Server = {
 /** A request has at most so much. Karapace takes bodies of 1 MiB and a little, the others more. */
 const most = { records: 500, bytes: 1_000_000 };
 /** A Worker has six connections at once. */
-const mostAtOnce = 6;
+const maxAtOnce = 6;
 
 function inParts(records: KafkaRecord[], sizeOf: Server['sizeOf']): KafkaRecord[][] {
   const parts: KafkaRecord[][] = [];
@@ -59,7 +59,7 @@ function answersTo(error: unknown, part: KafkaRecord[]): Answer[] | undefined {
       missing,
     }));
   }
-  if (!(error instanceof RequestRefused)) throw error;
+  if (!(error instanceof RequestRejected)) throw error;
   const missing = error.status === 404;
   if (part.length > 1 && !missing) return undefined;
   return part.map((record) => ({ ok: false, permanent: true, reason: saying(record, error.message), missing }));
@@ -116,7 +116,7 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
   const work = async (): Promise<void> => {
     for (let part = waiting.shift(); part; part = waiting.shift()) await sendPart(part);
   };
-  await Promise.all(Array.from({ length: Math.min(mostAtOnce, waiting.length) }, work));
+  await Promise.all(Array.from({ length: Math.min(maxAtOnce, waiting.length) }, work));
 
   const all = records.map(
     (record): Answer =>

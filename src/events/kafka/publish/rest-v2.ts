@@ -6,8 +6,8 @@ import {
   parseJson,
   type RestSettings,
   readText,
-  saysMissing,
-  throwRefusal,
+  reportsMissingTopic,
+  throwErrorResponse,
 } from '../http.ts';
 import { type Answer, publishParts, type Server } from './parts.ts';
 import { type KafkaRecord, KafkaUnavailable, type Publisher } from './publisher.ts';
@@ -17,7 +17,7 @@ import { structuredValue } from './structured.ts';
 type Outcome = { offset?: number; error_code?: number | null; error?: string | null; message?: string };
 
 /** Kafka's own error codes, which Redpanda answers, and which no repetition helps: kafka.apache.org/protocol. */
-const forGood = new Map([
+const permanentErrors = new Map([
   [3, 'unknown topic or partition'],
   [10, 'message too large'],
   [17, 'invalid topic'],
@@ -31,12 +31,12 @@ function answerOf(topic: string, outcome: Outcome): Answer {
   const { error_code: code, error, message } = outcome;
   if ((code ?? 0) === 0 && !error && outcome.offset !== undefined && outcome.offset >= 0) return { ok: true };
   const known = code === 0 || code === undefined || code === null ? 0 : code;
-  const said = message ?? error ?? forGood.get(known) ?? 'it was not accepted';
+  const said = message ?? error ?? permanentErrors.get(known) ?? 'it was not accepted';
   const reason = `${topic}: ${known}: ${said}`.slice(0, 300);
-  if (known === 404 || known === 3 || saysMissing(said)) {
+  if (known === 404 || known === 3 || reportsMissingTopic(said)) {
     return { ok: false, permanent: true, reason, missing: true };
   }
-  const permanent = isPermanent(known) || forGood.has(known) || tooLarge.test(said);
+  const permanent = isPermanent(known) || permanentErrors.has(known) || tooLarge.test(said);
   return { ok: false, permanent, reason, ...(!permanent && { away: `${known}: ${said}` }) };
 }
 
@@ -79,7 +79,7 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
     if (!outcomes) {
       if (response.ok) throw new KafkaUnavailable('an answer that cannot be understood');
       if (settings.headers && !taken && [400, 422].includes(response.status)) await checkHeaders(topic, records);
-      throwRefusal(response.status, said);
+      throwErrorResponse(response.status, said);
     }
     taken = true;
     const answers = outcomes.map((outcome) => answerOf(topic, outcome));

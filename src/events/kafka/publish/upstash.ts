@@ -69,7 +69,7 @@ export function upstashPublisher(settings: {
    * Also answers for each record when a request was refused as a whole, for good: halves show which one is at fault. Once
    * the time of the batch is over, the records that were not sent are answered so: a later turn sends them.
    */
-  async function produceApart(records: KafkaRecord[], until: number, isPart: boolean): Promise<Answer[]> {
+  async function produceInHalves(records: KafkaRecord[], until: number, isPart: boolean): Promise<Answer[]> {
     try {
       return await produce(records, until);
     } catch (error) {
@@ -83,8 +83,8 @@ export function upstashPublisher(settings: {
       if (first && !second) return [{ ...refused(first, error.status, error.error), alone: error.status }];
       const middle = Math.ceil(records.length / 2);
       return [
-        ...(await produceApart(records.slice(0, middle), until, true)),
-        ...(await produceApart(records.slice(middle), until, true)),
+        ...(await produceInHalves(records.slice(0, middle), until, true)),
+        ...(await produceInHalves(records.slice(middle), until, true)),
       ];
     }
   }
@@ -92,7 +92,7 @@ export function upstashPublisher(settings: {
   return {
     async publish(records) {
       const until = Date.now() + deadlineMs;
-      const answers = await produceApart(records, until, false);
+      const answers = await produceInHalves(records, until, false);
       if (answers.every(({ alone }) => alone !== undefined && missing.has(alone))) {
         throw new KafkaUnavailable('no Kafka REST API at this address');
       }
