@@ -3,8 +3,8 @@ import { ApiError, ClientGone } from './errors.ts';
 export const maxBodyBytes = 1_048_576;
 
 /**
- * The chunks of a request's body as they arrive.
- * @throws ClientGone, if the client leaves before its end
+ * Yields the chunks of a request's body as they arrive.
+ * @throws ClientGone if the client disconnects before the end
  */
 export async function* chunksOf(request: Request): AsyncGenerator<Uint8Array> {
   const reader = request.body?.getReader();
@@ -21,12 +21,12 @@ export async function* chunksOf(request: Request): AsyncGenerator<Uint8Array> {
       yield value;
     }
   } finally {
-    // Whoever stops early does not want the rest.
+    // A caller that stops early does not want the rest.
     if (!ended) await reader.cancel().catch(() => undefined);
   }
 }
 
-/** How many bytes a request says that its body has; undefined, if it does not say. */
+/** The length of the body that a request declares, in bytes. Undefined if it declares none. */
 export function declaredLength(request: Request): number | undefined {
   if (request.body === null) return 0;
   const length = request.headers.get('content-length');
@@ -34,15 +34,15 @@ export function declaredLength(request: Request): number | undefined {
 }
 
 /**
- * A whole body of at most 1 MB, and of no more than the request has declared.
+ * Reads a whole body, of at most 1 MB and at most the declared length.
  * @throws ApiError body_too_large
- * @throws ClientGone
+ * @throws ClientGone if the client disconnects before the end
  */
 export async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffer>> {
   const declared = declaredLength(request);
   if (declared !== undefined) {
     if (declared > maxBodyBytes) throw new ApiError('body_too_large');
-    // At once: chunk by chunk costs more than anything else that is done with a body.
+    // In one call: reading chunk by chunk costs more than everything else that happens to a body.
     const whole = await request.arrayBuffer().catch(() => {
       throw new ClientGone();
     });
@@ -57,15 +57,15 @@ export async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffe
     chunks.push(chunk);
   }
   const whole = new Uint8Array(size);
-  let at = 0;
+  let offset = 0;
   for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.byteLength;
+    whole.set(chunk, offset);
+    offset += chunk.byteLength;
   }
   return whole;
 }
 
-/** Reads a body when it is first asked for, and then gives the same bytes. */
+/** Returns a function that reads the body on its first call and returns the same bytes on every later call. */
 export function readOnce(request: Request): () => Promise<Uint8Array> {
   let bytes: Promise<Uint8Array> | undefined;
   return () => {

@@ -1,7 +1,7 @@
 /**
- * How much one job may do in one turn. Cloudflare allows an invocation 10,000 subrequests on the paid plan (calls to the
- * database, to Stripe and to the cache all count) and 15 minutes. The budgets of a turn's jobs add up to 2,850 calls and 143 s,
- * so each job has its turn. The next turn does what is left.
+ * How much one job may do in one cron run. Cloudflare's paid plan allows an invocation 10,000 subrequests (calls to the
+ * database, to Stripe and to the cache all count) and 15 minutes. The budgets of a run's jobs add up to 2,850 calls and
+ * 143 s, so every job gets to run. The next run continues where a job stopped.
  */
 export const jobBudgets = {
   'hear-stripe': { seconds: 10, calls: 200 },
@@ -10,7 +10,7 @@ export const jobBudgets = {
   'decide-forgotten': { seconds: 5, calls: 40 },
   campaigns: { seconds: 10, calls: 100 },
   'remind-labels': { seconds: 5, calls: 10 },
-  // These three bound themselves: by a batch of 10 and a deadline, by the relay's lease, and by KAFKA_CONSUME_SECONDS.
+  // These three limit themselves: by a batch of 10 and a deadline, by the relay's lease, and by KAFKA_CONSUME_SECONDS.
   'void-labels': { seconds: 10, calls: 40 },
   relay: { seconds: 20, calls: 1_000 },
   'consume-kafka': { seconds: 60, calls: 1_000 },
@@ -18,7 +18,7 @@ export const jobBudgets = {
   purge: { seconds: 20, calls: 200 },
 } as const;
 
-/** What is left of a turn: `spend` takes from it, and is false once there is nothing left. */
+/** What remains of a job's calls and time. `spend` deducts calls and returns false once calls or time have run out. */
 export class Budget {
   readonly #until: number;
   #calls: number;

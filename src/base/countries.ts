@@ -1,6 +1,6 @@
 /**
- * The officially assigned codes of ISO 3166-1 alpha-2, and XK: ISO has no code for Kosovo, and carriers, Stripe and the
- * European Union use this one, which ISO leaves to users.
+ * The officially assigned codes of ISO 3166-1 alpha-2, and XK. ISO has no code for Kosovo; carriers, Stripe and the
+ * European Union use XK, which ISO reserves for users.
  */
 const codes =
   'AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD ' +

@@ -1,7 +1,8 @@
 /**
- * The currencies that Stripe can charge, and the amounts that it takes. `platform.charge_limits` in src/db/platform/currencies.sql
- * has the same table; a test compares them. Source: Stripe, "Supported currencies" (docs.stripe.com/currencies, 2026-11):
- * presentment currencies, minor units, special cases, minimum and maximum charge amounts.
+ * The currencies that Stripe can charge, and the amounts that it accepts. `platform.charge_limits` in
+ * src/db/platform/currencies.sql has the same table; a test compares them. Source: Stripe, "Supported currencies"
+ * (docs.stripe.com/currencies, 2026-11): presentment currencies, minor units, special cases, minimum and maximum charge
+ * amounts.
  */
 
 const words = (text: string): string[] => text.trim().split(/\s+/);
@@ -14,12 +15,12 @@ const presentment = words(`
   TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW`);
 
 const zeroDecimal = new Set(words('BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF'));
-/** The API takes two of their decimals: Stripe wants the third one to be 0. */
+/** Our API accepts two decimals, because Stripe requires the third one to be 0. */
 const threeDecimal = new Set(words('BHD JOD KWD OMR TND'));
 /** Amounts are whole units, although Stripe counts them in hundredths. */
 const wholeUnits = new Set(words('ISK UGX'));
 
-/** Minimum charges, in units of the currency. For other currencies Stripe converts the minimum of the account's own one. */
+/** Minimum charges in units of the currency. For other currencies Stripe converts the account currency's minimum. */
 const minimums: Record<string, number> = {
   AED: 2,
   AUD: 0.5,
@@ -47,32 +48,32 @@ const minimums: Record<string, number> = {
   USD: 0.5,
 };
 
-export type Limits = {
-  /** Decimals of the amounts that Stripe takes: minor units are counted so. */
+export type ChargeLimits = {
+  /** Decimals of Stripe's minor unit: 2 means that Stripe counts in hundredths. */
   exponent: 0 | 2 | 3;
-  /** Decimals that an amount of ours may have. */
+  /** Decimals that an amount in our API may have. */
   decimals: 0 | 2;
-  /** The smallest and the largest charge, in units of the currency. Stripe's largest one has eight digits. */
+  /** The smallest and the largest charge, in units of the currency. Stripe allows at most eight digits. */
   least: number;
   most: number;
 };
 
-function limitsOf(currency: string): Limits {
+function limitsOf(currency: string): ChargeLimits {
   const exponent = zeroDecimal.has(currency) ? 0 : threeDecimal.has(currency) ? 3 : 2;
   const decimals = exponent === 0 || wholeUnits.has(currency) ? 0 : 2;
   const most = exponent === 0 ? 99_999_999 : exponent === 3 ? 99_999.99 : decimals === 0 ? 999_999 : 999_999.99;
   return { exponent, decimals, least: minimums[currency] ?? (decimals === 0 ? 1 : 0.01), most };
 }
 
-/** By ISO 4217 code, every currency that can be charged. */
-export const chargeable: ReadonlyMap<string, Limits> = new Map(presentment.map((code) => [code, limitsOf(code)]));
+/** Every currency that Stripe can charge, by ISO 4217 code. */
+export const chargeable: ReadonlyMap<string, ChargeLimits> = new Map(presentment.map((code) => [code, limitsOf(code)]));
 
-/** How many decimals an amount in this currency may have. */
+/** The number of decimals that an amount in this currency may have. */
 export const decimalsOf = (currency: string): 0 | 2 => limitsOf(currency).decimals;
 
-/** Whether an amount has no more decimals than its currency. */
+/** Whether an amount has no more decimals than its currency allows. */
 export const fitsCurrency = (amount: number, currency: string): boolean =>
   decimalsOf(currency) === 2 || Number.isInteger(amount);
 
-/** Decimals of the minor units in which Stripe counts this currency. */
+/** The decimals of Stripe's minor unit for this currency. */
 export const exponentOf = (currency: string): 0 | 2 | 3 => limitsOf(currency.toUpperCase()).exponent;

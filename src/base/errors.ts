@@ -1,4 +1,4 @@
-/** Every code that an answer can carry, with its HTTP status. Closed: clients switch on these. */
+/** Every error code of the API with its HTTP status. The list is closed, because clients switch on the codes. */
 export const statusOf = {
   malformed_json: 400,
   invalid_cursor: 400,
@@ -32,19 +32,19 @@ export const statusOf = {
 
 export type Code = keyof typeof statusOf;
 
-/** One fault of a request: `pointer` is a JSON pointer (RFC 6901) into the body, or the name of a parameter or header. */
+/** One invalid part of a request. `pointer`: a JSON pointer (RFC 6901) into the body, or a parameter or header name. */
 export type Fault = { pointer: string; detail: string };
 
-/** The detail of a fault whose place is a name that the client has made up: that name stays out of the log. */
+/** The detail of a fault about an unknown field. The field's name comes from the client and is kept out of the log. */
 export const unknownField = 'Unknown field';
-/** How the detail of a fault begins whose place is a parameter that the client has made up. */
+/** The beginning of the detail of a fault about an unknown parameter, whose name is kept out of the log too. */
 export const unknownParameter = 'Unknown parameter.';
 
-/** The JSON pointer (RFC 6901) to a place in a body. */
+/** Turns a path into a body into a JSON pointer (RFC 6901). */
 export const pointerTo = (path: readonly PropertyKey[]): string =>
   path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 
-/** The client has closed its connection before its whole request had arrived: nobody waits for an answer. */
+/** The client closed its connection before its whole request had arrived, so nobody reads the response. */
 export class ClientGone extends Error {
   constructor() {
     super('the client has closed its connection');
@@ -52,24 +52,24 @@ export class ClientGone extends Error {
   }
 }
 
-/** A refusal that the client is told by its code. It knows nothing of HTTP beyond that. */
+/** An error that is returned to the client under its code. src/http turns it into a problem document. */
 export class ApiError extends Error {
   readonly code: Code;
   readonly detail: string | undefined;
   readonly faults: Fault[] | undefined;
-  /** Further members of the problem document, as the contract has them for this code (`orderId`, `shortages`). */
+  /** Extra fields of the problem document that the API documents for this code (`orderId`, `shortages`). */
   readonly members: Record<string, unknown>;
-  /** Headers that belong to this refusal (`Retry-After`). */
+  /** Response headers for this error (`Retry-After`). */
   readonly headers: Record<string, string>;
-  /** The first answer to this idempotency key, given again. */
+  /** Whether this repeats the first response to the same idempotency key. */
   readonly replayed: boolean;
-  /** Whose request it was, where the database knew that before it refused; for the log. */
+  /** The caller's tenant, for the log, if the database had authenticated the caller before the error. */
   readonly tenant: string | undefined;
 
   constructor(
     code: Code,
     detail?: string,
-    more: {
+    options: {
       faults?: Fault[];
       members?: Record<string, unknown>;
       headers?: Record<string, string>;
@@ -77,7 +77,7 @@ export class ApiError extends Error {
       tenant?: string | undefined;
     } = {},
   ) {
-    // Where a refusal was thrown is never looked at, and to find it out costs as much as the rest of a small refusal.
+    // Nothing reads the stack trace of an ApiError, and capturing it costs as much as the rest of a small error.
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
     super(detail ?? code);
@@ -85,11 +85,11 @@ export class ApiError extends Error {
     this.name = 'ApiError';
     this.code = code;
     this.detail = detail;
-    this.faults = more.faults;
-    this.members = more.members ?? {};
-    this.headers = more.headers ?? {};
-    this.replayed = more.replayed ?? false;
-    this.tenant = more.tenant;
+    this.faults = options.faults;
+    this.members = options.members ?? {};
+    this.headers = options.headers ?? {};
+    this.replayed = options.replayed ?? false;
+    this.tenant = options.tenant;
   }
 }
 

@@ -7,7 +7,7 @@ import './validation-messages.ts';
 
 const notPlain = 'must not have control characters';
 
-/** Text for people: trimmed, and not empty after that. White space within it stays, new lines too. */
+/** Text for people. It is trimmed and must not be empty then. Inner white space and line breaks stay. */
 export const text = (max: number) =>
   z
     .string()
@@ -17,10 +17,10 @@ export const text = (max: number) =>
     .refine(isPlain, { error: notPlain })
     .refine((value) => value === '' || isVisible(value), { error: 'must not be empty' });
 
-/** Text that others have made up and that is compared with what they say elsewhere: it is kept as it is. */
+/** An identifier from an external system. It is stored unchanged, because it is compared with later messages. */
 export const exact = (max: number) => z.string().min(1).max(max, { abort: true }).refine(isPlain, { error: notPlain });
 
-/** A remark of others, for people to read: cut where it is too long, without the characters that cannot be stored. */
+/** A free-text remark from an external system. It is cut to `max` and loses the characters that cannot be stored. */
 export const remark = (max: number) =>
   z.string().transform(
     (value) =>
@@ -32,11 +32,11 @@ export const remark = (max: number) =>
       ) || undefined,
   );
 
-/** One line of text that begins and ends with a character that can be seen. */
+/** One line of text that begins and ends with a visible character. */
 const word = (max: number) =>
   z
     .string()
-    // One letter can be written as several code points: names that look the same are the same.
+    // A letter can be written as several code points. Normalized, names that look the same are equal.
     .overwrite((value) => value.normalize('NFC'))
     .min(1)
     .max(max, { abort: true })
@@ -44,25 +44,27 @@ const word = (max: number) =>
     .refine((value) => trimmed(value) === value, { error: 'must not begin or end with white space' })
     .refine((value) => !/[\n\r\t]/.test(value), { error: 'must be one line' });
 
-/** A UUID of ours. */
+/** An id that this system made: a UUID. */
 export const id = z
   .string()
-  .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: (issue) => idWords(issue.input) });
+  .regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, { error: (issue) => idMessage(issue.input) });
 
-const idWords = (input: unknown): string =>
+const idMessage = (input: unknown): string =>
   input === undefined ? 'is required' : 'must be an id, such as 019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f';
 
-/** A stock-keeping unit: case-sensitive, 1 to 64 characters. `.` and `..` are steps of a path: no URL could name them. */
+/**
+ * A stock-keeping unit: case-sensitive, 1 to 64 characters. `.` and `..` are rejected, since URLs resolve them away.
+ */
 export const sku = word(64)
   .refine((value) => !/^\.\.?$/.test(value), { error: 'must not be . or ..' })
   .meta({ description: 'Stock-keeping unit, case-sensitive', examples: ['TEE-BLACK-M'] });
 
-/** What a client calls something of its own: a customer, a user, an organization. */
+/** The client's own identifier for a customer, a user or an organization. */
 export const reference = word(255);
 
 /**
- * Money as a JSON number: not negative, at most two decimals, below 100,000,000 (DECIMAL(10,2)). The shortest text that
- * JavaScript prints of it is the decimal that the client wrote (see json.ts for the ones where it is not).
+ * Money as a JSON number: not negative, at most two decimals, below 100,000,000 (DECIMAL(10,2)). JavaScript prints such
+ * a number as the decimal that the client wrote. json.ts rejects the numbers for which that is not true.
  */
 export const money = z
   .number()
@@ -77,10 +79,10 @@ export const currency = z
   .refine((code) => chargeable.has(code), { error: 'must be a currency that Stripe can charge, such as USD' })
   .meta({ description: 'ISO 4217; a currency that Stripe can charge', examples: ['USD'] });
 
-/** The most units of one SKU, held ones included: far below the largest integer, so that sold units fit back. */
+/** The largest stock of one SKU, held units included. Far below the largest integer, so sold units can be put back. */
 export const maxUnits = 1_000_000_000;
 
-/** A whole number of a request. Anything else in its place is told so. */
+/** A whole number in a request. */
 export const whole = z
   .number({
     error: ({ input }) =>
@@ -88,10 +90,10 @@ export const whole = z
   })
   .int();
 
-/** A count of units on stock. */
+/** A number of units in stock. */
 export const count = whole.min(0).max(maxUnits);
 
-/** Units that come to the stock, or go; never none. */
+/** Units added to the stock (positive) or taken from it (negative). Never 0. */
 export const unitsMoved = whole
   .min(-maxUnits)
   .max(maxUnits)
@@ -99,10 +101,10 @@ export const unitsMoved = whole
 
 const examples = ['2026-01-31T12:00:00.000Z'];
 
-/** A time in an answer: UTC, to the millisecond. */
+/** A time in a response: UTC, to the millisecond. */
 export const time = z.iso.datetime().meta({ examples });
 
-/** A time in a request, of RFC 3339 with any offset; read as UTC, to the nearest millisecond. */
+/** A time in a request: RFC 3339 with any offset. It is converted to UTC, to the nearest millisecond. */
 export const instant = z
   .string()
   .max(80, { abort: true })
@@ -134,7 +136,7 @@ export const address = z
 
 export const defaultLimit = 20;
 
-/** `?limit=`: how many rows a page has. Decimal digits alone: `Number` would also read `0x10`, `1e1`, `+5` and ` 5`. */
+/** `?limit=`: the page size. Only decimal digits, since `Number` also accepts `0x10`, `1e1`, `+5` and ` 5`. */
 export const limit = z
   .string()
   .refine((written) => /^0*([1-9]\d?|100)$/.test(written), { error: 'must be a whole number from 1 to 100' })
@@ -142,5 +144,5 @@ export const limit = z
   .default(defaultLimit)
   .meta({ type: 'integer', minimum: 1, maximum: 100 });
 
-/** `?limit=` and `?cursor=`; of a cursor's form, cursor.ts decides. */
+/** `?limit=` and `?cursor=`. src/http/cursor.ts checks the format of a cursor. */
 export const page = { limit, cursor: z.string().optional() };

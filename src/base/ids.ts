@@ -1,6 +1,4 @@
-/**
- * A UUIDv7 (RFC 9562): 48 bits of milliseconds, then 74 random ones, so that ids sort by the time of `now`.
- */
+/** Makes a UUIDv7 (RFC 9562): 48 bits of milliseconds, then 74 random bits. Ids sort by the time of `now`. */
 export function newId(now: Date): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const view = new DataView(bytes.buffer);

@@ -1,13 +1,13 @@
-/** How deep arrays and objects may be nested. */
+/** The maximum nesting depth of arrays and objects. */
 export const maxLevels = 128;
 
-/** What stands in for a number that a double cannot hold: JSON.parse makes Infinity of it, which no schema takes. */
+/** Replaces a number that a double cannot hold. JSON.parse turns it into Infinity, which every schema rejects. */
 const unrepresentable = '1e999';
 
 const quote = 0x22;
 const backslash = 0x5c;
 
-/** The digits of a number without sign, point, exponent and the zeros that do not count. */
+/** A number's significant digits and its exponent, without sign, decimal point and insignificant zeros. */
 function digits(written: string): string {
   const [mantissa = '', exponent = '0'] = written.toLowerCase().split('e');
   const [whole = '', fraction = ''] = mantissa.replace('-', '').split('.');
@@ -20,31 +20,31 @@ function digits(written: string): string {
   return `${plain.slice(first, end)}e${Number(exponent) - fraction.length + (plain.length - end)}`;
 }
 
-/** Whether it is a JSON number that a double cannot hold. What is no number at all is left to JSON.parse. */
+/** Whether it is a JSON number that a double cannot hold. JSON.parse rejects text that is not a number. */
 const isInexact = (written: string): boolean =>
   /^(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(written) && digits(written) !== digits(String(Number(written)));
 
-/** Where a string that begins at `from` ends: behind its closing quote. */
+/** The index after the closing quote of the string that begins at `from`. */
 function endOfString(text: string, from: number): number {
-  for (let at = text.indexOf('"', from + 1); at !== -1; at = text.indexOf('"', at + 1)) {
-    let before = at;
-    while (text.charCodeAt(before - 1) === backslash) before--;
-    if ((at - before) % 2 === 0) return at + 1;
+  for (let index = text.indexOf('"', from + 1); index !== -1; index = text.indexOf('"', index + 1)) {
+    let firstBackslash = index;
+    while (text.charCodeAt(firstBackslash - 1) === backslash) firstBackslash--;
+    if ((index - firstBackslash) % 2 === 0) return index + 1;
   }
   return text.length;
 }
 
 const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39;
 /** Digits, and `+ - . E e`. */
-const isOfNumber = (code: number): boolean =>
+const isNumberCharacter = (code: number): boolean =>
   isDigit(code) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === 0x2d;
 
-/** What a look at a JSON text tells, valid or not: how deep it is nested, and how many values it has at least. */
+/** The result of a scan. `levels`: the nesting depth; `values`: the least number of values. The text may be invalid. */
 export type Scan = { text: string; levels: number; values: number };
 
 /**
- * Reads a JSON text once, without parsing it, and stops where it is nested too deeply or has more than `maxValues`.
- * Numbers that a double cannot hold (`29.990000000000000001`) are replaced by one that is out of range.
+ * Scans a JSON text without parsing it. Stops where it is nested too deeply or has more than `maxValues` values.
+ * A number that a double cannot hold (`29.990000000000000001`) is replaced with one that is out of range.
  */
 export function scanJson(text: string, maxValues = Number.POSITIVE_INFINITY): Scan {
   const parts: string[] = [];
@@ -52,31 +52,31 @@ export function scanJson(text: string, maxValues = Number.POSITIVE_INFINITY): Sc
   let levels = 0;
   let deepest = 0;
   let values = 1;
-  for (let at = 0; at < text.length; ) {
-    const code = text.charCodeAt(at);
+  for (let index = 0; index < text.length; ) {
+    const code = text.charCodeAt(index);
     if (code === quote) {
-      at = endOfString(text, at);
+      index = endOfString(text, index);
     } else if (code === 0x5b || code === 0x7b) {
       if (++levels > deepest) deepest = levels;
       if (deepest > maxLevels) break;
-      at++;
+      index++;
     } else if (code === 0x5d || code === 0x7d) {
       levels--;
-      at++;
+      index++;
     } else if (code === 0x2c) {
       if (++values > maxValues) break;
-      at++;
+      index++;
     } else if (isDigit(code)) {
-      const from = at;
+      const from = index;
       let exponent = false;
-      for (; isOfNumber(text.charCodeAt(at)); at++) exponent ||= (text.charCodeAt(at) | 0x20) === 0x65;
-      // A double holds every decimal of up to 15 digits.
-      if ((exponent || at - from > 15) && isInexact(text.slice(from, at))) {
+      for (; isNumberCharacter(text.charCodeAt(index)); index++) exponent ||= (text.charCodeAt(index) | 0x20) === 0x65;
+      // A double holds every decimal number of up to 15 digits.
+      if ((exponent || index - from > 15) && isInexact(text.slice(from, index))) {
         parts.push(text.slice(copied, from), unrepresentable);
-        copied = at;
+        copied = index;
       }
     } else {
-      at++;
+      index++;
     }
   }
   if (parts.length > 0) parts.push(text.slice(copied));

@@ -2,20 +2,20 @@ import { chunksOf, readBytes } from './body.ts';
 import { ApiError, pointerTo } from './errors.ts';
 import { maxLevels, scanJson } from './json-scan.ts';
 
-/** So many values a body may have; an order of 1,200 lines has some 4,000. */
+/** The maximum number of values in a body. An order of 1,200 lines has about 4,000. */
 const maxValues = 20_000;
-/** Texts of up to this length cannot be nested too deeply: each level takes two characters. */
+/** A text of at most this length cannot be nested too deeply, since each level takes two characters. */
 const shortText = 2 * maxLevels;
 const tooDeep = 'nested too deeply';
 
 /**
- * Parses JSON without losing a digit unseen: a number that a double cannot hold (`29.990000000000000001`) becomes
- * Infinity, which no schema takes. It is therefore refused and never rounded.
- * @throws SyntaxError, also for a text that is nested too deeply
- * @throws ApiError body_too_large, if it has more than `maxValues` values
+ * Parses JSON and never rounds a number silently. A number that a double cannot hold (`29.990000000000000001`) becomes
+ * Infinity, which every schema rejects.
+ * @throws SyntaxError if the text is invalid or nested too deeply
+ * @throws ApiError body_too_large if it has more than `maxValues` values
  */
 export function parseJson(text: string, maxValues?: number): unknown {
-  // A short text without long numbers and exponents can have nothing that the scan looks for.
+  // The scan finds nothing in a short text without long numbers and exponents.
   if (text.length <= shortText && !/[\d.]{16}|\d[eE]/.test(text)) return JSON.parse(text);
   const scan = scanJson(text, maxValues);
   if (scan.levels > maxLevels) throw new SyntaxError(tooDeep);
@@ -27,7 +27,7 @@ export function parseJson(text: string, maxValues?: number): unknown {
 
 const isStorable = (text: string): boolean => !text.includes('\0') && text.isWellFormed();
 
-/** The path to a member whose name Postgres cannot store, to the object that has it: a NUL or half of a surrogate pair. */
+/** The path to the object with a field name that Postgres cannot store (a NUL or half of a surrogate pair). */
 function findUnstorableName(value: unknown): string[] | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   for (const [name, inner] of Object.entries(value)) {
@@ -38,7 +38,7 @@ function findUnstorableName(value: unknown): string[] | undefined {
   return undefined;
 }
 
-/** The path to a text or to the name of a member that Postgres cannot store. */
+/** The path to the first text, or to the object with the first field name, that Postgres cannot store. */
 export function findUnstorable(value: unknown): string[] | undefined {
   if (typeof value === 'string') return isStorable(value) ? undefined : [];
   if (typeof value !== 'object' || value === null) return undefined;
@@ -50,17 +50,17 @@ export function findUnstorable(value: unknown): string[] | undefined {
   return undefined;
 }
 
-/** @throws ApiError validation_failed: schemas check texts, but not the names of members that they do not know */
+/** Schemas check texts, but not the names of unknown fields. @throws ApiError validation_failed */
 function checkNames(text: string, value: unknown): void {
-  // Only an escape can make such a name.
+  // Only an escape sequence can put such a character into a name.
   const path = /\\u(0000|d[89a-f])/i.test(text) ? findUnstorableName(value) : undefined;
   if (path === undefined) return;
   const faults = [{ pointer: pointerTo(path), detail: 'has a member whose name is not valid text' }];
   throw new ApiError('validation_failed', undefined, { faults });
 }
 
-/** The text of a body, which must be UTF-8; a byte order mark at its start is left out. @throws ApiError malformed_json */
-export function textOf(bytes: Uint8Array): string {
+/** Decodes a body, which must be UTF-8. Drops a byte order mark at the start. @throws ApiError malformed_json */
+export function decodeText(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
   } catch {
@@ -68,10 +68,10 @@ export function textOf(bytes: Uint8Array): string {
   }
 }
 
-/** The JSON of a body's text. @throws ApiError malformed_json, body_too_large (too many values) */
-export function jsonOf(text: string, most?: number): unknown {
+/** Parses the text of a body. @throws ApiError malformed_json, body_too_large (too many values) */
+export function parseBody(text: string, maxCount?: number): unknown {
   try {
-    return parseJson(text, most);
+    return parseJson(text, maxCount);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     const detail = error.message === tooDeep ? `The body is nested more than ${maxLevels} levels deep.` : undefined;
@@ -80,9 +80,9 @@ export function jsonOf(text: string, most?: number): unknown {
 }
 
 /**
- * A request's JSON; no body at all counts as `{}`.
+ * Reads and parses a request's JSON body. Returns `{}` if there is no body.
  * @throws ApiError unsupported_media_type, body_too_large, malformed_json, validation_failed
- * @throws ClientGone
+ * @throws ClientGone if the client disconnects before the end
  */
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get('content-type') ?? '';
@@ -94,8 +94,8 @@ export async function readJson(request: Request): Promise<unknown> {
   }
   const bytes = await readBytes(request);
   if (bytes.byteLength === 0) return {};
-  const text = textOf(bytes);
-  const value = jsonOf(text, maxValues);
+  const text = decodeText(bytes);
+  const value = parseBody(text, maxValues);
   checkNames(text, value);
   return value;
 }

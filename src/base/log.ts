@@ -1,4 +1,4 @@
-/** One line of the log: a request, a queue message or a job. No value of it may hold a secret, a body or SQL. */
+/** One log line: a request, a queue message, a job or a relay run. No field may hold a secret, a body or SQL. */
 export type Line = {
   kind: 'request' | 'message' | 'job' | 'relay';
   id: string;
@@ -6,17 +6,17 @@ export type Line = {
   outcome: string;
   durationMs: number;
   dbCalls: number;
-  [more: string]: unknown;
+  [field: string]: unknown;
 };
 
-/** Writes one JSON object on one line. */
+/** Writes a log line as one JSON object. */
 export function log(line: Line): void {
   console.log(JSON.stringify({ time: new Date().toISOString(), ...line }));
 }
 
 const secretInPath = /(?:sk|pk|rk|pi|seti|pm|lt|whsec)_[\w-]+/gi;
 
-/** A request's path for the log: never its query, and nothing that looks like a key or an e-mail address. */
+/** A request's path for the log, without the query and anything that looks like a key or an e-mail address. */
 export const pathForLog = (path: string): string =>
   path
     .split('/')
@@ -24,12 +24,12 @@ export const pathForLog = (path: string): string =>
     .join('/')
     .slice(0, 200);
 
-/** Messages that hold SQL, parameters, rows, or a piece of what could not be parsed. */
-const telltale = /Neon|Drizzle|SyntaxError/;
+/** Names of errors whose messages can hold SQL, parameters, rows or a part of the input. */
+const unsafeErrorName = /Neon|Drizzle|SyntaxError/;
 
 /**
- * What may be said of an error in a log: names and codes. A database error's message holds SQL, parameters and rows, so
- * only its SQLSTATE and the name of its constraint are kept, and the name of what broke its connection.
+ * The facts about an error that are safe to log: names and codes. A database error's message holds SQL, parameters and
+ * rows, so only its SQLSTATE, the constraint's name and the name of the connection error are kept.
  */
 export function describeError(error: unknown): Record<string, string> {
   if (!(error instanceof Error)) return { error: typeof error };
@@ -40,7 +40,7 @@ export function describeError(error: unknown): Record<string, string> {
     const value = (source as unknown as Record<string, unknown>)[name];
     if (typeof value === 'string') facts[name] = value;
   }
-  if (!('code' in source) && !telltale.test(source.name) && !source.message.startsWith('Failed query')) {
+  if (!('code' in source) && !unsafeErrorName.test(source.name) && !source.message.startsWith('Failed query')) {
     facts.message = source.message.slice(0, 300);
     const place = source.stack?.split('\n')[1]?.trim();
     if (place) facts.at = place.slice(0, 200);

@@ -1,20 +1,21 @@
 import { exponentOf } from './currencies.ts';
 
 /**
- * A decimal amount (`"29.99"`) in the currency's minor units as Stripe counts them, by moving the point in its text.
- * @throws RangeError if it has more decimals than the currency
+ * Converts a decimal amount (`"29.99"`) to Stripe's minor units of the currency. Works on the text, so nothing is
+ * rounded.
+ * @throws RangeError if it is not a decimal amount or has more decimals than the currency
  */
 export function toMinor(amount: string, currency: string): number {
   const exponent = exponentOf(currency);
   const [, whole = '', fraction = ''] = /^(\d+)(?:\.(\d*))?$/.exec(amount) ?? [];
-  const kept = fraction.padEnd(exponent, '0');
-  if (whole === '' || /[1-9]/.test(kept.slice(exponent))) {
-    throw new RangeError(`${amount} is no amount of ${currency}`);
+  const digits = fraction.padEnd(exponent, '0');
+  if (whole === '' || /[1-9]/.test(digits.slice(exponent))) {
+    throw new RangeError(`${amount} is not a valid amount in ${currency}`);
   }
-  return Number(whole + kept.slice(0, exponent));
+  return Number(whole + digits.slice(0, exponent));
 }
 
-/** Minor units as Stripe counts them, as a decimal amount. */
+/** Converts Stripe's minor units to a decimal amount. */
 export function fromMinor(minor: number, currency: string): string {
   const exponent = exponentOf(currency);
   if (exponent === 0) return String(minor);

@@ -6,19 +6,19 @@ const keyOf = (secret: string) =>
 const bytesOf = (hex: string): Uint8Array<ArrayBuffer> | undefined => {
   if (!/^[0-9a-f]{64}$/i.test(hex)) return undefined;
   const bytes = new Uint8Array(32);
-  for (let at = 0; at < 32; at += 1) bytes[at] = Number.parseInt(hex.slice(at * 2, at * 2 + 2), 16);
+  for (let index = 0; index < 32; index += 1) bytes[index] = Number.parseInt(hex.slice(index * 2, index * 2 + 2), 16);
   return bytes;
 };
 
-/** Seconds by which a signature's time may differ from ours, either way. */
+/** How far a signature's time may be from ours, in seconds, in either direction. */
 export const toleranceSeconds = 300;
 
-/** A body that is read only when it is needed: reading and hashing it costs more than to look at a header. */
+/** Reads a body on demand. Reading and hashing it costs more than checking a header first. */
 export type LazyBody = () => Promise<Uint8Array>;
 
 /**
- * Whether any of the secrets signed these bytes (HMAC-SHA256, hex). The comparison is Web Crypto's and takes the same
- * time wherever the bytes differ. Empty secrets never match. Several are taken at once, so that one can be replaced.
+ * Whether any of the secrets signed these bytes (HMAC-SHA256, hex). Web Crypto compares in constant time. Empty secrets
+ * never match. Several secrets are accepted so that one can be replaced without downtime.
  */
 export async function isSignedBy(secrets: string[], message: LazyBody, hex: string): Promise<boolean> {
   const signature = bytesOf(hex);
@@ -33,8 +33,8 @@ export async function isSignedBy(secrets: string[], message: LazyBody, hex: stri
   return matched;
 }
 
-/** The time and the signatures of a header `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`, if its time is within the tolerance. */
-function claimOf(header: string, now: Date): { time: string; signatures: string[] } | undefined {
+/** Parses a header `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`. Undefined if its time is outside the tolerance. */
+function parseHeader(header: string, now: Date): { time: string; signatures: string[] } | undefined {
   const fields = header.split(',').map((field) => field.trim());
   const times = fields.filter((field) => field.startsWith('t=')).map((field) => field.slice(2));
   const [time] = times;
@@ -45,8 +45,8 @@ function claimOf(header: string, now: Date): { time: string; signatures: string[
 }
 
 /**
- * Whether `header`, in the form `t=<unix seconds>,v1=<hex>[,v1=<hex>…]`, signs `<t>.` and the body's bytes with one of the
- * secrets and its time is within the tolerance of `now`. Without such a header the body is not read.
+ * Whether `header` (`t=<unix seconds>,v1=<hex>[,v1=<hex>…]`) signs `<t>.` followed by the body's bytes with one of the
+ * secrets, and its time is within the tolerance of `now`. The body is read only if the header can be valid.
  */
 export async function isFreshAndSignedBy(
   secrets: string[],
@@ -54,31 +54,31 @@ export async function isFreshAndSignedBy(
   body: LazyBody,
   now: Date,
 ): Promise<boolean> {
-  const claim = claimOf(header, now);
-  if (!claim) return false;
+  const parsed = parseHeader(header, now);
+  if (!parsed) return false;
   let message: Uint8Array | undefined;
-  const withTime = async (): Promise<Uint8Array> => {
+  const timeAndBody = async (): Promise<Uint8Array> => {
     if (message) return message;
-    const [start, rest] = [encoder.encode(`${claim.time}.`), await body()];
+    const [start, rest] = [encoder.encode(`${parsed.time}.`), await body()];
     message = new Uint8Array(start.byteLength + rest.byteLength);
     message.set(start);
     message.set(rest, start.byteLength);
     return message;
   };
-  for (const signature of claim.signatures) if (await isSignedBy(secrets, withTime, signature)) return true;
+  for (const signature of parsed.signatures) if (await isSignedBy(secrets, timeAndBody, signature)) return true;
   return false;
 }
 
-/** Whether a token is one of the secrets. Compares digests, so that time tells nothing of how much of it was right. */
+/** Whether a token is one of the secrets. Compares digests, so the time taken reveals nothing about the secret. */
 export async function matchesSecret(secrets: string[], token: string): Promise<boolean> {
-  const wanted = new Uint8Array(await crypto.subtle.digest('SHA-256', encoder.encode(token)));
+  const expected = new Uint8Array(await crypto.subtle.digest('SHA-256', encoder.encode(token)));
   let matched = false;
   for (const secret of secrets) {
     if (secret === '') continue;
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', encoder.encode(secret)));
     let difference = 0;
     digest.forEach((byte, index) => {
-      difference |= byte ^ (wanted[index] ?? 0);
+      difference |= byte ^ (expected[index] ?? 0);
     });
     matched = matched || difference === 0;
   }

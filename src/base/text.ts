@@ -1,10 +1,10 @@
-/** Characters that nobody sees and that Unicode does not call white space: soft hyphen, zero-width ones, blank letters. */
+/** Invisible characters that Unicode does not class as white space: soft hyphen, zero-width and blank letters. */
 const invisible =
   '\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2800\u3164\uffa0';
 
 const isBlank = (character: string): boolean => /\s/.test(character) || invisible.includes(character);
 
-/** A text without the white space and the invisible characters at its start and end. */
+/** Removes white space and invisible characters from the start and end of a text. */
 export function trimmed(text: string): string {
   let from = 0;
   let to = text.length;
@@ -13,9 +13,9 @@ export function trimmed(text: string): string {
   return text.slice(from, to);
 }
 
-/** Whether a text has a character that can be seen. */
+/** Whether a text has a visible character. */
 export const isVisible = (text: string): boolean => /[^\s\p{Z}\p{Cc}\p{DI}\u2800]/u.test(text);
 
-/** Whether Postgres can store a text and a client gets it back unchanged: no half of a surrogate pair, no control character. */
+/** Whether a text has no control characters (except tab and line breaks) and no half of a surrogate pair. */
 export const isPlain = (text: string): boolean =>
   text.isWellFormed() && !/\p{Cc}/u.test(text.replaceAll(/[\n\t\r]/g, ''));

@@ -1,37 +1,37 @@
-const form = /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,40}))?(?:[Zz]|([+-])(\d{2}):(\d{2}))$/;
+const rfc3339 = /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,40}))?(?:[Zz]|([+-])(\d{2}):(\d{2}))$/;
 
 const minuteMs = 60_000;
 const lastMinute = 23 * 60 + 59;
 
-/** Whether a moment has a year of four digits, which every part of the system can write. */
+/** Whether a moment's year is 1 to 9999, which every part of the system can write. */
 const hasYear = (ms: number): boolean => {
   const year = new Date(ms).getUTCFullYear();
   return year >= 1 && year <= 9999;
 };
 
 /**
- * The moment that a time of RFC 3339 names, in ms, rounded to the nearest; undefined, if it names none that we can store.
- * A leap second, which only the last minute of a day in UTC can have, is the first moment of the next day.
+ * Parses an RFC 3339 time to milliseconds since 1970, rounded to the nearest. Undefined if it is invalid or cannot be
+ * stored. A leap second (only in the last minute of a UTC day) becomes the first moment of the next day.
  */
 export function momentOf(text: string): number | undefined {
-  const found = form.exec(text);
-  if (!found) return undefined;
-  const part = (at: number): number => Number(found[at] ?? 0);
+  const match = rfc3339.exec(text);
+  if (!match) return undefined;
+  const part = (group: number): number => Number(match[group] ?? 0);
   const [year, month, day, hour, minute, second] = [part(1), part(2), part(3), part(4), part(5), part(6)];
   const [offsetHour, offsetMinute] = [part(9), part(10)];
   if (hour > 23 || minute > 59 || second > 60 || offsetHour > 23 || offsetMinute > 59) return undefined;
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
   if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined;
-  const offset = (offsetHour * 60 + offsetMinute) * (found[8] === '-' ? -1 : 1);
+  const offset = (offsetHour * 60 + offsetMinute) * (match[8] === '-' ? -1 : 1);
   const start = date.getTime() + (hour * 60 + minute - offset) * minuteMs;
   const minuteOfDay = (((start / minuteMs) % 1440) + 1440) % 1440;
   if (second === 60 && minuteOfDay !== lastMinute) return undefined;
-  const ms = start + second * 1000 + Math.round(Number(`0.${found[7] ?? '0'}`) * 1000);
+  const ms = start + second * 1000 + Math.round(Number(`0.${match[7] ?? '0'}`) * 1000);
   return hasYear(ms) && hasYear(start) ? ms : undefined;
 }
 
-/** A time as it is stored and shown: UTC, to the millisecond. What is no time stays as it is. */
+/** Converts a time to UTC, to the millisecond. Returns an invalid time unchanged. */
 export function toUtc(text: string): string {
   const ms = momentOf(text);
   return ms === undefined ? text : new Date(ms).toISOString();

@@ -1,9 +1,9 @@
 import * as z from 'zod';
 
-/** As many of a list's values, or of unknown names, as a message shows. */
+/** The most allowed values, or unknown field names, that a message lists. */
 const maxShown = 20;
 
-const kinds: Record<string, string> = {
+const typeNames: Record<string, string> = {
   string: 'text',
   number: 'a number, such as 19.99',
   int: 'a whole number, such as 3',
@@ -17,7 +17,7 @@ const kinds: Record<string, string> = {
 const plural = (count: number | bigint, one: string, many: string): string =>
   `${count} ${Number(count) === 1 ? one : many}`;
 
-const shown = (values: readonly unknown[]): string =>
+const joinShown = (values: readonly unknown[]): string =>
   values
     .slice(0, maxShown)
     .map((value) => String(value))
@@ -40,31 +40,33 @@ function tooBig({ origin, inclusive, maximum }: Size & { maximum: number | bigin
   return inclusive === false ? `must be less than ${maximum}` : `must be at most ${maximum}`;
 }
 
-function wrongKind(expected: string, input: unknown): string {
+function wrongType(expected: string, input: unknown): string {
   if (input === undefined) return 'is required';
-  // JSON numbers that a double cannot hold are read as Infinity.
+  // parseJson turns numbers that a double cannot hold into Infinity.
   if (input === Number.POSITIVE_INFINITY || input === Number.NEGATIVE_INFINITY)
     return 'has more digits than can be kept, or is too large';
-  return `must be ${kinds[expected] ?? expected}`;
+  return `must be ${typeNames[expected] ?? expected}`;
 }
 
 /**
- * What is wrong with a value, in words for people: the end of a sentence that begins with the value's name. A schema with a
- * message of its own keeps it.
+ * Says what is wrong with a value. The message completes a sentence that begins with the value's name. A message that
+ * a schema defines itself takes precedence.
  */
 export function validationMessage(issue: z.core.$ZodRawIssue): string {
   switch (issue.code) {
     case 'invalid_type':
-      return wrongKind(issue.expected, issue.input);
+      return wrongType(issue.expected, issue.input);
     case 'too_small':
       return tooSmall(issue);
     case 'too_big':
       return tooBig(issue);
     case 'invalid_value':
       if (issue.input === undefined) return 'is required';
-      return issue.values.length === 1 ? `must be ${shown(issue.values)}` : `must be one of: ${shown(issue.values)}`;
+      return issue.values.length === 1
+        ? `must be ${joinShown(issue.values)}`
+        : `must be one of: ${joinShown(issue.values)}`;
     case 'unrecognized_keys':
-      return `has unknown fields: ${shown(issue.keys)}`;
+      return `has unknown fields: ${joinShown(issue.keys)}`;
     case 'invalid_format':
       return `must be ${issue.format === 'datetime' ? 'a time, such as 2026-01-31T12:00:00Z' : `a valid ${issue.format === 'regex' ? 'value' : issue.format}`}`;
     default:

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
-import { textOf } from '../base/json.ts';
+import { decodeText } from '../base/json.ts';
 import type { LazyBody } from '../base/signature.ts';
 import { CarrierError } from '../carriers/carrier.ts';
 import { selectCarrier } from '../carriers/select.ts';
@@ -35,7 +35,7 @@ export async function receiveTracking(
   const genuine = await carrier.verifyWebhook(message.headers, message.body, context.now(), message.query);
   if (!genuine) throw new ApiError('invalid_signature');
   try {
-    const tracking = carrier.parseWebhook(textOf(await message.body()));
+    const tracking = carrier.parseWebhook(decodeText(await message.body()));
     if (!tracking) return {};
     const fault = ageFault(tracking.occurredAt, context.now());
     if (fault !== undefined) {

@@ -1,7 +1,7 @@
 import type Stripe from 'stripe';
 import * as z from 'zod';
 import { ApiError, pointerTo } from '../base/errors.ts';
-import { findUnstorable, jsonOf, textOf } from '../base/json.ts';
+import { decodeText, findUnstorable, parseBody } from '../base/json.ts';
 import { fromMinor } from '../base/money.ts';
 import { isFreshAndSignedBy, type LazyBody } from '../base/signature.ts';
 import type { Context } from '../context.ts';
@@ -43,7 +43,7 @@ const known = z.discriminatedUnion('object', [
 export async function readWebhook({ settings, now }: Context, body: LazyBody, signature: string | undefined) {
   const secrets = settings.STRIPE_WEBHOOK_SECRET.split(',').map((secret) => secret.trim());
   if (!(await isFreshAndSignedBy(secrets, signature ?? '', body, now()))) throw new ApiError('invalid_signature');
-  const event = jsonOf(textOf(await body())) as Stripe.Event | null;
+  const event = parseBody(decodeText(await body())) as Stripe.Event | null;
   const update = event === null ? undefined : readEvent(event);
   if (!update) return {};
   const path = findUnstorable(update);
