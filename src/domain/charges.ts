@@ -4,7 +4,7 @@ import {
   captureHold,
   chargeSaved,
   closeSetup,
-  isChargeOf,
+  isOwnCharge,
   listCharges,
   lookUpSetup,
 } from '../stripe/campaign-charges.ts';
@@ -69,7 +69,7 @@ async function* findCharges({ db, call, settings }: Context, task: PaymentTask):
   for (const intent of await listCharges(settings, task)) {
     yield intentUpdate(intent);
     const open = intent.status !== 'succeeded' && intent.status !== 'canceled';
-    if (open && isChargeOf(task)(intent)) yield await closeIntent(settings, intent.id);
+    if (open && isOwnCharge(task)(intent)) yield await closeIntent(settings, intent.id);
   }
   await db.run('payments.note_charges', call, { tenant: task.tenant, payments: [task.id] });
 }

@@ -2,11 +2,11 @@ import Stripe from 'stripe';
 import {
   callStripe,
   connect,
+  excludedMethods,
   type IntentTask,
   idOf,
   intentUpdate,
   lookUpIntent,
-  methodsOf,
   minorOf,
   StripeCallError,
   type StripeSettings,
@@ -14,9 +14,9 @@ import {
   setupUpdate,
 } from './client.ts';
 
-/** What is taken for a place once its campaign has succeeded. */
+/** A campaign payment that is captured or charged once the campaign has succeeded. */
 export type ChargeTask = IntentTask & {
-  /** The intent that counts. */
+  /** The PaymentIntent that counts for this payment. */
   intentId: string | null;
   setupId: string | null;
   customerId: string | null;
@@ -26,8 +26,8 @@ export type ChargeTask = IntentTask & {
 const metadataOf = (task: IntentTask) => ({ paymentId: task.id, orderId: task.orderId, tenant: task.tenant });
 
 /**
- * Has a card saved for a place: a customer of its own, and the SetupIntent that the buyer confirms. Both are the same
- * however often they are callStripe for, since their idempotency keys are made from our row.
+ * Starts saving a card for a place: creates a Stripe customer for this payment and the SetupIntent that the buyer
+ * confirms. Repeated calls return the same objects, because the idempotency keys are made from the payment's row.
  * @throws StripeCallError
  */
 export async function createSetup(settings: StripeSettings, task: IntentTask) {
@@ -44,7 +44,7 @@ export async function createSetup(settings: StripeSettings, task: IntentTask) {
         customer: customer.id,
         usage: 'off_session',
         automatic_payment_methods: { enabled: true },
-        ...methodsOf(task),
+        ...excludedMethods(task),
         metadata: metadataOf(task),
       },
       { idempotencyKey: `setup-${task.id}-${task.attempt}` },
@@ -53,18 +53,21 @@ export async function createSetup(settings: StripeSettings, task: IntentTask) {
   return { setup, customerId: customer.id };
 }
 
-/** What has become of a card that was to be saved. @throws StripeCallError */
+/** Reads the state of a SetupIntent. @throws StripeCallError */
 export const lookUpSetup = async (settings: StripeSettings, setupId: string): Promise<StripeUpdate> =>
   setupUpdate(await callStripe(connect(settings).setupIntents.retrieve(setupId)));
 
-/** Closes a SetupIntent that nobody shall confirm any more; a card that was saved by it is forgotten. @throws StripeCallError */
+/**
+ * Cancels a SetupIntent that nobody may confirm any more. If it has saved a card, detaches the card.
+ * @throws StripeCallError
+ */
 export async function closeSetup(settings: StripeSettings, setupId: string): Promise<StripeUpdate> {
   const stripe = connect(settings);
   const setup = await callStripe(stripe.setupIntents.retrieve(setupId));
   const methodId = idOf(setup.payment_method);
   if (setup.status === 'succeeded') {
     if (methodId !== undefined) {
-      // Detached already, by an earlier try, is as good.
+      // An earlier try may have detached it already.
       await callStripe(stripe.paymentMethods.detach(methodId)).catch((error: unknown) => {
         if (!(error instanceof StripeCallError && error.permanent)) throw error;
       });
@@ -76,11 +79,11 @@ export async function closeSetup(settings: StripeSettings, setupId: string): Pro
 }
 
 /**
- * Captures the hold of a place. A hold that has lapsed is told as it is.
+ * Captures the authorization of a place. If it can no longer be captured, returns its present state.
  * @throws StripeCallError
  */
 export async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<StripeUpdate> {
-  if (task.intentId === null) throw new Error(`the payment ${task.id} is to be captured and has no intent`);
+  if (task.intentId === null) throw new Error(`the payment ${task.id} cannot be captured: it has no PaymentIntent`);
   const key = { idempotencyKey: `capture-${task.id}-${task.attempt}` };
   try {
     return intentUpdate(await connect(settings).paymentIntents.capture(task.intentId, {}, key));
@@ -92,26 +95,26 @@ export async function captureHold(settings: StripeSettings, task: ChargeTask): P
   }
 }
 
-/** Every intent of a payment's customer, who belongs to this payment alone. @throws StripeCallError */
+/** Every PaymentIntent of a payment's customer. The customer belongs to this payment alone. @throws StripeCallError */
 export async function listCharges(settings: StripeSettings, { customerId }: ChargeTask) {
   if (customerId === null) return [];
   const list = connect(settings).paymentIntents.list({ customer: customerId, limit: 100 });
   return callStripe(list.autoPagingToArray({ limit: 1_000 }));
 }
 
-/** Whether this intent is the charge that we callStripe for; another may have been made by hand. */
-export const isChargeOf = (task: ChargeTask) => (intent: Stripe.PaymentIntent) =>
+/** Whether our code made this PaymentIntent for the payment. Another may have been made in the dashboard. */
+export const isOwnCharge = (task: ChargeTask) => (intent: Stripe.PaymentIntent) =>
   intent.metadata?.paymentId === task.id;
 
-/** Whether the charge was made and never attempted: Stripe broke off in between. */
+/** Whether the charge was created but never attempted, because the request broke off in between. */
 const isUnattempted = (intent: Stripe.PaymentIntent): boolean =>
   intent.status === 'requires_confirmation' ||
   (intent.status === 'requires_payment_method' && intent.last_payment_error === null);
 
-/** What a decline says of the intent that was declined. @throws StripeCallError of any other error */
-async function declined(work: Promise<Stripe.PaymentIntent>): Promise<StripeUpdate> {
+/** Turns a decline into an update of the declined PaymentIntent. @throws StripeCallError for any other error */
+async function updateOnDecline(request: Promise<Stripe.PaymentIntent>): Promise<StripeUpdate> {
   try {
-    return intentUpdate(await work);
+    return intentUpdate(await request);
   } catch (error) {
     if (!(error instanceof Stripe.errors.StripeCardError && error.payment_intent))
       return callStripe(Promise.reject(error));
@@ -122,30 +125,31 @@ async function declined(work: Promise<Stripe.PaymentIntent>): Promise<StripeUpda
 }
 
 /**
- * Charges a saved method without the buyer, once. If an earlier request may have made a charge (`again`), that one is
- * taken as it is, whatever became of it: Stripe forgets an idempotency key after 24 hours, and a debit takes days.
+ * Charges a saved payment method once, without the buyer. With `mayExist` an earlier request may have made the charge:
+ * then it looks for that charge first and reports its state, whatever it is. The idempotency key alone is not enough,
+ * since Stripe forgets it after 24 hours and a debit takes days.
  * @throws StripeCallError
  */
 export async function* chargeSaved(
   settings: StripeSettings,
   task: ChargeTask,
-  again: boolean,
+  mayExist: boolean,
 ): AsyncGenerator<StripeUpdate> {
   const stripe = connect(settings);
   const method = task.methodId === null ? {} : { payment_method: task.methodId };
-  if (again) {
-    const found = (await listCharges(settings, task)).filter(isChargeOf(task));
+  if (mayExist) {
+    const found = (await listCharges(settings, task)).filter(isOwnCharge(task));
     const attempted = found.filter((intent) => !isUnattempted(intent));
     for (const intent of attempted) yield intentUpdate(intent);
     if (attempted.length > 0) return;
     const [unattempted] = found;
     if (unattempted !== undefined) {
       const key = { idempotencyKey: `confirm-${task.id}-${task.attempt}` };
-      yield await declined(stripe.paymentIntents.confirm(unattempted.id, { ...method, off_session: true }, key));
+      yield await updateOnDecline(stripe.paymentIntents.confirm(unattempted.id, { ...method, off_session: true }, key));
       return;
     }
   }
-  yield await declined(
+  yield await updateOnDecline(
     stripe.paymentIntents.create(
       {
         amount: minorOf(task),

@@ -7,10 +7,10 @@ const deadlineMs = 8_000;
 export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
 
 /**
- * Why Stripe did not do what it was callStripe. `permanent`: it never will (the amount is below its minimum). `keyUsed`: it has
- * isStoredForKey this failure for the idempotency key, so nobody can succeed with that one and the next try needs another. `unavailable`:
- * Stripe is unavailable or refuses our key, so nothing else would be answered either. Any other refusal concerns the
- * payment that was callStripe about, and the others go on.
+ * Stripe did not do what a call asked for. `permanent`: the same call can never succeed (the amount is below the
+ * minimum). `keyUsed`: Stripe has stored this failure for the idempotency key, so the next try needs another key.
+ * `unavailable`: Stripe cannot be reached or rejects our API key, so other calls would fail too. Without any of these,
+ * the error concerns this payment alone.
  */
 export class StripeCallError extends Error {
   readonly permanent: boolean;
@@ -28,10 +28,10 @@ export class StripeCallError extends Error {
   }
 }
 
-/** Which payment the metadata of something at Stripe names. */
+/** The payment, order and tenant in the metadata of a Stripe object. */
 export type MadeFor = { paymentId: string | null; orderId: string | null; tenant: string | null };
 
-/** What Stripe tells of an intent, in our own words: what `payments.apply_stripe` takes. */
+/** The state of a PaymentIntent as `payments.apply_stripe` takes it. */
 export type IntentUpdate = {
   status: string;
   received: string;
@@ -41,7 +41,7 @@ export type IntentUpdate = {
   clientSecret: string | null;
   failure: string | null;
 };
-/** What Stripe tells of a card that is to be saved. */
+/** The state of a SetupIntent as `payments.apply_stripe` takes it. */
 export type SetupUpdate = { status: string; madeFor: MadeFor; methodId: string | null; failure: string | null };
 export type RefundUpdate = {
   id: string | null;
@@ -69,10 +69,13 @@ export type IntentTask = {
   amount: string;
   currency: string;
   attempt: number;
-  /** Charged when the buyer confirms; held until the campaign has succeeded; or a card saved for then. */
+  /**
+   * `order`: charged when the buyer confirms. `hold`: authorized then and captured once the campaign has succeeded.
+   * `card`: the card is saved and charged then.
+   */
   mode: 'order' | 'hold' | 'card';
   userId: string | null;
-  /** Whether the tenant takes payment methods that settle later. */
+  /** Whether the tenant accepts payment methods that settle later. */
   delayed: boolean;
 };
 export type RefundTask = {
@@ -83,7 +86,7 @@ export type RefundTask = {
   attempt: number;
   intentId: string;
   stripeRefundId: string | null;
-  /** An earlier try may have made it: it is looked for before it is made. */
+  /** An earlier try may have made the refund, so look for it first. */
   mayExist: boolean;
 };
 
@@ -100,29 +103,29 @@ export function connect(settings: StripeSettings): Stripe {
   });
 }
 
-/** Whether Stripe keeps this answer for the idempotency key: it was given from there, or is not to be callStripe for again. */
+/** Whether Stripe has stored this response for the idempotency key: it is a replay, or a retry is pointless. */
 const isStoredForKey = (headers: Record<string, string> | undefined): boolean =>
   headers?.['idempotent-replayed'] === 'true' || headers?.['stripe-should-retry'] === 'false';
 
-/** Stripe's error in the kinds that we treat differently. */
+/** Classifies an error of Stripe's client. */
 function toCallError(error: unknown): unknown {
   if (!(error instanceof Stripe.errors.StripeError)) return error;
   const code = error.code ?? error.type;
-  // The key was used with other parameters (by an older release): it will never do again.
+  // An older release used the key with other parameters, so this key can never succeed.
   if (error instanceof Stripe.errors.StripeIdempotencyError && error.statusCode === 400) {
     return new StripeCallError(code, { keyUsed: true });
   }
   if (error instanceof Stripe.errors.StripeInvalidRequestError) return new StripeCallError(code, { permanent: true });
   const status = error.statusCode ?? 0;
-  // A 5xx that Stripe does not say it has isStoredForKey may come from a proxy: another key then could make a second intent, while
-  // someone else succeeds with this one.
+  // A 5xx that Stripe has not stored may come from a proxy. A new key could then make a second PaymentIntent while
+  // another request succeeds with this key.
   if (status >= 500)
     return new StripeCallError(code, { keyUsed: isStoredForKey(error.headers), unavailable: status > 500 });
-  // Without a status Stripe was not reached. 402, 403, 409 and 429 (also a lock on one object) concern this request.
+  // No status: Stripe was not reached. 402, 403, 409 and 429 (also a lock on one object) concern this call alone.
   return new StripeCallError(code, { unavailable: status === 0 || status === 401 });
 }
 
-/** Waits for Stripe. @throws StripeCallError */
+/** Awaits a call to Stripe. @throws StripeCallError */
 export const callStripe = async <T>(work: Promise<T>): Promise<T> => {
   try {
     return await work;
@@ -131,7 +134,7 @@ export const callStripe = async <T>(work: Promise<T>): Promise<T> => {
   }
 };
 
-/** @throws StripeCallError of an amount that Stripe cannot express: it has no hundredths of an ariary */
+/** The amount in Stripe's minor units. @throws StripeCallError (permanent) if the currency has fewer decimals */
 export function minorOf({ amount, currency }: { amount: string; currency: string }): number {
   try {
     return toMinor(amount, currency);
@@ -194,7 +197,7 @@ export function refundUpdate(refund: Stripe.Refund): StripeUpdate | undefined {
 }
 
 /**
- * Payment methods that report success hours to days after the buyer has confirmed: debits, transfers and vouchers.
+ * Payment methods that report success hours or days after the buyer has confirmed: debits, transfers and vouchers.
  * Source: docs.stripe.com/payments/payment-methods ("Delayed notification", 2026-11).
  */
 const delayedMethods = [
@@ -211,16 +214,18 @@ const delayedMethods = [
   ...['boleto', 'customer_balance', 'konbini', 'multibanco', 'oxxo'],
 ];
 
-/** What to leave out for a tenant that takes only methods that settle at once. */
-export const methodsOf = ({ delayed }: IntentTask) =>
+/** The request parameter that excludes delayed methods, for a tenant that does not accept them. */
+export const excludedMethods = ({ delayed }: IntentTask) =>
   delayed ? {} : { excluded_payment_method_types: delayedMethods };
 
 /**
- * The intent of a payment: the same one however often it is callStripe for, since Stripe's idempotency key is made from our
- * row. Nothing is charged by it until the buyer confirms; with mode `hold` it is held then, and charged when captured.
- * When Stripe keeps an error for the key, the next key can make a second intent. The first cannot be searched for (there
- * is no customer, and a search by metadata lags), but nobody has its client secret; if it is paid all the same, its
- * event names the payment.
+ * Creates the PaymentIntent of a payment. Repeated calls return the same one, because the idempotency key is made from
+ * the payment's row. Nothing is charged before the buyer confirms; with mode `hold` the amount is authorized then and
+ * charged at the capture.
+ *
+ * If Stripe has stored an error for the key, the next key may make a second PaymentIntent. The first cannot be found
+ * (it has no customer, and search by metadata lags), but nobody has its client secret. If it is paid anyway, its event
+ * names the payment.
  * @throws StripeCallError
  */
 export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {
@@ -230,7 +235,7 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
         amount: minorOf(task),
         currency: task.currency.toLowerCase(),
         automatic_payment_methods: { enabled: true },
-        ...methodsOf(task),
+        ...excludedMethods(task),
         ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
         metadata: { paymentId: task.id, orderId: task.orderId, tenant: task.tenant },
       },
@@ -239,18 +244,19 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
   );
 }
 
-/** What has become of an intent. @throws StripeCallError */
+/** Reads the state of a PaymentIntent. @throws StripeCallError */
 export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<StripeUpdate> =>
   intentUpdate(await callStripe(connect(settings).paymentIntents.retrieve(intentId)));
 
-/** Every refund of an intent, ours and those that were made by hand. @throws StripeCallError */
+/** Every refund of a PaymentIntent, including refunds made in the dashboard. @throws StripeCallError */
 export async function listRefunds(settings: StripeSettings, intentId: string): Promise<StripeUpdate[]> {
   const { data } = await callStripe(connect(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
   return data.map(refundUpdate).filter((update) => update !== undefined);
 }
 
 /**
- * Closes an intent that nobody shall pay any more. One that has ended already is told as it ended: paid, for example.
+ * Cancels a PaymentIntent that nobody may pay any more. If it has ended already, returns how it ended (paid, for
+ * example).
  * @throws StripeCallError
  */
 export async function closeIntent(settings: StripeSettings, intentId: string): Promise<StripeUpdate> {
@@ -264,8 +270,8 @@ export async function closeIntent(settings: StripeSettings, intentId: string): P
 }
 
 /**
- * Makes a refund that our row promises, once: by an idempotency key made from the row, and by looking among the intent's
- * refunds for one that carries our id when an earlier try may have been lost.
+ * Makes the refund of a row, once. The idempotency key is made from the row. If an earlier try may have succeeded, the
+ * refund is first looked for by our id in the metadata.
  * @throws StripeCallError
  */
 export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<StripeUpdate> {

@@ -1,16 +1,18 @@
 import type { Settings } from '../env.ts';
 
-/** The queue of charges runs two consumers at most (wrangler.toml), and the cron may run beside them: each takes its third. */
-const consumers = 3;
+/**
+ * At most two consumers of the charges queue (wrangler.toml) and the cron run at once. Each gets a third of the rate.
+ */
+const callers = 3;
 
-let next = 0;
+let nextSlot = 0;
 
-/** Waits for this isolate's next turn at Stripe, so that all together keep to STRIPE_REQUESTS_PER_SECOND. */
+/** Waits for this isolate's next slot, so that all isolates together stay below STRIPE_REQUESTS_PER_SECOND. */
 export async function pace({
   STRIPE_REQUESTS_PER_SECOND,
 }: Pick<Settings, 'STRIPE_REQUESTS_PER_SECOND'>): Promise<void> {
   const now = Date.now();
-  const turn = Math.max(next, now);
-  next = turn + (1_000 * consumers) / STRIPE_REQUESTS_PER_SECOND;
-  if (turn > now) await new Promise((resolve) => setTimeout(resolve, turn - now));
+  const slot = Math.max(nextSlot, now);
+  nextSlot = slot + (1_000 * callers) / STRIPE_REQUESTS_PER_SECOND;
+  if (slot > now) await new Promise((resolve) => setTimeout(resolve, slot - now));
 }

@@ -17,27 +17,32 @@ import {
   setupUpdate,
 } from './client.ts';
 
-/** What we read of an event's object. One that has another form (of another API version) tells us nothing. */
-const minor = z.number().int().min(0).max(9_999_999_999);
-const name = z.string().min(1).max(255);
-const known = z.discriminatedUnion('object', [
+/** The fields that we read of an event's object. An object of another shape (another API version) is ignored. */
+const minorUnits = z.number().int().min(0).max(9_999_999_999);
+const shortText = z.string().min(1).max(255);
+const supportedObject = z.discriminatedUnion('object', [
   z.object({
     object: z.literal('payment_intent'),
-    id: name,
+    id: shortText,
     status: z.string(),
     currency: z.string(),
-    amount: minor,
-    amount_received: minor,
+    amount: minorUnits,
+    amount_received: minorUnits,
   }),
-  z.object({ object: z.literal('setup_intent'), id: name, status: z.string() }),
-  z.object({ object: z.literal('refund'), id: name, currency: z.string(), amount: minor.min(1) }),
-  z.object({ object: z.literal('charge'), currency: z.string(), amount_captured: minor, amount_refunded: minor }),
+  z.object({ object: z.literal('setup_intent'), id: shortText, status: z.string() }),
+  z.object({ object: z.literal('refund'), id: shortText, currency: z.string(), amount: minorUnits.min(1) }),
+  z.object({
+    object: z.literal('charge'),
+    currency: z.string(),
+    amount_captured: minorUnits,
+    amount_refunded: minorUnits,
+  }),
   z.object({ object: z.literal('dispute'), status: z.string() }),
 ]);
 
 /**
- * A webhook's event, once its signature over the body's bytes is known to be good for one of our secrets and within 300 s
- * of now; in our own words, or without `update` where it does not concern us.
+ * Verifies a webhook's signature (with one of our secrets, at most 300 s old or ahead) and reads its event. Returns no
+ * `update` if the event does not concern us.
  * @throws ApiError invalid_signature, malformed_json, validation_failed (a text that cannot be stored)
  */
 export async function readWebhook({ settings, now }: Context, body: LazyBody, signature: string | undefined) {
@@ -55,35 +60,36 @@ export async function readWebhook({ settings, now }: Context, body: LazyBody, si
 }
 
 function readEvent(event: Stripe.Event): (StripeUpdate & { eventId: string }) | undefined {
-  if (!name.safeParse(event.id).success || !known.safeParse(event.data?.object).success) return undefined;
+  if (!shortText.safeParse(event.id).success || !supportedObject.safeParse(event.data?.object).success)
+    return undefined;
   const update = updateOf(event);
   return update && { ...update, eventId: event.id };
 }
 
-/** What webhooks alone tell, of rows that nobody asks Stripe about any more. */
+/** Events about rows that the reconciliation no longer checks. Only webhooks and the event list report them. */
 export const webhookOnlyTypes = ['refund.failed', 'charge.dispute.created', 'charge.dispute.closed'];
 
-/** Every type that `updateOf` reads. */
+/** Every event type that `updateOf` handles. */
 export const handledTypes = [
   ...webhookOnlyTypes,
-  ...['succeeded', 'setup_failed', 'canceled', 'requires_action'].map((what) => `setup_intent.${what}`),
+  ...['succeeded', 'setup_failed', 'canceled', 'requires_action'].map((event) => `setup_intent.${event}`),
   ...['succeeded', 'payment_failed', 'canceled', 'processing', 'requires_action', 'amount_capturable_updated'].map(
-    (what) => `payment_intent.${what}`,
+    (event) => `payment_intent.${event}`,
   ),
   ...['refund.created', 'refund.updated', 'charge.refunded'],
 ];
 
 /**
- * Stripe's own list of the events between two times (milliseconds; whole seconds, the second one excluded), oldest first.
- * `undefined`: there are more than `most`, so ask for a shorter time.
+ * Stripe's events between two times, oldest first. `from` and `to` are milliseconds; they are rounded to whole seconds,
+ * and `to` is excluded. Undefined if there are more than `max`: use a shorter range.
  * @throws StripeCallError
  */
-export async function listUpdates(settings: StripeSettings, types: string[], from: number, to: number, most: number) {
+export async function listUpdates(settings: StripeSettings, types: string[], from: number, to: number, max: number) {
   const created = { gte: Math.floor(from / 1000), lt: Math.ceil(to / 1000) };
   const list = connect(settings).events.list({ types, created, limit: 100 });
-  const events = await callStripe(list.autoPagingToArray({ limit: Math.min(most + 1, 10_000) }));
-  if (events.length > most) return undefined;
-  // Stripe lists the newest first, and events of one second keep that order in a sort by time.
+  const events = await callStripe(list.autoPagingToArray({ limit: Math.min(max + 1, 10_000) }));
+  if (events.length > max) return undefined;
+  // Stripe lists the newest first. Reversed, events of the same second keep their order in the sort.
   return events
     .reverse()
     .sort((a, b) => a.created - b.created)
@@ -92,7 +98,7 @@ export async function listUpdates(settings: StripeSettings, types: string[], fro
     .filter((update) => !findUnstorable(update));
 }
 
-/** One event, or undefined if Stripe does not keep it any more. @throws StripeCallError */
+/** Reads one event. Undefined if Stripe no longer keeps it. @throws StripeCallError */
 export async function lookUpUpdate(settings: StripeSettings, eventId: string): Promise<StripeUpdate | undefined> {
   try {
     return readEvent(await callStripe(connect(settings).events.retrieve(eventId)));
@@ -123,7 +129,7 @@ function updateOf(event: Stripe.Event): StripeUpdate | undefined {
     case 'charge.refunded': {
       const charge = event.data.object;
       const intentId = idOf(charge.payment_intent);
-      // Of a charge that was never captured only the hold on the money was given up.
+      // A charge that was never captured only released its authorization.
       return intentId === undefined || charge.amount_captured === 0
         ? undefined
         : { intentId, charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) } };
