@@ -6,28 +6,32 @@ export type ChangedStock = { tenant: string; skus: string[] }[];
 
 type Batch = { done: number; more: boolean; tenant?: string; sku?: string };
 
-/** One campaign, or (the cron) any that has work left. */
-type Which = { tenant?: string; campaignId?: string };
+/** One campaign. Empty (from the cron): any campaign that has work left. */
+type CampaignFilter = { tenant?: string; campaignId?: string };
 
 const releaseBatch = 200;
 const settleBatch = 100;
-/** Calls in a row that processed nothing: the places that are left are locked or set aside. */
-const maxIdle = 10;
-/** A consumer is called for one campaign, and goes on until it is done. */
-const unbounded: Pick<Budget, 'spend'> = { spend: () => true };
-/** The queue has had its time by then. */
-const idleSeconds = 300;
+/** Consecutive batches without progress before it stops: the remaining places are locked or set aside. */
+const maxIdleBatches = 10;
+/** A consumer works on one campaign until it is finished. */
+const noLimit: Pick<Budget, 'spend'> = { spend: () => true };
+/** After this time the queue has delivered or lost the message. */
+const lostAfterSeconds = 300;
 
 /**
- * Makes the orders of campaigns that have succeeded, 100 participants a transaction. What is left to do stands in the
- * participants' state, so a run that was stopped, or a second one beside it, does nothing twice.
- * @returns how many orders were made
+ * Makes the orders of campaigns that have succeeded, 100 participants a transaction. Each participant's state records
+ * the progress, so an interrupted run can be resumed and two runs at once do nothing twice.
+ * @returns the number of orders made
  */
-export async function settleCampaigns(context: Context, which: Which = {}, budget = unbounded): Promise<number> {
+export async function settleCampaigns(
+  context: Context,
+  filter: CampaignFilter = {},
+  budget = noLimit,
+): Promise<number> {
   let total = 0;
-  for (let idle = 0; idle < maxIdle && budget.spend(); ) {
+  for (let idle = 0; idle < maxIdleBatches && budget.spend(); ) {
     const { done, more } = await context.db.run<Batch>('group_commerce.settle_batch', context.call, {
-      ...which,
+      ...filter,
       limit: settleBatch,
       graceSeconds: context.settings.CAMPAIGN_GRACE_SECONDS,
     });
@@ -39,16 +43,16 @@ export async function settleCampaigns(context: Context, which: Which = {}, budge
 }
 
 /**
- * Releases the money and the units of campaigns that have expired or were cancelled, 200 participants a transaction, as
- * resumable as settling.
- * @returns how many places were released, and the SKUs by tenant whose stock has changed
+ * Releases the payments and stock of campaigns that have expired or were cancelled, 200 participants a transaction. It
+ * can be resumed like `settleCampaigns`.
+ * @returns the number of places released, and the SKUs by tenant whose stock has changed
  */
-export async function releaseCampaigns(context: Context, which: Which = {}, budget = unbounded) {
+export async function releaseCampaigns(context: Context, filter: CampaignFilter = {}, budget = noLimit) {
   let released = 0;
   const changed: ChangedStock = [];
-  for (let idle = 0; idle < maxIdle && budget.spend(); ) {
+  for (let idle = 0; idle < maxIdleBatches && budget.spend(); ) {
     const batch = await context.db.run<Batch>('group_commerce.release_batch', context.call, {
-      ...which,
+      ...filter,
       limit: releaseBatch,
     });
     released += batch.done;
@@ -61,7 +65,7 @@ export async function releaseCampaigns(context: Context, which: Which = {}, budg
   return { released, changed };
 }
 
-/** Ends the campaigns whose time is over without success. @returns how many */
+/** Expires the campaigns that have passed their end without success. @returns how many */
 export async function expireCampaigns(context: Context, budget: Budget): Promise<number> {
   let total = 0;
   while (budget.spend()) {
@@ -74,13 +78,13 @@ export async function expireCampaigns(context: Context, budget: Budget): Promise
   return total;
 }
 
-/** Frees the places of active campaigns whose money was not secured in time. */
+/** Frees the places of active campaigns whose payment was not authorized, or whose card was not saved, in time. */
 export const freeUnsecured = (context: Context, budget: Budget) =>
   freeAll(context, 'group_commerce.free_unsecured', {}, budget);
 
-/** Frees the places whose order ended a while ago and whose message, that would have freed them, was lost. */
+/** Frees places whose order ended a while ago and whose message was lost. The message would have freed them. */
 export const freeLostPlaces = (context: Context, budget: Budget) =>
-  freeAll(context, 'group_commerce.free_lost_places', { idleSeconds }, budget);
+  freeAll(context, 'group_commerce.free_lost_places', { idleSeconds: lostAfterSeconds }, budget);
 
 async function freeAll(context: Context, name: `${string}.${string}`, input: Record<string, number>, budget: Budget) {
   let total = 0;
@@ -97,7 +101,7 @@ async function freeAll(context: Context, name: `${string}.${string}`, input: Rec
   return { freed: total, changed };
 }
 
-/** Frees the places whose orders have failed or were cancelled, once for each event. */
+/** Frees the places of orders that have failed or were cancelled, once for each event. */
 export async function freePlacesOfEndedOrders(
   context: Context,
   tenant: string,
@@ -114,7 +118,7 @@ export async function freePlacesOfEndedOrders(
 }
 
 function reasonOf({ type, data }: Event): string | undefined {
-  // The reason of a cancellation is what a client wrote; that of a failure is a word of ours.
+  // The reason of a cancellation is the client's free text. The reason of a failure is one of our codes.
   if (type !== 'order.failed' || typeof data !== 'object' || data === null || !('reason' in data)) return undefined;
   return String(data.reason);
 }

@@ -38,12 +38,12 @@ export const newProduct = z
 export const productChange = z
   .strictObject({ name, description, price: money, currency, status: z.enum(['active', 'archived']) })
   .partial()
-  .refine((change) => Object.keys(change).length > 0, { error: 'must change something' });
+  .refine((change) => Object.keys(change).length > 0, { error: 'must change at least one field' });
 
-/** A product and the version that its ETag shows. */
+/** A product with the version that its ETag shows. */
 export type Versioned = { product: Product; version: number; tenant: string };
 
-/** The contract's order of members; Postgres's jsonb has its own. */
+/** Puts the fields in the order of the API. jsonb has its own order. */
 export const toProduct = (row: ProductRow): Product => ({
   id: row.id,
   sku: row.sku,
@@ -57,10 +57,10 @@ export const toProduct = (row: ProductRow): Product => ({
   updatedAt: row.updatedAt,
 });
 
-type Answer = (ProductRow & { version: number }) | ErrorResult;
+type WriteResult = (ProductRow & { version: number }) | ErrorResult;
 
 async function write(context: Context, name: 'create_product' | 'update_product', input: unknown) {
-  const { tenant, answer, replayed } = await context.db.run<{ tenant: string; answer: Answer; replayed: boolean }>(
+  const { tenant, answer, replayed } = await context.db.run<{ tenant: string; answer: WriteResult; replayed: boolean }>(
     `catalog.${name}`,
     context.call,
     input,
@@ -70,15 +70,15 @@ async function write(context: Context, name: 'create_product' | 'update_product'
 }
 
 /**
- * Adds a product and its SKU's opening stock, and emits product.created, in one transaction.
+ * Adds a product and the opening stock of its SKU, and emits product.created, in one transaction.
  * @throws ApiError sku_taken
  */
 export const createProduct = (context: Context, input: z.infer<typeof newProduct>) =>
   write(context, 'create_product', { ...input, id: newId(context.now()) });
 
 /**
- * Changes what is given and nothing else; `ifMatch` are the versions that the client allows it to have by then.
- * @throws ApiError not_found, version_mismatch, validation_failed (price and currency do not fit together)
+ * Changes only the given fields. `ifMatch`: the versions that the client's `If-Match` accepts.
+ * @throws ApiError not_found, version_mismatch, validation_failed (the price does not fit the currency)
  */
 export const updateProduct = (
   context: Context,
@@ -87,8 +87,8 @@ export const updateProduct = (
   ifMatch: number[] | undefined,
 ) => write(context, 'update_product', { id: productId, change, ifMatch });
 
-async function one(reading: Promise<{ tenant: string; rows: { product: ProductRow; version: number }[] }>) {
-  const { tenant, rows } = await reading;
+async function firstProduct(query: Promise<{ tenant: string; rows: { product: ProductRow; version: number }[] }>) {
+  const { tenant, rows } = await query;
   const found = rows[0];
   if (!found) throw new ApiError('not_found');
   return { product: toProduct(found.product), version: found.version, tenant } satisfies Versioned;
@@ -96,14 +96,14 @@ async function one(reading: Promise<{ tenant: string; rows: { product: ProductRo
 
 /** @throws ApiError not_found */
 export const readProduct = (context: Context, productId: string) =>
-  one(context.db.read(context.call, 'catalog:read', (db) => productById(db, productId)));
+  firstProduct(context.db.read(context.call, 'catalog:read', (db) => productById(db, productId)));
 
 /** @throws ApiError not_found */
 export const readProductBySku = (context: Context, productSku: string) =>
-  one(context.db.read(context.call, 'catalog:read', (db) => productBySku(db, productSku)));
+  firstProduct(context.db.read(context.call, 'catalog:read', (db) => productBySku(db, productSku)));
 
-/** Products for sale, newest first; one more than `most` tells that there is a next page. */
-export async function listProducts(context: Context, filter: ProductFilter, before: string | undefined, most: number) {
-  const { rows } = await context.db.read(context.call, 'catalog:read', (db) => productPage(db, filter, before, most));
+/** Products for sale, newest first. */
+export async function listProducts(context: Context, filter: ProductFilter, before: string | undefined, limit: number) {
+  const { rows } = await context.db.read(context.call, 'catalog:read', (db) => productPage(db, filter, before, limit));
   return rows.map((row) => toProduct(row.product));
 }

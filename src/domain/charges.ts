@@ -10,62 +10,69 @@ import {
 } from '../stripe/campaign-charges.ts';
 import { closeIntent, intentUpdate, lookUpIntent, type StripeUpdate } from '../stripe/client.ts';
 
-/** A payment's row, as far as it says what is to be asked of Stripe. */
+/** The part of a payment's row that decides what to do at Stripe. */
 export type PaymentTask = ChargeTask & {
   status: string;
-  /** Its money is to be taken: the campaign has succeeded. */
+  /** The campaign has succeeded, so the payment is to be captured or charged. */
   capture: boolean;
-  /** Stripe may still take money for it. */
+  /** Stripe may still take money for this payment. */
   intentOpen: boolean;
-  /** Intents that do not count and must be cancelled. */
+  /** Extra PaymentIntents that do not count and must be cancelled. */
   strays: string[];
-  /** It has ended, and Stripe may have made a charge that we never heard of. */
+  /** The payment has ended, and Stripe may have made a charge that we have not recorded. */
   chargesUnseen: boolean;
   refundsUnseen: boolean;
 };
 
 /**
- * What Stripe says of a payment, once it has done there what its row asks for. Apply each update before the next
- * is asked for. Nothing comes of a payment that has no intent yet, or that is over at Stripe too.
+ * Does at Stripe what the payment's row asks for, and yields the resulting updates. The caller applies each update
+ * before it requests the next. Yields nothing for a payment without a PaymentIntent, or one that is finished at Stripe
+ * too.
  * @throws StripeCallError
  */
 export async function* syncPayment(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   const { settings } = context;
-  for (const stray of task.strays) yield await closeIntent(settings, stray);
+  for (const extraIntent of task.strays) yield await closeIntent(settings, extraIntent);
   if (task.status === 'pending') {
-    if (task.capture) yield* takeMoney(context, task);
+    if (task.capture) yield* captureOrCharge(context, task);
     else if (task.intentId !== null) yield await lookUpIntent(settings, task.intentId);
     else if (task.setupId !== null) yield await lookUpSetup(settings, task.setupId);
     return;
   }
   if (!task.intentOpen || task.status === 'succeeded' || task.status === 'refunded') return;
-  if (task.chargesUnseen) yield* findCharges(context, task);
+  if (task.chargesUnseen) yield* findUnrecordedCharges(context, task);
   if (task.intentId !== null) yield await closeIntent(settings, task.intentId);
   if (task.setupId !== null) yield await closeSetup(settings, task.setupId);
 }
 
 /**
- * Takes the money of a place, once: captures its hold, or charges its saved method without the buyer. A charge that is
- * known is looked up and never made again, however long it takes. That a charge is asked for is noted before Stripe is.
+ * Takes the money of a place once: captures its authorization, or charges the saved method without the buyer. A known
+ * charge is looked up and never repeated. The database records the attempt before Stripe is called.
  */
-async function* takeMoney({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
+async function* captureOrCharge({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   if (task.mode !== 'card') yield await captureHold(settings, task);
   else if (task.intentId !== null) yield await lookUpIntent(settings, task.intentId);
   else {
     const input = { tenant: task.tenant, id: task.id };
-    const asked = await db.run<{ ended: true } | { task: PaymentTask; again: boolean }>(
+    const claim = await db.run<{ ended: true } | { task: PaymentTask; again: boolean }>(
       'payments.ask_charge',
       call,
       input,
     );
-    if ('ended' in asked) return;
-    if (asked.task.intentId !== null) yield await lookUpIntent(settings, asked.task.intentId);
-    else yield* chargeSaved(settings, asked.task, asked.again);
+    if ('ended' in claim) return;
+    if (claim.task.intentId !== null) yield await lookUpIntent(settings, claim.task.intentId);
+    else yield* chargeSaved(settings, claim.task, claim.again);
   }
 }
 
-/** Looks for charges of a payment that has ended: money goes back once we know of it, and what is open is cancelled. */
-async function* findCharges({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
+/**
+ * Looks for charges of a payment that has ended. A found charge is refunded once it is applied; an open one is
+ * cancelled.
+ */
+async function* findUnrecordedCharges(
+  { db, call, settings }: Context,
+  task: PaymentTask,
+): AsyncGenerator<StripeUpdate> {
   for (const intent of await listCharges(settings, task)) {
     yield intentUpdate(intent);
     const open = intent.status !== 'succeeded' && intent.status !== 'canceled';

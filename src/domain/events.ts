@@ -9,7 +9,7 @@ import {
   eventPage,
 } from '../db/platform/events.ts';
 
-/** An event as a queue carries it to a consumer: CloudEvents 1.0, structured mode. `subject` is the record's key. */
+/** An event as a queue delivers it to a consumer: CloudEvents 1.0, structured mode. `subject` is the record's key. */
 export type Event = Omit<EventRow, 'data'> & { data?: unknown; dataref?: string };
 
 export const event = z
@@ -30,7 +30,9 @@ export const event = z
 export const deadLetter = z
   .object({
     id,
-    sink: z.string().meta({ description: '`kafka`, the consuming service, or `outside` for what others sent' }),
+    sink: z
+      .string()
+      .meta({ description: '`kafka`, the consuming service, or `outside` for an event that an external system sent' }),
     eventId: z.string(),
     topic: z.string(),
     key: z.string(),
@@ -42,14 +44,14 @@ export const deadLetter = z
   })
   .meta({ id: 'DeadLetter' });
 
-/** What a consumer's SQL function takes of an event about an order. */
+/** The input that a consumer's SQL function takes for an event about an order. */
 export const toMessage = (event: Event) => ({
   eventId: event.id,
   orderId: event.subject,
   traceparent: event.traceparent,
 });
 
-/** The order of members that CloudEvents' own examples have; Postgres's jsonb has its own. */
+/** Puts the fields in the order of the CloudEvents specification's examples. jsonb has its own order. */
 export const toEvent = (row: EventRow): z.infer<typeof event> => ({
   specversion: row.specversion,
   id: row.id,
@@ -76,27 +78,27 @@ export const toDeadLetter = (row: DeadLetterRow): z.infer<typeof deadLetter> => 
   replayedAt: row.replayedAt,
 });
 
-/** Events of this tenant, newest first; one more than `most` tells that there is a next page. */
-export async function listEvents(context: Context, filter: EventFilter, before: number | undefined, most: number) {
-  const { rows } = await context.db.read(context.call, 'events:read', (db) => eventPage(db, filter, before, most));
+/** Events of the caller's tenant, newest first. */
+export async function listEvents(context: Context, filter: EventFilter, before: number | undefined, limit: number) {
+  const { rows } = await context.db.read(context.call, 'events:read', (db) => eventPage(db, filter, before, limit));
   return rows.map((row) => ({ event: toEvent(row.event), seq: row.seq }));
 }
 
-/** Dead letters, newest first; `open` leaves out those that were replayed. */
-export async function listDeadLetters(context: Context, open: boolean, before: string | undefined, most: number) {
-  const { rows } = await context.db.read(context.call, 'events:read', (db) => deadLetterPage(db, open, before, most));
-  return rows.map((row) => toDeadLetter(row.deadLetter));
+/** Dead letters, newest first. `open`: only those that were not replayed. */
+export async function listDeadLetters(context: Context, open: boolean, before: string | undefined, limit: number) {
+  const { rows } = await context.db.read(context.call, 'events:read', (db) => deadLetterPage(db, open, before, limit));
+  return rows.map((row) => toDeadLetter(row.letter));
 }
 
 /**
- * Delivers a dead letter again through the outbox; its consumer applies it once, since its inbox has not seen it.
- * @throws ApiError not_found, conflict (it is no event of this system)
+ * Delivers a dead letter again through the outbox. Its consumer applies it once, because its inbox has not recorded it.
+ * @throws ApiError not_found, conflict (the message is not an event of this system)
  */
-export async function replayDeadLetter(context: Context, letterId: string) {
+export async function replayDeadLetter(context: Context, deadLetterId: string) {
   const { answer, tenant, replayed } = await context.db.run<{
     tenant: string;
     answer: DeadLetterRow;
     replayed: boolean;
-  }>('platform.replay_dead_letter', context.call, { id: letterId });
+  }>('platform.replay_dead_letter', context.call, { id: deadLetterId });
   return { letter: toDeadLetter(answer), tenant, replayed };
 }

@@ -5,13 +5,13 @@ import { ageFault } from './inbox-age.ts';
 import type { Failure } from './labels.ts';
 
 const reasons: Record<string, string> = {
-  unknown_sku: 'There is no such SKU.',
-  insufficient_inventory: 'There is less stock than was to be taken out.',
+  unknown_sku: 'The SKU does not exist.',
+  insufficient_inventory: 'There is less stock than the adjustment takes out.',
   too_many: `The count, with the units that orders hold, must not exceed ${maxUnits}.`,
 };
 
-/** Events that have waited in a queue until the inbox may have forgotten their first delivery. */
-function tooOld(context: Context, events: Event[]): Map<string, Failure> {
+/** Rejects events that are so old that the inbox may have forgotten an earlier delivery. */
+function rejectByAge(context: Context, events: Event[]): Map<string, Failure> {
   const failures = new Map<string, Failure>();
   for (const { id, time } of events) {
     const reason = ageFault(time, context.now());
@@ -21,13 +21,13 @@ function tooOld(context: Context, events: Event[]): Map<string, Failure> {
 }
 
 /**
- * Adds to the stock, or takes from it, what others say has come or gone: once for each event id, all of a tenant's in one
- * call. An adjustment that does not fit is left out.
- * @returns the SKUs whose stock has changed, and by event id what was left out
+ * Applies the stock adjustments that external systems reported, all of a tenant's in one call, once for each event id.
+ * An adjustment that is invalid is skipped.
+ * @returns the SKUs whose stock has changed, and the skipped adjustments by event id
  */
-export async function applyExternalAdjustments(context: Context, tenant: string, adjusted: Event[]) {
-  const failures = tooOld(context, adjusted);
-  const messages = adjusted
+export async function applyExternalAdjustments(context: Context, tenant: string, events: Event[]) {
+  const failures = rejectByAge(context, events);
+  const messages = events
     .filter(({ id }) => !failures.has(id))
     .map(({ id, data, traceparent }) => ({ ...(data as object), eventId: id, traceparent }));
   const { skus, refused } = await context.db.run<{ skus: string[]; refused: { eventId: string; reason: string }[] }>(
@@ -42,12 +42,12 @@ export async function applyExternalAdjustments(context: Context, tenant: string,
 }
 
 /**
- * Where others say that a tenant's parcels are: once for each event id, whatever the order of arrival.
- * @returns by event id what could not be applied: the tenant has no such parcel
+ * Applies the tracking updates that external systems reported, once for each event id, in any order of arrival.
+ * @returns by event id the updates that were skipped, because the tenant has no such parcel
  */
-export async function applyExternalTracking(context: Context, tenant: string, updated: Event[]) {
-  const failures = tooOld(context, updated);
-  for (const { id, data, traceparent } of updated) {
+export async function applyExternalTracking(context: Context, tenant: string, events: Event[]) {
+  const failures = rejectByAge(context, events);
+  for (const { id, data, traceparent } of events) {
     if (failures.has(id)) continue;
     const { provider, ...tracking } = data as { provider: string };
     const call = traceparent === undefined ? context.call : { ...context.call, traceparent };

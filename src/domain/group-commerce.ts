@@ -17,7 +17,8 @@ export const campaignStatus = z.enum(['active', 'successful', 'failed', 'expired
 
 const places = whole.min(1).max(1_000_000);
 const successOn = z.enum(['joined', 'secured']).meta({
-  description: '`secured`: a place counts towards success once its money is secured. Default: `joined`.',
+  description:
+    '`joined`: every place counts towards the minimum. `secured`: only places whose payment is authorized or whose card is saved. Default: `joined`.',
 });
 
 export const campaign = z
@@ -27,8 +28,14 @@ export const campaign = z
     sku,
     minParticipants: places,
     maxParticipants: places,
-    actualParticipants: z.number().int().meta({ description: 'Places taken; of an ended campaign, at its end' }),
-    securedParticipants: z.number().int().meta({ description: 'Those of them whose money is secured' }),
+    actualParticipants: z
+      .number()
+      .int()
+      .meta({ description: 'Places taken. For an ended campaign: the number at its end' }),
+    securedParticipants: z
+      .number()
+      .int()
+      .meta({ description: 'Taken places whose payment is authorized or whose card is saved' }),
     successOn,
     price: money,
     originalPrice: money,
@@ -53,11 +60,11 @@ export const newCampaign = z
     endTime: instant,
     successOn: successOn.optional(),
   })
-  .refine((wanted) => wanted.minParticipants <= wanted.maxParticipants, {
+  .refine((input) => input.minParticipants <= input.maxParticipants, {
     path: ['maxParticipants'],
     error: 'must not be below minParticipants',
   })
-  .refine((wanted) => Date.parse(wanted.startTime) < Date.parse(wanted.endTime), {
+  .refine((input) => Date.parse(input.startTime) < Date.parse(input.endTime), {
     path: ['endTime'],
     error: 'must be after startTime',
   });
@@ -69,15 +76,13 @@ export const participant = z
     userId: z.string(),
     orderId: id.meta({
       description:
-        'Send it to `POST /v1/payments` at once to get the `clientSecret`; the order itself exists once the campaign succeeds',
+        'Send it to `POST /v1/payments` to get the `clientSecret`. The order itself exists once the campaign has succeeded',
     }),
-    paymentId: id.nullable().meta({ description: 'null where there is nothing to pay' }),
+    paymentId: id.nullable().meta({ description: 'null if there is nothing to pay' }),
     shippingAddress: address.nullable(),
     state: z.enum(['joined', 'secured', 'ordered', 'charged', 'released']),
     reason: z.string().nullable().meta({ description: 'Why the place was released' }),
-    secureBy: time
-      .nullable()
-      .meta({ description: 'Until when the buyer must confirm, while that is still to be done' }),
+    secureBy: time.nullable().meta({ description: 'The deadline for the buyer to confirm. null once that is done' }),
     joinedAt: time,
     updatedAt: time,
   })
@@ -120,58 +125,66 @@ const toParticipant = (row: ParticipantRow): Participant => ({
   updatedAt: row.updatedAt,
 });
 
-type Answer<T> = { tenant: string; answer: T | ErrorResult; replayed: boolean };
+type WriteResult<T> = { tenant: string; answer: T | ErrorResult; replayed: boolean };
 
-/** @throws ApiError validation_failed (product not for sale, price above the original one or not chargeable, decimals) */
-export async function createCampaign(context: Context, wanted: z.infer<typeof newCampaign>) {
-  const input = { successOn: 'joined', ...wanted, id: newId(context.now()) };
-  const { tenant, answer, replayed } = await context.db.run<Answer<CampaignRow>>(
+/**
+ * @throws ApiError validation_failed (product not for sale, price above `originalPrice`, not chargeable, or with too
+ * many decimals)
+ */
+export async function createCampaign(context: Context, input: z.infer<typeof newCampaign>) {
+  const row = { successOn: 'joined', ...input, id: newId(context.now()) };
+  const { tenant, answer, replayed } = await context.db.run<WriteResult<CampaignRow>>(
     'group_commerce.create_campaign',
     context.call,
-    input,
+    row,
   );
   if ('error' in answer) throw toApiError(answer, replayed);
   return { campaign: toCampaign(answer), tenant, replayed };
 }
 
-/** The campaign with its version, which changes with every change. @throws ApiError not_found */
+/** Reads a campaign and its version, which every change increments. @throws ApiError not_found */
 export async function readCampaign(context: Context, campaignId: string) {
   const { rows, tenant } = await context.db.read(context.call, 'campaigns:read', (db) => campaignById(db, campaignId));
   if (!rows[0]) throw new ApiError('not_found');
   return { campaign: toCampaign(rows[0].campaign), version: rows[0].version, tenant };
 }
 
-/** Campaigns, newest first; one more than `most` tells that there is a next page. */
+/** Campaigns, newest first. */
 export async function listCampaigns(
   context: Context,
   status: string | undefined,
   before: string | undefined,
-  most: number,
+  limit: number,
 ) {
   const { rows } = await context.db.read(context.call, 'campaigns:read', (db) =>
-    campaignPage(db, status, before, most),
+    campaignPage(db, status, before, limit),
   );
   return rows.map((row) => toCampaign(row.campaign));
 }
 
-/** A campaign's places, newest first, released ones too. @throws ApiError not_found */
-export async function listParticipants(context: Context, campaignId: string, before: string | undefined, most: number) {
-  // Who has joined is nothing for a publishable key, which may read campaigns: hence the other scope.
+/** The places of a campaign, newest first, including released ones. @throws ApiError not_found */
+export async function listParticipants(
+  context: Context,
+  campaignId: string,
+  before: string | undefined,
+  limit: number,
+) {
+  // Publishable keys may read campaigns but must not see who has joined: hence the write scope.
   const { rows } = await context.db.read(context.call, 'campaigns:write', (db) =>
-    participantPage(db, campaignId, before, most),
+    participantPage(db, campaignId, before, limit),
   );
   if (rows.length === 0) throw new ApiError('not_found');
   return rows.flatMap((row) => (row.participant ? [toParticipant(row.participant)] : []));
 }
 
 /**
- * Takes one place and one unit of stock in one call, or nothing: the campaign's row decides, under its lock, and the same
- * statement decides success when this join reaches the minimum. Twice by one user: the same participation again.
+ * Takes one place and one unit of stock in one call, or neither. The campaign's row is locked, and the same statement
+ * decides success if this join reaches the minimum. If the user has joined before, returns that participation.
  * @throws ApiError not_found, campaign_full, campaign_not_open, insufficient_inventory
  */
 export async function joinCampaign(context: Context, campaignId: string, joiner: z.infer<typeof joining>) {
   const { settings } = context;
-  const { tenant, answer, replayed } = await context.db.run<Answer<ParticipantRow>>(
+  const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow>>(
     'group_commerce.join_campaign',
     context.call,
     {
@@ -190,12 +203,12 @@ export async function joinCampaign(context: Context, campaignId: string, joiner:
 }
 
 /**
- * Gives a place back before the campaign has succeeded: its unit is free in the same transaction, its money is released by
- * the queue. Left already: the same answer again.
+ * Gives up a place before the campaign has succeeded. The unit is released in the same transaction, the payment by the
+ * queue. If the user has left before, returns the same result.
  * @throws ApiError not_found, campaign_not_open
  */
 export async function leaveCampaign(context: Context, campaignId: string, userId: string) {
-  const { tenant, answer, replayed } = await context.db.run<Answer<ParticipantRow>>(
+  const { tenant, answer, replayed } = await context.db.run<WriteResult<ParticipantRow>>(
     'group_commerce.leave_campaign',
     context.call,
     { campaignId, userId },
@@ -205,11 +218,12 @@ export async function leaveCampaign(context: Context, campaignId: string, userId
 }
 
 /**
- * Ends an active campaign as `failed`; its places are released by the queue. Cancelled already: the same answer again.
+ * Ends an active campaign as `failed`. The queue releases its places. If it is cancelled already, returns the same
+ * result.
  * @throws ApiError not_found, conflict (it has succeeded or expired)
  */
 export async function cancelCampaign(context: Context, campaignId: string) {
-  const { tenant, answer, replayed } = await context.db.run<Answer<CampaignRow>>(
+  const { tenant, answer, replayed } = await context.db.run<WriteResult<CampaignRow>>(
     'group_commerce.cancel_campaign',
     context.call,
     { id: campaignId },

@@ -43,37 +43,37 @@ async function write(context: Context, name: 'set_stock' | 'adjust_stock', input
 }
 
 /**
- * Sets what can be sold of a SKU to an absolute count; what is held stays held.
- * @throws ApiError not_found, version_mismatch (`ifMatch` are the versions that the client allows it to have by then),
- *   validation_failed (with what orders hold it would exceed what a count can be)
+ * Sets the sellable units of a SKU to an absolute count. Held units stay held.
+ * @throws ApiError not_found, version_mismatch (the version is none of `ifMatch`), validation_failed (the count plus
+ * the held units exceeds the maximum)
  */
-export const setStock = (context: Context, of: string, quantity: number, ifMatch: number[] | undefined) =>
-  write(context, 'set_stock', { sku: of, quantity, ifMatch });
+export const setStock = (context: Context, stockSku: string, quantity: number, ifMatch: number[] | undefined) =>
+  write(context, 'set_stock', { sku: stockSku, quantity, ifMatch });
 
 /**
- * Adds `delta` units (negative: takes them out) in one conditional update, whose row decides.
- * @throws ApiError not_found, insufficient_inventory (it would go below zero), validation_failed (with what orders hold it
- *   would exceed what a count can be)
+ * Adds `delta` units (negative: takes them out) in one conditional update.
+ * @throws ApiError not_found, insufficient_inventory (it would go below zero), validation_failed (the count plus the
+ * held units exceeds the maximum)
  */
-export const adjustStock = (context: Context, of: string, change: z.infer<typeof stockAdjustment>) =>
-  write(context, 'adjust_stock', { sku: of, ...change });
+export const adjustStock = (context: Context, stockSku: string, change: z.infer<typeof stockAdjustment>) =>
+  write(context, 'adjust_stock', { sku: stockSku, ...change });
 
 /** @throws ApiError not_found */
-export async function readStock(context: Context, of: string): Promise<Stock> {
-  const { rows } = await context.db.read(context.call, 'inventory:read', (db) => stockBySku(db, of));
+export async function readStock(context: Context, stockSku: string): Promise<Stock> {
+  const { rows } = await context.db.read(context.call, 'inventory:read', (db) => stockBySku(db, stockSku));
   if (!rows[0]) throw new ApiError('not_found');
   return toStock(rows[0].stock);
 }
 
-/** Stock by SKU; one more than `most` tells that there is a next page. */
-export async function listStock(context: Context, after: string | undefined, most: number): Promise<Stock[]> {
-  const { rows } = await context.db.read(context.call, 'inventory:read', (db) => stockPage(db, after, most));
+/** Stock, ordered by SKU. */
+export async function listStock(context: Context, after: string | undefined, limit: number): Promise<Stock[]> {
+  const { rows } = await context.db.read(context.call, 'inventory:read', (db) => stockPage(db, after, limit));
   return rows.map((row) => toStock(row.stock));
 }
 
 /**
- * What a lost message would leave behind: holds that have been pending for two minutes are decided, and orders that never
- * heard of their refusal are told of.
+ * Repairs what a lost message would leave behind: decides holds that have been pending for two minutes, and returns the
+ * orders that were rejected for lack of stock but not failed yet.
  */
 export async function decideOverdueHolds(context: Context, budget: Budget) {
   const input = { idleSeconds: 120, holdSeconds: context.settings.RESERVATION_TTL_SECONDS, limit: 200 };
@@ -96,8 +96,8 @@ export async function decideOverdueHolds(context: Context, budget: Budget) {
 }
 
 /**
- * Decides the holds of orders that were placed with `Prefer: respond-async`: one call for all of one tenant's.
- * Applied once for each event id, whatever is delivered how often; an order that is cancelled by then gets none.
+ * Decides the holds of orders that were placed with `Prefer: respond-async`, all of one tenant's in one call. Applied
+ * once for each event id. An order that was cancelled in the meantime gets no hold.
  * @returns the SKUs whose stock has changed
  */
 export async function reserveOrders(context: Context, tenant: string, created: Event[]): Promise<string[]> {

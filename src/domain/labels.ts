@@ -98,7 +98,9 @@ export async function attemptLabel({ settings }: Context, task: Task): Promise<A
   }
 }
 
-/** Records what became of labels, and keeps the PDFs of those that were made. `most`: failures before one is given up. */
+/**
+ * Records what became of labels, and keeps the PDFs of those that were made. `most`: failures before one is given up.
+ */
 export async function recordLabels(context: Context, tenant: string, attempts: Attempt[], most?: number) {
   // In the tenant's name, without a key: recording again changes nothing, so a lost answer may be asked for again.
   const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
@@ -113,8 +115,9 @@ export async function recordLabels(context: Context, tenant: string, attempts: A
 }
 
 /**
- * Makes the labels that these events ask for: two database calls a batch, with the carrier in between. A second delivery
- * makes what the first did not; an order without an address waits for one; an ended order gets no label any more.
+ * Makes the labels that these events ask for: two database calls a batch, with the carrier in between. A second
+ * delivery makes what the first did not; an order without an address waits for one; an ended order gets no label any
+ * more.
  * @returns by event id, why a label is not there yet, or that it was given up
  * @throws what was no carrier's failure, after everything is recorded
  */

@@ -107,10 +107,10 @@ const endOf = (thrown: unknown): keyof typeof ends =>
     : 'unavailable';
 
 /**
- * A campaign's changes as server-sent events (HTML standard, 9.2): one when it differs from the state that `lastEventId`
- * names, then one for each change that is seen and one when `endTime` passes. The connection ends with the campaign or
- * after LIVE_SECONDS, or a few seconds after its key is revoked, with an event `end` that says whether to connect again. Undefined: the campaign is over and the
- * client knows it.
+ * A campaign's changes as server-sent events (HTML standard, 9.2): one when it differs from the state that
+ * `lastEventId` names, then one for each change that is seen and one when `endTime` passes. The connection ends with
+ * the campaign or after LIVE_SECONDS, or a few seconds after its key is revoked, with an event `end` that says whether
+ * to connect again. Undefined: the campaign is over and the client knows it.
  * @throws ApiError not_found
  */
 export async function watchCampaign(context: Context, campaignId: string, lastEventId: string | undefined) {
@@ -165,8 +165,9 @@ export async function watchCampaign(context: Context, campaignId: string, lastEv
 const tokenSeconds = 900;
 
 /**
- * A token for one campaign's stream, for browsers' EventSource: it takes the key's place in the query for 15 minutes, opens
- * nothing else, and ends when the key does. It is signed and not stored. The same Idempotency-Key gives the same token.
+ * A token for one campaign's stream, for browsers' EventSource: it takes the key's place in the query for 15 minutes,
+ * opens nothing else, and ends when the key does. It is signed and not stored. The same Idempotency-Key gives the same
+ * token.
  * @throws ApiError not_found
  */
 export async function makeLiveToken(context: Context, campaignId: string) {

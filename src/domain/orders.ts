@@ -49,7 +49,8 @@ export const newOrder = z.strictObject({
     .max(1_200),
   currency: currency.optional(),
   pricing: z.enum(['catalog', 'quoted']).optional().meta({
-    description: '`quoted`: the stated prices stand, as negotiated or historical ones. Default: `catalog`.',
+    description:
+      '`catalog`: the stated prices must match the catalog. `quoted`: the stated prices apply, for negotiated or historical prices. Default: `catalog`.',
   }),
   organizationId: reference.optional(),
   purchaseOrderNumber: reference.optional(),
@@ -81,14 +82,15 @@ export const toOrder = (row: OrderRow): Order => ({
   updatedAt: row.updatedAt,
 });
 
-type Answer = { tenant: string; answer: OrderRow | ErrorResult; replayed: boolean };
+type WriteResult = { tenant: string; answer: OrderRow | ErrorResult; replayed: boolean };
 
 /**
- * Places an order in one call: the order, the hold on every line and the events commit together or not at all.
- * Two buyers of the last unit: one has it, since the stock is taken by one conditional update under its row's lock.
- * With `deferred` the hold is left to the consumer of order.created.
- * @throws ApiError insufficient_inventory (the order is kept as failed and holds nothing; members orderId, shortages),
- *   unknown_sku, price_changed, currency_mismatch, validation_failed (a total that Stripe cannot charge, decimals of the currency)
+ * Places an order in one call: the order, the hold on every line and the events commit together or not at all. If two
+ * buyers order the last unit, one gets it: a conditional update takes the stock under the row's lock. With `deferred`
+ * the consumer of order.created makes the hold.
+ * @throws ApiError insufficient_inventory (the order is stored as failed and holds nothing; fields orderId, shortages),
+ * unknown_sku, price_changed, currency_mismatch, validation_failed (a total that Stripe cannot charge, too many
+ * decimals)
  */
 export async function placeOrder(context: Context, input: z.infer<typeof newOrder>, deferred: boolean) {
   const order = {
@@ -97,7 +99,7 @@ export async function placeOrder(context: Context, input: z.infer<typeof newOrde
     holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
     async: deferred,
   };
-  const { tenant, answer, replayed } = await context.db.run<Answer>(
+  const { tenant, answer, replayed } = await context.db.run<WriteResult>(
     'orders.place_order',
     context.call,
     order,
@@ -108,48 +110,48 @@ export async function placeOrder(context: Context, input: z.infer<typeof newOrde
 }
 
 /**
- * Cancels an order that has not been shipped, with its payment and its shipment; the label is voided at the carrier later.
- * Its units go back into stock in the same transaction; those of an order with a label only with `restock`. Cancelled
- * already: the same answer again, and `restock` puts back units that are still out.
+ * Cancels an order that has not been shipped, with its payment and its shipment. The label is voided at the carrier
+ * later. The units go back into stock in the same transaction; if a label was made, only with `restock`. If the order
+ * is cancelled already, returns the same result, and `restock` puts back units that are still missing.
  * @throws ApiError not_found, order_not_cancellable
  */
-export async function cancelOrder(context: Context, orderId: string, wanted: z.infer<typeof cancellation>) {
-  const { tenant, answer, replayed } = await context.db.run<Answer>('orders.cancel_order', context.call, {
-    ...wanted,
+export async function cancelOrder(context: Context, orderId: string, input: z.infer<typeof cancellation>) {
+  const { tenant, answer, replayed } = await context.db.run<WriteResult>('orders.cancel_order', context.call, {
+    ...input,
     id: orderId,
   });
   if ('error' in answer) throw toApiError(answer, replayed);
   return { order: toOrder(answer), skus: answer.items.map((line) => line.sku), tenant, replayed };
 }
 
-const noOrder =
-  'There is no such order, or it is not yours. The order of a place exists once its campaign has succeeded.';
+const orderNotFound =
+  'There is no such order, or it is not yours. A campaign order exists once the campaign has succeeded.';
 
 /** @throws ApiError not_found */
 export async function readOrder(context: Context, orderId: string): Promise<Order> {
   const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderById(db, orderId));
-  if (!rows[0]) throw new ApiError('not_found', noOrder);
+  if (!rows[0]) throw new ApiError('not_found', orderNotFound);
   return toOrder(rows[0].order);
 }
 
-/** Orders, newest first; one more than `most` tells that there is a next page. */
-export async function listOrders(context: Context, filter: OrderFilter, before: string | undefined, most: number) {
-  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderPage(db, filter, before, most));
+/** Orders, newest first. */
+export async function listOrders(context: Context, filter: OrderFilter, before: string | undefined, limit: number) {
+  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderPage(db, filter, before, limit));
   return rows.map((row) => toOrder(row.order));
 }
 
 /**
- * Every event of an order's saga, oldest first. An order has at least order.created, so an empty first page means that
- * there is no such order.
+ * The events of an order, oldest first. Every order has an order.created, so an empty first page means that the order
+ * does not exist.
  * @throws ApiError not_found
  */
-export async function readHistory(context: Context, orderId: string, after: number | undefined, most: number) {
-  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderHistory(db, orderId, after, most));
+export async function readHistory(context: Context, orderId: string, after: number | undefined, limit: number) {
+  const { rows } = await context.db.read(context.call, 'orders:read', (db) => orderHistory(db, orderId, after, limit));
   if (rows.length === 0 && after === undefined) throw new ApiError('not_found');
   return rows.map((row) => ({ event: toEvent(row.event), seq: row.seq }));
 }
 
-/** Fails the orders whose stock was refused, once for each event id. */
+/** Fails the orders for which there was not enough stock, once for each event id. */
 export async function failShortOrders(
   context: Context,
   tenant: string,
@@ -159,9 +161,9 @@ export async function failShortOrders(
 }
 
 /**
- * Ends the holds that have run out: the stock goes back and the order fails (`reservation_expired`), 200 at a time, each
- * batch one transaction, so being stopped half-way leaves nothing half done.
- * @returns how many orders have failed, and the SKUs by tenant whose stock has changed
+ * Ends expired holds: the stock goes back and the order fails (`reservation_expired`). Each batch of 200 is one
+ * transaction, so an interruption leaves nothing half done.
+ * @returns the number of orders that failed, and the SKUs by tenant whose stock has changed
  */
 export async function expireHolds(context: Context, budget: Budget) {
   let total = 0;

@@ -144,8 +144,8 @@ export async function readPayment(context: Context, paymentId: string): Promise<
 }
 
 /**
- * Promises money back in one call; the consumer of payment.refund.requested has Stripe pay it. Two at once never promise
- * more than was captured: the second is decided under the first one's row.
+ * Promises money back in one call; the consumer of payment.refund.requested has Stripe pay it. Two at once never
+ * promise more than was captured: the second is decided under the first one's row.
  * @throws ApiError not_found, refund_exceeds_payment, validation_failed
  */
 export async function requestRefund(context: Context, paymentId: string, wanted: z.infer<typeof newRefund>) {
@@ -173,8 +173,8 @@ export type Applied = {
 };
 
 /**
- * What Stripe says of a payment, by a webhook or looked up: moves it, its refunds and its order in one call. A refund or a
- * dispute names only its intent: if we have not heard of that, Stripe is asked which payment it was made for.
+ * What Stripe says of a payment, by a webhook or looked up: moves it, its refunds and its order in one call. A refund
+ * or a dispute names only its intent: if we have not heard of that, Stripe is asked which payment it was made for.
  * @throws ApiError unavailable
  */
 export async function applyStripeUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
@@ -193,7 +193,8 @@ export async function applyStripeUpdate(context: Context, update: StripeUpdate):
 }
 
 /**
- * Whether a job has to stop: the database or Stripe is away. An error that Stripe gives for one row concerns that row alone.
+ * Whether a job has to stop: the database or Stripe is away. An error that Stripe gives for one row concerns that row
+ * alone.
  */
 export const isOutage = (error: unknown): boolean =>
   error instanceof ApiError &&
@@ -207,7 +208,10 @@ const termsOf = ({ settings }: Context) => ({
   graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
 });
 
-/** StripeUpdate that names a payment and cannot be about it (`set_aside`: another amount, another tenant) changes nothing. */
+/**
+ * StripeUpdate that names a payment and cannot be about it (`set_aside`: another amount, another tenant) changes
+ * nothing.
+ */
 async function applyOnce(context: Context, update: StripeUpdate): Promise<Applied> {
   const started = Date.now();
   const applied = await context.db.run<Applied>('payments.apply_stripe', context.call, {
@@ -254,8 +258,8 @@ export async function openPlaces(context: Context, tenant: string, joined: Event
 const joinedUser = z.object({ userId: z.string() });
 
 /**
- * Asks Stripe for the intents of payments that have none, a few at a time, and keeps what it answers in one call. Returns
- * what Stripe has made.
+ * Asks Stripe for the intents of payments that have none, a few at a time, and keeps what it answers in one call.
+ * Returns what Stripe has made.
  * @throws the first failure that passes
  */
 export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]) {

@@ -26,7 +26,9 @@ const mayHaveUnknownIntent = ({ status, mode, intentOpen, intentId }: PaymentTas
 /** How many rows of each kind the cron takes at a time, and how long nobody must have asked about them. */
 const most = 100;
 const idleSeconds = 300;
-/** So many calls in a row that Stripe does not answer are an outage: the others of the turn are left for the next one. */
+/**
+ * So many calls in a row that Stripe does not answer are an outage: the others of the turn are left for the next one.
+ */
 const outageThreshold = 3;
 
 /** What one run of `work` has done so far. */
@@ -166,10 +168,10 @@ async function workOnRefund(turn: Turn, task: Task<RefundTask>): Promise<void> {
 
 /**
  * Does at Stripe what the rows say: makes intents that are missing, looks up those that are pending, closes those whose
- * order has ended, makes the refunds that were promised; several at a time. Each can be
- * repeated at any time: Stripe's answer is applied like a webhook, and a webhook that comes as well changes nothing. What
- * fails for one row stops no other; ends early when Stripe is away or the budget is used up. `paced`: many rows may be waiting,
- * so they keep to the pace that Stripe allows.
+ * order has ended, makes the refunds that were promised; several at a time. Each can be repeated at any time: Stripe's
+ * answer is applied like a webhook, and a webhook that comes as well changes nothing. What fails for one row stops no
+ * other; ends early when Stripe is away or the budget is used up. `paced`: many rows may be waiting, so they keep to
+ * the pace that Stripe allows.
  */
 async function work(context: Context, { intents, refunds }: Work, paced: boolean, budget?: Budget): Promise<Turn> {
   const turn = new Turn(context);
@@ -217,8 +219,8 @@ const noteRefusal = (context: Context, task: Task<PaymentTask>, { permanent, cod
   });
 
 /**
- * Takes the money of places in campaigns that have succeeded, several at a time, at the pace that Stripe allows. Each is
- * taken once: the idempotency key comes from its row, and a payment that is not pending any more is left alone.
+ * Takes the money of places in campaigns that have succeeded, several at a time, at the pace that Stripe allows. Each
+ * is taken once: the idempotency key comes from its row, and a payment that is not pending any more is left alone.
  * @throws the first failure that passes, so that the queue brings these again
  */
 export async function capturePayments(context: Context, tenant: string, paymentIds: string[]) {
@@ -229,9 +231,9 @@ export async function capturePayments(context: Context, tenant: string, paymentI
 }
 
 /**
- * The cron's part, since a message can be lost: payments whose hold has ended and waits for Stripe's answer, and whatever
- * has been open for five minutes without anyone asking Stripe, of each tenant in turn. A row that fails in our database is
- * set aside; what fails at Stripe is left for the next turn.
+ * The cron's part, since a message can be lost: payments whose hold has ended and waits for Stripe's answer, and
+ * whatever has been open for five minutes without anyone asking Stripe, of each tenant in turn. A row that fails in our
+ * database is set aside; what fails at Stripe is left for the next turn.
  */
 export async function reconcilePayments(context: Context, budget: Budget) {
   const found = await context.db.run<Work>('payments.open_work', context.call, { idleSeconds, limit: most });

@@ -1,16 +1,19 @@
 import { ApiError, type Fault, isCode } from '../base/errors.ts';
 
-/** What a SQL function answers when it refuses: remembered under the idempotency key like any other answer. */
+/** The error that a SQL function returns. Stored under the idempotency key like any other result. */
 export type ErrorResult = { error: string; detail?: string; errors?: Fault[]; [member: string]: unknown };
 
-/** A refusal of the database as the error that the client is told. */
-export function toApiError(answer: ErrorResult, replayed = false): ApiError {
-  const { error, detail, errors, ...members } = answer;
-  if (!isCode(error)) throw new Error(`the database refused with ${error}, which is no code of the API`);
+/** Turns an error result of the database into the API error for the client. */
+export function toApiError(result: ErrorResult, replayed = false): ApiError {
+  const { error, detail, errors, ...members } = result;
+  if (!isCode(error)) throw new Error(`the database returned the error ${error}, which is not a code of the API`);
   return new ApiError(error, detail, { ...(errors ? { faults: errors } : {}), members, replayed });
 }
 
-/** For a resource that the body names: that it is not there is a fault of the body, and not of the path. */
+/**
+ * For a resource that a body field names: turns `not_found` into a validation error of that field, because the path
+ * exists.
+ */
 export const notFoundAsFieldError =
   (pointer: string, detail: string) =>
   (error: unknown): never => {

@@ -112,9 +112,9 @@ async function readWindows(
 }
 
 /**
- * The cron's part, since a webhook can be lost: reads Stripe's list of events from where the last turn ended and applies
- * those that no webhook has brought. A turn costs as much as has changed, however many payments wait. Until when the list
- * is read tells which holds may end (`payments.events_known_until`).
+ * The cron's part, since a webhook can be lost: reads Stripe's list of events from where the last turn ended and
+ * applies those that no webhook has brought. A turn costs as much as has changed, however many payments wait. Until
+ * when the list is read tells which holds may end (`payments.heard_until`).
  * @throws StripeCallError
  */
 export async function applyMissedEvents(context: Context, budget: Budget): Promise<Heard> {
@@ -146,8 +146,8 @@ export async function applyMissedEvents(context: Context, budget: Budget): Promi
 }
 
 /**
- * Once an hour, the last days again, for what no row asks about: a refund that a bank sends back after it had succeeded, a
- * dispute. What is known already changes nothing.
+ * Once an hour, the last days again, for what no row asks about: a refund that a bank sends back after it had
+ * succeeded, a dispute. What is known already changes nothing.
  */
 export async function recheckRecentEvents(context: Context, budget: Budget): Promise<Heard> {
   const heard: Heard = { told: 0, applied: 0, failed: 0, changed: [] };

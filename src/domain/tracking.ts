@@ -7,10 +7,10 @@ import { selectCarrier } from '../carriers/select.ts';
 import type { Context } from '../context.ts';
 import { ageFault } from './inbox-age.ts';
 
-/** The carriers whose webhooks have a path. */
+/** The carriers that have a webhook path. */
 export const carrierName = z.enum(['manual', 'shippo', 'easypost']);
 
-/** A carrier that this deployment has the variables of. @throws ApiError not_found */
+/** A carrier that this deployment is configured for. @throws ApiError not_found */
 function carrierOf({ settings }: Context, name: z.infer<typeof carrierName>) {
   try {
     return selectCarrier(name, settings);
@@ -20,11 +20,11 @@ function carrierOf({ settings }: Context, name: z.infer<typeof carrierName>) {
 }
 
 /**
- * A carrier's tracking update, once its signature is known to be good: applied once for each event id, in one database
- * call, whatever the order of arrival. A number that is no parcel of ours changes nothing.
- * @returns the tenant whose parcel it is
- * @throws ApiError not_found, invalid_signature, malformed_json (not UTF-8), validation_failed (not what the carrier
- *   documents, or older than the inbox remembers)
+ * Verifies a carrier's webhook and applies its tracking update, in one database call, once for each event id, in any
+ * order of arrival. An unknown tracking number changes nothing.
+ * @returns the parcel's tenant
+ * @throws ApiError not_found, invalid_signature, malformed_json (not UTF-8), validation_failed (not the format that the
+ * carrier documents, or older than the inbox remembers)
  */
 export async function receiveTracking(
   context: Context,

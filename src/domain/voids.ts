@@ -4,10 +4,10 @@ import type { Context } from '../context.ts';
 import type { LabelTask } from '../db/shipping/queries.ts';
 import { toRequest } from './labels.ts';
 
-/** A carrier has this long for an answer; the lease of a label lasts longer, so that calls for one never overlap. */
+/** A carrier has this long to respond. A label's lease lasts longer, so two calls for one label never overlap. */
 const deadlineMs = 10_000;
 const leaseSeconds = 120;
-/** Labels that are voided side by side in one turn. The next turn of the cron goes on with the rest. */
+/** Labels that are voided in parallel in one cron run. The next run continues. */
 const maxVoids = 10;
 
 type Task = LabelTask & {
@@ -20,23 +20,23 @@ type Task = LabelTask & {
 
 async function voidOne({ settings }: Context, task: Task) {
   const { tenant, orderId, shipmentId, trackingNumber, carrier = '', externalId } = task;
-  const known = trackingNumber === undefined ? undefined : { trackingNumber, carrier, externalId };
+  const label = trackingNumber === undefined ? undefined : { trackingNumber, carrier, externalId };
   try {
     const provider = selectCarrier(task.provider ?? settings.CARRIER, settings);
-    await provider.voidLabel(toRequest(task), known, AbortSignal.timeout(deadlineMs));
+    await provider.voidLabel(toRequest(task), label, AbortSignal.timeout(deadlineMs));
     return { tenant, orderId, shipmentId, outcome: 'voided' as const };
   } catch (error) {
-    const told = error instanceof CarrierError;
-    const reason = told ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
-    const outcome = told && error.permanent ? ('refused' as const) : ('failed' as const);
+    const isCarrierError = error instanceof CarrierError;
+    const reason = isCarrierError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
+    const outcome = isCarrierError && error.permanent ? ('refused' as const) : ('failed' as const);
     return { tenant, orderId, shipmentId, outcome, reason };
   }
 }
 
 /**
- * The cron's part: voids the labels of cancelled and refunded orders at their carriers, in two database calls with the
- * carriers in between. It can be repeated: a label that is void already stays so. A carrier that is away is asked again
- * for 30 days; one that refuses is reported on the shipment.
+ * Cron job: voids the labels of cancelled and refunded orders at their carriers, in two database calls with the carrier
+ * calls between them. It can be repeated: a void label stays void. An unavailable carrier is retried for 30 days. If a
+ * carrier rejects a void, the shipment reports it.
  */
 export async function voidLabels(context: Context): Promise<Record<string, number>> {
   const { tasks } = await context.db.run<{ tasks: Task[] }>('shipping.lease_voids', context.call, {

@@ -12,7 +12,10 @@ const countQuotes = (text: string): number => {
   return count;
 };
 
-/** The fields of one record, of 1,000 at most (RFC 4180, 2.5 to 2.7: a quote stands only around a field, or doubled in a quoted one). */
+/**
+ * The fields of one record, of 1,000 at most (RFC 4180, 2.5 to 2.7: a quote stands only around a field, or doubled in a
+ * quoted one).
+ */
 function split(record: string): string[] | undefined {
   const fields: string[] = [];
   for (let at = 0; fields.length < maxFields; ) {
@@ -37,8 +40,9 @@ function split(record: string): string[] | undefined {
 }
 
 /**
- * Reads the records of a CSV file (RFC 4180; lines may end in LF too; lines of white space are left out), holding 1 MB at most.
- * A line that is no CSV costs that line only, an open quote that nothing closes included: the next line is read anew.
+ * Reads the records of a CSV file (RFC 4180; lines may end in LF too; lines of white space are left out), holding 1 MB
+ * at most. A line that is no CSV costs that line only, an open quote that nothing closes included: the next line is
+ * read anew.
  */
 export async function* readCsv(lines: AsyncIterable<Line>): AsyncGenerator<CsvRecord> {
   const source = lines[Symbol.asyncIterator]();

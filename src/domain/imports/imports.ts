@@ -54,14 +54,20 @@ type Stored = { report: ImportReport; digest: string };
 const batchRows = 250;
 // Characters of lines: 250 long descriptions would make too large a request of one batch.
 const batchSize = 1_000_000;
-/** An import pauses after each batch for four times as long as that took, at most so long: it never keeps the database busy. */
+/**
+ * An import pauses after each batch for four times as long as that took, at most so long: it never keeps the database
+ * busy.
+ */
 const longestPauseMs = 1_000;
 
 const operation = { scope: 'catalog:write', operation: 'products.import' };
 // How long a key stays taken if its import dies without a word.
 const believedSeconds = 300;
 
-/** A body whose chunks are hashed as they are read. `rest` reads what is left of it, so that the hash is that of the whole. */
+/**
+ * A body whose chunks are hashed as they are read. `rest` reads what is left of it, so that the hash is that of the
+ * whole.
+ */
 function digested(request: globalThis.Request, update: (chunk: Uint8Array) => void) {
   const chunks = chunksOf(request);
   async function next(): Promise<IteratorResult<Uint8Array, void>> {
@@ -140,11 +146,11 @@ async function importLines(
 }
 
 /**
- * Imports products from a stream of NDJSON or CSV of any length, up to 250 lines a transaction, in the body's order, with
- * pauses between the transactions so that other tenants are served. A bad line costs that line only; after 10,000 of them
- * reading stops, and the report says where. What was imported before a failure or the client's leaving stays. The import can
- * be repeated: a count that it has set is not set again for 24 hours.
- * The idempotency key is taken before the body is read, and compared with the body's digest after it.
+ * Imports products from a stream of NDJSON or CSV of any length, up to 250 lines a transaction, in the body's order,
+ * with pauses between the transactions so that other tenants are served. A bad line costs that line only; after 10,000
+ * of them reading stops, and the report says where. What was imported before a failure or the client's leaving stays.
+ * The import can be repeated: a count that it has set is not set again for 24 hours. The idempotency key is taken
+ * before the body is read, and compared with the body's digest after it.
  * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV), idempotency_key_reused
  */
 export async function importProducts(context: Context, request: globalThis.Request, changed: Changed) {

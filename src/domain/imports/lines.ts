@@ -53,7 +53,8 @@ function faultsOf(issues: z.core.$ZodIssue[], value: unknown): string {
 function check(line: number, size: number, value: unknown): ImportLine {
   const result = importedProduct.safeParse(value);
   if (result.success) return { line, size, product: result.data };
-  // The report is kept for its Idempotency-Key: a text that cannot be stored, or that the cut halves, must not stop that.
+  // The report is kept for its Idempotency-Key: a text that cannot be stored, or that the cut halves, must not stop
+  // that.
   const detail = faultsOf(result.error.issues, value).slice(0, longestDetail).toWellFormed().replaceAll('\0', '\uFFFD');
   return { line, code: 'validation_failed', detail };
 }
@@ -146,8 +147,8 @@ export function importFormat(headers: Headers): 'ndjson' | 'csv' {
 }
 
 /**
- * Reads the lines of an import from a stream of any length, holding 1 MB of it at most. In CSV an empty field is one that
- * was left out.
+ * Reads the lines of an import from a stream of any length, holding 1 MB of it at most. In CSV an empty field is one
+ * that was left out.
  * @throws ApiError validation_failed, for CSV whose first line does not name the columns
  */
 export const readImport = (format: 'ndjson' | 'csv', body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> =>

@@ -4,8 +4,8 @@ export const lineCodes = ['malformed_json', 'body_too_large', 'validation_failed
 export type LineCode = (typeof lineCodes)[number];
 
 /**
- * A line of a stream, without its `\n`, or why it is none. Lines count from 1. Lines of white space alone that follow each
- * other may come as one text, which then has their `\n`.
+ * A line of a stream, without its `\n`, or why it is none. Lines count from 1. Lines of white space alone that follow
+ * each other may come as one text, which then has their `\n`.
  */
 export type Line = { line: number; text: string } | { line: number; code: LineCode; detail: string };
 
@@ -44,7 +44,8 @@ const othersTurn = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
 
 /**
  * Splits a stream of bytes of any length into lines of UTF-8, holding no more than one line of it. A line of more than
- * 1 MB or of other bytes than UTF-8 is told as such, and the next one is read. A byte order mark at the start is left out.
+ * 1 MB or of other bytes than UTF-8 is told as such, and the next one is read. A byte order mark at the start is left
+ * out.
  */
 export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
