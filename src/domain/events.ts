@@ -87,7 +87,7 @@ export async function listEvents(context: Context, filter: EventFilter, before: 
 /** Dead letters, newest first. `open`: only those that were not replayed. */
 export async function listDeadLetters(context: Context, open: boolean, before: string | undefined, limit: number) {
   const { rows } = await context.db.read(context.call, 'events:read', (db) => deadLetterPage(db, open, before, limit));
-  return rows.map((row) => toDeadLetter(row.letter));
+  return rows.map((row) => toDeadLetter(row.deadLetter));
 }
 
 /**

@@ -114,7 +114,7 @@ async function readWindows(
 /**
  * The cron's part, since a webhook can be lost: reads Stripe's list of events from where the last turn ended and
  * applies those that no webhook has brought. A turn costs as much as has changed, however many payments wait. Until
- * when the list is read tells which holds may end (`payments.heard_until`).
+ * when the list is read tells which holds may end (`payments.events_known_until`).
  * @throws StripeCallError
  */
 export async function applyMissedEvents(context: Context, budget: Budget): Promise<Heard> {
