@@ -5,7 +5,7 @@ import { ageFault } from './inbox-age.ts';
 import type { Failure } from './labels.ts';
 
 const reasons: Record<string, string> = {
-  unknown_sku: 'The SKU does not exist.',
+  unknown_sku: 'There is no such SKU.',
   insufficient_inventory: 'There is less stock than the adjustment takes out.',
   too_many: `The count, with the units that orders hold, must not exceed ${maxUnits}.`,
 };

@@ -8,36 +8,38 @@ import type { Settings } from '../env.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
 
-/** A carrier has this long for a label; whoever asks it has the request's lease for longer, so calls never overlap. */
+/** A carrier has this long to make a label. The lease lasts longer, so two calls for one label never overlap. */
 const deadlineMs = 25_000;
 const leaseSeconds = 60;
-/** Failures in a row, some 17 minutes of the queue's growing waits; then the label is given up until it is replayed. */
+/**
+ * Consecutive failures, about 17 minutes of growing queue delays, before the label is given up until it is replayed.
+ */
 const maxAttempts = 10;
-/** No message that is still on its way rests for as long: the queue waits 300 s at most. */
-const idleSeconds = 900;
+/** The queue delays a message for at most 300 s, so after this time the message is lost. */
+const lostAfterSeconds = 900;
 
 export type Task = LabelTask & { traceparent?: string | null };
 
-/** What `record_labels` and `record_shipment` take of a label that was made. */
-type Made = Pick<Label, 'trackingNumber' | 'carrier' | 'externalId'> & {
+/** A label that was made, as `record_labels` and `record_shipment` take it. */
+type LabelMade = Pick<Label, 'trackingNumber' | 'carrier' | 'externalId'> & {
   orderId: string;
   shipmentId: string;
   provider: string;
   labelUrl: string;
   traceparent?: string | null;
 };
-/** And of one that was not. */
-type Failed = { orderId: string; shipmentId: string; reason: string; permanent: boolean; remind?: boolean };
+/** A label that was not made, as `record_labels` takes it. */
+type LabelFailed = { orderId: string; shipmentId: string; reason: string; permanent: boolean; remind?: boolean };
 
 export type Attempt =
-  | { made: Made; keep: (tenant: string) => Promise<void> }
-  | { made?: undefined; failed: Failed; error: unknown };
+  | { made: LabelMade; keep: (tenant: string) => Promise<void> }
+  | { made?: undefined; failed: LabelFailed; error: unknown };
 
-/** Why a message was not applied, and whether a later delivery would fail alike. */
+/** Why a message was not applied. `permanent`: a later delivery would fail too. */
 export type Failure = { reason: string; permanent: boolean };
 
-/** What the database notes of the circumstances in which labels are made. */
-export const labelTerms = ({ SHIP_FROM, SHIP_PARCEL }: Settings) => ({
+/** The settings that the database stores with a label request. */
+export const labelSettings = ({ SHIP_FROM, SHIP_PARCEL }: Settings) => ({
   from: SHIP_FROM,
   parcel: SHIP_PARCEL,
   seconds: leaseSeconds,
@@ -59,9 +61,9 @@ export const toRequest = ({ shipmentId, orderId, to, from, parcel }: LabelTask):
   reference: orderId,
 });
 
-const fileOf = (tenant: string, shipmentId: string) => `${tenant}/${shipmentId}.pdf`;
+const pdfKey = (tenant: string, shipmentId: string) => `${tenant}/${shipmentId}.pdf`;
 
-/** A label kept is a label that need not be asked for again, no more: what goes wrong here is no failure. */
+/** Stores a PDF. A failure is ignored, because the PDF can be made again. */
 async function keepPdf(bucket: R2Bucket | undefined, file: string, print: () => Promise<Uint8Array>): Promise<void> {
   if (!bucket) return;
   await print()
@@ -70,8 +72,8 @@ async function keepPdf(bucket: R2Bucket | undefined, file: string, print: () => 
 }
 
 /**
- * Asks the carrier for a label whose lease the caller has. Whatever happens, the answer says what is to be recorded;
- * `keep` stores the PDF once it is.
+ * Asks the carrier for a label that the caller has leased. Never throws: the result says what to record, and `keep`
+ * stores the PDF after that.
  */
 export async function attemptLabel({ settings }: Context, task: Task): Promise<Attempt> {
   const { orderId, shipmentId, traceparent } = task;
@@ -90,19 +92,20 @@ export async function attemptLabel({ settings }: Context, task: Task): Promise<A
       ...(traceparent === undefined ? {} : { traceparent }),
     };
     const print = async () => label.pdf ?? carrier.printLabel(request, label, AbortSignal.timeout(deadlineMs));
-    return { made, keep: (tenant) => keepPdf(settings.LABELS, fileOf(tenant, shipmentId), print) };
+    return { made, keep: (tenant) => keepPdf(settings.LABELS, pdfKey(tenant, shipmentId), print) };
   } catch (error) {
-    const known = error instanceof CarrierError;
-    const reason = known ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
-    return { failed: { orderId, shipmentId, reason, permanent: known && error.permanent }, error };
+    const isCarrierError = error instanceof CarrierError;
+    const reason = isCarrierError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
+    return { failed: { orderId, shipmentId, reason, permanent: isCarrierError && error.permanent }, error };
   }
 }
 
 /**
- * Records what became of labels, and keeps the PDFs of those that were made. `most`: failures before one is given up.
+ * Records the results of label attempts and stores the PDFs. `most`: consecutive failures before a label is given up.
  */
 export async function recordLabels(context: Context, tenant: string, attempts: Attempt[], most?: number) {
-  // In the tenant's name, without a key: recording again changes nothing, so a lost answer may be asked for again.
+  // Called as the tenant, without a key. Recording twice changes nothing, so the call may be repeated after a lost
+  // response.
   const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
   const recorded = await context.db.run<Record<'made' | 'refused' | 'open', string[]>>('shipping.record_labels', call, {
     tenant,
@@ -115,24 +118,23 @@ export async function recordLabels(context: Context, tenant: string, attempts: A
 }
 
 /**
- * Makes the labels that these events ask for: two database calls a batch, with the carrier in between. A second
- * delivery makes what the first did not; an order without an address waits for one; an ended order gets no label any
- * more.
- * @returns by event id, why a label is not there yet, or that it was given up
- * @throws what was no carrier's failure, after everything is recorded
+ * Makes the labels that these events request: two database calls a batch, with the carrier calls between them. A
+ * redelivery makes only what is missing. An order without an address waits for one. An ended order gets no label.
+ * @returns by event id why a label does not exist yet, or that it was given up
+ * @throws any error that is not the carrier's, after every result is recorded
  */
 export async function makeLabels(context: Context, tenant: string, events: Event[]): Promise<Map<string, Failure>> {
   const messages = events.map((event) => ({ ...toMessage(event), shipmentId: newId(context.now()) }));
   const { tasks, busy } = await context.db.run<{ tasks: Task[]; busy: string[] }>(
     'shipping.open_labels',
     context.call,
-    { tenant, messages, ...labelTerms(context.settings) },
+    { tenant, messages, ...labelSettings(context.settings) },
   );
   const failures = new Map<string, Failure>();
   const fail = (orderId: string, failure: Failure) => {
     for (const event of events) if (event.subject === orderId) failures.set(event.id, failure);
   };
-  for (const orderId of busy) fail(orderId, { reason: 'Somebody else is making this label.', permanent: false });
+  for (const orderId of busy) fail(orderId, { reason: 'Another request is making this label.', permanent: false });
   if (tasks.length === 0) return failures;
   const attempts = await Promise.all(tasks.map((task) => attemptLabel(context, task)));
   const { refused, open } = await recordLabels(context, tenant, attempts, maxAttempts);
@@ -146,13 +148,20 @@ export async function makeLabels(context: Context, tenant: string, events: Event
   return failures;
 }
 
-/** The cron's part, since a message can be lost: labels that nobody has tried to make for 15 minutes get another. */
+/**
+ * Cron job: emits a new event for each label that nobody has tried to make for 15 minutes, since its message was lost.
+ */
 export const remindLabels = (context: Context): Promise<{ reminded: number }> =>
-  context.db.run('shipping.remind_labels', context.call, { idleSeconds, limit: 200, most: maxAttempts });
+  context.db.run('shipping.remind_labels', context.call, {
+    idleSeconds: lostAfterSeconds,
+    limit: 200,
+    most: maxAttempts,
+  });
 
 /**
- * The printable label (PDF) of a shipment, in one database call: the one that was kept, or else drawn or fetched again.
- * @throws ApiError not_found, conflict (it was cancelled with its order), unavailable (the carrier is away)
+ * The printable label (PDF) of a shipment, in one database call: the stored file, or else it is drawn or downloaded
+ * again.
+ * @throws ApiError not_found, conflict (it was cancelled with its order), unavailable (the carrier is unavailable)
  */
 export async function readLabel(context: Context, shipmentId: string) {
   const { LABELS: bucket } = context.settings;
@@ -160,18 +169,18 @@ export async function readLabel(context: Context, shipmentId: string) {
   const [label] = rows;
   if (!label) throw new ApiError('not_found');
   const { task, provider, carrier, trackingNumber, externalId, cancelledAt } = label;
-  if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not use it.');
-  const file = fileOf(tenant, shipmentId);
+  if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not ship with it.');
+  const file = pdfKey(tenant, shipmentId);
   const kept = await bucket?.get(file).catch(() => null);
   if (kept) return { pdf: new Uint8Array(await kept.arrayBuffer()), trackingNumber, tenant };
   try {
-    const known = { trackingNumber, carrier, externalId: externalId ?? undefined };
+    const printed = { trackingNumber, carrier, externalId: externalId ?? undefined };
     const printer = selectCarrier(provider, context.settings);
-    const pdf = await printer.printLabel(toRequest(task), known, AbortSignal.timeout(deadlineMs));
+    const pdf = await printer.printLabel(toRequest(task), printed, AbortSignal.timeout(deadlineMs));
     await keepPdf(bucket, file, async () => pdf);
     return { pdf, trackingNumber, tenant };
   } catch (error) {
     if (!(error instanceof CarrierError)) throw error;
-    throw new ApiError('unavailable', 'The carrier does not give the label just now. Try again.');
+    throw new ApiError('unavailable', 'The carrier is unavailable. Try again later.');
   }
 }

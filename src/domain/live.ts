@@ -11,133 +11,137 @@ export const liveToken = z
 
 type LiveToken = z.infer<typeof liveToken>;
 
-/** How often an isolate asks the database about a campaign, however many watch it there. */
+/** How often an isolate reads a campaign from the database, however many clients watch it there. */
 const pollMs = 2_000;
-/** How often an isolate asks the database whether a key still holds, however many watch with it. */
-const keyMs = 4_000;
+/** How often an isolate checks whether a key is still valid, however many clients use it. */
+const keyCheckMs = 4_000;
 const heartbeatMs = 10_000;
-/** How long one watcher's question may be open before another asks. */
-const patienceMs = 10_000;
+/** After this time without a result of a read, another watcher reads. */
+const readTimeoutMs = 10_000;
 
-type Seen = { campaign: Campaign; version: number; readAt: number; askedAt: number };
+type Snapshot = { campaign: Campaign; version: number; readAt: number; askedAt: number };
 
-// Results are shared and not promises: a watcher that goes away while it asks must not leave the others waiting.
-const seen = new Map<string, Seen>();
-const maxSeen = 1_000;
+// Watchers share results, not promises: a watcher that disconnects during its read must not block the others.
+const snapshots = new Map<string, Snapshot>();
+const maxEntries = 1_000;
 
-async function look(context: Context, campaignId: string): Promise<Seen & { tenant: string }> {
+async function readSnapshot(context: Context, campaignId: string): Promise<Snapshot & { tenant: string }> {
   const { campaign, version, tenant } = await readCampaign(context, campaignId);
   const now = Date.now();
-  const mine = { campaign, version, readAt: now, askedAt: now };
-  if (seen.size >= maxSeen) seen.clear();
-  seen.set(`${tenant} ${campaignId}`, mine);
-  return { ...mine, tenant };
+  const snapshot = { campaign, version, readAt: now, askedAt: now };
+  if (snapshots.size >= maxEntries) snapshots.clear();
+  snapshots.set(`${tenant} ${campaignId}`, snapshot);
+  return { ...snapshot, tenant };
 }
-
-/** What this isolate knows of the campaign, at most 2 s old or being asked for by another watcher. */
-async function lookAgain(context: Context, tenant: string, campaignId: string): Promise<Seen> {
-  const known = seen.get(`${tenant} ${campaignId}`);
-  const now = Date.now();
-  if (known) {
-    const asking = known.askedAt > known.readAt && now - known.askedAt < patienceMs;
-    if (asking || now - known.readAt < pollMs) return known;
-    known.askedAt = now;
-  }
-  return look(context, campaignId);
-}
-
-/** The last answer about each key, by its hash and origin. */
-const judged = new Map<string, { at: number; refused: boolean }>();
 
 /**
- * Asks whether the watcher's key still holds, at most every 4 s for each key: what watchers see is shared between them,
- * their keys are not.
+ * The campaign as this isolate last read it. Reads again if the snapshot is older than 2 s and no other watcher is
+ * reading.
+ */
+async function currentSnapshot(context: Context, tenant: string, campaignId: string): Promise<Snapshot> {
+  const known = snapshots.get(`${tenant} ${campaignId}`);
+  const now = Date.now();
+  if (known) {
+    const isReading = known.askedAt > known.readAt && now - known.askedAt < readTimeoutMs;
+    if (isReading || now - known.readAt < pollMs) return known;
+    known.askedAt = now;
+  }
+  return readSnapshot(context, campaignId);
+}
+
+/** The last check of each key, by the key's hash and origin. */
+const keyChecks = new Map<string, { checkedAt: number; rejected: boolean }>();
+
+/**
+ * Checks that the watcher's key is still valid, at most every 4 s for each key. Snapshots are shared between watchers;
+ * keys are checked one by one.
  * @throws ApiError unauthenticated, forbidden
  */
 async function checkKey({ db, call }: Context): Promise<void> {
   const reader = `${call.keyHash} ${call.origin ?? ''}`;
-  const last = judged.get(reader);
-  const at = Date.now();
-  if (last !== undefined && at - last.at < keyMs) {
-    if (last.refused) throw new ApiError('unauthenticated');
+  const last = keyChecks.get(reader);
+  const checkedAt = Date.now();
+  if (last !== undefined && checkedAt - last.checkedAt < keyCheckMs) {
+    if (last.rejected) throw new ApiError('unauthenticated');
     return;
   }
-  if (judged.size >= maxSeen) judged.clear();
-  judged.set(reader, { at, refused: false });
+  if (keyChecks.size >= maxEntries) keyChecks.clear();
+  keyChecks.set(reader, { checkedAt, rejected: false });
   await db.authenticate(call, 'campaigns:read').catch((thrown: unknown) => {
-    if (thrown instanceof ApiError && endOf(thrown) === 'unauthenticated') judged.set(reader, { at, refused: true });
+    if (thrown instanceof ApiError && endReason(thrown) === 'unauthenticated')
+      keyChecks.set(reader, { checkedAt, rejected: true });
     throw thrown;
   });
 }
 
-const hasEnded = ({ endTime }: Campaign): boolean => Date.parse(endTime) <= Date.now();
+const isPastEnd = ({ endTime }: Campaign): boolean => Date.parse(endTime) <= Date.now();
 
 const isOver = (campaign: Campaign): boolean =>
   campaign.status === 'failed' ||
   campaign.status === 'expired' ||
-  (campaign.status === 'successful' && hasEnded(campaign));
+  (campaign.status === 'successful' && isPastEnd(campaign));
 
-/** An event's id: the campaign's version, and whether `endTime` had passed, which no version tells. */
-const eventId = ({ campaign, version }: Seen): string => `${version}${hasEnded(campaign) ? '-ended' : ''}`;
+/** An event's id: the campaign's version, and whether `endTime` has passed, which does not change the version. */
+const eventId = ({ campaign, version }: Snapshot): string => `${version}${isPastEnd(campaign) ? '-ended' : ''}`;
 
-function campaignEvent(seen: Seen): string {
-  const { campaign } = seen;
+function campaignEvent(snapshot: Snapshot): string {
+  const { campaign } = snapshot;
   const { id, status, actualParticipants, securedParticipants, minParticipants, maxParticipants, endTime } = campaign;
   const secondsLeft = isOver(campaign) ? 0 : Math.max(0, Math.ceil((Date.parse(endTime) - Date.now()) / 1_000));
   const counts = { actualParticipants, securedParticipants, minParticipants, maxParticipants };
   const data = { id, status, ...counts, endTime, secondsLeft };
-  return `id: ${eventId(seen)}\nevent: campaign\ndata: ${JSON.stringify(data)}\n\n`;
+  return `id: ${eventId(snapshot)}\nevent: campaign\ndata: ${JSON.stringify(data)}\n\n`;
 }
 
-/** Why a connection ends, and whether the client is to connect again. */
-const ends = {
+/** The reasons why a connection ends, and whether the client should reconnect. */
+const reconnectAfter = {
   campaign_over: false,
   time_limit: true,
   unauthenticated: false,
   unavailable: true,
 };
 
-/** The last event of a connection. Without an id, so that `Last-Event-ID` still names the campaign's. */
-const endEvent = (reason: keyof typeof ends): string =>
-  `event: end\ndata: ${JSON.stringify({ reason, reconnect: ends[reason] })}\n\n`;
+/** The last event of a connection. It has no id, so `Last-Event-ID` still names the last campaign event. */
+const endEvent = (reason: keyof typeof reconnectAfter): string =>
+  `event: end\ndata: ${JSON.stringify({ reason, reconnect: reconnectAfter[reason] })}\n\n`;
 
-const endOf = (thrown: unknown): keyof typeof ends =>
+const endReason = (thrown: unknown): keyof typeof reconnectAfter =>
   thrown instanceof ApiError && ['unauthenticated', 'forbidden', 'not_found'].includes(thrown.code)
     ? 'unauthenticated'
     : 'unavailable';
 
 /**
- * A campaign's changes as server-sent events (HTML standard, 9.2): one when it differs from the state that
- * `lastEventId` names, then one for each change that is seen and one when `endTime` passes. The connection ends with
- * the campaign or after LIVE_SECONDS, or a few seconds after its key is revoked, with an event `end` that says whether
- * to connect again. Undefined: the campaign is over and the client knows it.
+ * A campaign's changes as server-sent events (HTML standard, 9.2). Sends the present state unless `lastEventId` names
+ * it, then each observed change, and one event when `endTime` passes. The connection ends with the campaign, after
+ * LIVE_SECONDS, or a few seconds after its key is revoked. Its last event, `end`, says whether to reconnect. Undefined
+ * if the campaign is over and the client has its final state.
  * @throws ApiError not_found
  */
 export async function watchCampaign(context: Context, campaignId: string, lastEventId: string | undefined) {
-  const first = await look(context, campaignId);
+  const first = await readSnapshot(context, campaignId);
   if (isOver(first.campaign) && lastEventId === eventId(first)) return undefined;
   const until = Date.now() + context.settings.LIVE_SECONDS * 1_000;
-  let gone = false;
+  let disconnected = false;
   const stream = new ReadableStream<Uint8Array>({
     async start(controller) {
       const encoder = new TextEncoder();
       let sentAt = Date.now();
       const send = (text: string) => {
-        if (gone) return;
+        if (disconnected) return;
         controller.enqueue(encoder.encode(text));
         sentAt = Date.now();
       };
       send('retry: 1000\n\n');
-      let known: Seen = first;
+      let latest: Snapshot = first;
       let sent = lastEventId;
       try {
         for (;;) {
-          if (eventId(known) !== sent) {
-            send(campaignEvent(known));
-            sent = eventId(known);
+          if (eventId(latest) !== sent) {
+            send(campaignEvent(latest));
+            sent = eventId(latest);
           } else if (Date.now() - sentAt >= heartbeatMs) send(': still here\n\n');
-          if (gone) break;
-          if (isOver(known.campaign)) {
+          if (disconnected) break;
+          if (isOver(latest.campaign)) {
             send(endEvent('campaign_over'));
             break;
           }
@@ -145,29 +149,29 @@ export async function watchCampaign(context: Context, campaignId: string, lastEv
             send(endEvent('time_limit'));
             break;
           }
-          await new Promise((resolve) => setTimeout(resolve, waitFor(known.campaign, until)));
+          await new Promise((resolve) => setTimeout(resolve, waitFor(latest.campaign, until)));
           await checkKey(context);
-          known = await lookAgain(context, first.tenant, campaignId);
+          latest = await currentSnapshot(context, first.tenant, campaignId);
         }
       } catch (thrown) {
-        send(endEvent(endOf(thrown)));
+        send(endEvent(endReason(thrown)));
       }
-      if (!gone) controller.close();
+      if (!disconnected) controller.close();
     },
     cancel() {
-      gone = true;
+      disconnected = true;
     },
   });
   return { stream, tenant: first.tenant };
 }
 
-/** A token lets a page open streams for so long; it can get another at any time. */
+/** How long a token can open streams. A page can request a new one at any time. */
 const tokenSeconds = 900;
 
 /**
- * A token for one campaign's stream, for browsers' EventSource: it takes the key's place in the query for 15 minutes,
- * opens nothing else, and ends when the key does. It is signed and not stored. The same Idempotency-Key gives the same
- * token.
+ * Makes a token for one campaign's stream, for a browser's EventSource. For 15 minutes it replaces the key in the
+ * query. It opens nothing else and ends with the key. It is signed and not stored. The same Idempotency-Key gives the
+ * same token.
  * @throws ApiError not_found
  */
 export async function makeLiveToken(context: Context, campaignId: string) {
@@ -178,7 +182,7 @@ export async function makeLiveToken(context: Context, campaignId: string) {
   return { token: made.answer, tenant: made.tenant, replayed: made.replayed };
 }
 
-/** Milliseconds until the next look: a poll, or `endTime` or the connection's limit if that is sooner. */
+/** Milliseconds until the next read: the poll interval, or less if `endTime` or the connection's limit comes first. */
 function waitFor({ endTime }: Campaign, until: number): number {
   const now = Date.now();
   const untilEnd = Date.parse(endTime) - now;

@@ -20,7 +20,7 @@ export const payment = z
     status: z.enum(['pending', 'succeeded', 'failed', 'cancelled', 'refunded']),
     amountRefunded: money.meta({
       description:
-        'The sum of its refunds, those that Stripe is still paying included. A failed refund no longer counts.',
+        'The sum of its refunds, including those that Stripe is still processing. A failed refund does not count.',
     }),
     dispute: z.enum(['open', 'won', 'lost']).nullable().meta({
       description: 'The dispute of the charge, if the buyer’s bank opened one. `won`: the merchant keeps the money.',
@@ -28,9 +28,12 @@ export const payment = z
     stripePaymentIntentId: z.string().nullable(),
     clientSecret: z.string().nullable().meta({
       description:
-        'For Stripe.js, while the payment is pending. null until it is made: `POST /v1/payments` makes it at once',
+        'For Stripe.js, while the payment is pending. null until it exists at Stripe. `POST /v1/payments` creates it at once',
     }),
-    failureReason: z.string().nullable().meta({ description: 'Why the last attempt was declined, or why it ended' }),
+    failureReason: z
+      .string()
+      .nullable()
+      .meta({ description: 'Why the last attempt was declined, or why the payment ended' }),
     createdAt: time,
   })
   .meta({ id: 'Payment' });
@@ -53,11 +56,11 @@ export const refund = z
 export const newPayment = z.strictObject({ orderId: id });
 
 export const newRefund = z.strictObject({
-  amount: money.optional().meta({ description: 'Default: all that is left' }),
+  amount: money.optional().meta({ description: 'Default: the whole remaining amount' }),
   reason: text(255).optional(),
   restock: z.boolean().optional().meta({
     description:
-      'Whether the units go back into stock once all the money is back. Default: true until the label is made, then false.',
+      'Whether the units go back into stock once the whole payment is refunded. Default: true until the label is made, then false.',
   }),
 });
 
@@ -86,14 +89,21 @@ export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
   createdAt: row.createdAt,
 });
 
-type Opened = { tenant: string; answer: (PaymentRow & { task?: IntentTask }) | ErrorResult; replayed: boolean };
+type OpenPaymentResult = {
+  tenant: string;
+  answer: (PaymentRow & { task?: IntentTask }) | ErrorResult;
+  replayed: boolean;
+};
 
-/** The try whose idempotency key Stripe has used: another may have moved on from it already. */
+/** The attempt whose idempotency key is used up at Stripe. Another caller may have moved on from it already. */
 export type UsedKey = { id: string; attempt: number };
 export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
 
-/** Has Stripe make what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeCallError */
-async function make(context: Context, task: IntentTask) {
+/**
+ * Creates the object that the buyer confirms, in the form that `record_intent` and `record_intents` take. @throws
+ * StripeCallError
+ */
+async function createAtStripe(context: Context, task: IntentTask) {
   if (task.mode === 'card') {
     const { setup, customerId } = await createSetup(context.settings, task);
     const { client_secret: clientSecret, status } = setup;
@@ -104,34 +114,39 @@ async function make(context: Context, task: IntentTask) {
 }
 
 /**
- * The order's payment, with what the buyer's browser needs to pay it: the one that the consumer of inventory.reserved
- * made, or made on the spot. However often and by however many it is asked for, there is one.
- * @throws ApiError not_found, order_not_payable, unavailable (Stripe is away: repeat with the same Idempotency-Key)
+ * Returns the order's payment with the client secret for the buyer's browser. The consumer of inventory.reserved may
+ * have made it; otherwise it is made now. Repeated or parallel requests get the same payment.
+ * @throws ApiError not_found, order_not_payable, unavailable (Stripe is unavailable: repeat with the same
+ * Idempotency-Key)
  */
 export async function openPayment(context: Context, orderId: string) {
   const opened = await context.db
-    .run<Opened>('payments.open_payment', context.call, { orderId, id: newId(context.now()) })
+    .run<OpenPaymentResult>('payments.open_payment', context.call, { orderId, id: newId(context.now()) })
     .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
   const { answer, tenant, replayed } = opened;
   if ('error' in answer) throw toApiError(answer, replayed);
   if (!answer.task) return { payment: toPayment(answer), tenant, replayed };
   const { task } = answer;
   try {
-    const recorded = await context.db.run<Opened>('payments.record_intent', context.call, await make(context, task));
+    const recorded = await context.db.run<OpenPaymentResult>(
+      'payments.record_intent',
+      context.call,
+      await createAtStripe(context, task),
+    );
     if ('error' in recorded.answer) throw toApiError(recorded.answer);
     return { payment: toPayment(recorded.answer), tenant, replayed: false };
   } catch (error) {
     if (!(error instanceof StripeCallError)) throw error;
-    const refused = error.permanent ? [{ id: task.id, reason: error.code }] : [];
+    const rejected = error.permanent ? [{ id: task.id, reason: error.code }] : [];
     const again = error.keyUsed ? [usedKey(task)] : [];
-    if (refused.length + again.length > 0) {
+    if (rejected.length + again.length > 0) {
       const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
-      await context.db.run('payments.record_intents', call, { tenant, intents: [], refused, again });
+      await context.db.run('payments.record_intents', call, { tenant, intents: [], refused: rejected, again });
     }
-    if (error.permanent) throw new ApiError('order_not_payable', `Stripe does not take this payment: ${error.code}.`);
+    if (error.permanent) throw new ApiError('order_not_payable', `Stripe rejects this payment: ${error.code}.`);
     throw new ApiError(
       'unavailable',
-      'Stripe did not answer. Repeat with the same Idempotency-Key: nobody pays twice.',
+      'Stripe did not complete the request. Repeat with the same Idempotency-Key: nobody pays twice.',
     );
   }
 }
@@ -144,21 +159,21 @@ export async function readPayment(context: Context, paymentId: string): Promise<
 }
 
 /**
- * Promises money back in one call; the consumer of payment.refund.requested has Stripe pay it. Two at once never
- * promise more than was captured: the second is decided under the first one's row.
+ * Records a refund in one call. The consumer of payment.refund.requested makes it at Stripe. Two refunds at once never
+ * exceed the captured amount, because the payment's row is locked.
  * @throws ApiError not_found, refund_exceeds_payment, validation_failed
  */
-export async function requestRefund(context: Context, paymentId: string, wanted: z.infer<typeof newRefund>) {
+export async function requestRefund(context: Context, paymentId: string, input: z.infer<typeof newRefund>) {
   const { tenant, answer, replayed } = await context.db.run<{
     tenant: string;
     answer: RefundRow | ErrorResult;
     replayed: boolean;
-  }>('payments.request_refund', context.call, { ...wanted, id: paymentId, refundId: newId(context.now()) });
+  }>('payments.request_refund', context.call, { ...input, id: paymentId, refundId: newId(context.now()) });
   if ('error' in answer) throw toApiError(answer, replayed);
   return { refund: toRefund(answer), tenant, replayed };
 }
 
-/** Every refund of a payment, newest first: those made by hand at Stripe too. @throws ApiError not_found */
+/** Every refund of a payment, newest first, including refunds made in Stripe's dashboard. @throws ApiError not_found */
 export async function listRefunds(context: Context, paymentId: string) {
   const { rows } = await context.db.read(context.call, 'payments:read', (db) => refundsOf(db, paymentId));
   if (rows.length === 0) throw new ApiError('not_found');
@@ -173,28 +188,28 @@ export type Applied = {
 };
 
 /**
- * What Stripe says of a payment, by a webhook or looked up: moves it, its refunds and its order in one call. A refund
- * or a dispute names only its intent: if we have not heard of that, Stripe is asked which payment it was made for.
+ * Applies an update from a webhook or a lookup: changes the payment, its refunds and its order in one call. A refund or
+ * a dispute names only its PaymentIntent. If that is unknown, it is looked up at Stripe to find the payment.
  * @throws ApiError unavailable
  */
 export async function applyStripeUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
-  const applied = await applyOnce(context, update);
+  const applied = await applyUpdate(context, update);
   if (applied.outcome !== 'unknown' || update.intentId === undefined || update.intent !== undefined) return applied;
   const found = await lookUpIntent(context.settings, update.intentId).catch((error: unknown) => {
     if (!(error instanceof StripeCallError)) throw error;
     if (error.permanent) return undefined;
-    const reason = `Stripe did not say which payment ${update.intentId} was made for.`;
+    const reason = `Stripe did not return the payment of ${update.intentId}.`;
     throw Object.assign(new ApiError('unavailable', reason), { cause: error });
   });
   if (found?.paymentId === undefined) return applied;
-  const made = await applyOnce(context, found);
-  const then = made.outcome === 'unknown' ? applied : await applyOnce(context, update);
-  return { ...then, skus: [...(made.skus ?? []), ...(then.skus ?? [])] };
+  const owner = await applyUpdate(context, found);
+  const retried = owner.outcome === 'unknown' ? applied : await applyUpdate(context, update);
+  return { ...retried, skus: [...(owner.skus ?? []), ...(retried.skus ?? [])] };
 }
 
 /**
- * Whether a job has to stop: the database or Stripe is away. An error that Stripe gives for one row concerns that row
- * alone.
+ * Whether a job has to stop because the database or Stripe is unavailable. A Stripe error that concerns one row does
+ * not stop it.
  */
 export const isOutage = (error: unknown): boolean =>
   error instanceof ApiError &&
@@ -202,21 +217,20 @@ export const isOutage = (error: unknown): boolean =>
   !(error.cause instanceof StripeCallError && !error.cause.unavailable);
 
 /** How long a buyer has to pay again after a payment that settles later has failed. */
-const termsOf = ({ settings }: Context) => ({
+const retryDeadlines = ({ settings }: Context) => ({
   holdSeconds: settings.RESERVATION_TTL_SECONDS,
   secureSeconds: settings.JOIN_SECURE_SECONDS,
   graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
 });
 
 /**
- * StripeUpdate that names a payment and cannot be about it (`set_aside`: another amount, another tenant) changes
- * nothing.
+ * Applies one update. An update that does not fit its payment (another amount or tenant) changes nothing: `set_aside`.
  */
-async function applyOnce(context: Context, update: StripeUpdate): Promise<Applied> {
+async function applyUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
   const started = Date.now();
   const applied = await context.db.run<Applied>('payments.apply_stripe', context.call, {
     ...update,
-    terms: termsOf(context),
+    terms: retryDeadlines(context),
   });
   if (applied.outcome === 'set_aside') {
     log({
@@ -233,8 +247,8 @@ async function applyOnce(context: Context, update: StripeUpdate): Promise<Applie
 }
 
 /**
- * Makes the payments of orders whose stock is held, and their intents at Stripe. An order of total 0 is confirmed.
- * @throws the first failure that passes, so that the queue brings these orders again
+ * Makes the payments of orders whose stock is held, and their PaymentIntents. An order with a total of 0 is confirmed.
+ * @throws the first temporary failure, so that the queue redelivers these orders
  */
 export async function openPayments(context: Context, tenant: string, reserved: Event[]): Promise<void> {
   const messages = reserved.map((event) => ({ ...toMessage(event), id: newId(context.now()) }));
@@ -245,9 +259,11 @@ export async function openPayments(context: Context, tenant: string, reserved: E
   await makeIntents(context, tenant, tasks);
 }
 
-/** The same for places in campaigns, from campaign.joined: money is secured there before there is an order. */
+/**
+ * Makes the payments of places in campaigns, from campaign.joined. There the payment is made before the order exists.
+ */
 export async function openPlaces(context: Context, tenant: string, joined: Event[]): Promise<void> {
-  const joins = joined.map(({ subject, data }) => ({ campaignId: subject, userId: joinedUser.parse(data).userId }));
+  const joins = joined.map(({ subject, data }) => ({ campaignId: subject, userId: joinedEvent.parse(data).userId }));
   const { tasks } = await context.db.run<{ tasks: IntentTask[] }>('payments.open_places', context.call, {
     tenant,
     joins,
@@ -255,34 +271,34 @@ export async function openPlaces(context: Context, tenant: string, joined: Event
   await makeIntents(context, tenant, tasks);
 }
 
-const joinedUser = z.object({ userId: z.string() });
+const joinedEvent = z.object({ userId: z.string() });
 
 /**
- * Asks Stripe for the intents of payments that have none, a few at a time, and keeps what it answers in one call.
- * Returns what Stripe has made.
- * @throws the first failure that passes
+ * Creates the PaymentIntents of payments that have none, five at a time, and records the results in one call.
+ * @returns what was created at Stripe
+ * @throws the first temporary failure
  */
 export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]) {
   if (tasks.length === 0) return [];
-  const intents: Awaited<ReturnType<typeof make>>[] = [];
-  const refused: { id: string; reason: string }[] = [];
+  const intents: Awaited<ReturnType<typeof createAtStripe>>[] = [];
+  const rejected: { id: string; reason: string }[] = [];
   const again: UsedKey[] = [];
   const failures: unknown[] = [];
   const waiting = [...tasks];
   const worker = async () => {
     for (let task = waiting.shift(); task; task = waiting.shift()) {
       try {
-        intents.push(await make(context, task));
+        intents.push(await createAtStripe(context, task));
       } catch (error) {
         if (!(error instanceof StripeCallError)) throw error;
-        if (error.permanent) refused.push({ id: task.id, reason: error.code });
+        if (error.permanent) rejected.push({ id: task.id, reason: error.code });
         else failures.push(error);
         if (error.keyUsed) again.push(usedKey(task));
       }
     }
   };
   await Promise.all(Array.from({ length: 5 }, worker));
-  await context.db.run('payments.record_intents', context.call, { tenant, intents, refused, again });
+  await context.db.run('payments.record_intents', context.call, { tenant, intents, refused: rejected, again });
   if (failures.length > 0) throw failures[0];
   return intents;
 }

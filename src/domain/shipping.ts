@@ -5,7 +5,7 @@ import { newId } from '../base/ids.ts';
 import { CarrierError } from '../carriers/carrier.ts';
 import type { Context } from '../context.ts';
 import { type ShipmentRow, shipmentById } from '../db/shipping/queries.ts';
-import { attemptLabel, labelTerms, recordLabels, type Task } from './labels.ts';
+import { attemptLabel, labelSettings, recordLabels, type Task } from './labels.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
 
 export const shipment = z
@@ -13,10 +13,11 @@ export const shipment = z
     id,
     orderId: id,
     trackingNumber: z.string(),
-    carrier: z.string().meta({ description: 'Who carries the parcel' }),
-    labelUrl: z.string().meta({ description: 'The printable label (PDF), for the same key' }),
+    carrier: z.string().meta({ description: 'The carrier that transports the parcel' }),
+    labelUrl: z.string().meta({ description: 'The printable label (PDF). Read it with the same key' }),
     status: z.enum(['created', 'in_transit', 'delivered', 'cancelled']).meta({
-      description: '`cancelled`: its order was cancelled or refunded before the parcel moved; the label is void',
+      description:
+        '`cancelled`: the order was cancelled or refunded before the parcel was shipped, so the label is void',
     }),
     createdAt: time,
   })
@@ -36,51 +37,56 @@ const toShipment = (row: ShipmentRow): Shipment => ({
   createdAt: row.createdAt,
 });
 
-/** What the client is told of a label that was not made: a bad address by its field, anything else as 503. */
-function refusalOf(error: unknown): unknown {
+/** Turns a carrier's error into the client's: a bad address names its field, anything else is 503. */
+function toClientError(error: unknown): unknown {
   if (!(error instanceof CarrierError)) return error;
   const reason = error.message.slice(error.carrier.length + 2);
   if (!error.permanent) {
-    const detail = 'The carrier did not make the label. It stays asked for, and is made once: repeat this or wait.';
-    return new ApiError('unavailable', detail);
+    const text =
+      'The carrier is unavailable. The label is still requested and will be made once. Repeat this request or wait.';
+    return new ApiError('unavailable', text);
   }
-  if (reason.startsWith('from.')) return new ApiError('unavailable', 'The sender’s address needs the operator’s care.');
-  const [, field, told = reason] = /^to\.(\w+): (.*)/.exec(reason) ?? [];
+  if (reason.startsWith('from.'))
+    return new ApiError(
+      'unavailable',
+      'The carrier rejects the sender’s address. The operator must correct SHIP_FROM.',
+    );
+  const [, field, detail = reason] = /^to\.(\w+): (.*)/.exec(reason) ?? [];
   const pointer = field === undefined ? '/address' : `/address/${field === 'region' ? 'state' : field}`;
-  return new ApiError('validation_failed', undefined, { faults: [{ pointer, detail: told }] });
+  return new ApiError('validation_failed', undefined, { faults: [{ pointer, detail }] });
 }
 
 type Written<T> = { tenant: string; answer: T; replayed: boolean };
-type Opened = ShipmentRow | ErrorResult | { busy: true } | { task: Task; remind: boolean };
+type OpenedShipment = ShipmentRow | ErrorResult | { busy: true } | { task: Task; remind: boolean };
 
-/** How often to look again for a label that somebody else is making, the waits doubling from 100 ms to 3 s in all. */
-const maxTurns = 6;
+/** How often to look for a label that another request is making. The delays double from 100 ms, about 3 s in all. */
+const maxLooks = 6;
 
 /**
- * The order's shipment, its label made on the spot for this address; the same one however often and by however many it
- * is asked for. A carrier that is away loses nothing: the request stays, and the queue makes the label later.
- * @throws ApiError conflict (the order is not confirmed, or has a label for another address),
- *   validation_failed (no such order, or the carrier never takes this address), unavailable (it is away)
+ * Returns the order's shipment and makes its label at once for this address. Repeated or parallel requests get the same
+ * shipment. If the carrier is unavailable, the request is kept and the queue makes the label later.
+ * @throws ApiError conflict (the order is not confirmed, or has a label for another address), validation_failed (no
+ * such order, or the carrier rejects the address), unavailable (the carrier is unavailable)
  */
-export async function requestShipment(context: Context, wanted: z.infer<typeof newShipment>) {
-  const input = { ...wanted, shipmentId: newId(context.now()), ...labelTerms(context.settings) };
-  for (let turn = 0; turn < maxTurns; turn++) {
-    if (turn > 0) await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** turn));
+export async function requestShipment(context: Context, input: z.infer<typeof newShipment>) {
+  const request = { ...input, shipmentId: newId(context.now()), ...labelSettings(context.settings) };
+  for (let look = 0; look < maxLooks; look++) {
+    if (look > 0) await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** look));
     const { answer, tenant, replayed } = await context.db
-      .run<Written<Opened>>('shipping.open_shipment', context.call, input)
+      .run<Written<OpenedShipment>>('shipping.open_shipment', context.call, request)
       .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
     if ('error' in answer) throw toApiError(answer, replayed);
     if ('task' in answer) return { ...(await finishShipment(context, tenant, answer)), tenant };
     if (!('busy' in answer)) return { shipment: toShipment(answer), tenant, replayed };
   }
-  throw new ApiError('unavailable', 'Its label is being made just now. Repeat this in a moment.');
+  throw new ApiError('unavailable', 'The label is being made by another request. Repeat this request in a moment.');
 }
 
 async function finishShipment(context: Context, tenant: string, { task, remind }: { task: Task; remind: boolean }) {
   const attempt = await attemptLabel(context, task);
   if (!attempt.made) {
     await recordLabels(context, tenant, [{ ...attempt, failed: { ...attempt.failed, remind } }]);
-    throw refusalOf(attempt.error);
+    throw toClientError(attempt.error);
   }
   const { answer, replayed } = await context.db.run<Written<ShipmentRow | ErrorResult>>(
     'shipping.record_shipment',

@@ -5,35 +5,45 @@ import { StripeCallError, type StripeUpdate } from '../stripe/client.ts';
 import { handledTypes, listUpdates, lookUpUpdate, webhookOnlyTypes } from '../stripe/webhook.ts';
 import { type Applied, applyStripeUpdate, isOutage } from './payments.ts';
 
-type Told = StripeUpdate & { eventId: string };
-type Unheard = { eventId: string; tenant: string; paymentId: string };
-export type Heard = { told: number; applied: number; failed: number; changed: { tenant: string; skus: string[] }[] };
+type EventUpdate = StripeUpdate & { eventId: string };
+type MissedEvent = { eventId: string; tenant: string; paymentId: string };
+export type MissedEventCounts = {
+  told: number;
+  applied: number;
+  failed: number;
+  changed: { tenant: string; skus: string[] }[];
+};
 
 const second = 1_000;
-/** An event may show in the list some seconds after its time, so the last minute is read again. */
+/** An event may appear in the list some seconds after its time, so the last minute is read again. */
 const overlapMs = 60 * second;
-/** Where a new installation begins to read. */
-const firstMs = 3_600 * second;
-/** Stripe gives a webhook up after three days. */
-const missedMs = 4 * 24 * 3_600 * second;
-/** Events of one window, 100 a request: a window with more is split. */
-const maxInWindow = 2_000;
+/** Where a new installation begins to read: one hour ago. */
+const initialLookBackMs = 3_600 * second;
+/** Stripe retries a webhook for three days. */
+const webhookWindowMs = 4 * 24 * 3_600 * second;
+/** The most events of one window (100 a request). A window with more events is split. */
+const maxEventsPerWindow = 2_000;
 
-/** Applies an event; one that fails is set aside and read again later, and the others go on. */
-async function apply(context: Context, { tenant, paymentId }: Unheard, update: Told, heard: Heard): Promise<void> {
+/** Applies an event. If it fails, it is set aside and retried later, and the other events go on. */
+async function applyEvent(
+  context: Context,
+  { tenant, paymentId }: MissedEvent,
+  update: EventUpdate,
+  counts: MissedEventCounts,
+): Promise<void> {
   try {
     const { outcome, skus }: Applied = await applyStripeUpdate(context, update);
-    if (outcome === 'applied') heard.applied++;
-    if (skus?.length) heard.changed.push({ tenant, skus });
+    if (outcome === 'applied') counts.applied++;
+    if (skus?.length) counts.changed.push({ tenant, skus });
     await context.db.run('payments.note_heard', context.call, { tenant, eventId: update.eventId });
   } catch (error) {
     if (isOutage(error)) throw error;
-    heard.failed++;
+    counts.failed++;
     await noteFailedRow(context, { job: 'hear-stripe', tenant, key: update.eventId, subject: paymentId }, error);
   }
 }
 
-/** Notes a row that failed as a dead letter of its job, with a line in the log. */
+/** Stores a row that failed as a dead letter of its job, and logs it. */
 export async function noteFailedRow(
   context: Context,
   row: { job: string; tenant: string; key: string; subject?: string },
@@ -46,26 +56,31 @@ export async function noteFailedRow(
   log({ ...line, durationMs: 0, dbCalls: context.db.usage.calls, ...facts });
 }
 
-/** Applies what nobody has applied yet. @returns false if the budget was used up before the end */
-async function applyEvents(context: Context, told: Told[], heard: Heard, budget: Budget): Promise<boolean> {
-  const byId = new Map(told.map((update) => [update.eventId, update]));
-  // A refund or a dispute names its intent alone, which we may not know before its own event here is applied.
+/** Applies the events that nobody has applied yet. @returns false if the budget was used up before the end */
+async function applyMissing(
+  context: Context,
+  updates: EventUpdate[],
+  counts: MissedEventCounts,
+  budget: Budget,
+): Promise<boolean> {
+  const byId = new Map(updates.map((update) => [update.eventId, update]));
+  // A refund or a dispute names only its PaymentIntent, which may be unknown until an event of this list is applied.
   const paymentOf = new Map(
-    told.flatMap(({ intentId, paymentId }) => (intentId && paymentId ? [[intentId, paymentId] as const] : [])),
+    updates.flatMap(({ intentId, paymentId }) => (intentId && paymentId ? [[intentId, paymentId] as const] : [])),
   );
-  const waiting: Unheard[] = [];
-  for (let from = 0; from < told.length; from += 1_000) {
-    const events = told.slice(from, from + 1_000).map(({ eventId, paymentId, intentId, setupId }) => ({
+  const waiting: MissedEvent[] = [];
+  for (let from = 0; from < updates.length; from += 1_000) {
+    const events = updates.slice(from, from + 1_000).map(({ eventId, paymentId, intentId, setupId }) => ({
       eventId,
       intentId,
       setupId,
       paymentId: paymentId ?? paymentOf.get(intentId ?? ''),
     }));
     if (!budget.spend()) return false;
-    const found = await context.db.run<{ events: Unheard[] }>('payments.find_unheard', context.call, { events });
+    const found = await context.db.run<{ events: MissedEvent[] }>('payments.find_unheard', context.call, { events });
     waiting.push(...found.events);
   }
-  // One payment's events in their order; different payments at once.
+  // The events of one payment are applied in order, different payments in parallel.
   const queues = [...Map.groupBy(waiting, ({ paymentId }) => paymentId).values()];
   let outOfBudget = false;
   const worker = async () => {
@@ -73,7 +88,7 @@ async function applyEvents(context: Context, told: Told[], heard: Heard, budget:
       for (const event of queue) {
         const update = byId.get(event.eventId);
         if (!update || outOfBudget) continue;
-        if (budget.spend(2)) await apply(context, event, update, heard);
+        if (budget.spend(2)) await applyEvent(context, event, update, counts);
         else outOfBudget = true;
       }
     }
@@ -83,42 +98,42 @@ async function applyEvents(context: Context, told: Told[], heard: Heard, budget:
 }
 
 /**
- * Reads events from one time to another in windows, and applies those that were missed.
- * @returns until when all of them are applied or set aside
+ * Reads the events between two times in windows and applies those that were missed. Calls `recordProgress` after each
+ * window, when all of its events are applied or set aside.
  */
 async function readWindows(
   context: Context,
   { types, from, to }: { types: string[]; from: number; to: number },
-  heard: Heard,
+  counts: MissedEventCounts,
   budget: Budget,
-  note: (until: number) => Promise<void>,
+  recordProgress: (until: number) => Promise<void>,
 ): Promise<void> {
   let span = to - from;
   for (let start = from; start < to; ) {
     const end = Math.min(to, start + span);
-    if (!budget.spend(Math.min(maxInWindow / 100, 20))) return;
-    const most = span > second ? maxInWindow : 10_000;
-    const told = await listUpdates(context.settings, types, start, end, most);
-    if (told === undefined && span > second) {
+    if (!budget.spend(Math.min(maxEventsPerWindow / 100, 20))) return;
+    const most = span > second ? maxEventsPerWindow : 10_000;
+    const updates = await listUpdates(context.settings, types, start, end, most);
+    if (updates === undefined && span > second) {
       span = Math.max(second, Math.floor(span / 4));
       continue;
     }
-    heard.told += told?.length ?? 0;
-    if (!(await applyEvents(context, told ?? [], heard, budget))) return;
-    await note(end);
+    counts.told += updates?.length ?? 0;
+    if (!(await applyMissing(context, updates ?? [], counts, budget))) return;
+    await recordProgress(end);
     start = end;
     span *= 2;
   }
 }
 
 /**
- * The cron's part, since a webhook can be lost: reads Stripe's list of events from where the last turn ended and
- * applies those that no webhook has brought. A turn costs as much as has changed, however many payments wait. Until
- * when the list is read tells which holds may end (`payments.events_known_until`).
+ * Cron job, since a webhook can be lost: reads Stripe's list of events from where the last run ended, and applies those
+ * that no webhook has delivered. The cost depends on the number of changes, not on the number of waiting payments. The
+ * time until which the list was read decides which holds may end (`payments.heard_until`).
  * @throws StripeCallError
  */
-export async function applyMissedEvents(context: Context, budget: Budget): Promise<Heard> {
-  const heard: Heard = { told: 0, applied: 0, failed: 0, changed: [] };
+export async function applyMissedEvents(context: Context, budget: Budget): Promise<MissedEventCounts> {
+  const counts: MissedEventCounts = { told: 0, applied: 0, failed: 0, changed: [] };
   const { readUntil, again } = await context.db.run<{ readUntil: string | null; again: string[] }>(
     'payments.find_reading',
     context.call,
@@ -128,36 +143,36 @@ export async function applyMissedEvents(context: Context, budget: Budget): Promi
     if (!budget.spend(2)) break;
     const update = await lookUpUpdate(context.settings, eventId).catch((error: unknown) => {
       if (!(error instanceof StripeCallError) || error.unavailable) throw error;
-      heard.failed++;
+      counts.failed++;
       return null;
     });
-    if (update === null) continue; // asked about again at the next turn
-    if (update?.eventId) await applyEvents(context, [{ ...update, eventId: update.eventId }], heard, budget);
+    if (update === null) continue; // the next run retries it
+    if (update?.eventId) await applyMissing(context, [{ ...update, eventId: update.eventId }], counts, budget);
     else await context.db.run('payments.note_heard', context.call, { tenant: '*', eventId });
   }
-  // A cron that is fired for a later time does not make Stripe's list longer.
+  // A cron that runs for a later time cannot read events of the future.
   const to = Math.min(context.now().getTime(), Date.now());
-  const from = (readUntil === null ? to - firstMs : Math.min(new Date(readUntil).getTime(), to)) - overlapMs;
-  await readWindows(context, { types: handledTypes, from, to: to + second }, heard, budget, async (until) => {
+  const from = (readUntil === null ? to - initialLookBackMs : Math.min(new Date(readUntil).getTime(), to)) - overlapMs;
+  await readWindows(context, { types: handledTypes, from, to: to + second }, counts, budget, async (until) => {
     const input = { until: new Date(Math.min(until, to)).toISOString() };
     await context.db.run('payments.note_reading', context.call, input);
   });
-  return heard;
+  return counts;
 }
 
 /**
- * Once an hour, the last days again, for what no row asks about: a refund that a bank sends back after it had
- * succeeded, a dispute. What is known already changes nothing.
+ * Hourly cron job: reads the last four days again for events about rows that the reconciliation no longer checks, such
+ * as a dispute, or a refund that a bank returns after it had succeeded. Applied events have no further effect.
  */
-export async function recheckRecentEvents(context: Context, budget: Budget): Promise<Heard> {
-  const heard: Heard = { told: 0, applied: 0, failed: 0, changed: [] };
+export async function recheckRecentEvents(context: Context, budget: Budget): Promise<MissedEventCounts> {
+  const counts: MissedEventCounts = { told: 0, applied: 0, failed: 0, changed: [] };
   const to = Math.max(context.now().getTime(), Date.now()) + second;
   await readWindows(
     context,
-    { types: webhookOnlyTypes, from: to - missedMs, to },
-    heard,
+    { types: webhookOnlyTypes, from: to - webhookWindowMs, to },
+    counts,
     budget,
     async () => undefined,
   );
-  return heard;
+  return counts;
 }
