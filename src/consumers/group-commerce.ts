@@ -3,7 +3,10 @@ import { freePlacesOfEndedOrders, releaseCampaigns, settleCampaigns } from '../d
 import type { Event } from '../domain/events.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 
-/** campaign.successful → orders and charges. campaign.expired, .failed → releases. An order that ended → its place. */
+/**
+ * campaign.successful: makes orders and charges. campaign.expired, .failed: releases the places. order.failed,
+ * .cancelled: frees the order's place.
+ */
 export async function consumeForGroupCommerce(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'order.failed' || topic === 'order.cancelled') {
     await freePlacesOfEndedOrders(context, tenant, topic, events);
@@ -16,7 +19,7 @@ export async function consumeForGroupCommerce(context: Context, tenant: string, 
       const { changed } = await releaseCampaigns(context, { tenant, campaignId });
       for (const { skus } of changed) await invalidateProducts(tenant, skus);
     } else {
-      throw new Error(`group commerce consumes no ${topic}`);
+      throw new Error(`group commerce does not consume ${topic}`);
     }
   }
 }

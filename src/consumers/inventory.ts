@@ -5,7 +5,10 @@ import { reserveOrders } from '../domain/inventory.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { PartlyApplied } from './partly-applied.ts';
 
-/** order.created of `Prefer: respond-async` → the hold on its stock. inventory.adjusted, of outside → the stock. */
+/**
+ * order.created (placed with `Prefer: respond-async`): holds the stock. inventory.adjusted (external): adjusts the
+ * stock.
+ */
 export async function consumeForInventory(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'inventory.adjusted') {
     const { skus, failures } = await applyExternalAdjustments(context, tenant, events);
@@ -13,6 +16,6 @@ export async function consumeForInventory(context: Context, tenant: string, topi
     if (failures.size > 0) throw new PartlyApplied(failures);
     return;
   }
-  if (topic !== 'order.created') throw new Error(`inventory consumes no ${topic}`);
+  if (topic !== 'order.created') throw new Error(`inventory does not consume ${topic}`);
   await invalidateProducts(tenant, await reserveOrders(context, tenant, events));
 }

@@ -3,8 +3,8 @@ import type { Event } from '../domain/events.ts';
 import { toMessage } from '../domain/events.ts';
 import { failShortOrders } from '../domain/orders.ts';
 
-/** inventory.insufficient, decided by the queue → the order fails. */
+/** inventory.insufficient (from the queue's decision): fails the order. */
 export async function consumeForOrders(context: Context, tenant: string, topic: string, events: Event[]) {
-  if (topic !== 'inventory.insufficient') throw new Error(`orders consumes no ${topic}`);
+  if (topic !== 'inventory.insufficient') throw new Error(`orders does not consume ${topic}`);
   await failShortOrders(context, tenant, events.map(toMessage));
 }

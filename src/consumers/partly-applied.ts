@@ -1,6 +1,6 @@
 /**
- * Thrown by a consumer that has applied only a part of its messages; the others are done. By event id: why, and whether
- * a later delivery would fail alike, so that the message goes to the dead letters at once, with that reason.
+ * Thrown by a consumer that has applied only some of its messages. `failures`, by event id: the reason, and whether a
+ * later delivery would fail too. Such a message becomes a dead letter at once.
  */
 export class PartlyApplied extends Error {
   readonly failures: ReadonlyMap<string, { reason: string; permanent: boolean }>;

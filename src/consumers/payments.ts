@@ -4,7 +4,10 @@ import { openPayments, openPlaces } from '../domain/payments.ts';
 import { capturePayments, settlePayments } from '../domain/reconcile.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 
-/** inventory.reserved, campaign.joined → the payment and its intent. A campaign's success → its places' money. An end or a refund that was promised → Stripe does it. */
+/**
+ * inventory.reserved, campaign.joined: makes the payment and its PaymentIntent. payment.capture.requested: takes the
+ * money of a place. payment.failed, .cancelled, .refund.requested: cancels or refunds at Stripe.
+ */
 export async function consumeForPayments(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'inventory.reserved') {
     await openPayments(context, tenant, events);
@@ -20,7 +23,7 @@ export async function consumeForPayments(context: Context, tenant: string, topic
     return;
   }
   if (!['payment.failed', 'payment.cancelled', 'payment.refund.requested'].includes(topic)) {
-    throw new Error(`payments consumes no ${topic}`);
+    throw new Error(`payments does not consume ${topic}`);
   }
   const changed = await settlePayments(context, tenant, paymentIds);
   for (const { skus } of changed) await invalidateProducts(tenant, skus);

@@ -17,7 +17,7 @@ import { consumeForPayments } from './payments.ts';
 import { consumeForShipping } from './shipping.ts';
 import { workOnShare } from './slow-tenants.ts';
 
-/** Applies the events of one tenant and one topic: all of them or none, unless it throws PartlyApplied. */
+/** Applies the events of one tenant and one topic: all or none, unless it throws PartlyApplied. */
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;
 
 const consumers: Record<Service, Consumer> = {
@@ -32,14 +32,14 @@ const consumers: Record<Service, Consumer> = {
 const queueName = /^fusioncommerce-([\w-]+?)(-dlq)?$/;
 
 /**
- * A message that fails so often (within 14 minutes) becomes a dead letter with its reason. While the database is away
- * nothing is the message's fault: then it stays, until the queue itself gives up, to the dead-letter queue.
+ * A message that fails this often (within 14 minutes) becomes a dead letter with its reason. While the database is
+ * unavailable a message is only retried, until the queue itself gives up and moves it to the dead-letter queue.
  */
 const maxDeliveries = 10;
 
 const isUnavailable = (error: unknown) => error instanceof ApiError && error.code === 'unavailable';
 
-/** Why, as the tenant is told of it: never a database's or a library's message. */
+/** The reason that the tenant sees. It never holds the message of a database or library error. */
 function reasonOf(error: unknown): string {
   const { error: name, code, constraint, message } = describeError(error);
   return [name, code, constraint, name === 'Error' ? message : undefined]
@@ -49,7 +49,7 @@ function reasonOf(error: unknown): string {
 
 type Failure = { reason: string; permanent: boolean };
 
-/** Ends a message that was not applied: it comes again after a growing wait, or it is a dead letter. */
+/** Handles a message that was not applied: delays it, or stores it as a dead letter. */
 async function retryOrStore(settings: Settings, service: Service, delivery: Delivery, failure: Failure): Promise<void> {
   const { attempts } = delivery;
   if (failure.permanent) await storeDeadLetters(settings, service, [delivery], failure.reason);
@@ -60,83 +60,86 @@ async function retryOrStore(settings: Settings, service: Service, delivery: Deli
   }
 }
 
-/** Applies messages together; if that fails, each alone, so that one that cannot be applied stops no other. */
+/** Applies messages together. If that fails, applies each alone, so that a bad message stops no other. */
 async function apply(settings: Settings, service: Service, deliveries: Delivery[]): Promise<void> {
   const started = Date.now();
   const [first] = deliveries;
   if (!first) return;
   const { tenantid: tenant, type: topic } = first.body;
   const context = contextFor(settings, deliveries.length === 1 ? first.body : {});
-  // A queue may bring the same message twice at once.
+  // A queue may deliver the same message twice at once.
   const events = [...new Map(deliveries.map(({ body }) => [body.id, body])).values()];
-  const write = (outcome: string, more: Record<string, unknown> = {}) =>
+  const write = (outcome: string, details: Record<string, unknown> = {}) =>
     log({
       ...{ kind: 'message', id: first.body.id, tenant, service, topic, messages: deliveries.length },
       ...{ outcome, durationMs: Date.now() - started, dbCalls: context.db.usage.calls },
-      ...more,
+      ...details,
     });
   try {
     await consumers[service](context, tenant, topic, events);
     for (const delivery of deliveries) delivery.ack();
     write('ok');
   } catch (error) {
-    const facts = { attempts: first.attempts, ...describeError(error) };
+    const errorFacts = { attempts: first.attempts, ...describeError(error) };
     if (error instanceof PartlyApplied) {
-      write('partly', { failed: error.failures.size, ...facts });
+      write('partly', { failed: error.failures.size, ...errorFacts });
       for (const delivery of deliveries) {
         const failure = error.failures.get(delivery.body.id);
         if (failure) await retryOrStore(settings, service, delivery, failure);
         else delivery.ack();
       }
     } else if (isUnavailable(error) && (deliveries.length === 1 || !(await databaseAnswers(context)))) {
-      write('retry', facts);
+      write('retry', errorFacts);
       for (const delivery of deliveries) delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
     } else if (deliveries.length > 1) {
-      write('split', facts);
+      write('split', errorFacts);
       for (const delivery of deliveries) await apply(settings, service, [delivery]);
     } else {
-      write('retry', facts);
+      write('retry', errorFacts);
       await retryOrStore(settings, service, first, { reason: reasonOf(error), permanent: false });
     }
   }
 }
 
 /**
- * The Worker's queue entry. Messages are applied by tenant and topic, a group in one database call; each is acknowledged
- * once its effect and its inbox row are committed, or delivered again later, and in the end kept as a dead letter.
+ * The Worker's queue entry point. Messages are grouped by tenant and topic, and each group is applied in one database
+ * call. A message is acknowledged once its effect and its inbox row are committed. Otherwise it is delivered again, and
+ * after too many failures it is stored as a dead letter.
  */
 export async function consume(batch: MessageBatch<unknown>, env: Bindings, execution: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
   const [, queue = '', dead] = queueName.exec(batch.queue) ?? [];
   const service = serviceOf(queue);
-  if (!(service in consumers)) throw new Error(`no consumer for the queue ${batch.queue}`);
+  if (!(service in consumers)) throw new Error(`the queue ${batch.queue} has no consumer`);
   if (dead) {
     await storeDeadLetters(settings, service, batch.messages);
     return;
   }
   const groups = new Map<string, Delivery[]>();
-  const otherMessages: Message<unknown>[] = [];
+  const nonEvents: Message<unknown>[] = [];
   for (const message of batch.messages) {
     if (!isEvent(message.body)) {
-      otherMessages.push(message);
+      nonEvents.push(message);
       continue;
     }
     const group = `${message.body.tenantid} ${message.body.type}`;
     groups.set(group, [...(groups.get(group) ?? []), message as Delivery]);
   }
   if (service === 'payments') {
-    // Each message asks Stripe something: tenants at once, each with its share.
+    // Each message calls Stripe, so tenants are processed in parallel, each within its share.
     const byTenant = Map.groupBy([...groups.values()].flat(), ({ body }) => body.tenantid);
-    const work = async (share: Delivery[]) => {
-      for (const deliveries of Map.groupBy(share, ({ body }) => body.type).values())
+    const applyDeliveries = async (tenantDeliveries: Delivery[]) => {
+      for (const deliveries of Map.groupBy(tenantDeliveries, ({ body }) => body.type).values())
         await apply(settings, service, deliveries);
     };
     await Promise.all(
-      [...byTenant].map(([tenant, deliveries]) => workOnShare(env, queue as QueueName, tenant, deliveries, work)),
+      [...byTenant].map(([tenant, deliveries]) =>
+        workOnShare(env, queue as QueueName, tenant, deliveries, applyDeliveries),
+      ),
     );
   } else for (const deliveries of groups.values()) await apply(settings, service as Service, deliveries);
-  // What is no event never will be one: it goes to the dead letters without waiting.
-  await storeDeadLetters(settings, service, otherMessages);
-  // Not awaited: the queue waits for this function before it believes any acknowledgement.
+  // A message that is not an event will never become one, so it is stored as a dead letter at once.
+  await storeDeadLetters(settings, service, nonEvents);
+  // Not awaited: the queue registers acknowledgements only when this function returns.
   execution.waitUntil(relaySoon(env, newId(new Date())));
 }

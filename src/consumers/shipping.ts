@@ -4,7 +4,10 @@ import { applyExternalTracking } from '../domain/external-events.ts';
 import { makeLabels } from '../domain/labels.ts';
 import { PartlyApplied } from './partly-applied.ts';
 
-/** order.confirmed, or a label that is still asked for → the label. shipping.tracking.updated, of outside → where it is. */
+/**
+ * order.confirmed, shipping.label.requested: makes the label. shipping.tracking.updated (external): updates the
+ * parcel's status.
+ */
 export async function consumeForShipping(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'shipping.tracking.updated') {
     const failures = await applyExternalTracking(context, tenant, events);
@@ -12,7 +15,7 @@ export async function consumeForShipping(context: Context, tenant: string, topic
     return;
   }
   if (!['order.confirmed', 'shipping.label.requested'].includes(topic)) {
-    throw new Error(`shipping consumes no ${topic}`);
+    throw new Error(`shipping does not consume ${topic}`);
   }
   const failures = await makeLabels(context, tenant, events);
   if (failures.size > 0) throw new PartlyApplied(failures);

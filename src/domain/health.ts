@@ -34,7 +34,7 @@ export async function readHealth(context: Context): Promise<z.infer<typeof readi
         (failures > 0 ? `${pausedUntil === null ? '' : ` and is retried at ${pausedUntil}`}.` : ''),
     }));
   if (deadLetters > 0) {
-    const detail = `${deadLetters} dead letters have not been replayed. List them with GET /v1/dead-letters and each tenant's key.`;
+    const detail = `Dead letters not replayed: ${deadLetters}. List them with GET /v1/dead-letters and each tenant's key.`;
     problems.push({ code: 'dead_letters', detail });
   }
   if (!sealed) {

@@ -56,7 +56,7 @@ describe('GET /readyz', () => {
     expect((await ready()).body).toMatchObject({
       status: 'degraded',
       deadLetters: before + 1,
-      problems: [{ code: 'dead_letters', detail: expect.stringMatching(/^1 dead letters wait/) }],
+      problems: [{ code: 'dead_letters', detail: expect.stringMatching(/^Dead letters not replayed: 1\./) }],
     });
     const { body: page } = await store.send('GET', '/v1/dead-letters?limit=1');
     await store.send('POST', `/v1/dead-letters/${page.data[0].id}/replay`, {});

@@ -1,6 +1,6 @@
 import type { Line } from './split-lines.ts';
 
-/** A record of a CSV file, or the line that is none. `line` is where it starts. */
+/** A record of a CSV file, or a line that cannot be read. `line`: where it starts. */
 export type CsvRecord = { line: number; fields: string[] } | Extract<Line, { code: string }>;
 
 const limitChars = 1_048_576;
@@ -13,10 +13,10 @@ const countQuotes = (text: string): number => {
 };
 
 /**
- * The fields of one record, of 1,000 at most (RFC 4180, 2.5 to 2.7: a quote stands only around a field, or doubled in a
- * quoted one).
+ * Splits a record into at most 1,000 fields (RFC 4180, 2.5 to 2.7). A quote may only enclose a field, or be doubled
+ * within a quoted field.
  */
-function split(record: string): string[] | undefined {
+function splitFields(record: string): string[] | undefined {
   const fields: string[] = [];
   for (let at = 0; fields.length < maxFields; ) {
     let end: number;
@@ -40,29 +40,29 @@ function split(record: string): string[] | undefined {
 }
 
 /**
- * Reads the records of a CSV file (RFC 4180; lines may end in LF too; lines of white space are left out), holding 1 MB
- * at most. A line that is no CSV costs that line only, an open quote that nothing closes included: the next line is
- * read anew.
+ * Reads the records of a CSV file (RFC 4180; LF line ends and blank lines are allowed) and holds at most 1 MB. Only the
+ * invalid line is reported: after a quote that is never closed, reading continues with the next line.
  */
 export async function* readCsv(lines: AsyncIterable<Line>): AsyncGenerator<CsvRecord> {
   const source = lines[Symbol.asyncIterator]();
-  // Lines from the current record's on: what was looked at in vain is read anew from here.
-  let seen: Line[] = [];
-  let at = 0;
+  // The lines from the current record on. If the lines after the first turn out not to belong to it, they are read
+  // again.
+  let buffered: Line[] = [];
+  let position = 0;
   const next = async (): Promise<Line | undefined> => {
-    if (at === seen.length) {
+    if (position === buffered.length) {
       const { done, value } = await source.next();
       if (done) return undefined;
-      seen.push(value);
+      buffered.push(value);
     }
-    return seen[at++];
+    return buffered[position++];
   };
 
   try {
     for (;;) {
-      if (at === seen.length || at > 10_000) {
-        seen = seen.slice(at);
-        at = 0;
+      if (position === buffered.length || position > 10_000) {
+        buffered = buffered.slice(position);
+        position = 0;
       }
       const first = await next();
       if (!first) return;
@@ -71,27 +71,27 @@ export async function* readCsv(lines: AsyncIterable<Line>): AsyncGenerator<CsvRe
         continue;
       }
       if (/^[ \t\r\n]*$/.test(first.text)) continue;
-      // Within a record quotes come in pairs: an odd number so far means that a quoted field goes on in the next line.
-      const after = at;
+      // Quotes come in pairs within a record. After an odd number of quotes, a quoted field continues on the next line.
+      const afterFirst = position;
       let record = first.text;
       let open = countQuotes(record) % 2 === 1;
       while (open && record.length < limitChars) {
-        const more = await next();
-        if (!more || 'code' in more) break;
-        record += `\n${more.text}`;
-        open = countQuotes(more.text) % 2 === 0;
+        const following = await next();
+        if (!following || 'code' in following) break;
+        record += `\n${following.text}`;
+        open = countQuotes(following.text) % 2 === 0;
       }
       record = record.replace(/\r$/, '');
-      const fields = open ? undefined : split(record);
+      const fields = open ? undefined : splitFields(record);
       if (fields) {
         yield { line: first.line, fields };
       } else {
-        // Parity makes this linear: only a line with an odd number of quotes looks ahead, and no further than the next.
-        at = after;
+        // This stays linear: only a line with an odd number of quotes looks ahead, and only to the next such line.
+        position = afterFirst;
         yield {
           line: first.line,
           code: 'validation_failed',
-          detail: 'The line is no CSV: a quote is missing or misplaced, or it has more than 1,000 fields.',
+          detail: 'The line is not valid CSV: a quote is missing or misplaced, or it has more than 1,000 fields.',
         };
       }
     }

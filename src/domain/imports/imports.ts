@@ -17,15 +17,15 @@ export const importReport = z
     rejected: z
       .array(
         z.object({
-          line: z.number().int().meta({ description: 'Where it starts in the body; the first line is 1' }),
+          line: z.number().int().meta({ description: 'The line where it starts. The first line is 1' }),
           code: z.enum(lineCodes),
           detail: z.string(),
         }),
       )
-      .meta({ description: 'The lines that were left out, in the order of the body: the first 10,000 at most' }),
+      .meta({ description: 'The rejected lines in the order of the body, at most 10,000' }),
     stoppedAt: z.number().int().optional().meta({
       description:
-        'The line after which reading stopped, since 10,000 lines were left out by then. What was imported stays',
+        'The line after which reading stopped, because 10,000 lines had been rejected. Imported products stay',
     }),
     repeated: z
       .number()
@@ -33,42 +33,42 @@ export const importReport = z
       .optional()
       .meta({
         description:
-          'Of the updated: lines whose `inventory` was left alone, since an import that broke off, or one with the same ' +
+          'Updated lines whose `inventory` was not set again, because an interrupted import, or one with the same ' +
           'Idempotency-Key, had set the same count in the last 24 hours',
       }),
     rejectedCount: z.number().int().optional().meta({
-      description: 'How many lines were left out, if there were more than `rejected` lists',
+      description: 'The number of rejected lines, if it exceeds the length of `rejected`',
     }),
   })
   .meta({ id: 'ImportReport' });
 
 export type ImportReport = z.infer<typeof importReport>;
 
-/** Is told which SKUs of a tenant have changed, after each batch. */
-type Changed = (tenant: string, skus: string[]) => Promise<void>;
+/** Called after each batch with the tenant's SKUs that have changed. */
+type OnChanged = (tenant: string, skus: string[]) => Promise<void>;
 
 type Batch = Map<string, { line: number; product: ImportedProduct }>;
 type Outcome = { sku: string; outcome: 'created' | 'updated' | 'invalid'; detail?: string; repeated?: boolean };
 type Stored = { report: ImportReport; digest: string };
 
-const batchRows = 250;
-// Characters of lines: 250 long descriptions would make too large a request of one batch.
-const batchSize = 1_000_000;
+const maxBatchRows = 250;
+// In characters: 250 long descriptions would make one batch's request too large.
+const maxBatchCharacters = 1_000_000;
 /**
- * An import pauses after each batch for four times as long as that took, at most so long: it never keeps the database
- * busy.
+ * After each batch an import pauses for four times the batch's duration, at most this long, so that it never keeps the
+ * database busy.
  */
-const longestPauseMs = 1_000;
+const maxPauseMs = 1_000;
 
 const operation = { scope: 'catalog:write', operation: 'products.import' };
-// How long a key stays taken if its import dies without a word.
-const believedSeconds = 300;
+// How long the key stays taken if the import's Worker stops without releasing it.
+const keyLeaseSeconds = 300;
 
 /**
- * A body whose chunks are hashed as they are read. `rest` reads what is left of it, so that the hash is that of the
- * whole.
+ * Reads a body and passes each chunk to `update`. `rest` reads the remaining chunks, so that the hash covers the whole
+ * body.
  */
-function digested(request: globalThis.Request, update: (chunk: Uint8Array) => void) {
+function hashBody(request: globalThis.Request, update: (chunk: Uint8Array) => void) {
   const chunks = chunksOf(request);
   async function next(): Promise<IteratorResult<Uint8Array, void>> {
     const read = await chunks.next();
@@ -76,7 +76,7 @@ function digested(request: globalThis.Request, update: (chunk: Uint8Array) => vo
     return read;
   }
   return {
-    // Without `return`: who stops early leaves the rest to be read.
+    // It has no `return`, so a reader that stops early leaves the remaining chunks for `rest`.
     [Symbol.asyncIterator]: () => ({ next }),
     async rest() {
       while (!(await next()).done);
@@ -89,7 +89,7 @@ async function importLines(
   call: Call,
   key: string | undefined,
   lines: AsyncIterable<ImportLine>,
-  changed: Changed,
+  onChanged: OnChanged,
 ) {
   const report: ImportReport = { created: 0, updated: 0, rejected: [] };
   const run = newId(context.now());
@@ -111,65 +111,65 @@ async function importLines(
     const { tenant, answer } = await context.db.run<Written<{ results: Outcome[] }>>('catalog.import_products', call, {
       ...{ rows, run, key, last },
     });
-    pauseMs = Math.min(4 * (Date.now() - started), longestPauseMs);
+    pauseMs = Math.min(4 * (Date.now() - started), maxPauseMs);
     const updated: string[] = [];
     for (const { sku, outcome, detail, repeated } of answer.results) {
       if (repeated) report.repeated = (report.repeated ?? 0) + 1;
       if (outcome === 'invalid') reject(batch.get(sku)?.line ?? 0, 'validation_failed', detail ?? '');
       else report[outcome]++;
-      // What is new cannot have been kept anywhere.
+      // A new product cannot be in any cache.
       if (outcome === 'updated') updated.push(sku);
     }
     batch = new Map();
     size = 0;
-    if (updated.length > 0) await changed(tenant, updated);
+    if (updated.length > 0) await onChanged(tenant, updated);
   }
 
   for await (const read of lines) {
     if ('code' in read) {
       reject(read.line, read.code, read.detail);
-      // So many bad lines are no file of products: each of them costs more than to read it.
+      // A body with so many invalid lines is not a product file, and rejecting a line costs more than reading it.
       if (rejectedCount >= maxRejected) {
         report.stoppedAt = read.line;
         break;
       }
       continue;
     }
-    if (batch.size === batchRows || size > batchSize || batch.has(read.product.sku)) await send();
+    if (batch.size === maxBatchRows || size > maxBatchCharacters || batch.has(read.product.sku)) await send();
     batch.set(read.product.sku, { line: read.line, product: read.product });
     size += read.size;
   }
-  // An import that stopped early is repeated with a better file: its counts are not set again then.
+  // An import that stopped early is repeated with a corrected file. Its counts are not set again then.
   await send(report.stoppedAt === undefined);
   report.rejected.sort((a, b) => a.line - b.line);
   return rejectedCount > maxRejected ? { ...report, rejectedCount } : report;
 }
 
 /**
- * Imports products from a stream of NDJSON or CSV of any length, up to 250 lines a transaction, in the body's order,
- * with pauses between the transactions so that other tenants are served. A bad line costs that line only; after 10,000
- * of them reading stops, and the report says where. What was imported before a failure or the client's leaving stays.
- * The import can be repeated: a count that it has set is not set again for 24 hours. The idempotency key is taken
- * before the body is read, and compared with the body's digest after it.
+ * Imports products from an NDJSON or CSV stream of any length, in the body's order, up to 250 lines a transaction. It
+ * pauses between transactions so that other tenants are served. Only the invalid line is rejected; after 10,000 of them
+ * reading stops, and the report says where. Products that were imported before a failure or a disconnect stay. The
+ * import can be repeated: a count that it has set is not set again for 24 hours.
+ * The idempotency key is claimed before the body is read and compared with the body's digest at the end.
  * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV), idempotency_key_reused
  */
-export async function importProducts(context: Context, request: globalThis.Request, changed: Changed) {
+export async function importProducts(context: Context, request: globalThis.Request, onChanged: OnChanged) {
   const format = importFormat(request.headers);
   const hash = createHash('sha256').update(`${format}\n`);
-  const body = digested(request, (chunk) => hash.update(chunk));
+  const body = hashBody(request, (chunk) => hash.update(chunk));
   const { idempotencyKey, requestHash: _, ...call } = context.call;
 
   if (idempotencyKey === undefined) {
-    // An import of no row tells whose key it is, before a byte of the body is read.
+    // An empty import authenticates the key before any of the body is read.
     const { tenant } = await context.db.run<Written<unknown>>('catalog.import_products', call, { rows: [] });
-    const report = await importLines(context, call, idempotencyKey, readImport(format, body), changed);
+    const report = await importLines(context, call, idempotencyKey, readImport(format, body), onChanged);
     await body.rest();
     return { report, tenant, replayed: false };
   }
 
   const begun = await context.db.run<Written<Stored | null>>('platform.begin_operation', context.call, {
     ...operation,
-    seconds: believedSeconds,
+    seconds: keyLeaseSeconds,
   });
   if (begun.answer) {
     await body.rest();
@@ -179,12 +179,12 @@ export async function importProducts(context: Context, request: globalThis.Reque
   const end = (answer: Stored | null) =>
     context.db.run('platform.end_operation', context.call, { ...operation, answer });
   try {
-    const report = await importLines(context, call, idempotencyKey, readImport(format, body), changed);
+    const report = await importLines(context, call, idempotencyKey, readImport(format, body), onChanged);
     await body.rest();
     await end({ report, digest: hash.digest('hex') });
     return { report, tenant: begun.tenant, replayed: false };
   } catch (error) {
-    // The key may be tried again at once; if even this fails, once it is no longer believed to run.
+    // Releases the key at once. If even this fails, the key is free after its lease.
     await end(null).catch(() => {});
     throw error;
   }

@@ -7,7 +7,7 @@ import { type LineCode, readLines } from './split-lines.ts';
 
 const { sku, name, description, price, currency, inventory } = newProduct.shape;
 
-/** One line of an import. All but the SKU may be left out, since a SKU that exists may be updated in part. */
+/** One line of an import. Every field except the SKU is optional, since an existing product may be updated in part. */
 export const importedProduct = z.strictObject({
   sku,
   name: name.optional(),
@@ -20,71 +20,73 @@ export const importedProduct = z.strictObject({
 
 export type ImportedProduct = z.infer<typeof importedProduct>;
 
-/** What became of a line that was read: a product (`size` characters of it), or why it is none. Lines count from 1. */
+/** The result of reading a line: a product and its size in characters, or an error. `line` counts from 1. */
 export type ImportLine =
   | { line: number; size: number; product: ImportedProduct }
   | { line: number; code: LineCode; detail: string };
 
 const columns = new Set(Object.keys(importedProduct.shape));
-/** Fields that are numbers, as CSV may write them: a count has no decimal point, a price at most two decimals. */
-const numbers: Record<string, RegExp> = { price: /^-?(0|[1-9]\d*)(\.\d{1,2})?$/, inventory: /^-?(0|[1-9]\d*)$/ };
-const longestDetail = 200;
+/** The formats of number fields in CSV: a count has no decimal point, a price at most two decimals. */
+const numberFormats: Record<string, RegExp> = { price: /^-?(0|[1-9]\d*)(\.\d{1,2})?$/, inventory: /^-?(0|[1-9]\d*)$/ };
+const maxDetailLength = 200;
 const maxFaults = 10;
 
-/** A value as a report repeats it: short, and without what is within it. */
-function shown(value: unknown): string {
+/** A value as the report quotes it: shortened, and without the content of lists and objects. */
+function quoteValue(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
   return String(value);
 }
 
-/** What is wrong with a line: its SKU, and each field with its value. */
-function faultsOf(issues: z.core.$ZodIssue[], value: unknown): string {
+/** Describes what is wrong with a line: its SKU, and each invalid field with its value. */
+function describeIssues(issues: z.core.$ZodIssue[], value: unknown): string {
   const line = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
   const faults = issues.slice(0, maxFaults).map(({ path: [field], message }) => {
     if (field === undefined) return `The line ${message}`;
     const given = line[String(field)];
-    return `${String(field)} ${message}${given === undefined ? '' : `, and not ${shown(given)}`}`;
+    return `${String(field)} ${message}${given === undefined ? '' : `, and not ${quoteValue(given)}`}`;
   });
   const named = typeof line.sku === 'string' && line.sku !== '' && !issues.some(({ path }) => path[0] === 'sku');
-  return `${named ? `${shown(line.sku)}: ` : ''}${faults.join('; ')}`;
+  return `${named ? `${quoteValue(line.sku)}: ` : ''}${faults.join('; ')}`;
 }
 
 function check(line: number, size: number, value: unknown): ImportLine {
   const result = importedProduct.safeParse(value);
   if (result.success) return { line, size, product: result.data };
-  // The report is kept for its Idempotency-Key: a text that cannot be stored, or that the cut halves, must not stop
-  // that.
-  const detail = faultsOf(result.error.issues, value).slice(0, longestDetail).toWellFormed().replaceAll('\0', '\uFFFD');
+  // The report is stored for its Idempotency-Key, so the detail must not contain text that cannot be stored.
+  const detail = describeIssues(result.error.issues, value)
+    .slice(0, maxDetailLength)
+    .toWellFormed()
+    .replaceAll('\0', '\uFFFD');
   return { line, code: 'validation_failed', detail };
 }
 
 async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> {
-  for await (const read of readLines(body)) {
-    if ('code' in read) {
-      yield read;
+  for await (const item of readLines(body)) {
+    if ('code' in item) {
+      yield item;
       continue;
     }
-    if (read.text.trim() === '') continue;
+    if (item.text.trim() === '') continue;
     let value: unknown;
     try {
-      value = parseJson(read.text);
+      value = parseJson(item.text);
     } catch {
-      yield { line: read.line, code: 'malformed_json', detail: 'The line is not valid JSON.' };
+      yield { line: item.line, code: 'malformed_json', detail: 'The line is not valid JSON.' };
       continue;
     }
-    yield check(read.line, read.text.length, value);
+    yield check(item.line, item.text.length, value);
   }
 }
 
-/** @throws ApiError validation_failed: with a wrong header no line of the file can be read */
+/** @throws ApiError validation_failed: with a wrong header no line of the file can be item */
 function checkHeader(header: string[]): void {
   const seen = new Set<string>();
   const faults: Fault[] = [];
   for (const column of header) {
     if (faults.length === maxFaults) break;
     if (!columns.has(column)) {
-      const name = shown(column.toWellFormed());
+      const name = quoteValue(column.toWellFormed());
       faults.push({ pointer: '/1', detail: `Unknown column ${name}. There are: ${[...columns].join(', ')}.` });
     } else if (seen.has(column)) {
       faults.push({ pointer: '/1', detail: `The column ${column} is there twice.` });
@@ -120,7 +122,7 @@ async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator
     for (const [at, column] of header.entries()) {
       const field = fields[at] ?? '';
       if (field === '') continue;
-      value[column] = numbers[column]?.test(field) ? parseJson(field) : field;
+      value[column] = numberFormats[column]?.test(field) ? parseJson(field) : field;
     }
     yield check(line, fields.join().length, value);
   }
@@ -147,9 +149,9 @@ export function importFormat(headers: Headers): 'ndjson' | 'csv' {
 }
 
 /**
- * Reads the lines of an import from a stream of any length, holding 1 MB of it at most. In CSV an empty field is one
- * that was left out.
- * @throws ApiError validation_failed, for CSV whose first line does not name the columns
+ * Reads the lines of an import from a stream of any length and holds at most 1 MB. In CSV an empty field counts as
+ * omitted.
+ * @throws ApiError validation_failed for CSV whose first line does not name the columns
  */
 export const readImport = (format: 'ndjson' | 'csv', body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> =>
   readers[format](body);

@@ -1,11 +1,11 @@
-/** Why a line is left out: codes of the API that a line by itself can have. */
+/** The error codes of a single line. */
 export const lineCodes = ['malformed_json', 'body_too_large', 'validation_failed'] as const;
 
 export type LineCode = (typeof lineCodes)[number];
 
 /**
- * A line of a stream, without its `\n`, or why it is none. Lines count from 1. Lines of white space alone that follow
- * each other may come as one text, which then has their `\n`.
+ * A line of a stream without its `\n`, or an error. `line` counts from 1. Consecutive blank lines may come as one text
+ * that includes their `\n`.
  */
 export type Line = { line: number; text: string } | { line: number; code: LineCode; detail: string };
 
@@ -26,7 +26,7 @@ function join(parts: Uint8Array[], size: number): Uint8Array {
 const isBlank = (byte: number | undefined): boolean =>
   byte === 0x20 || byte === 0x09 || byte === 0x0d || byte === newline;
 
-/** The lines of white space that begin at `from`: how many, and where the last of them ends. */
+/** The blank lines that begin at `from`: their number, and the index of the last one's end. */
 function blankLines(chunk: Uint8Array, from: number): { count: number; end: number } {
   let count = 0;
   let end = from;
@@ -38,14 +38,15 @@ function blankLines(chunk: Uint8Array, from: number): { count: number; end: numb
   return { count, end };
 }
 
-/** After so many lines others get their turn: what is read at once takes no time of the event loop by itself. */
-const linesInTurn = 1_000;
-const othersTurn = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
+/**
+ * After this many lines the loop yields, because buffered lines are otherwise read without returning to the event loop.
+ */
+const linesBetweenYields = 1_000;
+const yieldToOthers = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
 
 /**
- * Splits a stream of bytes of any length into lines of UTF-8, holding no more than one line of it. A line of more than
- * 1 MB or of other bytes than UTF-8 is told as such, and the next one is read. A byte order mark at the start is left
- * out.
+ * Splits a byte stream of any length into lines of UTF-8 and holds at most one line. A line of more than 1 MB, or one
+ * that is not UTF-8, is reported as an error, and reading continues. A byte order mark at the start is dropped.
  */
 export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -53,23 +54,23 @@ export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerato
   let parts: Uint8Array[] = [];
   let size = 0;
 
-  function take(part: Uint8Array): void {
+  function append(part: Uint8Array): void {
     size += part.byteLength;
     if (size > limitBytes) parts = [];
     else if (part.byteLength > 0) parts.push(part);
   }
 
-  function end(): Line {
-    const at = line++;
-    const [held, length] = [parts, size];
+  function finishLine(): Line {
+    const number = line++;
+    const [lineParts, length] = [parts, size];
     parts = [];
     size = 0;
-    if (length > limitBytes) return { line: at, code: 'body_too_large', detail: 'A line may have 1 MB at most.' };
+    if (length > limitBytes) return { line: number, code: 'body_too_large', detail: 'A line may have 1 MB at most.' };
     try {
-      const text = decoder.decode(join(held, length));
-      return { line: at, text: at === 1 ? text.replace(/^\ufeff/, '') : text };
+      const text = decoder.decode(join(lineParts, length));
+      return { line: number, text: number === 1 ? text.replace(/^\ufeff/, '') : text };
     } catch {
-      return { line: at, code: 'validation_failed', detail: 'The line is not UTF-8.' };
+      return { line: number, code: 'validation_failed', detail: 'The line is not UTF-8.' };
     }
   }
 
@@ -84,13 +85,13 @@ export async function* readLines(body: AsyncIterable<Uint8Array>): AsyncGenerato
       }
       const to = chunk.indexOf(newline, from);
       if (to === -1) break;
-      take(chunk.subarray(from, to));
+      append(chunk.subarray(from, to));
       from = to + 1;
-      yield end();
-      if (line % linesInTurn === 0) await othersTurn();
+      yield finishLine();
+      if (line % linesBetweenYields === 0) await yieldToOthers();
     }
-    // The stream may use the chunk's memory again.
-    take(chunk.slice(from));
+    // A copy, since the stream may reuse the chunk's memory.
+    append(chunk.slice(from));
   }
-  if (size > 0) yield end();
+  if (size > 0) yield finishLine();
 }
