@@ -27,9 +27,9 @@ type Job = {
   run: (context: Context, env: Bindings, cause: string, budget: Budget) => Promise<Counts>;
 };
 
-/** Forgets cached stock, once for each tenant whatever the number of batches that changed it. */
+/** Invalidates cached products, once for each tenant however many batches have changed its stock. */
 async function invalidateAll(changed: { tenant: string; skus: string[] }[]): Promise<void> {
-  for (const [tenant, parts] of Map.groupBy(changed, ({ tenant: of }) => of)) {
+  for (const [tenant, parts] of Map.groupBy(changed, ({ tenant: owner }) => owner)) {
     await invalidateProducts(
       tenant,
       parts.flatMap(({ skus }) => skus),
@@ -37,7 +37,7 @@ async function invalidateAll(changed: { tenant: string; skus: string[] }[]): Pro
   }
 }
 
-const expire: Job = {
+const expireHoldsJob: Job = {
   name: 'expire-holds',
   async run(context, _env, _cause, budget) {
     const { expired, changed } = await expireHolds(context, budget);
@@ -46,7 +46,7 @@ const expire: Job = {
   },
 };
 
-const decide: Job = {
+const decideHoldsJob: Job = {
   name: 'decide-forgotten',
   async run(context, _env, _cause, budget) {
     const { decided, changed, refused } = await decideOverdueHolds(context, budget);
@@ -68,7 +68,7 @@ const decide: Job = {
   },
 };
 
-const campaigns: Job = {
+const campaignsJob: Job = {
   name: 'campaigns',
   async run(context, _env, _cause, budget) {
     const expired = await expireCampaigns(context, budget);
@@ -81,7 +81,7 @@ const campaigns: Job = {
   },
 };
 
-const reconcile: Job = {
+const reconcileJob: Job = {
   name: 'reconcile-payments',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await reconcilePayments(context, budget);
@@ -90,7 +90,7 @@ const reconcile: Job = {
   },
 };
 
-const hear: Job = {
+const stripeEventsJob: Job = {
   name: 'hear-stripe',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await applyMissedEvents(context, budget);
@@ -99,7 +99,7 @@ const hear: Job = {
   },
 };
 
-const recheck: Job = {
+const recheckEventsJob: Job = {
   name: 'reconcile-told',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await recheckRecentEvents(context, budget);
@@ -108,49 +108,61 @@ const recheck: Job = {
   },
 };
 
-const remind: Job = {
+const remindLabelsJob: Job = {
   name: 'remind-labels',
   run: (context) => remindLabels(context),
 };
 
-const voids: Job = {
+const voidLabelsJob: Job = {
   name: 'void-labels',
   run: (context) => voidLabels(context),
 };
 
-const deliver: Job = {
+const relayJob: Job = {
   name: 'relay',
   run: async (_context, env, cause) => ({ delivered: await relayAll(env, cause) }),
 };
 
-const consume: Job = {
+const consumeKafkaJob: Job = {
   name: 'consume-kafka',
   run: async (context, env) => (context.settings.KAFKA_CONSUME.length > 0 ? consumeKafka(context, env) : {}),
 };
 
-const purge: Job = {
+const purgeJob: Job = {
   name: 'purge',
   async run(context, _env, _cause, budget) {
     let purged = 0;
-    for (let gone = -1; gone !== 0 && budget.spend(); purged += gone) {
-      ({ purged: gone } = await context.db.run<{ purged: number }>('platform.purge', context.call, { limit: 5_000 }));
+    for (let deleted = -1; deleted !== 0 && budget.spend(); purged += deleted) {
+      ({ purged: deleted } = await context.db.run<{ purged: number }>('platform.purge', context.call, {
+        limit: 5_000,
+      }));
     }
     return { purged };
   },
 };
 
 /**
- * What runs when, by the cron expressions of wrangler.toml. What Stripe says comes before the holds that end by it. Each has
- * its own budget, so the relay has its turn whatever the others find.
+ * The jobs of each cron expression of wrangler.toml, in order. Stripe's events are applied before the holds that depend
+ * on them expire. Every job has its own budget, so the relay always gets to run.
  */
 const schedule: Record<string, Job[]> = {
-  '* * * * *': [hear, reconcile, expire, decide, campaigns, remind, voids, deliver, consume],
-  '17 * * * *': [recheck, purge],
+  '* * * * *': [
+    stripeEventsJob,
+    reconcileJob,
+    expireHoldsJob,
+    decideHoldsJob,
+    campaignsJob,
+    remindLabelsJob,
+    voidLabelsJob,
+    relayJob,
+    consumeKafkaJob,
+  ],
+  '17 * * * *': [recheckEventsJob, purgeJob],
 };
 
 /**
- * The Worker's cron entry. The clock of its jobs is the time for which they were scheduled. Each job runs whatever
- * becomes of the others; two runs at once do nothing twice.
+ * The Worker's cron entry point. The clock of a job is the time for which it was scheduled. A failing job stops no
+ * other. Two runs at once do nothing twice.
  */
 export async function runJobs(controller: ScheduledController, env: Bindings): Promise<void> {
   const settings = settingsOf(env);
@@ -175,6 +187,6 @@ export async function runJobs(controller: ScheduledController, env: Bindings): P
       });
     }
   }
-  // Cloudflare counts a cron whose promise rejects as failed: that is what an alert is set on.
+  // Cloudflare counts a cron run that rejects as failed. Alerts are set on that.
   if (failures.length > 0) throw failures[0];
 }

@@ -3,7 +3,7 @@ import { address } from './base/fields.ts';
 import { selectCarrier } from './carriers/select.ts';
 import { dialects, selectPublisher } from './events/kafka/publish/select.ts';
 
-/** What wrangler binds. Queues are named for the consuming service; see wrangler.toml. */
+/** The bindings of wrangler.toml. A queue is named after the service that consumes it. */
 export type Bindings = {
   GROUP_COMMERCE_QUEUE: Queue;
   CHARGES_QUEUE: Queue;
@@ -11,7 +11,7 @@ export type Bindings = {
   ORDERS_QUEUE: Queue;
   PAYMENTS_QUEUE: Queue;
   SHIPPING_QUEUE: Queue;
-  /** Where labels are kept; without it they are drawn or fetched again when asked for. */
+  /** Stores labels. Without it they are drawn or downloaded again on each request. */
   LABELS?: R2Bucket;
   KEY_LIMIT?: RateLimit;
   ADDRESS_LIMIT?: RateLimit;
@@ -31,48 +31,57 @@ const json = <T extends z.ZodType>(schema: T) =>
     })
     .pipe(schema);
 
-/** A list with commas; `off` is an empty one. */
-const listed = (list: string): string[] =>
+/** A comma-separated list. `off` is the empty list. */
+const parseList = (list: string): string[] =>
   list === 'off' ? [] : [...new Set(list.split(',').map((item) => item.trim()))].filter((item) => item !== '');
 
 const millimetres = z.number().int().min(1).max(10_000);
 
-const names = z.object({
+const schema = z.object({
   DATABASE_URL: z.string().min(1),
-  /** Proves to the database that jobs, consumers and webhooks are the Worker's: `npm run keys -- jobs make`. */
+  /**
+   * Proves to the database that calls of jobs, consumers and webhooks come from the Worker: `npm run keys -- jobs
+   * make`.
+   */
   DATABASE_JOB_SECRET: z.string().min(32),
   NEON_HTTP_URL: z.url().optional(),
-  /** How long an operation waits for the database, all attempts together, before it answers 503. */
+  /** How long an operation waits for the database, all attempts together, before the response is 503. */
   DATABASE_DEADLINE_MS: z.coerce.number().int().min(1).default(10_000),
   KAFKA_REST_URL: z.url(),
   KAFKA_REST_USERNAME: z.string().min(1).optional(),
   KAFKA_REST_PASSWORD: z.string().min(1).optional(),
-  /** Sent as Bearer instead. */
+  /** Sent as a Bearer token instead of username and password. */
   KAFKA_REST_TOKEN: z.string().min(1).optional(),
   KAFKA_REST_DIALECT: z.enum(dialects).default('upstash'),
-  /** Of `confluent`: which cluster. */
+  /** For `confluent`: the cluster. */
   KAFKA_REST_CLUSTER_ID: z.string().min(1).optional(),
-  /** Of `rest-v2`: whether records have headers there. Strimzi's bridge and Karapace 6.2.3 have them. */
+  /** For `rest-v2`: whether records can have headers. Strimzi's bridge and Karapace 6.2.3 support them. */
   KAFKA_REST_HEADERS: z.stringbool().default(false),
-  /** Topics whose events of others our services act upon, with commas between; `off`: none. `topic=tenant`: only for it. */
+  /**
+   * Topics whose external events our services consume, separated by commas. `off`: none. `topic=tenant`: only for that
+   * tenant.
+   */
   KAFKA_CONSUME: z
     .string()
     .default('off')
-    .transform(listed)
+    .transform(parseList)
     .pipe(z.array(z.string().regex(/^[\w.-]{1,249}(=[a-z0-9][a-z0-9_-]{0,62})?$/))),
-  /** For whom else events of others may speak: tenants with commas between, or `*`. */
-  KAFKA_CONSUME_TENANTS: z.string().default('').transform(listed),
-  /** How long a turn of the cron listens to Kafka. */
+  /** The tenants that external events may name on all other topics, separated by commas, or `*`. */
+  KAFKA_CONSUME_TENANTS: z.string().default('').transform(parseList),
+  /** How long a cron run reads from Kafka. */
   KAFKA_CONSUME_SECONDS: z.coerce.number().int().min(1).max(55).default(40),
-  /** Lets connectors push to /webhooks/kafka. Two, with a comma between, while one is being replaced by the other. */
+  /** Allows connectors to push to /webhooks/kafka. Two secrets, separated by a comma, while one is being replaced. */
   KAFKA_WEBHOOK_SECRET: z.string().min(1).optional(),
   STRIPE_SECRET_KEY: z.string().min(1),
-  /** Two, with a comma between, while one is being replaced by the other. */
+  /** Two secrets, separated by a comma, while one is being replaced. */
   STRIPE_WEBHOOK_SECRET: z.string().min(1),
-  /** Only where something else than api.stripe.com answers. */
+  /** Only for a server other than api.stripe.com, such as the emulator. */
   STRIPE_API_URL: z.url().optional(),
   CARRIER: z.enum(['manual', 'shippo', 'easypost']).default('manual'),
-  /** Signs the tracking updates of `manual`; without it none is taken. Each secret may be a list, with commas between. */
+  /**
+   * Signs the tracking updates of `manual`. Without it they are rejected. Each webhook secret may be a comma-separated
+   * list.
+   */
   SHIPPING_WEBHOOK_SECRET: z.string().min(1).optional(),
   SHIPPO_API_KEY: z.string().min(1).optional(),
   SHIPPO_WEBHOOK_SECRET: z.string().min(1).optional(),
@@ -80,9 +89,11 @@ const names = z.object({
   EASYPOST_API_KEY: z.string().min(1).optional(),
   EASYPOST_WEBHOOK_SECRET: z.string().min(1).optional(),
   EASYPOST_API_URL: z.url().optional(),
-  /** The sender of every parcel, an address as the API has it; JSON. A real carrier needs it. */
+  /**
+   * The sender of every parcel: JSON, in the format of the API's addresses. Required for a carrier other than `manual`.
+   */
   SHIP_FROM: json(address.extend({ name: z.string().min(1) })).optional(),
-  /** Weight and size of every parcel; JSON. */
+  /** Weight and size of every parcel: JSON. */
   SHIP_PARCEL: json(
     z.object({
       weightGrams: z.number().int().min(1).max(100_000),
@@ -91,24 +102,24 @@ const names = z.object({
       heightMm: millimetres,
     }),
   ).default({ weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 }),
-  /** Where clients reach the API; `labelUrl` begins with it, or else is a path. */
+  /** The public URL of the API. `labelUrl` begins with it; without it, `labelUrl` is a path. */
   PUBLIC_URL: z.url().optional(),
   LABELS: z.custom<R2Bucket>().optional(),
-  /** As many as KEY_LIMIT allows a key in 10 s: each isolate spreads them evenly. */
+  /** The number of requests that KEY_LIMIT allows a key in 10 s. Each isolate spreads them evenly. */
   KEY_LIMIT_REQUESTS: z.coerce.number().int().min(1).default(20_000),
-  /** How fast the money of a campaign is taken; Stripe takes 25 requests a second in test mode, 100 live. */
+  /** How fast a campaign's payments are taken. Stripe allows 25 requests a second in test mode and 100 in live mode. */
   STRIPE_REQUESTS_PER_SECOND: z.coerce.number().min(1).max(1_000).default(20),
   RESERVATION_TTL_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
-  /** How long a place in an active campaign waits for its money to be secured. */
+  /** How long a place in an active campaign is kept until its payment is authorized or its card is saved. */
   JOIN_SECURE_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(600),
-  /** How long a connection to a campaign's live events lasts before the client connects again. */
+  /** How long a connection to a campaign's live events lasts before the client reconnects. */
   LIVE_SECONDS: z.coerce.number().int().min(1).max(600).default(50),
-  /** How long an order of a successful campaign waits for money that was not secured before. */
+  /** How long an order of a successful campaign waits for a payment that was not authorized before. */
   CAMPAIGN_GRACE_SECONDS: z.coerce.number().int().min(1).max(2_592_000).default(900),
 });
 
-/** Only on labels that we draw ourselves: a carrier would take it for the truth. */
-const usualSender = {
+/** Used only for labels that we draw ourselves. A real carrier would treat it as the actual sender. */
+const defaultSender = {
   name: 'FusionCommerce',
   line1: '1 Market Street',
   city: 'San Francisco',
@@ -117,37 +128,39 @@ const usualSender = {
   country: 'US',
 };
 
-/** The dialects that have consumers. */
-const consuming = new Set(['upstash', 'rest-v2']);
-const isBound = (given: z.infer<typeof names>) =>
-  given.KAFKA_CONSUME.every((entry) => entry.includes('=')) && given.KAFKA_WEBHOOK_SECRET === undefined;
+/** The Kafka dialects that can consume. */
+const dialectsWithConsumers = new Set(['upstash', 'rest-v2']);
+const needsNoTenants = (settings: z.infer<typeof schema>) =>
+  settings.KAFKA_CONSUME.every((entry) => entry.includes('=')) && settings.KAFKA_WEBHOOK_SECRET === undefined;
 
-const variables = names
-  .refine((given) => given.CARRIER === 'manual' || given.SHIP_FROM, { path: ['SHIP_FROM'] })
-  .refine((given) => isBound(given) || given.KAFKA_CONSUME_TENANTS.length > 0, { path: ['KAFKA_CONSUME_TENANTS'] })
-  .refine((given) => given.KAFKA_CONSUME.length === 0 || consuming.has(given.KAFKA_REST_DIALECT), {
+const variables = schema
+  .refine((settings) => settings.CARRIER === 'manual' || settings.SHIP_FROM, { path: ['SHIP_FROM'] })
+  .refine((settings) => needsNoTenants(settings) || settings.KAFKA_CONSUME_TENANTS.length > 0, {
+    path: ['KAFKA_CONSUME_TENANTS'],
+  })
+  .refine((settings) => settings.KAFKA_CONSUME.length === 0 || dialectsWithConsumers.has(settings.KAFKA_REST_DIALECT), {
     path: ['KAFKA_CONSUME'],
   })
-  .transform((given) => ({ ...given, SHIP_FROM: given.SHIP_FROM ?? usualSender }));
+  .transform((settings) => ({ ...settings, SHIP_FROM: settings.SHIP_FROM ?? defaultSender }));
 
 export type Settings = z.infer<typeof variables>;
 
-const parsed = new WeakMap<object, Settings>();
+const cache = new WeakMap<object, Settings>();
 
 /**
- * The Worker's variables, checked once for an isolate. Used by all three entry points.
- * @throws Error that names the variables that are missing or wrong, without their values
+ * The Worker's settings, validated once per isolate. Used by all three entry points.
+ * @throws Error that names the missing or invalid variables, without their values
  */
 export function settingsOf(env: Bindings): Settings {
-  const known = parsed.get(env);
-  if (known) return known;
+  const cached = cache.get(env);
+  if (cached) return cached;
   const result = variables.safeParse(env);
   if (!result.success) {
     const faults = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.code}`);
     throw new Error(`These variables are missing or wrong: ${faults.join(', ')}. See the README, "Variables".`);
   }
-  selectCarrier(result.data.CARRIER, result.data); // names the variable that it misses
-  selectPublisher(result.data); // and so does this
-  parsed.set(env, result.data);
+  selectCarrier(result.data.CARRIER, result.data); // throws if a variable of the carrier is missing
+  selectPublisher(result.data); // throws if a variable of the dialect is missing
+  cache.set(env, result.data);
   return result.data;
 }

@@ -5,7 +5,7 @@ import type { Context } from '../context.ts';
 import type { Event } from '../domain/events.ts';
 import { type Bindings, type Settings, settingsOf } from '../env.ts';
 import { storeDeadLetters } from '../events/dead-letters.ts';
-import { contextFor, type Delivery, databaseAnswers, delaySeconds, isEvent } from '../events/message.ts';
+import { contextFor, type Delivery, delaySeconds, isDatabaseAvailable, isEvent } from '../events/message.ts';
 import { type QueueName, serviceOf } from '../events/queues.ts';
 import { relaySoon } from '../events/relay.ts';
 import type { Service } from '../events/topics.ts';
@@ -88,7 +88,7 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
         if (failure) await retryOrStore(settings, service, delivery, failure);
         else delivery.ack();
       }
-    } else if (isUnavailable(error) && (deliveries.length === 1 || !(await databaseAnswers(context)))) {
+    } else if (isUnavailable(error) && (deliveries.length === 1 || !(await isDatabaseAvailable(context)))) {
       write('retry', errorFacts);
       for (const delivery of deliveries) delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
     } else if (deliveries.length > 1) {

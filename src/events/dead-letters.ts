@@ -1,21 +1,21 @@
 import { newId } from '../base/ids.ts';
 import { describeError, log } from '../base/log.ts';
 import type { Settings } from '../env.ts';
-import { contextFor, databaseAnswers, delaySeconds, isEvent } from './message.ts';
+import { contextFor, delaySeconds, isDatabaseAvailable, isEvent } from './message.ts';
 
-/** Who is asked about a message that names no tenant: unknownTenant's key can see it, an operator's SQL can. */
+/** The tenant of a message that names none. No API key can read such a dead letter; an operator's SQL can. */
 export const unknownTenant = 'unknown';
 
-/** A dead-letter queue has none behind it: escaped cannot be kept now is tried for days, at least once an hour. */
+/** A dead-letter queue has no queue behind it. A message that cannot be stored is retried for days, at least hourly. */
 const maxDelaySeconds = 3_600;
 
-/** JSON that Postgres can store: without NUL and halves of surrogate pairs, in names too. */
+/** Removes from a value what Postgres cannot store: NUL and halves of surrogate pairs, in names too. */
 export function toStorable(value: unknown): unknown {
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
   } catch {
-    // Neither a circle nor a bigint is JSON.
+    // JSON has no circular references and no bigint.
   }
   if (text === undefined) return String(value);
   return JSON.parse(
@@ -25,27 +25,28 @@ export function toStorable(value: unknown): unknown {
 
 function toDeadLetter(service: string, message: Message<unknown>, reason: string | undefined) {
   const { body } = message;
-  const known = isEvent(body);
+  const isKnownEvent = isEvent(body);
   return {
     id: newId(new Date()),
-    tenant: known ? body.tenantid : unknownTenant,
+    tenant: isKnownEvent ? body.tenantid : unknownTenant,
     sink: service,
-    eventId: known ? body.id : message.id,
-    topic: known ? body.type : '',
-    key: known ? body.subject : '',
-    seq: known && /^\d{1,18}$/.test(body.sequence ?? '') ? body.sequence : null,
-    message: known ? body : { body: toStorable(body) },
-    reason: known
+    eventId: isKnownEvent ? body.id : message.id,
+    topic: isKnownEvent ? body.type : '',
+    key: isKnownEvent ? body.subject : '',
+    seq: isKnownEvent && /^\d{1,18}$/.test(body.sequence ?? '') ? body.sequence : null,
+    message: isKnownEvent ? body : { body: toStorable(body) },
+    reason: isKnownEvent
       ? (reason ?? `Not applied after ${message.attempts} deliveries from the queue.`)
-      : 'This message is no event.',
+      : 'The message is not an event.',
     attempts: message.attempts,
   };
 }
 
 /**
- * Keeps messages that a service could not apply as dead deadLetters, in one call, and then acknowledges them. Kept once
- * for each event while it waits to be replayed. If that fails, each is kept alone, and one that cannot be is delivered
- * again later. Never throws. `reason`: why it was given up before the queue did.
+ * Stores messages that a service could not apply as dead letters, in one call, and then acknowledges them. Each event
+ * is stored once while its dead letter waits for a replay. If the call fails, each message is stored alone, and one
+ * that cannot be stored is delivered again later. Never throws. `reason`: why the consumer gave up before the queue
+ * did.
  */
 export async function storeDeadLetters(
   settings: Settings,
@@ -66,7 +67,7 @@ export async function storeDeadLetters(
     log({ ...line, outcome: 'dead_letter', durationMs: Date.now() - started, dbCalls: context.db.usage.calls });
   } catch (error) {
     const usage = { durationMs: Date.now() - started, dbCalls: context.db.usage.calls };
-    if (messages.length > 1 && (await databaseAnswers(context))) {
+    if (messages.length > 1 && (await isDatabaseAvailable(context))) {
       log({ ...line, outcome: 'split', ...usage, ...describeError(error) });
       for (const message of messages) await storeDeadLetters(settings, service, [message], reason);
       return;

@@ -3,25 +3,25 @@ import { exact, instant, sku, text, unitsMoved } from '../base/fields.ts';
 import type { Service } from './topics.ts';
 
 export type ExternalEventType = {
-  /** The service that acts upon it. */
+  /** The service that consumes it. */
   consumer: Service;
-  /** Which member of the payload is the record's key. */
+  /** The payload field that is the record's key. */
   key: string;
   payload: z.ZodType;
 };
 
 /**
- * What others may tell us: facts of their own that our services act upon, by event type. None of them says what only we
- * know (that an order is paid), and none depends on its place among others: queues keep no order.
+ * The events that external systems may send, by type. None states a fact that only we can know (that an order is paid),
+ * and none depends on the order of arrival, because queues do not keep it.
  */
 export const externalEventTypes: Record<string, ExternalEventType> = {
-  /** A warehouse or an ERP has counted units in or out. */
+  /** A warehouse or an ERP has added or removed units. */
   'inventory.adjusted': {
     consumer: 'inventory',
     key: 'sku',
     payload: z.object({ sku, delta: unitsMoved, reason: text(255) }),
   },
-  /** Where a parcel is; without `provider`, one that the merchant ships without an account at a carrier. */
+  /** A parcel's position. Without `provider`: a parcel that the merchant ships without a carrier account. */
   'shipping.tracking.updated': {
     consumer: 'shipping',
     key: 'trackingNumber',

@@ -11,22 +11,22 @@ import { readPush } from './kafka/consume/push.ts';
 import { type CloudEvent, describeFaults, type Incoming, readCloudEvent } from './kafka/consume/read-events.ts';
 import { selectConsumer } from './kafka/consume/select.ts';
 import { ownSource } from './kafka/publish/deliver.ts';
-import { databaseAnswers, isTenant } from './message.ts';
+import { isDatabaseAvailable, isTenant } from './message.ts';
 import { sendToQueue } from './queues.ts';
 import type { Service } from './topics.ts';
 
-/** A poll waits so long for records (milliseconds): a broker's interface answers in between, so that unknownTenant times out. */
+/** How long a poll waits for records, in milliseconds. Short enough that the broker's interface does not time out. */
 const pollMs = 5_000;
-/** As much of a record as a dead deadLetter keeps, in characters. */
-const maxKept = 20_000;
+/** How much of a record a dead letter stores, in characters. */
+const maxStoredCharacters = 20_000;
 
-/** What became of records: given to the queues, our own that came back, kept as dead deadLetters. */
+/** How many records were sent to the queues (`taken`), were our own (`own`) or became dead letters (`refused`). */
 export type IngestCounts = { taken: number; own: number; refused: number };
 
 type Rejection = { fault: string; tenant?: string; event?: CloudEvent };
 type Classification = { service: Service; message: Event } | 'own' | Rejection;
 
-/** For whom an event of outside speaks: one of those who may be named, or the only one who could be. */
+/** The tenant of an external event: the one that it names, if it may, or the only one that is allowed. */
 function tenantOf(event: CloudEvent, tenants: string[]): string | undefined {
   const only = tenants.length === 1 && tenants[0] !== '*' ? tenants[0] : undefined;
   const named = event.tenantid ?? only;
@@ -34,7 +34,7 @@ function tenantOf(event: CloudEvent, tenants: string[]): string | undefined {
   return tenants.includes('*') || tenants.includes(named) ? named : undefined;
 }
 
-/** By topic, who may be named in it: list own tenant if it has one, else those of `KAFKA_CONSUME_TENANTS`. */
+/** The tenants that events of each topic may name: the topic's own, or those of `KAFKA_CONSUME_TENANTS`. */
 function allowedTenantsByTopic({
   KAFKA_CONSUME: entries,
   KAFKA_CONSUME_TENANTS: all,
@@ -48,9 +48,9 @@ function allowedTenantsByTopic({
 }
 
 /**
- * What is to be done about a record. Our own events that come back are left alone: the outbox brings them to our queues
- * without fail. For the others the id is unique within list source only, and so it gets list tenant and list source: unknownTenant
- * outside can use up an id of ours in the inbox.
+ * Decides what to do with a record. Our own events are ignored, because the outbox delivers them to our queues. The id
+ * of an external event is unique only within its source, so it is prefixed with its tenant and source: no external
+ * event can use up one of our ids in the inbox.
  */
 function classify(incoming: Incoming, now: Date): Classification {
   const read = readCloudEvent(incoming);
@@ -60,13 +60,13 @@ function classify(incoming: Incoming, now: Date): Classification {
   const tenant = tenantOf(event, incoming.tenants);
   if (tenant === undefined) {
     const reason =
-      event.tenantid === undefined ? 'It names no tenant.' : 'It may not speak for the tenant that it names.';
+      event.tenantid === undefined ? 'It names no tenant.' : 'It may not be sent for the tenant that it names.';
     return { event, fault: reason };
   }
   const eventType = Object.hasOwn(externalEventTypes, event.type) ? externalEventTypes[event.type] : undefined;
-  if (!eventType) return { event, tenant, fault: `${event.type} is not taken from outside.` };
+  if (!eventType) return { event, tenant, fault: `${event.type} is not an external event type.` };
   const data = eventType.payload.safeParse(event.data);
-  if (!data.success) return { event, tenant, fault: `Its payload does not fit: ${describeFaults(data.error)}` };
+  if (!data.success) return { event, tenant, fault: `Its payload is invalid: ${describeFaults(data.error)}` };
   const payload = data.data as Record<string, unknown>;
   const fault = event.time === undefined ? undefined : ageFault(event.time, now);
   if (fault !== undefined) return { event, tenant, fault };
@@ -93,31 +93,33 @@ const toDeadLetter = ({ tenants: _trusted, ...incoming }: Incoming, { fault, ten
   topic: event?.type ?? '',
   key: event?.subject ?? '',
   seq: null,
-  message: { ...incoming, value: incoming.value?.slice(0, maxKept) ?? null },
+  message: { ...incoming, value: incoming.value?.slice(0, maxStoredCharacters) ?? null },
   reason: fault,
   attempts: 1,
 });
 type DeadLetter = ReturnType<typeof toDeadLetter>;
 
 /**
- * Keeps deadLetters in one call. If the database refuses them and is there, each is kept alone; one that it refuses for list
- * content is kept without that, so that it stops no record behind it: list place says where Kafka has it.
+ * Stores dead letters in one call. If the database is available and rejects them, each is stored alone. One whose
+ * content cannot be stored is stored without it and blocks no later record: `place` says where Kafka has it.
  */
 async function storeRejected(context: Context, deadLetters: DeadLetter[]): Promise<void> {
-  const keep = (messages: object[]) =>
+  const store = (messages: object[]) =>
     context.db.run('platform.keep_dead_letters', context.call, { messages: toStorable(messages) });
   try {
-    await keep(deadLetters);
+    await store(deadLetters);
   } catch (error) {
-    if (!(await databaseAnswers(context))) throw error;
+    if (!(await isDatabaseAvailable(context))) throw error;
     if (deadLetters.length > 1) {
       for (const deadLetter of deadLetters) await storeRejected(context, [deadLetter]);
       return;
     }
     const [deadLetter] = deadLetters;
     if (!deadLetter) return;
-    const place = { ...deadLetter, topic: '', key: '', message: { place: deadLetter.eventId } };
-    const outcome = await keep([{ ...place, reason: `${deadLetter.reason} Its content cannot be stored.` }]).then(
+    const withoutContent = { ...deadLetter, topic: '', key: '', message: { place: deadLetter.eventId } };
+    const outcome = await store([
+      { ...withoutContent, reason: `${deadLetter.reason} Its content cannot be stored.` },
+    ]).then(
       () => 'dead_letter',
       () => 'not_kept',
     );
@@ -127,9 +129,10 @@ async function storeRejected(context: Context, deadLetters: DeadLetter[]): Promi
 }
 
 /**
- * Takes in what others say: events that our services act upon go to their queues, in their order; what cannot be taken
- * becomes a dead deadLetter, so that it stops nothing behind it. Once this has returned, queues and database have all of it,
- * and it may be forgotten outside; if it throws, it may be delivered again, and nothing is applied twice.
+ * Ingests external records: events that our services consume go to their queues, in order, and the others become dead
+ * letters. When this returns, the queues and the database have all of them, and the sender may forget them. If it
+ * throws, the records may be sent again, and nothing is applied twice.
+ * @throws ApiError unavailable
  */
 export async function ingestRecords(context: Context, env: Bindings, records: Incoming[]): Promise<IngestCounts> {
   const messages = new Map<Service, Event[]>();
@@ -151,14 +154,14 @@ export async function ingestRecords(context: Context, env: Bindings, records: In
   for (const [service, events] of messages) {
     await sendToQueue(env, service, events).catch((error: unknown) => {
       const reason = error instanceof Error ? error.name : 'error';
-      throw new ApiError('unavailable', `The ${service} queue did not accept: ${reason}.`);
+      throw new ApiError('unavailable', `The ${service} queue did not accept the events: ${reason}.`);
     });
   }
   if (deadLetters.length > 0) await storeRejected(context, deadLetters);
   return counts;
 }
 
-/** Takes in what a connector has pushed, as `ingestRecords` does. @throws ApiError unavailable */
+/** Ingests what a connector has pushed, like `ingestRecords`. @throws ApiError unavailable */
 export const ingestPush = async (
   context: Context,
   env: Bindings,
@@ -168,9 +171,9 @@ export const ingestPush = async (
   ingestRecords(context, env, readPush(headers, body, context.settings.KAFKA_CONSUME_TENANTS));
 
 /**
- * One turn of the bridge from Kafka to our queues, `KAFKA_CONSUME_SECONDS` long: offsets are committed once the queues
- * have accepted, never before. A turn that dies is followed by another one that gets the same records again. Two turns at
- * once share the partitions.
+ * Reads from Kafka for `KAFKA_CONSUME_SECONDS` and sends the events to our queues. Offsets are committed only after the
+ * queues have accepted the events. If a run dies, the next one gets the same records. Two runs at once share the
+ * partitions.
  * @throws KafkaUnavailable
  */
 export async function consumeKafka(context: Context, env: Bindings): Promise<IngestCounts> {

@@ -3,12 +3,16 @@ import type { Event } from '../domain/events.ts';
 import type { Bindings } from '../env.ts';
 import { type Service, topics } from './topics.ts';
 
-/** Cloudflare takes 100 messages and 256 KB at a time, and 128 KB a message; some room is left for list own envelope. */
+/**
+ * Cloudflare accepts 100 messages and 256 KB at a time, and 128 KB a message. The limits leave room for its envelope.
+ */
 const maxMessages = 100;
 const maxBatchBytes = 240_000;
 const maxMessageBytes = 120_000;
 
-/** A queue by list name: each service has one, and charges have a second one, so that nothing waits behind a campaign's. */
+/**
+ * The name of a queue. Each service has one. Charges have a second one, so that no payment waits behind a campaign's.
+ */
 export type QueueName = Service | 'charges';
 
 const queueNameOf = (service: Service, topic: string): QueueName =>
@@ -40,20 +44,23 @@ const toEvent = (event: Leased): Event => ({
   data: event.payload,
 });
 
-/** An event too large for a message goes without list data: whoever needs those reads the event, `dataref` says which. */
-function toBody(event: Event): { body: Event; bytes: number } {
+/**
+ * Drops the data of an event that is too large for a message. A consumer that needs it reads the event that `dataref`
+ * names.
+ */
+function fitMessage(event: Event): { body: Event; bytes: number } {
   const bytes = new TextEncoder().encode(JSON.stringify(event)).length;
   if (bytes <= maxMessageBytes) return { body: event, bytes };
   const { data: _left, ...rest } = event;
   return { body: { ...rest, dataref: `/v1/events?key=${event.subject}#${event.id}` }, bytes: 1_000 };
 }
 
-/** Splits messages, in order, into batches that a queue takes. */
+/** Splits messages, in order, into batches within Cloudflare's limits. */
 function splitIntoBatches(events: Event[]): Event[][] {
   const batches: Event[][] = [];
   let batch: Event[] = [];
   let size = 0;
-  for (const { body, bytes } of events.map(toBody)) {
+  for (const { body, bytes } of events.map(fitMessage)) {
     if (batch.length === maxMessages || size + bytes > maxBatchBytes) {
       batches.push(batch);
       batch = [];
@@ -66,8 +73,8 @@ function splitIntoBatches(events: Event[]): Event[][] {
 }
 
 /**
- * Sends events to the queues of the services that consume them; an event that nobody consumes counts as delivered. A
- * queue takes or refuses a batch as a whole. An event that one of list queues did not take goes to all of them again.
+ * Sends events to the queues of the services that consume them. An event without consumers counts as delivered. A queue
+ * accepts or rejects a whole batch. An event that one of its queues rejected is sent to all of them again.
  */
 export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<Delivery> {
   const failures = new Map<string, string>();
@@ -102,8 +109,8 @@ export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<
 }
 
 /**
- * Sends events to one queue, in their order; `delayOf` says in how many seconds the event at this position is to be delivered.
- * @throws what the queue does; those before were accepted, and the same ones may be sent again
+ * Sends events to one queue, in order. `delayOf`: the delivery delay in seconds for the event at a position.
+ * @throws the queue's error. Earlier batches were accepted, and the same events may be sent again
  */
 export async function sendToQueue(
   env: Bindings,

@@ -7,94 +7,94 @@ import { deliverToKafka } from './kafka/publish/deliver.ts';
 import { selectPublisher } from './kafka/publish/select.ts';
 import { deliverToQueues } from './queues.ts';
 
-/** A Worker may go on for 30 s after its answer; what is left then, the cron takes. */
-const longestMs = 20_000;
+/** A Worker may run for 30 s after its response. The cron delivers the rest. */
+const maxRunMs = 20_000;
 
 /**
- * Delivers what the outbox holds for one sink until it is empty, time is up, or the sink is away. Any number of relays
- * may run at once: rows are leased, and a row waits while an earlier one of its key is undelivered. One database call a
- * batch: it settles the last batch and leases the next. A relay that dies after delivering delivers again later, with
- * the same ce_id. Failures are logged, never thrown.
- * @returns how many deliveries were made
+ * Delivers the outbox's events for one sink until it is empty, the time is up or the sink is unavailable. Any number of
+ * relays may run at once: rows are leased, and a row waits while an earlier row of its key is undelivered. One database
+ * call a batch records the last batch and leases the next. If a relay dies after delivering, the events are delivered
+ * again later with the same ce_id. Failures are logged, never thrown.
+ * @returns the number of deliveries
  */
 export async function relay(env: Bindings, sink: Sink, cause: string): Promise<number> {
   const started = Date.now();
-  const until = started + longestMs;
+  const until = started + maxRunMs;
   const settings = settingsOf(env);
   const db = openDatabase(settings);
   const name = newId(new Date());
   const publisher = selectPublisher(settings);
-  let last: Delivery = { delivered: [], failed: [], returned: [] };
+  let outcomes: Delivery = { delivered: [], failed: [], returned: [] };
   let delivered = 0;
   let failed = 0;
   let setAside = 0;
-  let lost = false;
+  let leaseUnknown = false;
   let outcome = 'ok';
-  const more: Record<string, string> = {};
+  const details: Record<string, string> = {};
   try {
     for (;;) {
       const [before, inTime] = [db.usage.calls, Date.now() < until];
-      const { events, pausedMs, aside } = await takeTurn(db, sink, name, last, inTime, lost);
+      const { events, pausedMs, aside } = await takeTurn(db, sink, name, outcomes, inTime, leaseUnknown);
       setAside += aside;
-      restUntil.set(sink, Date.now() + Math.min(pausedMs, longestRestMs));
-      // A call that was repeated may have leased rows by an answer that nobody heard: another turn frees them.
-      lost = db.usage.calls - before > 1;
-      if (events.length === 0 && !(lost && inTime)) break;
-      last = sink === 'kafka' ? await deliverToKafka(publisher, events, until) : await deliverToQueues(env, events);
-      delivered += last.delivered.length;
-      failed += last.failed.length;
-      if (last.paused !== undefined) {
+      pausedUntil.set(sink, Date.now() + Math.min(pausedMs, maxPauseMs));
+      // A retried call may have leased rows in a response that was lost. The next call releases them.
+      leaseUnknown = db.usage.calls - before > 1;
+      if (events.length === 0 && !(leaseUnknown && inTime)) break;
+      outcomes = sink === 'kafka' ? await deliverToKafka(publisher, events, until) : await deliverToQueues(env, events);
+      delivered += outcomes.delivered.length;
+      failed += outcomes.failed.length;
+      if (outcomes.paused !== undefined) {
         outcome = 'paused';
-        more.reason = last.paused;
+        details.reason = outcomes.paused;
       }
     }
   } catch (error) {
     outcome = 'failed';
-    Object.assign(more, describeError(error));
+    Object.assign(details, describeError(error));
   }
   if (delivered + failed + setAside > 0 || outcome !== 'ok') {
     const durationMs = Date.now() - started;
     const line = { kind: 'relay' as const, id: cause, tenant: null, outcome, durationMs, dbCalls: db.usage.calls };
-    log({ ...line, sink, delivered, failed, ...(setAside > 0 && { setAside }), ...more });
+    log({ ...line, sink, delivered, failed, ...(setAside > 0 && { setAside }), ...details });
   }
   return delivered;
 }
 
-/** Delivers to every sink, none of which waits for another. */
+/** Delivers to every sink in parallel. */
 export async function relayAll(env: Bindings, cause: string): Promise<number> {
   const delivered = await Promise.all(sinks.map((sink) => relay(env, sink, cause)));
   return delivered.reduce((sum, count) => sum + count, 0);
 }
 
-/** How long the writes of an isolate do not ask again about a sink that is away; the cron always does. */
-const longestRestMs = 2_000;
-const restUntil = new Map<Sink, number>();
-const rests = (sink: Sink): boolean => Date.now() < (restUntil.get(sink) ?? 0);
+/** How long an isolate's requests skip an unavailable sink. The cron never skips it. */
+const maxPauseMs = 2_000;
+const pausedUntil = new Map<Sink, number>();
+const isPaused = (sink: Sink): boolean => Date.now() < (pausedUntil.get(sink) ?? 0);
 
-const running = new Map<Sink, { until: number; again: boolean }>();
+const running = new Map<Sink, { until: number; runAgain: boolean }>();
 
 async function relayOneSoon(env: Bindings, sink: Sink, cause: string): Promise<void> {
-  if (rests(sink)) return;
-  const other = running.get(sink);
-  if (other && Date.now() < other.until) {
-    other.again = true;
+  if (isPaused(sink)) return;
+  const current = running.get(sink);
+  if (current && Date.now() < current.until) {
+    current.runAgain = true;
     return;
   }
-  const mine = { until: Date.now() + longestMs + 5_000, again: true };
-  running.set(sink, mine);
+  const own = { until: Date.now() + maxRunMs + 5_000, runAgain: true };
+  running.set(sink, own);
   try {
-    while (mine.again && Date.now() < mine.until - 5_000 && !rests(sink)) {
-      mine.again = false;
+    while (own.runAgain && Date.now() < own.until - 5_000 && !isPaused(sink)) {
+      own.runAgain = false;
       await relay(env, sink, cause);
     }
   } finally {
-    if (running.get(sink) === mine) running.delete(sink);
+    if (running.get(sink) === own) running.delete(sink);
   }
 }
 
 /**
- * Relays after an answer, one relay an isolate and sink: a request that finds one running leaves its events to that one,
- * which looks once more before it ends.
+ * Relays after a response, with one relay for each isolate and sink. A request that finds one running leaves its events
+ * to it; that relay checks once more before it ends.
  */
 export async function relaySoon(env: Bindings, cause: string): Promise<void> {
   await Promise.all(sinks.map((sink) => relayOneSoon(env, sink, cause)));

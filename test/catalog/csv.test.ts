@@ -27,7 +27,7 @@ async function read(whole: Uint8Array | string, sizes = [64]): Promise<CsvRecord
 
 const misplaced = {
   code: 'validation_failed',
-  detail: 'The line is no CSV: a quote is missing or misplaced, or it has more than 1,000 fields.',
+  detail: 'The line is not valid CSV: a quote is missing or misplaced, or it has more than 1,000 fields.',
 };
 
 test('any records come out as they went in, and as csv-parse reads them, however the stream is cut', async () => {

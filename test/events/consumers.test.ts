@@ -195,7 +195,7 @@ test('a message that is no event goes straight to the dead letters, whatever is 
     strange[7],
   ]);
   expect(new Set(kept.map((letter) => `${letter.reason} ${letter.tenant_id}`))).toEqual(
-    new Set(['This message is no event. unknown']),
+    new Set(['The message is not an event. unknown']),
   );
   // Nobody's key sees what belongs to no tenant.
   expect(await lettersOf(kept.map((letter) => letter.event_id))).toEqual([]);

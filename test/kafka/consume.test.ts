@@ -136,8 +136,8 @@ describe('a pushed external event', () => {
     expect([answer.status, answer.body]).toEqual([200, { taken: 1, own: 0, refused: 5 }]);
     await untilStockIs('BOOK', 107);
     const reasons = [
-      [forged.id, 'payment.succeeded is not taken from outside.'],
-      [foreign.id, 'It may not speak for the tenant that it names.'],
+      [forged.id, 'payment.succeeded is not an external event type.'],
+      [foreign.id, 'It may not be sent for the tenant that it names.'],
       [misshapen.id, 'delta'],
       [plain.hello, 'It is no CloudEvent'],
       [old.id, 'specversion'],

@@ -87,17 +87,17 @@ function checkHeader(header: string[]): void {
     if (faults.length === maxFaults) break;
     if (!columns.has(column)) {
       const name = quoteValue(column.toWellFormed());
-      faults.push({ pointer: '/1', detail: `Unknown column ${name}. There are: ${[...columns].join(', ')}.` });
+      faults.push({ pointer: '/1', detail: `Unknown column ${name}. The columns are: ${[...columns].join(', ')}.` });
     } else if (seen.has(column)) {
-      faults.push({ pointer: '/1', detail: `The column ${column} is there twice.` });
+      faults.push({ pointer: '/1', detail: `The column ${column} appears twice.` });
     }
     seen.add(column);
   }
   if (!header.includes('sku')) {
-    faults.push({ pointer: '/1', detail: 'The first line must name the columns, sku among them.' });
+    faults.push({ pointer: '/1', detail: 'The first line must name the columns, including sku.' });
   }
   if (faults.length > 0)
-    throw new ApiError('validation_failed', 'The first line does not fit. Nothing was changed.', { faults });
+    throw new ApiError('validation_failed', 'The first line is invalid. Nothing was changed.', { faults });
 }
 
 async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> {
@@ -114,7 +114,7 @@ async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator
     }
     const { line, fields } = record;
     if (fields.length !== header.length) {
-      const detail = `The line has ${fields.length} fields, the first one ${header.length}.`;
+      const detail = `The line has ${fields.length} fields; the header has ${header.length}.`;
       yield { line, code: 'validation_failed', detail };
       continue;
     }

@@ -50,9 +50,9 @@ function partsOf(headers: Headers, body: string): Omit<Incoming, 'tenants'>[] {
 }
 
 /**
- * What a connector has pushed: CloudEvents by their HTTP binding (binary, structured, batched), a JSON array of structured
- * events or of records, or one of either. What is not JSON is one record that is none: a connector that were refused would
- * bring it again and again.
+ * What a connector has pushed: CloudEvents by their HTTP binding (binary, structured, batched), a JSON array of
+ * structured events or of records, or one of either. What is not JSON is one record that is none: a connector that were
+ * refused would bring it again and again.
  */
 export const readPush = (headers: Headers, body: string, tenants: string[]): Incoming[] =>
   partsOf(headers, body).map((part) => ({ ...part, tenants }));

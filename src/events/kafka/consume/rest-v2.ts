@@ -11,10 +11,10 @@ const plain = (bytes: string | null | undefined): string | null =>
   bytes === null || bytes === undefined ? null : Buffer.from(bytes, 'base64').toString('utf8');
 
 /**
- * REST v2's consumers (Strimzi Kafka Bridge, Redpanda HTTP Proxy, Karapace, Confluent REST Proxy). An instance lives from
- * here to `close`, and is forgotten by the server some minutes after a Worker that died. Only Strimzi shows headers:
- * elsewhere events have to be structured. `commit` names no offsets, since servers differ in whether such a one is the
- * last that was read or the next.
+ * REST v2's consumers (Strimzi Kafka Bridge, Redpanda HTTP Proxy, Karapace, Confluent REST Proxy). An instance lives
+ * from here to `close`, and is forgotten by the server some minutes after a Worker that died. Only Strimzi shows
+ * headers: elsewhere events have to be structured. `commit` names no offsets, since servers differ in whether such a
+ * one is the last that was read or the next.
  */
 export async function restV2Consumer(settings: ConsumerSettings): Promise<KafkaConsumer> {
   const group = `/consumers/${encodeURIComponent(settings.group)}`;

@@ -16,7 +16,9 @@ import { type KafkaRecord, KafkaUnavailable, type Publisher } from './publisher.
 type Report = { error_code?: number; message?: string; offset?: number };
 type TopicList = { data?: { topic_name?: string }[]; metadata?: { next?: string | null } };
 
-/** The key's bytes are its text, so it hashes as that of any other producer; the value's bytes are ours, byte for byte. */
+/**
+ * The key's bytes are its text, so it hashes as that of any other producer; the value's bytes are ours, byte for byte.
+ */
 const toJson = ({ key, value, headers }: KafkaRecord): string =>
   JSON.stringify({
     headers: Object.entries(headers).map(([name, text]) => ({ name, value: base64(text) })),
@@ -49,9 +51,9 @@ async function readAll(response: Response): Promise<string> {
 }
 
 /**
- * Confluent's REST v3: Confluent Cloud, Confluent Server, REST Proxy from 7.0. A request is many records as concatenated
- * JSON; its answer is a stream of delivery reports in the same order, each with an `error_code`, 200 if it was taken.
- * `url` is what stands before `/v3`: at Confluent Cloud it ends in `/kafka`.
+ * Confluent's REST v3: Confluent Cloud, Confluent Server, REST Proxy from 7.0. A request is many records as
+ * concatenated JSON; its answer is a stream of delivery reports in the same order, each with an `error_code`, 200 if it
+ * was taken. `url` is what stands before `/v3`: at Confluent Cloud it ends in `/kafka`.
  */
 export function confluentPublisher(settings: RestSettings & { clusterId: string }): Publisher {
   const rest = openRest(settings);

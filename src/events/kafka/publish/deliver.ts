@@ -39,8 +39,8 @@ export function inRounds<T extends { key: string }>(events: T[]): T[][] {
 }
 
 /**
- * Publishes events in order for each key, until the time `until` (milliseconds since 1970). A record that is refused for
- * now keeps those of its key behind it; one that is refused for good is dead, and its key goes on without it.
+ * Publishes events in order for each key, until the time `until` (milliseconds since 1970). A record that is refused
+ * for now keeps those of its key behind it; one that is refused for good is dead, and its key goes on without it.
  */
 export async function deliverToKafka(publisher: Publisher, events: Leased[], until: number): Promise<Delivery> {
   const delivery: Delivery = { delivered: [], failed: [], returned: [] };

@@ -2,8 +2,8 @@ import { RequestRejected } from '../http.ts';
 import { type KafkaRecord, KafkaUnavailable, type Published } from './publisher.ts';
 
 /**
- * What a server says of a record. `missing`: its topic is not there, which a bridge also says while it cannot know. `away`:
- * why the server is at fault, not the record.
+ * What a server says of a record. `missing`: its topic is not there, which a bridge also says while it cannot know.
+ * `away`: why the server is at fault, not the record.
  */
 export type Answer = { ok: true } | { ok: false; permanent: boolean; reason: string; missing?: boolean; away?: string };
 
@@ -12,8 +12,8 @@ export type Server = {
   /** The size of a record in a request, in bytes. */
   sizeOf(record: KafkaRecord): number;
   /**
-   * Sends records of one topic in one request. Answers in their order; `undefined` if it is not to be told which of them
-   * were refused.
+   * Sends records of one topic in one request. Answers in their order; `undefined` if it is not to be told which of
+   * them were refused.
    * @throws KafkaUnavailable, RequestRejected
    */
   send(topic: string, records: KafkaRecord[]): Promise<Answer[] | undefined>;
@@ -67,9 +67,10 @@ function answersTo(error: unknown, part: KafkaRecord[]): Answer[] | undefined {
 
 /**
  * Publishes records of any topics to a server that takes one topic's in a request; what fails there holds up no other.
- * A request that was refused as a whole, or in part without saying which, is sent in halves until that is known: what was
- * accepted is then sent again, with the same `ce_id`. No request begins later than `deadlineMs` after the first one.
- * A record is refused for good only by a server that can list its topics: else something else, or half a Kafka, is there.
+ * A request that was refused as a whole, or in part without saying which, is sent in halves until that is known: what
+ * was accepted is then sent again, with the same `ce_id`. No request begins later than `deadlineMs` after the first
+ * one. A record is refused for good only by a server that can list its topics: else something else, or half a Kafka, is
+ * there.
  * @throws KafkaUnavailable if no record was accepted or refused for good, and the server was at fault
  */
 export async function publishParts(server: Server, records: KafkaRecord[], deadlineMs: number): Promise<Published[]> {

@@ -1,4 +1,6 @@
-/** A record for Kafka: its value is the payload alone, the rest of the event is in its headers (CloudEvents, binary). */
+/**
+ * A record for Kafka: its value is the payload alone, the rest of the event is in its headers (CloudEvents, binary).
+ */
 export type KafkaRecord = { topic: string; key: string; value: string; headers: Record<string, string> };
 
 /** What became of one record. `permanent`: no repetition will help (no such topic, too large). */

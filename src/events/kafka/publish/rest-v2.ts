@@ -46,11 +46,11 @@ function outcomesIn(text: string): Outcome[] | undefined {
 }
 
 /**
- * REST v2: Strimzi's bridge, Redpanda's HTTP proxy, Karapace. Keys and values go as base64 (`binary`): in `json` mode a key
- * is stored with its quotes, and hashes to another partition than that of any other producer.
- * `headers`: whether records have headers there: Strimzi's from 0.31, Karapace's from 6.2.3; both tell failures in the
- * records' order. Where they have none, values are in CloudEvents' structured mode, and a request that failed in part is sent in halves, for
- * Redpanda answers by partition, in any order.
+ * REST v2: Strimzi's bridge, Redpanda's HTTP proxy, Karapace. Keys and values go as base64 (`binary`): in `json` mode a
+ * key is stored with its quotes, and hashes to another partition than that of any other producer. `headers`: whether
+ * records have headers there: Strimzi's from 0.31, Karapace's from 6.2.3; both tell failures in the records' order.
+ * Where they have none, values are in CloudEvents' structured mode, and a request that failed in part is sent in
+ * halves, for Redpanda answers by partition, in any order.
  */
 export function restV2Publisher(settings: RestSettings & { headers: boolean }): Publisher {
   const rest = openRest(settings);
@@ -89,8 +89,8 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
   }
 
   /**
-   * A server that takes no headers refuses every request that has some; no record is to die of that. Strimzi takes them;
-   * another has to show it with the first of these records, or the last.
+   * A server that takes no headers refuses every request that has some; no record is to die of that. Strimzi takes
+   * them; another has to show it with the first of these records, or the last.
    */
   async function checkHeaders(topic: string, records: KafkaRecord[]): Promise<void> {
     const about = await readText(await rest('GET', '/'));

@@ -30,8 +30,8 @@ const within = <T>(work: Promise<T>, until: number, deadlineMs: number): Promise
 };
 
 /**
- * Upstash's REST dialect, by its own client. The client has no deadline and repeats everything six times over 15 s, what
- * was refused for good too; a repetition behind our back could overtake later records, so it is told to try once.
+ * Upstash's REST dialect, by its own client. The client has no deadline and repeats everything six times over 15 s,
+ * what was refused for good too; a repetition behind our back could overtake later records, so it is told to try once.
  */
 export function upstashPublisher(settings: {
   url: string;
@@ -66,8 +66,8 @@ export function upstashPublisher(settings: {
   }
 
   /**
-   * Also answers for each record when a request was refused as a whole, for good: halves show which one is at fault. Once
-   * the time of the batch is over, the records that were not sent are answered so: a later turn sends them.
+   * Also answers for each record when a request was refused as a whole, for good: halves show which one is at fault.
+   * Once the time of the batch is over, the records that were not sent are answered so: a later turn sends them.
    */
   async function produceInHalves(records: KafkaRecord[], until: number, isPart: boolean): Promise<Answer[]> {
     try {
