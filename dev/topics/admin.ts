@@ -1,5 +1,5 @@
 import { openRest, parseJson, type Rest, type RestSettings, readText } from '../../src/events/kafka/http.ts';
-import { type KafkaSettings, needed, restSettings } from '../../src/events/kafka/publish/select.ts';
+import { type KafkaSettings, requireVariable, restSettings } from '../../src/events/kafka/publish/select.ts';
 import type { Found, Step } from './plan.ts';
 
 /** What the chosen dialect lets us see and do with topics. */
@@ -147,7 +147,7 @@ export async function openAdmin(settings: KafkaSettings, replicas?: number): Pro
     case 'upstash':
       return upstashAdmin(rest);
     case 'confluent':
-      return confluentAdmin(rest, needed(settings, 'KAFKA_REST_CLUSTER_ID'), replicas);
+      return confluentAdmin(rest, requireVariable(settings, 'KAFKA_REST_CLUSTER_ID'), replicas);
     case 'rest-v2':
       return restV2Admin(rest, replicas);
   }

@@ -89,7 +89,7 @@ export const toRefund = (row: RefundRow): z.infer<typeof refund> => ({
   createdAt: row.createdAt,
 });
 
-type OpenPaymentResult = {
+type OpenResult = {
   tenant: string;
   answer: (PaymentRow & { task?: IntentTask }) | ErrorResult;
   replayed: boolean;
@@ -99,10 +99,7 @@ type OpenPaymentResult = {
 export type UsedKey = { id: string; attempt: number };
 export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
 
-/**
- * Creates the object that the buyer confirms, in the form that `record_intent` and `record_intents` take. @throws
- * StripeCallError
- */
+/** Creates what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeCallError */
 async function createAtStripe(context: Context, task: IntentTask) {
   if (task.mode === 'card') {
     const { setup, customerId } = await createSetup(context.settings, task);
@@ -121,14 +118,14 @@ async function createAtStripe(context: Context, task: IntentTask) {
  */
 export async function openPayment(context: Context, orderId: string) {
   const opened = await context.db
-    .run<OpenPaymentResult>('payments.open_payment', context.call, { orderId, id: newId(context.now()) })
+    .run<OpenResult>('payments.open_payment', context.call, { orderId, id: newId(context.now()) })
     .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
   const { answer, tenant, replayed } = opened;
   if ('error' in answer) throw toApiError(answer, replayed);
   if (!answer.task) return { payment: toPayment(answer), tenant, replayed };
   const { task } = answer;
   try {
-    const recorded = await context.db.run<OpenPaymentResult>(
+    const recorded = await context.db.run<OpenResult>(
       'payments.record_intent',
       context.call,
       await createAtStripe(context, task),
@@ -188,8 +185,8 @@ export type Applied = {
 };
 
 /**
- * Applies an update from a webhook or a lookup: changes the payment, its refunds and its order in one call. A refund or
- * a dispute names only its PaymentIntent. If that is unknown, it is looked up at Stripe to find the payment.
+ * Applies an update from a webhook or a lookup to the payment, its refunds and its order in one call. A refund or a
+ * dispute names only its PaymentIntent. If that is unknown, its payment is looked up at Stripe.
  * @throws ApiError unavailable
  */
 export async function applyStripeUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
@@ -207,10 +204,7 @@ export async function applyStripeUpdate(context: Context, update: StripeUpdate):
   return { ...retried, skus: [...(owner.skus ?? []), ...(retried.skus ?? [])] };
 }
 
-/**
- * Whether a job has to stop because the database or Stripe is unavailable. A Stripe error that concerns one row does
- * not stop it.
- */
+/** Whether a job has to stop: the database or Stripe is unavailable. A Stripe error about one row does not stop it. */
 export const isOutage = (error: unknown): boolean =>
   error instanceof ApiError &&
   error.code === 'unavailable' &&
@@ -223,9 +217,7 @@ const retryDeadlines = ({ settings }: Context) => ({
   graceSeconds: settings.CAMPAIGN_GRACE_SECONDS,
 });
 
-/**
- * Applies one update. An update that does not fit its payment (another amount or tenant) changes nothing: `set_aside`.
- */
+/** Applies one update. One that does not fit its payment (another amount or tenant) changes nothing: `set_aside`. */
 async function applyUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
   const started = Date.now();
   const applied = await context.db.run<Applied>('payments.apply_stripe', context.call, {
@@ -259,9 +251,7 @@ export async function openPayments(context: Context, tenant: string, reserved: E
   await makeIntents(context, tenant, tasks);
 }
 
-/**
- * Makes the payments of places in campaigns, from campaign.joined. There the payment is made before the order exists.
- */
+/** Makes the payments of campaign places, from campaign.joined. There the payment exists before the order. */
 export async function openPlaces(context: Context, tenant: string, joined: Event[]): Promise<void> {
   const joins = joined.map(({ subject, data }) => ({ campaignId: subject, userId: joinedEvent.parse(data).userId }));
   const { tasks } = await context.db.run<{ tasks: IntentTask[] }>('payments.open_places', context.call, {

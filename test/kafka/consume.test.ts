@@ -139,7 +139,7 @@ describe('a pushed external event', () => {
       [forged.id, 'payment.succeeded is not an external event type.'],
       [foreign.id, 'It may not be sent for the tenant that it names.'],
       [misshapen.id, 'delta'],
-      [plain.hello, 'It is no CloudEvent'],
+      [plain.hello, 'It is not a CloudEvent'],
       [old.id, 'specversion'],
     ] as const;
     for (const [id, reason] of reasons) expect((await deadLettersWith(id))[0]?.reason).toContain(reason);

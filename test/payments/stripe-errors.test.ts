@@ -31,7 +31,7 @@ test.each([
   answer = { status, body: { error: { ...error, message: 'no' } } };
   const refusal = await ask();
   expect(refusal).toBeInstanceOf(StripeCallError);
-  expect(refusal).toMatchObject({ away: false, permanent: false, keyUsed: false, code: error.code });
+  expect(refusal).toMatchObject({ unavailable: false, permanent: false, keyUsed: false, code: error.code });
 });
 
 test.each([
@@ -40,14 +40,14 @@ test.each([
   [503, { type: 'api_error' }],
 ])('%i means that Stripe answers nobody', async (status, error) => {
   answer = { status, body: { error: { ...error, message: 'no' } } };
-  expect(await ask()).toMatchObject({ away: true, permanent: false });
+  expect(await ask()).toMatchObject({ unavailable: true, permanent: false });
 });
 
 test('a server that is not there means that Stripe answers nobody', async () => {
-  expect(await ask('http://127.0.0.1:1')).toMatchObject({ away: true });
+  expect(await ask('http://127.0.0.1:1')).toMatchObject({ unavailable: true });
 });
 
 test('an error that Stripe keeps for the idempotency key concerns one payment, which needs another key', async () => {
   answer = { status: 500, body: { error: { type: 'api_error', message: 'no' } } };
-  expect(await ask()).toMatchObject({ away: false, keyUsed: true });
+  expect(await ask()).toMatchObject({ unavailable: false, keyUsed: true });
 });

@@ -3,17 +3,17 @@ import { KafkaUnavailable } from './publish/publisher.ts';
 
 const defaultDeadlineMs = 8_000;
 
-/** 4xx is about what was sent; these are about when, or about who we are: they pass, or an operator mends them. */
-const passing = new Set([401, 402, 403, 407, 408, 425, 429]);
+/** Most 4xx mean that the request is wrong. These depend on the time or on our credentials, so a retry can succeed. */
+const transientStatuses = new Set([401, 402, 403, 407, 408, 425, 429]);
 
-/** Whether a status says that no repetition will help. */
-export const isPermanent = (status: number): boolean => status >= 400 && status < 500 && !passing.has(status);
+/** Whether a status means that no retry can succeed. */
+export const isPermanent = (status: number): boolean => status >= 400 && status < 500 && !transientStatuses.has(status);
 
-/** How a producer behind the API says that it finds no such topic, or no broker to ask. */
+/** Whether a message says that the API's producer found no such topic, or no broker to ask. */
 export const reportsMissingTopic = (message: string): boolean =>
   /not present in metadata|update metadata/i.test(message);
 
-/** A request that was answered with an error as a whole, as far as it can be understood. */
+/** The server rejected a whole request with an error that a retry cannot fix. */
 export class RequestRejected extends Error {
   readonly status: number;
   constructor(status: number, reason: string) {
@@ -24,23 +24,23 @@ export class RequestRejected extends Error {
 }
 
 export type RestSettings = {
-  /** Where the API begins; with a path, if it has one. */
+  /** The base URL of the API, with its path, if any. */
   url: string;
   username?: string | undefined;
   password?: string | undefined;
-  /** Sent as Bearer; goes before username and password. */
+  /** Sent as a Bearer token. Takes precedence over username and password. */
   token?: string | undefined;
-  /** For each request with its answer; 8,000 if not given. */
+  /** For each request with its response. Default: 8,000. */
   deadlineMs?: number | undefined;
 };
 
-/** `path` begins with a slash and is encoded. */
+/** Sends one request. `path` begins with a slash and is percent-encoded. */
 export type Rest = (method: string, path: string, body?: { type: string; text: string }) => Promise<Response>;
 
-/** UTF-8 as base64: how every dialect carries bytes in JSON. */
+/** UTF-8 text as base64, which every dialect uses for bytes in JSON. */
 export const base64 = (text: string): string => Buffer.from(text).toString('base64');
 
-/** The header that says who we are; none if nobody. */
+/** The authorization header; none without credentials. */
 export function authorization({ token, username, password }: RestSettings): Record<string, string> {
   if (token !== undefined) return { authorization: `Bearer ${token}` };
   if (username === undefined) return {};
@@ -48,15 +48,17 @@ export function authorization({ token, username, password }: RestSettings): Reco
 }
 
 /**
- * A broker's HTTP interface, asked once for each call. The answer's body, too, has to be read within the deadline.
- * @throws KafkaUnavailable without an answer in time, and for a redirect: credentials are not carried elsewhere
+ * A client of a broker's HTTP interface. It sends each request once. The caller must read the response's body within
+ * the deadline too.
+ * @throws KafkaUnavailable without a response in time, and for a redirect, since credentials must not go to another
+ * server
  */
 export function openRest(settings: RestSettings): Rest {
   const base = settings.url.replace(/\/+$/, '');
   const deadlineMs = settings.deadlineMs ?? defaultDeadlineMs;
-  const known = authorization(settings);
+  const credentials = authorization(settings);
   return async (method, path, body) => {
-    const headers = { accept: '*/*', ...known, ...(body && { 'content-type': body.type }) };
+    const headers = { accept: '*/*', ...credentials, ...(body && { 'content-type': body.type }) };
     const signal = AbortSignal.timeout(deadlineMs);
     try {
       const response = await fetch(base + path, {
@@ -75,14 +77,14 @@ export function openRest(settings: RestSettings): Rest {
   };
 }
 
-/** The whole body. @throws KafkaUnavailable if it breaks off */
+/** Reads the whole body. @throws KafkaUnavailable if the connection breaks */
 export async function readText(response: Response): Promise<string> {
   return response.text().catch(() => {
     throw new KafkaUnavailable('no answer before the connection broke');
   });
 }
 
-/** A body as JSON. @throws KafkaUnavailable if it is none: something else lives at this address */
+/** Parses a body. @throws KafkaUnavailable if it is not JSON: another service runs at this address */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -92,17 +94,17 @@ export function parseJson(text: string): unknown {
 }
 
 /**
- * What an error status with its body says: `{error_code, message}` in every dialect.
- * @throws KafkaUnavailable if it passes; RequestRejected if no repetition will help
+ * Throws the error of an error response. Every dialect uses `{error_code, message}`.
+ * @throws KafkaUnavailable if a retry can succeed, RequestRejected if not
  */
 export function throwErrorResponse(status: number, text: string): never {
-  let said = text.trim().slice(0, 200);
+  let reason = text.trim().slice(0, 200);
   try {
     const { message, error } = JSON.parse(text) as { message?: unknown; error?: unknown };
-    said = String(message ?? error ?? said);
+    reason = String(message ?? error ?? reason);
   } catch {
-    // Not JSON: of a proxy in between. Its text is as good.
+    // Not JSON: a proxy responded. Use its text.
   }
-  if (!isPermanent(status)) throw new KafkaUnavailable(`${status}: ${said}`);
-  throw new RequestRejected(status, `${status}: ${said}`);
+  if (!isPermanent(status)) throw new KafkaUnavailable(`${status}: ${reason}`);
+  throw new RequestRejected(status, `${status}: ${reason}`);
 }

@@ -1,8 +1,10 @@
 import { authorization, type RestSettings } from '../http.ts';
 import { KafkaUnavailable } from '../publish/publisher.ts';
 
-/** A record as Kafka has it. Texts are UTF-8; bytes that are none are replaced, and are then no JSON. */
-export type Consumed = {
+/**
+ * A record as Kafka stores it. Texts are decoded as UTF-8; invalid bytes are replaced, so the text is then not JSON.
+ */
+export type ConsumedRecord = {
   topic: string;
   partition: number;
   offset: number;
@@ -12,15 +14,15 @@ export type Consumed = {
 };
 
 /**
- * One member of a consumer group, over some broker's HTTP interface. It gives each record to one member at a time, in
- * order for each partition. What was not committed comes again, to whichever member is next.
+ * A member of a consumer group, over a broker's HTTP interface. Each record goes to one member at a time, in order
+ * within its partition. Records that were not committed are delivered again, to any member.
  */
 export interface KafkaConsumer {
-  /** Waits at most so long (milliseconds) for records. @throws KafkaUnavailable */
-  poll(waitMs: number): Promise<Consumed[]>;
-  /** Commits all that `poll` has returned. @throws KafkaUnavailable */
+  /** Waits at most `waitMs` milliseconds for records. @throws KafkaUnavailable */
+  poll(waitMs: number): Promise<ConsumedRecord[]>;
+  /** Commits everything that `poll` has returned. @throws KafkaUnavailable */
   commit(): Promise<void>;
-  /** Leaves the group; what cannot be told to it, its session's end does. Never throws. */
+  /** Leaves the group. If that fails, the member leaves when its session expires. Never throws. */
   close(): Promise<void>;
 }
 
@@ -28,14 +30,14 @@ export type ConsumerSettings = RestSettings & { group: string; topics: string[] 
 
 type Request = { method: string; path: string; headers?: Record<string, string>; body?: unknown; waitMs?: number };
 
-/** What a broker's HTTP interface has for an answer beyond the time that it was told to wait, in milliseconds. */
+/** How long a response may take beyond the requested wait, in milliseconds. */
 const deadlineMs = 8_000;
 
 /**
- * Asks a broker's HTTP interface once; its answer's JSON, or null without any.
- * @throws KafkaUnavailable for every answer but a good one
+ * Sends one request to a broker's HTTP interface. Returns the response's JSON, or null if it is empty.
+ * @throws KafkaUnavailable for any response that is not a success
  */
-export async function ask(settings: RestSettings, request: Request): Promise<unknown> {
+export async function callBroker(settings: RestSettings, request: Request): Promise<unknown> {
   const { method, path, headers = {}, body, waitMs = 0 } = request;
   try {
     const response = await fetch(settings.url.replace(/\/+$/, '') + path, {

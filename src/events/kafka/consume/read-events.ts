@@ -2,17 +2,17 @@ import * as z from 'zod';
 import { exact, instant } from '../../../base/fields.ts';
 import { parseJson } from '../../../base/json.ts';
 
-/** What came in, by Kafka or pushed: a record's parts, or a structured event as its value alone. */
+/** An incoming record from Kafka or a push. A structured event has only a value. */
 export type Incoming = {
-  /** Where it was, as far as that is known; the same at every delivery. */
+  /** Where the record came from, as far as that is known. The same at every delivery. */
   place: string;
   value: string | null;
   headers: Record<string, string>;
-  /** For whom it may speak; `*`: for anyone. */
+  /** The tenants that it may name. `*`: any tenant. */
   tenants: string[];
 };
 
-/** CloudEvents 1.0, as far as we read it. */
+/** The attributes of CloudEvents 1.0 that we read. */
 const cloudEvent = z.object({
   specversion: z.literal('1.0'),
   id: exact(255),
@@ -37,7 +37,7 @@ export const describeFaults = ({ issues }: z.ZodError): string =>
     .map(({ path, message }) => `${path.join('.') || 'it'}: ${message}`)
     .join('; ');
 
-function jsonOf(text: string | null): { value: unknown } | undefined {
+function tryParse(text: string | null): { value: unknown } | undefined {
   try {
     return text === null ? undefined : { value: parseJson(text) };
   } catch {
@@ -46,8 +46,8 @@ function jsonOf(text: string | null): { value: unknown } | undefined {
 }
 
 /**
- * The event in a record: CloudEvents in binary mode if it has `ce_specversion` among its headers, else structured.
- * `fault`: why it is none, for people to read.
+ * Reads the event in a record: CloudEvents in binary mode if it has a `ce_specversion` header, otherwise structured.
+ * `fault`: why it is not a valid event.
  */
 export function readCloudEvent({ value, headers }: Incoming): { event: CloudEvent } | { fault: string } {
   const attributes = Object.entries(headers)
@@ -55,14 +55,14 @@ export function readCloudEvent({ value, headers }: Incoming): { event: CloudEven
     .filter(([name]) => name.startsWith('ce_'))
     .map(([name, content]) => [name.slice(3), content] as const);
   const isBinary = attributes.some(([name]) => name === 'specversion');
-  const json = jsonOf(value);
+  const json = tryParse(value);
   if (!json) return { fault: 'Its value is not JSON.' };
   const candidate = isBinary ? { ...Object.fromEntries(attributes), data: json.value } : json.value;
   if (!isBinary && !(typeof candidate === 'object' && candidate !== null && 'specversion' in candidate)) {
-    return { fault: 'It is no CloudEvent: it has neither ce_specversion among its headers nor specversion within.' };
+    return { fault: 'It is not a CloudEvent: it has neither a ce_specversion header nor a specversion field.' };
   }
   const result = cloudEvent.safeParse(candidate);
   return result.success
     ? { event: result.data }
-    : { fault: `Its attributes do not fit: ${describeFaults(result.error)}` };
+    : { fault: `Its attributes are invalid: ${describeFaults(result.error)}` };
 }

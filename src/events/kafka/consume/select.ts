@@ -4,12 +4,12 @@ import type { KafkaConsumer } from './consumer.ts';
 import { restV2Consumer } from './rest-v2.ts';
 import { upstashConsumer } from './upstash.ts';
 
-/** Kafka forgets a group's offsets some days after it was last heard of; this is the one that every Worker joins. */
+/** The consumer group that every Worker joins. Kafka forgets a group's offsets some days after its last activity. */
 const group = 'fusioncommerce';
 
 /**
- * A member of our consumer group in the dialect of `KAFKA_REST_DIALECT`.
- * @throws KafkaUnavailable, Error (a dialect without consumers; settings do not allow it)
+ * Makes a member of our consumer group in the dialect of `KAFKA_REST_DIALECT`.
+ * @throws KafkaUnavailable, Error (a dialect without consumers, which the settings do not allow)
  */
 export async function selectConsumer(settings: Settings): Promise<KafkaConsumer> {
   const options = {
@@ -23,6 +23,6 @@ export async function selectConsumer(settings: Settings): Promise<KafkaConsumer>
     case 'rest-v2':
       return restV2Consumer(options);
     default:
-      throw new Error(`${settings.KAFKA_REST_DIALECT} has no consumers: let a connector push`);
+      throw new Error(`${settings.KAFKA_REST_DIALECT} cannot consume: let a connector push to /webhooks/kafka`);
   }
 }

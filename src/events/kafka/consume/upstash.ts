@@ -1,12 +1,12 @@
 import { newId } from '../../../base/ids.ts';
-import { ask, type Consumed, type ConsumerSettings, type KafkaConsumer } from './consumer.ts';
+import { type ConsumedRecord, type ConsumerSettings, callBroker, type KafkaConsumer } from './consumer.ts';
 
-type Listed = Omit<Consumed, 'headers'> & { headers: { key: string; value: string }[] };
+type UpstashRecord = Omit<ConsumedRecord, 'headers'> & { headers: { key: string; value: string }[] };
 
-/** Upstash's consumer groups. The instance is made by its first poll. */
+/** A consumer of Upstash. The first poll creates the instance. */
 export function upstashConsumer(settings: ConsumerSettings): KafkaConsumer {
   const name = `worker-${newId(new Date())}`;
-  const place = `${encodeURIComponent(settings.group)}/${name}`;
+  const instancePath = `${encodeURIComponent(settings.group)}/${name}`;
   return {
     async poll(waitMs) {
       const headers = {
@@ -15,17 +15,23 @@ export function upstashConsumer(settings: ConsumerSettings): KafkaConsumer {
         'kafka-auto-offset-reset': 'earliest',
       };
       const body = { topics: settings.topics, timeout: waitMs };
-      const records = await ask(settings, { method: 'POST', path: `/consume/${place}`, headers, body, waitMs });
-      return (records as Listed[]).map((record) => ({
+      const records = await callBroker(settings, {
+        method: 'POST',
+        path: `/consume/${instancePath}`,
+        headers,
+        body,
+        waitMs,
+      });
+      return (records as UpstashRecord[]).map((record) => ({
         ...record,
         headers: Object.fromEntries(record.headers.map(({ key, value }) => [key, value])),
       }));
     },
     async commit() {
-      await ask(settings, { method: 'POST', path: `/commit/${place}` });
+      await callBroker(settings, { method: 'POST', path: `/commit/${instancePath}` });
     },
     close: () =>
-      ask(settings, { method: 'POST', path: `/delete-consumer/${place}` }).then(
+      callBroker(settings, { method: 'POST', path: `/delete-consumer/${instancePath}` }).then(
         () => undefined,
         () => undefined,
       ),

@@ -10,15 +10,13 @@ import {
   throwErrorResponse,
 } from '../http.ts';
 import { splitJsonObjects } from '../json-texts.ts';
-import { type Answer, publishParts, type Server } from './parts.ts';
+import { publishParts, type RecordResult, type Server } from './parts.ts';
 import { type KafkaRecord, KafkaUnavailable, type Publisher } from './publisher.ts';
 
 type Report = { error_code?: number; message?: string; offset?: number };
 type TopicList = { data?: { topic_name?: string }[]; metadata?: { next?: string | null } };
 
-/**
- * The key's bytes are its text, so it hashes as that of any other producer; the value's bytes are ours, byte for byte.
- */
+/** The key's bytes are its text, so it is hashed like any other producer's. The value's bytes stay exactly ours. */
 const toJson = ({ key, value, headers }: KafkaRecord): string =>
   JSON.stringify({
     headers: Object.entries(headers).map(([name, text]) => ({ name, value: base64(text) })),
@@ -26,19 +24,19 @@ const toJson = ({ key, value, headers }: KafkaRecord): string =>
     value: { type: 'BINARY', data: base64(value) },
   });
 
-/** 40403 is 404 with more to it; 404 alone is there, too. */
+/** 40403 is a kind of 404. Plain 404 occurs too. */
 const statusOf = (code: number): number => (code > 999 ? Math.floor(code / 100) : code);
 
-function answerOf({ topic }: KafkaRecord, report: Report): Answer {
+function toResult({ topic }: KafkaRecord, report: Report): RecordResult {
   const { error_code: code = 200, message = `error ${code}` } = report;
   if (code === 200 && report.offset !== undefined) return { ok: true };
   const status = statusOf(code);
   const reason = `${topic}: ${code}: ${message}`.slice(0, 300);
   if (status === 404 || reportsMissingTopic(message)) return { ok: false, permanent: true, reason, missing: true };
-  return { ok: false, permanent: isPermanent(status), reason, ...(status >= 500 && { away: `${code}: ${message}` }) };
+  return { ok: false, permanent: isPermanent(status), reason, ...(status >= 500 && { outage: `${code}: ${message}` }) };
 }
 
-/** Reads as far as there is something to read: the reports that came before a connection broke count. */
+/** Reads as much as arrives: reports that came before a broken connection count. */
 async function readAll(response: Response): Promise<string> {
   const decoder = new TextDecoder();
   let text = '';
@@ -51,15 +49,15 @@ async function readAll(response: Response): Promise<string> {
 }
 
 /**
- * Confluent's REST v3: Confluent Cloud, Confluent Server, REST Proxy from 7.0. A request is many records as
- * concatenated JSON; its answer is a stream of delivery reports in the same order, each with an `error_code`, 200 if it
- * was taken. `url` is what stands before `/v3`: at Confluent Cloud it ends in `/kafka`.
+ * A publisher of Confluent's REST v3: Confluent Cloud, Confluent Server, REST Proxy from 7.0. A request holds many
+ * records as concatenated JSON. The response is a stream of delivery reports in the same order, each with an
+ * `error_code`: 200 if the record was accepted. `url` is the part before `/v3`; at Confluent Cloud it ends in `/kafka`.
  */
 export function confluentPublisher(settings: RestSettings & { clusterId: string }): Publisher {
   const rest = openRest(settings);
   const topics = `/v3/clusters/${encodeURIComponent(settings.clusterId)}/topics`;
 
-  async function send(topic: string, records: KafkaRecord[]): Promise<Answer[]> {
+  async function send(topic: string, records: KafkaRecord[]): Promise<RecordResult[]> {
     const text = records.map(toJson).join('\n');
     const path = `${topics}/${encodeURIComponent(topic)}/records`;
     const response = await rest('POST', path, { type: 'application/json', text });
@@ -74,7 +72,7 @@ export function confluentPublisher(settings: RestSettings & { clusterId: string 
     if (reports.length === 0) throw new KafkaUnavailable('an answer without a report');
     return records.map((record, index) => {
       const report = reports[index];
-      if (report) return answerOf(record, report);
+      if (report) return toResult(record, report);
       return { ok: false, permanent: false, reason: `${record.topic}: no report of this record` };
     });
   }

@@ -1,10 +1,10 @@
 import type { Delivery, Leased } from '../../../db/platform/outbox.ts';
 import { type KafkaRecord, KafkaUnavailable, type Published, type Publisher } from './publisher.ts';
 
-/** What our events name as their source. */
+/** The `source` of our events. */
 export const ownSource = '/fusioncommerce';
 
-/** CloudEvents 1.0 in Kafka's binary mode: the payload is the value, the attributes are headers. */
+/** CloudEvents 1.0 in Kafka's binary mode: the payload is the value, and the attributes are headers. */
 const toRecord = (event: Leased): KafkaRecord => ({
   topic: event.topic,
   key: event.key,
@@ -22,49 +22,50 @@ const toRecord = (event: Leased): KafkaRecord => ({
 });
 
 /**
- * Splits events, in order, so that no part has two of one key: a broker may refuse one record of a request and take the
- * others, and then the later one of a key must not have been among them.
+ * Splits events, in order, so that no round has two events of one key. A broker may reject one record of a request and
+ * accept the others, and then a later event of the same key must not be among the accepted ones.
  */
 export function inRounds<T extends { key: string }>(events: T[]): T[][] {
-  const waves: T[][] = [];
-  const depth = new Map<string, number>();
+  const rounds: T[][] = [];
+  const roundByKey = new Map<string, number>();
   for (const event of events) {
-    const wave = depth.get(event.key) ?? 0;
-    depth.set(event.key, wave + 1);
-    const members = waves[wave];
+    const round = roundByKey.get(event.key) ?? 0;
+    roundByKey.set(event.key, round + 1);
+    const members = rounds[round];
     if (members) members.push(event);
-    else waves[wave] = [event];
+    else rounds[round] = [event];
   }
-  return waves;
+  return rounds;
 }
 
 /**
- * Publishes events in order for each key, until the time `until` (milliseconds since 1970). A record that is refused
- * for now keeps those of its key behind it; one that is refused for good is dead, and its key goes on without it.
+ * Publishes events in order for each key, until the time `until` (milliseconds since 1970). A record that is rejected
+ * temporarily blocks the later ones of its key. One that is rejected permanently is dead, and its key continues without
+ * it.
  */
 export async function deliverToKafka(publisher: Publisher, events: Leased[], until: number): Promise<Delivery> {
   const delivery: Delivery = { delivered: [], failed: [], returned: [] };
-  const stopped = new Set<string>();
-  for (const wave of inRounds(events)) {
-    const free = wave.filter((event) => !stopped.has(event.key));
+  const blockedKeys = new Set<string>();
+  for (const round of inRounds(events)) {
+    const unblocked = round.filter((event) => !blockedKeys.has(event.key));
     let answers: Published[] | undefined;
-    if (delivery.paused === undefined && Date.now() < until && free.length > 0) {
+    if (delivery.paused === undefined && Date.now() < until && unblocked.length > 0) {
       try {
-        answers = await publisher.publish(free.map(toRecord));
+        answers = await publisher.publish(unblocked.map(toRecord));
       } catch (error) {
         if (!(error instanceof KafkaUnavailable)) throw error;
         delivery.paused = error.message;
       }
     }
     if (!answers) {
-      delivery.returned.push(...free.map((event) => event.seq));
+      delivery.returned.push(...unblocked.map((event) => event.seq));
       continue;
     }
-    for (const [index, event] of free.entries()) {
+    for (const [index, event] of unblocked.entries()) {
       const answer = answers[index] ?? { ok: false, permanent: false, reason: 'no answer for this record' };
       if (answer.ok) delivery.delivered.push(event.seq);
       else {
-        if (!answer.permanent) stopped.add(event.key);
+        if (!answer.permanent) blockedKeys.add(event.key);
         delivery.failed.push({ seq: event.seq, error: answer.reason, dead: answer.permanent });
       }
     }

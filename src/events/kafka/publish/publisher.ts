@@ -1,12 +1,12 @@
 /**
- * A record for Kafka: its value is the payload alone, the rest of the event is in its headers (CloudEvents, binary).
+ * A record for Kafka. The value is the payload alone; the event's attributes are headers (CloudEvents, binary mode).
  */
 export type KafkaRecord = { topic: string; key: string; value: string; headers: Record<string, string> };
 
-/** What became of one record. `permanent`: no repetition will help (no such topic, too large). */
+/** The result of one record. `permanent`: no retry can succeed (unknown topic, too large). */
 export type Published = { ok: true } | { ok: false; permanent: boolean; reason: string };
 
-/** Kafka as a whole did not answer, or answered that it cannot now: nothing is known of the records. */
+/** Kafka as a whole did not respond, or cannot process requests now. Records may or may not have been accepted. */
 export class KafkaUnavailable extends Error {
   constructor(reason: string) {
     super(reason);
@@ -15,8 +15,8 @@ export class KafkaUnavailable extends Error {
 }
 
 /**
- * Publishes records over some broker's HTTP interface. The answers are in the records' order. At least once: after
- * KafkaUnavailable, or after a lost answer, records may have been accepted nevertheless.
+ * Publishes records over a broker's HTTP interface. The results are in the records' order. At least once: after
+ * KafkaUnavailable or a lost response, records may have been accepted.
  */
 export interface Publisher {
   publish(records: KafkaRecord[]): Promise<Published[]>;

@@ -9,14 +9,14 @@ import {
   reportsMissingTopic,
   throwErrorResponse,
 } from '../http.ts';
-import { type Answer, publishParts, type Server } from './parts.ts';
+import { publishParts, type RecordResult, type Server } from './parts.ts';
 import { type KafkaRecord, KafkaUnavailable, type Publisher } from './publisher.ts';
 import { structuredValue } from './structured.ts';
 
-/** What became of a record; at Redpanda, of the records of a partition. Strimzi says `message`, Karapace `error`. */
+/** The result of a record (at Redpanda: of a partition's records). Strimzi says `message`, Karapace `error`. */
 type Outcome = { offset?: number; error_code?: number | null; error?: string | null; message?: string };
 
-/** Kafka's own error codes, which Redpanda answers, and which no repetition helps: kafka.apache.org/protocol. */
+/** Kafka's own error codes, which Redpanda returns, for errors that no retry can fix: kafka.apache.org/protocol. */
 const permanentErrors = new Map([
   [3, 'unknown topic or partition'],
   [10, 'message too large'],
@@ -24,20 +24,20 @@ const permanentErrors = new Map([
   [18, 'record list too large'],
   [87, 'invalid record'],
 ]);
-/** Strimzi's 500 and Karapace's 1 stand for anything; of a record's size they speak in Kafka's words. */
+/** Strimzi's 500 and Karapace's 1 can mean anything. For an oversized record they quote Kafka's message. */
 const tooLarge = /larger than|too large/i;
 
-function answerOf(topic: string, outcome: Outcome): Answer {
+function toResult(topic: string, outcome: Outcome): RecordResult {
   const { error_code: code, error, message } = outcome;
   if ((code ?? 0) === 0 && !error && outcome.offset !== undefined && outcome.offset >= 0) return { ok: true };
-  const known = code === 0 || code === undefined || code === null ? 0 : code;
-  const said = message ?? error ?? permanentErrors.get(known) ?? 'it was not accepted';
-  const reason = `${topic}: ${known}: ${said}`.slice(0, 300);
-  if (known === 404 || known === 3 || reportsMissingTopic(said)) {
+  const status = code === 0 || code === undefined || code === null ? 0 : code;
+  const reasonText = message ?? error ?? permanentErrors.get(status) ?? 'it was not accepted';
+  const reason = `${topic}: ${status}: ${reasonText}`.slice(0, 300);
+  if (status === 404 || status === 3 || reportsMissingTopic(reasonText)) {
     return { ok: false, permanent: true, reason, missing: true };
   }
-  const permanent = isPermanent(known) || permanentErrors.has(known) || tooLarge.test(said);
-  return { ok: false, permanent, reason, ...(!permanent && { away: `${known}: ${said}` }) };
+  const permanent = isPermanent(status) || permanentErrors.has(status) || tooLarge.test(reasonText);
+  return { ok: false, permanent, reason, ...(!permanent && { outage: `${status}: ${reasonText}` }) };
 }
 
 function outcomesIn(text: string): Outcome[] | undefined {
@@ -46,11 +46,12 @@ function outcomesIn(text: string): Outcome[] | undefined {
 }
 
 /**
- * REST v2: Strimzi's bridge, Redpanda's HTTP proxy, Karapace. Keys and values go as base64 (`binary`): in `json` mode a
- * key is stored with its quotes, and hashes to another partition than that of any other producer. `headers`: whether
- * records have headers there: Strimzi's from 0.31, Karapace's from 6.2.3; both tell failures in the records' order.
- * Where they have none, values are in CloudEvents' structured mode, and a request that failed in part is sent in
- * halves, for Redpanda answers by partition, in any order.
+ * A publisher of REST v2: Strimzi's bridge, Redpanda's HTTP proxy, Karapace. Keys and values are sent as base64
+ * (`binary`). In `json` mode a key would be stored with its quotes and be hashed to another partition than another
+ * producer's.
+ * `headers`: whether records can have headers (Strimzi from 0.31, Karapace from 6.2.3; both report failures in the
+ * records' order). Without headers, values are in CloudEvents' structured mode, and a request that failed in part is
+ * sent in halves, because Redpanda reports by partition, in any order.
  */
 export function restV2Publisher(settings: RestSettings & { headers: boolean }): Publisher {
   const rest = openRest(settings);
@@ -65,42 +66,44 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
     });
 
   /** Whether a request whose records had headers was ever accepted. */
-  let taken = false;
+  let headersAccepted = false;
 
   const post = (topic: string, records: KafkaRecord[]): Promise<Response> => {
     const text = `{"records":[${records.map(toJson).join(',')}]}`;
     return rest('POST', `/topics/${encodeURIComponent(topic)}`, { type: 'application/vnd.kafka.binary.v2+json', text });
   };
 
-  async function send(topic: string, records: KafkaRecord[]): Promise<Answer[] | undefined> {
+  async function send(topic: string, records: KafkaRecord[]): Promise<RecordResult[] | undefined> {
     const response = await post(topic, records);
-    const said = await readText(response);
-    const outcomes = response.ok || response.status === 422 ? outcomesIn(said) : undefined;
+    const responseText = await readText(response);
+    const outcomes = response.ok || response.status === 422 ? outcomesIn(responseText) : undefined;
     if (!outcomes) {
       if (response.ok) throw new KafkaUnavailable('an answer that cannot be understood');
-      if (settings.headers && !taken && [400, 422].includes(response.status)) await checkHeaders(topic, records);
-      throwErrorResponse(response.status, said);
+      if (settings.headers && !headersAccepted && [400, 422].includes(response.status))
+        await checkHeaders(topic, records);
+      throwErrorResponse(response.status, responseText);
     }
-    taken = true;
-    const answers = outcomes.map((outcome) => answerOf(topic, outcome));
-    const whole = answers.length === records.length;
-    if (answers.every(({ ok }) => ok) && (whole || !settings.headers)) return records.map(() => ({ ok: true }));
-    return whole && (settings.headers || records.length === 1) ? answers : undefined;
+    headersAccepted = true;
+    const answers = outcomes.map((outcome) => toResult(topic, outcome));
+    const isComplete = answers.length === records.length;
+    if (answers.every(({ ok }) => ok) && (isComplete || !settings.headers)) return records.map(() => ({ ok: true }));
+    return isComplete && (settings.headers || records.length === 1) ? answers : undefined;
   }
 
   /**
-   * A server that takes no headers refuses every request that has some; no record is to die of that. Strimzi takes
-   * them; another has to show it with the first of these records, or the last.
+   * A server that does not support headers rejects every request that has some, and no record may become dead because
+   * of that. Strimzi supports them. Any other server has to accept the first or the last of these records.
    */
   async function checkHeaders(topic: string, records: KafkaRecord[]): Promise<void> {
     const about = await readText(await rest('GET', '/'));
     if (about.includes('"bridge_version"')) return;
-    for (const one of records.length > 1 ? [records[0], records.at(-1)] : []) {
-      const response = one && (await post(topic, [one]));
+    for (const probe of records.length > 1 ? [records[0], records.at(-1)] : []) {
+      const response = probe && (await post(topic, [probe]));
       if (response) await readText(response);
-      if (response?.ok) taken = true;
+      if (response?.ok) headersAccepted = true;
     }
-    if (!taken) throw new KafkaUnavailable('does this server take headers? If not, KAFKA_REST_HEADERS is to be false');
+    if (!headersAccepted)
+      throw new KafkaUnavailable('does this server take headers? If not, KAFKA_REST_HEADERS is to be false');
   }
 
   async function listTopics(): Promise<Set<string>> {

@@ -1,8 +1,8 @@
 import type { KafkaRecord } from './publisher.ts';
 
 /**
- * A record's value in CloudEvents' structured mode: the attributes beside the payload, as `data`. For brokers whose
- * HTTP interface has no headers. Rule: CloudEvents 1.0, Kafka protocol binding 3.3.
+ * A record's value in CloudEvents' structured mode: the attributes, and the payload as `data`. For brokers whose HTTP
+ * interface has no headers. Rule: CloudEvents 1.0, Kafka protocol binding 3.3.
  */
 export function structuredValue({ value, headers }: KafkaRecord): string {
   const attributes = Object.entries(headers).flatMap(([name, text]) => {
