@@ -1,6 +1,6 @@
 import type { LazyBody } from '../base/signature.ts';
 
-/** A postal address. `country` is ISO 3166-1 alpha-2; `postalCode` may be empty where a country has none. */
+/** A postal address. `country` is ISO 3166-1 alpha-2. `postalCode` may be empty for a country without postal codes. */
 export type Address = {
   name: string;
   company?: string | undefined;
@@ -14,10 +14,10 @@ export type Address = {
   email?: string | undefined;
 };
 
-/** A packed box: whole grams and whole millimetres. */
+/** A packed parcel: whole grams and whole millimetres. */
 export type Parcel = { weightGrams: number; lengthMm: number; widthMm: number; heightMm: number };
 
-/** What a label is made from. `shipmentId` is our row's UUIDv7 and the idempotency key; `reference` is printed. */
+/** The input of a label. `shipmentId` is our row's UUIDv7 and the idempotency key. `reference` is printed. */
 export type LabelRequest = {
   shipmentId: string;
   orderId: string;
@@ -28,8 +28,9 @@ export type LabelRequest = {
 };
 
 /**
- * A label that exists. `carrier` is who carries the parcel (`USPS`, `manual`), `externalId` the provider's id, by which
- * `printLabel` finds it soonest. `labelUrl` is the provider's own link: it may expire, so hand out ours.
+ * A label that was made. `carrier` transports the parcel (`USPS`, `manual`). `externalId` is the provider's id, by
+ * which `printLabel` finds the label fastest. `labelUrl` is the provider's link, which may expire: give clients our own
+ * link.
  */
 export type Label = {
   trackingNumber: string;
@@ -41,7 +42,7 @@ export type Label = {
 
 export type TrackingStatus = 'created' | 'in_transit' | 'delivered' | 'exception';
 
-/** One tracking update. `eventId` is the same in every delivery of it; `occurredAt` is ISO 8601 UTC. */
+/** One tracking update. `eventId` is the same in every delivery of the update. `occurredAt` is ISO 8601 in UTC. */
 export type Tracking = {
   trackingNumber: string;
   eventId: string;
@@ -54,44 +55,46 @@ export interface Carrier {
   readonly name: string;
 
   /**
-   * Makes the label. Repeating it with the same `shipmentId`, after any crash or lost answer, ends in the same label;
-   * what each carrier needs for that is said at its own function. Calls for one shipment must not run side by side.
+   * Makes the label. Repeating the call with the same `shipmentId`, after any crash or lost response, returns the same
+   * label. Each carrier's function documents what that requires. Calls for one shipment must not overlap.
    * @throws CarrierError
    */
   createLabel(request: LabelRequest, signal?: AbortSignal): Promise<Label>;
 
   /**
-   * The printable label (PDF) of a label that was made: drawn again, or downloaded from the provider.
+   * Returns the printable label (PDF) of an existing label: draws it again, or downloads it from the provider.
    * @throws CarrierError
    */
   printLabel(request: LabelRequest, label: Label, signal?: AbortSignal): Promise<Uint8Array>;
 
   /**
-   * Voids the label that was made for this request, so that nobody can ship with it and its price comes back. Without
-   * `label` the carrier is searched for it; one that was never made or is void already is no error. May be repeated.
-   * @throws CarrierError (permanent: the carrier does not void it, because it was used or is too old)
+   * Voids the label of this request, so that nobody can ship with it and its price is refunded. Without `label` the
+   * carrier's labels are searched. A label that was never made or is void already is not an error. The call may be
+   * repeated.
+   * @throws CarrierError (permanent if the carrier does not void it, because it was used or is too old)
    */
   voidLabel(request: LabelRequest, label?: Label, signal?: AbortSignal): Promise<void>;
 
   /**
-   * Whether the carrier sent this body, which is read only if the headers can be the carrier's. `query` is the URL's, for a
-   * carrier that puts its secret there. Throws only if `body` does.
+   * Whether the carrier sent this body. The body is read only if the headers can be the carrier's. `query` is the
+   * URL's, for a carrier whose secret is in the URL. Throws only if `body` does.
    */
   verifyWebhook(headers: Headers, body: LazyBody, now: Date, query?: URLSearchParams): Promise<boolean>;
 
   /**
-   * The update in a verified body, or null where it is of a type that says nothing about a parcel's way.
-   * @throws CarrierError (permanent) for a body that is not what the carrier documents
+   * Parses a verified body. Returns null for an event that is not about a parcel's progress.
+   * @throws CarrierError (permanent) if the body is not in the documented format
    */
   parseWebhook(rawBody: string): Tracking | null;
 }
 
-type Circumstances = { status?: number; code?: string; retryAfterSeconds?: number };
+type ErrorContext = { status?: number; code?: string; retryAfterSeconds?: number };
 
 /**
- * A label or a webhook that the carrier would not take. `permanent`: the same request can never succeed (a bad address,
- * a parcel that is too large). Otherwise it is worth trying again: timeouts, 429, 5xx, and also a wrong key or an empty
- * wallet, which the operator can mend. The message holds the carrier's documented error text at most, never a secret.
+ * A carrier did not make, print or void a label, or a webhook was invalid. `permanent`: the same request can never
+ * succeed (a bad address, an oversized parcel). Otherwise a retry can succeed: timeouts, 429, 5xx, and a wrong key or
+ * an empty account balance, which the operator can fix. The message holds at most the carrier's documented error text,
+ * never a secret.
  */
 export class CarrierError extends Error {
   readonly carrier: string;
@@ -100,13 +103,13 @@ export class CarrierError extends Error {
   readonly code: string | undefined;
   readonly retryAfterSeconds: number | undefined;
 
-  constructor(carrier: string, message: string, permanent: boolean, circumstances: Circumstances = {}) {
+  constructor(carrier: string, message: string, permanent: boolean, context: ErrorContext = {}) {
     super(`${carrier}: ${message}`);
     this.name = 'CarrierError';
     this.carrier = carrier;
     this.permanent = permanent;
-    this.status = circumstances.status;
-    this.code = circumstances.code;
-    this.retryAfterSeconds = circumstances.retryAfterSeconds;
+    this.status = context.status;
+    this.code = context.code;
+    this.retryAfterSeconds = context.retryAfterSeconds;
   }
 }

@@ -22,7 +22,7 @@ const tracker = z.object({
   tracking_details: z.array(detail).nullish(),
 });
 
-// https://docs.easypost.com/docs/trackers: `unknown` says that the carrier has not said anything yet.
+// https://docs.easypost.com/docs/trackers. `unknown` means that the carrier has not reported anything yet.
 const statuses = new Map<string, TrackingStatus>(
   Object.entries({
     pre_transit: 'created',
@@ -39,16 +39,16 @@ const statuses = new Map<string, TrackingStatus>(
 
 const signaturePrefix = 'hmac-sha256-hex=';
 
-/** Whether `X-Hmac-Signature` is the HMAC-SHA256 of the body with one of the secrets, each in Unicode's NFKD. */
+/** Whether `X-Hmac-Signature` is the HMAC-SHA256 of the body with one of the secrets, which are normalized to NFKD. */
 export function isEasyPostWebhook(headers: Headers, body: LazyBody, secrets: string[]): Promise<boolean> {
   const signature = headers.get('X-Hmac-Signature') ?? '';
   const hex = signature.startsWith(signaturePrefix) ? signature.slice(signaturePrefix.length) : '';
-  const normal = secrets.map((secret) => secret.normalize('NFKD'));
-  return isSignedBy(normal, body, hex);
+  const normalizedSecrets = secrets.map((secret) => secret.normalize('NFKD'));
+  return isSignedBy(normalizedSecrets, body, hex);
 }
 
 /**
- * The update in an event of EasyPost, or null for an event that says nothing about a parcel's way.
+ * Parses an event of EasyPost. Returns null for an event that is not about a parcel's progress.
  * @throws CarrierError (permanent)
  */
 export function parseEasyPostWebhook(rawBody: string): Tracking | null {

@@ -12,7 +12,7 @@ import {
   type Send,
 } from './provider.ts';
 
-/** `webhookSecrets`: the `webhook_secret` that the webhook was made with, and the one before it while it is replaced. */
+/** `webhookSecrets`: the `webhook_secret` of the webhook, and the previous one while it is being replaced. */
 export type EasyPostSettings = {
   apiKey: string;
   webhookSecrets: string[];
@@ -22,7 +22,7 @@ export type EasyPostSettings = {
 };
 
 const rate = z.object({ id: z.string(), carrier: z.string(), rate: z.string() });
-const place = z.object({
+const postalAddress = z.object({
   name: z.string().nullish(),
   company: z.string().nullish(),
   street1: z.string().nullish(),
@@ -33,7 +33,7 @@ const place = z.object({
 });
 const shipment = z.object({
   id: z.string(),
-  to_address: place.nullish(),
+  to_address: postalAddress.nullish(),
   reference: z.string().nullish(),
   tracking_code: z.string().nullish(),
   refund_status: z.string().nullish(),
@@ -52,8 +52,8 @@ type Shipment = z.infer<typeof shipment>;
 const quote = shipment.pick({ rates: true, messages: true });
 const quotedShipment = shipment.pick({ id: true, rates: true, messages: true });
 
-// The purchase may have gone through, or is going through: the retry looks before it buys.
-const undecided = ['SHIPMENT.PURCHASE.IN_PROGRESS', 'SHIPMENT.POSTAGE.TIMED_OUT', 'SHIPMENT.POSTAGE.NO_RESPONSE'];
+// The purchase may have succeeded or may still be in progress. The retry looks for it before it buys.
+const undecidedCodes = ['SHIPMENT.PURCHASE.IN_PROGRESS', 'SHIPMENT.POSTAGE.TIMED_OUT', 'SHIPMENT.POSTAGE.NO_RESPONSE'];
 
 const errorBody = z.object({
   error: z.object({
@@ -66,7 +66,7 @@ const errorBody = z.object({
   }),
 });
 
-const explain = (body: unknown): { text: string; code?: string | undefined } => {
+const parseError = (body: unknown): { text: string; code?: string | undefined } => {
   const parsed = errorBody.safeParse(body);
   if (!parsed.success) return { text: '' };
   const { code, message, errors } = parsed.data.error;
@@ -88,35 +88,35 @@ const easyPostAddress = (address: Address) => ({
   email: address.email,
 });
 
-// EasyPost takes ounces and inches with one decimal; rounded up, since carriers charge for what they measure.
+// EasyPost takes ounces and inches with one decimal. Rounded up, since carriers charge for what they measure.
 const tenths = (value: number): number => Math.ceil(value * 10) / 10;
 const ounces = (grams: number): number => tenths(grams / 28.349523125);
 const inches = (millimetres: number): number => tenths(millimetres / 25.4);
 
-// Whether an EasyPost shipment was made for the address that is asked for now. EasyPost may have changed its letters.
-const isFor = (found: Shipment, request: LabelRequest): boolean => {
-  const wanted = place.parse(easyPostAddress(request.to));
+// Whether an EasyPost shipment was made for the requested address. EasyPost may have changed case and punctuation.
+const isSameRecipient = (found: Shipment, request: LabelRequest): boolean => {
+  const wanted = postalAddress.parse(easyPostAddress(request.to));
   const plain = (text: string | null | undefined) => (text ?? '').toUpperCase().replace(/[^\p{L}\p{N}]/gu, '');
   const fields = ['name', 'company', 'street1', 'street2', 'city', 'zip', 'country'] as const;
   return fields.every((field) => plain(found.to_address?.[field]) === plain(wanted[field]));
 };
-const addressesTried = 9;
+const maxAddresses = 9;
 
-// `not_applicable`: the carrier charges for scanned parcels only, so an unused label costs nothing.
+// `not_applicable`: the carrier charges only for scanned parcels, so an unused label costs nothing.
 // https://docs.easypost.com/docs/shipments/shipping-refund
 const isVoid = ({ refund_status: status }: Shipment): boolean =>
   ['submitted', 'refunded', 'not_applicable'].includes(status ?? '');
 
 /**
- * EasyPost (https://docs.easypost.com, API v2): rates of the merchant's carrier accounts, the cheapest is bought.
+ * EasyPost (https://docs.easypost.com, API v2): buys the cheapest rate of the merchant's carrier accounts.
  *
- * Repeating `createLabel`: the EasyPost shipment has our shipment's id as its `reference`, which can be used in place
- * of its id. A repetition finds it; EasyPost sells one label to a shipment and answers SHIPMENT.POSTAGE.EXISTS to a
- * second purchase, which is then read. So nothing is bought twice, provided that calls for one shipment do not overlap
- * (two at once could make two EasyPost shipments). Where nothing was bought and the address has changed since, a new
- * EasyPost shipment with a suffix in its reference follows. A label that was refunded is not bought again.
+ * Repeating `createLabel`: the EasyPost shipment has our shipment's id as its `reference`, which works in place of its
+ * id, so a repeated call finds it. EasyPost sells one label for a shipment and rejects a second purchase with
+ * SHIPMENT.POSTAGE.EXISTS; the label is then read. So nothing is bought twice, provided that calls for one shipment do
+ * not overlap (two at once could make two EasyPost shipments). If nothing was bought and the address has changed, a new
+ * EasyPost shipment is made, with a suffix in its reference. A refunded label is not bought again.
  *
- * Webhooks: `X-Hmac-Signature: hmac-sha256-hex=…` over the body, the secret in Unicode's NFKD. There is no time in it:
+ * Webhooks: `X-Hmac-Signature: hmac-sha256-hex=…` over the body, with the secret in NFKD. The signature has no time, so
  * deduplicate by `eventId`.
  */
 export function makeEasyPost(settings: EasyPostSettings): Carrier {
@@ -127,7 +127,7 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
     secrets: [settings.apiKey],
     timeoutMs: settings.timeoutMs ?? 20_000,
     send: settings.fetch ?? globalSend,
-    explain,
+    parseError,
   };
 
   const get = (id: string, signal?: AbortSignal): Promise<Shipment> =>
@@ -144,18 +144,18 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
   };
 
   const findEarlier = async (request: LabelRequest, signal?: AbortSignal) => {
-    for (let turn = 1; turn <= addressesTried; turn += 1) {
+    for (let turn = 1; turn <= maxAddresses; turn += 1) {
       const reference = turn === 1 ? request.shipmentId : `${request.shipmentId}:${turn}`;
       const earlier = await findShipment(reference, signal);
-      if (!earlier || earlier.postage_label || isFor(earlier, request)) return { reference, earlier };
+      if (!earlier || earlier.postage_label || isSameRecipient(earlier, request)) return { reference, earlier };
     }
     throw new CarrierError('easypost', 'too many addresses were tried for this shipment', true);
   };
 
-  // An earlier shipment's rates may have run out meanwhile.
-  const quoteFor = async (earlier: Shipment | undefined, made: unknown, signal?: AbortSignal) => {
+  // The rates of an earlier shipment may have expired.
+  const quoteFor = async (earlier: Shipment | undefined, newShipment: unknown, signal?: AbortSignal) => {
     if (!earlier) {
-      const call = { method: 'POST' as const, path: '/shipments', body: { shipment: made }, signal };
+      const call = { method: 'POST' as const, path: '/shipments', body: { shipment: newShipment }, signal };
       return callProvider(provider, call, quotedShipment);
     }
     const path = `/shipments/${encodeURIComponent(earlier.id)}/rerate`;
@@ -170,8 +170,8 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
       if (!(error instanceof CarrierError)) throw error;
       if (error.code === 'SHIPMENT.POSTAGE.EXISTS') return get(id, signal);
       if (!error.permanent) throw error;
-      if (!undecided.includes(error.code ?? '') && !indicatesOutage(error.message)) throw error;
-      throw new CarrierError('easypost', 'the purchase is undecided', false, error.code ? { code: error.code } : {});
+      if (!undecidedCodes.includes(error.code ?? '') && !indicatesOutage(error.message)) throw error;
+      throw new CarrierError('easypost', 'the provider did not confirm the purchase', false, error.code ? { code: error.code } : {});
     }
   };
 
@@ -196,7 +196,7 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
       const { reference, earlier } = await findEarlier(request, signal);
       if (earlier?.postage_label) return labelOf(earlier);
       const { weightGrams, lengthMm, widthMm, heightMm } = request.parcel;
-      const made = {
+      const newShipment = {
         reference,
         to_address: easyPostAddress(request.to),
         from_address: easyPostAddress(request.from),
@@ -208,7 +208,7 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
         },
         options: { label_format: 'PDF', label_size: '4x6', print_custom_1: request.reference.slice(0, 50) },
       };
-      const quoted = await quoteFor(earlier, made, signal);
+      const quoted = await quoteFor(earlier, newShipment, signal);
       const best = cheapest((quoted.rates ?? []).map((each) => ({ id: each.id, price: each.rate })));
       if (!best) {
         const text = (quoted.messages ?? [])
@@ -236,7 +236,7 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
       if (!found?.postage_label || isVoid(found)) return;
       const path = `/shipments/${encodeURIComponent(found.id)}/refund`;
       const voided = await callProvider(provider, { method: 'POST', path, body: {}, signal }, shipment);
-      // `rejected` may be asked again: a label that is minutes old is often not known to its carrier yet.
+      // `rejected` can be retried: a label that is minutes old is often not known to its carrier yet.
       if (!isVoid(voided))
         throw new CarrierError('easypost', `the refund is ${voided.refund_status ?? 'unknown'}`, false);
     },

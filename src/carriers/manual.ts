@@ -5,7 +5,7 @@ import type { Carrier, Label, LabelRequest } from './carrier.ts';
 import { drawLabel } from './label/label.ts';
 import { webhookBody } from './provider.ts';
 
-/** `webhookSecrets`: any of them signs a tracking update; none at all means that none is ever taken. */
+/** `webhookSecrets`: any of them may sign a tracking update. Without secrets every update is rejected. */
 export type ManualSettings = { webhookSecrets: string[] };
 
 const update = z.object({
@@ -17,9 +17,10 @@ const update = z.object({
 });
 
 /**
- * The tracking number of a shipment that we carry ourselves: `FC`, 18 digits of the SHA-256 of its id, two check digits
- * (ISO 7064 MOD 97-10, so that a mistyped or swapped digit is noticed). The same id gives the same number; two ids share
- * one with a chance of 1 in 10^18. Twenty digits, because Code 128 packs them in pairs.
+ * The tracking number of a shipment without a carrier account: `FC`, 18 digits from the SHA-256 of the shipment's id
+ * and two check digits (ISO 7064 MOD 97-10, which detects a mistyped or swapped digit). The same id gives the same
+ * number. Two ids have the same number with a probability of 1 in 10^18. There are twenty digits, because Code 128
+ * packs them in pairs.
  */
 export async function trackingNumberOf(shipmentId: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`manual:${shipmentId}`));
@@ -29,9 +30,9 @@ export async function trackingNumberOf(shipmentId: string): Promise<string> {
 }
 
 /**
- * The embedded carrier: the merchant's own hands, or any carrier that is not connected. Nothing is bought and nobody is
- * called, so `createLabel` fails only for an address that cannot be printed, and repeating it gives the same number and
- * the same bytes without any state.
+ * The built-in carrier: the merchant delivers, or uses a carrier that is not connected. It buys nothing and calls
+ * nobody. So `createLabel` fails only for an address that cannot be printed, and a repeated call returns the same
+ * number and the same bytes without any stored state.
  *
  * Tracking updates come from the merchant's own systems: `{eventId, trackingNumber, status, occurredAt, detail?}` with
  * `X-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, at most 300 s old or ahead.
@@ -49,7 +50,7 @@ export function makeManual({ webhookSecrets }: ManualSettings): Carrier {
       return drawLabel(request, label.trackingNumber);
     },
 
-    /** Nothing was bought, so nothing is to be given back. */
+    /** Nothing was bought, so there is nothing to void. */
     async voidLabel() {},
 
     async verifyWebhook(headers, body, now) {

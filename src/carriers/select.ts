@@ -5,52 +5,52 @@ import type { Send } from './provider.ts';
 import { makeShippo } from './shippo.ts';
 
 /**
- * The variables that carriers need, named as in the environment. A webhook secret may be a list, separated by commas:
- * any of them is taken, so that one can be replaced without losing an update.
+ * The variables for carriers, named as in the environment. A webhook secret may be a comma-separated list: any of them
+ * is accepted, so that one can be replaced without losing an update.
  */
 export type CarrierSettings = {
   SHIPPING_WEBHOOK_SECRET?: string | undefined;
   SHIPPO_API_KEY?: string | undefined;
   SHIPPO_WEBHOOK_SECRET?: string | undefined;
-  /** Only where something else than api.goshippo.com answers; the same for EasyPost. */
+  /** Only for a server other than api.goshippo.com. The same for EasyPost. */
   SHIPPO_API_URL?: string | undefined;
   EASYPOST_API_KEY?: string | undefined;
   EASYPOST_WEBHOOK_SECRET?: string | undefined;
   EASYPOST_API_URL?: string | undefined;
 };
 
-const listOf = (secrets: string): string[] =>
+const parseList = (secrets: string): string[] =>
   secrets
     .split(',')
     .map((secret) => secret.trim())
     .filter((secret) => secret !== '');
 
-const needed = (carrier: string, settings: CarrierSettings, variable: keyof CarrierSettings): string => {
+const requireVariable = (carrier: string, settings: CarrierSettings, variable: keyof CarrierSettings): string => {
   const value = settings[variable]?.trim();
   if (!value) throw new Error(`CARRIER is ${carrier}, which needs the variable ${variable}`);
   return value;
 };
 
 /**
- * The carrier that the variable CARRIER names: `manual` (embedded; without SHIPPING_WEBHOOK_SECRET it takes no tracking
+ * Makes the carrier that CARRIER names: `manual` (built in; without SHIPPING_WEBHOOK_SECRET it rejects tracking
  * updates), `shippo` or `easypost`.
- * @throws Error that names the variable which is missing or wrong, never a value of a secret
+ * @throws Error that names the missing or invalid variable, never the value of a secret
  */
 export function selectCarrier(name: string, settings: CarrierSettings, fetch?: Send): Carrier {
   switch (name) {
     case 'manual':
-      return makeManual({ webhookSecrets: listOf(settings.SHIPPING_WEBHOOK_SECRET ?? '') });
+      return makeManual({ webhookSecrets: parseList(settings.SHIPPING_WEBHOOK_SECRET ?? '') });
     case 'shippo':
       return makeShippo({
-        apiKey: needed(name, settings, 'SHIPPO_API_KEY'),
-        webhookSecrets: listOf(needed(name, settings, 'SHIPPO_WEBHOOK_SECRET')),
+        apiKey: requireVariable(name, settings, 'SHIPPO_API_KEY'),
+        webhookSecrets: parseList(requireVariable(name, settings, 'SHIPPO_WEBHOOK_SECRET')),
         baseUrl: settings.SHIPPO_API_URL,
         fetch,
       });
     case 'easypost':
       return makeEasyPost({
-        apiKey: needed(name, settings, 'EASYPOST_API_KEY'),
-        webhookSecrets: listOf(needed(name, settings, 'EASYPOST_WEBHOOK_SECRET')),
+        apiKey: requireVariable(name, settings, 'EASYPOST_API_KEY'),
+        webhookSecrets: parseList(requireVariable(name, settings, 'EASYPOST_WEBHOOK_SECRET')),
         baseUrl: settings.EASYPOST_API_URL,
         fetch,
       });

@@ -22,7 +22,7 @@ import {
   webhookBody,
 } from './provider.ts';
 
-/** `webhookSecrets`: HMAC secrets that Shippo issued, or the tokens that were put into the webhook's URL. */
+/** `webhookSecrets`: HMAC secrets that Shippo issued, or the tokens in the webhook's URL. */
 export type ShippoSettings = {
   apiKey: string;
   webhookSecrets: string[];
@@ -45,8 +45,12 @@ const transaction = z.object({
   messages,
 });
 const refund = z.object({ object_id: z.string(), status: z.enum(['QUEUED', 'PENDING', 'SUCCESS', 'ERROR']) });
-const listed = z.object({ object_id: z.string(), status: z.string().nullish(), metadata: z.string().nullish() });
-const transactions = z.object({ next: z.string().nullish(), results: z.array(listed) });
+const listedTransaction = z.object({
+  object_id: z.string(),
+  status: z.string().nullish(),
+  metadata: z.string().nullish(),
+});
+const transactions = z.object({ next: z.string().nullish(), results: z.array(listedTransaction) });
 type Transaction = z.infer<typeof transaction>;
 
 const trackUpdated = z.object({ event: z.string(), data: z.unknown() });
@@ -63,7 +67,7 @@ const track = z.object({
     .nullish(),
 });
 
-// https://docs.goshippo.com/docs/tracking/tracking: UNKNOWN says that there is nothing to say.
+// https://docs.goshippo.com/docs/tracking/tracking. UNKNOWN carries no information.
 const statuses = new Map<string, TrackingStatus>(
   Object.entries({
     PRE_TRANSIT: 'created',
@@ -74,14 +78,14 @@ const statuses = new Map<string, TrackingStatus>(
   }),
 );
 
-const wording = (list: z.infer<typeof messages>): string =>
+const joinMessages = (list: z.infer<typeof messages>): string =>
   (list ?? [])
     .map((each) => each.text ?? '')
     .join(' ')
     .trim();
 
-// Errors are `{detail: text}` or `{field: [text, …]}`; what is nested deeper stays out of our logs.
-const explain = (body: unknown): { text: string } => {
+// Errors are `{detail: text}` or `{field: [text, …]}`. Deeper values are kept out of our logs.
+const parseError = (body: unknown): { text: string } => {
   const fields = z.record(z.string(), z.unknown()).safeParse(body);
   const texts = Object.entries(fields.data ?? {}).flatMap(([field, value]) => {
     const words = [value].flat().filter((each) => typeof each === 'string');
@@ -103,10 +107,10 @@ const shippoAddress = (address: Address) => ({
   email: address.email ?? '',
 });
 
-// Our ids are UUIDv7: their first 48 bits are the time at which the shipment's row was made. Clocks may differ a little.
+// Our ids are UUIDv7: the first 48 bits are the time when the shipment's row was made. Clocks may differ a little.
 const clockSkewMs = 10 * 60_000;
 const lookBackMs = 90 * 86_400_000;
-const pages = 20;
+const maxPages = 20;
 
 const searchStart = (shipmentId: string, now: Date): string => {
   const isV7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-/i.test(shipmentId);
@@ -115,17 +119,17 @@ const searchStart = (shipmentId: string, now: Date): string => {
 };
 
 /**
- * Shippo (https://docs.goshippo.com, API version 2018-02-08): rates of the merchant's carrier accounts, the cheapest
- * is bought.
+ * Shippo (https://docs.goshippo.com, API version 2018-02-08): buys the cheapest rate of the merchant's carrier
+ * accounts.
  *
  * Repeating `createLabel`: Shippo has no idempotency key for labels. Each purchase carries our shipment's id as its
- * metadata, and before buying, the purchases made since our row was made are searched for it (up to 2,000; beyond that
- * it refuses rather than risk a second charge). So an answer that was lost costs nothing, provided that calls for one
- * shipment do not overlap and that Shippo lists a purchase by the time of the retry. A label that was refunded at
- * Shippo is not bought again.
+ * metadata. Before buying, the purchases made since our row was made are searched for it, up to 2,000; beyond that the
+ * call fails rather than risk a second charge. So nothing is bought twice, provided that calls for one shipment do not
+ * overlap and that Shippo lists a purchase by the time of the retry. A label that was refunded at Shippo is not bought
+ * again.
  *
- * Webhooks: `Shippo-Auth-Signature: t=…,v1=…` where Shippo has issued an HMAC secret, else the token in the URL
- * (`?token=…`), which has no time in it: deduplicate by `eventId`.
+ * Webhooks: `Shippo-Auth-Signature: t=…,v1=…` if Shippo has issued an HMAC secret, otherwise the token in the URL
+ * (`?token=…`). The token has no time, so deduplicate by `eventId`.
  */
 export function makeShippo(settings: ShippoSettings): Carrier {
   const provider: Provider = {
@@ -135,7 +139,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
     secrets: [settings.apiKey],
     timeoutMs: settings.timeoutMs ?? 20_000,
     send: settings.fetch ?? globalSend,
-    explain,
+    parseError,
   };
 
   const get = (id: string, signal?: AbortSignal): Promise<Transaction> =>
@@ -143,7 +147,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
 
   const findPurchase = async (shipmentId: string, signal?: AbortSignal): Promise<Transaction | undefined> => {
     const since = searchStart(shipmentId, settings.now?.() ?? new Date());
-    for (let page = 1; page <= pages; page += 1) {
+    for (let page = 1; page <= maxPages; page += 1) {
       const path = `/transactions?object_created_gte=${since}&results=100&page=${page}`;
       const { results, next } = await callProvider(provider, { method: 'GET', path, signal }, transactions);
       const found = results.find((each) => each.metadata === shipmentId && each.status !== 'ERROR');
@@ -155,7 +159,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
 
   const labelOf = async (bought: Transaction, carrier: string | undefined, signal?: AbortSignal): Promise<Label> => {
     if (bought.status === 'ERROR') {
-      const text = wording(bought.messages);
+      const text = joinMessages(bought.messages);
       const codes = (bought.messages ?? []).map((each) => each.code ?? '').join(' ');
       throw providerError(provider, text || 'refused the label', !indicatesOutage(`${codes} ${text}`));
     }
@@ -164,11 +168,11 @@ export function makeShippo(settings: ShippoSettings): Carrier {
     }
     if (!bought.tracking_number || !bought.label_url)
       throw new CarrierError('shippo', 'the label is not ready yet', false);
-    const known = carrier ?? (typeof bought.rate === 'string' ? undefined : bought.rate.provider);
+    const knownCarrier = carrier ?? (typeof bought.rate === 'string' ? undefined : bought.rate.provider);
     const path = `/rates/${encodeURIComponent(String(bought.rate))}`;
     return {
       trackingNumber: bought.tracking_number,
-      carrier: known ?? (await callProvider(provider, { method: 'GET', path, signal }, rate)).provider,
+      carrier: knownCarrier ?? (await callProvider(provider, { method: 'GET', path, signal }, rate)).provider,
       labelUrl: bought.label_url,
       externalId: bought.object_id,
     };
@@ -201,7 +205,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
       const quoted = await callProvider(provider, { method: 'POST', path: '/shipments', body, signal }, shipment);
       const best = cheapest(quoted.rates.map((each) => ({ ...each, id: each.object_id, price: each.amount })));
       if (!best) {
-        const text = wording(quoted.messages);
+        const text = joinMessages(quoted.messages);
         throw providerError(provider, `no carrier takes this parcel. ${text}`, !indicatesOutage(text));
       }
       const purchase = { rate: best.id, label_file_type: 'PDF_4x6', metadata: request.shipmentId, async: false };
@@ -210,7 +214,7 @@ export function makeShippo(settings: ShippoSettings): Carrier {
     },
 
     async printLabel(request, label, signal) {
-      // The link is signed for a while only; asking for the purchase again renews it.
+      // The link is signed for a limited time. Reading the purchase again renews it.
       const { externalId } = label;
       const bought = externalId ? await get(externalId, signal) : await findPurchase(request.shipmentId, signal);
       return downloadPdf(provider, bought?.label_url ?? '', signal);

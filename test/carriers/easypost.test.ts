@@ -182,7 +182,7 @@ describe('a failure at EasyPost', () => {
       permanent: true,
       code: 'ADDRESS.VERIFY.FAILURE',
       message:
-        'easypost: answered 422: ADDRESS.VERIFY.FAILURE Address not found; address: Address not found; street1: House number is missing',
+        'easypost: responded with 422: ADDRESS.VERIFY.FAILURE Address not found; address: Address not found; street1: House number is missing',
     });
   });
 
@@ -192,10 +192,10 @@ describe('a failure at EasyPost', () => {
       body: { error: { code: 'SHIPMENT.INVALID_PARAMS', message: 'Wrong.', errors: ['parcel is required'] } },
     });
     expect(await failure(carrier().createLabel(request))).toMatchObject({
-      message: 'easypost: answered 422: SHIPMENT.INVALID_PARAMS Wrong.; parcel is required',
+      message: 'easypost: responded with 422: SHIPMENT.INVALID_PARAMS Wrong.; parcel is required',
     });
     easyPost.answers['POST /v2/shipments'] = () => ({ status: 400, body: '<html>' });
-    expect(await failure(carrier().createLabel(request))).toMatchObject({ message: 'easypost: answered 400' });
+    expect(await failure(carrier().createLabel(request))).toMatchObject({ message: 'easypost: responded with 400' });
   });
 
   it('is worth repeating for an empty wallet, 429 and 5xx', async () => {
@@ -219,7 +219,7 @@ describe('a failure at EasyPost', () => {
     easyPost.answers[buy] = () => 'silence';
     expect(await failure(carrier(20).createLabel(request))).toMatchObject({
       permanent: false,
-      message: 'easypost: no answer in time',
+      message: 'easypost: no response in time',
     });
   });
 

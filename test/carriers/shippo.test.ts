@@ -199,7 +199,7 @@ describe('a failure at Shippo', () => {
       expect(await failure(carrier().createLabel(request))).toMatchObject({
         permanent,
         status,
-        message: `shippo: answered ${status}: Something.; address_to: This field is required.`,
+        message: `shippo: responded with ${status}: Something.; address_to: This field is required.`,
       });
     }
   });
@@ -217,7 +217,7 @@ describe('a failure at Shippo', () => {
     shippo.answers['POST /shipments'] = () => 'silence';
     expect(await failure(carrier(20).createLabel(request))).toMatchObject({
       permanent: false,
-      message: 'shippo: no answer in time',
+      message: 'shippo: no response in time',
     });
     const caller = new AbortController();
     shippo.answers['POST /shipments'] = () => {
@@ -226,16 +226,16 @@ describe('a failure at Shippo', () => {
     };
     expect(await failure(carrier().createLabel(request, caller.signal))).toMatchObject({
       permanent: false,
-      message: 'shippo: no answer in time',
+      message: 'shippo: no response in time',
     });
   });
 
   it('holds neither a page of HTML nor the key, whatever Shippo answers', async () => {
     shippo.answers['POST /shipments'] = () => ({ status: 502, body: `<html>${apiKey}</html>` });
-    expect(await failure(carrier().createLabel(request))).toMatchObject({ message: 'shippo: answered 502' });
+    expect(await failure(carrier().createLabel(request))).toMatchObject({ message: 'shippo: responded with 502' });
     shippo.answers['POST /shipments'] = () => ({ status: 401, body: { detail: `Invalid token ${apiKey}` } });
     expect(await failure(carrier().createLabel(request))).toMatchObject({
-      message: 'shippo: answered 401: Invalid token [secret]',
+      message: 'shippo: responded with 401: Invalid token [secret]',
     });
     shippo.answers['POST /shipments'] = () => ({ status: 400, body: { detail: 'x'.repeat(5000) } });
     expect(String(await failure(carrier().createLabel(request))).length).toBeLessThan(400);

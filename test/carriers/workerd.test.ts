@@ -64,5 +64,5 @@ it('a label that workerd draws has the same bytes as anywhere else', async () =>
 });
 
 it('a provider is called from within workerd', async () => {
-  expect(await (await ask('easypost', request)).text()).toBe('CarrierError: easypost: answered 503');
+  expect(await (await ask('easypost', request)).text()).toBe('CarrierError: easypost: responded with 503');
 });

@@ -6,27 +6,26 @@ import { makePrintable, type Printable, Unprintable } from './romanise.ts';
 export type Line = { text: string; weight: Weight };
 export type PrintableAddress = { lines: Line[]; scripts: Set<Printable['script']>; postalCode: string };
 
-// Where the postal code stands before the town. Elsewhere it follows town and region.
-const codeFirst = 'AT BE BG CH CZ DE DK EE ES FI FR GR HR HU IS IT LI LT LU MC NL NO PL PT RO RS SE SI SK TR'.split(
-  ' ',
-);
+// Countries whose postal code comes before the town. Elsewhere it follows town and region.
+const postalCodeFirst =
+  'AT BE BG CH CZ DE DK EE ES FI FR GR HR HU IS IT LI LT LU MC NL NO PL PT RO RS SE SI SK TR'.split(' ');
 
-const refuse = (field: string, reason: string) => new CarrierError('manual', `${field}: ${reason}`, true);
+const addressError = (field: string, reason: string) => new CarrierError('manual', `${field}: ${reason}`, true);
 
-// One text twice: as it is shown, and in Latin letters where those differ.
+// A text as it is printed, and in Latin letters if those differ.
 type Pair = { shown: string; latin: string };
 
 const townLine = (country: string, city: string, region: string, postalCode: string): string => {
   const place = [city, region].filter((part) => part !== '').join(', ');
-  return (codeFirst.includes(country) ? [postalCode, place] : [place, postalCode]).join(' ').trim();
+  return (postalCodeFirst.includes(country) ? [postalCode, place] : [place, postalCode]).join(' ').trim();
 };
 
 const countryName = (code: string): string | undefined =>
   /^[A-Z]{2}$/.test(code) ? new Intl.DisplayNames('en', { type: 'region', fallback: 'none' }).of(code) : undefined;
 
 /**
- * A text in letters that the label can show.
- * @param field its name in the request, for the message, which does not quote it
+ * Converts a text to letters that the label can print.
+ * @param field its name in the request, for the error message, which does not quote the text
  * @throws CarrierError (permanent)
  */
 export function requirePrintable(text: string, field: string, country: string): Printable {
@@ -34,27 +33,27 @@ export function requirePrintable(text: string, field: string, country: string): 
     return makePrintable(text, country);
   } catch (error) {
     if (!(error instanceof Unprintable)) throw error;
-    throw refuse(field, `${error.message}. Give it in Latin letters`);
+    throw addressError(field, `${error.message}. Give it in Latin letters`);
   }
 }
 
 /**
- * The lines of an address in the order in which posts read them, the country last, in English capitals (Universal
- * Postal Convention), each in letters that the label can show; see `makePrintable` for what becomes of other scripts.
- * A line of kana or Hangul is followed by the same in Latin letters.
- * @param which `to` or `from`, for the message
- * @throws CarrierError (permanent) that names the field: empty, an unknown country, or letters that cannot be shown
+ * The lines of an address in postal order, with the country last, in English capitals (Universal Postal Convention).
+ * Each is in letters that the label can print; `makePrintable` says what happens to other scripts. A line of kana or
+ * Hangul is followed by the same line in Latin letters.
+ * @param which `to` or `from`, for the error message
+ * @throws CarrierError (permanent) that names the field: it is empty, an unknown country, or has unprintable letters
  */
 export function addressLines(address: Address, which: 'to' | 'from'): PrintableAddress {
   const scripts = new Set<Printable['script']>();
   const show = (field: keyof Address, required = false): Pair => {
     const { text, romanised, script } = requirePrintable(address[field] ?? '', `${which}.${field}`, address.country);
-    if (required && text === '') throw refuse(`${which}.${field}`, 'is empty');
+    if (required && text === '') throw addressError(`${which}.${field}`, 'is empty');
     scripts.add(romanised === undefined ? script : 'transliterated');
     return { shown: text, latin: romanised ?? text };
   };
   const country = countryName(address.country);
-  if (country === undefined) throw refuse(`${which}.country`, 'is not an ISO 3166-1 alpha-2 code');
+  if (country === undefined) throw addressError(`${which}.country`, 'is not an ISO 3166-1 alpha-2 code');
   const [city, region, postalCode] = [show('city', true), show('region'), show('postalCode')];
   const town = {
     shown: townLine(address.country, city.shown, region.shown, postalCode.shown),
@@ -72,7 +71,7 @@ export function addressLines(address: Address, which: 'to' | 'from'): PrintableA
   return { lines: all.filter((line) => line.text !== ''), scripts, postalCode: postalCode.shown };
 }
 
-// A line may break at a space and around any East Asian character; a word that is too long breaks where it must.
+// A line may break at a space and next to any East Asian character. A word that is too long breaks anywhere.
 const wrap = (line: Line, width: number, size: number): Line[] => {
   const rows: string[] = [];
   let row = '';
@@ -88,17 +87,18 @@ const wrap = (line: Line, width: number, size: number): Line[] => {
   return [...rows, row.trimEnd()].map((text) => ({ text, weight: line.weight }));
 };
 
-/** Leading of a block of lines, in font sizes. */
+/** The line height of a block of lines, relative to the font size. */
 export const leading = 1.18;
 
 /**
- * Breaks lines to a width and picks the largest font size, in half points, at which all of them fit the box (points).
- * @throws CarrierError (permanent) if they do not even fit at the smallest size: an address is never cut short
+ * Wraps lines to a width and picks the largest font size, in steps of half a point, at which all of them fit the box.
+ * Sizes are in points.
+ * @throws CarrierError (permanent) if they do not fit at the smallest size: an address is never cut
  */
 export function fitLines(lines: Line[], box: { width: number; height: number; largest: number; smallest: number }) {
   for (let size = box.largest; size >= box.smallest; size -= 0.5) {
     const rows = lines.flatMap((line) => wrap(line, box.width, size));
     if (rows.length * size * leading <= box.height) return { rows, size };
   }
-  throw refuse('address', 'is too long for the label');
+  throw addressError('address', 'is too long for the label');
 }

@@ -1,4 +1,4 @@
-// Widths of bar, space, bar, … in modules for the values 0 to 105, six digits each (ISO/IEC 15417, table 1).
+// The widths of bar, space, bar, … in modules for the values 0 to 105, six digits each (ISO/IEC 15417, table 1).
 const patterns =
   '212222222122222221121223121322131222122213122312132212221213221312231212112232122132122231113222123122123221' +
   '223211221132221231213212223112312131311222321122321221312212322112322211212123212321232121111323131123131321' +
@@ -12,43 +12,44 @@ const startC = 105;
 const toC = 99;
 const toB = 100;
 
-const digitsFrom = (text: string, at: number): number => /^[0-9]*/.exec(text.slice(at))?.[0].length ?? 0;
+const countDigits = (text: string, start: number): number => /^[0-9]*/.exec(text.slice(start))?.[0].length ?? 0;
 
 /**
- * The symbol values of a Code 128 barcode without the stop: start, data in sets B and C, check value.
- * Digits go two to a symbol (set C) wherever that is shorter: four of them at either end, six in between.
- * @throws RangeError for text that is empty or not printable ASCII
+ * The symbol values of a Code 128 barcode without the stop symbol: start, data in sets B and C, check value. Digits are
+ * packed in pairs (set C) wherever that is shorter: from four digits at either end, from six in between.
+ * @throws RangeError if the text is empty or not printable ASCII
  */
 export function code128Values(text: string): number[] {
-  if (!/^[\x20-\x7e]+$/.test(text))
-    throw new RangeError('Code 128 takes printable ASCII here, and at least one letter');
-  const lead = digitsFrom(text, 0);
-  let inC = lead >= 4 || (lead === 2 && text.length === 2);
+  if (!/^[\x20-\x7e]+$/.test(text)) throw new RangeError('Code 128 takes printable ASCII text that is not empty');
+  const leadingDigits = countDigits(text, 0);
+  let inC = leadingDigits >= 4 || (leadingDigits === 2 && text.length === 2);
   const values = [inC ? startC : startB];
-  let at = 0;
-  while (at < text.length) {
-    const digits = digitsFrom(text, at);
+  let index = 0;
+  while (index < text.length) {
+    const digits = countDigits(text, index);
     if (inC && digits >= 2) {
-      values.push(Number(text.slice(at, at + 2)));
-      at += 2;
+      values.push(Number(text.slice(index, index + 2)));
+      index += 2;
       continue;
     }
     if (inC) {
       inC = false;
       values.push(toB);
-    } else if (digits % 2 === 0 && digits >= (at + digits === text.length ? 4 : 6)) {
+    } else if (digits % 2 === 0 && digits >= (index + digits === text.length ? 4 : 6)) {
       inC = true;
       values.push(toC);
       continue;
     }
-    values.push(text.charCodeAt(at) - 32);
-    at += 1;
+    values.push(text.charCodeAt(index) - 32);
+    index += 1;
   }
-  const sum = values.reduce((total, value, index) => total + value * Math.max(index, 1), 0);
+  const sum = values.reduce((total, value, place) => total + value * Math.max(place, 1), 0);
   return [...values, sum % 103];
 }
 
-/** The barcode as widths in modules: bar, space, bar, …, ending in a bar. The quiet zones (10 modules) are the drawer's. */
+/**
+ * The barcode as widths in modules: bar, space, bar, …, ending in a bar. The caller adds the quiet zones (10 modules).
+ */
 export function code128Widths(text: string): number[] {
   const symbols = code128Values(text).map((value) => patterns.slice(value * 6, value * 6 + 6));
   return [...symbols.join(''), ...stopPattern].map(Number);

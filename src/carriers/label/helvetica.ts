@@ -11,12 +11,12 @@ const bold =
   '611 556 778 556 556 500 389 280 389 584';
 const widths = { regular: regular.split(' ').map(Number), bold: bold.split(' ').map(Number) };
 
-// What WinAnsiEncoding has at 0x80 to 0x9F; a space stands for the five that it leaves empty. The rest is Latin-1.
+// WinAnsiEncoding at 0x80 to 0x9F, with a space for its five empty positions. The rest is Latin-1.
 const upper = '€ ‚ƒ„…†‡ˆ‰Š‹Œ Ž  ‘’“”•–—˜™š›œ žŸ';
 
 export type Weight = 'regular' | 'bold';
 
-/** The byte of a character in WinAnsiEncoding, or undefined where it has none. */
+/** The byte of a character in WinAnsiEncoding. Undefined if it has none. */
 export function winAnsiByte(character: string): number | undefined {
   const code = character.codePointAt(0) ?? 0;
   if ((code >= 0x20 && code <= 0x7e) || (code >= 0xa1 && code <= 0xff && code !== 0xad)) return code;
@@ -27,7 +27,9 @@ export function winAnsiByte(character: string): number | undefined {
 const wide = 'ÆŒæœ—…™‰¼½¾';
 const signs = '×÷±¬';
 
-/** The advance width of a WinAnsi character in ems. Exact for ASCII, near for accented letters, else generous. */
+/**
+ * The advance width of a WinAnsi character in ems: exact for ASCII, close for accented letters, generous for others.
+ */
 export function advance(character: string, weight: Weight): number {
   const base = character.normalize('NFD').charCodeAt(0);
   const known = widths[weight][base - 0x20];

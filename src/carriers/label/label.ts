@@ -9,7 +9,8 @@ const height = 432;
 const margin = 12;
 const inner = width - 2 * margin;
 
-// 3 dots of a 203 dpi printer (15 mil): bars of whole dots stay even. Below 10 mil hand scanners begin to miss.
+// 3 dots of a 203 dpi printer (15 mil), so that every bar is a whole number of dots. Below 10 mil hand scanners become
+// unreliable.
 const finestModule = 0.72;
 const bestModule = (3 * 72) / 203;
 const quietZone = 10;
@@ -38,7 +39,7 @@ const centred = (page: PdfPage, y: number, size: number, text: string): void => 
 
 const centimetres = (millimetres: number): string => String(Math.round(millimetres) / 10);
 
-// What a packer has to know about letters that are not on the label, or that this printer may not have.
+// Notices for the packer about letters that are not on the label, or that the printing system may lack.
 const notices = (scripts: Set<string>, reference: string): Line[] => {
   const found: Line[] = [];
   if (scripts.has('east_asian')) {
@@ -52,13 +53,13 @@ const notices = (scripts: Set<string>, reference: string): Line[] => {
 };
 
 /**
- * A 4 × 6 inch shipping label as a PDF: sender, weight and size, recipient, routing line (country and postal code),
- * Code 128 of the tracking number with the number under it, reference, and our shipment's id. The same request gives
- * the same bytes, so the label can be drawn again whenever it is asked for.
+ * Draws a 4 × 6 inch shipping label as a PDF: sender, weight and size, recipient, routing line (country and postal
+ * code), Code 128 of the tracking number with the number under it, reference and shipment id. The same request gives
+ * the same bytes, so the label can be drawn again at any time.
  *
- * Letters: see `makePrintable`. Chinese, Japanese and Korean are set in the fonts of the reader's own system (none are
- * small enough to go along), which desktop systems have; where they are missing the letters stay blank, and the label
- * says so in its last lines. What cannot be shown or transliterated is refused rather than left out.
+ * Letters: see `makePrintable`. Chinese, Japanese and Korean use the fonts of the reader's system, which desktop
+ * systems have, because embedded ones would be too large. If they are missing, the letters stay blank; the label's last
+ * lines warn about that. Text that can be neither printed nor transliterated is rejected, never left out.
  * @throws CarrierError (permanent) that names the field
  */
 export function drawLabel(request: LabelRequest, trackingNumber: string): Uint8Array {

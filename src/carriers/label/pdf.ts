@@ -1,7 +1,7 @@
 import { advance, type Weight, winAnsiByte } from './helvetica.ts';
 
-// Fonts that a reader brings itself: base-14 Helvetica, and for Chinese, Japanese and Korean the character collections
-// that PDF predefines (ISO 32000-1, 9.7.5.2), so that no font file is needed. See label.ts for what that means.
+// Fonts that every PDF reader provides: base-14 Helvetica, and the predefined character collections for Chinese,
+// Japanese and Korean (ISO 32000-1, 9.7.5.2). So no font is embedded. label.ts describes the consequences.
 const fonts = {
   regular: { base: 'Helvetica' },
   bold: { base: 'Helvetica-Bold' },
@@ -17,7 +17,7 @@ const fontOf = (character: string, weight: Weight): Font => {
   return isHangul(character) ? 'korean' : 'chinese';
 };
 
-/** The advance width of a text in points. What is not WinAnsi is set as East Asian: an em each. */
+/** The advance width of a text in points. A character outside WinAnsi counts as East Asian: one em. */
 export function textWidth(text: string, size: number, weight: Weight): number {
   let ems = 0;
   for (const character of text) ems += winAnsiByte(character) === undefined ? 1 : advance(character, weight);
@@ -73,7 +73,7 @@ export class PdfPage {
     this.#content += gray === 0 ? `${box}\n` : `${gray} g ${box} 0 g\n`;
   }
 
-  /** A line of text with its baseline at `y`. Its characters are WinAnsi or East Asian; see `textWidth`. */
+  /** Draws a line of text with its baseline at `y`. Its characters are WinAnsi or East Asian; see `textWidth`. */
   text(x: number, y: number, size: number, weight: Weight, text: string, gray = 0): void {
     const runs: { font: Font; text: string }[] = [];
     for (const character of text) {
@@ -92,8 +92,8 @@ export class PdfPage {
   }
 
   /**
-   * The file: PDF 1.5, uncompressed, with a classic cross-reference table and nothing of the clock or of chance in it,
-   * so that the same page gives the same bytes. Printed at its own size (no scaling).
+   * The file: PDF 1.5, uncompressed, with a classic cross-reference table. It contains no time and no random value, so
+   * the same page gives the same bytes. Printed at its own size (no scaling).
    * @param title printable ASCII
    */
   toBytes(title: string): Uint8Array {
@@ -115,7 +115,8 @@ export class PdfPage {
       `<< /Title ${literal(title)} /Producer (FusionCommerce) >>`,
       ...fontBodies,
     );
-    // The comment of high bytes marks the file as binary for transfer tools (ISO 32000-1, 7.5.2). All else is ASCII.
+    // The comment with high bytes marks the file as binary for transfer tools (ISO 32000-1, 7.5.2). Everything else is
+    // ASCII.
     let file = '%PDF-1.5\n%\xe2\xe3\xcf\xd3\n';
     const offsets = objects.map((body, index) => {
       const offset = file.length;

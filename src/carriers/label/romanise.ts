@@ -3,13 +3,13 @@ import { winAnsiByte } from './helvetica.ts';
 import { romaniseHangul, romaniseKana } from './syllables.ts';
 
 /**
- * How a line of an address is printed. `text` has only characters that the label's fonts have. `romanised` repeats a
- * line of kana or Hangul in Latin letters; a line with Chinese characters has none, since their reading is not known.
- * `script` says which of the label's notices the line asks for; accents and Latin letters alone ask for none.
+ * How a line of an address is printed. `text` has only characters of the label's fonts. `romanised` repeats a line of
+ * kana or Hangul in Latin letters; a line with Chinese characters has none, since their reading is unknown. `script`
+ * decides which notice the label prints; Latin text needs none.
  */
 export type Printable = { text: string; romanised?: string; script: 'latin' | 'transliterated' | 'east_asian' };
 
-/** A character that the label can neither show nor put into Latin letters. */
+/** Thrown for characters that the label can neither print nor transliterate. */
 export class Unprintable extends Error {
   constructor(characters: string[]) {
     super(`no Latin letters are known for ${characters.map((character) => `U+${hex(character)}`).join(', ')}`);
@@ -19,7 +19,7 @@ export class Unprintable extends Error {
 
 const hex = (character: string) => (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
 
-// The ideographs of GB 18030-2000, which is what the predefined Chinese collection covers, and their repetition signs.
+// The ideographs of GB 18030-2000, which the predefined Chinese collection covers, and their repetition marks.
 const isIdeograph = (character: string) => /[㐀-䶵一-龥々〇ゝゞヽヾ]/u.test(character);
 const isSyllable = (character: string) => /[ぁ-ゖァ-ヶー가-힣]/u.test(character);
 
@@ -33,13 +33,13 @@ const isKnown = (character: string, country: string): boolean =>
   latinLetter(character) !== undefined ||
   transliterateLetter(character.toLowerCase(), country) !== undefined;
 
-// Marks of alphabets that are read without them (vowel points, accents). In other scripts a mark can be a vowel.
-const isSpareMark = (character: string): boolean =>
+// Marks of alphabets that can be read without them (vowel points, accents). In other scripts a mark can be a vowel.
+const isDroppableMark = (character: string): boolean =>
   /\p{M}/u.test(character) &&
   /[\p{Script=Inherited}\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Cyrillic}]/u.test(character);
 
-// Takes marks off one by one, so that what remains is as near to the original as WinAnsi allows: ễ is ê, ő is o.
-const withoutMarks = (character: string): string | undefined => {
+// Removes marks one by one, so that the rest is as close to the original as WinAnsi allows: ễ becomes ê, ő becomes o.
+const dropUnsupportedMarks = (character: string): string | undefined => {
   const parts = [...character.normalize('NFD')];
   for (let length = parts.length - 1; length > 0; length -= 1) {
     const shorter = parts.slice(0, length).join('').normalize('NFC');
@@ -48,13 +48,13 @@ const withoutMarks = (character: string): string | undefined => {
   return undefined;
 };
 
-const cased = (letters: string, upper: boolean, next: string | undefined): string => {
+const matchCase = (letters: string, upper: boolean, next: string | undefined): string => {
   if (!upper || letters === '') return letters;
   if (next !== undefined && /\p{Lu}/u.test(next)) return letters.toUpperCase();
   return letters.charAt(0).toUpperCase() + letters.slice(1);
 };
 
-const tidy = (text: string): string =>
+const cleanUp = (text: string): string =>
   text
     .normalize('NFC')
     .replace(/[\p{Cc}\s]+/gu, ' ')
@@ -64,7 +64,7 @@ const tidy = (text: string): string =>
     )
     .trim();
 
-/** Latin letters for one character that WinAnsi lacks, and whether it came from another script. */
+/** Latin letters for one character that WinAnsi lacks. `foreign`: it came from another script. */
 function latinOf(
   character: string,
   next: string | undefined,
@@ -74,26 +74,26 @@ function latinOf(
   const upper = lower !== character;
   for (const letter of [lower, lower.normalize('NFD').charAt(0)]) {
     const foreign = transliterateLetter(letter, country) ?? arabicDigit(letter);
-    if (foreign !== undefined) return { letters: cased(foreign, upper, next), foreign: true };
+    if (foreign !== undefined) return { letters: matchCase(foreign, upper, next), foreign: true };
   }
-  const stripped = withoutMarks(character);
+  const stripped = dropUnsupportedMarks(character);
   if (stripped !== undefined) return { letters: stripped, foreign: false };
   const plain = latinLetter(lower) ?? latinLetter(lower.normalize('NFD').charAt(0));
-  return plain === undefined ? undefined : { letters: cased(plain, upper, next), foreign: false };
+  return plain === undefined ? undefined : { letters: matchCase(plain, upper, next), foreign: false };
 }
 
-// For what comes from a script that has no capitals.
+// For text from a script without capitals.
 const capitalised = (text: string): string => text.replace(/(^|[\s-])([a-z])/g, (word) => word.toUpperCase());
 
 /**
- * Makes a line printable without ever putting a question mark or a gap in place of a letter. WinAnsi stays as it is;
- * other Latin letters lose the marks that it lacks; Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic are
- * transliterated, by the rule of `country` where it has its own; Chinese, Japanese and Korean stay as they are, with
- * kana and Hangul repeated in Latin letters. Emoji and invisible characters are left out: they are no part of an address.
+ * Converts a line to printable characters. No letter is replaced with a question mark or a gap. WinAnsi characters
+ * stay; other Latin letters lose the marks that WinAnsi lacks. Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic
+ * are transliterated, by the rule of `country` if it has one. Chinese, Japanese and Korean stay, and kana and Hangul
+ * are repeated in Latin letters. Emoji and invisible characters are dropped, since they are not part of an address.
  * @throws Unprintable for letters of any other script
  */
 export function makePrintable(original: string, country: string): Printable {
-  const text = tidy(original);
+  const text = cleanUp(original);
   const plain = [...transliteratePairs(text)].map((character) =>
     isKnown(character, country) ? character : character.normalize('NFKC'),
   );
@@ -108,7 +108,7 @@ export function makePrintable(original: string, country: string): Printable {
     } else if (isIdeograph(character) || isSyllable(character)) {
       shown += character;
       eastAsian = true;
-    } else if (!isSpareMark(character)) {
+    } else if (!isDroppableMark(character)) {
       const found = latinOf(character, characters[index + 1], country);
       shown += found?.letters ?? '';
       foreign ||= found?.foreign ?? false;

@@ -2,7 +2,9 @@ const initials = 'g kk n d tt r m b pp s ss  j jj ch k t p h'.split(' ');
 const vowels = 'a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i'.split(' ');
 const finals = ' k k k n n n t l k m l l l p l m p p t t ng t t k t p t'.split(' ');
 
-/** Hangul in the Revised Romanization of Korean, syllable by syllable: sounds do not change across them. */
+/**
+ * Romanises Hangul by the Revised Romanization of Korean, one syllable at a time: no sound changes across syllables.
+ */
 export function romaniseHangul(text: string): string {
   return text.replace(/[가-힣]/g, (character) => {
     const index = character.charCodeAt(0) - 0xac00;
@@ -19,14 +21,14 @@ const kanaRows =
 const kana = new Map(kanaRows.split(' ').map((pair) => [pair.charAt(0), pair.slice(1)] as const));
 const glides: Record<string, string> = { ゃ: 'ya', ゅ: 'yu', ょ: 'yo', ぁ: 'a', ぃ: 'i', ぅ: 'u', ぇ: 'e', ぉ: 'o' };
 
-// しゃ is sha and きゃ is kya; ふぁ is fa, てぃ is ti, うぃ is wi: the small letter takes the vowel's place.
+// しゃ becomes sha and きゃ kya; ふぁ becomes fa, てぃ ti, うぃ wi: the small letter replaces the vowel.
 const glide = (syllable: string, small: string): string => {
   const vowel = glides[small] ?? '';
   const stem = syllable === 'u' ? 'w' : syllable.slice(0, -1);
   return stem + (/^(sh|ch|j)$/.test(stem) ? vowel.replace('y', '') : vowel);
 };
 
-/** Hiragana and katakana in Hepburn romanisation as Japanese passports have it: long vowels are not marked. */
+/** Romanises hiragana and katakana in Hepburn as on Japanese passports: long vowels are not marked. */
 export function romaniseKana(text: string): string {
   const hiragana = text.replace(/[ァ-ヶ]/g, (character) => String.fromCharCode(character.charCodeAt(0) - 0x60));
   return hiragana
