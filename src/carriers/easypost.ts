@@ -171,7 +171,12 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
       if (error.code === 'SHIPMENT.POSTAGE.EXISTS') return get(id, signal);
       if (!error.permanent) throw error;
       if (!undecidedCodes.includes(error.code ?? '') && !indicatesOutage(error.message)) throw error;
-      throw new CarrierError('easypost', 'the provider did not confirm the purchase', false, error.code ? { code: error.code } : {});
+      throw new CarrierError(
+        'easypost',
+        'the provider did not confirm the purchase',
+        false,
+        error.code ? { code: error.code } : {},
+      );
     }
   };
 

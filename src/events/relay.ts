@@ -80,15 +80,15 @@ async function relayOneSoon(env: Bindings, sink: Sink, cause: string): Promise<v
     current.runAgain = true;
     return;
   }
-  const own = { until: Date.now() + maxRunMs + 5_000, runAgain: true };
-  running.set(sink, own);
+  const thisRun = { until: Date.now() + maxRunMs + 5_000, runAgain: true };
+  running.set(sink, thisRun);
   try {
-    while (own.runAgain && Date.now() < own.until - 5_000 && !isPaused(sink)) {
-      own.runAgain = false;
+    while (thisRun.runAgain && Date.now() < thisRun.until - 5_000 && !isPaused(sink)) {
+      thisRun.runAgain = false;
       await relay(env, sink, cause);
     }
   } finally {
-    if (running.get(sink) === own) running.delete(sink);
+    if (running.get(sink) === thisRun) running.delete(sink);
   }
 }
 
