@@ -79,7 +79,7 @@ async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<Impo
   }
 }
 
-/** @throws ApiError validation_failed: with a wrong header no line of the file can be item */
+/** @throws ApiError validation_failed: an invalid header makes every line unreadable */
 function checkHeader(header: string[]): void {
   const seen = new Set<string>();
   const faults: Fault[] = [];
