@@ -10,31 +10,36 @@ import { Progress } from './support/progress.ts';
 
 const help = `npm start [-- --reset] [-- --quiet]
 
-Starts the whole of FusionCommerce on this machine: PostgreSQL, Neon's HTTP protocol in front of it, Kafka REST, Stripe,
-and the Worker with its queues and crons. Ctrl-C ends all of it. The next start finds the data.
+Starts FusionCommerce on this machine: a real PostgreSQL, emulators of Neon's HTTP protocol, Kafka REST and Stripe, and
+the Worker with its queues and crons. Press Ctrl-C to stop everything. The data are kept for the next start.
 
-  --reset   deletes the data of earlier starts first
-  --quiet   does not show the Worker's log; .data/logs/worker.log has it in either case, as JSON lines
+  --reset   delete the data of earlier starts first
+  --quiet   do not print the Worker's log; it is always written to logs/worker.log in the data folder, as JSON lines
+  --help    print this text
 
-Variables, from the environment or .dev.vars:
-  PORT 8787   POSTGRES_PORT 54329   NEON_PORT 4444   KAFKA_PORT 8082   STRIPE_PORT 12111
-  DATA_DIR                   where the data are kept; .data in this folder if not given
-  DATABASE_URL               your own PostgreSQL (Neon, say) as its owner, in place of ours; with it
-  WORKER_DATABASE_PASSWORD   the password that the Worker's role fusion_worker is given there
-  NEON_HTTP_URL              your own endpoint for Neon's HTTP protocol
-  KAFKA_REST_URL             your own Kafka, with KAFKA_REST_USERNAME, KAFKA_REST_PASSWORD, KAFKA_REST_DIALECT
-  STRIPE_SECRET_KEY          the real Stripe, with STRIPE_WEBHOOK_SECRET
-Those of the Worker (RESERVATION_TTL_SECONDS, a carrier's key, …) are passed on to it.`;
+Environment variables; they can also be set in the file .dev.vars:
 
-/** The end was asked for while something was still starting. */
-class Interrupted extends Error {}
+  Ports, with their defaults:
+  PORT 8787 (the API)   POSTGRES_PORT 54329   NEON_PORT 4444   KAFKA_PORT 8082   STRIPE_PORT 12111
 
-/** What wrangler repeats at each reload. */
-const noise = /^\s*$|^(Your Worker has access to|Binding\s|env\.|⎔ Connection status)/;
+  DATA_DIR                   the data folder; default: .data in this repository
+  DATABASE_URL               your PostgreSQL (for example Neon), with the login of its owner; replaces the local one
+  WORKER_DATABASE_PASSWORD   the password to set there for the Worker's role fusion_worker
+  NEON_HTTP_URL              your endpoint for Neon's HTTP protocol
+  KAFKA_REST_URL             your Kafka; also set KAFKA_REST_USERNAME, KAFKA_REST_PASSWORD and KAFKA_REST_DIALECT
+  STRIPE_SECRET_KEY          your Stripe account; also set STRIPE_WEBHOOK_SECRET
+
+The Worker's other variables (RESERVATION_TTL_SECONDS, a carrier's key, …) are passed to it. The README lists them.`;
+
+/** Thrown between two steps of the start when it was stopped meanwhile. */
+class StartStopped extends Error {}
+
+/** Lines that wrangler repeats at each reload. */
+const repeatedLine = /^\s*$|^(Your Worker has access to|Binding\s|env\.|⎔ Connection status)/;
 
 const write = (text: string): boolean => process.stdout.write(text);
 
-/** Starts, waits for the end, and leaves nothing running. Resolves with the exit code. */
+/** Starts the platform, waits until it is stopped or fails, and ends every part. Resolves with the exit code. */
 async function main(settings: StartSettings, reset: boolean, quiet: boolean): Promise<number> {
   const progress = new Progress(write, process.stdout.isTTY === true);
   const stops: { part: string; stop: () => Promise<void> }[] = [];
@@ -49,10 +54,10 @@ async function main(settings: StartSettings, reset: boolean, quiet: boolean): Pr
     () => endNow(),
     () => ending,
   );
-  // Bridge, Kafka and Stripe run in this process: an error that nobody took is a crash of one of them.
+  // The Neon, Kafka and Stripe emulators run in this process, so an uncaught error is a crash of one of them.
   process.on('uncaughtException', (error) => endNow(`${partOf(error)} crashed: ${inspect(error)}`));
 
-  write('FusionCommerce, local platform. Ctrl-C ends it.\n\n');
+  write('Starting FusionCommerce on this machine. Press Ctrl-C to stop it.\n\n');
   const release = await claimData(settings.dir);
   let failure: string | undefined;
   try {
@@ -60,91 +65,111 @@ async function main(settings: StartSettings, reset: boolean, quiet: boolean): Pr
     if (reset) await progress.step('Reset', () => resetData(settings.dir));
     const platform = startPlatform(settings, {
       progress,
-      started: (part, stop) => stops.unshift({ part, stop }),
-      ended: (part, reason) => endNow(`${part} ${reason.startsWith('its') ? `failed: ${reason}` : reason}`),
-      workerLog: (raw) => {
-        const line = isReady && !quiet && !ending && !noise.test(raw) ? readableLine(raw) : undefined;
+      onPartStarted: (part, stop) => stops.unshift({ part, stop }),
+      onPartExited: (part, reason) => endNow(`${part} ${reason.startsWith('its') ? `failed: ${reason}` : reason}`),
+      onWorkerLine: (raw) => {
+        const line = isReady && !quiet && !ending && !repeatedLine.test(raw) ? readableLine(raw) : undefined;
         if (line !== undefined) write(`${line}\n`);
       },
-      check: () => {
-        if (ending) throw new Interrupted();
+      throwIfStopped: () => {
+        if (ending) throw new StartStopped();
       },
     });
     platform.catch((error: unknown) => {
       if (!ending) endNow(describeFailure(error));
     });
     void platform.then((running) => {
-      write(describe(settings, running));
+      write(describePlatform(settings, running));
       isReady = true;
     });
     failure = await end.promise;
     if (failure !== undefined) progress.say(`\n${failure}`);
-    progress.say(isReady ? '\nEnding.' : '\nEnding before all was started.');
-    // A step that runs is let finish, so that what it starts can be stopped; only the Worker takes too long for that.
-    const stop = async (chosen: (part: string) => boolean): Promise<void> => {
-      for (const { part, stop } of stops.filter(({ part }) => chosen(part))) {
-        await stop().catch((error: Error) => write(`${part} did not end: ${error.message}\n`));
+    progress.say(isReady ? '\nStopping all parts.' : '\nStopping before all parts have started.');
+    // Wait for the current step, so that the part it starts can be stopped. The Worker would take too long for that.
+    const stopParts = async (matches: (part: string) => boolean): Promise<void> => {
+      for (const { part, stop } of stops.filter(({ part }) => matches(part))) {
+        await stop().catch((error: Error) => write(`${part} did not stop: ${error.message}\n`));
       }
     };
-    await stop((part) => part === 'Crons' || part === 'Worker');
+    await stopParts((part) => part === 'Crons' || part === 'Worker');
     await platform.catch(() => undefined);
-    await stop((part) => part !== 'Crons' && part !== 'Worker');
+    await stopParts((part) => part !== 'Crons' && part !== 'Worker');
   } finally {
     await release();
   }
   return failure === undefined ? 0 : 1;
 }
 
-/** The first signal asks for the end; another one, a second later or more, does not wait for it. */
+/** The first signal stops the platform. A second signal, at least one second later, exits at once. */
 function onSignals(endNow: () => void, isEnding: () => boolean): void {
   let first = 0;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      // npm passes a Ctrl-C on that the terminal has sent to us already: that is no second one.
+      // npm forwards a Ctrl-C that this process already got from the terminal. It does not count as a second signal.
       if (!isEnding()) first = Date.now();
-      else if (Date.now() - first > 1_000) process.exit(1); // the watchdogs end what is left
+      else if (Date.now() - first > 1_000) process.exit(1); // watchdogs end the remaining processes
       endNow();
     });
   }
-  // SIGTERM to npm ends the shell between npm and us, and not us.
+  // A SIGTERM to npm ends the shell between npm and this process, but not this process.
   const parent = process.ppid;
-  const watch = (): void => {
+  const endIfOrphaned = (): void => {
     if (process.ppid !== parent) endNow();
   };
-  if (process.env.npm_lifecycle_event !== undefined) setInterval(watch, 250).unref();
+  if (process.env.npm_lifecycle_event !== undefined) setInterval(endIfOrphaned, 250).unref();
 }
 
+/** The part whose code threw the error. */
 function partOf(error: Error): string {
   const file = /\/dev\/(kafka|stripe|neon)[\w-]*\.ts/.exec(error.stack ?? '')?.[1];
   return { kafka: 'Kafka REST', stripe: 'Stripe', neon: 'Neon HTTP' }[file ?? ''] ?? 'npm start';
 }
 
-function describe(settings: StartSettings, platform: Platform): string {
+/** The text printed when everything runs: addresses, keys, and a command that places an order. */
+function describePlatform(settings: StartSettings, platform: Platform): string {
   const { api, databaseUrl, neonUrl, kafkaUrl, stripeUrl, seeded } = platform;
   const rows = [
-    ['API', `${api}   docs: ${api}/docs`],
+    ['API', `${api}   reference: ${api}/docs`],
     ...(databaseUrl && settings.database.kind === 'embedded' ? [['DATABASE_URL', databaseUrl]] : []),
     ...(neonUrl ? [['Neon HTTP', neonUrl]] : []),
-    ['Kafka REST', kafkaUrl ? `${kafkaUrl}   dev / dev` : `yours: ${settings.variables.KAFKA_REST_URL}`],
-    ['Stripe', stripeUrl ? `${stripeUrl}   sk_test_dev, whsec_dev` : 'the real one'],
-    ['Data', settings.dir],
-    ...(seeded ? [['Keys', 'default: sk_dev_default, pk_dev_default   acme: sk_dev_acme, pk_dev_acme']] : []),
+    [
+      'Kafka REST',
+      kafkaUrl ? `${kafkaUrl}   user dev, password dev` : `yours, at ${settings.variables.KAFKA_REST_URL}`,
+    ],
+    ['Stripe', stripeUrl ? `${stripeUrl}   secret key sk_test_dev, webhook secret whsec_dev` : 'your account'],
+    ['Data folder', settings.dir],
+    ...(seeded
+      ? [
+          ['API keys', 'tenant default: sk_dev_default (secret), pk_dev_default (publishable)'],
+          ['', 'tenant acme: sk_dev_acme (secret), pk_dev_acme (publishable)'],
+        ]
+      : []),
   ];
   const order = `{"customerId":"ada","items":[{"sku":"${seededSku}","quantity":2}]}`;
   const curl =
     `curl -s ${api}/v1/orders -H 'Authorization: Bearer sk_dev_default' -H 'Content-Type: application/json' ` +
     `-H "Idempotency-Key: $(node -p 'crypto.randomUUID()')" -d '${order}'`;
   const list = rows.map(([name = '', value]) => `  ${name.padEnd(13)} ${value}\n`).join('');
-  return `\nReady.\n\n${list}\n${seeded ? `Place an order:\n\n${curl}\n\n` : ''}`;
+  return `\nReady.\n\n${list}\n${seeded ? `Place an order from another terminal:\n\n${curl}\n\n` : ''}`;
+}
+
+/** The options of the command line. Throws an error for a terminal if one is unknown. */
+function readFlags() {
+  const options = { reset: { type: 'boolean' }, quiet: { type: 'boolean' }, help: { type: 'boolean' } } as const;
+  try {
+    return parseArgs({ options }).values;
+  } catch (error) {
+    const [problem] = (error as Error).message.split('. ');
+    throw new Error(`${problem}. Run "npm start -- --help" to see the options.`);
+  }
 }
 
 try {
-  const options = { reset: { type: 'boolean' }, quiet: { type: 'boolean' }, help: { type: 'boolean' } } as const;
-  const { values } = parseArgs({ options });
+  const values = readFlags();
   if (values.help) console.log(help);
   else {
     const settings = readSettings(process.env, readDevVars());
-    // Not left to run out: a connection that someone keeps open to us must not keep us.
+    // Exit explicitly: an open connection of a client would keep the process alive.
     process.exit(await main(settings, values.reset === true, values.quiet === true));
   }
 } catch (error) {

@@ -111,7 +111,7 @@ export function readOptions(
   }
   const { ports, database, variables } = readSettings(environment, devVars);
   const local = `postgres://fusion_owner:fusion_owner@127.0.0.1:${ports.postgres.port}/fusion`;
-  const databaseUrl = values['database-url'] ?? (database.kind === 'own' ? database.url : local);
+  const databaseUrl = values['database-url'] ?? (database.kind === 'external' ? database.url : local);
   return {
     file,
     url: readUrl('url', values.url ?? `http://127.0.0.1:${ports.api.port}`, /^https?:$/),

@@ -3,10 +3,10 @@ import type pg from 'pg';
 import { newId } from '../../src/base/ids.ts';
 import { inTransaction } from '../postgres/connection.ts';
 
-const nouns = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'];
+const resources = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'];
 
-/** Every scope there is. A secret key may have any of them; a publishable one, which browsers show, may read these. */
-export const scopes = nouns.flatMap((noun) => [`${noun}:read`, `${noun}:write`]);
+/** All scopes. A secret key may have any of them. A publishable key is visible in browsers, so it may only read these. */
+export const scopes = resources.flatMap((resource) => [`${resource}:read`, `${resource}:write`]);
 export const publishableScopes = ['catalog:read', 'campaigns:read'];
 
 export type Kind = 'secret' | 'publishable';
@@ -14,13 +14,13 @@ export type Kind = 'secret' | 'publishable';
 export type KeyOptions = {
   tenant: string;
   kind: Kind;
-  /** All that the kind may have, if not given. */
+  /** Default: all scopes that this kind of key may have. */
   scopes?: string[];
-  /** Of a publishable key: the pages that may use it, as `https://shop.example`; all, if not given. */
+  /** The origins whose pages may use a publishable key, such as `https://shop.example`. Default: all. */
   origins?: string[];
   name?: string;
   expiresAt?: Date;
-  /** A key of the caller's own making, for the local platform alone. */
+  /** A fixed key instead of a random one. Only for the local platform. */
   key?: string;
 };
 
@@ -37,14 +37,14 @@ export type KeyRow = {
   revoked_at: Date | null;
 };
 
-/** Makes a tenant; false if it is there already. */
+/** Creates a tenant. Resolves with false if it exists already. */
 export async function createTenant(client: pg.Client, id: string, name: string): Promise<boolean> {
   const statement = 'insert into platform.tenants (id, name) values ($1, $2) on conflict (id) do nothing';
   const { rowCount } = await asTenant(client, id, () => client.query(statement, [id, name]));
   return rowCount === 1;
 }
 
-/** Sets whether buyers of a tenant may pay with methods that settle days later. False if there is no such tenant. */
+/** Sets whether a tenant's buyers may use payment methods that settle days later. False if the tenant does not exist. */
 export async function allowDelayedPayments(client: pg.Client, id: string, allowed: boolean): Promise<boolean> {
   const statement = 'update platform.tenants set delayed_payments = $2 where id = $1';
   const { rowCount } = await asTenant(client, id, () => client.query(statement, [id, allowed]));
@@ -52,20 +52,22 @@ export async function allowDelayedPayments(client: pg.Client, id: string, allowe
 }
 
 /**
- * Makes a key and resolves with it; only its SHA-256 is stored, so this is the one time that it can be shown. A key of
- * the caller's own is left as it is if it is there already. Throws on an unknown tenant or scope.
+ * Creates a key and resolves with it. Only its SHA-256 is stored, so it cannot be shown again. If a fixed key exists already,
+ * nothing changes. Throws if the tenant does not exist, or if this kind of key cannot have a scope.
  */
 export async function createKey(client: pg.Client, options: KeyOptions): Promise<string> {
   const allowed = options.kind === 'secret' ? scopes : publishableScopes;
-  const wanted = options.scopes ?? allowed;
-  const refused = wanted.filter((scope) => !allowed.includes(scope));
-  if (refused.length > 0) {
-    throw new Error(`a ${options.kind} key cannot have ${refused.join(', ')}; there are: ${allowed.join(', ')}`);
+  const granted = options.scopes ?? allowed;
+  const rejected = granted.filter((scope) => !allowed.includes(scope));
+  if (rejected.length > 0) {
+    throw new Error(`a ${options.kind} key cannot have ${rejected.join(', ')}: choose from ${allowed.join(', ')}`);
   }
   const origins = options.origins === undefined ? null : options.origins.map(readOrigin);
-  if (origins !== null && options.kind === 'secret') throw new Error('a secret key has no origins: no page may use it');
+  if (origins !== null && options.kind === 'secret')
+    throw new Error('a secret key can have no origins, because no page may use it: create a publishable key');
   const { rowCount } = await client.query('select from platform.tenants where id = $1', [options.tenant]);
-  if (rowCount === 0) throw new Error(`there is no tenant ${options.tenant}: make it with "npm run keys -- tenant"`);
+  if (rowCount === 0)
+    throw new Error(`there is no tenant ${options.tenant}: create it with "npm run keys -- tenant ${options.tenant}"`);
   const key = options.key ?? randomKey(options.kind);
   await asTenant(client, options.tenant, () =>
     client.query(
@@ -78,7 +80,7 @@ export async function createKey(client: pg.Client, options: KeyOptions): Promise
         createHash('sha256').update(key).digest('hex'),
         options.kind,
         options.name ?? null,
-        wanted,
+        granted,
         options.expiresAt ?? null,
         origins,
       ],
@@ -87,13 +89,13 @@ export async function createKey(client: pg.Client, options: KeyOptions): Promise
   return key;
 }
 
-/** The keys of a tenant, or of all; oldest first within each. */
+/** The keys of one tenant or of all tenants, grouped by tenant, oldest first. */
 export async function listKeys(client: pg.Client, tenant?: string): Promise<KeyRow[]> {
   const tenants = await client.query<{ id: string }>('select id from platform.tenants order by id');
   const keys: KeyRow[] = [];
   for (const { id } of tenants.rows) {
     if (tenant !== undefined && tenant !== id) continue;
-    // The tenant is asked for as well, since a superuser is held by no policy.
+    // The condition on the tenant is for superusers, who bypass row-level security.
     const statement = `select id, tenant_id, prefix, kind, name, scopes, origins, created_at, expires_at, revoked_at
       from platform.api_keys where tenant_id = $1 order by id`;
     keys.push(...(await asTenant(client, id, () => client.query<KeyRow>(statement, [id]))).rows);
@@ -102,8 +104,8 @@ export async function listKeys(client: pg.Client, tenant?: string): Promise<KeyR
 }
 
 /**
- * Revokes the key of that id or prefix at once. Throws if there is none, or more than one. A key that is revoked
- * already keeps the time at which it was.
+ * Revokes the key with this id or prefix at once. Throws if no key or several keys have it. A key that is revoked already
+ * keeps its time of revocation.
  */
 export async function revokeKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
   const key = await findKey(client, idOrPrefix);
@@ -112,42 +114,46 @@ export async function revokeKey(client: pg.Client, idOrPrefix: string): Promise<
   return key;
 }
 
-/** Gives a publishable key other origins, or (null) all. Throws if there is no such key, or it is a secret one. */
-export async function bindKey(client: pg.Client, idOrPrefix: string, origins: string[] | null): Promise<KeyRow> {
+/** Replaces the origins of a publishable key; null allows all. Throws if the key does not exist or is a secret key. */
+export async function setKeyOrigins(client: pg.Client, idOrPrefix: string, origins: string[] | null): Promise<KeyRow> {
   const key = await findKey(client, idOrPrefix);
-  if (key.kind === 'secret') throw new Error('a secret key has no origins: no page may use it');
-  const wanted = origins === null ? null : origins.map(readOrigin);
+  if (key.kind === 'secret')
+    throw new Error('a secret key can have no origins, because no page may use it: create a publishable key');
+  const newOrigins = origins === null ? null : origins.map(readOrigin);
   const statement = 'update platform.api_keys set origins = $2 where id = $1';
-  await asTenant(client, key.tenant_id, () => client.query(statement, [key.id, wanted]));
-  return { ...key, origins: wanted };
+  await asTenant(client, key.tenant_id, () => client.query(statement, [key.id, newOrigins]));
+  return { ...key, origins: newOrigins };
 }
 
 async function findKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
-  const found = (await listKeys(client)).filter(({ id, prefix }) => id === idOrPrefix || prefix === idOrPrefix);
-  const [key] = found;
-  if (key === undefined) throw new Error(`there is no key with the id or prefix ${idOrPrefix}`);
-  if (found.length > 1) {
-    throw new Error(`several keys have the prefix ${idOrPrefix}; name one by its id: ${found.map(({ id }) => id)}`);
+  const matches = (await listKeys(client)).filter(({ id, prefix }) => id === idOrPrefix || prefix === idOrPrefix);
+  const [key] = matches;
+  if (key === undefined)
+    throw new Error(`there is no key with the id or prefix ${idOrPrefix}: "npm run keys -- list" shows all keys`);
+  if (matches.length > 1) {
+    throw new Error(
+      `several keys have the prefix ${idOrPrefix}: use the id of one of them: ${matches.map(({ id }) => id).join(', ')}`,
+    );
   }
   return key;
 }
 
-/** As a browser sends it. Throws on what none would send: a path, a pattern, a name without https:// before it. */
+/** The origin as browsers send it. Throws for a URL with a path, a pattern, or a name without a scheme. */
 function readOrigin(text: string): string {
   const origin = URL.canParse(text) ? new URL(text).origin : 'null';
   if (!/^https?:\/\/[\w.:[\]-]+$/.test(origin) || text.replace(/\/$/, '') !== origin) {
     throw new Error(
-      `${text} is not an origin, as https://shop.example is: scheme, host and a port that is not the usual`,
+      `${text} is not an origin: give the scheme, the host, and the port if it is not the default, such as https://shop.example`,
     );
   }
   return origin;
 }
 
-/** Row-level security holds the tables' owner too: it reads and writes as one tenant at a time. */
+/** Runs `work` as this tenant, since row-level security applies to the tables' owner too. */
 export function asTenant<T>(client: pg.Client, tenant: string, work: () => Promise<T>): Promise<T> {
   return inTransaction(client, async () => {
     const statement = `select set_config('app.tenant_id', $1, true), set_config('app.operator', $2, true)`;
-    await client.query(statement, [tenant, process.env.USER ?? '']); // the audit log names who
+    await client.query(statement, [tenant, process.env.USER ?? '']); // for the audit log
     return work();
   });
 }

@@ -4,7 +4,6 @@ import { connectTo, describeFailure, readDatabaseUrl } from '../postgres/connect
 import { listJobSecrets, makeJobSecret, readJobState, revokeJobSecret, sealJobs } from '../postgres/job-secrets.ts';
 import {
   allowDelayedPayments,
-  bindKey,
   createKey,
   createTenant,
   type KeyRow,
@@ -13,37 +12,38 @@ import {
   publishableScopes,
   revokeKey,
   scopes,
+  setKeyOrigins,
 } from './api-keys.ts';
-import { readAuditLog, showAuditLog } from './audit-log.ts';
+import { formatAuditLog, readAuditLog } from './audit-log.ts';
 
 const help = `npm run keys -- <command>
 
-  tenant <id> [--name text]       makes a tenant
+  tenant <id> [--name text]       create a tenant
          [--delayed-payments on|off]
-                                  of a new or an existing tenant: whether its buyers may pay with methods that settle days
-                                  later, such as bank debits. Default: on
-  make --tenant <id>              makes a key and shows it, once: only its SHA-256 is stored
+                                  for a new or an existing tenant: whether its buyers may use payment methods that settle
+                                  days later, such as bank debits; default: on
+  make --tenant <id>              create a key and print it; it is never shown again, since only its SHA-256 is stored
        --kind secret|publishable
-       [--scopes a,b]             all that the kind may have, if not given
-       [--origin https://…]       a page that may use it, if it is publishable; may be repeated; all, if not given
+       [--scopes a,b]             default: all scopes that this kind of key may have
+       [--origin https://…]       an origin whose pages may use a publishable key; can be repeated; default: all
        [--expires 90d|12h|<ISO time>]
-       [--name text]              what it is for
-  list [--tenant <id>]            shows keys by their first characters
-  origins <prefix or id>          gives a publishable key other pages; without --origin, all
+       [--name text]              a note on the use of the key
+  list [--tenant <id>]            list keys by their first characters
+  origins <prefix or id>          replace the origins of a publishable key; without --origin, allow all
        [--origin https://…]
-  revoke <prefix or id>           ends a key at once
-  jobs make [--name text]         makes a secret that proves jobs and consumers to the database, and shows it, once
-  jobs list                       shows these secrets by their SHA-256
-  jobs revoke <SHA-256>           ends one; its first characters are enough
-  jobs seal                       refuses jobs that show no secret: once the Worker has DATABASE_JOB_SECRET
-  log --tenant <id>               shows who changed what, newest first: products, stock by hand, campaigns, refunds,
-       [--subject <id or SKU>]    replayed dead letters, keys
+  revoke <prefix or id>           revoke a key at once
+  jobs make [--name text]         create a job secret and print it once; the Worker needs it to run jobs and consumers
+  jobs list                       list the job secrets by their SHA-256
+  jobs revoke <SHA-256>           revoke a job secret; its first characters are enough
+  jobs seal                       reject jobs without a job secret; do this once the Worker has DATABASE_JOB_SECRET
+  log --tenant <id>               print the audit log, newest first: changes of products, stock (by hand), campaigns,
+       [--subject <id or SKU>]    refunds, replayed dead letters and keys, and who made them
        [--limit 50]
 
 Scopes of a secret key: ${scopes.join(' ')}
-Of a publishable key: ${publishableScopes.join(' ')}
+Scopes of a publishable key: ${publishableScopes.join(' ')}
 
-DATABASE_URL names the database, as its owner.`;
+Set DATABASE_URL to the connection string of the database's owner.`;
 
 class UsageError extends Error {}
 
@@ -65,22 +65,22 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
   });
   const [command, subject] = positionals;
   if (command === 'tenant') {
-    if (subject === undefined) throw new UsageError('which tenant? npm run keys -- tenant <id>');
-    const delayed = values['delayed-payments'];
-    if (delayed !== undefined && delayed !== 'on' && delayed !== 'off') {
-      throw new UsageError('--delayed-payments is on or off');
+    if (subject === undefined) throw new UsageError('the tenant id is missing: npm run keys -- tenant <id>');
+    const delayedPayments = values['delayed-payments'];
+    if (delayedPayments !== undefined && delayedPayments !== 'on' && delayedPayments !== 'off') {
+      throw new UsageError('--delayed-payments must be on or off');
     }
-    const made = await createTenant(client, subject, values.name ?? subject);
-    if (delayed !== undefined) {
-      await allowDelayedPayments(client, subject, delayed === 'on');
-      return `${made ? 'made' : 'changed'} tenant ${subject}: delayed payments are ${delayed}`;
+    const created = await createTenant(client, subject, values.name ?? subject);
+    if (delayedPayments !== undefined) {
+      await allowDelayedPayments(client, subject, delayedPayments === 'on');
+      return `${created ? 'created' : 'changed'} the tenant ${subject}: delayed payments are ${delayedPayments}`;
     }
-    return made ? `made tenant ${subject}` : `there is a tenant ${subject} already`;
+    return created ? `created the tenant ${subject}` : `the tenant ${subject} exists already`;
   }
   if (command === 'make') {
     const { tenant, kind } = values;
-    if (tenant === undefined) throw new UsageError('--tenant is missing');
-    if (kind !== 'secret' && kind !== 'publishable') throw new UsageError('--kind is secret or publishable');
+    if (tenant === undefined) throw new UsageError('--tenant <id> is missing');
+    if (kind !== 'secret' && kind !== 'publishable') throw new UsageError('--kind must be secret or publishable');
     const key = await createKey(client, {
       tenant,
       kind,
@@ -89,35 +89,35 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
       ...(values.name === undefined ? {} : { name: values.name }),
       ...(values.expires === undefined ? {} : { expiresAt: readExpiry(values.expires) }),
     });
-    return `${key}\n${advice(kind, values.origin)}`;
+    return `${key}\n${describeNewKey(kind, values.origin)}`;
   }
-  if (command === 'list') return showKeys(await listKeys(client, values.tenant));
+  if (command === 'list') return formatKeys(await listKeys(client, values.tenant));
   if (command === 'origins') {
-    if (subject === undefined) throw new UsageError('which key? npm run keys -- origins <prefix or id>');
-    const { prefix, origins } = await bindKey(client, subject.replace(/…$/, ''), values.origin ?? null);
-    return `${prefix}… is for pages of ${origins?.join(', ') ?? 'any origin'}`;
+    if (subject === undefined) throw new UsageError('the key is missing: npm run keys -- origins <prefix or id>');
+    const { prefix, origins } = await setKeyOrigins(client, subject.replace(/…$/, ''), values.origin ?? null);
+    return `pages of ${origins?.join(', ') ?? 'any origin'} may use ${prefix}…`;
   }
   if (command === 'revoke') {
-    if (subject === undefined) throw new UsageError('which key? npm run keys -- revoke <prefix or id>');
-    const { prefix, tenant_id } = await revokeKey(client, subject.replace(/…$/, '')); // as the list shows it
-    return `revoked ${prefix}… of ${tenant_id}`;
+    if (subject === undefined) throw new UsageError('the key is missing: npm run keys -- revoke <prefix or id>');
+    const { prefix, tenant_id } = await revokeKey(client, subject.replace(/…$/, '')); // the list prints prefixes with …
+    return `revoked ${prefix}… of the tenant ${tenant_id}`;
   }
   if (command === 'jobs') return runJobsCommand(client, subject, positionals[2], values.name);
   if (command === 'log') {
-    if (values.tenant === undefined) throw new UsageError('--tenant is missing');
+    if (values.tenant === undefined) throw new UsageError('--tenant <id> is missing');
     const limit = Number(values.limit);
-    if (!Number.isInteger(limit) || limit < 1) throw new UsageError('--limit is a number of lines');
-    return showAuditLog(await readAuditLog(client, values.tenant, limit, values.subject));
+    if (!Number.isInteger(limit) || limit < 1) throw new UsageError('--limit must be a whole number from 1');
+    return formatAuditLog(await readAuditLog(client, values.tenant, limit, values.subject));
   }
-  throw new UsageError(command === undefined ? help : `there is no command ${command}\n\n${help}`);
+  throw new UsageError(command === undefined ? help : `unknown command ${command}\n\n${help}`);
 }
 
-/** What to do with a new key: the database has only its SHA-256. */
-function advice(kind: Kind, origins: string[] | undefined): string {
+/** Tells the operator how to treat a new key. */
+function describeNewKey(kind: Kind, origins: string[] | undefined): string {
   if (kind === 'secret')
-    return 'It is shown only once. Keep it with your other secrets: it does all that its scopes allow.';
+    return 'This key is shown only once. Keep it with your other secrets: it can do everything that its scopes allow.';
   const pages = origins === undefined ? 'on any page' : `on pages of ${origins.join(', ')}`;
-  return `It is shown only once. It is no secret: it only reads, and browsers may use it ${pages}.`;
+  return `This key is shown only once. It is no secret: it only reads, and browsers may use it ${pages}.`;
 }
 
 async function runJobsCommand(
@@ -128,37 +128,38 @@ async function runJobsCommand(
 ): Promise<string> {
   if (verb === 'make') {
     const secret = await makeJobSecret(client, name);
-    return `${secret}\nIt is shown this once: npx wrangler secret put DATABASE_JOB_SECRET`;
+    return `${secret}\nThis secret is shown only once. Give it to the Worker: npx wrangler secret put DATABASE_JOB_SECRET`;
   }
   if (verb === 'list') {
     const lines = (await listJobSecrets(client)).map(
       (row) => `${row.sha256.slice(0, 12)}…  ${row.created_at.toISOString().slice(0, 10)}  ${row.name}`,
     );
     const { sealed } = await readJobState(client);
-    return [...lines, sealed ? 'sealed: jobs must show one of these' : 'NOT SEALED: jobs may show none'].join('\n');
+    return [...lines, sealed ? 'sealed: jobs need one of these secrets' : 'NOT SEALED: jobs need no secret'].join('\n');
   }
   if (verb === 'revoke') {
-    if (sha256 === undefined) throw new UsageError('which secret? npm run keys -- jobs revoke <SHA-256>');
-    const gone = await revokeJobSecret(client, sha256.replace(/…$/, ''));
-    return `revoked ${gone.sha256.slice(0, 12)}… (${gone.name})`;
+    if (sha256 === undefined) throw new UsageError('the SHA-256 is missing: npm run keys -- jobs revoke <SHA-256>');
+    const revoked = await revokeJobSecret(client, sha256.replace(/…$/, ''));
+    return `revoked ${revoked.sha256.slice(0, 12)}… (${revoked.name})`;
   }
   if (verb === 'seal') {
     await sealJobs(client);
-    return 'sealed: jobs and consumers must show a secret from now on';
+    return 'sealed: jobs and consumers need a job secret from now on';
   }
-  throw new UsageError('npm run keys -- jobs make, list, revoke or seal');
+  throw new UsageError('unknown command: use "npm run keys -- jobs" with make, list, revoke or seal');
 }
 
 function readExpiry(text: string): Date {
   const match = /^(\d+)([dh])$/.exec(text);
   const hours = match ? Number(match[1]) * (match[2] === 'd' ? 24 : 1) : undefined;
   const expiresAt = hours === undefined ? new Date(text) : new Date(Date.now() + hours * 3_600_000);
-  if (Number.isNaN(expiresAt.getTime())) throw new UsageError('--expires is like 90d, 12h or 2027-01-31T00:00:00Z');
-  if (expiresAt.getTime() <= Date.now()) throw new UsageError('--expires is in the past');
+  if (Number.isNaN(expiresAt.getTime()))
+    throw new UsageError('--expires must look like 90d, 12h or 2027-01-31T00:00:00Z');
+  if (expiresAt.getTime() <= Date.now()) throw new UsageError('--expires must be in the future');
   return expiresAt;
 }
 
-function showKeys(keys: KeyRow[]): string {
+function formatKeys(keys: KeyRow[]): string {
   if (keys.length === 0) return 'no keys';
   const rows = keys.map((key) => [
     `${key.prefix}…`,
@@ -170,7 +171,7 @@ function showKeys(keys: KeyRow[]): string {
     key.name ?? '',
     [key.scopes.length === scopes.length ? 'all scopes' : key.scopes.join(' '), ...(key.origins ?? [])].join(' '),
   ]);
-  const table = [['key', 'tenant', 'kind', 'state', 'made', 'id', 'name', 'scopes, origins'], ...rows];
+  const table = [['key', 'tenant', 'kind', 'state', 'created', 'id', 'name', 'scopes, origins'], ...rows];
   const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
   return table
     .map((row) =>

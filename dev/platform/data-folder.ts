@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { removeData } from '../postgres/place.ts';
 import { describeProcess, isGoneWithin, signal } from '../support/process.ts';
 
-/** The folders within the data folder, one for each part. */
+/** The subfolders of the data folder, one for each part. */
 export const foldersOf = (dir: string) => ({
   postgres: join(dir, 'postgres'),
   kafka: join(dir, 'kafka'),
@@ -13,15 +13,17 @@ export const foldersOf = (dir: string) => ({
 });
 
 /**
- * Takes the data folder for this process and ends what a killed start may have left running; the returned function gives
- * it back. Throws if another start has it. A number that another program has by now counts for nothing.
+ * Locks the data folder for this process, and ends the processes that a killed start left running. The returned function
+ * releases it. Throws if another start has the lock. A process id that now belongs to another program is ignored.
  */
 export async function claimData(dir: string): Promise<() => Promise<void>> {
   const file = join(dir, 'owner');
   const owner = Number(await readFile(file, 'utf8').catch(() => '0'));
   const running = owner === process.pid ? null : await describeProcess(owner);
   if (running?.command.includes('start.ts')) {
-    throw new Error(`process ${owner} runs on the data in ${dir}: end it first, or set DATA_DIR to another folder`);
+    throw new Error(
+      `process ${owner} already uses the data folder ${dir}: stop it first, or set DATA_DIR to another folder`,
+    );
   }
   const { logs, worker } = foldersOf(dir);
   await mkdir(logs, { recursive: true });
@@ -34,8 +36,8 @@ export async function claimData(dir: string): Promise<() => Promise<void>> {
   };
 }
 
-/** Notes a part that is a process of its own, so that the next start can end it if nobody else does. */
-export async function noteChild(dir: string, pid: number): Promise<void> {
+/** Records a child process, so that the next start can end it if this one is killed. */
+export async function recordChild(dir: string, pid: number): Promise<void> {
   const running = await describeProcess(pid);
   if (running !== null) await appendFile(join(dir, 'children'), `${pid} ${running.command}\n`);
 }
@@ -47,14 +49,14 @@ async function endLeftovers(file: string): Promise<void> {
     const running = Number.isNaN(pid) ? null : await describeProcess(pid);
     if (running === null || line !== `${pid} ${running.command}`) continue;
     for (const name of ['SIGINT', 'SIGKILL'] as const) {
-      signal(-pid, name); // each leads a group of its own
+      signal(-pid, name); // each child leads its own process group
       if (await isGoneWithin(pid, 10_000)) break;
     }
   }
   await rm(file, { force: true });
 }
 
-/** Deletes all that earlier starts have left, and nothing else that may lie in the folder. */
+/** Deletes the data of earlier starts. Other files in the folder stay. */
 export async function resetData(dir: string): Promise<void> {
   const { postgres, ...rest } = foldersOf(dir);
   await removeData(postgres);

@@ -1,42 +1,42 @@
 type Line = { [name: string]: unknown };
 
-/** wrangler's own line for each request and each batch of a queue, beside the Worker's. */
+/** wrangler prints a line for each request and queue batch too, beside the Worker's log line. */
 const wranglerRequest = /^\[wrangler:info\] (?:[A-Z]+ \S+ \d{3}|QUEUE \S+ \d+\/\d+) /;
-const internals = new Set(['time', 'kind', 'id', 'tenant', 'outcome', 'durationMs', 'dbCalls', 'dbMs']);
+const hiddenFields = new Set(['time', 'kind', 'id', 'tenant', 'outcome', 'durationMs', 'dbCalls', 'dbMs']);
 
-const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value ?? null));
+const formatValue = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value ?? null));
 
-/** The values that only some lines have, as `name=value`. */
-const rest = (line: Line, shown: string[]): string =>
+/** The remaining fields as `name=value`, without nulls and zeros. */
+const formatExtraFields = (line: Line, shown: string[]): string =>
   Object.entries(line)
-    .filter(([name, value]) => !internals.has(name) && !shown.includes(name) && value !== null && value !== 0)
-    .map(([name, value]) => ` ${name}=${text(value)}`)
+    .filter(([name, value]) => !hiddenFields.has(name) && !shown.includes(name) && value !== null && value !== 0)
+    .map(([name, value]) => ` ${name}=${formatValue(value)}`)
     .join('');
 
-function requestLine(line: Line): string {
+function formatRequest(line: Line): string {
   const { method, path, status, durationMs, tenant, outcome, reason } = line;
-  const refused = outcome === 'ok' ? '' : `  ${text(outcome)}: ${text(reason)}`;
-  const more = rest(line, ['operation', 'method', 'path', 'status', 'reason']);
-  return `${text(method)} ${text(path)} ${text(status)} ${text(durationMs)} ms${tenant ? `  ${text(tenant)}` : ''}${refused}${more}`;
+  const error = outcome === 'ok' ? '' : `  ${formatValue(outcome)}: ${formatValue(reason)}`;
+  const extra = formatExtraFields(line, ['operation', 'method', 'path', 'status', 'reason']);
+  return `${formatValue(method)} ${formatValue(path)} ${formatValue(status)} ${formatValue(durationMs)} ms${tenant ? `  ${formatValue(tenant)}` : ''}${error}${extra}`;
 }
 
-function workLine(line: Line): string | undefined {
+function formatWork(line: Line): string | undefined {
   const { kind, id, outcome, durationMs } = line;
   if (kind === 'message') {
     const { service, topic, messages } = line;
-    const ended = outcome === 'ok' ? '' : `  ${text(outcome)}`;
-    const what = `${text(service)} took ${text(topic)}${typeof messages === 'number' && messages > 1 ? ` ×${messages}` : ''}`;
-    return `${what} ${text(durationMs)} ms${ended}${rest(line, ['service', 'topic', 'messages'])}`;
+    const error = outcome === 'ok' ? '' : `  ${formatValue(outcome)}`;
+    const subject = `${formatValue(service)} took ${formatValue(topic)}${typeof messages === 'number' && messages > 1 ? ` ×${messages}` : ''}`;
+    return `${subject} ${formatValue(durationMs)} ms${error}${formatExtraFields(line, ['service', 'topic', 'messages'])}`;
   }
-  const more = rest(line, []);
-  // A job that found nothing to do, or a relay that delivered, is no news.
-  if (outcome === 'ok' && (kind === 'relay' || more === '')) return undefined;
-  return `${kind === 'job' ? text(id).replace(/ \S*$/, '') : text(kind)} ${text(outcome)} ${text(durationMs)} ms${more}`;
+  const extra = formatExtraFields(line, []);
+  // Hide jobs that had nothing to do and relays without errors.
+  if (outcome === 'ok' && (kind === 'relay' || extra === '')) return undefined;
+  return `${kind === 'job' ? formatValue(id).replace(/ \S*$/, '') : formatValue(kind)} ${formatValue(outcome)} ${formatValue(durationMs)} ms${extra}`;
 }
 
 /**
- * A line of `wrangler dev` for a person: the Worker's JSON as one readable line that begins with the local time. Undefined:
- * it says nothing new, such as wrangler's repetition of a request.
+ * Formats a line of `wrangler dev` for a terminal: the Worker's JSON becomes one line that begins with the local time. Returns
+ * undefined for a line that adds nothing, such as wrangler's line for a request.
  */
 export function readableLine(raw: string): string | undefined {
   if (wranglerRequest.test(raw)) return undefined;
@@ -47,6 +47,6 @@ export function readableLine(raw: string): string | undefined {
     return raw;
   }
   if (typeof line.time !== 'string' || typeof line.kind !== 'string') return raw;
-  const said = line.kind === 'request' ? requestLine(line) : workLine(line);
-  return said === undefined ? undefined : `${new Date(line.time).toTimeString().slice(0, 8)} ${said}`;
+  const formatted = line.kind === 'request' ? formatRequest(line) : formatWork(line);
+  return formatted === undefined ? undefined : `${new Date(line.time).toTimeString().slice(0, 8)} ${formatted}`;
 }

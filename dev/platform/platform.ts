@@ -11,15 +11,15 @@ import { startPostgres } from '../postgres/server.ts';
 import { startStripe } from '../stripe/server.ts';
 import type { Progress } from '../support/progress.ts';
 import { readCrons, startClock } from './clock.ts';
-import { foldersOf, noteChild } from './data-folder.ts';
+import { foldersOf, recordChild } from './data-folder.ts';
 import { seedProducts, seedTenants } from './seed.ts';
 import { type DatabaseSettings, repository, type StartSettings } from './settings.ts';
 import { startWorker } from './worker.ts';
 
-/** What is running: where, and what to do with it in the end. */
+/** The addresses of a running platform. */
 export type Platform = {
   api: string;
-  /** The database as its owner, if we know that connection string. */
+  /** Connection string of the database's owner; undefined if only that of `fusion_worker` is known. */
   databaseUrl: string | undefined;
   neonUrl: string | undefined;
   kafkaUrl: string | undefined;
@@ -28,53 +28,53 @@ export type Platform = {
   seeded: boolean;
 };
 
-/** What a start needs from its caller. */
-export type Run = {
+/** How a start reports to its caller. */
+export type StartCallbacks = {
   progress: Progress;
   /** Called for each part as soon as it can be stopped, in the order in which they start. */
-  started: (part: string, stop: () => Promise<void>) => void;
-  /** Called when a part has ended, also when it was asked to. */
-  ended: (part: string, reason: string) => void;
-  /** What the Worker says, line by line. */
-  workerLog: (line: string) => void;
-  /** Throws if the start is to go no further. */
-  check: () => void;
+  onPartStarted: (part: string, stop: () => Promise<void>) => void;
+  /** Called when a part has exited, also when it was stopped. */
+  onPartExited: (part: string, reason: string) => void;
+  /** Called for each line that `wrangler dev` prints. */
+  onWorkerLine: (line: string) => void;
+  /** Throws if the start was stopped. */
+  throwIfStopped: () => void;
 };
 
-/** Starts all parts that the settings ask for, in order. Throws where one cannot start; those before it still run. */
-export async function startPlatform(settings: StartSettings, run: Run): Promise<Platform> {
+/** Starts the parts that the settings name, in order. Throws if one cannot start; the parts before it keep running. */
+export async function startPlatform(settings: StartSettings, callbacks: StartCallbacks): Promise<Platform> {
   const { ports, database, variables } = settings;
   const folders = foldersOf(settings.dir);
-  const { owner, worker: workerUrl, jobSecret, seeded } = await startDatabase(settings, run);
-  run.check();
+  const { ownerUrl, workerUrl, jobSecret, seeded } = await prepareDatabase(settings, callbacks);
+  callbacks.throwIfStopped();
 
-  // Like the keys that are seeded: well known, so that every example of /docs can be tried at once.
-  const plain = {
+  // Fixed values, like the seeded keys, so that every example of /docs works as printed.
+  const developmentSecrets = {
     SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
     KAFKA_WEBHOOK_SECRET: 'whsec_dev',
     KAFKA_CONSUME_TENANTS: 'default',
   };
-  const forWorker: Record<string, string> = {
-    ...plain,
+  const workerVariables: Record<string, string> = {
+    ...developmentSecrets,
     ...variables,
     DATABASE_URL: workerUrl,
     DATABASE_JOB_SECRET: jobSecret,
   };
   let neonUrl: string | undefined;
-  if (database.kind === 'embedded' || database.bridge) {
-    const bridge = await run.progress.step(
+  if (database.kind === 'embedded' || database.needsBridge) {
+    const bridge = await callbacks.progress.step(
       'Neon HTTP',
       () => startNeonBridge({ port: ports.neon.port }),
-      ({ url }) => `${url}, emulated: a bridge to PostgreSQL`,
+      ({ url }) => `${url}, emulator: forwards SQL over HTTP to PostgreSQL`,
     );
-    run.started('Neon HTTP', bridge.close);
+    callbacks.onPartStarted('Neon HTTP', bridge.close);
     neonUrl = bridge.url;
-    forWorker.NEON_HTTP_URL = bridge.url;
+    workerVariables.NEON_HTTP_URL = bridge.url;
   }
   let kafkaUrl: string | undefined;
   if (settings.emulateKafka) {
     const dayMs = 24 * 3600 * 1000;
-    const kafka = await run.progress.step(
+    const kafka = await callbacks.progress.step(
       'Kafka REST',
       () =>
         startKafka({
@@ -88,23 +88,23 @@ export async function startPlatform(settings: StartSettings, run: Run): Promise<
             retentionMs: retentionDays * dayMs,
           })),
         }),
-      ({ url }) => `${url}, emulated: Upstash's protocol on files, no Kafka behind it`,
+      ({ url }) => `${url}, emulator: Upstash's protocol, records in files`,
     );
-    run.started('Kafka REST', kafka.close);
+    callbacks.onPartStarted('Kafka REST', kafka.close);
     kafkaUrl = kafka.url;
-    Object.assign(forWorker, {
+    Object.assign(workerVariables, {
       KAFKA_REST_URL: kafka.url,
       KAFKA_REST_USERNAME: 'dev',
       KAFKA_REST_PASSWORD: 'dev',
       KAFKA_REST_DIALECT: 'upstash',
     });
   }
-  run.check();
+  callbacks.throwIfStopped();
   const api = `http://127.0.0.1:${ports.api.port}`;
   let stripeUrl: string | undefined;
   if (settings.emulateStripe) {
     const log = createWriteStream(join(folders.logs, 'stripe.log'), { flags: 'a' });
-    const stripe = await run.progress.step(
+    const stripe = await callbacks.progress.step(
       'Stripe',
       () =>
         startStripe({
@@ -115,84 +115,103 @@ export async function startPlatform(settings: StartSettings, run: Run): Promise<
           webhookUrl: `${api}/webhooks/stripe`,
           log: (line) => log.write(`${line}\n`),
         }),
-      ({ url }) => `${url}, emulated: no money moves`,
+      ({ url }) => `${url}, emulator: no real payments`,
     );
-    run.started('Stripe', stripe.close);
+    callbacks.onPartStarted('Stripe', stripe.close);
     stripeUrl = stripe.url;
     const local = { STRIPE_SECRET_KEY: 'sk_test_dev', STRIPE_WEBHOOK_SECRET: 'whsec_dev', STRIPE_API_URL: stripe.url };
-    Object.assign(forWorker, local);
+    Object.assign(workerVariables, local);
   }
-  run.check();
+  callbacks.throwIfStopped();
 
   const worker = await startWorker({
     port: ports.api.port,
-    variables: forWorker,
+    variables: workerVariables,
     dir: folders.worker,
     logFile: join(folders.logs, 'worker.log'),
-    log: run.workerLog,
+    log: callbacks.onWorkerLine,
   });
-  run.started('Worker', worker.stop);
-  if (worker.pid !== undefined) await noteChild(settings.dir, worker.pid);
-  void worker.exited.then((reason) => run.ended('the Worker (wrangler dev)', reason));
-  await run.progress.step(
+  callbacks.onPartStarted('Worker', worker.stop);
+  if (worker.pid !== undefined) await recordChild(settings.dir, worker.pid);
+  void worker.exited.then((reason) => callbacks.onPartExited('the Worker (wrangler dev)', reason));
+  await callbacks.progress.step(
     'Worker',
     () => worker.ready,
     () => `${worker.url}, wrangler dev with local queues`,
   );
-  run.check();
-  if (seeded) await run.progress.step('Products', () => seedProducts(worker.url));
+  callbacks.throwIfStopped();
+  if (seeded)
+    await callbacks.progress.step(
+      'Products',
+      () => seedProducts(worker.url),
+      () => 'sample products of the tenant default',
+    );
   const crons = await readCrons(join(repository, 'wrangler.toml'));
   const stopClock = startClock(crons, (cron, minute) => {
-    worker.fire(cron, minute).catch((error: Error) => run.workerLog(`cron ${cron} was not taken: ${error.message}`));
+    worker
+      .fire(cron, minute)
+      .catch((error: Error) => callbacks.onWorkerLine(`the cron ${cron} failed: ${error.message}`));
   });
-  run.started('Crons', async () => stopClock());
-  return { api: worker.url, databaseUrl: owner, neonUrl, kafkaUrl, stripeUrl, seeded };
+  callbacks.onPartStarted('Crons', async () => stopClock());
+  return { api: worker.url, databaseUrl: ownerUrl, neonUrl, kafkaUrl, stripeUrl, seeded };
 }
 
-/** The database, migrated, with the development keys if it is of this machine. */
-async function startDatabase(
+/** Connects to or starts the database and migrates it. Adds the development keys if it is on this machine. */
+async function prepareDatabase(
   settings: StartSettings,
-  run: Run,
-): Promise<{ owner: string | undefined; worker: string; jobSecret: string; seeded: boolean }> {
+  callbacks: StartCallbacks,
+): Promise<{ ownerUrl: string | undefined; workerUrl: string; jobSecret: string; seeded: boolean }> {
   const { database } = settings;
-  const given = settings.variables.DATABASE_JOB_SECRET;
-  if (database.kind === 'own' && !database.owner) {
-    run.progress.say('    Database    yours, as fusion_worker: "npm run migrate" and "npm run keys" need its owner');
-    return { owner: undefined, worker: database.url, jobSecret: given ?? '', seeded: false };
+  const givenSecret = settings.variables.DATABASE_JOB_SECRET;
+  if (database.kind === 'external' && !database.isOwner) {
+    callbacks.progress.say(
+      '    Database    yours, as fusion_worker. Migrations and keys need its owner: "npm run migrate", "npm run keys"',
+    );
+    return { ownerUrl: undefined, workerUrl: database.url, jobSecret: givenSecret ?? '', seeded: false };
   }
-  const { url, workerPassword, local } = await findDatabase(settings, database, run);
-  run.check();
-  const describe = (ran: string[]): string => (ran.length === 0 ? 'nothing to do' : `${ran.length} files`);
-  await run.progress.step('Migrations', () => migrate({ url, workerPassword }), describe);
+  const { url, workerPassword, isLocal } = await openDatabase(settings, database, callbacks);
+  callbacks.throwIfStopped();
+  const describe = (applied: string[]): string =>
+    applied.length === 0 ? 'the schema is up to date' : `${applied.length} files applied`;
+  await callbacks.progress.step('Migrations', () => migrate({ url, workerPassword }), describe);
   if (!(await foldsCase(url))) {
-    const remedy = database.kind === 'own' ? 'create it with locale C.UTF-8' : 'start with --reset to make it again';
-    run.progress.say(
-      `    Search      knows upper and lower case of ASCII letters only: the database has locale C; ${remedy}`,
+    const remedy =
+      database.kind === 'external'
+        ? 'create it with the locale C.UTF-8'
+        : 'create it again with "npm start -- --reset"';
+    callbacks.progress.say(
+      `    Search      ignores case for ASCII letters only, because the database has the locale C. To fix it, ${remedy}`,
     );
   }
-  // Keys that everyone knows belong into no database that others can reach.
-  if (local) await run.progress.step('Tenants', () => seedTenants(url));
-  else run.progress.say('    Tenants     none made in a database elsewhere: "npm run keys" makes tenants and keys');
+  // The development keys are public, so they must not work on a database that others can reach.
+  if (isLocal) {
+    await callbacks.progress.step(
+      'Tenants',
+      () => seedTenants(url),
+      () => 'default and acme, with development keys',
+    );
+  } else
+    callbacks.progress.say('    Tenants     none created: the database is remote. Create them with "npm run keys"');
   const jobSecret = await withClient(url, async (client) => {
-    if (!local) return given ?? makeStartSecret(client);
-    await prepareLocalJobs(client, given);
-    return given ?? localJobSecret;
+    if (!isLocal) return givenSecret ?? makeStartSecret(client);
+    await prepareLocalJobs(client, givenSecret);
+    return givenSecret ?? localJobSecret;
   });
-  return { owner: url, worker: toWorkerUrl(url, workerPassword), jobSecret, seeded: local };
+  return { ownerUrl: url, workerUrl: toWorkerUrl(url, workerPassword), jobSecret, seeded: isLocal };
 }
 
-async function findDatabase(
+async function openDatabase(
   settings: StartSettings,
   database: DatabaseSettings,
-  run: Run,
-): Promise<{ url: string; workerPassword: string; local: boolean }> {
-  if (database.kind === 'own') {
-    run.progress.say(`    Database    yours, on ${new URL(database.url).host}`);
-    return { url: database.url, workerPassword: database.workerPassword ?? '', local: database.local };
+  callbacks: StartCallbacks,
+): Promise<{ url: string; workerPassword: string; isLocal: boolean }> {
+  if (database.kind === 'external') {
+    callbacks.progress.say(`    Database    yours, at ${new URL(database.url).host}`);
+    return { url: database.url, workerPassword: database.workerPassword ?? '', isLocal: database.isLocal };
   }
   const folders = foldersOf(settings.dir);
   const log = createWriteStream(join(folders.logs, 'postgres.log'), { flags: 'a' });
-  const postgres = await run.progress.step(
+  const postgres = await callbacks.progress.step(
     'PostgreSQL',
     () =>
       startPostgres({
@@ -201,10 +220,10 @@ async function findDatabase(
         durable: true,
         log: (line) => log.write(`${line}\n`),
       }),
-    ({ port, dir }) => `127.0.0.1:${port}, real${dir === folders.postgres ? '' : `; its data are in ${dir}`}`,
+    ({ port, dir }) => `127.0.0.1:${port}, a real server${dir === folders.postgres ? '' : `; data in ${dir}`}`,
   );
-  run.started('PostgreSQL', postgres.stop);
-  await noteChild(settings.dir, postgres.pid);
-  void postgres.exited.then((reason) => run.ended('PostgreSQL', reason));
-  return { url: await createDatabase(postgres), workerPassword: 'fusion_worker', local: true };
+  callbacks.onPartStarted('PostgreSQL', postgres.stop);
+  await recordChild(settings.dir, postgres.pid);
+  void postgres.exited.then((reason) => callbacks.onPartExited('PostgreSQL', reason));
+  return { url: await createDatabase(postgres), workerPassword: 'fusion_worker', isLocal: true };
 }

@@ -1,7 +1,7 @@
 import { createKey, createTenant, type Kind } from '../keys/api-keys.ts';
 import { connectTo } from '../postgres/connection.ts';
 
-/** The local platform's tenants and their keys, as the contract has them. Nothing but the local platform makes them. */
+/** The tenants and keys of the local platform, as the documentation names them. No other platform has them. */
 const tenants = [
   { id: 'default', name: 'Default', secret: 'sk_dev_default', publishable: 'pk_dev_default' },
   { id: 'acme', name: 'Acme', secret: 'sk_dev_acme', publishable: 'pk_dev_acme' },
@@ -11,14 +11,14 @@ const products = [
   { sku: 'MUG-01', name: 'Stoneware mug', description: 'Holds 0.3 l and forgives the dishwasher.', price: 14.5 },
   { sku: 'TEA-EARL', name: 'Earl Grey, 100 g', description: 'Black tea with bergamot.', price: 8.9 },
   { sku: 'TEA-MINT', name: 'Peppermint, 50 g', description: 'Whole leaves, no caffeine.', price: 6.2 },
-  { sku: 'POT-02', name: 'Glass teapot', description: '1.2 l, with a strainer of steel.', price: 39 },
+  { sku: 'POT-02', name: 'Glass teapot', description: '1.2 l, with a steel strainer.', price: 39 },
   { sku: 'CANDLE-5', name: 'Beeswax candles, box of 5', description: null, price: 19.95 },
 ];
 
-/** The SKU of a product that the seed is sure to have made. */
+/** The SKU of one of the seeded products. */
 export const seededSku = 'MUG-01';
 
-/** Makes both tenants with their keys in a migrated database. Safe to repeat. */
+/** Creates both tenants and their keys in a migrated database. Safe to repeat. */
 export async function seedTenants(url: string): Promise<void> {
   const client = await connectTo(url);
   try {
@@ -33,7 +33,7 @@ export async function seedTenants(url: string): Promise<void> {
   }
 }
 
-/** Makes a few products of the tenant `default` through the API, so that there is something to buy. Safe to repeat. */
+/** Creates sample products of the tenant `default` through the API. Safe to repeat. */
 export async function seedProducts(api: string): Promise<void> {
   for (const product of products) {
     const response = await fetch(`${api}/v1/products`, {
@@ -45,9 +45,9 @@ export async function seedProducts(api: string): Promise<void> {
       },
       body: JSON.stringify({ ...product, currency: 'EUR', inventory: 250 }),
     });
-    const answer = await response.text();
-    // A seed of more than a day ago, when its idempotency key is forgotten.
-    const there = response.status === 409 && answer.includes('sku_taken');
-    if (!response.ok && !there) throw new Error(`POST /v1/products answered ${response.status}: ${answer}`);
+    const text = await response.text();
+    // After a day the API no longer replays the response of the idempotency key, but rejects the SKU as taken.
+    const exists = response.status === 409 && text.includes('sku_taken');
+    if (!response.ok && !exists) throw new Error(`POST /v1/products returned ${response.status}: ${text}`);
   }
 }

@@ -6,18 +6,27 @@ export type Port = { variable: string; part: string; port: number };
 
 export type DatabaseSettings =
   | { kind: 'embedded' }
-  /** A database of the user's own: as its owner we migrate it, as `fusion_worker` we only use it. */
-  | { kind: 'own'; url: string; owner: boolean; workerPassword: string | undefined; local: boolean; bridge: boolean };
+  | {
+      /** The user's database. With its owner's login it is migrated; with that of `fusion_worker` it is only used. */
+      kind: 'external';
+      url: string;
+      isOwner: boolean;
+      workerPassword: string | undefined;
+      /** On this machine, so the development keys may be added. */
+      isLocal: boolean;
+      /** The Neon emulator runs in front of it, since the database has no HTTP endpoint. */
+      needsBridge: boolean;
+    };
 
 export type StartSettings = {
-  /** Where the data are kept. */
+  /** The data folder. */
   dir: string;
   ports: { api: Port; postgres: Port; neon: Port; kafka: Port; stripe: Port };
   database: DatabaseSettings;
-  /** Whether we emulate it; else it is the real one, by the user's variables. */
+  /** False if the user's variables name a Kafka, or a Stripe account. */
   emulateKafka: boolean;
   emulateStripe: boolean;
-  /** What the user set for the Worker, in the environment or in .dev.vars. */
+  /** The Worker's variables that the user set, in the environment or in .dev.vars. */
   variables: Record<string, string>;
 };
 
@@ -25,11 +34,11 @@ type Environment = Record<string, string | undefined>;
 
 export const repository = resolve(import.meta.dirname, '..', '..');
 
-/** Variables of the environment that are the Worker's too. All of .dev.vars is. */
-const forWorker =
+/** The environment variables that are passed to the Worker. All variables of .dev.vars are. */
+const workerVariable =
   /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|DATABASE_(DEADLINE_MS|JOB_SECRET)$|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL$)/;
 
-/** Values of .dev.vars, the user's own file, which we read and never write; empty if there is none. */
+/** The variables of .dev.vars, a file that only the user writes. Empty if there is no such file. */
 export function readDevVars(path = resolve(repository, '.dev.vars')): Environment {
   try {
     return parseEnv(readFileSync(path, 'utf8'));
@@ -39,19 +48,19 @@ export function readDevVars(path = resolve(repository, '.dev.vars')): Environmen
   }
 }
 
-/** What to start, by the documented variables. The environment goes before .dev.vars. Throws on a value that is wrong. */
+/** Reads the documented variables. The environment overrides .dev.vars. Throws if a value is invalid. */
 export function readSettings(environment: Environment, devVars: Environment = {}): StartSettings {
   const given = { ...devVars, ...environment };
-  const names = [...Object.keys(devVars), ...Object.keys(environment).filter((name) => forWorker.test(name))];
+  const names = [...Object.keys(devVars), ...Object.keys(environment).filter((name) => workerVariable.test(name))];
   const variables: Record<string, string> = {};
   for (const name of names) {
     const value = given[name];
     if (value !== undefined && value !== '') variables[name] = value;
   }
-  const port = (variable: string, part: string, usual: number): Port => ({
+  const port = (variable: string, part: string, defaultPort: number): Port => ({
     variable,
     part,
-    port: readPort(variable, given[variable], usual),
+    port: readPort(variable, given[variable], defaultPort),
   });
   return {
     dir: resolve(repository, given.DATA_DIR || '.data'),
@@ -69,21 +78,25 @@ export function readSettings(environment: Environment, devVars: Environment = {}
   };
 }
 
-/** The ports of those parts that will be started. */
+/** The ports of the parts that will be started. */
 export function portsInUse({ ports, database, emulateKafka, emulateStripe }: StartSettings): Port[] {
   return [
     ports.api,
     ...(database.kind === 'embedded' ? [ports.postgres] : []),
-    ...(database.kind === 'embedded' || database.bridge ? [ports.neon] : []),
+    ...(database.kind === 'embedded' || database.needsBridge ? [ports.neon] : []),
     ...(emulateKafka ? [ports.kafka] : []),
     ...(emulateStripe ? [ports.stripe] : []),
   ];
 }
 
-function readPort(variable: string, text: string | undefined, usual: number): number {
-  if (text === undefined || text === '') return usual;
+function readPort(variable: string, text: string | undefined, defaultPort: number): number {
+  if (text === undefined || text === '') return defaultPort;
   const port = Number(text);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`${variable}=${text} is no port`);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new Error(
+      `${variable}=${text} is not a port: set ${variable} to a number from 1 to 65535, or unset it to use ${defaultPort}`,
+    );
+  }
   return port;
 }
 
@@ -91,21 +104,26 @@ function readDatabase(given: Environment): DatabaseSettings {
   const url = given.DATABASE_URL;
   if (url === undefined || url === '') return { kind: 'embedded' };
   if (!URL.canParse(url) || !/^postgres(ql)?:$/.test(new URL(url).protocol)) {
-    throw new Error('DATABASE_URL is not of the form postgres://user:password@host:port/database');
-  }
-  const { hostname, username } = new URL(url);
-  const local = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
-  const owner = username !== 'fusion_worker';
-  const workerPassword = given.WORKER_DATABASE_PASSWORD || (local ? 'fusion_worker' : undefined);
-  if (owner && workerPassword === undefined) {
     throw new Error(
-      `DATABASE_URL is ${username}'s: set WORKER_DATABASE_PASSWORD as well, the password that the Worker's role ` +
-        'fusion_worker is to have there; or give the connection string of fusion_worker itself',
+      'DATABASE_URL is not a PostgreSQL connection string: it must look like postgres://user:password@host:port/database',
     );
   }
-  if (!owner && !given.DATABASE_JOB_SECRET) {
-    throw new Error('DATABASE_URL is fusion_worker\'s: set DATABASE_JOB_SECRET as well ("npm run keys -- jobs make")');
+  const { hostname, username } = new URL(url);
+  const isLocal = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
+  const isOwner = username !== 'fusion_worker';
+  const workerPassword = given.WORKER_DATABASE_PASSWORD || (isLocal ? 'fusion_worker' : undefined);
+  if (isOwner && workerPassword === undefined) {
+    throw new Error(
+      `DATABASE_URL logs in as ${username}, so WORKER_DATABASE_PASSWORD is missing: set it to the password that ` +
+        "the Worker's role fusion_worker shall have there, or set DATABASE_URL to the login of fusion_worker",
+    );
   }
-  const bridge = !/\.neon\.(tech|build)$/.test(hostname) && !given.NEON_HTTP_URL;
-  return { kind: 'own', url, owner, workerPassword, local, bridge };
+  if (!isOwner && !given.DATABASE_JOB_SECRET) {
+    throw new Error(
+      'DATABASE_URL logs in as fusion_worker, so DATABASE_JOB_SECRET is missing: create one with ' +
+        '"npm run keys -- jobs make" as the database\'s owner, and set it',
+    );
+  }
+  const needsBridge = !/\.neon\.(tech|build)$/.test(hostname) && !given.NEON_HTTP_URL;
+  return { kind: 'external', url, isOwner, workerPassword, isLocal, needsBridge };
 }

@@ -11,9 +11,9 @@ import { repository } from './settings.ts';
 
 export type WorkerOptions = {
   port: number;
-  /** Kept in a file that only we can read: a command line can be read by everyone. */
+  /** Passed in a file that only this user can read, since every user can read a command line. */
   variables: Record<string, string>;
-  /** For the variables and for what wrangler keeps. */
+  /** Folder for the file of variables and for wrangler's state. */
   dir: string;
   logFile: string;
   log: (line: string) => void;
@@ -22,29 +22,29 @@ export type WorkerOptions = {
 export type Worker = {
   url: string;
   pid: number | undefined;
-  /** Resolves once it answers; rejects with what wrangler said if it cannot start. */
+  /** Resolves once /healthz returns 200. Rejects with wrangler's last lines if it cannot start. */
   ready: Promise<void>;
-  /** Resolves with the reason when it has ended, or its runtime has. */
+  /** Resolves with the reason when wrangler has exited or its runtime has crashed. */
   exited: Promise<string>;
   /** Fires a cron as Cloudflare would. */
-  fire: (cron: string, at: Date) => Promise<void>;
+  fire: (cron: string, time: Date) => Promise<void>;
   stop: () => Promise<void>;
 };
 
-/** Starts `wrangler dev`, all local. Returns at once, so that it can be stopped before it is ready. */
+/** Starts `wrangler dev` in local mode. Returns at once, so that it can be stopped before it is ready. */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const variablesFile = join(options.dir, 'variables.env');
   const text = Object.entries(options.variables).map(([name, value]) => `${name}=${quote(value)}\n`);
   await writeFile(variablesFile, text.join(''), { mode: 0o600 });
   await chmod(variablesFile, 0o600);
   const url = `http://127.0.0.1:${options.port}`;
-  const place = ['--ip', '127.0.0.1', '--port', String(options.port), '--inspector-port', '0'];
-  const files = ['--env-file', variablesFile, '--persist-to', join(options.dir, 'state')];
+  const addressFlags = ['--ip', '127.0.0.1', '--port', String(options.port), '--inspector-port', '0'];
+  const fileFlags = ['--env-file', variablesFile, '--persist-to', join(options.dir, 'state')];
   const child = spawn(
     process.execPath,
     [
       ...['--no-warnings', fileURLToPath(import.meta.resolve('wrangler')), 'dev', '--local'],
-      ...[...place, ...files, '--show-interactive-dev-session=false'],
+      ...[...addressFlags, ...fileFlags, '--show-interactive-dev-session=false'],
     ],
     {
       cwd: repository,
@@ -56,13 +56,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         WRANGLER_LOG_PATH: dirname(options.logFile),
       },
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true, // a group of its own, with workerd and esbuild, to be ended as one
+      detached: true, // its own process group, so that workerd and esbuild end with it
     },
   );
   const { pid } = child;
-  const callOff = pid === undefined ? () => undefined : interruptWhenWeDie(-pid, {});
+  const cancelWatchdog = pid === undefined ? () => undefined : interruptWhenWeDie(-pid, {});
   const file = createWriteStream(options.logFile, { flags: 'a' });
-  const said: string[] = [];
+  const recentLines: string[] = [];
   const listening = Promise.withResolvers<void>();
   const exited = Promise.withResolvers<string>();
   for (const stream of [child.stdout, child.stderr]) {
@@ -70,31 +70,31 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       const line = stripVTControlCharacters(raw);
       file.write(`${line}\n`);
       options.log(line);
-      if (said.push(line) > 40) said.shift();
+      if (recentLines.push(line) > 40) recentLines.shift();
       if (line.includes('Ready on http')) listening.resolve();
-      else if (line.includes('[ERROR]')) setTimeout(() => listening.reject(new Error(said.join('\n'))), 200);
-      // wrangler starts it anew, but the messages that waited in its queues are lost.
+      else if (line.includes('[ERROR]')) setTimeout(() => listening.reject(new Error(recentLines.join('\n'))), 200);
+      // wrangler restarts the runtime, but the messages in its queues are lost.
       else if (line.includes('runtime crashed unexpectedly')) exited.resolve('its runtime, workerd, crashed');
     });
   }
   child.on('error', (error) => exited.resolve(error.message));
   child.on('exit', (code, name) => {
-    callOff();
-    if (pid !== undefined) signal(-pid, 'SIGKILL'); // what a killed wrangler leaves
+    cancelWatchdog();
+    if (pid !== undefined) signal(-pid, 'SIGKILL'); // the children of a killed wrangler
     exited.resolve(`ended with ${name ?? `code ${code}`}`);
   });
   child.on('close', () => file.end());
-  void exited.promise.then((reason) => listening.reject(new Error(`${reason}\n${said.join('\n')}`)));
-  const ready = listening.promise.then(() => answers(`${url}/healthz`));
-  ready.catch(() => undefined); // whoever stops it before it is ready does not ask
+  void exited.promise.then((reason) => listening.reject(new Error(`${reason}\n${recentLines.join('\n')}`)));
+  const ready = listening.promise.then(() => waitForHealth(`${url}/healthz`));
+  ready.catch(() => undefined); // a caller that stops it early does not await this
 
   return {
     url,
     pid,
     ready,
     exited: exited.promise,
-    fire: async (cron, at) => {
-      const query = new URLSearchParams({ cron, time: String(at.getTime()) });
+    fire: async (cron, time) => {
+      const query = new URLSearchParams({ cron, time: String(time.getTime()) });
       const response = await fetch(`${url}/cdn-cgi/handler/scheduled?${query}`);
       const text = await response.text();
       if (!response.ok || text !== 'ok') throw new Error(`status ${response.status}, ${text.slice(0, 100)}`);
@@ -109,21 +109,24 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   };
 }
 
-async function answers(url: string): Promise<void> {
+async function waitForHealth(url: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const status = await fetch(url, { signal: AbortSignal.timeout(5_000) }).then(
       (response) => response.status,
       (error: Error) => error.message,
     );
     if (status === 200) return;
-    if (attempt === 20) throw new Error(`GET ${url} answers ${status}`);
+    if (attempt === 20) throw new Error(`GET ${url} did not return 200 within 20 attempts, last: ${status}`);
     await sleep(250);
   }
 }
 
-/** A value as wrangler's reader of such files (dotenv, dotenv-expand) reads it back. */
+/** Quotes a value for wrangler's file of variables (read by dotenv and dotenv-expand). */
 function quote(value: string): string {
   const mark = ["'", '`', '"'].find((candidate) => !value.includes(candidate));
-  if (mark === undefined) throw new Error('a variable of the Worker holds all three kinds of quotation marks');
+  if (mark === undefined)
+    throw new Error(
+      'a variable of the Worker contains all three quotation marks (\' " `): remove one of them, since its file cannot hold it',
+    );
   return mark + value.replaceAll('$', '\\$') + mark;
 }

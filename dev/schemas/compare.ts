@@ -1,6 +1,6 @@
 import type { Schema } from './generate.ts';
 
-/** What says nothing of which events are valid. */
+/** Keywords that do not affect which events are valid. */
 const annotations = new Set([
   '$schema',
   '$id',
@@ -14,61 +14,71 @@ const annotations = new Set([
 
 const isObject = (value: unknown): value is Schema =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
-const listed = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
-const text = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));
+const asList = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+const format = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));
 
-/** A value in which order of members, and of enums, does not matter. */
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted).sort((a, b) => (text(a) < text(b) ? -1 : 1));
+/** Sorts properties and lists, and drops annotations, so that two schemas compare by meaning. */
+function normalize(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(normalize).sort((a, b) => (format(a) < format(b) ? -1 : 1));
   if (!isObject(value)) return value;
   const entries = Object.entries(value).filter(([name]) => !annotations.has(name));
-  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, inner]) => [name, sorted(inner)]));
+  return Object.fromEntries(
+    entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, inner]) => [name, normalize(inner)]),
+  );
 }
 
-function memberBreaks(was: Schema, is: Schema, at: string): string[] {
-  const before = isObject(was.properties) ? was.properties : {};
-  const after = isObject(is.properties) ? is.properties : {};
-  const [needed, needs] = [new Set(listed(was.required)), new Set(listed(is.required))];
+function findPropertyChanges(oldSchema: Schema, newSchema: Schema, path: string): string[] {
+  const before = isObject(oldSchema.properties) ? oldSchema.properties : {};
+  const after = isObject(newSchema.properties) ? newSchema.properties : {};
+  const [requiredBefore, requiredAfter] = [new Set(asList(oldSchema.required)), new Set(asList(newSchema.required))];
   const known = Object.keys(before).flatMap((name) => {
-    const here = `${at}/${name}`;
-    const [old, now] = [before[name], after[name]];
-    if (!isObject(now)) return [`${here} is removed: readers use it`];
-    const breaks = isObject(old) ? findBreaks(old, now, here) : [];
-    if (needed.has(name) && !needs.has(name)) breaks.push(`${here} may be missing now: readers rely on it`);
-    if (!needed.has(name) && needs.has(name)) breaks.push(`${here} is required now: events in Kafka lack it`);
-    return breaks;
+    const propertyPath = `${path}/${name}`;
+    const [oldProperty, newProperty] = [before[name], after[name]];
+    if (!isObject(newProperty)) return [`${propertyPath} is removed: readers use it`];
+    const changes = isObject(oldProperty) ? findBreakingChanges(oldProperty, newProperty, propertyPath) : [];
+    if (requiredBefore.has(name) && !requiredAfter.has(name)) {
+      changes.push(`${propertyPath} is optional now: readers rely on it`);
+    }
+    if (!requiredBefore.has(name) && requiredAfter.has(name)) {
+      changes.push(`${propertyPath} is required now: events in Kafka may lack it`);
+    }
+    return changes;
   });
-  const added = Object.keys(after).filter((name) => !(name in before) && needs.has(name));
-  return [...known, ...added.map((name) => `${at}/${name} is new and required: events in Kafka lack it`)];
+  const added = Object.keys(after).filter((name) => !(name in before) && requiredAfter.has(name));
+  return [...known, ...added.map((name) => `${path}/${name} is new and required: events in Kafka lack it`)];
 }
 
-function enumBreaks(was: unknown[], is: unknown[], at: string): string[] {
-  const more = is.filter((value) => !was.includes(value));
-  const less = was.filter((value) => !is.includes(value));
+function findEnumChanges(oldValues: unknown[], newValues: unknown[], path: string): string[] {
+  const added = newValues.filter((value) => !oldValues.includes(value));
+  const removed = oldValues.filter((value) => !newValues.includes(value));
   return [
-    ...(more.length > 0 ? [`${at} may be ${more.map(text).join(', ')} now: readers do not know that`] : []),
-    ...(less.length > 0 ? [`${at} may not be ${less.map(text).join(', ')} any more: events in Kafka are`] : []),
+    ...(added.length > 0 ? [`${path} may be ${added.map(format).join(', ')} now: readers do not know this value`] : []),
+    ...(removed.length > 0
+      ? [`${path} cannot be ${removed.map(format).join(', ')} any more: events in Kafka may have this value`]
+      : []),
   ];
 }
 
 /**
- * Where a schema has become one that some reader cannot live with. Readers of the published schema read new events
- * (forward), and readers of the new one read what Kafka keeps from before, 90 days of it (backward). So the only change
- * that is none of these is a new member that may be missing; words of explanation are free.
+ * Finds changes that break a reader. Readers of the published schema read new events (forward), and readers of the new one
+ * read old events, which Kafka keeps for up to 90 days (backward). So only a new optional property and a changed description
+ * are allowed.
  */
-export function findBreaks(published: Schema, next: Schema, at = ''): string[] {
+export function findBreakingChanges(published: Schema, next: Schema, path = ''): string[] {
   const keywords = new Set([...Object.keys(published), ...Object.keys(next)].filter((name) => !annotations.has(name)));
-  const breaks = memberBreaks(published, next, at);
+  const changes = findPropertyChanges(published, next, path);
   for (const keyword of keywords) {
-    const [was, is] = [published[keyword], next[keyword]];
+    const [before, after] = [published[keyword], next[keyword]];
     if (keyword === 'properties' || keyword === 'required') continue;
-    if (keyword === 'items' && isObject(was) && isObject(is)) breaks.push(...findBreaks(was, is, `${at}[]`));
-    else if (keyword === 'enum' && Array.isArray(was) && Array.isArray(is)) breaks.push(...enumBreaks(was, is, at));
-    else if (keyword === 'anyOf' && Array.isArray(was) && Array.isArray(is) && was.length === is.length) {
-      breaks.push(...was.flatMap((old, index) => findBreaks(old, is[index], at)));
-    } else if (text(sorted(was)) !== text(sorted(is))) {
-      breaks.push(`${at === '' ? 'the payload' : at}: ${keyword} was ${text(was)} and is ${text(is)}`);
+    if (keyword === 'items' && isObject(before) && isObject(after)) {
+      changes.push(...findBreakingChanges(before, after, `${path}[]`));
+    } else if (keyword === 'enum' && Array.isArray(before) && Array.isArray(after)) {
+      changes.push(...findEnumChanges(before, after, path));
+    } else if (keyword === 'anyOf' && Array.isArray(before) && Array.isArray(after) && before.length === after.length) {
+      changes.push(...before.flatMap((old, index) => findBreakingChanges(old, after[index], path)));
+    } else if (format(normalize(before)) !== format(normalize(after))) {
+      changes.push(`${path === '' ? 'the payload' : path}: ${keyword} was ${format(before)} and is ${format(after)}`);
     }
   }
-  return breaks;
+  return changes;
 }

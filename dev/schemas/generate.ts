@@ -7,36 +7,38 @@ export type Schema = { [keyword: string]: unknown };
 const isObject = (value: unknown): value is Schema =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** A schema without references: each file is read by itself. */
-function inlined(value: unknown, defs: Schema): unknown {
-  if (Array.isArray(value)) return value.map((item) => inlined(item, defs));
+/** Replaces references by the schemas that they name, so that each file can be read alone. */
+function inlineReferences(value: unknown, defs: Schema): unknown {
+  if (Array.isArray(value)) return value.map((item) => inlineReferences(item, defs));
   if (!isObject(value)) return value;
-  const { $ref, ...own } = value;
+  const { $ref, ...keywords } = value;
   const target = typeof $ref === 'string' ? defs[$ref.replace('#/$defs/', '')] : undefined;
-  const { id: _, ...given } = isObject(target) ? target : {};
-  return Object.fromEntries(Object.entries({ ...given, ...own }).map(([name, inner]) => [name, inlined(inner, defs)]));
+  const { id: _, ...referenced } = isObject(target) ? target : {};
+  return Object.fromEntries(
+    Object.entries({ ...referenced, ...keywords }).map(([name, inner]) => [name, inlineReferences(inner, defs)]),
+  );
 }
 
-/** JSON Schema (2020-12) of what a topic's records carry. Open: readers ignore members that they do not know. */
+/** The JSON Schema (2020-12) of a topic's payload. It allows unknown properties, which readers ignore. */
 export function generateSchema(name: string, { payload, key }: Topic): Schema {
-  const { $schema, $defs, ...own } = z.toJSONSchema(payload, {
+  const { $schema, $defs, ...keywords } = z.toJSONSchema(payload, {
     target: 'draft-2020-12',
     io: 'output',
     override({ zodSchema, jsonSchema }) {
       delete jsonSchema.additionalProperties;
       if (zodSchema === id) jsonSchema.format = 'uuid';
       if (jsonSchema.format !== undefined) delete jsonSchema.pattern;
-      // Every whole number of JavaScript's: that is no promise.
+      // Zod adds JavaScript's limits to every integer. They are not part of the contract.
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
     },
   });
-  const { id: _, description, ...schema } = inlined(own, ($defs ?? {}) as Schema) as Schema;
+  const { id: _, description, ...schema } = inlineReferences(keywords, ($defs ?? {}) as Schema) as Schema;
   const about = `The payload of ${name}: the record's value, or "data" where records have no headers. Key: ${key}.`;
   return { $schema, $id: `${name}.json`, title: name, description: about, ...schema };
 }
 
-/** A schema as it stands in its file: a list of words on one line where it fits, as the formatter has it. */
+/** Formats a schema as its file contains it. As the formatter does, a list of words goes on one line if it fits. */
 export function printSchema(schema: Schema): string {
   const text = JSON.stringify(schema, null, 2);
   const lists = /^( *"[^"]*": )(\[\n[^[\]{}]*?\])(,?)$/gm;

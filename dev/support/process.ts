@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Whom a child process runs as; empty for ourselves. */
+/** The user that a child process runs as. Empty: the current user. */
 export type Identity = { uid?: number; gid?: number };
 
-/** Runs a command to its end; resolves with its exit code and everything it printed. Never rejects. */
+/** Runs a command and resolves with its exit code and all its output. Never rejects. */
 export function run(
   command: string,
   args: string[],
@@ -16,7 +16,7 @@ export function run(
     const child = spawn(command, args, {
       cwd: '/',
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true, // Ctrl-C in a terminal goes to the whole process group: the caller decides what it means
+      detached: true, // a Ctrl-C goes to the terminal's whole process group; the caller decides how to handle it
       ...(options.env === undefined ? {} : { env: options.env }),
       ...options.identity,
     });
@@ -31,7 +31,7 @@ export function run(
   });
 }
 
-/** The parent and command line of a running process, or null if there is none (a zombie is none). */
+/** The parent and command line of a process, or null if it does not run (a zombie does not). */
 export async function describeProcess(pid: number): Promise<{ parent: number; command: string } | null> {
   if (!Number.isInteger(pid) || pid <= 1) return null;
   if (process.platform !== 'linux') {
@@ -41,7 +41,7 @@ export async function describeProcess(pid: number): Promise<{ parent: number; co
   }
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    // The name in parentheses may itself hold spaces and parentheses.
+    // The name in parentheses may contain spaces and parentheses.
     const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (state === 'Z' || state === 'X') return null;
     const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).replaceAll('\0', ' ');
@@ -51,18 +51,18 @@ export async function describeProcess(pid: number): Promise<{ parent: number; co
   }
 }
 
-/** Sends a signal to a process, or to a group if negative; one that is gone already is no error. */
+/** Sends a signal to a process, or to a process group if `pid` is negative. It is no error if it has exited. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch (error) {
-    // macOS says EPERM of a group whose members have all ended.
+    // macOS returns EPERM for a group whose members have all exited.
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'ESRCH' && !(code === 'EPERM' && pid < 0)) throw error;
   }
 }
 
-/** Waits until a process is gone; false if it is still there after so many milliseconds. */
+/** Waits until a process has exited. Resolves with false if it still runs after this time. */
 export async function isGoneWithin(pid: number, milliseconds: number): Promise<boolean> {
   for (const end = Date.now() + milliseconds; ; await sleep(20)) {
     if ((await describeProcess(pid)) === null) return true;
@@ -70,7 +70,7 @@ export async function isGoneWithin(pid: number, milliseconds: number): Promise<b
   }
 }
 
-/** A TCP port of 127.0.0.1 that was free a moment ago. */
+/** Finds a TCP port of 127.0.0.1 that is free now. */
 export function findFreePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -84,8 +84,8 @@ export function findFreePort(): Promise<number> {
 }
 
 /**
- * Sends SIGINT to a process, or to a group if negative, when we die without having said goodbye, by SIGKILL too: a
- * shell waits at the other end of a pipe that the kernel closes with us. The returned function calls it off.
+ * Sends SIGINT to a process (a process group if `pid` is negative) when this process dies, even by SIGKILL: a shell reads
+ * from a pipe that the kernel closes at that moment. The returned function cancels this.
  */
 export function interruptWhenWeDie(pid: number, identity: Identity): () => void {
   const watchdog: ChildProcess = spawn('/bin/sh', ['-c', 'read _; kill -s INT -- "$1"', 'watchdog', String(pid)], {

@@ -1,19 +1,19 @@
-/** One line for each part while the platform starts: on a terminal also the one that is being waited for. */
+/** Prints one line for each finished step of a command. A terminal also shows the current step. */
 export class Progress {
   private readonly write: (text: string) => void;
-  private readonly rewrites: boolean;
-  private waitingFor: string | undefined;
+  private readonly isTerminal: boolean;
+  private currentStep: string | undefined;
 
-  constructor(write: (text: string) => void, rewrites: boolean) {
+  constructor(write: (text: string) => void, isTerminal: boolean) {
     this.write = write;
-    this.rewrites = rewrites;
+    this.isTerminal = isTerminal;
   }
 
-  /** Does a step; its line says how long it took, and what `describe` has to say of its result. */
+  /** Runs a step. Its line shows the time that it took and the result as `describe` formats it. */
   async step<T>(label: string, work: () => Promise<T>, describe: (result: T) => string = () => ''): Promise<T> {
     const start = performance.now();
-    this.waitingFor = label;
-    if (this.rewrites) this.write(`  … ${label}`);
+    this.currentStep = label;
+    if (this.isTerminal) this.write(`  … ${label}`);
     try {
       const result = await work();
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
@@ -25,21 +25,21 @@ export class Progress {
     }
   }
 
-  /** A line of its own, above the step that is being waited for. */
+  /** Prints a line above the current step. */
   say(text: string): void {
-    const { waitingFor } = this;
+    const { currentStep } = this;
     this.clear();
     this.write(`${text}\n`);
-    if (this.rewrites && waitingFor !== undefined) this.write(`  … ${waitingFor}`);
+    if (this.isTerminal && currentStep !== undefined) this.write(`  … ${currentStep}`);
   }
 
   private finish(mark: string, text: string): void {
     this.clear();
-    this.waitingFor = undefined;
+    this.currentStep = undefined;
     this.write(`  ${mark} ${text}\n`);
   }
 
   private clear(): void {
-    if (this.rewrites && this.waitingFor !== undefined) this.write('\r\u001b[K');
+    if (this.isTerminal && this.currentStep !== undefined) this.write('\r\u001b[K');
   }
 }

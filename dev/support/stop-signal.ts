@@ -1,6 +1,6 @@
 /**
- * A signal for a long command: the first Ctrl-C aborts it and says so by `notice`; another one, a second later or more,
- * does not wait for it.
+ * An abort signal for a long command. The first Ctrl-C prints `notice` and aborts. A second Ctrl-C, at least one second
+ * later, exits at once.
  */
 export function stopSignal(notice: string): AbortSignal {
   const stop = new AbortController();
@@ -11,7 +11,7 @@ export function stopSignal(notice: string): AbortSignal {
         first = Date.now();
         console.error(`\n${notice}`);
         stop.abort();
-      } else if (Date.now() - first > 1_000) process.exit(130); // npm passes a Ctrl-C on that we had already
+      } else if (Date.now() - first > 1_000) process.exit(130); // npm forwards the first Ctrl-C again
     });
   }
   return stop.signal;

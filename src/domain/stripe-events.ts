@@ -129,7 +129,7 @@ async function readWindows(
 /**
  * Cron job, since a webhook can be lost: reads Stripe's list of events from where the last run ended, and applies those
  * that no webhook has delivered. The cost depends on the number of changes, not on the number of waiting payments. The
- * time until which the list was read decides which holds may end (`payments.heard_until`).
+ * time until which the list was read decides which holds may end (`payments.events_known_until`).
  * @throws StripeCallError
  */
 export async function applyMissedEvents(context: Context, budget: Budget): Promise<MissedEventCounts> {

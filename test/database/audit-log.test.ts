@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bindKey, createKey, createTenant, revokeKey } from '../../dev/keys/api-keys.ts';
-import { readAuditLog, showAuditLog } from '../../dev/keys/audit-log.ts';
+import { createKey, createTenant, revokeKey, setKeyOrigins } from '../../dev/keys/api-keys.ts';
+import { formatAuditLog, readAuditLog } from '../../dev/keys/audit-log.ts';
 import { routes } from '../../dev/openapi/routes.ts';
 import { connectTo } from '../../dev/postgres/connection.ts';
 import { topics } from '../../src/events/topics.ts';
@@ -236,17 +236,17 @@ test('tenants and keys are made, bound and revoked under the operator’s name, 
   const tenant = `shop-${randomUUID()}`;
   await createTenant(owner, tenant, 'The shop');
   const key = await createKey(owner, { tenant, kind: 'publishable' });
-  await bindKey(owner, key.slice(0, 12), ['https://shop.example']);
+  await setKeyOrigins(owner, key.slice(0, 12), ['https://shop.example']);
   await revokeKey(owner, key.slice(0, 12));
   const rows = await since(before);
   expect(rows.map((row) => row.operation)).toEqual(['tenant insert', 'key insert', 'key update', 'key update']);
   for (const row of rows) expect(row.actor).toMatch(/^fusion_owner/);
   expect(rows[2]).toMatchObject({ before: { origins: null }, after: { origins: ['https://shop.example'] } });
   expect(JSON.stringify(rows)).not.toContain('key_hash');
-  const shown = showAuditLog(await readAuditLog(owner, tenant, 10));
+  const shown = formatAuditLog(await readAuditLog(owner, tenant, 10));
   expect(shown.split('\n')).toHaveLength(8);
   expect(shown).toContain('origins: null → ["https://shop.example"]');
-  expect(showAuditLog(await readAuditLog(owner, 'acme', 10, key.slice(0, 12)))).toBe('nothing was changed');
+  expect(formatAuditLog(await readAuditLog(owner, 'acme', 10, key.slice(0, 12)))).toBe('no changes');
 });
 
 test('what the system does by itself is told as its own', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { findBreaks } from '../../dev/schemas/compare.ts';
+import { findBreakingChanges } from '../../dev/schemas/compare.ts';
 import { generateSchema, printSchema } from '../../dev/schemas/generate.ts';
 
 const of = (payload: z.ZodType) =>
@@ -21,14 +21,14 @@ const members = {
 const published = of(z.object(members));
 const breaksOf = (more: Record<string, z.ZodType>, less: string[] = []) => {
   const next = Object.fromEntries(Object.entries({ ...members, ...more }).filter(([name]) => !less.includes(name)));
-  return findBreaks(published, of(z.object(next)));
+  return findBreakingChanges(published, of(z.object(next)));
 };
 
 describe('a published schema may', () => {
   test('stay as it is, in whatever order', () => {
     expect(breaksOf({})).toEqual([]);
     const turned = Object.fromEntries(Object.entries({ ...members, status: z.enum(['won', 'open']) }).reverse());
-    expect(findBreaks(published, of(z.object(turned)))).toEqual([]);
+    expect(findBreakingChanges(published, of(z.object(turned)))).toEqual([]);
   });
 
   test('get members that may be missing, at any depth', () => {
@@ -49,7 +49,7 @@ describe('it is told when', () => {
     ['a member that may be missing is removed', {}, ['note'], '/note is removed'],
     ['a member of a member is removed', { buyer: z.object({}) }, [], '/buyer/name is removed'],
     ['a member of a list is removed', { items: z.array(line.omit({ price: true })) }, [], '/items[]/price is removed'],
-    ['a member may be missing', { orderId: z.string().optional() }, [], '/orderId may be missing now'],
+    ['a member may be missing', { orderId: z.string().optional() }, [], '/orderId is optional now'],
     ['a member must be there', { note: z.string() }, [], '/note is required now'],
     ['a new member must be there', { more: z.string() }, [], '/more is new and required'],
     ['a type is another', { orderId: z.number() }, [], '/orderId: type was "string" and is "number"'],
@@ -75,7 +75,9 @@ describe('it is told when', () => {
 
   test('unknown members are no longer taken', () => {
     const closed = { ...published, additionalProperties: false };
-    expect(findBreaks(published, closed)).toEqual(['the payload: additionalProperties was nothing and is false']);
+    expect(findBreakingChanges(published, closed)).toEqual([
+      'the payload: additionalProperties was nothing and is false',
+    ]);
   });
 });
 

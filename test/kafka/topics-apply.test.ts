@@ -3,16 +3,16 @@ import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openAdmin } from '../../dev/topics/admin.ts';
 import { topicsCommand } from '../../dev/topics/command.ts';
-import { type Found, wantedTopics } from '../../dev/topics/plan.ts';
+import { type BrokerTopic, registryTopics } from '../../dev/topics/plan.ts';
 import { runTopics } from '../../dev/topics/run.ts';
 import type { KafkaSettings } from '../../src/events/kafka/publish/select.ts';
 import { topics } from '../../src/events/topics.ts';
 import { startKafkaFixture } from '../support/kafka.ts';
 import { type FakeResponse, type ReceivedRequest, startFakeRest } from '../support/kafka-publisher.ts';
 
-type Topic = Required<{ [member in keyof Found]: number }>;
+type Topic = Required<{ [member in keyof BrokerTopic]: number }>;
 const day = 86_400_000;
-const wanted = wantedTopics(topics);
+const wanted = registryTopics(topics);
 /** The broker's default retention. */
 const defaultRetentionMs = 7 * day;
 const complete = () => new Map(wanted.map(({ name, partitions, retentionMs }) => [name, { partitions, retentionMs }]));
@@ -21,7 +21,7 @@ async function run(overrides: Partial<KafkaSettings>, apply: boolean, replicas?:
   const base = { KAFKA_REST_USERNAME: 'dev', KAFKA_REST_PASSWORD: 'dev', KAFKA_REST_HEADERS: false };
   const admin = await openAdmin({ KAFKA_REST_DIALECT: 'upstash', KAFKA_REST_URL: '', ...base, ...overrides }, replicas);
   const lines: string[] = [];
-  const code = await runTopics(admin, topics, { apply, at: 'host' }, (line) => lines.push(line));
+  const code = await runTopics(admin, topics, { apply, host: 'host' }, (line) => lines.push(line));
   return { code, lines, text: lines.join('\n') };
 }
 
@@ -100,8 +100,8 @@ describe('with Confluent,', () => {
     const diff = await run(settings, false);
     expect(diff.code).toBe(2);
     expect(diff.lines.filter((line) => /^[+~=]/.test(line)).map((line) => line.replace(/ \(.*/, ''))).toEqual([
-      '= order.failed has 24 partitions, the registry asks for 12; it stays: nothing shrinks',
-      '= order.failed is kept for ever, the registry asks for 7 d; it stays: nothing shrinks',
+      '= order.failed has 24 partitions, the registry requires 12; left unchanged, since nothing shrinks',
+      '= order.failed is kept forever, the registry requires 7 d; left unchanged, since nothing shrinks',
       '+ order.created: 12 partitions, kept 7 d',
       '~ payment.created: 6 → 12 partitions',
       '~ payment.created: kept 1 d → 90 d',
@@ -215,7 +215,7 @@ describe('the command', () => {
     expect(await command(['diff'], env(settings))).toMatchObject({ code: 0 });
     expect(await command(['diff'], env(missing.settings))).toMatchObject({ code: 2 });
     const unreachable = await command(['diff'], { ...env(settings), KAFKA_REST_URL: 'http://127.0.0.1:9' });
-    expect(unreachable).toEqual({ code: 1, output: 'The broker: no connection. Is KAFKA_REST_URL right?' });
+    expect(unreachable).toEqual({ code: 1, output: 'The broker is unavailable: no connection. Check KAFKA_REST_URL.' });
     const lacking = await command(['diff'], { KAFKA_REST_URL: 'http://127.0.0.1:9', KAFKA_REST_DIALECT: 'confluent' });
     expect(lacking).toMatchObject({ code: 1, output: expect.stringContaining('KAFKA_REST_CLUSTER_ID') });
     const file = resolve(import.meta.dirname, '../../dev/topics/main.ts');

@@ -1,14 +1,21 @@
 import { describe, expect, test } from 'vitest';
-import { commandsFor, describeStep, type Found, planTopics, type Wanted, wantedTopics } from '../../dev/topics/plan.ts';
+import {
+  type BrokerTopic,
+  commandsFor,
+  describeStep,
+  planTopics,
+  type RegistryTopic,
+  registryTopics,
+} from '../../dev/topics/plan.ts';
 import { topics } from '../../src/events/topics.ts';
 
 const day = 86_400_000;
-const wanted: Wanted = { name: 'order.created', partitions: 12, retentionMs: 7 * day };
-const planFor = (found?: Found) => planTopics([wanted], new Map(found ? [[wanted.name, found]] : []));
-const kinds = (found?: Found) => planFor(found).steps.map(({ kind }) => kind);
+const wanted: RegistryTopic = { name: 'order.created', partitions: 12, retentionMs: 7 * day };
+const planFor = (found?: BrokerTopic) => planTopics([wanted], new Map(found ? [[wanted.name, found]] : []));
+const kinds = (found?: BrokerTopic) => planFor(found).steps.map(({ kind }) => kind);
 
 test('the plan asks for the registry’s partitions and retention', () => {
-  const all = wantedTopics(topics);
+  const all = registryTopics(topics);
   expect(all).toHaveLength(Object.keys(topics).length);
   expect(all).toContainEqual(wanted);
   expect(all.find(({ name }) => name === 'payment.succeeded')?.retentionMs).toBe(90 * day);
@@ -18,7 +25,12 @@ describe('a topic', () => {
   test('that is missing is created', () => expect(kinds()).toEqual(['create']));
 
   test('that matches the registry is not changed', () => {
-    expect(planFor({ partitions: 12, retentionMs: 7 * day })).toEqual({ steps: [], kept: [], unseen: [], fine: 1 });
+    expect(planFor({ partitions: 12, retentionMs: 7 * day })).toEqual({
+      steps: [],
+      larger: [],
+      notVisible: [],
+      upToDate: 1,
+    });
   });
 
   test('with fewer partitions or a shorter retention is extended', () => {
@@ -31,15 +43,18 @@ describe('a topic', () => {
   test('with more partitions or a longer retention is kept, reported, and not a difference', () => {
     const plan = planFor({ partitions: 24, retentionMs: -1 });
     expect(plan.steps).toEqual([]);
-    expect(plan.kept).toEqual([
-      'order.created has 24 partitions, the registry asks for 12',
-      'order.created is kept for ever, the registry asks for 7 d',
+    expect(plan.larger).toEqual([
+      'order.created has 24 partitions, the registry requires 12',
+      'order.created is kept forever, the registry requires 7 d',
     ]);
     expect(kinds({ partitions: 12, retentionMs: 8 * day })).toEqual([]);
   });
 
   test('whose settings are unknown is reported and not changed', () => {
-    expect(planFor({})).toMatchObject({ steps: [], unseen: ['order.created: partitions', 'order.created: retention'] });
+    expect(planFor({})).toMatchObject({
+      steps: [],
+      notVisible: ['order.created: partitions', 'order.created: retention'],
+    });
     expect(kinds({ partitions: 6 })).toEqual(['partitions']);
   });
 });

@@ -5,7 +5,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-// A Friday.
+// This day is a Friday.
 const at = (time: string): Date => new Date(`2026-01-30T${time}:00.000Z`);
 
 test.each([
@@ -23,11 +23,11 @@ test.each([
   ['0 9 30 jan *', '09:00', true],
   ['0 9 31 1 *', '09:00', false],
   ['0 9 1 * 5', '09:00', true],
-])('%s at %s: %s', (cron, time, expected) => {
+])('the cron %s at %s is due: %s', (cron, time, expected) => {
   expect(isDue(cron, at(time))).toBe(expected);
 });
 
-test('Sunday is 0 and 7', () => {
+test('Sunday is day 0 and day 7 of the week', () => {
   const sunday = new Date('2026-02-01T00:00:00.000Z');
   expect([isDue('0 0 * * 0', sunday), isDue('0 0 * * 7', sunday), isDue('0 0 * * 1', sunday)]).toEqual([
     true,
@@ -37,14 +37,14 @@ test('Sunday is 0 and 7', () => {
 });
 
 test.each(['* * * *', '60 * * * *', '5-1 * * * *', '*/0 * * * *', 'x * * * *', '* * L * *'])(
-  '%s is refused',
+  'the invalid expression %s is rejected',
   (cron) => {
     expect(() => isDue(cron, at('00:00'))).toThrow(cron);
     expect(() => startClock([cron], () => undefined)).toThrow(cron);
   },
 );
 
-test('a cron is fired once at each of its minutes, with that minute, until the clock is stopped', () => {
+test('a cron fires once in each minute that it matches, with that time, until the clock is stopped', () => {
   vi.useFakeTimers({ now: at('11:58').getTime() + 20_000 });
   const fired: string[] = [];
   const stop = startClock(['* * * * *', '0 * * * *'], (cron, minute) => fired.push(`${cron} ${minute.toISOString()}`));

@@ -6,13 +6,13 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   allowDelayedPayments,
-  bindKey,
   createKey,
   createTenant,
   listKeys,
   publishableScopes,
   revokeKey,
   scopes,
+  setKeyOrigins,
 } from '../../dev/keys/api-keys.ts';
 import { seedTenants } from '../../dev/platform/seed.ts';
 import { migrate } from '../../dev/postgres/migrate.ts';
@@ -43,7 +43,7 @@ afterAll(async () => {
   await postgres.remove();
 });
 
-/** Whether the API would take a key for a scope: its tenant, or the code of the refusal. */
+/** Authenticates a key for a scope as the API does. Returns its tenant or the error code. */
 async function authenticate(key: string, scope: string): Promise<string> {
   const keyHash = createHash('sha256').update(key).digest('hex');
   const statement = `select platform.authenticate($1::jsonb, $2) ->> 'tenant' as tenant`;
@@ -53,7 +53,7 @@ async function authenticate(key: string, scope: string): Promise<string> {
   );
 }
 
-test('a secret key opens all of its tenant, and only its hash is kept', async () => {
+test('a secret key has every scope of its tenant, and only its hash is stored', async () => {
   const key = await createKey(owner, { tenant: 'shop', kind: 'secret' });
   expect(key).toMatch(/^sk_live_[0-9A-Za-z]{32}$/);
   for (const scope of scopes) expect(await authenticate(key, scope)).toBe('shop');
@@ -62,7 +62,7 @@ test('a secret key opens all of its tenant, and only its hash is kept', async ()
   expect(JSON.stringify(row)).not.toContain(key);
 });
 
-test('a publishable key reads the catalog and the campaigns and can be made for nothing else', async () => {
+test('a publishable key reads the catalog and campaigns, and cannot be created with other scopes', async () => {
   const key = await createKey(owner, { tenant: 'shop', kind: 'publishable' });
   expect(key).toMatch(/^pk_live_/);
   for (const scope of scopes) {
@@ -72,31 +72,31 @@ test('a publishable key reads the catalog and the campaigns and can be made for 
   await expect(createKey(owner, { ...wider, scopes: [...wider.scopes] })).rejects.toThrow('cannot have orders:read');
 });
 
-test('a publishable key is bound to pages by their origins, as browsers name them; a secret key to none', async () => {
+test('a publishable key can be bound to page origins, and a secret key cannot', async () => {
   const origins = ['https://shop.example/', 'http://localhost:3000'];
   const key = await createKey(owner, { tenant: 'shop', kind: 'publishable', origins });
   const bound = async () => (await listKeys(owner, 'shop')).find((row) => row.prefix === key.slice(0, 12))?.origins;
   expect(await bound()).toEqual(['https://shop.example', 'http://localhost:3000']);
-  await bindKey(owner, key.slice(0, 12), ['https://other.example']);
+  await setKeyOrigins(owner, key.slice(0, 12), ['https://other.example']);
   expect(await bound()).toEqual(['https://other.example']);
-  await bindKey(owner, key.slice(0, 12), null);
+  await setKeyOrigins(owner, key.slice(0, 12), null);
   expect(await bound()).toBeNull();
   for (const origin of ['shop.example', 'https://shop.example/page', 'https://*.example', 'null', '*', 'data:,x']) {
-    const refused = createKey(owner, { tenant: 'shop', kind: 'publishable', origins: [origin] });
-    await expect(refused, origin).rejects.toThrow('is not an origin');
+    const creation = createKey(owner, { tenant: 'shop', kind: 'publishable', origins: [origin] });
+    await expect(creation, origin).rejects.toThrow('is not an origin');
   }
   const secret = await createKey(owner, { tenant: 'shop', kind: 'secret' });
-  await expect(bindKey(owner, secret.slice(0, 12), ['https://shop.example'])).rejects.toThrow('no origins');
+  await expect(setKeyOrigins(owner, secret.slice(0, 12), ['https://shop.example'])).rejects.toThrow('no origins');
   await expect(createKey(owner, { tenant: 'shop', kind: 'secret', origins })).rejects.toThrow('no origins');
 });
 
-test('a key with some scopes is forbidden the rest', async () => {
+test('a key with some scopes is forbidden all others', async () => {
   const key = await createKey(owner, { tenant: 'shop', kind: 'secret', scopes: ['orders:read'] });
   expect(await authenticate(key, 'orders:read')).toBe('shop');
   expect(await authenticate(key, 'orders:write')).toBe('forbidden');
 });
 
-test('a revoked and an expired key are no keys', async () => {
+test('a revoked or expired key does not authenticate', async () => {
   const revoked = await createKey(owner, { tenant: 'other', kind: 'secret', name: 'to be revoked' });
   expect(await authenticate(revoked, 'orders:read')).toBe('other');
   expect(await revokeKey(owner, revoked.slice(0, 12))).toMatchObject({ name: 'to be revoked' });
@@ -105,7 +105,7 @@ test('a revoked and an expired key are no keys', async () => {
   expect(await authenticate(expired, 'orders:read')).toBe('unauthenticated');
 });
 
-test('a prefix of two keys revokes neither', async () => {
+test('a prefix that fits two keys revokes neither', async () => {
   const keys = ['sk_live_sameA', 'sk_live_sameB'];
   for (const key of keys) await createKey(owner, { tenant: 'other', kind: 'secret', key });
   await expect(revokeKey(owner, 'sk_live_same')).rejects.toThrow('several keys');
@@ -113,11 +113,11 @@ test('a prefix of two keys revokes neither', async () => {
   for (const key of keys) expect(await authenticate(key, 'orders:read')).toBe('other');
 });
 
-test('a key needs a tenant that is there', async () => {
+test('a key needs an existing tenant', async () => {
   await expect(createKey(owner, { tenant: 'nobody', kind: 'secret' })).rejects.toThrow('no tenant nobody');
 });
 
-test('the seed makes the keys of the local platform, once', async () => {
+test('the seed creates the keys of the local platform once', async () => {
   await seedTenants(url);
   await seedTenants(url);
   expect(await authenticate('sk_dev_default', 'orders:write')).toBe('default');
@@ -126,7 +126,7 @@ test('the seed makes the keys of the local platform, once', async () => {
   expect(await listKeys(owner, 'acme')).toHaveLength(2);
 });
 
-test('the command says of a secret key to keep it secret, and of a publishable one where browsers may use it', async () => {
+test('the command says to keep a secret key secret, and on which pages browsers may use a publishable key', async () => {
   const script = join(import.meta.dirname, '..', '..', 'dev', 'keys', 'main.ts');
   const make = async (...args: string[]) => {
     const command = [script, 'make', '--tenant', 'shop', ...args];
@@ -138,7 +138,7 @@ test('the command says of a secret key to keep it secret, and of a publishable o
   expect(await make('--kind', 'publishable')).toMatch(/^pk_live_\w+\n.*any page/);
 });
 
-test('the operator decides for each tenant whether its buyers may pay with methods that settle later', async () => {
+test('the operator can turn delayed payment methods on and off for each tenant', async () => {
   const allowed = async () =>
     (await owner.query<{ id: string; delayed_payments: boolean }>('select id, delayed_payments from platform.tenants'))
       .rows;

@@ -13,9 +13,9 @@ afterAll(() => store.close());
 type Line = Record<string, unknown>;
 
 const since = (count: number) => store.logs().slice(count);
-const lineOf = async (count: number, fits: (line: Line) => boolean): Promise<Line> => {
-  await until(() => since(count).some(fits));
-  return since(count).find(fits) ?? {};
+const lineOf = async (count: number, matches: (line: Line) => boolean): Promise<Line> => {
+  await until(() => since(count).some(matches));
+  return since(count).find(matches) ?? {};
 };
 
 const common = {
@@ -26,7 +26,7 @@ const common = {
   dbCalls: expect.any(Number),
 };
 
-test('a request, the relays after it, the messages that it causes and a cron’s jobs each write one line', async () => {
+test('each request, relay, consumed message and cron job writes one log line', async () => {
   await addProduct(store, 'LOGGED', 5);
   await store.settled();
   const count = store.logs().length;
@@ -75,7 +75,7 @@ test('a request, the relays after it, the messages that it causes and a cron’s
   for (const job of jobs) expect(job).toMatchObject({ ...common, tenant: null });
 });
 
-test('what fails says so by names and codes: no SQL, no row and no secret is in any line', async () => {
+test('a failure is logged with names and codes, and no line contains SQL, row values or secrets', async () => {
   await addProduct(store, 'TELLING', 5);
   await store.settled();
   const count = store.logs().length;
@@ -109,7 +109,7 @@ test('what fails says so by names and codes: no SQL, no row and no secret is in 
   }
 });
 
-test('a refusal says whose request it was, what was asked for and why, without any value or query of it', async () => {
+test('a rejected request is logged with tenant, path and reason, without its values or its query', async () => {
   const count = store.logs().length;
   const missing = `/v1/orders/${randomUUID()}`;
   const reader = await store.database.key({ scopes: ['orders:read'] });
@@ -122,8 +122,8 @@ test('a refusal says whose request it was, what was asked for and why, without a
   await store.send('GET', missing, undefined, { key: revoked });
   await store.send('GET', `/v1/${store.key}/ada@example.com/x`);
   await until(() => since(count).filter((line) => line.kind === 'request').length === 7);
-  const refused = since(count).filter((line) => line.kind === 'request');
-  expect(refused).toMatchObject([
+  const rejected = since(count).filter((line) => line.kind === 'request');
+  expect(rejected).toMatchObject([
     { path: missing, outcome: 'not_found', tenant: 'default', reason: expect.any(String) },
     { path: missing, outcome: 'validation_failed', tenant: 'default', reason: 'Does not fit: an unknown parameter' },
     { path: `${missing}/cancel`, outcome: 'not_found', tenant: 'default' },
@@ -137,6 +137,7 @@ test('a refusal says whose request it was, what was asked for and why, without a
     { path: missing, outcome: 'unauthenticated', tenant: 'acme' },
     { path: '/v1/…/…/x', outcome: 'not_found', tenant: null },
   ]);
-  const all = JSON.stringify(refused);
-  for (const told of ['secret-token', 'made up', '7654321', store.key, 'example.com']) expect(all).not.toContain(told);
+  const all = JSON.stringify(rejected);
+  for (const value of ['secret-token', 'made up', '7654321', store.key, 'example.com'])
+    expect(all).not.toContain(value);
 });

@@ -4,21 +4,23 @@ import { type Store, startStore, until } from '../support/harness.ts';
 import { deliver, emit, eventOf } from '../support/outbox.ts';
 
 let store: Store;
-let away = false;
+let kafkaUnavailable = false;
 beforeAll(async () => {
-  store = await startStore({ kafkaFault: () => (away ? { reject: { status: 503, error: 'away' } } : undefined) });
+  store = await startStore({
+    kafkaFault: () => (kafkaUnavailable ? { reject: { status: 503, error: 'unavailable' } } : undefined),
+  });
 });
 afterAll(() => store.close());
 
 const ready = () => store.send('GET', '/readyz', undefined, { key: null });
 
 describe('GET /readyz', () => {
-  test('says how far behind the outbox is, and that it is degraded after five minutes, without a key and in one call', async () => {
-    const calm = await ready();
-    expect(calm.status).toBe(200);
-    expect(calm.body).toEqual({ status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] });
-    expect(calm.headers.get('server-timing')).toContain('"1 calls"');
-    away = true;
+  test('needs no key, makes one database call, and reports the age of the outbox: degraded after five minutes', async () => {
+    const idle = await ready();
+    expect(idle.status).toBe(200);
+    expect(idle.body).toEqual({ status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] });
+    expect(idle.headers.get('server-timing')).toContain('"1 calls"');
+    kafkaUnavailable = true;
     const [oldest = 0] = await emit(store.database, randomUUID(), { count: 3 });
     await store.cron();
     await store.database.query(`update platform.events set time = now() - interval '299 seconds' where seq = $1`, [
@@ -40,14 +42,14 @@ describe('GET /readyz', () => {
       },
     ]);
     expect(late.body.outboxAgeSeconds).toBeGreaterThanOrEqual(3_600);
-    away = false;
+    kafkaUnavailable = false;
     await until(async () => {
       await store.cron();
       return (await ready()).body.status === 'ok';
     });
   });
 
-  test('counts the dead letters that nobody has replayed', async () => {
+  test('counts the dead letters that are not replayed yet', async () => {
     const before = (await ready()).body.deadLetters;
     const key = randomUUID();
     await emit(store.database, key);
@@ -63,7 +65,7 @@ describe('GET /readyz', () => {
     expect((await ready()).body.deadLetters).toBe(before);
   });
 
-  test('answers 503 unavailable while the database is away, and GET /healthz 200 all the same', async () => {
+  test('returns 503 unavailable while the database is unavailable, and GET /healthz still returns 200', async () => {
     await store.bridge.refuse();
     const refused = await ready();
     const alive = await store.send('GET', '/healthz', undefined, { key: null });

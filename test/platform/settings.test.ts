@@ -6,7 +6,7 @@ const portNames = (environment: Record<string, string>): string[] =>
 
 const worker = { DATABASE_JOB_SECRET: 'js_given' };
 
-test('without any variable all parts are started, on their usual ports', () => {
+test('without variables all parts start on their default ports', () => {
   expect(portNames({})).toEqual([
     'PORT 8787',
     'POSTGRES_PORT 54329',
@@ -23,23 +23,23 @@ test.each<[string, Record<string, string>, string[]]>([
     ['POSTGRES_PORT', 'NEON_PORT'],
   ],
   [
-    'a PostgreSQL elsewhere',
+    'a remote PostgreSQL',
     { ...worker, DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' },
     ['POSTGRES_PORT'],
   ],
   ['Kafka', { KAFKA_REST_URL: 'https://kafka.example' }, ['KAFKA_PORT']],
   ['Stripe', { STRIPE_SECRET_KEY: 'sk_test_1' }, ['STRIPE_PORT']],
-])('%s of the user takes the place of ours', (_name, environment, missing) => {
-  const left = portNames({}).filter((line) => !missing.some((variable) => line.startsWith(`${variable} `)));
-  expect(portNames(environment)).toEqual(left);
+])('if the user names %s, the local one does not start', (_name, environment, missing) => {
+  const remaining = portNames({}).filter((line) => !missing.some((variable) => line.startsWith(`${variable} `)));
+  expect(portNames(environment)).toEqual(remaining);
 });
 
-test('a port can be moved, and what is no port is refused with its variable', () => {
+test('a variable changes a port, and the error for an invalid port names the variable', () => {
   expect(portNames({ NEON_PORT: '4445' })).toContain('NEON_PORT 4445');
   for (const text of ['x', '0', '70000', '1.5']) expect(() => readSettings({ PORT: text })).toThrow('PORT=');
 });
 
-test('the Worker gets its own variables, those of .dev.vars, and no others', () => {
+test('the Worker gets its documented variables and all of .dev.vars, and no others', () => {
   const environment = { STRIPE_SECRET_KEY: 'sk_live', RESERVATION_TTL_SECONDS: '60', STRIPE_PORT: '1', HOME: '/root' };
   const devVars = { RESERVATION_TTL_SECONDS: '900', ANYTHING: 'x', EMPTY: '' };
   expect(readSettings(environment, devVars).variables).toEqual({
@@ -49,22 +49,24 @@ test('the Worker gets its own variables, those of .dev.vars, and no others', () 
   });
 });
 
-test("an owner's database elsewhere needs a password for the Worker; one of this machine gets the usual one", () => {
+test("a remote database with its owner's login needs a password for the Worker; a local one has a default", () => {
   const remote = { DATABASE_URL: 'postgres://owner:x@db.example/fusion' };
   expect(() => readSettings(remote)).toThrow('WORKER_DATABASE_PASSWORD');
   expect(readSettings({ ...remote, WORKER_DATABASE_PASSWORD: 'p' }).database).toMatchObject({
-    owner: true,
-    local: false,
+    isOwner: true,
+    isLocal: false,
     workerPassword: 'p',
   });
   expect(readSettings({ DATABASE_URL: 'postgres://owner:x@localhost/fusion' }).database).toMatchObject({
-    owner: true,
-    local: true,
-    bridge: true,
+    isOwner: true,
+    isLocal: true,
+    needsBridge: true,
     workerPassword: 'fusion_worker',
   });
-  const toWorkerUrl = { DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' };
-  expect(() => readSettings(toWorkerUrl)).toThrow('DATABASE_JOB_SECRET');
-  expect(readSettings({ ...toWorkerUrl, ...worker }).variables.DATABASE_JOB_SECRET).toBe('js_given');
-  expect(() => readSettings({ DATABASE_URL: 'mysql://a/b' })).toThrow('DATABASE_URL is not of the form');
+  const asWorker = { DATABASE_URL: 'postgres://fusion_worker:x@db.example/fusion' };
+  expect(() => readSettings(asWorker)).toThrow('DATABASE_JOB_SECRET');
+  expect(readSettings({ ...asWorker, ...worker }).variables.DATABASE_JOB_SECRET).toBe('js_given');
+  expect(() => readSettings({ DATABASE_URL: 'mysql://a/b' })).toThrow(
+    'DATABASE_URL is not a PostgreSQL connection string',
+  );
 });

@@ -33,7 +33,7 @@ afterAll(async () => {
   await rm(dir, { recursive: true });
 });
 
-/** `npm start`, without npm, on ports and data of its own. */
+/** Runs `npm start` without npm, with the ports and the data folder of this test. */
 function start(args: string[] = []): Start {
   const child = spawn(process.execPath, [script, ...args], {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...ports, DATA_DIR: dir } as unknown as NodeJS.ProcessEnv,
@@ -55,7 +55,7 @@ async function untilReady(start: Start): Promise<void> {
   await ready.promise;
 }
 
-/** Every process that a process has started, and theirs, with what it runs. */
+/** The command line of each descendant of a process, by process id. */
 async function findDescendants(pid: number): Promise<Map<number, string>> {
   const pids =
     process.platform === 'linux'
@@ -66,36 +66,36 @@ async function findDescendants(pid: number): Promise<Map<number, string>> {
     const found = await describeProcess(candidate);
     if (found) all.set(candidate, found);
   }
-  const family = new Map<number, string>();
+  const descendants = new Map<number, string>();
   const visit = (parent: number): void => {
     for (const [child, { command }] of [...all].filter(([, found]) => found.parent === parent)) {
-      family.set(child, command);
+      descendants.set(child, command);
       visit(child);
     }
   };
   visit(pid);
-  return family;
+  return descendants;
 }
 
-async function expectGone(family: Map<number, string>): Promise<void> {
-  for (const pid of family.keys()) await isGoneWithin(pid, 5_000);
-  const left = await Promise.all([...family.keys()].map((pid) => describeProcess(pid)));
-  expect(left.filter((found) => found !== null && [...family.values()].includes(found.command))).toEqual([]);
+async function expectGone(descendants: Map<number, string>): Promise<void> {
+  for (const pid of descendants.keys()) await isGoneWithin(pid, 5_000);
+  const left = await Promise.all([...descendants.keys()].map((pid) => describeProcess(pid)));
+  expect(left.filter((found) => found !== null && [...descendants.values()].includes(found.command))).toEqual([]);
 }
 
-/** The process that runs this part. It throws rather than answer no number: a signal to process 0 would reach us. */
-function find(family: Map<number, string>, part: string): number {
-  const found = [...family].find(([, command]) => command.includes(part) && !command.includes('watchdog'));
-  if (found === undefined) throw new Error(`nothing runs ${part}: ${[...family.values()].join('\n')}`);
+/** The process that runs this part. Throws if there is none, since a signal to process 0 would reach this process. */
+function findPart(descendants: Map<number, string>, part: string): number {
+  const found = [...descendants].find(([, command]) => command.includes(part) && !command.includes('watchdog'));
+  if (found === undefined) throw new Error(`no process runs ${part}: ${[...descendants.values()].join('\n')}`);
   return found[0];
 }
 
-test('the printed line places an order, Ctrl-C leaves no process, and the next start finds the order', async () => {
+test('the printed command places an order, Ctrl-C leaves no process behind, and the next start finds the order', async () => {
   const first = start(['--quiet']);
   await untilReady(first);
-  expect(first.printed()).toMatch(/Kafka REST .* emulated/);
-  const family = await findDescendants(first.child.pid ?? 0);
-  for (const part of ['bin/postgres', 'wrangler-dist/cli.js', 'bin/workerd']) find(family, part);
+  expect(first.printed()).toMatch(/Kafka REST .* emulator/);
+  const descendants = await findDescendants(first.child.pid ?? 0);
+  for (const part of ['bin/postgres', 'wrangler-dist/cli.js', 'bin/workerd']) findPart(descendants, part);
   const curl = /^curl .*$/m.exec(first.printed())?.[0] ?? '';
   const { output } = await run('/bin/sh', ['-c', curl]);
   const order = JSON.parse(output) as { id: string };
@@ -103,7 +103,7 @@ test('the printed line places an order, Ctrl-C leaves no process, and the next s
 
   first.child.kill('SIGINT');
   expect(await first.ended).toBe(0);
-  await expectGone(family);
+  await expectGone(descendants);
 
   const second = start(['--quiet']);
   await untilReady(second);
@@ -114,50 +114,50 @@ test('the printed line places an order, Ctrl-C leaves no process, and the next s
 }, 120_000);
 
 test.each(['bin/postgres', 'wrangler-dist/cli.js', 'bin/workerd'])(
-  'when %s is killed the others end, with a message',
+  'when %s is killed, all other processes end and the output names the part',
   async (part) => {
     const platform = start(['--quiet']);
     await untilReady(platform);
-    const family = await findDescendants(platform.child.pid ?? 0);
-    process.kill(find(family, part), 'SIGKILL');
+    const descendants = await findDescendants(platform.child.pid ?? 0);
+    process.kill(findPart(descendants, part), 'SIGKILL');
     expect(await platform.ended).toBe(1);
     expect(platform.printed()).toMatch(part === 'bin/postgres' ? /PostgreSQL ended/ : /the Worker .* (ended|failed)/);
-    await expectGone(family);
+    await expectGone(descendants);
   },
   120_000,
 );
 
-test('when all of it is killed at once, nothing of it stays', async () => {
+test('when npm start is killed (SIGKILL), no process is left behind', async () => {
   const platform = start(['--quiet']);
   await untilReady(platform);
-  const family = await findDescendants(platform.child.pid ?? 0);
+  const descendants = await findDescendants(platform.child.pid ?? 0);
   platform.child.kill('SIGKILL');
   await platform.ended;
-  await expectGone(family);
+  await expectGone(descendants);
 }, 120_000);
 
-test('an end that is asked for during the start comes at once and leaves no process', async () => {
+test('SIGTERM during the start stops it at once and leaves no process behind', async () => {
   const platform = start();
   while (!platform.printed().includes('Stripe')) await once(platform.child.stdout ?? platform.child, 'data');
-  const family = await findDescendants(platform.child.pid ?? 0);
+  const descendants = await findDescendants(platform.child.pid ?? 0);
   platform.child.kill('SIGTERM');
   expect(await platform.ended).toBe(0);
   expect(platform.printed()).not.toContain('Ready.');
-  await expectGone(family);
+  await expectGone(descendants);
 }, 120_000);
 
-test('a taken port names the variable that moves it, before anything is started', async () => {
+test('if a port is in use, nothing starts and the error names the variable that changes the port', async () => {
   const other = createServer().listen(Number(ports.KAFKA_PORT), '127.0.0.1');
   await once(other, 'listening');
   const platform = start();
   expect(await platform.ended).toBe(1);
-  expect(platform.printed()).toContain(`port ${ports.KAFKA_PORT} for Kafka REST is taken`);
-  expect(platform.printed()).toContain('KAFKA_PORT');
+  expect(platform.printed()).toContain(`port ${ports.KAFKA_PORT} for Kafka REST is in use`);
+  expect(platform.printed()).toContain('set KAFKA_PORT to another port');
   expect(platform.printed()).not.toContain('PostgreSQL');
   other.close();
 });
 
-test('two starts on the same data are refused', async () => {
+test('a second start on the same data folder is rejected', async () => {
   const platform = start(['--quiet']);
   await untilReady(platform);
   const free = await Promise.all(portNames.map(() => findFreePort()));
@@ -165,13 +165,13 @@ test('two starts on the same data are refused', async () => {
   ports = Object.fromEntries(portNames.map((name, i) => [name, String(free[i])]));
   const second = start();
   expect(await second.ended).toBe(1);
-  expect(second.printed()).toContain(`process ${platform.child.pid} runs on the data`);
+  expect(second.printed()).toContain(`process ${platform.child.pid} already uses the data folder`);
   ports = before;
   running = platform;
   expect(await readFile(join(dir, 'owner'), 'utf8')).toBe(String(platform.child.pid));
 }, 120_000);
 
-test('--reset begins anew', async () => {
+test('--reset deletes the data of earlier starts', async () => {
   const platform = start(['--reset', '--quiet']);
   await untilReady(platform);
   const response = await fetch(`http://127.0.0.1:${ports.PORT}/v1/orders`, {
