@@ -1,5 +1,5 @@
 import { openRest, parseJson, type Rest, type RestSettings, readText } from '../../src/events/kafka/http.ts';
-import { type KafkaSettings, needed, restSettings } from '../../src/events/kafka/publish/select.ts';
+import { type KafkaSettings, requireVariable, restSettings } from '../../src/events/kafka/publish/select.ts';
 import type { BrokerTopic, Step } from './plan.ts';
 
 /** The interface of one dialect to read and change topics. */
