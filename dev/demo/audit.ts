@@ -1,51 +1,63 @@
 import { fromMinor, toMinor } from '../../src/base/money.ts';
-import type { Books, Shop } from './shop.ts';
+import type { IntentTotals, Shop } from './shop.ts';
 
-/** What is known of one order's money, in minor units. `says`: what the order and its refunds say that the shop has. */
-export type OrderFacts = {
+/** An order's money in minor units. `expected`: the order's total less its refunds, or 0 if the order ended. */
+export type OrderMoney = {
   id: string;
   status: string;
   currency: string;
-  says: number;
-  ours: { captured: number; refunded: number };
-  theirs: { captured: number; refunded: number };
+  expected: number;
+  database: { captured: number; refunded: number };
+  stripe: { captured: number; refunded: number };
 };
 
-/** Units of one SKU: put in by the ledger, and where they are now. */
-export type StockFacts = { sku: string; putIn: number; free: number; held: number; sold: number; reserved: number };
+/** The units of one SKU: `added` is the sum of the stock ledger, the others are where the units are now. */
+export type StockUnits = { sku: string; added: number; free: number; held: number; sold: number; reserved: number };
 
 export type Audit = {
   lines: string[];
   differences: string[];
 };
 
-/** Whether an order keeps its buyer's money, once what was sent back is taken off. */
-const keepsMoney = new Set(['confirmed', 'shipped', 'delivered']);
+/** In these statuses the merchant keeps the order's total less its refunds. */
+const paidStatuses = new Set(['confirmed', 'shipped', 'delivered']);
 
-/** Compares what everybody says; each difference is a sentence. */
-export function differencesOf(orders: OrderFacts[], stock: StockFacts[], undelivered: number, dead: number): string[] {
-  const found: string[] = [];
-  for (const { id, status, currency, says, ours, theirs } of orders) {
-    const tell = (minor: number) => `${fromMinor(minor, currency)} ${currency}`;
-    const has = theirs.captured - theirs.refunded;
-    if (has !== says) found.push(`Order ${id} (${status}) says ${tell(says)}; Stripe has ${tell(has)} for it.`);
+/** Compares the API, the database and Stripe. Each difference is a sentence. */
+export function findDifferences(
+  orders: OrderMoney[],
+  stock: StockUnits[],
+  undelivered: number,
+  deadLetters: number,
+): string[] {
+  const differences: string[] = [];
+  for (const { id, status, currency, expected, database, stripe } of orders) {
+    const format = (minor: number) => `${fromMinor(minor, currency)} ${currency}`;
+    const kept = stripe.captured - stripe.refunded;
+    if (kept !== expected) {
+      differences.push(`Order ${id} (${status}): ${format(expected)} expected, ${format(kept)} at Stripe.`);
+    }
     for (const part of ['captured', 'refunded'] as const) {
-      if (ours[part] === theirs[part]) continue;
-      found.push(`Order ${id}: ${part} ${tell(ours[part])} by our rows, ${tell(theirs[part])} by Stripe's.`);
+      if (database[part] === stripe[part]) continue;
+      differences.push(
+        `Order ${id}: ${part} ${format(database[part])} in the database, ${format(stripe[part])} at Stripe.`,
+      );
     }
   }
-  for (const { sku, putIn, free, held, sold, reserved } of stock) {
-    if (free + held + sold !== putIn) {
-      found.push(`${sku}: ${putIn} units put in; ${free} free + ${held} held + ${sold} sold = ${free + held + sold}.`);
+  for (const { sku, added, free, held, sold, reserved } of stock) {
+    if (free + held + sold !== added) {
+      differences.push(
+        `${sku}: ${added} units added; ${free} free + ${held} held + ${sold} sold = ${free + held + sold}.`,
+      );
     }
-    if (reserved !== held) found.push(`${sku}: ${reserved} units are counted as held, orders hold ${held}.`);
+    if (reserved !== held)
+      differences.push(`${sku}: the counter of held units is ${reserved}, but orders hold ${held}.`);
   }
-  if (undelivered > 0) found.push(`${undelivered} events have not been delivered.`);
-  if (dead > 0) found.push(`${dead} events are among the dead letters.`);
-  return found;
+  if (undelivered > 0) differences.push(`${undelivered} events have not been delivered.`);
+  if (deadLetters > 0) differences.push(`${deadLetters} events are dead letters.`);
+  return differences;
 }
 
-type Row = {
+type OrderRow = {
   id: string;
   status: string;
   total: string;
@@ -55,50 +67,50 @@ type Row = {
   done: string;
 };
 
-async function readOrders(shop: Shop, ids: string[], books: Books[]): Promise<OrderFacts[]> {
-  const rows = await shop.query<Row>(
+async function readOrders(shop: Shop, ids: string[], intents: IntentTotals[]): Promise<OrderMoney[]> {
+  const rows = await shop.query<OrderRow>(
     `select o.id, o.status, o.total, o.currency, p.stripe_payment_intent_id as intent,
        coalesce(p.captured, 0)::text as captured, coalesce(p.refund_done, 0)::text as done
      from orders.orders o left join payments.payments p on p.order_id = o.id
      where o.id = any($1) order by o.id`,
     [ids],
   );
-  const facts: OrderFacts[] = [];
+  const money: OrderMoney[] = [];
   for (const { id, status, total, currency, intent, captured, done } of rows) {
     const { payment } = await shop.readOrder(id);
     const refunds = payment === null ? [] : await shop.refundsOf(payment.id);
-    const back = refunds
+    const refundedTotal = refunds
       .filter((refund) => refund.status === 'succeeded')
       .reduce((sum, refund) => sum + toMinor(String(refund.amount), currency), 0);
-    const book = books.find((one) => one.id === intent);
-    facts.push({
+    const atStripe = intents.find((one) => one.id === intent);
+    money.push({
       id,
       status,
       currency,
-      says: keepsMoney.has(status) ? toMinor(total, currency) - back : 0,
-      ours: { captured: toMinor(captured, currency), refunded: toMinor(done, currency) },
-      theirs: { captured: book?.captured ?? 0, refunded: book?.refunded ?? 0 },
+      expected: paidStatuses.has(status) ? toMinor(total, currency) - refundedTotal : 0,
+      database: { captured: toMinor(captured, currency), refunded: toMinor(done, currency) },
+      stripe: { captured: atStripe?.captured ?? 0, refunded: atStripe?.refunded ?? 0 },
     });
   }
-  return facts;
+  return money;
 }
 
 const readStock = (shop: Shop, skus: string[]) =>
-  shop.query<StockFacts>(
+  shop.query<StockUnits>(
     `with line as (
        select l.sku, r.status, sum(l.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) l(sku, n)
        where l.sku = any($1) group by 1, 2
      )
      select i.sku, i.quantity as free, i.reserved,
-       (select coalesce(sum(a.delta), 0)::int from inventory.adjustments a where a.sku = i.sku) as "putIn",
+       (select coalesce(sum(a.delta), 0)::int from inventory.adjustments a where a.sku = i.sku) as "added",
        coalesce((select n from line where line.sku = i.sku and status = 'held'), 0) as held,
        coalesce((select n from line where line.sku = i.sku and status = 'committed'), 0) as sold
      from inventory.inventory i where i.sku = any($1) order by i.sku`,
     [skus],
   );
 
-/** How much of this is still to be done: events, webhooks, refunds, and intents that Stripe is to close. */
-export async function countOpen(shop: Shop, orderIds: string[]): Promise<number> {
+/** Counts the unfinished work: events and webhooks to deliver, refunds, and PaymentIntents to close at Stripe. */
+export async function countUnfinished(shop: Shop, orderIds: string[]): Promise<number> {
   const [row] = await shop.query<{ n: number }>(
     `select (select count(*)::int from platform.outbox)
        + (select count(*)::int from payments.payments p where p.order_id = any($1) and p.intent_open and p.status <> 'pending')
@@ -106,32 +118,32 @@ export async function countOpen(shop: Shop, orderIds: string[]): Promise<number>
           where p.order_id = any($1) and r.status = 'pending') as n`,
     [orderIds],
   );
-  return (row?.n ?? 0) + (await shop.deliveries()).pending;
+  return (row?.n ?? 0) + (await shop.readWebhooks()).pending;
 }
 
-/** Adds up the day: every order's money against Stripe's books, every unit against the ledger, every event delivered. */
+/** Checks each order's money against Stripe, each SKU's units against the stock ledger, and that all events are delivered. */
 export async function auditDay(shop: Shop, orderIds: string[], skus: string[]): Promise<Audit> {
-  const orders = await readOrders(shop, orderIds, await shop.books());
+  const orders = await readOrders(shop, orderIds, await shop.readIntents());
   const stock = await readStock(shop, skus);
-  const [events] = await shop.query<{ undelivered: number; dead: number; all: number }>(
+  const [events] = await shop.query<{ undelivered: number; deadLetters: number; total: number }>(
     `select (select count(*)::int from platform.outbox) as undelivered,
-       (select count(*)::int from platform.dead_letters where replayed_at is null and key = any(k.keys)) as dead,
-       (select count(*)::int from platform.events where key = any(k.keys)) as all
+       (select count(*)::int from platform.dead_letters where replayed_at is null and key = any(k.keys)) as "deadLetters",
+       (select count(*)::int from platform.events where key = any(k.keys)) as total
      from (select array(select unnest($1::text[]) union all
        select payment_id from payments.payments where order_id = any($1)) as keys) k`,
     [orderIds],
   );
-  const { undelivered, dead, all } = events ?? { undelivered: 0, dead: 0, all: 0 };
-  const sum = <T>(rows: T[], of: (row: T) => number) => rows.reduce((total, row) => total + of(row), 0);
+  const { undelivered, deadLetters, total } = events ?? { undelivered: 0, deadLetters: 0, total: 0 };
+  const sum = <T>(rows: T[], getValue: (row: T) => number) => rows.reduce((total, row) => total + getValue(row), 0);
   const euros = (minor: number) => `${fromMinor(minor, 'EUR')} EUR`;
-  const captured = sum(orders, ({ theirs }) => theirs.captured);
-  const refunded = sum(orders, ({ theirs }) => theirs.refunded);
+  const captured = sum(orders, ({ stripe }) => stripe.captured);
+  const refunded = sum(orders, ({ stripe }) => stripe.refunded);
   const lines = [
-    `${euros(captured)} captured − ${euros(refunded)} refunded = ${euros(captured - refunded)} by Stripe; ` +
-      `the ${orders.length} orders say ${euros(sum(orders, ({ says }) => says))}`,
+    `${euros(captured)} captured − ${euros(refunded)} refunded = ${euros(captured - refunded)} at Stripe; ` +
+      `expected for ${orders.length} orders: ${euros(sum(orders, ({ expected }) => expected))}`,
     `${sum(stock, ({ sold }) => sold)} units sold + ${sum(stock, ({ held }) => held)} held + ` +
-      `${sum(stock, ({ free }) => free)} free; ${sum(stock, ({ putIn }) => putIn)} were put in`,
-    `${all} events of these orders, ${undelivered} still to be delivered`,
+      `${sum(stock, ({ free }) => free)} free = ${sum(stock, ({ added }) => added)} added`,
+    `${total} events of these orders, ${undelivered} not delivered`,
   ];
-  return { lines, differences: differencesOf(orders, stock, undelivered, dead) };
+  return { lines, differences: findDifferences(orders, stock, undelivered, deadLetters) };
 }

@@ -1,65 +1,66 @@
 import { parseArgs } from 'node:util';
 import { mulberry32 } from '../stripe/webhooks.ts';
-import { auditDay, countOpen } from './audit.ts';
-import { type Buyer, castBuyers, regretAs, type Story, shopAs, stories } from './buyers.ts';
+import { auditDay, countUnfinished } from './audit.ts';
+import { type Buyer, cancelOrReturn, createBuyers, placeAndPay, type Story, stories } from './buyers.ts';
 import { sendParcels } from './parcels.ts';
-import { comesTrue, enterShop, type Order, type Shop } from './shop.ts';
+import { connectToShop, type Order, type Shop, waitUntil } from './shop.ts';
 
 const help = `npm run demo [-- options]
 
-A day of a shop on the platform that "npm start" runs in another terminal: buyers whose cards pass, fail and need 3-D
-Secure, webhooks that come late, twice, out of order or never, cancellations, refunds and parcels. It ends with an audit
-of all money and stock, and with exit code 1 if anything differs.
+Simulates a day of a shop on a running platform. Run "npm start" in another terminal first. Buyers' cards are accepted,
+declined or need 3-D Secure; webhooks are late, duplicated, out of order or lost; there are cancellations, refunds and
+parcels. In the end it audits all money and stock. Exit code 0: no differences; 1: differences or an error.
 
-  --orders N            buyers of the day (60)
-  --seed N              of everything that is drawn by lot (the time of day)
-  --url URL             the API (http://127.0.0.1:8787; PORT)
-  --stripe-url URL      the Stripe stand-in (http://127.0.0.1:12111; STRIPE_PORT)
-  --database-url URL    the database, as its owner (the local one; DATABASE_URL, POSTGRES_PORT)
-  --key KEY             a secret key of the tenant default (sk_dev_default)
-  --shipping-secret S   of the manual carrier's tracking updates (whsec_dev; SHIPPING_WEBHOOK_SECRET)
+  --orders N            number of buyers; default: 60
+  --seed N              seed of all random choices; default: from the clock
+  --url URL             the API; default: http://127.0.0.1 with the port PORT or 8787
+  --stripe-url URL      the Stripe emulator; default: http://127.0.0.1 with the port STRIPE_PORT or 12111
+  --database-url URL    the database, with its owner's login; default: DATABASE_URL, or the local one at POSTGRES_PORT
+  --key KEY             a secret key of the tenant default; default: sk_dev_default
+  --shipping-secret S   signs the manual carrier's tracking updates; default: SHIPPING_WEBHOOK_SECRET or whsec_dev
+  --help                print this text
 
-It fires the platform's crons as if up to half an hour had passed, so other orders that wait for money expire too.`;
+It runs the platform's crons with times up to half an hour ahead, so other unpaid orders on this platform expire too.`;
 
 const products = [
-  { name: 'Stoneware mug', price: 14.5, each: 3 },
-  { name: 'Earl Grey, 100 g', price: 8.9, each: 4 },
-  { name: 'Glass teapot', price: 39, each: 2 },
-  { name: 'The last tea of the harvest', price: 64.99, each: 0 },
+  { name: 'Stoneware mug', price: 14.5, unitsPerBuyer: 3 },
+  { name: 'Earl Grey, 100 g', price: 8.9, unitsPerBuyer: 4 },
+  { name: 'Glass teapot', price: 39, unitsPerBuyer: 2 },
+  { name: 'The last tea of the harvest', price: 64.99, unitsPerBuyer: 0 },
 ];
 
-const say = (scene: string, text: string): boolean => process.stdout.write(`  ${scene.padEnd(11)} ${text}\n`);
+const printScene = (scene: string, text: string): boolean => process.stdout.write(`  ${scene.padEnd(11)} ${text}\n`);
 
-/** Runs `work` for every item, a few at a time. */
-async function forEach<T>(items: T[], atOnce: number, work: (item: T) => Promise<unknown>): Promise<void> {
+/** Runs `work` for every item, with at most `concurrency` at a time. */
+async function forEach<T>(items: T[], concurrency: number, work: (item: T) => Promise<unknown>): Promise<void> {
   const waiting = [...items];
-  const next = async (): Promise<void> => {
+  const workThrough = async (): Promise<void> => {
     for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
   };
-  await Promise.all(Array.from({ length: atOnce }, next));
+  await Promise.all(Array.from({ length: concurrency }, workThrough));
 }
 
 const countBy = (buyers: Buyer[], story: Story): number => buyers.filter((buyer) => buyer.story === story).length;
 
-const statusesOf = (orders: Order[]): string => {
+const summarizeStatuses = (orders: Order[]): string => {
   const counts = new Map<string, number>();
   for (const { status } of orders) counts.set(status, (counts.get(status) ?? 0) + 1);
   return [...counts].map(([status, count]) => `${count} ${status}`).join(', ');
 };
 
-async function openShelves(shop: Shop, day: string, count: number): Promise<string[]> {
+async function createProducts(shop: Shop, day: string, count: number): Promise<string[]> {
   const skus: string[] = [];
-  for (const [index, { name, price, each }] of products.entries()) {
+  for (const [index, { name, price, unitsPerBuyer }] of products.entries()) {
     const sku = `DEMO-${day}-${index + 1}`;
-    // Of the last one there is less than will be asked for.
-    const inventory = each === 0 ? Math.max(2, Math.floor(count / 10)) : each * count;
+    // The last product has too few units for its buyers.
+    const inventory = unitsPerBuyer === 0 ? Math.max(2, Math.floor(count / 10)) : unitsPerBuyer * count;
     await shop.expectOk('POST', '/v1/products', { sku, name, price, currency: 'EUR', inventory });
     skus.push(sku);
   }
   return skus;
 }
 
-async function sellAll(shop: Shop, buyers: Buyer[], skus: string[], random: () => number): Promise<void> {
+async function sellToAll(shop: Shop, buyers: Buyer[], skus: string[], random: () => number): Promise<void> {
   const baskets = new Map(
     buyers.map((buyer) => {
       const index = Math.floor(random() * skus.length);
@@ -67,77 +68,89 @@ async function sellAll(shop: Shop, buyers: Buyer[], skus: string[], random: () =
       return [buyer, [{ sku: skus[index] ?? '', quantity }]];
     }),
   );
-  await forEach(buyers, 6, (buyer) => shopAs(shop, buyer, baskets.get(buyer) ?? []));
+  await forEach(buyers, 6, (buyer) => placeAndPay(shop, buyer, baskets.get(buyer) ?? []));
 }
 
 async function runDay(shop: Shop, count: number, seed: number): Promise<number> {
   const random = mulberry32(seed);
   const day = `${Date.now().toString(36)}`.toUpperCase();
-  const skus = await openShelves(shop, day, count);
-  say('Opening', `${skus.length} products, SKUs ${skus[0]} to ${skus.at(-1)}`);
-  const before = await shop.deliveries();
-  await shop.flip('webhooks', { lose: 0.15, duplicate: 0.3, reorder: 0.3, reorderMs: 400, delayMs: 20, seed });
-  say('Webhooks', 'from now on 15 of 100 never come, 30 come twice, 30 come out of order');
+  const skus = await createProducts(shop, day, count);
+  printScene('Opening', `${skus.length} products, SKUs ${skus[0]} to ${skus.at(-1)}`);
+  const before = await shop.readWebhooks();
+  await shop.callEmulator('webhooks', { lose: 0.15, duplicate: 0.3, reorder: 0.3, reorderMs: 400, delayMs: 20, seed });
+  printScene('Webhooks', 'from now on 15 of 100 are lost, 30 are duplicated, 30 are out of order');
 
-  const buyers = castBuyers(count, random);
-  await sellAll(shop, buyers, skus, random);
-  const served = buyers.filter((buyer) => buyer.order !== null);
-  const ids = served.flatMap((buyer) => (buyer.order === null ? [] : [buyer.order.id]));
+  const buyers = createBuyers(count, random);
+  await sellToAll(shop, buyers, skus, random);
+  const withOrder = buyers.filter((buyer) => buyer.order !== null);
+  const ids = withOrder.flatMap((buyer) => (buyer.order === null ? [] : [buyer.order.id]));
   const readAll = () => Promise.all(ids.map((id) => shop.readOrder(id)));
-  say(
+  printScene(
     'Orders',
-    `${count} buyers: ${served.length} have their stock held, ${count - served.length} found the shelf empty`,
+    `${count} buyers: ${withOrder.length} ordered, ${count - withOrder.length} found the product sold out. Of these orders:`,
   );
   for (const story of Object.keys(stories) as Story[]) {
-    if (countBy(served, story) > 0) say('', `${String(countBy(served, story)).padStart(3)} ${stories[story]}`);
+    if (countBy(withOrder, story) > 0)
+      printScene('', `${String(countBy(withOrder, story)).padStart(3)} ${stories[story]}`);
   }
-  await comesTrue(async () => (await countOpen(shop, ids)) === 0, 20);
-  say('Paying', statusesOf(await readAll()));
+  await waitUntil(async () => (await countUnfinished(shop, ids)) === 0, 20);
+  printScene('Payments', summarizeStatuses(await readAll()));
   await shop.fireCron(6);
-  await comesTrue(async () => (await countOpen(shop, ids)) === 0, 20);
-  say('Lost', `the cron asks Stripe for what it never told: ${statusesOf(await readAll())}`);
+  await waitUntil(async () => (await countUnfinished(shop, ids)) === 0, 20);
+  printScene('Lost', `after the cron read the lost updates from Stripe: ${summarizeStatuses(await readAll())}`);
 
-  const regrets = { promised: 0, refused: 0 };
-  await forEach(served, 4, async (buyer) => {
-    const { promised, refused } = await regretAs(shop, buyer);
-    regrets.promised += promised;
-    regrets.refused += refused;
+  const refunds = { accepted: 0, rejected: 0 };
+  await forEach(withOrder, 4, async (buyer) => {
+    const { accepted, rejected } = await cancelOrReturn(shop, buyer);
+    refunds.accepted += accepted;
+    refunds.rejected += rejected;
   });
-  const cancelled = countBy(served, 'mindsLater');
-  say('Regrets', `${cancelled} cancel; ${regrets.promised} refunds promised, ${regrets.refused} refused as too much`);
-  say('Parcels', await sendParcels(shop, served));
+  const cancelled = countBy(withOrder, 'cancelsPaid');
+  printScene(
+    'Returns',
+    `${cancelled} orders cancelled; ${refunds.accepted} refunds accepted, ${refunds.rejected} rejected as too large`,
+  );
+  printScene('Parcels', await sendParcels(shop, withOrder));
 
-  const last = served.filter((buyer) => buyer.story === 'paysLast');
-  const outcomes = Promise.all(last.map(async ({ payment }) => payment && shop.confirm(payment, 'pm_card_visa')));
-  await Promise.all([outcomes, shop.fireCron(16)]);
-  say('Holds', `end for those who did not pay, while ${last.length} pay: ${statusesOf(await readAll())}`);
+  const lateBuyers = withOrder.filter((buyer) => buyer.story === 'paysLast');
+  const confirmations = Promise.all(
+    lateBuyers.map(async ({ payment }) => payment && shop.confirm(payment, 'pm_card_visa')),
+  );
+  await Promise.all([confirmations, shop.fireCron(16)]);
+  printScene(
+    'Holds',
+    `expired while ${lateBuyers.length} buyers paid at that moment: ${summarizeStatuses(await readAll())}`,
+  );
 
-  const after = await shop.deliveries();
+  const after = await shop.readWebhooks();
   const lost = after.lost.length - before.lost.length;
-  const twice = after.duplicated - before.duplicated;
-  say('Stripe', `${lost} webhooks never came, ${twice} came twice, ${after.reordered - before.reordered} out of order`);
-  await shop.flip('webhooks', { ...before.faults });
-  const quiet = await settle(shop, ids);
-  say('Closing', statusesOf(await readAll()));
+  const duplicated = after.duplicated - before.duplicated;
+  printScene(
+    'Stripe',
+    `webhooks: ${lost} lost, ${duplicated} duplicated, ${after.reordered - before.reordered} out of order`,
+  );
+  await shop.callEmulator('webhooks', { ...before.faults });
+  const finished = await settle(shop, ids);
+  printScene('Closing', summarizeStatuses(await readAll()));
 
   const { lines, differences } = await auditDay(shop, ids, skus);
-  for (const [index, line] of lines.entries()) say(index === 0 ? 'Audit' : '', line);
-  if (!quiet) differences.push('After a minute something was still to be done.');
-  for (const difference of differences) say('DIFFERENCE', difference);
-  say(
-    differences.length === 0 ? 'Well' : 'NOT WELL',
-    differences.length === 0 ? 'the books agree' : `${differences.length} differences`,
+  for (const [index, line] of lines.entries()) printScene(index === 0 ? 'Audit' : '', line);
+  if (!finished) differences.push('Some work was still unfinished after a minute.');
+  for (const difference of differences) printScene('DIFFERENCE', difference);
+  printScene(
+    differences.length === 0 ? 'OK' : 'FAILED',
+    differences.length === 0 ? 'all money, stock and events agree' : `${differences.length} differences`,
   );
   return differences.length === 0 ? 0 : 1;
 }
 
-/** Waits until nothing is left to be done, with the crons of the next quarter of an hour. */
+/** Waits until all work is finished, running the crons of up to 34 minutes ahead. False if some is left. */
 async function settle(shop: Shop, orderIds: string[]): Promise<boolean> {
   for (const minutes of [22, 28, 34]) {
-    await comesTrue(async () => (await countOpen(shop, orderIds)) === 0, 10);
+    await waitUntil(async () => (await countUnfinished(shop, orderIds)) === 0, 10);
     await shop.fireCron(minutes);
   }
-  return comesTrue(async () => (await countOpen(shop, orderIds)) === 0, 30);
+  return waitUntil(async () => (await countUnfinished(shop, orderIds)) === 0, 30);
 }
 
 const { values } = parseArgs({
@@ -160,20 +173,21 @@ const { values } = parseArgs({
 
 async function main(): Promise<number> {
   const [orders, seed] = [Number(values.orders), Number(values.seed)];
-  if (!Number.isInteger(orders) || orders < 1 || orders > 5_000) throw new Error('--orders is a number from 1 to 5000');
-  if (!Number.isInteger(seed)) throw new Error('--seed is a whole number');
-  const shop = await enterShop({
+  if (!Number.isInteger(orders) || orders < 1 || orders > 5_000)
+    throw new Error('--orders must be a whole number from 1 to 5000');
+  if (!Number.isInteger(seed)) throw new Error('--seed must be a whole number');
+  const shop = await connectToShop({
     url: values.url.replace(/\/$/, ''),
     key: values.key,
     stripeUrl: values['stripe-url'].replace(/\/$/, ''),
     databaseUrl: values['database-url'],
     shippingSecret: values['shipping-secret'],
   });
-  const { faults } = await shop.deliveries();
-  const restore = () => shop.flip('webhooks', { ...faults }).catch(() => undefined);
+  const { faults } = await shop.readWebhooks();
+  const restore = () => shop.callEmulator('webhooks', { ...faults }).catch(() => undefined);
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.once(name, () => {
-      process.stdout.write('\nEnded before the day was over; the webhooks come as before.\n');
+      process.stdout.write('\nStopped before the end of the day. Webhooks are delivered normally again.\n');
       void restore().finally(() => process.exit(130));
     });
   }
@@ -182,7 +196,7 @@ async function main(): Promise<number> {
     return await runDay(shop, orders, seed);
   } finally {
     await restore();
-    await shop.leave();
+    await shop.close();
   }
 }
 

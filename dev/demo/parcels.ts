@@ -1,8 +1,8 @@
 import type { Buyer } from './buyers.ts';
-import { comesTrue, type Shipment, type Shop } from './shop.ts';
+import { type Shipment, type Shop, waitUntil } from './shop.ts';
 
-/** Reports a parcel's way as carriers do: twice, and the end before the beginning. Resolves with the statuses answered. */
-async function carry(shop: Shop, { trackingNumber }: Shipment): Promise<number[]> {
+/** Sends a parcel's tracking updates as carriers may: duplicated and out of order. Resolves with the HTTP statuses. */
+async function sendTracking(shop: Shop, { trackingNumber }: Shipment): Promise<number[]> {
   const now = Date.now();
   const update = (status: string, minutesAgo: number) => ({
     eventId: `${trackingNumber}-${status}`,
@@ -10,32 +10,32 @@ async function carry(shop: Shop, { trackingNumber }: Shipment): Promise<number[]
     status,
     occurredAt: new Date(now - minutesAgo * 60_000).toISOString(),
   });
-  const answers: number[] = [];
+  const statuses: number[] = [];
   for (const report of [update('delivered', 1), update('in_transit', 60), update('delivered', 1)]) {
-    answers.push(await shop.track(report));
+    statuses.push(await shop.track(report));
   }
-  return answers;
+  return statuses;
 }
 
-/** Sends the parcels of those who gave an address; an account of it. */
+/** Tracks the parcels of the buyers who gave an address. Resolves with a summary. */
 export async function sendParcels(shop: Shop, buyers: Buyer[]): Promise<string> {
   const ids = buyers.flatMap(({ story, order }) => (story === 'getsParcel' && order !== null ? [order.id] : []));
   const shipments: Shipment[] = [];
   for (const id of ids) {
-    await comesTrue(async () => {
+    await waitUntil(async () => {
       const { status, shipment } = await shop.readOrder(id);
       if (shipment) shipments.push(shipment);
       return shipment !== null || status !== 'confirmed';
     }, 15);
   }
-  const unlabelled = ids.length - shipments.length;
-  const labels = `${shipments.length} labels${unlabelled === 0 ? '' : `, ${unlabelled} without one`}`;
-  const foreign = shipments.find(({ carrier }) => carrier !== 'manual');
-  if (foreign) return `${labels}; ${foreign.carrier} tracks them itself`;
-  const answers = (await Promise.all(shipments.map((shipment) => carry(shop, shipment)))).flat();
-  if (answers.some((status) => status !== 200)) {
-    return `${labels}; the tracking updates were answered ${[...new Set(answers)].join(', ')} (--shipping-secret?)`;
+  const withoutLabel = ids.length - shipments.length;
+  const labels = `${shipments.length} labels${withoutLabel === 0 ? '' : `, ${withoutLabel} orders without one`}`;
+  const realCarrier = shipments.find(({ carrier }) => carrier !== 'manual');
+  if (realCarrier) return `${labels}; ${realCarrier.carrier} sends the tracking updates itself`;
+  const statuses = (await Promise.all(shipments.map((shipment) => sendTracking(shop, shipment)))).flat();
+  if (statuses.some((status) => status !== 200)) {
+    return `${labels}; tracking updates got ${[...new Set(statuses)].join(', ')}: check --shipping-secret`;
   }
   const orders = await Promise.all(ids.map((id) => shop.readOrder(id)));
-  return `${labels}; ${orders.filter(({ status }) => status === 'delivered').length} delivered, told twice and backwards`;
+  return `${labels}; ${orders.filter(({ status }) => status === 'delivered').length} delivered, with tracking updates duplicated and out of order`;
 }

@@ -19,40 +19,54 @@ export type Order = {
 };
 export type Refund = { id: string; amount: number; status: string };
 
-export type Answer = { status: number; body: unknown };
+export type ApiResponse = { status: number; body: unknown };
 
-/** What the emulator says of an intent's money, in minor units. */
-export type Books = { id: string; status: string; captured: number; refunded: number };
-type Switches = { lose: number; duplicate: number; reorder: number; reorderMs: number; delayMs: number; seed: number };
-export type Deliveries = { faults: Switches; pending: number; lost: string[]; duplicated: number; reordered: number };
+/** A PaymentIntent's money at the Stripe emulator, in minor units. */
+export type IntentTotals = { id: string; status: string; captured: number; refunded: number };
+type WebhookFaults = {
+  lose: number;
+  duplicate: number;
+  reorder: number;
+  reorderMs: number;
+  delayMs: number;
+  seed: number;
+};
+export type WebhookReport = {
+  faults: WebhookFaults;
+  pending: number;
+  lost: string[];
+  duplicated: number;
+  reordered: number;
+};
 
-/** The running platform as merchant, buyer, carrier, clock and auditor see it. */
-export type Shop = Awaited<ReturnType<typeof enterShop>>;
+/** What the demo does with the running platform, as its merchant, buyers, carrier, clock and auditor. */
+export type Shop = Awaited<ReturnType<typeof connectToShop>>;
 
-async function reach(url: string, what: string): Promise<void> {
-  const answer = await fetch(url, { signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
-  await answer?.body?.cancel();
-  if (answer?.ok) return;
+/** Throws with a remedy if nothing responds at this URL. */
+async function checkReachable(url: string, name: string): Promise<void> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
+  await response?.body?.cancel();
+  if (response?.ok) return;
   throw new Error(
-    `${what}: no answer at ${url}. Start the platform with "npm start" in another terminal, or say where it is (--help).`,
+    `${name} is unavailable at ${url}. Start the platform with "npm start" in another terminal, or name its address (--help).`,
   );
 }
 
-/** @throws Error with what to do when the platform, its Stripe stand-in or its database does not answer */
-export async function enterShop({ url, key, stripeUrl, databaseUrl, shippingSecret }: ShopOptions) {
-  await reach(`${url}/healthz`, 'The API');
-  await reach(`${stripeUrl}/_emulator/webhooks`, 'The Stripe stand-in');
+/** Connects to the platform. Throws an error with a remedy if the API, the Stripe emulator or the database is unavailable. */
+export async function connectToShop({ url, key, stripeUrl, databaseUrl, shippingSecret }: ShopOptions) {
+  await checkReachable(`${url}/healthz`, 'The API');
+  await checkReachable(`${stripeUrl}/_emulator/webhooks`, 'The Stripe emulator');
   const database: pg.Client = await connectTo(databaseUrl);
   await database.query(`select set_config('app.tenant_id', 'default', false)`);
 
-  /** Asks the API; what is away for a moment (503, 429) is asked again with the same Idempotency-Key. */
-  async function ask(
+  /** Sends a request to the API. Retries 503 and 429 with the same Idempotency-Key. */
+  async function request(
     method: string,
     path: string,
     body?: unknown,
     headers: Record<string, string> = {},
-  ): Promise<Answer> {
-    const sent = {
+  ): Promise<ApiResponse> {
+    const requestHeaders = {
       authorization: `Bearer ${key}`,
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(method === 'POST' ? { 'idempotency-key': randomUUID() } : {}),
@@ -61,12 +75,12 @@ export async function enterShop({ url, key, stripeUrl, databaseUrl, shippingSecr
     for (let attempt = 1; ; attempt++) {
       const response = await fetch(url + path, {
         method,
-        headers: sent,
+        headers: requestHeaders,
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       const text = await response.text();
-      const away = response.status === 503 || response.status === 429;
-      if (away && attempt < 6) await sleep(100 * 2 ** attempt);
+      const retryable = response.status === 503 || response.status === 429;
+      if (retryable && attempt < 6) await sleep(100 * 2 ** attempt);
       else return { status: response.status, body: text === '' ? undefined : JSON.parse(text) };
     }
   }
@@ -77,27 +91,28 @@ export async function enterShop({ url, key, stripeUrl, databaseUrl, shippingSecr
     body?: unknown,
     headers?: Record<string, string>,
   ): Promise<T> {
-    const answer = await ask(method, path, body, headers);
-    if (answer.status < 300) return answer.body as T;
-    throw new Error(`${method} ${path} answered ${answer.status}: ${JSON.stringify(answer.body)}`);
+    const response = await request(method, path, body, headers);
+    if (response.status < 300) return response.body as T;
+    throw new Error(`${method} ${path} returned ${response.status}: ${JSON.stringify(response.body)}`);
   }
 
-  async function flip<T>(path: string, body?: unknown): Promise<T> {
+  /** Reads or changes the state of the Stripe emulator. */
+  async function callEmulator<T>(path: string, body?: unknown): Promise<T> {
     const response = await fetch(`${stripeUrl}/_emulator/${path}`, {
       method: body === undefined ? 'GET' : 'POST',
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-    const answer = (await response.json()) as T;
-    if (!response.ok) throw new Error(`the Stripe stand-in refused ${path}: ${JSON.stringify(answer)}`);
-    return answer;
+    const result = (await response.json()) as T;
+    if (!response.ok) throw new Error(`the Stripe emulator rejected ${path}: ${JSON.stringify(result)}`);
+    return result;
   }
 
   const readOrder = (id: string) => expectOk<Order>('GET', `/v1/orders/${id}`);
 
   return {
-    ask,
+    request,
     expectOk,
-    flip,
+    callEmulator,
     readOrder,
     query: async <T extends pg.QueryResultRow>(text: string, values: unknown[] = []) =>
       (await database.query<T>(text, values)).rows,
@@ -105,10 +120,10 @@ export async function enterShop({ url, key, stripeUrl, databaseUrl, shippingSecr
     refundsOf: async (paymentId: string) =>
       (await expectOk<{ data: Refund[] }>('GET', `/v1/payments/${paymentId}/refunds`)).data,
 
-    deliveries: () => flip<Deliveries>('webhooks'),
-    books: async () => (await flip<{ intents: Books[] }>('state')).intents,
+    readWebhooks: () => callEmulator<WebhookReport>('webhooks'),
+    readIntents: async () => (await callEmulator<{ intents: IntentTotals[] }>('state')).intents,
 
-    /** The buyer's browser gives Stripe a card. Resolves with the intent's status, or why the card was declined. */
+    /** Confirms a payment as the buyer's browser does. Resolves with the intent's status or the code of the decline. */
     async confirm(payment: Payment, card: string): Promise<string> {
       const response = await fetch(`${stripeUrl}/v1/payment_intents/${payment.stripePaymentIntentId}/confirm`, {
         method: 'POST',
@@ -119,29 +134,29 @@ export async function enterShop({ url, key, stripeUrl, databaseUrl, shippingSecr
           return_url: 'https://shop.example/thanks',
         }),
       });
-      const answer = (await response.json()) as {
+      const result = (await response.json()) as {
         status?: string;
         error?: { code?: string; decline_code?: string; message: string };
       };
-      return answer.error
-        ? (answer.error.decline_code ?? answer.error.code ?? answer.error.message)
-        : String(answer.status);
+      return result.error
+        ? (result.error.decline_code ?? result.error.code ?? result.error.message)
+        : String(result.status);
     },
 
-    /** The buyer answers the bank's question. */
-    answerBank: (payment: Payment, outcome: 'succeed' | 'fail') =>
-      flip(`payment_intents/${payment.stripePaymentIntentId}/authenticate`, { outcome }),
+    /** Completes 3-D Secure as the buyer does. */
+    completeAuthentication: (payment: Payment, outcome: 'succeed' | 'fail') =>
+      callEmulator(`payment_intents/${payment.stripePaymentIntentId}/authenticate`, { outcome }),
 
-    /** Fires a cron of the Worker as if it were so many minutes later. */
+    /** Fires the Worker's cron with a time that many minutes ahead. */
     async fireCron(minutesAhead: number): Promise<void> {
       const query = new URLSearchParams({ cron: '* * * * *', time: String(Date.now() + minutesAhead * 60_000) });
       const response = await fetch(`${url}/cdn-cgi/handler/scheduled?${query}`);
       const text = await response.text();
       if (!response.ok || text !== 'ok')
-        throw new Error(`the cron ended with ${response.status} ${text.slice(0, 100)}`);
+        throw new Error(`the cron failed: status ${response.status}, ${text.slice(0, 100)}`);
     },
 
-    /** The carrier reports, signed. Resolves with the HTTP status. */
+    /** Sends a signed tracking update as the carrier. Resolves with the HTTP status. */
     async track(update: {
       eventId: string;
       trackingNumber: string;
@@ -160,14 +175,14 @@ export async function enterShop({ url, key, stripeUrl, databaseUrl, shippingSecr
       return response.status;
     },
 
-    leave: () => database.end(),
+    close: () => database.end(),
   };
 }
 
-/** Looks until it is so, for at most so many seconds; says whether it is. */
-export async function comesTrue(what: () => Promise<boolean>, seconds: number): Promise<boolean> {
+/** Waits until the condition is true. Resolves with false if it is not within this time. */
+export async function waitUntil(condition: () => Promise<boolean>, seconds: number): Promise<boolean> {
   for (const end = Date.now() + seconds * 1000; ; await sleep(100)) {
-    if (await what()) return true;
+    if (await condition()) return true;
     if (Date.now() > end) return false;
   }
 }
