@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
 
-/** Findings of these do not pass. */
-const grave = ['high', 'critical'];
+/** Findings with these severities fail the check. */
+const failingSeverities = ['high', 'critical'];
 
 /**
- * Grave findings that pass: the address of the advisory, and why it does no harm here. Only for packages of development,
- * and only while no fixed version exists.
+ * High or critical findings that pass: the advisory's URL and the reason why it does no harm here. Only for development
+ * packages, and only while no fixed version exists.
  */
 const accepted: Record<string, string> = {};
 
@@ -14,50 +14,55 @@ type Report = {
 };
 type Advisory = { title?: string; url?: string; severity?: string };
 
-const isReport = (said: unknown): said is Report =>
-  typeof said === 'object' && said !== null && 'vulnerabilities' in said && typeof said.vulnerabilities === 'object';
+const isReport = (value: unknown): value is Report =>
+  typeof value === 'object' &&
+  value !== null &&
+  'vulnerabilities' in value &&
+  typeof value.vulnerabilities === 'object';
 
 /**
- * What `npm audit --json` printed, in a word: nothing grave, or that the registry did not answer (no network, a registry
- * without this service), which is no fault of the code. Throws each grave advisory, with where to read of it.
+ * Summarizes the output of `npm audit --json`. Throws each high or critical advisory that is not accepted, with its URL. If
+ * the registry returned no report (no network, no audit service), the check passes, since that is no fault of the code.
  */
-export function judgeAudit(printed: string, passes: Record<string, string> = accepted): string {
-  let said: unknown;
+export function summarizeAudit(output: string, acceptedUrls: Record<string, string> = accepted): string {
+  let parsed: unknown;
   try {
-    said = JSON.parse(printed);
+    parsed = JSON.parse(output);
   } catch {
-    said = undefined;
+    parsed = undefined;
   }
-  if (!isReport(said)) {
-    const message = typeof said === 'object' && said !== null && 'message' in said ? String(said.message) : '';
-    const why = message || printed.trim().slice(0, 100) || 'it printed nothing';
-    return `NOT CHECKED, because the registry did not answer npm audit: ${why}`;
+  if (!isReport(parsed)) {
+    const message = typeof parsed === 'object' && parsed !== null && 'message' in parsed ? String(parsed.message) : '';
+    const reason = message || output.trim().slice(0, 100) || 'no output';
+    return `NOT CHECKED, because the registry returned no report for npm audit: ${reason}`;
   }
-  const found = Object.entries(said.vulnerabilities);
-  // A package whose `via` only names packages is affected by them. They are listed themselves.
-  const advisories = found.flatMap(([name, { severity, via }]) =>
+  const findings = Object.entries(parsed.vulnerabilities);
+  // If `via` names only packages, this package is affected through them. Their own entries have the advisories.
+  const advisories = findings.flatMap(([name, { severity, via }]) =>
     via.filter((cause) => typeof cause !== 'string').map((cause) => ({ name, severity, ...cause })),
   );
-  const faults = advisories
-    .filter(({ severity, url = '' }) => grave.includes(severity) && !(url in passes))
+  const failing = advisories
+    .filter(({ severity, url = '' }) => failingSeverities.includes(severity) && !(url in acceptedUrls))
     .map(({ name, severity, title = '', url = '' }) => `${name} (${severity}): ${title} ${url}`);
-  if (faults.length > 0) {
-    throw new Error(`${faults.join('\n')}\nInstall a fixed version. If there is none, see docs/security.md.`);
+  if (failing.length > 0) {
+    throw new Error(`${failing.join('\n')}\nInstall a fixed version. If there is none, see docs/security.md.`);
   }
-  return found.length === 0 ? 'no known vulnerability' : `${found.length} findings, no grave one that is not accepted`;
+  return findings.length === 0
+    ? 'no known vulnerability'
+    : `${findings.length} findings, none high or critical except accepted ones`;
 }
 
-/** Asks a registry about every package in the lock, those of development too. */
+/** Asks a registry about every package in package-lock.json, including development packages. */
 export function auditPackages(root: string, registry?: string): Promise<string> {
   const args = ['audit', '--include=dev', '--json', '--fetch-retries=0', '--fetch-timeout=15000'];
   if (registry !== undefined) args.push(`--registry=${registry}`);
   return new Promise((done, fail) => {
-    // It exits with 1 for any finding at all; what it printed decides.
+    // npm exits with 1 for any finding, so only its output counts.
     execFile('npm', args, { cwd: root, maxBuffer: 64 * 2 ** 20 }, (error, stdout) => {
       try {
-        done(judgeAudit(stdout || (error?.message ?? '')));
-      } catch (fault) {
-        fail(fault);
+        done(summarizeAudit(stdout || (error?.message ?? '')));
+      } catch (failure) {
+        fail(failure);
       }
     });
   });

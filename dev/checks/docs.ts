@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 
 type Page = { path: string; text: string };
 
-/** What a page of documentation is held against. */
+/** The facts of the repository that pages are compared with. */
 export type Facts = {
   exists: (path: string) => boolean;
   /** The names in package.json's `scripts`. */
@@ -15,83 +15,85 @@ export type Facts = {
 
 const withoutCode = (text: string): string => text.replaceAll(/^```[\s\S]*?^```/gm, '');
 
-function linkFaults({ path, text }: Page, { exists }: Facts): string[] {
+function findLinkProblems({ path, text }: Page, { exists }: Facts): string[] {
   const links = [...withoutCode(text).matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)/g)].map(
     (match) => match[1] ?? '',
   );
   return links
     .filter((link) => !exists(join(dirname(path), link)))
-    .map((link) => `${path} links to ${link}, which is not there`);
+    .map((link) => `${path} links to ${link}, which does not exist`);
 }
 
-/** Files of ours that a page names in code style. Patterns and what a user makes (`.dev.vars`) are no such names. */
-function nameFaults({ path, text }: Page, { exists }: Facts): string[] {
-  const [claims = ''] = text.split(/^## Confirmed by$/m); // what is below: decisionFaults
+/** Problems with the project's files that a page names in code style. Patterns and `.dev.vars` are not checked. */
+function findFileProblems({ path, text }: Page, { exists }: Facts): string[] {
+  const [claims = ''] = text.split(/^## Confirmed by$/m); // findDecisionProblems checks the rest
   const names = [...claims.matchAll(/`((?:src|dev|test|bench|migrations|docs)\/[\w./-]+\.\w+)`/g)].map(
     (match) => match[1] ?? '',
   );
-  return [...new Set(names)].filter((name) => !exists(name)).map((name) => `${path} names ${name}, which is not there`);
+  return [...new Set(names)]
+    .filter((name) => !exists(name))
+    .map((name) => `${path} names ${name}, which does not exist`);
 }
 
-function commandFaults({ path, text }: Page, { scripts }: Facts): string[] {
+function findCommandProblems({ path, text }: Page, { scripts }: Facts): string[] {
   const named = [...text.matchAll(/\bnpm run ([\w:-]+)/g)].map((match) => match[1] ?? '');
   return [...new Set(named)]
     .filter((name) => !scripts.includes(name))
-    .map((name) => `${path} says "npm run ${name}", which package.json does not have`);
+    .map((name) => `${path} names "npm run ${name}", which is not in package.json`);
 }
 
-/** The lines under "Confirmed by" are `- \`file\`: "title"`, and that file has a test of that title. */
-function decisionFaults({ path, text }: Page, { test }: Facts): string[] {
+/** Each line under "Confirmed by" is `- \`file\`: "title"`, and that file must contain a test with that title. */
+function findDecisionProblems({ path, text }: Page, { test }: Facts): string[] {
   if (!/^docs\/adr\/\d/.test(path)) return [];
   const [, confirmed] = text.split(/^## Confirmed by$/m);
   const items = [...(confirmed ?? '').matchAll(/^- `(test\/[\w./-]+)`: "(.+)"$/gm)];
-  if (items.length === 0) return [`${path} does not say which test confirms it`];
+  if (items.length === 0) return [`${path} names no test under "Confirmed by": add a line - \`test/…\`: "title"`];
   return items.flatMap(([, file = '', title = '']) => {
     const source = test(file);
-    if (source === undefined) return [`${path} is confirmed by ${file}, which is not there`];
-    return source.includes(title) ? [] : [`${path} is confirmed by "${title}", which is no test in ${file}`];
+    if (source === undefined) return [`${path} is confirmed by ${file}, which does not exist`];
+    return source.includes(title) ? [] : [`${path} is confirmed by "${title}", but ${file} has no such test`];
   });
 }
 
-/** Each row of the tables of threats names tests as `test/x.test.ts`: "title", and they are there. */
-function threatFaults({ path, text }: Page, { test }: Facts): string[] {
+/** Each row of the tables of threats must name existing tests as `test/x.test.ts`: "title". */
+function findThreatProblems({ path, text }: Page, { test }: Facts): string[] {
   if (path !== 'docs/security.md') return [];
   const [, threats = ''] = text.split(/^## (?:Threats|Decisions)$/m);
   const lines = threats.split('\n');
   const isRow = (line = ''): boolean => /^\| (?!-)/.test(line);
-  const rows = lines.filter((line, at) => isRow(line) && !/^\| -/.test(lines[at + 1] ?? '')); // not the tables' heads
-  if (rows.length === 0) return [`${path} names no threat`];
+  const rows = lines.filter((line, index) => isRow(line) && !/^\| -/.test(lines[index + 1] ?? '')); // without headings
+  if (rows.length === 0) return [`${path} has no table of threats`];
   return rows.flatMap((row) => {
     const threat = row.split('|')[1]?.trim() ?? '';
     const named = [...row.matchAll(/`(test\/[\w./-]+)`: "([^"]+)"/g)];
     if (named.length === 0) return [`${path} names no test that covers "${threat}"`];
     return named
       .filter(([, file = '', title = '']) => !test(file)?.includes(title))
-      .map(([, file, title]) => `${path}: "${threat}" is covered by "${title}", which is no test in ${file}`);
+      .map(([, file, title]) => `${path}: "${threat}" is covered by "${title}", but ${file} has no such test`);
   });
 }
 
-/** Where documentation names a file, a script or a test that is not there. */
-export function findDocFaults(pages: Page[], facts: Facts): string[] {
+/** Finds files, scripts and tests that the documentation names but that do not exist. */
+export function findDocProblems(pages: Page[], facts: Facts): string[] {
   return pages.flatMap((page) => [
-    ...linkFaults(page, facts),
-    ...nameFaults(page, facts),
-    ...commandFaults(page, facts),
-    ...decisionFaults(page, facts),
-    ...threatFaults(page, facts),
+    ...findLinkProblems(page, facts),
+    ...findFileProblems(page, facts),
+    ...findCommandProblems(page, facts),
+    ...findDecisionProblems(page, facts),
+    ...findThreatProblems(page, facts),
   ]);
 }
 
-/** The programs that package.json's scripts start and that are not there. */
-export function findScriptFaults(scripts: Record<string, string>, exists: Facts['exists']): string[] {
+/** Finds programs that the scripts of package.json start but that do not exist. */
+export function findScriptProblems(scripts: Record<string, string>, exists: Facts['exists']): string[] {
   return Object.entries(scripts).flatMap(([name, command]) =>
     [...command.matchAll(/\bnode ([\w./-]+)/g)]
       .filter(([, file = '']) => !exists(file))
-      .map(([, file]) => `package.json: "npm run ${name}" starts ${file}, which is not there`),
+      .map(([, file]) => `package.json: "npm run ${name}" starts ${file}, which does not exist`),
   );
 }
 
-/** The names of the variables that the Worker's settings and those of `npm start` read. */
+/** The names of the environment variables that the Worker and `npm start` read. */
 export function variablesIn(workerSettings: string, startSettings: string): string[] {
   const found = [
     ...workerSettings.matchAll(/^ {2}([A-Z][A-Z0-9_]+): (?:z\.|json\()/gm),
@@ -100,7 +102,7 @@ export function variablesIn(workerSettings: string, startSettings: string): stri
   return [...new Set(found.map((match) => match[1] ?? match[2] ?? ''))];
 }
 
-/** Checks README, CONTRIBUTING, SECURITY, docs/ and package.json of a folder; answers what is wrong. */
+/** Checks README, CONTRIBUTING, SECURITY, docs/ and package.json of a folder. Resolves with the problems. */
 export async function checkDocs(root: string): Promise<string[]> {
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>;
@@ -125,9 +127,9 @@ export async function checkDocs(root: string): Promise<string[]> {
   const exists = (path: string): boolean => existsSync(join(root, path));
   const read = (path: string): Promise<string> => readFile(join(root, path), 'utf8');
   const readme = pages.find(({ path }) => path === 'README.md')?.text ?? '';
-  const unsaid = variablesIn(await read('src/env.ts'), await read('dev/platform/settings.ts'))
+  const undocumented = variablesIn(await read('src/env.ts'), await read('dev/platform/settings.ts'))
     .filter((name) => !readme.includes(`\`${name}\``))
-    .map((name) => `README.md does not name the variable ${name}`);
+    .map((name) => `README.md does not document the variable ${name}`);
   const facts: Facts = { exists, scripts: Object.keys(scripts), test: (path) => tests.get(path) };
-  return [...findDocFaults(pages, facts), ...findScriptFaults(scripts, exists), ...unsaid];
+  return [...findDocProblems(pages, facts), ...findScriptProblems(scripts, exists), ...undocumented];
 }

@@ -11,29 +11,29 @@ type Entry = {
 };
 export type Lock = { packages: Record<string, Entry> };
 
-const nameOf = (path: string): string => path.split('node_modules/').at(-1) ?? '';
+const packageName = (path: string): string => path.split('node_modules/').at(-1) ?? '';
 
-/** What is wrong with a lock. `allowed` has the packages whose install scripts package.json allows. */
-export function findLockFaults(lock: Lock, allowed: Record<string, boolean>): string[] {
+/** Finds problems of package-lock.json. `allowed`: the packages whose install scripts package.json allows. */
+export function findLockProblems(lock: Lock, allowed: Record<string, boolean>): string[] {
   return Object.entries(lock.packages)
     .filter(([path]) => path !== '')
     .flatMap(([path, { resolved, integrity, deprecated, hasInstallScript }]) => {
-      const faults: string[] = [];
-      const say = (fault: string): number => faults.push(`package-lock.json: ${path} ${fault}`);
+      const problems: string[] = [];
+      const report = (problem: string): number => problems.push(`package-lock.json: ${path} ${problem}`);
       if (resolved !== undefined) {
-        say('has an address. Take a version from the registry, and run npm install with the .npmrc of this folder.');
+        report('has an address. Use a version of the registry, and run npm install with the .npmrc of this folder.');
       } else if (integrity === undefined) {
-        say('has no hash. Take a version from the registry, and run npm install.');
+        report('has no hash. Use a version of the registry, and run npm install.');
       }
-      if (deprecated !== undefined) say(`is deprecated: ${deprecated}. Take another version or another package.`);
-      if (hasInstallScript && !(nameOf(path) in allowed)) {
-        say(`has an install script. Read it, and name ${nameOf(path)} in "allowScripts" of package.json.`);
+      if (deprecated !== undefined) report(`is deprecated: ${deprecated}. Use another version or another package.`);
+      if (hasInstallScript && !(packageName(path) in allowed)) {
+        report(`has an install script. Read it, and name ${packageName(path)} in "allowScripts" of package.json.`);
       }
-      return faults;
+      return problems;
     });
 }
 
-/** The entries in which two locks differ. npm before 11 leaves `libc` out, and installs the same versions. */
+/** The entries that differ between two locks. `libc` is ignored, since npm before 11 leaves it out. */
 export function changedEntries(before: Lock, after: Lock): string[] {
   const textOf = (lock: Lock, path: string): string => JSON.stringify({ ...lock.packages[path], libc: undefined });
   const paths = new Set([...Object.keys(before.packages), ...Object.keys(after.packages)]);
@@ -42,9 +42,9 @@ export function changedEntries(before: Lock, after: Lock): string[] {
     .map((path) => path || 'the dependencies of package.json');
 }
 
-/** Of what npm ci prints: why it refuses a lock, and the warnings of engines and peer dependencies. */
-export const faultLines = (printed: string): string[] =>
-  printed
+/** The lines of `npm ci` that say why it rejects a lock, or that warn about engines and peer dependencies. */
+export const findNpmProblems = (output: string): string[] =>
+  output
     .split('\n')
     .filter((line) => /^npm (?:warn (?:EBADENGINE|ERESOLVE)|(?:error|ERR!) (?:code|Missing|Invalid))\b/i.test(line));
 
@@ -62,29 +62,29 @@ function run(
 }
 
 /**
- * Checks that the lock fits package.json, suits every registry, and needs no newer Node than the one that runs this.
- * With `committed`, that it is the committed one as well: `npm install` repairs a lock that does not fit.
+ * Checks that package-lock.json matches package.json, works with every registry, and needs no newer Node than this one. With
+ * `committed`, it must also be the committed file, since `npm install` repairs a lock that does not match.
  */
 export async function checkLock(root: string, committed: boolean): Promise<string> {
   const [lock, { allowScripts }] = (await Promise.all(
     ['package-lock.json', 'package.json'].map(async (name) => JSON.parse(await readFile(join(root, name), 'utf8'))),
   )) as [Lock, { allowScripts: Record<string, boolean> }];
-  const faults = findLockFaults(lock, allowScripts);
+  const problems = findLockProblems(lock, allowScripts);
 
-  const asked = await run('npm', ['ci', '--dry-run', '--no-audit', '--no-fund', '--loglevel=warn'], root);
-  faults.push(...faultLines(asked.stderr));
-  if (asked.error) faults.push('npm ci refuses package-lock.json. Run npm install, and commit package-lock.json.');
+  const result = await run('npm', ['ci', '--dry-run', '--no-audit', '--no-fund', '--loglevel=warn'], root);
+  problems.push(...findNpmProblems(result.stderr));
+  if (result.error) problems.push('npm ci rejects package-lock.json. Run npm install, and commit package-lock.json.');
 
   if (committed) {
     const { stdout, stderr, error } = await run('git', ['show', 'HEAD:package-lock.json'], root);
     if (error) throw new Error(`package-lock.json is not committed: ${stderr.trim()}`);
     const changed = changedEntries(JSON.parse(stdout) as Lock, lock);
     if (changed.length > 0) {
-      faults.push(
+      problems.push(
         `npm install changed package-lock.json: ${changed.join(', ')}. Run npm install, and commit package-lock.json.`,
       );
     }
   }
-  if (faults.length > 0) throw new Error(faults.join('\n'));
+  if (problems.length > 0) throw new Error(problems.join('\n'));
   return `${Object.keys(lock.packages).length - 1} packages`;
 }

@@ -2,33 +2,33 @@ import { type Check, checks, runTool } from './checks.ts';
 
 const help = `npm run verify
 
-Checks all that needs no database: format and lint, generated types, types, the rules of imports and files, the
-documentation, the size of the bundle, package-lock.json, known vulnerabilities, and the unit tests (the OpenAPI snapshot
-among them). "npm test" checks this and the rest.`;
+Runs every check that needs no database: format, lint, generated types, types, the rules for imports and files, the
+documentation, the bundle size, package-lock.json, known vulnerabilities, and the unit tests (with the OpenAPI snapshot).
+"npm test" runs these checks and all other tests. Exit code 0: all pass; 1: a check fails.`;
 
 const unitTests: Check = {
   name: 'the unit tests pass',
   run: async () => {
-    const said = await runTool('vitest', ['run', '--project', 'unit', '--reporter', 'dot']);
-    return /Tests {2}(.*)/.exec(said)?.[1] ?? '';
+    const output = await runTool('vitest', ['run', '--project', 'unit', '--reporter', 'dot']);
+    return /Tests {2}(.*)/.exec(output)?.[1] ?? '';
   },
 };
 
-/** Runs checks, two at a time, with a line for each as it ends; answers what went wrong. */
+/** Runs the checks, two at a time, and prints a line for each. Resolves with the failures. */
 async function runChecks(waiting: Check[]): Promise<string[]> {
   const failures: string[] = [];
   const work = async (): Promise<void> => {
     for (let check = waiting.shift(); check; check = waiting.shift()) {
       const start = performance.now();
-      const [mark, more] = await check.run().then(
-        (said) => ['✓', said] as const,
+      const [mark, result] = await check.run().then(
+        (output) => ['✓', output] as const,
         (error: Error) => {
           failures.push(`✗ ${check?.name}\n\n${error.message}`);
           return ['✗', ''] as const;
         },
       );
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
-      console.log(`${mark} ${seconds.padStart(5)} s  ${check.name}${more === '' ? '' : `: ${more}`}`);
+      console.log(`${mark} ${seconds.padStart(5)} s  ${check.name}${result === '' ? '' : `: ${result}`}`);
     }
   };
   await Promise.all([work(), work()]);
@@ -38,7 +38,7 @@ async function runChecks(waiting: Check[]): Promise<string[]> {
 if (process.argv.includes('--help')) {
   console.log(help);
 } else {
-  // The longest first, so that the others run beside it.
+  // Start with the longest, so that the others run beside it.
   const failures = await runChecks([unitTests, ...checks]);
   for (const failure of failures) console.error(`\n${failure}`);
   if (failures.length > 0) console.error(`\n${failures.length} of ${checks.length + 1} checks failed.`);

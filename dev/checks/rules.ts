@@ -4,10 +4,10 @@ import { dirname, join, normalize } from 'node:path';
 export type SourceFile = { path: string; text: string };
 
 /**
- * The parts of the Worker, from the ground up. A file imports from its own part and from those below it. Where two names
- * fit a path, the longer one counts.
+ * The layers of the Worker, from the lowest to the highest. A file may import from its own layer and from lower ones. If two
+ * names match a path, the longer one counts.
  */
-const parts = [
+const layers = [
   'src/base/',
   'src/db/',
   'src/carriers/',
@@ -26,27 +26,27 @@ const parts = [
   'src/index.ts',
 ];
 
-const partOf = (path: string): number => {
-  const fitting = parts.filter((part) => path.startsWith(part)).sort((a, b) => b.length - a.length);
-  return parts.indexOf(fitting[0] ?? '');
+const layerOf = (path: string): number => {
+  const matching = layers.filter((layer) => path.startsWith(layer)).sort((a, b) => b.length - a.length);
+  return layers.indexOf(matching[0] ?? '');
 };
 
-/** What a part may not import although it lies below. One way through: routes, consumers and cron → domain → db. */
-const closed: { of: string; mayNot: string[]; but?: Record<string, string[]>; why: string }[] = [
+/** Lower layers that a layer may not import. There is one way: routes, consumers and cron → domain → db. */
+const forbiddenImports: { from: string; mayNot: string[]; except?: Record<string, string[]>; why: string }[] = [
   {
-    of: 'src/routes/',
+    from: 'src/routes/',
     mayNot: ['src/db/', 'src/consumers/', 'src/events/kafka/', 'src/events/queues.ts'],
-    why: 'a route reads the request, calls one operation of domain, and answers',
+    why: 'a route reads the request, calls one operation of src/domain and returns the response',
   },
   {
-    of: 'src/consumers/',
+    from: 'src/consumers/',
     mayNot: ['src/db/', 'src/events/kafka/', 'src/http/'],
-    but: { '': ['src/http/edge-cache.ts'] },
-    why: 'a consumer calls one operation of domain',
+    except: { '': ['src/http/edge-cache.ts'] },
+    why: 'a consumer calls one operation of src/domain',
   },
 ];
 
-/** The only files that know an API of others. */
+/** The only files that may import each package. */
 const packages: Record<string, RegExp> = {
   hono: /^src\/(app\.ts|routes\/|http\/)/,
   'drizzle-orm': /^src\/db\//,
@@ -55,62 +55,66 @@ const packages: Record<string, RegExp> = {
   stripe: /^src\/stripe\//,
 };
 
-const mostLines = 300;
-/** What Cloudflare and vitest call by no name. */
-const defaults = ['src/index.ts', 'test/support/global-setup.ts'];
-/** More files than this in one folder are a list that nobody reads. */
-const mostFiles = 40;
+const maxLines = 300;
+/** Cloudflare and vitest need a default export here. */
+const defaultExports = ['src/index.ts', 'test/support/global-setup.ts'];
+/** The most files in one folder. A longer list is hard to read. */
+const maxFiles = 40;
 const importing = /\b(?:import|export)\s+(?:type\s+)?[\w*${},\s]+?\s+from\s+'([^']+)'|\bimport\s*\(?\s*'([^']+)'/g;
 const vagueName = /(^|[/-])(utils?|helpers?|misc|common|[\w-]*(service|manager|repository))(\.\w+)*$/i;
 
-function importFaults({ path, text }: SourceFile): string[] {
+function findImportViolations({ path, text }: SourceFile): string[] {
   if (!path.startsWith('src/')) return [];
   return [...text.matchAll(importing)].flatMap((match) => {
     const name = match[1] ?? match[2] ?? '';
     if (!name.startsWith('.')) {
       const [first = '', second] = name.split('/');
       const only = packages[name.startsWith('@') ? `${first}/${second}` : first];
-      return only && !only.test(path) ? [`${path}: ${name} is imported by ${only.source} alone`] : [];
+      return only && !only.test(path) ? [`${path} imports ${name}: only files that match ${only.source} may`] : [];
     }
     const target = normalize(join(dirname(path), name));
     if (!target.startsWith('src/')) {
       const isOurs = /^(dev|bench|test)\//.test(target);
-      return isOurs ? [`${path} imports ${target}: the Worker contains nothing of the tools around it`] : [];
+      return isOurs ? [`${path} imports ${target}: the Worker may not import from dev, bench or test`] : [];
     }
-    if (partOf(target) > partOf(path)) {
-      return [`${path} imports ${target}: ${parts[partOf(target)]} lies above ${parts[partOf(path)]}`];
+    if (layerOf(target) > layerOf(path)) {
+      return [`${path} imports ${target}: ${layers[layerOf(target)]} is a higher layer than ${layers[layerOf(path)]}`];
     }
-    return closed
-      .filter(({ of, mayNot }) => path.startsWith(of) && mayNot.some((start) => target.startsWith(start)))
-      .filter(({ but = {} }) => ![...(but[''] ?? []), ...(but[path] ?? [])].some((start) => target.startsWith(start)))
+    return forbiddenImports
+      .filter(({ from, mayNot }) => path.startsWith(from) && mayNot.some((start) => target.startsWith(start)))
+      .filter(
+        ({ except = {} }) =>
+          ![...(except[''] ?? []), ...(except[path] ?? [])].some((start) => target.startsWith(start)),
+      )
       .map(({ why }) => `${path} imports ${target}: ${why}`);
   });
 }
 
 const statements = /\b(?:insert\s+into|update|delete\s+from)\s+(\w+)\.\w+/gi;
 
-/** A file of SQL functions belongs to the service of its folder, and writes that service's tables alone. */
-function sqlFaults({ path, text }: SourceFile): string[] {
+/** A file of SQL functions belongs to the service of its folder and may write only that service's tables. */
+function findSqlViolations({ path, text }: SourceFile): string[] {
   if (!/^src\/db\/.*\.sql$/.test(path)) return [];
   const code = text.replaceAll(/--.*$/gm, '');
-  const made = [...code.matchAll(/create\s+or\s+replace\s+function\s+(\w+)\./gi)].map((match) => match[1]);
+  const created = [...code.matchAll(/create\s+or\s+replace\s+function\s+(\w+)\./gi)].map((match) => match[1]);
   const schema = path.split('/')[2]?.replaceAll('-', '_');
-  const others = [...new Set(made)].filter((name) => name !== schema);
+  const others = [...new Set(created)].filter((name) => name !== schema);
   const written = new Set([...code.matchAll(statements)].map((match) => match[1]));
   return [
-    ...others.map((other) => `${path} makes functions of ${other}: a file belongs to the service of its folder`),
+    ...others.map((other) => `${path} creates functions of ${other}: move them to the folder of that service`),
     ...[...written]
       .filter((name) => name !== schema)
-      .map((name) => `${path} writes a table of ${name}, not of ${schema}`),
+      .map((name) => `${path} writes a table of ${name}: a file may write only tables of its service, ${schema}`),
   ];
 }
 
-const entries = ['platform.enter', 'platform.identify', 'platform.authenticate', 'platform.enter_as'];
-/** One checks the key itself, the other tells what /readyz tells everybody. */
+/** The functions that check a key or the job secret. */
+const entryFunctions = ['platform.enter', 'platform.identify', 'platform.authenticate', 'platform.enter_as'];
+/** The first checks the key itself, the second returns what the public /readyz shows. */
 const openFunctions = ['platform.authenticate', 'platform.health'];
 
-/** A function that the Worker's login may call checks a key or the job secret first, itself or in the function it calls. */
-function entryFaults(files: SourceFile[]): string[] {
+/** A function that the Worker's login may call must first check a key or the job secret, itself or in a function that it calls. */
+function findEntryViolations(files: SourceFile[]): string[] {
   const sources = files.filter(({ path }) => /^src\/db\/.*\.sql$/.test(path));
   const code = sources.map(({ text }) => text.replaceAll(/--.*$/gm, '')).join('\n');
   const granted = [...code.matchAll(/grant execute on function ([^;]*?)\s+to ([^;]*);/g)]
@@ -119,35 +123,35 @@ function entryFaults(files: SourceFile[]): string[] {
   const checksFirst = (name: string, depth = 0): boolean => {
     const [, body = ''] = code.split(`function ${name}(`)[1]?.split('$$') ?? [];
     const first = /\b(?:from|insert|update|delete)\b|\b(\w+\.\w+)\(/i.exec(body)?.[1];
-    return first !== undefined && (entries.includes(first) || (depth < 3 && checksFirst(first, depth + 1)));
+    return first !== undefined && (entryFunctions.includes(first) || (depth < 3 && checksFirst(first, depth + 1)));
   };
   return granted
     .filter((name) => !openFunctions.includes(name) && !checksFirst(name))
-    .map((name) => `${name} is granted to fusion_worker and does not begin with platform.enter, identify or enter_as`);
+    .map((name) => `${name} is granted to fusion_worker but does not first call platform.enter, identify or enter_as`);
 }
 
-function shapeFaults({ path, text }: SourceFile): string[] {
-  const faults: string[] = [];
-  const say = (fault: string): number => faults.push(`${path}: ${fault}`);
+function findShapeViolations({ path, text }: SourceFile): string[] {
+  const violations: string[] = [];
+  const report = (violation: string): number => violations.push(`${path}: ${violation}`);
   const lines = text.split('\n').length - 1;
-  if (path.startsWith('src/') && lines > mostLines) say(`${lines} lines; split its noun at ${mostLines}`);
-  if (path.startsWith('src/') && partOf(path) === -1) say('belongs to no part: name its folder in dev/checks/rules.ts');
-  if (vagueName.test(path)) say('a name that says nothing of what is in it');
-  if (!/\.ts$/.test(path)) return faults;
-  if (/^export default/m.test(text) && !defaults.includes(path)) say('a default export');
-  if (/^export \* from/m.test(text)) say('a barrel');
+  if (path.startsWith('src/') && lines > maxLines) report(`${lines} lines; split the file, the limit is ${maxLines}`);
+  if (path.startsWith('src/') && layerOf(path) === -1)
+    report('belongs to no layer: add its folder to dev/checks/rules.ts');
+  if (vagueName.test(path)) report('the name does not say what the file contains');
+  if (!/\.ts$/.test(path)) return violations;
+  if (/^export default/m.test(text) && !defaultExports.includes(path)) report('has a default export: use a named one');
+  if (/^export \* from/m.test(text)) report('exports everything of another file: import from that file instead');
   if (/^src\/db\//.test(path) && /\b(?:db|tx)\s*\.(?:insert|update|delete)\(/.test(text)) {
-    say('a write beside the service’s SQL functions');
+    report('writes with Drizzle: write in a SQL function of the service');
   }
-  // The rule itself: these words stand nowhere else (wrangler's generated types are not ours to change).
-  if (/\b(?:TODO|FIXME|XXX)\b/.test(text)) say('something left undone');
-  if (/\b(?:test|it|describe)\.(?:skip|only|todo|skipIf)\b/.test(text))
-    say('a test that is skipped, or that skips others');
-  return faults;
+  // This file contains these words too, so readSources leaves it out.
+  if (/\b(?:TODO|FIXME|XXX)\b/.test(text)) report('has a comment on unfinished work');
+  if (/\b(?:test|it|describe)\.(?:skip|only|todo|skipIf)\b/.test(text)) report('skips tests');
+  return violations;
 }
 
-/** Files that import each other in a circle, types included; each circle once, from its first file. */
-function cycleFaults(files: SourceFile[]): string[] {
+/** Finds cycles of imports, including imports of types. Each cycle is reported once. */
+function findImportCycles(files: SourceFile[]): string[] {
   const graph = new Map(
     files
       .filter(({ path }) => path.endsWith('.ts'))
@@ -159,37 +163,43 @@ function cycleFaults(files: SourceFile[]): string[] {
           .map((name) => normalize(join(dirname(path), name))),
       ]),
   );
-  const done = new Set<string>();
-  const faults: string[] = [];
-  const visit = (path: string, way: string[]): void => {
-    const at = way.indexOf(path);
-    if (at !== -1) faults.push(`these files import each other: ${[...way.slice(at), path].join(' → ')}`);
-    if (at !== -1 || done.has(path)) return;
-    for (const next of graph.get(path) ?? []) visit(next, [...way, path]);
-    done.add(path);
+  const visited = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (path: string, trail: string[]): void => {
+    const start = trail.indexOf(path);
+    if (start !== -1) cycles.push(`these files import each other: ${[...trail.slice(start), path].join(' → ')}`);
+    if (start !== -1 || visited.has(path)) return;
+    for (const next of graph.get(path) ?? []) visit(next, [...trail, path]);
+    visited.add(path);
   };
   for (const path of graph.keys()) visit(path, []);
-  return faults;
+  return cycles;
 }
 
-/** Folders with too many files. */
-function folderFaults(files: SourceFile[]): string[] {
+/** Finds folders with too many files. */
+function findFullFolders(files: SourceFile[]): string[] {
   return [...Map.groupBy(files, ({ path }) => dirname(path))]
-    .filter(([, inside]) => inside.length > mostFiles)
-    .map(([folder, inside]) => `${folder} has ${inside.length} files; give a family of them a folder at ${mostFiles}`);
+    .filter(([, inside]) => inside.length > maxFiles)
+    .map(
+      ([folder, inside]) => `${folder} has ${inside.length} files; move some to a subfolder, the limit is ${maxFiles}`,
+    );
 }
 
-/** Where these files break the rules that CONTRIBUTING.md states: who imports whom, who writes what, how files look. */
-export function findRuleFaults(files: SourceFile[]): string[] {
+/** Finds violations of the rules in CONTRIBUTING.md: allowed imports, table writes, and the form of files. */
+export function findRuleViolations(files: SourceFile[]): string[] {
   return [
-    ...files.flatMap((file) => [...importFaults(file), ...sqlFaults(file), ...shapeFaults(file)]),
-    ...entryFaults(files),
-    ...cycleFaults(files),
-    ...folderFaults(files),
+    ...files.flatMap((file) => [
+      ...findImportViolations(file),
+      ...findSqlViolations(file),
+      ...findShapeViolations(file),
+    ]),
+    ...findEntryViolations(files),
+    ...findImportCycles(files),
+    ...findFullFolders(files),
   ];
 }
 
-/** The project's own TypeScript and SQL, without what is generated. */
+/** Reads the project's TypeScript and SQL files. */
 export async function readSources(root: string): Promise<SourceFile[]> {
   const folders = ['src', 'dev', 'bench', 'test'];
   const lists = await Promise.all(folders.map((folder) => listFiles(root, folder)));

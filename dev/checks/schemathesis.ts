@@ -10,20 +10,21 @@ import { run } from '../support/process.ts';
 
 const help = `npm run test:schemathesis [-- options]
 
-Schemathesis (https://schemathesis.io, of PyPI) reads /openapi.json of a platform that is started for it, on ports of its
-own and with data that are gone afterwards, and sends what the document allows and what it does not. Needs Python 3.9 with
-venv and pip; what it installs is kept in the folder for temporary files.
+Tests the API with Schemathesis (https://schemathesis.io). Starts a platform on free ports with temporary data, reads its
+/openapi.json, and sends requests that the document allows and requests that it does not allow. Needs Python 3.9 or newer
+with venv and pip. Schemathesis is installed from PyPI into the folder for temporary files and stays there.
 
-  --seconds N      time for generated requests, beside what must be covered (180)
-  --seed N         of what is generated (1)
-  --url URL        a platform that runs already; its data are changed
-  --key KEY        a secret key there (sk_dev_default)
+  --seconds N      time for generated requests, besides the required cases; default: 180
+  --seed N         seed of the generated requests; default: 1
+  --url URL        use this running platform instead; the tests change its data
+  --key KEY        a secret key of that platform; default: sk_dev_default
+  --help, -h       print this text
 
-Everything after a second -- goes to "schemathesis run".`;
+Arguments after a second -- are passed to "schemathesis run".`;
 
 const version = '4.32.5';
 
-/** What an answer is checked for. */
+/** The checks of each response. */
 const checks = [
   'not_a_server_error',
   'status_code_conformance',
@@ -32,7 +33,7 @@ const checks = [
   'response_schema_conformance',
 ];
 
-/** A Python that is new enough, with what makes folders of packages. */
+/** Finds a Python 3.9 or newer that can create virtual environments. */
 async function findPython(): Promise<string | undefined> {
   const test = 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))';
   for (const name of ['python3', 'python']) {
@@ -41,12 +42,12 @@ async function findPython(): Promise<string | undefined> {
   return undefined;
 }
 
-/** The command, installed if it is not there yet. */
+/** Installs Schemathesis if needed. Resolves with the path of its command. */
 async function install(python: string): Promise<string> {
   const dir = join(tmpdir(), `fusioncommerce-schemathesis-${version}`);
   const command = join(dir, 'bin', 'schemathesis');
   if ((await run(command, ['--version'])).code === 0) return command;
-  process.stdout.write(`installs schemathesis ${version} in ${dir}\n`);
+  process.stdout.write(`Installing schemathesis ${version} in ${dir}\n`);
   for (const [name, args] of [
     [python, ['-m', 'venv', '--clear', dir]],
     [join(dir, 'bin', 'pip'), ['install', '--quiet', '--disable-pip-version-check', `schemathesis==${version}`]],
@@ -58,8 +59,8 @@ async function install(python: string): Promise<string> {
   return command;
 }
 
-/** A port that nobody listens at just now. */
-function freePort(): Promise<number> {
+/** Finds a free port of 127.0.0.1. */
+function findPort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on('error', reject);
@@ -72,21 +73,21 @@ function freePort(): Promise<number> {
   });
 }
 
-/** The local platform on free ports, with a folder of its own. */
-async function startOwn(): Promise<{ url: string; stop: () => Promise<void> }> {
+/** Starts a local platform on free ports with a temporary data folder. */
+async function startPlatform(): Promise<{ url: string; stop: () => Promise<void> }> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-schemathesis-data-'));
   const env: NodeJS.ProcessEnv = { ...process.env, DATA_DIR: join(dir, 'data'), LIVE_SECONDS: '1' };
   for (const name of ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT'])
-    env[name] = String(await freePort());
+    env[name] = String(await findPort());
   const child = spawn(process.execPath, ['dev/start.ts', '--quiet'], {
     cwd: repository,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  let said = '';
+  let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
+      output += chunk.toString();
     });
   }
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -96,18 +97,18 @@ async function startOwn(): Promise<{ url: string; stop: () => Promise<void> }> {
     await rm(dir, { recursive: true, force: true });
   };
   const url = `http://127.0.0.1:${env.PORT}`;
-  // Products are seeded last, once everything else answers.
-  while (!(await answers(`${url}/v1/products/by-sku/MUG-01`))) {
+  // Products are seeded last, when everything else is ready.
+  while (!(await isReady(`${url}/v1/products/by-sku/MUG-01`))) {
     if (child.exitCode !== null) {
       await stop();
-      throw new Error(`the platform did not start:\n${said}`);
+      throw new Error(`the platform did not start:\n${output}`);
     }
     await sleep(200);
   }
   return { url, stop };
 }
 
-async function answers(url: string): Promise<boolean> {
+async function isReady(url: string): Promise<boolean> {
   try {
     return (await fetch(url, { headers: { authorization: 'Bearer sk_dev_default' } })).ok;
   } catch {
@@ -132,17 +133,19 @@ async function main(): Promise<number> {
   }
   const python = await findPython();
   if (python === undefined) {
-    process.stderr.write('Python 3.9 or newer with venv and pip is not at hand: nothing was tested.\n');
+    process.stderr.write(
+      'Nothing was tested: Python 3.9 or newer with venv and pip was not found. Install it, or skip this test.\n',
+    );
     return 2;
   }
   const command = await install(python);
-  const platform = values.url === undefined ? await startOwn() : { url: values.url, stop: async () => undefined };
+  const platform = values.url === undefined ? await startPlatform() : { url: values.url, stop: async () => undefined };
   const args = [
     ...['run', `${platform.url}/openapi.json`, '--header', `Authorization: Bearer ${values.key}`],
     ...['--checks', checks.join(','), '--max-time', values.seconds, '--seed', values.seed],
-    // One worker: with more, Python 3.11 itself fails ("AST constructor recursion depth mismatch").
+    // More workers crash Python 3.11 ("AST constructor recursion depth mismatch").
     ...['--workers', '1', '--generation-database', 'none', '--continue-on-failure', '--warnings', 'off'],
-    // It has no way to write NDJSON or CSV; test/catalog/imports.test.ts and test/abuse/abuse.test.ts do.
+    // Schemathesis cannot generate NDJSON or CSV. test/catalog/imports.test.ts and test/abuse/abuse.test.ts test imports.
     ...['--exclude-operation-id', 'importProducts'],
     ...positionals,
   ];

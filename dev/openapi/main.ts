@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { openApiDocument } from './document.ts';
 import { routes } from './routes.ts';
 
-/** Writes docs/openapi.json anew from what the operations declare. */
+/** Generates docs/openapi.json from the declarations of the routes. */
 const target = join(import.meta.dirname, '..', '..', 'docs', 'openapi.json');
 await writeFile(target, `${JSON.stringify(openApiDocument(routes), null, 2)}\n`);
 console.log(`docs/openapi.json: ${routes.length} operations`);

@@ -10,11 +10,11 @@ import { repository } from '../platform/settings.ts';
 const run = promisify(execFile);
 const help = `node dev/release/keep-worker.ts [commit]
 
-Bundles the Worker as it is at a commit (HEAD, if none is given) into test/fixtures/worker-previous.js.gz, which
-test/database/rolling-deploy.test.ts runs on the newest schema: what is still running when the next version migrates. Run it for
-each release, once it is deployed, and commit what it wrote.`;
+Bundles the Worker of a commit (default: HEAD) into test/fixtures/worker-previous.js.gz. During a deployment, the previous
+Worker still runs after the next version has migrated the database. test/database/rolling-deploy.test.ts checks this: it runs
+the bundle on the newest schema. After each deployed release, run this command and commit the two files that it writes.`;
 
-/** Bundles the Worker of a commit with the packages that are installed now; resolves with what it wrote. */
+/** Bundles the Worker of a commit with the currently installed packages. Resolves with a summary. */
 async function keepWorker(commit: string): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-worker-'));
   try {
@@ -33,7 +33,7 @@ async function keepWorker(commit: string): Promise<string> {
       join(fixtures, 'worker-previous.json'),
       `${JSON.stringify({ commit: hash.trim() }, undefined, 2)}\n`,
     );
-    return `the Worker of ${hash.slice(0, 8)}: ${Math.round(packed.length / 1024)} KiB`;
+    return `Kept the Worker of commit ${hash.slice(0, 8)}: ${Math.round(packed.length / 1024)} KiB`;
   } finally {
     await rm(dir, { recursive: true, force: true });
   }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, test } from 'vitest';
-import { findRuleFaults, readSources } from '../../dev/checks/rules.ts';
+import { findRuleViolations, readSources } from '../../dev/checks/rules.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const sources = await readSources(root);
@@ -9,7 +9,7 @@ const modules = sources.filter(({ path }) => path.startsWith('src/') && path.end
 
 type Import = { name: string; typeOnly: boolean };
 
-/** What a module imports and exports from; strings and comments that look so do not begin a line. */
+/** The import and re-export statements of a module. They begin a line, which strings and comments like them do not. */
 function importsOf(text: string): Import[] {
   const statements = text.matchAll(/^(?:import|export)\b(\s+type\b)?[^'";]*?\bfrom\s+'([^']+)'|^import\s+'([^']+)'/gm);
   return [...statements].map((match) => ({
@@ -27,22 +27,22 @@ const graph = new Map(
   ]),
 );
 
-/** Everything that is loaded with a module. */
-function reach(path: string, seen = new Set<string>()): Set<string> {
+/** All modules that are loaded with this one. */
+function findLoaded(path: string, seen = new Set<string>()): Set<string> {
   for (const next of graph.get(path) ?? []) {
     if (seen.has(next)) continue;
     seen.add(next);
-    reach(next, seen);
+    findLoaded(next, seen);
   }
   return seen;
 }
 
-test('the sources follow the rules: one way through, one writer a table, one file an API', () => {
+test('the sources follow the rules for imports, tables and packages', () => {
   expect(modules.length).toBeGreaterThan(50);
-  expect(findRuleFaults(modules)).toEqual([]);
+  expect(findRuleViolations(modules)).toEqual([]);
 });
 
-test('every import names its file, and the file is there', () => {
+test('every import names an existing file with its extension', () => {
   for (const { path, text } of modules) {
     const found = importsOf(text);
     expect([path, found.length]).toEqual([
@@ -56,33 +56,33 @@ test('every import names its file, and the file is there', () => {
   }
 });
 
-test('no module needs itself: nothing is loaded before what it stands on', () => {
-  const circles = [...graph.keys()].filter((path) => reach(path).has(path));
-  expect(circles).toEqual([]);
+test('no module imports itself through others', () => {
+  const cycles = [...graph.keys()].filter((path) => findLoaded(path).has(path));
+  expect(cycles).toEqual([]);
 });
 
-test('db and domain can be loaded without anything of HTTP', () => {
+test('db and domain load no HTTP code', () => {
   for (const path of graph.keys()) {
-    const shelf = /^src\/(db|domain)\//.exec(path)?.[1];
-    if (shelf === undefined) continue;
+    const layer = /^src\/(db|domain)\//.exec(path)?.[1];
+    if (layer === undefined) continue;
     const forbidden =
-      shelf === 'db'
+      layer === 'db'
         ? /^src\/(?!db\/|base\/)/
         : /^src\/(routes|consumers|http)\/|^src\/events\/(?!kafka\/)|^src\/(app|cron)\.ts/;
-    expect([path, [...reach(path)].filter((other) => forbidden.test(other))]).toEqual([path, []]);
+    expect([path, [...findLoaded(path)].filter((other) => forbidden.test(other))]).toEqual([path, []]);
   }
 });
 
-test('a noun has one name in routes, consumers, domain and db', () => {
+test('routes, consumers, domain and db use the same noun for the same thing', () => {
   const nounsOf = (folder: string) =>
     modules.flatMap(({ path }) => new RegExp(`^src/${folder}/([\\w-]+)(?:\\.ts|/)`).exec(path)?.[1] ?? []);
   const domain = new Set(nounsOf('domain'));
-  // Files that hold no noun of the domain, or one that has another name on the API.
-  const other = [
+  // Files without a noun of the domain, or with a noun that has another name in the API.
+  const exceptions = [
     ...['campaigns', 'dead-letters', 'examples', 'operations', 'shipments', 'webhooks'],
     ...['audit', 'client', 'platform', 'queue', 'partly-applied', 'slow-tenants'],
   ];
   for (const folder of ['routes', 'consumers', 'db']) {
-    expect(nounsOf(folder).filter((noun) => !domain.has(noun) && !other.includes(noun))).toEqual([]);
+    expect(nounsOf(folder).filter((noun) => !domain.has(noun) && !exceptions.includes(noun))).toEqual([]);
   }
 });

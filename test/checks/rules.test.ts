@@ -1,32 +1,32 @@
 import { describe, expect, test } from 'vitest';
-import { type Facts, findDocFaults, findScriptFaults, variablesIn } from '../../dev/checks/docs.ts';
-import { findRuleFaults } from '../../dev/checks/rules.ts';
+import { type Facts, findDocProblems, findScriptProblems, variablesIn } from '../../dev/checks/docs.ts';
+import { findRuleViolations } from '../../dev/checks/rules.ts';
 import { countTests } from '../support/closing-line.ts';
 
-const faultsOf = (path: string, text: string): string[] => findRuleFaults([{ path, text }]);
+const violationsOf = (path: string, text: string): string[] => findRuleViolations([{ path, text }]);
 
-// Put together here, or the rules would find it in this file.
-const left = ['TO', 'DO'].join('');
+// Built from parts, since the rules would find these words in this file.
+const unfinished = ['TO', 'DO'].join('');
 const skipped = ['test', 'skip'].join('.');
 
-describe('the rules refuse', () => {
+describe('the rules reject', () => {
   test.each([
     ['a route that reads the database', 'src/routes/orders.ts', "import { orderById } from '../db/orders/queries.ts';"],
     ['a route that sends to a queue', 'src/routes/orders.ts', "import { sendToQueues } from '../events/queues.ts';"],
     [
-      'a consumer that goes round domain',
+      'a consumer that reads the database',
       'src/consumers/orders.ts',
       "import { orders } from '../db/orders/queries.ts';",
     ],
-    ['domain that publishes', 'src/domain/orders.ts', "import {\n  relay,\n} from '../events/relay.ts';"],
-    ['domain that knows its routes', 'src/domain/orders.ts', "import type { Http } from '../http/route.ts';"],
+    ['a domain file that runs the relay', 'src/domain/orders.ts', "import {\n  relay,\n} from '../events/relay.ts';"],
+    ['a domain file that imports from http', 'src/domain/orders.ts', "import type { Http } from '../http/route.ts';"],
     [
-      'a database file that knows what is above it',
+      'a database file that imports from domain',
       'src/db/orders/queries.ts',
       "import type { Order } from '../../domain/orders.ts';",
     ],
     [
-      'a SQL function for the Worker that reads before it checks who calls',
+      'a SQL function for the Worker that reads a table before it checks the caller',
       'src/db/orders/orders.sql',
       `create or replace function orders.peek(call jsonb, input jsonb) returns jsonb as $$
       begin
@@ -36,41 +36,47 @@ describe('the rules refuse', () => {
       grant execute on function orders.peek to fusion_worker;`,
     ],
     [
-      'a database file that knows HTTP',
+      'a database file that imports from http',
       'src/db/orders/queries.ts',
       "import { problemOf } from '../../http/problem.ts';",
     ],
     [
-      'a Worker that holds the local platform',
+      'a Worker file that imports from the local platform',
       'src/events/relay.ts',
       "import { startKafka } from '../../dev/kafka/server.ts';",
     ],
-    ['hono outside routes', 'src/domain/orders.ts', "import { Hono } from 'hono';"],
-    ['the driver outside its file', 'src/db/orders/queries.ts', "import { neon } from '@neondatabase/serverless';"],
+    ['hono outside routes and http', 'src/domain/orders.ts', "import { Hono } from 'hono';"],
     [
-      'a part of a package where the package may not be',
+      'the database driver outside src/db/client.ts',
+      'src/db/orders/queries.ts',
+      "import { neon } from '@neondatabase/serverless';",
+    ],
+    [
+      'a submodule of a package that may not be imported',
       'src/domain/orders.ts',
       "import { sql } from 'drizzle-orm/sql';",
     ],
-    ['an import that waits', 'src/domain/orders.ts', "await import('@upstash/kafka');"],
-    ['a write beside the functions', 'src/db/orders/queries.ts', 'db.insert(orders)'],
-    ['a barrel', 'src/domain/all.ts', "export * from './orders.ts';"],
+    ['a dynamic import of such a package', 'src/domain/orders.ts', "await import('@upstash/kafka');"],
+    ['a write with Drizzle', 'src/db/orders/queries.ts', 'db.insert(orders)'],
+    ['a file that exports everything of another file', 'src/domain/all.ts', "export * from './orders.ts';"],
     ['a default export', 'src/domain/orders.ts', 'export default {};'],
-    ['a drawer', 'src/domain/order-utils.ts', ''],
-    ['a folder that belongs to no part', 'src/services/place.ts', ''],
+    ['a file name that does not say what the file contains', 'src/domain/order-utils.ts', ''],
+    ['a folder that belongs to no layer', 'src/services/place.ts', ''],
     ['a file of more than 300 lines', 'src/domain/orders.ts', '\n'.repeat(301)],
-    ['what is left undone', 'dev/neon/bridge.ts', `// ${left}: more`],
+    ['a comment on unfinished work', 'dev/neon/bridge.ts', `// ${unfinished}: more`],
     ['a skipped test', 'test/orders/orders.test.ts', `${skipped}('x', () => {})`],
   ])('%s', (_name, path, text) => {
-    expect(faultsOf(path, text)).toHaveLength(1);
+    expect(violationsOf(path, text)).toHaveLength(1);
   });
 
-  test('SQL that writes another service’s table', () => {
-    const made = 'create or replace function orders.place() returns void language sql as $$\n  ';
-    expect(faultsOf('src/db/orders/orders.sql', `${made} update inventory.inventory set quantity = 0 $$;`)).toEqual([
-      'src/db/orders/orders.sql writes a table of inventory, not of orders',
+  test('SQL that writes a table of another service', () => {
+    const header = 'create or replace function orders.place() returns void language sql as $$\n  ';
+    expect(
+      violationsOf('src/db/orders/orders.sql', `${header} update inventory.inventory set quantity = 0 $$;`),
+    ).toEqual([
+      'src/db/orders/orders.sql writes a table of inventory: a file may write only tables of its service, orders',
     ]);
-    expect(faultsOf('src/db/orders/orders.sql', `${made} insert into orders.orders values (1) $$;`)).toEqual([]);
+    expect(violationsOf('src/db/orders/orders.sql', `${header} insert into orders.orders values (1) $$;`)).toEqual([]);
   });
 
   test('files that import each other', () => {
@@ -78,23 +84,23 @@ describe('the rules refuse', () => {
       { path: 'dev/kafka/log.ts', text: "import type { Topics } from './topics.ts';" },
       { path: 'dev/kafka/topics.ts', text: "import { Log } from './log.ts';" },
     ];
-    expect(findRuleFaults(files)).toEqual([
+    expect(findRuleViolations(files)).toEqual([
       'these files import each other: dev/kafka/log.ts → dev/kafka/topics.ts → dev/kafka/log.ts',
     ]);
   });
 
-  test('a folder that has become a list', () => {
-    const files = Array.from({ length: 41 }, (_, at) => ({ path: `test/orders/${at}.ts`, text: '' }));
-    expect(findRuleFaults(files)).toEqual(['test/orders has 41 files; give a family of them a folder at 40']);
+  test('a folder with more than 40 files', () => {
+    const files = Array.from({ length: 41 }, (_, index) => ({ path: `test/orders/${index}.ts`, text: '' }));
+    expect(findRuleViolations(files)).toEqual(['test/orders has 41 files; move some to a subfolder, the limit is 40']);
   });
 
-  test('SQL that makes functions of two services', () => {
+  test('SQL that creates functions of two services', () => {
     const text = 'create or replace function orders.a() …\ncreate or replace function inventory.b() …';
-    expect(faultsOf('src/db/orders/orders.sql', text)).toHaveLength(1);
+    expect(violationsOf('src/db/orders/orders.sql', text)).toHaveLength(1);
   });
 });
 
-test('the rules let pass what follows them', () => {
+test('files that follow the rules pass', () => {
   const files = [
     {
       path: 'src/http/mount.ts',
@@ -110,7 +116,7 @@ test('the rules let pass what follows them', () => {
     },
     { path: 'dev/platform/platform.ts', text: "import { topics } from '../../src/events/topics.ts';" },
   ];
-  expect(findRuleFaults(files)).toEqual([]);
+  expect(findRuleViolations(files)).toEqual([]);
 });
 
 describe('the documentation', () => {
@@ -119,28 +125,28 @@ describe('the documentation', () => {
     scripts: ['start'],
     test: (path) => (path === 'test/events/relay.test.ts' ? "test('a relay that dies delivers twice', …)" : undefined),
   };
-  const page = (text: string, path = 'README.md') => findDocFaults([{ path, text }], facts);
+  const page = (text: string, path = 'README.md') => findDocProblems([{ path, text }], facts);
 
-  test('may not name a file or a script that is not there', () => {
+  test('may not name a file or a script that does not exist', () => {
     expect(page('[a](docs/design.md) `src/events/relay.ts` npm run start [b](https://example.com)')).toEqual([]);
-    expect(page('[a](docs/gone.md)')).toEqual(['README.md links to docs/gone.md, which is not there']);
+    expect(page('[a](docs/gone.md)')).toEqual(['README.md links to docs/gone.md, which does not exist']);
     expect(page('[a](design.md#more)', 'docs/deploy.md')).toEqual([]);
-    expect(page('`src/gone.ts`')).toEqual(['README.md names src/gone.ts, which is not there']);
-    expect(page('npm run gone')).toEqual(['README.md says "npm run gone", which package.json does not have']);
+    expect(page('`src/gone.ts`')).toEqual(['README.md names src/gone.ts, which does not exist']);
+    expect(page('npm run gone')).toEqual(['README.md names "npm run gone", which is not in package.json']);
   });
 
-  test('may not decide without a test that confirms it', () => {
-    const decided = (line: string) => page(`# 1\n\n## Confirmed by\n\n${line}\n`, 'docs/adr/0001-a.md');
-    expect(decided('- `test/events/relay.test.ts`: "a relay that dies delivers twice"')).toEqual([]);
-    expect(decided('- `test/events/relay.test.ts`: "nothing is lost"')).toHaveLength(1);
-    expect(decided('- `test/gone.test.ts`: "a relay that dies delivers twice"')).toHaveLength(1);
-    expect(decided('')).toHaveLength(1);
+  test('must name an existing test for each ADR', () => {
+    const confirmedBy = (line: string) => page(`# 1\n\n## Confirmed by\n\n${line}\n`, 'docs/adr/0001-a.md');
+    expect(confirmedBy('- `test/events/relay.test.ts`: "a relay that dies delivers twice"')).toEqual([]);
+    expect(confirmedBy('- `test/events/relay.test.ts`: "nothing is lost"')).toHaveLength(1);
+    expect(confirmedBy('- `test/gone.test.ts`: "a relay that dies delivers twice"')).toHaveLength(1);
+    expect(confirmedBy('')).toHaveLength(1);
   });
 
-  test('may not name a threat without a test that covers it', () => {
+  test('must name an existing test for each threat', () => {
     const threats = (cell: string) => {
       const text = `## Threats\n\n| threat | what stops it | shown by |\n| --- | --- | --- |\n| theft | a lock | ${cell} |\n`;
-      return findDocFaults([{ path: 'docs/security.md', text }], { ...facts, exists: () => true });
+      return findDocProblems([{ path: 'docs/security.md', text }], { ...facts, exists: () => true });
     };
     expect(threats('`test/events/relay.test.ts`: "a relay that dies delivers twice"')).toEqual([]);
     expect(threats('`test/events/relay.test.ts`: "nothing is stolen"')).toHaveLength(1);
@@ -148,21 +154,21 @@ describe('the documentation', () => {
     expect(page('## Threats', 'docs/security.md')).toHaveLength(1);
   });
 
-  test('names every variable that is read', () => {
+  test('is checked for every variable that the Worker and npm start read', () => {
     const worker =
       'type Bindings = {\n  A_QUEUE: Queue;\n};\nz.object({\n  DATABASE_URL: z.string(),\n  SHIP_FROM: json(address),';
     const start = "port('PORT', 'the API', 8787); given.DATA_DIR || given.DATABASE_URL";
     expect(variablesIn(worker, start)).toEqual(['DATABASE_URL', 'SHIP_FROM', 'PORT', 'DATA_DIR']);
   });
 
-  test('of package.json starts only what is there', () => {
+  test('may not have a script in package.json that starts a missing file', () => {
     expect(
-      findScriptFaults({ a: 'node src/events/relay.ts', b: 'node dev/gone.ts --x', c: 'vitest run' }, facts.exists),
-    ).toEqual(['package.json: "npm run b" starts dev/gone.ts, which is not there']);
+      findScriptProblems({ a: 'node src/events/relay.ts', b: 'node dev/gone.ts --x', c: 'vitest run' }, facts.exists),
+    ).toEqual(['package.json: "npm run b" starts dev/gone.ts, which does not exist']);
   });
 });
 
-test('the closing line counts a file that does not load and a hook that fails as failed', () => {
+test('the closing line counts a file that does not load and a failing hook as failed', () => {
   const withState = (state: string) => ({ result: () => ({ state }) });
   const module = (errors: number, hooks: number, states: string[]) => ({
     errors: () => Array(errors).fill({}),
