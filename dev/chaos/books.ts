@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { topics } from '../../src/events/topics.ts';
-import type { Asked } from './journal.ts';
+import type { ClientRequest } from './journal.ts';
 import type { ChaosPlatform } from './platform.ts';
 
 export type Line = { sku: string; quantity: number; price: number };
@@ -48,10 +48,10 @@ export type RefundRow = {
   status: string;
   reason: string | null;
   stripe: string | null;
-  /** The PaymentIntent whose money goes back. */
+  /** The PaymentIntent that is refunded. */
   intent: string | null;
 };
-/** A PaymentIntent as we remember it. `fault`: why it cannot pay its payment. */
+/** A PaymentIntent in our database. `fault`: why it cannot pay its payment. */
 export type KnownIntentRow = { id: string; payment: string; received: string; fault: string | null };
 export type CampaignRow = {
   id: string;
@@ -82,7 +82,7 @@ export type EventRow = {
   time: Date;
 };
 export type DeadLetterRow = { sink: string; topic: string; key: string; reason: string; event: string };
-/** A record as Kafka has it; `asTold`: key, tenant and payload are those of the event with its `ce_id`. */
+/** A record in Kafka. `matchesEvent`: it has the key, tenant and payload of the event with its `ce_id`. */
 export type RecordRow = {
   topic: string;
   partition: number;
@@ -90,9 +90,9 @@ export type RecordRow = {
   timestamp: number;
   key: string;
   id: string;
-  asTold: boolean;
+  matchesEvent: boolean;
 };
-/** A PaymentIntent as Stripe has it. Money in minor units of its currency. */
+/** A PaymentIntent at Stripe. Amounts in minor units of its currency. */
 export type IntentRow = {
   id: string;
   order: string;
@@ -101,18 +101,18 @@ export type IntentRow = {
   currency: string;
   captured: number;
   refunded: number;
-  /** Has ever held or taken money. */
+  /** It has held or captured money at some time. */
   paid: boolean;
   secret: string;
-  /** The request that made it was answered with an error that its idempotency key keeps. */
+  /** Stripe stored an error as the response of the request that created it. */
   hidden: boolean;
   dispute: string | null;
 };
-/** A SetupIntent as Stripe has it: a method that was saved for a place. */
+/** A SetupIntent at Stripe: a payment method that was saved for a place. */
 export type SetupRow = { order: string; status: string };
-export type StripeRefundRow = { id: string; intent: string; amount: number; status: string; ours: string | null };
+export type StripeRefundRow = { id: string; intent: string; amount: number; status: string; refundId: string | null };
 
-/** Everything that the audit adds up, read once. */
+/** Everything that the audit checks, read once: rows of the database, Kafka's records, Stripe's objects, clients' requests. */
 export type Books = {
   orders: OrderRow[];
   reservations: ReservationRow[];
@@ -134,12 +134,12 @@ export type Books = {
   intents: IntentRow[];
   setups: SetupRow[];
   stripeRefunds: StripeRefundRow[];
-  asked: Asked[];
-  /** The latest time (ms) that a cron was told. */
+  requests: ClientRequest[];
+  /** The latest time (ms) with which a cron ran. */
   clock: number;
 };
 
-const rows = {
+const queries = {
   orders: `select id, tenant_id as tenant, customer_id as customer, purchase_order_number as reference, items, total,
     currency, status, failure_reason as failure, campaign_id as campaign, shipping_address is not null as address
     from orders.orders order by id`,
@@ -166,7 +166,7 @@ const rows = {
 } as const;
 
 type Metadata = Record<string, string>;
-type State = {
+type StripeState = {
   intents: { id: string; status: string; captured: number; refunded: number; metadata: Metadata }[];
   payment_intents: { id: string; amount: number; currency: string; client_secret: string }[];
   charges: { payment_intent: string; status: string }[];
@@ -184,45 +184,45 @@ function readRecords(platform: ChaosPlatform, events: EventRow[]): RecordRow[] {
       const attributes = new Map(headers.map((header) => [header.key, header.value]));
       const id = attributes.get('ce_id') ?? '';
       const event = known.get(id);
-      const asTold =
+      const matchesEvent =
         event?.topic === topic &&
         event.key === key &&
         event.tenant === attributes.get('ce_tenantid') &&
         isDeepStrictEqual(JSON.parse(value), event.payload);
-      records.push({ topic, partition, offset, timestamp, key, id, asTold });
+      records.push({ topic, partition, offset, timestamp, key, id, matchesEvent });
     }
   }
   return records;
 }
 
-function intentsOf({ intents, payment_intents, charges, disputes, hidden }: State): IntentRow[] {
-  const whole = new Map(payment_intents.map((intent) => [intent.id, intent]));
+function intentsOf({ intents, payment_intents, charges, disputes, hidden }: StripeState): IntentRow[] {
+  const details = new Map(payment_intents.map((intent) => [intent.id, intent]));
   const paid = new Set(charges.filter(({ status }) => status === 'succeeded').map((charge) => charge.payment_intent));
   const disputed = new Map(disputes.map((dispute) => [dispute.payment_intent, dispute.status]));
   return intents.map(({ id, status, captured, refunded, metadata }) => ({
     id,
     order: metadata.orderId ?? '',
     status,
-    amount: whole.get(id)?.amount ?? 0,
-    currency: whole.get(id)?.currency ?? '',
+    amount: details.get(id)?.amount ?? 0,
+    currency: details.get(id)?.currency ?? '',
     captured,
     refunded,
     paid: paid.has(id),
-    secret: whole.get(id)?.client_secret ?? '',
+    secret: details.get(id)?.client_secret ?? '',
     hidden: hidden.includes(id),
     dispute: disputed.get(id) ?? null,
   }));
 }
 
-/** Reads the databases, Kafka and the Stripe stand-in. Call it when nothing moves any more. */
-export async function readBooks(platform: ChaosPlatform, asked: Asked[], clock: number): Promise<Books> {
-  const found: Record<string, unknown[]> = {};
-  for (const [name, sql] of Object.entries(rows)) found[name] = await platform.query(sql);
-  const read = found as Pick<Books, keyof typeof rows>;
-  const state = (await platform.emulator('GET', 'state')) as State;
+/** Reads the database, Kafka and the Stripe emulator. Call it when no work is open. */
+export async function readBooks(platform: ChaosPlatform, requests: ClientRequest[], clock: number): Promise<Books> {
+  const results: Record<string, unknown[]> = {};
+  for (const [name, sql] of Object.entries(queries)) results[name] = await platform.query(sql);
+  const rows = results as Pick<Books, keyof typeof queries>;
+  const state = (await platform.emulator('GET', 'state')) as StripeState;
   return {
-    ...read,
-    records: readRecords(platform, read.events),
+    ...rows,
+    records: readRecords(platform, rows.events),
     intents: intentsOf(state),
     setups: state.setup_intents.map(({ status, metadata }) => ({ order: metadata.orderId ?? '', status })),
     stripeRefunds: state.refunds.map(({ id, payment_intent: intent, amount, status, metadata }) => ({
@@ -230,9 +230,9 @@ export async function readBooks(platform: ChaosPlatform, asked: Asked[], clock: 
       intent,
       amount,
       status,
-      ours: metadata.refundId ?? null,
+      refundId: metadata.refundId ?? null,
     })),
-    asked,
+    requests,
     clock,
   };
 }

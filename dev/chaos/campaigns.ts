@@ -1,89 +1,93 @@
 import { textOf } from './journal.ts';
-import { comesTrue, confirmAtStripe, inDashboard, type Story } from './shop.ts';
+import { actInStripeDashboard, confirmAtStripe, retryUntil, type Story } from './shop.ts';
 
-type Campaign = { id: string; places: number };
+type Campaign = { id: string; minParticipants: number };
 
-async function begin(story: Story): Promise<Campaign | undefined> {
-  const { draw } = story;
+/** Creates a product and a campaign for it. Undefined if the API rejects one of them. */
+async function createCampaign(story: Story): Promise<Campaign | undefined> {
+  const { random } = story;
   const sku = story.unique('group');
-  const made = await story.ask('products.create', 'POST', '/v1/products', {
+  const product = await story.request('products.create', 'POST', '/v1/products', {
     key: story.unique('product'),
-    body: { sku, name: `Group ${sku}`, price: 30, currency: 'USD', inventory: draw.int(3, 12) },
+    body: { sku, name: `Group ${sku}`, price: 30, currency: 'USD', inventory: random.int(3, 12) },
   });
-  if (made?.status !== 201) return undefined;
-  const minParticipants = draw.int(2, 5);
-  const seconds = draw.weigh({ soon: 60, later: 12, far: 28 });
-  const lasts = { soon: draw.int(4, 15), later: 86_400, far: 8 * 86_400 }[seconds]; // far: cards are saved, not held
+  if (product?.status !== 201) return undefined;
+  const minParticipants = random.int(2, 5);
+  const end = random.pickWeighted({ soon: 60, later: 12, far: 28 });
+  const lastsSeconds = { soon: random.int(4, 15), later: 86_400, far: 8 * 86_400 }[end]; // far: cards are saved, not held
   const now = Date.now();
-  const answer = await story.ask('campaigns.create', 'POST', '/v1/campaigns', {
+  const response = await story.request('campaigns.create', 'POST', '/v1/campaigns', {
     key: story.unique('campaign'),
     body: {
-      productId: textOf(made.body, 'id'),
+      productId: textOf(product.body, 'id'),
       minParticipants,
-      maxParticipants: minParticipants + draw.int(0, 4),
-      price: draw.chance(0.08) ? 0 : 20,
+      maxParticipants: minParticipants + random.int(0, 4),
+      price: random.chance(0.08) ? 0 : 20,
       startTime: new Date(now - 60_000).toISOString(),
-      endTime: new Date(now + lasts * 1000).toISOString(),
-      successOn: draw.pick(['joined', 'secured'] as const),
+      endTime: new Date(now + lastsSeconds * 1000).toISOString(),
+      successOn: random.pick(['joined', 'secured'] as const),
     },
   });
-  if (answer?.status !== 201) return undefined;
-  return { id: textOf(answer.body, 'id'), places: minParticipants };
+  if (response?.status !== 201) return undefined;
+  return { id: textOf(response.body, 'id'), minParticipants };
 }
 
-/** Joins, confirms or not, and sometimes leaves again. */
-async function take(story: Story, campaign: Campaign, userId: string): Promise<void> {
-  const { draw } = story;
+/** Joins a campaign, pays for the place or not, and sometimes leaves. */
+async function takePlace(story: Story, campaign: Campaign, userId: string): Promise<void> {
+  const { random } = story;
   await story.pause(0, 1_500);
-  const joined = await story.ask('campaigns.join', 'POST', `/v1/campaigns/${campaign.id}/join`, {
+  const joined = await story.request('campaigns.join', 'POST', `/v1/campaigns/${campaign.id}/join`, {
     key: story.unique('join'),
     body: { userId },
   });
   if (joined?.status !== 201) return;
   const leave = () =>
-    story.ask('campaigns.leave', 'POST', `/v1/campaigns/${campaign.id}/leave`, {
+    story.request('campaigns.leave', 'POST', `/v1/campaigns/${campaign.id}/leave`, {
       key: story.unique('leave'),
       body: { userId },
     });
-  const plan = draw.weigh({ pays: 74, idles: 12, leaves: 8, leavesLater: 6 });
-  if (plan === 'leaves') await leave();
-  if (plan === 'idles' || plan === 'leaves') return;
+  const plan = random.pickWeighted({ pay: 74, idle: 12, leave: 8, leaveLater: 6 });
+  if (plan === 'leave') await leave();
+  if (plan === 'idle' || plan === 'leave') return;
   const orderId = textOf(joined.body, 'orderId');
   let secret = '';
-  await comesTrue(story, 6, async () => {
+  await retryUntil(story, 6, async () => {
     const key = story.unique('payment');
-    const answer = await story.ask('payments.create', 'POST', '/v1/payments', { key, body: { orderId } });
-    secret = textOf(answer?.body, 'clientSecret');
-    return secret !== '' || answer?.status === 409 || answer?.status === 404;
+    const response = await story.request('payments.create', 'POST', '/v1/payments', { key, body: { orderId } });
+    secret = textOf(response?.body, 'clientSecret');
+    return secret !== '' || response?.status === 409 || response?.status === 404;
   });
   if (secret !== '') await confirmAtStripe(story, secret);
-  if (secret.startsWith('pi_') && draw.chance(0.1)) {
-    const [action, more] = draw.pick([
+  if (secret.startsWith('pi_') && random.chance(0.1)) {
+    const [action, parameters] = random.pick([
       ['capture', {}],
-      ['capture', { amount: draw.int(1, 1_999) }],
+      ['capture', { amount: random.int(1, 1_999) }],
       ['cancel', {}],
     ] as const);
-    await inDashboard(story, secret, action, more);
+    await actInStripeDashboard(story, secret, action, parameters);
   }
-  if (plan !== 'leavesLater') return;
-  if (draw.chance(0.5)) await leave();
+  if (plan !== 'leaveLater') return;
+  if (random.chance(0.5)) await leave();
   else {
-    await story.ask('orders.cancel', 'POST', `/v1/orders/${orderId}/cancel`, { key: story.unique('cancel'), body: {} });
+    await story.request('orders.cancel', 'POST', `/v1/orders/${orderId}/cancel`, {
+      key: story.unique('cancel'),
+      body: {},
+    });
   }
 }
 
-/** A campaign with all of its buyers, who come at once; it fills, succeeds, expires or is cancelled. */
-export async function groupBuying(story: Story): Promise<void> {
-  const { draw } = story;
-  const campaign = await begin(story);
+/** Runs a campaign whose buyers join at the same time. It fills, succeeds, expires or is cancelled. */
+export async function runCampaign(story: Story): Promise<void> {
+  const { random } = story;
+  const campaign = await createCampaign(story);
   if (!campaign) return;
-  const size = draw.int(Math.max(campaign.places - 2, 1), campaign.places + 3);
-  const buyers = Array.from({ length: size }, () => take(story, campaign, story.unique('user')));
+  const size = random.int(Math.max(campaign.minParticipants - 2, 1), campaign.minParticipants + 3);
+  const buyers = Array.from({ length: size }, () => takePlace(story, campaign, story.unique('user')));
   const cancel = async () => {
     await story.pause(200, 3_000);
-    await story.ask('campaigns.cancel', 'POST', `/v1/campaigns/${campaign.id}/cancel`, {
+    await story.request('campaigns.cancel', 'POST', `/v1/campaigns/${campaign.id}/cancel`, {
       key: story.unique('cancel-campaign'),
     });
   };
-  await Promise.all([...buyers, ...(draw.chance(0.2) ? [cancel()] : [])]);
+  await Promise.all([...buyers, ...(random.chance(0.2) ? [cancel()] : [])]);
 }

@@ -4,89 +4,98 @@ import type { Story } from './shop.ts';
 
 const otherTenant = (tenant: string) => (tenant === 'default' ? 'acme' : 'default');
 
-/** Units come and go by hand: counted once each, however often the request is repeated. */
-export async function adjusting(story: Story): Promise<void> {
-  const { shop, tenant, draw } = story;
-  const all = shop.skus[tenant] ?? [];
-  const { sku } = draw.pick(draw.chance(0.6) ? all.filter(({ hot }) => hot) : all);
+/** Adjusts the stock of a SKU. The audit checks that each adjustment counts once, however often its request is repeated. */
+export async function adjustStock(story: Story): Promise<void> {
+  const { shop, tenant, random } = story;
+  const skus = shop.skus[tenant] ?? [];
+  const { sku } = random.pick(random.chance(0.6) ? skus.filter(({ hot }) => hot) : skus);
   const key = story.unique('adjustment');
-  await story.ask('inventory.adjust', 'POST', `/v1/inventory/${sku}/adjustments`, {
+  await story.request('inventory.adjust', 'POST', `/v1/inventory/${sku}/adjustments`, {
     key,
-    body: { delta: draw.chance(0.75) ? draw.int(5, 40) : -draw.int(1, 60), reason: key },
+    body: { delta: random.chance(0.75) ? random.int(5, 40) : -random.int(1, 60), reason: key },
   });
 }
 
-/** A product is made, changed, counted anew, archived, and back again by an import. */
-export async function editing(story: Story): Promise<void> {
-  const { draw } = story;
+/** Creates a product and then renames, reprices, recounts, archives or imports it several times. */
+export async function editProduct(story: Story): Promise<void> {
+  const { random } = story;
   const sku = story.unique('edited');
-  const made = await story.ask('products.create', 'POST', '/v1/products', {
+  const created = await story.request('products.create', 'POST', '/v1/products', {
     key: story.unique('product'),
-    body: { sku, name: `Edited ${sku}`, price: draw.int(1, 90), currency: 'USD', inventory: draw.int(0, 50) },
+    body: { sku, name: `Edited ${sku}`, price: random.int(1, 90), currency: 'USD', inventory: random.int(0, 50) },
   });
-  const id = textOf(made?.body, 'id');
+  const id = textOf(created?.body, 'id');
   if (id === '') return;
   const change = (body: Record<string, unknown>) =>
-    story.ask('products.update', 'PATCH', `/v1/products/${id}`, { body });
-  const count = () =>
-    story.ask('inventory.set', 'PUT', `/v1/inventory/${sku}`, { body: { quantity: draw.int(0, 80) } });
-  for (let step = draw.int(1, 5); step > 0 && !story.shop.closing; step--) {
-    const next = draw.weigh({ renames: 30, reprices: 20, counts: 20, archives: 10, imports: 20 });
-    if (next === 'renames') await Promise.all([change({ name: story.unique('name') }), draw.chance(0.4) && count()]);
-    if (next === 'reprices') await change({ price: draw.int(1, 90) });
-    if (next === 'counts') await count();
-    if (next === 'archives') await change({ status: draw.chance(0.5) ? 'archived' : 'active' });
-    if (next === 'imports') await importing(story, [sku]);
+    story.request('products.update', 'PATCH', `/v1/products/${id}`, { body });
+  const recount = () =>
+    story.request('inventory.set', 'PUT', `/v1/inventory/${sku}`, { body: { quantity: random.int(0, 80) } });
+  for (let step = random.int(1, 5); step > 0 && !story.shop.closing; step--) {
+    const next = random.pickWeighted({ rename: 30, reprice: 20, recount: 20, archive: 10, import: 20 });
+    if (next === 'rename') await Promise.all([change({ name: story.unique('name') }), random.chance(0.4) && recount()]);
+    if (next === 'reprice') await change({ price: random.int(1, 90) });
+    if (next === 'recount') await recount();
+    if (next === 'archive') await change({ status: random.chance(0.5) ? 'archived' : 'active' });
+    if (next === 'import') await importProducts(story, [sku]);
   }
 }
 
-/** An import of products of which some are there already and one line is none. */
-export async function importing(story: Story, known: string[] = []): Promise<void> {
-  const { draw } = story;
-  const skus = [...known, ...Array.from({ length: draw.int(1, 6) }, () => story.unique('imported'))];
+/** Imports products: new ones, existing ones, and one invalid line. */
+export async function importProducts(story: Story, known: string[] = []): Promise<void> {
+  const { random } = story;
+  const skus = [...known, ...Array.from({ length: random.int(1, 6) }, () => story.unique('imported'))];
   const lines = skus.map((sku) =>
     JSON.stringify({
       sku,
       name: `Imported ${sku}`,
-      price: draw.int(1, 50),
+      price: random.int(1, 50),
       currency: 'USD',
-      inventory: draw.int(0, 9),
+      inventory: random.int(0, 9),
     }),
   );
-  // Without a key: what an import did before it was cut off it does again, to the same end.
-  await story.ask('products.import', 'POST', '/v1/products/import', {
+  // It has no key: an interrupted import can be repeated with the same result.
+  await story.request('products.import', 'POST', '/v1/products/import', {
     raw: [...lines, '{"sku":'].join('\n'),
     headers: { 'content-type': 'application/x-ndjson' },
   });
 }
 
-/** What has to be refused, and must change nothing. */
-export async function trespassing(story: Story): Promise<void> {
-  const { shop, tenant, draw } = story;
+/** Sends a request that the API must reject without any effect. */
+export async function sendInvalidRequests(story: Story): Promise<void> {
+  const { shop, tenant, random } = story;
   const key = story.unique('refused');
-  const sold = draw.pick(shop.skus[tenant] ?? []);
+  const product = random.pick(shop.skus[tenant] ?? []);
   const order = (items: object[]) => ({ customerId: story.name, purchaseOrderNumber: key, items });
-  const place = (body: object, more = {}) => story.ask('orders.place', 'POST', '/v1/orders', { key, body, ...more });
-  const what = draw.weigh({ unknown: 1, price: 1, tooMany: 1, reused: 1, foreign: 1, keyless: 1, stranger: 1 });
-  if (what === 'unknown') await place(order([{ sku: `none-${key}`, quantity: 1 }]));
-  if (what === 'price') await place(order([{ sku: sold.sku, quantity: 1, price: sold.price + 1 }]));
-  if (what === 'tooMany') await place(order([{ sku: sold.sku, quantity: 1_000_000 }]));
-  if (what === 'reused') {
-    await place(order([{ sku: sold.sku, quantity: 1 }]));
-    await place(order([{ sku: sold.sku, quantity: 2 }]));
+  const place = (body: object, options = {}) =>
+    story.request('orders.place', 'POST', '/v1/orders', { key, body, ...options });
+  const kind = random.pickWeighted({
+    unknownSku: 1,
+    wrongPrice: 1,
+    tooManyUnits: 1,
+    reusedKey: 1,
+    otherTenant: 1,
+    noIdempotencyKey: 1,
+    invalidApiKey: 1,
+  });
+  if (kind === 'unknownSku') await place(order([{ sku: `none-${key}`, quantity: 1 }]));
+  if (kind === 'wrongPrice') await place(order([{ sku: product.sku, quantity: 1, price: product.price + 1 }]));
+  if (kind === 'tooManyUnits') await place(order([{ sku: product.sku, quantity: 1_000_000 }]));
+  if (kind === 'reusedKey') {
+    await place(order([{ sku: product.sku, quantity: 1 }]));
+    await place(order([{ sku: product.sku, quantity: 2 }]));
   }
-  if (what === 'foreign') {
-    const placed = await place(order([{ sku: sold.sku, quantity: 1 }]));
+  if (kind === 'otherTenant') {
+    const placed = await place(order([{ sku: product.sku, quantity: 1 }]));
     const id = textOf(placed?.body, 'id') || randomUUID();
     const body = { reason: 'not mine' };
-    const more = { key: story.unique('foreign'), body, tenant: otherTenant(tenant) };
-    await story.ask('orders.cancel', 'POST', `/v1/orders/${id}/cancel`, more);
+    const options = { key: story.unique('foreign'), body, tenant: otherTenant(tenant) };
+    await story.request('orders.cancel', 'POST', `/v1/orders/${id}/cancel`, options);
   }
-  if (what === 'keyless') {
-    await story.ask('orders.place', 'POST', '/v1/orders', { body: order([{ sku: sold.sku, quantity: 1 }]) });
+  if (kind === 'noIdempotencyKey') {
+    await story.request('orders.place', 'POST', '/v1/orders', { body: order([{ sku: product.sku, quantity: 1 }]) });
   }
-  if (what === 'stranger') {
+  if (kind === 'invalidApiKey') {
     const headers = { authorization: 'Bearer sk_dev_nobody' };
-    await place(order([{ sku: sold.sku, quantity: 1 }]), { headers });
+    await place(order([{ sku: product.sku, quantity: 1 }]), { headers });
   }
 }

@@ -1,112 +1,125 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Asked, answerOf, type Heard, type Journal, textOf } from './journal.ts';
-import type { Draw } from './random.ts';
+import {
+  type Attempt,
+  type ClientRequest,
+  type ClientResponse,
+  finalResponse,
+  type Journal,
+  textOf,
+} from './journal.ts';
+import type { Random } from './random.ts';
 
-const patienceMs = 12_000;
+const timeoutMs = 12_000;
 
-export type Ask = {
+export type RequestOptions = {
   story: string;
   operation: string;
   method: string;
   path: string;
   body?: unknown;
-  /** The Idempotency-Key; a POST without one is repeated too, where the operation is harmless to repeat. */
+  /** The Idempotency-Key. A request without a key is retried too; use it only for operations that are safe to repeat. */
   key?: string;
   tenant?: string;
   headers?: Record<string, string>;
-  /** Sent as it is, in place of `body` as JSON. */
+  /** A body to send as it is, instead of `body` as JSON. */
   raw?: string;
-  draw?: Draw;
+  random?: Random;
 };
 
 export type Client = {
   /**
-   * Sends a request until it is answered: repeated with the same key when nothing is heard (a cut connection, a timeout,
-   * 503, 429, a first attempt that still runs). Sometimes hangs up by itself, asks twice at once, or asks again later.
-   * Undefined: it was never answered.
+   * Sends a request until it gets a final response. Retries a lost connection, a timeout, 429, 5xx and a first attempt that
+   * still runs. At random it also hangs up early, sends twice at once, or sends again after the response. Undefined: no response.
    */
-  ask: (what: Ask) => Promise<Heard | undefined>;
-  /** From here on nobody waits longer than this for an answer; a promise for all who still do. */
+  request: (options: RequestOptions) => Promise<ClientResponse | undefined>;
+  /** Stops retries after this time. Resolves when every request has ended. */
   finish: (withinMs: number) => Promise<void>;
 };
 
-const passing = (status: number, code: string): boolean =>
-  status === 429 || status === 503 || (status === 409 && code === 'idempotency_in_progress');
+const isRetryable = (status: number, code: string): boolean =>
+  status >= 500 || status === 429 || (status === 409 && code === 'idempotency_in_progress');
 
-/** A client of the API that writes down all it has asked and heard. */
+/** A client of the API that records all requests and responses in the journal. */
 export function chaosClient(api: string, journal: Journal): Client {
   let deadline = Number.POSITIVE_INFINITY;
   const running = new Set<Promise<unknown>>();
 
-  async function attempt(asked: Asked, what: Ask, hangUpMs: number): Promise<Heard | undefined> {
+  /** Sends the request once. Undefined if it has to be retried. */
+  async function sendOnce(
+    request: ClientRequest,
+    options: RequestOptions,
+    hangUpMs: number,
+  ): Promise<ClientResponse | undefined> {
     const at = Date.now();
-    const headers: Record<string, string> = { authorization: `Bearer sk_dev_${asked.tenant}`, ...what.headers };
-    if (what.key !== undefined) headers['idempotency-key'] = what.key;
-    const payload = what.raw ?? (what.body === undefined ? undefined : JSON.stringify(what.body));
+    const headers: Record<string, string> = { authorization: `Bearer sk_dev_${request.tenant}`, ...options.headers };
+    if (options.key !== undefined) headers['idempotency-key'] = options.key;
+    const payload = options.raw ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
     if (payload !== undefined) headers['content-type'] ??= 'application/json';
-    const heard = (of: Asked['tries'][number]['heard'], code = '') => {
-      asked.tries.push({ at, took: Date.now() - at, heard: of, ...(code === '' ? {} : { code }) });
-      journal.count(`${asked.operation}`, code === '' ? String(of) : `${of} ${code}`);
+    const record = (outcome: Attempt['outcome'], code = '') => {
+      request.attempts.push({ at, tookMs: Date.now() - at, outcome, ...(code === '' ? {} : { code }) });
+      journal.count(`${request.operation}`, code === '' ? String(outcome) : `${outcome} ${code}`);
     };
     try {
-      const response = await fetch(api + what.path, {
-        method: what.method,
+      const response = await fetch(api + options.path, {
+        method: options.method,
         headers,
         ...(payload === undefined ? {} : { body: payload }),
-        signal: AbortSignal.timeout(Math.min(hangUpMs, patienceMs)),
+        signal: AbortSignal.timeout(Math.min(hangUpMs, timeoutMs)),
       });
       const text = await response.text();
       const body: unknown = /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text;
       const code = response.ok ? '' : textOf(body, 'code');
-      heard(response.status, code);
-      if (passing(response.status, code) || response.status >= 500) return undefined;
-      const answer = { status: response.status, body, replayed: response.headers.has('idempotent-replayed') };
-      asked.answers.push(answer);
-      return answer;
+      record(response.status, code);
+      if (isRetryable(response.status, code)) return undefined;
+      const result = { status: response.status, body, replayed: response.headers.has('idempotent-replayed') };
+      request.responses.push(result);
+      return result;
     } catch (error) {
-      const late = (error as Error).name === 'TimeoutError';
-      heard(late ? (hangUpMs < patienceMs ? 'hung up' : 'timeout') : 'cut');
+      const timedOut = (error as Error).name === 'TimeoutError';
+      record(timedOut ? (hangUpMs < timeoutMs ? 'cancelled by the client' : 'timeout') : 'connection lost');
       return undefined;
     }
   }
 
-  async function insist(asked: Asked, what: Ask, hangUpMs: number): Promise<void> {
-    for (let tried = 0; ; tried++) {
-      if (await attempt(asked, what, tried === 0 ? hangUpMs : patienceMs)) return;
+  async function sendUntilAnswered(request: ClientRequest, options: RequestOptions, hangUpMs: number): Promise<void> {
+    for (let retries = 0; ; retries++) {
+      if (await sendOnce(request, options, retries === 0 ? hangUpMs : timeoutMs)) return;
       if (Date.now() > deadline) {
-        asked.abandoned = true;
+        request.abandoned = true;
         return;
       }
-      journal.count('repeated', asked.operation);
-      await sleep(Math.min(50 * 2 ** tried, 1_500));
+      journal.count('repeated', request.operation);
+      await sleep(Math.min(50 * 2 ** retries, 1_500));
     }
   }
 
-  async function converse(what: Ask): Promise<Heard | undefined> {
-    const { story, operation, method, path, body = what.raw ?? null, key = null, tenant = 'default' } = what;
-    const asked = journal.open({ story, tenant, operation, method, path, key, body });
-    const draw = key === null ? undefined : what.draw;
-    const hangUpMs = draw?.chance(0.06) ? draw.int(1, 60) : patienceMs;
-    const twice = draw?.chance(0.08) ?? false;
-    const again = draw?.chance(0.08) ?? false;
-    const all = [insist(asked, what, hangUpMs)];
+  async function sendWithRepeats(options: RequestOptions): Promise<ClientResponse | undefined> {
+    const { story, operation, method, path, body = options.raw ?? null, key = null, tenant = 'default' } = options;
+    const request = journal.addRequest({ story, tenant, operation, method, path, key, body });
+    const random = key === null ? undefined : options.random;
+    const hangUpMs = random?.chance(0.06) ? random.int(1, 60) : timeoutMs;
+    const twice = random?.chance(0.08) ?? false;
+    const again = random?.chance(0.08) ?? false;
+    const sending = [sendUntilAnswered(request, options, hangUpMs)];
     if (twice) {
-      journal.count('asked', 'twice at once');
-      all.push(insist(asked, what, patienceMs));
+      journal.count('repeats and replays', 'sent twice at once');
+      sending.push(sendUntilAnswered(request, options, timeoutMs));
     }
-    await Promise.all(all);
+    await Promise.all(sending);
     if (again && Date.now() < deadline) {
-      journal.count('asked', 'once more, having heard');
-      await insist(asked, what, patienceMs);
+      journal.count('repeats and replays', 'sent again after the response');
+      await sendUntilAnswered(request, options, timeoutMs);
     }
-    if (asked.answers.some(({ replayed }) => replayed)) journal.count('asked', 'and was given the first answer again');
-    return answerOf(asked);
+    if (request.responses.some(({ replayed }) => replayed)) {
+      journal.count('repeats and replays', 'got a replayed response');
+    }
+    return finalResponse(request);
   }
 
   return {
-    ask(what) {
-      const conversation = converse(what);
-      const settled = conversation.finally(() => running.delete(settled));
+    request(options) {
+      const result = sendWithRepeats(options);
+      const settled = result.finally(() => running.delete(settled));
       running.add(settled);
       return settled;
     },

@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChooseFault } from '../kafka/faults.ts';
 import type { NeonBridgeOptions } from '../neon/bridge.ts';
 import type { Journal } from './journal.ts';
-import { drawOf } from './random.ts';
+import { seededRandom } from './random.ts';
 import type { FaultKind, PlannedFault } from './schedule.ts';
 
-/** Which faults of single calls are on: asked by the bridge and by Kafka for each call. */
+/** The active faults of single calls. The Neon bridge and the Kafka emulator ask for each call whether it fails. */
 export type CallFaults = {
   on: (fault: PlannedFault) => void;
   off: (fault: PlannedFault) => void;
@@ -14,13 +14,13 @@ export type CallFaults = {
   kafka: ChooseFault;
 };
 
-/** The faults of single calls; which calls they hit is drawn from the seed, by the order in which the calls come. */
+/** Creates the faults of single calls. The seed and the order of the calls decide which calls fail. */
 export function callFaults(seed: number, journal: Journal): CallFaults {
-  const draw = drawOf(seed, 'calls');
+  const random = seededRandom(seed, 'calls');
   const active = new Map<number, PlannedFault>();
-  const hit = (prefix: string): FaultKind | undefined => {
+  const pickFault = (prefix: string): FaultKind | undefined => {
     for (const { kind, share } of active.values()) {
-      if (kind.startsWith(prefix) && draw.chance(share)) {
+      if (kind.startsWith(prefix) && random.chance(share)) {
         journal.count('faults', kind);
         return kind;
       }
@@ -32,35 +32,35 @@ export function callFaults(seed: number, journal: Journal): CallFaults {
     off: (fault) => active.delete(fault.n),
     clear: () => active.clear(),
     neon() {
-      switch (hit('database:')) {
+      switch (pickFault('database:')) {
         case 'database: call dropped before it was sent':
           return { kind: 'lose-request' };
-        case 'database: answer dropped after the commit':
+        case 'database: response dropped after the commit':
           return { kind: 'lose-answer' };
-        case 'database: answered late':
-          return { kind: 'hold-answer', until: sleep(draw.chance(0.15) ? 6_000 : draw.int(200, 2_500)) };
-        case 'database: answer cut in the middle':
+        case 'database: response late':
+          return { kind: 'hold-answer', until: sleep(random.chance(0.15) ? 6_000 : random.int(200, 2_500)) };
+        case 'database: response cut in the middle':
           return { kind: 'cut-answer' };
         case 'database: 5xx':
-          return { kind: 'status', status: draw.pick([500, 502, 503, 504]) };
+          return { kind: 'status', status: random.pick([500, 502, 503, 504]) };
         default:
           return undefined;
       }
     },
     kafka({ records }) {
       if (records === undefined) return undefined;
-      switch (hit('kafka:')) {
-        case 'kafka: refuses everything':
-          return { reject: { status: draw.pick([429, 500, 503]) } };
-        case 'kafka: accepts half':
+      switch (pickFault('kafka:')) {
+        case 'kafka: rejects everything':
+          return { reject: { status: random.pick([429, 500, 503]) } };
+        case 'kafka: accepts half of a request':
           return {
-            rejectRecords: records.flatMap((_record, index) => (draw.chance(0.5) ? [{ index, status: 503 }] : [])),
+            rejectRecords: records.flatMap((_record, index) => (random.chance(0.5) ? [{ index, status: 503 }] : [])),
           };
-        case 'kafka: accepts, and answers too late':
+        case 'kafka: accepts, and responds too late':
           return { answerDelayMs: 8_500 };
-        case 'kafka: connection dropped before it accepts':
+        case 'kafka: connection dropped before accepting':
           return { drop: 'before' };
-        case 'kafka: connection dropped after it accepted':
+        case 'kafka: connection dropped after accepting':
           return { drop: 'after' };
         default:
           return undefined;

@@ -1,19 +1,19 @@
 import type { Books } from './books.ts';
 import type { Finding } from './finding.ts';
-import { type Asked, answerOf, type Incident, textOf } from './journal.ts';
+import { type ClientRequest, finalResponse, type Incident, textOf } from './journal.ts';
 
 type Moment = { at: number; text: string };
 
-const mostMoments = 80;
+const maxMoments = 80;
 
-/** What belongs to these ids: an order's payments and place, a payment's order, a place's campaign stays out of it. */
-function relatedTo(books: Books, about: readonly string[]): Set<string> {
-  const ids = new Set(about);
+/** Adds the ids of related rows: an order's payments, refunds and reference. Campaigns are left out, they relate to too much. */
+function findRelatedIds(books: Books, subjects: readonly string[]): Set<string> {
+  const ids = new Set(subjects);
   for (let size = -1; size !== ids.size; ) {
     size = ids.size;
     for (const { id, order, intent } of books.payments) {
       if (!ids.has(id) && !ids.has(order) && !(intent !== null && ids.has(intent))) continue;
-      for (const other of [id, order, intent]) if (other !== null) ids.add(other);
+      for (const related of [id, order, intent]) if (related !== null) ids.add(related);
     }
     for (const { id, reference } of books.orders) {
       if (reference !== null && (ids.has(id) || ids.has(reference))) ids.add(id).add(reference);
@@ -25,56 +25,50 @@ function relatedTo(books: Books, about: readonly string[]): Set<string> {
   return ids;
 }
 
-const mentions = (asked: Asked, ids: Set<string>): boolean => {
-  if (asked.key !== null && ids.has(asked.key)) return true;
-  if (asked.path.split('/').some((part) => ids.has(part))) return true;
-  const texts = [asked.body, ...asked.answers.map(({ body }) => body)];
-  return texts.some((text) =>
-    ['id', 'orderId', 'userId', 'purchaseOrderNumber'].some((name) => ids.has(textOf(text, name))),
+const mentions = (request: ClientRequest, ids: Set<string>): boolean => {
+  if (request.key !== null && ids.has(request.key)) return true;
+  if (request.path.split('/').some((part) => ids.has(part))) return true;
+  const bodies = [request.body, ...request.responses.map(({ body }) => body)];
+  return bodies.some((body) =>
+    ['id', 'orderId', 'userId', 'purchaseOrderNumber'].some((name) => ids.has(textOf(body, name))),
   );
 };
 
-const short = (value: unknown): string => {
+const shorten = (value: unknown): string => {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   return text.length > 160 ? `${text.slice(0, 160)}…` : text;
 };
 
-function requestsOf(asked: Asked): Moment[] {
-  const answer = answerOf(asked);
-  return asked.tries.map(({ at, took, heard, code }, index) => {
-    const what = index === 0 ? ` ${asked.body === null ? '' : short(asked.body)}` : ' again';
-    const said = heard === answer?.status ? ` ${short(answer.body)}` : '';
-    return {
-      at,
-      text: `client ${asked.story}: ${asked.method} ${asked.path}${what} → ${heard}${code ? ` ${code}` : ''} after ${took} ms${said}`,
-    };
+function attemptMoments(request: ClientRequest): Moment[] {
+  const response = finalResponse(request);
+  return request.attempts.map(({ at, tookMs, outcome, code }, index) => {
+    const sent = index === 0 ? ` ${request.body === null ? '' : shorten(request.body)}` : ' (retry)';
+    const received = outcome === response?.status ? ` ${shorten(response.body)}` : '';
+    const result = `${outcome}${code ? ` ${code}` : ''} after ${tookMs} ms${received}`;
+    return { at, text: `client ${request.story}: ${request.method} ${request.path}${sent} → ${result}` };
   });
 }
 
-/** The shortest history that explains a finding: requests and answers about it, its events, the faults around them. */
-export function historyOf(finding: Finding, books: Books, incidents: readonly Incident[]): string[] {
-  const ids = relatedTo(books, finding.about);
-  const asked = books.asked.filter((one) => mentions(one, ids));
+/** The history that explains a finding: the requests and events of its subjects, and the faults around them, in order. */
+export function formatHistory(finding: Finding, books: Books, incidents: readonly Incident[]): string[] {
+  const ids = findRelatedIds(books, finding.subjects);
+  const requests = books.requests.filter((request) => mentions(request, ids));
   const events = books.events.filter(({ key, id }) => ids.has(key) || ids.has(id));
   const spans = [
-    ...asked.flatMap(({ tries }) => tries.map(({ at, took }) => [at, at + took] as const)),
+    ...requests.flatMap(({ attempts }) => attempts.map(({ at, tookMs }) => [at, at + tookMs] as const)),
     ...events.map(({ time }) => [time.getTime() - 500, time.getTime() + 2_000] as const),
   ];
-  const near = ({ at, until, subject }: Incident) =>
+  const isRelated = ({ at, until, subject }: Incident) =>
     subject === undefined ? spans.some(([from, to]) => at <= to && until >= from) : ids.has(subject);
   const moments: Moment[] = [
-    ...asked.flatMap(requestsOf),
+    ...requests.flatMap(attemptMoments),
     ...events.map(({ time, seq, topic, payload }) => ({
       at: time.getTime(),
-      text: `event ${seq}: ${topic} ${short(payload)}`,
+      text: `event ${seq}: ${topic} ${shorten(payload)}`,
     })),
-    ...incidents.filter(near).map(({ at, kind, what }) => ({ at, text: `${kind}: ${what}` })),
+    ...incidents.filter(isRelated).map(({ at, kind, description }) => ({ at, text: `${kind}: ${description}` })),
   ].sort((a, b) => a.at - b.at);
   const lines = moments.map(({ at, text }) => `${new Date(at).toISOString().slice(11, 23)}  ${text}`);
-  if (lines.length <= mostMoments) return lines;
-  return [
-    ...lines.slice(0, mostMoments / 2),
-    `… ${lines.length - mostMoments} more …`,
-    ...lines.slice(-mostMoments / 2),
-  ];
+  if (lines.length <= maxMoments) return lines;
+  return [...lines.slice(0, maxMoments / 2), `… ${lines.length - maxMoments} more …`, ...lines.slice(-maxMoments / 2)];
 }

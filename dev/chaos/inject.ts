@@ -8,55 +8,55 @@ import type { ChaosPlatform } from './platform.ts';
 import type { FaultKind, PlannedFault } from './schedule.ts';
 import type { Shop } from './shop.ts';
 
-/** One thing at a time is killed, refused or started again: two at once would only wait for each other. */
+/** Creates a queue that runs one job at a time. Two restarts of the same part at once would only wait for each other. */
 function oneAtATime(): (work: () => Promise<void>) => Promise<void> {
   let last: Promise<void> = Promise.resolve();
   return (work) => {
-    const mine = last.then(work);
-    last = mine.catch(() => undefined); // who asked for it is told
-    return mine;
+    const result = last.then(work);
+    last = result.catch(() => undefined); // the caller gets the error
+    return result;
   };
 }
 
-/** Starts a part again; its port may be somebody else's for a moment. */
-async function insist(start: () => Promise<void>): Promise<void> {
-  for (let tried = 1; ; tried++) {
+/** Starts a part again. Retries, since its port may be in use for a moment. */
+async function restart(start: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
     try {
       return await start();
     } catch (error) {
-      if (tried === 50) throw error;
+      if (attempt === 50) throw error;
       await sleep(300);
     }
   }
 }
 
-const kept500 = { action: 'status', status: 500, saved: true, acts: true };
+const executedWithStored500 = { action: 'status', status: 500, saved: true, acts: true };
 
 const stripeFaults: Partial<Record<FaultKind, Record<string, unknown>>> = {
   'stripe: 503': { action: 'status', status: 503, saved: false },
-  'stripe: 500 that it keeps': { action: 'status', status: 500, saved: true },
-  'stripe: 5xx after it acted': { action: 'status', status: 500, saved: true, acts: true },
-  'stripe: 500 that it keeps, the charge is declined later': { ...kept500, decides: 'decline' },
-  'stripe: 500 that it keeps, the charge succeeds later': { ...kept500, decides: 'succeed' },
-  'stripe: answer and webhooks of one request lost': { action: 'drop', acts: true, loseEvents: true },
+  'stripe: stored 500': { action: 'status', status: 500, saved: true },
+  'stripe: stored 500 after the request was executed': { action: 'status', status: 500, saved: true, acts: true },
+  'stripe: stored 500, the charge is declined later': { ...executedWithStored500, decides: 'decline' },
+  'stripe: stored 500, the charge succeeds later': { ...executedWithStored500, decides: 'succeed' },
+  'stripe: response and webhooks of a request lost': { action: 'drop', acts: true, loseEvents: true },
   'stripe: 429': { action: 'status', status: 429 },
-  'stripe: never answers': { action: 'hang', ms: 9_000, acts: true },
-  'stripe: connection dropped after it acted': { action: 'drop', acts: true },
-  'stripe: late': { action: 'delay', ms: 2_000 },
+  'stripe: no response': { action: 'hang', ms: 9_000, acts: true },
+  'stripe: connection dropped after the request was executed': { action: 'drop', acts: true },
+  'stripe: response late': { action: 'delay', ms: 2_000 },
 };
 
-/** Which requests a fault of Stripe's hits: all, or those that matter to it. */
-function hits({ n, kind, share }: PlannedFault): Record<string, unknown> {
+/** The requests that a fault of Stripe hits. */
+function requestFilter({ n, kind, share }: PlannedFault): Record<string, unknown> {
   if (kind.includes(', the charge ')) {
-    // Some are decided while the load goes on, some only in peace.
+    // Some charges are decided during the load, others only after it.
     const decideMs = share < 0.5 ? Math.round(share * 10_000) : Math.round(share * 5 * 86_400_000);
     return { method: 'POST', path: '/v1/payment_intents', decideMs };
   }
-  if (kind === 'stripe: answer and webhooks of one request lost') return { method: 'POST', path: '/v1/' };
+  if (kind === 'stripe: response and webhooks of a request lost') return { method: 'POST', path: '/v1/' };
   return { path: n % 3 === 0 ? '/v1/refunds' : '/v1/' };
 }
 
-/** Delivers events that our services had already, to all that consume them: twice, late, and in no order. */
+/** Delivers past events again to all their consumers, in random order. */
 async function redeliver(platform: ChaosPlatform, { n, size }: PlannedFault, recent: boolean): Promise<number> {
   const consumed = Object.entries(topics).flatMap(([name, { consumers }]) => (consumers.length > 0 ? [name] : []));
   const rows = await platform.query<{ topic: string; message: unknown }>(
@@ -83,7 +83,7 @@ async function killBackend(platform: ChaosPlatform): Promise<void> {
   if (backend) signal(backend.pid, 'SIGKILL');
 }
 
-/** Does what a schedule says, when it says so; everything is whole again when the returned function has resolved. */
+/** Injects the faults of a schedule at their times. The returned function stops this and ends all faults. */
 export function inject(
   platform: ChaosPlatform,
   shop: Shop,
@@ -94,49 +94,49 @@ export function inject(
   const { journal } = shop;
   const database = oneAtATime();
   const worker = oneAtATime();
-  const doing = new Set<Promise<void>>();
+  const inProgress = new Set<Promise<void>>();
 
-  async function strike(fault: PlannedFault): Promise<void> {
+  async function injectFault(fault: PlannedFault): Promise<void> {
     const { kind, forMs, size } = fault;
-    const counted = (by = 1) => journal.count('faults', kind, by);
+    const countFault = (by = 1) => journal.count('faults', kind, by);
     const now = Date.now();
-    const crons = (at: number) =>
-      Promise.allSettled([platform.worker.cron('* * * * *', at), platform.worker.cron('* * * * *', at)]);
+    const runTwoCrons = (time: number) =>
+      Promise.allSettled([platform.worker.cron('* * * * *', time), platform.worker.cron('* * * * *', time)]);
     switch (kind) {
       case 'database: connections refused':
         return database(async () => {
-          counted();
+          countFault();
           await platform.bridge.refuse();
           await sleep(forMs);
-          await insist(platform.bridge.accept);
+          await restart(platform.bridge.accept);
         });
       case 'database: Postgres killed (-9)':
         return database(() => {
-          counted();
+          countFault();
           return platform.crashPostgres(forMs / 2);
         });
-      case 'database: a backend killed (-9)':
+      case 'database: backend killed (-9)':
         return database(() => {
-          counted();
+          countFault();
           return killBackend(platform);
         });
       case 'worker: killed (-9)':
         return worker(async () => {
-          counted();
+          countFault();
           await platform.worker.kill();
           await sleep(forMs / 2);
-          await insist(platform.worker.start);
+          await restart(platform.worker.start);
         });
-      case 'queues: messages again':
-      case 'queues: old messages, in any order':
-        counted(await redeliver(platform, fault, kind === 'queues: messages again'));
+      case 'queues: recent messages delivered again':
+      case 'queues: old messages delivered in random order':
+        countFault(await redeliver(platform, fault, kind === 'queues: recent messages delivered again'));
         return;
       case 'webhooks: forged':
         return forgeWebhooks(shop, fault.n, size);
       case 'crons: two at once':
-      case 'crons: two at once, minutes ahead':
-        counted();
-        await crons(kind === 'crons: two at once' ? now : now + 310_000);
+      case 'crons: two at once, five minutes ahead':
+        countFault();
+        await runTwoCrons(kind === 'crons: two at once' ? now : now + 310_000);
         return;
       default:
         break;
@@ -144,8 +144,8 @@ export function inject(
     const stripe = stripeFaults[kind];
     if (stripe !== undefined) {
       const times = Math.ceil(size / 6);
-      counted(times);
-      await platform.emulator('POST', 'faults', { ...stripe, times, ...hits(fault) });
+      countFault(times);
+      await platform.emulator('POST', 'faults', { ...stripe, times, ...requestFilter(fault) });
       return;
     }
     if (kind.startsWith('dashboard: ')) return actInDashboard(platform, journal, fault);
@@ -154,26 +154,26 @@ export function inject(
     faults.off(fault);
   }
 
-  async function play(): Promise<void> {
+  async function playSchedule(): Promise<void> {
     const started = Date.now();
     for (const fault of schedule) {
       const wait = started + fault.at - Date.now();
       if (wait > 0) await sleep(wait, undefined, { signal: stop.signal }).catch(() => undefined);
       if (stop.signal.aborted) return;
-      journal.note('fault', `${fault.kind} (no. ${fault.n})`, { forMs: fault.forMs });
+      journal.addIncident('fault', `${fault.kind} (no. ${fault.n})`, { forMs: fault.forMs });
       journal.count('planned', fault.kind);
-      const work: Promise<void> = strike(fault)
-        .catch((error: Error) => journal.count('faults that did not come off', `${fault.kind}: ${error.message}`))
-        .finally(() => doing.delete(work));
-      doing.add(work);
+      const work: Promise<void> = injectFault(fault)
+        .catch((error: Error) => journal.count('faults that could not be injected', `${fault.kind}: ${error.message}`))
+        .finally(() => inProgress.delete(work));
+      inProgress.add(work);
     }
   }
 
-  const playing = play();
+  const playing = playSchedule();
   return async () => {
     stop.abort();
     await playing;
-    while (doing.size > 0) await Promise.all(doing);
+    while (inProgress.size > 0) await Promise.all(inProgress);
     faults.clear();
     await platform.emulator('DELETE', 'faults');
     await platform.emulator('POST', 'webhooks', { lose: 0, duplicate: 0, reorder: 0 });

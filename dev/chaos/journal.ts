@@ -1,63 +1,63 @@
-/** What became of one attempt of a request: an answer, or why the client heard none. */
-export type Try = {
+/** One attempt of a request. `outcome`: the HTTP status, or why the client got no response. */
+export type Attempt = {
   at: number;
-  took: number;
-  heard: number | 'cut' | 'timeout' | 'hung up';
+  tookMs: number;
+  outcome: number | 'connection lost' | 'timeout' | 'cancelled by the client';
   code?: string;
 };
 
-// A test and an audit read any shape of answer; `Shape` says what they expect where they read it.
-export type Heard = { status: number; body: unknown; replayed: boolean };
+/** A response that a client got. `body` is JSON of any shape; `member` and `textOf` read it. */
+export type ClientResponse = { status: number; body: unknown; replayed: boolean };
 
-/** One request of a client, with all its attempts: they share the Idempotency-Key, and so have one effect. */
-export type Asked = {
+/** One request of a client with all its attempts. They share the Idempotency-Key, so they must have one effect. */
+export type ClientRequest = {
   n: number;
   story: string;
   tenant: string;
-  /** The operation's name, for counts and for the audit: `orders.place`. */
+  /** The operation's name for counts and for the audit, such as `orders.place`. */
   operation: string;
   method: string;
   path: string;
   key: string | null;
   body: unknown;
-  tries: Try[];
-  /** Every answer that was heard and that counts, in the order in which they were heard: they must be one. */
-  answers: Heard[];
-  /** The client has gone away without having heard anything. */
+  attempts: Attempt[];
+  /** The final responses in the order in which the client got them. All must be the same. */
+  responses: ClientResponse[];
+  /** The client stopped retrying without a response. */
   abandoned: boolean;
 };
 
-/** What else happened, for histories: a fault, a buyer at Stripe, a webhook of ours. */
-export type Incident = { at: number; until: number; kind: string; what: string; subject?: string };
+/** Another event of a run, for histories: a fault, a buyer's action at Stripe, a forged webhook. */
+export type Incident = { at: number; until: number; kind: string; description: string; subject?: string };
 
-/** Everything that clients have said and heard, and everything that was done to the platform. */
+/** Records all requests of clients and everything that was done to the platform. */
 export class Journal {
-  readonly asked: Asked[] = [];
+  readonly requests: ClientRequest[] = [];
   readonly incidents: Incident[] = [];
   readonly #counts = new Map<string, Map<string, number>>();
 
-  open(about: Omit<Asked, 'n' | 'tries' | 'answers' | 'abandoned'>): Asked {
-    const asked: Asked = { n: this.asked.length + 1, ...about, tries: [], answers: [], abandoned: false };
-    this.asked.push(asked);
-    return asked;
+  addRequest(fields: Omit<ClientRequest, 'n' | 'attempts' | 'responses' | 'abandoned'>): ClientRequest {
+    const request = { n: this.requests.length + 1, ...fields, attempts: [], responses: [], abandoned: false };
+    this.requests.push(request);
+    return request;
   }
 
-  /** Counts something by its group and name. */
+  /** Adds to the counter of this group and name. */
   count(group: string, name: string, by = 1): void {
     const names = this.#counts.get(group) ?? new Map<string, number>();
     names.set(name, (names.get(name) ?? 0) + by);
     this.#counts.set(group, names);
   }
 
-  note(kind: string, what: string, more: { forMs?: number; subject?: string } = {}): Incident {
+  addIncident(kind: string, description: string, options: { forMs?: number; subject?: string } = {}): Incident {
     const at = Date.now();
-    const { forMs = 0, ...subject } = more;
-    const incident: Incident = { at, until: at + forMs, kind, what, ...subject };
+    const { forMs = 0, ...subject } = options;
+    const incident: Incident = { at, until: at + forMs, kind, description, ...subject };
     this.incidents.push(incident);
     return incident;
   }
 
-  /** The counts of a group, the most frequent first. */
+  /** The counters of a group, highest first. */
   counts(group: string): [string, number][] {
     return [...(this.#counts.get(group) ?? [])].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   }
@@ -67,14 +67,15 @@ export class Journal {
   }
 }
 
-/** What a request was answered: what was done, where one of its attempts was told so. */
-export const answerOf = ({ answers }: Asked): Heard | undefined =>
-  answers.find(({ status }) => status < 300) ?? answers[0];
+/** The response that counts for a request: the first successful one, or else the first. */
+export const finalResponse = ({ responses }: ClientRequest): ClientResponse | undefined =>
+  responses.find(({ status }) => status < 300) ?? responses[0];
 
-/** A member of a JSON object, or undefined. */
+/** A property of a JSON object; undefined if there is none. */
 export const member = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 
+/** A string property of a JSON object; empty if there is none. */
 export const textOf = (value: unknown, name: string): string => {
   const found = member(value, name);
   return typeof found === 'string' ? found : '';

@@ -6,15 +6,15 @@ try {
   const options = readOptions(process.argv.slice(2));
   if (!options) console.log(help);
   else {
-    const signal = stopSignal('Stopping: what runs is being ended.');
+    const signal = stopSignal('Stopping the platform.');
     const { findings, books, lines, dir } = await runChaos(options, console.log, signal);
     console.log(lines.join('\n'));
-    if (options.keep) console.log(`Data and logs: ${dir}`);
+    if (options.keep) console.log(`Data and logs are in ${dir}`);
     if (books === null) process.exitCode = 130;
     else if (findings.length > 0) {
-      console.log(`\n${findings.length} promises are broken; seed ${options.seed}`);
+      console.log(`\n${findings.length} findings: promises are broken. Seed ${options.seed}`);
       process.exitCode = 1;
-    } else console.log(`\nEvery promise holds; seed ${options.seed}`);
+    } else console.log(`\nEvery promise holds. Seed ${options.seed}`);
   }
 } catch (error) {
   console.error(error instanceof ChaosUsage ? error.message : error);

@@ -1,6 +1,6 @@
 import { signWebhook } from '../stripe/webhooks.ts';
 import { member, textOf } from './journal.ts';
-import { bankDecides, comesTrue, confirmAtStripe, inDashboard, type Story } from './shop.ts';
+import { actInStripeDashboard, confirmAtStripe, decideDebit, retryUntil, type Story } from './shop.ts';
 
 const shippingAddress = {
   name: 'Ada Example',
@@ -10,56 +10,56 @@ const shippingAddress = {
   country: 'PT',
 };
 
-/** Lines of an order: mostly few, sometimes fifty, the hot ones often. */
-function linesOf({ shop, tenant, draw }: Story): { sku: string; quantity: number; price?: number }[] {
-  const all = shop.skus[tenant] ?? [];
-  const hot = all.filter((one) => one.hot);
-  const size = draw.weigh({ one: 60, few: 25, many: 15 });
-  const count = { one: 1, few: draw.int(2, 8), many: draw.int(9, 50) }[size];
+/** Random order lines: mostly few, sometimes up to fifty, and often hot SKUs. */
+function createLines({ shop, tenant, random }: Story): { sku: string; quantity: number; price?: number }[] {
+  const skus = shop.skus[tenant] ?? [];
+  const hotSkus = skus.filter(({ hot }) => hot);
+  const size = random.pickWeighted({ one: 60, few: 25, many: 15 });
+  const count = { one: 1, few: random.int(2, 8), many: random.int(9, 50) }[size];
   return Array.from({ length: count }, () => {
-    const { sku } = draw.pick(draw.chance(0.4) ? hot : all);
-    return { sku, quantity: draw.int(1, 3) };
+    const { sku } = random.pick(random.chance(0.4) ? hotSkus : skus);
+    return { sku, quantity: random.int(1, 3) };
   });
 }
 
-type Placed = { id: string; total: number; address: boolean };
+type PlacedOrder = { id: string; total: number; address: boolean };
 
-async function place(story: Story, deferred: boolean): Promise<Placed | undefined> {
-  const { draw } = story;
+async function place(story: Story, deferred: boolean): Promise<PlacedOrder | undefined> {
+  const { random } = story;
   const key = story.unique('order');
-  const address = draw.chance(0.45);
+  const address = random.chance(0.45);
   const body = {
     customerId: story.name,
-    items: linesOf(story),
-    purchaseOrderNumber: key, // unique, so that the audit finds what this request has made
+    items: createLines(story),
+    purchaseOrderNumber: key, // unique, so that the audit finds the order of this request
     ...(address ? { shippingAddress } : {}),
   };
   const headers = deferred ? { prefer: 'respond-async' } : {};
-  const answer = await story.ask('orders.place', 'POST', '/v1/orders', { key, body, headers });
-  if (answer?.status !== 201 && answer?.status !== 202) return undefined;
-  return { id: textOf(answer.body, 'id'), total: Number(member(answer.body, 'total')), address };
+  const response = await story.request('orders.place', 'POST', '/v1/orders', { key, body, headers });
+  if (response?.status !== 201 && response?.status !== 202) return undefined;
+  return { id: textOf(response.body, 'id'), total: Number(member(response.body, 'total')), address };
 }
 
-const read = (story: Story, id: string) => story.ask('orders.read', 'GET', `/v1/orders/${id}`);
+const read = (story: Story, id: string) => story.request('orders.read', 'GET', `/v1/orders/${id}`);
 
-/** The payment with its secret, asked for until the stock is held; undefined if the order will not be paid. */
+/** Opens the payment of an order, retrying until its stock is held. Undefined if the order cannot be paid. */
 async function openPayment(story: Story, orderId: string): Promise<{ id: string; secret: string } | undefined> {
-  let found: { id: string; secret: string } | undefined;
-  await comesTrue(story, 12, async () => {
+  let payment: { id: string; secret: string } | undefined;
+  await retryUntil(story, 12, async () => {
     const key = story.unique('payment');
-    const answer = await story.ask('payments.create', 'POST', '/v1/payments', { key, body: { orderId } });
-    if (answer?.status === 201) {
-      found = { id: textOf(answer.body, 'id'), secret: textOf(answer.body, 'clientSecret') };
+    const response = await story.request('payments.create', 'POST', '/v1/payments', { key, body: { orderId } });
+    if (response?.status === 201) {
+      payment = { id: textOf(response.body, 'id'), secret: textOf(response.body, 'clientSecret') };
       return true;
     }
     const status = textOf((await read(story, orderId))?.body, 'status');
     return status !== 'created';
   });
-  return found;
+  return payment;
 }
 
 const cancel = (story: Story, id: string) =>
-  story.ask('orders.cancel', 'POST', `/v1/orders/${id}/cancel`, {
+  story.request('orders.cancel', 'POST', `/v1/orders/${id}/cancel`, {
     key: story.unique('cancel'),
     body: { reason: 'changed my mind' },
   });
@@ -67,13 +67,13 @@ const cancel = (story: Story, id: string) =>
 function refund(story: Story, paymentId: string, amount?: number) {
   const key = story.unique('refund');
   const body = { reason: key, ...(amount === undefined ? {} : { amount }) };
-  return story.ask('payments.refund', 'POST', `/v1/payments/${paymentId}/refunds`, { key, body });
+  return story.request('payments.refund', 'POST', `/v1/payments/${paymentId}/refunds`, { key, body });
 }
 
-/** The carrier tells of the parcel, twice and backwards as it may. */
-async function track(story: Story, trackingNumber: string): Promise<void> {
+/** Sends the carrier's tracking updates: duplicated, and in random order. */
+async function sendTracking(story: Story, trackingNumber: string): Promise<void> {
   const now = Date.now();
-  for (const [status, minutesAgo] of story.draw.shuffle([
+  for (const [status, minutesAgo] of story.random.shuffle([
     ['in_transit', 60],
     ['delivered', 1],
     ['delivered', 1],
@@ -81,65 +81,77 @@ async function track(story: Story, trackingNumber: string): Promise<void> {
     const occurredAt = new Date(now - minutesAgo * 60_000).toISOString();
     const raw = JSON.stringify({ eventId: `${trackingNumber}-${status}`, trackingNumber, status, occurredAt });
     const headers = { 'x-signature': signWebhook(raw, ['whsec_dev'], Math.floor(Date.now() / 1000)) };
-    await story.ask('shipping.track', 'POST', '/webhooks/shipping/manual', { raw, headers });
+    await story.request('shipping.track', 'POST', '/webhooks/shipping/manual', { raw, headers });
   }
 }
 
-/** Gets the label, then calls the sale off before the parcel has moved, and tries to print the label all the same. */
-async function callOffLabel(story: Story, order: Placed, paymentId: string): Promise<void> {
-  const { draw } = story;
+/** Prints the label, cancels or refunds the order before its parcel has moved, and then tries to print the label again. */
+async function cancelAfterLabel(story: Story, order: PlacedOrder, paymentId: string): Promise<void> {
+  const { random } = story;
   let shipment = '';
-  await comesTrue(story, 10, async () => {
+  await retryUntil(story, 10, async () => {
     shipment = textOf(member((await read(story, order.id))?.body, 'shipment'), 'id');
     return shipment !== '';
   });
   if (shipment === '') return;
-  if (draw.chance(0.6)) await story.ask('shipping.label', 'GET', `/v1/shipments/${shipment}/label`);
-  if (draw.chance(0.5)) await cancel(story, order.id);
+  if (random.chance(0.6)) await story.request('shipping.label', 'GET', `/v1/shipments/${shipment}/label`);
+  if (random.chance(0.5)) await cancel(story, order.id);
   else await refund(story, paymentId);
-  const ended = await comesTrue(story, 8, async () =>
+  const ended = await retryUntil(story, 8, async () =>
     ['cancelled', 'refunded'].includes(textOf((await read(story, order.id))?.body, 'status')),
   );
-  if (ended) await story.ask('shipping.label of an ended order', 'GET', `/v1/shipments/${shipment}/label`);
+  if (ended) await story.request('shipping.label of an ended order', 'GET', `/v1/shipments/${shipment}/label`);
 }
 
-async function afterPayment(story: Story, order: Placed, paymentId: string): Promise<void> {
-  const { draw } = story;
-  const paid = await comesTrue(story, 6, async () => {
-    const answer = await read(story, order.id);
-    return textOf(answer?.body, 'status') === 'confirmed';
+/** Keeps, cancels or returns a paid order, or follows its parcel. */
+async function continueAfterPayment(story: Story, order: PlacedOrder, paymentId: string): Promise<void> {
+  const { random } = story;
+  const paid = await retryUntil(story, 6, async () => {
+    const response = await read(story, order.id);
+    return textOf(response?.body, 'status') === 'confirmed';
   });
-  const plans = { keeps: 40, cancels: 10, returns: 11, returnsPart: 12, returnsTwice: 11, parcel: 18, labelOff: 18 };
-  const next = draw.weigh(plans);
-  if (!paid && (next === 'parcel' || next === 'labelOff')) return;
-  if (next === 'labelOff' && order.address) await callOffLabel(story, order, paymentId);
-  const part = Math.max(Math.round(order.total * (0.2 + draw.next() * 0.6) * 100) / 100, 0.01);
-  if (next === 'cancels') await cancel(story, order.id);
-  if (next === 'returns') await refund(story, paymentId);
-  if (next === 'returnsPart') await refund(story, paymentId, part);
-  if (next === 'returnsTwice') {
-    const most = Math.max(Math.round(order.total * 60) / 100, 0.01);
-    await Promise.all([refund(story, paymentId, most), refund(story, paymentId, draw.chance(0.5) ? most : undefined)]);
+  const plans = {
+    keep: 40,
+    cancel: 10,
+    refund: 11,
+    refundPart: 12,
+    refundTwice: 11,
+    trackParcel: 18,
+    cancelAfterLabel: 18,
+  };
+  const next = random.pickWeighted(plans);
+  if (!paid && (next === 'trackParcel' || next === 'cancelAfterLabel')) return;
+  if (next === 'cancelAfterLabel' && order.address) await cancelAfterLabel(story, order, paymentId);
+  const part = Math.max(Math.round(order.total * (0.2 + random.next() * 0.6) * 100) / 100, 0.01);
+  if (next === 'cancel') await cancel(story, order.id);
+  if (next === 'refund') await refund(story, paymentId);
+  if (next === 'refundPart') await refund(story, paymentId, part);
+  if (next === 'refundTwice') {
+    const largePart = Math.max(Math.round(order.total * 60) / 100, 0.01);
+    await Promise.all([
+      refund(story, paymentId, largePart),
+      refund(story, paymentId, random.chance(0.5) ? largePart : undefined),
+    ]);
   }
-  if (next !== 'parcel') return;
-  await comesTrue(story, 10, async () => {
-    const answer = await read(story, order.id);
-    const shipment = member(answer?.body, 'shipment');
+  if (next !== 'trackParcel') return;
+  await retryUntil(story, 10, async () => {
+    const response = await read(story, order.id);
+    const shipment = member(response?.body, 'shipment');
     const number = textOf(shipment, 'trackingNumber');
-    if (number !== '') await track(story, number);
+    if (number !== '') await sendTracking(story, number);
     return number !== '' || shipment === undefined;
   });
 }
 
-/** Places an order and does with it what its draw says: pays, leaves, cancels, changes its mind in the middle. */
-export async function shopping(story: Story): Promise<void> {
-  const { draw } = story;
-  const order = await place(story, draw.chance(0.25));
+/** Places an order and pays it, leaves it unpaid, cancels it, or pays and cancels at the same time. */
+export async function placeAndPay(story: Story): Promise<void> {
+  const { random } = story;
+  const order = await place(story, random.chance(0.25));
   if (!order) return;
-  const plan = draw.weigh({ pays: 66, leaves: 12, cancels: 10, races: 12 });
-  if (draw.chance(0.3)) await read(story, order.id);
-  if (plan === 'leaves') return;
-  if (plan === 'cancels') {
+  const plan = random.pickWeighted({ pay: 66, leave: 12, cancel: 10, payAndCancel: 12 });
+  if (random.chance(0.3)) await read(story, order.id);
+  if (plan === 'leave') return;
+  if (plan === 'cancel') {
     await story.pause(0, 800);
     await cancel(story, order.id);
     return;
@@ -147,19 +159,19 @@ export async function shopping(story: Story): Promise<void> {
   const payment = await openPayment(story, order.id);
   if (!payment || payment.secret === '') return;
   await story.pause(0, 400);
-  if (draw.chance(0.05)) {
-    const change = draw.pick([{ amount: 50 }, { amount: 99_999 }, { currency: 'eur' }]);
-    await inDashboard(story, payment.secret, 'change', change);
+  if (random.chance(0.05)) {
+    const change = random.pick([{ amount: 50 }, { amount: 99_999 }, { currency: 'eur' }]);
+    await actInStripeDashboard(story, payment.secret, 'change', change);
   }
-  if (plan === 'races') {
+  if (plan === 'payAndCancel') {
     await Promise.all([confirmAtStripe(story, payment.secret), cancel(story, order.id)]);
     return;
   }
-  const state = await confirmAtStripe(story, payment.secret);
-  if (state === 'processing') {
-    await bankDecides(story, payment.secret);
-    if (draw.chance(0.15)) await cancel(story, order.id);
+  const intentStatus = await confirmAtStripe(story, payment.secret);
+  if (intentStatus === 'processing') {
+    await decideDebit(story, payment.secret);
+    if (random.chance(0.15)) await cancel(story, order.id);
   }
-  if (draw.chance(0.35)) await confirmAtStripe(story, payment.secret, 'pm_card_visa');
-  await afterPayment(story, order, payment.id);
+  if (random.chance(0.35)) await confirmAtStripe(story, payment.secret, 'pm_card_visa');
+  await continueAfterPayment(story, order, payment.id);
 }

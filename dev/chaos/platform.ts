@@ -20,8 +20,8 @@ import { type StripeEmulator, startStripe } from '../stripe/server.ts';
 import { findFreePort, signal } from '../support/process.ts';
 import { type WorkerProcess, workerProcess } from './worker-process.ts';
 
-/** How long what the run waits for takes, in seconds: short, so that holds and places run out while the load goes on. */
-export const terms = { hold: 25, secure: 20, grace: 20 };
+/** Short durations in seconds, so that holds and places expire during the load. */
+const expirySeconds = { hold: 25, secure: 20, grace: 20 };
 
 export type ChaosPlatform = {
   worker: WorkerProcess;
@@ -29,47 +29,47 @@ export type ChaosPlatform = {
   kafka: Kafka;
   stripe: StripeEmulator;
   dir: string;
-  /** As the superuser, who sees every tenant; repeated while PostgreSQL is away. */
+  /** Queries as the superuser, who sees all tenants. Retries while PostgreSQL is unavailable. */
   query: <T extends pg.QueryResultRow>(text: string, values?: unknown[]) => Promise<T[]>;
-  /** SIGKILL to the server, and after so many milliseconds a new one on the same data and port. */
+  /** Kills the server (SIGKILL) and starts it again after this time, with the same data and port. */
   crashPostgres: (downMs: number) => Promise<void>;
-  /** Changes the emulator's switches; see `GET /` there. */
+  /** Calls a control endpoint of the Stripe emulator. */
   emulator: (method: string, path: string, body?: unknown) => Promise<unknown>;
   close: () => Promise<void>;
 };
 
 export type ChaosPlatformOptions = {
   seed: number;
-  /** The Worker as wrangler bundles it; made if not given. */
+  /** The folder of the bundled Worker. Default: wrangler bundles it now. */
   bundle?: string;
   neonFault: NonNullable<NeonBridgeOptions['fault']>;
   kafkaFault: NonNullable<KafkaOptions['fault']>;
-  /** Keeps the folder with logs and data when the run ends. */
+  /** Keep the folder with logs and data after the run. */
   keep?: boolean;
 };
 
 const dayMs = 86_400_000;
 
-/** Times that never go back, so that Kafka's timestamps tell which record was first. */
+/** A clock that never goes back, so that the order of Kafka's timestamps is the order of its records. */
 const monotonic = () => Math.round(performance.timeOrigin + performance.now());
 
-async function makeBundle(into: string): Promise<string> {
+async function bundleWorker(into: string): Promise<string> {
   const args = ['wrangler', 'deploy', '--dry-run', '--outdir', into];
   const env = { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' };
   await promisify(execFile)('npx', args, { cwd: repository, env });
   return into;
 }
 
-/** Asks again while PostgreSQL is being restarted: what the audit and the fixture ask changes nothing, or says the same. */
-function patientQuery(pool: pg.Pool): ChaosPlatform['query'] {
+/** Retries queries while PostgreSQL restarts. The queries of a run are safe to repeat. */
+function retryingQuery(pool: pg.Pool): ChaosPlatform['query'] {
   return async (text, values) => {
-    for (let tried = 1; ; tried++) {
+    for (let attempt = 1; ; attempt++) {
       try {
         return (await pool.query(text, values)).rows;
       } catch (error) {
         const { code } = error as { code?: string };
-        const away = code === undefined || /^(08|57P|ECONN|EPIPE)/.test(code);
-        if (!away || tried === 100) throw error;
+        const isUnavailable = code === undefined || /^(08|57P|ECONN|EPIPE)/.test(code);
+        if (!isUnavailable || attempt === 100) throw error;
         await sleep(100);
       }
     }
@@ -77,18 +77,18 @@ function patientQuery(pool: pg.Pool): ChaosPlatform['query'] {
 }
 
 /**
- * The platform of a chaos run in a folder of its own, on free ports: PostgreSQL that outlives its own death, the bridge,
- * Kafka and Stripe with faults, and the Worker as a process that can be killed. If a part cannot start, the others end.
+ * Starts the platform of a chaos run in a temporary folder on free ports: PostgreSQL and the Worker, which can be killed and
+ * restarted, and the Neon, Kafka and Stripe emulators with faults. If a part cannot start, the others are stopped.
  */
 export async function startChaosPlatform(options: ChaosPlatformOptions): Promise<ChaosPlatform> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-chaos-'));
-  const ends: (() => Promise<unknown>)[] = [];
+  const stops: (() => Promise<unknown>)[] = [];
   const close = async (): Promise<void> => {
-    for (const end of ends.splice(0).reverse()) await end();
+    for (const stop of stops.splice(0).reverse()) await stop();
     if (!options.keep) await rm(dir, { recursive: true, force: true });
   };
   try {
-    return await startParts(options, dir, ends, close);
+    return await startParts(options, dir, stops, close);
   } catch (error) {
     await close();
     throw error;
@@ -98,12 +98,12 @@ export async function startChaosPlatform(options: ChaosPlatformOptions): Promise
 async function startParts(
   options: ChaosPlatformOptions,
   dir: string,
-  ends: (() => Promise<unknown>)[],
+  stops: (() => Promise<unknown>)[],
   close: () => Promise<void>,
 ): Promise<ChaosPlatform> {
   mkdirSync(join(dir, 'kafka'));
-  const bundled = options.bundle ?? makeBundle(join(dir, 'bundle'));
-  Promise.resolve(bundled).catch(() => undefined); // told below
+  const bundled = options.bundle ?? bundleWorker(join(dir, 'bundle'));
+  Promise.resolve(bundled).catch(() => undefined); // reported below, where it is awaited
   const log = createWriteStream(join(dir, 'postgres.log'), { flags: 'a' });
   const port = await findFreePort();
   const launch = () =>
@@ -114,17 +114,17 @@ async function startParts(
       log: (line) => log.write(`${line}\n`),
     });
   let postgres: Postgres = await launch();
-  ends.push(() => (options.keep ? postgres.stop() : postgres.remove()));
+  stops.push(() => (options.keep ? postgres.stop() : postgres.remove()));
   const owner = await createDatabase(postgres);
   await migrate({ url: owner, workerPassword: 'worker' });
   await seedTenants(owner);
   const pool = new pg.Pool({ connectionString: postgres.url('fusion'), max: 4 });
   pool.on('error', () => undefined);
-  ends.push(() => pool.end());
+  stops.push(() => pool.end());
   await prepareLocalJobs(pool);
 
   const bridge = await startNeonBridge({ port: 0, fault: options.neonFault });
-  ends.push(bridge.close);
+  stops.push(bridge.close);
   const kafka = await startKafka({
     port: 0,
     dir: join(dir, 'kafka'),
@@ -138,7 +138,7 @@ async function startParts(
     })),
     fault: options.kafkaFault,
   });
-  ends.push(kafka.close);
+  stops.push(kafka.close);
   const workerPort = await findFreePort();
   const stripe = await startStripe({
     port: 0,
@@ -150,9 +150,9 @@ async function startParts(
     asyncMs: 400,
     debitMs: 4 * dayMs,
   });
-  ends.push(stripe.close);
+  stops.push(stripe.close);
 
-  // The bundle is made: what tells how to bundle does not belong to a Worker that runs.
+  // modulesRules are for bundling, and the bundle exists already.
   const { modulesRules: _rules, ...workerOptions } = unstable_getMiniflareWorkerOptions(
     join(repository, 'wrangler.toml'),
   ).workerOptions;
@@ -174,14 +174,14 @@ async function startParts(
         STRIPE_API_URL: stripe.url,
         STRIPE_REQUESTS_PER_SECOND: '1000',
         SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
-        RESERVATION_TTL_SECONDS: String(terms.hold),
-        JOIN_SECURE_SECONDS: String(terms.secure),
-        CAMPAIGN_GRACE_SECONDS: String(terms.grace),
+        RESERVATION_TTL_SECONDS: String(expirySeconds.hold),
+        JOIN_SECURE_SECONDS: String(expirySeconds.secure),
+        CAMPAIGN_GRACE_SECONDS: String(expirySeconds.grace),
       },
     },
     createWriteStream(join(dir, 'worker.log'), { flags: 'a' }),
   );
-  ends.push(worker.kill);
+  stops.push(worker.kill);
   await worker.start();
 
   return {
@@ -190,27 +190,27 @@ async function startParts(
     kafka,
     stripe,
     dir,
-    query: patientQuery(pool),
+    query: retryingQuery(pool),
     async crashPostgres(downMs) {
       signal(postgres.pid, 'SIGKILL');
       await postgres.exited;
       await sleep(downMs);
-      for (let tried = 1; ; tried++) {
+      for (let attempt = 1; ; attempt++) {
         try {
           postgres = await launch();
           return;
         } catch (error) {
-          if (tried === 50) throw error; // its port may be somebody else's for a moment
+          if (attempt === 50) throw error; // its port may be in use for a moment
           await sleep(300);
         }
       }
     },
     async emulator(method, path, body) {
-      const sent = body === undefined ? {} : { body: JSON.stringify(body) };
-      const response = await fetch(`${stripe.url}/_emulator/${path}`, { method, ...sent });
-      const answer: unknown = await response.json();
-      if (!response.ok) throw new Error(`the Stripe emulator refused ${path}: ${JSON.stringify(answer)}`);
-      return answer;
+      const request = body === undefined ? {} : { body: JSON.stringify(body) };
+      const response = await fetch(`${stripe.url}/_emulator/${path}`, { method, ...request });
+      const result: unknown = await response.json();
+      if (!response.ok) throw new Error(`the Stripe emulator rejected ${path}: ${JSON.stringify(result)}`);
+      return result;
     },
     close,
   };

@@ -1,46 +1,46 @@
 import { mulberry32 } from '../stripe/webhooks.ts';
 
-/** A seeded stream of draws. */
-export type Draw = {
-  /** In [0, 1). */
+/** A seeded random generator. */
+export type Random = {
+  /** A number in [0, 1). */
   next: () => number;
-  /** From `least` to `most`, both included. */
-  int: (least: number, most: number) => number;
+  /** An integer from `min` to `max`, both included. */
+  int: (min: number, max: number) => number;
   chance: (probability: number) => boolean;
   pick: <T>(from: readonly T[]) => T;
-  /** A name by its weight. */
-  weigh: <K extends string>(weights: Record<K, number>) => K;
+  /** A name, with a probability in proportion to its weight. */
+  pickWeighted: <K extends string>(weights: Record<K, number>) => K;
   shuffle: <T>(list: readonly T[]) => T[];
 };
 
-/** FNV-1a: tells streams of one seed apart by their names. */
+/** FNV-1a: derives a different seed from each name. */
 function hashOf(text: string): number {
   let hash = 0x811c9dc5;
   for (const letter of text) hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 0x01000193);
   return hash >>> 0;
 }
 
-/** The stream of that name. The same seed and name draw the same, whatever other streams have drawn. */
-export function drawOf(seed: number, ...name: (string | number)[]): Draw {
+/** The generator of this seed and name. Its numbers do not depend on how other generators are used. */
+export function seededRandom(seed: number, ...name: (string | number)[]): Random {
   const next = mulberry32(hashOf(`${seed} ${name.join(' ')}`));
-  const int = (least: number, most: number) => least + Math.floor(next() * (most - least + 1));
+  const int = (min: number, max: number) => min + Math.floor(next() * (max - min + 1));
   return {
     next,
     int,
     chance: (probability) => next() < probability,
     pick(from) {
       const found = from[int(0, from.length - 1)];
-      if (found === undefined) throw new RangeError('nothing to pick from');
+      if (found === undefined) throw new RangeError('the list to pick from is empty');
       return found;
     },
-    weigh<K extends string>(weights: Record<K, number>): K {
+    pickWeighted<K extends string>(weights: Record<K, number>): K {
       const entries = Object.entries(weights) as [K, number][];
-      let at = next() * entries.reduce((sum, [, weight]) => sum + weight, 0);
+      let position = next() * entries.reduce((sum, [, weight]) => sum + weight, 0);
       for (const [name, weight] of entries) {
-        at -= weight;
-        if (at < 0) return name;
+        position -= weight;
+        if (position < 0) return name;
       }
-      throw new RangeError('nothing to weigh');
+      throw new RangeError('no weights to pick from');
     },
     shuffle<T>(list: readonly T[]): T[] {
       const mixed = [...list];

@@ -3,15 +3,15 @@ import type { Journal } from './journal.ts';
 import { member } from './journal.ts';
 import type { ChaosPlatform } from './platform.ts';
 
-/** What is still to be done, each with a number. */
-export type Open = Record<string, number>;
+/** Counts of unfinished work by kind. Kinds without any are left out. */
+export type OpenWork = Record<string, number>;
 
-/** The id that a history of it goes by, and the rows. */
-const questions: Record<string, [id: string, rows: string]> = {
+/** The rows of each kind of unfinished work, and the column with the id for its history. */
+const openRows: Record<string, [id: string, rows: string]> = {
   'events to deliver': ['key', 'platform.outbox'],
   'holds to decide': ['order_id', `inventory.reservations where status = 'pending'`],
-  'holds that have not ended': ['order_id', `inventory.reservations where status = 'held'`],
-  'orders without an end': ['id', `orders.orders where status = 'created'`],
+  'holds to end': ['order_id', `inventory.reservations where status = 'held'`],
+  'orders without a final status': ['id', `orders.orders where status = 'created'`],
   'payments to settle': [
     'payment_id',
     `payments.payments where status = 'pending' or intent_open or refunds_told > refund_done`,
@@ -25,73 +25,72 @@ const questions: Record<string, [id: string, rows: string]> = {
   'labels to make': ['order_id', `shipping.label_requests where status = 'open'`],
 };
 
-/** Counts everything that is open: rows, and webhooks that Stripe still has to send. */
-export async function countOpen(platform: ChaosPlatform): Promise<Open> {
-  const sql = Object.entries(questions)
-    .map(([name, [, of]]) => `select '${name}' as name, (select count(*)::int from ${of}) as n`)
+/** Counts all unfinished work: rows in the database, and webhooks that the Stripe emulator still has to send. */
+export async function countOpen(platform: ChaosPlatform): Promise<OpenWork> {
+  const sql = Object.entries(openRows)
+    .map(([name, [, rows]]) => `select '${name}' as name, (select count(*)::int from ${rows}) as n`)
     .join(' union all ');
-  const rows = await platform.query<{ name: string; n: number }>(sql);
+  const counts = await platform.query<{ name: string; n: number }>(sql);
   const report = await platform.emulator('GET', 'webhooks');
   const pending = Number(member(report, 'pending') ?? 0);
-  const all = [...rows, { name: 'webhooks to send', n: pending }];
+  const all = [...counts, { name: 'webhooks to send', n: pending }];
   return Object.fromEntries(all.filter(({ n }) => n > 0).map(({ name, n }) => [name, n]));
 }
 
-/** The first few of each thing that is open, by id. */
-export async function nameOpen(platform: ChaosPlatform): Promise<{ name: string; id: string }[]> {
-  const named: { name: string; id: string }[] = [];
-  for (const [name, [id, of]] of Object.entries(questions)) {
-    const rows = await platform.query<{ id: string }>(`select ${id} as id from ${of} order by 1 limit 3`);
-    named.push(...rows.map((row) => ({ name, id: row.id })));
+/** The ids of up to three rows of each kind of unfinished work. */
+export async function listOpen(platform: ChaosPlatform): Promise<{ name: string; id: string }[]> {
+  const listed: { name: string; id: string }[] = [];
+  for (const [name, [id, from]] of Object.entries(openRows)) {
+    const found = await platform.query<{ id: string }>(`select ${id} as id from ${from} order by 1 limit 3`);
+    listed.push(...found.map((row) => ({ name, id: row.id })));
   }
-  return named;
+  return listed;
 }
 
-/** Longer than any lease and any pause of a sink: what has not moved for so long never will. */
+/** Longer than any lease or pause of a sink. If the counts do not change for so long, they never will. */
 const stuckMs = 150_000;
 
-export type Settled = { open: Open; turns: number; clock: number };
+export type Settled = { open: OpenWork; turns: number; clock: number };
 
 /**
- * Lets the crons come again and again, each time for a later time, until nothing is open or `withinMs` are over. Holds,
- * places and campaigns so come to their ends, and debits at Stripe are decided. What waits for the real clock (leases, a
- * sink that was away) is waited for.
+ * Runs the crons with later and later times until no work is open or `withinMs` have passed. So holds, places and campaigns
+ * end, and debits at Stripe are decided. Leases and paused sinks follow the real clock, so it waits for them.
  */
 export async function settle(
   platform: ChaosPlatform,
   journal: Journal,
   withinMs: number,
-  told: (open: Open) => void,
+  onProgress: (open: OpenWork) => void,
   signal: AbortSignal,
 ): Promise<Settled> {
   const started = Date.now();
-  let ahead = 0;
-  let [last, since] = ['', started];
+  let aheadMs = 0;
+  let [lastOpen, unchangedSince] = ['', started];
   for (let turns = 1; ; turns++) {
-    // A little more than what the cron leaves a payment alone for; for a while days, for campaigns that end late.
+    // A little more than the time after which the cron checks a payment; then days, for campaigns that end late.
     const step = turns > 5 && turns < 16 ? 86_400_000 : 310_000;
-    ahead += step;
-    const clock = Date.now() + ahead;
-    // Stripe's clock goes with ours: debits settle, holds lapse, idempotency keys are forgotten.
+    aheadMs += step;
+    const clock = Date.now() + aheadMs;
+    // Move Stripe's clock too, so that debits settle, holds lapse and idempotency keys expire.
     await platform.emulator('POST', 'clock', { advanceSeconds: step / 1000 });
     if (turns > 11) await decideDebits(platform);
     await platform.worker.cron('* * * * *', clock).catch((error: Error) => journal.count('crons', error.message));
     await platform.worker.cron('17 * * * *', clock).catch((error: Error) => journal.count('crons', error.message));
     await sleep(turns < 6 ? 400 : 1_000, undefined, { signal }).catch(() => undefined);
     const open = await countOpen(platform);
-    told(open);
-    const quiet = Object.keys(open).length === 0;
-    // Two looks: a message that is just being applied has left the outbox and not yet changed a row.
-    if (quiet && Object.keys(await secondLook(platform, signal)).length === 0) return { open: {}, turns, clock };
+    onProgress(open);
+    const isQuiet = Object.keys(open).length === 0;
+    // Count twice: a message that is being applied has left the outbox and not changed a row yet.
+    if (isQuiet && Object.keys(await countAgain(platform, signal)).length === 0) return { open: {}, turns, clock };
     const now = Date.now();
-    if (JSON.stringify(open) !== last) [last, since] = [JSON.stringify(open), now];
-    if (signal.aborted || now - started > withinMs || now - since > stuckMs) return { open, turns, clock };
+    if (JSON.stringify(open) !== lastOpen) [lastOpen, unchangedSince] = [JSON.stringify(open), now];
+    if (signal.aborted || now - started > withinMs || now - unchangedSince > stuckMs) return { open, turns, clock };
   }
 }
 
 type Processing = { payment_intents: { id: string; status: string }[] };
 
-/** Debits that wait for ever are decided now: one half each way. */
+/** Decides the remaining bank debits: about half succeed, the others fail. */
 async function decideDebits(platform: ChaosPlatform): Promise<void> {
   const { payment_intents: intents } = (await platform.emulator('GET', 'processing')) as Processing;
   for (const { id } of intents) {
@@ -100,7 +99,7 @@ async function decideDebits(platform: ChaosPlatform): Promise<void> {
   }
 }
 
-async function secondLook(platform: ChaosPlatform, signal: AbortSignal): Promise<Open> {
+async function countAgain(platform: ChaosPlatform, signal: AbortSignal): Promise<OpenWork> {
   await sleep(700, undefined, { signal }).catch(() => undefined);
   return countOpen(platform);
 }

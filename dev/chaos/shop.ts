@@ -1,56 +1,62 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Ask, Client } from './client.ts';
-import { type Heard, type Journal, textOf } from './journal.ts';
+import type { Client, RequestOptions } from './client.ts';
+import { type ClientResponse, type Journal, textOf } from './journal.ts';
 import type { ChaosPlatform } from './platform.ts';
-import { type Draw, drawOf } from './random.ts';
+import { type Random, seededRandom } from './random.ts';
 
 export type Sku = { sku: string; price: number; hot: boolean };
 
-/** What all stories share. */
+/** The shared state of all stories. */
 export type Shop = {
   seed: number;
   platform: Pick<ChaosPlatform, 'stripe' | 'query' | 'worker'>;
   client: Client;
   journal: Journal;
-  /** What is sold, by tenant. */
+  /** The products on sale, by tenant. */
   skus: Record<string, Sku[]>;
-  /** True once nobody begins anything new. */
+  /** True once stories may not start new steps. */
   readonly closing: boolean;
 };
 
-/** One person with a plan. */
+/** One client that plays through a sequence of requests. */
 export type Story = {
   shop: Shop;
   name: string;
   tenant: string;
-  draw: Draw;
-  ask: (operation: string, method: string, path: string, more?: Partial<Ask>) => Promise<Heard | undefined>;
-  /** A key, a reason or a name that nobody else has. */
-  unique: (what: string) => string;
-  pause: (least: number, most: number) => Promise<void>;
+  random: Random;
+  request: (
+    operation: string,
+    method: string,
+    path: string,
+    options?: Partial<RequestOptions>,
+  ) => Promise<ClientResponse | undefined>;
+  /** A unique key, reason or name of this kind. */
+  unique: (kind: string) => string;
+  /** Waits for a random time between these milliseconds. */
+  pause: (min: number, max: number) => Promise<void>;
 };
 
-export function storyOf(shop: Shop, index: number | string, tenant: string): Story {
-  const draw = drawOf(shop.seed, 'story', index);
+export function createStory(shop: Shop, index: number | string, tenant: string): Story {
+  const random = seededRandom(shop.seed, 'story', index);
   const name = `s${index}`;
   let count = 0;
   return {
     shop,
     name,
     tenant,
-    draw,
-    ask: (operation, method, path, more = {}) =>
-      shop.client.ask({ story: name, operation, method, path, tenant, draw, ...more }),
-    unique: (what) => `${name}-${what}-${++count}`,
-    pause: (least, most) => sleep(draw.int(least, most)),
+    random,
+    request: (operation, method, path, options = {}) =>
+      shop.client.request({ story: name, operation, method, path, tenant, random, ...options }),
+    unique: (kind) => `${name}-${kind}-${++count}`,
+    pause: (min, max) => sleep(random.int(min, max)),
   };
 }
 
-/** Asks again and again until an answer fits or the tries are used up. */
-export async function comesTrue(story: Story, tries: number, fits: () => Promise<boolean>): Promise<boolean> {
-  for (let tried = 0; tried < tries && !story.shop.closing; tried++) {
-    if (await fits()) return true;
-    await sleep(150 + 50 * tried);
+/** Repeats a step until it returns true, up to this number of attempts. Resolves with whether it did. */
+export async function retryUntil(story: Story, attempts: number, step: () => Promise<boolean>): Promise<boolean> {
+  for (let attempt = 0; attempt < attempts && !story.shop.closing; attempt++) {
+    if (await step()) return true;
+    await sleep(150 + 50 * attempt);
   }
   return false;
 }
@@ -78,70 +84,75 @@ async function post(url: string, form: Record<string, string>): Promise<{ status
 }
 
 /**
- * What the buyer's browser does with a client secret; a decline and a closed intent are the buyer's to see. Answers the
- * intent's status as the browser saw it.
+ * Confirms an intent at Stripe as the buyer's browser does, with 3-D Secure if Stripe asks for it. Resolves with the intent's
+ * status in the response; empty if there was none.
  */
-export async function confirmAtStripe(story: Story, secret: string, card: string = story.draw.weigh(cards)) {
-  const { shop, draw } = story;
+export async function confirmAtStripe(story: Story, secret: string, card: string = story.random.pickWeighted(cards)) {
+  const { shop, random } = story;
   const id = intentOf(secret);
   const kind = id.startsWith('seti_') ? 'setup_intents' : 'payment_intents';
   const url = shop.platform.stripe.url;
-  const agrees = draw.chance(0.75);
-  for (let tried = 0; tried < 3; tried++) {
+  const authenticates = random.chance(0.75);
+  for (let attempt = 0; attempt < 3; attempt++) {
     try {
       const { status, body } = await post(`${url}/v1/${kind}/${id}/confirm`, {
         payment_method: card,
         return_url: 'https://shop.test',
       });
       if (status >= 500 || status === 429) continue;
-      const state = textOf(body, 'status');
-      const said = status === 200 ? state : 'declined or closed';
-      shop.journal.note('buyer', `confirms ${id} with ${card}: ${said}`, { subject: id });
-      shop.journal.count('buyers at Stripe', said);
-      if (state === 'requires_action') {
-        const outcome = agrees ? 'succeed' : 'fail';
+      const intentStatus = textOf(body, 'status');
+      const result = status === 200 ? intentStatus : 'declined or closed';
+      shop.journal.addIncident('buyer', `confirms ${id} with ${card}: ${result}`, { subject: id });
+      shop.journal.count('buyers at Stripe', result);
+      if (intentStatus === 'requires_action') {
+        const outcome = authenticates ? 'succeed' : 'fail';
         const path = `${url}/_emulator/${kind}/${id}/authenticate`;
-        const answer = await fetch(path, { method: 'POST', body: JSON.stringify({ outcome }) });
-        await answer.arrayBuffer();
-        shop.journal.note('buyer', `3-D Secure of ${id}: ${outcome}`, { subject: id });
+        const response = await fetch(path, { method: 'POST', body: JSON.stringify({ outcome }) });
+        await response.arrayBuffer();
+        shop.journal.addIncident('buyer', `3-D Secure of ${id}: ${outcome}`, { subject: id });
         shop.journal.count('buyers at Stripe', `3-D Secure: ${outcome}`);
       }
-      return state;
+      return intentStatus;
     } catch {
-      // Dropped or late, as for any browser: the buyer presses the button again.
+      // A lost or late response: the buyer presses the button again.
     }
   }
   return '';
 }
 
-/** Uses a switch of the emulator's on the intent of a secret; false where Stripe would refuse. */
-async function atEmulator(story: Story, path: string, body: Record<string, unknown>): Promise<boolean> {
+/** Calls a control endpoint of the Stripe emulator. False if it rejects the action, as Stripe would. */
+async function controlEmulator(story: Story, path: string, body: Record<string, unknown>): Promise<boolean> {
   const url = `${story.shop.platform.stripe.url}/_emulator/${path}`;
-  const answer = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
-  await answer.arrayBuffer();
-  return answer.ok;
+  const response = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
+  await response.arrayBuffer();
+  return response.ok;
 }
 
 const intentOf = (secret: string): string => secret.split('_secret_')[0] ?? '';
 
-/** What somebody does with this payment in Stripe's dashboard. */
-export async function inDashboard(story: Story, secret: string, action: string, more: Record<string, unknown>) {
+/** Acts on this payment in Stripe's dashboard, as the merchant could. */
+export async function actInStripeDashboard(
+  story: Story,
+  secret: string,
+  action: string,
+  parameters: Record<string, unknown>,
+) {
   const id = intentOf(secret);
-  if (!(await atEmulator(story, `dashboard/${action}`, { payment_intent: id, ...more }))) return;
-  story.shop.journal.note('dashboard', `${action} ${id} ${JSON.stringify(more)}`, { subject: id });
-  story.shop.journal.count('in the dashboard, by stories', action);
+  if (!(await controlEmulator(story, `dashboard/${action}`, { payment_intent: id, ...parameters }))) return;
+  story.shop.journal.addIncident('dashboard', `${action} ${id} ${JSON.stringify(parameters)}`, { subject: id });
+  story.shop.journal.count('dashboard actions of stories', action);
 }
 
-/** The bank decides a debit while people still shop, or leaves it for days: until the peace after the load. */
-export async function bankDecides(story: Story, secret: string): Promise<void> {
-  const { shop, draw } = story;
-  const when = draw.weigh({ soon: 50, inDays: 50 });
-  const outcome = draw.chance(0.6) ? 'succeed' : 'fail';
+/** Settles or fails a bank debit during the load, or leaves it undecided until after the load. */
+export async function decideDebit(story: Story, secret: string): Promise<void> {
+  const { shop, random } = story;
+  const when = random.pickWeighted({ soon: 50, inDays: 50 });
+  const outcome = random.chance(0.6) ? 'succeed' : 'fail';
   if (when === 'inDays') return;
   await story.pause(300, 4_000);
   const id = intentOf(secret);
-  // Somebody may have cancelled it at Stripe meanwhile.
-  if (!(await atEmulator(story, `payment_intents/${id}/settle`, { outcome }))) return;
-  shop.journal.note('bank', `debit of ${id}: ${outcome}`, { subject: id });
+  // It may have been cancelled at Stripe meanwhile.
+  if (!(await controlEmulator(story, `payment_intents/${id}/settle`, { outcome }))) return;
+  shop.journal.addIncident('bank', `debit of ${id}: ${outcome}`, { subject: id });
   shop.journal.count('buyers at Stripe', `debit: ${outcome}`);
 }

@@ -3,38 +3,38 @@ import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { repository } from '../platform/settings.ts';
 import { signal } from '../support/process.ts';
-import type { WorkerOrder, WorkerReport, WorkerStart } from './worker.ts';
+import type { WorkerCommand, WorkerResult, WorkerStart } from './worker.ts';
 
-type Order = WorkerOrder extends infer Each ? (Each extends { id: number } ? Omit<Each, 'id'> : never) : never;
+type Command = WorkerCommand extends infer Each ? (Each extends { id: number } ? Omit<Each, 'id'> : never) : never;
 
-/** The Worker in workerd, with local queues, that can be killed and started again at the same address. */
+/** The Worker in workerd with local queues. It can be killed and restarted at the same address. */
 export type WorkerProcess = {
   url: string;
   readonly running: boolean;
   start: () => Promise<void>;
-  /** SIGKILL to it and to workerd: what its queues held in memory is lost. */
+  /** Kills it and workerd (SIGKILL). The messages in its queues are lost. */
   kill: () => Promise<void>;
-  /** Fires a cron as if at this time (ms). Rejects if a job of it failed, or if the Worker died. */
+  /** Fires a cron with this time (ms). Rejects if one of its jobs fails or the Worker dies. */
   cron: (expression: string, at: number) => Promise<void>;
-  /** Puts messages into a queue, by its binding. */
+  /** Sends messages to the queue with this binding. */
   enqueue: (binding: string, messages: unknown[]) => Promise<void>;
 };
 
-/** A Worker that is not started yet. Its log goes to `log`, a JSON object a line. */
+/** Creates a Worker without starting it. It writes its log to `log`, one JSON object per line. */
 export function workerProcess(settings: WorkerStart, log: Writable): WorkerProcess {
   let child: ChildProcess | undefined;
   let count = 0;
-  const waiting = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+  const pending = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
 
-  const send = (order: Order): Promise<void> =>
+  const send = (command: Command): Promise<void> =>
     new Promise((resolve, reject) => {
       if (!child?.connected) {
         reject(new Error('the Worker is not running'));
         return;
       }
       const id = ++count;
-      waiting.set(id, { resolve, reject });
-      child.send({ ...order, id }, (error) => error && waiting.delete(id) && reject(error));
+      pending.set(id, { resolve, reject });
+      child.send({ ...command, id }, (error) => error && pending.delete(id) && reject(error));
     });
 
   return {
@@ -43,38 +43,38 @@ export function workerProcess(settings: WorkerStart, log: Writable): WorkerProce
       return child !== undefined;
     },
     async start() {
-      const mine = spawn(process.execPath, [`${import.meta.dirname}/worker.ts`], {
+      const spawned = spawn(process.execPath, [`${import.meta.dirname}/worker.ts`], {
         cwd: repository,
-        detached: true, // a group of its own: killed as a whole, and not by a Ctrl-C that is ours
+        detached: true, // its own process group: can be killed as a whole, and does not get our Ctrl-C
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
         env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false' },
       });
-      child = mine;
-      mine.stdout?.pipe(log, { end: false });
-      mine.stderr?.pipe(log, { end: false });
-      mine.on('message', ({ id, error }: WorkerReport) => {
-        const its = waiting.get(id);
-        waiting.delete(id);
-        if (error === undefined) its?.resolve();
-        else its?.reject(new Error(error));
+      child = spawned;
+      spawned.stdout?.pipe(log, { end: false });
+      spawned.stderr?.pipe(log, { end: false });
+      spawned.on('message', ({ id, error }: WorkerResult) => {
+        const caller = pending.get(id);
+        pending.delete(id);
+        if (error === undefined) caller?.resolve();
+        else caller?.reject(new Error(error));
       });
-      mine.on('exit', () => {
-        if (child === mine) child = undefined;
-        for (const { reject } of waiting.values()) reject(new Error('the Worker died'));
-        waiting.clear();
+      spawned.on('exit', () => {
+        if (child === spawned) child = undefined;
+        for (const { reject } of pending.values()) reject(new Error('the Worker died'));
+        pending.clear();
       });
       try {
         await send({ kind: 'start', start: settings });
       } catch (error) {
-        if (mine.pid !== undefined) signal(-mine.pid, 'SIGKILL');
+        if (spawned.pid !== undefined) signal(-spawned.pid, 'SIGKILL');
         throw error;
       }
     },
     async kill() {
-      const mine = child;
-      if (mine?.pid === undefined) return;
-      const gone = once(mine, 'exit');
-      signal(-mine.pid, 'SIGKILL');
+      const spawned = child;
+      if (spawned?.pid === undefined) return;
+      const gone = once(spawned, 'exit');
+      signal(-spawned.pid, 'SIGKILL');
       await gone;
     },
     cron: (expression, at) => send({ kind: 'cron', expression, at }),

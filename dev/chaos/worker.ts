@@ -1,22 +1,22 @@
 import { join } from 'node:path';
 import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from 'miniflare';
 
-// The Worker of a chaos run, as a process of its own that can be killed. It is started by worker-process.ts.
+// The child process that runs the Worker of a chaos run, so that the run can kill it. Started by worker-process.ts.
 
 export type WorkerStart = {
   bundle: string;
   port: number;
-  /** What wrangler makes of wrangler.toml for Miniflare. */
+  /** Miniflare's options, as wrangler derives them from wrangler.toml. */
   options: Record<string, unknown>;
   bindings: Record<string, string>;
 };
 
-export type WorkerOrder =
+export type WorkerCommand =
   | { id: number; kind: 'start'; start: WorkerStart }
   | { id: number; kind: 'cron'; expression: string; at: number }
   | { id: number; kind: 'queue'; binding: string; messages: unknown[] };
 
-export type WorkerReport = { id: number; error?: string };
+export type WorkerResult = { id: number; error?: string };
 
 type Scheduled = { scheduled: (event: { cron: string; scheduledTime: Date }) => Promise<{ outcome: string }> };
 
@@ -38,29 +38,29 @@ async function start({ bundle, port, options, bindings }: WorkerStart): Promise<
   await miniflare.ready;
 }
 
-async function obey(order: WorkerOrder): Promise<void> {
-  if (order.kind === 'start') return start(order.start);
-  if (miniflare === undefined) throw new Error('not started');
-  if (order.kind === 'queue') {
-    const queue = await miniflare.getQueueProducer(order.binding);
-    await queue.sendBatch(order.messages.map((body) => ({ body, contentType: 'json' as const })));
+async function execute(command: WorkerCommand): Promise<void> {
+  if (command.kind === 'start') return start(command.start);
+  if (miniflare === undefined) throw new Error('the Worker is not started');
+  if (command.kind === 'queue') {
+    const queue = await miniflare.getQueueProducer(command.binding);
+    await queue.sendBatch(command.messages.map((body) => ({ body, contentType: 'json' as const })));
     return;
   }
   const worker = (await miniflare.getWorker()) as unknown as Scheduled;
-  const { outcome } = await worker.scheduled({ cron: order.expression, scheduledTime: new Date(order.at) });
+  const { outcome } = await worker.scheduled({ cron: command.expression, scheduledTime: new Date(command.at) });
   if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}`);
 }
 
-process.on('message', (order: WorkerOrder) => {
-  const report = (error?: string) => {
-    const said: WorkerReport = error === undefined ? { id: order.id } : { id: order.id, error };
-    if (process.connected) process.send?.(said);
+process.on('message', (command: WorkerCommand) => {
+  const respond = (error?: string) => {
+    const result: WorkerResult = error === undefined ? { id: command.id } : { id: command.id, error };
+    if (process.connected) process.send?.(result);
   };
-  obey(order).then(
-    () => report(),
-    (error: Error) => report(error.message),
+  execute(command).then(
+    () => respond(),
+    (error: Error) => respond(error.message),
   );
 });
 
-/** Whoever started us is gone: nothing is left behind, workerd included. */
+/** The parent process is gone: end this process group, including workerd. */
 process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));

@@ -12,7 +12,7 @@ afterAll(() => store.close());
 
 const size = 2_000;
 
-/** Does something for each of many, a few at a time, as that many buyers would. */
+/** Calls `act` with the numbers below `count`, twelve at a time. */
 async function forEach(count: number, act: (n: number) => Promise<unknown>) {
   let next = 0;
   const worker = async () => {
@@ -31,15 +31,15 @@ test('a campaign of 2,000 participants settles, and the database and Stripe agre
     orders[n] = body.orderId;
   });
   await until(async () => {
-    const [left] = await store.database.query<{ n: number }>(
+    const [missing] = await store.database.query<{ n: number }>(
       'select count(*)::int as n from payments.payments where client_secret is null',
     );
-    return left?.n === 0;
+    return missing?.n === 0;
   });
   const secrets = await store.database.query<{ order_id: string; client_secret: string }>(
     'select order_id, client_secret from payments.payments',
   );
-  // Every 50th never confirms: it gets its order and a grace, and loses both when that is unused.
+  // Every 50th buyer never confirms. It gets an order with a grace period, and loses the order when that ends.
   const idle = new Set(orders.filter((_, n) => n % 50 === 0));
   const buyers = secrets.filter((row) => !idle.has(row.order_id));
   await forEach(buyers.length, (n) => fixture.confirmSecret(buyers[n]?.client_secret ?? '', 'pm_card_visa'));

@@ -1,16 +1,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Books, Line } from '../books.ts';
-import { type Check, cents, groupBy } from '../finding.ts';
-import { type Asked, answerOf, type Heard, member, textOf } from '../journal.ts';
-import { liveThrough } from './orders.ts';
+import { type Check, cents, groupBy, type Report } from '../finding.ts';
+import { type ClientRequest, type ClientResponse, finalResponse, member, textOf } from '../journal.ts';
+import { replayEvents } from './orders.ts';
 
-type Find = (about: string | string[], said: string) => void;
-type Judge = (asked: Asked, answer: Heard, find: Find) => void;
+/** Checks whether a response agrees with the books. */
+type ResponseCheck = (request: ClientRequest, response: ClientResponse, report: Report) => void;
 
-/** Units by SKU and price, in any order. */
+/** Whether two orders have the same units of each SKU and price, in any order. */
 const sameLines = (one: readonly Line[], other: readonly Line[]): boolean => {
-  const form = (lines: readonly Line[]) => lines.map((line) => `${line.sku} ${line.quantity} ${line.price}`).sort();
-  return isDeepStrictEqual(form(one), form(other));
+  const normalize = (lines: readonly Line[]) =>
+    lines.map((line) => `${line.sku} ${line.quantity} ${line.price}`).sort();
+  return isDeepStrictEqual(normalize(one), normalize(other));
 };
 
 const unitsOf = (items: unknown): Map<string, number> => {
@@ -22,7 +23,7 @@ const unitsOf = (items: unknown): Map<string, number> => {
   return units;
 };
 
-function judges(books: Books): Record<string, Judge> {
+function responseChecks(books: Books): Record<string, ResponseCheck> {
   const orders = new Map(books.orders.map((row) => [row.id, row]));
   const byReference = groupBy(books.orders, (row) => row.reference ?? '');
   const byKey = groupBy(books.events, (event) => event.key);
@@ -34,106 +35,114 @@ function judges(books: Books): Record<string, Judge> {
   const products = new Map(books.products.map((row) => [row.id, row]));
   const topicsOf = (id: string) => new Set((byKey.get(id) ?? []).map((event) => event.topic));
 
-  const placed: Judge = (asked, { status, body }, find) => {
-    const reference = textOf(asked.body, 'purchaseOrderNumber');
-    const made = byReference.get(reference) ?? [];
-    const kept = status === 409 && textOf(body, 'code') === 'insufficient_inventory';
-    const id = kept ? textOf(body, 'orderId') : textOf(body, 'id');
-    if (status === 201 || status === 202 || kept) {
+  const placed: ResponseCheck = (request, { status, body }, report) => {
+    const reference = textOf(request.body, 'purchaseOrderNumber');
+    const createdOrders = byReference.get(reference) ?? [];
+    const failedForStock = status === 409 && textOf(body, 'code') === 'insufficient_inventory';
+    const id = failedForStock ? textOf(body, 'orderId') : textOf(body, 'id');
+    if (status === 201 || status === 202 || failedForStock) {
       const order = orders.get(id);
       if (!order || order.reference !== reference)
-        find([reference, id], `answered ${status}, and there is no such order`);
-      else if (!isDeepStrictEqual(unitsOf(order.items), unitsOf(member(asked.body, 'items')))) {
-        find([reference, id], 'the order is of other lines than were asked for');
-      } else if (!kept && !sameLines(order.items, (member(body, 'items') ?? []) as Line[])) {
-        find([reference, id], 'the order is of other lines than were answered');
+        report([reference, id], `the response was ${status}, but there is no such order`);
+      else if (!isDeepStrictEqual(unitsOf(order.items), unitsOf(member(request.body, 'items')))) {
+        report([reference, id], 'the order has other lines than the request');
+      } else if (!failedForStock && !sameLines(order.items, (member(body, 'items') ?? []) as Line[])) {
+        report([reference, id], 'the order has other lines than the response');
       }
-      if (kept && order?.failure !== 'insufficient_inventory') find([reference, id], 'refused, and not kept as failed');
+      if (failedForStock && order?.failure !== 'insufficient_inventory')
+        report([reference, id], 'the response says insufficient_inventory, but the order has not failed for it');
       const topics = topicsOf(id);
-      if (status === 201 && !topics.has('inventory.reserved')) find([reference, id], 'answered as held, and never was');
-    } else if (made.length > 0 && textOf(body, 'code') !== 'idempotency_key_reused') {
-      find(reference, `refused with ${status}, and ${made.length} orders were made`);
+      if (status === 201 && !topics.has('inventory.reserved'))
+        report([reference, id], 'the response says that the stock is held, but it never was');
+    } else if (createdOrders.length > 0 && textOf(body, 'code') !== 'idempotency_key_reused') {
+      report(reference, `the response was ${status}, but ${createdOrders.length} orders were created`);
     }
   };
 
-  const cancelled: Judge = (asked, { status, body }, find) => {
-    const id = asked.path.split('/')[3] ?? '';
+  const cancelled: ResponseCheck = (request, { status, body }, report) => {
+    const id = request.path.split('/')[3] ?? '';
     const topics = topicsOf(id);
-    if (status === 200 && !topics.has('order.cancelled')) find(id, 'answered as cancelled, and never was');
-    if (status === 404 && orders.get(id)?.tenant === asked.tenant && !places.has(id))
-      find(id, 'answered as not there, and it is');
+    if (status === 200 && !topics.has('order.cancelled'))
+      report(id, 'the response says that it is cancelled, but it never was');
+    if (status === 404 && orders.get(id)?.tenant === request.tenant && !places.has(id))
+      report(id, 'the response was 404, but the order exists');
     if (status === 409 && textOf(body, 'code') === 'order_not_cancellable') {
       const ends = ['order.failed', 'order.refunded', 'shipping.status.changed'];
-      if (!ends.some((topic) => topics.has(topic))) find(id, 'answered as ended, and it never had');
+      if (!ends.some((topic) => topics.has(topic)))
+        report(id, 'the response says that it cannot be cancelled, but it never ended');
     }
   };
 
-  const read: Judge = (asked, { status, body }, find) => {
-    const id = asked.path.split('/')[3] ?? '';
-    if (status !== 200) find(id, `an order that was placed was answered ${status}`);
-    else if (!liveThrough(byKey.get(id) ?? [], places.has(id)).visited.has(textOf(body, 'status'))) {
-      find(id, `shown as ${textOf(body, 'status')}, which it never was`);
+  const read: ResponseCheck = (request, { status, body }, report) => {
+    const id = request.path.split('/')[3] ?? '';
+    if (status !== 200) report(id, `the order exists, but the response was ${status}`);
+    else if (!replayEvents(byKey.get(id) ?? [], places.has(id)).visited.has(textOf(body, 'status'))) {
+      report(id, `the response shows the status ${textOf(body, 'status')}, which it never had`);
     }
   };
 
-  const paid: Judge = (asked, { status, body }, find) => {
-    const order = textOf(asked.body, 'orderId');
+  const paid: ResponseCheck = (request, { status, body }, report) => {
+    const order = textOf(request.body, 'orderId');
     if (status !== 201) return;
     const row = payments.get(textOf(body, 'id'));
     if (row?.order !== order || cents(row.amount) !== cents(Number(member(body, 'amount')))) {
-      find(order, 'answered with a payment that is not there');
+      report(order, 'the payment in the response does not exist');
     }
   };
 
-  const refunded: Judge = (asked, { status, body }, find) => {
-    const key = asked.key ?? '';
-    const payment = asked.path.split('/')[3] ?? '';
-    const made = refunds.get(key) ?? [];
+  const refunded: ResponseCheck = (request, { status, body }, report) => {
+    const key = request.key ?? '';
+    const payment = request.path.split('/')[3] ?? '';
+    const madeRefunds = refunds.get(key) ?? [];
     const expected = status === 201 ? 1 : 0;
-    if (made.length !== expected) find([payment, key], `answered ${status}, and ${made.length} refunds were made`);
-    if (status === 201 && cents(made[0]?.amount ?? 0) !== cents(Number(member(body, 'amount')))) {
-      find([payment, key], 'a refund of another amount was made');
+    if (madeRefunds.length !== expected) {
+      report([payment, key], `the response was ${status}, but ${madeRefunds.length} refunds were made`);
+    }
+    if (status === 201 && cents(madeRefunds[0]?.amount ?? 0) !== cents(Number(member(body, 'amount')))) {
+      report([payment, key], 'the refund has another amount than the response');
     }
   };
 
-  const joined: Judge = (asked, { status, body }, find) => {
-    const campaign = asked.path.split('/')[3] ?? '';
-    const user = textOf(asked.body, 'userId');
+  const joined: ResponseCheck = (request, { status, body }, report) => {
+    const campaign = request.path.split('/')[3] ?? '';
+    const user = textOf(request.body, 'userId');
     const row = participants.get(textOf(body, 'id'));
     if (status === 201 && (row?.user !== user || row.campaign !== campaign)) {
-      find([campaign, user], 'answered with a place that is not there');
+      report([campaign, user], 'the place in the response does not exist');
     }
     if (status === 409 && books.participants.some((one) => one.campaign === campaign && one.user === user)) {
-      find([campaign, user], `refused with ${textOf(body, 'code')}, and has a place`);
+      report([campaign, user], `the response was ${textOf(body, 'code')}, but the user has a place`);
     }
   };
 
-  const left: Judge = (asked, { status, body }, find) => {
+  const left: ResponseCheck = (request, { status, body }, report) => {
     const row = participants.get(textOf(body, 'id'));
     if (status === 200 && row?.state !== 'released')
-      find(asked.path.split('/')[3] ?? '', 'left, and still has a place');
+      report(request.path.split('/')[3] ?? '', 'the response says that the place was left, but it was not released');
   };
 
-  const stopped: Judge = (asked, { status }, find) => {
-    const campaign = campaigns.get(asked.path.split('/')[3] ?? '');
+  const stopped: ResponseCheck = (request, { status }, report) => {
+    const campaign = campaigns.get(request.path.split('/')[3] ?? '');
     const ends = status === 200 ? ['failed'] : ['successful', 'expired'];
     if (campaign && !ends.includes(campaign.status)) {
-      find(campaign.id, `a cancellation was answered ${status}, the campaign is ${campaign.status}`);
+      report(campaign.id, `the response to a cancellation was ${status}, but the campaign is ${campaign.status}`);
     }
   };
 
-  const made: Judge = (asked, { status, body }, find) => {
-    const sku = textOf(asked.body, 'sku');
-    if (status === 201 && products.get(textOf(body, 'id'))?.sku !== sku) find(sku, 'answered as made, and not there');
-    if (status !== 201) find(sku, `a new product was answered ${status}`);
+  const productCreated: ResponseCheck = (request, { status, body }, report) => {
+    const sku = textOf(request.body, 'sku');
+    if (status === 201 && products.get(textOf(body, 'id'))?.sku !== sku)
+      report(sku, 'the product in the response does not exist');
+    if (status !== 201) report(sku, `the response for a new product was ${status}`);
   };
 
-  const opened: Judge = (asked, { status, body }, find) => {
-    if (status === 201 && !campaigns.has(textOf(body, 'id'))) find(asked.key ?? '', 'a campaign that is not there');
+  const opened: ResponseCheck = (request, { status, body }, report) => {
+    if (status === 201 && !campaigns.has(textOf(body, 'id')))
+      report(request.key ?? '', 'the campaign in the response does not exist');
   };
 
-  const forged: Judge = (asked, { status }, find) => {
-    if (status !== 400) find(asked.story, `a forged webhook was answered ${status}`);
+  const forged: ResponseCheck = (request, { status }, report) => {
+    if (status !== 400) report(request.story, `the response to a forged webhook was ${status}, not 400`);
   };
 
   return {
@@ -146,74 +155,73 @@ function judges(books: Books): Record<string, Judge> {
     'campaigns.leave': left,
     'campaigns.cancel': stopped,
     'campaigns.create': opened,
-    'products.create': made,
+    'products.create': productCreated,
     'webhooks.forged': forged,
   };
 }
 
-const true_: Check = {
-  name: 'every answer that a client got is true',
-  run(books, find) {
-    const judge = judges(books);
-    for (const asked of books.asked) {
-      const answer = answerOf(asked);
-      const about = asked.key ?? asked.path;
-      if (asked.abandoned && !answer) find(about, `${asked.operation} was never answered`);
-      for (const { heard, code } of asked.tries) {
-        if (heard === 500) find(about, `${asked.operation} was answered 500 ${code ?? ''}`);
+const trueResponses: Check = {
+  name: 'every response that a client got is true',
+  run(books, report) {
+    const checkByOperation = responseChecks(books);
+    for (const request of books.requests) {
+      const final = finalResponse(request);
+      const subject = request.key ?? request.path;
+      if (request.abandoned && !final) report(subject, `${request.operation} never got a response`);
+      for (const { outcome, code } of request.attempts) {
+        if (outcome === 500) report(subject, `${request.operation} got 500 ${code ?? ''}`);
       }
-      for (const each of asked.answers) {
-        const passed = each !== answer && forgotten.has(textOf(each.body, 'code'));
-        if (!passed) judge[asked.operation]?.(asked, each, find);
+      for (const response of request.responses) {
+        const isOutdated = response !== final && notRemembered.has(textOf(response.body, 'code'));
+        if (!isOutdated) checkByOperation[request.operation]?.(request, response, report);
       }
     }
-    const versions = new Map(books.products.map((row) => [row.id, row]));
-    for (const [path, all] of groupBy(
-      books.asked.filter(({ operation }) => operation === 'products.update'),
+    const products = new Map(books.products.map((row) => [row.id, row]));
+    for (const [path, updates] of groupBy(
+      books.requests.filter(({ operation }) => operation === 'products.update'),
       ({ path }) => path,
     )) {
-      const row = versions.get(path.split('/')[3] ?? '');
-      const edits = all.filter((asked) => answerOf(asked)?.status === 200).length;
-      if (row && row.version < 1 + edits)
-        find(row.id, `${edits} edits were answered, and it is of version ${row.version}`);
+      const row = products.get(path.split('/')[3] ?? '');
+      const edits = updates.filter((request) => finalResponse(request)?.status === 200).length;
+      if (row && row.version < 1 + edits) report(row.id, `${edits} updates got 200, but its version is ${row.version}`);
     }
   },
 };
 
-/** Refusals that are not remembered: nothing was done, and what was missing may be there by the next attempt. */
-const forgotten = new Set(['not_found', 'order_not_payable']);
+/** Errors that the API does not store for the idempotency key. The next attempt may succeed. */
+const notRemembered = new Set(['not_found', 'order_not_payable']);
 
-const keys: Check = {
+const idempotencyKeys: Check = {
   name: 'no idempotency key has two effects',
-  run(books, find) {
-    for (const asked of books.asked) {
-      const [first, ...more] = asked.answers.filter(({ body }) => !forgotten.has(textOf(body, 'code')));
-      if (!first || asked.key === null) continue;
-      // A payment's answer shows the moment in which it was read; the payment itself stays the same one.
-      const essence = ({ status, body }: Heard) =>
-        asked.operation === 'payments.create' ? [status, member(body, 'id')] : [status, withoutRequestId(body)];
-      for (const other of more) {
-        if (!isDeepStrictEqual(essence(first), essence(other))) {
-          find(
-            asked.key,
-            `two answers to one key: ${JSON.stringify(essence(first))}, then ${JSON.stringify(essence(other))}`,
+  run(books, report) {
+    for (const request of books.requests) {
+      const [first, ...others] = request.responses.filter(({ body }) => !notRemembered.has(textOf(body, 'code')));
+      if (!first || request.key === null) continue;
+      // The response for a payment shows its current state, so only the payment's id must be the same.
+      const comparable = ({ status, body }: ClientResponse) =>
+        request.operation === 'payments.create' ? [status, member(body, 'id')] : [status, withoutRequestId(body)];
+      for (const other of others) {
+        if (!isDeepStrictEqual(comparable(first), comparable(other))) {
+          report(
+            request.key,
+            `two responses for one key: ${JSON.stringify(comparable(first))}, then ${JSON.stringify(comparable(other))}`,
           );
         }
       }
     }
-    for (const [reference, made] of groupBy(books.orders, (row) => row.reference ?? '')) {
-      if (reference !== '' && made.length > 1) find(reference, `${made.length} orders of one key`);
+    for (const [reference, orders] of groupBy(books.orders, (row) => row.reference ?? '')) {
+      if (reference !== '' && orders.length > 1) report(reference, `${orders.length} orders of one key`);
     }
-    for (const [reason, made] of groupBy(books.refunds, (row) => row.reason ?? '')) {
-      if (/-refund-\d+$/.test(reason) && made.length > 1) find(reason, `${made.length} refunds of one key`);
+    for (const [reason, refunds] of groupBy(books.refunds, (row) => row.reason ?? '')) {
+      if (/-refund-\d+$/.test(reason) && refunds.length > 1) report(reason, `${refunds.length} refunds of one key`);
     }
   },
 };
 
 function withoutRequestId(body: unknown): unknown {
   if (typeof body !== 'object' || body === null) return body;
-  const { requestId: _one, ...rest } = body as Record<string, unknown>;
+  const { requestId: _, ...rest } = body as Record<string, unknown>;
   return rest;
 }
 
-export const answerChecks: Check[] = [true_, keys];
+export const answerChecks: Check[] = [trueResponses, idempotencyKeys];

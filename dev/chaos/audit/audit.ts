@@ -8,7 +8,7 @@ import { orderChecks } from './orders.ts';
 import { outcomeChecks } from './outcomes.ts';
 import { stockChecks } from './stock.ts';
 
-/** Every promise that is held against the books after a run. */
+/** All promises that the audit checks after a run. */
 export const checks: Check[] = [
   ...stockChecks,
   ...orderChecks,
@@ -19,11 +19,13 @@ export const checks: Check[] = [
   ...answerChecks,
 ];
 
-/** Holds every promise against the books; what is found names the promise and whom it is about. */
+/** Checks every promise against the books. Each finding names the promise and its subjects. */
 export function audit(books: Books): Finding[] {
   return checks.flatMap(({ name, run }) => {
     const found: Finding[] = [];
-    run(books, (about, said) => found.push({ check: name, about: [about].flat().filter(Boolean), said }));
+    run(books, (subjects, message) =>
+      found.push({ check: name, subjects: [subjects].flat().filter(Boolean), message }),
+    );
     return found;
   });
 }

@@ -3,48 +3,58 @@ import { type Check, groupBy } from '../finding.ts';
 const ended = new Set(['expired', 'failed']);
 const prefix = 'group-commerce.campaign';
 
-const places: Check = {
-  name: "a campaign's places are those of its participants",
-  run(books, find) {
+const counts: Check = {
+  name: "a campaign's counts match its participants",
+  run(books, report) {
     const byCampaign = groupBy(books.participants, (row) => row.campaign);
     const byKey = groupBy(books.events, (event) => event.key);
     for (const campaign of books.campaigns) {
       const rows = byCampaign.get(campaign.id) ?? [];
-      const alive = rows.filter((row) => row.state !== 'released');
+      const active = rows.filter((row) => row.state !== 'released');
       const events = byKey.get(campaign.id) ?? [];
-      const told = (fact: string) => events.filter((event) => event.topic === `${prefix}.${fact}`);
-      if (campaign.actual > campaign.max) find(campaign.id, `${campaign.actual} places of ${campaign.max} are taken`);
-      if (told('joined').length !== rows.length) {
-        find(campaign.id, `${rows.length} places were taken, ${told('joined').length} events say so`);
+      const eventsOf = (fact: string) => events.filter((event) => event.topic === `${prefix}.${fact}`);
+      if (campaign.actual > campaign.max)
+        report(campaign.id, `${campaign.actual} places are taken, but the maximum is ${campaign.max}`);
+      if (eventsOf('joined').length !== rows.length) {
+        report(
+          campaign.id,
+          `${rows.length} places were taken, but there are ${eventsOf('joined').length} events for it`,
+        );
       }
       const left = rows.filter((row) => row.state === 'released' && !row.reason?.startsWith('campaign_'));
-      if (told('left').length !== left.length) {
-        find(campaign.id, `${left.length} places were given back, ${told('left').length} events say so`);
+      if (eventsOf('left').length !== left.length) {
+        report(campaign.id, `${left.length} places were left, but there are ${eventsOf('left').length} events for it`);
       }
       if (campaign.actual !== rows.length - left.length) {
-        find(campaign.id, `it counts ${campaign.actual} places; ${rows.length} were taken, ${left.length} given back`);
+        report(
+          campaign.id,
+          `it counts ${campaign.actual} places, but ${rows.length} were taken and ${left.length} left`,
+        );
       }
-      if (ended.has(campaign.status) && alive.length > 0) {
-        find(campaign.id, `it is ${campaign.status}, and ${alive.length} places are not released`);
+      if (ended.has(campaign.status) && active.length > 0) {
+        report(campaign.id, `it is ${campaign.status}, but ${active.length} places are not released`);
       }
-      const [success] = told('successful');
-      const counting = campaign.successOn === 'joined' ? 'actualParticipants' : 'securedParticipants';
-      if (success && Number(success.payload[counting]) < campaign.min) {
-        find(campaign.id, `it succeeded with ${String(success.payload[counting])} of ${campaign.min}`);
+      const [success] = eventsOf('successful');
+      const countField = campaign.successOn === 'joined' ? 'actualParticipants' : 'securedParticipants';
+      if (success && Number(success.payload[countField]) < campaign.min) {
+        report(
+          campaign.id,
+          `it succeeded with ${String(success.payload[countField])} places, but the minimum is ${campaign.min}`,
+        );
       }
-      for (const [user, seats] of groupBy(alive, (row) => row.user)) {
-        if (seats.length > 1) find(campaign.id, `${user} has ${seats.length} places`);
+      for (const [user, userPlaces] of groupBy(active, (row) => row.user)) {
+        if (userPlaces.length > 1) report(campaign.id, `${user} has ${userPlaces.length} places`);
       }
     }
   },
 };
 
 const orders: Check = {
-  name: 'a place that is charged has its order, one that is released keeps nothing',
-  run(books, find) {
+  name: 'a charged place has a paid order, and a released place has neither an order nor stock',
+  run(books, report) {
     const byId = new Map(books.orders.map((order) => [order.id, order]));
     const holds = new Map(books.reservations.map((row) => [row.order, row.status]));
-    // Its unit may be in a parcel that is packed already.
+    // After the label was made, the unit of a released place may be in a packed parcel.
     const labelled = new Set(books.shipments.map((row) => row.order));
     for (const { order: id, state } of books.participants) {
       const order = byId.get(id);
@@ -53,14 +63,15 @@ const orders: Check = {
         order !== undefined &&
         (['confirmed', 'shipped', 'delivered'].includes(order.status) ||
           (order.status === 'refunded' && holds.get(id) === 'committed'));
-      if (state === 'charged' && !sold) find(id, `the place is charged, its order ${order?.status ?? 'not there'}`);
-      if (state === 'released' && sold) find(id, `the place was released, its order is ${order.status}`);
-      const kept = labelled.has(id) ? ['held'] : ['held', 'committed'];
-      if (state === 'released' && kept.includes(holds.get(id) ?? '')) {
-        find(id, `the place was released, its unit is ${holds.get(id)}`);
+      if (state === 'charged' && !sold)
+        report(id, `the place is charged, but its order is ${order?.status ?? 'missing'}`);
+      if (state === 'released' && sold) report(id, `the place was released, but its order is ${order.status}`);
+      const forbidden = labelled.has(id) ? ['held'] : ['held', 'committed'];
+      if (state === 'released' && forbidden.includes(holds.get(id) ?? '')) {
+        report(id, `the place was released, but its unit is ${holds.get(id)}`);
       }
     }
   },
 };
 
-export const campaignChecks: Check[] = [places, orders];
+export const campaignChecks: Check[] = [counts, orders];

@@ -1,76 +1,78 @@
 import type { Books, EventRow } from '../books.ts';
-import { type Check, cents, groupBy, sum } from '../finding.ts';
-import { ownRefunds } from './money.ts';
+import { type Check, cents, groupBy, type Report, sum } from '../finding.ts';
+import { refundsOfIntent } from './money.ts';
 
-/** How often each topic is among the events of a key. */
-const tally = (events: readonly EventRow[] | undefined): ((topic: string) => number) => {
+/** Counts the events by topic. */
+const countTopics = (events: readonly EventRow[] | undefined): ((topic: string) => number) => {
   const counts = new Map<string, number>();
   for (const { topic } of events ?? []) counts.set(topic, (counts.get(topic) ?? 0) + 1);
   return (topic) => counts.get(topic) ?? 0;
 };
 
-/** Says so where a row has not the number of events that it must have. */
+/** Reports topics whose number of events differs from the expected one. */
 function expectEvents(
-  find: (about: string, said: string) => void,
+  report: Report,
   id: string,
   events: readonly EventRow[] | undefined,
   expected: Record<string, number>,
 ): void {
-  const count = tally(events);
+  const count = countTopics(events);
   for (const [topic, times] of Object.entries(expected)) {
-    if (count(topic) !== times) find(id, `${count(topic)} events ${topic}, where its rows say ${times}`);
+    if (count(topic) !== times) report(id, `it has ${count(topic)} events ${topic}, but its rows require ${times}`);
   }
 }
 
 const changes: Check = {
   name: 'every change has its event',
-  run(books, find) {
+  run(books, report) {
     const byKey = groupBy(books.events, (event) => event.key);
     for (const product of books.products)
-      expectEvents(find, product.id, byKey.get(product.id), { 'product.created': 1 });
-    for (const order of books.orders) expectEvents(find, order.id, byKey.get(order.id), { 'order.created': 1 });
+      expectEvents(report, product.id, byKey.get(product.id), { 'product.created': 1 });
+    for (const order of books.orders) expectEvents(report, order.id, byKey.get(order.id), { 'order.created': 1 });
     for (const campaign of books.campaigns) {
       const prefix = 'group-commerce.campaign';
-      const is = (status: string) => Number(campaign.status === status);
-      expectEvents(find, campaign.id, byKey.get(campaign.id), {
+      const countIf = (status: string) => Number(campaign.status === status);
+      expectEvents(report, campaign.id, byKey.get(campaign.id), {
         [`${prefix}.created`]: 1,
-        [`${prefix}.successful`]: is('successful'),
-        [`${prefix}.expired`]: is('expired'),
-        [`${prefix}.failed`]: is('failed'),
+        [`${prefix}.successful`]: countIf('successful'),
+        [`${prefix}.expired`]: countIf('expired'),
+        [`${prefix}.failed`]: countIf('failed'),
       });
     }
-    payments(books, byKey, find);
+    checkPayments(books, byKey, report);
   },
 };
 
-function payments(books: Books, byKey: Map<string, EventRow[]>, find: (about: string, said: string) => void): void {
+function checkPayments(books: Books, byKey: Map<string, EventRow[]>, report: Report): void {
   const refunds = groupBy(books.refunds, (row) => row.payment);
   for (const payment of books.payments) {
     const events = byKey.get(payment.id);
-    const its = refunds.get(payment.id) ?? [];
-    const told = (topic: string) =>
+    const itsRefunds = refunds.get(payment.id) ?? [];
+    const refundIds = (topic: string) =>
       new Set(events?.filter((event) => event.topic === topic).map((event) => String(event.payload.refundId)));
-    expectEvents(find, payment.id, events, {
+    expectEvents(report, payment.id, events, {
       'payment.created': 1,
       'payment.succeeded': Number(cents(payment.captured) > 0),
-      'payment.refund.requested': its.filter((row) => row.reason !== 'made at Stripe').length,
-      'payment.refund.failed': its.filter((row) => row.status === 'failed').length,
+      'payment.refund.requested': itsRefunds.filter((row) => row.reason !== 'made at Stripe').length,
+      'payment.refund.failed': itsRefunds.filter((row) => row.status === 'failed').length,
     });
-    const [went, failed] = [told('payment.refunded'), told('payment.refund.failed')];
-    for (const refund of its) {
-      if (refund.status === 'succeeded' && !went.has(refund.id))
-        find(payment.id, `refund ${refund.id} without its event`);
-      if (refund.status !== 'succeeded' && went.has(refund.id) && !failed.has(refund.id)) {
-        find(payment.id, `payment.refunded of ${refund.id}, which is ${refund.status}`);
+    const [refunded, failed] = [refundIds('payment.refunded'), refundIds('payment.refund.failed')];
+    for (const refund of itsRefunds) {
+      if (refund.status === 'succeeded' && !refunded.has(refund.id))
+        report(payment.id, `refund ${refund.id} has no event payment.refunded`);
+      if (refund.status !== 'succeeded' && refunded.has(refund.id) && !failed.has(refund.id)) {
+        report(payment.id, `payment.refunded was emitted for ${refund.id}, which is ${refund.status}`);
       }
     }
-    if (went.size !== tally(events)('payment.refunded')) find(payment.id, 'a refund was told twice');
-    const status = paymentStatus(events ?? [], cents(payment.captured), ownRefunds(payment, its));
-    if (status !== payment.status) find(payment.id, `the payment is ${payment.status}, its events say ${status}`);
+    if (refunded.size !== countTopics(events)('payment.refunded'))
+      report(payment.id, 'payment.refunded was emitted twice for a refund');
+    const status = paymentStatus(events ?? [], cents(payment.captured), refundsOfIntent(payment, itsRefunds));
+    if (status !== payment.status)
+      report(payment.id, `the payment is ${payment.status}, but by its events it is ${status}`);
   }
 }
 
-/** What a payment's events make of it. */
+/** Derives a payment's status from its events. */
 function paymentStatus(events: readonly EventRow[], captured: number, refunds: { amount: string; status: string }[]) {
   let status = 'pending';
   for (const { topic } of events) {
@@ -79,13 +81,13 @@ function paymentStatus(events: readonly EventRow[], captured: number, refunds: {
     if (topic === 'payment.cancelled' && status === 'pending') status = 'cancelled';
   }
   const done = refunds.filter((row) => row.status === 'succeeded');
-  const back = sum(done, (row) => cents(row.amount));
-  return status === 'succeeded' && captured > 0 && back >= captured ? 'refunded' : status;
+  const refundedSum = sum(done, (row) => cents(row.amount));
+  return status === 'succeeded' && captured > 0 && refundedSum >= captured ? 'refunded' : status;
 }
 
 const origins: Check = {
   name: 'every event has its change',
-  run(books, find) {
+  run(books, report) {
     const known: Record<string, Set<string>> = {
       order: new Set([...books.orders, ...books.participants.map(({ order }) => ({ id: order }))].map(({ id }) => id)),
       payment: new Set(books.payments.map(({ id }) => id)),
@@ -96,51 +98,53 @@ const origins: Check = {
     known.shipping = known.order ?? new Set();
     const refunds = new Set(books.refunds.map(({ id }) => id));
     for (const { seq, topic, key, payload } of books.events) {
-      if (!known[topic.split('.')[0] ?? '']?.has(key)) find(key, `event ${seq} (${topic}) of nothing that there is`);
+      if (!known[topic.split('.')[0] ?? '']?.has(key)) report(key, `event ${seq} (${topic}) has a key without a row`);
       const { refundId } = payload;
-      if (typeof refundId === 'string' && !refunds.has(refundId)) find(key, `event ${seq} (${topic}) of no refund`);
+      if (typeof refundId === 'string' && !refunds.has(refundId))
+        report(key, `event ${seq} (${topic}) names a refund that does not exist`);
     }
     for (const [id, same] of groupBy(books.events, (event) => event.id)) {
-      if (same.length > 1) find(id, `${same.length} events with one ce_id`);
+      if (same.length > 1) report(id, `${same.length} events have the same ce_id`);
     }
   },
 };
 
 const delivered: Check = {
   name: 'every event is delivered',
-  run(books, find) {
-    for (const { sink, topic, key } of books.undelivered) find(key, `${topic} was not delivered to ${sink}`);
-    // A payment that was changed at Stripe is reported so; its outcome is checked.
+  run(books, report) {
+    for (const { sink, topic, key } of books.undelivered) report(key, `${topic} was not delivered to ${sink}`);
+    // The sink `stripe` reports payments that were changed at Stripe. outcomes.ts checks them.
     for (const { sink, topic, key, reason } of books.deadLetters)
-      if (sink !== 'stripe') find(key, `${topic} is a dead letter of ${sink}: ${reason}`);
+      if (sink !== 'stripe') report(key, `${topic} is a dead letter of ${sink}: ${reason}`);
   },
 };
 
 const once: Check = {
-  name: 'each ce_id is applied once',
-  run(books, find) {
+  name: 'each consumer applies each ce_id once',
+  run(books, report) {
     for (const [name, same] of groupBy(books.inbox, (row) => `${row.consumer} ${row.event}`)) {
-      if (same.length > 1) find(name, `${same.length} rows in the inbox`);
+      if (same.length > 1) report(name, `${same.length} rows in the inbox`);
     }
   },
 };
 
 const kafka: Check = {
-  name: "Kafka has every event, and each key's in order of its changes",
-  run(books, find) {
+  name: 'Kafka has every event, and the events of each key are in order',
+  run(books, report) {
     const first = new Map<string, Books['records'][number]>();
     const known = new Set(books.events.map((event) => event.id));
     for (const record of books.records) {
-      const where = `${record.topic}/${record.partition}@${record.offset}`;
-      if (!known.has(record.id)) find(record.key, `${where} is of no event of ours`);
-      else if (!record.asTold) find(record.key, `${where} does not say what event ${record.id} says`);
+      const position = `${record.topic}/${record.partition}@${record.offset}`;
+      if (!known.has(record.id)) report(record.key, `${position} is not one of our events`);
+      else if (!record.matchesEvent) report(record.key, `${position} differs from event ${record.id}`);
       const before = first.get(record.id);
-      const earlier =
+      const isEarlier =
         !before ||
         record.timestamp < before.timestamp ||
         (before.topic === record.topic && record.partition === before.partition && record.offset < before.offset);
-      if (earlier) first.set(record.id, record);
-      if (before && before.partition !== record.partition) find(record.key, `${where}: its key is in two partitions`);
+      if (isEarlier) first.set(record.id, record);
+      if (before && before.partition !== record.partition)
+        report(record.key, `${position}: the records of its event are in two partitions`);
     }
     for (const [key, events] of groupBy(books.events, (event) => event.key)) {
       let last: { seq: number; record: Books['records'][number] } | undefined;
@@ -148,15 +152,16 @@ const kafka: Check = {
       for (const { id, seq, topic } of events) {
         const record = first.get(id);
         if (!record) {
-          find(key, `event ${seq} (${topic}) is not in Kafka`);
+          report(key, `event ${seq} (${topic}) is not in Kafka`);
           continue;
         }
-        // Offsets tell the order within a topic; between topics the broker's clock does.
+        // Within a topic the offsets show the order, between topics the broker's timestamps.
         const before = inTopic.get(topic) ?? -1;
-        if (record.offset <= before) find(key, `event ${seq} (${topic}) came before an earlier one of its topic`);
+        if (record.offset <= before)
+          report(key, `event ${seq} (${topic}) was published before an earlier event of its topic`);
         inTopic.set(topic, record.offset);
         if (last && record.timestamp < last.record.timestamp) {
-          find(key, `event ${seq} (${topic}) came before event ${last.seq} (${last.record.topic})`);
+          report(key, `event ${seq} (${topic}) was published before event ${last.seq} (${last.record.topic})`);
         }
         last = { seq, record };
       }

@@ -1,19 +1,19 @@
 import type { EventRow, OrderRow } from '../books.ts';
 import { type Check, cents, groupBy, sum } from '../finding.ts';
 
-type Saga = { status: string; stock: string; visited: Set<string>; faults: string[] };
+type OrderHistory = { status: string; stock: string; visited: Set<string>; problems: string[] };
 
-const paidStates = ['confirmed', 'shipped', 'delivered'];
+const paidStatuses = ['confirmed', 'shipped', 'delivered'];
 
-/** What each event does to an order's status: from which ones, and to which. */
-const steps: Record<string, { from: string[]; to: string }> = {
+/** The change of an order's status by each event: from these statuses to that one. */
+const statusSteps: Record<string, { from: string[]; to: string }> = {
   'order.confirmed': { from: ['created', 'failed'], to: 'confirmed' },
   'order.failed': { from: ['created'], to: 'failed' },
   'order.cancelled': { from: ['created', 'confirmed', 'refunded'], to: 'cancelled' },
-  'order.refunded': { from: paidStates, to: 'refunded' },
+  'order.refunded': { from: paidStatuses, to: 'refunded' },
 };
 
-/** And to its stock. An order of a campaign begins with the unit that its place holds. */
+/** The same for the stock of an order. An order of a campaign begins with the unit that its place holds. */
 const stockSteps: Record<string, { from: string[]; to: string }> = {
   'inventory.reserved': { from: ['none', 'released'], to: 'held' },
   'inventory.insufficient': { from: ['none'], to: 'refused' },
@@ -21,31 +21,31 @@ const stockSteps: Record<string, { from: string[]; to: string }> = {
   'order.confirmed': { from: ['held'], to: 'committed' },
 };
 
-/** Lives through the events of one order; `faults` are steps that lead from nowhere. */
-export function liveThrough(events: readonly EventRow[], place: boolean): Saga {
-  let [status, stock] = ['none', place ? 'held' : 'none'];
+/** Derives an order's status and stock from its events. `problems`: events that its state did not allow. */
+export function replayEvents(events: readonly EventRow[], hasPlace: boolean): OrderHistory {
+  let [status, stock] = ['none', hasPlace ? 'held' : 'none'];
   const visited = new Set<string>();
-  const faults: string[] = [];
+  const problems: string[] = [];
   for (const { topic, payload, seq } of events) {
     if (topic === 'order.created') {
-      if (status !== 'none') faults.push(`created again by event ${seq}`);
+      if (status !== 'none') problems.push(`order.created (event ${seq}) of an order that exists already`);
       status = 'created';
     }
-    const step = steps[topic];
+    const step = statusSteps[topic];
     if (step) {
-      if (!step.from.includes(status)) faults.push(`${topic} (event ${seq}) of an order that is ${status}`);
+      if (!step.from.includes(status)) problems.push(`${topic} (event ${seq}) of an order that is ${status}`);
       status = step.to;
     }
-    // A bank has sent the money of a refund back.
+    // A bank returned the money of a refund to the merchant.
     if (topic === 'order.refund.failed') {
-      if (status !== 'refunded') faults.push(`${topic} (event ${seq}) of an order that is ${status}`);
+      if (status !== 'refunded') problems.push(`${topic} (event ${seq}) of an order that is ${status}`);
       status = String(payload.status);
       if (stock === 'held') stock = 'committed';
     }
     const stockStep = stockSteps[topic];
-    const announced = place && topic === 'inventory.reserved' && stock === 'held';
-    if (stockStep && !announced) {
-      if (!stockStep.from.includes(stock)) faults.push(`${topic} (event ${seq}) of stock that is ${stock}`);
+    const alreadyHeld = hasPlace && topic === 'inventory.reserved' && stock === 'held';
+    if (stockStep && !alreadyHeld) {
+      if (!stockStep.from.includes(stock)) problems.push(`${topic} (event ${seq}) of stock that is ${stock}`);
       stock = stockStep.to;
     }
     if (topic === 'shipping.status.changed') {
@@ -55,36 +55,36 @@ export function liveThrough(events: readonly EventRow[], place: boolean): Saga {
     }
     visited.add(status);
   }
-  return { status, stock, visited, faults };
+  return { status, stock, visited, problems };
 }
 
 const explained: Check = {
-  name: 'every order is in a state that its history explains',
-  run(books, find) {
+  name: "every order's state follows from its events",
+  run(books, report) {
     const byKey = groupBy(books.events, (event) => event.key);
     const holds = new Map(books.reservations.map((row) => [row.order, row]));
     const places = new Set(books.participants.map((row) => row.order));
     // The units of an order that ended after its label was made stay out of the stock.
     const labelled = new Set(books.shipments.map((row) => row.order));
     for (const order of books.orders) {
-      const { status, stock, faults } = liveThrough(byKey.get(order.id) ?? [], places.has(order.id));
-      for (const fault of faults) find(order.id, fault);
-      if (status !== order.status) find(order.id, `the order is ${order.status}, its events say ${status}`);
+      const { status, stock, problems } = replayEvents(byKey.get(order.id) ?? [], places.has(order.id));
+      for (const problem of problems) report(order.id, problem);
+      if (status !== order.status) report(order.id, `the order is ${order.status}, but by its events it is ${status}`);
       const hold = holds.get(order.id);
-      // A hold that ends before it was decided tells nobody: nothing was held.
+      // A hold that ends before it is decided emits no event, since nothing was held.
       const undecided = stock === 'none' && (hold?.status === 'released' || hold?.status === 'pending');
       if (!undecided && hold?.status !== stock) {
-        find(order.id, `its stock is ${hold?.status ?? 'not there'}, its events say ${stock}`);
+        report(order.id, `its stock is ${hold?.status ?? 'missing'}, but by its events it is ${stock}`);
       }
-      const sold = paidStates.includes(order.status);
+      const sold = paidStatuses.includes(order.status);
       if (sold !== (hold?.status === 'committed') && order.status !== 'refunded' && !labelled.has(order.id)) {
-        find(order.id, `the order is ${order.status}, its stock ${hold?.status ?? 'not there'}`);
+        report(order.id, `the order is ${order.status}, but its stock is ${hold?.status ?? 'missing'}`);
       }
     }
     const known = new Set(books.orders.map((order) => order.id));
     for (const { order, status } of books.reservations) {
-      if (!known.has(order) && !places.has(order)) find(order, `stock that is ${status} for no order`);
-      if (!known.has(order) && status === 'committed') find(order, 'stock committed without an order');
+      if (!known.has(order) && !places.has(order)) report(order, `a ${status} reservation without an order`);
+      if (!known.has(order) && status === 'committed') report(order, 'stock committed without an order');
     }
   },
 };
@@ -95,43 +95,46 @@ const unitsOf = (order: OrderRow): Map<string, number> => {
   return units;
 };
 
-const lines: Check = {
-  name: 'an order, its hold and its total are of the same lines',
-  run(books, find) {
+const lineTotals: Check = {
+  name: "an order's hold and total match its lines",
+  run(books, report) {
     const holds = new Map(books.reservations.map((row) => [row.order, row]));
     for (const order of books.orders) {
       const total = sum(order.items, ({ quantity, price }) => quantity * cents(price));
       if (total !== cents(order.total))
-        find(order.id, `its lines add up to ${total} cents, its total is ${order.total}`);
+        report(order.id, `the sum of its lines is ${total} cents, but its total is ${order.total}`);
       const hold = holds.get(order.id);
       const units = unitsOf(order);
       const same =
-        hold?.skus.length === units.size && hold.skus.every((sku, at) => units.get(sku) === hold.quantities[at]);
-      if (!same) find(order.id, 'its stock is of other lines');
+        hold?.skus.length === units.size && hold.skus.every((sku, index) => units.get(sku) === hold.quantities[index]);
+      if (!same) report(order.id, 'its reservation has other units than its lines');
     }
   },
 };
 
 const parcels: Check = {
-  name: 'one label for an order that has its address and its money',
-  run(books, find) {
-    const made = groupBy(books.shipments, (row) => row.order);
-    const told = groupBy(
+  name: 'a paid order with an address has one label',
+  run(books, report) {
+    const shipments = groupBy(books.shipments, (row) => row.order);
+    const labelEvents = groupBy(
       books.events.filter((event) => event.topic === 'shipping.label.created'),
       (event) => event.key,
     );
-    // Nothing is sent by itself for an order that the merchant meant to refund.
-    const sent = new Set(books.events.filter(({ topic }) => topic === 'order.refund.failed').map(({ key }) => key));
+    // If a refund failed, no label is made automatically: the merchant meant to refund the order.
+    const failedRefunds = new Set(
+      books.events.filter(({ topic }) => topic === 'order.refund.failed').map(({ key }) => key),
+    );
     for (const order of books.orders) {
-      const [labels, events] = [made.get(order.id)?.length ?? 0, told.get(order.id)?.length ?? 0];
-      if (labels !== events) find(order.id, `${labels} labels, ${events} events of labels`);
-      const refundFailed = sent.has(order.id);
-      if (labels > 1 && !refundFailed) find(order.id, `${labels} labels`);
-      if (order.address && !refundFailed && paidStates.includes(order.status) && labels === 0)
-        find(order.id, 'paid, and without a label');
-      if (['shipped', 'delivered'].includes(order.status) && labels === 0) find(order.id, 'shipped without a label');
+      const [labels, events] = [shipments.get(order.id)?.length ?? 0, labelEvents.get(order.id)?.length ?? 0];
+      if (labels !== events) report(order.id, `${labels} labels, but ${events} events shipping.label.created`);
+      const refundFailed = failedRefunds.has(order.id);
+      if (labels > 1 && !refundFailed) report(order.id, `${labels} labels`);
+      if (order.address && !refundFailed && paidStatuses.includes(order.status) && labels === 0)
+        report(order.id, 'it is paid but has no label');
+      if (['shipped', 'delivered'].includes(order.status) && labels === 0)
+        report(order.id, 'it is shipped but has no label');
     }
   },
 };
 
-export const orderChecks: Check[] = [explained, lines, parcels];
+export const orderChecks: Check[] = [explained, lineTotals, parcels];
