@@ -112,7 +112,10 @@ export type IntentRow = {
 export type SetupRow = { order: string; status: string };
 export type StripeRefundRow = { id: string; intent: string; amount: number; status: string; refundId: string | null };
 
-/** Everything that the audit checks, read once: rows of the database, Kafka's records, Stripe's objects, clients' requests. */
+/**
+ * Everything that the audit checks, read once: rows of the database, Kafka's records, Stripe's objects, clients'
+ * requests.
+ */
 export type Books = {
   orders: OrderRow[];
   reservations: ReservationRow[];

@@ -14,7 +14,8 @@ async function createCampaign(story: Story): Promise<Campaign | undefined> {
   if (product?.status !== 201) return undefined;
   const minParticipants = random.int(2, 5);
   const end = random.pickWeighted({ soon: 60, later: 12, far: 28 });
-  const lastsSeconds = { soon: random.int(4, 15), later: 86_400, far: 8 * 86_400 }[end]; // far: cards are saved, not held
+  // Cards are saved, not held, for a campaign that ends too far ahead.
+  const lastsSeconds = { soon: random.int(4, 15), later: 86_400, far: 8 * 86_400 }[end];
   const now = Date.now();
   const response = await story.request('campaigns.create', 'POST', '/v1/campaigns', {
     key: story.unique('campaign'),

@@ -4,7 +4,9 @@ import type { Story } from './shop.ts';
 
 const otherTenant = (tenant: string) => (tenant === 'default' ? 'acme' : 'default');
 
-/** Adjusts the stock of a SKU. The audit checks that each adjustment counts once, however often its request is repeated. */
+/**
+ * Adjusts the stock of a SKU. The audit checks that each adjustment counts once, however often its request is repeated.
+ */
 export async function adjustStock(story: Story): Promise<void> {
   const { shop, tenant, random } = story;
   const skus = shop.skus[tenant] ?? [];

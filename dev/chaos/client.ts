@@ -17,7 +17,9 @@ export type RequestOptions = {
   method: string;
   path: string;
   body?: unknown;
-  /** The Idempotency-Key. A request without a key is retried too; use it only for operations that are safe to repeat. */
+  /**
+   * The Idempotency-Key. A request without a key is retried too; use it only for operations that are safe to repeat.
+   */
   key?: string;
   tenant?: string;
   headers?: Record<string, string>;
@@ -28,8 +30,9 @@ export type RequestOptions = {
 
 export type Client = {
   /**
-   * Sends a request until it gets a final response. Retries a lost connection, a timeout, 429, 5xx and a first attempt that
-   * still runs. At random it also hangs up early, sends twice at once, or sends again after the response. Undefined: no response.
+   * Sends a request until it gets a final response. Retries a lost connection, a timeout, 429, 5xx and a first attempt
+   * that still runs. At random it also hangs up early, sends twice at once, or sends again after the response.
+   * Undefined: no response.
    */
   request: (options: RequestOptions) => Promise<ClientResponse | undefined>;
   /** Stops retries after this time. Resolves when every request has ended. */

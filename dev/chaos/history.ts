@@ -6,7 +6,10 @@ type Moment = { at: number; text: string };
 
 const maxMoments = 80;
 
-/** Adds the ids of related rows: an order's payments, refunds and reference. Campaigns are left out, they relate to too much. */
+/**
+ * Adds the ids of related rows: an order's payments, refunds and reference. Campaigns are left out, they relate to too
+ * much.
+ */
 function findRelatedIds(books: Books, subjects: readonly string[]): Set<string> {
   const ids = new Set(subjects);
   for (let size = -1; size !== ids.size; ) {
@@ -49,7 +52,9 @@ function attemptMoments(request: ClientRequest): Moment[] {
   });
 }
 
-/** The history that explains a finding: the requests and events of its subjects, and the faults around them, in order. */
+/**
+ * The history that explains a finding: the requests and events of its subjects, and the faults around them, in order.
+ */
 export function formatHistory(finding: Finding, books: Books, incidents: readonly Incident[]): string[] {
   const ids = findRelatedIds(books, finding.subjects);
   const requests = books.requests.filter((request) => mentions(request, ids));

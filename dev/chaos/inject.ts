@@ -8,7 +8,9 @@ import type { ChaosPlatform } from './platform.ts';
 import type { FaultKind, PlannedFault } from './schedule.ts';
 import type { Shop } from './shop.ts';
 
-/** Creates a queue that runs one job at a time. Two restarts of the same part at once would only wait for each other. */
+/**
+ * Creates a queue that runs one job at a time. Two restarts of the same part at once would only wait for each other.
+ */
 function oneAtATime(): (work: () => Promise<void>) => Promise<void> {
   let last: Promise<void> = Promise.resolve();
   return (work) => {
@@ -30,6 +32,7 @@ async function restart(start: () => Promise<void>): Promise<void> {
   }
 }
 
+/** `saved`: Stripe stores the response for the idempotency key. `acts`: it executes the request before the fault. */
 const executedWithStored500 = { action: 'status', status: 500, saved: true, acts: true };
 
 const stripeFaults: Partial<Record<FaultKind, Record<string, unknown>>> = {

@@ -50,7 +50,10 @@ export async function createProducts(shop: Shop): Promise<void> {
   }
 }
 
-/** Plays the stories of the seed with this number of clients at a time, until the shop closes. Resolves with the number of stories. */
+/**
+ * Plays the stories of the seed with this number of clients at a time, until the shop closes. Resolves with the number
+ * of stories.
+ */
 export async function runLoad(shop: Shop, people: number): Promise<number> {
   let nextIndex = 0;
   const person = async (number: number) => {

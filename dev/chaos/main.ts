@@ -12,7 +12,7 @@ try {
     if (options.keep) console.log(`Data and logs are in ${dir}`);
     if (books === null) process.exitCode = 130;
     else if (findings.length > 0) {
-      console.log(`\n${findings.length} findings: promises are broken. Seed ${options.seed}`);
+      console.log(`\n${findings.length} findings: the promises above are broken. Seed ${options.seed}`);
       process.exitCode = 1;
     } else console.log(`\nEvery promise holds. Seed ${options.seed}`);
   }

@@ -3,9 +3,9 @@ import type { ChaosOptions } from './run.ts';
 
 export const help = `npm run chaos -- [flags]
 
-Runs the whole platform in a temporary folder under load, and injects faults: in the database, the Worker, queues, Kafka,
-Stripe, webhooks and crons. Then the faults stop, and the crons run until no work is open. In the end an audit checks the
-platform's promises against the database, Kafka and the Stripe emulator. docs/chaos.md lists the faults and the promises.
+Runs the whole platform in a temporary folder under load, and injects faults into the database, the Worker, queues, Kafka,
+Stripe, webhooks and crons. Then the faults stop, and the crons run until no work is open. Finally an audit checks the
+platform's promises against the database, Kafka and the Stripe emulator. docs/chaos.md lists all faults and promises.
 
 Exit code 0: every promise holds; 1: a promise is broken, or the run failed; 130: stopped by Ctrl-C.
 
@@ -17,8 +17,8 @@ Exit code 0: every promise holds; 1: a promise is broken, or the run failed; 130
   --keep      keep the folder with data and logs, and print its path
   --help      print this text
 
-The same seed plans the same stories and the same faults at the same times. The timing of requests depends on the machine,
-so two runs of a seed differ. To see a finding again, run its seed several times.`;
+The same seed plans the same stories and the same faults at the same times. The timing of requests depends on the
+machine, so two runs of a seed differ. To see a finding again, run its seed several times.`;
 
 export class ChaosUsage extends Error {}
 

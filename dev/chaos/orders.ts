@@ -22,22 +22,22 @@ function createLines({ shop, tenant, random }: Story): { sku: string; quantity: 
   });
 }
 
-type PlacedOrder = { id: string; total: number; address: boolean };
+type PlacedOrder = { id: string; total: number; hasAddress: boolean };
 
 async function place(story: Story, deferred: boolean): Promise<PlacedOrder | undefined> {
   const { random } = story;
   const key = story.unique('order');
-  const address = random.chance(0.45);
+  const hasAddress = random.chance(0.45);
   const body = {
     customerId: story.name,
     items: createLines(story),
     purchaseOrderNumber: key, // unique, so that the audit finds the order of this request
-    ...(address ? { shippingAddress } : {}),
+    ...(hasAddress ? { shippingAddress } : {}),
   };
   const headers = deferred ? { prefer: 'respond-async' } : {};
   const response = await story.request('orders.place', 'POST', '/v1/orders', { key, body, headers });
   if (response?.status !== 201 && response?.status !== 202) return undefined;
-  return { id: textOf(response.body, 'id'), total: Number(member(response.body, 'total')), address };
+  return { id: textOf(response.body, 'id'), total: Number(member(response.body, 'total')), hasAddress };
 }
 
 const read = (story: Story, id: string) => story.request('orders.read', 'GET', `/v1/orders/${id}`);
@@ -85,7 +85,9 @@ async function sendTracking(story: Story, trackingNumber: string): Promise<void>
   }
 }
 
-/** Prints the label, cancels or refunds the order before its parcel has moved, and then tries to print the label again. */
+/**
+ * Prints the label, cancels or refunds the order before its parcel has moved, and then tries to print the label again.
+ */
 async function cancelAfterLabel(story: Story, order: PlacedOrder, paymentId: string): Promise<void> {
   const { random } = story;
   let shipment = '';
@@ -121,7 +123,7 @@ async function continueAfterPayment(story: Story, order: PlacedOrder, paymentId:
   };
   const next = random.pickWeighted(plans);
   if (!paid && (next === 'trackParcel' || next === 'cancelAfterLabel')) return;
-  if (next === 'cancelAfterLabel' && order.address) await cancelAfterLabel(story, order, paymentId);
+  if (next === 'cancelAfterLabel' && order.hasAddress) await cancelAfterLabel(story, order, paymentId);
   const part = Math.max(Math.round(order.total * (0.2 + random.next() * 0.6) * 100) / 100, 0.01);
   if (next === 'cancel') await cancel(story, order.id);
   if (next === 'refund') await refund(story, paymentId);

@@ -77,8 +77,9 @@ function retryingQuery(pool: pg.Pool): ChaosPlatform['query'] {
 }
 
 /**
- * Starts the platform of a chaos run in a temporary folder on free ports: PostgreSQL and the Worker, which can be killed and
- * restarted, and the Neon, Kafka and Stripe emulators with faults. If a part cannot start, the others are stopped.
+ * Starts the platform of a chaos run in a temporary folder on free ports: PostgreSQL and the Worker, which can be
+ * killed and restarted, and the Neon, Kafka and Stripe emulators with faults. If a part cannot start, the others are
+ * stopped.
  */
 export async function startChaosPlatform(options: ChaosPlatformOptions): Promise<ChaosPlatform> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-chaos-'));

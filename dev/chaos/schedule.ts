@@ -55,8 +55,8 @@ export type PlannedFault = {
 };
 
 /**
- * Plans the faults of a seed at random times with a mean pause of `gapMs`, after a first second without faults. Every kind
- * occurs once before any kind repeats. A longer run of a seed begins with the schedule of a shorter one.
+ * Plans the faults of a seed at random times with a mean pause of `gapMs`, after a first second without faults. Every
+ * kind occurs once before any kind repeats. A longer run of a seed begins with the schedule of a shorter one.
  */
 export function planFaults(seed: number, lengthMs: number, gapMs = 700): PlannedFault[] {
   const random = seededRandom(seed, 'faults');

@@ -53,8 +53,8 @@ const stuckMs = 150_000;
 export type Settled = { open: OpenWork; turns: number; clock: number };
 
 /**
- * Runs the crons with later and later times until no work is open or `withinMs` have passed. So holds, places and campaigns
- * end, and debits at Stripe are decided. Leases and paused sinks follow the real clock, so it waits for them.
+ * Runs the crons with later and later times until no work is open or `withinMs` have passed. So holds, places and
+ * campaigns end, and debits at Stripe are decided. Leases and paused sinks follow the real clock, so it waits for them.
  */
 export async function settle(
   platform: ChaosPlatform,

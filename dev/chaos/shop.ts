@@ -84,8 +84,8 @@ async function post(url: string, form: Record<string, string>): Promise<{ status
 }
 
 /**
- * Confirms an intent at Stripe as the buyer's browser does, with 3-D Secure if Stripe asks for it. Resolves with the intent's
- * status in the response; empty if there was none.
+ * Confirms an intent at Stripe as the buyer's browser does, with 3-D Secure if Stripe asks for it. Resolves with the
+ * intent's status in the response; empty if there was none.
  */
 export async function confirmAtStripe(story: Story, secret: string, card: string = story.random.pickWeighted(cards)) {
   const { shop, random } = story;

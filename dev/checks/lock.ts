@@ -62,8 +62,8 @@ function run(
 }
 
 /**
- * Checks that package-lock.json matches package.json, works with every registry, and needs no newer Node than this one. With
- * `committed`, it must also be the committed file, since `npm install` repairs a lock that does not match.
+ * Checks that package-lock.json matches package.json, works with every registry, and needs no newer Node than this one.
+ * With `committed`, it must also be the committed file, since `npm install` repairs a lock that does not match.
  */
 export async function checkLock(root: string, committed: boolean): Promise<string> {
   const [lock, { allowScripts }] = (await Promise.all(

@@ -3,8 +3,8 @@ import { type Check, checks, runTool } from './checks.ts';
 const help = `npm run verify
 
 Runs every check that needs no database: format, lint, generated types, types, the rules for imports and files, the
-documentation, the bundle size, package-lock.json, known vulnerabilities, and the unit tests (with the OpenAPI snapshot).
-"npm test" runs these checks and all other tests. Exit code 0: all pass; 1: a check fails.`;
+documentation, the bundle size, package-lock.json, known vulnerabilities, and the unit tests (with the OpenAPI
+snapshot). "npm test" runs these checks and all other tests. Exit code 0: all pass; 1: a check fails.`;
 
 const unitTests: Check = {
   name: 'the unit tests pass',

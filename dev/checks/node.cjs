@@ -1,5 +1,5 @@
-// Runs at every "npm install". This syntax is old on purpose: an old Node must be able to read it.
-// The `node` of a script may be the package "node"; npm itself says which one it runs on.
+// Runs at every "npm install". It uses old syntax, so that an old Node can run it too.
+// Scripts may run with the Node of the package "node", so it reads npm's own Node version from npm's user agent.
 var agent = process.env.npm_config_user_agent || '';
 var found = /\bnode\/v((\d+)\S*)/.exec(agent);
 if (found && Number(found[2]) < 20) {

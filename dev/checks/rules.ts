@@ -4,8 +4,8 @@ import { dirname, join, normalize } from 'node:path';
 export type SourceFile = { path: string; text: string };
 
 /**
- * The layers of the Worker, from the lowest to the highest. A file may import from its own layer and from lower ones. If two
- * names match a path, the longer one counts.
+ * The layers of the Worker, from the lowest to the highest. A file may import from its own layer and from lower ones.
+ * If two names match a path, the longer one counts.
  */
 const layers = [
   'src/base/',
@@ -113,7 +113,10 @@ const entryFunctions = ['platform.enter', 'platform.identify', 'platform.authent
 /** The first checks the key itself, the second returns what the public /readyz shows. */
 const openFunctions = ['platform.authenticate', 'platform.health'];
 
-/** A function that the Worker's login may call must first check a key or the job secret, itself or in a function that it calls. */
+/**
+ * A function that the Worker's login may call must first check a key or the job secret, itself or in a function that it
+ * calls.
+ */
 function findEntryViolations(files: SourceFile[]): string[] {
   const sources = files.filter(({ path }) => /^src\/db\/.*\.sql$/.test(path));
   const code = sources.map(({ text }) => text.replaceAll(/--.*$/gm, '')).join('\n');

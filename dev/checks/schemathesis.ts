@@ -10,9 +10,9 @@ import { run } from '../support/process.ts';
 
 const help = `npm run test:schemathesis [-- options]
 
-Tests the API with Schemathesis (https://schemathesis.io). Starts a platform on free ports with temporary data, reads its
-/openapi.json, and sends requests that the document allows and requests that it does not allow. Needs Python 3.9 or newer
-with venv and pip. Schemathesis is installed from PyPI into the folder for temporary files and stays there.
+Tests the API with Schemathesis (https://schemathesis.io). Starts a platform on free ports with temporary data, reads
+its /openapi.json, and sends requests that the document allows and requests that it does not allow. Needs Python 3.9 or
+newer with venv and pip. Schemathesis is installed from PyPI into the folder for temporary files and stays there.
 
   --seconds N      time for generated requests, besides the required cases; default: 180
   --seed N         seed of the generated requests; default: 1
@@ -145,7 +145,8 @@ async function main(): Promise<number> {
     ...['--checks', checks.join(','), '--max-time', values.seconds, '--seed', values.seed],
     // More workers crash Python 3.11 ("AST constructor recursion depth mismatch").
     ...['--workers', '1', '--generation-database', 'none', '--continue-on-failure', '--warnings', 'off'],
-    // Schemathesis cannot generate NDJSON or CSV. test/catalog/imports.test.ts and test/abuse/abuse.test.ts test imports.
+    // Schemathesis cannot generate NDJSON or CSV. test/catalog/imports.test.ts and test/abuse/abuse.test.ts test
+    // imports.
     ...['--exclude-operation-id', 'importProducts'],
     ...positionals,
   ];

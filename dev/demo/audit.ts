@@ -121,7 +121,10 @@ export async function countUnfinished(shop: Shop, orderIds: string[]): Promise<n
   return (row?.n ?? 0) + (await shop.readWebhooks()).pending;
 }
 
-/** Checks each order's money against Stripe, each SKU's units against the stock ledger, and that all events are delivered. */
+/**
+ * Checks each order's money against Stripe, each SKU's units against the stock ledger, and that all events are
+ * delivered.
+ */
 export async function auditDay(shop: Shop, orderIds: string[], skus: string[]): Promise<Audit> {
   const orders = await readOrders(shop, orderIds, await shop.readIntents());
   const stock = await readStock(shop, skus);

@@ -59,8 +59,8 @@ export async function placeAndPay(shop: Shop, buyer: Buyer, items: { sku: string
   if (placed.status === 409) return; // sold out
   if (placed.status > 299) throw new Error(`POST /v1/orders returned ${placed.status}: ${JSON.stringify(placed.body)}`);
   const order = placed.body as Order;
-  // The queue consumer may create the payment at the same time; both get the same one. Until the stock is held, the order is
-  // not payable.
+  // The queue consumer may create the payment at the same time; both get the same one. Until the stock is held, the
+  // order is not payable.
   const isPayable = async () => {
     const response = await shop.request('POST', '/v1/payments', { orderId: order.id });
     if (response.status === 201) buyer.payment = response.body as Payment;

@@ -52,7 +52,10 @@ async function checkReachable(url: string, name: string): Promise<void> {
   );
 }
 
-/** Connects to the platform. Throws an error with a remedy if the API, the Stripe emulator or the database is unavailable. */
+/**
+ * Connects to the platform. Throws an error with a remedy if the API, the Stripe emulator or the database is
+ * unavailable.
+ */
 export async function connectToShop({ url, key, stripeUrl, databaseUrl, shippingSecret }: ShopOptions) {
   await checkReachable(`${url}/healthz`, 'The API');
   await checkReachable(`${stripeUrl}/_emulator/webhooks`, 'The Stripe emulator');

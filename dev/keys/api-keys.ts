@@ -5,7 +5,9 @@ import { inTransaction } from '../postgres/connection.ts';
 
 const resources = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'];
 
-/** All scopes. A secret key may have any of them. A publishable key is visible in browsers, so it may only read these. */
+/**
+ * All scopes. A secret key may have any of them. A publishable key is visible in browsers, so it may only read these.
+ */
 export const scopes = resources.flatMap((resource) => [`${resource}:read`, `${resource}:write`]);
 export const publishableScopes = ['catalog:read', 'campaigns:read'];
 
@@ -44,7 +46,9 @@ export async function createTenant(client: pg.Client, id: string, name: string):
   return rowCount === 1;
 }
 
-/** Sets whether a tenant's buyers may use payment methods that settle days later. False if the tenant does not exist. */
+/**
+ * Sets whether a tenant's buyers may use payment methods that settle days later. False if the tenant does not exist.
+ */
 export async function allowDelayedPayments(client: pg.Client, id: string, allowed: boolean): Promise<boolean> {
   const statement = 'update platform.tenants set delayed_payments = $2 where id = $1';
   const { rowCount } = await asTenant(client, id, () => client.query(statement, [id, allowed]));
@@ -52,8 +56,8 @@ export async function allowDelayedPayments(client: pg.Client, id: string, allowe
 }
 
 /**
- * Creates a key and resolves with it. Only its SHA-256 is stored, so it cannot be shown again. If a fixed key exists already,
- * nothing changes. Throws if the tenant does not exist, or if this kind of key cannot have a scope.
+ * Creates a key and resolves with it. Only its SHA-256 is stored, so it cannot be shown again. If a fixed key exists
+ * already, nothing changes. Throws if the tenant does not exist, or if this kind of key cannot have a scope.
  */
 export async function createKey(client: pg.Client, options: KeyOptions): Promise<string> {
   const allowed = options.kind === 'secret' ? scopes : publishableScopes;
@@ -104,8 +108,8 @@ export async function listKeys(client: pg.Client, tenant?: string): Promise<KeyR
 }
 
 /**
- * Revokes the key with this id or prefix at once. Throws if no key or several keys have it. A key that is revoked already
- * keeps its time of revocation.
+ * Revokes the key with this id or prefix at once. Throws if no key or several keys have it. A key that is revoked
+ * already keeps its time of revocation.
  */
 export async function revokeKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
   const key = await findKey(client, idOrPrefix);

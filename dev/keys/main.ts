@@ -20,8 +20,8 @@ const help = `npm run keys -- <command>
 
   tenant <id> [--name text]       create a tenant
          [--delayed-payments on|off]
-                                  for a new or an existing tenant: whether its buyers may use payment methods that settle
-                                  days later, such as bank debits; default: on
+                                  for a new or an existing tenant: whether its buyers may use payment methods that
+                                  settle days later, such as bank debits; default: on
   make --tenant <id>              create a key and print it; it is never shown again, since only its SHA-256 is stored
        --kind secret|publishable
        [--scopes a,b]             default: all scopes that this kind of key may have

@@ -13,8 +13,9 @@ export const foldersOf = (dir: string) => ({
 });
 
 /**
- * Locks the data folder for this process, and ends the processes that a killed start left running. The returned function
- * releases it. Throws if another start has the lock. A process id that now belongs to another program is ignored.
+ * Locks the data folder for this process, and ends the processes that a killed start left running. The returned
+ * function releases it. Throws if another start has the lock. A process id that now belongs to another program is
+ * ignored.
  */
 export async function claimData(dir: string): Promise<() => Promise<void>> {
   const file = join(dir, 'owner');

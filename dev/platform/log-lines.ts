@@ -35,8 +35,8 @@ function formatWork(line: Line): string | undefined {
 }
 
 /**
- * Formats a line of `wrangler dev` for a terminal: the Worker's JSON becomes one line that begins with the local time. Returns
- * undefined for a line that adds nothing, such as wrangler's line for a request.
+ * Formats a line of `wrangler dev` for a terminal: the Worker's JSON becomes one line that begins with the local time.
+ * Returns undefined for a line that adds nothing, such as wrangler's line for a request.
  */
 export function readableLine(raw: string): string | undefined {
   if (wranglerRequest.test(raw)) return undefined;

@@ -10,9 +10,10 @@ import { repository } from '../platform/settings.ts';
 const run = promisify(execFile);
 const help = `node dev/release/keep-worker.ts [commit]
 
-Bundles the Worker of a commit (default: HEAD) into test/fixtures/worker-previous.js.gz. During a deployment, the previous
-Worker still runs after the next version has migrated the database. test/database/rolling-deploy.test.ts checks this: it runs
-the bundle on the newest schema. After each deployed release, run this command and commit the two files that it writes.`;
+Bundles the Worker of a commit (default: HEAD) into test/fixtures/worker-previous.js.gz. During a deployment, the
+previous Worker still runs after the next version has migrated the database. test/database/rolling-deploy.test.ts checks
+this: it runs the bundle on the newest schema. After each deployed release, run this command and commit the two files
+that it writes.`;
 
 /** Bundles the Worker of a commit with the currently installed packages. Resolves with a summary. */
 async function keepWorker(commit: string): Promise<string> {

@@ -60,9 +60,9 @@ function findEnumChanges(oldValues: unknown[], newValues: unknown[], path: strin
 }
 
 /**
- * Finds changes that break a reader. Readers of the published schema read new events (forward), and readers of the new one
- * read old events, which Kafka keeps for up to 90 days (backward). So only a new optional property and a changed description
- * are allowed.
+ * Finds changes that break a reader. Readers of the published schema read new events (forward), and readers of the new
+ * one read old events, which Kafka keeps for up to 90 days (backward). So only a new optional property and a changed
+ * description are allowed.
  */
 export function findBreakingChanges(published: Schema, next: Schema, path = ''): string[] {
   const keywords = new Set([...Object.keys(published), ...Object.keys(next)].filter((name) => !annotations.has(name)));

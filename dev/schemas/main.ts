@@ -6,10 +6,10 @@ import { generateSchema, printSchema, type Schema } from './generate.ts';
 
 const help = `npm run schemas
 
-Writes the JSON Schema of every topic in src/events/topics.ts to schemas/<topic>.json. New topics and new optional properties
-are allowed. If a change would break a reader, nothing is written and the exit code is 1. Publish such a change as a new
-topic (a new ce_type) beside the old one, for example order.created.v2. If a topic was removed from the registry, delete its
-schema by hand once Kafka keeps none of its events.
+Writes the JSON Schema of every topic in src/events/topics.ts to schemas/<topic>.json. New topics and new optional
+properties are allowed. If a change would break a reader, nothing is written and the exit code is 1. Publish such a change
+as a new topic (a new ce_type) beside the old one, for example order.created.v2. If a topic was removed from that file,
+delete its schema by hand once Kafka keeps none of its events.
 
 A new topic also needs schemas/samples/<topic>.json: a payload with every property. The tests read it with old and new
 schemas as long as the topic exists.`;

@@ -84,8 +84,8 @@ export function findFreePort(): Promise<number> {
 }
 
 /**
- * Sends SIGINT to a process (a process group if `pid` is negative) when this process dies, even by SIGKILL: a shell reads
- * from a pipe that the kernel closes at that moment. The returned function cancels this.
+ * Sends SIGINT to a process (a process group if `pid` is negative) when this process dies, even by SIGKILL: a shell
+ * reads from a pipe that the kernel closes at that moment. The returned function cancels this.
  */
 export function interruptWhenWeDie(pid: number, identity: Identity): () => void {
   const watchdog: ChildProcess = spawn('/bin/sh', ['-c', 'read _; kill -s INT -- "$1"', 'watchdog', String(pid)], {

@@ -6,12 +6,12 @@ import { readSettings } from '../platform/settings.ts';
 import { openAdmin } from './admin.ts';
 import { runTopics } from './run.ts';
 
-const help = `npm run topics -- diff     compare the broker's topics with the registry, src/events/topics.ts; changes nothing
+const help = `npm run topics -- diff     compare the broker's topics with src/events/topics.ts; changes nothing
 npm run topics -- apply    compare, then create missing topics, add partitions and extend retention
 
   --replication-factor <n>   copies of each partition of a new topic; default: the broker's
 
-Partitions and retention never shrink. If the broker has more than the registry requires, it stays and is no difference.
+Partitions and retention never shrink. If the broker has more than that file requires, it stays and is no difference.
 Changes that the broker's interface cannot make are printed as commands of Kafka's and of Redpanda's tools.
 
   confluent   creates topics, adds partitions, extends retention
@@ -19,7 +19,7 @@ Changes that the broker's interface cannot make are printed as commands of Kafka
               Redpanda: lists names
   upstash     shows partitions
 
-KAFKA_REST_URL and the other KAFKA_REST_ variables, from the environment or .dev.vars, name the broker. Without them it is
+KAFKA_REST_URL and the other KAFKA_REST_ variables name the broker, in the environment or .dev.vars. Without them it is
 the local platform's.
 
 Exit code: 0 no differences remain; 2 differences remain; 1 the command failed.`;

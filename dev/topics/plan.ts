@@ -32,7 +32,9 @@ export function formatRetention(ms: number): string {
   return Number.isInteger(ms / dayMs) ? `${ms / dayMs} d` : `${ms} ms`;
 }
 
-/** Plans the steps that bring the broker's topics to the registry. Nothing shrinks: records would be lost, or keys move. */
+/**
+ * Plans the steps that bring the broker's topics to the registry. Nothing shrinks: records would be lost, or keys move.
+ */
 export function planTopics(required: RegistryTopic[], found: Map<string, BrokerTopic>): Plan {
   const plan: Plan = { steps: [], larger: [], notVisible: [], upToDate: 0 };
   for (const topic of required) {

@@ -3,8 +3,9 @@ import type { Admin } from './admin.ts';
 import { commandsFor, describeStep, planTopics, registryTopics, type Step } from './plan.ts';
 
 /**
- * Compares the broker's topics with the registry and prints the plan. With `apply` it also carries out the plan and compares
- * again. Resolves with the exit code: 0 if no differences remain, 2 if some do. Rejects if the broker returns an error.
+ * Compares the broker's topics with the registry and prints the plan. With `apply` it also carries out the plan and
+ * compares again. Resolves with the exit code: 0 if no differences remain, 2 if some do. Rejects if the broker returns
+ * an error.
  */
 export async function runTopics(
   admin: Admin,

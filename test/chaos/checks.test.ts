@@ -35,7 +35,9 @@ const request = (fields: Partial<ClientRequest> & { operation: string }, respons
 
 const respond = (status: number, body: unknown): ClientResponse => ({ status, body, replayed: false });
 
-/** Books without findings: a paid order with a refund and a label, an order without stock, and a successful campaign. */
+/**
+ * Books without findings: a paid order with a refund and a label, an order without stock, and a successful campaign.
+ */
 function validBooks(): Books {
   const items = [{ sku: 'A', quantity: 2, price: 10 }];
   const order = {

@@ -4,8 +4,8 @@ import { checks } from '../../dev/checks/checks.ts';
 // `npm test` runs the checks of `npm run verify` too. rules.test.ts tests the rules themselves.
 test.each(checks)('$name', async ({ run }) => {
   const problem = await run().then(
-    (said) => {
-      if (said.startsWith('NOT CHECKED')) console.warn(said);
+    (result) => {
+      if (result.startsWith('NOT CHECKED')) console.warn(result);
       return '';
     },
     (error: Error) => error.message,

@@ -26,7 +26,8 @@ const amounts: Check = {
       compare(order, 'captured', atStripe?.captured ?? 0, cents(captured));
       compare(order, 'refunded', atStripe?.refunded ?? 0, cents(done));
     }
-    // Other intents of a payment: left behind by a 500 after the request was executed, or by an attempt with another key.
+    // Other intents of a payment: left behind by a 500 after the request was executed, or by an attempt with another
+    // key.
     const succeededRefunds = groupBy(
       books.refunds.filter(({ status }) => status === 'succeeded'),
       (row) => row.intent ?? '',
@@ -46,7 +47,10 @@ const amounts: Check = {
 /** Orders that ended without goods. Their money is refunded, unless the refund failed at the bank. */
 const endedWithoutGoods = new Set(['cancelled', 'failed']);
 
-/** The sum of a payment's refunds that failed at the bank and were reported by `payment.refund.failed`. The merchant keeps it. */
+/**
+ * The sum of a payment's refunds that failed at the bank and were reported by `payment.refund.failed`. The merchant
+ * keeps it.
+ */
 function failedRefunds(books: Books): (payment: PaymentRow) => number {
   const reported = new Set(
     books.events.filter(({ topic }) => topic === 'payment.refund.failed').map(({ payload }) => payload.refundId),

@@ -2,7 +2,8 @@ import type { Books, IntentRow } from '../books.ts';
 import { type Check, cents, dollars, groupBy, sum } from '../finding.ts';
 import { textOf } from '../journal.ts';
 
-// The audit from Stripe's side: it starts from every PaymentIntent there, known to us or not, and checks what its buyer got.
+// The audit from Stripe's side: it starts from every PaymentIntent there, known to us or not, and checks what its buyer
+// got.
 
 const paidStatuses = new Set(['confirmed', 'shipped', 'delivered']);
 const payable = new Set(['requires_payment_method', 'requires_confirmation', 'requires_action']);
