@@ -37,5 +37,6 @@ export async function sendParcels(shop: Shop, buyers: Buyer[]): Promise<string> 
     return `${labels}; tracking updates got ${[...new Set(statuses)].join(', ')}: check --shipping-secret`;
   }
   const orders = await Promise.all(ids.map((id) => shop.readOrder(id)));
-  return `${labels}; ${orders.filter(({ status }) => status === 'delivered').length} delivered, with tracking updates duplicated and out of order`;
+  const delivered = orders.filter(({ status }) => status === 'delivered').length;
+  return `${labels}; ${delivered} delivered, with tracking updates duplicated and out of order`;
 }

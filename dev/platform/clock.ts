@@ -37,7 +37,7 @@ export function isDue(cron: string, time: Date): boolean {
     const values = field.split(',').flatMap((part) => readPart(part, low, high, cron));
     return values.includes(now[i] ?? -1) || (i === 4 && now[4] === 0 && values.includes(7));
   });
-  // If a cron names days of the month and days of the week, it is due on both.
+  // If a cron names days of the month and days of the week, a match of either is enough.
   const bothDays = fields[2] !== '*' && fields[4] !== '*';
   const day = bothDays ? matches[2] || matches[4] : matches[2] && matches[4];
   return Boolean(matches[0] && matches[1] && matches[3] && day);

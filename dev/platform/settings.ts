@@ -23,7 +23,7 @@ export type StartSettings = {
   dir: string;
   ports: { api: Port; postgres: Port; neon: Port; kafka: Port; stripe: Port };
   database: DatabaseSettings;
-  /** False if the user's variables name a Kafka, or a Stripe account. */
+  /** False if the user's variables name another Kafka, or a Stripe account. */
   emulateKafka: boolean;
   emulateStripe: boolean;
   /** The Worker's variables that the user set, in the environment or in .dev.vars. */
@@ -115,7 +115,7 @@ function readDatabase(given: Environment): DatabaseSettings {
   if (isOwner && workerPassword === undefined) {
     throw new Error(
       `DATABASE_URL logs in as ${username}, so WORKER_DATABASE_PASSWORD is missing: set it to the password that ` +
-        "the Worker's role fusion_worker shall have there, or set DATABASE_URL to the login of fusion_worker",
+        "the Worker's role fusion_worker will have there, or set DATABASE_URL to the login of fusion_worker",
     );
   }
   if (!isOwner && !given.DATABASE_JOB_SECRET) {

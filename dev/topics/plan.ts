@@ -33,7 +33,8 @@ export function formatRetention(ms: number): string {
 }
 
 /**
- * Plans the steps that bring the broker's topics to the registry. Nothing shrinks: records would be lost, or keys move.
+ * Plans the steps that make the broker's topics match the registry. Nothing shrinks: records would be lost, or keys
+ * move.
  */
 export function planTopics(required: RegistryTopic[], found: Map<string, BrokerTopic>): Plan {
   const plan: Plan = { steps: [], larger: [], notVisible: [], upToDate: 0 };
@@ -69,7 +70,7 @@ export function describeStep({ kind, topic, from = 0 }: Step): string {
   const { name, partitions, retentionMs } = topic;
   if (kind === 'create') return `+ ${name}: ${partitions} partitions, kept ${formatRetention(retentionMs)}`;
   if (kind === 'retention') return `~ ${name}: kept ${formatRetention(from)} → ${formatRetention(retentionMs)}`;
-  return `~ ${name}: ${from} → ${partitions} partitions (keys move; events of a key are in order again for events published afterwards)`;
+  return `~ ${name}: ${from} → ${partitions} partitions (keys move to other partitions; only later events of a key are in order)`;
 }
 
 /** The commands that do a step by hand, with Kafka's tools and with Redpanda's. */
