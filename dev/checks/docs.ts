@@ -1,8 +1,7 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-
-type Page = { path: string; text: string };
+import { findAnchorFaults, findRecipeFaults, findSymbolFaults, findTitleFaults, type Page } from './doc-references.ts';
 
 /** The facts of the repository that pages are compared with. */
 export type Facts = {
@@ -112,6 +111,7 @@ export async function checkDocs(root: string): Promise<string[]> {
     'README.md',
     'CONTRIBUTING.md',
     'SECURITY.md',
+    'CHANGELOG.md',
     ...docs.map((name) => `docs/${name.replaceAll('\\', '/')}`),
   ];
   const pages = await Promise.all(
@@ -125,11 +125,24 @@ export async function checkDocs(root: string): Promise<string[]> {
     if (name.endsWith('.test.ts')) tests.set(`test/${name}`, await readFile(join(root, 'test', name), 'utf8'));
   }
   const exists = (path: string): boolean => existsSync(join(root, path));
+  const textOf = (path: string): string | undefined =>
+    exists(path) ? readFileSync(join(root, path), 'utf8') : undefined;
   const read = (path: string): Promise<string> => readFile(join(root, path), 'utf8');
   const readme = pages.find(({ path }) => path === 'README.md')?.text ?? '';
   const undocumented = variablesIn(await read('src/env.ts'), await read('dev/platform/settings.ts'))
     .filter((name) => !readme.includes(`\`${name}\``))
     .map((name) => `README.md does not document the variable ${name}`);
   const facts: Facts = { exists, scripts: Object.keys(scripts), test: (path) => tests.get(path) };
-  return [...findDocProblems(pages, facts), ...findScriptProblems(scripts, exists), ...undocumented];
+  const lost = pages.flatMap((page) => [
+    ...findSymbolFaults(page, textOf),
+    ...findTitleFaults(page, textOf),
+    ...findRecipeFaults(page, textOf),
+  ]);
+  return [
+    ...findDocProblems(pages, facts),
+    ...findScriptProblems(scripts, exists),
+    ...findAnchorFaults(pages),
+    ...lost,
+    ...undocumented,
+  ];
 }

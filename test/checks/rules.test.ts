@@ -121,16 +121,16 @@ test('files that follow the rules pass', () => {
 
 describe('the documentation', () => {
   const facts: Facts = {
-    exists: (path) => path === 'docs/design.md' || path === 'src/events/relay.ts',
+    exists: (path) => path === 'docs/chaos.md' || path === 'src/events/relay.ts',
     scripts: ['start'],
     test: (path) => (path === 'test/events/relay.test.ts' ? "test('a relay that dies delivers twice', …)" : undefined),
   };
   const page = (text: string, path = 'README.md') => findDocProblems([{ path, text }], facts);
 
   test('may not name a file or a script that does not exist', () => {
-    expect(page('[a](docs/design.md) `src/events/relay.ts` npm run start [b](https://example.com)')).toEqual([]);
+    expect(page('[a](docs/chaos.md) `src/events/relay.ts` npm run start [b](https://example.com)')).toEqual([]);
     expect(page('[a](docs/gone.md)')).toEqual(['README.md links to docs/gone.md, which does not exist']);
-    expect(page('[a](design.md#more)', 'docs/deploy.md')).toEqual([]);
+    expect(page('[a](chaos.md#more)', 'docs/deploy.md')).toEqual([]);
     expect(page('`src/gone.ts`')).toEqual(['README.md names src/gone.ts, which does not exist']);
     expect(page('npm run gone')).toEqual(['README.md names "npm run gone", which is not in package.json']);
   });
