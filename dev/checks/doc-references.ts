@@ -45,7 +45,7 @@ export function findSymbolFaults({ path, text }: Page, read: Read): string[] {
 
 /** Tests that a page names as `test/x.test.ts`: "title" and that the file does not have. */
 export function findTitleFaults({ path, text }: Page, read: Read): string[] {
-  return [...text.matchAll(/`(test\/[\w./-]+\.test\.ts)`: "([^"]+)"/g)]
+  return [...text.matchAll(/`(test\/[\w./-]+\.test\.ts)`:\s+"([^"]+)"/g)]
     .filter(([, file = '', title = '']) => !read(file)?.includes(title))
     .map(([, file, title]) => `${path} names the test "${title}", which ${file} does not have`);
 }
