@@ -43,10 +43,19 @@ const withoutChance = (output: string): string =>
     .replaceAll(/ETag: "[0-9a-f]+"/g, 'ETag')
     .replaceAll(/dur=\d+/g, 'dur');
 
-/** Lines of an output block of the README that a program did not print. `…` stands for anything. */
+/** JSON as the API sends it, without the spaces that make it readable; another text as it is. */
+function compact(shown: string): string {
+  try {
+    return JSON.stringify(JSON.parse(shown));
+  } catch {
+    return shown;
+  }
+}
+
+/** Parts of an output block of the README that a program did not print. `…` stands for anything. */
 function missingFrom(printed: string, shown: string): string[] {
   const actual = withoutChance(printed);
-  return shown
+  return compact(shown)
     .split('\n')
     .flatMap((line) => withoutChance(line).split('…'))
     .map((part) => part.trim())
