@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
+import { type Code, statusOf } from '../../src/base/errors.ts';
 import { type Store, startStore } from '../support/harness.ts';
 import { paste } from '../support/paste.ts';
 
@@ -97,4 +98,14 @@ test('every shell block of the README that calls the API is part of its story', 
     readme.slice(0, readme.indexOf('\n## A first order\n')) + readme.slice(readme.indexOf('\n## Find your way\n'));
   const blocks = [...outside.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, lines = '']) => lines);
   expect(blocks.filter((lines) => /\b(curl|get|post)\b/.test(lines))).toEqual([]);
+});
+
+test('the table of errors in the README has codes of the API, each with its status', async () => {
+  const readme = await readFile(join(repository, 'README.md'), 'utf8');
+  const rows = [...readme.matchAll(/^\| (\d{3}) +\| `(\w+)` +\|/gm)].map(([, status, code = '']) => [
+    code,
+    Number(status),
+  ]);
+  expect(rows.length).toBeGreaterThan(8);
+  expect(rows).toEqual(rows.map(([code]) => [code, statusOf[code as Code]]));
 });
