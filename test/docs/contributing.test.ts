@@ -80,7 +80,7 @@ describe('the table of CONTRIBUTING, followed on a copy of the code', () => {
       '  STORE_MOTTO: z.string().optional(),\n  DATABASE_URL: z',
     );
     expect(await checkDocs(copy)).toEqual([expect.stringContaining('STORE_MOTTO')]);
-    await edit(join(copy, 'README.md'), '| `DATA_DIR` |', '| `STORE_MOTTO` | printed on labels | | |\n| `DATA_DIR` |');
+    await edit(join(copy, 'README.md'), '| `DATA_DIR`', '| `STORE_MOTTO` | printed on labels | | |\n| `DATA_DIR`');
     expect(await checkDocs(copy)).toEqual([]);
   });
 });
