@@ -10,52 +10,53 @@ import {
   type CarrierName,
   carriers,
   checksum,
-  furnish,
+  createFixture,
+  type Fixture,
   settled,
   signed,
-  type Things,
   validRequest,
   variables,
 } from './requests.ts';
 import { fire, type Hit, type Shot, shotsAt, unstorableAt } from './shots.ts';
 
-/** How many requests each operation gets, and where their sequence starts: `ABUSE_RUNS=1000 ABUSE_SEED=7 npm test`. */
+/** The number of requests for each operation, and the random seed: `ABUSE_RUNS=1000 ABUSE_SEED=7 npm test`. */
 const numRuns = Number(process.env.ABUSE_RUNS ?? 25);
 const seed = Number(process.env.ABUSE_SEED ?? 20261122);
 
 let store: Store;
-let things: Things;
+let fixture: Fixture;
 let key: string;
 beforeAll(async () => {
   store = await startStore({ variables });
-  things = await furnish(store);
+  fixture = await createFixture(store);
   key = store.key;
 });
 afterAll(() => store.close());
 
-/** What is wrong with an answer, if anything: a 5xx, or a refusal that is no problem document of a declared code. */
+/** Describes what is wrong with a response: a 5xx, or an error that is not a problem document with a declared code. */
 function faultOf(route: Route, shot: Shot, { status, headers, text }: Hit): string | undefined {
   const at = `${route.id}: ${status} ${text.slice(0, 300)}`;
   if (status === 0) return undefined;
   if (status >= 500) return `failed: ${at}`;
-  // The path of nothing but a slash leads to the documentation.
+  // The path `/` redirects to the documentation.
   if (status === 302 && shot.what === 'path' && headers.location === '/docs') return undefined;
   if (status < 400) return status < 200 || (status >= 300 && status !== 304) ? `odd status: ${at}` : undefined;
   if (headers['content-type'] !== 'application/problem+json') return `no problem document: ${at}`;
   const problem: { code?: unknown; status?: number; requestId?: string; detail?: unknown } = JSON.parse(text);
   if (!isCode(problem.code) || statusOf[problem.code] !== status || problem.status !== status) return `code: ${at}`;
   if (problem.requestId !== headers['x-request-id'] || typeof problem.detail !== 'string') return `members: ${at}`;
-  // Another path or method is another operation, or none.
+  // A changed path or method may address another operation, or none.
   const elsewhere = shot.what === 'path' || shot.what === 'method';
   const others = ['not_found', 'method_not_allowed'];
   const declared = elsewhere ? [...others, ...routes.flatMap((each) => codesOf(each))] : codesOf(route);
   return declared.includes(problem.code) ? undefined : `undeclared: ${at}`;
 }
 
-/** A refusal that keeps what it refuses, as the contract has it. */
-const keeps = (route: Route, text: string) => route.id === 'placeOrder' && text.includes('insufficient_inventory');
+/** Whether an error leaves a stored row, as documented: an order without stock is stored as cancelled. */
+const storesError = (route: Route, text: string) =>
+  route.id === 'placeOrder' && text.includes('insufficient_inventory');
 
-/** Every operation, a webhook of carriers once for each of them. */
+/** Every operation. The carriers' webhook occurs once for each carrier. */
 const targets = routes.flatMap((route): [string, Route, CarrierName][] =>
   route.path.includes('{carrier}')
     ? carriers.map((carrier) => [`${route.id} (${carrier})`, route, carrier])
@@ -64,13 +65,13 @@ const targets = routes.flatMap((route): [string, Route, CarrierName][] =>
 
 const isSigned = (route: Route): boolean => route.scope === undefined && route.stream !== undefined;
 
-describe('whatever is sent to', () => {
+describe('an invalid request', () => {
   test.each(targets)(
-    '%s, it is refused by the book or done',
+    'to %s gets a documented error and changes no row, or succeeds',
     async (name, route, carrier) => {
       const { id } = route;
       const counts = { refused: 0, taken: 0 };
-      const valid = validRequest(store, route, things, carrier);
+      const valid = validRequest(store, route, fixture, carrier);
       const sign = isSigned(route) ? (body: string) => signed(store, id, body, carrier).headers : undefined;
       let before = await checksum(store);
       await fc.assert(
@@ -79,11 +80,11 @@ describe('whatever is sent to', () => {
             const once = 'idempotency-key' in shot.headers ? { 'idempotency-key': randomUUID() } : {};
             const hit = await fire(store.url, { ...shot, headers: { ...shot.headers, ...once } });
             expect(faultOf(route, shot, hit)).toBeUndefined();
-            const refused = (hit.status === 0 || hit.status >= 400) && !keeps(route, hit.text);
+            const refused = (hit.status === 0 || hit.status >= 400) && !storesError(route, hit.text);
             counts[refused ? 'refused' : 'taken']++;
             const after = await checksum(store);
             if (after === before) return;
-            // What a request before this one has set going may have moved it: once all rests, this one is asked again.
+            // Background work of an earlier request may have changed the rows. Wait until it is done, and retry.
             if (refused && tries === 3) expect(after).toBe(before);
             await settled(store);
             before = await checksum(store);
@@ -98,9 +99,9 @@ describe('whatever is sent to', () => {
   );
 
   test.each(targets)(
-    '%s with a text that cannot be stored, in any place, it does not fail',
+    'to %s never gets a 5xx for a string that Postgres cannot store, in any field, path or query parameter',
     async (_, route, carrier) => {
-      const valid = validRequest(store, route, things, carrier);
+      const valid = validRequest(store, route, fixture, carrier);
       const key = route.scope === undefined ? {} : { authorization: `Bearer ${store.key}` };
       const shots: Shot[] = [];
       const shoot = (what: string, path: string, body?: string) => {
@@ -127,17 +128,17 @@ describe('whatever is sent to', () => {
     120_000,
   );
 
-  test('all of it, the store lives on and knows its things', async () => {
+  test('never makes the store unavailable or its rows unreadable', async () => {
     expect((await store.send('GET', '/healthz')).status).toBe(200);
-    // It may be degraded: what was no event has become a dead letter.
+    // It may be degraded, because an invalid event has become a dead letter.
     expect((await store.send('GET', '/readyz')).status).toBe(200);
-    expect((await store.send('GET', `/v1/products/${things.product.id}`)).status).toBe(200);
-    // Nor was anything left to the database to refuse that a schema should have refused.
+    expect((await store.send('GET', `/v1/products/${fixture.product.id}`)).status).toBe(200);
+    // Every invalid value was rejected by a schema. None reached the database to be rejected there.
     expect(store.logs().filter((line) => line.outcome === 'internal' || 'gap' in line)).toEqual([]);
   });
 });
 
-test('an import’s report names what is no text in a form that can be kept', async () => {
+test('an import reports field names with characters that Postgres cannot store, and replays that report', async () => {
   const lines = ['{"\\u0000":0}', '{"\\ud800":0}', `{"${'😀'.repeat(300)}":0}`];
   const body = lines.join('\n');
   const headers = { 'content-type': 'application/x-ndjson' };
@@ -148,7 +149,7 @@ test('an import’s report names what is no text in a form that can be kept', as
   expect(again.body).toEqual(reply.body);
 });
 
-test('an answer that breaks the book is found', () => {
+test('faultOf detects every kind of response that the API description does not allow', () => {
   const [route] = routes.filter((each) => each.id === 'getOrder');
   if (!route) throw new Error('getOrder is gone');
   const shot: Shot = { what: 'headers', method: 'GET', path: '/v1/orders/x', headers: {}, body: undefined };

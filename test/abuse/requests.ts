@@ -8,7 +8,7 @@ import { home, secret, sign } from '../support/shipping.ts';
 export const carriers = ['manual', 'shippo', 'easypost'] as const;
 export type CarrierName = (typeof carriers)[number];
 
-/** Variables of a store in which every operation can be asked for. */
+/** Environment variables of a store in which every operation is available. */
 export const variables = {
   SHIPPING_WEBHOOK_SECRET: secret,
   KAFKA_WEBHOOK_SECRET: secret,
@@ -20,13 +20,13 @@ export const variables = {
   LIVE_SECONDS: '1',
 };
 
-/** A request that its operation takes, as a client with the right key would send it. */
+/** A valid request, as a client with the right key would send it. */
 export type Valid = {
   route: Route;
   method: string;
   path: string;
   query: string;
-  /** Undefined: none. A text where the operation reads it itself. */
+  /** A string where the operation parses the body itself. Undefined where there is no body. */
   body: unknown;
   headers: Record<string, string>;
 };
@@ -37,7 +37,7 @@ const orderOf = async (store: Store, sku: string, more: Record<string, unknown> 
   return body.id;
 };
 
-/** How much is still to be done: events to deliver and to apply, intents and refunds to make. */
+/** The number of events still to be delivered or consumed, and of intents and refunds still to be made. */
 async function unfinished(store: Store): Promise<number> {
   const [left] = await store.database.query<{ n: number }>(
     `select ((select count(*) from platform.outbox)
@@ -53,8 +53,8 @@ async function unfinished(store: Store): Promise<number> {
   return left?.n ?? 0;
 }
 
-/** Things of the store's tenant, one or more of each kind, in states in which their operations can be done. */
-async function furnish(store: Store) {
+/** Creates rows of every kind for the store's tenant, in states that their operations accept. */
+async function createFixture(store: Store) {
   const paying = payingAt(store);
   const sku = `S-${randomUUID().slice(0, 8)}`;
   const product = await addProduct(store, sku, 1_000);
@@ -99,34 +99,35 @@ async function furnish(store: Store) {
   return { sku, product, archived, open, cancellable, confirmed, payment, campaign, doomed, shipment, letter };
 }
 
-export type Things = Awaited<ReturnType<typeof furnish>>;
+export type Fixture = Awaited<ReturnType<typeof createFixture>>;
 
-/** What stands for `{name}` in the path of an operation. */
-function parameterOf({ id, path }: Route, name: string, things: Things): string {
-  if (name === 'sku') return things.sku;
+/** The value of the path parameter `{name}` of an operation. */
+function parameterOf({ id, path }: Route, name: string, fixture: Fixture): string {
+  if (name === 'sku') return fixture.sku;
   const of: Record<string, string> = {
-    products: id === 'archiveProduct' ? things.archived.id : things.product.id,
-    orders: id === 'cancelOrder' ? things.cancellable : things.open,
-    payments: things.payment.id,
-    shipments: things.shipment.id,
-    campaigns: id === 'cancelCampaign' ? things.doomed.id : things.campaign.id,
-    'dead-letters': things.letter,
+    products: id === 'archiveProduct' ? fixture.archived.id : fixture.product.id,
+    orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
+    payments: fixture.payment.id,
+    shipments: fixture.shipment.id,
+    campaigns: id === 'cancelCampaign' ? fixture.doomed.id : fixture.campaign.id,
+    'dead-letters': fixture.letter,
   };
   const found = of[path.split('/')[2] ?? ''];
-  if (found === undefined) throw new Error(`${id}: test/abuse/requests.ts knows nothing that ${path} could name`);
+  if (found === undefined)
+    throw new Error(`${id}: test/abuse/requests.ts has no value for the parameter of ${path}; add one to parameterOf`);
   return found;
 }
 
-/** The operation's own example, about things that are there. */
-function bodyOf({ id, example }: Route, things: Things): unknown {
+/** The example of the operation, with its ids replaced by those of existing rows. */
+function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
   const named: Record<string, unknown> = {
-    sku: id === 'createProduct' ? `N-${randomUUID().slice(0, 8)}` : things.sku,
-    orderId: id === 'createShipment' ? things.confirmed : things.open,
-    productId: things.product.id,
+    sku: id === 'createProduct' ? `N-${randomUUID().slice(0, 8)}` : fixture.sku,
+    orderId: id === 'createShipment' ? fixture.confirmed : fixture.open,
+    productId: fixture.product.id,
     userId: id === 'leaveCampaign' ? 'user-0' : 'user-1',
     price: 5,
-    startTime: things.campaign.startTime,
-    endTime: things.campaign.endTime,
+    startTime: fixture.campaign.startTime,
+    endTime: fixture.campaign.endTime,
     ...(id === 'createRefund' ? { amount: 1 } : {}),
   };
   const fit = (value: unknown): unknown => {
@@ -135,13 +136,13 @@ function bodyOf({ id, example }: Route, things: Things): unknown {
     return Object.fromEntries(Object.entries(value).map(([name, of]) => [name, name in named ? named[name] : fit(of)]));
   };
   const fitted = fit(example ?? {}) as { items?: { price?: number }[] };
-  // The price of an order's line is the catalog's.
+  // The line of an order takes its price from the catalog.
   for (const line of fitted.items ?? []) delete line.price;
   return fitted;
 }
 
-/** A tracking update in the words of each carrier. */
-function tracking({ shipment }: Things, carrier: CarrierName): unknown {
+/** A tracking update in the format of the carrier. */
+function tracking({ shipment }: Fixture, carrier: CarrierName): unknown {
   const [id, code, at] = [randomUUID(), shipment.trackingNumber, new Date().toISOString()];
   if (carrier === 'manual') {
     return { eventId: id, trackingNumber: code, status: 'in_transit', occurredAt: at, detail: 'left the depot' };
@@ -155,8 +156,8 @@ function tracking({ shipment }: Things, carrier: CarrierName): unknown {
   return { id, description: 'tracker.updated', created_at: at, result };
 }
 
-/** An event of Stripe about a payment that is made already: it changes nothing of it. */
-const stripeEvent = ({ payment }: Things) => ({
+/** A Stripe event about a payment that has succeeded already. It does not change the payment. */
+const stripeEvent = ({ payment }: Fixture) => ({
   id: `evt_${randomUUID()}`,
   object: 'event',
   type: 'payment_intent.payment_failed',
@@ -169,33 +170,33 @@ const stripeEvent = ({ payment }: Things) => ({
   },
 });
 
-/** A text that an operation reads itself, with its type and what proves its sender. */
+/** The body of an operation that parses it itself, with its content type and the sender's signature. */
 export function streamOf(
   store: Store,
   { id }: Route,
-  things: Things,
+  fixture: Fixture,
   carrier: CarrierName = 'manual',
 ): { body: string; headers: Record<string, string> } {
   if (id === 'importProducts') {
     const body = `{"sku":"I-${randomUUID().slice(0, 8)}","name":"n","price":10,"currency":"USD","inventory":900}\n`;
     return { body, headers: { 'content-type': 'application/x-ndjson' } };
   }
-  if (id === 'receiveTracking') return signed(store, id, JSON.stringify(tracking(things, carrier)), carrier);
-  if (id === 'receiveStripeEvent') return signed(store, id, JSON.stringify(stripeEvent(things)));
+  if (id === 'receiveTracking') return signed(store, id, JSON.stringify(tracking(fixture, carrier)), carrier);
+  if (id === 'receiveStripeEvent') return signed(store, id, JSON.stringify(stripeEvent(fixture)));
   if (id === 'receiveKafka') {
     const event = {
       specversion: '1.0',
       id: randomUUID(),
       source: '/elsewhere',
       type: 'order.created',
-      subject: things.open,
+      subject: fixture.open,
     };
-    return signed(store, id, JSON.stringify({ ...event, tenantid: 'default', data: { orderId: things.open } }));
+    return signed(store, id, JSON.stringify({ ...event, tenantid: 'default', data: { orderId: fixture.open } }));
   }
-  throw new Error(`${id}: test/abuse/requests.ts knows no text that it would take`);
+  throw new Error(`${id}: test/abuse/requests.ts has no body for this operation; add one to streamOf`);
 }
 
-/** A webhook's body as its sender signs it. */
+/** The body of a webhook with the headers that sign it. */
 export function signed(
   store: Store,
   id: string,
@@ -213,38 +214,38 @@ export function signed(
   return { body, headers: { ...type, 'stripe-signature': header } };
 }
 
-/** A request that this operation takes, about these things. */
-export function validRequest(store: Store, route: Route, things: Things, carrier: CarrierName = 'manual'): Valid {
+/** A valid request to this operation about these rows. */
+export function validRequest(store: Store, route: Route, fixture: Fixture, carrier: CarrierName = 'manual'): Valid {
   const base: Valid = {
     route,
     method: route.method.toUpperCase(),
     path: route.path.replaceAll(/\{(\w+)\}/g, (_, name) =>
-      encodeURIComponent(name === 'carrier' ? carrier : parameterOf(route, name, things)),
+      encodeURIComponent(name === 'carrier' ? carrier : parameterOf(route, name, fixture)),
     ),
     query: '',
     body: undefined,
     headers: route.idempotency ? { 'idempotency-key': randomUUID() } : {},
   };
   if (route.stream) {
-    const { body, headers } = streamOf(store, route, things, carrier);
+    const { body, headers } = streamOf(store, route, fixture, carrier);
     return { ...base, body, headers: { ...base.headers, ...headers } };
   }
   if (!route.body) return base;
-  return { ...base, body: bodyOf(route, things), headers: { ...base.headers, 'content-type': 'application/json' } };
+  return { ...base, body: bodyOf(route, fixture), headers: { ...base.headers, 'content-type': 'application/json' } };
 }
 
-/** Sends it with this key (null: none). */
+/** Sends the request with this key (null: without a key). */
 export const sendValid = (store: Store, valid: Valid, key: string | null) =>
   store.send(valid.method, valid.path + valid.query, valid.body, { key, headers: valid.headers, idempotencyKey: null });
 
-/** The operations that need a key, the others, and things for all of them. */
+/** The operations that need a key. */
 export const guarded = routes.filter((route) => route.scope !== undefined);
-export { furnish };
+export { createFixture };
 
-const books = ['idempotency', 'sinks'];
+const ignoredTables = ['idempotency', 'sinks'];
 const statements = new WeakMap<Store, Map<string, string>>();
 
-async function summing(store: Store, tenant: string | undefined): Promise<string> {
+async function checksumQuery(store: Store, tenant: string | undefined): Promise<string> {
   const tables = await store.database.query<{ name: string; shared: boolean }>(
     `select format('%I.%I', t.table_schema, t.table_name) as name, not exists (
        select from information_schema.columns c where c.table_schema = t.table_schema
@@ -252,7 +253,7 @@ async function summing(store: Store, tenant: string | undefined): Promise<string
      from information_schema.tables t
      where t.table_type = 'BASE TABLE' and t.table_schema not in ('pg_catalog', 'information_schema')
        and t.table_name <> all($1) order by 1`,
-    [books],
+    [ignoredTables],
   );
   return tables
     .filter(({ shared }) => tenant === undefined || !shared)
@@ -264,18 +265,18 @@ async function summing(store: Store, tenant: string | undefined): Promise<string
 }
 
 /**
- * A hash over every row of every table of every service; of one tenant, if it is named. Left out: what remembers answers
- * by Idempotency-Key, refusals too, and how deliveries go.
+ * A hash of every row of every table, or of one tenant's rows. It leaves out the stored responses of Idempotency-Keys,
+ * which include errors, and the state of the relay's sinks.
  */
 export async function checksum(store: Store, tenant?: string): Promise<string> {
   const known = statements.get(store) ?? new Map<string, string>();
   statements.set(store, known);
-  const statement = known.get(tenant ?? '') ?? (await summing(store, tenant));
+  const statement = known.get(tenant ?? '') ?? (await checksumQuery(store, tenant));
   known.set(tenant ?? '', statement);
   return JSON.stringify(await store.database.query(statement));
 }
 
-/** Resolves when nothing is known to be under way any more: no event, no webhook, no intent or refund to be made. */
+/** Resolves when no event, webhook, intent or refund is pending any more. */
 export async function settled(store: Store): Promise<void> {
   await until(async () => {
     const { pending } = (await payingAt(store).emulator('GET', 'webhooks')) as { pending: number };

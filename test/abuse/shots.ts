@@ -5,7 +5,7 @@ import { toCursor } from '../../src/http/cursor.ts';
 import type { Valid } from './requests.ts';
 import { anyBody, headerName, headerValue, json, parameter, segment } from './values.ts';
 
-/** One request as it goes on the wire, and what is wrong with it. */
+/** One invalid request, byte for byte, and a description of what is wrong with it. */
 export type Shot = {
   what: string;
   method: string;
@@ -16,20 +16,20 @@ export type Shot = {
 
 export type Hit = { status: number; headers: Record<string, string | string[] | undefined>; text: string };
 
-/** Every place of a JSON value, by the steps that lead there; the whole is the first. */
+/** The path of every value inside a JSON value. The first path is empty: the whole value. */
 function placesOf(value: unknown, at: string[] = []): string[][] {
   const inner = typeof value === 'object' && value !== null ? Object.entries(value) : [];
   return [at, ...inner.flatMap(([step, of]) => placesOf(of, [...at, step]))];
 }
 
-/** How one place of a valid body is spoilt: `text` is JSON. */
+/** The ways to spoil one value of a valid body. `text` is JSON. */
 const spoilings = {
   'replaced by': (text: string) => text,
   'in an array with': (text: string, valid: string) => `[${valid},${text}]`,
   'in an object with': (text: string, valid: string) => `{"value":${valid},"__proto__":${text}}`,
 } as const;
-const more = ['left out', 'named twice, then', 'beside an unknown'] as const;
-type Spoiling = keyof typeof spoilings | (typeof more)[number];
+const memberSpoilings = ['left out', 'named twice, then', 'beside an unknown'] as const;
+type Spoiling = keyof typeof spoilings | (typeof memberSpoilings)[number];
 
 function render(value: unknown, place: string[], how: Spoiling, text: string, at: string[] = []): string {
   const here = at.length === place.length && at.every((step, n) => step === place[n]);
@@ -49,22 +49,22 @@ function render(value: unknown, place: string[], how: Spoiling, text: string, at
   return `{${members.join(',')}}`;
 }
 
-/** Texts that Postgres cannot store, as JSON has them. */
+/** JSON strings and names that Postgres cannot store. */
 export const unstorable = ['"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"x\\udc00"', '{"\\u0000":"x"}'];
 
-/** A JSON text, each of its places in turn replaced by each of those texts. */
+/** The value as JSON texts. In each, one value at one path is replaced by one of the unstorable texts. */
 export const unstorableAt = (value: unknown): string[] =>
   placesOf(value).flatMap((place) => unstorable.map((text) => render(value, place, 'replaced by', text)));
 
-const ways = [...Object.keys(spoilings), ...more] as Spoiling[];
+const ways = [...Object.keys(spoilings), ...memberSpoilings] as Spoiling[];
 
-/** A JSON text with one place of it spoilt. */
+/** The value as a JSON text in which one path is spoilt. */
 const spoiltJson = (value: unknown): fc.Arbitrary<string> =>
   fc
     .record({ place: fc.constantFrom(...placesOf(value)), how: fc.constantFrom(...ways), text: json })
     .map(({ place, how, text }) => render(value, place, how, text));
 
-/** Positions that a forged cursor may hold; the checksum has no key, so anyone can make one. */
+/** Positions for forged cursors. A cursor's checksum has no key, so anyone can make a valid one. */
 const position = fc.oneof(
   fc.constantFrom(
     ...[
@@ -89,7 +89,7 @@ const position = fc.oneof(
   fc.nat().map(String),
 );
 
-/** A cursor of the right list, with a good checksum, and any position. */
+/** A cursor for the right list, with a valid checksum and any position. */
 const forgedCursor = (base: Shot): fc.Arbitrary<Shot> =>
   position.map((text) => ({
     ...base,
@@ -97,7 +97,7 @@ const forgedCursor = (base: Shot): fc.Arbitrary<Shot> =>
     path: `${base.path}?cursor=${toCursor(`${base.path}?`, text)}`,
   }));
 
-/** Requests made of a valid one, by which of its parts is spoilt. `sign` proves the sender of a body, where that is asked. */
+/** Spoils one part of a valid request: path, query, headers, method or body. `sign` adds the sender's signature. */
 export function shotsAt(
   valid: Valid,
   key: string,
@@ -146,7 +146,7 @@ export function shotsAt(
     });
   parts.push({ arbitrary: headers, weight: 3 });
 
-  // A method that the path has is another operation: it is shot at itself.
+  // Leave out the methods that the path declares: they are other operations, with tests of their own.
   const others = routes.filter((each) => each.path === valid.route.path).map((each) => each.method.toUpperCase());
   const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'PROPFIND', 'REPORT'].filter(
     (one) => !others.includes(one),
@@ -178,13 +178,13 @@ export function shotsAt(
   return fc.oneof(...parts);
 }
 
-/** Why a connection ends before its answer could be read: the server refused a long body that was still being sent. */
+/** Whether the server closed the connection, because it rejected a long body that was still being sent. */
 const cutOff = (error: unknown): boolean =>
   ['EPIPE', 'ECONNRESET'].includes(String(Reflect.get(Object(error), 'code')));
 
 /**
- * Sends a shot and tries again where the answer to a long body was lost with its connection. An answer that is lost again
- * and again has the status 0.
+ * Sends a shot, and retries it when the connection of a long body closes before the response was read. After ten such
+ * tries the status is 0.
  */
 export async function fire(url: string, shot: Shot): Promise<Hit> {
   for (let tries = 1; ; tries++) {
@@ -197,7 +197,7 @@ export async function fire(url: string, shot: Shot): Promise<Hit> {
   }
 }
 
-/** Sends a shot byte for byte, path and headers as they are, and reads the answer as far as it is not a stream of events. */
+/** Sends a shot byte for byte, with unchanged path and headers. Reads the response, unless it is an event stream. */
 function fireOnce(url: string, { method, path, headers, body }: Shot): Promise<Hit> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
@@ -215,7 +215,7 @@ function fireOnce(url: string, { method, path, headers, body }: Shot): Promise<H
       response.on('end', done);
       response.on('error', done);
     });
-    // An answer may come, and the connection end, before all of a body that is too long was sent.
+    // The server may respond and close the connection before the whole of a body that is too long was sent.
     request.on('error', (error) => {
       if (!answered) reject(error);
     });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 
-/** JSON's numbers, as they are written: beyond int4, int8 and double, and zeros of every kind. */
+/** JSON numbers as text: outside the range of int4, int8 and double, and zeros in every notation. */
 const numbers = [
   ...['0', '-0', '-0.0', '0e0', '-1', '1', '1.0', '1.5', '29.999', '0.1', '99999999.99', '100000000', '1E5', '1e-2'],
   ...['2147483647', '2147483648', '-2147483648', '-2147483649', '9007199254740993', '9223372036854775807'],
@@ -45,7 +45,7 @@ const leaf = fc.oneof(
   fc.constantFrom('true', 'false', 'null'),
 );
 
-/** Any JSON as text; objects may name a member twice, or `__proto__`. */
+/** Any JSON as text. Objects may have a duplicate member or a member `__proto__`. */
 export const json: fc.Arbitrary<string> = fc.letrec<{ any: string }>((tie) => ({
   any: fc.oneof(
     { depthSize: 'small', withCrossShrink: true },
@@ -102,7 +102,7 @@ const broken = [
   ],
 ];
 
-/** The bytes of a body that is not, or hardly, JSON, and what it is. */
+/** The bytes of any body, from random JSON to invalid JSON and random bytes, and a description of it. */
 export const anyBody: fc.Arbitrary<{ what: string; bytes: Uint8Array }> = fc.oneof(
   { arbitrary: json.map((body) => ({ what: body.slice(0, 200), bytes: Buffer.from(body) })), weight: 6 },
   {
@@ -119,7 +119,7 @@ export const anyBody: fc.Arbitrary<{ what: string; bytes: Uint8Array }> = fc.one
   },
 );
 
-/** A header's value as it may be put on the wire: Latin-1 without control characters. */
+/** The value of a header: Latin-1 without control characters. */
 export const headerValue = fc.oneof(
   fc.constantFrom(
     ...[
@@ -194,7 +194,7 @@ export const headerName = fc.constantFrom(
   ],
 );
 
-/** A segment of a path, as it may be put on the wire. */
+/** A path segment, encoded as in the request line. */
 export const segment = fc.oneof(
   fc.constantFrom(
     ...[
@@ -242,7 +242,7 @@ export const segment = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 12 }).map((value) => encodeURIComponent(value.toWellFormed())),
 );
 
-/** The value of a parameter in a query, as it may be put on the wire. */
+/** The value of a query parameter, encoded as in the request line. */
 export const parameter = fc.oneof(
   segment,
   fc.constantFrom(

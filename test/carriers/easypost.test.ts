@@ -29,7 +29,7 @@ const fault = (code: string, status = 422): Answer => ({
   body: { error: { code, message: 'Words.', errors: [] } },
 });
 
-/** Stands in for EasyPost: one shipment, which is found by its reference and whose postage is sold once. */
+/** A fake EasyPost with one shipment, which is found by its reference and whose postage can be bought once. */
 class EasyPost {
   sent: Sent[] = [];
   made = false;
@@ -88,8 +88,8 @@ const failure = async (attempt: Promise<unknown>) => {
   return error;
 };
 
-describe('a label of EasyPost', () => {
-  it('is bought at the lowest rate, with our shipment as its reference', async () => {
+describe('an EasyPost label', () => {
+  it('is bought at the lowest rate, with the shipment id as its reference', async () => {
     expect(await carrier().createLabel(request)).toEqual(label);
     expect(easyPost.calls()).toEqual([byReference, 'POST /v2/shipments', buy]);
     const [, made, purchase] = easyPost.sent;
@@ -113,7 +113,7 @@ describe('a label of EasyPost', () => {
     });
   });
 
-  it('is bought once, whichever answer was lost', async () => {
+  it('is bought only once, even when a response is lost', async () => {
     for (const lost of ['POST /v2/shipments', buy]) {
       easyPost = new EasyPost();
       const genuine = easyPost.answers[lost];
@@ -130,7 +130,7 @@ describe('a label of EasyPost', () => {
     }
   });
 
-  it('is read when EasyPost says that it was sold already', async () => {
+  it('is read from the shipment when EasyPost reports that its postage was already bought', async () => {
     easyPost.made = true;
     easyPost.sold = 1;
     easyPost.answers[byReference] = () => ({ body: quoted });
@@ -138,7 +138,7 @@ describe('a label of EasyPost', () => {
     expect(easyPost.calls()).toEqual([byReference, rerate, buy, byId]);
   });
 
-  it('is bought for the corrected address, when the first one was refused', async () => {
+  it('is bought for the corrected address after the first address was rejected', async () => {
     easyPost.made = true;
     const corrected = { ...request, to: { ...request.to, line1: '1093 Indian Summer Court' } };
     expect(await carrier().createLabel(corrected)).toEqual(label);
@@ -154,13 +154,13 @@ describe('a label of EasyPost', () => {
     });
   });
 
-  it('is not bought again for a changed address, once it was bought', async () => {
+  it('is not bought again when the address changes after the purchase', async () => {
     await carrier().createLabel(request);
     expect(await carrier().createLabel({ ...request, to: { ...request.to, line1: 'Elsewhere 1' } })).toEqual(label);
     expect(easyPost.sold).toBe(1);
   });
 
-  it('is not taken from a shipment that has another reference', async () => {
+  it('is never read from a shipment with another reference', async () => {
     easyPost.answers[byReference] = () => ({ body: { ...bought, reference: 'another' } });
     expect(await carrier().createLabel(request)).toEqual(label);
     expect(easyPost.sold).toBe(1);
@@ -175,8 +175,8 @@ describe('a label of EasyPost', () => {
   });
 });
 
-describe('a failure at EasyPost', () => {
-  it('is permanent for a bad address, in the words of EasyPost', async () => {
+describe('an EasyPost error', () => {
+  it('is permanent for an invalid address, and quotes the messages of EasyPost', async () => {
     easyPost.answers['POST /v2/shipments'] = () => ({ status: 422, body: refusal });
     expect(await failure(carrier().createLabel(request))).toMatchObject({
       permanent: true,
@@ -186,7 +186,7 @@ describe('a failure at EasyPost', () => {
     });
   });
 
-  it('is understood with errors that are plain strings, or none at all', async () => {
+  it('is readable when its details are plain strings or missing', async () => {
     easyPost.answers['POST /v2/shipments'] = () => ({
       status: 422,
       body: { error: { code: 'SHIPMENT.INVALID_PARAMS', message: 'Wrong.', errors: ['parcel is required'] } },
@@ -198,14 +198,14 @@ describe('a failure at EasyPost', () => {
     expect(await failure(carrier().createLabel(request))).toMatchObject({ message: 'easypost: responded with 400' });
   });
 
-  it('is worth repeating for an empty wallet, 429 and 5xx', async () => {
+  it('is retryable for an empty wallet, 429 and 5xx', async () => {
     for (const status of [401, 402, 403, 429, 500, 503]) {
       easyPost.answers[buy] = () => fault('ANY', status);
       expect(await failure(carrier().createLabel(request))).toMatchObject({ permanent: false, status });
     }
   });
 
-  it('is worth repeating where it is open whether the label was sold', async () => {
+  it('is retryable while it is unknown whether the label was bought', async () => {
     for (const code of [
       'SHIPMENT.PURCHASE.IN_PROGRESS',
       'SHIPMENT.POSTAGE.TIMED_OUT',
@@ -232,8 +232,8 @@ describe('a failure at EasyPost', () => {
   });
 });
 
-describe('the printable label of EasyPost', () => {
-  it('is downloaded without the key, and converted first where it was made in another format', async () => {
+describe('a printable EasyPost label', () => {
+  it('is downloaded without the API key, and is converted to PDF first if it has another format', async () => {
     easyPost.made = true;
     easyPost.sold = 1;
     const download = `GET ${new URL(bought.postage_label.label_url).pathname}`;
@@ -251,7 +251,7 @@ describe('the printable label of EasyPost', () => {
   });
 });
 
-describe('webhooks of EasyPost', () => {
+describe('EasyPost webhooks', () => {
   const body = JSON.stringify(event);
   const sign = (secret: string) => `hmac-sha256-hex=${createHmac('sha256', secret).update(body).digest('hex')}`;
   const verify = (signature?: string, text = body) =>
@@ -261,19 +261,19 @@ describe('webhooks of EasyPost', () => {
       now,
     );
 
-  it('are taken with the signature of any of the secrets, in Unicode NFKD', async () => {
+  it('are accepted with a signature by any of the secrets, which are normalized to Unicode NFKD', async () => {
     expect(await verify(sign('neu-ﬁne'.normalize('NFKD')))).toBe(true);
     expect(await verify(sign('old'))).toBe(true);
   });
 
-  it('are refused when forged, unsigned or changed', async () => {
+  it('are rejected when they are forged, unsigned or modified', async () => {
     expect(await verify(sign('forged'))).toBe(false);
     expect(await verify()).toBe(false);
     expect(await verify(sign('old').replace('hmac-sha256-hex=', ''))).toBe(false);
     expect(await verify(sign('old'), body.replace('evt_', 'evx_'))).toBe(false);
   });
 
-  it('tell of a parcel on its way, with the time of its last scan and the id of the event', () => {
+  it('give the status of the parcel, the time of its last scan and the id of the event', () => {
     expect(carrier().parseWebhook(body)).toEqual({
       trackingNumber: '9405500105440232839154',
       eventId: 'evt_ad2365c22d1511f0b5364ffbb3e7a1f1',
@@ -283,7 +283,7 @@ describe('webhooks of EasyPost', () => {
     });
   });
 
-  it('map every documented status', () => {
+  it('have a status for every documented EasyPost status', () => {
     const withStatus = (status: string) =>
       carrier().parseWebhook(JSON.stringify({ ...event, result: { ...event.result, status } }))?.status ?? null;
     expect(withStatus('pre_transit')).toBe('created');
@@ -295,25 +295,25 @@ describe('webhooks of EasyPost', () => {
     for (const word of ['unknown', 'something_new']) expect(withStatus(word)).toBeNull();
   });
 
-  it('fall back to the time of the tracker, where no scan has the status', () => {
+  it('take the time from the tracker if no scan has the status', () => {
     const result = { ...event.result, status: 'delivered' };
     const tracking = carrier().parseWebhook(JSON.stringify({ ...event, result }));
     expect(tracking).toMatchObject({ status: 'delivered', occurredAt: '2026-11-24T10:51:53.000Z' });
   });
 
-  it('of other types are no tracking update, and malformed ones are refused', () => {
+  it('of other types are ignored, and malformed ones are rejected', () => {
     expect(carrier().parseWebhook(JSON.stringify({ ...event, description: 'batch.updated', result: {} }))).toBeNull();
     expect(() => carrier().parseWebhook(JSON.stringify({ ...event, result: {} }))).toThrow('tracking_code');
     expect(() => carrier().parseWebhook('no json')).toThrow('wrong fields');
   });
 });
 
-describe('voiding a label at EasyPost', () => {
+describe('voiding an EasyPost label', () => {
   const refundCall = `POST /v2/shipments/${quoted.id}/refund`;
   const calls = () => easyPost.sent.map(({ call }) => call);
   const refunded = (status: string | null) => () => ({ body: { ...bought, refund_status: status } });
 
-  it('asks for the refund of the shipment, found by its id or by our reference', async () => {
+  it('refunds the shipment, found by its EasyPost id or by its reference', async () => {
     easyPost.answers[byId] = refunded(null);
     easyPost.answers[byReference] = refunded(null);
     easyPost.answers[refundCall] = refunded('submitted');
@@ -322,7 +322,7 @@ describe('voiding a label at EasyPost', () => {
     expect(calls()).toEqual([byId, refundCall, byReference, refundCall]);
   });
 
-  it('asks for nothing where no label was bought or where it is void already', async () => {
+  it('does nothing if no label was bought or if it is already void', async () => {
     await carrier().voidLabel(request);
     for (const status of ['submitted', 'refunded', 'not_applicable']) {
       easyPost.answers[byId] = refunded(status);
@@ -331,7 +331,7 @@ describe('voiding a label at EasyPost', () => {
     expect(calls()).not.toContain(refundCall);
   });
 
-  it('is tried again after a rejection, which EasyPost gives for labels that are too new, and ends with a refusal', async () => {
+  it('is retried after EasyPost rejected a refund, and fails for good when a refund is unavailable', async () => {
     easyPost.answers[byId] = refunded('rejected');
     easyPost.answers[refundCall] = refunded('rejected');
     expect(await failure(carrier().voidLabel(request, label))).toMatchObject({ permanent: false });

@@ -27,7 +27,7 @@ const verify = (signature: string | undefined, text = body, carrier = manual): P
   );
 
 describe('the manual carrier', () => {
-  it('gives a shipment the same number and the same label however often it is asked', async () => {
+  it('creates the same number and the same label each time for one shipment', async () => {
     const [first, second] = [await manual.createLabel(request), await manual.createLabel(structuredClone(request))];
     expect(second).toEqual(first);
     expect(await manual.printLabel(request, { trackingNumber: first.trackingNumber, carrier: 'manual' })).toEqual(
@@ -35,12 +35,12 @@ describe('the manual carrier', () => {
     );
   });
 
-  it('gives other shipments other numbers', async () => {
+  it('creates different numbers for different shipments', async () => {
     const ids = Array.from({ length: 500 }, (_, index) => `01936f3e-8a10-7c3e-9d5b-${String(index).padStart(12, '0')}`);
     expect(new Set(await Promise.all(ids.map(trackingNumberOf))).size).toBe(500);
   });
 
-  it('notices a mistyped or swapped digit of its number', async () => {
+  it('detects a mistyped digit in a tracking number', async () => {
     const number = await trackingNumberOf(request.shipmentId);
     const isSound = (text: string) => BigInt(text.slice(2)) % 97n === 1n;
     expect(number).toMatch(/^FC\d{20}$/);
@@ -51,7 +51,7 @@ describe('the manual carrier', () => {
     }
   });
 
-  it('refuses an address that cannot be printed, for good', async () => {
+  it('rejects an unprintable address with a permanent error', async () => {
     const attempt = manual.createLabel({ ...request, to: { ...request.to, name: 'สมชาย' } });
     await expect(attempt).rejects.toMatchObject({ permanent: true, message: expect.stringContaining('to.name') });
     await expect(attempt).rejects.toBeInstanceOf(CarrierError);
@@ -59,17 +59,17 @@ describe('the manual carrier', () => {
 });
 
 describe('tracking updates of the manual carrier', () => {
-  it('are taken when any of the secrets signed them', async () => {
+  it('are accepted with a signature by any of the secrets', async () => {
     expect(await verify(sign('new-secret'))).toBe(true);
     expect(await verify(sign('old-secret'))).toBe(true);
   });
 
-  it('are taken when one of several signatures is good, as while a sender changes its secret', async () => {
+  it('are accepted when one of several signatures is valid, as during a rotation of the secret', async () => {
     const [time, good] = sign('old-secret').split(',');
     expect(await verify(`${time},v1=${'0'.repeat(64)},${good}`)).toBe(true);
   });
 
-  it('are refused when forged, unsigned, or changed by one letter', async () => {
+  it('are rejected when they are forged, unsigned or modified by one letter', async () => {
     for (const signature of [
       undefined,
       '',
@@ -87,24 +87,24 @@ describe('tracking updates of the manual carrier', () => {
     expect(await verify(`t=1,${sign('new-secret')}`)).toBe(false);
   });
 
-  it('are refused when signed more than 300 seconds ago, or ahead', async () => {
+  it('are rejected when their signature is more than 300 seconds old or in the future', async () => {
     const seconds = now.getTime() / 1000;
     expect(await verify(sign('new-secret', seconds - 300))).toBe(true);
     expect(await verify(sign('new-secret', seconds - 301))).toBe(false);
     expect(await verify(sign('new-secret', seconds + 301))).toBe(false);
   });
 
-  it('are refused altogether where there is no secret', async () => {
+  it('are all rejected when no secret is set', async () => {
     for (const webhookSecrets of [[], ['']]) {
       expect(await verify(sign(''), body, makeManual({ webhookSecrets }))).toBe(false);
     }
   });
 
-  it('are read with their time in UTC', () => {
+  it('have their time converted to UTC', () => {
     expect(manual.parseWebhook(body)).toEqual({ ...update, occurredAt: '2026-11-22T11:30:00.000Z' });
   });
 
-  it('are refused with the names of the wrong fields and nothing of their content', () => {
+  it('are rejected with the names of the invalid fields, without their values', () => {
     const wrong = JSON.stringify({ ...update, status: 'lost-secret', occurredAt: 'yesterday' });
     expect(() => manual.parseWebhook(wrong)).toThrow('manual: a webhook with wrong fields: status, occurredAt');
     for (const text of ['', '{', 'null', '[]']) expect(() => manual.parseWebhook(text)).toThrow(CarrierError);

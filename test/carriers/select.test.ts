@@ -2,8 +2,8 @@ import { createHmac } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { selectCarrier } from '../../src/carriers/select.ts';
 
-describe('the choice of a carrier', () => {
-  it('follows the variable CARRIER', () => {
+describe('selectCarrier', () => {
+  it('returns the carrier that the variable CARRIER names', () => {
     const settings = {
       SHIPPO_API_KEY: 'a',
       SHIPPO_WEBHOOK_SECRET: 'b',
@@ -13,7 +13,7 @@ describe('the choice of a carrier', () => {
     for (const name of ['manual', 'shippo', 'easypost']) expect(selectCarrier(name, settings).name).toBe(name);
   });
 
-  it('names the variable that is missing, and no value', () => {
+  it('names the missing variable, without any value', () => {
     expect(() => selectCarrier('shippo', {})).toThrow('CARRIER is shippo, which needs the variable SHIPPO_API_KEY');
     expect(() => selectCarrier('shippo', { SHIPPO_API_KEY: 'shippo_live_x' })).toThrow(
       /needs the variable SHIPPO_WEBHOOK_SECRET$/,
@@ -22,12 +22,12 @@ describe('the choice of a carrier', () => {
     expect(() => selectCarrier('easypost', { EASYPOST_API_KEY: 'x' })).toThrow('EASYPOST_WEBHOOK_SECRET');
   });
 
-  it('refuses a name that it does not know', () => {
+  it('rejects an unknown carrier name', () => {
     for (const name of ['', 'ups', 'Manual'])
       expect(() => selectCarrier(name, {})).toThrow('it can be manual, shippo or easypost');
   });
 
-  it('takes a list of webhook secrets, so that one can be replaced without losing an update', async () => {
+  it('accepts several webhook secrets, so that a secret can be rotated without losing an update', async () => {
     const carrier = selectCarrier('manual', { SHIPPING_WEBHOOK_SECRET: 'new, old,' });
     const now = new Date('2026-11-22T12:00:00Z');
     const time = now.getTime() / 1000;

@@ -22,7 +22,7 @@ const label = {
 type Answer = { status?: number; body?: unknown; headers?: Record<string, string> };
 type Sent = { method: string; path: string; query: URLSearchParams; headers: Headers; body: Record<string, unknown> };
 
-/** Stands in for Shippo: keeps the labels that were bought, and answers in the documented shapes. */
+/** A fake Shippo that stores the purchased labels and responds in the documented formats. */
 class Shippo {
   sent: Sent[] = [];
   purchases: { object_id: string; status: string; metadata: string }[] = [];
@@ -73,8 +73,8 @@ const failure = async (attempt: Promise<unknown>) => {
   return error;
 };
 
-describe('a label of Shippo', () => {
-  it('is bought at the lowest rate, with our shipment as its metadata', async () => {
+describe('a Shippo label', () => {
+  it('is bought at the lowest rate, with the shipment id as its metadata', async () => {
     expect(await carrier().createLabel(request)).toEqual(label);
     expect(shippo.calls()).toEqual(['GET /transactions', 'POST /shipments', 'POST /transactions']);
     const [, shipment, purchase] = shippo.sent;
@@ -95,7 +95,7 @@ describe('a label of Shippo', () => {
     expect(purchase?.headers.get('SHIPPO-API-VERSION')).toBe('2018-02-08');
   });
 
-  it('is bought once, though the answer to the purchase was lost', async () => {
+  it('is bought only once, even when the response to the purchase is lost', async () => {
     const { 'POST /transactions': buy } = shippo.answers;
     shippo.answers['POST /transactions'] = (sent) => {
       buy?.(sent);
@@ -110,7 +110,7 @@ describe('a label of Shippo', () => {
     expect(shippo.calls().filter((call) => call === 'POST /transactions')).toHaveLength(1);
   });
 
-  it('is looked for among all purchases since the shipment was made, page by page', async () => {
+  it('is searched in all purchases since the shipment was created, page by page', async () => {
     const others = Array.from({ length: 100 }, (_, index) => ({ ...bought, object_id: `t${index}`, metadata: null }));
     shippo.answers['GET /transactions'] = ({ query }) => {
       const page = Number(query.get('page'));
@@ -124,13 +124,13 @@ describe('a label of Shippo', () => {
     );
   });
 
-  it('is not bought where it cannot be told whether it was bought already', async () => {
+  it('is not bought while it is unknown whether it was already bought', async () => {
     shippo.answers['GET /transactions'] = () => ({ body: { next: 'more', results: [] } });
     expect(await failure(carrier().createLabel(request))).toMatchObject({ permanent: true });
     expect(shippo.calls()).not.toContain('POST /transactions');
   });
 
-  it('is bought anew after a purchase that failed, and never after one that was refunded', async () => {
+  it('is bought again after a failed purchase, and never after a refund', async () => {
     shippo.purchases = [failed];
     expect(await carrier().createLabel(request)).toEqual(label);
     shippo.answers[`GET /transactions/${bought.object_id}`] = () => ({ body: { ...bought, status: 'REFUNDPENDING' } });
@@ -140,7 +140,7 @@ describe('a label of Shippo', () => {
     });
   });
 
-  it('names who carries it, also when the purchase only has the id of its rate', async () => {
+  it('names its carrier, even if the purchase has only the id of the rate', async () => {
     shippo.purchases = [bought];
     shippo.answers[`GET /transactions/${bought.object_id}`] = () => ({
       body: { ...bought, rate: bought.rate.object_id },
@@ -149,7 +149,7 @@ describe('a label of Shippo', () => {
     expect(await carrier().createLabel(request)).toEqual(label);
   });
 
-  it('is awaited while Shippo is still making it', async () => {
+  it('is retried while Shippo is still creating it', async () => {
     shippo.answers['POST /transactions'] = () => ({
       body: { ...bought, status: 'QUEUED', tracking_number: '', label_url: '' },
     });
@@ -157,8 +157,8 @@ describe('a label of Shippo', () => {
   });
 });
 
-describe('a failure at Shippo', () => {
-  it('is permanent when the carrier refuses the address, in the words of the carrier', async () => {
+describe('a Shippo error', () => {
+  it('is permanent when the carrier rejects the address, and quotes the message of the carrier', async () => {
     shippo.answers['POST /transactions'] = () => ({ status: 201, body: failed });
     expect(await failure(carrier().createLabel(request))).toMatchObject({
       permanent: true,
@@ -166,7 +166,7 @@ describe('a failure at Shippo', () => {
     });
   });
 
-  it('is worth repeating when the carrier behind it did not answer', async () => {
+  it('is retryable when the carrier behind Shippo did not respond', async () => {
     const messages = [{ source: 'UPS', code: 'carrier_timeout', text: 'UPS API did not respond. Please try again.' }];
     shippo.answers['POST /transactions'] = () => ({ body: { ...failed, messages } });
     expect(await failure(carrier().createLabel(request))).toMatchObject({ permanent: false });
@@ -184,7 +184,7 @@ describe('a failure at Shippo', () => {
     });
   });
 
-  it('is permanent for 400 and 422, and worth repeating for 401, 429 and 5xx', async () => {
+  it('is permanent for 400 and 422, and retryable for 401, 429 and 5xx', async () => {
     const body = { detail: 'Something.', address_to: ['This field is required.'], nested: { secret: { deep: 1 } } };
     for (const [status, permanent] of [
       [400, true],
@@ -204,7 +204,7 @@ describe('a failure at Shippo', () => {
     }
   });
 
-  it('says how long to wait when Shippo says it', async () => {
+  it('has the time to wait that Shippo gives', async () => {
     shippo.answers['GET /transactions'] = () => ({
       status: 429,
       body: { detail: 'Slow down.' },
@@ -213,7 +213,7 @@ describe('a failure at Shippo', () => {
     expect(await failure(carrier().createLabel(request))).toMatchObject({ permanent: false, retryAfterSeconds: 7 });
   });
 
-  it('is worth repeating when no answer comes in time, or the caller gives up', async () => {
+  it('is retryable when the call times out or the caller aborts it', async () => {
     shippo.answers['POST /shipments'] = () => 'silence';
     expect(await failure(carrier(20).createLabel(request))).toMatchObject({
       permanent: false,
@@ -230,7 +230,7 @@ describe('a failure at Shippo', () => {
     });
   });
 
-  it('holds neither a page of HTML nor the key, whatever Shippo answers', async () => {
+  it('contains neither HTML nor the API key, whatever Shippo returns', async () => {
     shippo.answers['POST /shipments'] = () => ({ status: 502, body: `<html>${apiKey}</html>` });
     expect(await failure(carrier().createLabel(request))).toMatchObject({ message: 'shippo: responded with 502' });
     shippo.answers['POST /shipments'] = () => ({ status: 401, body: { detail: `Invalid token ${apiKey}` } });
@@ -244,10 +244,10 @@ describe('a failure at Shippo', () => {
   });
 });
 
-describe('the printable label of Shippo', () => {
+describe('a printable Shippo label', () => {
   const path = `GET ${new URL(bought.label_url).pathname}`;
 
-  it('is downloaded by a fresh link, without the key', async () => {
+  it('is downloaded from a fresh URL, without the API key', async () => {
     shippo.answers[path] = () => ({ body: '%PDF-1.4 label' });
     const bytes = await carrier().printLabel(request, label);
     expect(new TextDecoder().decode(bytes)).toBe('%PDF-1.4 label');
@@ -255,14 +255,14 @@ describe('the printable label of Shippo', () => {
     expect(shippo.calls()[0]).toBe(`GET /transactions/${bought.object_id}`);
   });
 
-  it('is found by our shipment where the id of the purchase was not kept', async () => {
+  it('is found by the shipment id if the id of the purchase was not stored', async () => {
     shippo.purchases = [bought];
     shippo.answers[path] = () => ({ body: '%PDF-1.4 label' });
     const bytes = await carrier().printLabel(request, { ...label, externalId: undefined });
     expect(new TextDecoder().decode(bytes)).toBe('%PDF-1.4 label');
   });
 
-  it('is refused when it is no PDF or its link is not HTTPS', async () => {
+  it('is rejected if it is not a PDF or its URL is not HTTPS', async () => {
     shippo.answers[path] = () => ({ body: '<html>' });
     expect(await failure(carrier().printLabel(request, label))).toMatchObject({ permanent: true });
     shippo.answers[`GET /transactions/${bought.object_id}`] = () => ({
@@ -273,7 +273,7 @@ describe('the printable label of Shippo', () => {
   });
 });
 
-describe('webhooks of Shippo', () => {
+describe('Shippo webhooks', () => {
   const body = JSON.stringify(trackUpdated);
   const seconds = now.getTime() / 1000;
   const sign = (secret: string, time = seconds) =>
@@ -281,14 +281,14 @@ describe('webhooks of Shippo', () => {
   const verify = (headers: Record<string, string>, query = '') =>
     carrier().verifyWebhook(new Headers(headers), async () => Buffer.from(body), now, new URLSearchParams(query));
 
-  it('are taken with the signature of any of the secrets, within 300 seconds', async () => {
+  it('are accepted with a signature by any of the secrets, at most 300 seconds old', async () => {
     expect(await verify({ 'Shippo-Auth-Signature': sign('new') })).toBe(true);
     expect(await verify({ 'Shippo-Auth-Signature': sign('old') })).toBe(true);
     expect(await verify({ 'Shippo-Auth-Signature': sign('forged') })).toBe(false);
     expect(await verify({ 'Shippo-Auth-Signature': sign('new', seconds - 301) })).toBe(false);
   });
 
-  it('are taken with one of the tokens in the URL, unless they bear a signature that is bad', async () => {
+  it('are accepted with one of the tokens in the URL, unless their signature is invalid', async () => {
     expect(await verify({}, 'token=new')).toBe(true);
     expect(await verify({}, 'token=old')).toBe(true);
     expect(await verify({}, 'token=ne')).toBe(false);
@@ -298,7 +298,7 @@ describe('webhooks of Shippo', () => {
     expect(await carrier().verifyWebhook(new Headers(), async () => Buffer.from(body), now)).toBe(false);
   });
 
-  it('tell of a parcel on its way, with the time of the scan and the id of the event', () => {
+  it('give the status of the parcel, the time of its scan and the id of the event', () => {
     expect(carrier().parseWebhook(body)).toEqual({
       trackingNumber: '92001903060085300042901077',
       eventId: 'b2d0a4e3cc9e4ea1b4b8d5a0e6c7f802:TRANSIT',
@@ -308,7 +308,7 @@ describe('webhooks of Shippo', () => {
     });
   });
 
-  it('map every documented status', () => {
+  it('have a status for every documented Shippo status', () => {
     const withStatus = (status: string | null) => {
       const data = {
         ...trackUpdated.data,
@@ -320,18 +320,18 @@ describe('webhooks of Shippo', () => {
     expect(words.map(withStatus)).toEqual(['created', 'in_transit', 'delivered', 'exception', 'exception', null, null]);
   });
 
-  it('of other types are no tracking update, and malformed ones are refused', () => {
+  it('of other types are ignored, and malformed ones are rejected', () => {
     expect(carrier().parseWebhook(JSON.stringify({ event: 'transaction_created', data: bought }))).toBeNull();
     expect(() => carrier().parseWebhook('{"event":"track_updated","data":{}}')).toThrow('tracking_number');
     expect(() => carrier().parseWebhook('no json')).toThrow('wrong fields');
   });
 });
 
-describe('voiding a label at Shippo', () => {
+describe('voiding a Shippo label', () => {
   const byId = `GET /transactions/${bought.object_id}`;
   const status = (of: string) => () => ({ body: { ...bought, status: of } });
 
-  it('asks for the refund of the purchase, found by its id or by our shipment', async () => {
+  it('refunds the purchase, found by its Shippo id or by the shipment id', async () => {
     shippo.answers['POST /refunds'] = () => ({ status: 201, body: refund });
     await carrier().voidLabel(request, label);
     expect(shippo.sent.at(-1)?.body).toEqual({ transaction: bought.object_id, async: false });
@@ -341,7 +341,7 @@ describe('voiding a label at Shippo', () => {
     expect(shippo.calls()).toEqual(['GET /transactions', byId, 'POST /refunds']);
   });
 
-  it('asks for nothing where no label was bought or where it is void already', async () => {
+  it('does nothing if no label was bought or if it is already void', async () => {
     await carrier().voidLabel(request);
     for (const of of ['REFUNDED', 'REFUNDPENDING']) {
       shippo.answers[byId] = status(of);
@@ -350,7 +350,7 @@ describe('voiding a label at Shippo', () => {
     expect(shippo.calls()).not.toContain('POST /refunds');
   });
 
-  it('is refused for good for a label that was used, and tried again for one that is not ready', async () => {
+  it('fails for good for a used label, and is retried for a label that is not ready', async () => {
     shippo.answers['POST /refunds'] = () => ({ status: 201, body: { ...refund, status: 'ERROR' } });
     expect(await failure(carrier().voidLabel(request, label))).toMatchObject({ permanent: true });
     shippo.answers[byId] = status('QUEUED');

@@ -47,7 +47,7 @@ beforeAll(async () => {
 
 afterAll(() => runtime.dispose());
 
-it('a label that workerd draws has the same bytes as anywhere else', async () => {
+it('a label has the same bytes when workerd draws it', async () => {
   const far = {
     name: 'Παύλος Щербак 김민준',
     line1: '神南１−２−３',
@@ -63,6 +63,6 @@ it('a label that workerd draws has the same bytes as anywhere else', async () =>
   }
 });
 
-it('a provider is called from within workerd', async () => {
+it('workerd can call the API of a carrier', async () => {
   expect(await (await ask('easypost', request)).text()).toBe('CarrierError: easypost: responded with 503');
 });

@@ -1,6 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Route } from '../../src/http/declaration.ts';
-import { checksum, furnish, guarded, sendValid, type Things, validRequest, variables } from '../abuse/requests.ts';
+import {
+  checksum,
+  createFixture,
+  type Fixture,
+  guarded,
+  sendValid,
+  validRequest,
+  variables,
+} from '../abuse/requests.ts';
 import { type Reply, type Store, startStore } from '../support/harness.ts';
 
 const all = [...new Set(guarded.map((route) => route.scope ?? ''))].sort();
@@ -11,7 +19,7 @@ type Expected = { status: number; code: string } | { status: 'taken' };
 const is = (status: number, code: string): Expected => ({ status, code });
 const taken: Expected = { status: 'taken' };
 
-/** What an operation that names nothing in its path says of another tenant's things that its body names. */
+/** What an operation that names nothing in its path says of another tenant's fixture that its body names. */
 const namedInBody: Record<string, Expected> = {
   placeOrder: is(422, 'unknown_sku'),
   createCampaign: is(422, 'validation_failed'),
@@ -29,7 +37,7 @@ function expectedOf(route: Pick<Route, 'id' | 'scope' | 'path' | 'body' | 'strea
   if (route.path.includes('{')) return is(404, 'not_found');
   if (!route.body && !route.stream) return taken;
   const named = namedInBody[route.id];
-  if (named === undefined) throw new Error(`${route.id}: say what it answers about another tenant's things`);
+  if (named === undefined) throw new Error(`${route.id}: say what it answers about another tenant's fixture`);
   return named;
 }
 
@@ -41,10 +49,10 @@ const fits = (reply: Reply, expected: Expected): boolean =>
       reply.headers.get('content-type') === 'application/problem+json';
 
 let store: Store;
-let things: Things;
+let fixture: Fixture;
 const publishable = ['catalog:read', 'campaigns:read'];
 
-/** Every kind of key; each is of the tenant that owns the things unless its name says otherwise. */
+/** Every kind of key; each is of the tenant that owns the fixture unless its name says otherwise. */
 async function keys(): Promise<Shown[]> {
   const past = new Date(Date.now() - 60_000);
   const { key } = store.database;
@@ -79,9 +87,9 @@ async function deviations(table: Route[], shown: Shown[], rule = expectedOf): Pr
   for (const route of table) {
     for (const key of shown) {
       const expected = rule(route, key);
-      // What is taken from the owner would use its things up: that is the last row, one operation after the other.
+      // What is taken from the owner would use its fixture up: that is the last row, one operation after the other.
       if (expected.status === 'taken' && key.tenant === 'default') continue;
-      const reply = await sendValid(store, validRequest(store, route, things), key.key);
+      const reply = await sendValid(store, validRequest(store, route, fixture), key.key);
       if (!fits(reply, expected)) {
         const told = `${reply.status} ${reply.body?.code ?? ''}`;
         found.push(`${route.id} × ${key.name}: ${told} and not ${JSON.stringify(expected)}`);
@@ -93,7 +101,7 @@ async function deviations(table: Route[], shown: Shown[], rule = expectedOf): Pr
 
 beforeAll(async () => {
   store = await startStore({ variables });
-  things = await furnish(store);
+  fixture = await createFixture(store);
 });
 afterAll(() => store.close());
 
@@ -114,7 +122,7 @@ describe('every operation, asked for in a way that it would take,', () => {
     for (const route of guarded.filter(({ method, path }) => method === 'get' && !path.includes('{'))) {
       told.push(JSON.stringify((await store.send('GET', `${route.path}?limit=100`, undefined, { key })).body));
     }
-    const { product, open, payment, campaign, shipment, letter } = things;
+    const { product, open, payment, campaign, shipment, letter } = fixture;
     for (const id of [product.id, open, payment.id, campaign.id, shipment.id, letter]) {
       expect(told.join('\n')).not.toContain(id);
     }
@@ -127,7 +135,7 @@ describe('every operation, asked for in a way that it would take,', () => {
     const answers: unknown[] = [];
     for (const route of guarded) {
       const key = await store.database.key({ scopes: [route.scope ?? ''] });
-      const reply = await sendValid(store, validRequest(store, route, things), key);
+      const reply = await sendValid(store, validRequest(store, route, fixture), key);
       answers.push([route.id, fits(reply, taken) ? 'taken' : reply.body]);
     }
     expect(answers).toEqual(guarded.map((route) => [route.id, 'taken']));

@@ -24,7 +24,7 @@ const scan = async (widths: number[]): Promise<string | undefined> => {
 };
 
 describe('Code 128', () => {
-  it('reads back as it was written, whatever printable ASCII it holds', async () => {
+  it('is scanned as the encoded text, for any printable ASCII', async () => {
     const text = fc.oneof(
       fc.stringMatching(/^[\x21-\x7e]{1,24}$/),
       fc.stringMatching(/^([A-Z]{0,3}[0-9]{1,9}){1,3}$/),
@@ -38,19 +38,19 @@ describe('Code 128', () => {
     );
   });
 
-  it('has the check value that the standard computes', () => {
+  it('has the check value that the standard defines', () => {
     // By hand: 104 + 48·1 + 42·2 + 42·3 + 17·4 + 18·5 + 19·6 + 35·7 = 879, and 879 mod 103 = 55.
     expect(code128Values('PJJ123C')).toEqual([104, 48, 42, 42, 17, 18, 19, 35, 55]);
   });
 
-  it('packs digits two to a symbol where that is shorter', () => {
+  it('encodes two digits per symbol where that is shorter', () => {
     // 105 + 0·1 + 11·2 + 22·3 + 33·4 = 325, and 325 mod 103 = 16.
     expect(code128Values('00112233')).toEqual([105, 0, 11, 22, 33, 16]);
     expect(code128Values('A1234567B').slice(0, -1)).toEqual([104, 33, 17, 99, 23, 45, 67, 100, 34]);
     expect(code128Values('A1234B').slice(0, -1)).toEqual([104, 33, 17, 18, 19, 20, 34]);
   });
 
-  it('refuses what it cannot encode, instead of encoding something else', () => {
+  it('rejects text that it cannot encode', () => {
     for (const text of ['', 'Zoë', 'a\nb', '山']) expect(() => code128Values(text)).toThrow(RangeError);
   });
 });

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { winAnsiByte } from '../../../src/carriers/label/helvetica.ts';
 import { makePrintable, Unprintable } from '../../../src/carriers/label/romanise.ts';
 
-describe('letters on a label', () => {
-  it('keeps accents that the font has and takes off those that it lacks', () => {
+describe('the text of a label', () => {
+  it('keeps the accents that the font has and removes the others', () => {
     const kept = 'Zoë Müller-Ñandú, Ægir Øystein, Straße – Œuvre “Š”';
     expect(makePrintable(kept, 'DE')).toEqual({ text: kept, script: 'latin' });
     expect(makePrintable('Łukasz Żółć-Őrsi', 'PL')).toEqual({ text: 'Lukasz Zólc-Orsi', script: 'latin' });
@@ -13,11 +13,11 @@ describe('letters on a label', () => {
     expect(makePrintable('ＡＢＣ １２３ ﬁne №5', 'JP').text).toBe('ABC 123 fine No5');
   });
 
-  it('joins a letter and the accent that was typed after it', () => {
+  it('composes a letter and a following combining accent into one letter', () => {
     expect(makePrintable('Zoe\u0308', 'DE').text).toBe('Zoë');
   });
 
-  it('transliterates by the rule of the country of the address', () => {
+  it('is transliterated by the rules of the country of the address', () => {
     expect(makePrintable('Владимир Щукин, ЩУКИН', 'RU').text).toBe('Vladimir Shchukin, SHCHUKIN');
     expect(makePrintable('Київ, вул. Хрещатик', 'UA').text).toBe('Kyiv, vul. Khreshchatyk');
     expect(makePrintable('Юлия, ул. Щастие', 'BG').text).toBe('Yuliya, ul. Shtastie');
@@ -29,13 +29,13 @@ describe('letters on a label', () => {
     expect(makePrintable('شارع الملك فهد ٢٣، الرياض', 'SA').text).toBe('Shara Al-Mlk Fhd 23, Al-Riad');
   });
 
-  it('says that a line was transliterated, so that the label can say it too', () => {
+  it('is marked as transliterated, so that the label can say so', () => {
     for (const line of ['Київ', 'Αθήνα', 'Երևան', 'შოთა', 'תל', 'فهد', '٢٣']) {
       expect(makePrintable(line, 'DE').script).toBe('transliterated');
     }
   });
 
-  it('keeps Chinese, Japanese and Korean, and repeats kana and Hangul in Latin letters', () => {
+  it('keeps Chinese, Japanese and Korean letters, and repeats kana and Hangul in Latin letters', () => {
     expect(makePrintable('東京都渋谷区１−２−３', 'JP')).toEqual({ text: '東京都渋谷区1-2-3', script: 'east_asian' });
     expect(makePrintable('やまだ タロウ', 'JP')).toEqual({
       text: 'やまだ タロウ',
@@ -46,19 +46,19 @@ describe('letters on a label', () => {
     expect(makePrintable('서울특별시 강남구 152', 'KR').romanised).toBe('Seoulteukbyeolsi Gangnamgu 152');
   });
 
-  it('leaves out emoji and invisible characters, which are no part of an address', () => {
+  it('leaves out emoji and invisible characters', () => {
     expect(makePrintable('José 🎉👨‍👩‍👧 ❤️ Núñez\u200b', 'ES').text).toBe('José Núñez');
     expect(makePrintable('\u202eabc\u202c\t\n def', 'US').text).toBe('abc def');
     expect(makePrintable('🎉', 'US').text).toBe('');
   });
 
-  it('refuses letters that it can neither show nor transliterate', () => {
+  it('is rejected if it has letters that can be neither printed nor transliterated', () => {
     expect(() => makePrintable('สมชาย', 'TH')).toThrow(Unprintable);
     expect(() => makePrintable('Ram राम', 'IN')).toThrow('U+0930');
     expect(() => makePrintable('𠮷野', 'JP')).toThrow('U+20BB7');
   });
 
-  it('never puts a question mark, a box or nothing in place of a letter', () => {
+  it('never replaces a letter by a question mark, a box or nothing', () => {
     const shows = (character: string) =>
       winAnsiByte(character) !== undefined || /[\p{Script=Han}\p{Script=Hangul}ぁ-ヾ]/u.test(character);
     const wrong: string[] = [];

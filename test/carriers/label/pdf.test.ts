@@ -45,7 +45,7 @@ const utf16 = (hex: string): string => {
   return new TextDecoder('utf-16be').decode(bytes);
 };
 
-/** The lines of text in the order in which they are drawn, as a reader of the PDF understands them. */
+/** The lines of text in drawing order, as a PDF reader decodes them. */
 const linesOf = (pdf: Uint8Array): string[] =>
   [...contentOf(pdf).matchAll(/^BT (.*) ET$/gm)].map(([, body = '']) =>
     [...body.matchAll(/\/(\w+) [\d.]+ Tf (?:\(((?:\\.|[^\\)])*)\)|<([0-9a-f]*)>) Tj/g)]
@@ -53,7 +53,7 @@ const linesOf = (pdf: Uint8Array): string[] =>
       .join(''),
   );
 
-/** Reads every barcode of the page as a printer of `dpi` would put it on paper. */
+/** Reads every barcode of the page as printed at `dpi` dots per inch. */
 const scan = async (pdf: Uint8Array, dpi: number) => {
   const [width, height] = [4 * dpi, 6 * dpi];
   const data = new Uint8ClampedArray(width * height * 4).fill(255);
@@ -67,23 +67,23 @@ const scan = async (pdf: Uint8Array, dpi: number) => {
   return (await readBarcodes({ data, width, height })).map(({ format, text }) => ({ format: String(format), text }));
 };
 
-const refusal = (run: () => unknown): CarrierError => {
+const errorOf = (run: () => unknown): CarrierError => {
   try {
     run();
   } catch (error) {
     if (error instanceof CarrierError) return error;
   }
-  throw new Error('it was not refused');
+  throw new Error('the label was not rejected');
 };
 
-describe('the label', () => {
+describe('a label', () => {
   it('has one barcode, which scanners read as the tracking number at the resolutions of label printers', async () => {
     for (const dpi of [203, 300, 600]) {
       expect(await scan(drawLabel(request, number), dpi)).toEqual([{ format: 'Code128', text: number }]);
     }
   });
 
-  it('gives the barcode whole dots of a 203 dpi printer and its quiet zones', () => {
+  it('has bars of whole dots on a 203 dpi printer, and quiet zones beside the barcode', () => {
     const bars = boxesOf(drawLabel(request, number)).filter((box) => box.height === 72);
     const dot = 72 / 203;
     for (const bar of bars) expect((bar.width / dot) % 3).toSatisfy((rest: number) => rest < 0.02 || rest > 2.98);
@@ -92,7 +92,7 @@ describe('the label', () => {
     expect(Math.min(left, 288 - right)).toBeGreaterThanOrEqual(10 * 3 * dot);
   });
 
-  it('shows the number, both addresses, the weight and the reference to a human', () => {
+  it('shows the number, both addresses, the weight and the reference as text', () => {
     const lines = linesOf(drawLabel(request, number));
     expect(lines).toEqual(
       expect.arrayContaining([
@@ -115,7 +115,7 @@ describe('the label', () => {
     );
   });
 
-  it('is a 4 × 6 inch page of a sound PDF: every object is where the cross-reference table says', () => {
+  it('is a valid PDF of one 4 × 6 inch page: the cross-reference table points at every object', () => {
     const file = latin1(drawLabel(to({ name: '山田 太郎', line1: '테헤란로 152' }), number));
     expect(file).toMatch(/^%PDF-1\.5\n%[\x80-\xff]{4}\n/);
     expect(file).toContain('/MediaBox [0 0 288 432]');
@@ -132,12 +132,12 @@ describe('the label', () => {
     expect(file).toContain(`/Size ${count} `);
   });
 
-  it('has the same bytes whenever it is drawn for the same request', () => {
+  it('has the same bytes each time it is drawn for the same request', () => {
     expect(drawLabel(structuredClone(request), number)).toEqual(drawLabel(request, number));
     expect(drawLabel(request, 'FC1')).not.toEqual(drawLabel(request, number));
   });
 
-  it('says so when an address was transliterated', () => {
+  it('says that an address was transliterated', () => {
     const lines = linesOf(
       drawLabel(to({ name: 'Олександра Щербак', city: 'Київ', region: undefined, country: 'UA' }), number),
     );
@@ -146,7 +146,7 @@ describe('the label', () => {
     expect(linesOf(drawLabel(request, number)).join(' ')).not.toContain('Latin letters');
   });
 
-  it('shows Chinese and Japanese letters, and warns the packer whose printer may lack them', () => {
+  it('shows Chinese and Japanese letters, and warns the packer that the printer may lack them', () => {
     const japan = { name: '山田 太郎', line1: '神南１−２−３', city: '東京都', region: undefined, country: 'JP' };
     const lines = linesOf(drawLabel(to(japan), number));
     expect(lines).toEqual(expect.arrayContaining(['山田 太郎', '神南1-2-3', '東京都 95122', 'JAPAN']));
@@ -161,7 +161,7 @@ describe('the label', () => {
     expect(lines).toEqual(expect.arrayContaining(['강남구, 서울 95122', 'Gangnamgu, Seoul 95122']));
   });
 
-  it('shrinks and breaks a long address, and never cuts it short', () => {
+  it('prints a long address in smaller letters and on several lines, and never truncates it', () => {
     const long = {
       name: 'Maximiliana Alexandra Konstantinopolitanskaya '.repeat(2).trim(),
       company: 'W'.repeat(70),
@@ -171,24 +171,24 @@ describe('the label', () => {
       .join('')
       .replace(/\s/g, '');
     for (const part of Object.values(long)) expect(whole).toContain(part.replace(/\s/g, ''));
-    expect(refusal(() => drawLabel(to({ line1: 'long '.repeat(500) }), number)).message).toContain('too long');
+    expect(errorOf(() => drawLabel(to({ line1: 'long '.repeat(500) }), number)).message).toContain('too long');
   });
 
-  it('escapes what PDF strings reserve', () => {
+  it('escapes the characters that PDF strings reserve', () => {
     expect(linesOf(drawLabel(to({ name: 'A (B) \\ C ) ET' }), number))).toContain('A (B) \\ C ) ET');
   });
 
-  it('refuses an address that it cannot print, for good, and names the field without quoting it', () => {
-    const thai = refusal(() => drawLabel(to({ line1: 'ถนนสุขุมวิท 21' }), number));
+  it('rejects an unprintable address with a permanent error that names the field, without its value', () => {
+    const thai = errorOf(() => drawLabel(to({ line1: 'ถนนสุขุมวิท 21' }), number));
     expect(thai.permanent).toBe(true);
     expect(thai.message).toMatch(/^manual: to\.line1: no Latin letters are known for U\+0E16/);
     expect(thai.message).not.toContain('สุขุมวิท');
-    expect(refusal(() => drawLabel(to({ name: ' \t🎉' }), number)).message).toBe('manual: to.name: is empty');
-    expect(refusal(() => drawLabel(to({ country: 'USA' }), number)).message).toContain('to.country');
-    expect(refusal(() => drawLabel(to({ country: 'QQ' }), number)).message).toContain('to.country');
+    expect(errorOf(() => drawLabel(to({ name: ' \t🎉' }), number)).message).toBe('manual: to.name: is empty');
+    expect(errorOf(() => drawLabel(to({ country: 'USA' }), number)).message).toContain('to.country');
+    expect(errorOf(() => drawLabel(to({ country: 'QQ' }), number)).message).toContain('to.country');
   });
 
-  it('refuses a tracking number whose bars would be too fine to scan', () => {
-    expect(refusal(() => drawLabel(request, 'X'.repeat(40))).message).toContain('too long');
+  it('rejects a tracking number whose bars would be too narrow to scan', () => {
+    expect(errorOf(() => drawLabel(request, 'X'.repeat(40))).message).toContain('too long');
   });
 });
