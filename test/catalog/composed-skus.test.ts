@@ -29,7 +29,7 @@ const compose = async () => {
 const bySku = (sku: string, key = store.key) =>
   store.send('GET', `/v1/products/by-sku/${encodeURIComponent(sku)}`, undefined, { key });
 
-/** Stores a SKU in the form that an earlier release took. */
+/** Stores a SKU in the decomposed form that an earlier release accepted. */
 async function decompose(sku: string, stored: string, tenant = 'default') {
   for (const table of ['catalog.products', 'inventory.inventory', 'inventory.adjustments'])
     await store.database.query(`update ${table} set sku = $2 where sku = $1 and tenant_id = $3`, [sku, stored, tenant]);
@@ -43,7 +43,7 @@ async function decompose(sku: string, stored: string, tenant = 'default') {
   );
 }
 
-test('a SKU that an earlier release stored decomposed can be reached again, with its stock, holds and campaign', async () => {
+test('a SKU that an earlier release stored decomposed becomes reachable, with its stock, holds and campaign', async () => {
   const sku = 'Café-1';
   const { id: productId } = await addProduct(store, sku, 10, 5);
   await addProduct(store, 'PLAIN', 10, 5);
@@ -74,7 +74,7 @@ test('a SKU that an earlier release stored decomposed can be reached again, with
   expect((await bySku(sku)).body.inventory).toBe(9);
 });
 
-test('a SKU whose composed form is taken stays as it is and is named, and no other tenant’s SKU counts', async () => {
+test('a SKU whose composed form is taken stays unchanged and is named in a warning; other tenants’ SKUs do not matter', async () => {
   const [twin, two, only] = ['Käse', 'ệ', 'Brötchen'] as const;
   const acme = await store.database.key({ tenant: 'acme' });
   for (const sku of [twin, 'twin', two, only]) await addProduct(store, sku, 1);
@@ -82,7 +82,7 @@ test('a SKU whose composed form is taken stays as it is and is named, and no oth
   for (const sku of [only, twin]) await store.send('POST', '/v1/products', { ...foreign, sku }, { key: acme });
   await addProduct(store, 'two', 1);
   await decompose('twin', twin.normalize('NFD'));
-  // Two spellings of one letter, neither composed.
+  // Both spellings of one letter are stored, and neither is composed.
   await decompose(two, two.normalize('NFD'));
   await decompose('two', 'e\u0302\u0323');
   await decompose(only, only.normalize('NFD'));

@@ -6,7 +6,7 @@ import { readLines } from '../../src/domain/imports/split-lines.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** A stream that is cut where the sizes say, the last one again and again; its memory is used again, as a socket's may be. */
+/** A stream in chunks of these sizes; the last size repeats. It reuses its memory, as the stream of a socket may do. */
 async function* cut(whole: Uint8Array, sizes: number[]): AsyncGenerator<Uint8Array> {
   const shared = new Uint8Array(Math.max(...sizes));
   for (let at = 0, n = 0; at < whole.length; n++) {
@@ -30,7 +30,7 @@ const misplaced = {
   detail: 'The line is not valid CSV: a quote is missing or misplaced, or it has more than 1,000 fields.',
 };
 
-test('any records come out as they went in, and as csv-parse reads them, however the stream is cut', async () => {
+test('CSV is read back as it was written, and as csv-parse reads it, wherever the stream is split into chunks', async () => {
   const field = fc.string({ unit: fc.constantFrom('a', 'é', '💶', '"', ',', '\n', '\r\n', ' ', ';'), maxLength: 6 });
   const records = fc.array(fc.array(field, { minLength: 2, maxLength: 2 }), { minLength: 1, maxLength: 8 });
   const quoted = (value: string) => (/["\n\r,]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
@@ -50,7 +50,7 @@ test('any records come out as they went in, and as csv-parse reads them, however
   );
 });
 
-test('a record says in which line it starts', async () => {
+test('a record has the number of the line that it starts in', async () => {
   expect(await read('sku,name\n\nA,"two\nlines"\nB,b')).toEqual([
     { line: 1, fields: ['sku', 'name'] },
     { line: 3, fields: ['A', 'two\nlines'] },
@@ -58,14 +58,14 @@ test('a record says in which line it starts', async () => {
   ]);
 });
 
-test('a byte order mark is no part of the first field', async () => {
+test('a byte order mark is not part of the first field', async () => {
   expect(await read('\ufeffsku\n\ufeffA')).toEqual([
     { line: 1, fields: ['sku'] },
     { line: 2, fields: ['\ufeffA'] },
   ]);
 });
 
-test('a quote that nothing closes costs its line only', async () => {
+test('an unclosed quote makes only its own line fail', async () => {
   expect(await read('A,"a\nB,b\nC,c\n')).toEqual([
     { line: 1, ...misplaced },
     { line: 2, fields: ['B', 'b'] },
@@ -73,7 +73,7 @@ test('a quote that nothing closes costs its line only', async () => {
   ]);
 });
 
-test('a quote within a field costs its line only, also when a later line seems to close it', async () => {
+test('a quote inside a field makes only its own line fail, even if a later line seems to close it', async () => {
   expect(await read('A,5" pipe\nB,b\nC,"c"\nD,6" pipe\nE,e')).toEqual([
     { line: 1, ...misplaced },
     { line: 2, fields: ['B', 'b'] },
@@ -83,7 +83,7 @@ test('a quote within a field costs its line only, also when a later line seems t
   ]);
 });
 
-test('an open quote before megabytes of good lines costs its line only, again and again', async () => {
+test('unclosed quotes before megabytes of valid lines make only their own lines fail', async () => {
   const good = Array.from({ length: 40_000 }, (_, n) => `SKU-${n},"a good ""line"""`);
   const file = ['bad,"', ...good, 'bad,"', ...good].join('\n');
   const records = await read(file, [65_536]);
@@ -91,7 +91,7 @@ test('an open quote before megabytes of good lines costs its line only, again an
   expect(records).toHaveLength(80_002);
 });
 
-test('a line of more than 1 MB costs that line only', async () => {
+test('a line of more than 1 MB makes only that line fail', async () => {
   const records = await read(`A,a\nB,${'b'.repeat(1_048_576)}\nC,c`, [10_000]);
   expect(records).toEqual([
     { line: 1, fields: ['A', 'a'] },
@@ -105,7 +105,7 @@ test('a line of 1 MB is read', async () => {
   expect(records.every((record) => 'fields' in record)).toBe(true);
 });
 
-test('bytes that are no UTF-8 cost their line only', async () => {
+test('bytes that are not UTF-8 make only their own line fail', async () => {
   const file = new Uint8Array([...bytes('A,a\nB,'), 0xff, ...bytes('\nC,c\n')]);
   expect(await read(file, [3])).toEqual([
     { line: 1, fields: ['A', 'a'] },
@@ -114,7 +114,7 @@ test('bytes that are no UTF-8 cost their line only', async () => {
   ]);
 });
 
-test('1 MB of empty lines, or of lines of white space, is read as a few', async () => {
+test('1 MB of empty or blank lines is read in a few chunks', async () => {
   for (const unit of ['\n', '\r\n', ' \n', '\t \r\n']) {
     const count = Math.floor(1_000_000 / unit.length);
     let lines = 0;
@@ -127,7 +127,7 @@ test('1 MB of empty lines, or of lines of white space, is read as a few', async 
   }
 });
 
-test('empty lines within quotes stay as they are, however the stream is cut', async () => {
+test('empty lines inside quotes are preserved, wherever the stream is split into chunks', async () => {
   for (const size of [1, 2, 3, 7, 64]) {
     expect(await read('a\n"x\n\r\n \n\ny"\n\n\nb', [size])).toEqual([
       { line: 1, fields: ['a'] },
@@ -137,7 +137,7 @@ test('empty lines within quotes stay as they are, however the stream is cut', as
   }
 });
 
-test('others get their turn while many tiny lines are read', async () => {
+test('the event loop keeps running while many tiny lines are read', async () => {
   let turns = 0;
   const count = setInterval(() => turns++, 0);
   for await (const _record of readCsv(readLines(cut(bytes('x\n'.repeat(100_000)), [1_000_000]))));
@@ -145,7 +145,7 @@ test('others get their turn while many tiny lines are read', async () => {
   expect(turns).toBeGreaterThan(20);
 });
 
-test('a reader that stops early lets go of the stream', async () => {
+test('a reader that stops early releases the stream', async () => {
   let released = false;
   async function* endless(): AsyncGenerator<Uint8Array> {
     try {

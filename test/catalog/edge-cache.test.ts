@@ -11,7 +11,7 @@ import { addProduct, cronUntil, oneLine, type Reply, type Store, startStore, unt
 
 const isHit = (reply: Reply) => reply.headers.get('cache-status') === 'fusioncommerce; hit';
 
-describe('a product that was read', () => {
+describe('a cached product', () => {
   let store: Store;
   let fault: NonNullable<NeonBridgeOptions['fault']> | undefined;
   beforeAll(async () => {
@@ -23,7 +23,7 @@ describe('a product that was read', () => {
   afterAll(() => store.close());
 
   const pathsOf = ({ id, sku }: { id: string; sku: string }) => [`/v1/products/${id}`, `/v1/products/by-sku/${sku}`];
-  /** Reads until the edge answers. */
+  /** Reads until the response comes from the edge cache. */
   async function warm(path: string, key = store.key): Promise<Reply> {
     let reply: Reply | undefined;
     await until(async () => {
@@ -34,7 +34,7 @@ describe('a product that was read', () => {
     return reply;
   }
 
-  test('is read again without a call to the database, the same in every byte that counts', async () => {
+  test('is returned without a call to the database, with the same body and ETag', async () => {
     const added = await addProduct(store, 'KEPT', 5);
     for (const path of pathsOf(added)) {
       const first = await store.send('GET', path);
@@ -93,7 +93,7 @@ describe('a product that was read', () => {
   ];
 
   test.each(changes)(
-    'is fresh at once after %s, by id and by SKU, and then kept again',
+    'is never stale after %s, by id or by SKU, and is cached again afterwards',
     async (what, change, shown) => {
       const added = await addProduct(store, `FRESH-${what.replaceAll(' ', '-')}`, 10);
       for (const path of pathsOf(added)) await warm(path);
@@ -106,7 +106,7 @@ describe('a product that was read', () => {
     },
   );
 
-  test('is fresh after the end of an order: cancelled, run out, or reserved by the queue', async () => {
+  test('is never stale after an order was cancelled, expired, or got its units from the queue', async () => {
     const added = await addProduct(store, 'ENDS', 10);
     const [path = ''] = pathsOf(added);
     const { body: first } = await store.send('POST', '/v1/orders', oneLine('ENDS', 4));
@@ -122,11 +122,11 @@ describe('a product that was read', () => {
 
     await warm(path);
     await store.send('POST', '/v1/orders', oneLine('ENDS', 2), { headers: { prefer: 'respond-async' } });
-    // The queue is another's work: it is seen as soon as that has been done, long before the 30 s.
+    // The queue consumer runs separately. The new stock shows as soon as it is done, long before the 30 s of the cache.
     await until(async () => (await store.send('GET', path)).body.inventory === 8);
   });
 
-  test('is each tenant’s own', async () => {
+  test('is separate for each tenant', async () => {
     const acme = await store.database.key({ tenant: 'acme' });
     const ours = await addProduct(store, 'SAME', 5, 10);
     const body = { sku: 'SAME', name: 'Theirs', price: 20, currency: 'USD', inventory: 1 };
@@ -142,7 +142,7 @@ describe('a product that was read', () => {
     expect(isHit(await store.send('GET', path))).toBe(true);
   });
 
-  test('is shown to no key that may not read the catalog', async () => {
+  test('is returned only to keys that may read the catalog', async () => {
     const added = await addProduct(store, 'GUARDED', 5);
     const [path = ''] = pathsOf(added);
     await warm(path);
@@ -152,12 +152,12 @@ describe('a product that was read', () => {
     expect((await store.send('GET', path, undefined, { key: null })).status).toBe(401);
   });
 
-  test('before a change and answered after it is not kept', async () => {
+  test('is not stored if the product changed while it was being read', async () => {
     const added = await addProduct(store, 'OVERTAKEN', 5);
     const [path = ''] = pathsOf(added);
-    let letGo: (value?: unknown) => void = () => undefined;
+    let release: (value?: unknown) => void = () => undefined;
     const held = new Promise((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     let reads = 0;
     fault = ({ statements }) => {
@@ -167,15 +167,15 @@ describe('a product that was read', () => {
     const slow = store.send('GET', path);
     await until(() => reads === 1);
     await store.send('PATCH', `/v1/products/${added.id}`, { price: 55 });
-    letGo();
+    release();
     await slow;
     for (let n = 0; n < 20; n++) expect((await store.send('GET', path)).body.price).toBe(55);
   });
 });
 
-describe('what is kept', () => {
-  /** A cache that keeps everything for ever, so that only our own reckoning can refuse it. */
-  class Kept {
+describe('a cache entry', () => {
+  /** A cache that never expires an entry, so that only our own expiry check can reject it. */
+  class EndlessCache {
     readonly entries = new Map<string, { body: string; headers: Headers }>();
     broken = false;
     async match(url: string): Promise<Response | undefined> {
@@ -187,7 +187,7 @@ describe('what is kept', () => {
       this.entries.set(url, { body: await response.text(), headers: response.headers });
     }
   }
-  let cache: Kept;
+  let cache: EndlessCache;
   const began = Date.parse('2026-01-31T12:00:00.000Z');
   const later = (milliseconds: number) => new Date(began + milliseconds);
   const product = { id: 'id-1', sku: 'SKU 1/ä' };
@@ -196,7 +196,7 @@ describe('what is kept', () => {
     readCachedProduct('default', by, by === 'id' ? product.id : product.sku, later(at));
 
   beforeEach(() => {
-    cache = new Kept();
+    cache = new EndlessCache();
     vi.stubGlobal('caches', { default: cache });
     vi.useFakeTimers({ toFake: ['Date'], now: began });
   });
@@ -205,7 +205,7 @@ describe('what is kept', () => {
     vi.useRealTimers();
   });
 
-  test('counts for 30 s from when it was read, not from when it was written down', async () => {
+  test('is valid for 30 s from when the product was read, not from when it was stored', async () => {
     vi.setSystemTime(later(4_000));
     await cacheProduct('default', product, kept(began));
     for (const by of ['id', 'sku'] as const) {
@@ -221,12 +221,12 @@ describe('what is kept', () => {
     expect(cache.entries.size).toBe(0);
   });
 
-  test('counts no more once it was changed here, in whatever order the two are written down', async () => {
+  test('is invalid once the product changed here, in whatever order the entry and the change are stored', async () => {
     await cacheProduct('default', product, kept(began));
     vi.setSystemTime(later(1_000));
     await invalidateProducts('default', [product.sku]);
     expect(await recall(1_000)).toBeUndefined();
-    // A reader that had asked before the change comes back after it.
+    // A reader that started before the change stores its entry after it.
     vi.setSystemTime(later(2_000));
     await cacheProduct('default', product, kept(began + 900));
     expect(await recall(2_000)).toBeUndefined();
@@ -238,7 +238,7 @@ describe('what is kept', () => {
     expect(await recall(2_000)).toBeDefined();
   });
 
-  test('of more products than may be marked one by one is forgotten with all of the tenant’s', async () => {
+  test('is invalidated with all others of the tenant when too many products change to be marked one by one', async () => {
     await cacheProduct('default', product, kept(began));
     vi.setSystemTime(later(1_000));
     cache.entries.clear();
@@ -249,12 +249,12 @@ describe('what is kept', () => {
     expect(await recall(1_000)).toBeUndefined();
   });
 
-  test('cannot make a change fail that is committed', async () => {
+  test('cannot make a committed change fail when the cache is broken', async () => {
     cache.broken = true;
     await expect(invalidateProducts('default', ['A', 'B'])).resolves.toBeUndefined();
   });
 
-  test('is shown to a key for 30 s after the database has let it read', () => {
+  test('is returned to a key for 30 s after the database accepted that key', () => {
     rememberReader('hash', 'default', later(0));
     expect(knownReader('hash', later(29_999))).toBe('default');
     expect(knownReader('hash', later(30_000))).toBeUndefined();

@@ -33,7 +33,7 @@ const row = (sku: string, more: object = {}) => ({
 const bySku = async (sku: string, key?: string) =>
   (await store.send('GET', `/v1/products/by-sku/${encodeURIComponent(sku)}`, undefined, key ? { key } : {})).body;
 
-const counted = async (prefix: string): Promise<number> => {
+const countProducts = async (prefix: string): Promise<number> => {
   const [found] = await store.database.query<{ n: number }>(
     'select count(*)::int as n from catalog.products where starts_with(sku, $1)',
     [prefix],
@@ -41,7 +41,7 @@ const counted = async (prefix: string): Promise<number> => {
   return found?.n ?? 0;
 };
 
-/** A request whose body the test writes bit by bit. */
+/** A request whose body the test writes chunk by chunk. */
 function openImport(key: string) {
   const { readable, writable } = new TransformStream<Uint8Array>();
   const writer = writable.getWriter();
@@ -58,7 +58,7 @@ function openImport(key: string) {
   return { answer, write, end: () => writer.close(), abort: () => abort.abort() };
 }
 
-test('NDJSON adds what is new with its stock and its event, and changes what exists', async () => {
+test('NDJSON creates new products with their stock and event, and updates existing ones', async () => {
   const first = await ndjson([row('N-1'), row('N-2', { description: 'Zwei' })]);
   expect(first.status).toBe(200);
   expect(first.body).toEqual({ created: 2, updated: 0, rejected: [] });
@@ -72,7 +72,7 @@ test('NDJSON adds what is new with its stock and its event, and changes what exi
   expect(emitted.map((event) => event.sku)).toEqual(['N-1', 'N-2', 'N-3']);
 });
 
-test('CSV is read with quotes, line breaks within them, and columns in any order', async () => {
+test('CSV is read with quotes, line breaks inside quotes, and columns in any order', async () => {
   const csv =
     'price,sku,name,currency,inventory,description\r\n1.10,"C,1","A ""good"" one",EUR,3,"two\r\nlines"\r\n900,C-2,b,JPY,,\r\n';
   const { body } = await send('text/csv; charset=utf-8', csv);
@@ -86,7 +86,7 @@ test('CSV is read with quotes, line breaks within them, and columns in any order
   expect(await bySku('C-2')).toMatchObject({ price: 900, currency: 'JPY', inventory: 0, description: null });
 });
 
-test('what a line leaves out stays as it is', async () => {
+test('a field that a line omits stays unchanged', async () => {
   await ndjson([row('P-1', { description: 'Kept' }), row('P-2')]);
   const { body } = await send('text/csv', 'sku,price,description\nP-1,9.99,\nP-2,,New\n');
   expect(body).toEqual({ created: 0, updated: 2, rejected: [] });
@@ -94,7 +94,7 @@ test('what a line leaves out stays as it is', async () => {
   expect(await bySku('P-2')).toMatchObject({ price: 2.5, description: 'New', inventory: 7 });
 });
 
-test('a product that is archived stays so unless its line says otherwise', async () => {
+test('an archived product stays archived unless its line sets the status', async () => {
   await ndjson([row('ARCH-1'), row('ARCH-2')]);
   for (const sku of ['ARCH-1', 'ARCH-2']) await store.send('DELETE', `/v1/products/${(await bySku(sku)).id}`);
   await send('text/csv', 'sku,inventory,status\nARCH-1,5,\nARCH-2,5,active\n');
@@ -102,7 +102,7 @@ test('a product that is archived stays so unless its line says otherwise', async
   expect(await bySku('ARCH-2')).toMatchObject({ status: 'active', inventory: 5 });
 });
 
-test('a count in CSV takes no point, and a price no third decimal', async () => {
+test('in CSV, a count with a decimal point and a price with three decimals are rejected', async () => {
   const lines = ['2.5,10.000', '2.5,2.0', '2.5,-0', '2.500,10', '2.50,10', '2.5,10'];
   const csv = ['sku,name,currency,price,inventory', ...lines.map((of, n) => `NUM-${n},n,USD,${of}`)].join('\n');
   const { body } = await send('text/csv', csv);
@@ -112,7 +112,7 @@ test('a count in CSV takes no point, and a price no third decimal', async () => 
   expect((await store.send('GET', '/v1/products/by-sku/NUM-3')).status).toBe(404);
 });
 
-test('zeros at the end of a price in JSON do not count, and no price is rounded', async () => {
+test('in JSON, trailing zeros of a price are ignored, and no price is rounded', async () => {
   const line = (sku: string, price: string) => `{"sku":"${sku}","name":"n","currency":"USD","price":${price}}`;
   const prices = ['2.500', '2.5000000', '25e-1', '2.505', '2.5001'];
   const lines = prices.map((price, n) => line(`ZERO-${n}`, price)).join('\n');
@@ -127,7 +127,7 @@ test('zeros at the end of a price in JSON do not count, and no price is rounded'
   expect([refused.status, refused.body.code]).toEqual([422, 'validation_failed']);
 });
 
-test('SKUs that differ only in how their letters are composed are one product, wherever they come in', async () => {
+test('SKUs that differ only in Unicode composition are one product in every operation', async () => {
   const [composed, decomposed] = ['CAFÉ-1', 'CAFE\u0301-1'];
   expect((await ndjson([row(decomposed)])).body.created).toBe(1);
   expect((await ndjson([row(composed, { inventory: 9 })])).body.updated).toBe(1);
@@ -145,7 +145,7 @@ test('SKUs that differ only in how their letters are composed are one product, w
   expect((await store.send('GET', path)).body).toMatchObject({ sku: composed, quantity: 6 });
 });
 
-test('a bad line costs that line only, whatever is wrong with it', async () => {
+test('an invalid line makes only that line fail, whatever is wrong with it', async () => {
   const lines = [
     JSON.stringify(row('B-1')),
     '{"sku": "B-2",',
@@ -179,10 +179,10 @@ test('a bad line costs that line only, whatever is wrong with it', async () => {
   expect(body.rejected[7].detail).toBe('sku is required');
   expect(body.rejected[2].detail).toContain('colour');
   expect(body.rejected[4].detail).toBe('A new product needs name, price and currency.');
-  expect(await counted('B-')).toBe(2);
+  expect(await countProducts('B-')).toBe(2);
 });
 
-test('a number in CSV is a plain decimal or its line is refused', async () => {
+test('a CSV line is rejected if a number in it is not a plain decimal', async () => {
   const numbers = [
     '1e2',
     '0x10',
@@ -204,20 +204,20 @@ test('a number in CSV is a plain decimal or its line is refused', async () => {
   expect(body.rejected.map((at: { line: number }) => at.line)).toEqual(numbers.map((_, n) => n + 2));
 });
 
-test('a SKU twice in a file ends as its last line has it', async () => {
+test('a SKU that occurs twice in a file ends with the values of its last line', async () => {
   const { body } = await ndjson([row('T-1', { price: 1 }), row('T-2'), row('T-1', { price: 2 })]);
   expect(body).toEqual({ created: 2, updated: 1, rejected: [] });
   expect((await bySku('T-1')).price).toBe(2);
 });
 
-test('250 lines go in one call, however many there are', async () => {
+test('lines are stored in batches of 250, with one database call per batch', async () => {
   const reply = await ndjson(Array.from({ length: 501 }, (_, n) => row(`M-${n}`)));
   expect(reply.body).toEqual({ created: 501, updated: 0, rejected: [] });
-  // Three batches, between taking the idempotency key and giving it its answer.
+  // Three batches, plus one call to claim the idempotency key and one to store its response.
   expect(reply.headers.get('server-timing')).toContain('5 calls');
 });
 
-test('after 10,000 bad lines reading stops, what was imported stays, and the answer says where', async () => {
+test('after 10,000 invalid lines the import stops, keeps what was imported, and reports the line', async () => {
   const [first, last] = [row('L-1'), row('L-2')].map((product) => `${JSON.stringify(product)}\n`);
   const text = `${first}\n\n${'{\n'.repeat(10_005)}${last}`;
   const key = randomUUID();
@@ -225,20 +225,20 @@ test('after 10,000 bad lines reading stops, what was imported stays, and the ans
   expect(body).toMatchObject({ created: 1, updated: 0, stoppedAt: 10_003 });
   expect(body.rejected).toHaveLength(10_000);
   expect(body.rejected.at(-1).line).toBe(10_003);
-  expect(await counted('L-')).toBe(1);
-  // The digest is that of the whole body: what was not imported counts.
+  expect(await countProducts('L-')).toBe(1);
+  // The digest covers the whole body, with the lines that were not imported.
   expect((await send('application/x-ndjson', text, { idempotencyKey: key })).body).toEqual(body);
   const other = await send('application/x-ndjson', `${text}\n`, { idempotencyKey: key });
   expect(other.body.code).toBe('idempotency_key_reused');
 });
 
-test('a body of many megabytes is taken', async () => {
+test('a body of many megabytes is accepted', async () => {
   const long = 'x'.repeat(9_000);
   const reply = await ndjson(Array.from({ length: 1_200 }, (_, n) => row(`H-${n}`, { description: long })));
   expect(reply.body).toEqual({ created: 1_200, updated: 0, rejected: [] });
 });
 
-test('nothing is imported for a key that may not, or that is unknown, and no other type than NDJSON or CSV is read', async () => {
+test('an import needs a known key with the right scope, and a body of NDJSON or CSV', async () => {
   const publishable = await store.database.key({ kind: 'publishable' });
   for (const idempotencyKey of [null, randomUUID()]) {
     expect((await ndjson([row('X-1')], { key: null, idempotencyKey })).body.code).toBe('unauthenticated');
@@ -247,10 +247,10 @@ test('nothing is imported for a key that may not, or that is unknown, and no oth
     const json = await send('application/json', JSON.stringify(row('X-1')), { idempotencyKey });
     expect([json.status, json.body.code]).toEqual([415, 'unsupported_media_type']);
   }
-  expect(await counted('X-')).toBe(0);
+  expect(await countProducts('X-')).toBe(0);
 });
 
-test('another tenant’s product of the same SKU stays as it is', async () => {
+test('another tenant’s product with the same SKU stays unchanged', async () => {
   const acme = await store.database.key({ tenant: 'acme' });
   await ndjson([row('S-1', { price: 1 })]);
   const other = await ndjson([row('S-1', { price: 2 })], { key: acme });
@@ -265,16 +265,16 @@ test('an empty body imports nothing', async () => {
   }
 });
 
-test('a CSV whose first line does not fit is refused as a whole', async () => {
+test('a CSV file with an invalid header line is rejected as a whole', async () => {
   for (const header of ['name,price', 'sku,colour', 'sku,name,sku', 'sku;name', '"sku']) {
     const { status, body } = await send('text/csv', `${header}\nF-1,f,f\n`);
     expect([status, body.code]).toEqual([422, 'validation_failed']);
     expect(body.errors[0].detail).toMatch(/column/);
   }
-  expect(await counted('F-')).toBe(0);
+  expect(await countProducts('F-')).toBe(0);
 });
 
-test('a product that was kept at the edge is fresh after an import', async () => {
+test('a product in the edge cache is fresh after an import', async () => {
   await ndjson([row('E-1')]);
   await bySku('E-1');
   await until(async () => {
@@ -285,7 +285,7 @@ test('a product that was kept at the edge is fresh after an import', async () =>
   expect((await bySku('E-1')).price).toBe(5);
 });
 
-test('the same key and body give the first answer again, and import nothing', async () => {
+test('the same key and body return the first response again, and import nothing', async () => {
   const idempotencyKey = randomUUID();
   const first = await ndjson([row('I-1'), { sku: 5 }], { idempotencyKey });
   await ndjson([row('I-1', { price: 8 })]);
@@ -295,7 +295,7 @@ test('the same key and body give the first answer again, and import nothing', as
   expect((await bySku('I-1')).price).toBe(8);
 });
 
-test('the same key with another body, even by its last byte or its type, is refused', async () => {
+test('the same key with another body is rejected, even if only the last byte or the content type differs', async () => {
   const idempotencyKey = randomUUID();
   const lines = `${JSON.stringify(row('J-1'))}\n`;
   await send('application/x-ndjson', lines, { idempotencyKey });
@@ -309,23 +309,23 @@ test('the same key with another body, even by its last byte or its type, is refu
   }
 });
 
-test('while an import runs its key is taken, and what it has sent is there already', async () => {
+test('a running import occupies its key, and its stored batches are visible already', async () => {
   const key = randomUUID();
   const running = openImport(key);
   await running.write([...Array.from({ length: 250 }, (_, n) => row(`R-${n}`)), row('R-last')]);
-  await until(async () => (await counted('R-')) === 250);
+  await until(async () => (await countProducts('R-')) === 250);
   const second = await ndjson([row('R-0')], { idempotencyKey: key });
   expect([second.status, second.body.code]).toEqual([409, 'idempotency_in_progress']);
   await running.end();
   expect(await (await running.answer).json()).toEqual({ created: 251, updated: 0, rejected: [] });
 });
 
-test('when the client goes away, what was sent stays, and the key may be tried again', async () => {
+test('when the client disconnects, the stored batches stay, and a retry with the same key imports the rest', async () => {
   const key = randomUUID();
   const rows = [...Array.from({ length: 250 }, (_, n) => row(`A-${n}`)), row('A-last')];
   const gone = openImport(key);
   await gone.write(rows);
-  await until(async () => (await counted('A-')) === 250);
+  await until(async () => (await countProducts('A-')) === 250);
   gone.abort();
   await expect(gone.answer).rejects.toThrow();
   let again: Reply | undefined;
@@ -336,7 +336,7 @@ test('when the client goes away, what was sent stays, and the key may be tried a
   expect(again?.body).toEqual({ created: 1, updated: 250, repeated: 250, rejected: [] });
 });
 
-test('when the database goes away half-way, the key may be tried again and ends with everything imported once', async () => {
+test('when the database fails during an import, a retry with the same key ends with every product imported once', async () => {
   const idempotencyKey = randomUUID();
   const rows = Array.from({ length: 350 }, (_, n) => row(`K-${n}`));
   let batches = 0;
@@ -356,8 +356,8 @@ test('when the database goes away half-way, the key may be tried again and ends 
   expect(emitted?.n).toBe(350);
 });
 
-/** Breaks the import of these rows after its first batch, as a database that goes away does. */
-async function broken(rows: object[], options: Send) {
+/** Makes the import of these rows fail after its first batch, as when the database becomes unavailable. */
+async function failAfterFirstBatch(rows: object[], options: Send) {
   let batches = 0;
   fault = ({ statements }) =>
     statements.some(
@@ -371,7 +371,7 @@ async function broken(rows: object[], options: Send) {
 const buy = (sku: string, quantity: number) =>
   store.send('POST', '/v1/orders', { customerId: 'buyer', items: [{ sku, quantity }] });
 
-test('repeating an import that broke never brings back units that were sold, with its key, another or none', async () => {
+test('retrying a failed import never restores sold units, with the same key, another key or none', async () => {
   for (const [prefix, first, second] of [
     ['S1', 'same', 'same'],
     ['S2', 'one', 'other'],
@@ -379,10 +379,10 @@ test('repeating an import that broke never brings back units that were sold, wit
   ] as const) {
     const key = (of: string | null) => ({ idempotencyKey: of && `${prefix}-${of}` });
     const rows = Array.from({ length: 350 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
-    await broken(rows, key(first));
-    expect(await counted(`${prefix}-`)).toBe(250);
+    await failAfterFirstBatch(rows, key(first));
+    expect(await countProducts(`${prefix}-`)).toBe(250);
     expect((await buy(`${prefix}-7`, 3)).status).toBe(201);
-    // A better file: one line was mended, another has a new count.
+    // The corrected file: one line has another name, another line a new count.
     rows[8] = row(`${prefix}-8`, { inventory: 3, name: 'Mended' });
     rows[9] = row(`${prefix}-9`, { inventory: 4 });
     const { body } = await ndjson(rows, key(second));
@@ -393,7 +393,7 @@ test('repeating an import that broke never brings back units that were sold, wit
   }
 });
 
-test('repeating an import that broke leaves a count that a later import has set, however often and with whatever key', async () => {
+test('retrying a failed import never overwrites a count that a later import has set, with the same key, another key or none', async () => {
   for (const [prefix, first, second] of [
     ['L1', 'same', 'same'],
     ['L2', 'one', 'other'],
@@ -401,7 +401,7 @@ test('repeating an import that broke leaves a count that a later import has set,
   ] as const) {
     const key = (of: string | null) => ({ idempotencyKey: of && `${prefix}-${of}` });
     const rows = Array.from({ length: 350 }, (_, n) => row(`${prefix}-${n}`, { inventory: 3 }));
-    await broken(rows, key(first));
+    await failAfterFirstBatch(rows, key(first));
     for (const inventory of [4, 5]) {
       const { body } = await ndjson([row(`${prefix}-7`, { inventory })]);
       expect(body).toEqual({ created: 0, updated: 1, rejected: [] });
@@ -410,22 +410,22 @@ test('repeating an import that broke leaves a count that a later import has set,
     const again = await ndjson(rows, key(second));
     expect(again.body).toEqual({ created: 100, updated: 250, repeated: 250, rejected: [] });
     expect((await bySku(`${prefix}-7`)).inventory).toBe(4);
-    // The file has been imported now: from here on its counts are new ones.
+    // The file is now completely imported. From here on its counts are new ones.
     expect((await ndjson([row(`${prefix}-7`, { inventory: 3 })])).body.repeated).toBeUndefined();
     expect((await bySku(`${prefix}-7`)).inventory).toBe(3);
   }
 });
 
-test('a count that a repeated import has found set can be set by the next import', async () => {
+test('a count that a retried import skipped can be set by the next import', async () => {
   const rows = Array.from({ length: 350 }, (_, n) => row(`NEXT-${n}`, { inventory: 3 }));
-  await broken(rows, {});
+  await failAfterFirstBatch(rows, {});
   expect((await ndjson(rows)).body.repeated).toBe(250);
   await buy('NEXT-7', 2);
   expect((await ndjson([row('NEXT-7', { inventory: 3 })])).body.repeated).toBeUndefined();
   expect((await bySku('NEXT-7')).inventory).toBe(3);
 });
 
-test('an import that ended is over: the same file with another key counts anew, also one that names a SKU twice', async () => {
+test('after a completed import the same file with another key sets its counts again, even if it names a SKU twice', async () => {
   const rows = [row('OVER-1', { inventory: 5 }), row('OVER-1', { inventory: 7 }), row('OVER-1', { inventory: 5 })];
   expect((await ndjson(rows)).body).toMatchObject({ created: 1, updated: 2 });
   await buy('OVER-1', 5);
@@ -433,7 +433,7 @@ test('an import that ended is over: the same file with another key counts anew, 
   expect((await bySku('OVER-1')).inventory).toBe(5);
 });
 
-test('a SKU that a broken file names twice ends where it was, however often the file is repeated', async () => {
+test('retrying a failed file that names a SKU twice keeps the units that were sold meanwhile', async () => {
   const counts = [5, 7, 5];
   const rows = [
     ...counts.map((inventory) => row('W-1', { inventory })),

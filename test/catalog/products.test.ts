@@ -22,8 +22,8 @@ const read = (id: string) => store.send('GET', `/v1/products/${id}`);
 const patch = (id: string, change: unknown, headers: Record<string, string> = {}) =>
   store.send('PATCH', `/v1/products/${id}`, change, { headers });
 
-describe('adding a product', () => {
-  test('answers it, with its place, as every other read shows it, and opens its stock', async () => {
+describe('creating a product', () => {
+  test('returns it with its Location, the same as every read, and opens its stock', async () => {
     const made = await post(input('NEW', { description: 'Fine' }));
     expect(made.status).toBe(201);
     expect(Object.keys(made.body)).toEqual(Object.keys(productSchema.shape));
@@ -43,7 +43,7 @@ describe('adding a product', () => {
     expect(ledger).toEqual([{ delta: 7, reason: 'opening' }]);
   });
 
-  test('emits product.created, which is the product, under its id', async () => {
+  test('emits product.created with the product as payload and its id as key', async () => {
     const { body } = await post(input('EMITS', { description: null }));
     const events = await store.database.query('select topic, key, payload from platform.events where key = $1', [
       body.id,
@@ -53,7 +53,7 @@ describe('adding a product', () => {
     expect(listed.body.data).toMatchObject([{ type: 'product.created', subject: body.id, data: body }]);
   });
 
-  test('with a SKU that is taken is refused, and changes and reports nothing', async () => {
+  test('with a taken SKU is rejected, changes nothing and emits nothing', async () => {
     const first = await post(input('TAKEN'));
     const second = await post(input('TAKEN', { inventory: 99, price: 1 }));
     expect(outcome(second)).toEqual([409, 'sku_taken']);
@@ -65,7 +65,7 @@ describe('adding a product', () => {
     expect((await post(input('taken'))).status).toBe(201);
   });
 
-  test('by twenty at once with one SKU makes one', async () => {
+  test('twenty times at once with one SKU creates one product', async () => {
     const replies = await Promise.all(Array.from({ length: 20 }, (_, n) => post(input('RACE', { inventory: n + 1 }))));
     const made = replies.filter((reply) => reply.status === 201);
     expect(made).toHaveLength(1);
@@ -75,7 +75,7 @@ describe('adding a product', () => {
     expect(ledger).toHaveLength(1);
   });
 
-  test('leaves other tenants their SKUs', async () => {
+  test('does not conflict with the SKUs of other tenants', async () => {
     const key = await store.database.key({ tenant: 'acme' });
     const ours = await post(input('BOTH'));
     const theirs = await store.send('POST', '/v1/products', input('BOTH', { price: 1 }), { key });
@@ -87,7 +87,7 @@ describe('adding a product', () => {
 });
 
 describe('changing a product', () => {
-  test('changes what is given and nothing else', async () => {
+  test('changes only the given fields', async () => {
     const { body: made } = await post(input('CHANGE', { description: 'Old' }));
     const changed = await patch(made.id, { price: 5 });
     expect(changed.status).toBe(200);
@@ -102,7 +102,7 @@ describe('changing a product', () => {
     expect((await read(made.id)).body).toMatchObject({ price: 100, currency: 'JPY', name: 'New', inventory: 7 });
   });
 
-  test('refuses what is not its own, and nothing at all', async () => {
+  test('rejects unknown and read-only fields, invalid values and an empty change', async () => {
     const { body: made } = await post(input('FIXED'));
     for (const change of [{ sku: 'X' }, { inventory: 1 }, { id: made.id }, { createdAt: made.createdAt }, {}]) {
       expect(outcome(await patch(made.id, change))).toEqual([422, 'validation_failed']);
@@ -113,7 +113,7 @@ describe('changing a product', () => {
     expect((await read(made.id)).body).toEqual(made);
   });
 
-  test('with If-Match changes only what was read', async () => {
+  test('with If-Match is rejected if the product has changed since it was read', async () => {
     const made = await post(input('MATCH'));
     const { id } = made.body;
     const etag = made.headers.get('etag') ?? '';
@@ -145,7 +145,7 @@ describe('changing a product', () => {
     expect((await patch(id, { price: 5 })).body.price).toBe(5);
   });
 
-  test('by many at once with one ETag is done by one of them', async () => {
+  test('twenty times at once with one ETag succeeds once', async () => {
     const made = await post(input('PATCHED'));
     const headers = { 'if-match': made.headers.get('etag') ?? '' };
     const replies = await Promise.all(
@@ -159,7 +159,7 @@ describe('changing a product', () => {
 });
 
 describe('archiving a product', () => {
-  test('takes it from sale and keeps it, and its SKU, until it is brought back', async () => {
+  test('takes it off sale, but keeps it and its SKU until it is activated again', async () => {
     const { body: made } = await post(input('ARCHIVED'));
     for (let n = 0; n < 2; n++) {
       const gone = await store.send('DELETE', `/v1/products/${made.id}`);
@@ -175,7 +175,7 @@ describe('archiving a product', () => {
     expect((await store.send('POST', '/v1/orders', oneLine('ARCHIVED'))).status).toBe(201);
   });
 
-  test('of what is not there is not found', async () => {
+  test('returns 404 for an unknown product', async () => {
     const id = '019ab3f0-5c1e-7d2a-9f10-3b1c5a7e9d21';
     expect(outcome(await store.send('DELETE', `/v1/products/${id}`))).toEqual([404, 'not_found']);
     expect(outcome(await patch(id, { price: 1 }))).toEqual([404, 'not_found']);
@@ -184,7 +184,7 @@ describe('archiving a product', () => {
 });
 
 describe('an ETag', () => {
-  test('is on every answer that shows one resource, and If-None-Match knows it', async () => {
+  test('is on every response with one resource, and If-None-Match with it returns 304', async () => {
     const { id } = await addProduct(store, 'TAGGED', 9);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('TAGGED'));
     await store.settled();
@@ -212,14 +212,14 @@ describe('an ETag', () => {
     }
   });
 
-  test('changes with everything that the resource shows: also with its stock', async () => {
+  test('changes with everything that the resource shows, including its stock', async () => {
     const { id } = await addProduct(store, 'SHOWN', 9);
     const before = (await read(id)).headers.get('etag');
     await store.send('POST', '/v1/orders', oneLine('SHOWN'));
     const after = await read(id);
     expect(after.body.inventory).toBe(8);
     expect(after.headers.get('etag')).not.toBe(before);
-    // The stock is not the product's own: a change of the product is not held up by a sale.
+    // Stock is not part of the product’s version: a sale does not make If-Match fail for a change of the product.
     expect((await patch(id, { price: 1 }, { 'if-match': before ?? '' })).status).toBe(200);
   });
 });

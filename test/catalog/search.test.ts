@@ -36,7 +36,7 @@ const search = (q: string, more = '') => store.send('GET', `/v1/products?q=${enc
 const skusOf = (reply: Reply): string[] => reply.body.data.map((row: { sku: string }) => row.sku);
 const found = async (q: string, more = '') => skusOf(await search(q, more));
 
-describe('a search', () => {
+describe('a product search', () => {
   test.each([
     ['shoe', ['SHOE-BLUE-42', 'SHOE-RED-42']],
     ['SHOES', ['SHOE-BLUE-42', 'SHOE-RED-42']],
@@ -78,7 +78,7 @@ describe('a search', () => {
     ['neware m', ['MUG-01']],
     [' glass  ', ['POT-02']],
     ['a/b', ['a/b+c?d']],
-  ])('for %s finds a part of SKU or name', async (q, skus) => {
+  ])('for %s finds a part of a SKU or name', async (q, skus) => {
     expect(await found(q)).toEqual(skus);
   });
 
@@ -91,11 +91,11 @@ describe('a search', () => {
     ['cotten', ['COT-100']],
     ['cafe', ['CAFE-1']],
     ['glas teapott', ['POT-02']],
-  ])('for %s, which is spelt wrong, finds what is meant', async (q, skus) => {
+  ])('for %s, which is misspelled, finds the intended products', async (q, skus) => {
     expect(await found(q)).toEqual(skus);
   });
 
-  test('guesses nothing where something is spelt so, nor where it is said exactly, nor of what is nothing like it', async () => {
+  test('does not correct spelling if a word matches exactly, is quoted or has operators, or if nothing is similar', async () => {
     expect(await found('boot')).toEqual(['BOOT-7']);
     expect(await found('"teepot"')).toEqual([]);
     expect(await found('teepot -steel')).toEqual([]);
@@ -107,7 +107,7 @@ describe('a search', () => {
     ['"shoes running"', []],
     ['shoes -red', ['SHOE-BLUE-42']],
     ['teapot or boot', ['BOOT-7', 'POT-02']],
-  ])('for %s follows its operators', async (q, skus) => {
+  ])('for %s applies the search operators', async (q, skus) => {
     expect(await found(q)).toEqual(skus);
   });
 
@@ -137,13 +137,13 @@ describe('a search', () => {
     ['""', []],
     ['--', []],
     ['-M', ['TEE-BLACK-M']],
-  ])('for %s takes every character for what it is', async (q, skus) => {
+  ])('for %s treats every character literally', async (q, skus) => {
     const reply = await search(q);
     expect(reply.status).toBe(200);
     expect(skusOf(reply)).toEqual(skus);
   });
 
-  test('takes 1 to 200 characters of text', async () => {
+  test('accepts 1 to 200 characters', async () => {
     expect((await search('a'.repeat(200))).status).toBe(200);
     for (const q of ['', 'a'.repeat(201), 'a\u0000b', '\ud800'.toWellFormed().repeat(201)]) {
       const reply = await search(q);
@@ -151,7 +151,7 @@ describe('a search', () => {
     }
   });
 
-  test('shows the product as every other read does, and only while it is for sale', async () => {
+  test('returns the product as every other read does, and only while it is for sale', async () => {
     const { id } = await addProduct(store, 'ARCHIVE', 3, 5, { name: 'Ephemeral' });
     const { body } = await search('ephemeral');
     expect(body).toEqual({ data: [(await store.send('GET', `/v1/products/${id}`)).body], nextCursor: null });
@@ -161,7 +161,7 @@ describe('a search', () => {
     expect([await found('perpetual'), await found('perpetaul'), await found('ARCHIVE')]).toEqual([[], [], []]);
   });
 
-  test('finds nothing of another tenant, also when it guesses', async () => {
+  test('finds nothing of another tenant, even with corrected spelling', async () => {
     const key = await store.database.key({ tenant: 'acme' });
     for (const q of ['shoe', 'stonewear', 'MUG-01', '%']) {
       expect(
@@ -170,7 +170,7 @@ describe('a search', () => {
     }
   });
 
-  test('keeps to a currency, and pages newest first, in one call a page', async () => {
+  test('filters by currency, and pages newest first with one database call per page', async () => {
     const rows = Array.from({ length: 60 }, (_, n) =>
       JSON.stringify({
         sku: `PAGED-${n}`,
@@ -202,7 +202,7 @@ describe('a search', () => {
   });
 });
 
-describe('in 10,000 products among 20,000 of other tenants', () => {
+describe('a search in 10,000 products among 20,000 of other tenants', () => {
   let client: pg.Client;
   let plans: Plan[] = [];
   type Plan = {
@@ -219,7 +219,7 @@ describe('in 10,000 products among 20,000 of other tenants', () => {
   beforeAll(async () => {
     client = new pg.Client(store.database.url);
     await client.connect();
-    // Made by SQL, and indexed afterwards: that is a tenth of the time.
+    // Creating the rows by SQL and indexing them afterwards takes a tenth of the time.
     await client.query(`
       create temporary table made as select indexdef from pg_indexes where tablename = 'products' and indexdef ~ 'gin';
       drop index catalog.idx_products_search, catalog.idx_products_name_trgm, catalog.idx_products_sku_trgm;
@@ -241,10 +241,10 @@ describe('in 10,000 products among 20,000 of other tenants', () => {
   }, 120_000);
   afterAll(() => client.end());
 
-  /** What one search reads: the rows of products that it looks at, and by which indexes. */
-  async function reads(q: string, before: string | null = null, currency: string | null = null) {
+  /** The work of one search: the product rows that it read, and the indexes that it used. */
+  async function measure(q: string, before: string | null = null, currency: string | null = null) {
     plans = [];
-    // What platform.authenticate leaves when it was shown a key: only a superuser may sign without one.
+    // The settings that platform.authenticate leaves for a valid key. Only a superuser may sign without one.
     await client.query(`begin; select set_config('app.tenant_id', 'default', true), set_config('app.proof',
       'default catalog:read ' || platform.sign('default', 'catalog:read'), true); set local role fusion_reader`);
     const { rows } = await client.query('select catalog.search_products($1, $2, $3, 21) as id', [q, currency, before]);
@@ -256,7 +256,7 @@ describe('in 10,000 products among 20,000 of other tenants', () => {
     };
     plans.forEach(walk);
     const scans = nodes.filter((node) => node['Relation Name'] === 'products');
-    const looked = scans.reduce(
+    const rowsRead = scans.reduce(
       (sum, node) =>
         sum +
         (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0) + (node['Rows Removed by Index Recheck'] ?? 0)) *
@@ -264,7 +264,7 @@ describe('in 10,000 products among 20,000 of other tenants', () => {
       0,
     );
     const indexes = new Set(nodes.flatMap((node) => node['Index Name'] ?? []));
-    return { found: rows.length, looked, indexes, scanned: scans.some((node) => node['Node Type'] === 'Seq Scan') };
+    return { found: rows.length, rowsRead, indexes, scanned: scans.some((node) => node['Node Type'] === 'Seq Scan') };
   }
 
   test.each([
@@ -275,37 +275,37 @@ describe('in 10,000 products among 20,000 of other tenants', () => {
     ['a part in another case, beyond ASCII', 'имня', 1, 'idx_products_name_trgm'],
     ['one SKU', 'BULK-000301', 1, 'idx_products_sku_trgm'],
     ['a misspelt word', 'zanzibr', 1, 'idx_products_name_trgm'],
-    ['what is not there', 'xylophone', 0, 'idx_products_search'],
+    ['a word that no product has', 'xylophone', 0, 'idx_products_search'],
     ['a common word', 'lamps', 21, 'idx_products_tenant_id'],
     ['two common words', 'red lamp', 21, 'idx_products_tenant_id'],
     ['a part of many SKUs', 'bulk-0', 21, 'idx_products_tenant_id'],
-  ])('%s is found by an index, without looking at what does not match', async (_, q, rows, index) => {
-    const { found: n, looked, indexes, scanned } = await reads(q);
+  ])('for %s uses an index, and reads few rows that do not match', async (_, q, rows, index) => {
+    const { found: n, rowsRead, indexes, scanned } = await measure(q);
     expect([n, scanned]).toEqual([rows, false]);
     expect(indexes).toContain(index);
-    // The newest thousand once for each way of looking, and a probe for whether there are more.
-    expect(looked).toBeLessThan(3_500);
+    // It measure the newest thousand rows once for each kind of match, and checks once whether there are more.
+    expect(rowsRead).toBeLessThan(3_500);
   });
 
-  test('a word that only old products have is found by its index', async () => {
-    const { found: n, indexes, scanned } = await reads('vintage');
+  test('for a word that only old products have uses the index of words', async () => {
+    const { found: n, indexes, scanned } = await measure('vintage');
     expect([n, scanned]).toEqual([21, false]);
     expect(indexes).toContain('idx_products_search');
   });
 
-  test('a page behind the last one does not begin to guess', async () => {
+  test('does not start to correct spelling on the page after the last match', async () => {
     const [boot] = await store.database.query<{ id: string }>(`select id from catalog.products where sku = 'BOOT-7'`);
-    expect((await reads('boot')).found).toBe(1);
-    expect((await reads('boot', boot?.id)).found).toBe(0);
-    expect((await reads('book', boot?.id)).found).toBe(1); // the older "Book of tea", which is guessed
+    expect((await measure('boot')).found).toBe(1);
+    expect((await measure('boot', boot?.id)).found).toBe(0);
+    expect((await measure('book', boot?.id)).found).toBe(1); // the older "Book of tea", found by corrected spelling
   });
 
-  test('a page far behind costs what the first one costs', async () => {
+  test('reads as few rows for a page far behind as for the first one', async () => {
     const [row] = await store.database.query<{ id: string }>(
       `select id from catalog.products where sku = 'BULK-000100'`,
     );
-    const { found: n, looked } = await reads('lamp', row?.id);
+    const { found: n, rowsRead } = await measure('lamp', row?.id);
     expect(n).toBeGreaterThan(0);
-    expect(looked).toBeLessThan(3_500);
+    expect(rowsRead).toBeLessThan(3_500);
   });
 });

@@ -60,39 +60,40 @@ const campaign = (productId: string) => ({
   endTime: new Date(Date.now() + 3_600_000).toISOString(),
 });
 
-type Change = { rows: string[]; ready: () => Promise<(idempotencyKey: string) => Promise<Reply>> };
+type Change = { rows: string[]; prepare: () => Promise<(idempotencyKey: string) => Promise<Reply>> };
 const send =
   (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
   (idempotencyKey: string) =>
     store.send(method, path, body, { idempotencyKey, headers });
 const product = (more = {}) => ({ sku: randomUUID(), name: 'New', price: 5, currency: 'EUR', inventory: 3, ...more });
 
-/** What an administrator changes: the rows that it leaves, and how to do it once. */
-const administrative: Record<string, Change> = {
+/** The operations of administrators: the audit rows that each leaves, and how to perform it once. */
+const recordedInAuditLog: Record<string, Change> = {
   createProduct: {
     rows: ['product insert', 'stock insert'],
-    ready: async () => send('POST', '/v1/products', product()),
+    prepare: async () => send('POST', '/v1/products', product()),
   },
   updateProduct: {
     rows: ['product update'],
-    ready: async () => send('PATCH', `/v1/products/${(await addProduct(store, randomUUID(), 1)).id}`, { price: 7 }),
+    prepare: async () => send('PATCH', `/v1/products/${(await addProduct(store, randomUUID(), 1)).id}`, { price: 7 }),
   },
   archiveProduct: {
     rows: ['product update'],
-    ready: async () => send('DELETE', `/v1/products/${(await addProduct(store, randomUUID(), 1)).id}`),
+    prepare: async () => send('DELETE', `/v1/products/${(await addProduct(store, randomUUID(), 1)).id}`),
   },
   importProducts: {
     rows: ['product insert', 'stock insert'],
-    ready: async () =>
+    prepare: async () =>
       send('POST', '/v1/products/import', JSON.stringify(product()), { 'content-type': 'application/x-ndjson' }),
   },
   setInventory: {
     rows: ['stock insert'],
-    ready: async () => send('PUT', `/v1/inventory/${(await addProduct(store, randomUUID(), 1)).sku}`, { quantity: 9 }),
+    prepare: async () =>
+      send('PUT', `/v1/inventory/${(await addProduct(store, randomUUID(), 1)).sku}`, { quantity: 9 }),
   },
   adjustInventory: {
     rows: ['stock insert'],
-    ready: async () =>
+    prepare: async () =>
       send('POST', `/v1/inventory/${(await addProduct(store, randomUUID(), 1)).sku}/adjustments`, {
         delta: 4,
         reason: 'found',
@@ -100,18 +101,18 @@ const administrative: Record<string, Change> = {
   },
   createCampaign: {
     rows: ['campaign insert'],
-    ready: async () => send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id)),
+    prepare: async () => send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id)),
   },
   cancelCampaign: {
     rows: ['campaign update'],
-    async ready() {
+    async prepare() {
       const { body } = await send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id))('');
       return send('POST', `/v1/campaigns/${body.id}/cancel`);
     },
   },
   createRefund: {
     rows: ['refund insert'],
-    async ready() {
+    async prepare() {
       const shop = payingAt(store);
       const { payment, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
       await shop.pay(intent);
@@ -121,7 +122,7 @@ const administrative: Record<string, Change> = {
   },
   replayDeadLetter: {
     rows: ['dead_letter update'],
-    async ready() {
+    async prepare() {
       const key = randomUUID();
       await emit(store.database, key);
       const body = await eventOf(store.database, key, 'order.confirmed');
@@ -132,8 +133,11 @@ const administrative: Record<string, Change> = {
   },
 };
 
-/** What has its history in the events instead, and no trigger: buyers, Stripe, carriers and brokers do it. */
-const ofTheSaga: Record<string, keyof typeof topics> = {
+/**
+ * The operations of buyers, Stripe, carriers and brokers. Their history is in the events, so they have no audit
+ * trigger.
+ */
+const recordedAsEvents: Record<string, keyof typeof topics> = {
   placeOrder: 'order.created',
   cancelOrder: 'order.cancelled',
   joinCampaign: 'group-commerce.campaign.joined',
@@ -145,7 +149,7 @@ const ofTheSaga: Record<string, keyof typeof topics> = {
   receiveKafka: 'order.created',
 };
 
-/** A POST that stores nothing but its idempotency key: its answer is computed and signed. */
+/** A POST that stores only its idempotency key, because its response is computed and signed. */
 const storesNothing: Record<string, () => Promise<(idempotencyKey: string) => Promise<Reply>>> = {
   async createLiveToken() {
     const { body } = await send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id))('');
@@ -153,18 +157,22 @@ const storesNothing: Record<string, () => Promise<(idempotencyKey: string) => Pr
   },
 };
 
-test('every operation that changes something is either an administrator’s, or its history is in the events', () => {
+test('every operation that changes data is recorded either in the audit log or as an event', () => {
   const changing = routes.filter((route) => route.method !== 'get').map((route) => route.id);
-  const accounted = new Set([...Object.keys(administrative), ...Object.keys(ofTheSaga), ...Object.keys(storesNothing)]);
+  const accounted = new Set([
+    ...Object.keys(recordedInAuditLog),
+    ...Object.keys(recordedAsEvents),
+    ...Object.keys(storesNothing),
+  ]);
   expect(changing.filter((id) => !accounted.has(id))).toEqual([]);
-  for (const topic of Object.values(ofTheSaga)) expect(topics).toHaveProperty([topic]);
+  for (const topic of Object.values(recordedAsEvents)) expect(topics).toHaveProperty([topic]);
 });
 
 describe('an administrator’s change', () => {
-  test.each(Object.entries(administrative))(
-    '%s leaves its row with who, what, before and after, once',
-    async (id, { rows, ready }) => {
-      const change = await ready();
+  test.each(Object.entries(recordedInAuditLog))(
+    '%s is recorded once, with who, what, before and after',
+    async (id, { rows, prepare }) => {
+      const change = await prepare();
       await store.settled();
       const before = await newest();
       const key = randomUUID();
@@ -178,7 +186,7 @@ describe('an administrator’s change', () => {
         if (row.operation.endsWith('update')) expect(row.before).not.toEqual(row.after);
         if (row.operation === 'stock insert') expect(row.before).toEqual({ quantity: expect.any(Number) });
       }
-      // The same request again, by its Idempotency-Key or by what it asks for, changes nothing and says nothing.
+      // Repeating the request, with the same Idempotency-Key or the same content, changes nothing and records nothing.
       if (['POST', 'PUT'].includes(routes.find((route) => route.id === id)?.method.toUpperCase() ?? '')) {
         await change(key);
         const again = (await since(before)).filter((row) => row.operation !== 'product update');
@@ -187,7 +195,7 @@ describe('an administrator’s change', () => {
     },
   );
 
-  test('that is refused leaves none', async () => {
+  test('that is rejected is not recorded', async () => {
     const { sku } = await addProduct(store, randomUUID(), 1);
     const before = await newest();
     expect((await store.send('POST', '/v1/products', product({ sku }))).status).toBe(409);
@@ -195,7 +203,7 @@ describe('an administrator’s change', () => {
     expect(await since(before)).toEqual([]);
   });
 
-  test('is told with the count before and after it, however orders move the stock meanwhile', async () => {
+  test('of stock is recorded with the count before and after it, even while orders change the stock', async () => {
     const { sku } = await addProduct(store, randomUUID(), 10);
     await store.send('POST', '/v1/orders', oneLine(sku, 4));
     const before = await newest();
@@ -210,8 +218,8 @@ describe('an administrator’s change', () => {
   });
 });
 
-test.each(Object.entries(storesNothing))('%s changes no row of any table', async (_id, ready) => {
-  const ask = await ready();
+test.each(Object.entries(storesNothing))('%s changes no row of any table', async (_id, prepare) => {
+  const ask = await prepare();
   await store.settled();
   const before = await contents();
   expect(before.length).toBeGreaterThan(20);
@@ -220,7 +228,7 @@ test.each(Object.entries(storesNothing))('%s changes no row of any table', async
   expect(await contents()).toEqual(before);
 });
 
-test('orders, and what becomes of them, leave no row', async () => {
+test('orders and their status changes leave no row in the audit log', async () => {
   const { sku } = await addProduct(store, randomUUID(), 10);
   const before = await newest();
   const { body: order } = await store.send('POST', '/v1/orders', oneLine(sku));
@@ -231,7 +239,7 @@ test('orders, and what becomes of them, leave no row', async () => {
   expect(await since(before)).toEqual([]);
 });
 
-test('tenants and keys are made, bound and revoked under the operator’s name, and no hash is told', async () => {
+test('creating, binding and revoking tenants and keys is recorded under the operator’s name, without any key hash', async () => {
   const before = await newest();
   const tenant = `shop-${randomUUID()}`;
   await createTenant(owner, tenant, 'The shop');
@@ -249,7 +257,7 @@ test('tenants and keys are made, bound and revoked under the operator’s name, 
   expect(formatAuditLog(await readAuditLog(owner, 'acme', 10, key.slice(0, 12)))).toBe('no changes');
 });
 
-test('what the system does by itself is told as its own', async () => {
+test('what the system does by itself is recorded with the actor "system"', async () => {
   const shop = payingAt(store);
   const { order, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
   await shop.pay(intent);
@@ -260,7 +268,7 @@ test('what the system does by itself is told as its own', async () => {
   expect(await since(before)).toMatchObject([{ actor: 'system', operation: 'refund insert' }]);
 });
 
-describe('the log', () => {
+describe('the audit log', () => {
   const statements = [
     `insert into audit.log (tenant_id, actor, operation) values ('default', 'key sk_live_Mine', 'product update')`,
     `update audit.log set actor = 'nobody'`,
@@ -278,7 +286,7 @@ describe('the log', () => {
       (error: pg.DatabaseError) => error.code,
     );
 
-  test('is changed by no service’s role and not by the one that logs in, which does not even read it', async () => {
+  test('cannot be changed by any service role or by the login role, and the login role cannot even read it', async () => {
     const superuser = await connectTo(store.database.url);
     const worker = await connectTo(store.database.workerUrl);
     try {
@@ -302,7 +310,7 @@ describe('the log', () => {
     }
   });
 
-  test('is added to by its own role through its triggers alone, and changed by it neither', async () => {
+  test('can only be added to by its own role, through its triggers, and never changed', async () => {
     const privileges = await store.database.query(
       `select p as privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) p
        where has_table_privilege('fusion_audit', 'audit.log', p)`,
@@ -315,7 +323,7 @@ describe('the log', () => {
     expect(members).toEqual([]);
   });
 
-  test('is not changed by the database’s owner either, as long as the trigger that refuses it is there', async () => {
+  test('cannot be changed by the owner of the database while its trigger exists', async () => {
     await owner.query(`select set_config('app.tenant_id', 'default', false)`);
     for (const sql of [`update audit.log set actor = 'nobody'`, 'delete from audit.log', 'truncate audit.log']) {
       await expect(owner.query(sql)).rejects.toThrow('only ever added to');

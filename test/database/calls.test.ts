@@ -18,7 +18,7 @@ afterEach(() => {
 });
 afterAll(() => store.close());
 
-/** The first `times` calls that hold this text go wrong; `calls` counts all that do. */
+/** Applies the fault to the first `times` calls that contain this text. `calls` counts all calls that contain it. */
 function failing(text: string, chosen: Fault | undefined, times = 1) {
   const seen = { calls: 0 };
   fault = ({ statements }) => {
@@ -30,7 +30,7 @@ function failing(text: string, chosen: Fault | undefined, times = 1) {
 }
 
 const outcome = (reply: Reply) => [reply.status, reply.body.code];
-const told = (reply: Reply) =>
+const reportedCalls = (reply: Reply) =>
   Number(/^db;desc="(\d+) calls";dur=\d+$/.exec(reply.headers.get('server-timing') ?? '')?.[1]);
 const quantityOf = async (sku: string) =>
   (
@@ -40,8 +40,8 @@ const adjust = (sku: string, idempotencyKey: string = randomUUID()) =>
   store.send('POST', `/v1/inventory/${sku}/adjustments`, { delta: 1, reason: 'counted' }, { idempotencyKey });
 const count = (sku: string, quantity: number) => store.send('PUT', `/v1/inventory/${sku}`, { quantity });
 
-/** What goes wrong with one call, and whether the database had done it by then. */
-const accidents: [string, Fault, boolean][] = [
+/** The fault of one call, and whether the database had already done the work. */
+const faults: [string, Fault, boolean][] = [
   ['lost before', { kind: 'lose-request' }, false],
   ['lost after', { kind: 'lose-answer' }, true],
   ['cut off after', { kind: 'cut-answer' }, true],
@@ -50,22 +50,22 @@ const accidents: [string, Fault, boolean][] = [
   ['met by a 429 before', { kind: 'status', status: 429 }, false],
 ];
 
-describe('a call', () => {
-  test.each(accidents)(
-    'that is %s the database did it is repeated under its Idempotency-Key, and acts once',
+describe('a database call', () => {
+  test.each(faults)(
+    'that is %s the work was done is retried with its Idempotency-Key, and acts once',
     async (name, chosen) => {
       const sku = `KEYED ${name}`;
       await addProduct(store, sku, 5);
       const seen = failing('adjust_stock', chosen);
       const reply = await adjust(encodeURIComponent(sku));
       expect([reply.status, reply.body.quantity, reply.headers.get('idempotent-replayed')]).toEqual([201, 6, null]);
-      expect([seen.calls, told(reply)]).toEqual([2, 2]);
+      expect([seen.calls, reportedCalls(reply)]).toEqual([2, 2]);
       expect(await quantityOf(sku)).toBe(6);
     },
   );
 
-  test.each(accidents)(
-    'that is %s the database did it is not repeated without one: 503, and it says what to do',
+  test.each(faults)(
+    'that is %s the work was done is not retried without a key: 503, with advice to the client',
     async (name, chosen, done) => {
       const sku = `PLAIN ${name}`;
       await addProduct(store, sku, 5);
@@ -74,20 +74,20 @@ describe('a call', () => {
       expect(outcome(reply)).toEqual([503, 'unavailable']);
       expect(reply.body.detail).toContain('Repeat');
       expect(reply.headers.get('retry-after')).toBe('1');
-      expect([seen.calls, told(reply)]).toEqual([1, 1]);
+      expect([seen.calls, reportedCalls(reply)]).toEqual([1, 1]);
       expect(await quantityOf(sku)).toBe(done ? 9 : 5);
     },
   );
 
-  test.each(accidents)('that only reads is repeated when it is %s it was done', async (name, chosen) => {
+  test.each(faults)('that only reads is retried when it is %s it was done', async (name, chosen) => {
     await addProduct(store, `READ ${name}`, 5);
     const seen = failing('inventory.stock_json', chosen, 2);
     const reply = await store.send('GET', `/v1/inventory/${encodeURIComponent(`READ ${name}`)}`);
     expect([reply.status, reply.body.quantity]).toEqual([200, 5]);
-    expect([seen.calls, told(reply)]).toEqual([3, 3]);
+    expect([seen.calls, reportedCalls(reply)]).toEqual([3, 3]);
   });
 
-  test('that fails three times is given up: 503, and the same key may be tried again', async () => {
+  test('that fails three times returns 503, and the same key can be retried', async () => {
     await addProduct(store, 'GIVEN-UP', 5);
     const seen = failing('adjust_stock', { kind: 'lose-answer' }, 3);
     const reply = await adjust('GIVEN-UP', 'given-up');
@@ -98,30 +98,30 @@ describe('a call', () => {
     expect(await quantityOf('GIVEN-UP')).toBe(6);
   });
 
-  test('that meets a deadlock or a conflict is repeated, with a key or without one, and no client sees it', async () => {
+  test('that meets a deadlock or a serialization failure is retried, with or without a key, and no client notices', async () => {
     await addProduct(store, 'CONFLICT', 5);
     await conflictTimes(3, '40P01');
     const adjusted = await adjust('CONFLICT');
-    expect([adjusted.status, adjusted.body.quantity, told(adjusted)]).toEqual([201, 6, 4]);
+    expect([adjusted.status, adjusted.body.quantity, reportedCalls(adjusted)]).toEqual([201, 6, 4]);
     await conflictTimes(2, '40001');
     const counted = await count('CONFLICT', 9);
-    expect([counted.status, counted.body.quantity, told(counted)]).toEqual([200, 9, 3]);
+    expect([counted.status, counted.body.quantity, reportedCalls(counted)]).toEqual([200, 9, 3]);
     await conflictTimes(1_000, '40P01');
     const never = await count('CONFLICT', 1);
-    expect([...outcome(never), told(never)]).toEqual([503, 'unavailable', 5]);
+    expect([...outcome(never), reportedCalls(never)]).toEqual([503, 'unavailable', 5]);
     await conflictTimes(0, '40P01');
     expect(await quantityOf('CONFLICT')).toBe(9);
   });
 
-  test('that is not answered in time ends in 503, and what it did is not done again', async () => {
+  test('that exceeds the deadline returns 503, and its work is not done twice', async () => {
     await addProduct(store, 'HELD', 5);
-    let letGo: (value?: unknown) => void = () => undefined;
+    let release: (value?: unknown) => void = () => undefined;
     const until = new Promise((resolve) => {
-      letGo = resolve;
+      release = resolve;
     });
     const seen = failing('adjust_stock', { kind: 'hold-answer', until }, 1_000);
     const reply = await adjust('HELD', 'held');
-    letGo();
+    release();
     expect([...outcome(reply), seen.calls]).toEqual([503, 'unavailable', 1]);
     fault = undefined;
     const again = await adjust('HELD', 'held');
@@ -129,7 +129,7 @@ describe('a call', () => {
     expect(await quantityOf('HELD')).toBe(6);
   });
 
-  test('that finds no database is 503 everywhere but where none is needed, and all is well when it is back', async () => {
+  test('without a reachable database returns 503, except where no database is needed, and recovers afterwards', async () => {
     await store.settled();
     await store.bridge.refuse();
     const places = ['/v1/orders', '/v1/products', '/v1/inventory', `/v1/orders/${randomUUID()}`, '/readyz'];
@@ -157,7 +157,7 @@ describe('a call', () => {
 });
 
 describe('Server-Timing', () => {
-  test('tells one call for every read, for every list and for every write, and counts what the bridge counts', async () => {
+  test('reports one call for every read, list and write, and counts what the bridge counts', async () => {
     const { id } = await addProduct(store, 'TIMED', 50);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('TIMED'));
     const seen = failing('', undefined);
@@ -169,7 +169,7 @@ describe('Server-Timing', () => {
       ['DELETE', `/v1/products/${id}`],
     ] as const;
     for (const [method, path, body] of writes) {
-      expect([path, told(await store.send(method, path, body))]).toEqual([path, 1]);
+      expect([path, reportedCalls(await store.send(method, path, body))]).toEqual([path, 1]);
     }
     await quiet(seen);
     const reads = [
@@ -188,13 +188,13 @@ describe('Server-Timing', () => {
     ];
     for (const path of reads) {
       const before = seen.calls;
-      expect([path, told(await store.send('GET', path))]).toEqual([path, 1]);
+      expect([path, reportedCalls(await store.send('GET', path))]).toEqual([path, 1]);
       expect([path, seen.calls - before]).toEqual([path, 1]);
     }
     expect((await store.send('GET', '/healthz')).headers.get('server-timing')).toBeNull();
   });
 
-  /** Until no relay, consumer or job asks any more. */
+  /** Waits until no relay, consumer or job calls the database any more. */
   async function quiet(seen: { calls: number }): Promise<void> {
     await store.settled();
     await until(async () => {
@@ -205,9 +205,9 @@ describe('Server-Timing', () => {
   }
 });
 
-describe('what goes wrong inside', () => {
-  /** Runs with a database function replaced by one that fails, and puts the function back. */
-  async function broken<T>(name: string, raise: string, run: () => Promise<T>): Promise<T> {
+describe('an internal error', () => {
+  /** Runs with a database function replaced by one that fails, and restores the function afterwards. */
+  async function withBrokenFunction<T>(name: string, raise: string, run: () => Promise<T>): Promise<T> {
     const [made] = await store.database.query<{ text: string; arguments: string }>(
       `select pg_get_functiondef(oid) as text, pg_get_function_arguments(oid) as arguments from pg_proc
        where oid = $1::regproc`,
@@ -230,18 +230,18 @@ describe('what goes wrong inside', () => {
 
   test.each([
     ['an exception', `raise exception '${secret}' using detail = '${secret}', hint = '${secret}';`],
-    ['a function that is not there', `perform length(42, '${secret}');`],
+    ['a missing function', `perform length(42, '${secret}');`],
     ['a constraint', `insert into platform.tenants values ('default', '${secret}');`],
-    ['no such table', `perform * from platform."${secret.slice(0, 20)}";`],
-    ['a refusal that we do not know', `raise exception using errcode = 'FC000', message = '${secret}';`],
-  ])('(%s) is an opaque 500, and the log has names and codes alone', async (_, raise) => {
+    ['a missing table', `perform * from platform."${secret.slice(0, 20)}";`],
+    ['an unknown SQLSTATE', `raise exception using errcode = 'FC000', message = '${secret}';`],
+  ])('(%s) is an opaque 500, and the log contains only names and codes', async (_, raise) => {
     await addProduct(store, `BROKEN ${_}`, 1);
     const path = `/v1/inventory/${encodeURIComponent(`BROKEN ${_}`)}`;
     const at = store.logs().length;
-    const written = await broken('inventory.adjust_stock', raise, () =>
+    const written = await withBrokenFunction('inventory.adjust_stock', raise, () =>
       store.send('POST', `${path}/adjustments`, { delta: 1, reason }),
     );
-    const read = await broken('inventory.stock_json', raise, () => store.send('GET', path));
+    const read = await withBrokenFunction('inventory.stock_json', raise, () => store.send('GET', path));
     for (const reply of [written, read]) {
       expect(reply.body).toEqual({
         type: '/docs#internal',
@@ -266,10 +266,10 @@ describe('what goes wrong inside', () => {
     expect((await store.send('GET', path)).body.quantity).toBe(1);
   });
 
-  test('(a value that PostgreSQL cannot take) is a 422 that tells nothing of the database', async () => {
+  test('(a value that PostgreSQL cannot store) is a 422 without any detail of the database', async () => {
     await addProduct(store, 'UNFIT', 1);
     const at = store.logs().length;
-    const reply = await broken('inventory.adjust_stock', `perform '${secret}'::int;`, () =>
+    const reply = await withBrokenFunction('inventory.adjust_stock', `perform '${secret}'::int;`, () =>
       store.send('POST', '/v1/inventory/UNFIT/adjustments', { delta: 1, reason }),
     );
     expect(outcome(reply)).toEqual([422, 'validation_failed']);
@@ -282,7 +282,7 @@ describe('what goes wrong inside', () => {
     expect(JSON.stringify({ ...lines[0], error: '' })).not.toMatch(traces);
   });
 
-  test.each([...accidents, ['answered with half a JSON', { kind: 'cut-answer' }, true]] as typeof accidents)(
+  test.each([...faults, ['answered with half a JSON', { kind: 'cut-answer' }, true]] as typeof faults)(
     '(the call was %s) leaves no statement and no parameter in the log',
     async (name, chosen) => {
       await addProduct(store, `LOGGED ${name}`, 1);

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDatabase, type Database } from '../support/harness.ts';
 import { jobSecret } from '../support/secrets.ts';
 
-/** Every statement that locks several rows runs against every other one, over the same few rows, on real PostgreSQL. */
+/** Runs every statement that locks several rows against every other one, over the same few rows, on real PostgreSQL. */
 let database: Database;
 let pool: pg.Pool;
 const threads = 8;
@@ -14,7 +14,7 @@ beforeAll(async () => {
   database = await createDatabase();
   pool = new pg.Pool({ connectionString: database.url, max: threads });
   await database.key();
-  // A deadlock is found at once, so that none hides behind a lock that is released in time.
+  // PostgreSQL reports a deadlock at once, so that none is hidden by a lock that is released in time.
   await database.query(
     `do $$ begin execute format('alter database %I set deadlock_timeout = ''5ms''', current_database()); end $$`,
   );
@@ -28,7 +28,7 @@ afterAll(async () => {
 const skus = ['A', 'B', 'C'];
 const campaigns = ['camp-1', 'camp-2', 'camp-3'];
 let random = 1;
-/** Numbers with a seed (mulberry32). */
+/** Random numbers with a seed (mulberry32). */
 const next = (below: number) => {
   random = (random + 0x6d2b79f5) | 0;
   let t = Math.imul(random ^ (random >>> 15), 1 | random);
@@ -43,7 +43,7 @@ const call = (more: object = {}) => ({ keyHash, idempotencyKey: randomUUID(), re
 const job = (more: object = {}) => ({ jobSecret, ...more });
 const soon = () => new Date(Date.now() + 3_600_000).toISOString();
 
-/** SQLSTATEs of refusals are answers; a deadlock is what this test looks for, and is counted. */
+/** Errors with our SQLSTATE FC000 are valid outcomes. Deadlocks are what this test looks for, and are counted. */
 const deadlocks: string[] = [];
 async function run(name: string, by: object, input: object): Promise<unknown> {
   try {
@@ -199,7 +199,7 @@ test('no two statements that lock several rows can deadlock', async () => {
   for (const name of ['join', 'place']) for (let n = 0; n < 20; n++) await act(name);
   for (const [at, one] of names.entries()) {
     for (const other of names.slice(at)) {
-      // Both need something to work on, whatever the pair before has left.
+      // Both statements need rows to work on, whatever the previous pair has left.
       await Promise.all(['join', 'join', 'join', 'place', 'place', 'join', 'join', 'open payments'].map(act));
       const crowd = Array.from({ length: threads }, (_, n) => (n % 2 ? one : other));
       for (let turn = 0; turn < Math.ceil(turns / threads); turn++) await Promise.all(crowd.map(act));
@@ -208,7 +208,7 @@ test('no two statements that lock several rows can deadlock', async () => {
   // Places that are taken, left and freed, all on the stock of one product.
   const places = ['join', 'join', 'free unsecured', 'join', 'leave', 'join', 'free unsecured', 'join'];
   for (let turn = 0; turn < turns * 8; turn++) await Promise.all(places.map(act));
-  // Then all of them at once.
+  // Then all statements at once.
   for (let turn = 0; turn < turns * 4; turn++)
     await Promise.all(Array.from({ length: threads }, () => act(oneOf(names))));
   expect(deadlocks).toEqual([]);

@@ -14,15 +14,15 @@ import { payingAt } from '../support/payments.ts';
 import { jobSecret } from '../support/secrets.ts';
 import { fillTables, findTables, services } from '../support/tenant-rows.ts';
 
-// Somebody has the Worker's connection string, and no more. Each test tries what docs/security.md says about that.
+// An attacker has the Worker’s connection string and nothing else. Each test checks a claim of docs/security.md.
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const far = '2099-01-01T00:00:00Z';
 
 let database: Database;
-/** The superuser, who sees what is really there. */
+/** The superuser, who sees all rows. */
 let owner: pg.Client;
-let thief: pg.Client;
+let attacker: pg.Client;
 let keys: { acme: string; publishable: string; revoked: string };
 let tables: string[];
 
@@ -31,7 +31,7 @@ beforeAll(async () => {
   owner = new pg.Client(database.url);
   await owner.connect();
   const { pathname } = new URL(database.url);
-  await owner.query(`revoke temporary on database ${pathname.slice(1)} from public`); // a copy of a database loses that
+  await owner.query(`revoke temporary on database ${pathname.slice(1)} from public`); // a copy of a database does not keep that
   await owner.query('update platform.security set passed_clock = false'); // as in production
   await fillTables(owner, { default: 2, acme: 3 });
   tables = (await findTables(owner)).map(({ table }) => table);
@@ -40,57 +40,57 @@ beforeAll(async () => {
     publishable: await database.key({ tenant: 'acme', kind: 'publishable' }),
     revoked: await database.key({ tenant: 'acme', revokedAt: new Date('2026-01-31T00:00:00Z') }),
   };
-  thief = new pg.Client(database.workerUrl);
-  await thief.connect();
+  attacker = new pg.Client(database.workerUrl);
+  await attacker.connect();
 });
 afterAll(async () => {
-  await thief.end();
+  await attacker.end();
   await owner.end();
   await database.drop();
 });
 
-/** The SQLSTATE that a statement of the thief's ends with, or the rows that it gave. */
+/** The SQLSTATE that the attacker’s statement fails with, or the rows that it returned. */
 const attempt = async (text: string, values?: unknown[]): Promise<string | pg.QueryResultRow[]> => {
-  await thief.query('savepoint attempt');
-  return thief.query(text, values).then(
+  await attacker.query('savepoint attempt');
+  return attacker.query(text, values).then(
     async ({ rows }) => {
-      await thief.query('release savepoint attempt');
+      await attacker.query('release savepoint attempt');
       return rows;
     },
     async ({ code }: pg.DatabaseError) => {
-      await thief.query('rollback to savepoint attempt');
+      await attacker.query('rollback to savepoint attempt');
       return String(code);
     },
   );
 };
 
-/** Runs in one transaction of the thief's, which is rolled back. */
+/** Runs in one transaction of the attacker’s, which is rolled back. */
 async function inTransaction<T>(work: () => Promise<T>): Promise<T> {
-  await thief.query('begin');
+  await attacker.query('begin');
   try {
     return await work();
   } finally {
-    await thief.query('rollback');
+    await attacker.query('rollback');
   }
 }
 
-const set = (name: string, value: string) => thief.query('select set_config($1, $2, true)', [name, value]);
-const show = (key: string, scope: string, more: object = {}) =>
-  thief.query('select platform.authenticate($1, $2)', [{ keyHash: sha256(key), ...more }, scope]);
+const set = (name: string, value: string) => attacker.query('select set_config($1, $2, true)', [name, value]);
+const authenticate = (key: string, scope: string, more: object = {}) =>
+  attacker.query('select platform.authenticate($1, $2)', [{ keyHash: sha256(key), ...more }, scope]);
 const proofNow = async (): Promise<string> =>
-  (await thief.query<{ proof: string }>(`select current_setting('app.proof', true) as proof`)).rows[0]?.proof ?? '';
+  (await attacker.query<{ proof: string }>(`select current_setting('app.proof', true) as proof`)).rows[0]?.proof ?? '';
 
-/** How many rows of each tenant a table shows, or the SQLSTATE. */
-async function seen(table: string): Promise<unknown> {
+/** The number of rows of each tenant that a table shows, or the SQLSTATE. */
+async function rowsByTenant(table: string): Promise<unknown> {
   const rows = await attempt(`select tenant_id, count(*)::int as n from ${table} group by 1`);
   return typeof rows === 'string' ? rows : Object.fromEntries(rows.map(({ tenant_id, n }) => [tenant_id, n]));
 }
 
-/** Tables of which any row is seen. */
-async function opened(): Promise<string[]> {
+/** The tables in which any row is visible. */
+async function readableTables(): Promise<string[]> {
   const found: string[] = [];
   for (const table of tables) {
-    const rows = await seen(table);
+    const rows = await rowsByTenant(table);
     if (rows !== '42501' && JSON.stringify(rows) !== '{}') found.push(table);
   }
   return found;
@@ -107,7 +107,7 @@ describe('a login without a key', () => {
     ' orders:read ',
   ];
   test.each(['fusion_worker', 'fusion_reader'])(
-    'reads no row as %s, whatever it sets before',
+    'reads no row as %s, whatever settings it makes first',
     async (role) => {
       for (const tenant of ['acme', 'default', '*', '']) {
         for (const proof of forged) {
@@ -116,8 +116,8 @@ describe('a login without a key', () => {
             await set('app.proof', proof);
             await set('app.key_hash', sha256(keys.acme));
             await set('app.now', far);
-            await thief.query(`set local role ${role}`);
-            return opened();
+            await attacker.query(`set local role ${role}`);
+            return readableTables();
           });
           expect([tenant, proof, found]).toEqual([tenant, proof, []]);
         }
@@ -126,17 +126,17 @@ describe('a login without a key', () => {
     60_000,
   );
 
-  test('reads no row by settings of its session, a cursor, a copy, a prepared statement or the search', async () => {
-    await thief.query(`select set_config('app.tenant_id', 'acme', false), set_config('app.proof', $1, false)`, [
+  test('reads no row by settings of its session, a cursor, a subquery, a prepared statement or the search', async () => {
+    await attacker.query(`select set_config('app.tenant_id', 'acme', false), set_config('app.proof', $1, false)`, [
       `acme catalog:read ${'0'.repeat(64)}`,
     ]);
-    await thief.query('set role fusion_reader');
+    await attacker.query('set role fusion_reader');
     try {
-      await thief.query('begin');
-      expect(await opened()).toEqual([]);
-      await thief.query('declare c cursor for select * from orders.orders');
+      await attacker.query('begin');
+      expect(await readableTables()).toEqual([]);
+      await attacker.query('declare c cursor for select * from orders.orders');
       expect(await attempt('fetch all from c')).toEqual([]);
-      await thief.query('prepare p as select * from catalog.products');
+      await attacker.query('prepare p as select * from catalog.products');
       for (let run = 0; run < 7; run++) expect(await attempt('execute p')).toEqual([]);
       expect(await attempt(`select catalog.search_products('a', null, null, 100)`)).toEqual([]);
       expect(
@@ -147,9 +147,9 @@ describe('a login without a key', () => {
       expect(await attempt('set local row_security = off')).toEqual([]);
       expect(await attempt('select * from orders.orders')).toBe('42501');
     } finally {
-      await thief.query('rollback');
-      await thief.query('deallocate all');
-      await thief.query('discard all');
+      await attacker.query('rollback');
+      await attacker.query('deallocate all');
+      await attacker.query('discard all');
     }
   });
 
@@ -160,7 +160,7 @@ describe('a login without a key', () => {
     const running = other.query('select pg_sleep(1), $1::text as secret', [jobSecret]);
     await inTransaction(async () => {
       for (const role of ['fusion_worker', 'fusion_reader']) {
-        await thief.query(`set local role ${role}`);
+        await attacker.query(`set local role ${role}`);
         const stats = `select tablename, attname from pg_stats where schemaname = any($1) and tablename = any($2)`;
         expect(await attempt(stats, [services, tables.map((table) => table.split('.')[1])])).toEqual([]);
         expect(await attempt('select * from pg_statistic')).toBe('42501');
@@ -177,25 +177,25 @@ describe('a login without a key', () => {
 });
 
 describe('a login with a key of one tenant', () => {
-  test('reads that tenant’s rows and no others, whatever it sets afterwards', async () => {
+  test('reads that tenant’s rows and no others, whatever settings it makes afterwards', async () => {
     await inTransaction(async () => {
-      await show(keys.acme, 'orders:read');
-      await thief.query('set local role fusion_reader');
-      expect(await seen('orders.orders')).toEqual({ acme: 3 });
+      await authenticate(keys.acme, 'orders:read');
+      await attacker.query('set local role fusion_reader');
+      expect(await rowsByTenant('orders.orders')).toEqual({ acme: 3 });
       for (const tenant of ['default', '*', '']) {
         await set('app.tenant_id', tenant);
-        expect(await opened()).toEqual([]);
+        expect(await readableTables()).toEqual([]);
         const proof = await proofNow();
         await set('app.proof', proof.replace('acme', 'default'));
-        expect(await opened()).toEqual([]);
+        expect(await readableTables()).toEqual([]);
         await set('app.proof', proof);
       }
       await set('app.tenant_id', 'acme');
-      expect(await seen('orders.orders')).toEqual({ acme: 3 });
+      expect(await rowsByTenant('orders.orders')).toEqual({ acme: 3 });
     });
   });
 
-  test('reads no others by changing the setting while a query runs', async () => {
+  test('reads no other tenant’s rows by changing the setting while a query runs', async () => {
     const during = [
       `select o.* from (select set_config('app.tenant_id', 'default', true) offset 0) s, orders.orders o`,
       `select o.* from (select set_config('app.tenant_id', 'default', true) offset 0) s, lateral (select * from orders.orders offset 0) o`,
@@ -206,8 +206,8 @@ describe('a login with a key of one tenant', () => {
     for (const text of during) {
       for (const plan of ['', 'set local enable_seqscan = off', 'set local enable_indexscan = off']) {
         const rows = await inTransaction(async () => {
-          await show(keys.acme, 'orders:read');
-          await thief.query(`set local role fusion_reader; ${plan}`);
+          await authenticate(keys.acme, 'orders:read');
+          await attacker.query(`set local role fusion_reader; ${plan}`);
           return attempt(text);
         });
         const tenants = typeof rows === 'string' ? rows : rows.map((row) => row.tenant_id);
@@ -219,14 +219,14 @@ describe('a login with a key of one tenant', () => {
   test('has a proof that ends with its transaction and works in no other session', async () => {
     let proof = '';
     await inTransaction(async () => {
-      await show(keys.acme, 'orders:read');
+      await authenticate(keys.acme, 'orders:read');
       proof = await proofNow();
       expect(proof).toMatch(/^acme orders:read [0-9a-f]{64}$/);
     });
     const other = new pg.Client(database.workerUrl);
     await other.connect();
     try {
-      for (const session of [thief, other]) {
+      for (const session of [attacker, other]) {
         await session.query('begin');
         await session.query(`select set_config('app.tenant_id', 'acme', true), set_config('app.proof', $1, true)`, [
           proof,
@@ -240,13 +240,13 @@ describe('a login with a key of one tenant', () => {
     }
   });
 
-  test('reads by a scope what that scope is for: a publishable key shows no order and no buyer', async () => {
+  test('reads only what its scope is for: a publishable key shows no order and no buyer', async () => {
     const open: Record<string, string[]> = {};
     for (const scope of ['catalog:read', 'campaigns:read']) {
       open[scope] = await inTransaction(async () => {
-        await show(keys.publishable, scope);
-        await thief.query('set local role fusion_reader');
-        return opened();
+        await authenticate(keys.publishable, scope);
+        await attacker.query('set local role fusion_reader');
+        return readableTables();
       });
     }
     expect(open).toEqual({
@@ -260,13 +260,13 @@ describe('a login with a key of one tenant', () => {
     });
   });
 
-  test('cannot bring back a revoked key by naming an earlier time', async () => {
+  test('cannot reactivate a revoked key by claiming an earlier time', async () => {
     const call = { keyHash: sha256(keys.revoked), now: '2026-01-30T00:00:00Z' };
     await inTransaction(async () => {
       await set('app.now', '2026-01-30T00:00:00Z');
       expect(await attempt('select platform.authenticate($1, $2)', [call, 'orders:read'])).toBe('FC000');
     });
-    // Where the time may be named, it would: so the test is about the switch.
+    // With passed_clock on, the claimed time works. So the result above depends on that switch.
     await owner.query('update platform.security set passed_clock = true');
     try {
       await inTransaction(async () => {
@@ -330,7 +330,7 @@ describe('a function', () => {
       paymentId: payment?.id,
       intent: { status: 'succeeded', received: 100 },
       sink: 'kafka',
-      lease: 'thief',
+      lease: 'attacker',
       limit: 1000,
       most: 1000,
       bytes: 1_000_000,
@@ -350,21 +350,21 @@ describe('a function', () => {
     for (const { name } of writes) {
       for (const call of calls) {
         for (const tenant of ['acme', '*']) {
-          await thief.query('begin');
+          await attacker.query('begin');
           await set('app.tenant_id', tenant);
           await set('app.now', far);
           await set('app.key_hash', sha256(keys.acme));
           await set('app.proof', 'acme orders:read x');
           const outcome = await attempt(`select ${name}($1::jsonb, $2::jsonb)`, [call, input]);
           expect([name, call, outcome]).toEqual([name, call, expect.stringMatching(/^(FC000|28000)$/)]);
-          await thief.query('commit');
+          await attacker.query('commit');
         }
       }
     }
     expect(await snapshot()).toBe(before);
   }, 120_000);
 
-  test('of another form is known: it proves, it searches, it tells what /readyz tells, or it only shapes a value', async () => {
+  test('with other parameters either proves a tenant, searches, reports the health, or only computes a value', async () => {
     const others = (await callable()).filter(({ args }) => args !== 'call jsonb, input jsonb');
     expect(others.filter(({ kind }) => kind !== 'f')).toEqual([]);
     expect(others.filter(({ definer }) => definer).map(({ name }) => name)).toEqual([
@@ -376,18 +376,18 @@ describe('a function', () => {
     await inTransaction(async () => {
       await set('app.tenant_id', 'acme');
       expect(await attempt(`select platform.authenticate('{}', 'orders:read')`)).toBe('FC000');
-      const told = (await attempt('select platform.health() as told')) as { told: object }[];
-      expect(Object.keys(told[0]?.told ?? {}).toSorted()).toEqual([
+      const [row] = (await attempt('select platform.health() as health')) as { health: object }[];
+      expect(Object.keys(row?.health ?? {}).toSorted()).toEqual([
         'deadLetters',
         'outboxAgeSeconds',
         'outboxCount',
         'sealed',
         'sinks',
       ]);
-      await thief.query('set local role fusion_reader');
+      await attacker.query('set local role fusion_reader');
       expect(await attempt(`select platform.proven_tenant('orders:read') as tenant`)).toEqual([{ tenant: null }]);
       expect(await attempt(`select catalog.search_products('a', null, null, 100)`)).toEqual([]);
-      // What runs as its caller can do nothing that the caller may not: it is given a row, and gives a value.
+      // The other functions run with the caller’s rights. They only compute a value from a given row.
       const shaping = others.filter(({ definer }) => !definer);
       const { rows } = await owner.query<{ name: string }>(
         `select oid::regproc::text as name from pg_proc where oid::regproc::text = any($1) and provolatile = 'v'`,
@@ -397,10 +397,10 @@ describe('a function', () => {
     });
   });
 
-  test('that only services use is refused to the login: naming a tenant, signing, adding events', async () => {
+  test('for services only is rejected for the login: naming a tenant, signing, adding events', async () => {
     await inTransaction(async () => {
       for (const role of ['fusion_worker', 'fusion_reader']) {
-        await thief.query(`set local role ${role}`);
+        await attacker.query(`set local role ${role}`);
         for (const call of [
           `platform.act_as('acme')`,
           `platform.set_call_settings('{}')`,
@@ -418,28 +418,28 @@ describe('a function', () => {
     });
   });
 
-  test('with debugging switched on tells the signing keys to nobody', async () => {
+  test('does not reveal the signing keys in debug output', async () => {
     const [security] = (await owner.query<{ inner_key: Buffer; outer_key: Buffer }>('select * from platform.security'))
       .rows;
     let notices = '';
     const listen = ({ message, detail, where }: { message?: string; detail?: string; where?: string }): void => {
       notices += `${message} ${detail} ${where}\n`;
     };
-    thief.on('notice', listen as (notice: unknown) => void);
+    attacker.on('notice', listen as (notice: unknown) => void);
     await inTransaction(async () => {
       for (const name of ['debug_print_parse', 'debug_print_rewritten', 'debug_print_plan']) await set(name, 'on');
-      await thief.query('set local client_min_messages = debug5');
-      for (let run = 0; run < 7; run++) await show(keys.acme, 'orders:read');
+      await attacker.query('set local client_min_messages = debug5');
+      for (let run = 0; run < 7; run++) await authenticate(keys.acme, 'orders:read');
       await attempt(`select platform.enter_as('{}', 'acme')`);
       await attempt(`select platform.purge('{"jobSecret": "guess"}', '{"limit": 1}')`);
-      await thief.query('set local role fusion_reader');
+      await attacker.query('set local role fusion_reader');
       for (let run = 0; run < 7; run++) await attempt('select id from orders.orders');
     });
-    thief.off('notice', listen as (notice: unknown) => void);
-    expect(notices).toContain('platform'); // it did tell something
+    attacker.off('notice', listen as (notice: unknown) => void);
+    expect(notices).toContain('platform'); // there was debug output
     for (const key of [security?.inner_key, security?.outer_key]) {
       expect(notices).not.toContain(key?.toString('hex').slice(0, 16));
-      // A constant of a plan is printed byte by byte, as signed numbers.
+      // PostgreSQL prints a constant of a plan byte by byte, as signed numbers.
       const bytes = [...new Int8Array(key ?? [])].slice(0, 8).join(' ');
       expect(notices).not.toContain(bytes);
     }
@@ -447,11 +447,11 @@ describe('a function', () => {
   });
 });
 
-test('the login makes nothing and reaches nothing outside: no object, no file, no other server, no role', async () => {
-  await expect(thief.query(`alter system set log_statement = 'all'`)).rejects.toMatchObject({ code: '42501' });
+test('the login cannot create an object, read or write a file, reach another server or change a role', async () => {
+  await expect(attacker.query(`alter system set log_statement = 'all'`)).rejects.toMatchObject({ code: '42501' });
   await inTransaction(async () => {
     for (const role of ['fusion_worker', 'fusion_reader']) {
-      await thief.query(`set local role ${role}`);
+      await attacker.query(`set local role ${role}`);
       for (const text of [
         'create schema loot',
         'create table public.loot (x int)',
@@ -495,8 +495,8 @@ test('the login makes nothing and reaches nothing outside: no object, no file, n
   });
 });
 
-describe('what remains possible with the login alone', () => {
-  test('sizes: how many rows a table has, of all tenants together', async () => {
+describe('with the login alone an attacker can still', () => {
+  test('learn sizes: how many rows a table has, of all tenants together', async () => {
     await owner.query('analyze orders.orders');
     await inTransaction(async () => {
       const size = await attempt(`select reltuples::int as n from pg_class where oid = 'orders.orders'::regclass`);
@@ -504,32 +504,32 @@ describe('what remains possible with the login alone', () => {
     });
   });
 
-  test('guesses about indexed columns: EXPLAIN counts the rows that a look-up has skipped, and shows none', async () => {
+  test('test guesses about indexed columns: EXPLAIN counts the rows that a lookup skipped, and shows none', async () => {
     const [order] = (await owner.query(`select id from orders.orders where tenant_id = 'acme'`)).rows;
     const plan = (id: string) =>
       inTransaction(async () => {
         await set('app.tenant_id', 'acme');
-        await thief.query('set local enable_seqscan = off; set local role fusion_reader');
+        await attacker.query('set local enable_seqscan = off; set local role fusion_reader');
         const text = `explain (analyze, timing off, costs off) select * from orders.orders where id = ${pg.escapeLiteral(id)}`;
         return JSON.stringify(await attempt(text));
       });
     expect(await plan(order?.id)).toContain('Rows Removed by Filter: 1');
     expect(await plan('nobody')).not.toContain('Rows Removed by Filter');
-    // Columns without an index are not compared before the policy has spoken.
+    // Columns without an index are not compared before the row-level security policy has hidden the row.
     await inTransaction(async () => {
-      await thief.query('set local role fusion_reader');
-      const told = async (text: string): Promise<string> =>
+      await attacker.query('set local role fusion_reader');
+      const output = async (text: string): Promise<string> =>
         JSON.stringify(
           await attempt(`explain (analyze, timing off, costs off, buffers off, summary off) ${text}`),
         ).replace(/'[^']*'/g, "''");
       const [right, wrong] = ['001', 'x'].map(
         (guess) => `select * from orders.orders where failure_reason >= '${guess}'`,
       );
-      expect(await told(right ?? '')).toBe(await told(wrong ?? ''));
+      expect(await output(right ?? '')).toBe(await output(wrong ?? ''));
     });
   });
 
-  test('getting in the way: locks of its own choice, waiting, its own password and settings, ending the Worker’s sessions', async () => {
+  test('disturb the Worker: hold locks, wait, change its own password and settings, end the Worker’s sessions', async () => {
     await inTransaction(async () => {
       expect(await attempt('select pg_advisory_xact_lock(1)')).toHaveLength(1);
       expect(await attempt('select pg_sleep(0)')).toHaveLength(1);
@@ -538,7 +538,7 @@ describe('what remains possible with the login alone', () => {
       expect(await attempt(`alter role fusion_worker set statement_timeout = '1ms'`)).toEqual([]);
       expect(await attempt(`alter role fusion_worker set app.now = '${far}'`)).toBe('42501');
       expect(await attempt('lock table platform.events in access share mode')).toBe('42501');
-      await thief.query('set local role fusion_reader');
+      await attacker.query('set local role fusion_reader');
       expect(await attempt('lock table platform.events in access share mode')).toEqual([]);
     });
     const victim = new pg.Client(database.workerUrl);
@@ -546,7 +546,7 @@ describe('what remains possible with the login alone', () => {
     await victim.connect();
     const [{ pid } = { pid: 0 }] = (await victim.query<{ pid: number }>('select pg_backend_pid() as pid')).rows;
     const ended = new Promise<void>((resolve) => victim.on('end', resolve));
-    expect((await thief.query('select pg_terminate_backend($1) as done', [pid])).rows).toEqual([{ done: true }]);
+    expect((await attacker.query('select pg_terminate_backend($1) as done', [pid])).rows).toEqual([{ done: true }]);
     await ended;
   });
 });
@@ -562,7 +562,7 @@ describe('the job secret', () => {
   });
   afterAll(() => store.close());
 
-  /** Runs a function as the Worker's login would. */
+  /** Runs a function with the Worker’s login. */
   const run = async (name: string, call: object, input: object): Promise<unknown> => {
     const client = new pg.Client(store.database.workerUrl);
     await client.connect();
@@ -577,7 +577,7 @@ describe('the job secret', () => {
     }
   };
 
-  test('is no key of the API', async () => {
+  test('is not an API key', async () => {
     expect((await store.send('GET', '/v1/orders', undefined, { key: jobSecret })).status).toBe(401);
   });
 
@@ -589,11 +589,11 @@ describe('the job secret', () => {
     expect(await run('payments.apply_stripe', {}, input)).toBe('28000');
     expect(await run('payments.apply_stripe', { jobSecret: 'x'.repeat(40) }, input)).toBe('28000');
     expect((await money.orderOf(order.id)).status).toBe('created');
-    // With it they do: what is refused above is the secret, and nothing else.
+    // With the secret the call succeeds, so the missing secret was the only reason for the errors above.
     expect(await run('payments.apply_stripe', { jobSecret }, input)).not.toBe('28000');
   });
 
-  test('moves no time: a hold of an hour is not over in 2099', async () => {
+  test('cannot change the clock: a hold of an hour does not expire by claiming the year 2099', async () => {
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('UNPAID'));
     const call = { jobSecret, now: far };
     expect(await run('orders.expire_holds', call, { limit: 100 })).toMatchObject({ expired: 0 });
@@ -611,7 +611,7 @@ describe('the job secret', () => {
         `with entered as materialized (select platform.act_as('acme'))
          select platform.emit('order.confirmed', 'order-of-acme', '{}', false) from entered`,
       );
-      const input = { sink: 'kafka', lease: 'thief', limit: 1000, bytes: 1_000_000, seconds: 1 };
+      const input = { sink: 'kafka', lease: 'attacker', limit: 1000, bytes: 1_000_000, seconds: 1 };
       const { rows } = await client.query('select platform.relay($1, $2) as result', [{ jobSecret }, input]);
       expect(rows[0].result.events.map((event: { key: string }) => event.key)).toContain('order-of-acme');
       await expect(client.query('select * from orders.orders')).rejects.toMatchObject({ code: '42501' });
@@ -622,7 +622,7 @@ describe('the job secret', () => {
     }
   });
 
-  test('can be replaced: the old one and the new one work until one is deleted', async () => {
+  test('can be rotated: the old and the new secret both work until one is deleted', async () => {
     const next = `js_${randomBytes(16).toString('hex')}`;
     const purge = (secret: string) => run('platform.purge', { jobSecret: secret }, { limit: 1 });
     expect(await purge(next)).toBe('28000');
@@ -635,7 +635,7 @@ describe('the job secret', () => {
     expect(await purge(next)).toBe('28000');
   });
 
-  test('may be missing in a database that is not sealed yet, but not be wrong, and /readyz says so', async () => {
+  test('may be missing, but not wrong, in a database that does not require it yet, and /readyz reports that', async () => {
     await store.database.query('update platform.security set sealed = false');
     try {
       expect(await run('platform.purge', {}, { limit: 1 })).toEqual({ purged: 0 });
@@ -648,7 +648,7 @@ describe('the job secret', () => {
     expect((await store.send('GET', '/readyz', undefined, { key: null })).body.problems).toEqual([]);
   });
 
-  test('that is wrong makes jobs and webhooks wait, and tenants’ requests go on', async () => {
+  test('that is wrong makes jobs and webhooks wait, while tenants’ requests still work', async () => {
     const wrong = await startStore({ variables: { DATABASE_JOB_SECRET: 'a-wrong-secret-of-more-than-32-characters' } });
     try {
       await addProduct(wrong, 'WAITS', 1);

@@ -36,14 +36,14 @@ async function query(url: string, text: string): Promise<Record<string, unknown>
   }
 }
 
-/** A new database, owned by a role that is no superuser, as at Neon; its owner's connection string. */
+/** Creates a database owned by a role that is not a superuser, as at Neon. Returns the owner’s connection string. */
 async function createDatabase(): Promise<string> {
   const name = `migrate_${++databases}`;
   await query(postgres.url('postgres'), `create database ${name} owner owner_of_all`);
   return `postgres://owner_of_all:owner@127.0.0.1:${postgres.port}/${name}`;
 }
 
-/** Migrations and functions of a test's own; the same names written again change those files. */
+/** Writes the migrations and functions of one test. Writing the same names again changes those files. */
 async function writeFiles(name: string, files: Record<string, string>): Promise<{ dir: string; functions: string }> {
   const root = join(folder, name);
   const places = { dir: join(root, 'migrations'), functions: join(root, 'functions') };
@@ -57,13 +57,13 @@ async function writeFiles(name: string, files: Record<string, string>): Promise<
 const first = '20260101000000_first.sql';
 const second = '20260102000000_second.sql';
 
-test('several databases of a new cluster, where no role is made yet, are migrated at once', async () => {
+test('several databases of a new cluster without roles can be migrated at once', async () => {
   const urls = await Promise.all(Array.from({ length: 6 }, createDatabase));
   const runs = await Promise.all(urls.map((url) => migrate({ url, workerPassword: 'shared' })));
   for (const ran of runs) expect(ran).toEqual(runs[0]);
 });
 
-test('an owner who is no superuser migrates an empty database, and again without effect', async () => {
+test('an owner who is not a superuser can migrate an empty database, and a second run does nothing', async () => {
   const url = await createDatabase();
   const lines: string[] = [];
   const ran = await migrate({ url, log: (line) => lines.push(line) });
@@ -75,14 +75,14 @@ test('an owner who is no superuser migrates an empty database, and again without
   expect(recorded.map(({ name }) => name)).toEqual([...ran].sort());
 });
 
-test('two at once on one database run each migration once', async () => {
+test('concurrent runs on one database apply each migration once', async () => {
   const url = await createDatabase();
   const runs = await Promise.all([migrate({ url }), migrate({ url }), migrate({ url })]);
   const recorded = await query(url, 'select name from platform.migrations');
   expect(runs.flat().sort()).toEqual(recorded.map(({ name }) => name).sort());
 });
 
-test('the worker may log in once it has a password, with whatever characters', async () => {
+test('the Worker can log in once it has a password, with any characters', async () => {
   const url = await createDatabase();
   const workerPassword = `it's "quoted" \\ and $1`;
   await migrate({ url, workerPassword });
@@ -92,7 +92,7 @@ test('the worker may log in once it has a password, with whatever characters', a
   expect(await query(worker.href, 'select current_user::text as name')).toEqual([{ name: 'fusion_worker' }]);
 });
 
-test('a migration that was changed after it was applied is refused by name, before anything runs', async () => {
+test('a migration that was changed after it was applied is rejected by name, before anything runs', async () => {
   const url = await createDatabase();
   const places = await writeFiles('changed', { [first]: 'create table a ()' });
   await migrate({ url, ...places });
@@ -101,7 +101,7 @@ test('a migration that was changed after it was applied is refused by name, befo
   expect(await query(url, `select to_regclass('c') as c`)).toEqual([{ c: null }]);
 });
 
-test('other line ends are no change', async () => {
+test('a change of line endings does not count as a change of the migration', async () => {
   const url = await createDatabase();
   const places = await writeFiles('ends', { [first]: 'create table a ();\nselect 1;\n' });
   await migrate({ url, ...places });
@@ -109,7 +109,7 @@ test('other line ends are no change', async () => {
   expect(await migrate({ url, ...places })).toEqual([]);
 });
 
-test('a migration that fails leaves nothing of itself, and names its file and line', async () => {
+test('a migration that fails is rolled back, and the error names its file and line', async () => {
   const url = await createDatabase();
   const places = await writeFiles('broken', {
     [first]: 'create table a ()',
@@ -123,7 +123,7 @@ test('a migration that fails leaves nothing of itself, and names its file and li
   expect(await migrate({ url, ...places })).toEqual([second]);
 });
 
-test('a changed file installs all functions again, those it requires first', async () => {
+test('a changed file installs all functions again, required ones first', async () => {
   const url = await createDatabase();
   const body = (name: string, value: string): string =>
     `create or replace function ${name}() returns int language sql as $$ select ${value} $$;`;
@@ -143,37 +143,37 @@ test('a changed file installs all functions again, those it requires first', asy
 });
 
 test.each([
-  ['a circle', { 'a.sql': '-- requires: b.sql', 'b.sql': '-- requires: a.sql' }, 'a.sql → b.sql → a.sql'],
-  ['a file that is not there', { 'a.sql': '-- requires: b.sql' }, 'a.sql requires b.sql'],
-  ['a name without a time', { '1_first.sql': 'select 1' }, '1_first.sql is not named'],
-])('%s is refused before anything runs', async (name, files, message) => {
+  ['a circular requirement', { 'a.sql': '-- requires: b.sql', 'b.sql': '-- requires: a.sql' }, 'a.sql → b.sql → a.sql'],
+  ['a missing required file', { 'a.sql': '-- requires: b.sql' }, 'a.sql requires b.sql'],
+  ['a file name without a time', { '1_first.sql': 'select 1' }, '1_first.sql is not named'],
+])('%s is rejected before anything runs', async (name, files, message) => {
   const places = await writeFiles(name, files);
   await expect(migrate({ url: await createDatabase(), ...places })).rejects.toThrow(message);
 });
 
-test('a database that is not there is an error without the password', async () => {
+test('the error for an unreachable database does not contain the password', async () => {
   const url = 'postgres://owner:secret@127.0.0.1:1/fusion';
   const failure = await migrate({ url }).catch((error: unknown) => String(error));
   expect(failure).toContain('cannot connect to 127.0.0.1:1/fusion');
   expect(failure).not.toContain('secret');
 });
 
-test('a database in use is not sealed and says so until it is; a new one is sealed from the start', async () => {
+test('a new database requires the job secret at once; an older one warns until it does', async () => {
   const url = await createDatabase();
-  const said = async (): Promise<string> => {
+  const migrationLog = async (): Promise<string> => {
     const lines: string[] = [];
     await migrate({ url, log: (line) => lines.push(line) });
     return lines.join('\n');
   };
-  expect(await said()).toMatch(/no job can run yet(.|\n)*large objects/);
-  // As the migration leaves a database that has tenants already.
+  expect(await migrationLog()).toMatch(/no job can run yet(.|\n)*large objects/);
+  // The state that the migration leaves in a database that already has tenants.
   await query(url, `update platform.security set sealed = false`);
-  expect(await said()).toMatch(/WARNING: this database runs jobs without a secret/);
+  expect(await migrationLog()).toMatch(/WARNING: this database runs jobs without a secret/);
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   await expect(sealJobs(client)).rejects.toThrow('there is no job secret yet');
   await makeJobSecret(client, 'worker');
   await sealJobs(client);
   await client.end();
-  expect(await said()).not.toMatch(/WARNING|no job can run/);
+  expect(await migrationLog()).not.toMatch(/WARNING|no job can run/);
 });

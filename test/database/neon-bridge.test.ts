@@ -41,7 +41,7 @@ const sql = (database = 'postgres') => neon(postgres.url(database));
 
 const quantity = async (): Promise<unknown> => (await sql()`select quantity from stock where sku = 'A'`)[0]?.quantity;
 
-/** One fault for the next call, none after it. */
+/** Applies one fault to the next call only. */
 const failOnce = (chosen: Fault): void => {
   fault = () => {
     fault = undefined;
@@ -58,7 +58,7 @@ const failureOf = async (promise: Promise<unknown>): Promise<NeonDbError> => {
   return failure as NeonDbError;
 };
 
-test('values of every kind arrive as the driver expects them', async () => {
+test('values of every type arrive as the driver expects them', async () => {
   const at = new Date('2026-01-31T12:00:00.000Z');
   const query = sql().query(
     `select $1::text as text, $2::int as int, $3::bigint as big, $4::numeric(10,2) as money, $5::boolean as yes,
@@ -81,7 +81,7 @@ test('values of every kind arrive as the driver expects them', async () => {
   ]);
 });
 
-test('full results name the command, its count and its columns', async () => {
+test('full results contain the command, its row count and its columns', async () => {
   const full = await sql().query(`update stock set quantity = 4 returning sku`, [], { fullResults: true });
   expect(full).toMatchObject({ command: 'UPDATE', rowCount: 1, rows: [{ sku: 'A' }] });
   expect(full.fields).toMatchObject([{ name: 'sku', dataTypeID: 25, format: 'text' }]);
@@ -92,7 +92,7 @@ test('full results name the command, its count and its columns', async () => {
   expect(await sql().query('')).toEqual([]);
 });
 
-test('a batch answers each of its statements and counts as one call', async () => {
+test('a batch returns the result of each statement and counts as one call', async () => {
   const before = { calls: bridge.calls, statements: bridge.statements };
   const [first, second, third] = await sql().transaction((tx) => [
     tx`select 1 as one`,
@@ -106,7 +106,7 @@ test('a batch answers each of its statements and counts as one call', async () =
   });
 });
 
-test('an error in a batch undoes all of it and says what PostgreSQL said', async () => {
+test('an error in a batch rolls all of it back and has the fields of the PostgreSQL error', async () => {
   const failure = await failureOf(
     sql().transaction((tx) => [
       tx`insert into stock values ('B', 1)`,
@@ -126,7 +126,7 @@ test('an error in a batch undoes all of it and says what PostgreSQL said', async
   expect(await sql()`select sku, quantity from stock`).toEqual([{ sku: 'A', quantity: 5 }]);
 });
 
-test('a constraint that fails at the commit is an error, not an answer', async () => {
+test('a constraint that fails at the commit is an error', async () => {
   await sql()`create table promise (id int, constraint promise_once unique (id) deferrable initially deferred)`;
   const failure = await failureOf(
     sql().transaction((tx) => [tx`insert into promise values (1)`, tx`insert into promise values (1)`]),
@@ -136,7 +136,7 @@ test('a constraint that fails at the commit is an error, not an answer', async (
   await sql()`drop table promise`;
 });
 
-test('isolation level, read-only and deferrable reach PostgreSQL', async () => {
+test('isolation level, read-only and deferrable are passed to PostgreSQL', async () => {
   const settings = ['transaction_isolation', 'transaction_read_only', 'transaction_deferrable'];
   const read = async (options?: Parameters<ReturnType<typeof sql>['transaction']>[1]): Promise<unknown[]> => {
     const results = await sql().transaction((tx) => settings.map((name) => tx.query(`show ${name}`)), options);
@@ -151,42 +151,42 @@ test('isolation level, read-only and deferrable reach PostgreSQL', async () => {
   ]);
 });
 
-test('a setting that is local to a batch is gone after it', async () => {
+test('a setting that is local to a batch ends with it', async () => {
   await sql().transaction((tx) => [tx`select set_config('app.tenant_id', 'acme', true)`]);
   expect(await sql()`select current_setting('app.tenant_id', true) as tenant`).not.toEqual([{ tenant: 'acme' }]);
 });
 
-test('a transaction that a call leaves open is not handed to the next call', async () => {
+test('a transaction that a call leaves open is never given to the next call', async () => {
   await sql()`begin`;
-  await sql()`update stock set quantity = 1`; // committed, for it is in no transaction
+  await sql()`update stock set quantity = 1`; // committed at once, because it is in no transaction
   await bridge.close();
   bridge = await startNeonBridge({ port: 0, poolSize: 1, fault: (call) => fault?.(call) });
   neonConfig.fetchEndpoint = bridge.url;
   expect(await quantity()).toBe(1);
 });
 
-test('a query that reads from the client is refused and holds up nobody', async () => {
+test('a query that reads from the client is rejected and blocks no other call', async () => {
   await failureOf(sql()`copy stock from stdin`);
   await failureOf(sql().transaction((tx) => [tx`copy stock from stdin`, tx`select 1`]));
   expect(await quantity()).toBe(5);
 });
 
-test('two statements in one text are refused', async () => {
+test('two statements in one text are rejected', async () => {
   expect(await failureOf(sql().query('select 1; select 2'))).toMatchObject({ code: '42601' });
 });
 
-test('a wrong password or database is told with its code', async () => {
+test('a wrong password or database name is reported with its SQLSTATE', async () => {
   const stranger = neon(postgres.url('postgres').replace(/:[0-9a-f]+@/, ':wrong@'));
   expect(await failureOf(stranger`select 1`)).toMatchObject({ code: '28P01' });
   expect(await failureOf(sql('nowhere')`select 1`)).toMatchObject({ code: '3D000' });
 });
 
-test('a server that is not there is a status 500', async () => {
+test('an unreachable server is reported with status 500', async () => {
   const nobody = neon(postgres.url('postgres').replace(`:${postgres.port}/`, ':1/'));
   expect((await failureOf(nobody`select 1`)).message).toContain('HTTP status 500');
 });
 
-test('what is no call of the protocol is refused with a reason', async () => {
+test('a request outside the protocol is rejected with a reason', async () => {
   const post = async (headers: Record<string, string>, body: string): Promise<unknown> => {
     const response = await fetch(bridge.url, { method: 'POST', headers, body });
     return [response.status, await response.json()];
@@ -202,7 +202,7 @@ test('what is no call of the protocol is refused with a reason', async () => {
   expect(await post(headers, '{"query":"select 1 as one"}')).toMatchObject([200, { rows: [{ one: '1' }] }]);
 });
 
-test('thirty megabytes go in and out; more than 64 do not', async () => {
+test('thirty megabytes are sent and received; more than 64 are rejected', async () => {
   const big = 'x'.repeat(30_000_000);
   expect(await sql()`select ${big}::text as big`).toEqual([{ big }]);
   const failure = await failureOf(sql()`select repeat('x', 1000000) as x from generate_series(1, 80)`);
@@ -210,7 +210,7 @@ test('thirty megabytes go in and out; more than 64 do not', async () => {
   expect(await quantity()).toBe(5);
 });
 
-test('a lost request has done nothing', async () => {
+test('a request that was lost has no effect', async () => {
   failOnce({ kind: 'lose-request' });
   const failure = await failureOf(sql()`update stock set quantity = 1`);
   expect(failure.code).toBeUndefined();
@@ -225,13 +225,13 @@ test.each<Fault>([{ kind: 'lose-answer' }, { kind: 'cut-answer' }])('after $kind
   expect(await quantity()).toBe(1);
 });
 
-test('an answer of a broken proxy has done nothing', async () => {
+test('an error of a broken proxy has no effect', async () => {
   failOnce({ kind: 'status', status: 503 });
   expect((await failureOf(sql()`update stock set quantity = 1`)).message).toContain('HTTP status 503');
   expect(await quantity()).toBe(5);
 });
 
-test('a fault sees the statements, may hold a call back, and may hold its answer', async () => {
+test('a fault sees the statements, and can delay a call or its response', async () => {
   const seen: string[] = [];
   const order: string[] = [];
   const gate = Promise.withResolvers<void>();
@@ -253,14 +253,14 @@ test('a fault sees the statements, may hold a call back, and may hold its answer
   expect(seen).toContain('update stock set quantity = 3');
 });
 
-test('refused connections are errors until they are accepted again', async () => {
+test('refused connections fail until the bridge accepts them again', async () => {
   await bridge.refuse();
   await failureOf(sql()`update stock set quantity = 1`);
   await bridge.accept();
   expect(await quantity()).toBe(5);
 });
 
-test('a caller who hangs up ends the statement that runs for it', async () => {
+test('a caller that disconnects cancels its running statement', async () => {
   const observer = new pg.Client(postgres.url('postgres'));
   await observer.connect();
   const active = `select from pg_stat_activity where query = 'select pg_sleep(600)' and state = 'active'`;
@@ -277,7 +277,7 @@ test('a caller who hangs up ends the statement that runs for it', async () => {
   expect(await quantity()).toBe(5); // the only connection of the pool was replaced
 });
 
-test('PostgreSQL may restart underneath: calls fail cleanly, then work again', async () => {
+test('when PostgreSQL restarts, calls fail with an error and then work again', async () => {
   const running = failureOf(sql()`select pg_sleep(600)`);
   const { dir, port } = postgres;
   const oldUrl = postgres.url('postgres');

@@ -10,7 +10,7 @@ beforeAll(async () => {
   store = await startStore();
   keys.default = store.key;
   keys.acme = await store.database.key({ tenant: 'acme' });
-  // Nothing reaches the consumers, so that the jobs find all of it.
+  // The consumers receive nothing, so that the jobs find all the work.
   await stopQueues(store.database);
 });
 afterAll(() => store.close());
@@ -22,8 +22,10 @@ const call = async (tenant: string, method: string, path: string, body?: unknown
   return reply.body;
 };
 
-/** These rows of a table, all of acme's if not said, cannot be changed (or deleted), as if they were spoilt. */
-async function spoil(table: string, event = 'update', which = "old.tenant_id = 'acme'") {
+/**
+ * Makes rows of a table fail on update (or delete), as if they were corrupt; all rows of acme unless `which` is given.
+ */
+async function makeRowsFail(table: string, event = 'update', which = "old.tenant_id = 'acme'") {
   await store.database.query(`create or replace function public.spoilt() returns trigger language plpgsql as $$
     begin raise exception using errcode = '23514', constraint = 'spoilt_row', message = 'spoilt'; end $$`);
   await store.database.query(
@@ -32,19 +34,19 @@ async function spoil(table: string, event = 'update', which = "old.tenant_id = '
   return () => store.database.query('drop function public.spoilt cascade');
 }
 
-/** The jobs that tell acme of rows that they could not process. */
-const aside = async (): Promise<string[]> => {
+/** The names of the jobs that have set aside rows of acme. */
+const jobsWithFailedRows = async (): Promise<string[]> => {
   const { data } = await call('acme', 'GET', '/v1/dead-letters');
-  const open = data.filter((letter: { replayedAt: string | null }) => letter.replayedAt === null);
-  for (const letter of open) expect(letter.reason).toContain('spoilt_row');
-  return [...new Set<string>(open.map((letter: { sink: string }) => letter.sink))].sort();
+  const openDeadLetters = data.filter((letter: { replayedAt: string | null }) => letter.replayedAt === null);
+  for (const letter of openDeadLetters) expect(letter.reason).toContain('spoilt_row');
+  return [...new Set<string>(openDeadLetters.map((letter: { sink: string }) => letter.sink))].sort();
 };
 
 const product = async (tenant: string, sku: string) =>
   call(tenant, 'POST', '/v1/products', { sku, name: sku, price: 20, currency: 'USD', inventory: 10 });
 const statusOf = async (tenant: string, id: string) => (await call(tenant, 'GET', `/v1/orders/${id}`)).status;
 
-test('holds that end, and holds that nobody decided: the other tenant’s go on, and the bad ones once they are whole', async () => {
+test('expiring and deciding holds: failing rows are set aside, other tenants are not affected, and the rows recover', async () => {
   const held: Record<string, string> = {};
   const pending: Record<string, string> = {};
   for (const tenant of tenants) {
@@ -52,20 +54,20 @@ test('holds that end, and holds that nobody decided: the other tenant’s go on,
     held[tenant] = (await call(tenant, 'POST', '/v1/orders', oneLine('HOLD'))).id;
     pending[tenant] = (await call(tenant, 'POST', '/v1/orders', oneLine('HOLD'), { prefer: 'respond-async' })).id;
   }
-  const heal = await spoil('inventory.reservations');
+  const repair = await makeRowsFail('inventory.reservations');
   await store.cron('* * * * *', minutes(20));
   expect(await statusOf('default', held.default ?? '')).toBe('failed');
   expect((await call('default', 'GET', `/v1/orders/${pending.default}`)).reservation.status).toBe('held');
   expect(await statusOf('acme', held.acme ?? '')).toBe('created');
-  expect(await aside()).toEqual(['decide-forgotten', 'expire-holds']);
-  await heal();
+  expect(await jobsWithFailedRows()).toEqual(['decide-forgotten', 'expire-holds']);
+  await repair();
   await store.cron('* * * * *', minutes(30));
   expect(await statusOf('acme', held.acme ?? '')).toBe('failed');
   expect((await call('acme', 'GET', `/v1/orders/${pending.acme}`)).reservation.status).toBe('held');
-  expect(await aside()).toEqual([]);
+  expect(await jobsWithFailedRows()).toEqual([]);
 });
 
-/** A campaign of each tenant with two places whose money nobody has secured. */
+/** A campaign of each tenant with two places whose payments are not secured. */
 async function campaigns(sku: string, more: Record<string, unknown>) {
   const made: Record<string, string> = {};
   for (const tenant of tenants) {
@@ -92,7 +94,7 @@ const statesOf = async (id: string | undefined) =>
     )
   ).map((row) => row.state);
 
-test('campaigns that end, and places: unsecured, to be released, to be ordered', async () => {
+test('ending campaigns and processing places: failing rows are set aside, other tenants are not affected, and the rows recover', async () => {
   const [ends, unsecured, cancelled, won] = [
     await campaigns('ENDS', { endTime: minutes(5).toISOString() }),
     await campaigns('UNSECURED', {}),
@@ -100,13 +102,13 @@ test('campaigns that end, and places: unsecured, to be released, to be ordered',
     await campaigns('WON', { minParticipants: 2, successOn: 'joined' }),
   ];
   for (const tenant of tenants) await call(tenant, 'POST', `/v1/campaigns/${cancelled[tenant]}/cancel`);
-  const heal = await spoil('group_commerce.participants');
-  const healToo = await store.database.query(
+  const repair = await makeRowsFail('group_commerce.participants');
+  const result = await store.database.query(
     `create trigger spoilt before update on group_commerce.group_commerce_campaigns for each row
      when (old.tenant_id = 'acme' and old.id = '${ends.acme}') execute function public.spoilt()`,
   );
-  expect(healToo).toEqual([]);
-  // The first turn makes the intents that the stopped queue did not, and a later one asks Stripe about them.
+  expect(result).toEqual([]);
+  // The first turn creates the intents, because the queue is stopped. A later turn queries Stripe about them.
   for (const later of [60, 66, 72]) await store.cron('* * * * *', minutes(later));
   const outcome = async (tenant: string) => ({
     ends: (await call(tenant, 'GET', `/v1/campaigns/${ends[tenant]}`)).status,
@@ -120,30 +122,30 @@ test('campaigns that end, and places: unsecured, to be released, to be ordered',
   expect(await statesOf(cancelled.acme)).toEqual(['joined']);
   const { data } = await call('acme', 'GET', '/v1/dead-letters');
   expect(data.some((letter: { sink: string }) => letter.sink === 'campaigns')).toBe(true);
-  await heal();
+  await repair();
   for (const later of [200, 205]) await store.cron('* * * * *', minutes(later));
   expect(await outcome('acme')).toEqual(done);
 });
 
-test('rows that cannot be deleted keep no other tenant’s old rows', async () => {
+test('rows that cannot be deleted do not stop the purge of another tenant’s old rows', async () => {
   const old = `insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
     select t, 'orders', 'old-' || t || n, now() - interval '31 days' from unnest(array['acme', 'default']) t, generate_series(1, 3) n`;
   await store.database.query(old);
-  const heal = await spoil('platform.inbox', 'delete');
+  const repair = await makeRowsFail('platform.inbox', 'delete');
   await store.cron('17 * * * *');
   const left = () =>
     store.database.query(
       `select tenant_id, count(*)::int as n from platform.inbox where event_id like 'old-%' group by 1 order by 1`,
     );
   expect(await left()).toEqual([{ tenant_id: 'acme', n: 3 }]);
-  await heal();
-  expect(await aside()).toContain('purge');
+  await repair();
+  expect(await jobsWithFailedRows()).toContain('purge');
   await store.cron('17 * * * *', minutes(120));
   expect(await left()).toEqual([]);
-  expect(await aside()).not.toContain('purge');
+  expect(await jobsWithFailedRows()).not.toContain('purge');
 });
 
-test('a dead letter of a job is closed when something else has ended its row', async () => {
+test('the dead letter of a job is closed when the row has been ended in another way', async () => {
   await product('acme', 'ENDED');
   const ended = (await call('acme', 'POST', '/v1/orders', oneLine('ENDED'))).id;
   for (const job of ['expire-holds', 'decide-forgotten']) {
@@ -153,20 +155,20 @@ test('a dead letter of a job is closed when something else has ended its row', a
     ]);
   }
   const planted = ['decide-forgotten', 'expire-holds'];
-  expect(await aside()).toEqual(expect.arrayContaining(planted));
+  expect(await jobsWithFailedRows()).toEqual(expect.arrayContaining(planted));
   await call('acme', 'POST', `/v1/orders/${ended}/cancel`, {});
   await store.cron('* * * * *', minutes(5));
-  expect((await aside()).filter((job) => planted.includes(job))).toEqual([]);
+  expect((await jobsWithFailedRows()).filter((job) => planted.includes(job))).toEqual([]);
 });
 
-const open = (sink: string) =>
+const openDeadLetters = (sink: string) =>
   store.database.query<{ tenant_id: string; event_id: string; reason: string }>(
     'select tenant_id, event_id, reason from platform.dead_letters where sink = $1 and replayed_at is null order by seq, event_id',
     [sink],
   );
 
-/** Orders of each tenant whose label is to be made, or (with `voids`) is to be voided. */
-async function labels(name: string, count: number, isVoid: boolean) {
+/** Orders of each tenant whose label must be created, or voided if `isVoid` is set. */
+async function addLabels(name: string, count: number, isVoid: boolean) {
   for (const tenant of tenants) {
     const values = [tenant, name, count, isVoid];
     await store.database.query(
@@ -174,7 +176,7 @@ async function labels(name: string, count: number, isVoid: boolean) {
          insert into orders.orders (id, tenant_id, customer_id, items, total, currency, status, created_at, updated_at)
          select $2::text || '-' || $1::text || '-' || n, $1, 'c', '[]', 0, 'USD',
            case when $4 then 'cancelled' else 'confirmed' end, now(), now() from generate_series(1, $3::int) n returning id
-       ), asked as (
+       ), requestedLabels as (
          insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, sender, attempts, tried_at, created_at)
          select id, $1, 's-' || id, case when $4 then 'made' else 'open' end, '{}', '{}', 1, now() - interval '1 hour', now() from made
        )
@@ -185,10 +187,10 @@ async function labels(name: string, count: number, isVoid: boolean) {
   }
 }
 
-test('labels that nobody has tried to make: one bad row is set aside, and the others get their message', async () => {
-  await labels('remind', 3, false);
-  const heal = await spoil('shipping.label_requests', 'update', `old.order_id = 'remind-acme-2'`);
-  const asked = async () =>
+test('reminding of labels: a failing row is set aside, and the others get their message', async () => {
+  await addLabels('remind', 3, false);
+  const repair = await makeRowsFail('shipping.label_requests', 'update', `old.order_id = 'remind-acme-2'`);
+  const requestedLabels = async () =>
     (
       await store.database.query<{ key: string }>(
         `select key from platform.events where topic = 'shipping.label.requested' order by key`,
@@ -196,19 +198,19 @@ test('labels that nobody has tried to make: one bad row is set aside, and the ot
     ).map(({ key }) => key);
   await store.cron('* * * * *');
   const all = tenants.flatMap((tenant) => [1, 2, 3].map((n) => `remind-${tenant}-${n}`));
-  expect(await asked()).toEqual(all.filter((id) => id !== 'remind-acme-2'));
-  expect(await open('remind-labels')).toMatchObject([
+  expect(await requestedLabels()).toEqual(all.filter((id) => id !== 'remind-acme-2'));
+  expect(await openDeadLetters('remind-labels')).toMatchObject([
     { tenant_id: 'acme', event_id: 'remind-acme-2', reason: expect.stringContaining('spoilt_row') },
   ]);
-  await heal();
+  await repair();
   await store.cron('* * * * *', minutes(3));
-  expect(await asked()).toEqual(all);
-  expect(await open('remind-labels')).toEqual([]);
+  expect(await requestedLabels()).toEqual(all);
+  expect(await openDeadLetters('remind-labels')).toEqual([]);
 });
 
-test('labels to be voided: rows that cannot be taken or recorded are set aside, and the others are void', async () => {
-  await labels('void', 3, true);
-  const heal = await spoil('shipping.label_voids', 'update', `old.order_id = 'void-acme-1'`);
+test('voiding labels: rows that cannot be leased or updated are set aside, and the others are voided', async () => {
+  await addLabels('void', 3, true);
+  const repair = await makeRowsFail('shipping.label_voids', 'update', `old.order_id = 'void-acme-1'`);
   await store.database.query(
     `create trigger spoilt_too before update on shipping.label_voids for each row
      when (old.order_id = 'void-acme-2' and new.status = 'done') execute function public.spoilt()`,
@@ -221,15 +223,15 @@ test('labels to be voided: rows that cannot be taken or recorded are set aside, 
     ).map((row) => row.order_id);
   await store.cron('* * * * *', minutes(1));
   expect(await left()).toEqual(['void-acme-1', 'void-acme-2']);
-  expect(await open('lease-voids')).toMatchObject([{ tenant_id: 'acme', event_id: 's-void-acme-1' }]);
-  expect(await open('void-labels')).toMatchObject([{ tenant_id: 'acme', event_id: 's-void-acme-2' }]);
-  await heal();
+  expect(await openDeadLetters('lease-voids')).toMatchObject([{ tenant_id: 'acme', event_id: 's-void-acme-1' }]);
+  expect(await openDeadLetters('void-labels')).toMatchObject([{ tenant_id: 'acme', event_id: 's-void-acme-2' }]);
+  await repair();
   await store.cron('* * * * *', minutes(10));
   expect(await left()).toEqual([]);
-  expect([...(await open('lease-voids')), ...(await open('void-labels'))]).toEqual([]);
+  expect([...(await openDeadLetters('lease-voids')), ...(await openDeadLetters('void-labels'))]).toEqual([]);
 });
 
-describe('a row of the outbox that fails in the database', () => {
+describe('an outbox row that fails in the database', () => {
   let relayed: Record<(typeof tenants)[number], number[]>;
   beforeEach(async () => {
     await store.database.query(
@@ -257,76 +259,77 @@ describe('a row of the outbox that fails in the database', () => {
     await store.database.query(`delete from platform.outbox`);
     await stopQueues(store.database);
   });
-  /** Two rows of each key: the first and the second one of acme-1 are these. */
-  const keyOfBad = () => relayed.acme.slice(0, 2);
-  const others = () =>
-    [...relayed.acme, ...relayed.default].filter((seq) => !keyOfBad().includes(seq)).sort((a, b) => a - b);
-  const spoilOne = (seq: number | undefined, event: string) => spoil('platform.outbox', event, `old.seq = ${seq}`);
+  /** The first two rows of acme, which have the same key. The first one fails. */
+  const failingKey = () => relayed.acme.slice(0, 2);
+  const otherRows = () =>
+    [...relayed.acme, ...relayed.default].filter((seq) => !failingKey().includes(seq)).sort((a, b) => a - b);
+  const makeRowFail = (seq: number | undefined, event: string) =>
+    makeRowsFail('platform.outbox', event, `old.seq = ${seq}`);
   const later = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString();
 
-  test('that cannot be leased: it and its key wait, all others are delivered, and it is once it is whole', async () => {
-    const heal = await spoilOne(keyOfBad()[0], 'update');
+  test('when it is leased waits with its key: all others are delivered, and it is delivered once it is repaired', async () => {
+    const repair = await makeRowFail(failingKey()[0], 'update');
     const relay = await relayConnection(store.database, 'A', 'queue');
-    expect(seqsOf(await relay.turn())).toEqual(others());
-    expect(seqsOf(await relay.turn({ delivered: others() }))).toEqual([]);
-    expect(await open('relay')).toMatchObject([
-      { tenant_id: 'acme', event_id: `queue ${keyOfBad()[0]}`, reason: expect.stringContaining('spoilt_row') },
+    expect(seqsOf(await relay.turn())).toEqual(otherRows());
+    expect(seqsOf(await relay.turn({ delivered: otherRows() }))).toEqual([]);
+    expect(await openDeadLetters('relay')).toMatchObject([
+      { tenant_id: 'acme', event_id: `queue ${failingKey()[0]}`, reason: expect.stringContaining('spoilt_row') },
     ]);
-    await heal();
+    await repair();
     const now = later(3);
-    expect(seqsOf(await relay.turn({ now }))).toEqual(keyOfBad());
-    await relay.turn({ now, delivered: keyOfBad() });
-    expect(await open('relay')).toEqual([]);
+    expect(seqsOf(await relay.turn({ now }))).toEqual(failingKey());
+    await relay.turn({ now, delivered: failingKey() });
+    expect(await openDeadLetters('relay')).toEqual([]);
   });
 
-  test('that cannot be deleted is delivered again later, and the others are settled', async () => {
-    const heal = await spoilOne(keyOfBad()[0], 'delete');
+  test('when it is deleted is delivered again later, and the others are settled', async () => {
+    const repair = await makeRowFail(failingKey()[0], 'delete');
     const relay = await relayConnection(store.database, 'A', 'queue');
     const all = seqsOf(await relay.turn());
     expect(all).toHaveLength(12);
     expect(seqsOf(await relay.turn({ delivered: all }))).toEqual([]);
-    expect(await store.database.query('select seq::int from platform.outbox')).toEqual([{ seq: keyOfBad()[0] }]);
-    expect(await open('relay')).toHaveLength(1);
-    await heal();
+    expect(await store.database.query('select seq::int from platform.outbox')).toEqual([{ seq: failingKey()[0] }]);
+    expect(await openDeadLetters('relay')).toHaveLength(1);
+    await repair();
     const now = later(3);
-    expect(seqsOf(await relay.turn({ now }))).toEqual([keyOfBad()[0]]);
-    await relay.turn({ now, delivered: keyOfBad().slice(0, 1) });
-    expect(await open('relay')).toEqual([]);
+    expect(seqsOf(await relay.turn({ now }))).toEqual([failingKey()[0]]);
+    await relay.turn({ now, delivered: failingKey().slice(0, 1) });
+    expect(await openDeadLetters('relay')).toEqual([]);
   });
 
-  test('that failed at its sink and cannot be put back, or given up, leaves the others their own fate', async () => {
-    const heal = await spoilOne(keyOfBad()[0], 'update or delete');
+  test('when it is returned or given up does not affect the other rows', async () => {
+    const repair = await makeRowFail(failingKey()[0], 'update or delete');
     await store.database.query('alter table platform.outbox disable trigger spoilt');
     const relay = await relayConnection(store.database, 'A', 'queue');
     const all = seqsOf(await relay.turn());
     await store.database.query('alter table platform.outbox enable trigger spoilt');
     const failed = all.map((seq) => ({ seq, error: 'refused', dead: true }));
     expect(seqsOf(await relay.turn({ failed }))).toEqual([]);
-    expect(await open('queue')).toHaveLength(11);
-    expect(await open('relay')).toMatchObject([{ event_id: `queue ${keyOfBad()[0]}` }]);
-    await heal();
+    expect(await openDeadLetters('queue')).toHaveLength(11);
+    expect(await openDeadLetters('relay')).toMatchObject([{ event_id: `queue ${failingKey()[0]}` }]);
+    await repair();
   });
 
-  test('whose event is gone', async () => {
-    await store.database.query('delete from platform.events where seq = $1', [keyOfBad()[0]]);
+  test('because its event is missing does not affect the other rows', async () => {
+    await store.database.query('delete from platform.events where seq = $1', [failingKey()[0]]);
     const relay = await relayConnection(store.database, 'A', 'queue');
-    expect(seqsOf(await relay.turn())).toEqual(others());
-    expect(await open('relay')).toMatchObject([{ event_id: `queue ${keyOfBad()[0]}` }]);
+    expect(seqsOf(await relay.turn())).toEqual(otherRows());
+    expect(await openDeadLetters('relay')).toMatchObject([{ event_id: `queue ${failingKey()[0]}` }]);
   });
 
-  test('as do all of a tenant, of which no dead letter can be written either', async () => {
-    const heal = await spoil('platform.outbox');
+  test('does not affect other tenants, even if no dead letter can be written', async () => {
+    const repair = await makeRowsFail('platform.outbox');
     await store.database.query(
       `create trigger spoilt before insert on platform.dead_letters for each row when (new.tenant_id = 'acme') execute function public.spoilt()`,
     );
     const relay = await relayConnection(store.database, 'A', 'queue');
     expect(seqsOf(await relay.turn())).toEqual(relayed.default);
-    await heal();
+    await repair();
     expect(seqsOf(await relay.turn({ delivered: relayed.default }))).toEqual(relayed.acme);
   });
 });
 
-test('notes that Stripe was asked: a payment that cannot be changed keeps no other from being noted', async () => {
+test('reconciling payments: a payment that cannot be updated is set aside, and the others are updated', async () => {
   await store.database.query(
     `insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, stripe_payment_intent_id,
        intent_open, checked_at)
@@ -334,12 +337,12 @@ test('notes that Stripe was asked: a payment that cannot be changed keeps no oth
        now() - interval '1 hour'
      from unnest(array['acme', 'default']) t`,
   );
-  const heal = await spoil('payments.payments');
+  const repair = await makeRowsFail('payments.payments');
   await store.cron();
   const waiting = await store.database.query<{ tenant_id: string }>(
     `select tenant_id from payments.payments where payment_id like '%-unknown' and checked_at < now() - interval '50 minutes'`,
   );
   expect(waiting).toEqual([{ tenant_id: 'acme' }]);
-  expect(await open('reconcile-payments')).toMatchObject([{ tenant_id: 'acme', event_id: 'acme-unknown' }]);
-  await heal();
+  expect(await openDeadLetters('reconcile-payments')).toMatchObject([{ tenant_id: 'acme', event_id: 'acme-unknown' }]);
+  await repair();
 });

@@ -27,7 +27,7 @@ afterAll(async () => {
 
 const start = () => startPostgres({ dir, port: 0, durable: false });
 
-/** PostgreSQL, started by a process of its own, which the caller can kill. */
+/** PostgreSQL, started by a separate process that the caller can kill. */
 async function startElsewhere(): Promise<{ owner: ChildProcess; pid: number }> {
   const owner = spawn(process.execPath, [server, dir], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = (await once(owner.stdout, 'data')) as [Buffer];
@@ -40,7 +40,7 @@ async function kill(child: ChildProcess): Promise<void> {
   await gone;
 }
 
-/** The shell that would end the server when its owner dies. */
+/** The shell that ends the server when its owner dies. */
 async function watchdogOf(pid: number): Promise<number> {
   for (let candidate = pid + 1; candidate < pid + 200; candidate++) {
     const found = await describeProcess(candidate);
@@ -49,7 +49,7 @@ async function watchdogOf(pid: number): Promise<number> {
   throw new Error(`no watchdog of ${pid}`);
 }
 
-test('it listens on 127.0.0.1 alone, asks for a password, and keeps its data from one start to the next', async () => {
+test('the server listens on 127.0.0.1 only, needs a password, and keeps its data between starts', async () => {
   const first = await start();
   const client = new pg.Client({ connectionString: first.url('postgres') });
   await client.connect();
@@ -72,21 +72,21 @@ test('it listens on 127.0.0.1 alone, asks for a password, and keeps its data fro
   await second.stop();
 });
 
-test('it ends when the process that started it is killed', async () => {
+test('the server ends when the process that started it is killed', async () => {
   const { owner, pid } = await startElsewhere();
   expect(await describeProcess(pid)).not.toBeNull();
   await kill(owner);
   expect(await isGoneWithin(pid, 20_000)).toBe(true);
 });
 
-test('a second start on running data is refused and names the process', async () => {
+test('a second start on the same data is rejected and names the running process', async () => {
   const { owner, pid } = await startElsewhere();
   await expect(start()).rejects.toThrow(`(process ${pid}) already uses`);
   await kill(owner);
   await isGoneWithin(pid, 20_000);
 });
 
-test('a server that was left behind is ended by the next start', async () => {
+test('an orphaned server is ended by the next start', async () => {
   const { owner, pid } = await startElsewhere();
   process.kill(await watchdogOf(pid), 'SIGKILL');
   await kill(owner);
@@ -97,7 +97,7 @@ test('a server that was left behind is ended by the next start', async () => {
   await next.stop();
 });
 
-test('a crash does not prevent the next start, even if another program has the old number', async () => {
+test('a crash does not prevent the next start, even if another program has the old process id', async () => {
   const first = await start();
   process.kill(first.pid, 'SIGKILL');
   expect(await first.exited).toBe('ended with SIGKILL');
@@ -108,14 +108,14 @@ test('a crash does not prevent the next start, even if another program has the o
   await next.stop();
 });
 
-test('a taken port is refused', async () => {
+test('a port in use is rejected', async () => {
   const first = await start();
   const other = startPostgres({ dir: join(folder, 'other'), port: first.port, durable: false });
   await expect(other).rejects.toThrow(`port ${first.port} is in use`);
   await first.stop();
 });
 
-test('a folder with other things in it is refused and left as it was', async () => {
+test('a folder with other files in it is rejected and left unchanged', async () => {
   const mine = join(folder, 'mine');
   await mkdir(mine, { mode: 0o755 });
   await writeFile(join(mine, 'thesis.txt'), 'do not touch');
@@ -123,7 +123,7 @@ test('a folder with other things in it is refused and left as it was', async () 
   expect(await readdir(mine)).toEqual(['thesis.txt']);
 });
 
-test('it runs from a folder of mode 700, as root too, and leaves nothing when it is removed', async () => {
+test('the server runs from a folder of mode 700, also as root, and leaves nothing when it is removed', async () => {
   const home = join(folder, 'home');
   await mkdir(home, { mode: 0o700 });
   const server = await startPostgres({ dir: join(home, 'data'), port: 0, durable: false });

@@ -8,18 +8,20 @@ import { addProduct, oneLine, type Store, startStore, until } from '../support/h
 import { payingAt } from '../support/payments.ts';
 import { home, secret, shop, sign } from '../support/shipping.ts';
 
-/** The Worker that is still running while the next version's schema is there: `node dev/release/keep-worker.ts` keeps it. */
-const kept = join(import.meta.dirname, '..', 'fixtures', 'worker-previous.js.gz');
+/**
+ * The previous Worker, which still runs after the new schema is installed. `node dev/release/keep-worker.ts` stores it.
+ */
+const storedWorker = join(import.meta.dirname, '..', 'fixtures', 'worker-previous.js.gz');
 
 let dir: string;
 let bundle: string;
 let store: Store;
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-previous-'));
-  bundle = gunzipSync(await readFile(kept)).toString();
+  bundle = gunzipSync(await readFile(storedWorker)).toString();
   await writeFile(join(dir, 'index.js'), bundle);
   store = await startStore({ worker: join(dir, 'index.js'), variables: { SHIPPING_WEBHOOK_SECRET: secret } });
-  // A database that was in use before this schema is not sealed: its jobs show no secret yet.
+  // A database that was in use before this schema does not require the job secret yet.
   await store.database.query('update platform.security set sealed = false');
 });
 afterAll(async () => {
@@ -27,11 +29,11 @@ afterAll(async () => {
   await rm(dir, { recursive: true });
 });
 
-describe('the Worker of the version before, on this version’s schema,', () => {
-  test('is one that really runs: small enough to keep, and not the Worker of this checkout', async () => {
-    expect((await readFile(kept)).length).toBeLessThan(250 * 1024);
+describe('the previous version of the Worker, on the new schema,', () => {
+  test('runs, is small enough to store, and differs from the Worker of this checkout', async () => {
+    expect((await readFile(storedWorker)).length).toBeLessThan(250 * 1024);
     expect((await store.send('GET', '/healthz')).status).toBe(200);
-    // In every answer of a Worker; what the kept one does not know yet is what this schema was changed for.
+    // The API description is different, because the stored Worker does not know the changes that the new schema serves.
     const document = await store.send('GET', '/openapi.json');
     const now = JSON.parse(await readFile(join(import.meta.dirname, '..', '..', 'docs', 'openapi.json'), 'utf8'));
     expect(document.body).not.toEqual(now);
@@ -47,12 +49,12 @@ describe('the Worker of the version before, on this version’s schema,', () => 
        union select table_schema || '.' || table_name from information_schema.tables`,
     );
     const known = new Set(there.map(({ name }) => name));
-    // A span of a log or a name of an operation reads like a function's name; what is no function was none before.
+    // Log spans and operation names look like function names. Keep only the names that the bundle uses as functions.
     const functions = names.filter((name) => new RegExp(`${name.replace('.', '\\.')}(?:\\(|["'\`],)`).test(bundle));
     expect(functions.filter((name) => !known.has(name))).toEqual([]);
   });
 
-  test('sells: order, payment, parcel, until it is delivered', async () => {
+  test('sells: order, payment and shipment, until the delivery', async () => {
     const money = payingAt(store);
     await addProduct(store, 'ROLLED', 5);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('ROLLED', 2, { shippingAddress: home }));
@@ -79,7 +81,7 @@ describe('the Worker of the version before, on this version’s schema,', () => 
     expect([quantity, reserved]).toEqual([3, 0]);
   });
 
-  test('takes orders for the queue, gives stock back, and lets holds run out', async () => {
+  test('places orders for the queue, returns stock, and expires holds', async () => {
     await addProduct(store, 'QUEUED', 3);
     const headers = { prefer: 'respond-async' };
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('QUEUED', 2), { headers });
@@ -88,14 +90,14 @@ describe('the Worker of the version before, on this version’s schema,', () => 
     expect(short).toMatchObject({ code: 'insufficient_inventory', shortages: [{ sku: 'QUEUED', available: 1 }] });
     expect((await store.send('POST', `/v1/orders/${order.id}/cancel`)).body.status).toBe('cancelled');
     const { body: late } = await store.send('POST', '/v1/orders', oneLine('QUEUED', 3));
-    // It asks Stripe about a payment only after it has looked for holds that end: they end a turn later.
+    // It queries Stripe about a payment only after it has looked for expired holds. They expire one turn later.
     for (let hours = 1; (await store.send('GET', `/v1/orders/${late.id}`)).body.status !== 'failed'; hours++) {
       await store.cron('* * * * *', new Date(Date.now() + hours * 3_600_000));
     }
     expect((await store.send('GET', '/v1/inventory/QUEUED')).body).toMatchObject({ quantity: 3, reserved: 0 });
   });
 
-  test('fills a campaign and charges its buyers', async () => {
+  test('fills a campaign and charges its participants', async () => {
     const fixture = campaignFixture(store);
     const campaign = await fixture.start('TOGETHER', 5);
     for (const user of ['ada', 'bob']) {
@@ -111,7 +113,7 @@ describe('the Worker of the version before, on this version’s schema,', () => 
     expect((await fixture.participants(campaign.id)).map((place) => place.user_id)).toEqual(['ada', 'bob']);
   });
 
-  test('changes the catalog and the stock, reads every list, and tells how it is', async () => {
+  test('changes the catalog and the stock, reads every list, and reports its health', async () => {
     const { id } = await addProduct(store, 'LISTED', 5);
     expect((await store.send('PATCH', `/v1/products/${id}`, { price: 3 })).body.price).toBe(3);
     expect((await store.send('PUT', '/v1/inventory/LISTED', { quantity: 9 })).body.quantity).toBe(9);

@@ -13,7 +13,7 @@ const money = 'numeric(10,2)';
 const time = 'timestamp with time zone';
 const tenant = [varchar, 'not null', "'default'::character varying"];
 
-/** The given tables: column → type, `not null` where it is, default where it has one. More columns may be there. */
+/** The tables that the contract prescribes: column → type, `not null`, default. A table may have more columns. */
 const given: Record<string, { columns: Record<string, string[]>; key: string[]; unique?: string[] }> = {
   'orders.orders': {
     columns: {
@@ -112,7 +112,7 @@ const describeType = (column: Column): string => {
   return column.data_type + (column.character_maximum_length === null ? '' : `(${column.character_maximum_length})`);
 };
 
-/** The columns of the table's primary key or of one of its unique constraints, in their order. */
+/** The columns of the table’s primary key or of each of its unique constraints, in their order. */
 const keysOf = (table: string, type: 'PRIMARY KEY' | 'UNIQUE') =>
   database
     .query<{ columns: string[] }>(
@@ -123,7 +123,7 @@ const keysOf = (table: string, type: 'PRIMARY KEY' | 'UNIQUE') =>
     )
     .then((rows) => rows.map((row) => row.columns));
 
-/** The leading columns of an index by its name, or of all of a table's indexes. */
+/** The name and the leading column of each index of a table. */
 const indexesOf = (table: string) =>
   database.query<{ name: string; leading: string }>(
     `select c.relname as name, pg_get_indexdef(x.indexrelid, 1, true) as leading
@@ -131,9 +131,9 @@ const indexesOf = (table: string) =>
     [table],
   );
 
-describe('the given tables', () => {
+describe('the prescribed tables', () => {
   test.each(Object.entries(given))(
-    '%s has its columns, with their types, nulls and defaults',
+    '%s has its columns, with their types, nullability and defaults',
     async (table, wanted) => {
       const rows = await database.query<Column>(
         `select * from information_schema.columns where table_schema || '.' || table_name = $1`,
@@ -154,12 +154,12 @@ describe('the given tables', () => {
     },
   );
 
-  test.each(Object.entries(given))('%s has its keys', async (table, wanted) => {
+  test.each(Object.entries(given))('%s has its primary and unique keys', async (table, wanted) => {
     expect(await keysOf(table, 'PRIMARY KEY')).toEqual([wanted.key]);
     if (wanted.unique) expect(await keysOf(table, 'UNIQUE')).toContainEqual(wanted.unique);
   });
 
-  test('have the named indexes, and one for each search by order or tenant', async () => {
+  test('have the prescribed indexes, and one for each lookup by order or tenant', async () => {
     const orders = await indexesOf('orders.orders');
     expect(orders).toContainEqual({ name: 'idx_orders_tenant_id', leading: 'tenant_id' });
     expect(orders).toContainEqual({ name: 'idx_orders_organization_id', leading: 'organization_id' });
@@ -177,7 +177,7 @@ describe('the given tables', () => {
     }
   });
 
-  test('are the only tables of their names: no variant of another schema', async () => {
+  test('exist only once, with no table of the same name in another schema', async () => {
     const names = Object.keys(given).map((table) => table.split('.')[1]);
     const rows = await database.query<{ table: string }>(
       `select table_schema || '.' || table_name as table from information_schema.tables where table_name = any($1)`,
@@ -187,7 +187,7 @@ describe('the given tables', () => {
   });
 });
 
-describe('named constraints', () => {
+describe('a named constraint', () => {
   const product = { id: 'p', sku: 's', name: 'n', price: '1', currency: 'USD' };
   const payment = { payment_id: 'p', order_id: 'o', amount: '1', currency: 'USD', status: 'pending' };
   const order = { id: 'o', customer_id: 'c', items: '[]', total: '1', currency: 'USD', status: 'created' };
@@ -218,8 +218,8 @@ describe('named constraints', () => {
   const key = { id: 'k', tenant_id: 'default', prefix: 'p', key_hash: 'a'.repeat(64), kind: 'secret', scopes: '{}' };
   const stock = { sku: 's', quantity: '0', reserved: '0' };
 
-  /** What refuses, in which table, a row that fits, and what makes it misfit. */
-  const refusals: [string, string, Record<string, string>, Record<string, string>][] = [
+  /** The constraint, its table, a valid row, and the change that makes the row invalid. */
+  const violations: [string, string, Record<string, string>, Record<string, string>][] = [
     ['inventory_quantity_not_negative', 'inventory.inventory', stock, { quantity: '-1' }],
     ['inventory_reserved_not_negative', 'inventory.inventory', stock, { reserved: '-1' }],
     ['inventory_units_fit', 'inventory.inventory', stock, { quantity: '2147483647', reserved: '1' }],
@@ -250,13 +250,13 @@ describe('named constraints', () => {
       Object.values(row),
     );
 
-  test.each(refusals)('%s refuses a row of %s that does not fit', async (constraint, table, fitting, misfit) => {
-    await expect(insert(table, { ...fitting, ...misfit })).rejects.toMatchObject({ constraint });
-    await insert(table, fitting);
-    await database.query(`delete from ${table} where ${Object.keys(fitting)[0]} = $1`, [Object.values(fitting)[0]]);
+  test.each(violations)('%s rejects an invalid row of %s', async (constraint, table, valid, change) => {
+    await expect(insert(table, { ...valid, ...change })).rejects.toMatchObject({ constraint });
+    await insert(table, valid);
+    await database.query(`delete from ${table} where ${Object.keys(valid)[0]} = $1`, [Object.values(valid)[0]]);
   });
 
-  test('every check has a name of its own, not one that Postgres made up', async () => {
+  test('is given to every check, so none has a name that Postgres generated', async () => {
     const rows = await database.query<{ name: string }>(
       `select c.conname as name from pg_constraint c join pg_namespace n on n.oid = c.connamespace
        where c.contype = 'c' and n.nspname = any($1) and c.conname ~ '_check\\d*$'`,

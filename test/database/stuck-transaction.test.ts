@@ -8,7 +8,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-/** A session that locks a row of stock and does not end its transaction. */
+/** A session that locks a row of stock and leaves its transaction open. */
 async function lockStock(sku: string) {
   const client = new pg.Client(store.database.url);
   await client.connect();
@@ -17,7 +17,7 @@ async function lockStock(sku: string) {
   return client;
 }
 
-test('a stuck transaction delays only the requests that need its row: they answer 503, and the others go on', async () => {
+test('a stuck transaction delays only the requests that need its row: they get 503, and all others succeed', async () => {
   await Promise.all([addProduct(store, 'STUCK', 50), addProduct(store, 'FREE', 50)]);
   const stuck = await lockStock('STUCK');
   const waiting = Array.from({ length: 8 }, () => store.send('POST', '/v1/orders', oneLine('STUCK')));
@@ -27,7 +27,7 @@ test('a stuck transaction delays only the requests that need its row: they answe
   for (const { status, headers, body } of await Promise.all(waiting)) {
     expect([status, body.code, headers.get('retry-after')]).toEqual([503, 'unavailable', '1']);
   }
-  // No call is left behind that waits for the row with a connection of the pool.
+  // No call still waits for the row on a connection of the pool.
   const waitsForLock = `select 1 from pg_stat_activity
     where usename = 'fusion_worker' and datname = current_database() and wait_event_type = 'Lock'`;
   await until(async () => (await store.database.query(waitsForLock)).length === 0);
@@ -35,7 +35,7 @@ test('a stuck transaction delays only the requests that need its row: they answe
   expect((await store.send('POST', '/v1/orders', oneLine('STUCK'))).status).toBe(201);
 });
 
-test('a lock that is free within 4 s delays an order and does not fail it', async () => {
+test('a lock that is released within 4 s delays an order without failing it', async () => {
   await addProduct(store, 'SLOW', 5);
   const held = await lockStock('SLOW');
   const order = store.send('POST', '/v1/orders', oneLine('SLOW'));
@@ -44,7 +44,7 @@ test('a lock that is free within 4 s delays an order and does not fail it', asyn
   expect((await order).status).toBe(201);
 });
 
-test('16 orders of 1,200 lines on the same SKUs queue up behind a lock of 12 s, and all are placed', async () => {
+test('16 orders of 1,200 lines on the same SKUs wait for a lock of 12 s, and all are placed', async () => {
   const skus = Array.from({ length: 1_200 }, (_, index) => `WIDE-${index}`);
   const lines = skus.map((sku) => JSON.stringify({ sku, name: sku, price: 1, currency: 'USD', inventory: 40 }));
   const imported = await store.send('POST', '/v1/products/import', lines.join('\n'), {
@@ -65,7 +65,7 @@ test('16 orders of 1,200 lines on the same SKUs queue up behind a lock of 12 s, 
   expect(stock).toEqual([{ quantity: 8, reserved: 32, skus: 1_200 }]);
 });
 
-test('every statement of the Worker ends before the Worker stops waiting for it', async () => {
+test('the database ends every statement of the Worker before the Worker stops waiting for it', async () => {
   const client = new pg.Client(store.database.workerUrl);
   await client.connect();
   const { rows } = await client.query('show statement_timeout');

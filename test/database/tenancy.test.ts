@@ -7,12 +7,12 @@ import { fillTables, findTables, services, type Table } from '../support/tenant-
 type Privilege = 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE';
 
 const roles = [...services, 'reader', 'search', 'worker'].map((name) => `fusion_${name}`);
-/** Rows that each table gets, by tenant: told apart by their number alone. */
+/** The number of rows in each table by tenant. The counts differ, so that they identify the tenant. */
 const rowsOf = { default: 2, acme: 3 };
 
 let database: Database;
 let client: pg.Client;
-/** Every table with a tenant_id, whoever has added it. */
+/** Every table that has a tenant_id, found in the catalog. */
 let tables: Table[];
 
 beforeAll(async () => {
@@ -41,7 +41,7 @@ async function scopeOf(table: string): Promise<string | undefined> {
   return row?.scope;
 }
 
-/** Runs as a role, with a tenant or without one, in a transaction that leaves nothing behind. */
+/** Runs as a role, with a tenant or without one, in a transaction that is rolled back. */
 async function as<T>(
   role: string,
   tenant: string | undefined,
@@ -51,7 +51,7 @@ async function as<T>(
   await client.query('begin');
   try {
     if (tenant !== undefined) await client.query(`select set_config('app.tenant_id', $1, true)`, [tenant]);
-    // What platform.authenticate leaves when it was shown a key: only a superuser may sign without one.
+    // The settings that platform.authenticate leaves for a valid key. Only a superuser may sign without one.
     const proof = `select set_config('app.proof', concat_ws(' ', $1::text, $2::text, platform.sign($1, $2)), true)`;
     if (role === 'fusion_reader' && tenant !== undefined) await client.query(proof, [tenant, scope]);
     await client.query(`set local role ${role}`);
@@ -61,7 +61,7 @@ async function as<T>(
   }
 }
 
-/** The SQLSTATE that a statement ends with; none: it was done. */
+/** The SQLSTATE and message that a statement fails with, or undefined. */
 const failure = (sql: string) =>
   client.query(sql).then(
     () => undefined,
@@ -70,7 +70,7 @@ const failure = (sql: string) =>
 const touched = async (sql: string) => (await client.query(sql)).rowCount;
 const notYours = '42501 new row violates row-level security policy';
 
-/** Roles that may do this to a table or to some of its columns, other than superusers and the database's owner. */
+/** The roles with this privilege on a table or some of its columns, except superusers and the owner of the database. */
 const mayDo = (table: string, privilege: Privilege | 'TRUNCATE') =>
   all<{ role: string }>(
     `select rolname as role from pg_roles r
@@ -81,7 +81,7 @@ const mayDo = (table: string, privilege: Privilege | 'TRUNCATE') =>
     [table, privilege],
   ).then((rows) => rows.map((row) => row.role));
 
-/** A test's body for every table with a tenant and every role that may do something to it. */
+/** Runs the check for every table that has a tenant_id and every role with this privilege on it. */
 async function everywhere(privilege: Privilege, check: (role: string, table: string) => Promise<void>) {
   let pairs = 0;
   for (const { table } of tables) {
@@ -95,7 +95,7 @@ async function everywhere(privilege: Privilege, check: (role: string, table: str
 }
 
 describe('every table with a tenant_id', () => {
-  test('was found and has rows of both tenants', async () => {
+  test('is found by this test and has rows of both tenants', async () => {
     expect(tables.map((each) => each.table)).toEqual(
       expect.arrayContaining(['catalog.products', 'inventory.inventory', 'orders.orders', 'platform.events']),
     );
@@ -107,7 +107,7 @@ describe('every table with a tenant_id', () => {
     }
   });
 
-  test('has forced row-level security, and belongs to no service', async () => {
+  test('has forced row-level security, and is not owned by a service', async () => {
     for (const { table } of tables) {
       const [row] = await all<{ on: boolean; forced: boolean; owner: string }>(
         `select relrowsecurity as on, relforcerowsecurity as forced, relowner::regrole::text as owner
@@ -119,7 +119,7 @@ describe('every table with a tenant_id', () => {
     }
   });
 
-  test('shows nothing, takes nothing and loses nothing without a tenant', async () => {
+  test('cannot be read or written without a tenant', async () => {
     for (const tenant of [undefined, '']) {
       const read = await everywhere('SELECT', async (role, table) => {
         const scope = await scopeOf(table);
@@ -149,7 +149,7 @@ describe('every table with a tenant_id', () => {
     }
   });
 
-  test('shows a tenant its own rows and no others', async () => {
+  test('shows a tenant only its own rows', async () => {
     for (const [tenant, count] of Object.entries(rowsOf)) {
       await everywhere('SELECT', async (role, table) => {
         const scope = await scopeOf(table);
@@ -164,13 +164,13 @@ describe('every table with a tenant_id', () => {
     }
   });
 
-  test('takes no row of another tenant, neither new nor moved', async () => {
+  test('accepts no row of another tenant, neither inserted nor moved', async () => {
     await everywhere('INSERT', async (role, table) => {
       const add = (tenant: string) =>
         as(role, 'default', () => failure(`insert into ${table} (tenant_id) values ('${tenant}')`));
       expect(await add('acme'), `${role} adds to ${table}`).toBe(notYours);
       expect(await add('*'), `${role} adds to ${table}`).toBe(notYours);
-      // Its own row fails for what it lacks, if at all: it is the tenant that was refused.
+      // A row of the right tenant may fail for missing columns, but not for its tenant.
       expect(await add('default'), `${role} adds to ${table}`).not.toBe(notYours);
     });
     await everywhere('UPDATE', async (role, table) => {
@@ -179,7 +179,7 @@ describe('every table with a tenant_id', () => {
     });
   });
 
-  test('has no row of another tenant changed or deleted', async () => {
+  test('lets no tenant change or delete another tenant’s rows', async () => {
     const changed = await everywhere('UPDATE', async (role, table) => {
       const sql = `update ${table} set tenant_id = tenant_id`;
       expect(await as(role, 'default', () => touched(sql)), `${role} changes ${table}`).toBe(rowsOf.default);
@@ -196,7 +196,7 @@ describe('every table with a tenant_id', () => {
 });
 
 describe('a service', () => {
-  test('is written by its own role alone', async () => {
+  test('can be written only by its own role', async () => {
     const every = await all<Table>(
       `select table_schema || '.' || table_name as table, table_schema as schema from information_schema.tables
        where table_schema = any($1) and table_name <> 'migrations'`,
@@ -211,7 +211,7 @@ describe('a service', () => {
     }
   });
 
-  test('cannot become another, nor make anything, nor escape row-level security', async () => {
+  test('cannot become another role, create anything, or bypass row-level security', async () => {
     const rows = await all<{ role: string; is: string }>(
       `select r.rolname as role, m.rolname as is from pg_roles r, pg_roles m
        where r.rolname = any($1) and m.oid <> r.oid and pg_has_role(r.oid, m.oid, 'MEMBER')`,
@@ -232,7 +232,7 @@ describe('a service', () => {
     expect(creators).toEqual([]);
   });
 
-  test('runs its functions as itself, by a search_path that nobody else can put anything into', async () => {
+  test('runs its functions as itself, with a search_path that nobody else can write to', async () => {
     const rows = await all<{ schema: string; name: string; owner: string; path: string | null; open: boolean }>(
       `select n.nspname as schema, p.proname as name, p.proowner::regrole::text as owner,
          (select option_value from pg_options_to_table(p.proconfig) where option_name = 'search_path') as path,
@@ -254,8 +254,8 @@ describe('a service', () => {
   });
 });
 
-describe('the role that logs in', () => {
-  test('has nothing: no table, no power, no tenant of its own', async () => {
+describe('the login role', () => {
+  test('has no privileges, no special powers and no default tenant', async () => {
     const anything = await all(
       `select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
        where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^(pg_|information_schema)'
@@ -276,7 +276,7 @@ describe('the role that logs in', () => {
     expect(canLogIn).toEqual([{ rolname: 'fusion_worker' }]);
   });
 
-  test('can become the reader and nobody else, and sees nothing before it does', async () => {
+  test('can become only the reader, and sees nothing before it does', async () => {
     const worker = new pg.Client(database.workerUrl);
     await worker.connect();
     try {
@@ -292,7 +292,7 @@ describe('the role that logs in', () => {
     } finally {
       await worker.end();
     }
-    // Asked of the database that was migrated: a copy of it does not get its privileges.
+    // Checked in the database that was migrated, because a copy does not keep its privileges.
     const temporary = await all(
       `select rolname from pg_roles where rolname = any($1) and has_database_privilege(oid, $2, 'CREATE, TEMPORARY')`,
       [roles, template],
@@ -300,19 +300,19 @@ describe('the role that logs in', () => {
     expect(temporary).toEqual([]);
   });
 
-  test('finds no function that it may call beside those that were given to it', async () => {
+  test('can call only the functions that were granted to it', async () => {
     const rows = await all<{ name: string }>(
       `select p.oid::regproc::text as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
        where n.nspname = any($1) and has_function_privilege('fusion_worker', p.oid, 'EXECUTE') and not p.prosecdef`,
       [services],
     );
-    // What runs as its caller can do nothing that the caller may not.
+    // Functions that run with the caller’s rights cannot do more than the caller.
     expect(rows).toEqual([]);
   });
 });
 
 describe('the reader', () => {
-  test('can write nothing', async () => {
+  test('cannot write anything', async () => {
     const writable = await all(
       `select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
        where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and n.nspname = any($1)
@@ -324,7 +324,7 @@ describe('the reader', () => {
     expect(writable).toEqual([]);
   });
 
-  test('can call nothing that runs as another role, but for the search and the check of its own proof', async () => {
+  test('can call no function that runs as another role, except the search and the check of its own proof', async () => {
     const rows = await all<{ name: string }>(
       `select p.oid::regproc::text as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
        where n.nspname = any($1) and p.prosecdef and has_function_privilege('fusion_reader', p.oid, 'EXECUTE')`,
@@ -334,8 +334,8 @@ describe('the reader', () => {
   });
 });
 
-describe('the search, which looks past the policy', () => {
-  test('is the only one that does', async () => {
+describe('the search role, which may read rows of every tenant', () => {
+  test('is the only role with such a policy', async () => {
     const rows = await all(
       `select schemaname || '.' || tablename as table, roles::text, cmd from pg_policies
        where coalesce(qual, '') !~ $$current_setting\\('app\\.$$ or with_check !~ $$current_setting\\('app\\.$$`,
@@ -343,7 +343,7 @@ describe('the search, which looks past the policy', () => {
     expect(rows).toEqual([{ table: 'catalog.products', roles: '{fusion_search}', cmd: 'SELECT' }]);
   });
 
-  test('reads no price and no description, writes nothing, owns one function, and nobody can become it', async () => {
+  test('reads no price or description, writes nothing, owns one function, and no role can become it', async () => {
     const columns = await all<{ name: string }>(
       `select a.attname as name from pg_attribute a where a.attrelid = 'catalog.products'::regclass
          and a.attnum > 0 and not a.attisdropped
@@ -377,7 +377,7 @@ describe('the search, which looks past the policy', () => {
     expect(other?.n).toBe(0);
   });
 
-  test('finds nothing without a tenant, and nothing of another with one', async () => {
+  test('finds nothing without a tenant, and nothing of another tenant with one', async () => {
     await client.query(`update catalog.products set name = 'Teapot', status = 'active'`);
     const search = (tenant: string | undefined) =>
       as('fusion_reader', tenant, () =>

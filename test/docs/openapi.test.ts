@@ -30,7 +30,7 @@ const operationOf = (of: Route): Operation => {
   return found;
 };
 
-/** What a reference names, anywhere in the document. */
+/** The part of the document that a reference points to. */
 function at(ref: string): unknown {
   return ref
     .slice(2)
@@ -46,14 +46,14 @@ function* referencesIn(value: unknown): Generator<string> {
   }
 }
 
-test('docs/openapi.json is what the operations declare', async () => {
+test('docs/openapi.json matches the declared operations', async () => {
   const snapshot = JSON.parse(await readFile(join(import.meta.dirname, '..', '..', 'docs', 'openapi.json'), 'utf8'));
   expect(snapshot, 'renew it with `npm run openapi`, and read its diff: it is the public contract').toEqual(
     JSON.parse(JSON.stringify(document)),
   );
 });
 
-test('the document is valid OpenAPI 3.1, and every reference in it leads somewhere', async () => {
+test('the document is valid OpenAPI 3.1, and every reference in it resolves', async () => {
   const validator = new Validator();
   const result = await validator.validate(JSON.parse(JSON.stringify(document)));
   expect(result.errors).toBeUndefined();
@@ -70,7 +70,7 @@ test('no two operations have the same id, or the same method and path', () => {
 describe.each(routes.map((of) => [of.id, of] as const))('%s', (_, of) => {
   const operation = operationOf(of);
 
-  test('says what it does, what it takes and who may', () => {
+  test('has a summary, its path parameters and its security', () => {
     expect(of.summary).toMatch(/^\S.{5,80}[^.\s]$/);
     expect(operation.operationId).toBe(of.id);
     const token = of.takesLiveToken ? [{ liveToken: [] }] : [];
@@ -81,7 +81,7 @@ describe.each(routes.map((of) => [of.id, of] as const))('%s', (_, of) => {
     expect(declared.every((parameter) => parameter.required)).toBe(true);
   });
 
-  test('has an example of the body that it needs, and every example fits its schema', () => {
+  test('has an example of a required body, and every example matches its schema', () => {
     if (of.body && operation.requestBody?.required) expect(of.example).toBeDefined();
     if (of.body && of.example !== undefined) expect(z.safeParse(of.body, of.example).error).toBeUndefined();
     for (const { schema, example } of Object.values(of.responses)) {
@@ -89,7 +89,7 @@ describe.each(routes.map((of) => [of.id, of] as const))('%s', (_, of) => {
     }
   });
 
-  test('lists every code that it can give under its status, each with an example that carries it', () => {
+  test('lists each of its error codes under its status, with an example of that code', () => {
     const listed: string[] = [];
     for (const [status, response] of Object.entries(operation.responses)) {
       const whole = (response.$ref === undefined ? response : at(response.$ref)) as typeof response;
@@ -117,9 +117,9 @@ const bare = {
 } as const;
 const declare = (more: Partial<Route>): Route => ({ ...bare, id: 'doThing', errors: [], ...more });
 
-test('an operation’s codes follow from what it takes', () => {
+test('the error codes of an operation follow from its declaration', () => {
   const body = z.strictObject({ name: z.string() });
-  // Any operation refuses parameters that it does not declare; a webhook's sender may add its own.
+  // Any operation rejects undeclared parameters, but the sender of a webhook may add parameters.
   const always: Code[] = ['validation_failed', 'internal'];
   expect(codesOf(declare({}))).toEqual(always);
   expect(codesOf(declare({ stream: ['application/json'] }))).toEqual(['internal']);
@@ -143,12 +143,12 @@ test('an operation’s codes follow from what it takes', () => {
   ]);
 });
 
-test('a schema that reads differently when it is sent and when it is answered cannot go by one name', () => {
+test('a schema that differs between request and response cannot have one name for both', () => {
   const thing = z.object({ size: z.number().default(1) }).meta({ id: 'Thing' });
   const of = declare({ body: thing, responses: { 200: { description: 'Done', schema: thing } } });
   expect(() => openApiDocument([of])).toThrow('Thing');
 });
 
-test('every code of the API has its example', () => {
+test('every error code of the API has an example', () => {
   expect(Object.keys(document.components.examples ?? {})).toEqual(Object.keys(statusOf));
 });
