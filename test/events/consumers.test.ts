@@ -5,7 +5,7 @@ import { deliver, eventOf, startQueues, stopQueues } from '../support/outbox.ts'
 let store: Store;
 beforeAll(async () => {
   store = await startStore();
-  // These orders fail to be decided, whatever is tried.
+  // Deciding these orders always fails.
   await store.database.query(`create table public.poisoned (order_id varchar primary key)`);
   await store.database.query(`create function public.refuse_poison() returns trigger language plpgsql security definer as $$
     begin
@@ -23,8 +23,8 @@ afterAll(() => store.close());
 
 const inventory = 'fusioncommerce-inventory';
 
-/** Orders that nobody has decided yet, and the events that the queue would bring of them. */
-async function undecided(sku: string, count: number) {
+/** Orders without a decision, and the events that the queue would deliver for them. */
+async function placeUndecided(sku: string, count: number) {
   await stopQueues(store.database);
   const placed = await Promise.all(
     Array.from({ length: count }, () =>
@@ -42,34 +42,34 @@ const stockOf = async (sku: string) => {
 
 const reservationOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body.reservation;
 
-const reports = async (id: string) => {
+const countDecisions = async (id: string) => {
   const rows = await store.database.query(`select 1 from platform.events where key = $1 and topic like 'inventory.%'`, [
     id,
   ]);
   return rows.length;
 };
 
-const lettersOf = async (ids: string[]) => {
+const deadLettersOf = async (ids: string[]) => {
   const { body } = await store.send('GET', '/v1/dead-letters?limit=100');
   return body.data.filter((letter: { eventId: string }) => ids.includes(letter.eventId));
 };
 
-describe('a message that comes twice', () => {
-  test('one after the other, also at the same time, takes effect once', async () => {
+describe('a message that is delivered twice', () => {
+  test('takes effect once, one after the other or concurrently', async () => {
     await addProduct(store, 'AGAIN', 5);
-    const { ids, events } = await undecided('AGAIN', 1);
+    const { ids, events } = await placeUndecided('AGAIN', 1);
     const [body] = events;
     for (let round = 0; round < 2; round++) {
       const results = await Promise.all([1, 2, 3].map((n) => deliver(store, inventory, [{ id: `m${n}`, body }])));
       expect(results.map(({ acknowledged }) => acknowledged)).toEqual([['m1'], ['m2'], ['m3']]);
     }
     expect(await stockOf('AGAIN')).toEqual({ quantity: 4, reserved: 1 });
-    expect(await reports(ids[0] ?? '')).toBe(1);
+    expect(await countDecisions(ids[0] ?? '')).toBe(1);
   });
 
-  test('in one batch takes effect once, and both are acknowledged', async () => {
+  test('in one batch takes effect once, and both copies are acknowledged', async () => {
     await addProduct(store, 'BOTH', 5);
-    const { ids, events } = await undecided('BOTH', 2);
+    const { ids, events } = await placeUndecided('BOTH', 2);
     const [one, other] = events;
     const result = await deliver(store, inventory, [
       { id: 'a', body: one },
@@ -78,12 +78,12 @@ describe('a message that comes twice', () => {
     ]);
     expect(result.acknowledged).toEqual(['a', 'b', 'c']);
     expect(await stockOf('BOTH')).toEqual({ quantity: 3, reserved: 2 });
-    for (const id of ids) expect(await reports(id)).toBe(1);
+    for (const id of ids) expect(await countDecisions(id)).toBe(1);
   });
 
-  test('tells of a failed order once', async () => {
+  test('reports a failed order once', async () => {
     await addProduct(store, 'NONE', 0);
-    const { ids, events } = await undecided('NONE', 1);
+    const { ids, events } = await placeUndecided('NONE', 1);
     await deliver(store, inventory, [{ id: 'a', body: events[0] }]);
     const body = await eventOf(store.database, ids[0] ?? '', 'inventory.insufficient');
     for (let round = 0; round < 2; round++) {
@@ -102,9 +102,9 @@ describe('a message that comes twice', () => {
 });
 
 describe('a message that cannot be applied', () => {
-  test('stops no other: it alone comes again, after a wait that grows, and in the end it is a dead letter with its reason', async () => {
+  test('does not stop the others: it alone is retried with growing delays, and becomes a dead letter with its reason', async () => {
     await addProduct(store, 'POISON', 9);
-    const { ids, events } = await undecided('POISON', 5);
+    const { ids, events } = await placeUndecided('POISON', 5);
     const [, , poison = ''] = ids;
     const poisonId = events[2]?.id ?? '';
     await store.database.query('insert into public.poisoned values ($1)', [poison]);
@@ -123,12 +123,12 @@ describe('a message that cannot be applied', () => {
       waits.push(retried.m2);
     }
     expect(waits).toEqual([4, 8, 16, 32, 64, 128, 256, 300]);
-    expect(await lettersOf([poisonId])).toEqual([]);
+    expect(await deadLettersOf([poisonId])).toEqual([]);
     const last = await deliver(store, inventory, [{ id: 'm2', body: events[2], attempts: 10 }]);
     expect(last).toEqual({ outcome: 'ok', acknowledged: ['m2'], retried: {} });
 
-    const letters = await lettersOf([poisonId]);
-    expect(letters).toEqual([
+    const deadLetters = await deadLettersOf([poisonId]);
+    expect(deadLetters).toEqual([
       expect.objectContaining({
         sink: 'inventory',
         topic: 'order.created',
@@ -140,19 +140,19 @@ describe('a message that cannot be applied', () => {
       }),
     ]);
 
-    // Mended, it is replayed, and takes effect once.
+    // The order is repaired. The replayed message takes effect once.
     await store.database.query('delete from public.poisoned');
     await startQueues(store.database);
-    const replay = await store.send('POST', `/v1/dead-letters/${letters[0].id}/replay`, {});
+    const replay = await store.send('POST', `/v1/dead-letters/${deadLetters[0].id}/replay`, {});
     expect(replay.status).toBe(202);
     await until(async () => (await reservationOf(poison))?.status === 'held');
     expect(await stockOf('POISON')).toEqual({ quantity: 4, reserved: 5 });
-    expect(await lettersOf([poisonId])).toEqual([]);
+    expect(await deadLettersOf([poisonId])).toEqual([]);
   });
 
-  test('because its topic is not this service’s is not applied by it', async () => {
+  test('because another service consumes its topic is retried, not applied', async () => {
     await addProduct(store, 'ASTRAY', 5);
-    const { events } = await undecided('ASTRAY', 1);
+    const { events } = await placeUndecided('ASTRAY', 1);
     const astray = { ...events[0], type: 'product.created' };
     const result = await deliver(store, inventory, [
       { id: 'right', body: events[0] },
@@ -162,9 +162,9 @@ describe('a message that cannot be applied', () => {
   });
 });
 
-test('a message that is no event goes straight to the dead letters, whatever is in it, and stops no other', async () => {
+test('a message that is not an event becomes a dead letter at once, whatever it contains, and does not stop the others', async () => {
   await addProduct(store, 'STRANGE', 5);
-  const { events } = await undecided('STRANGE', 1);
+  const { events } = await placeUndecided('STRANGE', 1);
   const strange: unknown[] = [
     'hello',
     42,
@@ -197,14 +197,14 @@ test('a message that is no event goes straight to the dead letters, whatever is 
   expect(new Set(kept.map((letter) => `${letter.reason} ${letter.tenant_id}`))).toEqual(
     new Set(['The message is not an event. unknown']),
   );
-  // Nobody's key sees what belongs to no tenant.
-  expect(await lettersOf(kept.map((letter) => letter.event_id))).toEqual([]);
+  // A dead letter without a tenant is visible to no key.
+  expect(await deadLettersOf(kept.map((letter) => letter.event_id))).toEqual([]);
 });
 
-describe('while the database is away', () => {
-  test('messages wait, however often they came, none is taken apart or given up, and then all are applied', async () => {
+describe('while the database is unavailable', () => {
+  test('messages are retried together however often they were delivered, none becomes a dead letter, and then all are applied', async () => {
     await addProduct(store, 'DARK', 50);
-    const { events } = await undecided('DARK', 12);
+    const { events } = await placeUndecided('DARK', 12);
     const batch = events.map((body, index) => ({ id: `m${index}`, body, attempts: 25 }));
     await store.bridge.refuse();
     const logged = store.logs().length;
@@ -216,15 +216,15 @@ describe('while the database is away', () => {
     expect(lines.filter(({ topic }) => topic === 'order.created')).toEqual([
       expect.objectContaining({ kind: 'message', outcome: 'retry', messages: 12 }),
     ]);
-    expect(await lettersOf(events.map(({ id }) => id))).toEqual([]);
+    expect(await deadLettersOf(events.map(({ id }) => id))).toEqual([]);
     const light = await deliver(store, inventory, batch);
     expect(light.acknowledged).toEqual(batch.map(({ id }) => id).sort());
     expect(await stockOf('DARK')).toEqual({ quantity: 38, reserved: 12 });
   });
 
-  test('a dead letter is kept once it is back', async () => {
+  test('a dead letter is retried, and stored once the database is available again', async () => {
     await addProduct(store, 'DARK-DLQ', 5);
-    const { events } = await undecided('DARK-DLQ', 1);
+    const { events } = await placeUndecided('DARK-DLQ', 1);
     const batch = [{ id: 'a', body: events[0], attempts: 12 }];
     await store.bridge.refuse();
     const dark = await deliver(store, `${inventory}-dlq`, batch);
@@ -232,11 +232,11 @@ describe('while the database is away', () => {
     expect(dark).toEqual({ outcome: 'ok', acknowledged: [], retried: { a: 3_600 } });
     const light = await deliver(store, `${inventory}-dlq`, batch);
     expect(light.acknowledged).toEqual(['a']);
-    expect(await lettersOf(events.map(({ id }) => id))).toHaveLength(1);
+    expect(await deadLettersOf(events.map(({ id }) => id))).toHaveLength(1);
   });
 });
 
-test('an order of 1,200 lines with long SKUs is too large for a message, and reserved all the same', async () => {
+test('an order of 1,200 lines with long SKUs is too large for a message, but its units are reserved', async () => {
   const skus = Array.from({ length: 1_200 }, (_, index) => `${index}-`.padEnd(64, '長'));
   const lines = skus.map((sku) => JSON.stringify({ sku, name: 'Long', price: 1.25, currency: 'USD', inventory: 2 }));
   const imported = await store.send('POST', '/v1/products/import', lines.join('\n'), {

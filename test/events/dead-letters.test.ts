@@ -8,17 +8,24 @@ import { topics } from '../../src/events/topics.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { deliver, emit, eventOf, startQueues, stopQueues } from '../support/outbox.ts';
 
-type Letter = { id: string; eventId: string; topic: string; key: string; reason: string; replayedAt: string | null };
+type DeadLetter = {
+  id: string;
+  eventId: string;
+  topic: string;
+  key: string;
+  reason: string;
+  replayedAt: string | null;
+};
 
-const lettersOf = async (store: Store, key: string, status = 'open', apiKey = store.key): Promise<Letter[]> => {
+const deadLettersOf = async (store: Store, key: string, status = 'open', apiKey = store.key): Promise<DeadLetter[]> => {
   const { body } = await store.send('GET', `/v1/dead-letters?limit=100&status=${status}`, undefined, { key: apiKey });
-  return body.data.filter((letter: Letter) => letter.key === key);
+  return body.data.filter((deadLetter: DeadLetter) => deadLetter.key === key);
 };
 
 const replay = (store: Store, id: string | undefined, options: Parameters<Store['send']>[3] = {}) =>
   store.send('POST', `/v1/dead-letters/${id}/replay`, {}, options);
 
-describe('an event whose topic Kafka does not have', () => {
+describe('an event whose topic is missing in Kafka', () => {
   const missing = 'inventory.reserved';
   let store: Store;
   beforeAll(async () => {
@@ -26,14 +33,14 @@ describe('an event whose topic Kafka does not have', () => {
   });
   afterAll(() => store.close());
 
-  test('is a dead letter that names the topic, stops no other, and is delivered once by its replay', async () => {
+  test('becomes a dead letter that names the topic, does not stop the others, and is delivered once by its replay', async () => {
     await addProduct(store, 'TOPICLESS', 5);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('TOPICLESS'));
     await store.send('POST', `/v1/orders/${order.id}/cancel`);
     await store.settled();
     const event = await eventOf(store.database, order.id, missing);
-    const letters = await lettersOf(store, order.id);
-    expect(letters).toEqual([
+    const deadLetters = await deadLettersOf(store, order.id);
+    expect(deadLetters).toEqual([
       {
         id: expect.any(String),
         sink: 'kafka',
@@ -49,17 +56,17 @@ describe('an event whose topic Kafka does not have', () => {
     ]);
     expect([...store.kafka.read('order.cancelled')].filter(({ key }) => key === order.id)).toHaveLength(1);
     expect([...store.kafka.read('inventory.released')].filter(({ key }) => key === order.id)).toHaveLength(1);
-    expect((await store.send('GET', '/readyz')).body.deadLetters).toBe(letters.length);
+    expect((await store.send('GET', '/readyz')).body.deadLetters).toBe(deadLetters.length);
 
-    // Replayed too early it is a dead letter again, a new one.
-    expect((await replay(store, letters[0]?.id)).status).toBe(202);
+    // Replayed while the topic is still missing, it becomes a new dead letter.
+    expect((await replay(store, deadLetters[0]?.id)).status).toBe(202);
     await store.settled();
-    const [again, ...more] = await lettersOf(store, order.id);
+    const [again, ...more] = await deadLettersOf(store, order.id);
     expect(more).toEqual([]);
-    expect(again?.id).not.toBe(letters[0]?.id);
-    expect(await lettersOf(store, order.id, 'all')).toHaveLength(2);
+    expect(again?.id).not.toBe(deadLetters[0]?.id);
+    expect(await deadLettersOf(store, order.id, 'all')).toHaveLength(2);
 
-    // Another server at the same address, with the topic.
+    // Another Kafka at the same address, with the topic.
     const dir = await mkdtemp(join(tmpdir(), 'kafka-'));
     const { port } = store.kafka;
     await store.kafka.close();
@@ -86,7 +93,7 @@ describe('an event whose topic Kafka does not have', () => {
     const records = [...kafka.read(missing)].filter(({ key }) => key === order.id);
     expect(records.map(({ value }) => JSON.parse(value))).toEqual([event.data]);
     expect(records[0]?.headers).toContainEqual({ key: 'ce_id', value: event.id });
-    expect(await lettersOf(store, order.id)).toEqual([]);
+    expect(await deadLettersOf(store, order.id)).toEqual([]);
     expect((await store.send('GET', '/readyz')).body.deadLetters).toBe(0);
   });
 });
@@ -103,15 +110,15 @@ describe('a message that its queue gives up', () => {
   });
   afterAll(() => store.close());
 
-  test('goes through the dead-letter queue into the table, and by a replay to the consumer again', async () => {
+  test('goes through the dead-letter queue into the table, and a replay sends it to the consumer again', async () => {
     await addProduct(store, 'GIVEN-UP', 5);
     await addProduct(store, 'SHORT', 0);
     const headers = { prefer: 'respond-async' };
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('GIVEN-UP'), { headers });
-    await until(async () => (await lettersOf(store, order.id)).length > 0);
+    await until(async () => (await deadLettersOf(store, order.id)).length > 0);
     const event = await eventOf(store.database, order.id, 'order.created');
-    const letters = await lettersOf(store, order.id);
-    expect(letters).toEqual([
+    const deadLetters = await deadLettersOf(store, order.id);
+    expect(deadLetters).toEqual([
       expect.objectContaining({
         sink: 'inventory',
         eventId: event.id,
@@ -121,13 +128,13 @@ describe('a message that its queue gives up', () => {
       }),
     ]);
     await store.database.query('drop trigger refuse on inventory.reservations');
-    expect((await replay(store, letters[0]?.id)).status).toBe(202);
+    expect((await replay(store, deadLetters[0]?.id)).status).toBe(202);
     await until(async () => {
       const { body } = await store.send('GET', `/v1/orders/${order.id}`);
       return body.reservation?.status === 'held';
     });
-    expect(await lettersOf(store, order.id)).toEqual([]);
-    // Kafka has had it all along: it gets nothing more.
+    expect(await deadLettersOf(store, order.id)).toEqual([]);
+    // Kafka has received the event already, so the replay does not send it there again.
     expect([...store.kafka.read('order.created')].filter(({ key }) => key === order.id)).toHaveLength(1);
   });
 });
@@ -140,72 +147,72 @@ describe('dead letters', () => {
   });
   afterAll(() => store.close());
 
-  /** A dead letter of an event that no service would mind getting. */
-  async function makeLetter() {
+  /** A dead letter of an event that no service acts on. */
+  async function createDeadLetter() {
     const key = randomUUID();
     await emit(store.database, key, { topic: 'order.created' });
     const event = await eventOf(store.database, key, 'order.created');
     await deliver(store, dlq, [{ id: 'm', body: event, attempts: 31 }]);
-    const [letter] = await lettersOf(store, key);
-    return { key, event, letter };
+    const [deadLetter] = await deadLettersOf(store, key);
+    return { key, event, deadLetter };
   }
 
-  test('are kept once for a message that comes again, and again once that one was replayed', async () => {
-    const { key, event, letter } = await makeLetter();
+  test('are stored once for a message that is delivered again, and once more after a replay', async () => {
+    const { key, event, deadLetter } = await createDeadLetter();
     const twice = [
       { id: 'a', body: event },
       { id: 'b', body: event },
     ];
     expect((await deliver(store, dlq, twice)).acknowledged).toEqual(['a', 'b']);
-    expect(await lettersOf(store, key)).toHaveLength(1);
+    expect(await deadLettersOf(store, key)).toHaveLength(1);
     await stopQueues(store.database);
-    await replay(store, letter?.id);
+    await replay(store, deadLetter?.id);
     await deliver(store, dlq, twice);
-    expect(await lettersOf(store, key)).toHaveLength(1);
-    expect(await lettersOf(store, key, 'all')).toHaveLength(2);
+    expect(await deadLettersOf(store, key)).toHaveLength(1);
+    expect(await deadLettersOf(store, key, 'all')).toHaveLength(2);
     await startQueues(store.database);
   });
 
-  test('are listed newest first, a page at a time', async () => {
+  test('are listed newest first, page by page', async () => {
     const made: string[] = [];
-    for (let index = 0; index < 5; index++) made.push((await makeLetter()).letter?.id ?? '');
+    for (let index = 0; index < 5; index++) made.push((await createDeadLetter()).deadLetter?.id ?? '');
     const seen: string[] = [];
     let cursor = '';
     do {
       const { body } = await store.send('GET', `/v1/dead-letters?limit=2${cursor && `&cursor=${cursor}`}`);
-      seen.push(...body.data.map(({ id }: Letter) => id));
+      seen.push(...body.data.map(({ id }: DeadLetter) => id));
       cursor = body.nextCursor;
     } while (cursor);
     expect(seen.slice(0, 5)).toEqual([...made].reverse());
     expect(new Set(seen).size).toBe(seen.length);
-    const bent = await store.send('GET', '/v1/dead-letters?cursor=nonsense');
-    expect([bent.status, bent.body.code]).toEqual([400, 'invalid_cursor']);
+    const invalid = await store.send('GET', '/v1/dead-letters?cursor=nonsense');
+    expect([invalid.status, invalid.body.code]).toEqual([400, 'invalid_cursor']);
   });
 
-  test('belong to their tenant', async () => {
-    const { key, letter } = await makeLetter();
+  test('are visible and replayable only for their tenant', async () => {
+    const { key, deadLetter } = await createDeadLetter();
     const acme = await store.database.key({ tenant: 'acme' });
-    expect(await lettersOf(store, key, 'all', acme)).toEqual([]);
-    const stranger = await replay(store, letter?.id, { key: acme });
+    expect(await deadLettersOf(store, key, 'all', acme)).toEqual([]);
+    const stranger = await replay(store, deadLetter?.id, { key: acme });
     expect([stranger.status, stranger.body.code]).toEqual([404, 'not_found']);
-    expect((await lettersOf(store, key))[0]?.replayedAt).toBeNull();
+    expect((await deadLettersOf(store, key))[0]?.replayedAt).toBeNull();
     const reader = await store.database.key({ scopes: ['events:read'] });
-    expect((await replay(store, letter?.id, { key: reader })).status).toBe(403);
+    expect((await replay(store, deadLetter?.id, { key: reader })).status).toBe(403);
     const buyer = await store.database.key({ kind: 'publishable' });
     expect((await store.send('GET', '/v1/dead-letters', undefined, { key: buyer })).status).toBe(403);
     expect((await replay(store, randomUUID())).status).toBe(404);
   });
 
-  test('that are no event of ours are seen, and cannot be replayed', async () => {
-    const { event } = await makeLetter();
+  test('that are not events of this store are listed, but cannot be replayed', async () => {
+    const { event } = await createDeadLetter();
     const { sequence: _none, ...unnumbered } = event;
     for (const foreign of [unnumbered, { ...event, sequence: '999999999' }, event]) {
       const subject = randomUUID();
       await deliver(store, dlq, [{ id: 'm', body: { ...foreign, id: randomUUID(), subject } }]);
-      const [letter] = await lettersOf(store, subject);
-      const refused = await replay(store, letter?.id);
+      const [deadLetter] = await deadLettersOf(store, subject);
+      const refused = await replay(store, deadLetter?.id);
       expect([refused.status, refused.body.code]).toEqual([409, 'conflict']);
-      expect((await lettersOf(store, subject))[0]?.replayedAt).toBeNull();
+      expect((await deadLettersOf(store, subject))[0]?.replayedAt).toBeNull();
     }
   });
 });

@@ -19,10 +19,10 @@ const adjusted = (id: number, sku: string, more: object = {}, of = topic) => ({
   }),
 });
 
-/** A bridge on the local Kafka, with a queue and a database that refuse as long as they are told to. */
-async function bridge() {
+/** Consumes from the local Kafka into a fake queue and a fake database that fail while a flag is set. */
+async function startConsumer() {
   const kafka = await startKafkaFixture();
-  const state = { queueRefuses: false, databaseRefuses: false, letters: 0 };
+  const state = { queueRefuses: false, databaseRefuses: false, deadLetters: 0 };
   const accepted: Event[] = [];
   const queue = {
     async sendBatch(messages: { body: Event }[]) {
@@ -32,7 +32,7 @@ async function bridge() {
   };
   const run = async (_name: string, _call: unknown, { messages }: { messages: unknown[] }) => {
     if (state.databaseRefuses) throw new Error('database away');
-    state.letters += messages.length;
+    state.deadLetters += messages.length;
   };
   const health = async () => {
     if (state.databaseRefuses) throw new Error('database away');
@@ -58,8 +58,8 @@ async function bridge() {
 
 const keys = ['A', 'B', 'C', 'D', 'E'];
 
-test('offsets are committed once the queue has accepted, and not before: what it refused comes again, in order', async () => {
-  const { kafka, state, accepted, turn, committed } = await bridge();
+test('offsets are committed only after the queue accepted the events; what it rejected is delivered again, in order', async () => {
+  const { kafka, state, accepted, turn, committed } = await startConsumer();
   const records = Array.from({ length: 60 }, (_, id) => adjusted(id, keys[id % 5] ?? ''));
   await kafka.producer.produceMany(records);
   state.queueRefuses = true;
@@ -75,21 +75,21 @@ test('offsets are committed once the queue has accepted, and not before: what it
   expect(await turn()).toEqual({ taken: 0, own: 0, refused: 0 });
 });
 
-test('what is no event stays in Kafka until it is a dead letter, and then holds up nothing', async () => {
-  const { kafka, state, accepted, turn, committed } = await bridge();
+test('a record that is not an event stays in Kafka until it is a dead letter, and then no longer blocks its partition', async () => {
+  const { kafka, state, accepted, turn, committed } = await startConsumer();
   await kafka.producer.produceMany([{ topic, key: 'A', value: 'nothing' }, adjusted(1, 'A')]);
   state.databaseRefuses = true;
   await expect(turn()).rejects.toThrow('database away');
   expect(await committed()).toBe(0);
   state.databaseRefuses = false;
   expect(await turn()).toEqual({ taken: 1, own: 0, refused: 1 });
-  // Both turns have given it to the queue: the inbox knows it by its id.
+  // Both turns have sent the event to the queue. The inbox will recognize it by its id.
   expect(new Set(accepted.map(({ id }) => id))).toEqual(new Set(['default /warehouse 1']));
-  expect([state.letters, await committed()]).toEqual([1, 2]);
+  expect([state.deadLetters, await committed()]).toEqual([1, 2]);
 });
 
-test('a topic that is one tenant’s speaks for no other, and elsewhere an event says for whom it speaks', async () => {
-  const { kafka, state, accepted, turn } = await bridge();
+test('in a topic of one tenant events of other tenants are rejected; in a shared topic an event must name a tenant', async () => {
+  const { kafka, state, accepted, turn } = await startConsumer();
   await kafka.producer.produceMany([
     adjusted(1, 'A'),
     adjusted(2, 'A', { tenantid: 'acme' }),
@@ -104,11 +104,11 @@ test('a topic that is one tenant’s speaks for no other, and elsewhere an event
     ['default /warehouse 1', 'default'],
     ['default /warehouse 3', 'default'],
   ]);
-  expect(state.letters).toBe(3);
+  expect(state.deadLetters).toBe(3);
 });
 
-test('a Kafka that is away fails the turn, and the next one finds all of it', async () => {
-  const { kafka, turn } = await bridge();
+test('a turn fails while Kafka is unavailable, and the next one finds all records', async () => {
+  const { kafka, turn } = await startConsumer();
   await kafka.server.close();
   await expect(turn()).rejects.toMatchObject({ name: 'KafkaUnavailable' });
 });

@@ -4,12 +4,12 @@ import type { Event } from '../../src/domain/events.ts';
 import type { Bindings } from '../../src/env.ts';
 import { deliverToQueues } from '../../src/events/queues.ts';
 
-/** What Cloudflare Queues documents, in bytes: a message, and all of a batch. */
+/** The documented limits of Cloudflare Queues: messages per batch, bytes of a message, bytes of a batch. */
 const limits = { messages: 100, message: 128_000, batch: 256_000 };
 
 const sizeOf = (body: unknown) => Buffer.byteLength(JSON.stringify(body));
 
-/** A queue that keeps what it takes, and refuses what Cloudflare would. */
+/** A queue that stores what it accepts, and rejects what Cloudflare Queues would reject. */
 function fakeQueue(fails: (batch: Event[]) => boolean = () => false) {
   const batches: Event[][] = [];
   const sendBatch = async (messages: { body: Event; contentType: string }[]) => {
@@ -34,8 +34,8 @@ const leased = (topic: string, payload: unknown = {}): Leased => {
 
 const bindings = (queues: Record<string, Queue>) => queues as unknown as Bindings;
 
-describe('events go to the queues of those who consume them', () => {
-  test('as they are, in their order, in batches that a queue takes', async () => {
+describe('events are sent to the queues of their consumers', () => {
+  test('unchanged, in order, and in batches within the limits of a queue', async () => {
     const { batches, queue } = fakeQueue();
     const events = Array.from({ length: 450 }, (_, index) =>
       leased('order.created', { text: 'ä'.repeat(index % 7 === 0 ? 20_000 : 10) }),
@@ -57,14 +57,14 @@ describe('events go to the queues of those who consume them', () => {
     });
   });
 
-  test('with the traceparent that caused them', async () => {
+  test('with the traceparent of the request that caused them', async () => {
     const { batches, queue } = fakeQueue();
     const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
     await deliverToQueues(bindings({ INVENTORY_QUEUE: queue }), [{ ...leased('order.created'), traceparent }]);
     expect(batches[0]?.[0]?.traceparent).toBe(traceparent);
   });
 
-  test('without their data when they are too large for a message: `dataref` says where it is', async () => {
+  test('without data if they are too large for a message: `dataref` says where the data is', async () => {
     const { batches, queue } = fakeQueue();
     const fits = leased('order.created', { text: '長'.repeat(39_000) });
     const large = leased('order.created', { text: '長'.repeat(41_000) });
@@ -75,17 +75,17 @@ describe('events go to the queues of those who consume them', () => {
     expect(batches.flat()[1]?.dataref).toBe(`/v1/events?key=${large.key}#${large.id}`);
   });
 
-  test('and count as delivered when nobody consumes them', async () => {
+  test('and count as delivered if they have no consumer', async () => {
     const event = leased('order.refunded');
     expect(await deliverToQueues(bindings({}), [event])).toEqual({ delivered: [event.seq], failed: [], returned: [] });
   });
 });
 
-test('a batch that a queue refuses costs its own events a wait, and no others theirs', async () => {
+test('a batch that a queue rejects delays only its own events', async () => {
   const events = Array.from({ length: 250 }, () => leased('order.created'));
   const insufficient = leased('inventory.insufficient');
-  const unlucky = events[150]?.id;
-  const inventory = fakeQueue((batch) => batch.some(({ id }) => id === unlucky));
+  const rejected = events[150]?.id;
+  const inventory = fakeQueue((batch) => batch.some(({ id }) => id === rejected));
   const orders = fakeQueue();
   const env = bindings({ INVENTORY_QUEUE: inventory.queue, ORDERS_QUEUE: orders.queue });
   const delivery = await deliverToQueues(env, [...events, insufficient]);

@@ -6,8 +6,8 @@ import { addProduct, oneLine, type Store, startStore, until } from '../support/h
 type Sent = { topic: string; key: string; id: string };
 
 let fault: ChooseFault = () => undefined;
-/** What Kafka took, in the order in which it came, over all topics. */
-let taken: Sent[] = [];
+/** The records that Kafka accepted, in order of arrival, over all topics. */
+let accepted: Sent[] = [];
 
 const sentOf = (record: unknown): Sent => {
   const { topic, key, headers } = record as { topic: string; key: string; headers: { key: string; value: string }[] };
@@ -22,12 +22,12 @@ beforeAll(async () => {
       const chosen = await fault(request);
       if (chosen?.reject === undefined && chosen?.drop !== 'before') {
         const refused = new Set(chosen?.rejectRecords?.map(({ index }) => index));
-        taken.push(...(request.records ?? []).filter((_record, index) => !refused.has(index)).map(sentOf));
+        accepted.push(...(request.records ?? []).filter((_record, index) => !refused.has(index)).map(sentOf));
       }
       return chosen;
     },
   });
-  // A second Worker of the same database and the same Kafka.
+  // A second Worker on the same database and the same Kafka.
   second = await startStore({
     variables: {
       DATABASE_URL: first.database.workerUrl,
@@ -41,7 +41,7 @@ afterAll(async () => {
   await first?.close();
 });
 
-/** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
+/** Random numbers from 0 to 1 with a seed (mulberry32). */
 function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -58,7 +58,7 @@ const byKey = (events: Sent[]) => {
   return keys;
 };
 
-/** Sends orders through both Workers, in line and for the queue, and cancels a third of them, all at once. */
+/** Places orders through both Workers, synchronously and for the queue, and cancels some of them, all concurrently. */
 async function buyAtOnce(prefix: string, random: () => number, count: number): Promise<void> {
   const skus = [1, 2, 3].map((number) => `${prefix}-${number}`);
   for (const sku of skus) await addProduct(first, sku, Math.floor(count / 2));
@@ -74,11 +74,11 @@ async function buyAtOnce(prefix: string, random: () => number, count: number): P
   );
 }
 
-/** Lets both Workers' crons relay until nothing is left to deliver and nothing is left to decide. */
-async function drain(): Promise<void> {
+/** Runs both Workers’ crons until no event has to be delivered and no order decided. */
+async function relayAll(): Promise<void> {
   await until(async () => {
     await Promise.all([first.cron(), second.cron()]);
-    // What was refused waits a while; here it need not.
+    // Rejected events wait for a retry. This test does not wait.
     await first.database.query('update platform.outbox set due_at = now() where lease is null');
     const [left] = await first.database.query<{ n: number }>(
       `select (select count(*) from platform.outbox)::int
@@ -88,21 +88,21 @@ async function drain(): Promise<void> {
   });
 }
 
-/** Lets both Workers relay until every event since this one is in Kafka, and answers those events. */
-async function emitted(since: string): Promise<Sent[]> {
-  await drain();
+/** Runs both relays until every event since `since` is in Kafka, and returns those events. */
+async function publishedSince(since: string): Promise<Sent[]> {
+  await relayAll();
   const events = await first.database.query<Sent>(
     'select topic, key, id::text from platform.events where seq > $1 order by seq',
     [since],
   );
   await until(async () => {
-    await drain();
-    const known = new Set(taken.map(({ id }) => id));
+    await relayAll();
+    const known = new Set(accepted.map(({ id }) => id));
     return events.every(({ id }) => known.has(id));
   });
-  // Consumers go on meanwhile: what they emit after the question is not compared.
+  // Consumers may emit further events meanwhile. They are not compared.
   const asked = new Set(events.map(({ id }) => id));
-  taken = taken.filter(({ id }) => asked.has(id));
+  accepted = accepted.filter(({ id }) => asked.has(id));
   return events;
 }
 
@@ -112,20 +112,20 @@ const lastSeq = async () => {
 };
 
 for (const seed of [1, 2, Math.floor(Math.random() * 1e9)]) {
-  test(`two relays at once publish every event once and in order for each key, whatever Kafka refuses (seed ${seed})`, async () => {
+  test(`two concurrent relays publish every event once, in order per key, even when Kafka rejects records (seed ${seed})`, async () => {
     const since = await lastSeq();
     const random = randomFrom(seed);
-    taken = [];
+    accepted = [];
     fault = ({ records = [] }) => ({
       delayMs: Math.floor(random() * 30),
       rejectRecords: records.flatMap((_record, index) => (random() < 0.1 ? [{ index, status: 503 }] : [])),
     });
     await buyAtOnce(`REFUSED-${seed}`, random, 120);
-    const events = await emitted(since);
+    const events = await publishedSince(since);
     expect(events.length).toBeGreaterThan(240);
-    expect(taken.map(({ id }) => id).sort()).toEqual(events.map(({ id }) => id).sort());
-    expect(byKey(taken)).toEqual(byKey(events));
-    // The same as Kafka has kept it, topic by topic.
+    expect(accepted.map(({ id }) => id).sort()).toEqual(events.map(({ id }) => id).sort());
+    expect(byKey(accepted)).toEqual(byKey(events));
+    // Kafka has stored the same records, topic by topic.
     const ids = new Set(events.map(({ id }) => id));
     for (const topic of new Set(events.map((event) => event.topic))) {
       const kept = [...first.kafka.read(topic)].map(sentOf).filter(({ id }) => ids.has(id));
@@ -134,27 +134,28 @@ for (const seed of [1, 2, Math.floor(Math.random() * 1e9)]) {
   });
 }
 
-const seedOfDrops = Math.floor(Math.random() * 1e9);
-test(`what Kafka took without an answer comes again, and each key’s events still come first in their order (seed ${seedOfDrops})`, async () => {
+const dropSeed = Math.floor(Math.random() * 1e9);
+test(`records whose response was lost are sent again, and each key’s events still first arrive in order (seed ${dropSeed})`, async () => {
   const since = await lastSeq();
-  const random = randomFrom(seedOfDrops);
-  taken = [];
+  const random = randomFrom(dropSeed);
+  accepted = [];
   fault = () => (random() < 0.2 ? { drop: random() < 0.5 ? 'after' : 'before' } : undefined);
   await buyAtOnce('DROPPED', random, 100);
-  const events = await emitted(since);
+  const events = await publishedSince(since);
   const seen = new Set<string>();
-  const firsts = taken.filter(({ id }) => !seen.has(id) && seen.add(id));
+  const firsts = accepted.filter(({ id }) => !seen.has(id) && seen.add(id));
   expect(byKey(firsts)).toEqual(byKey(events));
 });
 
-test('an order that is cancelled while its stock is being taken has its events in the order of what happened', async () => {
+test('an order cancelled during its reservation has its events in the order in which they happened', async () => {
   fault = () => undefined;
   await addProduct(first, 'RACE', 5);
   await first.settled();
   const client = new pg.Client(first.database.url);
   await client.connect();
   onTestFinished(() => client.end());
-  // Somebody holds the stock's row: the queue's reservation has begun and waits for it, the cancellation for that one.
+  // The row of the stock is locked. The queue’s reservation waits for that row, and the cancellation for the
+  // reservation.
   await client.query('begin');
   await client.query(`select 1 from inventory.inventory where sku = 'RACE' for update`);
   const { body } = await first.send('POST', '/v1/orders', oneLine('RACE'), { headers: { prefer: 'respond-async' } });

@@ -13,7 +13,7 @@ beforeEach(async () => {
 });
 afterAll(() => database.drop());
 
-const later = async (seq: number | undefined) => {
+const outboxRow = async (seq: number | undefined) => {
   const [row] = await database.query<{ seconds: number; attempts: number; lease: string | null; last_error: string }>(
     `select extract(epoch from due_at - now())::float as seconds, attempts, lease, last_error
      from platform.outbox where sink = 'kafka' and seq = $1`,
@@ -23,7 +23,7 @@ const later = async (seq: number | undefined) => {
 };
 
 describe('a lease', () => {
-  test('keeps every other relay from its rows, and from the later rows of their keys', async () => {
+  test('keeps other relays from its rows, and from later rows of the same keys', async () => {
     const mine = await emit(database, 'a', { count: 2 });
     const a = await relayConnection(database, 'A');
     const b = await relayConnection(database, 'B');
@@ -34,21 +34,21 @@ describe('a lease', () => {
     expect(seqsOf(await b.turn({ delivered: other }))).toEqual([]);
   });
 
-  test('that is being taken at this moment gives two relays different rows, and never a later one of the same key', async () => {
+  test('that is not committed yet gives a second relay other keys, and never a later row of a leased key', async () => {
     const first = await emit(database, 'a', { count: 3 });
     const second = await emit(database, 'b', { count: 3 });
     const a = await relayConnection(database, 'A');
     const b = await relayConnection(database, 'B');
     await a.query('begin');
     expect(seqsOf(await a.turn({ limit: 2 }))).toEqual(first.slice(0, 2));
-    // A has not committed: B must neither wait for it nor take what follows in A's key.
+    // A has not committed. B must not wait for it, and must not lease later rows of A’s key.
     expect(seqsOf(await b.turn())).toEqual(second);
     await a.query('commit');
     expect(seqsOf(await b.turn({ delivered: second }))).toEqual([]);
     expect(seqsOf(await a.turn({ delivered: first.slice(0, 2) }))).toEqual(first.slice(2));
   });
 
-  test('that runs out leaves its rows to whoever comes', async () => {
+  test('that expires leaves its rows to any relay', async () => {
     const seqs = await emit(database, 'a', { count: 2 });
     const a = await relayConnection(database, 'A');
     const b = await relayConnection(database, 'B');
@@ -57,19 +57,19 @@ describe('a lease', () => {
     expect(seqsOf(await b.turn({ now: inSeconds(62) }))).toEqual(seqs);
   });
 
-  test('that ran out gives the dead relay’s late failures no say, and its late deliveries their effect', async () => {
+  test('that has expired ignores the old relay’s late failures, and accepts its late deliveries', async () => {
     const [seq = 0] = await emit(database, 'a');
     const a = await relayConnection(database, 'A');
     const b = await relayConnection(database, 'B');
     await a.turn();
     await b.turn({ now: inSeconds(62) });
     await a.turn({ limit: 0, failed: [{ seq, error: 'late', dead: true }], returned: [seq] });
-    expect(await later(seq)).toMatchObject({ lease: 'B', attempts: 0, last_error: null });
+    expect(await outboxRow(seq)).toMatchObject({ lease: 'B', attempts: 0, last_error: null });
     await a.turn({ limit: 0, delivered: [seq] });
-    expect(await later(seq)).toBeUndefined();
+    expect(await outboxRow(seq)).toBeUndefined();
   });
 
-  test('whose answer was lost is the same relay’s again at once', async () => {
+  test('whose response was lost is returned again to the same relay', async () => {
     const seqs = await emit(database, 'a', { count: 3 });
     const a = await relayConnection(database, 'A');
     await a.turn();
@@ -77,7 +77,7 @@ describe('a lease', () => {
     expect(seqsOf(await a.turn({ delivered: seqs }))).toEqual([]);
   });
 
-  test('ends for what was not tried: it is free at once', async () => {
+  test('ends at once for rows that were not tried', async () => {
     const seqs = await emit(database, 'a', { count: 3 });
     const a = await relayConnection(database, 'A');
     const b = await relayConnection(database, 'B');
@@ -86,7 +86,7 @@ describe('a lease', () => {
     expect(seqsOf(await b.turn())).toEqual(seqs.slice(1));
   });
 
-  test('takes no more payload than a Worker can hold, and at least one row', async () => {
+  test('includes no more payload than a Worker can hold, and at least one row', async () => {
     const payload = { orderId: 'big', text: 'x'.repeat(400_000) };
     const seqs = await emit(database, 'big', { count: 5, payload });
     const a = await relayConnection(database, 'A');
@@ -95,7 +95,7 @@ describe('a lease', () => {
   });
 });
 
-describe('a row that is refused for now', () => {
+describe('a row that its sink rejects temporarily', () => {
   test('waits longer each time, up to a minute, and its key waits with it', async () => {
     const [seq = 0, next = 0] = await emit(database, 'a', { count: 2 });
     const a = await relayConnection(database, 'A');
@@ -104,23 +104,23 @@ describe('a row that is refused for now', () => {
       const now = inSeconds(attempt * 100);
       expect(seqsOf(await a.turn({ now }))).toEqual([seq, next]);
       await a.turn({ now, limit: 0, failed: [{ seq, error: `refused ${attempt}`, dead: false }] });
-      const row = await later(seq);
+      const row = await outboxRow(seq);
       waits.push(Math.round((row?.seconds ?? 0) - attempt * 100));
       expect(row).toMatchObject({ attempts: attempt + 1, lease: null, last_error: `refused ${attempt}` });
-      expect((await later(next))?.seconds).toBeCloseTo(row?.seconds ?? 0, 1);
+      expect((await outboxRow(next))?.seconds).toBeCloseTo(row?.seconds ?? 0, 1);
     }
     expect(waits).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
-    expect(await later(next)).toMatchObject({ attempts: 0 });
+    expect(await outboxRow(next)).toMatchObject({ attempts: 0 });
   });
 
-  test('stops no other key, however many rows wait behind it', async () => {
+  test('does not stop other keys, however many rows wait behind it', async () => {
     const [head = 0] = await emit(database, 'waits');
     const a = await relayConnection(database, 'A');
     await a.turn();
     await a.turn({ limit: 0, failed: [{ seq: head, error: 'refused', dead: false }] });
     await emit(database, 'waits', { count: 120 });
     const other = await emit(database, 'goes on', { count: 2 });
-    // In windows of ten rows, the first twelve hold nothing that may go.
+    // The first twelve windows of ten rows contain no row that may be delivered.
     expect(seqsOf(await a.turn({ limit: 10 }))).toEqual(other);
     const [row] = await database.query<{ n: number }>(
       `select count(*)::int as n from platform.outbox where key = 'waits' and due_at > now()`,
@@ -131,15 +131,15 @@ describe('a row that is refused for now', () => {
   });
 });
 
-describe('a sink that is away', () => {
-  const paused = async () => {
+describe('a sink that is unavailable', () => {
+  const pauseOfKafka = async () => {
     const [row] = await database.query<{ seconds: number; failures: number }>(
       `select extract(epoch from paused_until - now())::float as seconds, failures from platform.sinks where sink = 'kafka'`,
     );
     return row;
   };
 
-  test('is left alone for longer each time, up to a minute, is tried again, and is forgiven once it takes something', async () => {
+  test('is paused longer each time, up to a minute, is retried, and has no failures left after its first success', async () => {
     const [seq = 0] = await emit(database, 'a');
     const a = await relayConnection(database, 'A');
     const waits: number[] = [];
@@ -147,15 +147,15 @@ describe('a sink that is away', () => {
       const now = inSeconds(attempt * 100);
       expect(seqsOf(await a.turn({ now }))).toEqual([seq]);
       expect(await a.turn({ now, returned: [seq], paused: 'away' })).toEqual([]);
-      waits.push(Math.round(((await paused())?.seconds ?? 0) - attempt * 100));
+      waits.push(Math.round(((await pauseOfKafka())?.seconds ?? 0) - attempt * 100));
     }
     expect(waits).toEqual([1, 2, 4, 8, 16, 32, 60, 60]);
     expect(seqsOf(await a.turn({ now: inSeconds(900) }))).toEqual([seq]);
     await a.turn({ now: inSeconds(900), delivered: [seq] });
-    expect((await paused())?.failures).toBe(0);
+    expect((await pauseOfKafka())?.failures).toBe(0);
   });
 
-  test('counts once when two relays find it away together, and holds up no other sink', async () => {
+  test('counts one failure when two relays fail at once, and does not pause another sink', async () => {
     const [seq = 0] = await emit(database, 'a', { queue: true });
     const a = await relayConnection(database, 'A');
     const b = await relayConnection(database, 'B');
@@ -163,15 +163,18 @@ describe('a sink that is away', () => {
     await a.turn();
     await a.turn({ returned: [seq], paused: 'away' });
     await b.turn({ paused: 'away' });
-    expect((await paused())?.failures).toBe(1);
+    expect((await pauseOfKafka())?.failures).toBe(1);
     expect(seqsOf(await queue.turn())).toEqual([seq]);
     await queue.turn({ delivered: [seq] });
-    expect((await paused())?.failures).toBe(1);
+    expect((await pauseOfKafka())?.failures).toBe(1);
   });
 });
 
 describe('a long outbox', () => {
-  const reads = async (turn: () => Promise<unknown[]>, query: (text: string) => Promise<{ rows: unknown[] }>) => {
+  const measureReads = async (
+    turn: () => Promise<unknown[]>,
+    query: (text: string) => Promise<{ rows: unknown[] }>,
+  ) => {
     await query('begin');
     const events = await turn();
     const { rows } = await query(
@@ -182,7 +185,7 @@ describe('a long outbox', () => {
     return { events: events.length, ...(rows[0] as { scanned: number; fetched: number }) };
   };
 
-  test('is never read from end to end: neither with everything due nor with everything leased or waiting', async () => {
+  test('is never scanned completely, whether all its rows are due, leased or waiting', async () => {
     const count = 5_000;
     for (let key = 0; key < 5; key++) await emit(database, `key-${key}-${randomUUID()}`, { count: count / 5 });
     await database.query('analyze platform.outbox');
@@ -194,19 +197,19 @@ describe('a long outbox', () => {
         events = leased;
         return leased;
       });
-    const due = await reads(lease, a.query);
+    const due = await measureReads(lease, a.query);
     expect(due).toMatchObject({ events: 100, scanned: 0 });
     expect(due.fetched).toBeLessThan(1_000);
-    const settle = await reads(() => a.turn({ limit: 100, delivered: seqsOf(events) }), a.query);
+    const settle = await measureReads(() => a.turn({ limit: 100, delivered: seqsOf(events) }), a.query);
     expect(settle).toMatchObject({ events: 100, scanned: 0 });
     expect(settle.fetched).toBeLessThan(1_000);
     await database.query(`update platform.outbox set due_at = now() + interval '1 minute', lease = 'A'`);
     await database.query('vacuum analyze platform.outbox');
-    const held = await reads(() => b.turn({ limit: 100 }), b.query);
+    const held = await measureReads(() => b.turn({ limit: 100 }), b.query);
     expect(held).toMatchObject({ events: 0, scanned: 0 });
     expect(held.fetched).toBeLessThan(100);
-    const health = await reads(async () => (await b.query('select platform.health()')).rows, b.query);
-    // Counted, once: the age of the oldest is found without.
+    const health = await measureReads(async () => (await b.query('select platform.health()')).rows, b.query);
+    // Counting the rows scans them once. The age of the oldest row is found by an index.
     expect(health.scanned).toBeLessThanOrEqual(count - 100);
     expect(health.fetched).toBeLessThan(100);
   });

@@ -8,17 +8,17 @@ import { topics } from '../../src/events/topics.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { emit } from '../support/outbox.ts';
 
-const calm = {
+const noFaults = {
   kafka: (() => undefined) as ChooseFault,
   neon: (() => undefined) as NonNullable<NeonBridgeOptions['fault']>,
 };
-let fault = { ...calm };
+let fault = { ...noFaults };
 let store: Store;
 beforeAll(async () => {
   store = await startStore({ kafkaFault: (request) => fault.kafka(request), neonFault: (call) => fault.neon(call) });
 });
 afterEach(() => {
-  fault = { ...calm };
+  fault = { ...noFaults };
 });
 afterAll(() => store.close());
 
@@ -26,7 +26,7 @@ const async_ = { headers: { prefer: 'respond-async' } };
 const keysOf = (records: readonly unknown[] = []) => records.map((record) => (record as { key: string }).key);
 const header = (record: Message, name: string) => record.headers.find(({ key }) => key === name)?.value;
 
-/** What Kafka has of a key, topic by topic. */
+/** The records of a key in Kafka, topic by topic. */
 const inKafka = (key: string) =>
   Object.keys(topics).flatMap((topic) => [...store.kafka.read(topic)].filter((record) => record.key === key));
 
@@ -38,22 +38,22 @@ const eventsOf = (key: string) =>
     [key],
   );
 
-/** Fires the cron until nothing waits to be delivered. */
-const drain = () =>
+/** Runs the cron until the outbox is empty. */
+const relayAll = () =>
   until(async () => {
     await store.cron();
     const [left] = await store.database.query<{ n: number }>('select count(*)::int as n from platform.outbox');
     return left?.n === 0;
   });
 
-/** Ends leases and pauses, as a minute does. */
-const aMinuteLater = async () => {
+/** Ends leases and pauses, as if a minute had passed. */
+const endLeasesAndPauses = async () => {
   await store.database.query('update platform.outbox set due_at = now()');
   await store.database.query(`update platform.sinks set paused_until = '-infinity'`);
 };
 
-describe('a record in Kafka', () => {
-  test('is the payload alone, with the event around it in its headers, in the partition of its key', async () => {
+describe('a Kafka record', () => {
+  test('contains the payload as its value and the event attributes as headers, and is in the partition of its key', async () => {
     await addProduct(store, 'RECORD', 5, 12.5);
     const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
     const { body } = await store.send('POST', '/v1/orders', oneLine('RECORD'), { headers: { traceparent } });
@@ -85,7 +85,7 @@ describe('a record in Kafka', () => {
     });
   });
 
-  test('has no ce_traceparent when the request had none, and the tenant of its key', async () => {
+  test('has no ce_traceparent if the request had none, and has the tenant of the API key', async () => {
     const key = await store.database.key({ tenant: 'acme' });
     const product = { sku: 'ACME-1', name: 'A', price: 1, currency: 'USD', inventory: 1 };
     const { body } = await store.send('POST', '/v1/products', product, { key });
@@ -96,8 +96,8 @@ describe('a record in Kafka', () => {
   });
 });
 
-describe('while Kafka is away', () => {
-  test('orders are taken and decided, and when it is back nothing is lost and each key is in order', async () => {
+describe('while Kafka is unavailable', () => {
+  test('orders are placed and decided, and afterwards every event arrives, in order per key', async () => {
     await addProduct(store, 'AWAY', 8);
     await store.settled();
     let away = true;
@@ -129,7 +129,7 @@ describe('while Kafka is away', () => {
       expect.objectContaining({ kind: 'relay', sink: 'kafka', outcome: 'paused', reason: '503: away' }),
     );
     away = false;
-    await drain();
+    await relayAll();
     for (const id of ids) {
       const its = (await eventsOf(id)).map((event) => event.id);
       expect(arrived.filter((eventId) => its.includes(eventId ?? ''))).toEqual(its);
@@ -137,32 +137,32 @@ describe('while Kafka is away', () => {
     }
   });
 
-  test('a hanging connection to it holds up nothing but its own relay', async () => {
+  test('a hanging connection to Kafka delays only the Kafka relay', async () => {
     await addProduct(store, 'HANGING', 9);
     await store.settled();
     let open = () => {};
     const gate = new Promise<undefined>((resolve) => {
       open = () => resolve(undefined);
     });
-    let asked = 0;
+    let requests = 0;
     fault.kafka = () => {
-      asked++;
+      requests++;
       return gate;
     };
-    const givenUp = store.logs().filter(({ outcome }) => outcome === 'paused').length;
+    const pausesBefore = store.logs().filter(({ outcome }) => outcome === 'paused').length;
     for (let round = 0; round < 3; round++) {
       const { body } = await store.send('POST', '/v1/orders', oneLine('HANGING'), async_);
       await until(async () => (await statusOf(body.id)).reservation?.status === 'held');
     }
-    // Still the first request, which nobody has answered and nobody has given up.
-    expect(asked).toBe(1);
-    expect(store.logs().filter(({ outcome }) => outcome === 'paused')).toHaveLength(givenUp);
-    fault = { ...calm };
+    // Still the first request, without a response and without a timeout.
+    expect(requests).toBe(1);
+    expect(store.logs().filter(({ outcome }) => outcome === 'paused')).toHaveLength(pausesBefore);
+    fault = { ...noFaults };
     open();
-    await drain();
+    await relayAll();
   });
 
-  test('a pause grows with each try in vain, and what goes to the queues does not end it', async () => {
+  test('the pause grows with each failed attempt, and deliveries to the queues do not end it', async () => {
     await store.settled();
     fault.kafka = () => ({ reject: { status: 500 } });
     const failures = async () => {
@@ -179,17 +179,17 @@ describe('while Kafka is away', () => {
       await store.cron();
       expect(await failures()).toBe(round);
     }
-    fault = { ...calm };
-    await aMinuteLater();
-    await drain();
+    fault = { ...noFaults };
+    await endLeasesAndPauses();
+    await relayAll();
     expect(await failures()).toBe(0);
   });
 });
 
-describe('when Kafka refuses one record of a batch', () => {
-  test('for now, its key waits with all that follows, every other key goes on, and order holds', async () => {
+describe('when Kafka rejects one record of a batch', () => {
+  test('temporarily, later records of its key wait, other keys continue, and the order per key holds', async () => {
     const keys = Array.from({ length: 6 }, () => randomUUID());
-    const [unlucky = ''] = keys;
+    const [rejected = ''] = keys;
     for (let round = 0; round < 4; round++) for (const key of keys) await emit(store.database, key);
     let refusing = true;
     const requests: string[][] = [];
@@ -197,39 +197,39 @@ describe('when Kafka refuses one record of a batch', () => {
       const its = keysOf(records);
       requests.push(its);
       return refusing
-        ? { rejectRecords: its.flatMap((key, index) => (key === unlucky ? [{ index, status: 503 }] : [])) }
+        ? { rejectRecords: its.flatMap((key, index) => (key === rejected ? [{ index, status: 503 }] : [])) }
         : undefined;
     };
     await store.cron();
-    for (const key of keys) expect(inKafka(key)).toHaveLength(key === unlucky ? 0 : 4);
-    // One request holds one record of a key at most, and after the refusal none of this key at all.
+    for (const key of keys) expect(inKafka(key)).toHaveLength(key === rejected ? 0 : 4);
+    // A request has at most one record per key, and no further record of this key after the rejection.
     for (const request of requests) expect(new Set(request).size).toBe(request.length);
-    expect(requests.flat().filter((key) => key === unlucky)).toHaveLength(1);
-    await emit(store.database, unlucky);
+    expect(requests.flat().filter((key) => key === rejected)).toHaveLength(1);
+    await emit(store.database, rejected);
     refusing = false;
-    await drain();
-    const events = await eventsOf(unlucky);
-    expect(inKafka(unlucky).map((record) => header(record, 'ce_id'))).toEqual(events.map(({ id }) => id));
+    await relayAll();
+    const events = await eventsOf(rejected);
+    expect(inKafka(rejected).map((record) => header(record, 'ce_id'))).toEqual(events.map(({ id }) => id));
   });
 
-  test('for good, it becomes a dead letter, and its key goes on without it', async () => {
+  test('permanently, it becomes a dead letter, and later records of its key are sent', async () => {
     const key = randomUUID();
     await emit(store.database, key, { payload: { orderId: key, text: 'x'.repeat(1_100_000) } });
     await emit(store.database, key, { count: 2 });
     await store.cron();
-    const [large, ...others] = await eventsOf(key);
-    expect(inKafka(key).map((record) => header(record, 'ce_id'))).toEqual(others.map(({ id }) => id));
+    const [large, ...laterEvents] = await eventsOf(key);
+    expect(inKafka(key).map((record) => header(record, 'ce_id'))).toEqual(laterEvents.map(({ id }) => id));
     const { body } = await store.send('GET', '/v1/dead-letters');
-    const letter = body.data.find((each: { eventId: string }) => each.eventId === large?.id);
-    expect(letter).toMatchObject({ sink: 'kafka', topic: 'order.confirmed', key, attempts: 1, replayedAt: null });
-    expect(letter.reason).toMatch(/^order\.confirmed: .*bytes/);
+    const deadLetter = body.data.find((each: { eventId: string }) => each.eventId === large?.id);
+    expect(deadLetter).toMatchObject({ sink: 'kafka', topic: 'order.confirmed', key, attempts: 1, replayedAt: null });
+    expect(deadLetter.reason).toMatch(/^order\.confirmed: .*bytes/);
     const ready = await store.send('GET', '/readyz');
     expect(ready.body.deadLetters).toBe(1);
   });
 });
 
 describe('a relay that dies between delivering and settling', () => {
-  /** The database never hears of these deliveries, however often it is told. */
+  /** The database never receives these deliveries, even when the call is retried. */
   const loseSettling = (sink: string) => {
     let lost = 0;
     fault.neon = ({ statements: [statement] }) => {
@@ -243,7 +243,7 @@ describe('a relay that dies between delivering and settling', () => {
     return () => lost;
   };
 
-  test('has Kafka get its records again, with the same ce_id, after those that were before them', async () => {
+  test('sends its Kafka records again, with the same ce_id, in the same order', async () => {
     const key = randomUUID();
     const lost = loseSettling('kafka');
     await emit(store.database, key, { count: 3 });
@@ -252,16 +252,16 @@ describe('a relay that dies between delivering and settling', () => {
     const ids = (await eventsOf(key)).map(({ id }) => id);
     const sent = () => inKafka(key).map((record) => header(record, 'ce_id'));
     expect(sent()).toEqual(ids);
-    fault = { ...calm };
+    fault = { ...noFaults };
     await store.cron();
-    // Its lease still runs: nobody else touches its rows.
+    // Its lease has not expired, so no other relay touches its rows.
     expect(sent()).toEqual(ids);
-    await aMinuteLater();
-    await drain();
+    await endLeasesAndPauses();
+    await relayAll();
     expect(sent()).toEqual([...ids, ...ids]);
   });
 
-  test('has our consumers get their messages again, and each takes effect once', async () => {
+  test('sends its queue messages again, and each takes effect once', async () => {
     await addProduct(store, 'TWICE', 10);
     await store.settled();
     const failures = () => store.logs().filter(({ kind, outcome }) => kind === 'relay' && outcome === 'failed').length;
@@ -273,14 +273,14 @@ describe('a relay that dies between delivering and settling', () => {
     const ids = placed.map(({ body }) => body.id);
     await until(async () => (await Promise.all(ids.map(statusOf))).every(({ reservation }) => reservation !== null));
     expect(lost()).toBeGreaterThan(0);
-    // Not before the relay has given up: one of its attempts could still be heard.
+    // Wait until the relay has given up, because one of its retries could still reach the database.
     await until(() => failures() > failed);
     const applied = () =>
       store.logs().filter(({ service, topic }) => service === 'inventory' && topic === 'order.created');
     const before = applied().reduce((sum, { messages }) => sum + Number(messages), 0);
-    fault = { ...calm };
-    await aMinuteLater();
-    await drain();
+    fault = { ...noFaults };
+    await endLeasesAndPauses();
+    await relayAll();
     await until(() => applied().reduce((sum, { messages }) => sum + Number(messages), 0) > before);
     const [stock] = await store.database.query(
       `select quantity, reserved from inventory.inventory where sku = 'TWICE'`,
@@ -293,7 +293,7 @@ describe('a relay that dies between delivering and settling', () => {
   });
 });
 
-test('a backlog larger than a turn is delivered to its end in one run', async () => {
+test('a backlog larger than one turn is delivered completely in one run', async () => {
   const key = randomUUID();
   for (let index = 0; index < 4; index++) await emit(store.database, `${key} ${index}`, { count: 3 });
   await store.database.query(

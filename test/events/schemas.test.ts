@@ -23,7 +23,7 @@ withFormats(ajv as never);
 const memberOf = (payload: unknown, path: string): unknown =>
   path.split('.').reduce((value: unknown, name) => (value as Schema | undefined)?.[name], payload);
 
-/** Every member that a schema has, by its path. */
+/** The paths of all members of a schema. */
 const membersOf = ({ properties, items }: Schema, at = ''): string[] => [
   ...Object.entries((properties ?? {}) as Record<string, Schema>).flatMap(([name, inner]) => [
     `${at}/${name}`,
@@ -38,7 +38,7 @@ const membersIn = (value: unknown, at = ''): string[] => {
   return Object.entries(value).flatMap(([name, inner]) => [`${at}/${name}`, ...membersIn(inner, `${at}/${name}`)]);
 };
 
-test('every topic has its schema and its sample, and no schema has lost its topic', () => {
+test('every topic has a schema and a sample, and every schema has a topic', () => {
   const names = Object.keys(topics).sort();
   expect(namesIn(dir)).toEqual(names);
   expect(namesIn(join(dir, 'samples'))).toEqual(names);
@@ -49,30 +49,30 @@ describe.each(Object.entries(topics))('the schema of %s', (name, topic) => {
   const sample: unknown = JSON.parse(read(`samples/${name}`));
   const isValid = ajv.compile(published);
 
-  test('has not become one that a reader cannot live with', () => {
+  test('has no breaking change compared to the declaration', () => {
     expect(findBreakingChanges(published, generateSchema(name, topic))).toEqual([]);
   });
 
-  test('is the registry’s: npm run schemas writes no other', () => {
+  test('is up to date: npm run schemas would write the same', () => {
     expect(printSchema(generateSchema(name, topic))).toBe(read(name));
   });
 
-  test('takes the sample, as the registry does, and the sample has every member and the key', () => {
+  test('accepts the sample, as the registry does, and the sample has every member and the key', () => {
     expect(isValid(sample), JSON.stringify(isValid.errors)).toBe(true);
     expect(topic.payload.parse(sample)).toEqual(sample);
     expect([...new Set(membersIn(sample))].sort()).toEqual(membersOf(published).sort());
     expect(typeof memberOf(sample, topic.key)).toBe('string');
   });
 
-  test('takes members that it does not know, and refuses an event that lacks one it needs', () => {
+  test('accepts unknown members, and rejects an event without a required one', () => {
     const payload = sample as Schema;
     expect(isValid({ ...payload, ofTomorrow: { any: 'thing' } })).toBe(true);
-    const needed = published.required as string[];
-    expect(needed.length).toBeGreaterThan(0);
+    const required = published.required as string[];
+    expect(required.length).toBeGreaterThan(0);
     for (const member of Object.keys(published.properties as Schema)) {
       const { [member]: _, ...rest } = payload;
-      expect(isValid(rest), member).toBe(!needed.includes(member));
-      expect(topic.payload.safeParse(rest).success, member).toBe(!needed.includes(member));
+      expect(isValid(rest), member).toBe(!required.includes(member));
+      expect(topic.payload.safeParse(rest).success, member).toBe(!required.includes(member));
       expect(isValid({ ...payload, [member]: false }), member).toBe(false);
     }
   });

@@ -7,7 +7,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** A queue that notes for how many seconds messages are put off. */
+/** A queue that records the delays of the messages that are sent back to it. */
 function fixture() {
   const delays: number[] = [];
   const sendBatch = async (messages: { delaySeconds: number }[]) => {
@@ -22,7 +22,7 @@ function fixture() {
   return { env, deliveries, delays };
 }
 
-/** Work that ends when it is told to, and notes how many messages it has. */
+/** Work that runs until `end` is called, and records its numbers of messages. */
 function held() {
   const taken: number[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -33,7 +33,7 @@ function held() {
   return { taken, work, end: resolve };
 }
 
-test('two small batches of a tenant are worked on at once, and neither is put off', async () => {
+test('two small batches of a tenant are processed concurrently without delay', async () => {
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
   const both = [3, 4].map((count) => workOnShare(env, 'payments', 'small', deliveries(count), work));
@@ -43,7 +43,7 @@ test('two small batches of a tenant are worked on at once, and neither is put of
   expect(delays).toEqual([]);
 });
 
-test('a tenant has ten messages under way at most, and the others are put off', async () => {
+test('at most ten messages of a tenant are processed at once, and the others are delayed', async () => {
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
   const three = [7, 7, 7].map((count) => workOnShare(env, 'payments', 'large', deliveries(count), work));
@@ -55,7 +55,7 @@ test('a tenant has ten messages under way at most, and the others are put off', 
   expect(taken).toEqual([7, 3, 10]);
 });
 
-test('of a tenant that Stripe is slow for, a share comes again after 5 s, the next after 10 s, and so on', async () => {
+test('while Stripe is slow for a tenant, ten of its messages are delayed by 5 s, the next ten by 10 s, and so on', async () => {
   vi.useFakeTimers();
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();

@@ -7,7 +7,7 @@ import { addProduct, cronUntil, oneLine, type Store, startStore, until } from '.
 import { payingAt } from '../support/payments.ts';
 import { home, secret, sign } from '../support/shipping.ts';
 
-/** The contract's own table: days of retention, partitions, key. */
+/** The topics that the contract prescribes: days of retention, partitions, key. */
 const contract: Record<string, [number, number, string]> = {
   'order.created': [7, 12, 'orderId'],
   'inventory.reserved': [7, 12, 'orderId'],
@@ -22,7 +22,7 @@ const contract: Record<string, [number, number, string]> = {
   'shipping.label.created': [30, 6, 'orderId'],
 };
 
-const more = [
+const sagaTopics = [
   'order.confirmed',
   'order.failed',
   'order.cancelled',
@@ -33,10 +33,10 @@ const more = [
   'shipping.status.changed',
 ];
 
-/** Not driven here: a capture needs a card that was held, a repeated label a carrier that fails. */
-const elsewhere = ['payment.capture.requested', 'shipping.label.requested'];
+/** Topics that this test does not trigger: a capture needs an authorized card, a repeated label a failing carrier. */
+const notTriggered = ['payment.capture.requested', 'shipping.label.requested'];
 
-/** The arguments of a call in SQL whose opening parenthesis is just before `start`. */
+/** The arguments of a SQL call whose opening parenthesis is just before `start`. */
 function argumentsAt(sql: string, start: number): string[] {
   const found: string[] = [];
   let depth = 0;
@@ -52,7 +52,7 @@ function argumentsAt(sql: string, start: number): string[] {
   return found;
 }
 
-/** What the SQL functions emit: the topic, and the expression that says whether our own consumers get it. */
+/** The events that SQL functions emit: the topic, and the expression that decides whether our queues get it. */
 function emits(): { topic: string; queue: string; file: string }[] {
   const dir = join(import.meta.dirname, '..', '..', 'src', 'db');
   return readdirSync(dir, { recursive: true, encoding: 'utf8' })
@@ -79,11 +79,11 @@ describe('every topic', () => {
     });
   }
 
-  test('that the saga needs beside the given ones is there', () => {
-    expect(Object.keys(topics)).toEqual(expect.arrayContaining(more));
+  test('that the order saga needs is declared', () => {
+    expect(Object.keys(topics)).toEqual(expect.arrayContaining(sagaTopics));
   });
 
-  test('that a SQL function emits is one that Kafka is told of', () => {
+  test('that a SQL function emits is declared', () => {
     const found = emits();
     expect(found.length).toBeGreaterThan(20);
     expect(found.filter(({ topic }) => !(topic in topics))).toEqual([]);
@@ -94,21 +94,21 @@ describe('every topic', () => {
     expect(Object.keys(topics).filter((topic) => !emitted.has(topic))).toEqual([]);
   });
 
-  test('goes to our own queues if and only if somebody consumes it there', () => {
+  test('is sent to our queues if and only if it has a consumer', () => {
     const queued = new Set(emits().flatMap(({ topic, queue }) => (queue === 'false' ? [] : [topic])));
     const consumed = Object.keys(topics).filter((topic) => topics[topic]?.consumers.length !== 0);
     expect([...queued].sort()).toEqual(consumed.sort());
   });
 });
 
-describe('what is published', () => {
+describe('a published event', () => {
   let store: Store;
   beforeAll(async () => {
     store = await startStore({ variables: { SHIPPING_WEBHOOK_SECRET: secret } });
   });
   afterAll(() => store.close());
 
-  test('fits its topic’s declaration in every member, and its key is the member that the topic names', async () => {
+  test('matches the declaration of its topic in every member, and its key is the declared member', async () => {
     const shop = payingAt(store);
     const campaigns = campaignFixture(store);
     const seen = async (topic: string) =>
@@ -127,7 +127,7 @@ describe('what is published', () => {
       await store.send('POST', `/v1/orders/${placed.body.id}/cancel`, body);
     }
 
-    // Paid, sent, delivered, and paid back in two parts.
+    // Paid, shipped, delivered, and refunded in two parts.
     const { body: sold } = await order('DRIVEN', { shippingAddress: home });
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: sold.id });
     await shop.pay(payment.stripePaymentIntentId);
@@ -141,7 +141,7 @@ describe('what is published', () => {
     for (const body of [{ amount: 3, reason: 'a part' }, {}]) {
       await store.send('POST', `/v1/payments/${payment.id}/refunds`, body);
     }
-    // Paid without an address, disputed; paid and bounced back.
+    // Two payments: one is disputed, one has a refund that fails.
     for (const card of ['pm_card_createDispute', 'pm_card_refundFail']) {
       const bought = await shop.checkout('DRIVEN');
       await shop.pay(bought.intent, card);
@@ -151,7 +151,7 @@ describe('what is published', () => {
       const part = card === 'pm_card_refundFail' ? {} : { amount: 1 };
       await store.send('POST', `/v1/payments/${bought.payment.id}/refunds`, part);
     }
-    // One campaign succeeds, one is cancelled, one ends too early.
+    // One campaign succeeds, one is cancelled, one expires.
     const [successful, failed, expired] = [
       await campaigns.start('SUCCESS', 9),
       await campaigns.start('FAILURE', 9),
@@ -164,7 +164,7 @@ describe('what is published', () => {
     await cronUntil(store, new Date(Date.parse(expired.endTime) + 1_000), () => seen('payment.failed'));
 
     const expected = Object.keys(contract).concat(
-      more,
+      sagaTopics,
       'order.refunded',
       'order.refund.failed',
       'payment.refund.requested',
@@ -178,13 +178,13 @@ describe('what is published', () => {
     for (const { topic, key, payload } of rows) {
       const declared = topics[topic];
       expect(declared, topic).toBeDefined();
-      // What is parsed has the declared members alone: equal, it has no others.
+      // Parsing keeps only declared members. An equal result has no other members.
       expect(declared?.payload.parse(payload), topic).toEqual(payload);
       expect(memberOf(payload, declared?.key ?? ''), topic).toBe(key);
     }
-    const driven = new Set(rows.map(({ topic }) => topic));
-    expect(Object.keys(topics).filter((topic) => !driven.has(topic))).toEqual(elsewhere);
-    const letters = await store.database.query('select topic, reason from platform.dead_letters');
-    expect(letters).toEqual([]);
+    const emitted = new Set(rows.map(({ topic }) => topic));
+    expect(Object.keys(topics).filter((topic) => !emitted.has(topic))).toEqual(notTriggered);
+    const deadLetters = await store.database.query('select topic, reason from platform.dead_letters');
+    expect(deadLetters).toEqual([]);
   });
 });

@@ -44,7 +44,7 @@ describe('a campaign', () => {
     expect((await store.send('GET', `/v1/campaigns/${id}`, undefined, other)).status).toBe(404);
   });
 
-  test('is refused where its numbers do not fit', async () => {
+  test('is rejected if its numbers are invalid', async () => {
     const { id: productId } = await addProduct(store, 'MISFIT', 5, 30);
     const fitting = {
       productId,
@@ -68,7 +68,7 @@ describe('a campaign', () => {
     }
   });
 
-  test('cannot be joined or read in its participants by a publishable key', async () => {
+  test('cannot be joined with a publishable key, which cannot list its participants either', async () => {
     const campaign = await fixture.start('PUBLIC', 5);
     const key = await store.database.key({ kind: 'publishable' });
     expect((await store.send('POST', `/v1/campaigns/${campaign.id}/join`, { userId: 'u' }, { key })).status).toBe(403);
@@ -77,8 +77,8 @@ describe('a campaign', () => {
   });
 });
 
-describe('joining', () => {
-  test('200 at once on 50 places: 50 have one, with a unit each, and the campaign succeeds once', async () => {
+describe('joining a campaign', () => {
+  test('200 times at once with 50 places gives 50 users a place and a unit, and the campaign succeeds once', async () => {
     const campaign = await fixture.start('RUSH', 100, { minParticipants: 40, maxParticipants: 50 });
     const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => fixture.join(campaign.id, `user-${n}`)));
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(50);
@@ -90,7 +90,7 @@ describe('joining', () => {
     expect((await fixture.eventsOf(campaign.id)).filter((topic) => topic === 'joined')).toHaveLength(50);
   });
 
-  test('takes one call to the database', async () => {
+  test('makes one call to the database', async () => {
     const campaign = await fixture.start('ONECALL', 5);
     const joined = await fixture.join(campaign.id, 'user-1');
     expect(joined.headers.get('server-timing')).toMatch(/desc="1 calls"/);
@@ -99,7 +99,7 @@ describe('joining', () => {
     expect(full.headers.get('server-timing')).toMatch(/desc="1 calls"/);
   });
 
-  test('a user who joins twice, or many times at once, has one place', async () => {
+  test('twice, or many times at once, gives a user one place', async () => {
     const campaign = await fixture.start('TWICE', 10, { minParticipants: 5 });
     const answers = await Promise.all(Array.from({ length: 10 }, () => fixture.join(campaign.id, 'user-1')));
     expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
@@ -108,7 +108,7 @@ describe('joining', () => {
     expect(await fixture.stockOf('TWICE')).toEqual({ quantity: 9, reserved: 1 });
   });
 
-  test('without stock takes nothing: no place, no payment, no event', async () => {
+  test('without stock changes nothing: no place, no payment, no event', async () => {
     const campaign = await fixture.start('SHORT', 1, { minParticipants: 2 });
     await fixture.join(campaign.id, 'user-1');
     const refused = await fixture.join(campaign.id, 'user-2');
@@ -121,7 +121,7 @@ describe('joining', () => {
     expect(payments).toHaveLength(1);
   });
 
-  test('is refused before the start and after the end by the database’s clock, without any cron', async () => {
+  test('is rejected before the start and after the end by the database’s clock, even before a cron has run', async () => {
     const early = await fixture.start('EARLY', 5, {
       startTime: soon(),
       endTime: new Date(Date.now() + 9e6).toISOString(),
@@ -138,7 +138,7 @@ describe('joining', () => {
     }
   });
 
-  test('is refused once the product is archived; the places that are taken are honoured', async () => {
+  test('is rejected once the product is archived, and places taken before stay valid', async () => {
     const campaign = await fixture.start('ARCHIVED', 5);
     const { body: place } = await fixture.join(campaign.id, 'early');
     await store.send('DELETE', `/v1/products/${campaign.productId}`);
@@ -154,7 +154,7 @@ describe('joining', () => {
     expect((await fixture.join(campaign.id, 'late')).status).toBe(201);
   });
 
-  test('a campaign wholly in the past is not created', async () => {
+  test('is impossible after its end, because a campaign in the past is not created', async () => {
     const { productId } = await fixture.start('BYGONE', 5);
     const [startTime, endTime] = [2, 1].map((hours) => new Date(Date.now() - hours * 3_600_000).toISOString());
     const numbers = { productId, minParticipants: 2, maxParticipants: 10, price: 20, startTime, endTime };
@@ -162,7 +162,7 @@ describe('joining', () => {
     expect([status, body.errors]).toEqual([422, [{ pointer: '/endTime', detail: 'must be in the future' }]]);
   });
 
-  test('the same key gives the first answer again', async () => {
+  test('with the same Idempotency-Key returns the first response again', async () => {
     const campaign = await fixture.start('REPLAY', 5);
     const options = { idempotencyKey: randomUUID() };
     const path = `/v1/campaigns/${campaign.id}/join`;
@@ -176,8 +176,8 @@ describe('joining', () => {
   });
 });
 
-describe('ending without success', () => {
-  test('who leaves gives back the place, the unit and the money', async () => {
+describe('a campaign without success', () => {
+  test('releases the place, the unit and the money of a user who leaves', async () => {
     const campaign = await fixture.start('LEAVE', 5, { minParticipants: 3 });
     const { body: place } = await fixture.join(campaign.id, 'user-1');
     const payment = await fixture.confirm(place.orderId);
@@ -191,56 +191,60 @@ describe('ending without success', () => {
     const { stripePaymentIntentId: intent } = payment;
     await until(async () => (await fixture.stripe.paymentIntents.retrieve(intent)).status === 'canceled');
     expect((await store.send('GET', `/v1/payments/${payment.id}`)).body.status).toBe('cancelled');
-    // The place is free for the same user again.
+    // The same user can join again.
     expect((await fixture.join(campaign.id, 'user-1')).body.state).toBe('joined');
   });
 
-  test('after success nobody leaves and nothing is cancelled', async () => {
+  test('is no longer possible after success: nobody can leave and nothing can be cancelled', async () => {
     const campaign = await fixture.start('STAY', 5, { minParticipants: 1 });
     await fixture.join(campaign.id, 'user-1');
     expect((await fixture.leave(campaign.id, 'user-1')).body.code).toBe('campaign_not_open');
     expect((await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`)).body.code).toBe('conflict');
   });
 
-  test.each(['failed', 'expired'])('a campaign that has %s releases every hold on money and stock', async (ending) => {
-    const sku = `END-${ending}`;
-    const campaign = await fixture.start(sku, 10, { minParticipants: 5 });
-    const users = ['user-1', 'user-2', 'user-3'];
-    const places = await Promise.all(users.map(async (user) => (await fixture.join(campaign.id, user)).body));
-    const payments = await Promise.all(places.slice(0, 2).map((place) => fixture.confirm(place.orderId)));
-    await until(async () => (await fixture.read(campaign.id)).securedParticipants === 2);
-    if (ending === 'failed') {
-      const cancelled = await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
-      expect(cancelled.body).toMatchObject({ status: 'failed', actualParticipants: 3 });
-      expect((await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`)).body.status).toBe('failed');
-    } else {
-      // By hand, since a cron of tomorrow would end the other tests' campaigns too.
-      await store.database.query(`update group_commerce.group_commerce_campaigns set end_time = now() where id = $1`, [
-        campaign.id,
-      ]);
-      await store.cron();
-    }
-    expect((await fixture.join(campaign.id, 'user-9')).body.code).toBe('campaign_not_open');
-    // A turn of the cron has a budget of time: on a slow machine the campaign may end in a later one.
-    await until(async () => {
-      if (ending === 'expired') await store.cron();
-      return (await fixture.stockOf(sku))?.reserved === 0;
-    });
-    expect(await fixture.statesOf(campaign.id)).toEqual(Object.fromEntries(users.map((user) => [user, 'released'])));
-    expect((await fixture.participants(campaign.id)).map((place) => place.reason)).toEqual(
-      Array(3).fill(`campaign_${ending}`),
-    );
-    for (const { id, stripePaymentIntentId } of payments) {
-      expect((await store.send('GET', `/v1/payments/${id}`)).body.status).toBe('cancelled');
-      await until(
-        async () => (await fixture.stripe.paymentIntents.retrieve(stripePaymentIntentId)).status === 'canceled',
+  test.each(['that has %s releases every hold on money and stock', 'expired'])(
+    'a campaign that has %s releases every hold on money and stock',
+    async (ending) => {
+      const sku = `END-${ending}`;
+      const campaign = await fixture.start(sku, 10, { minParticipants: 5 });
+      const users = ['user-1', 'user-2', 'user-3'];
+      const places = await Promise.all(users.map(async (user) => (await fixture.join(campaign.id, user)).body));
+      const payments = await Promise.all(places.slice(0, 2).map((place) => fixture.confirm(place.orderId)));
+      await until(async () => (await fixture.read(campaign.id)).securedParticipants === 2);
+      if (ending === 'failed') {
+        const cancelled = await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
+        expect(cancelled.body).toMatchObject({ status: 'failed', actualParticipants: 3 });
+        expect((await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`)).body.status).toBe('failed');
+      } else {
+        // Only this campaign ends: a cron with tomorrow’s time would also end the campaigns of other tests.
+        await store.database.query(
+          `update group_commerce.group_commerce_campaigns set end_time = now() where id = $1`,
+          [campaign.id],
+        );
+        await store.cron();
+      }
+      expect((await fixture.join(campaign.id, 'user-9')).body.code).toBe('campaign_not_open');
+      // A cron run has a time limit. On a slow machine the campaign may end in a later run.
+      await until(async () => {
+        if (ending === 'expired') await store.cron();
+        return (await fixture.stockOf(sku))?.reserved === 0;
+      });
+      expect(await fixture.statesOf(campaign.id)).toEqual(Object.fromEntries(users.map((user) => [user, 'released'])));
+      expect((await fixture.participants(campaign.id)).map((place) => place.reason)).toEqual(
+        Array(3).fill(`campaign_${ending}`),
       );
-    }
-    await fixture.audit(campaign, 10);
-    expect((await fixture.eventsOf(campaign.id)).at(-1)).toBe(ending);
-  });
+      for (const { id, stripePaymentIntentId } of payments) {
+        expect((await store.send('GET', `/v1/payments/${id}`)).body.status).toBe('cancelled');
+        await until(
+          async () => (await fixture.stripe.paymentIntents.retrieve(stripePaymentIntentId)).status === 'canceled',
+        );
+      }
+      await fixture.audit(campaign, 10);
+      expect((await fixture.eventsOf(campaign.id)).at(-1)).toBe(ending);
+    },
+  );
 
-  test('a place whose money is not secured in time is freed, and no other', async () => {
+  test('releases a place whose payment is not secured in time, and no other place', async () => {
     const campaign = await fixture.start('SLOW', 5, { minParticipants: 4 });
     const [slow, quick] = await Promise.all(
       ['slow', 'quick'].map(async (user) => (await fixture.join(campaign.id, user)).body),

@@ -19,9 +19,9 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-type Told = { id: string; event: string; data: Record<string, unknown> };
+type LiveEvent = { id: string; event: string; data: Record<string, unknown> };
 
-/** A browser's EventSource, as far as this needs one: what was told, and whether the connection has ended. */
+/** A simple EventSource: the received events, and whether the connection has ended. */
 async function watch(campaignId: string, lastEventId?: string) {
   const headers = {
     authorization: `Bearer ${key}`,
@@ -31,7 +31,7 @@ async function watch(campaignId: string, lastEventId?: string) {
   const watched = {
     status: response.status,
     type: response.headers.get('content-type'),
-    told: [] as Told[],
+    told: [] as LiveEvent[],
     text: '',
     ended: false,
   };
@@ -58,9 +58,9 @@ async function watch(campaignId: string, lastEventId?: string) {
   return { watched, reading };
 }
 
-const campaignEvents = ({ told }: { told: Told[] }) => told.filter(({ event }) => event === 'campaign');
+const campaignEvents = ({ told }: { told: LiveEvent[] }) => told.filter(({ event }) => event === 'campaign');
 
-test('a watcher is told the count, the status and the time left, and every change of them', async () => {
+test('a watcher receives the count, the status and the time left, and every change', async () => {
   const campaign = await fixture.start('LIVE', 10);
   const { watched, reading } = await watch(campaign.id);
   expect([watched.status, watched.type]).toEqual([200, 'text/event-stream']);
@@ -82,7 +82,7 @@ test('a watcher is told the count, the status and the time left, and every chang
   expect(watched.ended).toBe(true);
 });
 
-test('who connects again with Last-Event-ID is told only what is new', async () => {
+test('a watcher that reconnects with Last-Event-ID receives only what is new', async () => {
   const campaign = await fixture.start('AGAIN', 10, { minParticipants: 5 });
   const first = await watch(campaign.id);
   await first.reading;
@@ -93,7 +93,7 @@ test('who connects again with Last-Event-ID is told only what is new', async () 
   expect(campaignEvents(second.watched).map((told) => told.data.actualParticipants)).toEqual([1]);
 });
 
-test('the end of a campaign ends the connection, and who knows of it need not come again', async () => {
+test('the connection ends with the campaign, and a watcher that has received the end gets 204 on reconnecting', async () => {
   const campaign = await fixture.start('OVER', 10);
   const { watched, reading } = await watch(campaign.id);
   await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
@@ -110,7 +110,7 @@ test('the end of a campaign ends the connection, and who knows of it need not co
   await last.reading;
 });
 
-test('a watcher is told when the end time passes, and then how the campaign ended', async () => {
+test('a watcher is notified when the end time passes, and then of the final status', async () => {
   const endTime = new Date(Date.now() + 3_000).toISOString();
   const campaign = await fixture.start('ENDING', 10, { endTime });
   const { watched, reading } = await watch(campaign.id);
@@ -124,36 +124,36 @@ test('a watcher is told when the end time passes, and then how the campaign ende
   expect(told).toEqual(['active', 'active', 'expired']);
 });
 
-test('many watchers ask the database as often as one', async () => {
+test('many watchers cause as many database calls as one', async () => {
   const campaign = await fixture.start('CROWD', 10);
   const watchers = await Promise.all(Array.from({ length: 20 }, () => watch(campaign.id)));
   polls = 0;
   await Promise.all(watchers.map(({ reading }) => reading));
-  // 5 s at a poll each 2 s: each watcher for itself would make 40 or more.
+  // 5 s with a poll every 2 s: separate polls would be 40 or more.
   expect(polls).toBeGreaterThan(0);
   expect(polls).toBeLessThanOrEqual(4);
 });
 
-test('a campaign of another tenant, or none, cannot be watched', async () => {
+test('a campaign cannot be watched by another tenant or without a key', async () => {
   const campaign = await fixture.start('HIDDEN', 10);
   const other = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
   expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, other)).status).toBe(404);
   expect((await store.send('GET', `/v1/campaigns/${campaign.id}/live`, undefined, { key: null })).status).toBe(401);
 });
 
-test('a revoked key ends its connections within seconds, and those of no other key', async () => {
-  const patient = await startStore({ variables: { LIVE_SECONDS: '600' } });
+test('the connections of a revoked key end within seconds, and those of other keys stay open', async () => {
+  const longLived = await startStore({ variables: { LIVE_SECONDS: '600' } });
   try {
-    const campaign = await campaignFixture(patient).start('REVOKED', 10);
-    const [revoked, kept] = [await patient.database.key(), await patient.database.key({ kind: 'publishable' })];
+    const campaign = await campaignFixture(longLived).start('REVOKED', 10);
+    const [revoked, kept] = [await longLived.database.key(), await longLived.database.key({ kind: 'publishable' })];
     const open = async (using: string) => {
       const headers = { authorization: `Bearer ${using}` };
-      const response = await fetch(`${patient.url}/v1/campaigns/${campaign.id}/live`, { headers });
+      const response = await fetch(`${longLived.url}/v1/campaigns/${campaign.id}/live`, { headers });
       return response.body?.pipeThrough(new TextDecoderStream()).getReader();
     };
     const reader = await open(kept);
     const connections = await Promise.all([open(revoked), open(revoked), open(revoked)]);
-    await patient.database.query(`update platform.api_keys set revoked_at = now() where prefix = $1`, [
+    await longLived.database.query(`update platform.api_keys set revoked_at = now() where prefix = $1`, [
       revoked.slice(0, 12),
     ]);
     for (const connection of connections) {
@@ -162,18 +162,18 @@ test('a revoked key ends its connections within seconds, and those of no other k
         text += chunk.value;
       expect(text).toContain('event: end\ndata: {"reason":"unauthenticated","reconnect":false}');
     }
-    // The other one still says that it is there, and of the campaign's changes.
-    await campaignFixture(patient).join(campaign.id, 'a');
+    // The connection of the other key still receives the changes of the campaign.
+    await campaignFixture(longLived).join(campaign.id, 'a');
     let told = '';
     while (!told.includes('"actualParticipants":1')) told += (await reader?.read())?.value ?? '';
     expect(told).not.toContain('event: end');
     await reader?.cancel();
   } finally {
-    await patient.close();
+    await longLived.close();
   }
 });
 
-test('a token opens the stream of its campaign and nothing else, and ends with its key', async () => {
+test('a live token opens only the stream of its campaign, and becomes invalid with its key', async () => {
   const [campaign, other] = [await fixture.start('TOKEN', 10), await fixture.start('OTHER', 10)];
   const shown = await store.database.key({ kind: 'publishable', origins: ['https://shop.example'] });
   const made = await store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { key: shown });
@@ -206,7 +206,7 @@ test('a token opens the stream of its campaign and nothing else, and ends with i
   expect(JSON.stringify(store.logs())).not.toContain(mac);
 });
 
-test('the same Idempotency-Key gives the same token, which is stored nowhere', async () => {
+test('the same Idempotency-Key returns the same live token, which is not stored', async () => {
   const campaign = await fixture.start('REPEATED', 10);
   const ask = () =>
     store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { idempotencyKey: 'page-1' });
@@ -217,7 +217,7 @@ test('the same Idempotency-Key gives the same token, which is stored nowhere', a
   expect(kept).toEqual([{ answer: { expiresAt: first.body.expiresAt } }]);
 });
 
-test('a token is for one campaign of the key’s tenant, and ends after its time', async () => {
+test('a live token works only for its tenant and campaign, and expires', async () => {
   const campaign = await fixture.start('EXPIRED', 10);
   const foreign = { key: await store.database.key({ tenant: 'acme', kind: 'publishable' }) };
   const path = `/v1/campaigns/${campaign.id}/live-token`;

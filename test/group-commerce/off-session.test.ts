@@ -4,13 +4,13 @@ import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 import { payingAt } from '../support/payments.ts';
 
-// A campaign charges a saved method when the buyer is not there. Whatever is lost on the way, Stripe takes the money once or
-// gives it back.
+// A campaign charges a saved card without the buyer. Whatever responses or webhooks are lost, Stripe charges once or
+// refunds.
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;
 let shop: ReturnType<typeof payingAt>;
-/** How far Stripe's clock and the crons are ahead. */
+/** How far Stripe’s clock and the crons are ahead, in milliseconds. */
 let ahead = 0;
 beforeAll(async () => {
   store = await startStore({
@@ -28,12 +28,14 @@ afterAll(() => store.close());
 
 const hour = 3_600_000;
 
-/** The hours pass at Stripe and in the crons, which run every five hours. A cron fails while Stripe is away. */
-async function pass(hours: number, { away = false } = {}) {
+/**
+ * Advances the clocks of Stripe and of the cron, which runs every five hours. A cron fails while Stripe is unavailable.
+ */
+async function advance(hours: number, { unavailable = false } = {}) {
   for (let passed = 0; passed < hours; passed += 5) {
     ahead += Math.min(5, hours - passed) * hour;
     const cron = store.cron('* * * * *', new Date(Date.now() + ahead));
-    if (away) await Promise.allSettled([cron]);
+    if (unavailable) await Promise.allSettled([cron]);
     else await cron;
     await store.settled();
   }
@@ -50,8 +52,8 @@ const paymentOf = async (orderId: string) =>
   )[0];
 const orderOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
 
-/** A place whose method is saved, in a campaign that succeeds with the next join; `fault` hits the charge. */
-async function saved(fault: Record<string, unknown>, card = 'pm_card_visa') {
+/** A place with a saved card, in a campaign that succeeds with the next join. `fault` affects the charge. */
+async function placeWithSavedCard(fault: Record<string, unknown>, card = 'pm_card_visa') {
   const campaign = await fixture.start(`OFF-${randomUUID()}`, 5, {
     endTime: new Date(Date.now() + ahead + 30 * 24 * hour).toISOString(),
     startTime: new Date(Date.now() - hour).toISOString(),
@@ -64,8 +66,8 @@ async function saved(fault: Record<string, unknown>, card = 'pm_card_visa') {
   return { campaign, orderId: place.orderId as string };
 }
 
-/** The campaign succeeds, and the saved method is charged. */
-async function succeed({ campaign, orderId }: Awaited<ReturnType<typeof saved>>) {
+/** Makes the campaign succeed, so that the saved card is charged. */
+async function succeed({ campaign, orderId }: Awaited<ReturnType<typeof placeWithSavedCard>>) {
   await fixture.join(campaign.id, 'b');
   await until(async () => (await charges(orderId)).length > 0);
   await store.settled();
@@ -80,13 +82,13 @@ describe('a charge that stays processing for days', () => {
     ['succeed', 80],
     ['decline', 80],
   ] as const) {
-    test(`is never made again, and ends as the bank decides (${outcome} after ${hours} hours)`, async () => {
-      const made = await saved({ action: 'delay', ms: 0, decides: outcome, decideMs: hours * hour });
+    test(`is never repeated, and ends with the bank’s decision (${outcome} after ${hours} hours)`, async () => {
+      const made = await placeWithSavedCard({ action: 'delay', ms: 0, decides: outcome, decideMs: hours * hour });
       await succeed(made);
-      await pass(hours - 1);
+      await advance(hours - 1);
       expect(await charges(made.orderId)).toMatchObject([{ status: 'processing' }]);
       expect(await paymentOf(made.orderId)).toMatchObject({ status: 'pending' });
-      await pass(6);
+      await advance(6);
       if (outcome === 'succeed') {
         await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
         expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000, refunded: 0 }]);
@@ -99,26 +101,32 @@ describe('a charge that stays processing for days', () => {
   }
 
   test('and whose webhooks are lost is found by the cron', async () => {
-    const made = await saved({ action: 'drop', acts: true, loseEvents: true, decides: 'succeed', decideMs: 60 * hour });
+    const made = await placeWithSavedCard({
+      action: 'drop',
+      acts: true,
+      loseEvents: true,
+      decides: 'succeed',
+      decideMs: 60 * hour,
+    });
     await succeed(made);
-    await pass(70);
+    await advance(70);
     await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
     expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', refunded: 0 }]);
   });
 });
 
-describe('an error that Stripe keeps although it had charged', () => {
-  const kept = { action: 'status', status: 500, saved: true, acts: true };
+describe('when Stripe stores a 500 response for its idempotency key, although it has made the charge,', () => {
+  const storedError = { action: 'status', status: 500, saved: true, acts: true };
 
   test.each([
     ['the events arrive', false],
     ['the events are lost', true],
-  ])('the charge succeeded: it is found, and made once (%s)', async (_what, loseEvents) => {
-    const made = await saved({ ...kept, loseEvents });
+  ])('a successful charge is found and not repeated (%s)', async (_what, loseEvents) => {
+    const made = await placeWithSavedCard({ ...storedError, loseEvents });
     await succeed(made);
-    await pass(1);
+    await advance(1);
     await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
-    await pass(50);
+    await advance(50);
     expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000, refunded: 0 }]);
     expect((await fixture.statesOf(made.campaign.id)).a).toBe('charged');
   });
@@ -126,22 +134,27 @@ describe('an error that Stripe keeps although it had charged', () => {
   test.each([
     ['the events arrive', false],
     ['the events are lost', true],
-  ])('the charge was declined: the place is lost, and nothing is charged again (%s)', async (_what, loseEvents) => {
-    const made = await saved({ ...kept, loseEvents }, 'pm_card_chargeCustomerFail');
+  ])('a declined charge releases the place and is not repeated (%s)', async (_what, loseEvents) => {
+    const made = await placeWithSavedCard({ ...storedError, loseEvents }, 'pm_card_chargeCustomerFail');
     await succeed(made);
-    await pass(1);
+    await advance(1);
     await until(() => released(made.campaign.id));
-    await pass(50);
+    await advance(50);
     expect(await charges(made.orderId)).toMatchObject([{ captured: 0 }]);
     expect(await orderOf(made.orderId)).toMatchObject({ status: 'failed', payment: { status: 'failed' } });
   });
 
   test.each(['succeed', 'decline'] as const)(
-    'the charge is processing, and decided days later (%s)',
+    'a processing charge is found and not repeated, whatever the bank decides days later (%s)',
     async (outcome) => {
-      const made = await saved({ ...kept, loseEvents: true, decides: outcome, decideMs: 40 * hour });
+      const made = await placeWithSavedCard({
+        ...storedError,
+        loseEvents: true,
+        decides: outcome,
+        decideMs: 40 * hour,
+      });
       await succeed(made);
-      await pass(50);
+      await advance(50);
       const status = outcome === 'succeed' ? 'confirmed' : 'failed';
       await until(async () => (await orderOf(made.orderId)).status === status);
       expect(await charges(made.orderId)).toMatchObject([{ captured: outcome === 'succeed' ? 2000 : 0 }]);
@@ -149,11 +162,11 @@ describe('an error that Stripe keeps although it had charged', () => {
   );
 });
 
-describe('a charge whose answer and webhooks are lost, in a place that is then cancelled', () => {
+describe('a charge whose response and webhooks are lost, and whose order is then cancelled,', () => {
   const lost = { times: 2, action: 'drop', acts: true, loseEvents: true };
-  /** Stripe is out of reach from then on, so that nobody hears of the charge before the place is cancelled. */
+  /** Stripe becomes unavailable after the charge, so that the charge is still unknown when the order is cancelled. */
   async function cancelled(fault: Record<string, unknown> = {}) {
-    const made = await saved({ ...lost, ...fault });
+    const made = await placeWithSavedCard({ ...lost, ...fault });
     await shop.fault({ times: 1_000, path: '/v1/', action: 'drop', acts: false });
     await fixture.join(made.campaign.id, 'b');
     await until(async () => (await charges(made.orderId)).length > 0);
@@ -161,56 +174,56 @@ describe('a charge whose answer and webhooks are lost, in a place that is then c
     await until(() => released(made.campaign.id));
     return made;
   }
-  const back = (orderId: string) =>
+  const untilRefunded = (orderId: string) =>
     until(async () => {
-      await pass(1);
+      await advance(1);
       return (await charges(orderId)).every((intent) => intent.captured === intent.refunded);
     });
 
-  test('is given back once Stripe answers again', async () => {
+  test('is refunded once Stripe is available again', async () => {
     const made = await cancelled();
     expect(await charges(made.orderId)).toMatchObject([{ captured: 2000, refunded: 0 }]);
     await shop.clearFaults();
-    await pass(6);
-    await back(made.orderId);
-    await pass(50);
+    await advance(6);
+    await untilRefunded(made.orderId);
+    await advance(50);
     expect(await charges(made.orderId)).toMatchObject([{ captured: 2000, refunded: 2000 }]);
     expect(await orderOf(made.orderId)).toMatchObject({ status: 'cancelled', payment: { status: 'refunded' } });
   });
 
-  test('is given back also when Stripe answers only days later', async () => {
+  test('is refunded even if Stripe is available again only days later', async () => {
     const made = await cancelled();
-    await pass(5 * 24, { away: true });
+    await advance(5 * 24, { unavailable: true });
     await shop.clearFaults();
-    await pass(6);
-    await back(made.orderId);
+    await advance(6);
+    await untilRefunded(made.orderId);
     expect(await charges(made.orderId)).toMatchObject([{ captured: 2000, refunded: 2000 }]);
   });
 
-  test('and is still processing is cancelled at Stripe, or given back when it succeeds', async () => {
+  test('is cancelled at Stripe while it is processing, or refunded when it succeeds', async () => {
     const made = await cancelled({ decides: 'succeed', decideMs: 60 * hour });
     await shop.clearFaults();
-    await pass(80);
-    await back(made.orderId);
+    await advance(80);
+    await untilRefunded(made.orderId);
     const [charge] = await charges(made.orderId);
     expect(charge?.captured).toBe(charge?.refunded);
     expect(await paymentOf(made.orderId)).toMatchObject({ intent_open: false });
   });
 
-  test('is found although the first look comes before it is made', async () => {
-    const made = await saved({ action: 'drop', acts: false, times: 1_000 });
+  test('is found even if the first search happens before Stripe has made it', async () => {
+    const made = await placeWithSavedCard({ action: 'drop', acts: false, times: 1_000 });
     await fixture.join(made.campaign.id, 'b');
     await until(async () => (await fixture.statesOf(made.campaign.id)).a === 'ordered');
-    const asked = () =>
+    const startedCharges = () =>
       store.database.query('select from payments.payments where order_id = $1 and charge_asked_at is not null', [
         made.orderId,
       ]);
-    await until(async () => (await asked()).length > 0);
+    await until(async () => (await startedCharges()).length > 0);
     await store.send('POST', `/v1/orders/${made.orderId}/cancel`);
     await shop.clearFaults();
     await until(() => released(made.campaign.id));
     await store.settled();
-    // The request that was on its way when the place was cancelled.
+    // The request that was already on its way to Stripe when the order was cancelled.
     const [row] = await store.database.query<{ payment_id: string; customer_id: string }>(
       'select payment_id, customer_id from payments.payments where order_id = $1',
       [made.orderId],
@@ -225,15 +238,15 @@ describe('a charge whose answer and webhooks are lost, in a place that is then c
       confirm: true,
       metadata: { paymentId: row?.payment_id ?? '', orderId: made.orderId, tenant: 'default' },
     });
-    await pass(1);
-    await back(made.orderId);
+    await advance(1);
+    await untilRefunded(made.orderId);
     expect((await charges(made.orderId)).find((intent) => intent.id === late.id)).toMatchObject({ captured: 2000 });
   });
 });
 
-test('a charge that was made and never attempted is confirmed instead of made again', async () => {
-  const made = await saved({ action: 'delay', ms: 0, method: 'DELETE' });
-  // An earlier request had made the intent and broke off.
+test('an intent that was created but never confirmed is confirmed, and no second one is created', async () => {
+  const made = await placeWithSavedCard({ action: 'delay', ms: 0, method: 'DELETE' });
+  // An earlier request created the intent and was interrupted.
   const [row] = await store.database.query<{ payment_id: string; customer_id: string }>(
     'select payment_id, customer_id from payments.payments where order_id = $1',
     [made.orderId],

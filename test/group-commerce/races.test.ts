@@ -30,13 +30,13 @@ const race = fc.record({
   stock: fc.integer({ min: 0, max: 8 }),
   successOn: fc.constantFrom('joined', 'secured'),
   saved: fc.boolean(),
-  /** The steps of a wave run at once, the waves one after the other. */
+  /** The steps of a wave run concurrently, and the waves one after the other. */
   waves: fc.array(fc.array(step, { minLength: 4, maxLength: 14 }), { minLength: 2, maxLength: 4 }),
 });
 
 let races = 0;
 
-/** Runs a race, ends it as its campaign ends, and gives back what is left of it. */
+/** Runs a race and waits until all its work is done. */
 async function run({
   min,
   extra,
@@ -52,9 +52,9 @@ async function run({
     successOn,
     endTime: new Date(Date.now() + days * 86_400_000).toISOString(),
   });
-  /** What the clients were told, in no order: joins that were taken, with their orders. */
+  /** The orders of the accepted joins, by user. */
   const orders = new Map<string, string>();
-  const over = `update group_commerce.group_commerce_campaigns set end_time = now() - interval '1 second' where id = $1`;
+  const endNow = `update group_commerce.group_commerce_campaigns set end_time = now() - interval '1 second' where id = $1`;
   const act = async (what: Step) => {
     switch (what.do) {
       case 'join': {
@@ -82,7 +82,7 @@ async function run({
         return;
       }
       case 'expire':
-        await store.database.query(over, [campaign.id]);
+        await store.database.query(endNow, [campaign.id]);
         await store.cron();
         return;
       case 'cron':
@@ -90,12 +90,12 @@ async function run({
     }
   };
   for (const wave of waves) await Promise.all(wave.map(act));
-  await quiet(campaign.id);
-  return { campaign, over };
+  await untilIdle(campaign.id);
+  return { campaign, endNow };
 }
 
-/** Waits until every message and every webhook has been applied. */
-async function quiet(campaignId: string) {
+/** Waits until every message and webhook has been applied. */
+async function untilIdle(campaignId: string) {
   await store.settled();
   await until(async () => {
     const [left] = await store.database.query<{ n: number }>(
@@ -112,15 +112,15 @@ async function quiet(campaignId: string) {
   await store.settled();
 }
 
-test('joins, leaves, payments, cancels, successes and expiries raced against each other keep every promise', async () => {
+test('concurrent joins, leaves, payments, cancellations, successes and expiries violate no invariant', async () => {
   const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
   console.log(`campaign races: SEED=${seed}`);
   await fc.assert(
     fc.asyncProperty(race, async (wanted) => {
-      const { campaign, over } = await run(wanted);
+      const { campaign, endNow } = await run(wanted);
       const { status, live } = await fixture.audit(campaign, wanted.stock);
 
-      // Success exactly when the minimum was reached, at some moment: the events tell every count that there was.
+      // A campaign succeeds exactly if the minimum was reached at some moment. The events contain every count.
       const counts = await store.database.query<{ joined: number; secured: number }>(
         `select (coalesce(payload->'campaign', payload)->>'actualParticipants')::int as joined,
            (coalesce(payload->'campaign', payload)->>'securedParticipants')::int as secured
@@ -132,15 +132,15 @@ test('joins, leaves, payments, cancels, successes and expiries raced against eac
       } else if (status === 'successful') expect(counts.some(({ secured }) => secured >= wanted.min)).toBe(true);
       expect(Math.max(0, ...counts.map(({ joined }) => joined))).toBeLessThanOrEqual(wanted.min + wanted.extra);
 
-      // Whatever is left ends: an active campaign by expiring, an order in its grace by the end of it.
-      await store.database.query(over, [campaign.id]);
+      // Let everything end: an active campaign expires, and an unpaid order fails when its grace period ends.
+      await store.database.query(endNow, [campaign.id]);
       await store.database.query(
         `update inventory.reservations set expires_at = now() - interval '1 second' where status = 'held' and isfinite(expires_at)
          and order_id in (select order_id from group_commerce.participants where campaign_id = $1)`,
         [campaign.id],
       );
       await store.cron();
-      await quiet(campaign.id);
+      await untilIdle(campaign.id);
       const ended = await fixture.audit(campaign, wanted.stock);
       expect(ended.status).toBe(status === 'active' ? 'expired' : status);
       expect(ended.live.length).toBe(ended.charged.length);

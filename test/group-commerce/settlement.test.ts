@@ -21,8 +21,8 @@ afterEach(() => {
 afterAll(() => store.close());
 
 const week = 7 * 86_400_000;
-/** Ends too late for a hold: the card is saved at the join. */
-const late = () => ({ endTime: new Date(Date.now() + week).toISOString() });
+/** An end too late for an authorization, so that the card is saved at the join. */
+const endsLate = () => ({ endTime: new Date(Date.now() + week).toISOString() });
 
 const paymentOf = async (orderId: string) =>
   (
@@ -34,12 +34,12 @@ const paymentOf = async (orderId: string) =>
 const orderOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
 const secured = (campaignId: string, count: number) =>
   until(async () => (await fixture.read(campaignId)).securedParticipants === count);
-/** Every participant is in one of these states. */
+/** Waits until every participant is in one of these states. */
 const reached = (campaignId: string, ...states: string[]) =>
   until(async () => (await fixture.participants(campaignId)).every((place) => states.includes(place.state)));
 
-describe('money at the join', () => {
-  test('is held where the campaign ends within the card network’s window, and not taken', async () => {
+describe('the payment of a place', () => {
+  test('is an authorization, not a capture, if the campaign ends within the card network’s window', async () => {
     const campaign = await fixture.start('HOLD', 5);
     const { body: place } = await fixture.join(campaign.id, 'user-1');
     const payment = await fixture.confirm(place.orderId);
@@ -50,8 +50,8 @@ describe('money at the join', () => {
     expect((await store.send('GET', `/v1/payments/${payment.id}`)).body.status).toBe('pending');
   });
 
-  test('is a saved card where the campaign ends later', async () => {
-    const campaign = await fixture.start('CARD', 5, late());
+  test('is a saved card if the campaign ends later', async () => {
+    const campaign = await fixture.start('CARD', 5, endsLate());
     const { body: place } = await fixture.join(campaign.id, 'user-1');
     const payment = await fixture.confirm(place.orderId);
     expect([payment.stripePaymentIntentId, payment.clientSecret.slice(0, 5)]).toEqual([null, 'seti_']);
@@ -60,8 +60,8 @@ describe('money at the join', () => {
     expect(await fixture.intentsOf([place.orderId])).toEqual([]);
   });
 
-  test('a saved card is forgotten at Stripe when the place is given back', async () => {
-    const campaign = await fixture.start('FORGET', 5, late());
+  test('has its saved card deleted at Stripe when the place is released', async () => {
+    const campaign = await fixture.start('FORGET', 5, endsLate());
     const { body: place } = await fixture.join(campaign.id, 'user-1');
     await fixture.confirm(place.orderId);
     await secured(campaign.id, 1);
@@ -76,7 +76,7 @@ describe('money at the join', () => {
     });
   });
 
-  test('however many ask for the secret, a place has one intent', async () => {
+  test('has one intent, however many requests ask for the client secret', async () => {
     const campaign = await fixture.start('ONEINTENT', 5);
     const { body: place } = await fixture.join(campaign.id, 'user-1');
     const answers = await Promise.all(
@@ -87,7 +87,7 @@ describe('money at the join', () => {
     expect(await fixture.intentsOf([place.orderId])).toHaveLength(1);
   });
 
-  test('an amount that Stripe never takes costs the place', async () => {
+  test('that Stripe rejects as too small releases the place', async () => {
     await payingAt(store).forgetLimits();
     const campaign = await fixture.start('PENNY', 5, { price: 0.1 });
     await fixture.join(campaign.id, 'user-1');
@@ -96,7 +96,7 @@ describe('money at the join', () => {
     expect(await fixture.stockOf('PENNY')).toEqual({ quantity: 5, reserved: 0 });
   });
 
-  test('with successOn "secured" a place counts once its money is secured', async () => {
+  test('must be secured before the place counts, if successOn is "secured"', async () => {
     const campaign = await fixture.start('SECURED', 5, { successOn: 'secured', maxParticipants: 3 });
     const places = await Promise.all(['a', 'b', 'c'].map(async (user) => (await fixture.join(campaign.id, user)).body));
     expect((await fixture.join(campaign.id, 'd')).body.code).toBe('campaign_full');
@@ -114,38 +114,44 @@ describe('money at the join', () => {
   });
 });
 
-describe('success', () => {
-  test.each(['hold', 'card'])('makes one order and one charge of each participant (%s)', async (mode) => {
-    const campaign = await fixture.start(`ALL-${mode}`, 10, { minParticipants: 4, ...(mode === 'card' ? late() : {}) });
-    const join = (user: string) => fixture.join(campaign.id, user).then((answer) => answer.body);
-    const places = await Promise.all(['a', 'b', 'c'].map(join));
-    await Promise.all(places.map((place) => fixture.confirm(place.orderId)));
-    await secured(campaign.id, 3);
-    const last = await join('d');
-    await until(async () => (await fixture.statesOf(campaign.id)).d === 'ordered');
-    await fixture.confirm(last.orderId);
-    await reached(campaign.id, 'charged');
-    await store.settled();
-    const { orders, taken } = await fixture.audit(campaign, 10);
-    expect(orders.map((order) => [order.status, order.total])).toEqual(Array(4).fill(['confirmed', '20.00']));
-    expect(taken.map((intent) => intent.amount_received)).toEqual(Array(4).fill(2000));
-    expect(await orderOf(last.orderId)).toMatchObject({
-      campaignId: campaign.id,
-      customerId: 'd',
-      items: [{ sku: campaign.sku, quantity: 1, price: 20 }],
-      reservation: { status: 'committed' },
-      payment: { status: 'succeeded' },
-    });
-    const history = await fixture.eventsOf(last.orderId);
-    expect(history).toEqual(['order.created', 'inventory.reserved', 'order.confirmed']);
-    // Told again, by every message and every cron, it changes nothing.
-    await store.cron();
-    await store.settled();
-    await fixture.audit(campaign, 10);
-  });
+describe('a successful campaign', () => {
+  test.each(['creates one order and one charge for each participant (%s)', 'card'])(
+    'makes one order and one charge of each participant (%s)',
+    async (mode) => {
+      const campaign = await fixture.start(`ALL-${mode}`, 10, {
+        minParticipants: 4,
+        ...(mode === 'card' ? endsLate() : {}),
+      });
+      const join = (user: string) => fixture.join(campaign.id, user).then((answer) => answer.body);
+      const places = await Promise.all(['a', 'b', 'c'].map(join));
+      await Promise.all(places.map((place) => fixture.confirm(place.orderId)));
+      await secured(campaign.id, 3);
+      const last = await join('d');
+      await until(async () => (await fixture.statesOf(campaign.id)).d === 'ordered');
+      await fixture.confirm(last.orderId);
+      await reached(campaign.id, 'charged');
+      await store.settled();
+      const { orders, taken } = await fixture.audit(campaign, 10);
+      expect(orders.map((order) => [order.status, order.total])).toEqual(Array(4).fill(['confirmed', '20.00']));
+      expect(taken.map((intent) => intent.amount_received)).toEqual(Array(4).fill(2000));
+      expect(await orderOf(last.orderId)).toMatchObject({
+        campaignId: campaign.id,
+        customerId: 'd',
+        items: [{ sku: campaign.sku, quantity: 1, price: 20 }],
+        reservation: { status: 'committed' },
+        payment: { status: 'succeeded' },
+      });
+      const history = await fixture.eventsOf(last.orderId);
+      expect(history).toEqual(['order.created', 'inventory.reserved', 'order.confirmed']);
+      // Repeating the cron and the messages changes nothing.
+      await store.cron();
+      await store.settled();
+      await fixture.audit(campaign, 10);
+    },
+  );
 
-  test('a card that fails loses its own place alone', async () => {
-    const campaign = await fixture.start('FAILING', 10, { minParticipants: 3, ...late() });
+  test('releases only the place whose card fails', async () => {
+    const campaign = await fixture.start('FAILING', 10, { minParticipants: 3, ...endsLate() });
     const cards = { good: 'pm_card_visa', bad: 'pm_card_chargeCustomerFail', fine: 'pm_card_mastercard' };
     const users = Object.keys(cards).slice(0, 2);
     const places = await Promise.all(users.map(async (user) => (await fixture.join(campaign.id, user)).body));
@@ -160,7 +166,7 @@ describe('success', () => {
     await store.settled();
     await fixture.audit(campaign, 10);
     expect(await fixture.read(campaign.id)).toMatchObject({ status: 'successful', actualParticipants: 2 });
-    // The place is free again, for another card.
+    // The user can join again with another card.
     const { body: again } = await fixture.join(campaign.id, 'bad');
     expect(again.state).toBe('ordered');
     await fixture.confirm(again.orderId);
@@ -168,7 +174,7 @@ describe('success', () => {
     await fixture.audit(campaign, 10);
   });
 
-  test('a join after it is ordered and charged at once, until there is no place', async () => {
+  test('orders and charges later joins at once, until all places are taken', async () => {
     const campaign = await fixture.start('AFTER', 10, { minParticipants: 1, maxParticipants: 2 });
     await fixture.join(campaign.id, 'first');
     const { body: place } = await fixture.join(campaign.id, 'second');
@@ -180,7 +186,7 @@ describe('success', () => {
     expect((await fixture.join(campaign.id, 'third')).body.code).toBe('campaign_full');
   });
 
-  test('an unused grace ends the order, the unit and the place', async () => {
+  test('fails an order that is not paid within its grace period, and releases its unit and its place', async () => {
     const campaign = await fixture.start('GRACE', 10, { minParticipants: 2 });
     const places = await Promise.all(['a', 'b'].map(async (user) => (await fixture.join(campaign.id, user)).body));
     await until(async () => (await fixture.participants(campaign.id)).every((place) => place.state === 'ordered'));
@@ -200,14 +206,14 @@ describe('success', () => {
     expect(await fixture.stockOf('GRACE')).toEqual({ quantity: 9, reserved: 0 });
   });
 
-  test('a free campaign needs no money and confirms its orders by itself', async () => {
+  test('without a price needs no payment and confirms its orders', async () => {
     const campaign = await fixture.start('GRATIS', 5, { price: 0, successOn: 'secured' });
     for (const user of ['a', 'b', 'c']) await fixture.join(campaign.id, user);
     await reached(campaign.id, 'charged');
     expect(await fixture.stockOf('GRATIS')).toEqual({ quantity: 2, reserved: 0 });
   });
 
-  test('an order cancelled afterwards is refunded, and its place is free', async () => {
+  test('releases the place of an order that is cancelled later, and refunds it', async () => {
     const campaign = await fixture.start('UNDO', 5, { minParticipants: 1 });
     const { body: place } = await fixture.join(campaign.id, 'a');
     await fixture.confirm(place.orderId);
@@ -219,7 +225,7 @@ describe('success', () => {
     expect((await fixture.read(campaign.id)).actualParticipants).toBe(0);
   });
 
-  test('the cron frees a place whose order has ended and whose message was lost, at any age', async () => {
+  test('releases the place of an ended order by cron, at any age, even if the message was lost', async () => {
     const campaign = await fixture.start('LOST', 5, { minParticipants: 1 });
     const { body: place } = await fixture.join(campaign.id, 'a');
     await fixture.confirm(place.orderId);
@@ -243,7 +249,7 @@ describe('success', () => {
   });
 });
 
-/** Places by SQL, as the joins would have made them: these tests are about what comes after. */
+/** Inserts places by SQL as joins would, because these tests are about what follows. */
 const fill = (campaignId: string, count: number) =>
   store.database.query(
     `with c as (
@@ -260,7 +266,7 @@ const fill = (campaignId: string, count: number) =>
     [campaignId, count],
   );
 
-test('releasing many participants survives being stopped half-way, again and again', async () => {
+test('releasing many participants continues after each interruption', async () => {
   const campaign = await fixture.start('MANY', 2_000, { minParticipants: 1_500, maxParticipants: 2_000 });
   await fill(campaign.id, 1_000);
   let calls = 0;
@@ -273,7 +279,7 @@ test('releasing many participants survives being stopped half-way, again and aga
   await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
   await until(() => calls > 1);
   expect(await fixture.stockOf('MANY')).toEqual({ quantity: 1_200, reserved: 800 });
-  // Done and not heard of: the batch is committed, the caller is told nothing.
+  // The batch is committed, but its response is lost.
   stopAfter(1, { kind: 'cut-answer' });
   await expect(store.cron()).rejects.toThrow();
   expect((await fixture.stockOf('MANY'))?.reserved).toBeLessThan(800);
