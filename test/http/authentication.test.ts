@@ -13,8 +13,8 @@ const outcome = (reply: Reply) => [reply.status, reply.body.code];
 const guarded = routes.filter((route) => route.scope !== undefined);
 const pathOf = (path: string) => path.replace('{sku}', 'SKU').replaceAll(/\{\w+\}/g, randomUUID());
 
-/** What each operation answers to this key; with nothing that fits it, so that nobody's store is changed. */
-async function everywhere(key: string | null, headers: Record<string, string> = {}) {
+/** The responses of all operations to this key. The requests are invalid, so that they change nothing. */
+async function sendToAll(key: string | null, headers: Record<string, string> = {}) {
   const answers: Record<string, Reply> = {};
   for (const route of guarded) {
     const body = route.method === 'get' || route.method === 'delete' ? undefined : '{"not": "known';
@@ -23,8 +23,8 @@ async function everywhere(key: string | null, headers: Record<string, string> = 
   return answers;
 }
 
-describe('a key', () => {
-  test('that is missing, unknown, revoked or expired opens nothing, whatever else is wrong with the request', async () => {
+describe('an API key', () => {
+  test('that is missing, unknown, revoked or expired gets 401 everywhere, whatever else is wrong with the request', async () => {
     expect(guarded.length).toBeGreaterThan(15);
     const past = new Date(Date.now() - 1000);
     const keys = {
@@ -34,16 +34,16 @@ describe('a key', () => {
       expired: await store.database.key({ expiresAt: past }),
     };
     for (const [what, key] of Object.entries(keys)) {
-      for (const [operation, reply] of Object.entries(await everywhere(key))) {
+      for (const [operation, reply] of Object.entries(await sendToAll(key))) {
         expect([what, operation, ...outcome(reply)]).toEqual([what, operation, 401, 'unauthenticated']);
         expect(reply.headers.get('www-authenticate')).toBe('Bearer');
-        // What cannot be a key at all costs the database nothing.
+        // A request without a key makes no call to the database.
         if (key === null) expect(reply.headers.get('server-timing')).toBeNull();
       }
     }
   });
 
-  test('must be shown as a Bearer token of our form', async () => {
+  test('must be sent as a Bearer token in our format', async () => {
     for (const authorization of ['', 'Bearer', 'Bearer ', store.key, `Basic ${store.key}`, `Bearer ${store.key} x`]) {
       const reply = await store.send('GET', '/v1/products', undefined, { key: null, headers: { authorization } });
       expect([authorization, ...outcome(reply)]).toEqual([authorization, 401, 'unauthenticated']);
@@ -52,26 +52,26 @@ describe('a key', () => {
     expect((await store.send('GET', '/v1/products', undefined, { key: null, headers })).status).toBe(200);
   });
 
-  test('stops at the very moment of its expiry or revocation, and not before', async () => {
+  test('becomes invalid at once when it expires or is revoked, and not before', async () => {
     const key = await store.database.key({ expiresAt: new Date(Date.now() + 3_600_000) });
     expect((await store.send('GET', '/v1/orders', undefined, { key })).status).toBe(200);
     await store.database.query('update platform.api_keys set revoked_at = now() where prefix = $1', [key.slice(0, 12)]);
     expect(outcome(await store.send('GET', '/v1/orders', undefined, { key }))).toEqual([401, 'unauthenticated']);
   });
 
-  test('that is publishable reads the catalog and campaigns and does nothing else', async () => {
-    const answers = await everywhere(await store.database.key({ kind: 'publishable' }));
+  test('that is publishable can only read the catalog and campaigns', async () => {
+    const answers = await sendToAll(await store.database.key({ kind: 'publishable' }));
     for (const route of guarded) {
-      // By scope alone: a token for live events is asked for by POST and changes nothing.
+      // Decided by scope alone: the request for a live token is a POST, but changes nothing.
       const open = route.scope === 'catalog:read' || route.scope === 'campaigns:read';
       const reply = answers[route.id];
       expect([route.id, reply?.body.code === 'forbidden', reply?.status === 403]).toEqual([route.id, !open, !open]);
     }
   });
 
-  test('may do what its scopes say and no more', async () => {
+  test('can do what its scopes allow and nothing else', async () => {
     for (const scope of new Set(guarded.map((route) => route.scope ?? ''))) {
-      const answers = await everywhere(await store.database.key({ scopes: [scope] }));
+      const answers = await sendToAll(await store.database.key({ scopes: [scope] }));
       for (const route of guarded) {
         const refused = answers[route.id]?.body.code === 'forbidden';
         expect([scope, route.id, refused]).toEqual([scope, route.id, route.scope !== scope]);
@@ -79,7 +79,7 @@ describe('a key', () => {
     }
   });
 
-  test('is nowhere in the log', async () => {
+  test('never occurs in the log', async () => {
     await store.send('GET', '/v1/products');
     const log = JSON.stringify(store.logs());
     expect(log).toContain('listProducts');
@@ -88,7 +88,7 @@ describe('a key', () => {
 });
 
 describe('a tenant', () => {
-  test('is the key’s, whatever the request says', async () => {
+  test('is determined by the key, whatever the request says', async () => {
     const acme = await store.database.key({ tenant: 'acme' });
     await addProduct(store, 'OURS', 5);
     const headers = { 'x-tenant-id': 'default', tenant: 'default', host: 'default.example.com' };
@@ -101,7 +101,7 @@ describe('a tenant', () => {
     expect((await store.send('POST', '/v1/products', body, { key: acme })).status).toBe(422);
   });
 
-  test('finds nothing of another, by no name and no verb: 404, as of what is not there', async () => {
+  test('gets 404 for everything of another tenant, as for something that does not exist', async () => {
     const acme = await store.database.key({ tenant: 'acme' });
     const { id } = await addProduct(store, 'THEIRS', 5);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('THEIRS'));
@@ -136,14 +136,14 @@ describe('a tenant', () => {
   });
 });
 
-describe('too many requests of one key', () => {
+describe('too many requests with one key', () => {
   let limited: Store;
   beforeAll(async () => {
     limited = await startStore({ keyLimit: 5 });
   });
   afterAll(() => limited.close());
 
-  test('are refused with when to come again, without a call to the database, and other keys go on', async () => {
+  test('are rejected with the time to wait, without a call to the database, and other keys are not affected', async () => {
     const replies: Reply[] = [];
     for (let n = 0; n < 7; n++) replies.push(await limited.send('GET', '/v1/orders'));
     expect(replies.map((reply) => reply.status)).toEqual([200, 200, 200, 200, 200, 429, 429]);

@@ -19,7 +19,7 @@ const post = (body: unknown, options?: Send) => store.send('POST', '/v1/products
 const outcome = (reply: Reply) => [reply.status, reply.body.code];
 const pointers = (reply: Reply) => reply.body.errors?.map((fault: { pointer: string }) => fault.pointer);
 
-describe('money', () => {
+describe('a price', () => {
   const raw = (sku: string, price: string, currency = 'USD') =>
     post(`{"sku":"${sku}","name":"n","price":${price},"currency":"${currency}","inventory":1}`);
 
@@ -34,7 +34,7 @@ describe('money', () => {
     ['4.35', '4.35'],
     ['99999999.99', '99999999.99'],
     ['0.10000000000000000000', '0.10'],
-  ])('%s is kept as %s', async (written, kept) => {
+  ])('of %s is stored as %s', async (written, kept) => {
     const sku = `PAID ${written}`;
     const reply = await raw(sku, written);
     expect(reply.status).toBe(201);
@@ -61,7 +61,7 @@ describe('money', () => {
     'null',
     '[1]',
     'true',
-  ])('%s is refused and never rounded', async (written) => {
+  ])('of %s is rejected and never rounded', async (written) => {
     const reply = await raw('REFUSED', written);
     expect(outcome(reply)).toEqual([422, 'validation_failed']);
     expect(pointers(reply)).toEqual(['/price']);
@@ -81,14 +81,14 @@ describe('money', () => {
     expect((await store.send('GET', `/v1/products/${cents.id}`)).body).toMatchObject({ price: 9.5, currency: 'USD' });
   });
 
-  test('is of a currency that there is', async () => {
+  test('needs an existing currency', async () => {
     for (const currency of ['usd', 'US', 'USDX', 'QQQ', '', null, 840]) {
       expect(outcome(await post(product('COIN', { currency })))).toEqual([422, 'validation_failed']);
     }
   });
 });
 
-describe('a body', () => {
+describe('a request body', () => {
   const json = { 'content-type': 'application/json' };
   const chunked = (bytes: Uint8Array) =>
     fetch(`${store.url}/v1/products`, {
@@ -99,7 +99,7 @@ describe('a body', () => {
     } as RequestInit & { duplex: 'half' });
   const padded = (sku: string, length: number) => JSON.stringify(product(sku)).padEnd(length, ' ');
 
-  test('of 1 MB is read, and of a byte more is refused, whether it says so or not', async () => {
+  test('of 1 MB is accepted, and one byte more is rejected, with or without Content-Length', async () => {
     expect((await post(padded('BIG-1', 1_048_576))).status).toBe(201);
     expect(outcome(await post(padded('BIG-2', 1_048_577)))).toEqual([413, 'body_too_large']);
     const streamed = await chunked(new TextEncoder().encode(padded('BIG-2', 1_048_577)));
@@ -108,7 +108,7 @@ describe('a body', () => {
     expect(whole.status).toBe(201);
   });
 
-  test('must say that it is JSON', async () => {
+  test('must have a JSON content type', async () => {
     const text = JSON.stringify(product('TYPE'));
     for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp', 'json', 'text/json']) {
       expect(outcome(await post(text, { headers: { 'content-type': type } }))).toEqual([415, 'unsupported_media_type']);
@@ -124,9 +124,9 @@ describe('a body', () => {
   });
 
   test.each([
-    ['nothing of JSON', 'sku=A'],
-    ['half of it', '{"sku":"A",'],
-    ['two of them', '{}{}'],
+    ['not JSON', 'sku=A'],
+    ['half a document', '{"sku":"A",'],
+    ['two documents', '{}{}'],
     ['a trailing comma', '{"sku":"A",}'],
     ['NaN', '{"price":NaN}'],
     ['single quotes', "{'sku':'A'}"],
@@ -135,14 +135,14 @@ describe('a body', () => {
     ['brackets without end', '['.repeat(100_000)],
     ['too deep a nesting', `${'['.repeat(400_000)}1e1${']'.repeat(400_000)}`],
     ['too deep a nesting of members', `{"sku":${'{"a":'.repeat(1_000)}1${'}'.repeat(1_000)}}`],
-  ])('that is malformed (%s) is refused as such', async (_, text) => {
+  ])('with malformed JSON (%s) is rejected', async (_, text) => {
     expect(outcome(await post(text))).toEqual([400, 'malformed_json']);
   });
 
-  test('of other bytes than UTF-8 is malformed, and a byte order mark is none of its text', async () => {
+  test('that is not UTF-8 is malformed, and a byte order mark is ignored', async () => {
     const bytes = new TextEncoder().encode(JSON.stringify(product('BYTES-x')));
-    const bent = bytes.map((byte) => (byte === 0x78 ? 0xff : byte));
-    expect(outcome(await post(bent, { headers: json }))).toEqual([400, 'malformed_json']);
+    const invalid = bytes.map((byte) => (byte === 0x78 ? 0xff : byte));
+    expect(outcome(await post(invalid, { headers: json }))).toEqual([400, 'malformed_json']);
     expect((await post(`\ufeff${JSON.stringify(product('BOM'))}`)).status).toBe(201);
   });
 
@@ -154,12 +154,12 @@ describe('a body', () => {
     ['nothing at all', ''],
     ['a deep nesting', `${'['.repeat(100)}${']'.repeat(100)}`],
     ['a deep member', `{"sku":${'{"a":'.repeat(100)}1${'}'.repeat(100)}}`],
-  ])('that is %s does not fit', async (_, text) => {
+  ])('that is %s is rejected as invalid', async (_, text) => {
     expect(outcome(await post(text))).toEqual([422, 'validation_failed']);
   });
 
   test.each(['colour', 'tenantId', 'tenant_id', 'id', '__proto__', 'constructor', 'toString', ''])(
-    'with the unknown member "%s" is refused',
+    'with the unknown field "%s" is rejected',
     async (name) => {
       const text = JSON.stringify(product('UNKNOWN')).replace('{', `{${JSON.stringify(name)}:{"price":1},`);
       const reply = await post(text);
@@ -174,7 +174,7 @@ describe('a body', () => {
     ['a lone low surrogate', '\\udc00'],
     ['a bell', '\\u0007'],
     ['a C1 control', '\\u0085x'],
-  ])('with %s in a text is refused wherever it stands', async (_, text) => {
+  ])('with %s in a string is rejected in every field', async (_, text) => {
     const of = (more: string) => `{"name":"n","price":1,"currency":"USD","inventory":1,"sku":"T"${more}}`;
     expect(pointers(await post(of(`,"name":"${text}"`)))).toEqual(['/name']);
     expect(pointers(await post(of(`,"description":"${text}"`)))).toEqual(['/description']);
@@ -191,14 +191,21 @@ describe('a body', () => {
     }
   });
 
-  test.each(['a\\u0000b', 'a\\ud800b', '\\udc00'])('with a member of the name %s is refused', async (name) => {
-    const address = `{"line1":"l","city":"c","country":"GB","${name}":"more"}`;
-    const reply = await store.send('POST', '/v1/orders', `{"customerId":"c","items":[],"shippingAddress":${address}}`);
-    expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', ['/shippingAddress']]);
-    expect(outcome(await post(`{"${name}":1}`))).toEqual([422, 'validation_failed']);
-  });
+  test.each(['with a member named %s is rejected', 'a\\ud800b', '\\udc00'])(
+    'with a member of the name %s is refused',
+    async (name) => {
+      const address = `{"line1":"l","city":"c","country":"GB","${name}":"more"}`;
+      const reply = await store.send(
+        'POST',
+        '/v1/orders',
+        `{"customerId":"c","items":[],"shippingAddress":${address}}`,
+      );
+      expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', ['/shippingAddress']]);
+      expect(outcome(await post(`{"${name}":1}`))).toEqual([422, 'validation_failed']);
+    },
+  );
 
-  test('keeps every text that Unicode has', async () => {
+  test('may contain any Unicode text, which is stored unchanged except for composition', async () => {
     const name = 'Zoë 日本語 👩‍👩‍👧 \u202Ertl\u202C ﷽ \u00A0 e\u0301\n\ttwo';
     const reply = await post(product('TEXT', { name, description: name }));
     const composed = name.normalize('NFC');

@@ -19,8 +19,8 @@ const post = (body: unknown, options?: Send) => store.send('POST', '/v1/products
 const outcome = (reply: Reply) => [reply.status, reply.body.code];
 const pointers = (reply: Reply) => reply.body.errors?.map((fault: { pointer: string }) => fault.pointer);
 
-describe('a refusal', () => {
-  test('is a problem document: what, where, which request, and a code to switch on', async () => {
+describe('an error response', () => {
+  test('is a problem document with a code, a detail, the path and the request id', async () => {
     const path = '/v1/products/by-sku/not%20here%2F%C3%A4';
     const reply = await store.send('GET', path);
     expect(reply.status).toBe(404);
@@ -36,19 +36,19 @@ describe('a refusal', () => {
     });
   });
 
-  test('of a body names every member that does not fit', async () => {
+  test('to an invalid body lists every invalid field', async () => {
     const reply = await post({ sku: '', name: 5, price: 'ten', currency: 'usd', 'a/b~c': 1 });
     expect(outcome(reply)).toEqual([422, 'validation_failed']);
     expect(pointers(reply).toSorted()).toEqual(['/a~1b~0c', '/currency', '/inventory', '/name', '/price', '/sku']);
     for (const fault of reply.body.errors) expect(fault.detail).toMatch(/\w/);
   });
 
-  test('of a query names the parameter, of a header the header', async () => {
+  test('to an invalid query or header names the parameter or header', async () => {
     expect(pointers(await store.send('GET', '/v1/products?limit=0&currency=usd'))).toEqual(['limit', 'currency']);
     expect(pointers(await post(product('H'), { idempotencyKey: 'x'.repeat(256) }))).toEqual(['Idempotency-Key']);
   });
 
-  test('of a `limit` is told unless it is 1 to 100 in decimal digits', async () => {
+  test('to a `limit` names it unless it is 1 to 100 in decimal digits', async () => {
     const refused = [
       '0x10',
       '1e1',
@@ -76,14 +76,14 @@ describe('a refusal', () => {
     }
   });
 
-  test('lists no more than a hundred faults', async () => {
+  test('lists at most a hundred invalid fields', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 500 }, (_, n) => [`m${n}`, n]));
     expect((await post({ ...product('MANY'), ...unknown })).body.errors).toHaveLength(100);
   });
 });
 
 describe('a path', () => {
-  test('that names nothing is not found, in a problem document, whoever asks', async () => {
+  test('that does not exist is a 404 problem document, with or without a key', async () => {
     for (const path of ['/v1', '/v1/nothing', '/v1/products/', '/v2/products', '/V1/products', '//v1/products']) {
       for (const key of [store.key, null]) {
         expect(outcome(await store.send('GET', path, undefined, { key }))).toEqual([404, 'not_found']);
@@ -91,7 +91,7 @@ describe('a path', () => {
     }
   });
 
-  test('with an id that is none of ours is not found', async () => {
+  test('with an id in another format is not found', async () => {
     const { id } = await addProduct(store, 'ID', 1);
     for (const wrong of ['1', 'undefined', `${id}0`, id.replaceAll('-', ''), `${id}%00`, "'; drop table x;--", '%ff']) {
       expect(outcome(await store.send('GET', `/v1/products/${wrong}`))).toEqual([404, 'not_found']);
@@ -117,7 +117,7 @@ describe('a path', () => {
     '...',
     'by-sku',
     '__proto__',
-  ])('reaches the SKU %s', async (sku) => {
+  ])('can contain the SKU %s', async (sku) => {
     const encoded = encodeURIComponent(sku);
     const added = await addProduct(store, sku, 3);
     const read = await store.send('GET', `/v1/products/by-sku/${encoded}`);
@@ -127,18 +127,18 @@ describe('a path', () => {
     expect(adjusted.body).toMatchObject({ sku, quantity: 4 });
   });
 
-  test('cannot be broken by what is in it', async () => {
+  test('with invalid characters is not found, and never fails', async () => {
     for (const part of ['%00', '%ff', 'x%', '%zz', '%E0%A4%A', '%ed%a0%80', 'a'.repeat(5_000), "';--"]) {
       expect(outcome(await store.send('GET', `/v1/products/by-sku/${part}`))).toEqual([404, 'not_found']);
       expect(outcome(await store.send('GET', `/v1/inventory/${part}`))).toEqual([404, 'not_found']);
       const listed = await store.send('GET', `/v1/products?q=${part}`);
       expect([200, 422]).toContain(listed.status);
     }
-    // No URL can say these: they are steps of the path.
+    // A URL cannot contain these SKUs, because they are relative path segments.
     for (const sku of ['.', '..']) expect(pointers(await post(product(sku)))).toEqual(['/sku']);
   });
 
-  test('asked for by HEAD tells what GET would, without it', async () => {
+  test('returns the same headers to HEAD as to GET, without a body', async () => {
     const { id } = await addProduct(store, 'HEAD', 1);
     for (const path of [`/v1/products/${id}`, '/v1/products', '/healthz', '/v1/products/none']) {
       const headers = { authorization: `Bearer ${store.key}` };
@@ -154,7 +154,7 @@ describe('a path', () => {
 });
 
 describe('a list', () => {
-  test('has 1 to 100 rows a page, 20 if not told', async () => {
+  test('has 1 to 100 rows per page, 20 by default', async () => {
     const rows = Array.from({ length: 25 }, (_, n) => JSON.stringify(product(`LIST-${n}`)));
     await store.send('POST', '/v1/products/import', rows.join('\n'), {
       headers: { 'content-type': 'application/x-ndjson' },
@@ -174,7 +174,7 @@ describe('a list', () => {
     expect((await store.send('GET', '/v1/products?limit=100')).status).toBe(200);
   });
 
-  test('goes on by its Link exactly where it stopped, newest first, each row once', async () => {
+  test('continues at its Link exactly where the page ended, newest first, each row once', async () => {
     const seen: string[] = [];
     let next: string | null | undefined = '/v1/products?limit=7&currency=USD';
     while (next) {
@@ -189,16 +189,16 @@ describe('a list', () => {
     expect(seen).toEqual(all.map((row) => row.id));
   });
 
-  test('refuses every cursor but the one that it gave out for these filters', async () => {
+  test('rejects every cursor except the one that it returned for the same filters', async () => {
     const { body } = await store.send('GET', '/v1/products?limit=1&currency=USD');
     const cursor: string = body.nextCursor;
     const wrong = ['', 'x', 'a'.repeat(5_000), `${cursor}A`, cursor.slice(0, -1), `${cursor}=`, '%00', 'MQ', ' '];
     for (let at = 0; at < cursor.length; at += 3) {
       wrong.push(cursor.slice(0, at) + (cursor[at] === 'A' ? 'B' : 'A') + cursor.slice(at + 1));
     }
-    for (const bent of wrong) {
-      const reply = await store.send('GET', `/v1/products?limit=1&currency=USD&cursor=${bent}`);
-      expect([bent, ...outcome(reply)]).toEqual([bent, 400, 'invalid_cursor']);
+    for (const invalid of wrong) {
+      const reply = await store.send('GET', `/v1/products?limit=1&currency=USD&cursor=${invalid}`);
+      expect([invalid, ...outcome(reply)]).toEqual([invalid, 400, 'invalid_cursor']);
     }
     for (const other of [
       '/v1/products',
@@ -214,7 +214,7 @@ describe('a list', () => {
 });
 
 describe('a request', () => {
-  test('keeps the X-Request-Id that it came with, or gets one, whatever becomes of it', async () => {
+  test('keeps its X-Request-Id or gets a new one, whatever the response', async () => {
     for (const path of ['/healthz', '/v1/products', '/v1/products/none', '/nowhere']) {
       const given = await store.send('GET', path, undefined, { headers: { 'x-request-id': 'req-42/ü'.slice(0, 7) } });
       expect(given.headers.get('x-request-id')).toBe('req-42/');
@@ -227,7 +227,7 @@ describe('a request', () => {
     expect(store.logs().filter((line) => line.id === 'req-42/').length).toBe(4);
   });
 
-  test('carries its traceparent into every event that it causes, if it is one', async () => {
+  test('passes a valid traceparent to every event that it causes', async () => {
     await addProduct(store, 'TRACE', 50);
     const good = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const bad = [

@@ -6,7 +6,7 @@ import { addProduct, type Reply, type Store, startStore } from '../support/harne
 
 const shop = 'https://shop.example';
 let store: Store;
-/** To the database; the relay's own come when they come. */
+/** Calls to the database, without those of the relay. */
 let calls = 0;
 let anywhere: string;
 let bound: string;
@@ -26,24 +26,24 @@ afterAll(() => store.close());
 
 const get = (path: string, key: string | null, origin?: string, more: Record<string, string> = {}) =>
   store.send('GET', path, undefined, { key, headers: { ...(origin === undefined ? {} : { origin }), ...more } });
-const shared = (reply: Reply) => reply.headers.get('access-control-allow-origin');
-const ask = (path: string, method = 'GET', origin = shop) =>
+const allowedOrigin = (reply: Reply) => reply.headers.get('access-control-allow-origin');
+const preflight = (path: string, method = 'GET', origin = shop) =>
   fetch(store.url + path, {
     method: 'OPTIONS',
     headers: { origin, 'access-control-request-method': method, 'access-control-request-headers': 'authorization' },
   });
 const pathOf = (path: string) => path.replaceAll(/\{\w+\}/g, 'x');
 
-describe('a browser’s question before a request', () => {
-  test('is answered yes for what a publishable key may read and for nothing else, without a call', async () => {
+describe('a CORS preflight', () => {
+  test('allows what a publishable key may read and nothing else, without a call to the database', async () => {
     expect(pageScopes).toEqual(publishableScopes);
     const before = calls;
     const open = new Set(routes.filter(isForPages).map((route) => route.path));
     expect(open.size).toBeGreaterThan(5);
     for (const { path } of routes) {
-      const { status, headers } = await ask(pathOf(path));
+      const { status, headers } = await preflight(pathOf(path));
       const allowed = headers.get('access-control-allow-origin') !== null;
-      // One path may stand for another, as a word does for an id.
+      // One path may match another one’s pattern, as a word matches `{id}`.
       const may = [...open].some((one) => new RegExp(`^${one.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(pathOf(path)));
       expect([path, allowed, status]).toEqual([path, may, 204]);
       expect(headers.get('access-control-allow-credentials')).toBeNull();
@@ -51,8 +51,8 @@ describe('a browser’s question before a request', () => {
     expect(calls).toBe(before);
   });
 
-  test('names the methods and headers that reading takes, and may be remembered', async () => {
-    const { headers } = await ask('/v1/products', 'POST');
+  test('lists the methods and headers that reads need, and may be cached', async () => {
+    const { headers } = await preflight('/v1/products', 'POST');
     expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD, POST');
     const allowed = headers.get('access-control-allow-headers')?.split(', ');
     expect(allowed).toEqual(
@@ -63,10 +63,15 @@ describe('a browser’s question before a request', () => {
 });
 
 describe('a publishable key', () => {
-  test('without origins is good for every page, and its answer is that page’s', async () => {
+  test('without origins can be used from every page, and its responses are readable for that page', async () => {
     for (const path of ['/v1/products', `/v1/products/${product.id}`, '/v1/campaigns']) {
       const reply = await get(path, anywhere, shop);
-      expect([path, reply.status, shared(reply), reply.headers.get('vary')]).toEqual([path, 200, shop, 'Origin']);
+      expect([path, reply.status, allowedOrigin(reply), reply.headers.get('vary')]).toEqual([
+        path,
+        200,
+        shop,
+        'Origin',
+      ]);
       const exposed = reply.headers.get('access-control-expose-headers')?.split(', ');
       expect(exposed).toEqual(
         expect.arrayContaining(['ETag', 'X-Request-Id', 'Idempotent-Replayed', 'Retry-After', 'RateLimit', 'Link']),
@@ -74,37 +79,37 @@ describe('a publishable key', () => {
     }
   });
 
-  test('with origins is refused on every other page, in the one call that it costs anyway', async () => {
-    expect(shared(await get('/v1/products', bound, 'http://localhost:3000'))).toBe('http://localhost:3000');
+  test('with origins is rejected on every other page, without an additional call to the database', async () => {
+    expect(allowedOrigin(await get('/v1/products', bound, 'http://localhost:3000'))).toBe('http://localhost:3000');
     for (const origin of ['https://evil.example', 'https://shop.example.evil.example', 'http://shop.example', 'null']) {
       const reply = await get('/v1/products', bound, origin);
-      expect([origin, reply.status, reply.body.code, shared(reply)]).toEqual([origin, 403, 'forbidden', null]);
+      expect([origin, reply.status, reply.body.code, allowedOrigin(reply)]).toEqual([origin, 403, 'forbidden', null]);
       expect(reply.headers.get('server-timing')).toContain('1 calls');
     }
-    // Who is no page has no origin.
+    // A client that is not a browser sends no Origin.
     expect((await get('/v1/products', bound)).status).toBe(200);
   });
 
-  test('is held to its origins where the edge cache answers too', async () => {
+  test('is restricted to its origins also when the edge cache responds', async () => {
     const path = `/v1/products/${product.id}`;
     for (let n = 0; n < 3; n++) expect((await get(path, bound, shop)).status).toBe(200);
     expect((await get(path, bound, 'https://evil.example')).status).toBe(403);
     expect((await get(path, bound, shop)).status).toBe(200);
   });
 
-  test('lets its page read refusals and what has not changed, so that a script can tell them apart', async () => {
+  test('lets its page read errors and 304 responses', async () => {
     const missing = await get('/v1/products/by-sku/NONE', bound, shop);
-    expect([missing.status, shared(missing)]).toEqual([404, shop]);
+    expect([missing.status, allowedOrigin(missing)]).toEqual([404, shop]);
     const badCursor = await get('/v1/products?cursor=x', bound, shop);
-    expect([badCursor.status, shared(badCursor)]).toEqual([400, shop]);
+    expect([badCursor.status, allowedOrigin(badCursor)]).toEqual([400, shop]);
     const unknown = await get('/v1/products', 'pk_live_unknown', shop);
-    expect([unknown.status, shared(unknown)]).toEqual([401, shop]);
+    expect([unknown.status, allowedOrigin(unknown)]).toEqual([401, shop]);
     const { headers } = await get(`/v1/products/${product.id}`, bound, shop);
     const again = await get(`/v1/products/${product.id}`, bound, shop, { 'if-none-match': headers.get('etag') ?? '' });
-    expect([again.status, shared(again)]).toEqual([304, shop]);
+    expect([again.status, allowedOrigin(again)]).toEqual([304, shop]);
   });
 
-  test('watches a campaign live from another origin', async () => {
+  test('can watch a campaign from another origin', async () => {
     const body = {
       productId: product.id,
       minParticipants: 2,
@@ -121,22 +126,22 @@ describe('a publishable key', () => {
     });
     expect([live.status, live.headers.get('access-control-allow-origin')]).toEqual([200, shop]);
     const reader = live.body?.pipeThrough(new TextDecoderStream()).getReader();
-    let heard = '';
-    while (!heard.includes('event: campaign')) heard += (await reader?.read())?.value ?? '';
+    let received = '';
+    while (!received.includes('event: campaign')) received += (await reader?.read())?.value ?? '';
     stop.abort();
   });
 });
 
-test('an answer to a secret key is shown to no page', async () => {
+test('a response to a secret key is readable for no page', async () => {
   for (const route of routes.filter((one) => one.method === 'get' && one.scope !== undefined)) {
     if (route.id === 'watchCampaign') continue;
     const reply = await get(pathOf(route.path), store.key, shop);
-    expect([route.id, shared(reply)]).toEqual([route.id, null]);
+    expect([route.id, allowedOrigin(reply)]).toEqual([route.id, null]);
   }
   const unknown = await get('/v1/products', 'sk_live_unknown', shop);
-  expect([unknown.status, shared(unknown)]).toEqual([401, null]);
+  expect([unknown.status, allowedOrigin(unknown)]).toEqual([401, null]);
 });
 
-test('what is public is public to pages too', async () => {
-  for (const path of ['/healthz', '/readyz']) expect(shared(await get(path, null, shop))).toBe('*');
+test('a public response is readable for every page', async () => {
+  for (const path of ['/healthz', '/readyz']) expect(allowedOrigin(await get(path, null, shop))).toBe('*');
 });

@@ -15,7 +15,7 @@ const invalid = { code: 'invalid_cursor' };
 const settings = { seed: 20260131, numRuns: 500 };
 
 describe('a cursor', () => {
-  test('brings back where the list goes on, and needs no escape in a URL', () => {
+  test('returns the position it was made from, and needs no escaping in a URL', () => {
     fc.assert(
       fc.property(position, (at) => {
         const cursor = toCursor(list, at);
@@ -27,7 +27,7 @@ describe('a cursor', () => {
     expect(fromCursor(list, undefined)).toBeUndefined();
   });
 
-  test('with one character changed, added or left out is refused', () => {
+  test('with one character changed, added or removed is rejected', () => {
     fc.assert(
       fc.property(position, fc.nat(), fc.constantFrom(...'ABCxyz019-_=% '), (at, place, other) => {
         const cursor = toCursor(list, at);
@@ -41,7 +41,7 @@ describe('a cursor', () => {
     );
   });
 
-  test('of another list or of other filters is refused', () => {
+  test('for another list or other filters is rejected', () => {
     fc.assert(
       fc.property(position, (at) => {
         for (const other of ['/v1/products?', '/v1/products?currency=EUR', '/v1/orders?currency=USD', '']) {
@@ -52,7 +52,7 @@ describe('a cursor', () => {
     );
   });
 
-  test('that is anything at all is refused, and nothing else happens', () => {
+  test('made of random text is rejected without another error', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
         expect(code(list, text)).toEqual(invalid);

@@ -23,7 +23,7 @@ const quantityOf = async (sku: string, key?: string) =>
   (await store.send('GET', `/v1/inventory/${sku}`, undefined, key ? { key } : {})).body.quantity;
 
 describe('an Idempotency-Key', () => {
-  test('is taken by every POST of a tenant, and required where money, stock or a place is at stake', async () => {
+  test('is accepted by every POST of a tenant, and required where money, stock or a place is at stake', async () => {
     const posts = routes.filter((route) => route.method === 'post' && route.scope !== undefined);
     expect(posts.filter((route) => route.idempotency === undefined).map((route) => route.path)).toEqual([]);
     const required = posts.filter((route) => route.idempotency === 'required').map((route) => route.path);
@@ -55,7 +55,7 @@ describe('an Idempotency-Key', () => {
     expect(await quantityOf('LENGTH')).toBe(7);
   });
 
-  test('gives the first answer again, with its status, headers and body, and acts once', async () => {
+  test('returns the first response again, with its status, headers and body, and acts once', async () => {
     const body = { sku: 'AGAIN', name: 'Again', price: 5, currency: 'USD', inventory: 9 };
     const create = () => store.send('POST', '/v1/products', body, { idempotencyKey: 'create' });
     const order = () => store.send('POST', '/v1/orders', oneLine('AGAIN', 2), { idempotencyKey: 'order' });
@@ -81,7 +81,7 @@ describe('an Idempotency-Key', () => {
     expect(await quantityOf('AGAIN')).toBe(12);
   });
 
-  test('gives an order the status of its first answer, whatever the repetition prefers', async () => {
+  test('returns the first status of an order, whatever the retry prefers', async () => {
     await addProduct(store, 'PREFERS', 9);
     const place = (idempotencyKey: string, prefer: string) =>
       store.send('POST', '/v1/orders', oneLine('PREFERS'), { idempotencyKey, headers: { prefer } });
@@ -98,7 +98,7 @@ describe('an Idempotency-Key', () => {
     }
   });
 
-  test('gives a refusal again too, also when it would not be refused any more', async () => {
+  test('returns an error again, even if the request would now succeed', async () => {
     await addProduct(store, 'REFUSED', 1);
     const twice = () =>
       store.send(
@@ -125,21 +125,21 @@ describe('an Idempotency-Key', () => {
     expect(await quantityOf('REFUSED')).toBe(101);
   });
 
-  test('with another body, or for another resource of the same operation, is refused', async () => {
+  test('with another body, or for another resource of the same operation, is rejected', async () => {
     await addProduct(store, 'BODY-A', 5);
     await addProduct(store, 'BODY-B', 5);
     await adjust('BODY-A', 1, 'body');
     expect(outcome(await adjust('BODY-A', 2, 'body'))).toEqual([422, 'idempotency_key_reused']);
     expect(outcome(await adjust('BODY-B', 1, 'body'))).toEqual([422, 'idempotency_key_reused']);
     expect([await quantityOf('BODY-A'), await quantityOf('BODY-B')]).toEqual([6, 5]);
-    // The same request in other clothes is the same request.
+    // The same request in another notation counts as the same request.
     const same = await store.send('POST', '/v1/inventory/BODY-A/adjustments', '{ "reason":"counted",\n"delta":1.0 }', {
       idempotencyKey: 'body',
     });
     expect([same.status, replayed(same)]).toEqual([201, 'true']);
   });
 
-  test('counts for its tenant and its operation alone', async () => {
+  test('is separate for each tenant and operation', async () => {
     const acme = await store.database.key({ tenant: 'acme' });
     const body = { sku: 'SCOPE', name: 'n', price: 1, currency: 'USD', inventory: 5 };
     for (const key of [store.key, acme]) {
@@ -153,14 +153,14 @@ describe('an Idempotency-Key', () => {
     expect([await quantityOf('SCOPE'), await quantityOf('SCOPE', acme)]).toEqual([5, 5]);
   });
 
-  test('belongs to the tenant: another of its keys gets the same answer', async () => {
+  test('belongs to the tenant: another key of the tenant gets the same response', async () => {
     await addProduct(store, 'SECOND', 5);
     const first = await adjust('SECOND', 1, 'second');
     const again = await adjust('SECOND', 1, 'second', await store.database.key());
     expect([again.status, replayed(again), again.body]).toEqual([201, 'true', first.body]);
   });
 
-  test('is still free after a request that could not be read, or that named nothing', async () => {
+  test('can be used again after a malformed or invalid request, or one that was not found', async () => {
     const send = (path: string, body: unknown) => store.send('POST', path, body, { idempotencyKey: 'free' });
     const path = '/v1/inventory/FREE/adjustments';
     expect(outcome(await send(path, '{'))).toEqual([400, 'malformed_json']);
@@ -171,7 +171,7 @@ describe('an Idempotency-Key', () => {
     expect([reply.status, reply.body.quantity, replayed(reply)]).toEqual([201, 2, null]);
   });
 
-  test('of a request that still runs is in progress, and gives its answer once that is done', async () => {
+  test('of a running request returns 409, and the response once the request is done', async () => {
     await addProduct(store, 'RUNNING', 5);
     const other = new pg.Client(store.database.url);
     await other.connect();
@@ -193,7 +193,7 @@ describe('an Idempotency-Key', () => {
     expect([third.status, replayed(third), third.body.quantity]).toEqual([201, 'true', 6]);
   });
 
-  test('used by many at the same instant acts once, and all of them have its answer in the end', async () => {
+  test('sent many times at once acts once, and all requests get its response in the end', async () => {
     await addProduct(store, 'RACED', 5);
     const answers = await Promise.all(
       Array.from({ length: 30 }, async () => {
@@ -210,9 +210,9 @@ describe('an Idempotency-Key', () => {
   });
 });
 
-describe('an answer', () => {
+describe('a stored response', () => {
   const requestHash = 'a'.repeat(64);
-  /** The operation as the Worker calls it, at another time. */
+  /** Calls the SQL function as the Worker does, at another time. */
   async function at(now: Date, key: string, hash = requestHash) {
     const worker = new pg.Client(store.database.workerUrl);
     await worker.connect();
@@ -230,7 +230,7 @@ describe('an answer', () => {
   const after = (milliseconds: number) => new Date(began.getTime() + milliseconds);
   const day = 86_400_000;
 
-  test('is kept for 24 hours, to the millisecond, and forgotten then', async () => {
+  test('is kept for exactly 24 hours', async () => {
     await addProduct(store, 'AGED', 0);
     expect(await at(began, 'aged')).toMatchObject({ replayed: false, answer: { quantity: 1 } });
     expect(await at(after(day - 1), 'aged')).toMatchObject({ replayed: true, answer: { quantity: 1 } });
@@ -242,7 +242,7 @@ describe('an answer', () => {
     expect(await at(after(2 * day - 1), 'aged', 'b'.repeat(64))).toMatchObject({ replayed: true });
   });
 
-  test('that is old is purged by the cron, and no younger one', async () => {
+  test('is purged by the cron when it is old, and not before', async () => {
     await at(began, 'old');
     await at(after(day), 'young');
     await store.cron('17 * * * *', after(day));

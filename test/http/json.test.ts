@@ -24,8 +24,8 @@ const code = (promise: Promise<unknown>) =>
     (error: { code: string }) => error.code,
   );
 
-describe('a number', () => {
-  test('is taken if a double holds what is written, and is no number if it does not', () => {
+describe('a number in JSON', () => {
+  test('is accepted if a double represents it exactly, and becomes infinite if not', () => {
     const decimal = fc
       .tuple(fc.boolean(), fc.nat(), fc.stringMatching(/^\d{0,18}$/), fc.option(fc.integer({ min: -12, max: 12 })))
       .map(([negative, whole, fraction, exponent]) => {
@@ -41,7 +41,7 @@ describe('a number', () => {
     fc.assert(
       fc.property(decimal, ({ written, whole, fraction, exponent }) => {
         const [parsed] = parseJson(`[${written}]`) as [number];
-        // Compared as integers of 10^-40, in which everything that was written is exact.
+        // Compare as integers of 10^-40, which represent every generated number exactly.
         const exact = BigInt(`${whole}${fraction}`) * 10n ** BigInt(40 + exponent - fraction.length);
         const shown = /^-?(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(String(Number(written)));
         const [, digits = '', decimals = '', power = '0'] = shown ?? [];
@@ -63,7 +63,7 @@ describe('a number', () => {
     ['-0', -0],
     ['0e5', 0],
     ['0.000', 0],
-  ])('%s is what it says', (written, value) => {
+  ])('%s is parsed exactly', (written, value) => {
     expect(parseJson(`{"a":[${written}]}`)).toEqual({ a: [value] });
   });
 
@@ -74,7 +74,7 @@ describe('a number', () => {
     '1e400',
     '1e-400',
     '123456789012345678',
-  ])('%s is not quietly rounded', (written) => {
+  ])('%s is never rounded silently', (written) => {
     expect(parseJson(`{"a":[${written}]}`)).toEqual({ a: [Number.POSITIVE_INFINITY] });
   });
 
@@ -86,20 +86,20 @@ describe('a number', () => {
     '1.',
     '1e',
     '12345678901234567.',
-  ])('%s is not JSON, and does not become a number', (written) => {
+  ])('%s is not JSON and is not parsed as a number', (written) => {
     expect(() => parseJson(`[${written}]`)).toThrow(SyntaxError);
   });
 
-  test('in a text is none', () => {
+  test('inside a string is not changed', () => {
     const text = '{"a":"29.990000000000000001","1e5":"9007199254740993 1e400"}';
     expect(parseJson(text)).toEqual(JSON.parse(text));
   });
 });
 
-test('a text of 1 MB costs one look, whatever it is made of', () => {
+test('a text of 1 MB is scanned in linear time, whatever it contains', () => {
   const size = 1_000_000;
   const fill = (unit: string) => unit.repeat(Math.ceil(size / unit.length)).slice(0, size);
-  // Each of these makes a look-ahead or a look-back that is repeated at every character take hours.
+  // A look-ahead or look-back that is repeated at every character would take hours for each of these texts.
   for (const text of [
     `[1${fill('0')}1]`,
     `[0.${fill('0')}1]`,
@@ -117,7 +117,7 @@ test('a text of 1 MB costs one look, whatever it is made of', () => {
   }
 });
 
-test('anything else is what JSON.parse makes of it', () => {
+test('everything else is parsed as by JSON.parse', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const text = JSON.stringify(value);
@@ -142,13 +142,13 @@ describe('a body', () => {
     return { stream, pulled: () => pulled };
   };
 
-  test('is read no further than it may be long', async () => {
+  test('is not read beyond its maximum length', async () => {
     const { stream, pulled } = many(1_000, 65_536);
     expect(await code(readJson(request(stream)))).toBe('body_too_large');
     expect(pulled()).toBeLessThan(25);
   });
 
-  test('that says that it is too long is not read at all', async () => {
+  test('with a Content-Length above the maximum is not read at all', async () => {
     const { stream, pulled } = many(2, 10);
     expect(await code(readJson(request(stream, 'application/json', { 'content-length': '1048577' })))).toBe(
       'body_too_large',
@@ -156,7 +156,7 @@ describe('a body', () => {
     expect(pulled()).toBeLessThanOrEqual(1);
   });
 
-  test('of nothing is an empty object, of whatever type', async () => {
+  test('that is missing is an empty object, with any content type', async () => {
     expect(await readJson(request(null))).toEqual({});
     expect(await readJson(request(null, null))).toEqual({});
   });
@@ -169,7 +169,7 @@ describe('a body', () => {
     ['application/json-seq', 'unsupported_media_type'],
     ['xapplication/json', 'unsupported_media_type'],
     [null, 'unsupported_media_type'],
-  ])('of type %s is %s', async (type, outcome) => {
+  ])('of type %s gives: %s', async (type, outcome) => {
     expect(await code(readJson(request('{}', type)))).toBe(outcome);
   });
 
@@ -188,7 +188,7 @@ describe('a body', () => {
     ['{"a":[{"\\uDC00":1}]}', 'validation_failed'],
     ['{"a":"\\ud83d\\ude00"}', 'read'],
     ['{"\\ud83d\\ude00":1}', 'read'],
-  ])('%s is %s', async (body, outcome) => {
+  ])('%s gives: %s', async (body, outcome) => {
     expect(await code(readJson(request(body)))).toBe(outcome);
   });
 });

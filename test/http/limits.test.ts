@@ -11,9 +11,9 @@ type RateLimit = { name: string; namespace_id: string; simple: object };
 const outcome = (reply: Reply) => [reply.status, reply.body.code];
 const statuses = (replies: Reply[]) => [...new Set(replies.map((reply) => reply.status))].sort();
 const from = (address: string) => ({ 'cf-connecting-ip': address });
-const madeUp = () => `sk_live_${randomBytes(16).toString('hex')}`;
+const inventedKey = () => `sk_live_${randomBytes(16).toString('hex')}`;
 
-/** As many requests as `count`, some at a time; their answers. */
+/** Sends `count` requests, several at a time, and returns their responses. */
 async function flood(count: number, request: () => Promise<Reply>): Promise<Reply[]> {
   const replies: Reply[] = [];
   const work = async () => {
@@ -23,7 +23,7 @@ async function flood(count: number, request: () => Promise<Reply>): Promise<Repl
   return replies;
 }
 
-test('wrangler.toml has the limits that answers speak of, and bounds the work of one invocation', () => {
+test('wrangler.toml has the limits that responses report, and limits the CPU time of an invocation', () => {
   const { ratelimits, limits } = unstable_readConfig({ config: 'wrangler.toml' }, { hideWarnings: true });
   const simple = ({ requests, seconds }: typeof keyLimit) => ({ limit: requests, period: seconds });
   expect(ratelimits.map((limit: RateLimit) => [limit.name, limit.simple])).toEqual([
@@ -34,7 +34,7 @@ test('wrangler.toml has the limits that answers speak of, and bounds the work of
   expect(limits?.cpu_ms).toBe(30_000);
 });
 
-test('of IPv6 a whole /64 is one address, of IPv4 each is its own', () => {
+test('an IPv6 /64 counts as one address, and every IPv4 address as its own', () => {
   expect(networkOf('192.0.2.7')).toBe('192.0.2.7');
   expect(networkOf('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2');
   expect(networkOf('2001:db8:1:2::9')).toBe('2001:db8:1:2');
@@ -43,23 +43,23 @@ test('of IPv6 a whole /64 is one address, of IPv4 each is its own', () => {
   expect(networkOf('2001:db8:1:2:3::')).toBe('2001:db8:1:2');
 });
 
-test('an address has as many trials at once as its limit says, and has those again that turned out good', () => {
+test('an address has as many open trials as its limit, and regains those that succeed', () => {
   const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
   let now = Date.parse('2026-01-31T12:00:00Z');
   const take = () => takeTrial(env, '192.0.2.99', false, now);
-  const told = Array.from({ length: addressLimit.requests }, take);
+  const trials = Array.from({ length: addressLimit.requests }, take);
   expect(take).toThrow(ApiError);
-  told[0]?.('bad');
+  trials[0]?.('bad');
   expect(take).toThrow('rate_limited');
-  told[1]?.('good');
-  told[2]?.('open');
+  trials[1]?.('good');
+  trials[2]?.('open');
   expect([take(), take()]).toHaveLength(2);
   expect(take).toThrow('rate_limited');
-  now += 10_000; // nobody has told how these turned out
+  now += 10_000; // the results of these trials were never reported
   expect(take).not.toThrow();
 });
 
-test('a key gets the requests of its limit evenly, half a second’s worth at once, and takes none from another key', () => {
+test('a key gets its requests evenly, half a second’s worth at once, and takes none from another key', () => {
   const start = Date.parse('2026-01-31T12:00:00Z');
   const take = (key: string, ms: number) => () => takeRequest(key, { requests: 100, seconds: 10 }, start + ms);
   for (let n = 0; n < 5; n++) take('busy', 0)();
@@ -72,7 +72,7 @@ test('a key gets the requests of its limit evenly, half a second’s worth at on
   expect(take('busy', 60_000)).toThrow('rate_limited');
 });
 
-test('trials of an address that fail are spread: half a second’s worth at once, then as many as become free', () => {
+test('failed trials of an address are spread evenly: half a second’s worth at once, then as many as become free', () => {
   const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
   const start = Date.parse('2026-01-31T12:00:00Z');
   const take = (ms: number) => () => takeTrial(env, '192.0.2.97', false, start + ms);
@@ -84,36 +84,41 @@ test('trials of an address that fail are spread: half a second’s worth at once
   expect(take(1000)).toThrow('rate_limited');
 });
 
-test('webhooks are not held up by others that are under way, only by those that were forged', () => {
+test('webhooks of an address are limited only by forged ones, not by other webhooks in progress', () => {
   const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
   const take = () => takeTrial(env, '192.0.2.98', true);
-  const told = Array.from({ length: 3 * addressLimit.requests }, take);
-  for (const tell of told.slice(0, 2 * addressLimit.requests)) tell('good');
-  for (const tell of told.slice(2 * addressLimit.requests)) tell('bad');
+  const trials = Array.from({ length: 3 * addressLimit.requests }, take);
+  for (const report of trials.slice(0, 2 * addressLimit.requests)) report('good');
+  for (const report of trials.slice(2 * addressLimit.requests)) report('bad');
   expect(take).toThrow('rate_limited');
 });
 
-/** Bad requests that an address has in the store of these tests; small, so that even a slow machine is a flood. */
-const few = 40;
-/** How many requests are under way at once. */
+/** The limit of bad requests per address in these tests. It is small, so that even a slow machine exceeds it. */
+const badRequestLimit = 40;
+/** The number of concurrent requests. */
 const width = 16;
 
-describe('a flood', () => {
+describe('a flood of requests', () => {
   let store: Store;
   beforeAll(async () => {
-    store = await startStore({ addressLimit: few });
+    store = await startStore({ addressLimit: badRequestLimit });
   });
   afterAll(() => store.close());
 
-  /** Calls to the database that `work` has made; the relay's own are after writes alone, and there are none here. */
+  /** Counts the calls to the database that `work` makes. The relay calls only after writes, and there are none here. */
   async function callsOf<T>(work: () => Promise<T>): Promise<[T, number]> {
     const before = store.bridge.calls;
     const result = await work();
     return [result, store.bridge.calls - before];
   }
 
-  test('of keys that cannot be ours makes no call', async () => {
-    const authorizations = ['Bearer x', `Basic ${madeUp()}`, `Bearer ${'a'.repeat(300)}`, `Bearer sk_${'ä'.repeat(9)}`];
+  test('with keys in another format makes no call to the database', async () => {
+    const authorizations = [
+      'Bearer x',
+      `Basic ${inventedKey()}`,
+      `Bearer ${'a'.repeat(300)}`,
+      `Bearer sk_${'ä'.repeat(9)}`,
+    ];
     const [replies, calls] = await callsOf(async () => {
       const all: Reply[] = [];
       for (const authorization of authorizations) {
@@ -125,8 +130,8 @@ describe('a flood', () => {
     expect([statuses(replies), calls]).toEqual([[401], 0]);
   });
 
-  test('of one bad key makes a call for it once in a while, not for each', async () => {
-    const key = madeUp();
+  test('with one invalid key checks that key once in a while, not for each request', async () => {
+    const key = inventedKey();
     const headers = from('192.0.2.2');
     await store.send('GET', '/v1/orders', undefined, { key, headers });
     const [replies, calls] = await callsOf(() =>
@@ -135,15 +140,16 @@ describe('a flood', () => {
     expect([statuses(replies), calls]).toEqual([[401], 0]);
   });
 
-  test('of made-up keys makes no more calls than its address may, and is told when to come again', async () => {
+  test('with invented keys makes no more calls than its address may, and gets the time to wait', async () => {
     const headers = from('2001:db8::1');
     const started = Date.now();
     const [replies, calls] = await callsOf(() =>
-      flood(10 * few, () => store.send('GET', '/v1/orders', undefined, { key: madeUp(), headers })),
+      flood(10 * badRequestLimit, () => store.send('GET', '/v1/orders', undefined, { key: inventedKey(), headers })),
     );
-    // Beside its limit: what was under way when an isolate's period began. On a slow machine several have passed.
+    // Requests in progress when a period of an isolate began may exceed the limit. A slow machine needs several
+    // periods.
     const periods = Math.ceil((Date.now() - started) / (addressLimit.seconds * 1000)) + 1;
-    expect(calls).toBeLessThanOrEqual(few + width * periods);
+    expect(calls).toBeLessThanOrEqual(badRequestLimit + width * periods);
     expect(calls).toBe(replies.filter((reply) => reply.status === 401).length);
     expect(statuses(replies)).toEqual([401, 429]);
     const refused = replies.find((reply) => reply.status === 429);
@@ -153,12 +159,12 @@ describe('a flood', () => {
     expect(refused?.headers.get('ratelimit-policy')).toBe(`"address";q=${addressLimit.requests};w=10`);
   });
 
-  test('does not lock out who is behind the same address with a key that was good, nor any other address', async () => {
+  test('does not block valid keys behind the same address, nor any other address', async () => {
     const headers = from('192.0.2.3');
     const [ours, theirs] = [store.key, await store.database.key({ tenant: 'acme' })];
     for (const key of [ours, theirs]) await store.send('GET', '/v1/orders', undefined, { key, headers });
-    const spoilt = () => store.send('GET', '/v1/orders', undefined, { key: madeUp(), headers });
-    expect(statuses(await flood(5 * few, spoilt))).toContain(429);
+    const spoilt = () => store.send('GET', '/v1/orders', undefined, { key: inventedKey(), headers });
+    expect(statuses(await flood(5 * badRequestLimit, spoilt))).toContain(429);
     for (const key of [ours, theirs]) {
       expect((await store.send('GET', '/v1/orders', undefined, { key, headers })).status).toBe(200);
     }
@@ -166,9 +172,9 @@ describe('a flood', () => {
     expect((await store.send('GET', '/v1/orders', undefined, elsewhere)).status).toBe(200);
   });
 
-  test('of good keys behind one address is none: a server of many tenants has no limit but its keys’', async () => {
+  test('with valid keys behind one address is limited only per key', async () => {
     const headers = from('192.0.2.5');
-    const keys = await Promise.all(Array.from({ length: 5 * few }, () => store.database.key()));
+    const keys = await Promise.all(Array.from({ length: 5 * badRequestLimit }, () => store.database.key()));
     const replies = await flood(keys.length, () => {
       const key = keys.pop() ?? store.key;
       return store.send('GET', '/v1/orders', undefined, { key, headers });
@@ -176,29 +182,34 @@ describe('a flood', () => {
     expect(statuses(replies)).toEqual([200]);
   });
 
-  test.each(['/webhooks/stripe', '/webhooks/shipping/manual'])('of forged events at %s makes no call', async (path) => {
-    const body = { id: 'evt_1', object: 'event', type: 'payment_intent.succeeded', data: { object: {} } };
-    const [replies, calls] = await callsOf(() =>
-      flood(5 * few, () => {
-        const signed = `t=${Math.floor(Date.now() / 1000)},v1=${randomBytes(32).toString('hex')}`;
-        const headers = { ...from(`192.0.2.${path.length}`), 'stripe-signature': signed, 'x-signature': signed };
-        return store.send('POST', path, body, { key: null, headers });
-      }),
-    );
-    expect([statuses(replies), calls]).toEqual([[400, 429], 0]);
-    expect(outcome(replies.find((reply) => reply.status === 400) as Reply)[1]).toBe('invalid_signature');
-  });
+  test.each(['with forged events at %s makes no call to the database', '/webhooks/shipping/manual'])(
+    'of forged events at %s makes no call',
+    async (path) => {
+      const body = { id: 'evt_1', object: 'event', type: 'payment_intent.succeeded', data: { object: {} } };
+      const [replies, calls] = await callsOf(() =>
+        flood(5 * badRequestLimit, () => {
+          const signed = `t=${Math.floor(Date.now() / 1000)},v1=${randomBytes(32).toString('hex')}`;
+          const headers = { ...from(`192.0.2.${path.length}`), 'stripe-signature': signed, 'x-signature': signed };
+          return store.send('POST', path, body, { key: null, headers });
+        }),
+      );
+      expect([statuses(replies), calls]).toEqual([[400, 429], 0]);
+      expect(outcome(replies.find((reply) => reply.status === 400) as Reply)[1]).toBe('invalid_signature');
+    },
+  );
 
-  test('of /readyz asks the database no more often than its address may, good or not', async () => {
+  test('to /readyz calls the database no more often than its address may', async () => {
     const [replies, calls] = await callsOf(() =>
-      flood(5 * few, () => store.send('GET', '/readyz', undefined, { key: null, headers: from('192.0.2.6') })),
+      flood(5 * badRequestLimit, () =>
+        store.send('GET', '/readyz', undefined, { key: null, headers: from('192.0.2.6') }),
+      ),
     );
     expect(statuses(replies)).toEqual([200, 429]);
     expect(calls).toBe(replies.filter((reply) => reply.status === 200).length);
   });
 });
 
-test('a tenant at its limit is refused without a call, and another’s orders go on as if it were not there', async () => {
+test('a tenant at its limit is rejected without a call, and does not affect another tenant’s orders', async () => {
   const store = await startStore({ keyLimit: 20 });
   try {
     const acme = await store.database.key({ tenant: 'acme' });

@@ -18,7 +18,7 @@ const request = {
 };
 const read = (line: object) => readableLine(JSON.stringify(line));
 
-test('a request is one line with time, method, path, status and duration; a refused one also says why', () => {
+test('a request is one line with time, method, path, status and duration, and the reason of an error', () => {
   expect(read(request)).toBe('14:03:05 POST /v1/orders 201 23 ms  default');
   const refused = { ...request, status: 404, outcome: 'not_found', reason: 'There is nothing here.', tenant: null };
   expect(read(refused)).toBe('14:03:05 POST /v1/orders 404 23 ms  not_found: There is nothing here.');
@@ -34,7 +34,7 @@ test('a request is one line with time, method, path, status and duration; a refu
   );
 });
 
-test("wrangler's own lines for the same request and messages are left out, and everything else it prints is kept", () => {
+test('wrangler’s own lines for the same request and messages are left out, and all its other lines are kept', () => {
   expect(readableLine('[wrangler:info] POST /v1/orders 201 Created (23ms)')).toBeUndefined();
   expect(readableLine('[wrangler:info] QUEUE fusioncommerce-payments 1/1 (345ms)')).toBeUndefined();
   for (const line of ['⎔ Reloading local server...', '{"a":', '{}', '[ERROR] Build failed']) {
@@ -42,7 +42,7 @@ test("wrangler's own lines for the same request and messages are left out, and e
   }
 });
 
-test('a message is one line; a job or a relay is shown only if it did or failed something', () => {
+test('a message is one line, and a job or a relay run is shown only if it did something or failed', () => {
   const job = {
     time,
     kind: 'job',

@@ -11,19 +11,19 @@ const query = (cause: Error) => new DrizzleQueryError(`select ${secret}`, [secre
 test.each([
   ['of the database', neon({ code: '23505', constraint: 'products_sku_unique', detail: `Key (sku)=(${secret})` })],
   ['of a lost connection', neon({ sourceError: new TypeError(`fetch failed for ${secret}`) })],
-  ['as Drizzle wraps it', query(neon({ code: '22P02' }))],
-  ['as Drizzle wraps what is no database error', query(new SyntaxError(`Unexpected token in "${secret}"`))],
+  ['wrapped by Drizzle', query(neon({ code: '22P02' }))],
+  ['of another kind, wrapped by Drizzle', query(new SyntaxError(`Unexpected token in "${secret}"`))],
   ['of Drizzle alone', query(undefined as unknown as Error)],
   ['of JSON', new SyntaxError(`Unexpected token 'h', "${secret}" is not valid JSON`)],
-  ['that the client is told as unavailable', Object.assign(new ApiError('unavailable'), { cause: neon({}) })],
-  ['that is none', secret],
-])('an error %s is described without what it holds', (_, error) => {
+  ['reported to the client as unavailable', Object.assign(new ApiError('unavailable'), { cause: neon({}) })],
+  ['that is not an Error', secret],
+])('an error %s is logged without its content', (_, error) => {
   const facts = describeError(error);
   expect(facts.error).toMatch(/^\w+$/);
   expect(JSON.stringify(facts)).not.toContain(secret);
 });
 
-test('names and codes are told, and the message of an error of our own', () => {
+test('names and codes are logged, and the message of our own errors', () => {
   expect(describeError(query(neon({ code: '23505', constraint: 'products_sku_unique' })))).toMatchObject({
     error: 'NeonDbError',
     code: '23505',
@@ -37,7 +37,7 @@ test('names and codes are told, and the message of an error of our own', () => {
   });
 });
 
-test('a line of the log is one line of JSON', () => {
+test('a log entry is one line of JSON', () => {
   const write = vi.spyOn(console, 'log').mockImplementation(() => undefined);
   log({ kind: 'request', id: 'a\nb', tenant: null, outcome: 'ok', durationMs: 1, dbCalls: 0 });
   expect(write).toHaveBeenCalledTimes(1);

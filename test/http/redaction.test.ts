@@ -16,14 +16,14 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-/** A line a time. */
-const said = () =>
+/** The log, one entry per line. */
+const logText = () =>
   store
     .logs()
     .map((line) => JSON.stringify(line))
     .join('\n');
 
-/** All that this store's Worker has said, as the check at the end of the suite will find it. */
+/** Everything that this store’s Worker has logged, as the check at the end of the suite finds it. */
 async function written(): Promise<string> {
   const names = await readdir(inject('logs'));
   const files = await Promise.all(names.map((name) => readFile(join(inject('logs'), name), 'utf8')));
@@ -38,7 +38,7 @@ const address = {
   country: 'DE',
 };
 
-/** Bodies in which every text that a buyer or a merchant gives is planted; what does not fit is refused, and logged. */
+/** Bodies in which every string of a buyer or a merchant is planted. Invalid ones are rejected, and logged. */
 const bodies: unknown[] = [
   { sku: `${planted}-1`, name: planted, description: planted, price: 5, currency: 'EUR', inventory: 50 },
   { customerId: planted, items: [{ sku: `${planted}-1`, quantity: 1 }], shippingAddress: address },
@@ -52,7 +52,7 @@ const bodies: unknown[] = [
 ];
 
 describe('the log', () => {
-  test('names no key, no body and nothing of the buyer, whatever is sent wherever', async () => {
+  test('contains no key, no body and no personal data, whatever is sent to any operation', async () => {
     const id = randomUUID();
     for (const { method, path } of routes) {
       for (const body of method === 'get' || method === 'delete' ? [undefined] : bodies) {
@@ -65,7 +65,7 @@ describe('the log', () => {
           origin: `https://${planted}.example`,
           'if-match': `"${planted}"`,
         };
-        // A path may name a SKU; a key that somebody has put there is left out.
+        // A path may contain a SKU. A key in a path must not be logged.
         const at = path
           .replace('{carrier}', 'manual')
           .replace('{sku}', 'SHELF-1')
@@ -76,10 +76,10 @@ describe('the log', () => {
       }
     }
     await until(() => store.logs().filter((line) => line.id === id).length > routes.length / 2);
-    expect(secretsIn(said())).toEqual([]);
+    expect(secretsIn(logText())).toEqual([]);
   });
 
-  test('of what fails inside tells codes, never statements, parameters or rows', async () => {
+  test('contains codes of internal errors, but never statements, parameters or rows', async () => {
     for (const kind of ['lose-answer', 'cut-answer', 'lose-request'] as const) {
       fault = { kind };
       await store.send('POST', '/v1/orders', { customerId: planted, items: [{ sku: planted, quantity: 1 }] });
@@ -95,17 +95,17 @@ describe('the log', () => {
     await store.database.query('drop trigger burst on catalog.products');
     await until(() => store.logs().some((line) => line.outcome === 'internal'));
     expect(store.logs().some((line) => line.outcome === 'unavailable')).toBe(true);
-    expect(secretsIn(said())).toEqual([]);
+    expect(secretsIn(logText())).toEqual([]);
   });
 
-  test('of every store of the suite is what is read for secrets in the end', async () => {
+  test('of every store of the suite is in the files that are checked for secrets at the end', async () => {
     const id = randomUUID();
     await store.send('GET', '/healthz', undefined, { headers: { 'x-request-id': id } });
     await until(async () => (await written()).includes(id));
   });
 });
 
-describe('the check of the logs', () => {
+describe('the check of the logs for secrets', () => {
   const lines: [string, string][] = [
     ['a key', '{"message":"no sk_live_0123456789abcdef"}'],
     ['a key', 'pk_test_00000000'],
@@ -122,7 +122,7 @@ describe('the check of the logs', () => {
     ['what was planted', '{"name":"Planted Person"}'],
   ];
 
-  test.each(lines)('finds %s, and fails the run for it', async (kind, line) => {
+  test.each(lines)('detects %s, and fails the run', async (kind, line) => {
     const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-log-'));
     try {
       await writeFile(join(dir, 'a.log'), '{"kind":"request","id":"1","outcome":"ok"}\n');

@@ -5,7 +5,7 @@ import { toCursor } from '../../src/http/cursor.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
 import { secret } from '../support/shipping.ts';
 
-const nothing = '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f';
+const unknownId = '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f';
 
 let store: Store;
 beforeAll(async () => {
@@ -26,7 +26,7 @@ const get = (path: string) => store.send('GET', path);
 const outcome = (reply: Reply) => [reply.status, reply.body?.code];
 const pointers = (reply: Reply) => reply.body.errors?.map((fault: { pointer: string }) => fault.pointer);
 
-/** Sends the head of a request and keeps its body back: an answer then shows that the body was not waited for. */
+/** Sends the headers of a request and withholds its body. A response then proves that the body was not awaited. */
 function withoutBody(path: string, headers: Record<string, string>, length = 1_000_000): Promise<number> {
   const { hostname, port } = new URL(store.url);
   return new Promise((resolve, reject) => {
@@ -41,14 +41,14 @@ function withoutBody(path: string, headers: Record<string, string>, length = 1_0
   });
 }
 
-describe('before its body has come, a request is refused', () => {
-  test('with a key that is not known', async () => {
+describe('without waiting for its body, a request is rejected', () => {
+  test('with an unknown key', async () => {
     const headers = { authorization: 'Bearer sk_test_invented', 'idempotency-key': randomUUID() };
     expect(await withoutBody('/v1/orders', headers)).toBe(401);
     expect(await withoutBody('/v1/products/import', { authorization: 'Bearer sk_test_imported' })).toBe(401);
   });
 
-  test('with a publishable key, for whatever it may not do', async () => {
+  test('with a publishable key, for everything that it may not do', async () => {
     const key = await store.database.key({ kind: 'publishable' });
     const authorization = `Bearer ${key}`;
     for (const turn of ['unknown', 'known']) {
@@ -64,7 +64,7 @@ describe('before its body has come, a request is refused', () => {
     expect(store.bridge.calls).toBe(before);
   });
 
-  test('with a signature that cannot be one', async () => {
+  test('with a malformed signature', async () => {
     const now = Math.floor(Date.now() / 1000);
     const hex = 'a'.repeat(64);
     const claims = [
@@ -83,14 +83,14 @@ describe('before its body has come, a request is refused', () => {
     expect(await withoutBody('/webhooks/shipping/easypost', { 'x-hmac-signature': 'none' })).toBe(400);
   });
 
-  test('and a good key’s first small order still costs one call', async () => {
+  test('although a valid key’s first small order makes only one call to the database', async () => {
     await addProduct(store, 'FIRST', 10);
     const key = await store.database.key();
     const reply = await store.send('POST', '/v1/orders', oneLine('FIRST'), { key });
     expect([reply.status, reply.headers.get('server-timing')?.slice(0, 17)]).toEqual([201, 'db;desc="1 calls"']);
   });
 
-  test('and a good key’s first large body is read once the database knows it', async () => {
+  test('although a valid key’s first large body is read only after the key was checked', async () => {
     const key = await store.database.key();
     const body = JSON.stringify({ sku: 'LARGE', name: 'n', price: 1, currency: 'USD', inventory: 1 }).padEnd(20_000);
     const reply = await store.send('POST', '/v1/products', body, { key });
@@ -101,7 +101,7 @@ describe('before its body has come, a request is refused', () => {
   });
 });
 
-describe('a forged cursor is 400', () => {
+describe('a forged cursor', () => {
   const lists = (campaign: string, order: string) => [
     ...['/v1/products?', '/v1/products?q=shirt', '/v1/products?currency=USD', '/v1/inventory?', '/v1/orders?'],
     ...['/v1/orders?status=created', '/v1/campaigns?', `/v1/campaigns/${campaign}/participants?`, '/v1/events?'],
@@ -110,11 +110,22 @@ describe('a forged cursor is 400', () => {
   ];
   const positions = [
     ...['', 'x', 'NaN', '-1', '1.5', '1e3', '0x10', ' 1', 'Infinity', '9'.repeat(15), '9'.repeat(16), '9'.repeat(400)],
-    ...['a\0b', '\0', '0', nothing, nothing.toUpperCase(), `${nothing}0`, `{${nothing}}`, '[]', 'null', "' or 1=1; --"],
+    ...[
+      'a\0b',
+      '\0',
+      '0',
+      unknownId,
+      unknownId.toUpperCase(),
+      `${unknownId}0`,
+      `{${unknownId}}`,
+      '[]',
+      'null',
+      "' or 1=1; --",
+    ],
     ...['x'.repeat(300), '2026-01-01T00:00:00.000Z', '😀', '\u202e'],
   ];
 
-  test('or the page behind its position, in every list, whatever it holds', async () => {
+  test('with a valid checksum returns 400 or a page, in every list, at any position', async () => {
     const added = await addProduct(store, 'CURSORS', 10);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('CURSORS'));
     const { body: campaign } = await store.send('POST', '/v1/campaigns', {
@@ -138,7 +149,7 @@ describe('a forged cursor is 400', () => {
   });
 
   test.each(['NjFlYTI5ZjYyN2VlOThhNQA', 'ZTVjZTJlZmI3YTczMzYyZWFiYw', '', '%00', 'a'.repeat(5_000)])(
-    '%s',
+    'of another kind returns 400: %s',
     async (cursor) => {
       for (const list of ['/v1/products', '/v1/events', '/v1/inventory']) {
         expect(outcome(await get(`${list}?cursor=${cursor}`))).toEqual([400, 'invalid_cursor']);
@@ -153,23 +164,23 @@ describe('a query', () => {
     ['/v1/products?sort=price&minPrice=3', ['sort', 'minPrice']],
     ['/v1/products?limit=1&limit=2', ['limit']],
     ['/v1/products?Limit=1', ['Limit']],
-    [`/v1/orders/${nothing}?expand=1`, ['expand']],
+    [`/v1/orders/${unknownId}?expand=1`, ['expand']],
     ['/v1/products?__proto__=1', ['__proto__']],
     ['/healthz?x=1', ['x']],
     ['/v1/events?topic=%00', ['topic']],
     ['/v1/events?key=a%00b', ['key']],
     ['/v1/orders?customerId=%00', ['customerId']],
     ['/v1/products?q=%00', ['q']],
-  ])('%s is refused, by name', async (path, names) => {
+  ])('%s is rejected, with the names of the parameters', async (path, names) => {
     const reply = await get(path);
     expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', names]);
   });
 
-  test('that is refused tells which parameters there are', async () => {
+  test('that is rejected lists the known parameters', async () => {
     expect((await get('/v1/orders?customer=ada')).body.errors[0].detail).toBe(
       'Unknown parameter. This operation takes: limit, cursor, customerId, status, organizationId.',
     );
-    const archived = await store.send('DELETE', `/v1/products/${nothing}?force=1`);
+    const archived = await store.send('DELETE', `/v1/products/${unknownId}?force=1`);
     expect(archived.body.errors[0].detail).toBe('Unknown parameter. This operation takes none.');
   });
 });
@@ -177,17 +188,17 @@ describe('a query', () => {
 describe('a path', () => {
   test.each([
     ['PUT', '/v1/orders', 'GET, HEAD, OPTIONS, POST'],
-    ['DELETE', `/v1/orders/${nothing}`, 'GET, HEAD, OPTIONS'],
-    ['POST', `/v1/products/${nothing}`, 'DELETE, GET, HEAD, OPTIONS, PATCH'],
+    ['DELETE', `/v1/orders/${unknownId}`, 'GET, HEAD, OPTIONS'],
+    ['POST', `/v1/products/${unknownId}`, 'DELETE, GET, HEAD, OPTIONS, PATCH'],
     ['POST', '/v1/products/by-sku/A', 'GET, HEAD, OPTIONS'],
     ['GET', '/webhooks/stripe', 'OPTIONS, POST'],
     ['POST', '/docs', 'GET, HEAD, OPTIONS'],
-  ])('tells %s %s which methods it has', async (method, path, allow) => {
+  ])('rejects %s %s and lists its methods', async (method, path, allow) => {
     const reply = await store.send(method, path, method === 'GET' ? undefined : {}, { key: null });
     expect([...outcome(reply), reply.headers.get('allow')]).toEqual([405, 'method_not_allowed', allow]);
   });
 
-  test('answers OPTIONS with its methods, and HEAD as GET without a body', async () => {
+  test('returns its methods to OPTIONS, and to HEAD the same as to GET without a body', async () => {
     const options = await store.send('OPTIONS', '/v1/orders', undefined, { key: null });
     expect([options.status, options.headers.get('allow')]).toEqual([204, 'GET, HEAD, OPTIONS, POST']);
     const headers = { authorization: `Bearer ${store.key}` };
@@ -196,7 +207,7 @@ describe('a path', () => {
     expect((await fetch(`${store.url}/webhooks/stripe`, { method: 'HEAD' })).status).toBe(405);
   });
 
-  test('with a slash at its end is told to leave it out', async () => {
+  test('with a trailing slash is not found, with advice to remove the slash', async () => {
     const reply = await get('/v1/orders/');
     expect(outcome(reply)).toEqual([404, 'not_found']);
     expect(reply.body.detail).toBe('There is nothing at this path. Remove the slash at its end.');
@@ -205,22 +216,22 @@ describe('a path', () => {
     );
   });
 
-  test('of nothing but a slash leads to the documentation', async () => {
+  test('of only a slash redirects to the documentation', async () => {
     const reply = await fetch(`${store.url}/`, { redirect: 'manual' });
     expect([reply.status, reply.headers.get('location')]).toEqual([302, '/docs']);
     expect(reply.headers.get('x-content-type-options')).toBe('nosniff');
   });
 });
 
-test('an order that a body names and that is not there is a fault of the body', async () => {
-  const payment = await store.send('POST', '/v1/payments', { orderId: nothing });
+test('an unknown order in a body is a validation error of that body', async () => {
+  const payment = await store.send('POST', '/v1/payments', { orderId: unknownId });
   expect([...outcome(payment), pointers(payment)]).toEqual([422, 'validation_failed', ['/orderId']]);
   const address = { name: 'A', line1: 'l', city: 'c', country: 'GB' };
-  const shipment = await store.send('POST', '/v1/shipments', { orderId: nothing, address });
+  const shipment = await store.send('POST', '/v1/shipments', { orderId: unknownId, address });
   expect([...outcome(shipment), pointers(shipment)]).toEqual([422, 'validation_failed', ['/orderId']]);
 });
 
-test('a link to the next page names no host', async () => {
+test('the link to the next page contains no host', async () => {
   await addProduct(store, 'LINK-1', 1);
   await addProduct(store, 'LINK-2', 1);
   const { hostname, port } = new URL(store.url);
@@ -251,7 +262,7 @@ describe('a webhook', () => {
   const stripe = (body: string, header = signatureOf(body, undefined, 'whsec_dev')) =>
     store.send('POST', '/webhooks/stripe', body, { key: null, headers: { ...json, 'stripe-signature': header } });
 
-  test('is signed over its bytes, a byte order mark among them', async () => {
+  test('is verified over its bytes, including a byte order mark', async () => {
     const plain = JSON.stringify(tracking());
     expect((await manual(`\ufeff${plain}`, signatureOf(plain))).status).toBe(400);
     expect((await manual(`\ufeff${plain}`)).status).toBe(200);
@@ -260,36 +271,39 @@ describe('a webhook', () => {
     expect((await stripe(`\ufeff${event}`)).status).toBe(200);
   });
 
-  test.each([-100_000, -310, 310, 100_000])('%i seconds away is refused', async (away) => {
-    const seconds = Math.floor(Date.now() / 1000) + away;
+  test.each([-100_000, -310, 310, 100_000])('with a timestamp %i seconds off is rejected', async (offset) => {
+    const seconds = Math.floor(Date.now() / 1000) + offset;
     const event = '{"id":"evt_1","object":"event","type":"unheard.of","data":{}}';
     expect((await stripe(event, signatureOf(event, seconds, 'whsec_dev'))).status).toBe(400);
     const body = JSON.stringify(tracking());
     expect((await manual(body, signatureOf(body, seconds))).status).toBe(400);
   });
 
-  test.each(['a\\u0000b', 'a\\ud800b', '\\udc00'])('with %s in a text is refused and does not fail', async (text) => {
-    const said = (name: string) => JSON.stringify({ ...tracking(), [name]: 'HERE' }).replace('HERE', text);
-    for (const name of ['eventId', 'trackingNumber', 'detail', 'status', 'occurredAt']) {
-      const reply = await manual(said(name));
-      expect([name, ...outcome(reply)]).toEqual([name, 422, 'validation_failed']);
-    }
-    for (const place of ['event', 'intent', 'payment', 'failure']) {
-      const object: Record<string, unknown> = {
-        ...{ object: 'payment_intent', id: 'pi_1', status: 'requires_payment_method', currency: 'usd' },
-        ...{ amount: 1_000, amount_received: 0, client_secret: null, metadata: {} },
-      };
-      if (place === 'intent') object.id = 'HERE';
-      if (place === 'payment') object.metadata = { paymentId: 'HERE' };
-      if (place === 'failure') object.last_payment_error = { code: 'HERE' };
-      const id = place === 'event' ? 'HERE' : `evt_${randomUUID()}`;
-      const event = { id, object: 'event', type: 'payment_intent.payment_failed', data: { object } };
-      const reply = await stripe(JSON.stringify(event).replaceAll('HERE', text));
-      expect([place, ...outcome(reply)]).toEqual([place, 422, 'validation_failed']);
-    }
-  });
+  test.each(['with %s in a string is rejected without an internal error', 'a\\ud800b', '\\udc00'])(
+    'with %s in a text is refused and does not fail',
+    async (text) => {
+      const bodyWith = (name: string) => JSON.stringify({ ...tracking(), [name]: 'HERE' }).replace('HERE', text);
+      for (const name of ['eventId', 'trackingNumber', 'detail', 'status', 'occurredAt']) {
+        const reply = await manual(bodyWith(name));
+        expect([name, ...outcome(reply)]).toEqual([name, 422, 'validation_failed']);
+      }
+      for (const place of ['event', 'intent', 'payment', 'failure']) {
+        const object: Record<string, unknown> = {
+          ...{ object: 'payment_intent', id: 'pi_1', status: 'requires_payment_method', currency: 'usd' },
+          ...{ amount: 1_000, amount_received: 0, client_secret: null, metadata: {} },
+        };
+        if (place === 'intent') object.id = 'HERE';
+        if (place === 'payment') object.metadata = { paymentId: 'HERE' };
+        if (place === 'failure') object.last_payment_error = { code: 'HERE' };
+        const id = place === 'event' ? 'HERE' : `evt_${randomUUID()}`;
+        const event = { id, object: 'event', type: 'payment_intent.payment_failed', data: { object } };
+        const reply = await stripe(JSON.stringify(event).replaceAll('HERE', text));
+        expect([place, ...outcome(reply)]).toEqual([place, 422, 'validation_failed']);
+      }
+    },
+  );
 
-  test('may have parameters that its sender added to the URL', async () => {
+  test('may have additional URL parameters', async () => {
     const body = JSON.stringify(tracking());
     const headers = { ...json, 'x-signature': signatureOf(body) };
     const reply = await store.send('POST', '/webhooks/shipping/manual?source=erp', body, { key: null, headers });
@@ -297,7 +311,7 @@ describe('a webhook', () => {
   });
 });
 
-test('a client that leaves in the middle of a body is logged as such', async () => {
+test('a client that disconnects while sending a body is logged as client_closed', async () => {
   const { hostname, port } = new URL(store.url);
   const headers = { authorization: `Bearer ${store.key}`, 'content-type': 'application/json', 'content-length': 5_000 };
   const id = randomUUID();
@@ -310,6 +324,6 @@ test('a client that leaves in the middle of a body is logged as such', async () 
   expect(store.logs().find((line) => line.id === id)).toMatchObject({ outcome: 'client_closed', status: 499 });
 });
 
-test('nothing of all this has failed, or was left to the database to refuse', () => {
+test('no request of this file failed, or left an invalid value to the database', () => {
   expect(store.logs().filter((line) => line.outcome === 'internal' || 'gap' in line)).toEqual([]);
 });

@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-test('while Stripe’s webhook secret is replaced, events signed with either are taken, and with no other', async () => {
+test('while Stripe’s webhook secret is rotated, events signed with the old or the new secret are accepted, and no others', async () => {
   const buyers = payingAt(store);
   const payload = JSON.stringify({ id: 'evt_x', object: 'event', type: 'nothing.known', data: { object: {} } });
   const status = async (secret: string) => (await buyers.deliver(payload, { secret })).status;
@@ -25,7 +25,7 @@ test('while Stripe’s webhook secret is replaced, events signed with either are
   }
 });
 
-test('while a carrier’s webhook secret is replaced, updates signed with either move the parcel', async () => {
+test('while a carrier’s webhook secret is rotated, updates signed with the old or the new secret are accepted', async () => {
   const { free, shipped } = shop(() => store);
   await addProduct(store, 'GIFT', 10, 0);
   const { trackingNumber, id } = await shipped(await free(home));
@@ -41,7 +41,7 @@ test('while a carrier’s webhook secret is replaced, updates signed with either
   expect((await store.send('GET', `/v1/shipments/${id}`)).body.status).toBe('delivered');
 });
 
-test('a tenant’s key is replaced without a refused request: the new one works before the old one ends', async () => {
+test('a tenant’s key is rotated without a rejected request, because the old key works until it is revoked', async () => {
   const [old, next] = [await store.database.key(), await store.database.key()];
   await addProduct(store, 'KEYED', 50);
   const statuses = new Set<number>();
@@ -60,7 +60,7 @@ test('a tenant’s key is replaced without a refused request: the new one works 
   };
   await after(3);
   key = next;
-  await after(3); // what was under way with the old one has ended
+  await after(3); // requests with the old key have ended
   await store.database.query('update platform.api_keys set revoked_at = now() where key_hash = $1', [
     createHash('sha256').update(old).digest('hex'),
   ]);

@@ -10,7 +10,7 @@ afterAll(() => store.close());
 
 const strict = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-test('every operation’s answer, a refusal included, tells browsers to make nothing more of it', async () => {
+test('every response, including errors, has the security headers', async () => {
   for (const key of [store.key, null]) {
     for (const { id, method, path } of [...routes, { id: 'nothing', method: 'get', path: '/nothing' }]) {
       if (id === 'watchCampaign') continue;
@@ -28,18 +28,18 @@ test('every operation’s answer, a refusal included, tells browsers to make not
   }
 });
 
-test('what a tenant sees is kept by nobody; what buyers see by their browser alone, and never without asking again', async () => {
+test('a tenant’s data is never cached, and buyers’ data only by their browser, which must revalidate it', async () => {
   const { id } = await addProduct(store, 'KEPT', 5);
   const { body: order } = await store.send('POST', '/v1/orders', oneLine('KEPT'));
   const caching = async (path: string) => (await store.send('GET', path)).headers.get('cache-control');
   expect(await caching(`/v1/products/${id}`)).toBe('private, no-cache');
-  expect(await caching(`/v1/products/${id}`)).toBe('private, no-cache'); // from the edge
+  expect(await caching(`/v1/products/${id}`)).toBe('private, no-cache'); // from the edge cache
   for (const path of ['/v1/products', `/v1/orders/${order.id}`, '/v1/inventory/KEPT', '/v1/orders', '/readyz']) {
     expect([path, await caching(path)]).toEqual([path, 'no-store']);
   }
 });
 
-test('over TLS alone a browser is told to come back over TLS', async () => {
+test('only over TLS is a browser told to use TLS in future', async () => {
   const over = async (url: string) => {
     const response = await store.miniflare.dispatchFetch(url);
     await response.arrayBuffer();

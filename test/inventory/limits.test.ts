@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const most = 1_000_000_000;
+const maximum = 1_000_000_000;
 const largestInteger = 2_147_483_647;
 const put = (sku: string, quantity: number) => store.send('PUT', `/v1/inventory/${sku}`, { quantity });
 const adjust = (sku: string, delta: number) =>
@@ -22,7 +22,7 @@ const upload = (lines: object[]) =>
   });
 const quantityOf = async (sku: string) => (await shop.stockOf(sku))?.quantity;
 
-/** The largest count that the table can hold, as it could be before counts had a maximum of their own. */
+/** Sets the largest count that the table can hold, as it was possible before counts had a maximum. */
 const fill = (sku: string, ...more: string[]) =>
   store.database.query(
     `with filled as (
@@ -46,39 +46,39 @@ async function paid(sku: string, quantity = 2) {
 }
 
 describe('a count above the maximum', () => {
-  test('is refused by every way in, held units included, and exactly the maximum is taken', async () => {
+  test('is rejected by every operation, held units included, and exactly the maximum is accepted', async () => {
     await addProduct(store, 'TOP', 10);
     await store.send('POST', '/v1/orders', oneLine('TOP', 3));
-    const over = await put('TOP', most - 2);
+    const over = await put('TOP', maximum - 2);
     expect([over.status, over.body.errors[0].pointer]).toEqual([422, '/quantity']);
-    expect((await put('TOP', most - 3)).status).toBe(200);
+    expect((await put('TOP', maximum - 3)).status).toBe(200);
     expect((await adjust('TOP', 1)).body.errors[0].pointer).toBe('/delta');
-    const { body: report } = await upload([{ sku: 'TOP', inventory: most - 2 }]);
+    const { body: report } = await upload([{ sku: 'TOP', inventory: maximum - 2 }]);
     expect(report).toMatchObject({ updated: 0, rejected: [{ code: 'validation_failed' }] });
-    expect((await upload([{ sku: 'TOP', inventory: most - 3 }])).body.updated).toBe(1);
+    expect((await upload([{ sku: 'TOP', inventory: maximum - 3 }])).body.updated).toBe(1);
     const event = {
       ...{ specversion: '1.0', id: 'above', source: '/warehouse', type: 'inventory.adjusted', tenantid: 'default' },
       data: { sku: 'TOP', delta: 1, reason: 'received' },
     };
     await store.send('POST', '/webhooks/kafka', event, { key: 'pushed' });
     await until(async () => (await store.send('GET', '/v1/dead-letters')).body.data.length === 1);
-    expect((await store.send('GET', '/v1/dead-letters')).body.data[0].reason).toContain(`exceed ${most}`);
-    expect(await quantityOf('TOP')).toBe(most - 3);
+    expect((await store.send('GET', '/v1/dead-letters')).body.data[0].reason).toContain(`exceed ${maximum}`);
+    expect(await quantityOf('TOP')).toBe(maximum - 3);
   });
 
-  test('that is there already can be lowered, and not raised', async () => {
+  test('that already exists can be lowered, but not raised', async () => {
     await addProduct(store, 'ABOVE', 10);
     await store.send('POST', '/v1/orders', oneLine('ABOVE', 3));
     await fill('ABOVE');
     expect((await adjust('ABOVE', -1)).status).toBe(201);
     expect((await adjust('ABOVE', 1)).status).toBe(422);
-    expect((await put('ABOVE', most)).status).toBe(200);
+    expect((await put('ABOVE', maximum)).status).toBe(200);
     expect((await put('ABOVE', 5)).status).toBe(200);
   });
 });
 
-describe('an order ends on a full count:', () => {
-  test('a paid order that is cancelled or refunded, and what does not fit is written off in the ledger', async () => {
+describe('when the count is at the largest integer,', () => {
+  test('a paid order can be cancelled or refunded, and units above the limit are written off in the ledger', async () => {
     for (const sku of ['FULL-CANCEL', 'FULL-REFUND']) await addProduct(store, sku, 5);
     const cancelled = await paid('FULL-CANCEL');
     const refunded = await paid('FULL-REFUND');
@@ -98,7 +98,7 @@ describe('an order ends on a full count:', () => {
     await shop.audit();
   });
 
-  test('a held one that is cancelled or expires, and a place that is left, give back what they took', async () => {
+  test('a held order that is cancelled or expires, and a place that is left, return their units', async () => {
     const fixture = campaignFixture(store);
     const campaign = await fixture.start('FULL-PLACE', 5);
     await addProduct(store, 'FULL-HELD', 9);
@@ -118,7 +118,7 @@ describe('an order ends on a full count:', () => {
   });
 });
 
-test('a version that has reached the largest integer starts again, whoever changes the row next', async () => {
+test('a version that has reached the largest integer starts again with any change of the row', async () => {
   const product = await addProduct(store, 'OLD-ROW', 9);
   await fill('OLD-ROW');
   await store.database.query(`update catalog.products set version = ${largestInteger} where sku = 'OLD-ROW'`);

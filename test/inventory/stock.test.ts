@@ -7,7 +7,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const most = 1_000_000_000;
+const maximum = 1_000_000_000;
 const outcome = (reply: Reply) => [reply.status, reply.body.code];
 const read = (sku: string) => store.send('GET', `/v1/inventory/${sku}`);
 const put = (sku: string, quantity: unknown, headers: Record<string, string> = {}) =>
@@ -15,7 +15,7 @@ const put = (sku: string, quantity: unknown, headers: Record<string, string> = {
 const adjust = (sku: string, delta: unknown, reason: unknown = 'counted') =>
   store.send('POST', `/v1/inventory/${sku}/adjustments`, { delta, reason });
 
-/** What came in and went out by the ledger, and what there is: on the shelf, held, and gone for good with paid orders. */
+/** The sum of the ledger, and the sum of the available, held and sold units. */
 async function balance(sku: string) {
   const [row] = await store.database.query<{ ledger: number; there: number }>(
     `select (select coalesce(sum(delta), 0)::int from inventory.adjustments a where a.sku = $1 and a.tenant_id = 'default') as ledger,
@@ -28,7 +28,7 @@ async function balance(sku: string) {
 }
 
 describe('stock', () => {
-  test('shows what can be sold, what is held, and how often it has changed', async () => {
+  test('shows its available units, its held units and its version', async () => {
     await addProduct(store, 'SHOWN', 10);
     const first = await read('SHOWN');
     expect(first.body).toEqual({ sku: 'SHOWN', quantity: 10, reserved: 0, version: 0, updatedAt: expect.any(String) });
@@ -42,7 +42,7 @@ describe('stock', () => {
     }
   });
 
-  test('is listed by SKU, page by page, each once, also while it changes', async () => {
+  test('is listed by SKU, page by page, each SKU once, also while it changes', async () => {
     const skus = Array.from({ length: 30 }, (_, n) => `LISTED-${String.fromCodePoint(0x21 + ((n * 7) % 90))}${n}`);
     const lines = skus.map((sku) => JSON.stringify({ sku, name: sku, price: 1, currency: 'USD', inventory: 1 }));
     const headers = { 'content-type': 'application/x-ndjson' };
@@ -60,8 +60,8 @@ describe('stock', () => {
   });
 });
 
-describe('a count', () => {
-  test('is absolute, leaves what is held, and stands in the ledger', async () => {
+describe('setting a count', () => {
+  test('is absolute, keeps held units, and is recorded in the ledger', async () => {
     await addProduct(store, 'COUNTED', 10);
     await store.send('POST', '/v1/orders', oneLine('COUNTED', 4));
     const counted = await put('COUNTED', 50);
@@ -79,7 +79,7 @@ describe('a count', () => {
     ]);
   });
 
-  test('with If-Match is taken only if nothing was sold since it was read', async () => {
+  test('with If-Match succeeds only if the stock has not changed since it was read', async () => {
     await addProduct(store, 'MATCHED', 10);
     const etag = (await read('MATCHED')).headers.get('etag') ?? '';
     await store.send('POST', '/v1/orders', oneLine('MATCHED'));
@@ -91,7 +91,7 @@ describe('a count', () => {
     expect((await put('MATCHED', 30, { 'if-match': '*' })).body.quantity).toBe(30);
   });
 
-  test('by many at once with one ETag is taken from one of them', async () => {
+  test('many times at once with one ETag succeeds once', async () => {
     await addProduct(store, 'RACED', 10);
     const headers = { 'if-match': (await read('RACED')).headers.get('etag') ?? '' };
     const replies = await Promise.all(Array.from({ length: 20 }, (_, n) => put('RACED', 100 + n, headers)));
@@ -100,30 +100,30 @@ describe('a count', () => {
     expect((await read('RACED')).body.quantity).toBe(won[0]?.body.quantity);
   });
 
-  test('is a whole number from 0 to 1000000000, together with what is held', async () => {
+  test('needs a whole number from 0 to 1000000000, held units included', async () => {
     await addProduct(store, 'RANGE', 10);
-    for (const quantity of [-1, 1.5, most + 1, 1e300, '5', null, true]) {
+    for (const quantity of [-1, 1.5, maximum + 1, 1e300, '5', null, true]) {
       expect(outcome(await put('RANGE', quantity))).toEqual([422, 'validation_failed']);
     }
-    expect((await put('RANGE', most)).body.quantity).toBe(most);
+    expect((await put('RANGE', maximum)).body.quantity).toBe(maximum);
     await put('RANGE', 10);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('RANGE', 10));
-    const refused = await put('RANGE', most - 9);
+    const refused = await put('RANGE', maximum - 9);
     expect([...outcome(refused), refused.body.errors[0].pointer]).toEqual([422, 'validation_failed', '/quantity']);
-    expect((await put('RANGE', most - 10)).status).toBe(200);
-    // What is held fits back: a release can always end.
+    expect((await put('RANGE', maximum - 10)).status).toBe(200);
+    // Held units always fit back, so that a release never fails.
     expect((await store.send('POST', `/v1/orders/${order.id}/cancel`)).status).toBe(200);
-    expect((await read('RANGE')).body).toMatchObject({ quantity: most, reserved: 0 });
+    expect((await read('RANGE')).body).toMatchObject({ quantity: maximum, reserved: 0 });
   });
 
-  test('of a SKU that is not there is not found', async () => {
+  test('of an unknown SKU returns 404', async () => {
     expect(outcome(await put('NOBODY', 5))).toEqual([404, 'not_found']);
     expect(outcome(await adjust('NOBODY', 5))).toEqual([404, 'not_found']);
   });
 });
 
 describe('an adjustment', () => {
-  test('adds or takes units, and says what there is then', async () => {
+  test('adds or removes units, and returns the new quantity', async () => {
     await addProduct(store, 'ADJUSTED', 10);
     const more = await adjust('ADJUSTED', 5, 'found behind the shelf');
     expect([more.status, more.body.quantity, more.body.version]).toEqual([201, 15, 1]);
@@ -131,30 +131,30 @@ describe('an adjustment', () => {
     expect((await read('ADJUSTED')).body).toMatchObject({ quantity: 0, version: 2 });
   });
 
-  test('that would go below zero is refused with what is short, whatever is held', async () => {
+  test('below zero is rejected with the shortage, whatever is held', async () => {
     await addProduct(store, 'SHORT', 10);
     await store.send('POST', '/v1/orders', oneLine('SHORT', 4));
     const refused = await adjust('SHORT', -7);
     expect(outcome(refused)).toEqual([409, 'insufficient_inventory']);
     expect(refused.body.shortages).toEqual([{ sku: 'SHORT', requested: 7, available: 6 }]);
     expect((await read('SHORT')).body).toMatchObject({ quantity: 6, reserved: 4, version: 1 });
-    expect((await adjust('SHORT', -most)).body.code).toBe('insufficient_inventory');
+    expect((await adjust('SHORT', -maximum)).body.code).toBe('insufficient_inventory');
     expect((await adjust('SHORT', -6)).body.quantity).toBe(0);
   });
 
-  test('is a whole number other than 0 whose sum is one that can be counted, and has a reason', async () => {
+  test('is a whole number other than 0, keeps the count within its limits, and has a reason', async () => {
     await addProduct(store, 'FORM', 10);
-    for (const delta of [0, 1.5, most + 1, -most - 1, '1', null]) {
+    for (const delta of [0, 1.5, maximum + 1, -maximum - 1, '1', null]) {
       expect(outcome(await adjust('FORM', delta))).toEqual([422, 'validation_failed']);
     }
     for (const reason of ['', null, 5, 'x'.repeat(256)]) {
       expect(outcome(await adjust('FORM', 1, reason))).toEqual([422, 'validation_failed']);
     }
-    const over = await adjust('FORM', most);
+    const over = await adjust('FORM', maximum);
     expect([...outcome(over), over.body.errors[0].pointer]).toEqual([422, 'validation_failed', '/delta']);
     await store.send('POST', '/v1/orders', oneLine('FORM', 3));
-    expect(outcome(await adjust('FORM', most - 9))).toEqual([422, 'validation_failed']);
-    expect((await adjust('FORM', most - 10)).body).toMatchObject({ quantity: most - 3, reserved: 3 });
+    expect(outcome(await adjust('FORM', maximum - 9))).toEqual([422, 'validation_failed']);
+    expect((await adjust('FORM', maximum - 10)).body).toMatchObject({ quantity: maximum - 3, reserved: 3 });
   });
 
   test('made fifty times at once, up and down, is exact, and never goes below zero', async () => {
@@ -172,8 +172,8 @@ describe('an adjustment', () => {
   });
 });
 
-describe('the ledger', () => {
-  test('adds up to what is there, held and sold, after everything that can happen to stock, all at once', async () => {
+describe('the stock ledger', () => {
+  test('adds up to the available, held and sold units after concurrent changes of every kind', async () => {
     for (const sku of ['LEDGER-A', 'LEDGER-B']) await addProduct(store, sku, 40);
     const items = [
       { sku: 'LEDGER-A', quantity: 2 },
@@ -199,7 +199,7 @@ describe('the ledger', () => {
       .filter((at) => at !== undefined)
       .toSorted()
       .at(-1);
-    // An intent that is being made while the hold ends is asked about in the next turn.
+    // If an intent is being created while the hold ends, the next turn checks it.
     for (let turn = 0; (await read('LEDGER-A')).body.reserved + (await read('LEDGER-B')).body.reserved > 0; turn++) {
       await store.cron('* * * * *', new Date(Date.parse(end) + 1000 + turn * 60_000));
     }
@@ -210,7 +210,7 @@ describe('the ledger', () => {
     }
   });
 
-  test('cannot be written over: rows are only added', async () => {
+  test('can only be appended to', async () => {
     const [may] = await store.database.query(
       `select has_table_privilege('fusion_inventory', 'inventory.adjustments', 'UPDATE, DELETE, TRUNCATE') as may`,
     );

@@ -18,9 +18,9 @@ const users = ['ada', 'bob', 'cyd', 'dan'];
 const stock = 3;
 const day = 86_400_000;
 const methods = { hold: 'pm_card_visa', debit: 'pm_usBankAccount_processing' };
-const told = ({ status, body }: Reply) => (status < 400 ? String(status) : `${status} ${body.code}`);
+const outcomeOf = ({ status, body }: Reply) => (status < 400 ? String(status) : `${status} ${body.code}`);
 
-/** A campaign of its own, to which the model's commands are done. */
+/** A separate campaign in the store, on which the commands of the model run. */
 async function campaignStore(terms: State['terms']) {
   const fixture = campaignFixture(store);
   const { emulator, state: books } = payingAt(store);
@@ -37,7 +37,7 @@ async function campaignStore(terms: State['terms']) {
     const place = (await fixture.participants(id)).filter((one) => one.user_id === user)[n];
     if (!place) return 'no place';
     const opened = await store.send('POST', '/v1/payments', { orderId: place.order_id });
-    if (opened.status !== 201) return told(opened);
+    if (opened.status !== 201) return outcomeOf(opened);
     const { clientSecret } = opened.body;
     if (clientSecret === null) return '201 refused';
     const intent = clientSecret.split('_secret_')[0];
@@ -51,7 +51,7 @@ async function campaignStore(terms: State['terms']) {
     }
   }
 
-  /** One of the emulator's own switches; false where Stripe would refuse. */
+  /** Calls an endpoint of the emulator. Returns false where Stripe would reject the action. */
   const atStripe = async (path: string, body: object) => {
     try {
       await emulator('POST', path, body);
@@ -85,22 +85,22 @@ async function campaignStore(terms: State['terms']) {
   return {
     remind: () => at(Date.now() + 400_000),
     async run(command: Command): Promise<string> {
-      if (command.do === 'join') return told(await fixture.join(id, command.user));
-      if (command.do === 'leave') return told(await fixture.leave(id, command.user));
+      if (command.do === 'join') return outcomeOf(await fixture.join(id, command.user));
+      if (command.do === 'leave') return outcomeOf(await fixture.leave(id, command.user));
       if (command.do === 'secure') return secure(command.user, command.place);
       if (command.do === 'bank') return bank(command);
       if (command.do === 'atStripe') return act(command);
-      if (command.do === 'cancel') return told(await store.send('POST', `/v1/campaigns/${id}/cancel`));
+      if (command.do === 'cancel') return outcomeOf(await store.send('POST', `/v1/campaigns/${id}/cancel`));
       await at(Date.parse(endTime) + 1000);
       return '';
     },
-    async seen(): Promise<State> {
+    async readState(): Promise<State> {
       const { status, actualParticipants: actual, securedParticipants: secured } = await fixture.read(id);
       const rows = await store.database.query<{ user: string; open: boolean; place: Omit<Place, 'atStripe'> }>(
         `select p.user_id as user, jsonb_build_object('state', p.state, 'reason', p.reason,
              'secured', p.secured_at is not null, 'order', o.status,
              'payment', case when y.status = 'pending' and y.stripe_status = 'processing' then 'processing' else y.status end,
-             'captured', (y.captured * 100)::int, 'promised', (y.refunded * 100)::int, 'back', (y.refund_done * 100)::int,
+             'captured', (y.captured * 100)::int, 'requested', (y.refunded * 100)::int, 'refunded', (y.refund_done * 100)::int,
              'refused', (select min(r.amount * 100)::int from payments.refunds r
                where r.payment_id = y.payment_id and r.automatic and r.status = 'failed')) as place,
            y.intent_open and y.status <> 'pending'
@@ -125,7 +125,7 @@ async function campaignStore(terms: State['terms']) {
         todo: rows.filter(({ open }) => open).map(() => 'at Stripe'),
       };
     },
-    /** What Stripe took and gave back for each place that is or was this user's. */
+    /** What Stripe captured and refunded for each of this user’s places, past ones included. */
     async books(user: string) {
       const { intents } = await books();
       return (await fixture.participants(id))
@@ -143,7 +143,7 @@ type Real = {
   open: (terms: State['terms']) => ReturnType<typeof campaignStore>;
   store?: Awaited<ReturnType<typeof campaignStore>>;
 };
-/** A command before it is known which places there are. `n`: whose. `loose`: also one that has nothing to do. */
+/** A command before its place is chosen. `n`: which user. `loose`: also a command that would change nothing. */
 type Wanted = { do: Command['do']; n: number; loose: boolean };
 
 class Commands implements fc.AsyncCommand<{ state: State }, Real> {
@@ -152,7 +152,7 @@ class Commands implements fc.AsyncCommand<{ state: State }, Real> {
     this.wanted = wanted;
   }
 
-  // Its end is of interest while it is open; what a success has left to pay ends by the orders' own rules.
+  // The end is only tested while the campaign is active. After success, orders follow their own rules.
   check = ({ state }: { state: State }) => state.status === 'active' || !this.wanted.some((one) => one.do === 'end');
 
   of(state: State, { do: what, n, loose }: Wanted): Command | undefined {
@@ -162,7 +162,7 @@ class Commands implements fc.AsyncCommand<{ state: State }, Real> {
       if (what === 'secure') return [{ do: what, user, place }];
       if (what !== 'bank' && what !== 'atStripe')
         return what === 'cancel' || what === 'end' ? [{ do: what }] : [{ do: what, user }];
-      // Stripe has nothing of a place that is not there yet.
+      // Without a place there is nothing at Stripe.
       if (known === 0) return [{ do: 'join', user }];
       if (what === 'atStripe') return actions.map((action) => ({ do: what, user, place, action }));
       return (['succeed', 'fail'] as const).map((outcome) => ({ do: what, user, place, outcome }));
@@ -174,11 +174,11 @@ class Commands implements fc.AsyncCommand<{ state: State }, Real> {
     real.store ??= await real.open(model.state.terms);
     const at = real.store;
     const commands = this.wanted.flatMap((wanted) => this.of(model.state, wanted) ?? []);
-    const heard = await Promise.all(commands.map((command) => at.run(command)));
+    const replies = await Promise.all(commands.map((command) => at.run(command)));
     const possible = outcomesOf(campaigns, model.state, commands)
-      .filter((outcome) => outcome.heard.join(', ') === heard.join(', '))
+      .filter((outcome) => outcome.replies.join(', ') === replies.join(', '))
       .map(({ state }) => state);
-    model.state = await settle(possible, at.seen, at.remind, `${JSON.stringify(commands)}: ${heard.join(', ')}`);
+    model.state = await settle(possible, at.readState, at.remind, `${JSON.stringify(commands)}: ${replies.join(', ')}`);
   }
 
   toString = () => this.wanted.map((each) => JSON.stringify(each)).join(' with ');
@@ -219,22 +219,22 @@ const check = (commands: fc.Arbitrary<Commands>, length: number, runs: number) =
       const real: Real = { open: campaignStore };
       await fc.asyncModelRun(() => ({ model, real }), sequence);
       for (const [user, places] of Object.entries(model.state.places)) {
-        const ours = places.map(({ captured, back }) => ({ taken: captured, returned: back }));
-        expect(await real.store?.books(user), `what Stripe has of ${user}`).toEqual(ours);
+        const expected = places.map(({ captured, refunded }) => ({ taken: captured, returned: refunded }));
+        expect(await real.store?.books(user), `what Stripe has of ${user}`).toEqual(expected);
       }
     }),
     modelRuns(runs),
   );
 
-describe('a campaign’s life', () => {
+describe('a campaign in the store', () => {
   test(
-    'is what the model predicts, one command after the other',
+    'behaves as the model predicts, command by command',
     () => check(fc.oneof({ arbitrary: one, weight: 20 }, { arbitrary: end, weight: 1 }), 16, 8),
     modelTimeout,
   );
 
   test(
-    'is one of those that some order of the steps explains, when commands come at once',
+    'ends concurrent commands in a state that the model predicts for some interleaving',
     () => check(fc.oneof(one, race), 8, 8),
     modelTimeout,
   );

@@ -1,8 +1,8 @@
 import type { Model } from './search.ts';
 
 /**
- * At Stripe, where `saved` is a method that is kept for later. What it took and gave back is in cents. A place that is
- * joined late is paid at once, as an order is.
+ * The state at Stripe. `saved`: a method is stored for later. `taken` and `returned` are cents. A user who joins after
+ * the success pays at once, as for an order.
  */
 type AtStripe = {
   pays: 'hold' | 'debit' | 'at once';
@@ -12,8 +12,9 @@ type AtStripe = {
 };
 
 /**
- * A user's place with its order and its payment, which is `processing` while a bank decides. Cents: `promised` and `back`
- * are refunds that were asked for and that are done. `refused`: the smallest refund of ours that Stripe has refused.
+ * The place of a user with its order and its payment, which is `processing` while a bank decides. In cents: `requested`
+ * and `refunded` are the sums of the requested and the completed refunds, `refused` is the smallest automatic refund that
+ * Stripe has rejected.
  */
 export type Place = {
   state: string;
@@ -22,15 +23,15 @@ export type Place = {
   order: string | null;
   payment: string;
   captured: number;
-  promised: number;
-  back: number;
+  requested: number;
+  refunded: number;
   refused: number | null;
   atStripe: AtStripe;
 };
 
-/** `todo`: what consumers and Stripe's webhooks still have to do. A user that has left and joined again has a new place. */
+/** `todo`: the pending work of consumers and webhooks. A user who leaves and joins again has a second place. */
 export type State = {
-  /** `hold`: a card's money is held at the join. `debit`: a bank account is saved, and charged once there is an order. */
+  /** `hold`: a card is authorized at the join. `debit`: a bank account is saved, and charged once there is an order. */
   terms: { min: number; max: number; successOn: 'joined' | 'secured'; method: 'hold' | 'debit' };
   status: string;
   actual: number;
@@ -44,14 +45,14 @@ export type State = {
 export const price = 2000;
 export const part = 750;
 
-/** What a merchant does in Stripe's dashboard, with the money of a place. */
+/** A merchant’s actions in Stripe’s dashboard, on the payment of a place. */
 export const actions = ['capture', 'capture part', 'cancel', 'refund', 'refund part'] as const;
 export type Action = (typeof actions)[number];
 
 export type Command =
   | { do: 'join'; user: string }
   | { do: 'leave'; user: string }
-  /** `place`: which of the user's, the newest when it was asked for. */
+  /** `place`: the index of the user’s place. It is the newest one when the command was chosen. */
   | { do: 'secure'; user: string; place: number }
   | { do: 'bank'; user: string; place: number; outcome: 'succeed' | 'fail' }
   | { do: 'atStripe'; user: string; place: number; action: Action }
@@ -86,7 +87,7 @@ function join(state: State, user: string): string {
   const late = state.status === 'successful';
   const place: Place = {
     ...{ state: late ? 'ordered' : 'joined', reason: null, secured: false, order: late ? 'created' : null },
-    ...{ payment: 'pending', captured: 0, promised: 0, back: 0, refused: null },
+    ...{ payment: 'pending', captured: 0, requested: 0, refunded: 0, refused: null },
     atStripe: { pays: late ? 'at once' : state.terms.method, status: 'open', taken: 0, returned: 0 },
   };
   state.places[user] = [...(state.places[user] ?? []), place];
@@ -95,15 +96,15 @@ function join(state: State, user: string): string {
   return '201';
 }
 
-/** Nobody may keep what an ended place was paid. A refund that Stripe has refused is not asked for again, nor a larger one. */
+/** The payment of an ended place is refunded. A refund that Stripe rejected is not repeated, nor a larger one. */
 function returnRest(state: State, name: string, place: Place): void {
-  const rest = place.captured - place.promised;
+  const rest = place.captured - place.requested;
   if (rest <= 0 || (place.refused !== null && place.refused <= rest)) return;
-  place.promised += rest;
+  place.requested += rest;
   state.todo.push(`refund ${name} ${rest}`);
 }
 
-/** The payment of a place ends and its unit is free again. Stripe lets go of the money a moment later. */
+/** Ends the payment of a place and frees its unit. Stripe releases the money a moment later. */
 function endMoney(state: State, name: string, place: Place, ending: 'cancelled' | 'failed'): void {
   if (isPending(place)) {
     place.payment = ending;
@@ -113,7 +114,7 @@ function endMoney(state: State, name: string, place: Place, ending: 'cancelled' 
   state.stock.held--;
 }
 
-/** A place is no longer counted. */
+/** Removes a place from the count. */
 function free(state: State, place: Place, reason: string): void {
   if (place.secured) state.secured--;
   state.actual--;
@@ -138,7 +139,7 @@ function stop(state: State, status: 'failed' | 'expired'): string {
   return status === 'failed' ? '200' : '';
 }
 
-/** The money of a place is held or there, or its method is saved: the place counts. */
+/** The payment of a place is authorized or captured, or its method is saved: the place counts as secured. */
 function secure(state: State, name: string, place: Place): void {
   if (place.secured || (state.status !== 'active' && state.status !== 'successful')) return;
   if (place.state !== 'joined' && place.state !== 'ordered') return;
@@ -157,7 +158,7 @@ function confirmOrder(state: State, place: Place): void {
   state.stock.held--;
 }
 
-/** The money of a place can never be had, or not all of it. Its order fails, or the place itself where there is none. */
+/** The payment of a place fails, or is only captured in part. Its order fails, or the place if there is no order. */
 function giveUp(state: State, name: string, place: Place, reason: string): void {
   if (place.order === 'created') {
     place.order = 'failed';
@@ -169,9 +170,9 @@ function giveUp(state: State, name: string, place: Place, reason: string): void 
   }
 }
 
-/** Where all the money went back, the order is refunded, and the place is lost with its unit. */
+/** Once all the money is refunded, the order is refunded, and the place and its unit are released. */
 function countRefunds(state: State, place: Place): void {
-  if (place.captured === 0 || place.back < place.captured) return;
+  if (place.captured === 0 || place.refunded < place.captured) return;
   place.payment = 'refunded';
   if (place.order === 'confirmed') {
     place.order = 'refunded';
@@ -183,7 +184,7 @@ function countRefunds(state: State, place: Place): void {
   }
 }
 
-function hearPaid(state: State, name: string, place: Place): void {
+function applyPaid(state: State, name: string, place: Place): void {
   if (place.captured > 0) return;
   place.captured = place.atStripe.taken;
   place.payment = 'succeeded';
@@ -201,27 +202,27 @@ function hearPaid(state: State, name: string, place: Place): void {
   if (!earned) returnRest(state, name, place);
 }
 
-function hearReturned(state: State, name: string, place: Place, cents: number): void {
-  place.back += cents;
+function applyReturned(state: State, name: string, place: Place, cents: number): void {
+  place.refunded += cents;
   countRefunds(state, place);
   const ended = place.order === 'failed' || (place.order === null && place.state === 'released');
   if (ended) returnRest(state, name, place);
 }
 
-/** Stripe refuses a refund when one that was made by hand has taken the money. */
+/** Stripe rejects a refund if one in the dashboard has already returned the money. */
 function refund(state: State, name: string, place: Place, cents: number): void {
   const { atStripe } = place;
   if (atStripe.returned + cents <= atStripe.taken) {
     atStripe.returned += cents;
-    hearReturned(state, name, place, cents);
+    applyReturned(state, name, place, cents);
     return;
   }
-  place.promised -= cents;
+  place.requested -= cents;
   place.refused = Math.min(cents, place.refused ?? cents);
   returnRest(state, name, place);
 }
 
-/** The hold of a place is captured, or its saved method is charged. Whoever was faster at Stripe is heard as well. */
+/** Captures the authorization of a place or charges its saved method. A change in the dashboard may come first. */
 function charge(state: State, name: string, place: Place): void {
   if (!isPending(place)) return;
   const { atStripe } = place;
@@ -243,7 +244,7 @@ function decide(state: State, name: string, place: Place | undefined, outcome: '
   return outcome;
 }
 
-/** What Stripe does for its dashboard. A saved method that was not charged yet is no intent that it could show. */
+/** Actions in Stripe’s dashboard. A saved method without a charge has no intent there. */
 function actAtStripe(state: State, name: string, place: Place | undefined, action: Action): string {
   if (!place) return 'refused';
   const { atStripe } = place;
@@ -301,21 +302,21 @@ function step(state: State, command: Command, n: number): string {
   if (command.do === 'bank') return decide(state, name, place, command.outcome);
   if (command.do === 'atStripe') return actAtStripe(state, name, place, command.action);
   if (!place) return n === 0 ? 'no place' : '';
-  const asked = `asked ${name}`;
-  const at = state.todo.findIndex((task) => task.startsWith(asked) && task.endsWith(' -') === (n === 1));
+  const paying = `paying ${name}`;
+  const at = state.todo.findIndex((task) => task.startsWith(paying) && task.endsWith(' -') === (n === 1));
   if (n === 0) {
-    // A payment that has ended cannot be paid; one that is paid has nothing more to be asked.
+    // An ended payment cannot be paid. A successful one needs nothing more.
     if (!isLive(place)) return '409 order_not_payable';
-    state.todo.push(`${asked} -`);
+    state.todo.push(`${paying} -`);
     return '201';
   }
   if (at < 0) return '';
   if (n === 1) {
-    state.todo[at] = `${asked} ${isPending(place)}`;
+    state.todo[at] = `${paying} ${isPending(place)}`;
     return '';
   }
-  const [told = ''] = state.todo.splice(at, 1);
-  if (!told.endsWith('true') || place.atStripe.status !== 'open') return 'refused';
+  const [task = ''] = state.todo.splice(at, 1);
+  if (!task.endsWith('true') || place.atStripe.status !== 'open') return 'refused';
   const { atStripe } = place;
   if (atStripe.pays === 'at once' && state.terms.method === 'hold') {
     Object.assign(atStripe, { status: 'paid', taken: price });
@@ -341,18 +342,18 @@ function act(state: State, task: string): void {
   else if (verb === 'deciding' && isPending(place))
     place.payment = place.atStripe.status === 'processing' ? 'processing' : 'pending';
   else if (verb === 'charge') charge(state, name, place);
-  else if (verb === 'paid') hearPaid(state, name, place);
+  else if (verb === 'paid') applyPaid(state, name, place);
   else if (verb === 'refund') refund(state, name, place, Number(what));
   else if (verb === 'returned') {
-    place.promised += Number(what);
-    hearReturned(state, name, place, Number(what));
+    place.requested += Number(what);
+    applyReturned(state, name, place, Number(what));
   } else if (verb === 'declined' && isPending(place)) giveUp(state, name, place, what);
   else if (verb === 'canceled' && isPending(place)) giveUp(state, name, place, 'hold_ended');
   else if (verb === 'free' && place.state !== 'released') free(state, place, what);
   else if (verb === 'close' && place.atStripe.status !== 'paid') place.atStripe.status = 'closed';
 }
 
-/** What is to be done has no order of its own, so that states which differ in it alone are one. */
+/** The order of `todo` does not matter. Sorting it makes states that differ only in that order equal. */
 const sorted =
   <A extends [State, ...unknown[]], R>(change: (...args: A) => R) =>
   (...args: A): R => {
@@ -361,10 +362,13 @@ const sorted =
     return answer;
   };
 
-/** A campaign's life as the contract has it. It ends within what a hold lasts or long after, and nothing is free of charge. */
+/**
+ * The rules of a campaign from the contract. It ends within the validity of an authorization or long after it, and its
+ * price is not 0.
+ */
 export const campaigns: Model<State, Command> = {
   stepsOf: (command) => (command.do === 'secure' ? 3 : 1),
   step: sorted(step),
-  tasks: (state) => [...new Set(state.todo.filter((task) => !task.startsWith('asked')))],
+  tasks: (state) => [...new Set(state.todo.filter((task) => !task.startsWith('paying')))],
   act: sorted(act),
 };

@@ -13,14 +13,16 @@ const methods: Record<Confirm, string> = {
 
 type Placed = { id: string; request: object; key: string; first: Reply };
 
-/** The store as the model's commands are done to it, and as the model would describe it. Each has its own SKUs. */
+/**
+ * Runs the commands of the model in the store, and reads the state in the model’s format. Each run has separate SKUs.
+ */
 export async function orderStore(store: Store, run: string, stock: Record<string, number>) {
   const paying = payingAt(store);
   const placed = new Map<string, Placed>();
   const skuOf = (sku: string) => `${run}-${sku}`;
   for (const [sku, n] of Object.entries(stock)) await addProduct(store, skuOf(sku), n, prices[sku] ?? 0);
 
-  const told = ({ status, body }: Reply) => (status < 400 ? String(status) : `${status} ${body.code}`);
+  const outcomeOf = ({ status, body }: Reply) => (status < 400 ? String(status) : `${status} ${body.code}`);
   const idOf = (name: string) => placed.get(name)?.id ?? '';
   const paymentOf = async (name: string) => {
     const [row] = await store.database.query<{ id: string }>(
@@ -34,7 +36,7 @@ export async function orderStore(store: Store, run: string, stock: Record<string
   async function place(command: Command & { do: 'place' }): Promise<string> {
     const request = {
       customerId: run,
-      // One SKU is asked for by two lines where it can be: they are merged.
+      // A SKU with several units is ordered in two lines, which the store merges.
       items: Object.entries(command.units).flatMap(([sku, n]) =>
         n > 1
           ? [
@@ -48,12 +50,12 @@ export async function orderStore(store: Store, run: string, stock: Record<string
     const key = `${run} ${command.order}`;
     const first = await store.send('POST', '/v1/orders', request, { idempotencyKey: key });
     placed.set(command.order, { id: first.body.orderId ?? first.body.id, request, key, first });
-    return told(first);
+    return outcomeOf(first);
   }
 
   async function pay(command: { do: Confirm; order: string }): Promise<string> {
     const opened = await store.send('POST', '/v1/payments', { orderId: idOf(command.order) });
-    if (opened.status !== 201) return told(opened);
+    if (opened.status !== 201) return outcomeOf(opened);
     if (opened.body.clientSecret === null) return '201 refused';
     const declined = command.do === 'decline';
     const confirmed = await paying.pay(opened.body.stripePaymentIntentId, methods[command.do]);
@@ -71,7 +73,7 @@ export async function orderStore(store: Store, run: string, stock: Record<string
       )
     )[0]?.id ?? 'none';
 
-  /** One of the emulator's own switches; false where Stripe would refuse. */
+  /** Calls an endpoint of the emulator. Returns false where Stripe would reject the action. */
   async function atStripe(path: string, body: object): Promise<boolean> {
     const answer = await fetch(`${store.stripe.url}/_emulator/${path}`, { method: 'POST', body: JSON.stringify(body) });
     await answer.arrayBuffer();
@@ -115,13 +117,15 @@ export async function orderStore(store: Store, run: string, stock: Record<string
       status: command.status,
       occurredAt: new Date().toISOString(),
     });
-    return told(
+    return outcomeOf(
       await store.send('POST', '/webhooks/shipping/manual', body, { headers: { 'x-signature': sign(body) } }),
     );
   }
 
   return {
-    /** The cron, late enough that every hold has run out, or only that Stripe is asked again about what was lost. */
+    /**
+     * Runs the cron at a later time: late enough that every hold expires, or only that the store queries Stripe again.
+     */
     cron: (seconds: number) => store.cron('* * * * *', new Date(Date.now() + seconds * 1000)),
 
     async run(command: Command): Promise<string> {
@@ -133,32 +137,34 @@ export async function orderStore(store: Store, run: string, stock: Record<string
       if (command.do === 'bounce') return bounce(command);
       if (command.do === 'track') return track(command);
       if (command.do === 'cancel')
-        return told(await store.send('POST', `/v1/orders/${idOf(command.order)}/cancel`, {}));
+        return outcomeOf(await store.send('POST', `/v1/orders/${idOf(command.order)}/cancel`, {}));
       if (command.do === 'refund') {
         const payment = await paymentOf(command.order);
         if (payment === undefined) return 'no payment';
         const body = command.cents === null ? {} : { amount: command.cents / 100 };
-        return told(await store.send('POST', `/v1/payments/${payment}/refunds`, body));
+        return outcomeOf(await store.send('POST', `/v1/payments/${payment}/refunds`, body));
       }
       if (command.do === 'adjust') {
         const body = { delta: command.delta, reason: run };
-        return told(await store.send('POST', `/v1/inventory/${skuOf(command.sku)}/adjustments`, body));
+        return outcomeOf(await store.send('POST', `/v1/inventory/${skuOf(command.sku)}/adjustments`, body));
       }
       if (command.do === 'count') {
-        return told(await store.send('PUT', `/v1/inventory/${skuOf(command.sku)}`, { quantity: command.quantity }));
+        return outcomeOf(
+          await store.send('PUT', `/v1/inventory/${skuOf(command.sku)}`, { quantity: command.quantity }),
+        );
       }
       if (command.do === 'expire') await this.cron(901);
       return '';
     },
 
-    /** The same request with the same key: the first answer again, whatever has become of the order. */
+    /** Sends the same request with the same key, which returns the first response whatever the order’s state is now. */
     async repeat(name: string): Promise<{ reply: Reply; first: Reply }> {
       const { request, key, first } = placed.get(name) ?? { request: {}, key: '', first: { status: 0 } as Reply };
       return { reply: await store.send('POST', '/v1/orders', request, { idempotencyKey: key }), first };
     },
 
-    /** The state as the model writes it; `todo` is what a row says is still to be done. */
-    async seen(): Promise<State> {
+    /** The state in the model’s format. `todo` contains the work that the rows show as pending. */
+    async readState(): Promise<State> {
       const [row] = await store.database.query<{
         stock: State['stock'];
         orders: (Order & { id: string })[];
@@ -172,9 +178,9 @@ export async function orderStore(store: Store, run: string, stock: Record<string
              'total', (o.total * 100)::int, 'hold', r.status,
              'units', (select jsonb_object_agg(split_part(u.sku, '-', 2), u.n) from unnest(r.skus, r.quantities) u(sku, n)),
              'payments', (select coalesce(jsonb_agg(jsonb_build_object('status', p.status, 'captured', (p.captured * 100)::int,
-                 'promised', (p.refunded * 100)::int, 'back', (p.refund_done * 100)::int,
+                 'requested', (p.refunded * 100)::int, 'refunded', (p.refund_done * 100)::int,
                  'refunds', (select coalesce(jsonb_agg(jsonb_build_object('cents', (f.amount * 100)::int,
-                     'ours', f.automatic, 'status', f.status) order by f.amount desc, f.automatic, f.status desc), '[]')
+                     'automatic', f.automatic, 'status', f.status) order by f.amount desc, f.automatic, f.status desc), '[]')
                    from payments.refunds f where f.payment_id = p.payment_id),
                  'debit', p.status = 'pending' and p.stripe_status is not distinct from 'processing') order by p.payment_id), '[]')
                from payments.payments p where p.order_id = o.id),

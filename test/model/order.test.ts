@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-/** A command before it is known which orders there are. `which`: one of them, by its number. */
+/** A command before its order is chosen. `which`: the number of the order. */
 type Wanted = { do: Command['do']; which: number; units: Record<string, number>; cents: number | null; n: number };
 
 const mostOrders = 4;
@@ -33,7 +33,7 @@ class Commands implements fc.AsyncCommand<{ state: State }, OrderStore> {
     return known + placed <= mostOrders && (known > 0 || !about);
   }
 
-  /** The commands about these orders, each that is placed by a name of its own. */
+  /** The commands for the orders of this state. Each placed order gets a new name. */
   of(state: State): Command[] {
     const names = Object.keys(state.orders);
     let placed = names.length;
@@ -62,13 +62,13 @@ class Commands implements fc.AsyncCommand<{ state: State }, OrderStore> {
 
   async run(model: { state: State }, real: OrderStore): Promise<void> {
     const commands = this.of(model.state);
-    const heard = await Promise.all(commands.map((command) => real.run(command)));
+    const replies = await Promise.all(commands.map((command) => real.run(command)));
     const raced = commands.length > 1 && commands.some((command) => command.do === 'expire');
     const names = new Set([
       ...Object.keys(model.state.orders),
       ...commands.flatMap((one) => ('order' in one ? one.order : [])),
     ]);
-    // An order that another has locked just then is left for the cron's next turn: so that turn comes.
+    // The cron skips an order that is locked by another command, so run it once more.
     if (raced) await real.run({ do: 'expire' });
     const all = raced
       ? [...commands, ...[...names].map((order): Command => ({ do: 'lapse', order }))].filter(
@@ -76,15 +76,15 @@ class Commands implements fc.AsyncCommand<{ state: State }, OrderStore> {
         )
       : commands;
     const late = raced ? [{ do: 'expire' } as const] : [];
-    const told = heard.filter((_, n) => !raced || commands[n]?.do !== 'expire').join(', ');
+    const received = replies.filter((_, n) => !raced || commands[n]?.do !== 'expire').join(', ');
     const possible = outcomesOf(orders, model.state, all)
-      .filter((outcome) => outcome.heard.slice(0, raced ? commands.length - 1 : undefined).join(', ') === told)
+      .filter((outcome) => outcome.replies.slice(0, raced ? commands.length - 1 : undefined).join(', ') === received)
       .flatMap(({ state }) => (raced ? outcomesOf(orders, state, late) : [{ state }]));
     model.state = await settle(
       possible.map(({ state }) => state),
-      () => real.seen(),
+      () => real.readState(),
       () => real.cron(400),
-      `${this}: ${told}`,
+      `${this}: ${received}`,
     );
     for (const command of commands) {
       if (command.do !== 'place') continue;
@@ -130,7 +130,7 @@ const money = wanted('pay', 'refund', 'refundAtStripe', 'bounce', 'bounce', 'can
   (each) => new Commands([each]),
 );
 const any = wanted(...verbs).map((each) => new Commands([each]));
-/** No more than one of each of these. Which refund a bank sends back is known only while no other is made. */
+/** At most one `expire` and one `bounce`. Which refund bounces is only known if no other refund is made meanwhile. */
 const fitting = (all: Wanted[]) => {
   const count = (verb: Command['do']) => all.filter((each) => each.do === verb).length;
   const bounces = count('bounce');
@@ -154,9 +154,9 @@ const check = (commands: fc.Arbitrary<fc.AsyncCommand<{ state: State }, OrderSto
     modelRuns(runs),
   );
 
-describe('an order’s life', () => {
+describe('an order in the store', () => {
   test(
-    'is what the model predicts, one command after the other',
+    'behaves as the model predicts, command by command',
     async () => {
       await check([one, money, any], 24, 6);
     },
@@ -164,7 +164,7 @@ describe('an order’s life', () => {
   );
 
   test(
-    'is one of those that some order of the steps explains, when commands come at once',
+    'ends concurrent commands in a state that the model predicts for some interleaving',
     async () => {
       await check([one, race, race], 10, 6);
     },

@@ -1,18 +1,18 @@
 import type { Model } from './search.ts';
 
-/** `ours`: made by the system because the order has ended. All others are a merchant's. */
-export type Refund = { cents: number; ours: boolean; status: 'pending' | 'succeeded' | 'failed' };
+/** `automatic`: made by the system because the order has ended. All others are made by a merchant. */
+export type Refund = { cents: number; automatic: boolean; status: 'pending' | 'succeeded' | 'failed' };
 
 /**
- * Money in cents. `promised` and `back`: the sums of the refunds that have not failed and that are done. `debit`: we know
- * that a bank is deciding. `atStripe` is `unknown` until Stripe has made the PaymentIntent.
+ * Money in cents. `requested`: the sum of all refunds that have not failed. `refunded`: the sum of the completed refunds.
+ * `debit`: the store knows that a bank is deciding. `atStripe` is `unknown` until Stripe has created the PaymentIntent.
  */
 export type Payment = {
   status: string;
   captured: number;
   refunds: Refund[];
-  promised: number;
-  back: number;
+  requested: number;
+  refunded: number;
   debit: boolean;
   atStripe: 'unknown' | 'open' | 'processing' | 'paid' | 'closed';
 };
@@ -25,13 +25,13 @@ export type Order = {
   status: string;
   reason: string | null;
   hold: 'held' | 'committed' | 'released' | 'refused';
-  /** The last one counts. A further one is opened when the intent of the one before was cancelled at Stripe. */
+  /** The last payment counts. A further one is created after the intent of the previous one was cancelled at Stripe. */
   payments: Payment[];
   shipment: string | null;
   history: string[];
 };
 
-/** `todo`: what our consumers and Stripe's webhooks still have to do, each `verb name [cents]`. */
+/** `todo`: the pending work of consumers and webhooks, each as `verb name [cents]`. */
 export type State = {
   stock: Record<string, { free: number; held: number }>;
   orders: Record<string, Order>;
@@ -43,16 +43,16 @@ const confirms = ['pay', 'decline', 'debit'];
 
 export type Command =
   | { do: 'place'; order: string; units: Record<string, number>; total: number; addressed: boolean }
-  /** By a card, by one that is declined, or by a bank debit that stays undecided. */
+  /** With a card, with a card that is declined, or with a bank debit that stays undecided. */
   | { do: Confirm; order: string }
   | { do: 'bank'; order: string; outcome: 'succeed' | 'fail' }
-  /** In Stripe's dashboard. */
+  /** In Stripe’s dashboard. */
   | { do: 'refundAtStripe'; order: string; cents: number | null }
   | { do: 'cancelAtStripe'; order: string }
-  /** A bank sends the largest refund that has succeeded back to the merchant. */
+  /** A bank returns the largest completed refund to the merchant. */
   | { do: 'bounce'; order: string }
   | { do: 'cancel'; order: string }
-  /** The cron reaches this order alone. */
+  /** The cron processes only this order. */
   | { do: 'lapse'; order: string }
   | { do: 'refund'; order: string; cents: number | null }
   | { do: 'track'; order: string; status: 'in_transit' | 'delivered' }
@@ -85,8 +85,8 @@ function take(state: State, order: Order): boolean {
   return true;
 }
 
-/** Gives back what an order has, held or sold, and says so. */
-function giveBack(state: State, order: Order): void {
+/** Returns the held or sold units of an order to the stock, and emits the event. */
+function returnUnits(state: State, order: Order): void {
   if (order.hold !== 'held' && order.hold !== 'committed') return;
   for (const [sku, n] of Object.entries(order.units)) {
     stockOf(state, sku).free += n;
@@ -100,42 +100,47 @@ function openPayment(order: Order): boolean {
   const status = paymentOf(order)?.status;
   if (status === 'pending' || status === 'succeeded') return true;
   if (order.status !== 'created') return false;
-  const sums = { captured: 0, promised: 0, back: 0 };
+  const sums = { captured: 0, requested: 0, refunded: 0 };
   order.payments.push({ status: 'pending', ...sums, refunds: [], debit: false, atStripe: 'unknown' });
   order.history.push('payment.created');
   return true;
 }
 
-const textOf = ({ cents, ours }: Pick<Refund, 'cents' | 'ours'>) => `${cents} ${ours ? 'ours' : 'merchant'}`;
+const textOf = ({ cents, automatic }: Pick<Refund, 'cents' | 'automatic'>) =>
+  `${cents} ${automatic ? 'automatic' : 'merchant'}`;
 
-/** Adds up the refunds, the largest first. */
+/** Sorts the refunds, the largest first, and adds them up. */
 function count(payment: Payment): void {
   const sum = (of: Refund[]) => of.reduce((cents, refund) => cents + refund.cents, 0);
-  const keyOf = (of: Refund) => `${String(of.cents).padStart(9, '0')} ${of.ours ? 0 : 1} ${of.status}`;
+  const keyOf = (of: Refund) => `${String(of.cents).padStart(9, '0')} ${of.automatic ? 0 : 1} ${of.status}`;
   payment.refunds.sort((a, b) => (keyOf(a) > keyOf(b) ? -1 : 1));
-  payment.promised = sum(payment.refunds.filter(({ status }) => status !== 'failed'));
-  payment.back = sum(payment.refunds.filter(({ status }) => status === 'succeeded'));
+  payment.requested = sum(payment.refunds.filter(({ status }) => status !== 'failed'));
+  payment.refunded = sum(payment.refunds.filter(({ status }) => status === 'succeeded'));
 }
 
 function makeIntent(payment: Payment | undefined): void {
   if (payment?.atStripe === 'unknown') payment.atStripe = 'open';
 }
 
-function promise(state: State, order: Order, payment: Payment, cents: number, ours: boolean): void {
-  payment.refunds.push({ cents, ours, status: 'pending' });
+function requestRefund(state: State, order: Order, payment: Payment, cents: number, automatic: boolean): void {
+  payment.refunds.push({ cents, automatic, status: 'pending' });
   count(payment);
   order.history.push('payment.refund.requested');
-  state.todo.push(`refund ${order.name} ${textOf({ cents, ours })}`);
+  state.todo.push(`refund ${order.name} ${textOf({ cents, automatic })}`);
 }
 
-/** Promises all that an ended order has. A refund of ours that has failed is not made again, nor is a larger one. */
+/**
+ * Requests the refund of all that an ended order has paid. A failed automatic refund is not repeated, nor a larger one.
+ */
 function returnRest(state: State, order: Order, payment: Payment): void {
-  const rest = payment.captured - payment.promised;
-  const refused = payment.refunds.some(({ cents, ours, status }) => ours && status === 'failed' && cents <= rest);
-  if (rest > 0 && !refused) promise(state, order, payment, rest, true);
+  const rest = payment.captured - payment.requested;
+  const refused = payment.refunds.some(
+    ({ cents, automatic, status }) => automatic && status === 'failed' && cents <= rest,
+  );
+  if (rest > 0 && !refused) requestRefund(state, order, payment, rest, true);
 }
 
-/** What becomes of the money of an order that ends. */
+/** Ends the payment of an order that ends. */
 function endPayment(state: State, order: Order, ending: 'failed' | 'cancelled'): void {
   const payment = paymentOf(order);
   if (payment?.status === 'pending') {
@@ -162,7 +167,7 @@ function place(state: State, { order: name, units, total, addressed }: Command &
   return '409 insufficient_inventory';
 }
 
-/** A shipment that has not moved ends with its order. True if there is one: then sold units stay out of the stock. */
+/** Cancels a shipment that has not moved. Returns true if there is one: then sold units stay out of the stock. */
 function endShipment(order: Order): boolean {
   if (order.shipment === 'created') {
     order.shipment = 'cancelled';
@@ -178,17 +183,17 @@ function cancel(state: State, order: Order): string {
   order.history.push('order.cancelled');
   const labelled = endShipment(order);
   endPayment(state, order, 'cancelled');
-  if (!labelled || order.hold === 'held') giveBack(state, order);
+  if (!labelled || order.hold === 'held') returnUnits(state, order);
   return '200';
 }
 
 function refund(state: State, order: Order, cents: number | null): string {
   const payment = paymentOf(order);
   if (!payment) return 'no payment';
-  const left = payment.captured - payment.promised;
+  const left = payment.captured - payment.requested;
   const wanted = cents ?? left;
   if (wanted <= 0 || wanted > left) return '422 refund_exceeds_payment';
-  promise(state, order, payment, wanted, false);
+  requestRefund(state, order, payment, wanted, false);
   return '201';
 }
 
@@ -206,19 +211,19 @@ function track(order: Order, status: string): string {
   return '200';
 }
 
-/** The cron at a time when this order's hold, if it is held, has run out. A hold lasts while a bank decides. */
+/** The cron at a time when this order’s hold has expired. A hold lasts as long as a bank is deciding. */
 function lapse(state: State, order: Order | undefined): string {
   if (order?.status === 'created' && order.hold === 'held' && !paymentOf(order)?.debit) {
     order.status = 'failed';
     order.reason = 'reservation_expired';
     order.history.push('order.failed');
     endPayment(state, order, 'failed');
-    giveBack(state, order);
+    returnUnits(state, order);
   }
   return '';
 }
 
-/** The buyer's card at Stripe: it has no transaction with us, and hears of an order's end only later. */
+/** The buyer pays at Stripe, outside our transactions. Stripe is notified of the order’s end only later. */
 function confirm(state: State, order: Order, payment: Payment | undefined, how: string): string {
   if (payment?.atStripe !== 'open') return 'refused';
   if (how === 'decline') return 'declined';
@@ -241,23 +246,23 @@ function decide(state: State, order: Order, outcome: 'succeed' | 'fail'): string
   return outcome;
 }
 
-/** Stripe says that a bank is deciding, or that it has refused. */
-function hearDebit(order: Order): void {
+/** A webhook reports that a bank is deciding, or that it has rejected the debit. */
+function applyDebit(order: Order): void {
   const payment = paymentOf(order);
   if (payment?.status === 'pending') payment.debit = payment.atStripe === 'processing';
 }
 
-/** What a merchant gives back at Stripe, which knows of no promises of ours. */
+/** A merchant refunds at Stripe, which does not know the refunds that the store has only requested. */
 function refundAtStripe(state: State, order: Order, cents: number | null): string {
   const payment = paymentOf(order);
-  const left = payment?.atStripe === 'paid' ? payment.captured - payment.back : 0;
+  const left = payment?.atStripe === 'paid' ? payment.captured - payment.refunded : 0;
   const wanted = cents ?? left;
   if (left === 0 || wanted > left) return 'refused';
-  state.todo.push(`returned ${order.name} ${textOf({ cents: wanted, ours: false })}`);
+  state.todo.push(`returned ${order.name} ${textOf({ cents: wanted, automatic: false })}`);
   return 'refunded';
 }
 
-/** Somebody cancels the intent at Stripe, which refuses it once it is paid or cancelled. */
+/** Somebody cancels the intent at Stripe. Stripe rejects that for a paid or cancelled intent. */
 function cancelAtStripe(state: State, order: Order): string {
   const payment = paymentOf(order);
   if (payment?.atStripe !== 'open' && payment?.atStripe !== 'processing') return 'refused';
@@ -266,8 +271,8 @@ function cancelAtStripe(state: State, order: Order): string {
   return 'cancelled';
 }
 
-/** Stripe says that the intent is cancelled. The buyer may pay an order that is still held by another payment. */
-function hearCanceled(order: Order, payment: Payment | undefined): void {
+/** A webhook reports that the intent is cancelled. The buyer can pay a held order with another payment. */
+function applyCanceled(order: Order, payment: Payment | undefined): void {
   if (payment?.status !== 'pending') return;
   Object.assign(payment, { status: 'cancelled', debit: false });
   order.history.push('payment.cancelled');
@@ -280,20 +285,24 @@ function bounce(state: State, order: Order): string {
   return 'failed';
 }
 
-/** A bank sends a refund back. A refunded order is what it was before, if it has or gets its units; else it is cancelled. */
-function hearBounced(state: State, order: Order, cents: number, ours: boolean): void {
+/**
+ * A bank returns a refund. A refunded order gets its former status if its units are available, or else it is cancelled.
+ */
+function applyBounced(state: State, order: Order, cents: number, automatic: boolean): void {
   const payment = paymentOf(order);
-  const refund = payment?.refunds.find((one) => one.cents === cents && one.ours === ours && one.status === 'succeeded');
+  const refund = payment?.refunds.find(
+    (one) => one.cents === cents && one.automatic === automatic && one.status === 'succeeded',
+  );
   if (!payment || !refund) return;
   refund.status = 'failed';
   count(payment);
   order.history.push('payment.refund.failed');
-  if (payment.status === 'refunded' && payment.back < payment.captured) payment.status = 'succeeded';
-  if (payment.status === 'succeeded' && order.status === 'refunded') takeBack(state, order);
+  if (payment.status === 'refunded' && payment.refunded < payment.captured) payment.status = 'succeeded';
+  if (payment.status === 'succeeded' && order.status === 'refunded') reactivate(state, order);
   if (order.status === 'cancelled' || order.status === 'failed') returnRest(state, order, payment);
 }
 
-function takeBack(state: State, order: Order): void {
+function reactivate(state: State, order: Order): void {
   if (order.hold !== 'committed') {
     if (!take(state, order)) {
       Object.assign(order, { status: 'cancelled', reason: 'refund_failed' });
@@ -308,14 +317,14 @@ function takeBack(state: State, order: Order): void {
   order.history.push('order.refund.failed');
 }
 
-/** The units that an order holds are its own for good. */
+/** The held units of an order become sold units. */
 function sell(state: State, order: Order): void {
   for (const [sku, n] of Object.entries(order.units)) stockOf(state, sku).held -= n;
   order.hold = 'committed';
 }
 
-/** Stripe says that the money is there. Its stock is final then, is taken again, or the money goes back. */
-function hearPaid(state: State, order: Order): void {
+/** A webhook reports the payment. The units become sold or are taken again, or the payment is refunded. */
+function applyPaid(state: State, order: Order): void {
   const payment = paymentOf(order);
   if (!payment || payment.status === 'succeeded' || payment.status === 'refunded') return;
   payment.status = 'succeeded';
@@ -334,23 +343,25 @@ function hearPaid(state: State, order: Order): void {
   if (order.addressed) state.todo.push(`label ${order.name}`);
 }
 
-function hearRefunded(state: State, order: Order, cents: number, ours: boolean, made: boolean): void {
+function applyRefunded(state: State, order: Order, cents: number, automatic: boolean, made: boolean): void {
   const payment = paymentOf(order);
   if (!payment) return;
-  const known = payment.refunds.find((one) => one.cents === cents && one.ours === ours && one.status === 'pending');
+  const known = payment.refunds.find(
+    (one) => one.cents === cents && one.automatic === automatic && one.status === 'pending',
+  );
   if (known && !made) known.status = 'succeeded';
-  else payment.refunds.push({ cents, ours, status: 'succeeded' });
+  else payment.refunds.push({ cents, automatic, status: 'succeeded' });
   count(payment);
   order.history.push('payment.refunded');
-  if (payment.back < payment.captured) return;
+  if (payment.refunded < payment.captured) return;
   payment.status = 'refunded';
   if (!['confirmed', 'shipped', 'delivered'].includes(order.status)) return;
   order.status = 'refunded';
   order.history.push('order.refunded');
-  if (!endShipment(order)) giveBack(state, order);
+  if (!endShipment(order)) returnUnits(state, order);
 }
 
-/** An order's life, and the stock's, as the contract has them. */
+/** The rules of orders and stock from the contract. */
 export const orders: Model<State, Command> = {
   stepsOf: (command) => (confirms.includes(command.do) ? 3 : 1),
 
@@ -377,27 +388,27 @@ export const orders: Model<State, Command> = {
     if (command.do === 'refundAtStripe') return refundAtStripe(state, order, command.cents);
     if (command.do === 'cancelAtStripe') return cancelAtStripe(state, order);
     if (command.do === 'bounce') return bounce(state, order);
-    // The payment is asked for; Stripe makes its intent and the answer is read; the card is shown to Stripe with what it says.
-    const asked = `asked ${order.name} ${command.do}`;
+    // Step 1 opens the payment, step 2 creates the intent and reads it, step 3 confirms it at Stripe with the card.
+    const paying = `paying ${order.name} ${command.do}`;
     if (n === 0) {
       if (!openPayment(order)) return '409 order_not_payable';
-      state.todo.push(`${asked} ${order.payments.length - 1} -`);
+      state.todo.push(`${paying} ${order.payments.length - 1} -`);
       return '201';
     }
-    const at = state.todo.findIndex((task) => task.startsWith(asked));
+    const at = state.todo.findIndex((task) => task.startsWith(paying));
     if (at < 0) return '';
     const which = state.todo[at]?.split(' ')[3];
     const payment = order.payments[Number(which)];
     if (n === 1) {
       makeIntent(payment);
-      state.todo[at] = `${asked} ${which} ${payment?.status === 'pending'}`;
+      state.todo[at] = `${paying} ${which} ${payment?.status === 'pending'}`;
       return '';
     }
-    const [told = ''] = state.todo.splice(at, 1);
-    return told.endsWith(' true') ? confirm(state, order, payment, command.do) : 'refused';
+    const [task = ''] = state.todo.splice(at, 1);
+    return task.endsWith(' true') ? confirm(state, order, payment, command.do) : 'refused';
   },
 
-  tasks: (state) => [...new Set(state.todo.filter((task) => !task.startsWith('asked')))],
+  tasks: (state) => [...new Set(state.todo.filter((task) => !task.startsWith('paying')))],
 
   act(state, task) {
     state.todo.splice(state.todo.indexOf(task), 1);
@@ -406,17 +417,17 @@ export const orders: Model<State, Command> = {
     const payment = paymentOf(order);
     if (verb === 'open') {
       if (openPayment(order)) makeIntent(paymentOf(order));
-    } else if (verb === 'paid') hearPaid(state, order);
-    else if (verb === 'deciding' || verb === 'undone') hearDebit(order);
-    else if (verb === 'canceled') hearCanceled(order, order.payments[Number(which)]);
-    else if (verb === 'returned') hearRefunded(state, order, Number(which), false, true);
-    else if (verb === 'refund') hearRefunded(state, order, Number(which), by === 'ours', false);
-    else if (verb === 'bounced') hearBounced(state, order, Number(which), by === 'ours');
+    } else if (verb === 'paid') applyPaid(state, order);
+    else if (verb === 'deciding' || verb === 'undone') applyDebit(order);
+    else if (verb === 'canceled') applyCanceled(order, order.payments[Number(which)]);
+    else if (verb === 'returned') applyRefunded(state, order, Number(which), false, true);
+    else if (verb === 'refund') applyRefunded(state, order, Number(which), by === 'automatic', false);
+    else if (verb === 'bounced') applyBounced(state, order, Number(which), by === 'automatic');
     else if (verb === 'label' && order.status === 'confirmed') {
       order.shipment = 'created';
       order.history.push('shipping.label.created');
     } else if (verb === 'close' && payment) {
-      // Stripe refuses to close what is paid, and then says so.
+      // Stripe rejects the cancellation of a paid intent, and sends a webhook.
       if (payment.atStripe !== 'paid') payment.atStripe = 'closed';
     }
   },

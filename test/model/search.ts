@@ -1,57 +1,54 @@
 /**
- * A model as steps, each of which happens at once and as a whole: a transaction, or a call to Stripe. States are plain
- * JSON; a step changes the copy that it is given.
+ * A model as atomic steps: each step is a transaction or a call to Stripe. States are plain JSON. A step changes the
+ * copy of the state that it is given.
  */
 export type Model<S, C> = {
-  /** How many steps a command has; others' steps may come in between. */
+  /** The number of steps of a command. Steps of other commands may come between them. */
   stepsOf: (command: C) => number;
-  /** Does one step of a command; answers what its caller hears. */
+  /** Performs one step of a command, and returns what its caller receives. */
   step: (state: S, command: C, n: number) => string;
-  /** What the system itself has still to do; each of these may come next. */
+  /** The pending work of the system itself. Any of these tasks may be next. */
   tasks: (state: S) => string[];
   act: (state: S, task: string) => void;
 };
 
-/** How it may have ended: the state at rest, and what each command's caller has heard. */
-export type Outcome<S> = { state: S; heard: string[] };
+/** A possible outcome: the idle state, and what the caller of each command received. */
+export type Outcome<S> = { state: S; replies: string[] };
 
-/**
- * Every way in which commands given at the same time may end: their steps, and those that they set going, in every order
- * that there is.
- */
+/** Every possible outcome of concurrent commands: their steps and the tasks that they cause, in every order. */
 export function outcomesOf<S, C>(model: Model<S, C>, start: S, commands: C[]): Outcome<S>[] {
   const found = new Map<string, Outcome<S>>();
   const seen = new Set<string>();
-  const open = [{ state: start, done: commands.map(() => 0), heard: commands.map(() => '') }];
+  const open = [{ state: start, done: commands.map(() => 0), replies: commands.map(() => '') }];
   for (let place = open.pop(); place; place = open.pop()) {
     const key = JSON.stringify(place);
     if (seen.has(key)) continue;
     seen.add(key);
-    const { state, done, heard } = place;
-    let rests = true;
+    const { state, done, replies } = place;
+    let isIdle = true;
     commands.forEach((command, n) => {
       const at = done[n] ?? 0;
       if (at >= model.stepsOf(command)) return;
-      rests = false;
+      isIdle = false;
       const next = structuredClone(state);
       const answer = model.step(next, command, at);
-      const told = [heard[n], answer].filter((part) => part !== '').join(' ');
-      open.push({ state: next, done: done.with(n, at + 1), heard: heard.with(n, told) });
+      const received = [replies[n], answer].filter((part) => part !== '').join(' ');
+      open.push({ state: next, done: done.with(n, at + 1), replies: replies.with(n, received) });
     });
     for (const task of model.tasks(state)) {
-      rests = false;
+      isIdle = false;
       const next = structuredClone(state);
       model.act(next, task);
-      open.push({ state: next, done, heard });
+      open.push({ state: next, done, replies });
     }
-    if (rests) found.set(key, { state, heard });
+    if (isIdle) found.set(key, { state, replies });
   }
   return [...found.values()];
 }
 
 /**
- * The command of this number: of those that change something if there are any, or else (`anyOf`) of all of them. Without
- * it most commands of a sequence would be refused.
+ * Chooses a command by number among those that change something, or among all of them if `anyOf` is set or none does.
+ * Without this choice most commands of a sequence would be rejected.
  */
 export function chooseFrom<S, C>(
   model: Model<S, C>,

@@ -2,18 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 
 /**
- * How many sequences, from which seed: `MODEL_RUNS=10` times as many, `MODEL_SEED=7`. A failure prints its seed and its
- * commands; `MODEL_SHRINK=1` looks for fewer, which takes minutes.
+ * The number and seed of command sequences: `MODEL_RUNS=10` runs ten times as many, `MODEL_SEED=7` sets the seed. A
+ * failure prints its seed and its commands. `MODEL_SHRINK=1` searches for fewer commands, which takes minutes.
  */
 export const modelRuns = (runs: number) => ({
   numRuns: runs * Number(process.env.MODEL_RUNS ?? 1),
   seed: Number(process.env.MODEL_SEED ?? 20261122),
-  // So few runs would otherwise be spent on the smallest and the largest of all values.
+  // Otherwise so few runs would mostly test the smallest and largest values.
   unbiased: true,
   endOnFailure: process.env.MODEL_SHRINK === undefined,
 });
 
-/** The same value with its members in one order, and without what only the model knows. */
+/** The same value with sorted members, without the members that only the model knows. */
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== 'object' || value === null) return value;
@@ -22,12 +22,12 @@ function plain(value: unknown): unknown {
 }
 
 /**
- * Waits until what is seen is one of these states, and answers that one. What was lost at Stripe is asked for again by
- * `remind`. Fails with what is seen instead, beside the state that was likeliest.
+ * Waits until the store is in one of the possible states, and returns it. `remind` lets the store retry what was lost
+ * at Stripe. Fails with the actual state, compared to the first possible one.
  */
 export async function settle<S>(
   possible: S[],
-  seen: () => Promise<S>,
+  readState: () => Promise<S>,
   remind: () => Promise<void>,
   what: string,
   tries = 900,
@@ -35,7 +35,7 @@ export async function settle<S>(
   const expected = new Map(possible.map((state) => [JSON.stringify(plain(state)), state]));
   expect(possible.length, `${what}: no order of the steps explains these answers`).toBeGreaterThan(0);
   for (let n = 1; ; n++) {
-    const now = await seen();
+    const now = await readState();
     const found = expected.get(JSON.stringify(plain(now)));
     if (found) return structuredClone(found);
     if (n % 100 === 0) await remind();
@@ -44,5 +44,5 @@ export async function settle<S>(
   }
 }
 
-/** As long as a busy machine may need for what was asked for. */
+/** The time that a busy machine may need for these runs. */
 export const modelTimeout = 240_000 * Number(process.env.MODEL_RUNS ?? 1);
