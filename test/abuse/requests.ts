@@ -2,7 +2,7 @@ import { createHmac, randomUUID } from 'node:crypto';
 import { routes } from '../../dev/openapi/routes.ts';
 import type { Route } from '../../src/http/declaration.ts';
 import { addProduct, oneLine, type Store, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { home, secret, sign } from '../support/shipping.ts';
 
 export const carriers = ['manual', 'shippo', 'easypost'] as const;
@@ -55,7 +55,7 @@ async function unfinished(store: Store): Promise<number> {
 
 /** Creates rows of every kind for the store's tenant, in states that their operations accept. */
 async function createFixture(store: Store) {
-  const paying = payingAt(store);
+  const paying = paymentFixture(store);
   const sku = `S-${randomUUID().slice(0, 8)}`;
   const product = await addProduct(store, sku, 1_000);
   const archived = await addProduct(store, `${sku}-old`, 1);
@@ -210,7 +210,7 @@ export function signed(
   }
   if (carrier === 'shippo') return { body, headers: { ...type, 'shippo-auth-signature': sign(body) } };
   if (id !== 'receiveStripeEvent') return { body, headers: { ...type, 'x-signature': sign(body) } };
-  const header = payingAt(store).stripe.webhooks.generateTestHeaderString({ payload: body, secret: 'whsec_dev' });
+  const header = paymentFixture(store).stripe.webhooks.generateTestHeaderString({ payload: body, secret: 'whsec_dev' });
   return { body, headers: { ...type, 'stripe-signature': header } };
 }
 
@@ -279,7 +279,7 @@ export async function checksum(store: Store, tenant?: string): Promise<string> {
 /** Resolves when no event, webhook, intent or refund is pending any more. */
 export async function settled(store: Store): Promise<void> {
   await until(async () => {
-    const { pending } = (await payingAt(store).emulator('GET', 'webhooks')) as { pending: number };
+    const { pending } = (await paymentFixture(store).emulator('GET', 'webhooks')) as { pending: number };
     return pending === 0 && (await unfinished(store)) === 0;
   });
 }

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: ReturnType<typeof payingAt>;
+let shop: ReturnType<typeof paymentFixture>;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterAll(() => store.close());
 
@@ -48,7 +48,7 @@ async function paidUntold(tenant: string): Promise<Waiting> {
   return { orderId: order.id, intent: payment.stripePaymentIntentId };
 }
 
-const statusOf = async (id: string) => (await shop.factsOf(id)).order?.status;
+const statusOf = async (id: string) => (await shop.rowsOfOrder(id)).order?.status;
 const jobsOf = (name: string) => store.logs().filter((line) => String(line.id).startsWith(name));
 
 test('with 1,000 waiting payments, 9 of 10 of one tenant, a lost webhook of any tenant is made up for in one turn', async () => {

@@ -8,7 +8,7 @@ import { connectTo } from '../../dev/postgres/connection.ts';
 import { topics } from '../../src/events/topics.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
 import { deliver, emit, eventOf } from '../support/outbox.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 
 type Row = {
   id: string;
@@ -113,7 +113,7 @@ const recordedInAuditLog: Record<string, Change> = {
   createRefund: {
     rows: ['refund insert'],
     async prepare() {
-      const shop = payingAt(store);
+      const shop = paymentFixture(store);
       const { payment, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
       await shop.pay(intent);
       await until(async () => (await shop.paymentOf(payment.id)).status === 'succeeded');
@@ -258,7 +258,7 @@ test('creating, binding and revoking tenants and keys is recorded under the oper
 });
 
 test('what the system does by itself is recorded with the actor "system"', async () => {
-  const shop = payingAt(store);
+  const shop = paymentFixture(store);
   const { order, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
   await shop.pay(intent);
   await until(async () => (await shop.orderOf(order.id)).status === 'confirmed');

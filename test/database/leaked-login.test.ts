@@ -10,7 +10,7 @@ import {
   startStore,
   until,
 } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { jobSecret } from '../support/secrets.ts';
 import { fillTables, findTables, services } from '../support/tenant-rows.ts';
 
@@ -553,10 +553,10 @@ describe('with the login alone an attacker can still', () => {
 
 describe('the job secret', () => {
   let store: Store;
-  let money: ReturnType<typeof payingAt>;
+  let money: ReturnType<typeof paymentFixture>;
   beforeAll(async () => {
     store = await startStore();
-    money = payingAt(store);
+    money = paymentFixture(store);
     await store.database.query('update platform.security set passed_clock = false');
     await addProduct(store, 'UNPAID', 5);
   });
@@ -657,7 +657,7 @@ describe('the job secret', () => {
       expect((await wrong.send('GET', `/v1/orders/${body.id}`)).status).toBe(200);
       await expect(wrong.cron('17 * * * *')).rejects.toThrow();
       const { body: payment } = await wrong.send('POST', '/v1/payments', { orderId: body.id });
-      await payingAt(wrong).pay(payment.stripePaymentIntentId);
+      await paymentFixture(wrong).pay(payment.stripePaymentIntentId);
       await until(() =>
         wrong.logs().some(({ operation, outcome }) => operation === 'receiveStripeEvent' && outcome === 'unavailable'),
       );

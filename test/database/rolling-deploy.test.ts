@@ -5,7 +5,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { home, secret, shop, sign } from '../support/shipping.ts';
 
 /**
@@ -55,7 +55,7 @@ describe('the previous version of the Worker, on the new schema,', () => {
   });
 
   test('sells: order, payment and shipment, until the delivery', async () => {
-    const money = payingAt(store);
+    const money = paymentFixture(store);
     await addProduct(store, 'ROLLED', 5);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('ROLLED', 2, { shippingAddress: home }));
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });

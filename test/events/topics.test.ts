@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { topics } from '../../src/events/topics.ts';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, cronUntil, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { home, secret, sign } from '../support/shipping.ts';
 
 /** The topics that the contract prescribes: days of retention, partitions, key. */
@@ -109,7 +109,7 @@ describe('a published event', () => {
   afterAll(() => store.close());
 
   test('matches the declaration of its topic in every member, and its key is the declared member', async () => {
-    const shop = payingAt(store);
+    const shop = paymentFixture(store);
     const campaigns = campaignFixture(store);
     const seen = async (topic: string) =>
       (await store.database.query('select from platform.events where topic = $1', [topic])).length > 0;

@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 
 // A campaign charges a saved card without the buyer. Whatever responses or webhooks are lost, Stripe charges once or
 // refunds.
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;
-let shop: ReturnType<typeof payingAt>;
+let shop: ReturnType<typeof paymentFixture>;
 /** How far Stripe’s clock and the crons are ahead, in milliseconds. */
 let ahead = 0;
 beforeAll(async () => {
@@ -18,7 +18,7 @@ beforeAll(async () => {
     stripe: { now: () => Date.now() + ahead },
   });
   fixture = campaignFixture(store);
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterEach(async () => {
   await shop.clearFaults();

@@ -3,7 +3,7 @@ import type { Fault, NeonBridgeOptions } from '../../dev/neon/bridge.ts';
 import { campaignFixture } from '../support/campaigns.ts';
 import { cronUntil, type Store, startStore, until } from '../support/harness.ts';
 import { startQueues, stopQueues } from '../support/outbox.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 
 let store: Store;
 let fixture: ReturnType<typeof campaignFixture>;
@@ -88,7 +88,7 @@ describe('the payment of a place', () => {
   });
 
   test('that Stripe rejects as too small releases the place', async () => {
-    await payingAt(store).forgetLimits();
+    await paymentFixture(store).removeChargeLimits();
     const campaign = await fixture.start('PENNY', 5, { price: 0.1 });
     await fixture.join(campaign.id, 'user-1');
     await reached(campaign.id, 'released');

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Fault } from '../../dev/neon/bridge.ts';
 import { routes } from '../../dev/openapi/routes.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
-import { refuseSecrets, secretsIn } from '../support/secrets.ts';
+import { rejectSecrets, secretsIn } from '../support/secrets.ts';
 
 const planted = 'PLANTED';
 let store: Store;
@@ -126,9 +126,9 @@ describe('the check of the logs for secrets', () => {
     const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-log-'));
     try {
       await writeFile(join(dir, 'a.log'), '{"kind":"request","id":"1","outcome":"ok"}\n');
-      await refuseSecrets(dir);
+      await rejectSecrets(dir);
       await writeFile(join(dir, 'b.log'), `{"kind":"request"}\n${line}\n`);
-      await expect(refuseSecrets(dir)).rejects.toThrow(kind);
+      await expect(rejectSecrets(dir)).rejects.toThrow(kind);
     } finally {
       await rm(dir, { recursive: true });
     }

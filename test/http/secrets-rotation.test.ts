@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { home, shop, sign } from '../support/shipping.ts';
 
 let store: Store;
@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 test('while Stripe’s webhook secret is rotated, events signed with the old or the new secret are accepted, and no others', async () => {
-  const buyers = payingAt(store);
+  const buyers = paymentFixture(store);
   const payload = JSON.stringify({ id: 'evt_x', object: 'event', type: 'nothing.known', data: { object: {} } });
   const status = async (secret: string) => (await buyers.deliver(payload, { secret })).status;
   expect([await status('whsec_dev'), await status('whsec_next')]).toEqual([200, 200]);

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, cronUntil, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: ReturnType<typeof payingAt>;
+let shop: ReturnType<typeof paymentFixture>;
 beforeAll(async () => {
   store = await startStore({ variables: { KAFKA_WEBHOOK_SECRET: 'pushed', KAFKA_CONSUME_TENANTS: 'default' } });
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterAll(() => store.close());
 

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { type Reply, type Store, startStore } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { actions, type Command, campaigns, type Place, part, price, type State } from './campaign.ts';
 import { chooseFrom, outcomesOf } from './search.ts';
 import { modelRuns, modelTimeout, settle } from './settle.ts';
@@ -23,7 +23,7 @@ const outcomeOf = ({ status, body }: Reply) => (status < 400 ? String(status) : 
 /** A separate campaign in the store, on which the commands of the model run. */
 async function campaignStore(terms: State['terms']) {
   const fixture = campaignFixture(store);
-  const { emulator, state: books } = payingAt(store);
+  const { emulator, state: books } = paymentFixture(store);
   const { id, sku, endTime } = await fixture.start(`C${randomBytes(4).toString('hex')}`, stock, {
     minParticipants: terms.min,
     maxParticipants: terms.max,

@@ -1,5 +1,5 @@
 import { addProduct, type Reply, type Store } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { home, sign } from '../support/shipping.ts';
 import type { Command, Confirm, Order, State } from './order.ts';
 
@@ -17,7 +17,7 @@ type Placed = { id: string; request: object; key: string; first: Reply };
  * Runs the commands of the model in the store, and reads the state in the model’s format. Each run has separate SKUs.
  */
 export async function orderStore(store: Store, run: string, stock: Record<string, number>) {
-  const paying = payingAt(store);
+  const paying = paymentFixture(store);
   const placed = new Map<string, Placed>();
   const skuOf = (sku: string) => `${run}-${sku}`;
   for (const [sku, n] of Object.entries(stock)) await addProduct(store, skuOf(sku), n, prices[sku] ?? 0);

@@ -5,8 +5,9 @@ import { jobSecret } from '../support/secrets.ts';
 
 let store: Store;
 beforeAll(async () => {
-  // Hundreds at once may wait longer than usual on a slow machine, and a 503 is no refusal.
-  // Stripe is asked about every payment before its hold ends: as fast as it can, since these tests leave hundreds behind.
+  // Hundreds of concurrent orders may wait longer on a slow machine, and a 503 would count as a failure here.
+  // Stripe is queried about every payment before its hold expires. These tests leave hundreds, so there is no rate
+  // limit.
   store = await startStore({ variables: { STRIPE_REQUESTS_PER_SECOND: '1000', DATABASE_DEADLINE_MS: '60000' } });
 });
 afterAll(() => store.close());
@@ -27,7 +28,7 @@ const topicsOf = async (orderId: string) =>
   ).map((row) => row.topic);
 
 describe('placing an order', () => {
-  test('holds its stock, keeps it with its price, and reports both, in one database call', async () => {
+  test('reserves its stock, stores it with its price, and emits both events, in one database call', async () => {
     await addProduct(store, 'ORDER-1', 10, 29.99);
     const before = store.bridge.calls;
     const placed = await store.send('POST', '/v1/orders', oneLine('ORDER-1', 2));
@@ -50,7 +51,7 @@ describe('placing an order', () => {
     expect(await topicsOf(placed.body.id)).toEqual(['order.created', 'inventory.reserved']);
   });
 
-  test('is one HTTP call at the bridge for 1 line and for 1,200', async () => {
+  test('makes one call to the database for 1 line and for 1,200', async () => {
     const skus = Array.from({ length: 1_200 }, (_, index) => `WIDE-${index}`);
     const lines = skus.map((sku) => JSON.stringify({ sku, name: sku, price: 1.25, currency: 'USD', inventory: 3 }));
     const imported = await store.send('POST', '/v1/products/import', lines.join('\n'), {
@@ -76,7 +77,7 @@ describe('placing an order', () => {
     expect(await stockOf('WIDE-1199')).toEqual({ quantity: 2, reserved: 1 });
   });
 
-  test('merges lines of one SKU and one price, and takes their sum from the stock', async () => {
+  test('merges lines with the same SKU and price, and reserves their sum', async () => {
     await addProduct(store, 'MERGE', 10, 2);
     const items = [
       { sku: 'MERGE', quantity: 1 },
@@ -97,7 +98,7 @@ describe('placing an order', () => {
     expect(await stockOf('MERGE')).toEqual({ quantity: 3, reserved: 7 });
   });
 
-  test('refuses a stated price that is not the catalog’s, unless it is quoted', async () => {
+  test('rejects a price that differs from the catalog, unless it is quoted', async () => {
     await addProduct(store, 'PRICED', 10, 12.5);
     const line = { sku: 'PRICED', quantity: 1, price: 9 };
     const refused = await store.send('POST', '/v1/orders', { customerId: 'c', items: [line] });
@@ -109,7 +110,7 @@ describe('placing an order', () => {
     expect(quoted.body.total).toBe(9);
   });
 
-  test('refuses unknown and archived SKUs, mixed currencies and totals that do not fit, and changes nothing', async () => {
+  test('rejects unknown and archived SKUs, mixed currencies and totals out of range, and changes nothing', async () => {
     await addProduct(store, 'IN-USD', 10, 5);
     await addProduct(store, 'IN-JPY', 10, 500, { currency: 'JPY' });
     await addProduct(store, 'DEAR', 2_000_000, 99_999_999.99);
@@ -143,7 +144,7 @@ describe('placing an order', () => {
     expect(await stockOf('IN-USD')).toEqual({ quantity: 10, reserved: 0 });
   });
 
-  test('keeps an order that finds too little stock as failed, holding nothing', async () => {
+  test('stores an order without enough stock as failed, and reserves nothing', async () => {
     await addProduct(store, 'SHORT-A', 5);
     await addProduct(store, 'SHORT-B', 1);
     const items = [
@@ -166,9 +167,9 @@ describe('placing an order', () => {
   });
 });
 
-describe('many at once', () => {
+describe('concurrent orders', () => {
   for (const mode of ['in line', 'respond-async']) {
-    test(`500 buyers of 100 units get exactly 100 orders, ${mode}`, async () => {
+    test(`of 500 buyers for 100 units: exactly 100 orders get units, ${mode}`, async () => {
       const sku = `HOT-${mode.replace(' ', '-')}`;
       await addProduct(store, sku, 100);
       const headers: Record<string, string> = mode === 'in line' ? {} : { prefer: 'respond-async' };
@@ -203,7 +204,7 @@ describe('many at once', () => {
     });
   }
 
-  test('crossing carts never show a deadlock to a client, and the stock balances', async () => {
+  test('with the same SKUs in different order never return a deadlock, and the stock balances', async () => {
     const skus = ['CROSS-A', 'CROSS-B', 'CROSS-C', 'CROSS-D'];
     for (const sku of skus) await addProduct(store, sku, 100);
     const carts = Array.from({ length: 120 }, (_, index) => {
@@ -217,7 +218,7 @@ describe('many at once', () => {
     for (const sku of skus) expect(await stockOf(sku)).toEqual({ quantity: 0, reserved: 100 });
   });
 
-  test('one Idempotency-Key at the same instant makes one order', async () => {
+  test('with the same Idempotency-Key create one order', async () => {
     await addProduct(store, 'ONCE', 50);
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => store.send('POST', '/v1/orders', oneLine('ONCE'), { idempotencyKey: 'once' })),
@@ -231,15 +232,15 @@ describe('many at once', () => {
   });
 });
 
-describe('what becomes of an order', () => {
-  test('cancelling gives its stock back at once, and again answers the same', async () => {
+describe('after an order was placed', () => {
+  test('cancelling returns its stock at once, and cancelling again returns the same response', async () => {
     await addProduct(store, 'CANCEL', 5);
     const { body: placed } = await store.send('POST', '/v1/orders', oneLine('CANCEL', 3));
     const cancelled = await store.send('POST', `/v1/orders/${placed.id}/cancel`, { reason: 'too slow' });
     expect(cancelled.status).toBe(200);
     expect(cancelled.body).toMatchObject({ status: 'cancelled', reservation: { status: 'released', expiresAt: null } });
     const again = await store.send('POST', `/v1/orders/${placed.id}/cancel`);
-    // Its payment follows by the queue.
+    // The queue cancels its payment later.
     const { payment: _payment, ...order } = cancelled.body;
     expect(again.body).toMatchObject(order);
     expect(await stockOf('CANCEL')).toEqual({ quantity: 5, reserved: 0 });
@@ -253,7 +254,7 @@ describe('what becomes of an order', () => {
     expect(read.body).toMatchObject(order);
   });
 
-  test('an order that is cancelled before the queue reserves for it gets no stock', async () => {
+  test('cancelling before the queue reserves its units leaves it without units', async () => {
     await addProduct(store, 'EARLY', 5);
     const answers = await Promise.all(
       Array.from({ length: 20 }, async () => {
@@ -275,14 +276,15 @@ describe('what becomes of an order', () => {
     expect([refused.status, refused.body.code]).toEqual([409, 'order_not_cancellable']);
   });
 
-  test('a hold that runs out is released by the cron: stock back, order failed, inventory.released', async () => {
+  test('the cron releases an expired hold: the stock is returned, and the order fails', async () => {
     await addProduct(store, 'EXPIRE', 7);
     const { body: placed } = await store.send('POST', '/v1/orders', oneLine('EXPIRE', 4));
     const end = new Date(placed.reservation.expiresAt);
     expect(end.getTime() - new Date(placed.createdAt).getTime()).toBe(900_000);
     await store.cron('* * * * *', new Date(end.getTime() - 1));
     expect((await store.send('GET', `/v1/orders/${placed.id}`)).body.status).toBe('created');
-    // A turn asks Stripe about so many payments at most, and the tests before have left hundreds: a later one does the rest.
+    // A turn queries Stripe about a limited number of payments, and earlier tests left hundreds. A later turn does the
+    // rest.
     await until(async () => {
       await Promise.all([store.cron('* * * * *', end), store.cron('* * * * *', end)]);
       return (await store.send('GET', `/v1/orders/${placed.id}`)).body.status !== 'created';
@@ -295,7 +297,7 @@ describe('what becomes of an order', () => {
     });
     expect(await stockOf('EXPIRE')).toEqual({ quantity: 7, reserved: 0 });
     const history = await store.send('GET', `/v1/orders/${placed.id}/events`);
-    // Its payment has a history of its own among these, see payments.test.ts.
+    // The events of the payment are between these, see payments.test.ts.
     const saga = history.body.data.filter((event: { type: string }) => !event.type.startsWith('payment.'));
     expect(saga.map((event: { type: string }) => event.type)).toEqual([
       'order.created',
@@ -308,7 +310,7 @@ describe('what becomes of an order', () => {
 });
 
 describe('reading orders', () => {
-  test('every read is one database call, and POST, GET and the list show the same', async () => {
+  test('every read is one database call, and POST, GET and the list return the same order', async () => {
     await addProduct(store, 'READ', 9);
     const { body: placed } = await store.send('POST', '/v1/orders', {
       ...oneLine('READ'),
@@ -326,7 +328,7 @@ describe('reading orders', () => {
       expect(read.status).toBe(200);
       expect(read.headers.get('server-timing')).toContain('"1 calls"');
     }
-    // The consumer adds a payment in its own time.
+    // The consumer adds the payment at any time.
     const asPlaced = { ...placed, payment: expect.toSatisfy((it) => it === null || it.orderId === placed.id) };
     expect((await store.send('GET', `/v1/orders/${placed.id}`)).body).toEqual(asPlaced);
     expect((await store.send('GET', '/v1/orders?customerId=reader&status=created')).body).toEqual({
@@ -336,7 +338,7 @@ describe('reading orders', () => {
     expect((await store.send('GET', '/v1/orders?customerId=reader&status=failed')).body.data).toEqual([]);
   });
 
-  test('pages walk every order once, newest first, and a cursor serves its own list alone', async () => {
+  test('pages contain every order once, newest first, and a cursor works only for its own list', async () => {
     await addProduct(store, 'PAGE', 100);
     const ids: string[] = [];
     for (let index = 0; index < 7; index++) {
@@ -354,8 +356,12 @@ describe('reading orders', () => {
       path = next ?? null;
     }
     expect(seen).toEqual([...ids].sort().reverse());
-    const bent = cursor.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'));
-    for (const wrong of [`customerId=pager&cursor=${bent}`, `customerId=other&cursor=${cursor}`, 'cursor=nonsense']) {
+    const invalid = cursor.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'));
+    for (const wrong of [
+      `customerId=pager&cursor=${invalid}`,
+      `customerId=other&cursor=${cursor}`,
+      'cursor=nonsense',
+    ]) {
       const refused = await store.send('GET', `/v1/orders?${wrong}`);
       expect([refused.status, refused.body.code]).toEqual([400, 'invalid_cursor']);
     }
@@ -377,9 +383,9 @@ describe('reading orders', () => {
   });
 });
 
-test('orders whose message was lost are decided by the cron, and told if they were refused', async () => {
+test('the cron decides orders whose message was lost, and fails those without stock', async () => {
   await addProduct(store, 'LOST', 1);
-  // As if the queue had lost them: they are recorded, and nobody has been told.
+  // The rows as they are when the queue has lost the message.
   await store.database.query(
     `insert into orders.orders (id, customer_id, items, total, currency, status)
      select 'lost-' || n, 'lost', '[{"sku": "LOST", "quantity": 1, "price": 10}]', 10, 'USD', 'created' from generate_series(1, 2) n`,
@@ -407,7 +413,7 @@ test('orders whose message was lost are decided by the cron, and told if they we
   expect(await stockOf('LOST')).toEqual({ quantity: 0, reserved: 1 });
 });
 
-test('an order that never heard of its refusal is found at any age, and once', async () => {
+test('an order whose rejection was never delivered is failed by the cron, at any age', async () => {
   await addProduct(store, 'UNHEARD', 0);
   await stopQueues(store.database);
   const { body: order } = await store.send('POST', '/v1/orders', oneLine('UNHEARD'), {
@@ -430,7 +436,7 @@ test('an order that never heard of its refusal is found at any age, and once', a
   expect(await store.database.query('select order_id from inventory.reservations where unheard')).toEqual([]);
 });
 
-test('a request’s traceparent is in every event that it causes, through the queues too', async () => {
+test('the traceparent of a request is in every event that it causes, also through the queues', async () => {
   await addProduct(store, 'TRACED', 1);
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
   const place = () =>

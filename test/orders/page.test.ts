@@ -18,7 +18,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-test('a page of orders reads one payment an order, however fast the tenant has grown since it was analyzed', async () => {
+test('a page of orders reads one payment per order, however much the tenant has grown since its tables were analyzed', async () => {
   const key = await database.key();
   await database.query('analyze');
   await database.query(`

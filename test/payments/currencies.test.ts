@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { chargeable, decimalsOf } from '../../src/base/currencies.ts';
 import { addProduct, type Store, startStore, until } from '../support/harness.ts';
-import { type Paying, payingAt } from '../support/payments.ts';
+import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: Paying;
+let shop: PaymentFixture;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterAll(() => store.close());
 
@@ -15,11 +15,11 @@ const iso = [...new Set([...Intl.supportedValuesOf('currency'), ...chargeable.ke
 
 const faults = (body: { errors?: { pointer: string; detail: string }[] }) => body.errors ?? [];
 
-/** An order of one unit at a quoted price. */
+/** Places an order at a quoted price. */
 const quote = (sku: string, price: number, quantity = 1) =>
   store.send('POST', '/v1/orders', { customerId: 'ada', pricing: 'quoted', items: [{ sku, quantity, price }] });
 
-test('the database and the Worker have one table of currencies', async () => {
+test('the database and the Worker have the same table of currencies', async () => {
   const rows = await store.database.query<{
     code: string;
     decimals: number;
@@ -41,14 +41,14 @@ test('the database and the Worker have one table of currencies', async () => {
   );
 });
 
-describe('what is accepted can be paid', () => {
+describe('every accepted total can be paid:', () => {
   const codes = [...chargeable.keys()];
   const size = 16;
   const batches = Array.from({ length: Math.ceil(codes.length / size) }, (_, n) =>
     codes.slice(n * size, (n + 1) * size),
   );
 
-  /** Orders at the smallest and the largest total, paid; one step further is refused. */
+  /** Pays orders with the smallest and the largest total. One step beyond each, the order is rejected. */
   async function payIn(currency: string) {
     const { least = 0, most = 0, decimals = 2 } = chargeable.get(currency) ?? {};
     const step = decimals === 0 ? 1 : 0.01;
@@ -72,8 +72,8 @@ describe('what is accepted can be paid', () => {
   });
 });
 
-describe('a total that Stripe cannot charge', () => {
-  test('is refused with the amount and the limit, and holds nothing', async () => {
+describe('an order with a total that Stripe cannot charge', () => {
+  test('is rejected with the amount and the limit, and reserves nothing', async () => {
     await addProduct(store, 'CHEAP', 100, 0.1, { currency: 'EUR' });
     const refused = await store.send('POST', '/v1/orders', {
       customerId: 'ada',
@@ -88,7 +88,7 @@ describe('a total that Stripe cannot charge', () => {
     expect([taken.status, taken.body.total]).toEqual([201, 0.5]);
   });
 
-  test('is refused by the slow path of pricing as well, and with respond-async', async () => {
+  test('is also rejected with merged lines, and with respond-async', async () => {
     await addProduct(store, 'PAIR', 100, 0.1, { currency: 'EUR' });
     const items = [
       { sku: 'PAIR', quantity: 1, price: 0.05 },
@@ -105,13 +105,13 @@ describe('a total that Stripe cannot charge', () => {
     expect(later.status).toBe(422);
   });
 
-  test('of nothing is no charge: the order is confirmed', async () => {
+  test('because it is 0 is confirmed without a charge', async () => {
     await addProduct(store, 'GIFT', 3, 0, { currency: 'EUR' });
     const { body } = await quote('GIFT', 0);
     await until(async () => (await shop.orderOf(body.id)).status === 'confirmed');
   });
 
-  test('above the largest charge is refused too', async () => {
+  test('because it is above the largest charge is rejected', async () => {
     await addProduct(store, 'HOUSE', 3, 600_000);
     const { status, body } = await store.send('POST', '/v1/orders', {
       customerId: 'ada',
@@ -123,23 +123,26 @@ describe('a total that Stripe cannot charge', () => {
 });
 
 describe('a currency that Stripe cannot charge', () => {
-  test.each(['IQD', 'LYD', 'MRU', 'CUP', 'XAU', 'ZZZ', 'CLF'])('%s is refused for a product', async (currency) => {
-    const made = { sku: `NO-${currency}`, name: 'n', price: 10, currency, inventory: 1 };
-    const { status, body } = await store.send('POST', '/v1/products', made);
-    expect([status, body.code, faults(body)[0]?.pointer]).toEqual([422, 'validation_failed', '/currency']);
-    const product = await addProduct(store, `PATCH-${currency}`, 1);
-    const changed = await store.send('PATCH', `/v1/products/${product.id}`, { currency });
-    expect([changed.status, faults(changed.body)[0]?.pointer]).toEqual([422, '/currency']);
-    const line = JSON.stringify({ ...made, sku: `LINE-${currency}` });
-    const good = JSON.stringify({ sku: `GOOD-${currency}`, name: 'n', price: 10, currency: 'USD', inventory: 1 });
-    const report = await store.send('POST', '/v1/products/import', `${line}\n${good}\n`, {
-      headers: { 'content-type': 'application/x-ndjson' },
-    });
-    expect(report.body).toMatchObject({ created: 1, rejected: [{ line: 1, code: 'validation_failed' }] });
-    expect(report.body.rejected[0].detail).toMatch('currency');
-  });
+  test.each(['%s is rejected for a product', 'LYD', 'MRU', 'CUP', 'XAU', 'ZZZ', 'CLF'])(
+    '%s is refused for a product',
+    async (currency) => {
+      const made = { sku: `NO-${currency}`, name: 'n', price: 10, currency, inventory: 1 };
+      const { status, body } = await store.send('POST', '/v1/products', made);
+      expect([status, body.code, faults(body)[0]?.pointer]).toEqual([422, 'validation_failed', '/currency']);
+      const product = await addProduct(store, `PATCH-${currency}`, 1);
+      const changed = await store.send('PATCH', `/v1/products/${product.id}`, { currency });
+      expect([changed.status, faults(changed.body)[0]?.pointer]).toEqual([422, '/currency']);
+      const line = JSON.stringify({ ...made, sku: `LINE-${currency}` });
+      const good = JSON.stringify({ sku: `GOOD-${currency}`, name: 'n', price: 10, currency: 'USD', inventory: 1 });
+      const report = await store.send('POST', '/v1/products/import', `${line}\n${good}\n`, {
+        headers: { 'content-type': 'application/x-ndjson' },
+      });
+      expect(report.body).toMatchObject({ created: 1, rejected: [{ line: 1, code: 'validation_failed' }] });
+      expect(report.body.rejected[0].detail).toMatch('currency');
+    },
+  );
 
-  test('of a product from before is told when its price is set or it is ordered; the rest of it can be changed', async () => {
+  test('is reported when an existing product’s price is set or it is ordered, and its other fields can be changed', async () => {
     const product = await addProduct(store, 'OLD-IQD', 5);
     await store.database.query(`update catalog.products set currency = 'IQD' where id = $1`, [product.id]);
     const priced = await store.send('PATCH', `/v1/products/${product.id}`, { price: 5 });
@@ -159,7 +162,7 @@ describe('a currency that Stripe cannot charge', () => {
   });
 });
 
-test('amounts of MGA, ISK and UGX are whole units wherever they are written', async () => {
+test('amounts of MGA, ISK and UGX must be whole units in every request', async () => {
   for (const currency of ['MGA', 'ISK', 'UGX']) {
     const made = { sku: `PART-${currency}`, name: 'n', price: 10.5, currency, inventory: 1 };
     const { status, body } = await store.send('POST', '/v1/products', made);
@@ -169,7 +172,7 @@ test('amounts of MGA, ISK and UGX are whole units wherever they are written', as
   }
 });
 
-describe('a campaign, whose places are one unit each', () => {
+describe('a campaign, in which every place is one unit,', () => {
   const campaign = (productId: string, price: number) =>
     store.send('POST', '/v1/campaigns', {
       productId,
@@ -180,7 +183,7 @@ describe('a campaign, whose places are one unit each', () => {
       endTime: new Date(Date.now() + 86_400_000).toISOString(),
     });
 
-  test('is refused at a price that no place could be charged', async () => {
+  test('is rejected if its price is too low to be charged', async () => {
     const product = await addProduct(store, 'GROUP', 5, 20, { currency: 'EUR' });
     const { status, body } = await campaign(product.id, 0.1);
     expect([status, faults(body)]).toEqual([
@@ -191,7 +194,7 @@ describe('a campaign, whose places are one unit each', () => {
     expect((await campaign(product.id, 0)).status).toBe(201);
   });
 
-  test('is refused above the largest charge, and in a currency that cannot be charged', async () => {
+  test('is rejected above the largest charge, and in a currency that cannot be charged', async () => {
     const dear = await addProduct(store, 'GROUP-DEAR', 5, 2_000_000);
     expect(faults((await campaign(dear.id, 1_000_000)).body)[0]?.pointer).toBe('/price');
     const old = await addProduct(store, 'GROUP-IQD', 5, 20);

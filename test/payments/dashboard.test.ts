@@ -1,25 +1,25 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
-import { type Paying, payingAt } from '../support/payments.ts';
+import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: Paying;
+let shop: PaymentFixture;
 let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
   fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
 
-/** What a merchant does by hand in Stripe's dashboard. */
+/** An action of the merchant in Stripe’s dashboard. */
 const dashboard = (action: string, intent: string, more: object = {}) =>
   shop.emulator('POST', `dashboard/${action}`, { payment_intent: intent, ...more });
 
 type Place = { user: string; orderId: string; paymentId: string; intent: string };
 
-/** Joins and has the money held. */
+/** Joins the campaign and has the payment authorized. */
 async function secure(campaignId: string, user: string): Promise<Place> {
   const { status, body: place } = await fixture.join(campaignId, user);
   expect(status).toBe(201);
@@ -41,7 +41,7 @@ const eventsOf = async (key: string) =>
     ])
   ).map(({ topic }) => topic);
 
-/** What must hold after every action: counts, units, money, holds and events fit together, once all is quiet. */
+/** The invariants after every action: counts, units, payments, holds and events agree once all work is done. */
 async function audit(campaign: { id: string; sku: string }, stock: number) {
   await shop.quiet();
   const { status, actualParticipants, securedParticipants } = await fixture.read(campaign.id);
@@ -82,8 +82,8 @@ async function audit(campaign: { id: string; sku: string }, stock: number) {
   return live.map(({ state }) => state);
 }
 
-describe('a hold that is captured in the dashboard before its campaign has succeeded', () => {
-  test('in whole: the place is paid, counts, and gets its order when the campaign succeeds', async () => {
+describe('an authorization that is captured in the dashboard before its campaign succeeds,', () => {
+  test('completely, pays the place, which counts and gets its order when the campaign succeeds', async () => {
     const campaign = await fixture.start('WHOLE', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent);
@@ -100,7 +100,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
     expect((await eventsOf(ada.paymentId)).filter((topic) => topic === 'payment.succeeded')).toHaveLength(1);
   });
 
-  test('in whole, and the campaign is cancelled: the money goes back', async () => {
+  test('completely, is refunded when the campaign is cancelled', async () => {
     const campaign = await fixture.start('WHOLE-LOST', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent);
@@ -110,7 +110,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
     expect(await audit(campaign, 5)).toEqual([]);
   });
 
-  test('in whole, and the buyer leaves: the money goes back', async () => {
+  test('completely, is refunded when the buyer leaves', async () => {
     const campaign = await fixture.start('WHOLE-LEFT', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent);
@@ -120,7 +120,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
     expect(await audit(campaign, 5)).toEqual([]);
   });
 
-  test('in part: the place is lost, the part goes back, and the campaign needs another buyer', async () => {
+  test('partially, releases the place, is refunded, and leaves the campaign one participant short', async () => {
     const campaign = await fixture.start('REST', 5);
     const ada = await secure(campaign.id, 'ada');
     await dashboard('capture', ada.intent, { amount: 500 });
@@ -133,7 +133,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
     await audit(campaign, 5);
   });
 
-  test('in another currency, and the campaign ends without an order: the merchant is told what to look at', async () => {
+  test('in another currency, in a campaign that ends without an order, is reported to the merchant', async () => {
     const campaign = await fixture.start('EURO', 5);
     const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
@@ -155,7 +155,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
   });
 
   test.each(['whole', 'part'])(
-    'in %s and refunded there: the place is lost, and no order is spoken of',
+    '%s, and then refunded there releases the place, without any order event',
     async (how) => {
       const campaign = await fixture.start(`REFUNDED-${how}`, 5);
       const ada = await secure(campaign.id, 'ada');
@@ -171,7 +171,7 @@ describe('a hold that is captured in the dashboard before its campaign has succe
 });
 
 describe('an intent that is cancelled in the dashboard', () => {
-  test('loses a place that is joined or secured, and its count', async () => {
+  test('releases a place that is joined or secured, and its count', async () => {
     const campaign = await fixture.start('CANCELLED', 5, { successOn: 'secured' });
     const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
@@ -183,7 +183,7 @@ describe('an intent that is cancelled in the dashboard', () => {
     expect(await audit(campaign, 5)).toEqual([]);
   });
 
-  test('loses a place whose order waits for the money, with the order', async () => {
+  test('releases a place whose order waits for the payment, and fails the order', async () => {
     const campaign = await fixture.start('CANCELLED-LATE', 5, { minParticipants: 1 });
     const { body: place } = await fixture.join(campaign.id, 'ada');
     await until(async () => (await fixture.statesOf(campaign.id)).ada === 'ordered');
@@ -194,7 +194,7 @@ describe('an intent that is cancelled in the dashboard', () => {
     expect(await audit(campaign, 5)).toEqual([]);
   });
 
-  test('of an ordinary order leaves the buyer the rest of the hold to pay anew', async () => {
+  test('of an ordinary order lets the buyer pay again until the hold expires', async () => {
     await store.send('POST', '/v1/products', { sku: 'PLAIN', name: 'Plain', price: 9, currency: 'USD', inventory: 1 });
     const { order, payment, intent } = await shop.checkout('PLAIN');
     await dashboard('cancel', intent);
@@ -205,11 +205,11 @@ describe('an intent that is cancelled in the dashboard', () => {
   });
 });
 
-describe('a hold that is captured in part while its order is being charged', () => {
-  test('pays for nothing: the order fails, the part goes back, and the place is lost', async () => {
+describe('an authorization that is captured partially while its order is being charged', () => {
+  test('fails the order, is refunded, and releases the place', async () => {
     const campaign = await fixture.start('PART-ORDERED', 5);
     const ada = await secure(campaign.id, 'ada');
-    // Our own capture is delayed until the merchant's has come first.
+    // Our own capture is delayed, so that the merchant’s is first.
     await shop.fault({
       times: 1_000,
       path: `/v1/payment_intents/${ada.intent}/capture`,
@@ -227,8 +227,8 @@ describe('a hold that is captured in part while its order is being charged', () 
   });
 });
 
-describe('a place that is charged and refunded in the dashboard', () => {
-  test('in whole goes with its unit, and another buyer can have it', async () => {
+describe('a charged place that is refunded in the dashboard', () => {
+  test('completely releases its unit and its place for another buyer', async () => {
     const campaign = await fixture.start('CHARGED-BACK', 2, { maxParticipants: 2 });
     const ada = await secure(campaign.id, 'ada');
     await secure(campaign.id, 'ben');
@@ -243,7 +243,7 @@ describe('a place that is charged and refunded in the dashboard', () => {
     await audit(campaign, 2);
   });
 
-  test('in part keeps its place', async () => {
+  test('partially keeps its place', async () => {
     const campaign = await fixture.start('CHARGED-PART', 2);
     const ada = await secure(campaign.id, 'ada');
     await secure(campaign.id, 'ben');
@@ -256,7 +256,7 @@ describe('a place that is charged and refunded in the dashboard', () => {
   });
 });
 
-test('a part that is refunded by hand leaves the rest of a released place’s money to go back', async () => {
+test('a partial refund in the dashboard lets the rest of a released place’s payment be refunded', async () => {
   const campaign = await fixture.start('REMAINDER', 5);
   const ada = await secure(campaign.id, 'ada');
   await dashboard('capture', ada.intent);
@@ -272,7 +272,7 @@ test('a part that is refunded by hand leaves the rest of a released place’s mo
   expect(await audit(campaign, 5)).toEqual([]);
 });
 
-test('a hold of a released place that is captured by hand before it is closed goes back', async () => {
+test('an authorization that is captured in the dashboard after its place was released is refunded', async () => {
   const campaign = await fixture.start('RELEASED', 5);
   const ada = await secure(campaign.id, 'ada');
   await shop.fault({ times: 1_000, path: `/v1/payment_intents/${ada.intent}/cancel`, action: 'status', status: 503 });

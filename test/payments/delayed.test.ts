@@ -2,18 +2,18 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { eventsOf, type Paying, payingAt } from '../support/payments.ts';
+import { eventsOf, type PaymentFixture, paymentFixture } from '../support/payments.ts';
 import { jobSecret } from '../support/secrets.ts';
 
 const debit = 'pm_usBankAccount_processing';
 const day = 86_400_000;
 
 let store: Store;
-let shop: Paying;
+let shop: PaymentFixture;
 let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
   fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
@@ -30,11 +30,11 @@ const holdOf = async (orderId: string) =>
     )
   )[0];
 
-/** The bank decides. */
+/** Makes the bank decide the debit. */
 const settle = (intent: string, outcome: 'succeed' | 'fail') =>
   shop.emulator('POST', `payment_intents/${intent}/settle`, { outcome });
 
-/** An order whose buyer has confirmed a bank debit that the bank has not decided. */
+/** An order whose buyer has confirmed a bank debit that the bank has not decided yet. */
 async function debited(sku: string, stock = 1) {
   await addProduct(store, sku, stock, 29);
   const made = await shop.checkout(sku);
@@ -44,7 +44,7 @@ async function debited(sku: string, stock = 1) {
 }
 
 describe('an order whose debit is processing', () => {
-  test('keeps its unit far past its hold, and is confirmed when the money comes', async () => {
+  test('keeps its unit long after its hold would expire, and is confirmed by the payment', async () => {
     const { order, payment, intent } = await debited('SLOW-DEBIT');
     for (const days of [1, 4, 9]) await store.cron('* * * * *', later(days * day));
     expect(await shop.orderOf(order.id)).toMatchObject({
@@ -62,10 +62,10 @@ describe('an order whose debit is processing', () => {
     expect(await shop.paymentOf(payment.id)).toMatchObject({ status: 'succeeded', amountRefunded: 0 });
   });
 
-  test('gives the buyer the usual time again when the debit fails, and then ends', async () => {
+  test('gives the buyer the usual time to pay again after the debit fails, and then fails', async () => {
     await addProduct(store, 'RETURNED', 1, 29);
     const { order, payment, intent } = await shop.checkout('RETURNED');
-    // Most of the first hold has passed by the time that the bank decides.
+    // Most of the first hold has passed when the bank decides.
     await store.database.query(
       `update inventory.reservations set expires_at = now() + interval '60 seconds' where order_id = $1`,
       [order.id],
@@ -84,7 +84,7 @@ describe('an order whose debit is processing', () => {
     expect(await shop.stockOf('RETURNED')).toEqual({ quantity: 1, reserved: 0 });
   });
 
-  test('ends in time when the debit failed unheard and the amount was then changed at Stripe', async () => {
+  test('fails in time if the webhook of the failed debit was lost and the amount was changed at Stripe', async () => {
     const { order, intent } = await debited('CHANGED-AFTER');
     await shop.webhooks({ lose: 1 });
     await settle(intent, 'fail');
@@ -102,7 +102,7 @@ describe('an order whose debit is processing', () => {
     await until(async () => (await shop.stripe.paymentIntents.retrieve(intent)).status === 'canceled');
   });
 
-  test('may be paid anew when the debit was cancelled at Stripe', async () => {
+  test('can be paid again after the debit was cancelled at Stripe', async () => {
     const { order, payment, intent } = await debited('CALLED-OFF');
     await shop.stripe.paymentIntents.cancel(intent);
     await until(async () => (await shop.paymentOf(payment.id)).status === 'cancelled');
@@ -112,7 +112,7 @@ describe('an order whose debit is processing', () => {
     expect(again.body.id).not.toBe(payment.id);
   });
 
-  test('keeps its unit when its debit is cancelled and another one of the same payment is processing', async () => {
+  test('keeps its unit if its debit is cancelled while another debit of the same payment is processing', async () => {
     const { order, payment, intent } = await debited('TWO-DEBITS');
     const names = { orderId: order.id, tenant: 'default' };
     const [own, other] = [intent, 'pi_other_debit'].map((id) => eventsOf(payment.id, id, 2900, names));
@@ -124,9 +124,9 @@ describe('an order whose debit is processing', () => {
     expect((await holdOf(order.id))?.seconds).toBeGreaterThan(880);
   });
 
-  test('is cancelled by the merchant at once, and the money is refunded when it comes', async () => {
+  test('is cancelled by the merchant at once, and the payment is refunded when it arrives', async () => {
     const { order, payment, intent } = await debited('REGRETTED');
-    // Stripe cannot stop a debit that a bank is deciding.
+    // Stripe cannot cancel a debit that a bank is deciding.
     await shop.fault({
       times: 1_000,
       method: 'POST',
@@ -150,7 +150,7 @@ describe('an order whose debit is processing', () => {
     expect(await shop.stockOf('REGRETTED')).toEqual({ quantity: 1, reserved: 0 });
   });
 
-  test('is spared by a cron that had found its hold due before the debit began', async () => {
+  test('is not failed by a cron that had selected its hold as expired before the debit began', async () => {
     await addProduct(store, 'AT-THE-BELL', 1, 29);
     const key = await store.database.key({ tenant: 'acme' });
     const product = { sku: 'BLOCKER', name: 'Blocker', price: 5, currency: 'USD', inventory: 1 };
@@ -160,7 +160,8 @@ describe('an order whose debit is processing', () => {
     await store.settled();
     const cron = new pg.Client(store.database.url);
     await cron.connect();
-    // Stripe's events are read, and the job lists what is due in all tenants; then it is slow with the order of acme.
+    // Stripe’s events are read, and the job lists the expired holds of all tenants. It is then slow with the order of
+    // acme.
     await store.database.query(`insert into payments.stripe_reading (read_until) values ('2999-01-01')
       on conflict (one) do update set read_until = excluded.read_until`);
     await store.database.query(`create function public.slow() returns trigger language plpgsql as $$
@@ -189,18 +190,18 @@ describe('an order whose debit is processing', () => {
 });
 
 describe('a place whose debit is processing', () => {
-  test('is kept while its campaign waits for it, and the buyer has the usual time again when it fails', async () => {
+  test('is kept while the campaign waits for it, and gives the buyer the usual time to pay again after it fails', async () => {
     const campaign = await fixture.start('PLACE-DEBIT', 5, { minParticipants: 3 });
     const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
-    const told = eventsOf(payment.id, payment.stripePaymentIntentId, 2000);
-    await shop.deliver(told.processing());
+    const payloads = eventsOf(payment.id, payment.stripePaymentIntentId, 2000);
+    await shop.deliver(payloads.processing());
     const [kept] = (await store.send('GET', `/v1/campaigns/${campaign.id}/participants`)).body.data;
     expect(kept).toMatchObject({ state: 'joined', secureBy: null });
     await store.cron('* * * * *', later(3_600_000));
     expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'joined' });
-    await shop.deliver(told.processing());
-    await shop.deliver(told.failed());
+    await shop.deliver(payloads.processing());
+    await shop.deliver(payloads.failed());
     const [again] = (await store.send('GET', `/v1/campaigns/${campaign.id}/participants`)).body.data;
     expect(Date.parse(again.secureBy)).toBeGreaterThan(Date.now() + 500_000);
     await store.cron('* * * * *', later(3_600_000));
@@ -209,15 +210,15 @@ describe('a place whose debit is processing', () => {
     await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
   });
 
-  test('becomes an order that keeps its unit past the time of grace, and is confirmed by the money', async () => {
+  test('becomes an order that keeps its unit beyond the grace period, and is confirmed by the payment', async () => {
     const campaign = await fixture.start('GRACE-DEBIT', 5);
     const places = [];
     for (const user of ['ada', 'ben']) {
       const { body: place } = await fixture.join(campaign.id, user);
       const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });
-      const told = eventsOf(payment.id, payment.stripePaymentIntentId, 2000);
-      await shop.deliver(told.processing());
-      places.push({ place, told });
+      const payloads = eventsOf(payment.id, payment.stripePaymentIntentId, 2000);
+      await shop.deliver(payloads.processing());
+      places.push({ place, payloads });
     }
     await store.settled();
     expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'ordered', ben: 'ordered' });
@@ -226,8 +227,8 @@ describe('a place whose debit is processing', () => {
     ]);
     await store.cron('* * * * *', later(20 * day));
     expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'ordered', ben: 'ordered' });
-    await shop.deliver(places[0]?.told.succeeded() ?? '');
-    await shop.deliver(places[1]?.told.failed() ?? '');
+    await shop.deliver(places[0]?.payloads.succeeded() ?? '');
+    await shop.deliver(places[1]?.payloads.failed() ?? '');
     expect(await fixture.statesOf(campaign.id)).toEqual({ ada: 'charged', ben: 'ordered' });
     expect(await shop.orderOf(places[0]?.place.orderId)).toMatchObject({ status: 'confirmed' });
     const { reservation } = await shop.orderOf(places[1]?.place.orderId);
@@ -238,7 +239,7 @@ describe('a place whose debit is processing', () => {
     expect(await shop.stockOf('GRACE-DEBIT')).toEqual({ quantity: 4, reserved: 0 });
   });
 
-  test('charged by its saved method is lost when the bank refuses days later: nobody is there to pay again', async () => {
+  test('and was charged without the buyer is released when the bank rejects the debit days later', async () => {
     const campaign = await fixture.start('SAVED-DEBIT', 5, { endTime: later(20 * day).toISOString() });
     const orders: string[] = [];
     for (const user of ['ada', 'ben', 'cyd']) {
@@ -268,11 +269,11 @@ describe('a place whose debit is processing', () => {
   });
 });
 
-describe('a tenant that has switched delayed methods off', () => {
+describe('a tenant with delayed payment methods switched off', () => {
   const allow = (allowed: boolean) =>
     store.database.query(`update platform.tenants set delayed_payments = $1 where id = 'default'`, [allowed]);
 
-  test('offers its buyers none, for orders and for places, until it is switched on again', async () => {
+  test('offers none to its buyers, for orders and places, until it is switched on again', async () => {
     await allow(false);
     await addProduct(store, 'AT-ONCE', 5, 29);
     const { order, intent } = await shop.checkout('AT-ONCE');

@@ -3,16 +3,16 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { type Paying, payingAt } from '../support/payments.ts';
+import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: Paying;
-/** How far Stripe's clock is ahead. */
+let shop: PaymentFixture;
+/** How far Stripe’s clock is ahead, in milliseconds. */
 let ahead = 0;
 let neonFault: NonNullable<NeonBridgeOptions['fault']> | undefined;
 beforeAll(async () => {
   store = await startStore({ stripe: { now: () => Date.now() + ahead }, neonFault: (call) => neonFault?.(call) });
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterEach(async () => {
   neonFault = undefined;
@@ -37,7 +37,7 @@ const openRefunds = async (paymentId: string) =>
     [paymentId],
   );
 
-/** An order whose money is there. */
+/** A confirmed order with its successful payment. */
 async function paid(sku: string, card = 'pm_card_visa', price = 30) {
   await addProduct(store, sku, 5, price);
   const made = await shop.checkout(sku);
@@ -46,17 +46,17 @@ async function paid(sku: string, card = 'pm_card_visa', price = 30) {
   return made;
 }
 
-describe('while Stripe is away', () => {
+describe('while Stripe is unavailable', () => {
   const ways = {
-    'answers 503': { action: 'status', status: 503, saved: false },
-    'answers 500, and would for 24 hours': { action: 'status', status: 500, saved: true },
-    'drops the connection before it acts': { action: 'drop', acts: false },
-    'drops the connection after it has acted': { action: 'drop', acts: true },
-    'says that there were too many requests': { action: 'status', status: 429 },
-    'never answers': { action: 'hang' },
+    'it returns 503': { action: 'status', status: 503, saved: false },
+    'it returns 500, and repeats that for 24 hours': { action: 'status', status: 500, saved: true },
+    'it drops the connection before it acts': { action: 'drop', acts: false },
+    'it drops the connection after it has acted': { action: 'drop', acts: true },
+    'it returns 429': { action: 'status', status: 429 },
+    'it never responds': { action: 'hang' },
   };
   for (const [what, fault] of Object.entries(ways)) {
-    test(`and ${what}, the client gets 503, and the payment later with the same key: one intent`, async () => {
+    test(`(${what}) the client gets 503, and later the payment with the same key and one intent`, async () => {
       const sku = `AWAY-${randomUUID()}`;
       await addProduct(store, sku, 5);
       await shop.fault({ times: 1000, method: 'POST', path: '/v1/payment_intents', ...fault });
@@ -77,7 +77,7 @@ describe('while Stripe is away', () => {
     });
   }
 
-  test('the queue brings the order again until its payment is there', async () => {
+  test('the queue delivers the order again until its payment has an intent', async () => {
     await addProduct(store, 'REQUEUED', 5);
     await shop.fault({ times: 1000, path: '/v1/payment_intents', action: 'status', status: 503, saved: false });
     const order = await place('REQUEUED');
@@ -90,7 +90,7 @@ describe('while Stripe is away', () => {
     expect(await intentsOf(order.id)).toHaveLength(1);
   });
 
-  test('the cron finds what is open in a later turn', async () => {
+  test('the cron creates the missing intents in a later turn', async () => {
     await addProduct(store, 'CRON', 5);
     await shop.fault({
       times: 1000,
@@ -118,23 +118,23 @@ describe('while Stripe is away', () => {
     }
   });
 
-  test('an order can still be cancelled, and its intent is closed later', async () => {
+  test('an order can be cancelled, and its intent is closed later', async () => {
     await addProduct(store, 'CLOSING', 5);
     const { order, intent } = await shop.checkout('CLOSING');
     await shop.fault({ times: 4, path: `/v1/payment_intents/${intent}`, action: 'drop', acts: false });
     expect((await store.send('POST', `/v1/orders/${order.id}/cancel`)).body.status).toBe('cancelled');
     await until(async () => (await intentsOf(order.id))[0]?.status === 'canceled');
     await shop.quiet();
-    expect(await shop.factsOf(order.id)).toMatchObject({ payments: [{ status: 'cancelled', intent_open: false }] });
+    expect(await shop.rowsOfOrder(order.id)).toMatchObject({ payments: [{ status: 'cancelled', intent_open: false }] });
   });
 });
 
-describe('an intent that our database does not know', () => {
+describe('an intent that the database does not know', () => {
   const loseAnswers = () => {
     neonFault = ({ statements }) =>
       statements.some(({ query }) => query.includes('payments.record_intent')) ? { kind: 'lose-request' } : undefined;
   };
-  /** Stripe makes the order's intent, and no answer of Stripe's reaches the database. */
+  /** Stripe creates the intent of an order, and no response of Stripe reaches the database. */
   async function unknownIntent(sku: string) {
     await addProduct(store, sku, 5);
     loseAnswers();
@@ -143,14 +143,14 @@ describe('an intent that our database does not know', () => {
     return order;
   }
   async function isClosed(orderId: string) {
-    const [payment] = (await shop.factsOf(orderId)).payments;
+    const [payment] = (await shop.rowsOfOrder(orderId)).payments;
     expect(payment?.status).toMatch(/^(cancelled|failed)$/);
     neonFault = undefined;
     await store.cron('* * * * *', minutes(30));
     await store.cron('* * * * *', minutes(36));
     await shop.quiet();
     expect((await intentsOf(orderId)).map(({ status }) => status)).toEqual(['canceled']);
-    expect((await shop.factsOf(orderId)).payments).toMatchObject([{ status: payment?.status, intent_open: false }]);
+    expect((await shop.rowsOfOrder(orderId)).payments).toMatchObject([{ status: payment?.status, intent_open: false }]);
   }
 
   test('is cancelled after its order was cancelled', async () => {
@@ -159,10 +159,10 @@ describe('an intent that our database does not know', () => {
     await isClosed(order.id);
   });
 
-  test('is cancelled after the hold of its order has run out', async () => {
+  test('is cancelled after the hold of its order expired', async () => {
     const order = await unknownIntent('UNKNOWN-EXPIRED');
     await until(async () => (await shop.orderOf(order.id)).reservation?.expiresAt !== undefined);
-    // The cron fails as long as the database does not answer it, and still ends the holds.
+    // The cron fails without the database’s responses, but still expires the holds.
     await expect(store.cron('* * * * *', minutes(20))).rejects.toThrow();
     await until(async () => (await shop.orderOf(order.id)).status === 'failed');
     await isClosed(order.id);
@@ -178,32 +178,32 @@ describe('an intent that our database does not know', () => {
     await isClosed(joined.orderId);
   });
 
-  test('is not looked for once Stripe has refused to make it', async () => {
-    await shop.forgetLimits();
+  test('is no longer searched for once Stripe has refused to create it', async () => {
+    await shop.removeChargeLimits();
     await addProduct(store, 'REFUSED-LATE', 5, 0.1);
     await shop.fault({ times: 1000, method: 'POST', path: '/v1/payment_intents', action: 'drop', acts: false });
     const order = await place('REFUSED-LATE');
     await until(async () => (await shop.orderOf(order.id)).payment);
     await store.send('POST', `/v1/orders/${order.id}/cancel`);
-    expect((await shop.factsOf(order.id)).payments).toMatchObject([{ status: 'cancelled', intent_open: true }]);
+    expect((await shop.rowsOfOrder(order.id)).payments).toMatchObject([{ status: 'cancelled', intent_open: true }]);
     await shop.clearFaults();
     await store.cron('* * * * *', minutes(6));
     await shop.quiet();
     expect(await intentsOf(order.id)).toEqual([]);
-    expect((await shop.factsOf(order.id)).payments).toMatchObject([{ status: 'cancelled', intent_open: false }]);
+    expect((await shop.rowsOfOrder(order.id)).payments).toMatchObject([{ status: 'cancelled', intent_open: false }]);
   });
 });
 
-describe('a refund whose answer is lost', () => {
+describe('a refund whose response is lost', () => {
   const ways = {
-    'with the connection': { action: 'drop', acts: true },
-    'to an error that Stripe repeats': { action: 'status', status: 500, saved: true, acts: true },
-    'to an error before it was made': { action: 'status', status: 500, saved: true, acts: false },
+    'with a dropped connection': { action: 'drop', acts: true },
+    'with an error that Stripe repeats': { action: 'status', status: 500, saved: true, acts: true },
+    'with an error before it was made': { action: 'status', status: 500, saved: true, acts: false },
   };
   for (const [what, fault] of Object.entries(ways)) {
     test(`${what} is made once`, async () => {
       const { payment, intent } = await paid(`LOST-${randomUUID()}`);
-      // Or else the webhook would tell.
+      // Otherwise the webhook would report the refund.
       await shop.webhooks({ lose: 1 });
       await shop.fault({ times: 2, method: 'POST', path: '/v1/refunds', ...fault });
       await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 12.5 });
@@ -215,7 +215,7 @@ describe('a refund whose answer is lost', () => {
     });
   }
 
-  test('and that a bank sends back later, its webhooks lost as well, is told by the hourly cron', async () => {
+  test('and that a bank returns later, with its webhooks also lost, is reported by the hourly cron', async () => {
     const { payment, intent } = await paid('SENT-BACK', 'pm_card_refundFail');
     await shop.webhooks({ lose: 1 });
     await store.send('POST', `/v1/payments/${payment.id}/refunds`);
@@ -233,13 +233,13 @@ describe('a refund whose answer is lost', () => {
     expect(topics.map(({ topic }) => topic).filter((topic) => topic === 'payment.refund.failed')).toHaveLength(1);
   });
 
-  test('is found again when Stripe has forgotten its idempotency key', async () => {
+  test('is found again after Stripe has forgotten its idempotency key', async () => {
     const { payment, intent } = await paid('FORGOTTEN');
     await shop.webhooks({ lose: 1 });
     const isRetry = (line: Record<string, unknown>) =>
       line.outcome === 'retry' && line.topic === 'payment.refund.requested';
     const before = store.logs().filter(isRetry).length;
-    // Made at the first try, and not heard of at any.
+    // The first attempt makes the refund, and no attempt gets a response.
     await shop.fault({ times: 2, method: 'POST', path: '/v1/refunds', action: 'drop', acts: true });
     await shop.fault({ times: 1000, method: 'POST', path: '/v1/refunds', action: 'drop', acts: false });
     await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 12.5 });
@@ -257,8 +257,11 @@ describe('a refund whose answer is lost', () => {
   });
 });
 
-describe('of an ended order, what Stripe has not given back', () => {
-  /** The merchant's small refund failed, another was made by hand and not heard of, and then the order was cancelled. */
+describe('the rest of an ended order’s payment', () => {
+  /**
+   * A small refund of the merchant failed, another was made in the dashboard without a webhook, and the order was
+   * cancelled.
+   */
   async function cancelledWithRefunds(sku: string) {
     const made = await paid(sku);
     const refunds = `/v1/payments/${made.payment.id}/refunds`;
@@ -283,7 +286,7 @@ describe('of an ended order, what Stripe has not given back', () => {
       [paymentId],
     );
 
-  test('is promised again, although a smaller refund has failed before', async () => {
+  test('is refunded again, although a smaller refund has failed before', async () => {
     const { intent, payment } = await cancelledWithRefunds('REST');
     await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
     const stripes = await refundsOf(intent);
@@ -295,7 +298,7 @@ describe('of an ended order, what Stripe has not given back', () => {
     ).toEqual([1000, 2000]);
   });
 
-  test('is not promised for ever: one that fails of as much is the last', async () => {
+  test('is not retried endlessly: a failed refund of the same amount is the last', async () => {
     const { intent, payment } = await cancelledWithRefunds('NOREST');
     await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
     const rest = (await refundsOf(intent)).find((refund) => refund.amount === 2000);
@@ -309,12 +312,12 @@ describe('of an ended order, what Stripe has not given back', () => {
       ['20.00', 'failed'],
       ['30.00', 'failed'],
     ]);
-    // The merchant can still give it back.
+    // The merchant can still refund it.
     await store.send('POST', `/v1/payments/${payment.id}/refunds`);
     await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
   });
 
-  test('is promised again when the refund made by hand has failed', async () => {
+  test('is refunded again when the refund in the dashboard has failed', async () => {
     const { intent, payment } = await cancelledWithRefunds('HANDFAILED');
     await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
     const byHand = (await refundsOf(intent)).find((refund) => refund.amount === 1000);
@@ -332,8 +335,8 @@ describe('of an ended order, what Stripe has not given back', () => {
   });
 });
 
-describe('a webhook that never comes', () => {
-  test('of a success is made up for by the cron', async () => {
+describe('a lost webhook', () => {
+  test('of a success is replaced by the cron', async () => {
     await addProduct(store, 'UNTOLD', 5);
     const { order, payment, intent } = await shop.checkout('UNTOLD');
     await shop.webhooks({ lose: 1 });
@@ -348,7 +351,7 @@ describe('a webhook that never comes', () => {
     expect(await shop.stockOf('UNTOLD')).toEqual({ quantity: 4, reserved: 0 });
   });
 
-  test('of refunds made by hand is made up for by the cron, once the charge has told their sum', async () => {
+  test('of refunds in the dashboard is replaced by the cron, once the charge shows their sum', async () => {
     const { order, payment, intent } = await paid('BYHAND');
     await shop.webhooks({ lose: 1 });
     await shop.stripe.refunds.create({ payment_intent: intent, amount: 700 });
@@ -357,7 +360,7 @@ describe('a webhook that never comes', () => {
     await shop.deliver(
       JSON.stringify({ id: `evt_${payment.id}`, object: 'event', type: 'charge.refunded', data: { object: charge } }),
     );
-    expect((await shop.factsOf(order.id)).refunds).toEqual([]);
+    expect((await shop.rowsOfOrder(order.id)).refunds).toEqual([]);
     await store.cron('* * * * *', minutes(6));
     const { body } = await store.send('GET', `/v1/payments/${payment.id}/refunds`);
     expect(body).toMatchObject({
@@ -365,7 +368,7 @@ describe('a webhook that never comes', () => {
       nextCursor: null,
     });
     expect(body.data.map((refund: { amount: number }) => refund.amount).sort()).toEqual([3, 7]);
-    // What has been seen is not looked for again.
+    // What has been recorded is not searched for again.
     const [left] = await store.database.query<{ n: number }>(
       'select count(*)::int as n from payments.payments where payment_id = $1 and refunds_told > refund_done',
       [payment.id],
@@ -375,7 +378,7 @@ describe('a webhook that never comes', () => {
 });
 
 describe('a payment that needs its buyer', () => {
-  test('waits for 3-D Secure and is paid by it', async () => {
+  test('waits for 3-D Secure, and succeeds after it', async () => {
     await addProduct(store, 'SECURE', 5);
     const { order, payment, intent } = await shop.checkout('SECURE');
     expect((await shop.pay(intent, 'pm_card_authenticationRequired'))?.status).toBe('requires_action');
@@ -385,7 +388,7 @@ describe('a payment that needs its buyer', () => {
     await until(async () => (await shop.orderOf(order.id)).status === 'confirmed');
   });
 
-  test('that fails 3-D Secure may be paid with another card', async () => {
+  test('can be paid with another card after 3-D Secure failed', async () => {
     await addProduct(store, 'INSECURE', 5);
     const { order, payment, intent } = await shop.checkout('INSECURE');
     await shop.pay(intent, 'pm_card_authenticationRequired');
@@ -400,9 +403,9 @@ describe('a payment that needs its buyer', () => {
   });
 });
 
-describe('a success that comes too late', () => {
-  /** The buyer pays, and we hear nothing of it: no webhook comes, and Stripe does not answer when it is asked. */
-  async function paidUnheard(sku: string) {
+describe('a payment that succeeds too late', () => {
+  /** The buyer pays, but the webhook is lost and Stripe is unavailable for queries. */
+  async function paidWithoutNotice(sku: string) {
     await addProduct(store, sku, 1, 30);
     const made = await shop.checkout(sku);
     await shop.quiet();
@@ -411,12 +414,12 @@ describe('a success that comes too late', () => {
     await shop.fault({ times: 1000, path: `/v1/payment_intents/${made.intent}`, action: 'drop', acts: false });
     return made;
   }
-  const heardAgain = async () => {
+  const restoreStripe = async () => {
     await shop.clearFaults();
     await shop.webhooks({ lose: 0 });
   };
 
-  test('when its unit was sold to another is refunded by itself', async () => {
+  test('is refunded automatically if its unit was sold to another buyer', async () => {
     await addProduct(store, 'RESOLD', 1, 30);
     const { order, payment, intent } = await shop.checkout('RESOLD');
     await shop.quiet();
@@ -427,7 +430,7 @@ describe('a success that comes too late', () => {
     expect((await shop.orderOf(order.id)).status).toBe('failed');
     await shop.pay(intent);
     const second = await shop.checkout('RESOLD');
-    await heardAgain();
+    await restoreStripe();
     await shop.pay(second.intent);
     await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
     await shop.quiet();
@@ -447,11 +450,11 @@ describe('a success that comes too late', () => {
     expect(body.data).toMatchObject([{ amount: 30, status: 'succeeded', reason: 'stock_gone' }]);
   });
 
-  test('after its order was cancelled is refunded by itself, and the order stays cancelled', async () => {
-    const { order, payment, intent } = await paidUnheard('TOOLATE');
+  test('is refunded automatically if its order was cancelled, and the order stays cancelled', async () => {
+    const { order, payment, intent } = await paidWithoutNotice('TOOLATE');
     await store.send('POST', `/v1/orders/${order.id}/cancel`);
     expect((await shop.paymentOf(payment.id)).status).toBe('cancelled');
-    await heardAgain();
+    await restoreStripe();
     await until(async () => (await shop.paymentOf(payment.id)).status === 'refunded');
     await shop.quiet();
     expect((await shop.orderOf(order.id)).status).toBe('cancelled');
@@ -463,10 +466,10 @@ describe('a success that comes too late', () => {
   });
 });
 
-describe('what a bank does later', () => {
-  test('a dispute and its end are kept and told', async () => {
+describe('later decisions of a bank', () => {
+  test('a dispute and its end are stored and emitted', async () => {
     const { order, payment, intent } = await paid('DISPUTED', 'pm_card_createDispute');
-    const disputeOf = async () => (await shop.factsOf(order.id)).payments[0]?.dispute;
+    const disputeOf = async () => (await shop.rowsOfOrder(order.id)).payments[0]?.dispute;
     await until(async () => (await disputeOf()) === 'open');
     const refused = await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 10 });
     expect(refused.status).toBe(201);
@@ -476,22 +479,22 @@ describe('what a bank does later', () => {
     const dispute = (await shop.state()).disputes.find((of) => of.payment_intent === intent);
     await shop.emulator('POST', `disputes/${dispute?.id}/close`, { status: 'won' });
     await until(async () => (await disputeOf()) === 'won');
-    const told = await store.database.query(
+    const statuses = await store.database.query(
       `select payload->>'status' as status from platform.events where key = $1 and topic = 'payment.dispute.changed' order by seq`,
       [payment.id],
     );
-    expect(told).toEqual([{ status: 'open' }, { status: 'won' }]);
-    // A dispute that is won gives the charge back to be refunded.
+    expect(statuses).toEqual([{ status: 'open' }, { status: 'won' }]);
+    // After a dispute is won, the charge can be refunded.
     await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 10 });
     await until(async () => (await refunds())[0].status === 'succeeded');
   });
 
-  test('a refund that fails after it had succeeded can be made again', async () => {
+  test('a refund that fails after it succeeded can be made again', async () => {
     const { order, payment } = await paid('BOUNCED', 'pm_card_refundFail');
     await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 25 });
     await until(async () => (await shop.historyOf(order.id)).includes('payment.refund.failed'));
     await shop.quiet();
-    expect(await shop.factsOf(order.id)).toMatchObject({
+    expect(await shop.rowsOfOrder(order.id)).toMatchObject({
       order: { status: 'confirmed' },
       payments: [{ status: 'succeeded', captured: '30.00', refunded: '0.00', refund_done: '0.00' }],
       refunds: [{ status: 'failed' }],
@@ -500,7 +503,7 @@ describe('what a bank does later', () => {
     expect(whole.body).toMatchObject({ amount: 30, status: 'pending' });
   });
 
-  test('a refund that the bank takes its time for is pending until then', async () => {
+  test('a refund that the bank delays is pending until the bank decides', async () => {
     const { order, payment } = await paid('SLOW', 'pm_card_pendingRefund');
     await store.send('POST', `/v1/payments/${payment.id}/refunds`, {});
     await until(async () => (await shop.orderOf(order.id)).status === 'refunded');
@@ -508,7 +511,7 @@ describe('what a bank does later', () => {
   });
 });
 
-test('refunds are listed for the tenant of the payment, and for no other', async () => {
+test('refunds are listed for the tenant of the payment only', async () => {
   const { payment } = await paid('LISTED');
   const path = `/v1/payments/${payment.id}/refunds`;
   expect((await store.send('GET', path)).body).toEqual({ data: [], nextCursor: null });
@@ -521,7 +524,7 @@ test('refunds are listed for the tenant of the payment, and for no other', async
   expect((await store.send('GET', `/v1/payments/${randomUUID()}/refunds`)).status).toBe(404);
 });
 
-test('after all of it, Stripe’s books are ours, and every unit is where the ledger says', async () => {
+test('after all these tests, payments equal Stripe’s records, and the stock equals the ledger', async () => {
   await shop.quiet();
   await shop.audit();
 });

@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { mulberry32 } from '../../dev/stripe/webhooks.ts';
 import { addProduct, type Store, startStore, until } from '../support/harness.ts';
-import { eventsOf, type Paying, payingAt } from '../support/payments.ts';
+import { eventsOf, type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
-// Which PaymentIntents can pay a payment, and what becomes of the money of those that cannot.
+// Which PaymentIntents can pay a payment, and what happens to the money of the others.
 
 let store: Store;
-let shop: Paying;
+let shop: PaymentFixture;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterEach(async () => {
   await shop.clearFaults();
@@ -30,7 +30,7 @@ type Made = Awaited<ReturnType<typeof checkout>>;
 
 const namesOf = ({ order, payment }: Made) => ({ paymentId: payment.id, orderId: order.id, tenant: 'default' });
 
-/** A further intent for the same payment, as an earlier request to Stripe whose answer was an error has left one. */
+/** A second intent for the same payment, as an earlier request leaves one if its response was an error. */
 const second = (of: Made, change: Record<string, unknown> = {}) =>
   shop.stripe.paymentIntents.create({
     amount: 3000,
@@ -41,30 +41,30 @@ const second = (of: Made, change: Record<string, unknown> = {}) =>
   });
 
 const atStripe = async (id: string) => (await shop.state()).intents.find((intent) => intent.id === id);
-const letters = async (intent: string) =>
+const deadLettersOf = async (intent: string) =>
   (await store.send('GET', '/v1/dead-letters?limit=100')).body.data.filter(
-    (letter: { eventId: string }) => letter.eventId === intent,
+    (deadLetter: { eventId: string }) => deadLetter.eventId === intent,
   );
-const unpaid = async ({ order, payment }: Made) => {
+const expectUnpaid = async ({ order, payment }: Made) => {
   expect((await shop.orderOf(order.id)).status).toBe('created');
   expect((await shop.paymentOf(payment.id)).status).toBe('pending');
 };
 
 describe('two intents of one payment', () => {
-  test('the one that is paid first confirms the order, even if it is not the one that the buyer was given', async () => {
+  test('the one that is paid first confirms the order, even if the buyer was given the other one', async () => {
     const made = await checkout();
     const other = await second(made);
     await shop.pay(other.id);
     await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
     expect((await shop.paymentOf(made.payment.id)).stripePaymentIntentId).toBe(other.id);
-    // The buyer's own can take no money any more.
+    // The intent of the buyer can no longer be paid.
     await store.cron('* * * * *', minutes(6));
     expect((await atStripe(made.intent))?.status).toBe('canceled');
     await shop.quiet();
     await shop.audit();
   });
 
-  test('an unpaid further one that we hear of is cancelled at Stripe', async () => {
+  test('an unpaid second intent is cancelled at Stripe once it is known', async () => {
     const made = await checkout();
     const other = await second(made);
     await shop.pay(other.id, 'pm_card_visa_chargeDeclined');
@@ -74,13 +74,13 @@ describe('two intents of one payment', () => {
     );
     await store.cron('* * * * *', minutes(6));
     expect((await atStripe(other.id))?.status).toBe('canceled');
-    await unpaid(made);
+    await expectUnpaid(made);
     await shop.pay(made.intent);
     await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
   });
 
   for (const turn of ['the buyer’s first', 'the other first', 'both at once']) {
-    test(`both paid, ${turn}: the money of one goes back, once (seed ${seed})`, async () => {
+    test(`both paid, ${turn}: one of them is refunded, once (seed ${seed})`, async () => {
       const random = mulberry32(seed);
       const all = await Promise.all(Array.from({ length: turn === 'both at once' ? 6 : 1 }, () => checkout()));
       await Promise.all(
@@ -109,7 +109,7 @@ describe('two intents of one payment', () => {
           });
           const { body } = await store.send('GET', `/v1/payments/${made.payment.id}/refunds`);
           expect(body.data).toMatchObject([{ amount: 30, status: 'succeeded', reason: 'paid_twice' }]);
-          // What the buyer has paid once can still be refunded, and no more.
+          // The remaining payment can still be refunded, but no more than that.
           const more = await store.send('POST', `/v1/payments/${made.payment.id}/refunds`, { amount: 30.01 });
           expect(more.body.code).toBe('refund_exceeds_payment');
         }),
@@ -119,7 +119,7 @@ describe('two intents of one payment', () => {
     });
   }
 
-  test('both paid and the order cancelled: all of the money goes back', async () => {
+  test('both paid and the order cancelled: both are refunded', async () => {
     const made = await checkout();
     const other = await second(made);
     await Promise.all([
@@ -137,7 +137,7 @@ describe('two intents of one payment', () => {
     await shop.audit();
   });
 
-  test('of a cancelled payment and of the one that followed it: the order is paid once', async () => {
+  test('of a cancelled payment and its successor, only one pays the order', async () => {
     for (const firstPays of [true, false]) {
       const made = await checkout();
       const other = await second(made);
@@ -163,7 +163,7 @@ describe('two intents of one payment', () => {
     await shop.audit();
   });
 
-  test('money that comes for a cancelled payment after its successor was refunded goes back, and the order stays refunded', async () => {
+  test('a payment of a cancelled intent after its successor was refunded is refunded, and the order stays refunded', async () => {
     const made = await checkout();
     const other = await second(made);
     await shop.emulator('POST', 'dashboard/cancel', { payment_intent: made.intent });
@@ -174,7 +174,9 @@ describe('two intents of one payment', () => {
     await store.send('POST', `/v1/payments/${next.id}/refunds`, {});
     await until(async () => (await shop.orderOf(made.order.id)).status === 'refunded');
     await shop.pay(other.id);
-    await until(async () => (await shop.factsOf(made.order.id)).payments.every(({ captured }) => captured === '30.00'));
+    await until(async () =>
+      (await shop.rowsOfOrder(made.order.id)).payments.every(({ captured }) => captured === '30.00'),
+    );
     await shop.quiet();
     expect((await shop.orderOf(made.order.id)).status).toBe('refunded');
     expect((await atStripe(other.id))?.refunded).toBe(3000);
@@ -182,7 +184,7 @@ describe('two intents of one payment', () => {
     await shop.audit();
   });
 
-  test('a refund made by hand on a cancelled payment that was paid after its successor: only the rest goes back', async () => {
+  test('a partial refund in the dashboard of a cancelled payment that was paid after its successor: only the rest is refunded', async () => {
     const made = await checkout();
     const other = await second(made);
     await shop.emulator('POST', 'dashboard/cancel', { payment_intent: made.intent });
@@ -201,7 +203,7 @@ describe('two intents of one payment', () => {
     await shop.audit();
   });
 
-  test('a refund made by hand on the further one comes first: only the rest goes back', async () => {
+  test('a partial refund in the dashboard of the second intent: only the rest is refunded', async () => {
     const made = await checkout();
     const other = await second(made);
     await shop.pay(made.intent);
@@ -223,7 +225,7 @@ describe('two intents of one payment', () => {
   });
 });
 
-describe('an intent that does not agree with the payment never confirms it', () => {
+describe('an intent that does not match its payment never confirms it:', () => {
   const change = async (intent: string, to: Record<string, unknown>) =>
     shop.emulator('POST', 'dashboard/change', { payment_intent: intent, ...to });
 
@@ -231,91 +233,93 @@ describe('an intent that does not agree with the payment never confirms it', () 
     ['amount_differs', 'of a lower amount', { amount: 100 }],
     ['amount_differs', 'of a higher amount', { amount: 9900 }],
     ['currency_differs', 'in another currency', { currency: 'eur' }],
-  ])('%s: our own, changed at Stripe to one %s', async (reason, _what, to) => {
+  ])('%s: its own intent, changed at Stripe to one %s', async (reason, _what, to) => {
     const made = await checkout();
     await change(made.intent, to);
     await shop.pay(made.intent);
-    await until(async () => (await letters(made.intent)).length > 0);
+    await until(async () => (await deadLettersOf(made.intent)).length > 0);
     await shop.quiet();
-    await unpaid(made);
-    const [letter] = await letters(made.intent);
-    expect(letter).toMatchObject({ sink: 'stripe', key: made.payment.id, topic: 'payment_intent.succeeded' });
-    expect(letter.reason).toContain(reason);
+    await expectUnpaid(made);
+    const [deadLetter] = await deadLettersOf(made.intent);
+    expect(deadLetter).toMatchObject({ sink: 'stripe', key: made.payment.id, topic: 'payment_intent.succeeded' });
+    expect(deadLetter.reason).toContain(reason);
     expect(store.logs()).toContainEqual(
       expect.objectContaining({ outcome: 'set_aside', id: made.intent, reason, tenant: 'default' }),
     );
-    // Nor when the cron looks it up. It is reported once.
+    // The lookup of the cron does not confirm it either. It is reported once.
     await store.cron('* * * * *', minutes(6));
-    await unpaid(made);
-    expect(await letters(made.intent)).toHaveLength(1);
+    await expectUnpaid(made);
+    expect(await deadLettersOf(made.intent)).toHaveLength(1);
     await store.cron('* * * * *', new Date(made.order.reservation.expiresAt));
     expect(await shop.orderOf(made.order.id)).toMatchObject({ status: 'failed', payment: { status: 'failed' } });
     expect(await shop.stockOf(made.sku)).toEqual({ quantity: 5, reserved: 0 });
   });
 
-  test('a further one that agrees pays the order, although our own was changed and paid', async () => {
+  test('a matching second intent pays the order, although the first one was changed and paid', async () => {
     const made = await checkout();
     const other = await second(made);
     await change(made.intent, { amount: 100 });
     await shop.pay(made.intent);
-    await until(async () => (await letters(made.intent)).length > 0);
+    await until(async () => (await deadLettersOf(made.intent)).length > 0);
     await shop.pay(other.id);
     await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
-    expect((await shop.factsOf(made.order.id)).payments).toMatchObject([{ status: 'succeeded', captured: '30.00' }]);
+    expect((await shop.rowsOfOrder(made.order.id)).payments).toMatchObject([
+      { status: 'succeeded', captured: '30.00' },
+    ]);
   });
 
-  test('one that was changed and changed back can be paid', async () => {
+  test('an intent that was changed and changed back can be paid', async () => {
     const made = await checkout();
     await change(made.intent, { amount: 100 });
     await store.cron('* * * * *', minutes(6));
-    expect(await letters(made.intent)).toHaveLength(1);
+    expect(await deadLettersOf(made.intent)).toHaveLength(1);
     await change(made.intent, { amount: 3000 });
     await shop.pay(made.intent);
     await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
   });
 
-  const strangers: Record<string, (of: Made) => Record<string, string>> = {
+  const foreignMetadata: Record<string, (of: Made) => Record<string, string>> = {
     'of another tenant': (of) => ({ ...namesOf(of), tenant: 'acme' }),
     'of no tenant': ({ payment, order }) => ({ paymentId: payment.id, orderId: order.id }),
     'of no order': ({ payment }) => ({ paymentId: payment.id, tenant: 'default' }),
     'of another order': (of) => ({ ...namesOf(of), orderId: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f' }),
   };
-  for (const [what, names] of Object.entries(strangers)) {
+  for (const [what, names] of Object.entries(foreignMetadata)) {
     for (const known of [true, false]) {
-      test(`one ${what} that names our payment ${known ? 'beside' : 'before'} our own`, async () => {
+      test(`one ${what} that names this payment, ${known ? 'after' : 'before'} its own intent is known`, async () => {
         const made = await checkout();
         if (!known) {
-          // As if Stripe's answer with our own were still on its way.
+          // As if Stripe’s response with the payment’s own intent had not arrived yet.
           await store.database.query(
             `update payments.payments set stripe_payment_intent_id = null, client_secret = null where payment_id = $1`,
             [made.payment.id],
           );
           await store.database.query('delete from payments.intents where payment_id = $1', [made.payment.id]);
         }
-        const stranger = await second(made, { metadata: names(made) });
-        await shop.pay(stranger.id);
-        await until(async () => (await letters(stranger.id)).length > 0);
-        expect((await letters(stranger.id))[0].reason).toContain('made_for_another');
-        await unpaid(made);
+        const foreign = await second(made, { metadata: names(made) });
+        await shop.pay(foreign.id);
+        await until(async () => (await deadLettersOf(foreign.id)).length > 0);
+        expect((await deadLettersOf(foreign.id))[0].reason).toContain('made_for_another');
+        await expectUnpaid(made);
         const { body } = await store.send('POST', '/v1/payments', { orderId: made.order.id });
         expect(body.stripePaymentIntentId).toBe(made.intent);
         await shop.pay(made.intent);
         await until(async () => (await shop.orderOf(made.order.id)).status === 'confirmed');
-        expect((await atStripe(stranger.id))?.refunded).toBe(0);
+        expect((await atStripe(foreign.id))?.refunded).toBe(0);
       });
     }
   }
 
-  test('our own, whose metadata was changed to name another payment', async () => {
+  test('its own intent, whose metadata was changed to name another payment', async () => {
     const [made, other] = [await checkout(), await checkout()];
     await shop.stripe.paymentIntents.update(made.intent, { metadata: namesOf(other) });
     await shop.pay(made.intent);
-    await until(async () => (await letters(made.intent)).length > 0);
-    await unpaid(made);
-    await unpaid(other);
+    await until(async () => (await deadLettersOf(made.intent)).length > 0);
+    await expectUnpaid(made);
+    await expectUnpaid(other);
   });
 
-  test('our own, whose metadata was removed, is still ours', async () => {
+  test('its own intent without metadata still confirms it', async () => {
     const made = await checkout();
     await shop.stripe.paymentIntents.update(made.intent, { metadata: { paymentId: '', orderId: '', tenant: '' } });
     await shop.pay(made.intent);
@@ -323,11 +327,11 @@ describe('an intent that does not agree with the payment never confirms it', () 
   });
 });
 
-describe('lost webhooks of a further intent are read from Stripe’s list', () => {
+describe('lost webhooks of a second intent are read from Stripe’s list:', () => {
   const refundsOf = async (made: Made) =>
     (await store.send('GET', `/v1/payments/${made.payment.id}/refunds`)).body.data;
 
-  test('a refund and a dispute of one that we know, which does not lead', async () => {
+  test('a refund and a dispute of a known intent that does not pay the order', async () => {
     const made = await checkout();
     const other = await second(made);
     await shop.pay(made.intent);
@@ -346,7 +350,7 @@ describe('lost webhooks of a further intent are read from Stripe’s list', () =
   });
 
   for (const known of [true, false]) {
-    test(`a part refunded by hand and a dispute, all events lost, the intent ${known ? 'known' : 'not known yet'}`, async () => {
+    test(`a partial refund in the dashboard and a dispute, all events lost, of an intent that is ${known ? 'known' : 'not known yet'}`, async () => {
       const made = await checkout();
       const other = await second(made);
       if (known) {
@@ -360,7 +364,7 @@ describe('lost webhooks of a further intent are read from Stripe’s list', () =
       await shop.pay(other.id);
       await shop.stripe.refunds.create({ payment_intent: other.id, amount: 500 });
       await shop.emulator('POST', 'dashboard/dispute', { payment_intent: other.id });
-      // One turn: the next one would read only the last minute again.
+      // Only one turn, because the next one would read only the last minute again.
       await store.cron();
       expect(await shop.orderOf(made.order.id)).toMatchObject({ status: 'confirmed' });
       expect(await shop.paymentOf(made.payment.id)).toMatchObject({ stripePaymentIntentId: other.id, dispute: 'open' });
@@ -369,7 +373,7 @@ describe('lost webhooks of a further intent are read from Stripe’s list', () =
   }
 });
 
-describe('news that comes before the intent is known', () => {
+describe('events that arrive before their intent is known', () => {
   test('a refund and a dispute of an intent whose own events were lost are applied', async () => {
     const made = await checkout();
     const other = await second(made);
@@ -382,14 +386,20 @@ describe('news that comes before the intent is known', () => {
     expect((await shop.paymentOf(made.payment.id)).stripePaymentIntentId).toBe(other.id);
   });
 
-  test('events in any order end alike', async () => {
+  test('events in any order end in the same state', async () => {
     const made = await checkout();
-    const say = eventsOf(made.payment.id, 'pi_second', 3000, { orderId: made.order.id, tenant: 'default' });
+    const payloads = eventsOf(made.payment.id, 'pi_second', 3000, { orderId: made.order.id, tenant: 'default' });
     const own = eventsOf(made.payment.id, made.intent, 3000);
-    for (const event of [say.processing(), own.failed(), say.succeeded(), say.processing(), own.succeeded()]) {
+    for (const event of [
+      payloads.processing(),
+      own.failed(),
+      payloads.succeeded(),
+      payloads.processing(),
+      own.succeeded(),
+    ]) {
       expect((await shop.deliver(event)).status).toBe(200);
     }
-    const [paid] = (await shop.factsOf(made.order.id)).payments;
+    const [paid] = (await shop.rowsOfOrder(made.order.id)).payments;
     expect(paid).toMatchObject({ status: 'succeeded', captured: '30.00', refunded: '0.00' });
     const rows = await store.database.query(
       `select r.stripe_intent_id, r.amount from payments.refunds r where r.payment_id = $1`,

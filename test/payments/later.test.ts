@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { type Paying, payingAt } from '../support/payments.ts';
+import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: Paying;
+let shop: PaymentFixture;
 let fixture: ReturnType<typeof campaignFixture>;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
   fixture = campaignFixture(store);
 });
 afterAll(() => store.close());
@@ -22,44 +22,44 @@ async function paid(sku: string, card = 'pm_card_visa', stock = 5) {
   return made;
 }
 
-describe('a payment shows, wherever it is read', () => {
-  const everywhere = async (orderId: string, paymentId: string) => [
+describe('every read of a payment shows', () => {
+  const allReads = async (orderId: string, paymentId: string) => [
     await shop.paymentOf(paymentId),
     (await shop.orderOf(orderId)).payment,
     (await store.send('GET', '/v1/orders?limit=1')).body.data[0].payment,
     (await store.send('POST', '/v1/payments', { orderId })).body,
   ];
 
-  test('how much was refunded', async () => {
+  test('the refunded amount', async () => {
     const { order, payment } = await paid('PART-BACK');
-    for (const shown of await everywhere(order.id, payment.id)) {
+    for (const shown of await allReads(order.id, payment.id)) {
       expect(shown).toMatchObject({ amount: 29, amountRefunded: 0, dispute: null });
     }
     await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 5.5 });
-    for (const shown of await everywhere(order.id, payment.id)) expect(shown).toMatchObject({ amountRefunded: 5.5 });
+    for (const shown of await allReads(order.id, payment.id)) expect(shown).toMatchObject({ amountRefunded: 5.5 });
     await shop.quiet();
     await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 0.25 });
     await shop.quiet();
-    for (const shown of await everywhere(order.id, payment.id)) {
+    for (const shown of await allReads(order.id, payment.id)) {
       expect(shown).toMatchObject({ status: 'succeeded', amountRefunded: 5.75 });
     }
   });
 
-  test('a dispute, and how it ended', async () => {
+  test('a dispute and its outcome', async () => {
     const { order, payment, intent } = await paid('CHARGED-BACK', 'pm_card_createDispute');
     await until(async () => (await shop.paymentOf(payment.id)).dispute === 'open');
-    for (const shown of await everywhere(order.id, payment.id)) expect(shown).toMatchObject({ dispute: 'open' });
+    for (const shown of await allReads(order.id, payment.id)) expect(shown).toMatchObject({ dispute: 'open' });
     const dispute = (await shop.state()).disputes.find((of) => of.payment_intent === intent);
     await shop.emulator('POST', `disputes/${dispute?.id}/close`, { status: 'lost' });
     await until(async () => (await shop.paymentOf(payment.id)).dispute === 'lost');
-    for (const shown of await everywhere(order.id, payment.id)) {
+    for (const shown of await allReads(order.id, payment.id)) {
       expect(shown).toMatchObject({ status: 'succeeded', amountRefunded: 0, dispute: 'lost' });
     }
   });
 });
 
-describe('a full refund that a bank sends back', () => {
-  /** The refund has succeeded; `bounce` lets the bank send it back. */
+describe('a full refund that a bank returns', () => {
+  /** A completed refund. `bounce` makes the bank return it. */
   async function refunded(sku: string, made: Awaited<ReturnType<typeof paid>>) {
     await store.send('POST', `/v1/payments/${made.payment.id}/refunds`, {});
     await until(async () => (await shop.orderOf(made.order.id)).status === 'refunded');
@@ -72,7 +72,7 @@ describe('a full refund that a bank sends back', () => {
     return { bounce, before: await shop.stockOf(sku) };
   }
 
-  test('makes the order what it was, with its units, and tells the merchant', async () => {
+  test('restores the order with its units, and notifies the merchant', async () => {
     const made = await paid('BOUNCED-FULL', 'pm_card_visa', 5);
     const { bounce, before } = await refunded('BOUNCED-FULL', made);
     expect(before).toEqual({ quantity: 5, reserved: 0 });
@@ -86,7 +86,7 @@ describe('a full refund that a bank sends back', () => {
     const history = await shop.historyOf(made.order.id);
     expect(history.filter((topic) => topic === 'payment.refund.failed')).toHaveLength(1);
     expect(history.at(-1)).toBe('order.refund.failed');
-    // The merchant can refund it again, and then it is refunded once.
+    // The merchant can refund it again, once.
     await store.send('POST', `/v1/payments/${made.payment.id}/refunds`, {});
     await until(async () => (await shop.orderOf(made.order.id)).status === 'refunded');
     expect(await shop.stockOf('BOUNCED-FULL')).toEqual({ quantity: 5, reserved: 0 });
@@ -94,7 +94,7 @@ describe('a full refund that a bank sends back', () => {
     await shop.audit();
   });
 
-  test('cancels the order when its units were sold meanwhile, and nothing is sold twice', async () => {
+  test('cancels the order if its units were sold meanwhile, and no unit is sold twice', async () => {
     const made = await paid('BOUNCED-SOLD', 'pm_card_visa', 1);
     const { bounce } = await refunded('BOUNCED-SOLD', made);
     const other = await shop.checkout('BOUNCED-SOLD');
@@ -107,14 +107,14 @@ describe('a full refund that a bank sends back', () => {
     });
     const history = await shop.historyOf(made.order.id);
     expect(history.indexOf('order.cancelled')).toBe(history.indexOf('payment.refund.failed') + 1);
-    // The buyer is still owed the money: it is refunded again, by itself or by the merchant.
+    // The buyer must still get the money: it is refunded again, automatically or by the merchant.
     await store.send('POST', `/v1/payments/${made.payment.id}/refunds`, {});
     await until(async () => (await shop.paymentOf(made.payment.id)).status === 'refunded');
     expect(await shop.orderOf(made.order.id)).toMatchObject({ status: 'cancelled', payment: { amountRefunded: 29 } });
     expect(await shop.stockOf('BOUNCED-SOLD')).toEqual({ quantity: 0, reserved: 0 });
   });
 
-  test('races with a buyer of the last unit: one of them has it', async () => {
+  test('concurrent with a buyer of the last unit gives the unit to one of them', async () => {
     for (let round = 0; round < 5; round++) {
       const sku = `BOUNCED-RACE-${round}`;
       const made = await paid(sku, 'pm_card_visa', 1);
@@ -127,7 +127,7 @@ describe('a full refund that a bank sends back', () => {
     }
   });
 
-  test('of a parcel that was sent leaves its units alone: they never came back', async () => {
+  test('of a shipped order does not change its units, because they were never returned to the stock', async () => {
     const made = await paid('BOUNCED-SENT', 'pm_card_visa', 3);
     await store.database.query(`update orders.orders set status = 'delivered' where id = $1`, [made.order.id]);
     await store.database.query(
@@ -143,7 +143,7 @@ describe('a full refund that a bank sends back', () => {
     expect((await shop.historyOf(made.order.id)).at(-1)).toBe('order.refund.failed');
   });
 
-  test('of which one of two parts comes back is a part that was refunded', async () => {
+  test('in one of two parts leaves the order partially refunded', async () => {
     const made = await paid('BOUNCED-PART', 'pm_card_visa', 3);
     for (const amount of [10, 19]) {
       await store.send('POST', `/v1/payments/${made.payment.id}/refunds`, { amount });
@@ -157,7 +157,7 @@ describe('a full refund that a bank sends back', () => {
     expect(await shop.stockOf('BOUNCED-PART')).toEqual({ quantity: 2, reserved: 0 });
   });
 
-  test('of a place in a campaign, which is lost already, leaves a cancelled order', async () => {
+  test('of a place in a campaign, which is already released, leaves a cancelled order', async () => {
     const campaign = await fixture.start('BOUNCED-PLACE', 5);
     const orders: string[] = [];
     for (const user of ['ada', 'ben']) {

@@ -19,21 +19,21 @@ const exponents = {
   BHD: 3,
 };
 
-describe('the minor units in which Stripe counts', () => {
-  test('are those of the currency', () => {
+describe('Stripe’s minor units', () => {
+  test('have the decimals of the currency', () => {
     expect(toMinor('29.99', 'USD')).toBe(2999);
     expect(toMinor('0.1', 'EUR')).toBe(10);
     expect(toMinor('500', 'JPY')).toBe(500);
     expect(toMinor('500.00', 'JPY')).toBe(500);
     expect(toMinor('1.25', 'KWD')).toBe(1250);
-    // These two have no decimals, but Stripe takes them with two.
+    // These two have no decimals, but Stripe expects two.
     expect(toMinor('500', 'ISK')).toBe(50_000);
     expect(toMinor('500.00', 'UGX')).toBe(50_000);
     expect(toMinor('99999999.99', 'usd')).toBe(9_999_999_999);
   });
 
   test('are exact where binary floating point is not', () => {
-    // Times 100 in doubles, each of these is off.
+    // Each of these is wrong when multiplied by 100 as a double.
     for (const [amount, minor] of [
       ['0.29', 29],
       ['1.15', 115],
@@ -52,7 +52,7 @@ describe('the minor units in which Stripe counts', () => {
     expect(fromMinor(7, 'JPY')).toBe('7');
   });
 
-  test('of any amount and currency lead back to that amount', () => {
+  test('convert back to the same amount, for any amount and currency', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...Object.entries(exponents)),
@@ -61,7 +61,7 @@ describe('the minor units in which Stripe counts', () => {
           const amount = fromMinor(minor, currency);
           expect(amount).toMatch(exponent === 0 ? /^\d+$/ : new RegExp(`^\\d+\\.\\d{${exponent}}$`));
           expect(toMinor(amount, currency)).toBe(minor);
-          // As Postgres writes numeric(10,2), and as a client may write it.
+          // In the notation of numeric(10,2) in Postgres, and in that of a client.
           expect(toMinor(`${amount}${exponent === 0 ? '.' : ''}00`, currency)).toBe(minor);
           const short = exponent === 0 ? amount : amount.replace(/\.?0+$/, '');
           expect(toMinor(short, currency)).toBe(minor);
@@ -71,7 +71,7 @@ describe('the minor units in which Stripe counts', () => {
     );
   });
 
-  test('of what the currency does not have are refused, never rounded', () => {
+  test('of an amount with too many decimals are rejected, never rounded', () => {
     for (const [amount, currency] of [
       ['0.5', 'JPY'],
       ['10.01', 'MGA'],

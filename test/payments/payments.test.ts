@@ -1,7 +1,7 @@
 import Stripe from 'stripe';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 
 let store: Store;
 let stripe: Stripe;
@@ -25,7 +25,7 @@ const paymentOf = async (id: string) => (await store.send('GET', `/v1/payments/$
 const historyOf = async (id: string): Promise<string[]> =>
   (await store.send('GET', `/v1/orders/${id}/events?limit=100`)).body.data.map((event: { type: string }) => event.type);
 
-/** An order with its payment, as a shop has it when the buyer is asked for a card. */
+/** An order with its payment, before the buyer enters a card. */
 async function checkout(sku: string, quantity = 1) {
   const { body: order } = await store.send('POST', '/v1/orders', oneLine(sku, quantity));
   const { status, body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });
@@ -33,7 +33,7 @@ async function checkout(sku: string, quantity = 1) {
   return { order, payment, intent: payment.stripePaymentIntentId as string };
 }
 
-/** What the buyer does in the browser. */
+/** The buyer confirms the payment in the browser. */
 async function pay(intent: string, card = 'pm_card_visa') {
   try {
     await stripe.paymentIntents.confirm(intent, { payment_method: card, return_url: 'https://shop.test' });
@@ -42,8 +42,8 @@ async function pay(intent: string, card = 'pm_card_visa') {
   }
 }
 
-describe('paying', () => {
-  test('a paid order is confirmed and its hold becomes final', async () => {
+describe('paying an order', () => {
+  test('confirms it and commits its hold', async () => {
     await addProduct(store, 'PAID', 10, 29.99);
     const { order, payment, intent } = await checkout('PAID', 2);
     expect(payment).toMatchObject({ orderId: order.id, amount: 59.98, currency: 'USD', status: 'pending' });
@@ -65,7 +65,7 @@ describe('paying', () => {
     ]);
   });
 
-  test('the consumer and the API make one payment and one intent between them', async () => {
+  test('creates one payment and one intent, though the consumer and the API both create it', async () => {
     await addProduct(store, 'SAME', 50);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('SAME'));
     const answers = await Promise.all(
@@ -79,13 +79,13 @@ describe('paying', () => {
     expect(data.filter((intent) => intent.metadata.orderId === order.id)).toHaveLength(1);
   });
 
-  test('an order that nobody asked a payment for gets one from the queue', async () => {
+  test('is possible for an order without a request for its payment, because the queue creates one', async () => {
     await addProduct(store, 'QUEUED', 5);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('QUEUED'));
     await until(async () => typeof (await orderOf(order.id)).payment?.clientSecret === 'string');
   });
 
-  test('a declined card is not the end: another card may follow', async () => {
+  test('with a declined card leaves the order payable with another card', async () => {
     await addProduct(store, 'DECLINED', 5);
     const { order, payment, intent } = await checkout('DECLINED');
     await pay(intent, 'pm_card_chargeDeclinedInsufficientFunds');
@@ -98,14 +98,14 @@ describe('paying', () => {
     expect(await historyOf(order.id)).not.toContain('payment.failed');
   });
 
-  test('yen are charged without decimals', async () => {
+  test('in yen charges without decimals', async () => {
     await addProduct(store, 'YEN', 5, 1200, { currency: 'JPY' });
     const { intent } = await checkout('YEN', 3);
     const made = await stripe.paymentIntents.retrieve(intent);
     expect([made.amount, made.currency]).toEqual([3600, 'jpy']);
   });
 
-  test('an order of total 0 needs no payment and is confirmed', async () => {
+  test('with a total of 0 needs no payment and confirms the order', async () => {
     await addProduct(store, 'FREE', 5, 0);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('FREE'));
     await until(async () => (await orderOf(order.id)).status === 'confirmed');
@@ -114,9 +114,9 @@ describe('paying', () => {
     expect([refused.status, refused.body.code]).toEqual([409, 'order_not_payable']);
   });
 
-  test('an amount that Stripe never takes fails the order at once and frees its stock', async () => {
+  test('with an amount that Stripe rejects fails it at once and returns its stock', async () => {
     await addProduct(store, 'TINY', 5, 0.1);
-    await payingAt(store).forgetLimits();
+    await paymentFixture(store).removeChargeLimits();
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('TINY'));
     await until(async () => (await orderOf(order.id)).status === 'failed');
     expect(await orderOf(order.id)).toMatchObject({
@@ -129,11 +129,11 @@ describe('paying', () => {
   });
 });
 
-describe('when the hold has run out', () => {
+describe('after the hold has expired', () => {
   const expire = async (order: { reservation: { expiresAt: string } }) =>
     store.cron('* * * * *', new Date(order.reservation.expiresAt));
 
-  test('the payment fails with its order and is closed at Stripe', async () => {
+  test('the payment fails with its order and is cancelled at Stripe', async () => {
     await addProduct(store, 'LATE', 5);
     const { order, payment, intent } = await checkout('LATE');
     await pay(intent, 'pm_card_chargeDeclined');
@@ -144,7 +144,7 @@ describe('when the hold has run out', () => {
     expect(await historyOf(order.id)).toContain('payment.failed');
   });
 
-  /** The hold runs out, then the buyer pays before the intent is closed, and the webhook is lost. */
+  /** The hold expires, the buyer pays before the intent is closed, and the webhook is lost. */
   async function paidTooLate(sku: string) {
     const { order, payment, intent } = await checkout(sku);
     const emulator = (method: string, path: string, body?: object) =>
@@ -163,10 +163,10 @@ describe('when the hold has run out', () => {
     return { order, payment, intent };
   }
 
-  test('a late success takes the stock again if it is there', async () => {
+  test('a late payment reserves the stock again if it is available', async () => {
     await addProduct(store, 'AGAIN', 1);
     const { order, payment } = await paidTooLate('AGAIN');
-    // The consumer that closes the intent learns that it was paid.
+    // The consumer that closes the intent finds that it was paid.
     await until(async () => (await orderOf(order.id)).status === 'confirmed');
     expect(await paymentOf(payment.id)).toMatchObject({ status: 'succeeded' });
     expect(await stockOf('AGAIN')).toEqual({ quantity: 0, reserved: 0 });
@@ -176,13 +176,13 @@ describe('when the hold has run out', () => {
     expect(history.at(-1)).toBe('order.confirmed');
   });
 
-  test('a late success without stock is refunded by itself, and no unit is sold twice', async () => {
+  test('a late payment without stock is refunded automatically, and no unit is sold twice', async () => {
     await addProduct(store, 'GONE', 1);
     const { body: first } = await store.send('POST', '/v1/orders', oneLine('GONE'));
     await store.send('POST', '/v1/payments', { orderId: first.id });
     await store.settled();
     const payment = (await orderOf(first.id)).payment;
-    // Released by hand and sold to somebody else, so that the order of things is certain.
+    // Cancelled and sold to another buyer, so that the sequence is certain.
     await store.send('POST', `/v1/orders/${first.id}/cancel`);
     await store.database.query(
       `update orders.orders set status = 'failed', failure_reason = 'reservation_expired' where id = $1`,
@@ -223,7 +223,7 @@ describe('when the hold has run out', () => {
   });
 });
 
-describe('giving money back', () => {
+describe('returning money', () => {
   async function paid(sku: string, quantity = 1) {
     const made = await checkout(sku, quantity);
     await pay(made.intent);
@@ -231,7 +231,7 @@ describe('giving money back', () => {
     return made;
   }
 
-  test('cancelling a paid order refunds it and puts its units back', async () => {
+  test('by cancelling a paid order refunds it and returns its units', async () => {
     await addProduct(store, 'BACK', 5, 20);
     const { order, payment, intent } = await paid('BACK', 2);
     const cancelled = await store.send('POST', `/v1/orders/${order.id}/cancel`);
@@ -243,7 +243,7 @@ describe('giving money back', () => {
     expect(await historyOf(order.id)).toContain('payment.refunded');
   });
 
-  test('cancelling an unpaid order cancels its payment, at Stripe too', async () => {
+  test('is not needed for an unpaid order: cancelling it cancels its payment, also at Stripe', async () => {
     await addProduct(store, 'UNPAID', 5);
     const { order, payment, intent } = await checkout('UNPAID');
     await store.send('POST', `/v1/orders/${order.id}/cancel`);
@@ -251,7 +251,7 @@ describe('giving money back', () => {
     await until(async () => (await stripe.paymentIntents.retrieve(intent)).status === 'canceled');
   });
 
-  test('refunds asked for at once never exceed what was captured', async () => {
+  test('by concurrent refunds never exceeds what was captured', async () => {
     await addProduct(store, 'RACE', 5, 30);
     const { order, payment, intent } = await paid('RACE');
     const answers = await Promise.all(
@@ -267,7 +267,7 @@ describe('giving money back', () => {
     expect(await stockOf('RACE')).toEqual({ quantity: 5, reserved: 0 });
   });
 
-  test('a partial refund leaves the order as it is', async () => {
+  test('by a partial refund leaves the order unchanged', async () => {
     await addProduct(store, 'PART', 5, 30);
     const { order, payment } = await paid('PART');
     await store.send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 10, reason: 'torn' });
@@ -276,7 +276,7 @@ describe('giving money back', () => {
     expect((await paymentOf(payment.id)).status).toBe('succeeded');
   });
 
-  test('a refund made by hand at Stripe is known here, and ours cannot exceed what it left', async () => {
+  test('at Stripe directly is recorded, and later refunds cannot exceed the rest', async () => {
     await addProduct(store, 'HAND', 5, 30);
     const { payment, intent } = await paid('HAND');
     await stripe.refunds.create({ payment_intent: intent, amount: 2000 });

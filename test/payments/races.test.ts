@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mulberry32 } from '../../dev/stripe/webhooks.ts';
 import { addProduct, type Reply, type Store, startStore, until } from '../support/harness.ts';
-import { type Paying, payingAt } from '../support/payments.ts';
+import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: Paying;
+let shop: PaymentFixture;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterAll(() => store.close());
 
@@ -16,7 +16,7 @@ const seed = Number(process.env.SEED ?? 20261122);
 const rounds = 8;
 const statuses: number[] = [];
 
-/** Two things at once, the one or the other a few milliseconds ahead; in seeded turns, each with a payment of its own. */
+/** Runs two actions concurrently on each of several payments, with random delays of a few milliseconds from a seed. */
 function race(
   title: string,
   ready: 'paid' | 'unpaid',
@@ -38,58 +38,70 @@ function race(
   });
 }
 
-type Made = Awaited<ReturnType<Paying['checkout']>>;
+type Made = Awaited<ReturnType<PaymentFixture['checkout']>>;
 
-async function ask(path: string, body: unknown = {}): Promise<Reply> {
+async function post(path: string, body: unknown = {}): Promise<Reply> {
   const reply = await store.send('POST', path, body);
   statuses.push(reply.status);
   return reply;
 }
 
-const cancel = (of: Made) => ask(`/v1/orders/${of.order.id}/cancel`);
+const cancel = (of: Made) => post(`/v1/orders/${of.order.id}/cancel`);
 const refund = (of: Made, amount?: number) =>
-  ask(`/v1/payments/${of.payment.id}/refunds`, amount === undefined ? {} : { amount });
+  post(`/v1/payments/${of.payment.id}/refunds`, amount === undefined ? {} : { amount });
 const expire = (of: Made) => store.cron('* * * * *', new Date(of.order.reservation.expiresAt));
 
-race('a cancellation and a success', 'unpaid', async (of, pause) => {
+race('a concurrent cancellation and payment end in a consistent state', 'unpaid', async (of, pause) => {
   await Promise.all([pause().then(() => shop.pay(of.intent)), pause().then(() => cancel(of))]);
 });
 
-race('the end of the hold and a success', 'unpaid', async (of, pause) => {
+race('a concurrent expiry of the hold and payment end in a consistent state', 'unpaid', async (of, pause) => {
   await Promise.all([pause().then(() => shop.pay(of.intent)), pause().then(() => expire(of))]);
 });
 
-race('the end of the hold, a cancellation and a success', 'unpaid', async (of, pause) => {
-  await Promise.all([
-    pause().then(() => shop.pay(of.intent)),
-    pause().then(() => expire(of)),
-    pause().then(() => cancel(of)),
-  ]);
+race(
+  'a concurrent expiry of the hold, cancellation and payment end in a consistent state',
+  'unpaid',
+  async (of, pause) => {
+    await Promise.all([
+      pause().then(() => shop.pay(of.intent)),
+      pause().then(() => expire(of)),
+      pause().then(() => cancel(of)),
+    ]);
+  },
+);
+
+race('a concurrent refund and cancellation end in a consistent state', 'paid', async (of, pause) => {
+  const [refunded] = await Promise.all([pause().then(() => refund(of, 12.5)), pause().then(() => cancel(of))]);
+  expect([201, 422]).toContain(refunded.status);
 });
 
-race('a refund and a cancellation', 'paid', async (of, pause) => {
-  const [back] = await Promise.all([pause().then(() => refund(of, 12.5)), pause().then(() => cancel(of))]);
-  expect([201, 422]).toContain(back.status);
-});
-
-race('two refunds of more than a half', 'paid', async (of, pause) => {
+race('of two concurrent refunds of more than half, one is rejected', 'paid', async (of, pause) => {
   const both = await Promise.all([pause().then(() => refund(of, 20)), pause().then(() => refund(of, 20))]);
   expect(both.map((reply) => reply.status).sort()).toEqual([201, 422]);
 });
 
-race('a whole refund, a part, one by hand and a cancellation', 'paid', async (of, pause) => {
-  await Promise.all([
-    pause().then(() => refund(of)),
-    pause().then(() => refund(of, 7)),
-    pause().then(() => shop.stripe.refunds.create({ payment_intent: of.intent, amount: 500 }).catch(() => undefined)),
-    pause().then(() => cancel(of)),
-  ]);
-});
+race(
+  'concurrent full, partial and dashboard refunds and a cancellation end in a consistent state',
+  'paid',
+  async (of, pause) => {
+    await Promise.all([
+      pause().then(() => refund(of)),
+      pause().then(() => refund(of, 7)),
+      pause().then(() => shop.stripe.refunds.create({ payment_intent: of.intent, amount: 500 }).catch(() => undefined)),
+      pause().then(() => cancel(of)),
+    ]);
+  },
+);
 
-race('asking for the payment and cancelling its order', 'unpaid', async (of, pause) => {
-  await Promise.all([
-    pause().then(() => ask('/v1/payments', { orderId: of.order.id })),
-    pause().then(() => cancel(of)),
-    pause().then(() => ask('/v1/payments', { orderId: of.order.id })),
-  ]);
-});
+race(
+  'concurrent requests for a payment and a cancellation of its order end in a consistent state',
+  'unpaid',
+  async (of, pause) => {
+    await Promise.all([
+      pause().then(() => post('/v1/payments', { orderId: of.order.id })),
+      pause().then(() => cancel(of)),
+      pause().then(() => post('/v1/payments', { orderId: of.order.id })),
+    ]);
+  },
+);

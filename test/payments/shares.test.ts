@@ -1,19 +1,19 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: ReturnType<typeof payingAt>;
+let shop: ReturnType<typeof paymentFixture>;
 beforeAll(async () => {
   store = await startStore();
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterEach(() => shop.clearFaults());
 afterAll(() => store.close());
 
 const many = 300;
 
-/** So many payments of acme, and the events that ask for work on each, in the outbox. */
+/** Adds many payments of acme, and puts the events that request work on each into the outbox. */
 async function fillQueue(name: string, topic: string, columns: Record<string, string>): Promise<void> {
   const names = Object.keys(columns);
   await store.database.query(
@@ -31,7 +31,7 @@ async function fillQueue(name: string, topic: string, columns: Record<string, st
   );
 }
 
-/** An order of the tenant default that is paid, and whose money is then asked back. */
+/** A paid order of the tenant default, with functions to request its refund and to check it. */
 async function refund(sku: string) {
   await addProduct(store, sku, 1);
   const { order, payment, intent } = await shop.checkout(sku);
@@ -43,8 +43,8 @@ async function refund(sku: string) {
   };
 }
 
-describe('a tenant whose queue is full, at a Stripe that is slow for it,', () => {
-  test('with 300 charges, does not delay another’s refund', async () => {
+describe('a tenant with a full queue, for which Stripe is slow,', () => {
+  test('does not delay another tenant’s refund with 300 charges', async () => {
     const other = await refund('BEHIND-CHARGES');
     await store.settled();
     await shop.fault({ times: 10_000, path: '/v1/payment_intents', action: 'delay', ms: 1_000 });
@@ -68,7 +68,7 @@ describe('a tenant whose queue is full, at a Stripe that is slow for it,', () =>
     await store.database.query(`update payments.payments set status = 'failed' where payment_id like 'charge-%'`);
   });
 
-  test('with 300 intents to close, does not delay another’s refund', async () => {
+  test('does not delay another tenant’s refund with 300 intents to close', async () => {
     const other = await refund('BEHIND-CLOSES');
     await shop.fault({ times: 10_000, path: '/v1/payment_intents/pi_acme', action: 'delay', ms: 1_000 });
     await fillQueue('close', 'payment.cancelled', {

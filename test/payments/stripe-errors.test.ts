@@ -27,7 +27,7 @@ test.each([
   [409, { type: 'idempotency_error', code: 'idempotency_key_in_use' }],
   [429, { type: 'invalid_request_error', code: 'lock_timeout' }],
   [429, { type: 'invalid_request_error', code: 'rate_limit' }],
-])('%i of %j concerns one payment and does not end the work on others', async (status, error) => {
+])('%i with %j affects one payment and does not stop the work on others', async (status, error) => {
   answer = { status, body: { error: { ...error, message: 'no' } } };
   const refusal = await ask();
   expect(refusal).toBeInstanceOf(StripeCallError);
@@ -38,16 +38,16 @@ test.each([
   [401, { type: 'invalid_request_error' }],
   [502, { type: 'api_error' }],
   [503, { type: 'api_error' }],
-])('%i means that Stripe answers nobody', async (status, error) => {
+])('%i means that Stripe is unavailable for all requests', async (status, error) => {
   answer = { status, body: { error: { ...error, message: 'no' } } };
   expect(await ask()).toMatchObject({ unavailable: true, permanent: false });
 });
 
-test('a server that is not there means that Stripe answers nobody', async () => {
+test('an unreachable server means that Stripe is unavailable for all requests', async () => {
   expect(await ask('http://127.0.0.1:1')).toMatchObject({ unavailable: true });
 });
 
-test('an error that Stripe keeps for the idempotency key concerns one payment, which needs another key', async () => {
+test('an error that Stripe stores for the idempotency key affects one payment, which needs another key', async () => {
   answer = { status: 500, body: { error: { type: 'api_error', message: 'no' } } };
   expect(await ask()).toMatchObject({ unavailable: false, keyUsed: true });
 });

@@ -1,31 +1,31 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, type Store, startStore } from '../support/harness.ts';
-import { eventsOf, type Paying, payingAt } from '../support/payments.ts';
+import { eventsOf, type PaymentFixture, paymentFixture } from '../support/payments.ts';
 
 let store: Store;
-let shop: Paying;
+let shop: PaymentFixture;
 beforeAll(async () => {
   store = await startStore({ variables: { STRIPE_WEBHOOK_SECRET: 'whsec_dev, whsec_next' } });
-  shop = payingAt(store);
+  shop = paymentFixture(store);
 });
 afterAll(() => store.close());
 
 const seed = Number(process.env.SEED ?? 20261122);
 
-/** An order that waits for its money, and what Stripe may say of it. */
+/** An order that waits for its payment, and builders of Stripe’s events about it. */
 async function waiting(sku: string, price = 30) {
   await addProduct(store, sku, 5, price);
   const { order, payment, intent } = await shop.checkout(sku);
   await store.settled();
-  return { order, payment, intent, say: eventsOf(payment.id, intent, price * 100) };
+  return { order, payment, intent, payloads: eventsOf(payment.id, intent, price * 100) };
 }
 
 const countOf = async (paymentId: string, topic: string) =>
   (await store.database.query('select 1 from platform.events where key = $1 and topic = $2', [paymentId, topic]))
     .length;
 
-/** Nothing of this was applied: the payment waits as before, and the events are as many. */
+/** Checks that `act` changed nothing: payments, refunds and the number of events stay the same. */
 async function unchangedBy(act: () => Promise<void>) {
   const look = () =>
     store.database.query(`select (select jsonb_agg(p order by p.payment_id) from (
@@ -37,10 +37,10 @@ async function unchangedBy(act: () => Promise<void>) {
   expect(await look()).toEqual(before);
 }
 
-describe('the signature', () => {
-  test('without a good one over the raw body nothing is believed, and the database is not asked', async () => {
-    const { say } = await waiting('SIGNED');
-    const payload = say.succeeded();
+describe('the signature of a webhook', () => {
+  test('must be valid for the raw body, or else nothing is applied and the database is not called', async () => {
+    const { payloads } = await waiting('SIGNED');
+    const payload = payloads.succeeded();
     const now = Math.floor(Date.now() / 1000);
     const header = (more: object = {}) =>
       shop.stripe.webhooks.generateTestHeaderString({ payload, secret: 'whsec_dev', timestamp: now, ...more });
@@ -69,60 +69,60 @@ describe('the signature', () => {
     });
   });
 
-  test('one that is 290 seconds old is good', async () => {
-    const { payment, say } = await waiting('OLDISH');
-    expect((await shop.deliver(say.succeeded(), { secondsAgo: 290 })).status).toBe(200);
+  test('may be 290 seconds old', async () => {
+    const { payment, payloads } = await waiting('OLDISH');
+    expect((await shop.deliver(payloads.succeeded(), { secondsAgo: 290 })).status).toBe(200);
     expect((await shop.paymentOf(payment.id)).status).toBe('succeeded');
   });
 
-  test('while a secret is being replaced, both are good', async () => {
-    const { payment, say } = await waiting('ROLLED');
-    expect((await shop.deliver(say.processing(), { secret: 'whsec_dev' })).status).toBe(200);
-    expect((await shop.deliver(say.succeeded(), { secret: 'whsec_next' })).status).toBe(200);
+  test('may be by the old or the new secret during a rotation', async () => {
+    const { payment, payloads } = await waiting('ROLLED');
+    expect((await shop.deliver(payloads.processing(), { secret: 'whsec_dev' })).status).toBe(200);
+    expect((await shop.deliver(payloads.succeeded(), { secret: 'whsec_next' })).status).toBe(200);
     expect((await shop.paymentOf(payment.id)).status).toBe('succeeded');
   });
 
-  test('bytes of any script are signed as they are', async () => {
-    const { payment, say } = await waiting('SCRIPTS');
-    const payload = say.succeeded({ note: 'Zoë – 東京 – 🫖\r\n' });
+  test('is valid for bytes of any script', async () => {
+    const { payment, payloads } = await waiting('SCRIPTS');
+    const payload = payloads.succeeded({ note: 'Zoë – 東京 – 🫖\r\n' });
     expect((await shop.deliver(payload)).status).toBe(200);
     expect((await shop.paymentOf(payment.id)).status).toBe('succeeded');
   });
 });
 
-describe('an event', () => {
-  test('costs one database call, which moves the payment and its order', async () => {
-    const { order, say } = await waiting('ONECALL');
-    const reply = await shop.deliver(say.succeeded());
+describe('a Stripe event', () => {
+  test('makes one database call, which updates the payment and its order', async () => {
+    const { order, payloads } = await waiting('ONECALL');
+    const reply = await shop.deliver(payloads.succeeded());
     expect([reply.status, reply.body]).toEqual([200, { received: true }]);
     expect(reply.headers.get('server-timing')).toMatch(/^db;desc="1 calls"/);
     expect((await shop.orderOf(order.id)).status).toBe('confirmed');
   });
 
-  test('delivered twenty times at the same instant has one effect', async () => {
-    const { order, payment, say } = await waiting('TWENTY');
-    const paid = say.succeeded();
+  test('delivered twenty times at once takes effect once', async () => {
+    const { order, payment, payloads } = await waiting('TWENTY');
+    const paid = payloads.succeeded();
     const answers = await Promise.all(Array.from({ length: 20 }, () => shop.deliver(paid)));
     expect(answers.map((answer) => answer.status)).toEqual(Array(20).fill(200));
-    const back = say.refund('updated', 're_twenty', 1000, 'succeeded');
+    const back = payloads.refund('updated', 're_twenty', 1000, 'succeeded');
     await Promise.all(Array.from({ length: 20 }, () => shop.deliver(back)));
     expect(await countOf(payment.id, 'payment.succeeded')).toBe(1);
     expect(await countOf(payment.id, 'payment.refunded')).toBe(1);
     expect(await shop.stockOf('TWENTY')).toEqual({ quantity: 4, reserved: 0 });
-    expect((await shop.factsOf(order.id)).payments).toMatchObject([{ captured: '30.00', refund_done: '10.00' }]);
+    expect((await shop.rowsOfOrder(order.id)).payments).toMatchObject([{ captured: '30.00', refund_done: '10.00' }]);
   });
 
-  test('told by twenty different events at the same instant, a success is one success', async () => {
-    const { order, payment, say } = await waiting('RETOLD');
-    const answers = await Promise.all(Array.from({ length: 20 }, () => shop.deliver(say.succeeded())));
+  test('reported as twenty different events at once, a success takes effect once', async () => {
+    const { order, payment, payloads } = await waiting('RETOLD');
+    const answers = await Promise.all(Array.from({ length: 20 }, () => shop.deliver(payloads.succeeded())));
     expect(answers.map((answer) => answer.status)).toEqual(Array(20).fill(200));
     expect(await countOf(payment.id, 'payment.succeeded')).toBe(1);
     expect((await shop.orderOf(order.id)).status).toBe('confirmed');
     expect(await shop.stockOf('RETOLD')).toEqual({ quantity: 4, reserved: 0 });
   });
 
-  test('of an unknown intent or type, or of a form that cannot be read, is taken and changes nothing', async () => {
-    const { payment, intent, say } = await waiting('STRANGE');
+  test('with an unknown intent or type, or in an unreadable format, is accepted and changes nothing', async () => {
+    const { payment, intent, payloads } = await waiting('STRANGE');
     const stranger = eventsOf('019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f', 'pi_of_another_shop', 3000);
     await unchangedBy(async () => {
       for (const payload of [
@@ -130,20 +130,24 @@ describe('an event', () => {
         stranger.chargeRefunded(3000),
         stranger.refund('updated', 're_stranger', 3000, 'succeeded'),
         stranger.disputeCreated(),
-        // Our payment's id in another shop's intent is no payment of ours.
+        // The intent of another shop is not ours, even if it contains the id of our payment.
         eventsOf(payment.id, 'pi_of_another_shop', 3000).succeeded(),
-        say.event('customer.created', { id: 'cus_1', object: 'customer' }),
-        say.event('payment_intent.invented_in_2031', { id: intent, object: 'payment_intent', status: 'succeeded' }),
-        say.event('payment_intent.succeeded', { id: intent, object: 'payment_intent', state: 'paid' }),
-        say.event('payment_intent.succeeded', {
+        payloads.event('customer.created', { id: 'cus_1', object: 'customer' }),
+        payloads.event('payment_intent.invented_in_2031', {
+          id: intent,
+          object: 'payment_intent',
+          status: 'succeeded',
+        }),
+        payloads.event('payment_intent.succeeded', { id: intent, object: 'payment_intent', state: 'paid' }),
+        payloads.event('payment_intent.succeeded', {
           id: intent,
           object: 'payment_intent',
           status: 'succeeded',
           currency: 'usd',
         }),
-        say.event('payment_intent.succeeded', null),
-        say.event('refund.updated', { id: 're_1', object: 'refund', amount: '10', payment_intent: intent }),
-        say.event('charge.refunded', { object: 'charge', payment_intent: intent, currency: 'usd' }),
+        payloads.event('payment_intent.succeeded', null),
+        payloads.event('refund.updated', { id: 're_1', object: 'refund', amount: '10', payment_intent: intent }),
+        payloads.event('charge.refunded', { object: 'charge', payment_intent: intent, currency: 'usd' }),
         JSON.stringify({ id: 'evt_v2', object: 'event', type: 'v1.billing.meter.error_report_triggered' }),
         'null',
         '17',
@@ -155,9 +159,9 @@ describe('an event', () => {
     });
   });
 
-  test('of another API version, with members of its own, tells the same', async () => {
-    const { payment, intent, say } = await waiting('VERSION');
-    const old = say.event(
+  test('of another API version, with additional members, has the same effect', async () => {
+    const { payment, intent, payloads } = await waiting('VERSION');
+    const old = payloads.event(
       'payment_intent.succeeded',
       {
         id: intent,
@@ -175,7 +179,7 @@ describe('an event', () => {
     expect(await shop.paymentOf(payment.id)).toMatchObject({ status: 'succeeded' });
   });
 
-  test('of 2 MB is refused, and one that is no JSON too, however well it is signed', async () => {
+  test('of 2 MB, or without valid JSON, is rejected even if its signature is valid', async () => {
     await unchangedBy(async () => {
       const large = await shop.deliver(JSON.stringify({ id: 'evt_large', filler: 'x'.repeat(2_097_152) }));
       expect([large.status, large.body.code]).toEqual([413, 'body_too_large']);
@@ -187,8 +191,8 @@ describe('an event', () => {
     });
   });
 
-  test('that releases a hold which was never captured is no refund', async () => {
-    const { order, intent, say } = await waiting('UNHELD');
+  test('that releases an authorization without a capture is not a refund', async () => {
+    const { order, intent, payloads } = await waiting('UNHELD');
     const given = {
       object: 'charge',
       payment_intent: intent,
@@ -196,57 +200,62 @@ describe('an event', () => {
       amount_captured: 0,
       amount_refunded: 3000,
     };
-    expect((await shop.deliver(say.event('charge.refunded', given))).status).toBe(200);
-    await shop.deliver(say.succeeded());
+    expect((await shop.deliver(payloads.event('charge.refunded', given))).status).toBe(200);
+    await shop.deliver(payloads.succeeded());
     expect((await shop.orderOf(order.id)).status).toBe('confirmed');
   });
 });
 
 describe('any order of arrival', () => {
-  type Say = ReturnType<typeof eventsOf>;
-  /** What came of it at Stripe, by the events that tell it and the state that they must lead to. */
+  type Payloads = ReturnType<typeof eventsOf>;
+  /** What happened at Stripe: the events that report it, and the expected state. */
   const outcomes = {
-    paid: { events: (say: Say) => [say.succeeded()], order: 'confirmed', payment: 'succeeded', back: '0.00' },
+    paid: {
+      events: (payloads: Payloads) => [payloads.succeeded()],
+      order: 'confirmed',
+      payment: 'succeeded',
+      back: '0.00',
+    },
     'refunded in part': {
-      events: (say: Say) => [
-        say.succeeded(),
-        say.chargeRefunded(1000),
-        say.refund('created', 're_a', 1000, 'pending'),
-        say.refund('updated', 're_a', 1000, 'succeeded'),
+      events: (payloads: Payloads) => [
+        payloads.succeeded(),
+        payloads.chargeRefunded(1000),
+        payloads.refund('created', 're_a', 1000, 'pending'),
+        payloads.refund('updated', 're_a', 1000, 'succeeded'),
       ],
       order: 'confirmed',
       payment: 'succeeded',
       back: '10.00',
     },
     'refunded in two parts': {
-      events: (say: Say) => [
-        say.succeeded(),
-        say.chargeRefunded(1000),
-        say.chargeRefunded(3000),
-        say.refund('updated', 're_a', 1000, 'succeeded'),
-        say.refund('created', 're_b', 2000, 'succeeded'),
+      events: (payloads: Payloads) => [
+        payloads.succeeded(),
+        payloads.chargeRefunded(1000),
+        payloads.chargeRefunded(3000),
+        payloads.refund('updated', 're_a', 1000, 'succeeded'),
+        payloads.refund('created', 're_b', 2000, 'succeeded'),
       ],
       order: 'refunded',
       payment: 'refunded',
       back: '30.00',
     },
     'refunded in part, and disputed': {
-      events: (say: Say) => [
-        say.succeeded(),
-        say.refund('updated', 're_a', 500, 'succeeded'),
-        say.disputeCreated(),
-        say.disputeClosed('lost'),
+      events: (payloads: Payloads) => [
+        payloads.succeeded(),
+        payloads.refund('updated', 're_a', 500, 'succeeded'),
+        payloads.disputeCreated(),
+        payloads.disputeClosed('lost'),
       ],
       order: 'confirmed',
       payment: 'succeeded',
       back: '5.00',
     },
     'refunded in part, which failed': {
-      events: (say: Say) => [
-        say.succeeded(),
-        say.refund('created', 're_a', 1000, 'succeeded'),
-        say.refund('failed', 're_a', 1000, 'failed'),
-        say.refund('updated', 're_a', 1000, 'failed'),
+      events: (payloads: Payloads) => [
+        payloads.succeeded(),
+        payloads.refund('created', 're_a', 1000, 'succeeded'),
+        payloads.refund('failed', 're_a', 1000, 'failed'),
+        payloads.refund('updated', 're_a', 1000, 'failed'),
       ],
       order: 'confirmed',
       payment: 'succeeded',
@@ -269,15 +278,15 @@ describe('any order of arrival', () => {
       fc.asyncProperty(story, async ({ outcome, before, shuffle, twice, together }) => {
         const { events, ...expected } = outcomes[outcome];
         const sku = `SHUFFLED-${made++}`;
-        const { order, payment, say: all } = await waiting(sku);
-        // Refund ids are unique at Stripe; each run has its own.
-        const say = {
+        const { order, payment, payloads: all } = await waiting(sku);
+        // Refund ids are unique at Stripe, so each run has its own.
+        const payloads = {
           ...all,
-          refund: (...[type, id, of, status]: Parameters<Say['refund']>) =>
+          refund: (...[type, id, of, status]: Parameters<Payloads['refund']>) =>
             all.refund(type, `${id}_${payment.id}`, of, status),
         };
-        const told = [...before.map((name) => say[name]()), ...events(say)];
-        const sent = told
+        const reports = [...before.map((name) => payloads[name]()), ...events(payloads)];
+        const sent = reports
           .flatMap((payload, index) => (twice[index] ? [payload, payload] : [payload]))
           .map((payload, index) => ({ payload, key: shuffle[index] ?? 0 }))
           .sort((a, b) => a.key - b.key);
@@ -288,7 +297,7 @@ describe('any order of arrival', () => {
               Promise.resolve([]),
             );
         expect(answers.map((answer) => answer.status)).toEqual(sent.map(() => 200));
-        const facts = await shop.factsOf(order.id);
+        const facts = await shop.rowsOfOrder(order.id);
         const back = outcome === 'refunded in two parts';
         expect(facts).toMatchObject({
           order: { status: expected.order, failure_reason: null },
@@ -318,11 +327,12 @@ describe('any order of arrival', () => {
     );
   });
 
-  test('of a cancellation and its echoes leaves the payment cancelled', async () => {
-    const { order, payment, say } = await waiting('ECHOED');
-    await shop.deliver(say.canceled());
-    for (const late of [say.processing(), say.requiresAction(), say.failed(), say.canceled()]) await shop.deliver(late);
-    expect(await shop.factsOf(order.id)).toMatchObject({ payments: [{ status: 'cancelled', intent_open: false }] });
+  test('of a cancellation and earlier events leaves the payment cancelled', async () => {
+    const { order, payment, payloads } = await waiting('ECHOED');
+    await shop.deliver(payloads.canceled());
+    for (const late of [payloads.processing(), payloads.requiresAction(), payloads.failed(), payloads.canceled()])
+      await shop.deliver(late);
+    expect(await shop.rowsOfOrder(order.id)).toMatchObject({ payments: [{ status: 'cancelled', intent_open: false }] });
     expect(await countOf(payment.id, 'payment.cancelled')).toBe(1);
   });
 });

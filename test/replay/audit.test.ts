@@ -92,7 +92,7 @@ test.each([
   ],
   [`update inventory.inventory set reserved = reserved - 1 where sku = 'MUG'`, 'MUG: 9 reserved, but orders hold 10'],
   [
-    // Stock that was set anew under the orders on it, as a second import of the same file would.
+    // Stock that was set again below existing orders, as a second import of the same file would do.
     `with again as (update inventory.inventory set quantity = 10 where sku = 'MUG')
      insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
      values ('default', 'MUG', 10, 'opening', now())`,
@@ -132,7 +132,7 @@ test.each([
     `update platform.events set payload = jsonb_set(payload, '{status}', '"x"') ${ofOrder('key')} and topic = 'inventory.reserved'`,
     'has another payload',
   ],
-])('the audit fails, and says where, after: %s', async (statement, expected) => {
+])('the audit fails and names the row after: %s', async (statement, expected) => {
   await store.database.query(statement);
   const { code, text } = await fixture.run(file);
   expect(text).toContain(expected);
@@ -140,7 +140,7 @@ test.each([
   expect(code).toBe(1);
 });
 
-test('the audit passes again when all is as it was', async () => {
+test('the audit passes again once the rows are restored', async () => {
   expect((await fixture.run(file)).code).toBe(0);
 });
 
@@ -148,14 +148,14 @@ test('a SKU that is missing from the catalog fails the audit', async () => {
   const rename = (from: string, to: string) =>
     store.database.query('update catalog.products set sku = $2 where sku = $1', [from, to]);
   await rename('POT', 'PAN');
-  // It is not imported again either: the key of the import is that of the first run.
+  // The SKU is not imported again, because the import has the same idempotency key as the first run.
   const { code, text } = await fixture.run(file);
   await rename('PAN', 'POT');
   expect(text).toContain('SKUs in the catalog:\n    POT is missing');
   expect(code).toBe(1);
 });
 
-test('a record that Kafka has twice passes, one that no event stands for does not', async () => {
+test('the audit accepts a duplicate record in Kafka, and rejects a record without an event', async () => {
   const [record] = [...store.kafka.read('order.created')].filter((candidate) => candidate.value.includes('17850'));
   const produce = (headers: { key: string; value: string }[]) =>
     fetch(`${store.kafka.url}/produce`, {
@@ -175,10 +175,10 @@ test('a record that Kafka has twice passes, one that no event stands for does no
   expect(code).toBe(1);
 });
 
-test('what is in the way is told before anything is sold', async () => {
+test('an unusable address, key or login is reported before anything is ordered', async () => {
   const other = await fixture.write(content.replaceAll('MUG', 'CUP'));
   const orders = await store.database.query('select id from orders.orders');
-  const told: [Parameters<Fixture['run']>[1], string][] = [
+  const cases: [Parameters<Fixture['run']>[1], string][] = [
     [{ url: 'http://127.0.0.1:9' }, 'no platform at http://127.0.0.1:9'],
     [{ kafka: { url: 'http://127.0.0.1:9', username: 'dev', password: 'dev' } }, 'no Kafka at http://127.0.0.1:9'],
     [{ kafka: { url: store.kafka.url, username: 'dev', password: 'no' } }, '401'],
@@ -187,7 +187,7 @@ test('what is in the way is told before anything is sold', async () => {
     [{ key: 'sk_unknown' }, 'does not know the key'],
     [{ key: await store.database.key({ scopes: ['catalog:read'] }) }, 'refuses the key (--key): forbidden'],
   ];
-  for (const [options, message] of told) await expect(fixture.run(other, options)).rejects.toThrow(message);
+  for (const [options, message] of cases) await expect(fixture.run(other, options)).rejects.toThrow(message);
   expect(await store.database.query('select id from orders.orders')).toEqual(orders);
 
   const { code, text } = await fixture.start('no-such-file.csv').outcome;

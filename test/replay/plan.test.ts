@@ -74,7 +74,7 @@ test.each([
   expect(await counts(row)).toEqual({ [outcome]: 1 });
 });
 
-test('each row is counted once, also where it is no row of the file at all', async () => {
+test('each row is counted once, even a malformed one', async () => {
   const content = `${rowsOf('1,A,1,2.55', 'C2,A,-1,2.55', '3,A,0,1', '4,A,1,0.001')}5,A,one field too few,1\n\n1,A,"Adjust bad debt",1,${day},1,,\n`;
   const { rows, counts: found } = await plan(content);
   expect([rows, Object.fromEntries(found)]).toEqual([
@@ -88,7 +88,7 @@ test('sums are exact where binary floating point is not', async () => {
   expect((await plan(rowsOf(...rows))).pence).toBe(30_000n + 39n + 11_500n);
 });
 
-test('an invoice is one order, with its lines in their order, also when they are not adjacent', async () => {
+test('an invoice becomes one order with its lines in order, even if they are not adjacent', async () => {
   const content = `${header}
 1,A,First,1,${day},1.00,,UK
 2,B,Second,2,${day},2.00,17850.0,UK
@@ -136,22 +136,22 @@ A11,B,Adjust bad debt,1,${day},11062.06,,UK
   ]);
 });
 
-test('an invoice of 1,200 lines is an order, one of 1,201 is refused as a whole', async () => {
+test('an invoice of 1,200 lines becomes an order, one of 1,201 is rejected completely', async () => {
   const lines = (invoice: string, n: number) => Array.from({ length: n }, (_, i) => `${invoice},S${i},1,1.00`);
   const of = await plan(rowsOf(...lines('1', 1200), ...lines('2', 1201)));
   expect(Object.fromEntries(of.counts)).toEqual({ sale: 1200, orderLines: 1201 });
   expect((await ordersOf(of)).map((order) => [order.invoice, order.lines.length])).toEqual([['1', 1200]]);
 });
 
-test('with a limit the first invoices are taken whole, and what is beyond is counted', async () => {
+test('with a limit, the first invoices are included completely, and the others are counted', async () => {
   const of = await plan(rowsOf('1,A,1,1', 'C2,A,-1,1', '3,A,0,1', '4,A,1,1', '1,B,1,1'), 2);
   expect(Object.fromEntries(of.counts)).toEqual({ sale: 2, cancellation: 1, quantityZero: 1, limit: 1 });
   expect((await ordersOf(of)).map((order) => [order.invoice, order.lines.length])).toEqual([['1', 2]]);
-  // The stock is that of the whole file: a run with another limit must not want another one.
+  // The stock is calculated from the whole file, so that runs with different limits need the same stock.
   expect(of.products.get('A')?.opening).toBe(2);
 });
 
-test('a file is known by its content, packed or not, with a byte order mark or columns in another order', async () => {
+test('a file is identified by its content, compressed or not, with a byte order mark or columns in another order', async () => {
   const content = rowsOf('1,A,1,1.00', '2,B,1,1.00');
   const plain = await plan(content);
   const packed = await plan(gzipSync(content));
@@ -163,7 +163,7 @@ test('a file is known by its content, packed or not, with a byte order mark or c
   expect((await ordersOf(other))[0]?.lines).toEqual([{ sku: 'A', units: 3, pence: 250 }]);
 });
 
-test('a file that cannot be read is told by its reason', async () => {
+test('an unreadable file is reported with the reason', async () => {
   const packed = gzipSync(rowsOf(...Array.from({ length: 500 }, (_, i) => `${i},S${i * 7919},${i + 1},1.00`)));
   await expect(makePlan(join(dir, 'none.csv'))).rejects.toThrow(/none\.csv: there is no such file/);
   await expect(makePlan(dir)).rejects.toThrow('it is a folder');
@@ -175,14 +175,14 @@ test('a file that cannot be read is told by its reason', async () => {
   await expect(plan(`${rowsOf('1,A,1,1')}"${'x'.repeat(2_000_000)}`)).rejects.toThrow('is no CSV');
 });
 
-test('a file that changes between two readings is not sold', async () => {
+test('a file that changes between two reads is not replayed', async () => {
   const path = await write(rowsOf('1,A,1,1', '2,B,1,1'));
   const of = await makePlan(path);
   await writeFile(path, rowsOf('1,A,1,1', '2,B,2,1'));
   await expect(ordersOf(of)).rejects.toThrow('was changed while it was read');
 });
 
-test('what the command line leaves out comes from the variables of the local platform', () => {
+test('options default to the variables of the local platform', () => {
   expect(readOptions(['a.csv'], { PORT: '1', POSTGRES_PORT: '2', KAFKA_PORT: '3' }, {})).toEqual({
     file: 'a.csv',
     url: 'http://127.0.0.1:1',
@@ -222,6 +222,6 @@ test.each([
   [['a', '--url', 'shop'], '--url shop is no address'],
   [['a', '--kafka-brokers', 'http://broker:9092'], '--kafka-brokers http://broker:9092 is no list of host:port'],
   [['a', '--fast'], "Unknown option '--fast'"],
-])('the command line %j is refused', (args, message) => {
+])('the command line %j is rejected', (args, message) => {
   expect(() => readOptions(args, {}, {})).toThrow(message);
 });

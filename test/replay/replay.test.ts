@@ -23,7 +23,7 @@ afterAll(async () => {
 const header = 'InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country';
 const day = '2010-12-01 08:26:00';
 
-/** Every oddity of the real file, on SKUs that begin with `p`. It sells 8 lines in 4 orders. */
+/** Every kind of row in the real file, with SKUs that begin with `p`. It sells 8 lines in 4 orders. */
 const oddities = (p: string): string => `${header}
 536365,${p}85123A,"WHITE ""HANGING"" HEART, T-LIGHT",6,${day},2.55,17850.0,United Kingdom
 536365,${p}71053,,6,${day},3.39,17850.0,United Kingdom
@@ -43,7 +43,7 @@ C536379,${p}71053,,-2,${day},3.39,14527.0,United Kingdom
 A563185,B,Adjust bad debt,1,${day},11062.06,,United Kingdom
 `;
 
-/** Invoices of five lines on twenty SKUs, with a cancellation after each tenth. */
+/** Invoices of five lines on twenty SKUs. Every tenth one is a cancellation. */
 function many(prefix: string, invoices: number): string {
   const random = createRandom(42);
   const rows = [header];
@@ -71,10 +71,10 @@ const stockOf = async (sku: string) => {
   return [body.quantity, body.reserved];
 };
 
-const names = (call: { statements: readonly { query: string }[] }, name: string): boolean =>
+const callsFunction = (call: { statements: readonly { query: string }[] }, name: string): boolean =>
   call.statements.some(({ query }) => query.includes(name));
 
-test('all that a file sells is in the store once, and what it cannot sell is counted by reason', async () => {
+test('everything that a file sells is in the store once, and every other row is counted by reason', async () => {
   const { code, text } = await fixture.run(await fixture.write(oddities('a-')));
   expect(text).toContain('All of it is there, once.');
   expect(code).toBe(0);
@@ -112,7 +112,7 @@ test('all that a file sells is in the store once, and what it cannot sell is cou
   expect(await stockOf('a-NEVER SOLD/1')).toEqual([1, 0]);
 });
 
-test('a second run changes nothing, also when every idempotency key is forgotten', async () => {
+test('a second run changes nothing, even if every idempotency key is forgotten', async () => {
   const file = await fixture.write(oddities('b-'));
   expect((await fixture.run(file)).code).toBe(0);
   await store.settled();
@@ -123,7 +123,7 @@ test('a second run changes nothing, also when every idempotency key is forgotten
   expect(await fingerprint()).toEqual(before);
 });
 
-test('the audit passes before, while and after the holds run out', async () => {
+test('the audit passes before, while and after the holds expire', async () => {
   const file = await fixture.write(oddities('c-'));
   const runOut = () =>
     cronUntil(store, new Date(Date.now() + 16 * 60_000), async () => {
@@ -140,7 +140,7 @@ test('the audit passes before, while and after the holds run out', async () => {
   expect(await stockOf('c-71053')).toEqual([11, 0]);
 });
 
-test('what others have sold, in the same SKUs and under the same numbers, is left aside', async () => {
+test('orders of others for the same SKUs and with the same numbers are ignored', async () => {
   await addProduct(store, 'd-71053', 30, 7, { currency: 'GBP', name: 'Of another' });
   const order = { currency: 'GBP', purchaseOrderNumber: '536365' };
   expect((await store.send('POST', '/v1/orders', oneLine('d-71053', 5, order))).status).toBe(201);
@@ -150,7 +150,7 @@ test('what others have sold, in the same SKUs and under the same numbers, is lef
   expect(code).toBe(0);
   expect(await stockOf('d-71053')).toEqual([29, 12]);
   expect((await store.send('GET', '/v1/products/by-sku/d-71053')).body).toMatchObject({ name: 'Of another', price: 7 });
-  // A longer file is another one: it sells all it has, and its SKUs have been in the catalog before.
+  // A longer file is a different file: all its rows are sold, and its SKUs are already in the catalog.
   const longer = await fixture.write(`${oddities('d-')}536370,d-71053,,5,${day},3.39,13047.0,UK\n`);
   expect((await fixture.run(longer)).code).toBe(0);
   expect((await fixture.run(longer)).code).toBe(0);
@@ -158,7 +158,7 @@ test('what others have sold, in the same SKUs and under the same numbers, is lef
   expect(await stockOf('d-71053')).toEqual([33, 24]);
 });
 
-test('a SKU that cannot be ordered in GBP stops the replay before it orders anything', async () => {
+test('a SKU that cannot be ordered in GBP stops the replay before any order', async () => {
   await addProduct(store, 'e-71053', 30);
   await expect(fixture.run(await fixture.write(oddities('e-')))).rejects.toThrow(
     'e-71053 is sold in USD. Nothing was ordered.',
@@ -166,14 +166,14 @@ test('a SKU that cannot be ordered in GBP stops the replay before it orders anyt
   expect((await store.send('GET', '/v1/products/by-sku/e-POST')).status).toBe(404);
 });
 
-test('a replay that is killed among its orders goes on in the next run, and nothing is there twice', async () => {
+test('a replay that is killed while ordering continues in the next run, and nothing is duplicated', async () => {
   const file = await fixture.write(many('k', 40));
   const { child, outcome } = fixture.start(file, '--concurrency', '3');
   let placed = 0;
   const released = Promise.withResolvers<undefined>();
-  // The client dies while the database has placed orders that it was never told of.
+  // The client dies after the database has placed orders whose responses it did not receive.
   fault = (call) =>
-    names(call, 'place_order') && ++placed > 12 ? { kind: 'hold-answer', until: released.promise } : undefined;
+    callsFunction(call, 'place_order') && ++placed > 12 ? { kind: 'hold-answer', until: released.promise } : undefined;
   await until(() => placed >= 15);
   child.kill('SIGKILL');
   expect((await outcome).code).toBeNull();
@@ -185,20 +185,20 @@ test('a replay that is killed among its orders goes on in the next run, and noth
   expect(code).toBe(0);
 });
 
-test('an import that is killed half-way is completed, and no stock is set anew under an order', async () => {
+test('an import that is killed is completed by the next run, and no stock is set again below an order', async () => {
   const rows = Array.from({ length: 700 }, (_, i) => `${700_000 + (i % 7)},i-${i},Thing,${1 + (i % 9)},${day},1.5,,UK`);
   const file = await fixture.write(`${header}\n${rows.join('\n')}\n`);
   const { child, outcome } = fixture.start(file);
   let batches = 0;
   const released = Promise.withResolvers<undefined>();
   fault = async (call) => {
-    if (names(call, 'import_products') && ++batches === 2) await released.promise;
+    if (callsFunction(call, 'import_products') && ++batches === 2) await released.promise;
     return undefined;
   };
   await until(() => batches === 2);
   child.kill('SIGKILL');
   await outcome;
-  // The next run begins while the batch of the first one is still on its way.
+  // The next run begins while the batch of the first one is still in progress.
   const second = fixture.run(file);
   fault = undefined;
   setTimeout(() => released.resolve(undefined), 500);
@@ -206,13 +206,13 @@ test('an import that is killed half-way is completed, and no stock is set anew u
   expect(await stockOf('i-8')).toEqual([0, 9]);
 });
 
-test('Ctrl-C lets what is on its way end, says that the same command goes on, and it does', async () => {
+test('Ctrl-C finishes the requests in progress, says that the same command continues, and it does', async () => {
   const file = await fixture.write(many('s', 40));
   const { child, outcome } = fixture.start(file, '--concurrency', '2');
   let placed = 0;
   const released = Promise.withResolvers<undefined>();
   fault = async (call) => {
-    if (names(call, 'place_order') && ++placed > 5) await released.promise;
+    if (callsFunction(call, 'place_order') && ++placed > 5) await released.promise;
     return undefined;
   };
   await until(() => placed >= 7);
@@ -229,12 +229,12 @@ test('Ctrl-C lets what is on its way end, says that the same command goes on, an
   expect(code).toBe(0);
 });
 
-test('answers that are lost and a database that is away for a moment cost nothing but time', async () => {
+test('lost responses and a database that is briefly unavailable only cost time', async () => {
   let calls = 0;
   fault = (call) => {
-    if (!names(call, 'place_order') && !names(call, 'adjust_stock')) return undefined;
+    if (!callsFunction(call, 'place_order') && !callsFunction(call, 'adjust_stock')) return undefined;
     calls++;
-    // Nine in a row outlast the Worker's own attempts: the client is told 503.
+    // Nine failures in a row exceed the Worker’s own retries, so the client gets 503.
     if (calls % 40 > 30) return { kind: 'status', status: 500 };
     return calls % 3 === 0 ? { kind: 'lose-answer' } : undefined;
   };

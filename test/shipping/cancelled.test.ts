@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type FakeShippo, startFakeShippo } from '../support/carrier.ts';
 import { addProduct, type Store, startStore, until } from '../support/harness.ts';
-import { payingAt } from '../support/payments.ts';
+import { paymentFixture } from '../support/payments.ts';
 import { jobSecret } from '../support/secrets.ts';
 import { home, shop } from '../support/shipping.ts';
 
 let store: Store;
 let shippo: FakeShippo;
-let paying: ReturnType<typeof payingAt>;
+let paying: ReturnType<typeof paymentFixture>;
 const { orderOf, free, shipped, historyOf } = shop(() => store);
 
 beforeAll(async () => {
@@ -18,13 +18,13 @@ beforeAll(async () => {
       ...{ SHIPPO_API_URL: shippo.url, SHIP_FROM: JSON.stringify({ ...home, name: 'Shop' }) },
     },
   });
-  paying = payingAt(store);
+  paying = paymentFixture(store);
   await addProduct(store, 'GIFT', 1_000, 0);
   await addProduct(store, 'BOUGHT', 1_000, 10);
 });
 beforeEach(() => {
-  shippo.mood = () => 'sell';
-  shippo.voidMood = 'void';
+  shippo.purchaseOutcome = () => 'sell';
+  shippo.voidOutcome = 'void';
 });
 afterAll(async () => {
   await store.close();
@@ -53,7 +53,7 @@ async function bought() {
 }
 
 describe('an order with a label', () => {
-  test('that is cancelled cancels its shipment; the label is refused and voided once, and its units stay out', async () => {
+  test('that is cancelled has its shipment cancelled and its label voided once, and keeps its units out of the stock', async () => {
     const id = await free(home);
     const shipment = await shipped(id);
     const before = (await quantity()) ?? 0;
@@ -68,12 +68,12 @@ describe('an order with a label', () => {
     expect(await quantity()).toBe(before);
     expect(await historyOf(id)).not.toContain('inventory.released');
 
-    // The parcel was found unpacked: its unit goes back, once.
+    // The merchant still has the parcel: its unit is returned to the stock, once.
     for (let n = 0; n < 2; n++) expect((await cancel(id, { restock: true })).status).toBe(200);
     expect(await quantity()).toBe(before + 1);
   });
 
-  test('that is refunded in full ends alike, and puts its units back only if the refund says so', async () => {
+  test('that is fully refunded ends the same way, and returns its units only if the refund says so', async () => {
     const cases = [
       { restock: undefined, back: 0 },
       { restock: true, back: 1 },
@@ -97,7 +97,7 @@ describe('an order with a label', () => {
     await paying.audit();
   });
 
-  test('whose parcel leaves all the same stays cancelled; where the parcel is is recorded and told', async () => {
+  test('whose parcel is shipped anyway stays cancelled, and the parcel’s status is recorded and emitted', async () => {
     const id = await free(home);
     const { trackingNumber, id: shipmentId } = await shipped(id);
     await cancel(id);
@@ -139,13 +139,13 @@ describe('an order whose full refund failed at the bank', () => {
       },
     ]);
 
-  test('is shipped with another label, made once, while the first one is voided and stays refused', async () => {
+  test('can be shipped with a second label, bought once, while the first one is voided and stays unavailable', async () => {
     const made = await bought();
     const { id } = made.order;
     const first = (await orderOf(id)).shipment;
     await bounce(made);
     await store.settled();
-    // Nothing is shipped by itself.
+    // Nothing is shipped automatically.
     expect((await orderOf(id)).shipment).toMatchObject({ id: first.id, status: 'cancelled' });
     const replies = await Promise.all([ship(id, home, 'again'), ship(id), ship(id), ship(id, home, 'again')]);
     for (const { status, body } of replies) {
@@ -167,7 +167,7 @@ describe('an order whose full refund failed at the bank', () => {
     expect(await orderOf(id)).toMatchObject({ status: 'shipped', shipment: { id: second.id, status: 'in_transit' } });
   });
 
-  test('and that is refunded once more has its second label voided too', async () => {
+  test('and that is refunded again has its second label voided, too', async () => {
     const made = await bought();
     const first = (await orderOf(made.order.id)).shipment;
     await bounce(made);
@@ -180,7 +180,7 @@ describe('an order whose full refund failed at the bank', () => {
     expect((await orderOf(made.order.id)).shipment).toMatchObject({ id: third.id, status: 'created' });
   });
 
-  test('sends no second parcel if the first one leaves all the same', async () => {
+  test('sends no second parcel if the first one is shipped anyway', async () => {
     const made = await bought();
     const { id } = made.order;
     const first = (await orderOf(id)).shipment;
@@ -194,8 +194,8 @@ describe('an order whose full refund failed at the bank', () => {
     expect(shippo.voided).toContain(second.id);
   });
 
-  test('keeps no label that was asked for before its refund, however late that arrives', async () => {
-    shippo.mood = () => 'away';
+  test('keeps no label that was requested before its refund, however late the label arrives', async () => {
+    shippo.purchaseOutcome = () => 'unavailable';
     const { body: order } = await store.send('POST', '/v1/orders', {
       ...{ customerId: 'buyer', items: [{ sku: 'BOUGHT', quantity: 1 }], shippingAddress: home },
     });
@@ -213,7 +213,7 @@ describe('an order whose full refund failed at the bank', () => {
     await bounce({ order, payment });
     await store.settled();
     expect((await orderOf(order.id)).shipment).toBeNull();
-    shippo.mood = () => 'sell';
+    shippo.purchaseOutcome = () => 'sell';
     await store.database.query('update shipping.label_requests set leased_until = now() where order_id = $1', [
       order.id,
     ]);
@@ -236,7 +236,7 @@ describe('an order whose full refund failed at the bank', () => {
   });
 });
 
-test('an order that ends before its label puts its units back, unless that is refused', async () => {
+test('an order that ends before its label returns its units, unless the cancellation forbids it', async () => {
   const before = (await quantity()) ?? 0;
   const orders = [await free(), await free()];
   await Promise.all(orders.map((id) => until(async () => (await orderOf(id)).status === 'confirmed')));
@@ -245,9 +245,9 @@ test('an order that ends before its label puts its units back, unless that is re
   expect(await quantity()).toBe(before - 1);
 });
 
-describe('no label survives its order:', () => {
-  test('a label that was bought by a Worker that died before it could say so', async () => {
-    shippo.mood = () => 'away';
+describe('every label of a cancelled order is voided:', () => {
+  test('a label that a Worker bought before it died', async () => {
+    shippo.purchaseOutcome = () => 'unavailable';
     const id = await free(home);
     const requestOf = async () =>
       (
@@ -259,8 +259,8 @@ describe('no label survives its order:', () => {
     await until(async () => (await requestOf())?.last_error?.includes('503') ?? false);
     const { shipment_id: shipmentId = '' } = (await requestOf()) ?? {};
     await cancel(id);
-    // The purchase whose answer nobody heard.
-    shippo.mood = () => 'sell';
+    // The purchase whose response was lost.
+    shippo.purchaseOutcome = () => 'sell';
     await fetch(`${shippo.url}/transactions`, { method: 'POST', body: JSON.stringify({ metadata: shipmentId }) });
     await later(0);
     expect(shippo.voided).not.toContain(shipmentId);
@@ -268,14 +268,14 @@ describe('no label survives its order:', () => {
     expect(shippo.voided).toContain(shipmentId);
   });
 
-  test('a carrier that is away is asked again, and one that refuses is told of on the shipment', async () => {
+  test('an unavailable carrier is called again, and a rejection is reported on the shipment', async () => {
     const id = await free(home);
     const shipment = await shipped(id);
     await cancel(id);
-    shippo.voidMood = 'away';
+    shippo.voidOutcome = 'unavailable';
     await later(1);
     expect(await voidOf(id)).toMatchObject({ status: 'open', last_error: expect.stringContaining('503') });
-    shippo.voidMood = 'refuse';
+    shippo.voidOutcome = 'reject';
     await later(10);
     expect(await voidOf(id)).toMatchObject({ status: 'refused' });
     expect(await statusesOf(id)).toEqual(['exception']);
@@ -283,7 +283,7 @@ describe('no label survives its order:', () => {
     expect(row?.exception).toMatch(/^The carrier did not void the label: shippo: /);
   });
 
-  test('labels that are made while their orders are cancelled, many at once', async () => {
+  test('labels that are bought while their orders are cancelled', async () => {
     const orders = await Promise.all(Array.from({ length: 12 }, () => free(home)));
     await Promise.all(orders.map((id) => cancel(id)));
     await store.settled();
@@ -303,7 +303,7 @@ describe('no label survives its order:', () => {
   });
 });
 
-test('many labels to void of one tenant do not delay those of another', async () => {
+test('many labels to void for one tenant do not delay another tenant’s', async () => {
   await store.database.query(
     `insert into shipping.label_voids (shipment_id, tenant_id, order_id, status, due_at, created_at)
      select 'backlog-' || n, 'default', 'backlog-' || n, 'open', now() - interval '1 day', now() from generate_series(1, 40) n

@@ -8,7 +8,7 @@ describe('a carrier on the network', () => {
   let store: Store;
   let shippo: FakeShippo;
   let recordsAreLost = false;
-  const { orderOf, free, confirmed, shipped, ship, historyOf, lettersOf, requestOf } = shop(() => store);
+  const { orderOf, free, confirmed, shipped, ship, historyOf, deadLettersOf, requestOf } = shop(() => store);
   beforeAll(async () => {
     shippo = await startFakeShippo();
     store = await startStore({
@@ -31,7 +31,7 @@ describe('a carrier on the network', () => {
     await shippo.close();
   });
   beforeEach(() => {
-    shippo.mood = () => 'sell';
+    shippo.purchaseOutcome = () => 'sell';
   });
 
   const soldTo = async (orderId: string) => {
@@ -42,60 +42,60 @@ describe('a carrier on the network', () => {
     return shippo.sold.filter((id) => id === row?.shipment_id).length;
   };
 
-  test('is asked again later when it was away, and sells one label', async () => {
+  test('is called again after it was unavailable, and sells one label', async () => {
     let answers = 0;
-    shippo.mood = () => (++answers <= 1 ? 'away' : 'sell');
+    shippo.purchaseOutcome = () => (++answers <= 1 ? 'unavailable' : 'sell');
     const id = await free(home);
     expect(await shipped(id)).toMatchObject({ carrier: 'USPS', status: 'created' });
     expect(await soldTo(id)).toBe(1);
     expect(await requestOf(id)).toMatchObject({ status: 'made', attempts: 2, last_error: null });
-    expect(await lettersOf(id)).toEqual([]);
+    expect(await deadLettersOf(id)).toEqual([]);
   });
 
-  test('that is away costs a POST nothing: 503, and the queue makes the label later', async () => {
+  test('that is unavailable makes a POST return 503, and the queue buys the label later', async () => {
     const id = await confirmed();
     let answers = 0;
-    shippo.mood = () => (++answers <= 1 ? 'away' : 'sell');
-    const away = await ship(id, home, 'again');
-    expect([away.status, away.body.code]).toEqual([503, 'unavailable']);
+    shippo.purchaseOutcome = () => (++answers <= 1 ? 'unavailable' : 'sell');
+    const unavailable = await ship(id, home, 'again');
+    expect([unavailable.status, unavailable.body.code]).toEqual([503, 'unavailable']);
     const shipment = await shipped(id);
     expect(await historyOf(id)).toContain('shipping.label.requested');
     expect((await ship(id, home, 'again')).body).toEqual(shipment);
     expect(await soldTo(id)).toBe(1);
   });
 
-  test('that fails for one order makes the labels of the others in the same batch', async () => {
-    shippo.mood = ({ street1 }) => (street1 === 'Nowhere 1' ? 'refuse' : 'sell');
+  test('that rejects one order still sells the labels of the others in the same batch', async () => {
+    shippo.purchaseOutcome = ({ street1 }) => (street1 === 'Nowhere 1' ? 'reject' : 'sell');
     const ids = await Promise.all(
       Array.from({ length: 6 }, (_, n) => free(n === 2 ? { ...home, line1: 'Nowhere 1' } : home)),
     );
-    await until(async () => (await lettersOf(ids[2] ?? '')).length === 1);
+    await until(async () => (await deadLettersOf(ids[2] ?? '')).length === 1);
     for (const [n, id] of ids.entries()) {
       if (n === 2) expect((await orderOf(id)).shipment).toBeNull();
       else expect(await shipped(id)).toMatchObject({ orderId: id });
     }
   });
 
-  test('that never recovers ends in a dead letter that says why; its replay makes the label', async () => {
+  test('that never recovers leads to a dead letter with the reason, whose replay buys the label', async () => {
     const id = await confirmed();
-    shippo.mood = () => 'away';
+    shippo.purchaseOutcome = () => 'unavailable';
     await ship(id);
     await until(async () => ((await requestOf(id))?.attempts ?? 0) >= 2);
     await store.database.query(`update shipping.label_requests set attempts = 9 where order_id = $1`, [id]);
-    await until(async () => (await lettersOf(id)).length === 1);
-    const [letter] = await lettersOf(id);
-    expect(letter).toMatchObject({ topic: 'shipping.label.requested', reason: expect.stringContaining('503') });
+    await until(async () => (await deadLettersOf(id)).length === 1);
+    const [deadLetter] = await deadLettersOf(id);
+    expect(deadLetter).toMatchObject({ topic: 'shipping.label.requested', reason: expect.stringContaining('503') });
     expect(await requestOf(id)).toMatchObject({ status: 'refused', attempts: 10 });
     expect((await orderOf(id)).status).toBe('confirmed');
     await store.cron('* * * * *', new Date(Date.now() + 86_400_000));
     expect((await historyOf(id)).filter((type) => type === 'shipping.label.requested')).toHaveLength(1);
-    shippo.mood = () => 'sell';
-    await store.send('POST', `/v1/dead-letters/${letter?.id}/replay`);
+    shippo.purchaseOutcome = () => 'sell';
+    await store.send('POST', `/v1/dead-letters/${deadLetter?.id}/replay`);
     expect(await shipped(id)).toMatchObject({ carrier: 'USPS' });
     expect(await soldTo(id)).toBe(1);
   });
 
-  test('has sold one label, and that is the one, when the Worker died before it could say so', async () => {
+  test('sells one label even if the Worker dies before it records the label', async () => {
     recordsAreLost = true;
     const id = await free(home);
     await until(() => store.logs().some((line) => line.service === 'shipping' && line.outcome === 'retry'));
@@ -106,36 +106,36 @@ describe('a carrier on the network', () => {
     expect([await soldTo(id), trackingNumber]).toEqual([1, expect.stringMatching(/^9200190306/)]);
   });
 
-  test('is asked by one at a time: who comes meanwhile gets the label that is being made', async () => {
+  test('is called once for concurrent requests, and all of them get the same label', async () => {
     const id = await confirmed();
-    const asked = Promise.withResolvers<void>();
+    const called = Promise.withResolvers<void>();
     const go = Promise.withResolvers<void>();
-    shippo.mood = async () => {
-      asked.resolve();
+    shippo.purchaseOutcome = async () => {
+      called.resolve();
       await go.promise;
       return 'sell' as const;
     };
     const before = shippo.tried;
     const first = ship(id);
-    await asked.promise;
-    const others = [ship(id), ship(id)];
+    await called.promise;
+    const laterRequests = [ship(id), ship(id)];
     setTimeout(() => go.resolve(), 300);
-    const answers = await Promise.all([first, ...others]);
+    const answers = await Promise.all([first, ...laterRequests]);
     expect(answers.map((answer) => answer.status)).toEqual([201, 201, 201]);
     expect(new Set(answers.map((answer) => answer.body.trackingNumber)).size).toBe(1);
     expect(shippo.tried - before).toBe(1);
   });
 
-  test('sells a label that is voided if its order is cancelled meanwhile, and the request says which', async () => {
-    const asked = Promise.withResolvers<void>();
+  test('sells a label that is voided if its order is cancelled meanwhile, and the request names the label', async () => {
+    const called = Promise.withResolvers<void>();
     const go = Promise.withResolvers<void>();
-    shippo.mood = async () => {
-      asked.resolve();
+    shippo.purchaseOutcome = async () => {
+      called.resolve();
       await go.promise;
       return 'sell' as const;
     };
     const id = await free(home);
-    await asked.promise;
+    await called.promise;
     await store.send('POST', `/v1/orders/${id}/cancel`);
     go.resolve();
     await until(async () => (await requestOf(id))?.last_error !== null);
@@ -146,18 +146,18 @@ describe('a carrier on the network', () => {
     expect(await historyOf(id)).not.toContain('shipping.label.created');
   });
 
-  test('is not asked any more once the order is cancelled before its label', async () => {
-    shippo.mood = () => 'away';
+  test('is no longer called once the order is cancelled before its label', async () => {
+    shippo.purchaseOutcome = () => 'unavailable';
     const id = await free(home);
     await until(async () => (await requestOf(id))?.last_error?.includes('503') ?? false);
     await store.send('POST', `/v1/orders/${id}/cancel`);
-    shippo.mood = () => 'sell';
+    shippo.purchaseOutcome = () => 'sell';
     await until(async () => (await requestOf(id))?.status === 'ended');
     expect(await soldTo(id)).toBe(0);
-    expect(await lettersOf(id)).toEqual([]);
+    expect(await deadLettersOf(id)).toEqual([]);
   });
 
-  test('tells where the parcel is in its own words', async () => {
+  test('reports the parcel’s status in its own format', async () => {
     const id = await free(home);
     const { trackingNumber } = await shipped(id);
     const body = JSON.stringify({ ...trackUpdated, data: { ...trackUpdated.data, tracking_number: trackingNumber } });

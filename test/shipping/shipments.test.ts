@@ -11,7 +11,7 @@ import { jobSecret } from '../support/secrets.ts';
 import { address, home, shop, unprintable } from '../support/shipping.ts';
 
 let store: Store;
-const { orderOf, free, reaches, confirmed, shipped, ship, historyOf, lettersOf, requestOf } = shop(() => store);
+const { orderOf, free, reaches, confirmed, shipped, ship, historyOf, deadLettersOf, requestOf } = shop(() => store);
 beforeAll(async () => {
   store = await startStore();
   await addProduct(store, 'GIFT', 1_000, 0);
@@ -24,7 +24,7 @@ const labelOf = async (id: string, key = store.key) => {
 };
 
 describe('a label', () => {
-  test('is made by itself for a paid order with an address, its barcode the tracking number', async () => {
+  test('is created automatically for a paid order with an address, with the tracking number as its barcode', async () => {
     await addProduct(store, 'PAID', 5, 29.99);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('PAID', 1, { shippingAddress: home }));
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });
@@ -54,13 +54,13 @@ describe('a label', () => {
     ]);
   });
 
-  test('is made for an order that needs no payment, in the name of the customer if there is no other', async () => {
+  test('is created for an order that needs no payment, with the customer’s id if the address has no name', async () => {
     const id = await free(address);
     const { bytes } = await labelOf((await shipped(id)).id);
     expect(new TextDecoder('latin1').decode(bytes)).toContain('customer-1');
   });
 
-  test('carries the trace of the request that placed its order', async () => {
+  test('has events with the traceparent of the request that placed its order', async () => {
     const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
     const order = oneLine('GIFT', 1, { shippingAddress: home });
     const { body } = await store.send('POST', '/v1/orders', order, { headers: { traceparent } });
@@ -84,7 +84,7 @@ describe('a label', () => {
     ]);
   });
 
-  test('is made once, however many ask for it at once, the queue among them', async () => {
+  test('is created once, however many requests and the queue create it at once', async () => {
     const id = await free(home);
     await reaches(id, 'confirmed');
     const answers = await Promise.all(Array.from({ length: 10 }, () => ship(id)));
@@ -95,7 +95,7 @@ describe('a label', () => {
     expect(history.filter((type) => type === 'shipping.label.created')).toHaveLength(1);
   });
 
-  test('asked for again under one key is the first answer; the same address gets the same label, another none', async () => {
+  test('is returned again for the same key or the same address, and another address is rejected', async () => {
     const id = await confirmed();
     const first = await ship(id, home, 'once');
     const second = await ship(id, home, 'once');
@@ -106,7 +106,7 @@ describe('a label', () => {
     expect([other.status, other.body.code]).toEqual([409, 'conflict']);
   });
 
-  test('is not made for an order that is unpaid, cancelled or unknown', async () => {
+  test('is not created for an order that is unpaid, cancelled or unknown', async () => {
     await addProduct(store, 'DEAR', 5, 10);
     const unpaid = await free(undefined, 'DEAR');
     const early = await ship(unpaid);
@@ -121,7 +121,7 @@ describe('a label', () => {
     expect((await ship('019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f')).body.errors[0].pointer).toBe('/orderId');
   });
 
-  test('that can never be printed is told by the field of the address, and made once that is mended', async () => {
+  test('that cannot be printed is rejected with the field of the address, and created once the address is corrected', async () => {
     const id = await confirmed();
     const refused = await ship(id, unprintable);
     expect([refused.status, refused.body.code]).toEqual([422, 'validation_failed']);
@@ -129,37 +129,37 @@ describe('a label', () => {
       { pointer: '/address/line1', detail: expect.stringContaining('no Latin letters are known') },
     ]);
     await store.settled();
-    expect(await lettersOf(id)).toEqual([]);
+    expect(await deadLettersOf(id)).toEqual([]);
     expect((await ship(id)).status).toBe(201);
   });
 
-  test('refused for good is a dead letter at once; a mended address makes it, and its replay changes nothing', async () => {
+  test('rejected permanently becomes a dead letter at once; a corrected address creates it, and the replay changes nothing', async () => {
     const id = await free(unprintable);
-    await until(async () => (await lettersOf(id)).length > 0);
-    const [letter] = await lettersOf(id);
-    expect(letter).toMatchObject({
+    await until(async () => (await deadLettersOf(id)).length > 0);
+    const [deadLetter] = await deadLettersOf(id);
+    expect(deadLetter).toMatchObject({
       topic: 'order.confirmed',
       reason: expect.stringMatching(/^manual: to\.line1: no Latin letters/),
     });
     expect(await orderOf(id)).toMatchObject({ status: 'confirmed', shipment: null });
     const { body: shipment } = await ship(id);
-    expect((await store.send('POST', `/v1/dead-letters/${letter?.id}/replay`)).status).toBe(202);
-    await until(() => store.logs().some((line) => line.id === letter?.eventId && line.outcome === 'ok'));
-    expect(await lettersOf(id)).toEqual([]);
+    expect((await store.send('POST', `/v1/dead-letters/${deadLetter?.id}/replay`)).status).toBe(202);
+    await until(() => store.logs().some((line) => line.id === deadLetter?.eventId && line.outcome === 'ok'));
+    expect(await deadLettersOf(id)).toEqual([]);
     expect((await orderOf(id)).shipment).toEqual(shipment);
     expect((await historyOf(id)).filter((type) => type === 'shipping.label.created')).toHaveLength(1);
   });
 
-  test('refused for good and replayed with nothing mended is a dead letter again', async () => {
+  test('rejected permanently and replayed without a correction becomes a dead letter again', async () => {
     const id = await free(unprintable);
-    await until(async () => (await lettersOf(id)).length > 0);
-    const [letter] = await lettersOf(id);
-    await store.send('POST', `/v1/dead-letters/${letter?.id}/replay`);
-    await until(async () => (await lettersOf(id, 'all')).length === 2);
-    expect(await lettersOf(id)).toHaveLength(1);
+    await until(async () => (await deadLettersOf(id)).length > 0);
+    const [deadLetter] = await deadLettersOf(id);
+    await store.send('POST', `/v1/dead-letters/${deadLetter?.id}/replay`);
+    await until(async () => (await deadLettersOf(id, 'all')).length === 2);
+    expect(await deadLettersOf(id)).toHaveLength(1);
   });
 
-  test('whose message was lost is made after the cron has noticed', async () => {
+  test('whose message was lost is created after the cron has noticed it', async () => {
     const id = await confirmed();
     await store.database.query(
       `insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, attempts, leased_until,
@@ -175,7 +175,7 @@ describe('a label', () => {
     expect((await historyOf(id)).filter((type) => type === 'shipping.label.requested')).toHaveLength(1);
   });
 
-  test('is another tenant’s to nobody else', async () => {
+  test('is not visible to another tenant', async () => {
     const { id } = await shipped(await free(home));
     const key = await store.database.key({ tenant: 'acme' });
     expect((await store.send('GET', `/v1/shipments/${id}`, undefined, { key })).status).toBe(404);
@@ -191,7 +191,7 @@ describe('a label', () => {
     expect((await labelOf(id, publishable)).status).toBe(403);
   });
 
-  test('is kept where a bucket is bound, and read from there', async () => {
+  test('is stored in the bucket if one is bound, and read from there', async () => {
     const runtime = new Miniflare(
       convertV4MiniflareOptions({ modules: true, script: 'export default {}', r2Buckets: ['LABELS'] }),
     );
@@ -228,7 +228,7 @@ describe('a label', () => {
   });
 });
 
-describe('the settings', () => {
+describe('the shipping settings', () => {
   const base = {
     DATABASE_URL: 'postgres://x',
     DATABASE_JOB_SECRET: jobSecret,
@@ -240,7 +240,7 @@ describe('the settings', () => {
   };
   const read = (more: object) => settingsOf({ ...base, ...more } as unknown as Bindings);
 
-  test('need the variables of the carrier that they name, and a sender for a real one', () => {
+  test('need the variables of their carrier, and a sender for a real carrier', () => {
     expect(read({})).toMatchObject({ CARRIER: 'manual', SHIP_PARCEL: { weightGrams: 500 } });
     expect(() => read({ CARRIER: 'shippo' })).toThrow('SHIP_FROM');
     const SHIP_FROM = JSON.stringify(home);

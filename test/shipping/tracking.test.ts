@@ -27,7 +27,7 @@ describe('a parcel', () => {
   };
   const statusOf = async (id: string) => (await store.send('GET', `/v1/shipments/${id}`)).body.status;
 
-  test('takes its order from created over confirmed and shipped to delivered by events alone', async () => {
+  test('moves its order from confirmed to shipped and delivered by tracking updates alone', async () => {
     const { order, id, trackingNumber } = await parcel();
     expect((await orderOf(order)).status).toBe('confirmed');
     expect((await track({ eventId: 'a', trackingNumber, status: 'in_transit' })).body).toEqual({ received: true });
@@ -41,7 +41,7 @@ describe('a parcel', () => {
     expect(body.data[0].data).toEqual({ orderId: order, trackingNumber, status: 'delivered' });
   });
 
-  test('that is delivered never goes back, whatever comes late', async () => {
+  test('that is delivered never changes back, whatever arrives late', async () => {
     const { order, id, trackingNumber } = await parcel();
     await track({ eventId: 'b', trackingNumber, status: 'delivered' });
     for (const [eventId, status] of Object.entries({ a: 'in_transit', c: 'created', d: 'exception' })) {
@@ -50,7 +50,7 @@ describe('a parcel', () => {
     expect([(await orderOf(order)).status, await statusOf(id)]).toEqual(['delivered', 'delivered']);
   });
 
-  test('told of twice, also at the same instant, moves once', async () => {
+  test('with a duplicate update, even concurrently, changes once', async () => {
     const { order, trackingNumber } = await parcel();
     for (const status of ['in_transit', 'exception']) {
       const update = { eventId: `same ${status}`, trackingNumber, status };
@@ -60,7 +60,7 @@ describe('a parcel', () => {
     expect((await historyOf(order)).filter((type) => type === 'shipping.status.changed')).toHaveLength(2);
   });
 
-  test('told of by one event id is not mixed up with another parcel’s', async () => {
+  test('is not confused with another parcel that has the same event id', async () => {
     const [first, second] = [await parcel(), await parcel()];
     for (const { trackingNumber } of [first, second]) {
       await track({ eventId: '1', trackingNumber, status: 'in_transit' });
@@ -68,7 +68,7 @@ describe('a parcel', () => {
     expect([await statusOf(first.id), await statusOf(second.id)]).toEqual(['in_transit', 'in_transit']);
   });
 
-  test('with a trouble on its way says so, and stays where it is', async () => {
+  test('with an exception reports it, and keeps its status', async () => {
     const { order, id, trackingNumber } = await parcel();
     await track({ eventId: 'a', trackingNumber, status: 'in_transit' });
     await track({ eventId: 'x', trackingNumber, status: 'exception', detail: 'Nobody was at home.' });
@@ -79,7 +79,7 @@ describe('a parcel', () => {
     expect(row).toEqual({ exception: 'Nobody was at home.' });
   });
 
-  test('told of by an update that is older than the inbox remembers is refused with the reason', async () => {
+  test('with an update older than the inbox remembers gets an error with the reason', async () => {
     const { id, trackingNumber } = await parcel();
     const occurredAt = new Date(Date.now() - 29 * 86_400_000).toISOString();
     const { status, body } = await track({ eventId: 'old', trackingNumber, status: 'delivered', occurredAt });
@@ -90,14 +90,14 @@ describe('a parcel', () => {
     expect(await statusOf(id)).toBe('created');
   });
 
-  test('of an order that was cancelled moves alone', async () => {
+  test('of a cancelled order changes without the order', async () => {
     const { order, id, trackingNumber } = await parcel();
     await store.send('POST', `/v1/orders/${order}/cancel`);
     await track({ eventId: 'a', trackingNumber, status: 'delivered' });
     expect([(await orderOf(order)).status, await statusOf(id)]).toEqual(['cancelled', 'delivered']);
   });
 
-  test('is moved by nobody whose signature is forged, old or missing', async () => {
+  test('does not change if the signature is forged, old or missing', async () => {
     const { id, trackingNumber } = await parcel();
     const longAgo = Math.floor(Date.now() / 1000) - 301;
     const forgeries = [
@@ -113,7 +113,7 @@ describe('a parcel', () => {
     expect(await statusOf(id)).toBe('created');
   });
 
-  test('that is not ours is taken note of by nobody; a carrier that is not ours is not found', async () => {
+  test('that is unknown is ignored, and an unknown carrier is a 404', async () => {
     const stranger = await track({ eventId: 'a', trackingNumber: 'FC000000000000000000', status: 'delivered' });
     expect([stranger.status, stranger.body]).toEqual([200, { received: true }]);
     for (const carrier of ['dhl', 'shippo']) {

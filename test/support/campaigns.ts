@@ -4,12 +4,12 @@ import { addProduct, type Store } from './harness.ts';
 
 const day = 86_400_000;
 
-/** What tests of campaigns do with a store: campaigns, buyers who confirm, and an audit of what is left. */
+/** Helpers for tests of campaigns: starting campaigns, joining, paying, and auditing the result. */
 export function campaignFixture(store: Store) {
   const { hostname, port } = new URL(store.stripe.url);
   const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 2 });
 
-  /** An active campaign on a product of its own; by default it ends within what a hold lasts. */
+  /** Starts an active campaign on a new product. By default it ends within the validity of an authorization. */
   async function start(sku: string, stock: number, more: Record<string, unknown> = {}) {
     const product = await addProduct(store, sku, stock, 30);
     const { status, body } = await store.send('POST', '/v1/campaigns', {
@@ -31,7 +31,7 @@ export function campaignFixture(store: Store) {
     store.send('POST', `/v1/campaigns/${campaignId}/leave`, { userId });
   const read = async (campaignId: string) => (await store.send('GET', `/v1/campaigns/${campaignId}`)).body;
 
-  /** What Stripe.js does with a secret. A decline is no error: the buyer sees it and may try another card. */
+  /** Confirms a client secret as Stripe.js does. A declined card is no error, because the buyer may try another one. */
   async function confirmSecret(secret: string, card: string) {
     const id = secret.split('_secret_')[0] ?? '';
     const options = { payment_method: card, return_url: 'https://shop.test' };
@@ -45,7 +45,7 @@ export function campaignFixture(store: Store) {
     }
   }
 
-  /** What the buyer's browser does: asks for the secret by way of the shop, and confirms with a card. */
+  /** Gets the client secret through the API and confirms it with a card, as the buyer’s browser does. */
   async function confirm(orderId: string, card = 'pm_card_visa') {
     const { status, body: payment } = await store.send('POST', '/v1/payments', { orderId });
     expect(status).toBe(201);
@@ -77,7 +77,7 @@ export function campaignFixture(store: Store) {
     ).map((row) => row.topic.replace('group-commerce.campaign.', ''));
 
   type Intent = { id: string; status: string; amount_received: number; metadata: { orderId?: string } };
-  /** Every payment intent that the emulator has for these orders. */
+  /** Every payment intent of the emulator for these orders. */
   async function intentsOf(orders: string[]): Promise<Intent[]> {
     const wanted = new Set(orders);
     const found: Intent[] = [];
@@ -87,7 +87,7 @@ export function campaignFixture(store: Store) {
     return found;
   }
 
-  /** The same cluster of facts after every race and every settlement, in the database and at Stripe. */
+  /** Checks the invariants of a campaign in the database and at Stripe, after any race or settlement. */
   async function audit(campaign: { id: string; sku: string }, stock: number) {
     const { status, successOn, actualParticipants, securedParticipants, minParticipants, maxParticipants } = await read(
       campaign.id,

@@ -6,18 +6,21 @@ import quoted from '../fixtures/carriers/shippo-shipment.json' with { type: 'jso
 import bought from '../fixtures/carriers/shippo-transaction.json' with { type: 'json' };
 import refused from '../fixtures/carriers/shippo-transaction-error.json' with { type: 'json' };
 
-/** Stands in for Shippo on the network, in the shapes that it documents. */
+/** A fake of Shippo’s API that responds in the documented formats. */
 export type FakeShippo = {
   url: string;
-  /** What it answers a purchase with, decided for each: `away` is 503, `refuse` the documented error. */
-  mood: (to: { name: string; street1: string }) => 'sell' | 'refuse' | 'away' | Promise<'sell' | 'refuse' | 'away'>;
-  /** Our shipments' ids, a label each. */
+  /** The outcome of each purchase: `unavailable` is a 503, `reject` the documented error. */
+  purchaseOutcome: (to: {
+    name: string;
+    street1: string;
+  }) => 'sell' | 'reject' | 'unavailable' | Promise<'sell' | 'reject' | 'unavailable'>;
+  /** The ids of our shipments, one for each label that was sold. */
   sold: string[];
-  /** How many purchases were tried. */
+  /** The number of attempted purchases. */
   tried: number;
-  /** What it answers a request to void a label with. */
-  voidMood: 'void' | 'refuse' | 'away';
-  /** Our shipments' ids, one for each label that was voided. */
+  /** The outcome of requests to void a label. */
+  voidOutcome: 'void' | 'reject' | 'unavailable';
+  /** The ids of our shipments, one for each label that was voided. */
   voided: string[];
   close: () => Promise<void>;
 };
@@ -27,28 +30,28 @@ export async function startFakeShippo(): Promise<FakeShippo> {
   const addresses = new Map<string, { name: string; street1: string }>();
   const shippo: FakeShippo = {
     url: '',
-    mood: () => 'sell',
+    purchaseOutcome: () => 'sell',
     sold: [],
     tried: 0,
-    voidMood: 'void',
+    voidOutcome: 'void',
     voided: [],
     close: () => new Promise((resolve) => server.close(() => resolve())),
   };
   const buy = async (metadata: string) => {
     shippo.tried++;
-    const mood = await shippo.mood(addresses.get(metadata) ?? { name: '', street1: '' });
-    if (mood === 'away') return undefined;
-    if (mood === 'refuse') return { ...refused, metadata };
+    const purchaseOutcome = await shippo.purchaseOutcome(addresses.get(metadata) ?? { name: '', street1: '' });
+    if (purchaseOutcome === 'unavailable') return undefined;
+    if (purchaseOutcome === 'reject') return { ...refused, metadata };
     shippo.sold.push(metadata);
     const number = `9200190306${String(shippo.sold.length).padStart(16, '0')}`;
     const made = { ...bought, object_id: `tx${shippo.sold.length}`, tracking_number: number, metadata };
     purchases.push(made);
     return made;
   };
-  const giveBack = (transaction: string) => {
+  const voidLabel = (transaction: string) => {
     const purchase = purchases.find(({ object_id: id }) => id === transaction);
-    if (!purchase || shippo.voidMood === 'away') return undefined;
-    if (shippo.voidMood === 'refuse') return { ...voided, transaction, status: 'ERROR' };
+    if (!purchase || shippo.voidOutcome === 'unavailable') return undefined;
+    if (shippo.voidOutcome === 'reject') return { ...voided, transaction, status: 'ERROR' };
     purchase.status = 'REFUNDPENDING';
     shippo.voided.push(purchase.metadata);
     return { ...voided, transaction };
@@ -61,7 +64,7 @@ export async function startFakeShippo(): Promise<FakeShippo> {
       addresses.set(body.metadata, body.address_to);
       answer = { ...quoted, metadata: body.metadata };
     } else if (request.method === 'POST' && path === '/transactions') answer = await buy(body.metadata);
-    else if (request.method === 'POST' && path === '/refunds') answer = giveBack(body.transaction);
+    else if (request.method === 'POST' && path === '/refunds') answer = voidLabel(body.transaction);
     else if (path === '/transactions') answer = { next: null, previous: null, results: purchases };
     else answer = purchases.find((purchase) => path === `/transactions/${purchase.object_id}`);
     response.writeHead(answer === undefined ? 503 : 200, { 'content-type': 'application/json' });

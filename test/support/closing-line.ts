@@ -3,7 +3,7 @@ import type { Reporter, SerializedError, TestModule } from 'vitest/node';
 
 type Counts = { passed: number; failed: number };
 
-/** Counts tests; what keeps tests from running (a file that does not load, a hook, an error that nobody took) failed too. */
+/** Counts tests. A file that does not load, a failed hook and an unhandled error count as failed, too. */
 export function countTests(modules: readonly TestModule[], errors: readonly SerializedError[]): Counts {
   let passed = 0;
   let failed = errors.length;
@@ -20,8 +20,8 @@ export function countTests(modules: readonly TestModule[], errors: readonly Seri
 }
 
 /**
- * Says last of all, after whatever else is printed while the run ends: `N passed, N failed`. Into the file CLOSING_LINE,
- * if that is given. A run that fails without a test that failed (its set-up did) counts one.
+ * Prints `N passed, N failed` as the last line of the run, or writes it to the file CLOSING_LINE if that is set. A run
+ * that fails without a failed test, such as in its setup, counts one failure.
  */
 export class ClosingLine implements Reporter {
   private counts: Counts = { passed: 0, failed: 0 };

@@ -8,22 +8,24 @@ import type { TestProject } from 'vitest/node';
 import { revokeLargeObjects } from '../../dev/postgres/large-objects.ts';
 import { migrate } from '../../dev/postgres/migrate.ts';
 import { startPostgres } from '../../dev/postgres/server.ts';
-import { refuseSecrets, workerPassword } from './secrets.ts';
+import { rejectSecrets, workerPassword } from './secrets.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    /** Superuser's connection string to a database of the cluster; replace the path for another. */
+    /** The superuser’s connection string. Replace the path for another database of the cluster. */
     postgres: string;
-    /** The Worker as wrangler bundles it for production. */
+    /** The folder of the Worker’s bundle, as wrangler builds it for production. */
     bundle: string;
-    /** Where each store of the suite writes what its Worker logs. */
+    /** The folder where each store of the suite writes the log of its Worker. */
     logs: string;
   }
 }
 
 export const template = 'fusion_template';
 
-/** One PostgreSQL and one bundle for all test files; each file makes its own databases from the migrated template. */
+/**
+ * Starts one PostgreSQL and builds one bundle for all test files. Each file creates its databases from the template.
+ */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-test-'));
   const bundle = join(dir, 'bundle');
@@ -35,7 +37,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const postgres = await startPostgres({ dir: join(dir, 'postgres'), port: 0, durable: false });
   const client = new pg.Client(postgres.url('postgres'));
   await client.connect();
-  // The owner is no superuser, as on Neon.
+  // The owner is not a superuser, as on Neon.
   await client.query(`create role fusion_owner login createrole password 'owner'`);
   await client.query(`create database ${template} owner fusion_owner`);
   await client.end();
@@ -52,7 +54,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('logs', logs);
   return async () => {
     await postgres.remove();
-    // A secret in a log fails the run, whichever test has caused it.
-    await refuseSecrets(logs).finally(() => rm(dir, { recursive: true, force: true }));
+    // A secret in a log fails the run, whichever test caused it.
+    await rejectSecrets(logs).finally(() => rm(dir, { recursive: true, force: true }));
   };
 }

@@ -26,7 +26,7 @@ export type KeyOptions = {
   tenant?: string;
   kind?: 'secret' | 'publishable';
   scopes?: string[];
-  /** Pages that may use it, if it is publishable; all if not given. */
+  /** The origins that may use the key if it is publishable. All origins if not given. */
   origins?: string[];
   expiresAt?: Date;
   revokedAt?: Date;
@@ -35,14 +35,14 @@ export type KeyOptions = {
 export type Database = {
   url: string;
   workerUrl: string;
-  /** As the superuser: sees every tenant. */
+  /** Queries as the superuser, who sees the rows of every tenant. */
   query: <T extends pg.QueryResultRow>(text: string, values?: unknown[]) => Promise<T[]>;
-  /** Makes a key and gives it back. */
+  /** Creates an API key and returns it. */
   key: (options?: KeyOptions) => Promise<string>;
   drop: () => Promise<void>;
 };
 
-/** A migrated database of its own, with the tenants `default` and `acme`. */
+/** Creates a migrated database with the tenants `default` and `acme`. */
 export async function createDatabase(): Promise<Database> {
   const admin = inject('postgres');
   const name = `test_${randomBytes(6).toString('hex')}`;
@@ -62,7 +62,7 @@ export async function createDatabase(): Promise<Database> {
   workerUrl.username = 'fusion_worker';
   workerUrl.password = workerPassword;
   const pool = new pg.Pool({ connectionString: url.href, max: 4 });
-  // The server ends idle connections when a test restarts or drops it: that is no error of the test.
+  // The server ends idle connections when a test restarts or drops it. Ignore that.
   pool.on('error', () => undefined);
   await pool.query(`insert into platform.tenants (id, name) values ('default', 'Default'), ('acme', 'Acme')`);
   await prepareLocalJobs(pool, jobSecret);
@@ -100,7 +100,7 @@ export async function createDatabase(): Promise<Database> {
 export type Reply = {
   status: number;
   headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: a test reads any shape of answer
+  // biome-ignore lint/suspicious/noExplicitAny: a test reads any shape of response
   body: any;
 };
 
@@ -111,23 +111,23 @@ export type Store = {
   database: Database;
   bridge: NeonBridge;
   kafka: Kafka;
-  /** Stripe's stand-in; it sends its webhooks to the store. */
+  /** The Stripe emulator, which sends its webhooks to the store. */
   stripe: StripeEmulator;
   /** A secret key of the tenant `default`. */
   key: string;
-  /** Sends JSON with the store's own key; every POST gets a new Idempotency-Key unless one is given (null: none). */
+  /** Sends JSON with the store’s key. Every POST gets a new Idempotency-Key unless one is given (null: none). */
   send: (method: string, path: string, body?: unknown, options?: Send) => Promise<Reply>;
-  /** Fires a cron as if at this time. */
+  /** Runs a cron as if at this time. */
   cron: (expression?: string, at?: Date) => Promise<void>;
-  /** Resolves when the outbox is empty and our consumers have applied what was sent to them. */
+  /** Resolves when the outbox is empty and the consumers have applied every message. */
   settled: () => Promise<void>;
-  /** What the Worker has logged, a JSON object a line. */
+  /** The entries that the Worker has logged. */
   logs: () => Record<string, unknown>[];
   miniflare: Miniflare;
   close: () => Promise<void>;
 };
 
-/** What Miniflare's handle can do beyond a service binding. */
+/** The part of Miniflare’s Worker handle that runs crons. */
 type Scheduled = { scheduled: (event: { cron: string; scheduledTime: Date }) => Promise<{ outcome: string }> };
 
 export type StoreOptions = {
@@ -136,20 +136,24 @@ export type StoreOptions = {
   kafkaFault?: ChooseFault;
   kafkaTopics?: string[];
   stripe?: Partial<StripeOptions>;
-  /** How many requests a key may make in 10 s; wrangler.toml's own limit if not given. */
+  /** The limit of requests per key and 10 s. Default: the limit in wrangler.toml. */
   keyLimit?: number;
-  /** How many bad requests an address may make in 60 s; wrangler.toml's own limit if not given. */
+  /** The limit of bad requests per address and 60 s. Default: the limit in wrangler.toml. */
   addressLimit?: number;
-  /** Another Worker's bundle, a file; that of this checkout if not given. */
+  /** The file of another Worker bundle. Default: the bundle of this checkout. */
   worker?: string;
-  /** How often a queue delivers again before its dead-letter queue; wrangler.toml's own number if not given. */
+  /**
+   * The number of redeliveries before a message goes to the dead-letter queue. Default: the number in wrangler.toml.
+   */
   queueRetries?: number;
 };
 
 type Ratelimits = NonNullable<V4MiniflareOptions['ratelimits']>;
 type Consumers = NonNullable<V4MiniflareOptions['queueConsumers']>;
 
-/** Queues that have a dead-letter queue deliver that often again; the dead-letter queues stay as they are. */
+/**
+ * Sets the redeliveries of the queues that have a dead-letter queue. The dead-letter queues themselves stay unchanged.
+ */
 function withRetries(consumers: unknown, maxRetries: number): Consumers {
   const all = consumers as Record<string, { deadLetterQueue?: string }>;
   return Object.fromEntries(
@@ -159,7 +163,10 @@ function withRetries(consumers: unknown, maxRetries: number): Consumers {
 
 const rateOf = (id: string, limit: number, period: 10 | 60) => ({ namespace_id: id, simple: { limit, period } });
 
-/** The store on real parts: PostgreSQL behind the bridge, the Kafka server, and the production bundle in workerd. */
+/**
+ * Starts the store with real parts: PostgreSQL behind the Neon bridge, the Kafka emulator, and the production bundle in
+ * workerd.
+ */
 export async function startStore(options: StoreOptions = {}): Promise<Store> {
   const database = await createDatabase();
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-store-'));
@@ -182,11 +189,11 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     asyncMs: 50,
     ...options.stripe,
   });
-  // The bundle is made: what tells how to bundle does not belong to a Worker that runs.
+  // The bundle is built already, so the running Worker gets no bundling rules.
   const { modulesRules: _rules, ...workerOptions } = unstable_getMiniflareWorkerOptions('wrangler.toml').workerOptions;
   let output = '';
-  // All that any Worker of the suite says is read for secrets when the suite ends: global-setup.ts.
-  const kept = createWriteStream(join(inject('logs'), `${randomUUID()}.log`));
+  // The log of every Worker is checked for secrets when the suite ends, see global-setup.ts.
+  const logFile = createWriteStream(join(inject('logs'), `${randomUUID()}.log`));
   const worker = options.worker ?? join(inject('bundle'), 'index.js');
   const settings: V4MiniflareOptions = {
     host: '127.0.0.1',
@@ -218,7 +225,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       : { queueConsumers: withRetries(workerOptions.queueConsumers, options.queueRetries) }),
     handleStructuredLogs({ message }) {
       output += `${message}\n`;
-      kept.write(`${message}\n`);
+      logFile.write(`${message}\n`);
     },
   };
   const miniflare = new Miniflare(convertV4MiniflareOptions(settings));
@@ -280,7 +287,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     miniflare,
     async close() {
       await miniflare.dispose();
-      await new Promise<void>((resolve) => kept.end(resolve));
+      await new Promise<void>((resolve) => logFile.end(resolve));
       await bridge.close();
       await kafka.close();
       await stripe.close();
@@ -290,7 +297,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
   };
 }
 
-/** A product with stock, made through the API. */
+/** Creates a product with stock through the API. */
 export async function addProduct(
   store: Store,
   sku: string,
@@ -304,21 +311,21 @@ export async function addProduct(
   return reply.body as { id: string; sku: string };
 }
 
-/** The request of an order of one line. */
+/** The body of an order with one line. */
 export const oneLine = (sku: string, quantity = 1, more: Record<string, unknown> = {}) => ({
   customerId: 'customer-1',
   items: [{ sku, quantity }],
   ...more,
 });
 
-/** Waits until something is true, for as long as a test may take. */
+/** Waits until the condition is true, for as long as a test may take. */
 export async function until(what: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await what())) await sleep(25);
 }
 
 /**
- * Fires the minute's cron as if at this time, again until something is true. One turn need not end a hold that has run out:
- * it asks Stripe about so many payments at most, and an intent that is being made just then is asked about in the next turn.
+ * Runs the cron as if at this time, until the condition is true. One turn may not expire every hold, because it queries
+ * Stripe about a limited number of payments, and leaves an intent that is just being created to the next turn.
  */
 export async function cronUntil(store: Store, at: Date, what: () => Promise<boolean>): Promise<void> {
   await until(async () => {

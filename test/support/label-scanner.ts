@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { prepareZXingModule, readBarcodes } from 'zxing-wasm/reader';
 
-/** Reads the barcodes of a label of ours as a 203 dpi printer would put it on paper. */
+/** Reads the barcodes of a label as printed at 203 dpi. */
 export async function scanLabel(pdf: Uint8Array): Promise<{ format: string; text: string }[]> {
   const file = createRequire(import.meta.url).resolve('zxing-wasm/reader/zxing_reader.wasm');
   await prepareZXingModule({ overrides: { wasmBinary: new Uint8Array(readFileSync(file)).buffer } });

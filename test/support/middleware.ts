@@ -5,7 +5,7 @@ import type { AppEnv } from '../../src/http/app-env.ts';
 import type { Operation } from '../../src/http/declaration.ts';
 import { problemDetails } from '../../src/http/problem-details.ts';
 
-/** A database that counts its calls and knows one good key. */
+/** A database that counts its calls and accepts every key. */
 export function countingDatabase(authenticate: () => Promise<void> = async () => undefined) {
   const usage = { calls: 0, ms: 0 };
   const db = {
@@ -23,7 +23,7 @@ type Options = { db?: ReturnType<typeof countingDatabase>; operation?: Partial<O
 
 export const declared: Operation = { id: 'doThing', tag: 'Things', summary: 'Do a thing', responses: {}, errors: [] };
 
-/** An app that runs these middleware and then `handler` for every request, with the variables that earlier ones set. */
+/** An app that runs these middleware and then `handler` for every request, with the context variables already set. */
 export function appWith(
   middleware: MiddlewareHandler<AppEnv>[],
   handler: MiddlewareHandler<AppEnv> = async (c) => c.text('done'),

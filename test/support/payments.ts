@@ -7,8 +7,8 @@ import { oneLine, type Store } from './harness.ts';
 type Intent = { id: string; status: string; captured: number; refunded: number; metadata: Record<string, string> };
 type State = { intents: Intent[]; refunds: Stripe.Refund[]; disputes: Stripe.Dispute[] };
 
-/** What a shop's tests of money do to a store: the buyer, Stripe's events, and the auditor. */
-export function payingAt(store: Store) {
+/** Helpers for tests of payments: the buyer’s actions, Stripe’s events, and an audit of the books. */
+export function paymentFixture(store: Store) {
   const { hostname, port } = new URL(store.stripe.url);
   const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 0 });
 
@@ -22,8 +22,8 @@ export function payingAt(store: Store) {
     return answer;
   };
 
-  /** Which of the store's rows belong to an order: what the order of arrival must not change. */
-  const factsOf = async (orderId: string) => {
+  /** The rows of an order that must not depend on the order of events. */
+  const rowsOfOrder = async (orderId: string) => {
     const [order] = await store.database.query<{ status: string; failure_reason: string | null }>(
       'select status, failure_reason from orders.orders where id = $1',
       [orderId],
@@ -48,7 +48,7 @@ export function payingAt(store: Store) {
   return {
     stripe,
     emulator,
-    factsOf,
+    rowsOfOrder,
     state: async () => (await emulator('GET', 'state')) as State,
     webhooks: (change: Record<string, unknown>) => emulator('POST', 'webhooks', change),
     fault: (fault: Record<string, unknown>) => emulator('POST', 'faults', fault),
@@ -60,14 +60,14 @@ export function payingAt(store: Store) {
     stockOf: async (sku: string) =>
       (await store.database.query('select quantity, reserved from inventory.inventory where sku = $1', [sku]))[0],
 
-    /** As if Stripe's limits had changed before our table of them did: nothing is refused by it any more. */
-    forgetLimits: () =>
+    /** Removes our limits for charges, as if Stripe’s limits had become stricter than our table of them. */
+    removeChargeLimits: () =>
       store.database.query(
         `create or replace function platform.charge_fault(amount numeric, currency varchar) returns text
          language sql immutable as $$ select null::text $$`,
       ),
 
-    /** An order with its payment, as a shop has it when the buyer is asked for a card. */
+    /** Creates an order with its payment, before the buyer enters a card. */
     async checkout(sku: string, quantity = 1) {
       const { body: order } = await store.send('POST', '/v1/orders', oneLine(sku, quantity));
       const { status, body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });
@@ -75,7 +75,7 @@ export function payingAt(store: Store) {
       return { order, payment, intent: payment.stripePaymentIntentId as string };
     },
 
-    /** What the buyer does in the browser; a declined card or an intent that was closed is the buyer's to see. */
+    /** Confirms the payment as the buyer does. A declined card or a closed intent is no error of the test. */
     async pay(intent: string, card = 'pm_card_visa') {
       try {
         return await stripe.paymentIntents.confirm(intent, { payment_method: card, return_url: 'https://shop.test' });
@@ -86,14 +86,14 @@ export function payingAt(store: Store) {
       }
     },
 
-    /** Sends an event as Stripe does: signed by its SDK over the very bytes. */
+    /** Sends an event as Stripe does, with a signature over the exact bytes. */
     deliver(payload: string, { secret = 'whsec_dev', secondsAgo = 0 } = {}) {
       const timestamp = Math.floor(Date.now() / 1000) - secondsAgo;
       const header = stripe.webhooks.generateTestHeaderString({ payload, secret, timestamp });
       return store.send('POST', '/webhooks/stripe', payload, { headers: { 'stripe-signature': header } });
     },
 
-    /** Waits for the queues, for webhooks that are still to be sent, and for what the rows say is to be done at Stripe. */
+    /** Waits for the queues, for pending webhooks, and for pending refunds and cancellations at Stripe. */
     async quiet() {
       for (let left = 1; left > 0; ) {
         await store.settled();
@@ -107,17 +107,17 @@ export function payingAt(store: Store) {
       await store.settled();
     },
 
-    /** Every payment against Stripe's own books, every unit of stock against the ledger, every order against its history. */
+    /** Compares every payment to Stripe’s records, every SKU to the ledger, and every order to its events. */
     async audit() {
       const { intents } = (await emulator('GET', 'state')) as State;
-      // Every intent of every payment, not only the one that counts.
+      // Every intent of every payment, not only the one that pays.
       const rows = await store.database.query<{ id: string; currency: string; received: string; done: string }>(
         `select i.stripe_id as id, i.currency, i.received::text,
            coalesce((select sum(r.amount) from payments.refunds r
              where r.stripe_intent_id = i.stripe_id and r.status = 'succeeded'), 0)::text as done
          from payments.intents i order by 1`,
       );
-      const ours = rows.map(({ id, currency, received, done }) => ({
+      const recorded = rows.map(({ id, currency, received, done }) => ({
         id,
         captured: toMinor(received, currency),
         refunded: toMinor(done, currency),
@@ -128,13 +128,13 @@ export function payingAt(store: Store) {
          where p.captured <> case when i.fault is null then i.received else 0 end`,
       );
       expect(unequal).toEqual([]);
-      const known = new Set(ours.map(({ id }) => id));
-      const theirs = intents
+      const known = new Set(recorded.map(({ id }) => id));
+      const atStripe = intents
         .filter((intent) => known.has(intent.id) || intent.captured > 0)
         .map(({ id, captured, refunded }) => ({ id, captured, refunded }))
         .sort((a, b) => (a.id < b.id ? -1 : 1));
-      expect(ours.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(theirs);
-      const astray = await store.database.query(
+      expect(recorded.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(atStripe);
+      const unbalanced = await store.database.query(
         `with used as (
            select l.sku, coalesce(sum(l.n) filter (where r.status = 'held'), 0)::int as held,
              coalesce(sum(l.n) filter (where r.status = 'committed'), 0)::int as committed
@@ -146,8 +146,8 @@ export function payingAt(store: Store) {
          having i.quantity::bigint + i.reserved + coalesce(u.committed, 0) <> coalesce(sum(a.delta), 0)
            or i.reserved <> coalesce(u.held, 0)`,
       );
-      expect(astray).toEqual([]);
-      // An order is what its last event says, its hold fits that, and a sold one has its money.
+      expect(unbalanced).toEqual([]);
+      // The status of an order must equal its last event and match its hold. A sold order must be paid.
       const unexplained = await store.database.query(
         `select o.id, o.status, r.status as hold, p.status as payment, e.topic from orders.orders o
          left join inventory.reservations r on r.order_id = o.id
@@ -170,11 +170,11 @@ export function payingAt(store: Store) {
   };
 }
 
-export type Paying = ReturnType<typeof payingAt>;
+export type PaymentFixture = ReturnType<typeof paymentFixture>;
 
 const eventId = () => `evt_${randomBytes(12).toString('hex')}`;
 
-/** Stripe's events of one payment, as the SDK's API version has them. Amounts in minor units of USD. */
+/** Builders of Stripe’s events about one payment, in the SDK’s API version. Amounts are in cents of USD. */
 export function eventsOf(paymentId: string, intentId: string, amount: number, names: Record<string, string> = {}) {
   const event = (type: string, object: unknown, more: object = {}) =>
     JSON.stringify({

@@ -1,13 +1,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** What the Worker logs in to the database with; long enough to be told from other words in a log. */
+/** The Worker’s database password. It is long enough to be recognized in a log. */
 export const workerPassword = 'planted-database-password';
 
-/** What a store's Worker proves itself to its database with. */
+/** The job secret of the test stores. */
 export const jobSecret = 'planted-job-secret-of-more-than-32-characters';
 
-/** What no line of a Worker's log may hold: shapes of secrets, and what the suite plants where secrets and buyers are. */
+/** The patterns that a Worker’s log must not contain: formats of secrets, and the values that tests plant. */
 const forbidden: Record<string, RegExp> = {
   'a key': /\b[sp]k_(?:live|test|dev)_\w{8,}/,
   'a live token': /\blt_[0-9a-f-]{36}_/,
@@ -25,7 +25,7 @@ const forbidden: Record<string, RegExp> = {
   'what was planted': /PLANTED/i,
 };
 
-/** Which kinds of secret a text holds, each with the line that it was found in first. */
+/** The kinds of secret that a text contains, each with the first line that contains it. */
 export function secretsIn(text: string): string[] {
   return Object.entries(forbidden).flatMap(([name, form]) => {
     if (!form.test(text)) return [];
@@ -33,11 +33,11 @@ export function secretsIn(text: string): string[] {
   });
 }
 
-/** Throws if any file of a folder holds a secret. Files are what a Worker has logged, from its start to its end. */
-export async function refuseSecrets(dir: string): Promise<void> {
+/** Throws if a log file in the folder contains a secret. */
+export async function rejectSecrets(dir: string): Promise<void> {
   const found = new Set<string>();
   for (const name of await readdir(dir)) {
     for (const secret of secretsIn(await readFile(join(dir, name), 'utf8'))) found.add(secret);
   }
-  if (found.size > 0) throw new Error(`a Worker's log holds\n${[...found].join('\n')}`);
+  if (found.size > 0) throw new Error(`a Worker's log contains secrets:\n${[...found].join('\n')}`);
 }

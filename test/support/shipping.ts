@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { oneLine, type Store, until } from './harness.ts';
 
-/** What signs tracking updates in tests. */
+/** The secret for signing tracking updates. */
 export const secret = 'shipping_dev';
 export const address = {
   line1: '1092 Indian Summer Court',
@@ -11,15 +11,15 @@ export const address = {
   country: 'US',
 };
 export const home = { ...address, name: 'Zoë Łukasiewicz' };
-/** No label has letters for it, and none are known to write it with. */
+/** An address that no label can print, because its letters are neither in the fonts nor transliterated. */
 export const unprintable = { ...home, line1: 'ถนนสุขุมวิท 21' };
 
 export const sign = (body: string, by = secret, at = Math.floor(Date.now() / 1000)) =>
   `t=${at},v1=${createHmac('sha256', by).update(`${at}.${body}`).digest('hex')}`;
 
-export type Letter = { id: string; eventId: string; topic: string; reason: string };
+export type DeadLetter = { id: string; eventId: string; topic: string; reason: string };
 
-/** What tests ask of a store, whoever carries its parcels. */
+/** Helpers for tests of shipping, with any carrier. */
 export function shop(store: () => Store) {
   const orderOf = async (id: string) => (await store().send('GET', `/v1/orders/${id}`)).body;
   const free = async (shippingAddress?: object, sku = 'GIFT') => {
@@ -31,7 +31,7 @@ export function shop(store: () => Store) {
     orderOf,
     free,
     reaches,
-    /** An order of total 0 without an address, confirmed; the consumer has seen that there is nothing to do yet. */
+    /** A confirmed order of total 0 without an address, which the shipping consumer has already processed. */
     confirmed: async () => {
       const id = await free();
       await until(async () => {
@@ -52,9 +52,9 @@ export function shop(store: () => Store) {
       store().send('POST', '/v1/shipments', { orderId, address: to }, idempotencyKey ? { idempotencyKey } : {}),
     historyOf: async (id: string): Promise<string[]> =>
       (await store().send('GET', `/v1/orders/${id}/events?limit=100`)).body.data.map((e: { type: string }) => e.type),
-    lettersOf: async (key: string, status = 'open'): Promise<Letter[]> =>
+    deadLettersOf: async (key: string, status = 'open'): Promise<DeadLetter[]> =>
       (await store().send('GET', `/v1/dead-letters?limit=100&status=${status}`)).body.data.filter(
-        (letter: { key: string; sink: string }) => letter.key === key && letter.sink === 'shipping',
+        (deadLetter: { key: string; sink: string }) => deadLetter.key === key && deadLetter.sink === 'shipping',
       ),
     requestOf: async (orderId: string) => {
       const [row] = await store().database.query<{ status: string; last_error: string; attempts: number }>(

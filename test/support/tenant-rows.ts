@@ -13,7 +13,7 @@ export const services = [
   'audit',
 ];
 
-/** Every table with a tenant_id, whoever has added it. */
+/** Every table that has a tenant_id. */
 export async function findTables(client: pg.Client): Promise<Table[]> {
   const { rows } = await client.query<Table>(
     `select c.table_schema || '.' || c.table_name as table, c.table_schema as schema
@@ -23,7 +23,7 @@ export async function findTables(client: pg.Client): Promise<Table[]> {
   return rows;
 }
 
-/** Puts rows of both tenants into every table, whatever it asks of them: this database keeps no checks. */
+/** Inserts rows of each tenant into every table, after dropping the checks and foreign keys of this database. */
 export async function fillTables(client: pg.Client, rowsOf: Record<string, number>): Promise<void> {
   const all = async <T extends pg.QueryResultRow>(sql: string, values?: unknown[]): Promise<T[]> =>
     (await client.query<T>(sql, values)).rows;
@@ -33,8 +33,8 @@ export async function fillTables(client: pg.Client, rowsOf: Record<string, numbe
     [services],
   );
   for (const { drop } of checks) await client.query(drop);
-  await client.query(`set session_replication_role = replica`); // nor what triggers write
-  await client.query('delete from audit.log'); // of the making of the tenants
+  await client.query(`set session_replication_role = replica`); // run no triggers
+  await client.query('delete from audit.log'); // rows about the creation of the tenants
   const values: Record<string, (n: number) => string> = {
     int2: String,
     int4: String,
