@@ -41,42 +41,18 @@ const samplesOf = (label: string): [name: string, source: string][] =>
     samples.find((sample) => sample.label === label)?.source ?? '',
   ]);
 
-/** Runs the examples in one shell, in order. Resolves with each call to the API and with everything printed. */
-async function paste(examples: [name: string, script: string][]): Promise<{ calls: Call[]; printed: string }> {
-  const wrapper = `curl() { command curl -w '%{stderr}\\nCALL %{http_code} %{method} %{url}\\n' "$@"; }\n`;
-  const script = examples.map(([name, lines]) => `printf '\\nEXAMPLE %s\\n' ${name} >&2\n${lines}\n`).join('');
-  const shell = spawn('/bin/sh', ['-c', wrapper + script], {
-    cwd: dir,
-    env: { PATH: process.env.PATH, HOME: dir } as unknown as NodeJS.ProcessEnv,
-    stdio: ['ignore', 'pipe', 'pipe'],
+test('every curl sample, run in the order of the reference page, returns its documented success, also the second time', async () => {
+  const setup = shellSetup({
+    api: store.url,
+    key: 'sk_dev_default',
+    stripe: store.stripe.url,
+    stripeKey: 'sk_test_dev',
+    stripeWebhookSecret: 'whsec_dev',
+    shippingWebhookSecret: 'whsec_dev',
+    kafkaWebhookSecret: 'whsec_dev',
   });
-  let printed = '';
-  let stderr = '';
-  shell.stdout.on('data', (chunk: Buffer) => (printed += chunk));
-  shell.stderr.on('data', (chunk: Buffer) => (stderr += chunk));
-  // An example that waits forever is killed, and then fails because its calls are missing.
-  const deadline = setTimeout(() => shell.kill('SIGKILL'), 100_000);
-  await once(shell, 'close');
-  clearTimeout(deadline);
-  const calls: Call[] = [];
-  let example = '';
-  for (const line of stderr.split('\n')) {
-    example = /^EXAMPLE (.*)/.exec(line)?.[1] ?? example;
-    const [, status, method = '', url = ''] = /^CALL (\d+) (\w+) (\S+)$/.exec(line) ?? [];
-    if (status !== undefined) calls.push({ example, status: Number(status), method, path: url.replace(store.url, '') });
-  }
-  return { calls, printed: printed + stderr };
-}
-
-test('every example of /docs, run in the order of the page, returns its documented success, also the second time', async () => {
-  const page = await (await fetch(`${store.url}/docs`)).text();
-  const setup = text(/<h2 id="about-in-a-shell">.*?<pre>(.*?)<\/pre>/s.exec(page)?.[1] ?? '');
-  expect(setup).toContain(`API=${store.url} KEY=sk_dev_default`);
-  const examples = [
-    ...page.matchAll(/<section class="op" id="(\w+)">(?:(?!<\/section>).)*?<h4>Request<\/h4><pre>(.*?)<\/pre>/gs),
-  ];
-  expect(examples.map(([, id]) => id).toSorted()).toEqual(routes.map(({ id }) => id).toSorted());
-  const named = examples.map(([, id = '', lines = '']): [string, string] => [id, text(lines)]);
+  const named = samplesOf('curl');
+  expect(named.map(([id]) => id).toSorted()).toEqual(routes.map(({ id }) => id).toSorted());
   for (let time = 1; time <= 2; time++) {
     const { calls, printed } = await paste([['setup', setup], ...named], dir, store.url);
     expect(
@@ -90,34 +66,8 @@ test('every example of /docs, run in the order of the page, returns its document
   }
 }, 300_000);
 
-test('every curl of the README, run in order, has the result that the README describes', async () => {
-  const readme = await readFile(join(import.meta.dirname, '..', '..', 'README.md'), 'utf8');
-  const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, lines = '']) => lines);
-  const [addresses = '', ...examples] = blocks.filter((lines) => /\bcurl\b|^export API=/m.test(lines));
-  expect(addresses).toMatch(/^export API=http:\/\/127\.0\.0\.1:8787 KAFKA=\S+:8082 STRIPE=\S+:12111\n$/);
-  const ours = `export API=${store.url} KAFKA=${store.kafka.url} STRIPE=${store.stripe.url}`;
-  await store.settled();
-  const named = examples.map((lines, at): [string, string] => [String(at + 1), lines]);
-  const { calls, printed } = await paste([['addresses', ours], ...named]);
-  const refused = calls.filter(({ status }) => status < 200 || status > 299);
-  expect(refused, printed).toMatchObject([{ status: 409, method: 'POST', path: '/v1/orders' }]);
-  expect(new Set(calls.map(({ example }) => example)).size).toBe(examples.length);
-  for (const expected of [
-    '"sku":"MUG-01"',
-    '"quantity":248,"reserved":2',
-    'order.created',
-    '"shortages":[',
-    '"status":"confirmed"\n',
-  ]) {
-    expect(printed).toContain(expected);
-  }
-  expect(printed).toMatch(/"clientSecret":"pi_\w+_secret_/);
-  expect(printed).toMatch(/event: campaign\ndata: .*"actualParticipants":1/);
-}, 120_000);
-
-test('the browser example shows the events of a campaign, by fetch and by EventSource', async () => {
-  const page = await (await fetch(`${store.url}/docs`)).text();
-  const code = text(/<h2 id="about-in-a-browser">.*?<pre>(.*?)<\/pre>/s.exec(page)?.[1] ?? '');
+test('the browser sample shows the events of a campaign, by fetch and by EventSource', async () => {
+  const [, code = ''] = samplesOf('TypeScript').find(([id]) => id === 'watchCampaign') ?? [];
   const { body: product } = await store.send('GET', '/v1/products/by-sku/POT-02', undefined, { key: 'pk_dev_default' });
   const { body: campaign } = await store.send('POST', '/v1/campaigns', {
     ...{ productId: product.id, minParticipants: 2, maxParticipants: 9, price: 5 },
@@ -128,7 +78,7 @@ test('the browser example shows the events of a campaign, by fetch and by EventS
   });
   const shown: [string, { status?: string; reason?: string }][] = [];
   let opened = '';
-  /** Node has no EventSource, so the test fetches the URL that it would open. */
+  /** Node has no EventSource: what it would ask for is asked for by fetch. */
   class FakeSource {
     constructor(url: string) {
       opened = url;
