@@ -18,7 +18,7 @@ import { catalog } from './routes/catalog.ts';
 import { deadLetters } from './routes/dead-letters.ts';
 import { events } from './routes/events.ts';
 import { inventory } from './routes/inventory.ts';
-import { operations, staticRoutes } from './routes/operations.ts';
+import { operations } from './routes/operations.ts';
 import { orders } from './routes/orders.ts';
 import { payments } from './routes/payments.ts';
 import { shipments } from './routes/shipments.ts';
@@ -27,7 +27,7 @@ import { webhooks } from './routes/webhooks.ts';
 /** The HTTP API. A request passes the middleware from top to bottom, then its router, and back up. */
 export const app = new Hono<AppEnv>();
 
-const operationsAt = findByPath(() => [...routesOf(app), ...staticRoutes]);
+const operationsAt = findByPath(() => routesOf(app));
 
 app.use(requestId);
 app.use(findOperation);

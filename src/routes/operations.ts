@@ -2,7 +2,6 @@ import { Hono } from 'hono';
 import * as z from 'zod';
 import { readHealth, readiness } from '../domain/health.ts';
 import type { AppEnv } from '../http/app-env.ts';
-import type { Route } from '../http/declaration.ts';
 import { operation } from '../http/operation.ts';
 
 /** How the service is. No key is needed. */
@@ -36,25 +35,3 @@ operations.get(
   }),
   async (c) => c.json(await readHealth(c.var.context)),
 );
-
-/** The static assets that belong to the API: built ahead, served before the Worker is asked. For the documentation. */
-export const staticRoutes: Route[] = [
-  {
-    id: 'getOpenApi',
-    method: 'get',
-    path: '/openapi.json',
-    tag: 'Operations',
-    summary: 'Get this API as an OpenAPI 3.1 document',
-    responses: { 200: { description: 'The document', type: 'application/json' } },
-    errors: [],
-  },
-  {
-    id: 'getDocs',
-    method: 'get',
-    path: '/docs',
-    tag: 'Operations',
-    summary: 'Read this reference',
-    responses: { 200: { description: 'The page', type: 'text/html' } },
-    errors: [],
-  },
-];
