@@ -1,7 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { findAnchorFaults, findRecipeFaults, findSymbolFaults, findTitleFaults, type Page } from './doc-references.ts';
+import {
+  findAnchorProblems,
+  findRecipeProblems,
+  findSymbolProblems,
+  findTitleProblems,
+  type Page,
+} from './doc-references.ts';
 
 /** The facts of the repository that pages are compared with. */
 export type Facts = {
@@ -133,16 +139,16 @@ export async function checkDocs(root: string): Promise<string[]> {
     .filter((name) => !readme.includes(`\`${name}\``))
     .map((name) => `README.md does not document the variable ${name}`);
   const facts: Facts = { exists, scripts: Object.keys(scripts), test: (path) => tests.get(path) };
-  const lost = pages.flatMap((page) => [
-    ...findSymbolFaults(page, textOf),
-    ...findTitleFaults(page, textOf),
-    ...findRecipeFaults(page, textOf),
+  const referenceProblems = pages.flatMap((page) => [
+    ...findSymbolProblems(page, textOf),
+    ...findTitleProblems(page, textOf),
+    ...findRecipeProblems(page, textOf),
   ]);
   return [
     ...findDocProblems(pages, facts),
     ...findScriptProblems(scripts, exists),
-    ...findAnchorFaults(pages),
-    ...lost,
+    ...findAnchorProblems(pages),
+    ...referenceProblems,
     ...undocumented,
   ];
 }

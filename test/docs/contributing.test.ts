@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   anchorsOf,
-  findAnchorFaults,
-  findRecipeFaults,
-  findSymbolFaults,
-  findTitleFaults,
+  findAnchorProblems,
+  findRecipeProblems,
+  findSymbolProblems,
+  findTitleProblems,
 } from '../../dev/checks/doc-references.ts';
 import { checkDocs } from '../../dev/checks/docs.ts';
 
@@ -94,16 +94,16 @@ describe('the check of the documentation finds', () => {
   const page = (text: string, path = 'docs/a.md') => ({ path, text });
 
   test('a function that its file does not have', () => {
-    expect(findSymbolFaults(page('`placeOrder` in `src/orders.ts`'), read)).toEqual([]);
-    expect(findSymbolFaults(page('`placeOrder` and `place` in\n`src/orders.ts`'), read)).toEqual([
-      expect.stringContaining('src/orders.ts has place,'),
+    expect(findSymbolProblems(page('`placeOrder` in `src/orders.ts`'), read)).toEqual([]);
+    expect(findSymbolProblems(page('`placeOrder` and `place` in\n`src/orders.ts`'), read)).toEqual([
+      expect.stringContaining('that place is in src/orders.ts'),
     ]);
-    expect(findSymbolFaults(page('`placeOrder` in `src/gone.ts`'), read)).toHaveLength(1);
+    expect(findSymbolProblems(page('`placeOrder` in `src/gone.ts`'), read)).toHaveLength(1);
   });
 
   test('a test title that its file does not have', () => {
-    expect(findTitleFaults(page('`test/orders.test.ts`: "two buyers cannot take the last unit"'), read)).toEqual([]);
-    expect(findTitleFaults(page('`test/orders.test.ts`: "three buyers"'), read)).toHaveLength(1);
+    expect(findTitleProblems(page('`test/orders.test.ts`: "two buyers cannot take the last unit"'), read)).toEqual([]);
+    expect(findTitleProblems(page('`test/orders.test.ts`: "three buyers"'), read)).toHaveLength(1);
   });
 
   test('a link to a heading that its page does not have', () => {
@@ -116,17 +116,17 @@ describe('the check of the documentation finds', () => {
       page(`[b](b.md#${anchor}) [here](#top)\n# Top`),
       page('## One trip', 'docs/b.md'),
     ];
-    expect(findAnchorFaults(pages('one-trip'))).toEqual([]);
-    expect(findAnchorFaults(pages('two-trips'))).toHaveLength(1);
+    expect(findAnchorProblems(pages('one-trip'))).toEqual([]);
+    expect(findAnchorProblems(pages('two-trips'))).toHaveLength(1);
   });
 
   test('a row of "I want to …" that leads nowhere', () => {
     const head = '## I want to …\n\n| I want to … | go to … | run … |\n| --- | --- | --- |\n';
-    const faultsOf = (row: string) => findRecipeFaults(page(`${head}${row}\n\n## Next`, 'CONTRIBUTING.md'), read);
+    const faultsOf = (row: string) => findRecipeProblems(page(`${head}${row}\n\n## Next`, 'CONTRIBUTING.md'), read);
     expect(faultsOf('| a | `src/orders.ts` | `npx vitest run test/orders.test.ts` |')).toEqual([]);
     expect(faultsOf('| a | somewhere | `npx vitest run test/orders.test.ts` |')).toHaveLength(1);
     expect(faultsOf('| a | `src/orders.ts` | nothing |')).toHaveLength(1);
     expect(faultsOf('| a | `src/orders.ts` | `npx vitest run test/gone.test.ts` |')).toHaveLength(1);
-    expect(findRecipeFaults(page('# Nothing', 'CONTRIBUTING.md'), read)).toHaveLength(1);
+    expect(findRecipeProblems(page('# Nothing', 'CONTRIBUTING.md'), read)).toHaveLength(1);
   });
 });

@@ -125,7 +125,7 @@ test('a rejected request is logged with tenant, path and reason, without its val
   const rejected = since(count).filter((line) => line.kind === 'request');
   expect(rejected).toMatchObject([
     { path: missing, outcome: 'not_found', tenant: 'default', reason: expect.any(String) },
-    { path: missing, outcome: 'validation_failed', tenant: 'default', reason: 'Does not fit: an unknown parameter' },
+    { path: missing, outcome: 'validation_failed', tenant: 'default', reason: 'Not valid: an unknown parameter' },
     { path: `${missing}/cancel`, outcome: 'not_found', tenant: 'default' },
     {
       path: '/v1/orders',
