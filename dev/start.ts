@@ -121,7 +121,7 @@ function onSignals(endNow: () => void, isEnding: () => boolean): void {
 
 /** The part whose code threw the error. */
 function partOf(error: Error): string {
-  const file = /\/dev\/(kafka|stripe|neon)[\w-]*\.ts/.exec(error.stack ?? '')?.[1];
+  const file = /\/dev\/(kafka|stripe|neon)\//.exec(error.stack ?? '')?.[1];
   return { kafka: 'Kafka REST', stripe: 'Stripe', neon: 'Neon HTTP' }[file ?? ''] ?? 'npm start';
 }
 
