@@ -49,7 +49,7 @@ describe('a breaking change is reported when', () => {
     ['an optional member is removed', {}, ['note'], '/note is removed'],
     ['a member of a member is removed', { buyer: z.object({}) }, [], '/buyer/name is removed'],
     ['a member of a list is removed', { items: z.array(line.omit({ price: true })) }, [], '/items[]/price is removed'],
-    ['a member becomes optional', { orderId: z.string().optional() }, [], '/orderId may be missing now'],
+    ['a member becomes optional', { orderId: z.string().optional() }, [], '/orderId is optional now'],
     ['a member becomes required', { note: z.string() }, [], '/note is required now'],
     ['a new member is required', { more: z.string() }, [], '/more is new and required'],
     ['a type changes', { orderId: z.number() }, [], '/orderId: type was "string" and is "number"'],
