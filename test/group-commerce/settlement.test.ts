@@ -115,40 +115,37 @@ describe('the payment of a place', () => {
 });
 
 describe('a successful campaign', () => {
-  test.each(['creates one order and one charge for each participant (%s)', 'card'])(
-    'makes one order and one charge of each participant (%s)',
-    async (mode) => {
-      const campaign = await fixture.start(`ALL-${mode}`, 10, {
-        minParticipants: 4,
-        ...(mode === 'card' ? endsLate() : {}),
-      });
-      const join = (user: string) => fixture.join(campaign.id, user).then((answer) => answer.body);
-      const places = await Promise.all(['a', 'b', 'c'].map(join));
-      await Promise.all(places.map((place) => fixture.confirm(place.orderId)));
-      await secured(campaign.id, 3);
-      const last = await join('d');
-      await until(async () => (await fixture.statesOf(campaign.id)).d === 'ordered');
-      await fixture.confirm(last.orderId);
-      await reached(campaign.id, 'charged');
-      await store.settled();
-      const { orders, taken } = await fixture.audit(campaign, 10);
-      expect(orders.map((order) => [order.status, order.total])).toEqual(Array(4).fill(['confirmed', '20.00']));
-      expect(taken.map((intent) => intent.amount_received)).toEqual(Array(4).fill(2000));
-      expect(await orderOf(last.orderId)).toMatchObject({
-        campaignId: campaign.id,
-        customerId: 'd',
-        items: [{ sku: campaign.sku, quantity: 1, price: 20 }],
-        reservation: { status: 'committed' },
-        payment: { status: 'succeeded' },
-      });
-      const history = await fixture.eventsOf(last.orderId);
-      expect(history).toEqual(['order.created', 'inventory.reserved', 'order.confirmed']);
-      // Repeating the cron and the messages changes nothing.
-      await store.cron();
-      await store.settled();
-      await fixture.audit(campaign, 10);
-    },
-  );
+  test.each(['hold', 'card'])('makes one order and one charge of each participant (%s)', async (mode) => {
+    const campaign = await fixture.start(`ALL-${mode}`, 10, {
+      minParticipants: 4,
+      ...(mode === 'card' ? endsLate() : {}),
+    });
+    const join = (user: string) => fixture.join(campaign.id, user).then((answer) => answer.body);
+    const places = await Promise.all(['a', 'b', 'c'].map(join));
+    await Promise.all(places.map((place) => fixture.confirm(place.orderId)));
+    await secured(campaign.id, 3);
+    const last = await join('d');
+    await until(async () => (await fixture.statesOf(campaign.id)).d === 'ordered');
+    await fixture.confirm(last.orderId);
+    await reached(campaign.id, 'charged');
+    await store.settled();
+    const { orders, taken } = await fixture.audit(campaign, 10);
+    expect(orders.map((order) => [order.status, order.total])).toEqual(Array(4).fill(['confirmed', '20.00']));
+    expect(taken.map((intent) => intent.amount_received)).toEqual(Array(4).fill(2000));
+    expect(await orderOf(last.orderId)).toMatchObject({
+      campaignId: campaign.id,
+      customerId: 'd',
+      items: [{ sku: campaign.sku, quantity: 1, price: 20 }],
+      reservation: { status: 'committed' },
+      payment: { status: 'succeeded' },
+    });
+    const history = await fixture.eventsOf(last.orderId);
+    expect(history).toEqual(['order.created', 'inventory.reserved', 'order.confirmed']);
+    // Repeating the cron and the messages changes nothing.
+    await store.cron();
+    await store.settled();
+    await fixture.audit(campaign, 10);
+  });
 
   test('releases only the place whose card fails', async () => {
     const campaign = await fixture.start('FAILING', 10, { minParticipants: 3, ...endsLate() });

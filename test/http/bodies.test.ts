@@ -191,19 +191,12 @@ describe('a request body', () => {
     }
   });
 
-  test.each(['with a member named %s is rejected', 'a\\ud800b', '\\udc00'])(
-    'with a member of the name %s is refused',
-    async (name) => {
-      const address = `{"line1":"l","city":"c","country":"GB","${name}":"more"}`;
-      const reply = await store.send(
-        'POST',
-        '/v1/orders',
-        `{"customerId":"c","items":[],"shippingAddress":${address}}`,
-      );
-      expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', ['/shippingAddress']]);
-      expect(outcome(await post(`{"${name}":1}`))).toEqual([422, 'validation_failed']);
-    },
-  );
+  test.each(['a\\u0000b', 'a\\ud800b', '\\udc00'])('with a member of the name %s is refused', async (name) => {
+    const address = `{"line1":"l","city":"c","country":"GB","${name}":"more"}`;
+    const reply = await store.send('POST', '/v1/orders', `{"customerId":"c","items":[],"shippingAddress":${address}}`);
+    expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', ['/shippingAddress']]);
+    expect(outcome(await post(`{"${name}":1}`))).toEqual([422, 'validation_failed']);
+  });
 
   test('may contain any Unicode text, which is stored unchanged except for composition', async () => {
     const name = 'Zoë 日本語 👩‍👩‍👧 \u202Ertl\u202C ﷽ \u00A0 e\u0301\n\ttwo';

@@ -123,24 +123,21 @@ describe('an order with a total that Stripe cannot charge', () => {
 });
 
 describe('a currency that Stripe cannot charge', () => {
-  test.each(['%s is rejected for a product', 'LYD', 'MRU', 'CUP', 'XAU', 'ZZZ', 'CLF'])(
-    '%s is refused for a product',
-    async (currency) => {
-      const made = { sku: `NO-${currency}`, name: 'n', price: 10, currency, inventory: 1 };
-      const { status, body } = await store.send('POST', '/v1/products', made);
-      expect([status, body.code, faults(body)[0]?.pointer]).toEqual([422, 'validation_failed', '/currency']);
-      const product = await addProduct(store, `PATCH-${currency}`, 1);
-      const changed = await store.send('PATCH', `/v1/products/${product.id}`, { currency });
-      expect([changed.status, faults(changed.body)[0]?.pointer]).toEqual([422, '/currency']);
-      const line = JSON.stringify({ ...made, sku: `LINE-${currency}` });
-      const good = JSON.stringify({ sku: `GOOD-${currency}`, name: 'n', price: 10, currency: 'USD', inventory: 1 });
-      const report = await store.send('POST', '/v1/products/import', `${line}\n${good}\n`, {
-        headers: { 'content-type': 'application/x-ndjson' },
-      });
-      expect(report.body).toMatchObject({ created: 1, rejected: [{ line: 1, code: 'validation_failed' }] });
-      expect(report.body.rejected[0].detail).toMatch('currency');
-    },
-  );
+  test.each(['IQD', 'LYD', 'MRU', 'CUP', 'XAU', 'ZZZ', 'CLF'])('%s is refused for a product', async (currency) => {
+    const made = { sku: `NO-${currency}`, name: 'n', price: 10, currency, inventory: 1 };
+    const { status, body } = await store.send('POST', '/v1/products', made);
+    expect([status, body.code, faults(body)[0]?.pointer]).toEqual([422, 'validation_failed', '/currency']);
+    const product = await addProduct(store, `PATCH-${currency}`, 1);
+    const changed = await store.send('PATCH', `/v1/products/${product.id}`, { currency });
+    expect([changed.status, faults(changed.body)[0]?.pointer]).toEqual([422, '/currency']);
+    const line = JSON.stringify({ ...made, sku: `LINE-${currency}` });
+    const good = JSON.stringify({ sku: `GOOD-${currency}`, name: 'n', price: 10, currency: 'USD', inventory: 1 });
+    const report = await store.send('POST', '/v1/products/import', `${line}\n${good}\n`, {
+      headers: { 'content-type': 'application/x-ndjson' },
+    });
+    expect(report.body).toMatchObject({ created: 1, rejected: [{ line: 1, code: 'validation_failed' }] });
+    expect(report.body.rejected[0].detail).toMatch('currency');
+  });
 
   test('is reported when an existing product’s price is set or it is ordered, and its other fields can be changed', async () => {
     const product = await addProduct(store, 'OLD-IQD', 5);
