@@ -86,17 +86,17 @@ async function createFixture(store: Store) {
   await until(async () => (await shown(confirmed)).status === 'confirmed');
   await until(async () => (await shown(parcel)).shipment !== null);
   const { shipment } = await shown(parcel);
-  const letter = randomUUID();
+  const deadLetter = randomUUID();
   await store.database.query(
     `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
        attempts, created_at)
      select $1, e.tenant_id, 'kafka', e.id::text, e.topic, e.key, e.seq, '{}', 'r', 1, now()
      from platform.events e where e.key = $2 order by e.seq limit 1`,
-    [letter, open],
+    [deadLetter, open],
   );
   await paying.quiet();
   await until(async () => (await unfinished(store)) === 0);
-  return { sku, product, archived, open, cancellable, confirmed, payment, campaign, doomed, shipment, letter };
+  return { sku, product, archived, open, cancellable, confirmed, payment, campaign, doomed, shipment, deadLetter };
 }
 
 export type Fixture = Awaited<ReturnType<typeof createFixture>>;
@@ -110,7 +110,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
     campaigns: id === 'cancelCampaign' ? fixture.doomed.id : fixture.campaign.id,
-    'dead-letters': fixture.letter,
+    'dead-letters': fixture.deadLetter,
   };
   const found = of[path.split('/')[2] ?? ''];
   if (found === undefined)

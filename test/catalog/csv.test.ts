@@ -7,7 +7,7 @@ import { readLines } from '../../src/domain/imports/split-lines.ts';
 const bytes = (text: string) => new TextEncoder().encode(text);
 
 /** A stream in chunks of these sizes; the last size repeats. It reuses its memory, as the stream of a socket may do. */
-async function* cut(whole: Uint8Array, sizes: number[]): AsyncGenerator<Uint8Array> {
+async function* chunked(whole: Uint8Array, sizes: number[]): AsyncGenerator<Uint8Array> {
   const shared = new Uint8Array(Math.max(...sizes));
   for (let at = 0, n = 0; at < whole.length; n++) {
     const size = sizes[Math.min(n, sizes.length - 1)] ?? 1;
@@ -20,7 +20,7 @@ async function* cut(whole: Uint8Array, sizes: number[]): AsyncGenerator<Uint8Arr
 
 async function read(whole: Uint8Array | string, sizes = [64]): Promise<CsvRecord[]> {
   const records: CsvRecord[] = [];
-  const body = cut(typeof whole === 'string' ? bytes(whole) : whole, sizes);
+  const body = chunked(typeof whole === 'string' ? bytes(whole) : whole, sizes);
   for await (const record of readCsv(readLines(body))) records.push(record);
   return records;
 }
@@ -118,7 +118,7 @@ test('1 MB of empty or blank lines is read in a few chunks', async () => {
   for (const unit of ['\n', '\r\n', ' \n', '\t \r\n']) {
     const count = Math.floor(1_000_000 / unit.length);
     let lines = 0;
-    for await (const _line of readLines(cut(bytes(unit.repeat(count)), [65_536]))) lines++;
+    for await (const _line of readLines(chunked(bytes(unit.repeat(count)), [65_536]))) lines++;
     expect(lines).toBeLessThan(40);
     expect(await read(`a,b\n${unit.repeat(count)}c,d`, [65_536])).toEqual([
       { line: 1, fields: ['a', 'b'] },
@@ -140,7 +140,7 @@ test('empty lines inside quotes are preserved, wherever the stream is split into
 test('the event loop keeps running while many tiny lines are read', async () => {
   let turns = 0;
   const count = setInterval(() => turns++, 0);
-  for await (const _record of readCsv(readLines(cut(bytes('x\n'.repeat(100_000)), [1_000_000]))));
+  for await (const _record of readCsv(readLines(chunked(bytes('x\n'.repeat(100_000)), [1_000_000]))));
   clearInterval(count);
   expect(turns).toBeGreaterThan(20);
 });

@@ -38,10 +38,10 @@ describe('a cached product', () => {
     const added = await addProduct(store, 'KEPT', 5);
     for (const path of pathsOf(added)) {
       const first = await store.send('GET', path);
-      const kept = await warm(path);
-      expect(kept.body).toEqual(first.body);
-      expect(kept.headers.get('etag')).toBe(first.headers.get('etag'));
-      expect(kept.headers.get('server-timing')).toBeNull();
+      const cached = await warm(path);
+      expect(cached.body).toEqual(first.body);
+      expect(cached.headers.get('etag')).toBe(first.headers.get('etag'));
+      expect(cached.headers.get('server-timing')).toBeNull();
       let calls = 0;
       fault = ({ statements }) => {
         if (statements.some(({ query }) => query.includes('product_json'))) calls++;
@@ -191,7 +191,7 @@ describe('a cache entry', () => {
   const began = Date.parse('2026-01-31T12:00:00.000Z');
   const later = (milliseconds: number) => new Date(began + milliseconds);
   const product = { id: 'id-1', sku: 'SKU 1/ä' };
-  const kept = (readAt: number) => ({ body: '{}', version: 3, readAt });
+  const entry = (readAt: number) => ({ body: '{}', version: 3, readAt });
   const recall = (at: number, by: 'id' | 'sku' = 'id') =>
     readCachedProduct('default', by, by === 'id' ? product.id : product.sku, later(at));
 
@@ -207,9 +207,9 @@ describe('a cache entry', () => {
 
   test('is valid for 30 s from when the product was read, not from when it was stored', async () => {
     vi.setSystemTime(later(4_000));
-    await cacheProduct('default', product, kept(began));
+    await cacheProduct('default', product, entry(began));
     for (const by of ['id', 'sku'] as const) {
-      expect(await recall(29_999, by)).toEqual(kept(began));
+      expect(await recall(29_999, by)).toEqual(entry(began));
       expect(await recall(30_000, by)).toBeUndefined();
     }
     for (const { headers } of cache.entries.values()) {
@@ -217,32 +217,32 @@ describe('a cache entry', () => {
     }
     cache.entries.clear();
     vi.setSystemTime(later(30_000));
-    await cacheProduct('default', product, kept(began));
+    await cacheProduct('default', product, entry(began));
     expect(cache.entries.size).toBe(0);
   });
 
   test('is invalid once the product changed here, in whatever order the entry and the change are stored', async () => {
-    await cacheProduct('default', product, kept(began));
+    await cacheProduct('default', product, entry(began));
     vi.setSystemTime(later(1_000));
     await invalidateProducts('default', [product.sku]);
     expect(await recall(1_000)).toBeUndefined();
     // A reader that started before the change stores its entry after it.
     vi.setSystemTime(later(2_000));
-    await cacheProduct('default', product, kept(began + 900));
+    await cacheProduct('default', product, entry(began + 900));
     expect(await recall(2_000)).toBeUndefined();
-    await cacheProduct('default', product, kept(began + 1_500));
-    expect(await recall(2_000)).toEqual(kept(began + 1_500));
-    expect(await recall(2_000, 'sku')).toEqual(kept(began + 1_500));
+    await cacheProduct('default', product, entry(began + 1_500));
+    expect(await recall(2_000)).toEqual(entry(began + 1_500));
+    expect(await recall(2_000, 'sku')).toEqual(entry(began + 1_500));
     await invalidateProducts('acme', [product.sku]);
     await invalidateProducts('default', ['ANOTHER']);
     expect(await recall(2_000)).toBeDefined();
   });
 
   test('is invalidated with all others of the tenant when too many products change to be marked one by one', async () => {
-    await cacheProduct('default', product, kept(began));
+    await cacheProduct('default', product, entry(began));
     vi.setSystemTime(later(1_000));
     cache.entries.clear();
-    await cacheProduct('default', product, kept(began));
+    await cacheProduct('default', product, entry(began));
     const before = cache.entries.size;
     await invalidateProducts('default', [...Array.from({ length: 1_200 }, (_, n) => `S-${n}`), product.sku]);
     expect(cache.entries.size - before).toBe(1);

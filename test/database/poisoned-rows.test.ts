@@ -37,9 +37,9 @@ async function makeRowsFail(table: string, event = 'update', which = "old.tenant
 /** The names of the jobs that have set aside rows of acme. */
 const jobsWithFailedRows = async (): Promise<string[]> => {
   const { data } = await call('acme', 'GET', '/v1/dead-letters');
-  const openDeadLetters = data.filter((letter: { replayedAt: string | null }) => letter.replayedAt === null);
-  for (const letter of openDeadLetters) expect(letter.reason).toContain('spoilt_row');
-  return [...new Set<string>(openDeadLetters.map((letter: { sink: string }) => letter.sink))].sort();
+  const openDeadLetters = data.filter((deadLetter: { replayedAt: string | null }) => deadLetter.replayedAt === null);
+  for (const deadLetter of openDeadLetters) expect(deadLetter.reason).toContain('spoilt_row');
+  return [...new Set<string>(openDeadLetters.map((deadLetter: { sink: string }) => deadLetter.sink))].sort();
 };
 
 const product = async (tenant: string, sku: string) =>
@@ -121,7 +121,7 @@ test('ending campaigns and processing places: failing rows are set aside, other 
   expect((await outcome('acme')).ends).toBe('active');
   expect(await statesOf(cancelled.acme)).toEqual(['joined']);
   const { data } = await call('acme', 'GET', '/v1/dead-letters');
-  expect(data.some((letter: { sink: string }) => letter.sink === 'campaigns')).toBe(true);
+  expect(data.some((deadLetter: { sink: string }) => deadLetter.sink === 'campaigns')).toBe(true);
   await repair();
   for (const later of [200, 205]) await store.cron('* * * * *', minutes(later));
   expect(await outcome('acme')).toEqual(done);

@@ -82,7 +82,7 @@ const mayDo = (table: string, privilege: Privilege | 'TRUNCATE') =>
   ).then((rows) => rows.map((row) => row.role));
 
 /** Runs the check for every table that has a tenant_id and every role with this privilege on it. */
-async function everywhere(privilege: Privilege, check: (role: string, table: string) => Promise<void>) {
+async function forEachGrant(privilege: Privilege, check: (role: string, table: string) => Promise<void>) {
   let pairs = 0;
   for (const { table } of tables) {
     for (const role of await mayDo(table, privilege)) {
@@ -121,7 +121,7 @@ describe('every table with a tenant_id', () => {
 
   test('cannot be read or written without a tenant', async () => {
     for (const tenant of [undefined, '']) {
-      const read = await everywhere('SELECT', async (role, table) => {
+      const read = await forEachGrant('SELECT', async (role, table) => {
         const scope = await scopeOf(table);
         const [row] = await as(
           role,
@@ -131,17 +131,17 @@ describe('every table with a tenant_id', () => {
         );
         expect(row?.n, `${role} reads ${table}`).toBe(0);
       });
-      const added = await everywhere('INSERT', async (role, table) => {
+      const added = await forEachGrant('INSERT', async (role, table) => {
         const sql = `insert into ${table} (tenant_id) values ('default')`;
         expect(await as(role, tenant, () => failure(sql)), `${role} adds to ${table}`).toBe(notYours);
       });
-      await everywhere('UPDATE', async (role, table) => {
+      await forEachGrant('UPDATE', async (role, table) => {
         expect(
           await as(role, tenant, () => touched(`update ${table} set tenant_id = tenant_id`)),
           `${role} changes ${table}`,
         ).toBe(0);
       });
-      await everywhere('DELETE', async (role, table) => {
+      await forEachGrant('DELETE', async (role, table) => {
         expect(await as(role, tenant, () => touched(`delete from ${table}`)), `${role} empties ${table}`).toBe(0);
       });
       expect(read).toBeGreaterThan(tables.length);
@@ -151,7 +151,7 @@ describe('every table with a tenant_id', () => {
 
   test('shows a tenant only its own rows', async () => {
     for (const [tenant, count] of Object.entries(rowsOf)) {
-      await everywhere('SELECT', async (role, table) => {
+      await forEachGrant('SELECT', async (role, table) => {
         const scope = await scopeOf(table);
         const [row] = await as(
           role,
@@ -165,7 +165,7 @@ describe('every table with a tenant_id', () => {
   });
 
   test('accepts no row of another tenant, neither inserted nor moved', async () => {
-    await everywhere('INSERT', async (role, table) => {
+    await forEachGrant('INSERT', async (role, table) => {
       const add = (tenant: string) =>
         as(role, 'default', () => failure(`insert into ${table} (tenant_id) values ('${tenant}')`));
       expect(await add('acme'), `${role} adds to ${table}`).toBe(notYours);
@@ -173,20 +173,20 @@ describe('every table with a tenant_id', () => {
       // A row of the right tenant may fail for missing columns, but not for its tenant.
       expect(await add('default'), `${role} adds to ${table}`).not.toBe(notYours);
     });
-    await everywhere('UPDATE', async (role, table) => {
+    await forEachGrant('UPDATE', async (role, table) => {
       const move = () => failure(`update ${table} set tenant_id = 'acme' where tenant_id = 'default'`);
       expect(await as(role, 'default', move), `${role} moves a row of ${table}`).toBe(notYours);
     });
   });
 
   test('lets no tenant change or delete another tenant’s rows', async () => {
-    const changed = await everywhere('UPDATE', async (role, table) => {
+    const changed = await forEachGrant('UPDATE', async (role, table) => {
       const sql = `update ${table} set tenant_id = tenant_id`;
       expect(await as(role, 'default', () => touched(sql)), `${role} changes ${table}`).toBe(rowsOf.default);
       const other = `${sql} where tenant_id = 'acme'`;
       expect(await as(role, 'default', () => touched(other)), `${role} changes ${table}`).toBe(0);
     });
-    const deleted = await everywhere('DELETE', async (role, table) => {
+    const deleted = await forEachGrant('DELETE', async (role, table) => {
       const sql = `delete from ${table}`;
       expect(await as(role, 'default', () => touched(sql)), `${role} empties ${table}`).toBe(rowsOf.default);
     });

@@ -51,7 +51,7 @@ const countDecisions = async (id: string) => {
 
 const deadLettersOf = async (ids: string[]) => {
   const { body } = await store.send('GET', '/v1/dead-letters?limit=100');
-  return body.data.filter((letter: { eventId: string }) => ids.includes(letter.eventId));
+  return body.data.filter((deadLetter: { eventId: string }) => ids.includes(deadLetter.eventId));
 };
 
 describe('a message that is delivered twice', () => {
@@ -153,12 +153,12 @@ describe('a message that cannot be applied', () => {
   test('because another service consumes its topic is retried, not applied', async () => {
     await addProduct(store, 'ASTRAY', 5);
     const { events } = await placeUndecided('ASTRAY', 1);
-    const astray = { ...events[0], type: 'product.created' };
+    const misrouted = { ...events[0], type: 'product.created' };
     const result = await deliver(store, inventory, [
       { id: 'right', body: events[0] },
-      { id: 'astray', body: astray, attempts: 3 },
+      { id: 'misrouted', body: misrouted, attempts: 3 },
     ]);
-    expect(result).toEqual({ outcome: 'ok', acknowledged: ['right'], retried: { astray: 8 } });
+    expect(result).toEqual({ outcome: 'ok', acknowledged: ['right'], retried: { misrouted: 8 } });
   });
 });
 
@@ -179,7 +179,7 @@ test('a message that is not an event becomes a dead letter at once, whatever it 
   const result = await deliver(store, inventory, batch);
   expect(result).toEqual({ outcome: 'ok', acknowledged: batch.map(({ id }) => id).sort(), retried: {} });
   expect(await stockOf('STRANGE')).toEqual({ quantity: 4, reserved: 1 });
-  const kept = await store.database.query<{
+  const stored = await store.database.query<{
     event_id: string;
     message: { body: unknown };
     reason: string;
@@ -187,18 +187,18 @@ test('a message that is not an event becomes a dead letter at once, whatever it 
   }>(
     `select event_id, message, reason, tenant_id from platform.dead_letters where event_id like 'strange-%' order by event_id`,
   );
-  expect(kept.map((letter) => letter.message.body)).toEqual([
+  expect(stored.map((deadLetter) => deadLetter.message.body)).toEqual([
     ...strange.slice(0, 4),
     strange[4],
     JSON.parse(JSON.stringify(strange[5])),
     { 'a\ufffdb': 'NUL \ufffd and half \ufffd of a pair', 'c\\u0000': '\\u0000 is text' },
     strange[7],
   ]);
-  expect(new Set(kept.map((letter) => `${letter.reason} ${letter.tenant_id}`))).toEqual(
+  expect(new Set(stored.map((deadLetter) => `${deadLetter.reason} ${deadLetter.tenant_id}`))).toEqual(
     new Set(['The message is not an event. unknown']),
   );
   // A dead letter without a tenant is visible to no key.
-  expect(await deadLettersOf(kept.map((letter) => letter.event_id))).toEqual([]);
+  expect(await deadLettersOf(stored.map((deadLetter) => deadLetter.event_id))).toEqual([]);
 });
 
 describe('while the database is unavailable', () => {

@@ -101,8 +101,8 @@ async function publishedSince(since: string): Promise<Sent[]> {
     return events.every(({ id }) => known.has(id));
   });
   // Consumers may emit further events meanwhile. They are not compared.
-  const asked = new Set(events.map(({ id }) => id));
-  accepted = accepted.filter(({ id }) => asked.has(id));
+  const emitted = new Set(events.map(({ id }) => id));
+  accepted = accepted.filter(({ id }) => emitted.has(id));
   return events;
 }
 
@@ -128,8 +128,8 @@ for (const seed of [1, 2, Math.floor(Math.random() * 1e9)]) {
     // Kafka has stored the same records, topic by topic.
     const ids = new Set(events.map(({ id }) => id));
     for (const topic of new Set(events.map((event) => event.topic))) {
-      const kept = [...first.kafka.read(topic)].map(sentOf).filter(({ id }) => ids.has(id));
-      expect(byKey(kept)).toEqual(byKey(events.filter((event) => event.topic === topic)));
+      const stored = [...first.kafka.read(topic)].map(sentOf).filter(({ id }) => ids.has(id));
+      expect(byKey(stored)).toEqual(byKey(events.filter((event) => event.topic === topic)));
     }
   });
 }

@@ -31,7 +31,7 @@ async function watch(campaignId: string, lastEventId?: string) {
   const watched = {
     status: response.status,
     type: response.headers.get('content-type'),
-    told: [] as LiveEvent[],
+    received: [] as LiveEvent[],
     text: '',
     ended: false,
   };
@@ -39,7 +39,7 @@ async function watch(campaignId: string, lastEventId?: string) {
   const reading = (async () => {
     for await (const chunk of response.body ?? []) {
       watched.text += decoder.decode(chunk, { stream: true });
-      watched.told = watched.text
+      watched.received = watched.text
         .split('\n\n')
         .filter((block) => block.includes('data: '))
         .map((block) => {
@@ -58,27 +58,28 @@ async function watch(campaignId: string, lastEventId?: string) {
   return { watched, reading };
 }
 
-const campaignEvents = ({ told }: { told: LiveEvent[] }) => told.filter(({ event }) => event === 'campaign');
+const campaignEvents = ({ received }: { received: LiveEvent[] }) =>
+  received.filter(({ event }) => event === 'campaign');
 
 test('a watcher receives the count, the status and the time left, and every change', async () => {
   const campaign = await fixture.start('LIVE', 10);
   const { watched, reading } = await watch(campaign.id);
   expect([watched.status, watched.type]).toEqual([200, 'text/event-stream']);
-  await until(() => watched.told.length === 1);
+  await until(() => watched.received.length === 1);
   expect(watched.text).toMatch(/^retry: \d+\n\n/);
-  expect(watched.told[0]).toMatchObject({
+  expect(watched.received[0]).toMatchObject({
     event: 'campaign',
     data: { id: campaign.id, status: 'active', actualParticipants: 0, minParticipants: 2, maxParticipants: 10 },
   });
-  const left = watched.told[0]?.data.secondsLeft as number;
+  const left = watched.received[0]?.data.secondsLeft as number;
   expect(left).toBeGreaterThan(0);
   expect(left).toBeLessThanOrEqual(86_400);
   await fixture.join(campaign.id, 'a');
   await fixture.join(campaign.id, 'b');
-  await until(() => watched.told.at(-1)?.data.status === 'successful');
-  expect(watched.told.at(-1)?.data.actualParticipants).toBe(2);
+  await until(() => watched.received.at(-1)?.data.status === 'successful');
+  expect(watched.received.at(-1)?.data.actualParticipants).toBe(2);
   await reading;
-  expect(watched.told.at(-1)).toEqual({ id: '', event: 'end', data: { reason: 'time_limit', reconnect: true } });
+  expect(watched.received.at(-1)).toEqual({ id: '', event: 'end', data: { reason: 'time_limit', reconnect: true } });
   expect(watched.ended).toBe(true);
 });
 
@@ -87,10 +88,10 @@ test('a watcher that reconnects with Last-Event-ID receives only what is new', a
   const first = await watch(campaign.id);
   await first.reading;
   expect(campaignEvents(first.watched)).toHaveLength(1);
-  const second = await watch(campaign.id, first.watched.told[0]?.id);
+  const second = await watch(campaign.id, first.watched.received[0]?.id);
   await fixture.join(campaign.id, 'a');
   await second.reading;
-  expect(campaignEvents(second.watched).map((told) => told.data.actualParticipants)).toEqual([1]);
+  expect(campaignEvents(second.watched).map((received) => received.data.actualParticipants)).toEqual([1]);
 });
 
 test('the connection ends with the campaign, and a watcher that has received the end gets 204 on reconnecting', async () => {
@@ -99,13 +100,13 @@ test('the connection ends with the campaign, and a watcher that has received the
   await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`);
   await reading;
   expect(campaignEvents(watched).at(-1)?.data).toMatchObject({ status: 'failed', secondsLeft: 0 });
-  expect(watched.told.at(-1)).toMatchObject({ event: 'end', data: { reason: 'campaign_over', reconnect: false } });
+  expect(watched.received.at(-1)).toMatchObject({ event: 'end', data: { reason: 'campaign_over', reconnect: false } });
   await until(async () => (await fixture.read(campaign.id)).status === 'failed');
   await store.settled();
   const again = await watch(campaign.id);
   await again.reading;
   expect(campaignEvents(again.watched)).toHaveLength(1);
-  const last = await watch(campaign.id, again.watched.told[0]?.id);
+  const last = await watch(campaign.id, again.watched.received[0]?.id);
   expect(last.watched.status).toBe(204);
   await last.reading;
 });
@@ -120,8 +121,8 @@ test('a watcher is notified when the end time passes, and then of the final stat
   await reading;
   const again = await watch(campaign.id, campaignEvents(watched).at(-1)?.id);
   await again.reading;
-  const told = [...campaignEvents(watched), ...campaignEvents(again.watched)].map(({ data }) => data.status);
-  expect(told).toEqual(['active', 'active', 'expired']);
+  const received = [...campaignEvents(watched), ...campaignEvents(again.watched)].map(({ data }) => data.status);
+  expect(received).toEqual(['active', 'active', 'expired']);
 });
 
 test('many watchers cause as many database calls as one', async () => {
@@ -164,9 +165,9 @@ test('the connections of a revoked key end within seconds, and those of other ke
     }
     // The connection of the other key still receives the changes of the campaign.
     await campaignFixture(longLived).join(campaign.id, 'a');
-    let told = '';
-    while (!told.includes('"actualParticipants":1')) told += (await reader?.read())?.value ?? '';
-    expect(told).not.toContain('event: end');
+    let received = '';
+    while (!received.includes('"actualParticipants":1')) received += (await reader?.read())?.value ?? '';
+    expect(received).not.toContain('event: end');
     await reader?.cancel();
   } finally {
     await longLived.close();

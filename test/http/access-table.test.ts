@@ -66,7 +66,7 @@ async function keys(): Promise<KeyCase[]> {
     row('with another prefix', good.replace('sk_', 'xx_'), { good: false }),
     row('with text after it', `${good} ${good}`, { good: false }),
     row('unknown', `${good.slice(0, -4)}zzzz`, { good: false }),
-    row('in other letter case', good.toUpperCase().replace('SK_TEST', 'sk_test').replace(/[a-f]/, 'A'), {
+    row('in other deadLetter case', good.toUpperCase().replace('SK_TEST', 'sk_test').replace(/[a-f]/, 'A'), {
       good: false,
     }),
     row('revoked', await key({ scopes: all, revokedAt: past }), { good: false }),
@@ -124,8 +124,8 @@ describe('a valid request to every operation', () => {
     for (const route of guarded.filter(({ method, path }) => method === 'get' && !path.includes('{'))) {
       response.push(JSON.stringify((await store.send('GET', `${route.path}?limit=100`, undefined, { key })).body));
     }
-    const { product, open, payment, campaign, shipment, letter } = fixture;
-    for (const id of [product.id, open, payment.id, campaign.id, shipment.id, letter]) {
+    const { product, open, payment, campaign, shipment, deadLetter } = fixture;
+    for (const id of [product.id, open, payment.id, campaign.id, shipment.id, deadLetter]) {
       expect(response.join('\n')).not.toContain(id);
     }
     // The owner’s list contains the order, so that its absence above is significant.

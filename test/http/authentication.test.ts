@@ -105,11 +105,11 @@ describe('a tenant', () => {
     const acme = await store.database.key({ tenant: 'acme' });
     const { id } = await addProduct(store, 'THEIRS', 5);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('THEIRS'));
-    const letter = randomUUID();
+    const deadLetter = randomUUID();
     await store.database.query(
       `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at)
        values ($1, 'default', 'kafka', 'e', 't', 'k', '{}', 'r', 1, now())`,
-      [letter],
+      [deadLetter],
     );
     for (const [method, path, sent] of [
       ['GET', `/v1/products/${id}`],
@@ -121,7 +121,7 @@ describe('a tenant', () => {
       ['POST', '/v1/inventory/THEIRS/adjustments', { delta: -1, reason: 'r' }],
       ['GET', `/v1/orders/${order.id}`],
       ['POST', `/v1/orders/${order.id}/cancel`, {}],
-      ['POST', `/v1/dead-letters/${letter}/replay`, {}],
+      ['POST', `/v1/dead-letters/${deadLetter}/replay`, {}],
     ] as const) {
       const reply = await store.send(method, path, sent, { key: acme });
       expect([path, ...outcome(reply)]).toEqual([path, 404, 'not_found']);

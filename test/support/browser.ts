@@ -8,16 +8,16 @@ import { type Browser, chromium as playwright } from 'playwright-core';
 export type OpenBrowser = { browser: Browser; close: () => Promise<void> };
 
 /**
- * Starts the Chromium that `npm install` brings, for Linux on x64; CHROMIUM_PATH names another one. Its package carries
- * the libraries and fonts that a bare Debian does not have.
+ * Starts the Chromium from `npm install` (Linux on x64), or the one at CHROMIUM_PATH. The package contains the
+ * libraries and fonts that a minimal Debian lacks.
  */
 export async function openBrowser(): Promise<OpenBrowser> {
-  const own = process.env.CHROMIUM_PATH;
+  const configuredPath = process.env.CHROMIUM_PATH;
   const dir = await mkdtemp(join(tmpdir(), 'fusion-chromium-'));
   const remove = (): Promise<void> => rm(dir, { recursive: true, force: true });
   try {
     const env = { ...process.env, HOME: dir } as Record<string, string>;
-    if (own === undefined) {
+    if (configuredPath === undefined) {
       const before = process.env.TMPDIR;
       process.env.TMPDIR = dir; // where the package unpacks to; another test run may unpack at the same time
       try {
@@ -31,7 +31,7 @@ export async function openBrowser(): Promise<OpenBrowser> {
       env.LD_LIBRARY_PATH = join(dir, 'al2023', 'lib');
       env.FONTCONFIG_PATH = join(dir, 'fonts');
     }
-    const browser = await playwright.launch({ executablePath: own ?? join(dir, 'chromium'), env });
+    const browser = await playwright.launch({ executablePath: configuredPath ?? join(dir, 'chromium'), env });
     return { browser, close: () => browser.close().finally(remove) };
   } catch (error) {
     await remove();

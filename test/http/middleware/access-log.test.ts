@@ -39,7 +39,7 @@ test('a rejected request is logged with its code and reason, and the tenant that
   expect(line.error).toBeUndefined();
 });
 
-test('an internal error is described, and a client that has gone is not an error of ours', async () => {
+test('an internal error is described, and a disconnected client is not logged as an internal error', async () => {
   expect(await lineAfter(new TypeError('no such thing'))).toMatchObject({
     ...{ outcome: 'internal', status: 500, error: 'TypeError', message: 'no such thing' },
   });

@@ -21,13 +21,13 @@ test('a request without a key, or with a key of another form, never reaches the 
   expect(db.authenticate).not.toHaveBeenCalled();
 });
 
-test("a good request costs no call of its own: the operation's own call checks the key", async () => {
+test('a request with a valid key makes no extra call: the operation’s own call checks the key', async () => {
   const { request, db } = appFor('orders:write');
   expect((await request('/', { method: 'POST', headers: { authorization } })).status).toBe(200);
   expect(db.authenticate).not.toHaveBeenCalled();
 });
 
-test('an invalid key is told before an invalid request', async () => {
+test('an invalid key is reported before an invalid request', async () => {
   const invalid = new ApiError('validation_failed');
   const statusFor = async (authenticate?: () => Promise<void>) =>
     (await appFor('orders:write', invalid, authenticate).request('/', { headers: { authorization } })).status;
@@ -39,7 +39,7 @@ test('an invalid key is told before an invalid request', async () => {
   ).toBe(401);
 });
 
-test('a publishable key is told which key a write needs', async () => {
+test('the error for a publishable key names the key that a write needs', async () => {
   const { request } = appFor('orders:write', undefined, async () => {
     throw new ApiError('forbidden');
   });

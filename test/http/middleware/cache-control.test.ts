@@ -8,16 +8,16 @@ const cachingOf = async (scope: string | undefined, headers: Record<string, stri
   return (await request('/')).headers.get('cache-control');
 };
 
-test('a browser may keep what buyers see, and must ask again with its ETag', async () => {
+test('a browser may cache what buyers see, and must revalidate it with its ETag', async () => {
   expect(await cachingOf('catalog:read', { ETag: '"1"' })).toBe('private, no-cache');
 });
 
-test('nobody keeps what only a tenant sees, or a response without an ETag', async () => {
+test('tenant data and responses without an ETag are not cached', async () => {
   expect(await cachingOf('orders:read', { ETag: '"1"' })).toBe('no-store');
   expect(await cachingOf('catalog:read', {})).toBe('no-store');
   expect(await cachingOf(undefined, {})).toBe('no-store');
 });
 
-test("an operation's own Cache-Control stays", async () => {
+test('the Cache-Control of an operation is not overwritten', async () => {
   expect(await cachingOf('orders:read', { 'Cache-Control': 'private' })).toBe('private');
 });

@@ -20,13 +20,13 @@ const ask = async (method: string, path: string) => {
   return { status: response.status, allow: response.headers.get('allow'), headers: response.headers, body };
 };
 
-test('another method than those of a path is 405 with the methods that it has', async () => {
+test('a method that a path does not have is 405 with the methods that it has', async () => {
   const { status, allow, body } = await ask('PUT', '/v1/things/7');
   expect([status, allow]).toEqual([405, 'DELETE, GET, HEAD, OPTIONS']);
   expect(JSON.parse(body).code).toBe('method_not_allowed');
 });
 
-test('an unknown path is 404, and a slash too many is explained', async () => {
+test('an unknown path is 404, and the error explains a trailing slash', async () => {
   expect(JSON.parse((await ask('GET', '/v1/nothing')).body).code).toBe('not_found');
   expect(JSON.parse((await ask('GET', '/v1/things/7/')).body).detail).toContain('slash at its end');
 });

@@ -15,7 +15,7 @@ const env = {
 const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 const { request } = appWith([openContext], async (c) => c.json(c.var.context.call), { operation: {} });
 
-test('a valid traceparent goes with every database call of the request', async () => {
+test('a valid traceparent is passed to every database call of the request', async () => {
   expect(await (await request('/', { headers: { traceparent } }, env)).json()).toEqual({ traceparent });
 });
 
@@ -26,6 +26,6 @@ test('an invalid traceparent is ignored', async () => {
   }
 });
 
-test('a Worker with wrong variables answers an opaque 500', async () => {
+test('a Worker with invalid variables returns an opaque 500', async () => {
   expect((await request('/', {}, { ...env, KAFKA_REST_URL: 'no URL' })).status).toBe(500);
 });

@@ -37,11 +37,11 @@ const post = async (path: string, body: unknown, headers: Record<string, string>
   return { status: response.status, body: answered };
 };
 
-test('a handler gets the validated path, query and body, and its operation is known to every middleware', async () => {
+test('a handler gets the validated path, query and body, and every middleware gets the operation', async () => {
   expect(await post('/v1/things/7?dry=true', { name: 'A' })).toEqual({ status: 200, body: [7, true, 'A', 'doThing'] });
 });
 
-test('every fault is reported with its place', async () => {
+test('every invalid value is reported with its place', async () => {
   const faultsOf = async (path: string, body: unknown) =>
     (await post(path, body)).body.errors?.map((fault) => fault.pointer);
   expect(await faultsOf('/v1/things/7', { name: '', color: 'red' })).toEqual(['/name', '/color']);
@@ -57,7 +57,7 @@ test('path, query, Idempotency-Key and body are checked in this order', async ()
   expect(await codeOf('/v1/things/7', 'key')).toBe('validation_failed');
 });
 
-test('the Idempotency-Key and a hash of the request go with the database call', async () => {
+test('the Idempotency-Key and a hash of the request are passed to the database call', async () => {
   await post('/v1/things/7', { name: 'A' });
   expect(call.idempotencyKey).toBe('key-1');
   const first = call.requestHash;

@@ -31,7 +31,7 @@ test('an unknown error is an opaque 500, and a value that PostgreSQL cannot stor
   expect((await responseTo(Object.assign(new Error('bad'), { code: '22021' }))).status).toBe(422);
 });
 
-test('the response of an error has no header of the response before it', async () => {
+test('an error response has no header of the response that it replaces', async () => {
   const { request } = appWith(
     [
       async (c, next) => {
@@ -47,7 +47,7 @@ test('the response of an error has no header of the response before it', async (
   expect([response.status, response.headers.get('retry-after')]).toEqual([403, null]);
 });
 
-test('a client that has gone gets no document', async () => {
+test('a disconnected client gets no document', async () => {
   const response = await responseTo(new ClientGone());
   expect([response.status, await response.text()]).toEqual([499, '']);
 });

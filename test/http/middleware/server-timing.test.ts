@@ -12,7 +12,7 @@ const timingAfter = async (calls: number) => {
   return (await request('/')).headers.get('server-timing');
 };
 
-test('a response that asked the database says how often and how long', async () => {
+test('a response reports the number and the duration of its database calls', async () => {
   expect(await timingAfter(3)).toBe('db;desc="3 calls";dur=12');
 });
 
