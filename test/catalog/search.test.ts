@@ -283,7 +283,7 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     const { found: n, rowsRead, indexes, scanned } = await measure(q);
     expect([n, scanned]).toEqual([rows, false]);
     expect(indexes).toContain(index);
-    // It measure the newest thousand rows once for each kind of match, and checks once whether there are more.
+    // It reads the newest thousand rows once for each kind of match, and checks once whether there are more.
     expect(rowsRead).toBeLessThan(3_500);
   });
 
