@@ -309,7 +309,7 @@ test('the same key with another body is rejected, even if only the last byte or 
   }
 });
 
-test('a running import occupies its key, and its stored batches are visible already', async () => {
+test('a second request with the key of a running import gets 409, and its stored batches are visible already', async () => {
   const key = randomUUID();
   const running = openImport(key);
   await running.write([...Array.from({ length: 250 }, (_, n) => row(`R-${n}`)), row('R-last')]);

@@ -234,7 +234,7 @@ describe('a campaign in the store', () => {
   );
 
   test(
-    'ends concurrent commands in a state that the model predicts for some interleaving',
+    'ends in a state that the model predicts for some order of concurrent steps',
     () => check(fc.oneof(one, race), 8, 8),
     modelTimeout,
   );

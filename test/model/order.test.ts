@@ -164,7 +164,7 @@ describe('an order in the store', () => {
   );
 
   test(
-    'ends concurrent commands in a state that the model predicts for some interleaving',
+    'ends in a state that the model predicts for some order of concurrent steps',
     async () => {
       await check([one, race, race], 10, 6);
     },

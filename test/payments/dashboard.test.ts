@@ -155,7 +155,7 @@ describe('an authorization that is captured in the dashboard before its campaign
   });
 
   test.each(['whole', 'part'])(
-    '%s, and then refunded there releases the place, without any order event',
+    'in %s and then refunded there releases the place, without any order event',
     async (how) => {
       const campaign = await fixture.start(`REFUNDED-${how}`, 5);
       const ada = await secure(campaign.id, 'ada');
@@ -171,7 +171,7 @@ describe('an authorization that is captured in the dashboard before its campaign
 });
 
 describe('an intent that is cancelled in the dashboard', () => {
-  test('releases a place that is joined or secured, and its count', async () => {
+  test('releases a place that is joined or secured, and lowers the count', async () => {
     const campaign = await fixture.start('CANCELLED', 5, { successOn: 'secured' });
     const { body: place } = await fixture.join(campaign.id, 'ada');
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: place.orderId });

@@ -336,7 +336,7 @@ describe('the rest of an ended order’s payment', () => {
 });
 
 describe('a lost webhook', () => {
-  test('of a success is replaced by the cron', async () => {
+  test('of a success delays the confirmation until the cron', async () => {
     await addProduct(store, 'UNTOLD', 5);
     const { order, payment, intent } = await shop.checkout('UNTOLD');
     await shop.webhooks({ lose: 1 });
@@ -351,7 +351,7 @@ describe('a lost webhook', () => {
     expect(await shop.stockOf('UNTOLD')).toEqual({ quantity: 4, reserved: 0 });
   });
 
-  test('of refunds in the dashboard is replaced by the cron, once the charge shows their sum', async () => {
+  test('of refunds in the dashboard delays them until the cron, once the charge shows their sum', async () => {
     const { order, payment, intent } = await paid('BYHAND');
     await shop.webhooks({ lose: 1 });
     await shop.stripe.refunds.create({ payment_intent: intent, amount: 700 });
