@@ -7,6 +7,7 @@ import { auditPackages } from './audit.ts';
 import { checkDocs } from './docs.ts';
 import { checkLock } from './lock.ts';
 import { findRuleViolations, readSources } from './rules.ts';
+import { checkSchema } from './schema.ts';
 
 /** One check of the code, named as a guarantee. `run` resolves with a short result, or throws the problems. */
 export type Check = { name: string; run: () => Promise<string> };
@@ -54,7 +55,7 @@ async function measureBundle(): Promise<string> {
   }
 }
 
-/** The checks that start no service. They are independent and may run at the same time. */
+/** The checks are independent and may run at the same time. */
 export const checks: Check[] = [
   {
     name: 'the code is formatted and has no lint errors',
@@ -88,6 +89,7 @@ export const checks: Check[] = [
       return '';
     },
   },
+  { name: 'docs/schema.sql is the schema of a migrated database', run: checkSchema },
   { name: 'the bundle stays small', run: measureBundle },
   {
     name: 'package-lock.json matches package.json and the Node version that runs the scripts',

@@ -2,9 +2,10 @@ import { type Check, checks, runTool } from './checks.ts';
 
 const help = `npm run verify
 
-Runs every check that needs no database: format, lint, generated types, types, the rules for imports and files, the
-documentation, the bundle size, package-lock.json, known vulnerabilities, and the unit tests (with the OpenAPI
-snapshot). "npm test" runs these checks and all other tests. Exit code 0: all pass; 1: a check fails.`;
+Runs every check that takes seconds: format, lint, generated types, types, the rules for imports and files, the
+documentation, docs/schema.sql, the bundle size, package-lock.json, known vulnerabilities, and the unit tests (with the
+OpenAPI snapshot). For docs/schema.sql it starts its own PostgreSQL in a temporary folder; DATABASE_URL is not used.
+"npm test" runs these checks and all other tests. Exit code 0: all pass; 1: a check fails.`;
 
 const unitTests: Check = {
   name: 'the unit tests pass',

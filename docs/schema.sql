@@ -1,0 +1,7258 @@
+-- The schema of a migrated database: roles, tables, functions, row-level security and triggers.
+-- Generated from migrations/ and src/db/**/*.sql by "npm run schema". Do not edit it: change those files, then run that
+-- command. "npm run verify" fails if this file is out of date.
+--
+-- The database's owner owns the schemas, the tables and every function that names no owner here.
+-- fusion_worker logs in once "npm run migrate" has set its password; no other role can log in.
+-- The file has no rows: those that migrations insert, such as the sinks in platform.sinks, are not included.
+
+set check_function_bodies = off;
+
+-- ==== Roles and schemas =============================================================================================
+
+-- roles
+create role fusion_audit noinherit;
+create role fusion_catalog noinherit;
+create role fusion_group_commerce noinherit;
+create role fusion_inventory noinherit;
+create role fusion_orders noinherit;
+create role fusion_payments noinherit;
+create role fusion_platform noinherit;
+create role fusion_reader noinherit;
+create role fusion_search noinherit;
+create role fusion_shipping noinherit;
+create role fusion_worker noinherit;
+alter role fusion_worker set statement_timeout = '9s';
+grant fusion_reader to fusion_worker with inherit false, set true;
+
+-- schema: audit
+create schema audit;
+grant usage on schema audit to fusion_audit;
+
+-- schema: catalog
+create schema catalog;
+grant usage on schema catalog to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_reader, fusion_search, fusion_shipping, fusion_worker;
+
+-- schema: group_commerce
+create schema group_commerce;
+grant usage on schema group_commerce to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_reader, fusion_search, fusion_shipping, fusion_worker;
+
+-- schema: inventory
+create schema inventory;
+grant usage on schema inventory to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_reader, fusion_search, fusion_shipping, fusion_worker;
+
+-- schema: orders
+create schema orders;
+grant usage on schema orders to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_reader, fusion_search, fusion_shipping, fusion_worker;
+
+-- schema: payments
+create schema payments;
+grant usage on schema payments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_reader, fusion_search, fusion_shipping, fusion_worker;
+
+-- schema: platform
+create schema platform;
+grant usage on schema platform to fusion_audit, fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_reader, fusion_search, fusion_shipping, fusion_worker;
+
+-- schema: public
+revoke all on schema public from public;
+grant usage on schema public to fusion_search;
+create extension if not exists pg_trgm with schema public;
+
+-- schema: shipping
+create schema shipping;
+grant usage on schema shipping to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_reader, fusion_search, fusion_shipping, fusion_worker;
+
+-- ==== Tables ========================================================================================================
+
+-- table: audit.log
+create table audit.log (
+  id          bigint      not null generated always as identity,
+  at          timestamptz not null default now(),
+  tenant_id   varchar     not null,
+  actor       varchar     not null,
+  key_id      varchar,
+  operation   varchar     not null,
+  subject     varchar,
+  before      jsonb,
+  after       jsonb,
+  traceparent varchar,
+  constraint log_pkey PRIMARY KEY (id)
+);
+CREATE INDEX idx_audit_log_tenant_id ON audit.log USING btree (tenant_id, id DESC);
+alter table audit.log enable row level security;
+alter table audit.log force row level security;
+grant insert on audit.log to fusion_audit;
+
+-- table: catalog.import_runs
+create table catalog.import_runs (
+  id         varchar     not null,
+  tenant_id  varchar     not null,
+  key        varchar,
+  ended_at   timestamptz,
+  created_at timestamptz not null,
+  constraint import_runs_pkey PRIMARY KEY (id)
+);
+CREATE INDEX idx_import_runs_tenant_id ON catalog.import_runs USING btree (tenant_id, created_at);
+alter table catalog.import_runs enable row level security;
+alter table catalog.import_runs force row level security;
+grant delete, insert, select, update on catalog.import_runs to fusion_catalog;
+
+-- table: catalog.products
+create table catalog.products (
+  id             varchar       not null,
+  sku            varchar       not null,
+  name           varchar       not null,
+  description    text,
+  price          numeric(10,2) not null,
+  currency       varchar(3)    not null,
+  tenant_id      varchar       not null default 'default',
+  status         varchar       not null default 'active',
+  version        integer       not null default 1,
+  created_at     timestamptz   not null default now(),
+  updated_at     timestamptz   not null default now(),
+  search         tsvector      generated always as (to_tsvector('english'::regconfig, (name::text || ' ') || COALESCE(description, '')) || to_tsvector('simple'::regconfig, (sku::text || ' ') || name::text)) stored,
+  import_run     varchar,
+  import_counts  integer[],
+  import_before  integer[],
+  import_repeats varchar,
+  constraint products_pkey PRIMARY KEY (id),
+  constraint products_sku_unique UNIQUE (tenant_id, sku),
+  constraint products_currency_form CHECK (currency::text ~ '^[A-Z]{3}$'),
+  constraint products_price_not_negative CHECK (price >= 0::numeric),
+  constraint products_status CHECK (status in ('active', 'archived'))
+);
+CREATE INDEX idx_products_name_trgm ON catalog.products USING gin (name public.gin_trgm_ops);
+CREATE INDEX idx_products_search ON catalog.products USING gin (search);
+CREATE INDEX idx_products_sku_trgm ON catalog.products USING gin (sku public.gin_trgm_ops);
+CREATE INDEX idx_products_tenant_id ON catalog.products USING btree (tenant_id, id DESC);
+alter table catalog.products enable row level security;
+alter table catalog.products force row level security;
+grant insert, select, update on catalog.products to fusion_catalog;
+grant select on catalog.products to fusion_group_commerce, fusion_orders, fusion_reader;
+grant select (id, sku, name, currency, tenant_id, status, search) on catalog.products to fusion_search;
+
+-- table: group_commerce.group_commerce_campaigns
+create table group_commerce.group_commerce_campaigns (
+  id                   varchar       not null,
+  product_id           varchar       not null,
+  min_participants     integer       not null,
+  max_participants     integer       not null,
+  actual_participants  integer       not null default 0,
+  price                numeric(10,2) not null,
+  original_price       numeric(10,2) not null,
+  start_time           timestamptz   not null,
+  end_time             timestamptz   not null,
+  status               varchar       not null,
+  tenant_id            varchar       not null default 'default',
+  sku                  varchar       not null,
+  currency             varchar(3)    not null,
+  success_on           varchar       not null default 'joined',
+  secured_participants integer       not null default 0,
+  version              integer       not null default 1,
+  settled_at           timestamptz,
+  created_at           timestamptz   not null default now(),
+  updated_at           timestamptz   not null default now(),
+  constraint group_commerce_campaigns_pkey PRIMARY KEY (id),
+  constraint campaigns_end_after_start CHECK (end_time > start_time),
+  constraint campaigns_max_at_least_min CHECK (max_participants >= min_participants),
+  constraint campaigns_min_positive CHECK (min_participants > 0),
+  constraint campaigns_not_overfull CHECK (actual_participants >= 0 AND actual_participants <= max_participants),
+  constraint campaigns_price_not_above_original CHECK (original_price >= price),
+  constraint campaigns_price_not_negative CHECK (price >= 0::numeric),
+  constraint campaigns_secured_have_places CHECK (secured_participants >= 0 AND secured_participants <= actual_participants),
+  constraint campaigns_status CHECK (status in ('active', 'successful', 'failed', 'expired')),
+  constraint campaigns_success_on CHECK (success_on in ('joined', 'secured'))
+);
+CREATE INDEX idx_campaigns_running ON group_commerce.group_commerce_campaigns USING btree (end_time) WHERE status::text = 'active';
+CREATE INDEX idx_campaigns_status ON group_commerce.group_commerce_campaigns USING btree (tenant_id, status, id DESC);
+CREATE INDEX idx_campaigns_tenant_id ON group_commerce.group_commerce_campaigns USING btree (tenant_id, id DESC);
+CREATE INDEX idx_campaigns_unsettled ON group_commerce.group_commerce_campaigns USING btree (id) WHERE settled_at IS NULL AND status::text <> 'active';
+alter table group_commerce.group_commerce_campaigns enable row level security;
+alter table group_commerce.group_commerce_campaigns force row level security;
+grant insert, select, update on group_commerce.group_commerce_campaigns to fusion_group_commerce;
+grant select on group_commerce.group_commerce_campaigns to fusion_reader;
+
+-- table: group_commerce.participants
+create table group_commerce.participants (
+  id               varchar     not null,
+  tenant_id        varchar     not null,
+  campaign_id      varchar     not null,
+  user_id          varchar     not null,
+  order_id         varchar     not null,
+  payment_id       varchar,
+  shipping_address jsonb,
+  state            varchar     not null,
+  reason           varchar,
+  joined_at        timestamptz not null,
+  secure_by        timestamptz,
+  secured_at       timestamptz,
+  updated_at       timestamptz not null,
+  constraint participants_pkey PRIMARY KEY (id),
+  constraint participants_order_unique UNIQUE (order_id),
+  constraint participants_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES group_commerce.group_commerce_campaigns(id),
+  constraint participants_released_why CHECK (state::text <> 'released' OR reason IS NOT NULL),
+  constraint participants_state CHECK (state in ('joined', 'secured', 'ordered', 'charged', 'released'))
+);
+CREATE INDEX idx_participants_due ON group_commerce.participants USING btree (secure_by) WHERE state::text = 'joined';
+CREATE INDEX idx_participants_tenant_id ON group_commerce.participants USING btree (tenant_id, campaign_id, id DESC);
+CREATE INDEX idx_participants_unsettled ON group_commerce.participants USING btree (campaign_id, id) WHERE state in ('joined', 'secured');
+CREATE UNIQUE INDEX participants_one_place_a_user ON group_commerce.participants USING btree (campaign_id, user_id) WHERE state::text <> 'released';
+alter table group_commerce.participants enable row level security;
+alter table group_commerce.participants force row level security;
+grant insert, select, update on group_commerce.participants to fusion_group_commerce;
+grant select on group_commerce.participants to fusion_reader;
+
+-- table: inventory.adjustments
+create table inventory.adjustments (
+  id         uuid        not null default gen_random_uuid(),
+  tenant_id  varchar     not null,
+  sku        varchar     not null,
+  delta      integer     not null,
+  reason     varchar     not null,
+  created_at timestamptz not null,
+  quantity   integer,
+  constraint adjustments_pkey PRIMARY KEY (id)
+);
+CREATE INDEX idx_adjustments_tenant_id ON inventory.adjustments USING btree (tenant_id, sku);
+alter table inventory.adjustments enable row level security;
+alter table inventory.adjustments force row level security;
+grant insert, select on inventory.adjustments to fusion_inventory;
+
+-- table: inventory.inventory
+create table inventory.inventory (
+  sku        varchar     not null,
+  tenant_id  varchar     not null default 'default',
+  quantity   integer     not null,
+  version    integer     not null default 0,
+  reserved   integer     not null default 0,
+  updated_at timestamptz not null default now(),
+  constraint inventory_pkey PRIMARY KEY (sku, tenant_id),
+  constraint inventory_quantity_not_negative CHECK (quantity >= 0),
+  constraint inventory_reserved_not_negative CHECK (reserved >= 0),
+  constraint inventory_units_fit CHECK ((quantity::bigint + reserved) <= 2147483647)
+) with (fillfactor=70);
+CREATE INDEX idx_inventory_tenant_id ON inventory.inventory USING btree (tenant_id, sku);
+alter table inventory.inventory enable row level security;
+alter table inventory.inventory force row level security;
+grant insert, select, update on inventory.inventory to fusion_inventory;
+grant select on inventory.inventory to fusion_catalog, fusion_reader;
+
+-- table: inventory.reservations
+create table inventory.reservations (
+  order_id   varchar     not null,
+  tenant_id  varchar     not null,
+  skus       text[]      not null,
+  quantities integer[]   not null,
+  status     varchar     not null,
+  expires_at timestamptz,
+  created_at timestamptz not null,
+  unheard    boolean     not null default false,
+  constraint reservations_pkey PRIMARY KEY (order_id),
+  constraint reservations_hold_ends CHECK (status::text <> 'held' OR expires_at IS NOT NULL),
+  constraint reservations_lines_match CHECK (cardinality(skus) = cardinality(quantities)),
+  constraint reservations_status CHECK (status in ('pending', 'held', 'committed', 'released', 'refused'))
+);
+CREATE INDEX idx_reservations_due ON inventory.reservations USING btree (tenant_id, expires_at) WHERE status::text = 'held';
+CREATE INDEX idx_reservations_pending ON inventory.reservations USING btree (tenant_id, created_at) WHERE status::text = 'pending';
+CREATE INDEX idx_reservations_unheard ON inventory.reservations USING btree (tenant_id, created_at) WHERE unheard;
+alter table inventory.reservations enable row level security;
+alter table inventory.reservations force row level security;
+grant insert, select, update on inventory.reservations to fusion_inventory;
+grant select on inventory.reservations to fusion_orders, fusion_reader;
+
+-- table: orders.orders
+create table orders.orders (
+  id                    varchar       not null,
+  customer_id           varchar       not null,
+  items                 jsonb         not null,
+  total                 numeric(10,2) not null,
+  currency              varchar(3)    not null,
+  status                varchar       not null,
+  created_at            timestamptz   not null default now(),
+  tenant_id             varchar       not null default 'default',
+  organization_id       varchar,
+  purchase_order_number varchar,
+  shipping_address      jsonb,
+  campaign_id           varchar,
+  failure_reason        varchar,
+  updated_at            timestamptz   not null default now(),
+  place_open            boolean       not null default false,
+  constraint orders_pkey PRIMARY KEY (id),
+  constraint orders_status CHECK (status in ('created', 'confirmed', 'shipped', 'delivered', 'failed', 'cancelled', 'refunded')),
+  constraint orders_total_not_negative CHECK (total >= 0::numeric)
+);
+CREATE INDEX idx_orders_customer_id ON orders.orders USING btree (tenant_id, customer_id, id DESC);
+CREATE INDEX idx_orders_organization_id ON orders.orders USING btree (organization_id, tenant_id, id DESC) WHERE organization_id IS NOT NULL;
+CREATE INDEX idx_orders_place_open ON orders.orders USING btree (updated_at) WHERE place_open;
+CREATE INDEX idx_orders_status ON orders.orders USING btree (tenant_id, status, id DESC);
+CREATE INDEX idx_orders_tenant_id ON orders.orders USING btree (tenant_id, id DESC);
+alter table orders.orders enable row level security;
+alter table orders.orders force row level security;
+grant insert, select, update on orders.orders to fusion_orders;
+grant select on orders.orders to fusion_inventory, fusion_payments, fusion_reader, fusion_shipping;
+
+-- table: payments.payments
+create table payments.payments (
+  payment_id               varchar       not null,
+  order_id                 varchar       not null,
+  amount                   numeric(10,2) not null,
+  currency                 varchar(3)    not null,
+  status                   varchar       not null,
+  stripe_payment_intent_id varchar,
+  failure_reason           text,
+  created_at               timestamptz   default now(),
+  tenant_id                varchar       not null default 'default',
+  updated_at               timestamptz   not null default now(),
+  client_secret            varchar,
+  captured                 numeric(10,2) not null default 0,
+  refunded                 numeric(10,2) not null default 0,
+  refund_done              numeric(10,2) not null default 0,
+  stripe_status            varchar,
+  attempt                  integer       not null default 1,
+  intent_open              boolean       not null default false,
+  checked_at               timestamptz   not null default now(),
+  dispute                  varchar,
+  mode                     varchar       not null default 'order',
+  campaign_id              varchar,
+  user_id                  varchar,
+  setup_intent_id          varchar,
+  customer_id              varchar,
+  payment_method_id        varchar,
+  capture_asked            boolean       not null default false,
+  refunds_told             numeric(10,2) not null default 0,
+  charge_asked_at          timestamptz,
+  charges_looked_at        timestamptz,
+  asked_at                 timestamptz,
+  constraint payments_pkey PRIMARY KEY (payment_id),
+  constraint payments_amount_not_negative CHECK (amount >= 0::numeric),
+  constraint payments_dispute CHECK (dispute in ('open', 'won', 'lost')),
+  constraint payments_mode CHECK (mode in ('order', 'hold', 'card')),
+  constraint payments_refunds_within_captured CHECK (0::numeric <= refund_done AND refund_done <= refunded AND refunded <= captured),
+  constraint payments_status CHECK (status in ('pending', 'succeeded', 'failed', 'cancelled', 'refunded'))
+);
+CREATE INDEX idx_payments_campaign ON payments.payments USING btree (campaign_id, user_id) WHERE campaign_id IS NOT NULL;
+CREATE INDEX idx_payments_open ON payments.payments USING btree (tenant_id, checked_at) WHERE status::text = 'pending' OR intent_open OR refunds_told > refund_done;
+CREATE INDEX idx_payments_order ON payments.payments USING btree (order_id, tenant_id);
+CREATE INDEX idx_payments_tenant_id ON payments.payments USING btree (tenant_id, payment_id DESC);
+CREATE UNIQUE INDEX payments_intent_unique ON payments.payments USING btree (stripe_payment_intent_id) WHERE stripe_payment_intent_id IS NOT NULL;
+CREATE UNIQUE INDEX payments_one_live_an_order ON payments.payments USING btree (order_id) WHERE status in ('pending', 'succeeded');
+CREATE UNIQUE INDEX payments_setup_unique ON payments.payments USING btree (setup_intent_id) WHERE setup_intent_id IS NOT NULL;
+alter table payments.payments enable row level security;
+alter table payments.payments force row level security;
+grant insert, select, update on payments.payments to fusion_payments;
+grant select on payments.payments to fusion_orders, fusion_reader;
+
+-- table: payments.intents
+create table payments.intents (
+  stripe_id  varchar     not null,
+  tenant_id  varchar     not null,
+  payment_id varchar     not null,
+  amount     numeric     not null,
+  currency   varchar     not null,
+  status     varchar     not null,
+  received   numeric     not null default 0,
+  fault      varchar,
+  created_at timestamptz not null,
+  constraint intents_known_once PRIMARY KEY (stripe_id),
+  constraint intents_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(payment_id)
+);
+CREATE INDEX idx_intents_payment_id ON payments.intents USING btree (payment_id);
+CREATE INDEX idx_intents_tenant_id ON payments.intents USING btree (tenant_id, stripe_id DESC);
+alter table payments.intents enable row level security;
+alter table payments.intents force row level security;
+grant insert, select, update on payments.intents to fusion_payments;
+
+-- table: payments.refunds
+create table payments.refunds (
+  id               varchar       not null,
+  tenant_id        varchar       not null,
+  payment_id       varchar       not null,
+  amount           numeric(10,2) not null,
+  currency         varchar(3)    not null,
+  status           varchar       not null,
+  reason           varchar,
+  failure_reason   varchar,
+  stripe_refund_id varchar,
+  attempt          integer       not null default 1,
+  checked_at       timestamptz   not null,
+  created_at       timestamptz   not null,
+  stripe_intent_id varchar,
+  automatic        boolean       not null default false,
+  restock          boolean,
+  constraint refunds_pkey PRIMARY KEY (id),
+  constraint refunds_stripe_refund_unique UNIQUE (stripe_refund_id),
+  constraint refunds_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(payment_id),
+  constraint refunds_amount_positive CHECK (amount > 0::numeric),
+  constraint refunds_status CHECK (status in ('pending', 'succeeded', 'failed'))
+);
+CREATE INDEX idx_refunds_open ON payments.refunds USING btree (tenant_id, checked_at) WHERE status::text = 'pending';
+CREATE INDEX idx_refunds_payment ON payments.refunds USING btree (payment_id, tenant_id);
+CREATE INDEX idx_refunds_tenant_id ON payments.refunds USING btree (tenant_id, id DESC);
+alter table payments.refunds enable row level security;
+alter table payments.refunds force row level security;
+grant insert, select, update on payments.refunds to fusion_payments;
+grant select on payments.refunds to fusion_reader;
+
+-- table: payments.stripe_reading
+create table payments.stripe_reading (
+  one        boolean     not null default true,
+  read_until timestamptz not null,
+  constraint stripe_reading_pkey PRIMARY KEY (one),
+  constraint stripe_reading_is_one CHECK (one)
+);
+grant insert, select, update on payments.stripe_reading to fusion_payments;
+
+-- table: platform.tenants
+create table platform.tenants (
+  id               varchar     not null,
+  name             varchar     not null,
+  created_at       timestamptz not null default now(),
+  delayed_payments boolean     not null default true,
+  constraint tenants_pkey PRIMARY KEY (id),
+  constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
+);
+grant select on platform.tenants to fusion_platform;
+grant select (id, delayed_payments) on platform.tenants to fusion_payments;
+
+-- table: platform.api_keys
+create table platform.api_keys (
+  id         varchar     not null,
+  tenant_id  varchar     not null,
+  prefix     varchar     not null,
+  key_hash   varchar     not null,
+  kind       varchar     not null,
+  name       varchar,
+  scopes     text[]      not null,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  origins    text[],
+  constraint api_keys_pkey PRIMARY KEY (id),
+  constraint api_keys_key_hash_unique UNIQUE (key_hash),
+  constraint api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES platform.tenants(id),
+  constraint api_keys_key_hash_form CHECK (key_hash::text ~ '^[0-9a-f]{64}$'),
+  constraint api_keys_kind CHECK (kind in ('secret', 'publishable')),
+  constraint api_keys_origins_of_publishable CHECK (origins IS NULL OR kind::text = 'publishable')
+);
+CREATE INDEX idx_api_keys_tenant_id ON platform.api_keys USING btree (tenant_id, id);
+alter table platform.api_keys enable row level security;
+alter table platform.api_keys force row level security;
+grant select on platform.api_keys to fusion_platform;
+grant select (id, prefix, key_hash) on platform.api_keys to fusion_audit;
+
+-- table: platform.dead_letters
+create table platform.dead_letters (
+  id          varchar     not null,
+  tenant_id   varchar     not null,
+  sink        varchar     not null,
+  event_id    varchar     not null,
+  topic       varchar     not null,
+  key         varchar     not null,
+  seq         bigint,
+  message     jsonb       not null,
+  reason      text        not null,
+  attempts    integer     not null,
+  created_at  timestamptz not null,
+  replayed_at timestamptz,
+  retry_at    timestamptz,
+  constraint dead_letters_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX dead_letters_open_once ON platform.dead_letters USING btree (sink, event_id) WHERE replayed_at IS NULL;
+CREATE INDEX idx_dead_letters_tenant_id ON platform.dead_letters USING btree (tenant_id, id DESC);
+alter table platform.dead_letters enable row level security;
+alter table platform.dead_letters force row level security;
+grant delete, insert, select, update on platform.dead_letters to fusion_platform;
+grant select on platform.dead_letters to fusion_reader;
+
+-- table: platform.events
+create table platform.events (
+  tenant_id   varchar     not null,
+  seq         bigint      not null generated always as identity,
+  id          uuid        not null default gen_random_uuid(),
+  topic       varchar     not null,
+  key         varchar     not null,
+  payload     jsonb       not null,
+  traceparent varchar,
+  "time"      timestamptz not null,
+  constraint events_pkey PRIMARY KEY (tenant_id, seq)
+);
+CREATE INDEX idx_events_key ON platform.events USING btree (tenant_id, key, seq);
+CREATE INDEX idx_events_topic ON platform.events USING btree (tenant_id, topic, seq);
+alter table platform.events enable row level security;
+alter table platform.events force row level security;
+grant insert, select on platform.events to fusion_platform;
+grant select on platform.events to fusion_reader;
+
+-- table: platform.idempotency
+create table platform.idempotency (
+  tenant_id    varchar     not null,
+  operation    varchar     not null,
+  key          varchar     not null,
+  request_hash varchar     not null,
+  answer       jsonb,
+  locked_until timestamptz,
+  created_at   timestamptz not null,
+  constraint idempotency_once PRIMARY KEY (tenant_id, operation, key)
+);
+CREATE INDEX idx_idempotency_created_at ON platform.idempotency USING btree (created_at);
+alter table platform.idempotency enable row level security;
+alter table platform.idempotency force row level security;
+grant delete, insert, select, update on platform.idempotency to fusion_platform;
+
+-- table: platform.inbox
+create table platform.inbox (
+  tenant_id  varchar     not null,
+  consumer   varchar     not null,
+  event_id   varchar     not null,
+  applied_at timestamptz not null,
+  constraint inbox_once PRIMARY KEY (consumer, event_id)
+);
+CREATE INDEX idx_inbox_applied_at ON platform.inbox USING btree (applied_at);
+alter table platform.inbox enable row level security;
+alter table platform.inbox force row level security;
+grant delete, insert, select, update on platform.inbox to fusion_platform;
+
+-- table: platform.job_secrets
+create table platform.job_secrets (
+  sha256     varchar     not null,
+  name       varchar     not null,
+  created_at timestamptz not null default now(),
+  constraint job_secrets_pkey PRIMARY KEY (sha256),
+  constraint job_secrets_sha256_form CHECK (sha256::text ~ '^[0-9a-f]{64}$')
+);
+grant select on platform.job_secrets to fusion_platform;
+
+-- table: platform.migrations
+create table platform.migrations (
+  name       varchar     not null,
+  sha256     varchar     not null,
+  applied_at timestamptz not null default now(),
+  constraint migrations_pkey PRIMARY KEY (name)
+);
+
+-- table: platform.outbox
+create table platform.outbox (
+  sink       varchar     not null,
+  seq        bigint      not null,
+  tenant_id  varchar     not null,
+  key        varchar     not null,
+  attempts   integer     not null default 0,
+  due_at     timestamptz not null,
+  lease      varchar,
+  last_error varchar,
+  constraint outbox_once PRIMARY KEY (sink, seq)
+) with (fillfactor=70, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000);
+CREATE INDEX idx_outbox_due ON platform.outbox USING btree (sink, due_at, seq);
+CREATE INDEX idx_outbox_key ON platform.outbox USING btree (sink, key, seq);
+alter table platform.outbox enable row level security;
+alter table platform.outbox force row level security;
+grant delete, insert, select, update on platform.outbox to fusion_platform;
+
+-- table: platform.security
+create table platform.security (
+  only_row     boolean not null default true,
+  inner_key    bytea   not null,
+  outer_key    bytea   not null,
+  sealed       boolean not null,
+  passed_clock boolean not null default false,
+  constraint security_pkey PRIMARY KEY (only_row),
+  constraint security_inner_key_length CHECK (length(inner_key) = 64),
+  constraint security_only_row CHECK (only_row),
+  constraint security_outer_key_length CHECK (length(outer_key) = 64)
+);
+grant select on platform.security to fusion_platform;
+
+-- table: platform.sinks
+create table platform.sinks (
+  sink         varchar     not null,
+  failures     integer     not null default 0,
+  paused_until timestamptz not null default '-infinity'::timestamp with time zone,
+  constraint sinks_pkey PRIMARY KEY (sink)
+);
+grant select, update on platform.sinks to fusion_platform;
+
+-- table: shipping.label_requests
+create table shipping.label_requests (
+  order_id     varchar     not null,
+  tenant_id    varchar     not null,
+  shipment_id  varchar     not null,
+  status       varchar     not null,
+  address      jsonb       not null,
+  sender       jsonb,
+  parcel       jsonb,
+  attempts     integer     not null default 0,
+  leased_until timestamptz,
+  last_error   text,
+  tried_at     timestamptz not null,
+  created_at   timestamptz not null,
+  constraint label_requests_pkey PRIMARY KEY (order_id),
+  constraint label_requests_shipment_unique UNIQUE (shipment_id),
+  constraint label_requests_status CHECK (status in ('open', 'made', 'refused', 'ended'))
+);
+CREATE INDEX idx_label_requests_open ON shipping.label_requests USING btree (tried_at) WHERE status::text = 'open';
+CREATE INDEX idx_label_requests_tenant_id ON shipping.label_requests USING btree (tenant_id, order_id);
+CREATE INDEX idx_label_requests_tenant_open ON shipping.label_requests USING btree (tenant_id, tried_at) WHERE status::text = 'open';
+alter table shipping.label_requests enable row level security;
+alter table shipping.label_requests force row level security;
+grant insert, select, update on shipping.label_requests to fusion_shipping;
+grant select on shipping.label_requests to fusion_reader;
+
+-- table: shipping.label_voids
+create table shipping.label_voids (
+  shipment_id     varchar     not null,
+  tenant_id       varchar     not null,
+  order_id        varchar     not null,
+  provider        varchar,
+  carrier         varchar,
+  tracking_number varchar,
+  external_id     varchar,
+  status          varchar     not null,
+  attempts        integer     not null default 0,
+  due_at          timestamptz not null,
+  last_error      text,
+  created_at      timestamptz not null,
+  constraint label_voids_pkey PRIMARY KEY (shipment_id),
+  constraint label_voids_status CHECK (status in ('open', 'done', 'refused'))
+);
+CREATE INDEX idx_label_voids_due ON shipping.label_voids USING btree (due_at) WHERE status::text = 'open';
+CREATE INDEX idx_label_voids_open ON shipping.label_voids USING btree (tenant_id, due_at) WHERE status::text = 'open';
+CREATE INDEX idx_label_voids_tenant_id ON shipping.label_voids USING btree (tenant_id, shipment_id);
+alter table shipping.label_voids enable row level security;
+alter table shipping.label_voids force row level security;
+grant insert, select, update on shipping.label_voids to fusion_shipping;
+
+-- table: shipping.shipments
+create table shipping.shipments (
+  id              varchar     not null,
+  order_id        varchar     not null,
+  tracking_number varchar     not null,
+  carrier         varchar     not null,
+  label_url       text        not null,
+  status          varchar     not null,
+  created_at      timestamptz default now(),
+  tenant_id       varchar     not null default 'default',
+  provider        varchar     not null default 'manual',
+  external_id     varchar,
+  exception       text,
+  tracked_at      timestamptz,
+  updated_at      timestamptz not null default now(),
+  cancelled_at    timestamptz,
+  constraint shipments_pkey PRIMARY KEY (id),
+  constraint shipments_status CHECK (status in ('created', 'in_transit', 'delivered', 'cancelled'))
+);
+CREATE INDEX idx_shipments_order ON shipping.shipments USING btree (order_id, tenant_id);
+CREATE INDEX idx_shipments_tenant_id ON shipping.shipments USING btree (tenant_id, id DESC);
+CREATE INDEX idx_shipments_tracking_number ON shipping.shipments USING btree (tracking_number);
+CREATE UNIQUE INDEX shipments_one_live_an_order ON shipping.shipments USING btree (order_id) WHERE cancelled_at IS NULL;
+alter table shipping.shipments enable row level security;
+alter table shipping.shipments force row level security;
+grant insert, select, update on shipping.shipments to fusion_shipping;
+grant select on shipping.shipments to fusion_orders, fusion_reader;
+
+-- ==== Functions =====================================================================================================
+
+-- function: audit.record()
+-- src/db/audit/audit.sql
+CREATE OR REPLACE FUNCTION audit.record()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before,import_repeats}';
+  was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
+  becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
+  of_tenant varchar := coalesce(coalesce(becomes, was)->>'tenant_id', coalesce(becomes, was)->>'id');
+  entered varchar := current_setting('app.tenant_id', true);
+  k record;
+begin
+  if tg_argv[0] = 'stock' then
+    was := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
+  end if;
+  select a.id, a.prefix into k from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
+  -- The log's own policy holds here too. An operator may work without having said for which tenant.
+  perform set_config('app.tenant_id', of_tenant, true);
+  insert into audit.log (tenant_id, actor, key_id, operation, subject, before, after, traceparent)
+  values (of_tenant,
+    case when k.id is not null then 'key ' || k.prefix
+      when session_user = 'fusion_worker' then 'system'
+      else concat_ws(' ', session_user, nullif(current_setting('app.operator', true), '')) end,
+    k.id, tg_argv[0] || ' ' || lower(tg_op), coalesce(becomes, was)->>tg_argv[1], was, becomes,
+    nullif(current_setting('app.traceparent', true), ''));
+  perform set_config('app.tenant_id', coalesce(entered, ''), true);
+  return null;
+end
+$function$;
+alter function audit.record() owner to fusion_audit;
+revoke all on function audit.record() from public;
+
+-- function: audit.refuse_change()
+-- migrations/20261122213100_keep_an_audit_log.sql
+CREATE OR REPLACE FUNCTION audit.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise exception 'the audit log is only ever added to' using errcode = 'insufficient_privilege';
+end
+$function$;
+alter function audit.refuse_change() owner to fusion_audit;
+revoke all on function audit.refuse_change() from public;
+
+-- function: catalog.create_product(jsonb,jsonb)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.create_product(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.create');
+  p catalog.products;
+  shown jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into catalog.products (id, sku, name, description, price, currency, tenant_id, created_at, updated_at)
+  values (input->>'id', input->>'sku', input->>'name', input->>'description', (input->>'price')::numeric,
+          input->>'currency', platform.tenant(), platform.clock(), platform.clock())
+  on conflict on constraint products_sku_unique do nothing
+  returning * into p;
+  if not found then
+    return platform.leave(call, 'products.create', jsonb_build_object('error', 'sku_taken'));
+  end if;
+  perform inventory.open_stock(array[p.sku], array[(input->>'inventory')::int]);
+  shown := catalog.product_json(p, (input->>'inventory')::int);
+  perform platform.emit('product.created', p.id, shown, false);
+  return platform.leave(call, 'products.create', shown || jsonb_build_object('version', p.version));
+end
+$function$;
+alter function catalog.create_product(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.create_product(jsonb,jsonb) from public;
+grant execute on function catalog.create_product(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.fits_currency(numeric,character varying)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.fits_currency(price numeric, currency character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select scale(trim_scale(price)) <= platform.currency_decimals(currency)
+$function$;
+alter function catalog.fits_currency(numeric,character varying) owner to fusion_catalog;
+revoke all on function catalog.fits_currency(numeric,character varying) from public;
+
+-- function: catalog.import_products(jsonb,jsonb)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.import_products(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  results jsonb;
+  of_run constant varchar := input->>'run';
+  same_import text[];
+begin
+  perform platform.identify(call, 'catalog:write');
+  -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
+  perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
+  insert into catalog.import_runs (id, tenant_id, key, created_at)
+  select of_run, platform.tenant(), input->>'key', platform.clock() where of_run is not null
+  on conflict (id) do nothing;
+  same_import := array(select r.id from catalog.import_runs r
+    where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
+      and of_run is not null and (r.ended_at is null or r.key = input->>'key'));
+  with row as (
+    select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
+  ), kept as (
+    select p.* from catalog.products p
+    where p.tenant_id = platform.tenant() and p.sku = any(array(select row.sku from row))
+    order by p.sku for update
+  ), merged as (
+    select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
+      case when row.item ? 'description' then row.item->>'description' else k.description end as description,
+      coalesce((row.item->>'price')::numeric, k.price) as price,
+      coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
+      coalesce(row.item->>'status', k.status, 'active') as status,
+      (row.item->>'inventory')::int as count, k.import_run, k.id is null as fresh,
+      case when k.import_run = of_run then k.import_counts end as set_now,
+      case when k.import_run = of_run then k.import_before
+        when k.import_run = any(same_import) then k.import_before || k.import_counts
+        -- The last run has set another count than the one that broke off before it.
+        when k.import_counts is not null and k.import_repeats = any(same_import) then k.import_before end as set_before,
+      case when k.import_run <> of_run and k.import_run = any(same_import) then k.import_run
+        else k.import_repeats end as repeats
+    from row left join kept k on k.sku = row.sku
+  ), counted as (
+    select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
+  ), judged as (
+    select m.*, case when m.repeated then null when m.fresh then coalesce(m.count, 0) else m.count end as inventory, case
+      when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
+      when not catalog.fits_currency(m.price, m.currency)
+        then format('%s has no decimals: %s does not fit', m.currency, m.price)
+      when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
+      when not m.repeated and not inventory.fits(m.count, i.quantity, i.reserved)
+        then format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units())
+      end as fault
+    from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
+  ), written as (
+    insert into catalog.products as p
+      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run, import_counts,
+       import_before, import_repeats)
+    select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
+      platform.clock(), case when j.count is not null then of_run end,
+      case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
+      case when j.set_before is not null then j.repeats end
+    from judged j where j.fault is null order by j.sku
+    on conflict on constraint products_sku_unique do update
+      set name = excluded.name, description = excluded.description, price = excluded.price,
+          currency = excluded.currency, status = excluded.status,
+          import_run = coalesce(excluded.import_run, p.import_run),
+          import_counts = case when excluded.import_run is null then p.import_counts else excluded.import_counts end,
+          import_before = case when excluded.import_run is null then p.import_before else excluded.import_before end,
+          import_repeats = case when excluded.import_run is null then p.import_repeats else excluded.import_repeats end,
+          version = platform.next_version(p.version), updated_at = excluded.updated_at
+    returning p as product
+  )
+  select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,
+    'repeated', j.repeated or null, 'created', (w.product).version = 1,
+    'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
+  into results
+  from judged j left join written w on (w.product).sku = j.sku;
+
+  perform inventory.open_stock(
+    array(select r->>'sku' from jsonb_array_elements(results) r
+          where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'),
+    array(select (r->>'inventory')::int from jsonb_array_elements(results) r
+          where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'));
+  perform platform.emit('product.created', r->'product'->>'id', r->'product', false)
+  from jsonb_array_elements(results) r where (r->>'created')::boolean;
+
+  if (input->>'last')::boolean then
+    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant() and r.id = of_run;
+    delete from catalog.import_runs r
+    where r.tenant_id = platform.tenant() and r.created_at <= platform.clock() - interval '24 hours';
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', jsonb_build_object('results', (
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('sku', r->>'sku', 'detail', r->>'fault',
+      'repeated', r->'repeated', 'outcome',
+      case when r->'fault' <> 'null' then 'invalid' when (r->>'created')::boolean then 'created' else 'updated' end)))
+    from jsonb_array_elements(results) r)));
+end
+$function$;
+alter function catalog.import_products(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.import_products(jsonb,jsonb) from public;
+grant execute on function catalog.import_products(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.product_json(catalog.products,integer)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.product_json(p catalog.products, quantity integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', p.id, 'sku', p.sku, 'name', p.name, 'description', p.description, 'price', p.price,
+    'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status,
+    'createdAt', platform.iso(p.created_at), 'updatedAt', platform.iso(p.updated_at))
+$function$;
+alter function catalog.product_json(catalog.products,integer) owner to fusion_catalog;
+revoke all on function catalog.product_json(catalog.products,integer) from public;
+grant execute on function catalog.product_json(catalog.products,integer) to fusion_reader;
+
+-- function: catalog.search_alike(text,character varying,character varying,integer)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.search_alike(q text, only_currency character varying, before character varying, most integer)
+ RETURNS character varying[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+declare
+  tenant constant varchar := platform.proven_tenant('catalog:read');
+  found_ids varchar[];
+begin
+  -- One wrong letter costs a short word more of its trigrams than a line of several words.
+  perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
+  found_ids := array(
+    select w.id from (
+      select p.id, p.name, p.status, p.currency from catalog.products p
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
+    ) w
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
+    order by w.id desc limit most);
+  if cardinality(found_ids) = most then
+    return found_ids;
+  end if;
+  return array(
+    with hits as materialized (
+      select p.id, p.status, p.currency from catalog.products p where p.tenant_id = tenant and p.name %> q
+    )
+    select h.id from hits h
+    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
+      and (before is null or h.id < before)
+    order by h.id desc limit most);
+end
+$function$;
+alter function catalog.search_alike(text,character varying,character varying,integer) owner to fusion_catalog;
+revoke all on function catalog.search_alike(text,character varying,character varying,integer) from public;
+grant execute on function catalog.search_alike(text,character varying,character varying,integer) to fusion_search;
+
+-- function: catalog.search_products(text,character varying,character varying,integer)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.search_products(q text, only_currency character varying, before character varying, most integer)
+ RETURNS SETOF character varying
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+declare
+  asked constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
+  -- What only leaves out ("-42") has nothing to be looked up by: it is taken for a part of a SKU.
+  words constant tsquery := case when querytree(asked) not in ('', 'T') then asked end;
+  part constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+  -- Not where websearch's operators say exactly what is meant, nor where there is no word to be misspelt.
+  guess constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
+  found_ids varchar[] := catalog.search_spelt(words, part, only_currency, before, most);
+begin
+  -- A later page must not begin to guess where the earlier ones had found something.
+  if found_ids = '{}' and guess
+    and (before is null or catalog.search_spelt(words, part, only_currency, null, 1) = '{}') then
+    found_ids := catalog.search_alike(q, only_currency, before, most);
+  end if;
+  return query select unnest(found_ids);
+end
+$function$;
+alter function catalog.search_products(text,character varying,character varying,integer) owner to fusion_search;
+revoke all on function catalog.search_products(text,character varying,character varying,integer) from public;
+grant execute on function catalog.search_products(text,character varying,character varying,integer) to fusion_reader;
+
+-- function: catalog.search_spelt(tsquery,text,character varying,character varying,integer)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.search_spelt(words tsquery, part text, only_currency character varying, before character varying, most integer)
+ RETURNS character varying[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+declare
+  tenant constant varchar := platform.proven_tenant('catalog:read');
+  indexed_part constant text := case when part ~ '[[:alnum:]]{3}' then part end;
+  found_ids varchar[];
+begin
+  found_ids := array(
+    select w.id from (
+      select p.id, p.search, p.name, p.sku, p.status, p.currency from catalog.products p
+      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+      order by p.tenant_id, p.id desc limit catalog.search_window()
+    ) w
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency)
+      and (w.search @@ words or w.name ilike part or w.sku ilike part)
+    order by w.id desc limit most);
+  if cardinality(found_ids) = most or not exists (
+    select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+    order by p.tenant_id, p.id desc offset catalog.search_window()
+  ) then
+    return found_ids;
+  end if;
+  return array(
+    with hits as materialized ( -- planned for all of its rows: the limit below does not tempt the planner to walk again
+      select p.id, p.status, p.currency from catalog.products p
+      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_part or p.sku ilike indexed_part)
+    )
+    select h.id from hits h
+    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
+      and (before is null or h.id < before)
+    order by h.id desc limit most);
+end
+$function$;
+alter function catalog.search_spelt(tsquery,text,character varying,character varying,integer) owner to fusion_catalog;
+revoke all on function catalog.search_spelt(tsquery,text,character varying,character varying,integer) from public;
+grant execute on function catalog.search_spelt(tsquery,text,character varying,character varying,integer) to fusion_search;
+
+-- function: catalog.search_window()
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.search_window()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select 1000 $function$;
+alter function catalog.search_window() owner to fusion_catalog;
+revoke all on function catalog.search_window() from public;
+grant execute on function catalog.search_window() to fusion_search;
+
+-- function: catalog.update_product(jsonb,jsonb)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.update_product(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.update');
+  change jsonb := input->'change';
+  p catalog.products;
+  quantity integer;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from catalog.products c
+    where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(p.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  p.name := coalesce(change->>'name', p.name);
+  p.description := case when change ? 'description' then change->>'description' else p.description end;
+  p.price := coalesce((change->>'price')::numeric, p.price);
+  p.currency := coalesce(change->>'currency', p.currency);
+  p.status := coalesce(change->>'status', p.status);
+  if not catalog.fits_currency(p.price, p.currency) then
+    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/price', 'detail',
+        format('%s has no decimals: %s does not fit', p.currency, p.price)))));
+  end if;
+  if (change ? 'price' or change ? 'currency') and platform.charge_limits(p.currency) is null then
+    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/currency', 'detail', format('Stripe cannot charge %s.', p.currency)))));
+  end if;
+  update catalog.products c
+  set name = p.name, description = p.description, price = p.price, currency = p.currency, status = p.status,
+      version = platform.next_version(c.version), updated_at = platform.clock()
+  where c.id = p.id
+  returning * into p;
+  select i.quantity into quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku;
+  return platform.leave(call, 'products.update',
+    catalog.product_json(p, quantity) || jsonb_build_object('version', p.version));
+end
+$function$;
+alter function catalog.update_product(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.update_product(jsonb,jsonb) from public;
+grant execute on function catalog.update_product(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.await_money(character varying,boolean,integer,integer)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.await_money(of_order character varying, decided boolean, secure_seconds integer, grace_seconds integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p group_commerce.participants;
+begin
+  update group_commerce.participants x
+  set updated_at = platform.clock(), secure_by = case when decided then platform.clock()
+      + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null and x.state in ('joined', 'ordered')
+  returning * into p;
+  if p.state = 'ordered' then
+    perform inventory.keep_until(array[of_order::text], p.secure_by);
+  end if;
+end
+$function$;
+alter function group_commerce.await_money(character varying,boolean,integer,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.await_money(character varying,boolean,integer,integer) from public;
+grant execute on function group_commerce.await_money(character varying,boolean,integer,integer) to fusion_payments;
+
+-- function: group_commerce.awaits_order(character varying)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.awaits_order(of_order character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (
+    select from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
+    where p.tenant_id = platform.tenant() and p.order_id = of_order and p.state in ('joined', 'secured')
+      and c.status in ('active', 'successful'))
+$function$;
+alter function group_commerce.awaits_order(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.awaits_order(character varying) from public;
+grant execute on function group_commerce.awaits_order(character varying) to fusion_payments;
+
+-- function: group_commerce.campaign_json(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.campaign_json(c group_commerce.group_commerce_campaigns)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', c.id, 'productId', c.product_id, 'sku', c.sku, 'minParticipants', c.min_participants,
+    'maxParticipants', c.max_participants, 'actualParticipants', c.actual_participants,
+    'securedParticipants', c.secured_participants, 'successOn', c.success_on, 'price', c.price,
+    'originalPrice', c.original_price, 'currency', c.currency, 'startTime', platform.iso(c.start_time),
+    'endTime', platform.iso(c.end_time), 'status', c.status, 'createdAt', platform.iso(c.created_at))
+$function$;
+alter function group_commerce.campaign_json(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.campaign_json(group_commerce.group_commerce_campaigns) from public;
+grant execute on function group_commerce.campaign_json(group_commerce.group_commerce_campaigns) to fusion_reader;
+
+-- function: group_commerce.cancel_campaign(jsonb,jsonb)
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.cancel_campaign(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.cancel');
+  c group_commerce.group_commerce_campaigns;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  c := group_commerce.lock_campaign(input->>'id');
+  if c.status in ('successful', 'expired') then
+    return platform.leave(call, 'campaigns.cancel',
+      jsonb_build_object('error', 'conflict', 'detail', format('The campaign is %s.', c.status)));
+  end if;
+  if c.status = 'active' then
+    update group_commerce.group_commerce_campaigns x
+    set status = 'failed', version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.id = c.id returning * into c;
+    perform group_commerce.emit_campaign(c, 'failed', true);
+  end if;
+  return platform.leave(call, 'campaigns.cancel', group_commerce.campaign_json(c));
+end
+$function$;
+alter function group_commerce.cancel_campaign(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.cancel_campaign(jsonb,jsonb) from public;
+grant execute on function group_commerce.cancel_campaign(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.create_campaign(jsonb,jsonb)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.create_campaign(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.create');
+  p catalog.products;
+  c group_commerce.group_commerce_campaigns;
+  offered constant numeric := (input->>'price')::numeric;
+  original numeric;
+  fault jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from catalog.products x
+    where x.tenant_id = platform.tenant() and x.id = input->>'productId' and x.status = 'active';
+  original := coalesce((input->>'originalPrice')::numeric, p.price);
+  fault := case
+    when p.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
+    when (input->>'endTime')::timestamptz <= platform.clock() then
+      jsonb_build_object('pointer', '/endTime', 'detail', 'must be in the future')
+    when offered > original then jsonb_build_object('pointer', '/price', 'detail',
+      format('must not be above the original price, %s', original))
+    when scale(trim_scale(offered)) > platform.currency_decimals(p.currency) then
+      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', p.currency))
+    when scale(trim_scale(original)) > platform.currency_decimals(p.currency) then
+      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', p.currency))
+    when platform.charge_fault(offered, p.currency) is not null then -- a place is one unit
+      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(offered, p.currency))
+  end;
+  if fault is not null then
+    return platform.leave(call, 'campaigns.create',
+      jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(fault)));
+  end if;
+  insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
+    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, created_at, updated_at)
+  values (input->>'id', platform.tenant(), p.id, p.sku, p.currency, (input->>'minParticipants')::int,
+    (input->>'maxParticipants')::int, 0, offered, original, (input->>'startTime')::timestamptz,
+    (input->>'endTime')::timestamptz, 'active', input->>'successOn', platform.clock(), platform.clock())
+  returning * into c;
+  perform group_commerce.emit_campaign(c, 'created', false);
+  return platform.leave(call, 'campaigns.create', group_commerce.campaign_json(c));
+end
+$function$;
+alter function group_commerce.create_campaign(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.create_campaign(jsonb,jsonb) from public;
+grant execute on function group_commerce.create_campaign(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.do_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb)
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.do_batch(c group_commerce.group_commerce_campaigns, states text[], step text, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ids text[];
+  part jsonb;
+  done integer := 0;
+begin
+  if c.id is null then
+    return jsonb_build_object('done', 0, 'more', false);
+  end if;
+  ids := array(
+    select x.id from group_commerce.participants x
+    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)
+      and x.id <> all(platform.aside('campaigns'))
+    order by x.id limit (input->>'limit')::int);
+  for part in select jsonb_array_elements(
+    platform.apart('campaigns', step, c.tenant_id, ids, input || jsonb_build_object('campaign', c.id)))
+  loop
+    done := done + (part->>'done')::int;
+  end loop;
+  if cardinality(ids) = 0 then
+    perform group_commerce.note_settled(c, states);
+    if exists (select from group_commerce.participants x
+      where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)) then
+      perform platform.set_aside('campaigns', array[c.id::text], 'places of this campaign are set aside');
+    else
+      perform platform.take_back('campaigns', array[c.id::text]);
+    end if;
+  end if;
+  return jsonb_build_object('done', done, 'more', true, 'tenant', c.tenant_id, 'sku', c.sku);
+end
+$function$;
+alter function group_commerce.do_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.do_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) from public;
+
+-- function: group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.emit_campaign(c group_commerce.group_commerce_campaigns, fact text, queue boolean)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select platform.emit('group-commerce.campaign.' || fact, c.id, group_commerce.campaign_json(c), queue)
+$function$;
+alter function group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean) owner to fusion_group_commerce;
+revoke all on function group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean) from public;
+
+-- function: group_commerce.expire_campaigns(jsonb,jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.expire_campaigns(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  aside text[];
+  due record;
+  part jsonb;
+  expired integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('campaigns');
+  for due in
+    select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
+      select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
+      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(aside)
+      order by x.end_time limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('campaigns', 'group_commerce.expire_these', due.tenant_id, due.ids, input))
+    loop
+      expired := expired + (part->>'expired')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('expired', expired);
+end
+$function$;
+alter function group_commerce.expire_campaigns(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.expire_campaigns(jsonb,jsonb) from public;
+grant execute on function group_commerce.expire_campaigns(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.expire_these(text[],jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.expire_these(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign text;
+  c group_commerce.group_commerce_campaigns;
+  expired integer := 0;
+begin
+  foreach campaign in array ids loop
+    update group_commerce.group_commerce_campaigns x
+    set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = campaign and x.status = 'active' and x.end_time <= platform.clock()
+    returning * into c;
+    if found then
+      perform group_commerce.emit_campaign(c, 'expired', true);
+      expired := expired + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('expired', expired);
+end
+$function$;
+alter function group_commerce.expire_these(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.expire_these(text[],jsonb) from public;
+
+-- function: group_commerce.free_lost(text[],jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_lost(order_ids text[], reasons jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  place record;
+  skus text[] := '{}';
+  freed integer := 0;
+begin
+  perform group_commerce.lock_places(order_ids);
+  for place in
+    select p.id, p.campaign_id, reasons->>p.order_id as reason from group_commerce.participants p
+    where p.tenant_id = platform.tenant() and p.state in ('ordered', 'charged') and p.order_id = any(order_ids)
+    order by p.id
+  loop
+    skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
+    freed := freed + 1;
+  end loop;
+  perform orders.note_freed(order_ids);
+  return jsonb_build_object('freed', freed, 'tenant', platform.tenant(), 'skus', to_jsonb(skus));
+end
+$function$;
+alter function group_commerce.free_lost(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_lost(text[],jsonb) from public;
+
+-- function: group_commerce.free_lost_places(jsonb,jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_lost_places(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  aside text[];
+  lost record;
+  part jsonb;
+  freed integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('campaigns');
+  for lost in
+    select e.tenant, array_agg(e.order_id::text order by e.order_id) as orders, jsonb_object_agg(e.order_id, e.reason) as reasons
+    from orders.ended_in_campaigns(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
+      (input->>'limit')::int + cardinality(aside)) e
+    where e.order_id <> all(aside)
+    group by e.tenant order by e.tenant
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('campaigns', 'group_commerce.free_lost', lost.tenant, lost.orders, lost.reasons))
+    loop
+      freed := freed + (part->>'freed')::int;
+      tenants := tenants || part;
+    end loop;
+  end loop;
+  return jsonb_build_object('freed', freed, 'tenants', tenants);
+end
+$function$;
+alter function group_commerce.free_lost_places(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_lost_places(jsonb,jsonb) from public;
+grant execute on function group_commerce.free_lost_places(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.free_places(character varying,text[],text,text)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_places(campaign character varying, ids text[], why text, ending text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  users text[];
+  orders text[];
+  secured integer;
+  c group_commerce.group_commerce_campaigns;
+begin
+  with gone as (
+    update group_commerce.participants p
+    set state = 'released', reason = why, updated_at = platform.clock()
+    where p.tenant_id = platform.tenant() and p.id = any(ids) and p.state <> 'released'
+    returning p.user_id, p.order_id, p.secured_at
+  )
+  select coalesce(array_agg(g.user_id order by g.order_id), '{}'), coalesce(array_agg(g.order_id::text order by g.order_id), '{}'),
+    count(g.secured_at)
+  into users, orders, secured from gone g;
+  if cardinality(users) = 0 then
+    return '{}';
+  end if;
+  update group_commerce.group_commerce_campaigns x
+  set actual_participants = x.actual_participants - cardinality(users),
+      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.id = campaign returning * into c;
+  if ending is not null then
+    perform payments.end_for_orders(orders, ending, why);
+    perform inventory.release(orders, why);
+  end if;
+  perform platform.emit('group-commerce.campaign.left', c.id,
+    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', u, 'reason', why), false)
+  from unnest(users) u;
+  return array[c.sku::text];
+end
+$function$;
+alter function group_commerce.free_places(character varying,text[],text,text) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_places(character varying,text[],text,text) from public;
+
+-- function: group_commerce.free_these(text[],jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_these(order_ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  place record;
+  skus text[] := '{}';
+  orders text[] := '{}';
+begin
+  -- All campaigns and places of the tenant first; money and stock of all of them after that.
+  perform group_commerce.lock_places(order_ids);
+  for place in
+    select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
+    from group_commerce.participants p
+    join group_commerce.group_commerce_campaigns x on x.id = p.campaign_id and x.status = 'active'
+    where p.tenant_id = platform.tenant() and p.state = 'joined' and p.secure_by <= platform.clock()
+      and p.order_id = any(order_ids)
+    group by p.campaign_id order by p.campaign_id
+  loop
+    skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
+    orders := orders || place.orders;
+  end loop;
+  perform payments.end_for_orders(orders, 'cancelled', 'not_secured');
+  perform inventory.release(orders, 'not_secured');
+  return jsonb_build_object('freed', cardinality(orders), 'tenant', platform.tenant(), 'skus', to_jsonb(skus));
+end
+$function$;
+alter function group_commerce.free_these(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_these(text[],jsonb) from public;
+
+-- function: group_commerce.free_unsecured(jsonb,jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_unsecured(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  aside text[];
+  heard timestamptz;
+  due record;
+  part jsonb;
+  freed integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('campaigns') || payments.doubtful_orders();
+  heard := payments.heard_until();
+  for due in
+    select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
+      -- No join: by what is due, and not by the places of every campaign that runs.
+      select p.tenant_id, p.order_id from group_commerce.participants p
+      where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(aside)
+        and (p.secure_by <= heard or not payments.awaits_answer(p.order_id, p.secure_by))
+        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+      order by p.secure_by limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('campaigns', 'group_commerce.free_these', due.tenant_id, due.orders, input))
+    loop
+      freed := freed + (part->>'freed')::int;
+      tenants := tenants || part;
+    end loop;
+  end loop;
+  return jsonb_build_object('freed', freed, 'tenants', tenants);
+end
+$function$;
+alter function group_commerce.free_unsecured(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_unsecured(jsonb,jsonb) from public;
+grant execute on function group_commerce.free_unsecured(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.join_campaign(jsonb,jsonb)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join');
+  c group_commerce.group_commerce_campaigns;
+  p group_commerce.participants;
+  answer jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  c := group_commerce.lock_campaign(input->>'campaignId');
+  select * into p from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.campaign_id = c.id and x.user_id = input->>'userId' and x.state <> 'released';
+  if found then
+    return platform.leave(call, 'campaigns.join', group_commerce.participant_json(p));
+  end if;
+  -- A campaign goes on without its product: the places that are taken are honoured, and no more are given.
+  if exists (select from catalog.products x
+    where x.tenant_id = c.tenant_id and x.id = c.product_id and x.status = 'archived') then
+    return platform.leave(call, 'campaigns.join',
+      jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
+  end if;
+  begin
+    answer := group_commerce.take_place(c, input);
+  exception when sqlstate 'FC001' then
+    -- No stock, found out last, since that row is the most contended one: all that this join has written is undone.
+    answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
+  end;
+  return platform.leave(call, 'campaigns.join',
+    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', c.sku) end);
+end
+$function$;
+alter function group_commerce.join_campaign(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.join_campaign(jsonb,jsonb) from public;
+grant execute on function group_commerce.join_campaign(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.leave_campaign(jsonb,jsonb)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.leave_campaign(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave');
+  c group_commerce.group_commerce_campaigns;
+  p group_commerce.participants;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  c := group_commerce.lock_campaign(input->>'campaignId');
+  select * into p from group_commerce.participants x
+    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.user_id = input->>'userId'
+    order by x.state = 'released', x.id desc limit 1 for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if p.state <> 'released' then
+    if c.status <> 'active' then
+      return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign is %s.', c.status)));
+    end if;
+    perform group_commerce.free_places(c.id, array[p.id::text], 'left', 'cancelled');
+    select * into p from group_commerce.participants x where x.id = p.id;
+  end if;
+  return platform.leave(call, 'campaigns.leave',
+    group_commerce.participant_json(p) || jsonb_build_object('sku', c.sku));
+end
+$function$;
+alter function group_commerce.leave_campaign(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.leave_campaign(jsonb,jsonb) from public;
+grant execute on function group_commerce.leave_campaign(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.lock_campaign(character varying)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.lock_campaign(campaign_id character varying)
+ RETURNS group_commerce.group_commerce_campaigns
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  c group_commerce.group_commerce_campaigns;
+begin
+  select * into c from group_commerce.group_commerce_campaigns x
+    where x.tenant_id = platform.tenant() and x.id = campaign_id for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  return c;
+end
+$function$;
+alter function group_commerce.lock_campaign(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.lock_campaign(character varying) from public;
+
+-- function: group_commerce.lock_places(text[])
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.lock_places(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from group_commerce.group_commerce_campaigns c
+    where c.tenant_id = platform.tenant() and c.id in (
+      select p.campaign_id from group_commerce.participants p
+      where p.tenant_id = platform.tenant() and p.order_id = any(order_ids))
+    order by c.id for update;
+  perform 1 from group_commerce.participants p
+    where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) order by p.id for update;
+end
+$function$;
+alter function group_commerce.lock_places(text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.lock_places(text[]) from public;
+grant execute on function group_commerce.lock_places(text[]) to fusion_payments;
+
+-- function: group_commerce.lose_orders(jsonb,jsonb)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.lose_orders(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  fresh text[];
+  ids text[];
+  item record;
+  freed integer := 0;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  fresh := platform.take_new('group-commerce', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh));
+  perform group_commerce.lock_places(ids);
+  for item in
+    select p.id, p.campaign_id, m->>'reason' as reason, m->>'traceparent' as trace
+    from jsonb_array_elements(input->'messages') m
+    join group_commerce.participants p on p.tenant_id = platform.tenant() and p.order_id = m->>'orderId'
+    where m->>'eventId' = any(fresh) and p.state in ('ordered', 'charged') order by p.id
+  loop
+    perform platform.set_trace(item.trace);
+    perform group_commerce.free_places(item.campaign_id, array[item.id::text], item.reason, null);
+    freed := freed + 1;
+  end loop;
+  perform orders.note_freed(ids);
+  return jsonb_build_object('freed', freed);
+end
+$function$;
+alter function group_commerce.lose_orders(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.lose_orders(jsonb,jsonb) from public;
+grant execute on function group_commerce.lose_orders(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.lose_place(character varying,text,text)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.lose_place(of_order character varying, why text, ending text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p group_commerce.participants;
+begin
+  select * into p from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state in ('joined', 'secured');
+  if found then
+    perform group_commerce.free_places(p.campaign_id, array[p.id::text], why, ending);
+  end if;
+end
+$function$;
+alter function group_commerce.lose_place(character varying,text,text) owner to fusion_group_commerce;
+revoke all on function group_commerce.lose_place(character varying,text,text) from public;
+grant execute on function group_commerce.lose_place(character varying,text,text) to fusion_payments;
+
+-- function: group_commerce.lose_refunded(character varying,boolean)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.lose_refunded(of_order character varying, restocked boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p group_commerce.participants;
+begin
+  select * into p from group_commerce.participants x where x.tenant_id = platform.tenant() and x.order_id = of_order
+    and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
+  if not found then
+    return '{}';
+  end if;
+  return group_commerce.free_places(p.campaign_id, array[p.id::text], 'refunded',
+    case when p.state in ('joined', 'secured') then 'cancelled' end);
+end
+$function$;
+alter function group_commerce.lose_refunded(character varying,boolean) owner to fusion_group_commerce;
+revoke all on function group_commerce.lose_refunded(character varying,boolean) from public;
+grant execute on function group_commerce.lose_refunded(character varying,boolean) to fusion_payments;
+
+-- function: group_commerce.make_live_token(jsonb,jsonb)
+-- src/db/group-commerce/live.sql
+CREATE OR REPLACE FUNCTION group_commerce.make_live_token(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'campaigns:read', 'campaigns.live-token');
+  token jsonb;
+begin
+  if replay is not null then
+    return replay || jsonb_build_object('answer',
+      platform.live_token(call, input->>'campaignId', (replay->'answer'->>'expiresAt')::timestamptz));
+  end if;
+  if not exists (select from group_commerce.group_commerce_campaigns c
+    where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
+    perform platform.fail('not_found');
+  end if;
+  token := platform.live_token(call, input->>'campaignId', platform.clock() + make_interval(secs => (input->>'seconds')::int));
+  return platform.leave(call, 'campaigns.live-token', token - 'token') || jsonb_build_object('answer', token);
+end
+$function$;
+alter function group_commerce.make_live_token(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.make_live_token(jsonb,jsonb) from public;
+grant execute on function group_commerce.make_live_token(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.mark_charged(character varying)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.mark_charged(of_order character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p group_commerce.participants;
+begin
+  select * into p from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state = 'ordered';
+  if not found then
+    return;
+  end if;
+  update group_commerce.participants x
+  set state = 'charged', secured_at = coalesce(x.secured_at, platform.clock()), updated_at = platform.clock()
+  where x.id = p.id;
+  if p.secured_at is null then
+    update group_commerce.group_commerce_campaigns x
+    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version), updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = p.campaign_id;
+  end if;
+end
+$function$;
+alter function group_commerce.mark_charged(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.mark_charged(character varying) from public;
+grant execute on function group_commerce.mark_charged(character varying) to fusion_payments;
+
+-- function: group_commerce.mark_secured(character varying)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.mark_secured(of_order character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p group_commerce.participants;
+  c group_commerce.group_commerce_campaigns;
+  before varchar;
+begin
+  select x.status into before from group_commerce.group_commerce_campaigns x
+    join group_commerce.participants y on y.campaign_id = x.id
+    where y.tenant_id = platform.tenant() and y.order_id = of_order;
+  if before is null or before not in ('active', 'successful') then
+    return; -- its places are being released
+  end if;
+  update group_commerce.participants x
+  set state = case x.state when 'joined' then 'secured' else x.state end, secured_at = platform.clock(),
+      updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+    and x.state in ('joined', 'ordered')
+  returning * into p;
+  if not found then
+    return;
+  end if;
+  update group_commerce.group_commerce_campaigns x
+  set secured_participants = x.secured_participants + 1,
+      status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
+        and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.id = p.campaign_id returning * into c;
+  if before = 'active' and c.status = 'successful' then
+    perform group_commerce.emit_campaign(c, 'successful', true);
+  end if;
+  if p.state = 'ordered' then
+    perform payments.ask_captures(array[of_order::text]);
+    perform inventory.keep_until(array[of_order::text], 'infinity');
+  end if;
+end
+$function$;
+alter function group_commerce.mark_secured(character varying) owner to fusion_group_commerce;
+revoke all on function group_commerce.mark_secured(character varying) from public;
+grant execute on function group_commerce.mark_secured(character varying) to fusion_payments;
+
+-- function: group_commerce.next_unsettled(jsonb,jsonb,text[])
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.next_unsettled(call jsonb, input jsonb, statuses text[])
+ RETURNS group_commerce.group_commerce_campaigns
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  c group_commerce.group_commerce_campaigns;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  select * into c from group_commerce.group_commerce_campaigns x
+    where x.settled_at is null and x.status <> 'active' and x.status = any(statuses)
+      and (input->>'campaignId' is null or x.id = input->>'campaignId')
+      and x.id <> all(platform.aside('campaigns'))
+    order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;
+  perform platform.act_as(c.tenant_id) where c.id is not null;
+  return c;
+end
+$function$;
+alter function group_commerce.next_unsettled(jsonb,jsonb,text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.next_unsettled(jsonb,jsonb,text[]) from public;
+
+-- function: group_commerce.note_settled(group_commerce.group_commerce_campaigns,text[])
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.note_settled(c group_commerce.group_commerce_campaigns, states text[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update group_commerce.group_commerce_campaigns x
+  set settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.tenant_id = c.tenant_id and x.id = c.id and x.settled_at is null and not exists (
+    select from group_commerce.participants p
+    where p.tenant_id = c.tenant_id and p.campaign_id = c.id and p.state = any(states))
+$function$;
+alter function group_commerce.note_settled(group_commerce.group_commerce_campaigns,text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.note_settled(group_commerce.group_commerce_campaigns,text[]) from public;
+
+-- function: group_commerce.order_place(group_commerce.group_commerce_campaigns,group_commerce.participants)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.order_place(c group_commerce.group_commerce_campaigns, p group_commerce.participants)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select orders.place_joined(jsonb_build_object('id', p.order_id, 'customerId', p.user_id, 'sku', c.sku, 'price', c.price,
+    'currency', c.currency, 'campaignId', c.id, 'shippingAddress', p.shipping_address))
+$function$;
+alter function group_commerce.order_place(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.order_place(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
+
+-- function: group_commerce.participant_json(group_commerce.participants)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.participant_json(p group_commerce.participants)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', p.id, 'campaignId', p.campaign_id, 'userId', p.user_id, 'orderId', p.order_id,
+    'paymentId', p.payment_id, 'shippingAddress', p.shipping_address, 'state', p.state, 'reason', p.reason,
+    'secureBy', case when p.secured_at is null and p.state in ('joined', 'ordered') then platform.iso(p.secure_by) end,
+    'joinedAt', platform.iso(p.joined_at), 'updatedAt', platform.iso(p.updated_at))
+$function$;
+alter function group_commerce.participant_json(group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.participant_json(group_commerce.participants) from public;
+grant execute on function group_commerce.participant_json(group_commerce.participants) to fusion_reader;
+
+-- function: group_commerce.release_batch(jsonb,jsonb)
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.release_batch(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  c group_commerce.group_commerce_campaigns;
+begin
+  c := group_commerce.next_unsettled(call, input, array['expired', 'failed']);
+  return group_commerce.do_batch(c, array['joined', 'secured', 'ordered', 'charged'], 'group_commerce.release_places', input);
+end
+$function$;
+alter function group_commerce.release_batch(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.release_batch(jsonb,jsonb) from public;
+grant execute on function group_commerce.release_batch(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.release_places(text[],jsonb)
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.release_places(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ending constant text := 'campaign_' || (select x.status from group_commerce.group_commerce_campaigns x
+    where x.tenant_id = platform.tenant() and x.id = input->>'campaign');
+  orders text[];
+begin
+  orders := array(
+    select x.order_id from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.state <> 'released' order by x.id for update);
+  update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.order_id = any(orders);
+  orders := array(select o from unnest(orders) o order by o);
+  perform payments.end_for_orders(orders, 'cancelled', ending);
+  perform inventory.release(orders, ending);
+  return jsonb_build_object('done', cardinality(orders));
+end
+$function$;
+alter function group_commerce.release_places(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.release_places(text[],jsonb) from public;
+
+-- function: group_commerce.settle_batch(jsonb,jsonb)
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.settle_batch(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  c group_commerce.group_commerce_campaigns;
+begin
+  c := group_commerce.next_unsettled(call, input, array['successful']);
+  return group_commerce.do_batch(c, array['joined', 'secured'], 'group_commerce.settle_places', input);
+end
+$function$;
+alter function group_commerce.settle_batch(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.settle_batch(jsonb,jsonb) from public;
+grant execute on function group_commerce.settle_batch(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.settle_early(text[])
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.settle_early(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  paid text;
+begin
+  perform inventory.lock_holds(order_ids); -- all of them, before the first one's stock
+  foreach paid in array order_ids loop
+    perform orders.settle_paid(paid);
+    update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.order_id = paid;
+  end loop;
+end
+$function$;
+alter function group_commerce.settle_early(text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.settle_early(text[]) from public;
+
+-- function: group_commerce.settle_free(group_commerce.group_commerce_campaigns,group_commerce.participants)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.settle_free(c group_commerce.group_commerce_campaigns, p group_commerce.participants)
+ RETURNS group_commerce.participants
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if c.price = 0 then
+    perform orders.settle_paid(p.order_id);
+    update group_commerce.participants x set state = 'charged' where x.id = p.id returning * into p;
+  end if;
+  return p;
+end
+$function$;
+alter function group_commerce.settle_free(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.settle_free(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
+
+-- function: group_commerce.settle_places(text[],jsonb)
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.settle_places(ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  c group_commerce.group_commerce_campaigns;
+  p group_commerce.participants;
+  ready text[] := '{}';
+  waiting text[] := '{}';
+  deciding text[] := '{}';
+  graced constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
+begin
+  select * into c from group_commerce.group_commerce_campaigns x
+    where x.tenant_id = platform.tenant() and x.id = input->>'campaign';
+  -- Without the campaign's lock, which joins and payments wait for: nothing here changes its row or takes it later.
+  for p in
+    select * from group_commerce.participants x
+    where x.tenant_id = c.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
+    order by x.id for update
+  loop
+    update group_commerce.participants x
+    set state = 'ordered', secure_by = case when x.secured_at is null then greatest(graced, x.secure_by) end,
+        updated_at = platform.clock()
+    where x.id = p.id;
+    perform group_commerce.order_place(c, p);
+    if p.secured_at is not null then
+      ready := ready || p.order_id::text;
+    elsif p.secure_by = 'infinity' then
+      deciding := deciding || p.order_id::text; -- Stripe is deciding the payment: the unit stays held until then
+    else
+      waiting := waiting || p.order_id::text;
+    end if;
+  end loop;
+  perform payments.ask_captures(ready);
+  perform inventory.keep_until(waiting, graced);
+  perform inventory.announce(ready || waiting || deciding);
+  perform group_commerce.settle_early(payments.paid_among(ready));
+  if c.price = 0 then
+    perform group_commerce.settle_free(c, x) from group_commerce.participants x
+      where x.tenant_id = c.tenant_id and x.order_id = any(ready) order by x.id;
+  end if;
+  return jsonb_build_object('done', cardinality(ready || waiting || deciding));
+end
+$function$;
+alter function group_commerce.settle_places(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.settle_places(text[],jsonb) from public;
+
+-- function: group_commerce.take_place(group_commerce.group_commerce_campaigns,jsonb)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.take_place(c group_commerce.group_commerce_campaigns, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  late constant boolean := c.status = 'successful';
+  free constant boolean := c.price = 0;
+  p group_commerce.participants;
+  shortages jsonb;
+begin
+  update group_commerce.group_commerce_campaigns x
+  set actual_participants = x.actual_participants + 1,
+      secured_participants = x.secured_participants + free::int,
+      status = case when x.status = 'active' and x.min_participants <= case x.success_on
+          when 'joined' then x.actual_participants + 1 else x.secured_participants + free::int end
+        then 'successful' else x.status end,
+      version = platform.next_version(x.version), updated_at = platform.clock()
+  where x.tenant_id = c.tenant_id and x.id = c.id and x.status in ('active', 'successful')
+    and x.actual_participants < x.max_participants
+    and x.start_time <= platform.clock() and platform.clock() < x.end_time
+  returning * into c;
+  if not found then
+    select * into c from group_commerce.group_commerce_campaigns x where x.id = input->>'campaignId';
+    return case
+      when c.status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open',
+        'detail', case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
+      when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
+      when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
+      else jsonb_build_object('error', 'campaign_full',
+        'detail', format('All %s places are taken.', c.max_participants)) end;
+  end if;
+  insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, shipping_address,
+    state, joined_at, secure_by, secured_at, updated_at)
+  values (input->>'participantId', c.tenant_id, c.id, input->>'userId', input->>'orderId',
+    case when not free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+    case when late then 'ordered' when free then 'secured' else 'joined' end, platform.clock(),
+    case when not free then platform.clock()
+      + make_interval(secs => (input->>case when late then 'graceSeconds' else 'secureSeconds' end)::int) end,
+    case when free then platform.clock() end, platform.clock())
+  returning * into p;
+  if late then
+    perform group_commerce.order_place(c, p);
+  end if;
+  if not free then
+    perform payments.open_place(jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'campaignId', c.id,
+      'userId', p.user_id, 'amount', c.price, 'currency', c.currency, 'mode', case when late then 'order'
+        when c.end_time <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
+        else 'card' end));
+  end if;
+  shortages := inventory.hold_unit(p.order_id, c.sku, case when late and not free then p.secure_by else 'infinity' end);
+  if shortages is not null then
+    raise exception using errcode = 'FC001', message = shortages::text;
+  end if;
+  if late then
+    perform inventory.announce(array[p.order_id::text]);
+    p := group_commerce.settle_free(c, p);
+  end if;
+  perform platform.emit('group-commerce.campaign.joined', c.id,
+    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', p.user_id), not free);
+  if c.status = 'successful' and not late then
+    perform group_commerce.emit_campaign(c, 'successful', true);
+  end if;
+  return group_commerce.participant_json(p);
+end
+$function$;
+alter function group_commerce.take_place(group_commerce.group_commerce_campaigns,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.take_place(group_commerce.group_commerce_campaigns,jsonb) from public;
+
+-- function: group_commerce.undecided_places(integer)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.undecided_places(most integer)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.act_as('*');
+  return array(
+    select p.order_id::text from group_commerce.participants p
+    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.heard_until()
+      and payments.awaits_answer(p.order_id, p.secure_by)
+      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+    order by p.secure_by limit most);
+end
+$function$;
+alter function group_commerce.undecided_places(integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.undecided_places(integer) from public;
+grant execute on function group_commerce.undecided_places(integer) to fusion_payments;
+
+-- function: inventory.adjust_stock(jsonb,jsonb)
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.adjust_stock(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'inventory:write', 'inventory.adjust');
+  change integer := (input->>'delta')::int;
+  i inventory.inventory;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  update inventory.inventory s
+  set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
+  where s.tenant_id = platform.tenant() and s.sku = input->>'sku'
+    and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
+  returning * into i;
+  if not found then
+    select * into i from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+    return platform.leave(call, 'inventory.adjust', case when change < 0
+      then jsonb_build_object('error', 'insufficient_inventory', 'shortages', jsonb_build_array(
+        jsonb_build_object('sku', i.sku, 'requested', -change, 'available', i.quantity)))
+      else inventory.too_many('/delta') end);
+  end if;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  values (i.tenant_id, i.sku, change, i.quantity, input->>'reason', platform.clock());
+  return platform.leave(call, 'inventory.adjust', inventory.stock_json(i));
+end
+$function$;
+alter function inventory.adjust_stock(jsonb,jsonb) owner to fusion_inventory;
+revoke all on function inventory.adjust_stock(jsonb,jsonb) from public;
+grant execute on function inventory.adjust_stock(jsonb,jsonb) to fusion_worker;
+
+-- function: inventory.announce(text[])
+-- src/db/inventory/campaign-holds.sql
+CREATE OR REPLACE FUNCTION inventory.announce(order_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select platform.emit('inventory.reserved', o, jsonb_build_object('orderId', o, 'status', 'reserved'), false)
+  from unnest(order_ids) o order by o
+$function$;
+alter function inventory.announce(text[]) owner to fusion_inventory;
+revoke all on function inventory.announce(text[]) from public;
+grant execute on function inventory.announce(text[]) to fusion_group_commerce;
+
+-- function: inventory.apply_adjustments(jsonb,jsonb)
+-- src/db/inventory/adjustments.sql
+CREATE OR REPLACE FUNCTION inventory.apply_adjustments(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  m jsonb;
+  change integer;
+  counted integer;
+  refusal text;
+  skus text[] := '{}';
+  refused jsonb := '[]';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  -- All rows of stock before the first inbox row: two batches that share a message would wait for each other.
+  perform 1 from inventory.inventory s
+    where s.tenant_id = platform.tenant()
+      and s.sku = any(array(select x->>'sku' from jsonb_array_elements(input->'messages') x))
+    order by s.sku for update;
+  -- Units that come in are counted before units that go out: a batch has no order of its own.
+  for m in
+    select x from jsonb_array_elements(input->'messages') x
+    order by x->>'sku', (x->>'delta')::numeric desc, x->>'eventId'
+  loop
+    change := (m->>'delta')::int;
+    begin
+      continue when cardinality(case when (m->>'undated')::boolean
+        then platform.take_for_good('inventory', array[m->>'eventId'])
+        else platform.take_new('inventory', array[m->>'eventId']) end) = 0;
+      update inventory.inventory s
+      set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
+      where s.tenant_id = platform.tenant() and s.sku = m->>'sku'
+        and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
+      returning s.quantity into counted;
+      if not found then
+        perform platform.fail(case
+          when not exists (select from inventory.inventory s
+            where s.tenant_id = platform.tenant() and s.sku = m->>'sku') then 'unknown_sku'
+          when change < 0 then 'insufficient_inventory' else 'too_many' end);
+      end if;
+      insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+      values (platform.tenant(), m->>'sku', change, counted, m->>'reason', platform.clock());
+      skus := skus || (m->>'sku');
+    exception when sqlstate 'FC000' then -- takes its inbox row along
+      get stacked diagnostics refusal = message_text;
+      refused := refused || jsonb_build_object('eventId', m->>'eventId', 'reason', refusal);
+    end;
+  end loop;
+  return jsonb_build_object('skus', to_jsonb(skus), 'refused', refused);
+end
+$function$;
+alter function inventory.apply_adjustments(jsonb,jsonb) owner to fusion_inventory;
+revoke all on function inventory.apply_adjustments(jsonb,jsonb) from public;
+grant execute on function inventory.apply_adjustments(jsonb,jsonb) to fusion_worker;
+
+-- function: inventory.commit(character varying)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.commit(order_id character varying)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r inventory.reservations;
+begin
+  select * into r from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
+  if not found or r.status in ('pending', 'refused') then
+    return false;
+  end if;
+  if r.status = 'committed' then
+    return true;
+  end if;
+  if r.status = 'released' then
+    if inventory.take(r.skus, r.quantities) is not null then
+      return false;
+    end if;
+    perform platform.emit('inventory.reserved', r.order_id,
+      jsonb_build_object('orderId', r.order_id, 'status', 'reserved'), false);
+  end if;
+  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = r.order_id;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+    order by i.sku for update;
+  update inventory.inventory i
+  set reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  return true;
+end
+$function$;
+alter function inventory.commit(character varying) owner to fusion_inventory;
+revoke all on function inventory.commit(character varying) from public;
+grant execute on function inventory.commit(character varying) to fusion_orders;
+
+-- function: inventory.decide(text[],jsonb,integer)
+-- src/db/inventory/deferred-reservations.sql
+CREATE OR REPLACE FUNCTION inventory.decide(order_ids text[], traces jsonb, hold_seconds integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r inventory.reservations;
+  open text[];
+  touched text[];
+  shortages jsonb;
+begin
+  -- Reservations first, by order; then every row of stock of the batch, by SKU: the lock order of all others.
+  perform 1 from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending'
+    order by v.order_id for update;
+  open := array(select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending' order by v.order_id);
+  touched := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(open));
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(touched)
+    order by i.sku for update;
+  for r in select * from inventory.reservations v where v.order_id = any(open) order by v.order_id loop
+    shortages := inventory.take(r.skus, r.quantities);
+    update inventory.reservations v
+    set status = case when shortages is null then 'held' else 'refused' end, unheard = shortages is not null,
+        expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
+    where v.order_id = r.order_id;
+    perform platform.set_trace(traces->>r.order_id);
+    perform inventory.report(r.order_id, shortages, true);
+  end loop;
+  return jsonb_build_object('decided', cardinality(open), 'skus', to_jsonb(touched));
+end
+$function$;
+alter function inventory.decide(text[],jsonb,integer) owner to fusion_inventory;
+revoke all on function inventory.decide(text[],jsonb,integer) from public;
+
+-- function: inventory.decide_forgotten(jsonb,jsonb)
+-- src/db/inventory/deferred-reservations.sql
+CREATE OR REPLACE FUNCTION inventory.decide_forgotten(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  share constant integer := greatest((input->>'limit')::int / 4, 1);
+  late timestamptz;
+  aside text[];
+  found_rows jsonb;
+  item jsonb;
+  done jsonb;
+  decided integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  -- Something else may have ended what was set aside.
+  perform platform.take_back('decide-forgotten', array(
+    select k from unnest(platform.due_again('decide-forgotten', 1000)) k
+    where not exists (select from inventory.reservations r where r.order_id = k and (r.status = 'pending' or r.unheard))));
+  aside := platform.aside('decide-forgotten');
+  select jsonb_agg(to_jsonb(g)) into found_rows from (
+    select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,
+      coalesce(array_agg(w.order_id) filter (where w.status = 'refused'), '{}') as refused
+    from (
+      select v.* from platform.tenants_in('inventory.reservations', 'status = ''pending''') t(id) cross join lateral (
+        select r.tenant_id, r.order_id, r.status from inventory.reservations r
+        where r.tenant_id = t.id and r.status = 'pending' and r.created_at <= late and r.order_id <> all(aside)
+        order by r.created_at limit share) v
+      union all
+      select v.* from platform.tenants_in('inventory.reservations', 'unheard') t(id) cross join lateral (
+        select r.tenant_id, r.order_id, r.status from inventory.reservations r
+        where r.tenant_id = t.id and r.unheard and r.created_at <= late and r.order_id <> all(aside)
+        order by r.created_at limit share) v
+    ) w group by w.tenant_id order by w.tenant_id
+  ) g;
+  for item in select jsonb_array_elements(found_rows) loop
+    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', '[]'::jsonb, 'refused', item->'refused');
+    for done in select jsonb_array_elements(platform.apart('decide-forgotten', 'inventory.decide_held', item->>'tenant',
+      array(select jsonb_array_elements_text(item->'pending')), input))
+    loop
+      decided := decided + (done->>'decided')::int;
+      tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', done->'skus', 'refused', '[]'::jsonb);
+    end loop;
+  end loop;
+  return jsonb_build_object('decided', decided, 'tenants', tenants);
+end
+$function$;
+alter function inventory.decide_forgotten(jsonb,jsonb) owner to fusion_inventory;
+revoke all on function inventory.decide_forgotten(jsonb,jsonb) from public;
+grant execute on function inventory.decide_forgotten(jsonb,jsonb) to fusion_worker;
+
+-- function: inventory.decide_held(text[],jsonb)
+-- src/db/inventory/deferred-reservations.sql
+CREATE OR REPLACE FUNCTION inventory.decide_held(order_ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select inventory.decide(order_ids, '{}', (input->>'holdSeconds')::int)
+$function$;
+alter function inventory.decide_held(text[],jsonb) owner to fusion_inventory;
+revoke all on function inventory.decide_held(text[],jsonb) from public;
+
+-- function: inventory.due_holds(integer)
+-- src/db/inventory/expired-holds.sql
+CREATE OR REPLACE FUNCTION inventory.due_holds(most integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select inventory.pick_holds(most, false)
+$function$;
+alter function inventory.due_holds(integer) owner to fusion_inventory;
+revoke all on function inventory.due_holds(integer) from public;
+grant execute on function inventory.due_holds(integer) to fusion_orders;
+
+-- function: inventory.fits(bigint,integer,integer)
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.fits(wanted bigint, present integer, reserved integer)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select wanted <= coalesce(present, 0) or wanted + coalesce(reserved, 0) <= inventory.most_units()
+$function$;
+alter function inventory.fits(bigint,integer,integer) owner to fusion_inventory;
+revoke all on function inventory.fits(bigint,integer,integer) from public;
+grant execute on function inventory.fits(bigint,integer,integer) to fusion_catalog;
+
+-- function: inventory.hold_unit(character varying,character varying,timestamp with time zone)
+-- src/db/inventory/campaign-holds.sql
+CREATE OR REPLACE FUNCTION inventory.hold_unit(order_id character varying, sku character varying, until timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+  values (hold_unit.order_id, platform.tenant(), array[hold_unit.sku], array[1], 'held', until, platform.clock());
+  return inventory.take(array[hold_unit.sku], array[1]);
+end
+$function$;
+alter function inventory.hold_unit(character varying,character varying,timestamp with time zone) owner to fusion_inventory;
+revoke all on function inventory.hold_unit(character varying,character varying,timestamp with time zone) from public;
+grant execute on function inventory.hold_unit(character varying,character varying,timestamp with time zone) to fusion_group_commerce;
+
+-- function: inventory.holds(character varying)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.holds(order_id character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (select from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = holds.order_id and r.status = 'held')
+$function$;
+alter function inventory.holds(character varying) owner to fusion_inventory;
+revoke all on function inventory.holds(character varying) from public;
+grant execute on function inventory.holds(character varying) to fusion_payments;
+
+-- function: inventory.keep_until(text[],timestamp with time zone)
+-- src/db/inventory/campaign-holds.sql
+CREATE OR REPLACE FUNCTION inventory.keep_until(order_ids text[], until timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update inventory.reservations r set expires_at = until
+  where r.order_id = any(array(
+    select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'held'
+    order by v.order_id for update))
+$function$;
+alter function inventory.keep_until(text[],timestamp with time zone) owner to fusion_inventory;
+revoke all on function inventory.keep_until(text[],timestamp with time zone) from public;
+grant execute on function inventory.keep_until(text[],timestamp with time zone) to fusion_group_commerce, fusion_payments;
+
+-- function: inventory.lock_hold(character varying)
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.lock_hold(order_id character varying)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select 1 from inventory.reservations r
+  where r.tenant_id = platform.tenant() and r.order_id = lock_hold.order_id for update
+$function$;
+alter function inventory.lock_hold(character varying) owner to fusion_inventory;
+revoke all on function inventory.lock_hold(character varying) from public;
+grant execute on function inventory.lock_hold(character varying) to fusion_orders;
+
+-- function: inventory.lock_holds(text[])
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.lock_holds(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update;
+  perform 1 from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(array(
+      select distinct s from inventory.reservations r, unnest(r.skus) s
+      where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)))
+    order by i.sku for update;
+end
+$function$;
+alter function inventory.lock_holds(text[]) owner to fusion_inventory;
+revoke all on function inventory.lock_holds(text[]) from public;
+grant execute on function inventory.lock_holds(text[]) to fusion_group_commerce, fusion_payments;
+
+-- function: inventory.most_units()
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.most_units()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select 1000000000 $function$;
+alter function inventory.most_units() owner to fusion_inventory;
+revoke all on function inventory.most_units() from public;
+grant execute on function inventory.most_units() to fusion_catalog;
+
+-- function: inventory.note_heard(text[])
+-- src/db/inventory/deferred-reservations.sql
+CREATE OR REPLACE FUNCTION inventory.note_heard(order_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update inventory.reservations r set unheard = false
+  where r.unheard and r.order_id = any(array(
+    select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.unheard order by v.order_id for update))
+$function$;
+alter function inventory.note_heard(text[]) owner to fusion_inventory;
+revoke all on function inventory.note_heard(text[]) from public;
+grant execute on function inventory.note_heard(text[]) to fusion_orders;
+
+-- function: inventory.open_stock(text[],integer[])
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.open_stock(skus text[], quantities integer[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
+    order by i.sku for update;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), w.quantity, 'opening', platform.clock()
+  from unnest(skus, quantities) w(sku, quantity)
+  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  where w.quantity <> coalesce(i.quantity, 0);
+  insert into inventory.inventory as i (sku, tenant_id, quantity, updated_at)
+  select w.sku, platform.tenant(), w.quantity, platform.clock() from unnest(skus, quantities) w(sku, quantity)
+  order by w.sku
+  on conflict (sku, tenant_id) do update
+    set quantity = excluded.quantity, version = platform.next_version(i.version), updated_at = excluded.updated_at
+    where i.quantity <> excluded.quantity;
+end
+$function$;
+alter function inventory.open_stock(text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.open_stock(text[],integer[]) from public;
+grant execute on function inventory.open_stock(text[],integer[]) to fusion_catalog;
+
+-- function: inventory.pick_holds(integer,boolean)
+-- src/db/inventory/expired-holds.sql
+CREATE OR REPLACE FUNCTION inventory.pick_holds(most integer, undecided boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  due jsonb;
+  aside text[];
+  heard timestamptz;
+begin
+  perform platform.act_as('*');
+  if not undecided then -- something else may have ended what was set aside
+    perform platform.take_back('expire-holds', array(
+      select k from unnest(platform.due_again('expire-holds', 1000)) k
+      where not exists (select from inventory.reservations r where r.order_id = k and r.status = 'held')));
+  end if;
+  aside := case when undecided then '{}' else platform.aside('expire-holds') || payments.doubtful_orders() end;
+  heard := payments.heard_until();
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')
+  into due
+  from (
+    select r.tenant_id, array_agg(r.order_id order by r.order_id) as orders
+    from (
+      select h.tenant_id, h.order_id
+      from platform.tenants_in('inventory.reservations', 'status = ''held''') t(id)
+      cross join lateral (
+        select w.*, row_number() over (order by w.expires_at) as turn
+        from (
+          -- Bounded: while Stripe does not answer, any number of holds waits.
+          select v.tenant_id, v.order_id, v.expires_at from inventory.reservations v
+          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock() and v.order_id <> all(aside)
+          order by v.expires_at limit 10 * most
+        ) w
+        where undecided = (w.expires_at > heard and payments.awaits_answer(w.order_id, w.expires_at))
+        limit most
+      ) h
+      order by h.turn, h.expires_at limit most
+    ) r group by r.tenant_id
+  ) d;
+  return due;
+end
+$function$;
+alter function inventory.pick_holds(integer,boolean) owner to fusion_inventory;
+revoke all on function inventory.pick_holds(integer,boolean) from public;
+
+-- function: inventory.plan(character varying,text[],integer[])
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.plan(order_id character varying, skus text[], quantities integer[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+  values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
+$function$;
+alter function inventory.plan(character varying,text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.plan(character varying,text[],integer[]) from public;
+grant execute on function inventory.plan(character varying,text[],integer[]) to fusion_orders;
+
+-- function: inventory.release(text[],text)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.release(order_ids text[], reason text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  skus text[];
+  freed text[];
+begin
+  perform 1 from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status in ('pending', 'held')
+    order by r.order_id for update;
+  update inventory.reservations r set status = 'released'
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'pending';
+  with ended as (
+    update inventory.reservations r set status = 'released', expires_at = null
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
+    returning r.order_id, r.skus, r.quantities
+  )
+  select coalesce(array_agg(distinct e.order_id), '{}'), coalesce(array_agg(distinct s), '{}')
+  into freed, skus from ended e, unnest(e.skus) s;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
+    order by i.sku for update;
+  update inventory.inventory i
+  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  from (
+    select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
+    where r.order_id = any(freed) group by s.sku
+  ) w
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  perform platform.emit('inventory.released', o, jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
+    false) from unnest(freed) o order by o;
+  return skus;
+end
+$function$;
+alter function inventory.release(text[],text) owner to fusion_inventory;
+revoke all on function inventory.release(text[],text) from public;
+grant execute on function inventory.release(text[],text) to fusion_group_commerce, fusion_orders;
+
+-- function: inventory.report(character varying,jsonb,boolean)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.report(order_id character varying, shortages jsonb, queue boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if shortages is null then
+    perform platform.emit('inventory.reserved', order_id,
+      jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
+  else
+    perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
+      'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
+  end if;
+end
+$function$;
+alter function inventory.report(character varying,jsonb,boolean) owner to fusion_inventory;
+revoke all on function inventory.report(character varying,jsonb,boolean) from public;
+
+-- function: inventory.reserve(character varying,text[],integer[],integer)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.reserve(order_id character varying, skus text[], quantities integer[], hold_seconds integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  shortages jsonb;
+begin
+  insert into inventory.reservations as r (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+  values (reserve.order_id, platform.tenant(), reserve.skus, reserve.quantities, 'held',
+          platform.clock() + make_interval(secs => hold_seconds), platform.clock());
+  shortages := inventory.take(skus, quantities);
+  if shortages is not null then
+    update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = reserve.order_id;
+  end if;
+  perform inventory.report(order_id, shortages, false);
+  return shortages;
+end
+$function$;
+alter function inventory.reserve(character varying,text[],integer[],integer) owner to fusion_inventory;
+revoke all on function inventory.reserve(character varying,text[],integer[],integer) from public;
+grant execute on function inventory.reserve(character varying,text[],integer[],integer) to fusion_orders;
+
+-- function: inventory.reserve_orders(jsonb,jsonb)
+-- src/db/inventory/deferred-reservations.sql
+CREATE OR REPLACE FUNCTION inventory.reserve_orders(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  fresh text[];
+  ids text[];
+  traces jsonb;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  fresh := platform.take_new('inventory', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  select coalesce(array_agg(m->>'orderId'), '{}'), coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}')
+  into ids, traces
+  from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh);
+  return inventory.decide(ids, traces, (input->>'holdSeconds')::int);
+end
+$function$;
+alter function inventory.reserve_orders(jsonb,jsonb) owner to fusion_inventory;
+revoke all on function inventory.reserve_orders(jsonb,jsonb) from public;
+grant execute on function inventory.reserve_orders(jsonb,jsonb) to fusion_worker;
+
+-- function: inventory.restock(character varying,text)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.restock(order_id character varying, reason text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r inventory.reservations;
+begin
+  update inventory.reservations v set status = 'released'
+  where v.tenant_id = platform.tenant() and v.order_id = restock.order_id and v.status = 'committed'
+  returning * into r;
+  if not found then
+    return '{}';
+  end if;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+    order by i.sku for update;
+  -- An order can always end: units that a full count cannot hold are written off in the ledger.
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
+    'returned above the largest count', platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  where i.quantity::bigint + i.reserved + w.n > 2147483647;
+  update inventory.inventory i
+  set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
+      version = platform.next_version(i.version), updated_at = platform.clock()
+  from unnest(r.skus, r.quantities) w(sku, n)
+  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  perform platform.emit('inventory.released', r.order_id,
+    jsonb_build_object('orderId', r.order_id, 'status', 'released', 'reason', reason), false);
+  return r.skus;
+end
+$function$;
+alter function inventory.restock(character varying,text) owner to fusion_inventory;
+revoke all on function inventory.restock(character varying,text) from public;
+grant execute on function inventory.restock(character varying,text) to fusion_orders;
+
+-- function: inventory.set_stock(jsonb,jsonb)
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.set_stock(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'inventory:write', 'inventory.set');
+  i inventory.inventory;
+  before integer;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into i from inventory.inventory s
+    where s.tenant_id = platform.tenant() and s.sku = input->>'sku' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(i.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  if not inventory.fits((input->>'quantity')::bigint, i.quantity, i.reserved) then
+    return platform.leave(call, 'inventory.set', inventory.too_many('/quantity'));
+  end if;
+  before := i.quantity;
+  update inventory.inventory s
+  set quantity = (input->>'quantity')::int, version = platform.next_version(s.version), updated_at = platform.clock()
+  where s.tenant_id = i.tenant_id and s.sku = i.sku
+  returning * into i;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select i.tenant_id, i.sku, i.quantity - before, i.quantity, 'count', platform.clock() where i.quantity <> before;
+  return platform.leave(call, 'inventory.set', inventory.stock_json(i));
+end
+$function$;
+alter function inventory.set_stock(jsonb,jsonb) owner to fusion_inventory;
+revoke all on function inventory.set_stock(jsonb,jsonb) from public;
+grant execute on function inventory.set_stock(jsonb,jsonb) to fusion_worker;
+
+-- function: inventory.still_due(text[])
+-- src/db/inventory/expired-holds.sql
+CREATE OR REPLACE FUNCTION inventory.still_due(order_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with due as (
+    select r.order_id from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)
+      and r.status = 'held' and r.expires_at <= platform.clock()
+    order by r.order_id for update
+  )
+  select coalesce(array_agg(d.order_id::text order by d.order_id), '{}') from due d
+$function$;
+alter function inventory.still_due(text[]) owner to fusion_inventory;
+revoke all on function inventory.still_due(text[]) from public;
+grant execute on function inventory.still_due(text[]) to fusion_orders;
+
+-- function: inventory.stock_json(inventory.inventory)
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.stock_json(i inventory.inventory)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('sku', i.sku, 'quantity', i.quantity, 'reserved', i.reserved, 'version', i.version,
+    'updatedAt', platform.iso(i.updated_at))
+$function$;
+alter function inventory.stock_json(inventory.inventory) owner to fusion_inventory;
+revoke all on function inventory.stock_json(inventory.inventory) from public;
+grant execute on function inventory.stock_json(inventory.inventory) to fusion_reader;
+
+-- function: inventory.take(text[],integer[])
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.take(skus text[], quantities integer[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  shortages jsonb;
+begin
+  if cardinality(skus) = 1 then
+    update inventory.inventory i
+    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1], version = platform.next_version(i.version),
+        updated_at = platform.clock()
+    where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
+    if found then
+      return null;
+    end if;
+    return jsonb_build_array(jsonb_build_object('sku', skus[1], 'requested', quantities[1], 'available', coalesce((
+      select i.quantity from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = skus[1]), 0)));
+  end if;
+  with locked as (
+    select i.sku, i.quantity from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
+  )
+  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0)) order by w.sku)
+  into shortages
+  from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
+  where coalesce(l.quantity, 0) < w.n;
+  if shortages is null then
+    update inventory.inventory i
+    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+    from unnest(skus, quantities) w(sku, n)
+    where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  end if;
+  return shortages;
+end
+$function$;
+alter function inventory.take(text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.take(text[],integer[]) from public;
+
+-- function: inventory.too_many(text)
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.too_many(pointer text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
+    'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units()))))
+$function$;
+alter function inventory.too_many(text) owner to fusion_inventory;
+revoke all on function inventory.too_many(text) from public;
+
+-- function: inventory.undecided_holds(integer)
+-- src/db/inventory/expired-holds.sql
+CREATE OR REPLACE FUNCTION inventory.undecided_holds(most integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select inventory.pick_holds(most, true)
+$function$;
+alter function inventory.undecided_holds(integer) owner to fusion_inventory;
+revoke all on function inventory.undecided_holds(integer) from public;
+grant execute on function inventory.undecided_holds(integer) to fusion_payments;
+
+-- function: orders.cancel_order(jsonb,jsonb)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.cancel_order(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
+  o orders.orders;
+  freed text[];
+  labelled boolean := true;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into o from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if o.status not in ('created', 'confirmed', 'cancelled') then
+    return platform.leave(call, 'orders.cancel',
+      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', o.status)));
+  end if;
+  if o.status <> 'cancelled' then
+    perform inventory.lock_hold(o.id);
+    update orders.orders c set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
+    where c.id = o.id returning * into o;
+    perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
+      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
+    labelled := shipping.end_shipment(o.id);
+    perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
+    freed := inventory.release(array[o.id::text], 'cancelled');
+  end if;
+  if coalesce((input->>'restock')::boolean, not labelled) then
+    freed := coalesce(freed, '{}') || inventory.restock(o.id, 'cancelled');
+  end if;
+  return platform.leave(call, 'orders.cancel',
+    orders.shown(o.id) || jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
+end
+$function$;
+alter function orders.cancel_order(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.cancel_order(jsonb,jsonb) from public;
+grant execute on function orders.cancel_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.ended_in_campaigns(timestamp with time zone,integer)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.ended_in_campaigns(until timestamp with time zone, most integer)
+ RETURNS TABLE(tenant character varying, order_id character varying, reason character varying)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select o.tenant_id, o.id,
+    case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
+  from orders.orders o
+  where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit most
+$function$;
+alter function orders.ended_in_campaigns(timestamp with time zone,integer) owner to fusion_orders;
+revoke all on function orders.ended_in_campaigns(timestamp with time zone,integer) from public;
+grant execute on function orders.ended_in_campaigns(timestamp with time zone,integer) to fusion_group_commerce;
+
+-- function: orders.expire_due(text[],jsonb)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.expire_due(order_ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ids text[];
+  id text;
+  expired integer := 0;
+begin
+  ids := array(
+    select o.id from orders.orders o
+    where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
+    order by o.id for update skip locked);
+  -- Read again under the locks: what was due before may have been paid or kept since.
+  ids := inventory.still_due(ids);
+  foreach id in array ids loop
+    expired := expired + orders.fail_order(id, 'reservation_expired')::int;
+  end loop;
+  perform payments.end_for_orders(ids, 'failed', 'reservation_expired');
+  return jsonb_build_object('tenant', platform.tenant(), 'expired', expired,
+    'skus', to_jsonb(inventory.release(ids, 'expired')));
+end
+$function$;
+alter function orders.expire_due(text[],jsonb) owner to fusion_orders;
+revoke all on function orders.expire_due(text[],jsonb) from public;
+
+-- function: orders.expire_holds(jsonb,jsonb)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.expire_holds(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  due jsonb;
+  done jsonb;
+  expired integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  for due in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
+    for done in select jsonb_array_elements(platform.apart('expire-holds', 'orders.expire_due', due->>'tenant',
+      array(select jsonb_array_elements_text(due->'orders')), input))
+    loop
+      expired := expired + (done->>'expired')::int;
+      tenants := tenants || done;
+    end loop;
+  end loop;
+  return jsonb_build_object('expired', expired, 'tenants', tenants);
+end
+$function$;
+alter function orders.expire_holds(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.expire_holds(jsonb,jsonb) from public;
+grant execute on function orders.expire_holds(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.fail_order(character varying,character varying)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.fail_order(order_id character varying, reason character varying)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign varchar;
+begin
+  update orders.orders o set status = 'failed', failure_reason = reason, updated_at = platform.clock(),
+      place_open = o.campaign_id is not null
+  where o.id = order_id and o.tenant_id = platform.tenant() and o.status = 'created'
+  returning o.campaign_id into campaign;
+  if not found then
+    return false;
+  end if;
+  perform platform.emit('order.failed', order_id, jsonb_build_object('orderId', order_id, 'reason', reason),
+    campaign is not null);
+  return true;
+end
+$function$;
+alter function orders.fail_order(character varying,character varying) owner to fusion_orders;
+revoke all on function orders.fail_order(character varying,character varying) from public;
+
+-- function: orders.fail_short_orders(jsonb,jsonb)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.fail_short_orders(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  fresh text[];
+  ids text[];
+  failed integer := 0;
+  id text;
+  traces jsonb;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  fresh := platform.take_new('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
+    where m->>'eventId' = any(fresh) order by 1);
+  perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
+  select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
+    from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
+  foreach id in array ids loop
+    perform platform.set_trace(traces->>id);
+    failed := failed + orders.fail_order(id, 'insufficient_inventory')::int;
+  end loop;
+  perform inventory.note_heard(ids);
+  return jsonb_build_object('failed', failed);
+end
+$function$;
+alter function orders.fail_short_orders(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.fail_short_orders(jsonb,jsonb) from public;
+grant execute on function orders.fail_short_orders(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.fail_unpaid(character varying,character varying)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.fail_unpaid(order_id character varying, reason character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform orders.lock_order(order_id);
+  if orders.fail_order(order_id, 'payment_failed') then
+    perform payments.end_for_orders(array[order_id::text], 'failed', reason);
+    perform inventory.release(array[order_id::text], 'payment_failed');
+  end if;
+end
+$function$;
+alter function orders.fail_unpaid(character varying,character varying) owner to fusion_orders;
+revoke all on function orders.fail_unpaid(character varying,character varying) from public;
+grant execute on function orders.fail_unpaid(character varying,character varying) to fusion_payments;
+
+-- function: orders.full_order_json(orders.orders,inventory.reservations)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.full_order_json(o orders.orders, r inventory.reservations)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select orders.order_json(o, orders.hold_json(r), (select orders.payment_of(o.id)), (select orders.shipment_of(o.id)))
+$function$;
+alter function orders.full_order_json(orders.orders,inventory.reservations) owner to fusion_orders;
+revoke all on function orders.full_order_json(orders.orders,inventory.reservations) from public;
+grant execute on function orders.full_order_json(orders.orders,inventory.reservations) to fusion_reader;
+
+-- function: orders.hold_json(inventory.reservations)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.hold_json(r inventory.reservations)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when r.status in ('held', 'committed', 'released') then
+    jsonb_build_object('status', r.status, 'expiresAt', platform.iso(r.expires_at)) end
+$function$;
+alter function orders.hold_json(inventory.reservations) owner to fusion_orders;
+revoke all on function orders.hold_json(inventory.reservations) from public;
+grant execute on function orders.hold_json(inventory.reservations) to fusion_reader;
+
+-- function: orders.lock_order(character varying)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.lock_order(order_id character varying)
+ RETURNS orders.orders
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
+$function$;
+alter function orders.lock_order(character varying) owner to fusion_orders;
+revoke all on function orders.lock_order(character varying) from public;
+grant execute on function orders.lock_order(character varying) to fusion_payments, fusion_shipping;
+
+-- function: orders.lock_orders(text[])
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.lock_orders(order_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update
+$function$;
+alter function orders.lock_orders(text[]) owner to fusion_orders;
+revoke all on function orders.lock_orders(text[]) from public;
+grant execute on function orders.lock_orders(text[]) to fusion_payments;
+
+-- function: orders.mark_refunded(character varying,boolean)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.mark_refunded(order_id character varying, restock boolean DEFAULT NULL::boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  before varchar;
+  labelled boolean;
+begin
+  select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  -- A place in a campaign has its payment before it has an order: `before` is null then.
+  if before is null or before not in ('confirmed', 'shipped', 'delivered') then
+    return '{}';
+  end if;
+  update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
+  perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
+  labelled := shipping.end_shipment(order_id);
+  return case when coalesce(restock, before = 'confirmed' and not labelled)
+    then inventory.restock(order_id, 'refunded') else '{}' end;
+end
+$function$;
+alter function orders.mark_refunded(character varying,boolean) owner to fusion_orders;
+revoke all on function orders.mark_refunded(character varying,boolean) from public;
+grant execute on function orders.mark_refunded(character varying,boolean) to fusion_payments;
+
+-- function: orders.mark_shipped(character varying,character varying)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.mark_shipped(order_id character varying, reached character varying)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update orders.orders o set status = reached, updated_at = platform.clock()
+  where o.tenant_id = platform.tenant() and o.id = order_id
+    and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
+  return found;
+end
+$function$;
+alter function orders.mark_shipped(character varying,character varying) owner to fusion_orders;
+revoke all on function orders.mark_shipped(character varying,character varying) from public;
+grant execute on function orders.mark_shipped(character varying,character varying) to fusion_shipping;
+
+-- function: orders.note_freed(text[])
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.note_freed(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from orders.orders o
+    where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update;
+  update orders.orders o set place_open = false
+  where o.tenant_id = platform.tenant() and o.id = any(order_ids) and o.place_open;
+end
+$function$;
+alter function orders.note_freed(text[]) owner to fusion_orders;
+revoke all on function orders.note_freed(text[]) from public;
+grant execute on function orders.note_freed(text[]) to fusion_group_commerce;
+
+-- function: orders.order_json(orders.orders,jsonb,jsonb,jsonb)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.order_json(o orders.orders, hold jsonb, payment jsonb DEFAULT NULL::jsonb, shipment jsonb DEFAULT NULL::jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', o.id, 'customerId', o.customer_id, 'items', o.items, 'total', o.total,
+    'currency', o.currency, 'status', o.status, 'failureReason', o.failure_reason,
+    'organizationId', o.organization_id, 'purchaseOrderNumber', o.purchase_order_number,
+    'shippingAddress', o.shipping_address, 'campaignId', o.campaign_id, 'reservation', hold, 'payment', payment,
+    'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
+$function$;
+alter function orders.order_json(orders.orders,jsonb,jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.order_json(orders.orders,jsonb,jsonb,jsonb) from public;
+grant execute on function orders.order_json(orders.orders,jsonb,jsonb,jsonb) to fusion_reader;
+
+-- function: orders.payment_of(character varying)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.payment_of(order_id character varying)
+ RETURNS SETOF jsonb
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+  select payments.payment_json(p) from payments.payments p
+  where p.order_id = payment_of.order_id order by p.status in ('pending', 'succeeded') desc, p.payment_id desc limit 1
+$function$;
+alter function orders.payment_of(character varying) owner to fusion_orders;
+revoke all on function orders.payment_of(character varying) from public;
+grant execute on function orders.payment_of(character varying) to fusion_reader;
+
+-- function: orders.place_joined(jsonb)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.place_joined(input jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o orders.orders;
+begin
+  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
+    created_at, updated_at)
+  values (input->>'id', input->>'customerId',
+    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+    (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
+    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+  returning * into o;
+  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
+    'total', o.total, 'currency', o.currency, 'items', o.items), false);
+end
+$function$;
+alter function orders.place_joined(jsonb) owner to fusion_orders;
+revoke all on function orders.place_joined(jsonb) from public;
+grant execute on function orders.place_joined(jsonb) to fusion_group_commerce;
+
+-- function: orders.place_order(jsonb,jsonb)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.place_order(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'orders:write', 'orders.place');
+  priced record;
+  o orders.orders;
+  shortages jsonb;
+  deferred constant boolean := (input->>'async')::boolean;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  priced := orders.price_order(input);
+  if priced.refusal is not null then
+    return platform.leave(call, 'orders.place', priced.refusal);
+  end if;
+  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
+    purchase_order_number, shipping_address, created_at, updated_at)
+  values (input->>'id', input->>'customerId', priced.items, priced.total, priced.currency,
+    'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
+    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+  returning * into o;
+  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
+    'total', o.total, 'currency', o.currency, 'items', o.items), deferred);
+  if deferred then
+    perform inventory.plan(o.id, priced.skus, priced.quantities);
+    return platform.leave(call, 'orders.place', orders.order_json(o, null));
+  end if;
+  -- The contended rows come last: a hot SKU is locked for the rest of this call and the commit, nothing else.
+  shortages := inventory.reserve(o.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
+  if shortages is not null then
+    perform orders.fail_order(o.id, 'insufficient_inventory');
+    return platform.leave(call, 'orders.place',
+      jsonb_build_object('error', 'insufficient_inventory', 'orderId', o.id, 'shortages', shortages));
+  end if;
+  return platform.leave(call, 'orders.place', orders.order_json(o, jsonb_build_object('status', 'held',
+    'expiresAt', platform.iso(platform.clock() + make_interval(secs => (input->>'holdSeconds')::int)))));
+end
+$function$;
+alter function orders.place_order(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.place_order(jsonb,jsonb) from public;
+grant execute on function orders.place_order(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.price_lines(jsonb)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.price_lines(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
+  priced jsonb;
+  fault text;
+begin
+  with line as (
+    -- `limit 1` keeps this a lookup by the unique index for each line, whatever the planner thinks of their number.
+    select l.ord, l.item->>'sku' as sku, (l.item->>'quantity')::int as quantity, (l.item->>'price')::numeric as stated,
+      p.price as listed, p.currency
+    from jsonb_array_elements(input->'items') with ordinality l(item, ord)
+    left join lateral (
+      select c.price, c.currency from catalog.products c
+      where c.tenant_id = platform.tenant() and c.sku = l.item->>'sku' and c.status = 'active' limit 1
+    ) p on true
+  ), final as (
+    select l.*, case when quoted then coalesce(l.stated, l.listed) else l.listed end as price from line l
+  ), merged as (
+    select min(f.ord) as ord, f.sku, sum(f.quantity) as quantity, f.price from final f group by f.sku, f.price
+  ), needed as (
+    select m.sku, sum(m.quantity) as quantity from merged m group by m.sku
+  )
+  select jsonb_build_object(
+    'unknown', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/sku', f.ord - 1),
+      'detail', format('No product with SKU "%s" is for sale.', f.sku)) order by f.ord) from final f where f.currency is null),
+    'currencies', (select jsonb_agg(distinct f.currency) from final f where f.currency is not null),
+    'changed', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
+      'detail', format('The price of "%s" is %s, not %s.', f.sku, f.listed, f.stated)) order by f.ord)
+      from final f where not quoted and f.stated <> f.listed),
+    'misfit', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
+      'detail', format('%s has no decimals: %s does not fit.', f.currency, f.price)) order by f.ord)
+      from final f where scale(trim_scale(f.price)) > platform.currency_decimals(f.currency)),
+    'items', (select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord)
+      from merged m),
+    'total', (select sum(m.quantity * m.price) from merged m),
+    'most', (select max(n.quantity) from needed n),
+    'skus', (select jsonb_agg(n.sku order by n.sku) from needed n),
+    'quantities', (select jsonb_agg(n.quantity order by n.sku) from needed n)
+  ) into priced;
+
+  if priced->'unknown' <> 'null' then
+    return jsonb_build_object('error', 'unknown_sku', 'errors', priced->'unknown');
+  end if;
+  if jsonb_array_length(priced->'currencies') > 1 or priced->'currencies'->>0 <> input->>'currency' then
+    return jsonb_build_object('error', 'currency_mismatch', 'detail', format('The products are sold in %s.',
+      (select string_agg(c, ', ') from jsonb_array_elements_text(priced->'currencies') c)));
+  end if;
+  if priced->'changed' <> 'null' then
+    return jsonb_build_object('error', 'price_changed', 'errors', priced->'changed');
+  end if;
+  if priced->'misfit' <> 'null' then
+    return jsonb_build_object('error', 'validation_failed', 'errors', priced->'misfit');
+  end if;
+  if (priced->>'most')::numeric > 2147483647 then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/items', 'detail', 'The order has more than 2147483647 units of one SKU.')));
+  end if;
+  fault := platform.charge_fault((priced->>'total')::numeric, priced->'currencies'->>0);
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object(
+      'pointer', '/items', 'detail', fault)));
+  end if;
+  return jsonb_build_object('items', priced->'items', 'total', priced->'total', 'currency', priced->'currencies'->0,
+    'skus', priced->'skus', 'quantities', priced->'quantities');
+end
+$function$;
+alter function orders.price_lines(jsonb) owner to fusion_orders;
+revoke all on function orders.price_lines(jsonb) from public;
+
+-- function: orders.price_order(jsonb)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.price_order(input jsonb, OUT items jsonb, OUT total numeric, OUT currency character varying, OUT skus text[], OUT quantities integer[], OUT refusal jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
+  wanted constant varchar := input->>'currency';
+  plain boolean;
+  priced jsonb;
+begin
+  select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
+    sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
+    array_agg(least(m.quantity, 2147483647)::int order by m.sku),
+    bool_and(m.plain) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(wanted, min(m.currency))
+      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
+  into items, total, currency, skus, quantities, plain
+  from (
+    select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
+      bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
+        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as plain
+    from (
+      select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
+        case when quoted then coalesce(g.stated, p.price) else p.price end as price
+      from (
+        select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
+        from jsonb_array_elements(input->'items') with ordinality e(item, ord)
+      ) g
+      left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
+        select c.price, c.currency from catalog.products c
+        where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
+      ) p on true
+    ) l group by l.sku, l.price
+  ) m;
+  if plain then
+    return;
+  end if;
+  priced := orders.price_lines(input);
+  if priced ? 'error' then
+    refusal := priced;
+    return;
+  end if;
+  items := priced->'items';
+  total := priced->>'total';
+  currency := priced->>'currency';
+  skus := array(select jsonb_array_elements_text(priced->'skus'));
+  quantities := array(select jsonb_array_elements_text(priced->'quantities')::int);
+end
+$function$;
+alter function orders.price_order(jsonb) owner to fusion_orders;
+revoke all on function orders.price_order(jsonb) from public;
+
+-- function: orders.settle_paid(character varying)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.settle_paid(order_id character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o orders.orders;
+begin
+  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  if o.status = 'cancelled' then
+    return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
+  end if;
+  -- A place that was lost may be another's already, so its money goes back even where its unit is still there.
+  if o.id is null or (o.status = 'failed' and o.campaign_id is not null) then
+    return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
+  end if;
+  if o.status not in ('created', 'failed') then
+    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
+  end if;
+  if not inventory.commit(o.id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
+  end if;
+  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = o.id;
+  -- The label is a row from here on: the cron finds it should the message be lost.
+  perform shipping.open_request(o, o.shipping_address, platform.uuid7());
+  perform platform.emit('order.confirmed', o.id, jsonb_build_object('orderId', o.id), true);
+  return jsonb_build_object('confirmed', true, 'skus',
+    case when o.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(o.items) i)) end);
+end
+$function$;
+alter function orders.settle_paid(character varying) owner to fusion_orders;
+revoke all on function orders.settle_paid(character varying) from public;
+grant execute on function orders.settle_paid(character varying) to fusion_group_commerce, fusion_payments;
+
+-- function: orders.shipment_of(character varying)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.shipment_of(order_id character varying)
+ RETURNS SETOF jsonb
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+  select shipping.shipment_json(s) from shipping.shipments s
+  where s.order_id = shipment_of.order_id order by s.status in ('in_transit', 'delivered') desc, s.id desc limit 1
+$function$;
+alter function orders.shipment_of(character varying) owner to fusion_orders;
+revoke all on function orders.shipment_of(character varying) from public;
+grant execute on function orders.shipment_of(character varying) to fusion_reader;
+
+-- function: orders.shown(character varying)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.shown(order_id character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
+  left join inventory.reservations r on r.order_id = o.id
+  left join lateral orders.payment_of(o.id) p on true
+  left join lateral orders.shipment_of(o.id) s on true
+  where o.id = shown.order_id
+$function$;
+alter function orders.shown(character varying) owner to fusion_orders;
+revoke all on function orders.shown(character varying) from public;
+
+-- function: orders.take_back_refunded(character varying)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.take_back_refunded(order_id character varying)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o orders.orders;
+  sold boolean;
+  again varchar;
+begin
+  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+  if not found then
+    return '{}';
+  end if;
+  sold := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = o.id), false);
+  if not sold and (o.campaign_id is not null or not inventory.commit(o.id)) then
+    update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
+      place_open = x.campaign_id is not null
+    where x.id = o.id;
+    perform platform.emit('order.cancelled', o.id, jsonb_build_object('orderId', o.id, 'reason', 'refund_failed'), false);
+    return '{}';
+  end if;
+  again := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
+    from shipping.shipments s where s.order_id = o.id and s.status in ('in_transit', 'delivered')
+    order by s.status limit 1), 'confirmed'); -- `delivered` before `in_transit`
+  update orders.orders x set status = again, updated_at = platform.clock() where x.id = o.id;
+  perform platform.emit('order.refund.failed', o.id, jsonb_build_object('orderId', o.id, 'status', again), false);
+  return case when sold then '{}' else array(select i->>'sku' from jsonb_array_elements(o.items) i) end;
+end
+$function$;
+alter function orders.take_back_refunded(character varying) owner to fusion_orders;
+revoke all on function orders.take_back_refunded(character varying) from public;
+grant execute on function orders.take_back_refunded(character varying) to fusion_payments;
+
+-- function: payments.add_refund(payments.payments,character varying,numeric,character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.add_refund(p payments.payments, new_id character varying, amount numeric, reason character varying)
+ RETURNS payments.refunds
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update payments.payments x set refunded = x.refunded + add_refund.amount, updated_at = platform.clock()
+  where x.payment_id = p.payment_id;
+  return payments.promise_refund(p, p.stripe_payment_intent_id, new_id, add_refund.amount, add_refund.reason, false);
+end
+$function$;
+alter function payments.add_refund(payments.payments,character varying,numeric,character varying) owner to fusion_payments;
+revoke all on function payments.add_refund(payments.payments,character varying,numeric,character varying) from public;
+
+-- function: payments.answer_open(jsonb,payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.answer_open(call jsonb, p payments.payments)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if payments.lacks_intent(p) then
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+      'answer', payments.payment_json(p) || jsonb_build_object('task', payments.intent_task(p)));
+  end if;
+  return platform.leave(call, 'payments.create', payments.payment_json(p));
+end
+$function$;
+alter function payments.answer_open(jsonb,payments.payments) owner to fusion_payments;
+revoke all on function payments.answer_open(jsonb,payments.payments) from public;
+
+-- function: payments.apply_stripe(jsonb,jsonb)
+-- src/db/payments/reconcile.sql
+CREATE OR REPLACE FUNCTION payments.apply_stripe(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  found_id varchar;
+  p payments.payments;
+  i payments.intents;
+  before varchar;
+  fault varchar;
+  skus text[] := '{}';
+begin
+  perform platform.enter_as(call, '*');
+  -- The id that we gave the intent finds the payment even before we have heard the intent's own id. It is looked up first:
+  -- under row-level security a comparison with `coalesce` of queries is no condition on an index.
+  found_id := coalesce(
+    (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
+    (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
+    (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
+    input->>'paymentId');
+  select * into p from payments.payments x where x.payment_id = found_id;
+  if not found then
+    return jsonb_build_object('outcome', 'unknown');
+  end if;
+  perform platform.act_as(p.tenant_id);
+  if input ? 'eventId' and cardinality(platform.take_new('stripe', array[input->>'eventId'])) = 0 then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', p.tenant_id);
+  end if;
+  if p.campaign_id is not null then
+    perform group_commerce.lock_places(array[p.order_id::text]);
+  end if;
+  perform orders.lock_order(p.order_id);
+  select * into p from payments.payments x where x.payment_id = p.payment_id for update;
+  before := p.dispute;
+  if input ? 'intent' then
+    i := payments.remember_intent(p, input->>'intentId', input->'intent');
+    fault := i.fault;
+    if fault is null then
+      p := payments.lead(p, i, input->'intent'->>'clientSecret');
+    end if;
+  elsif input ? 'setup' then
+    fault := payments.setup_fault(p, input->>'setupId', input->'setup'->'madeFor');
+  elsif input ? 'intentId' then
+    select * into i from payments.intents x where x.stripe_id = input->>'intentId';
+    fault := i.fault;
+  end if;
+  if fault is not null then
+    -- An intent that cannot pay keeps no units: the usual time begins for those that waited for its debit.
+    if p.status = 'pending' and p.stripe_status = 'processing' and p.stripe_payment_intent_id is not distinct from i.stripe_id then
+      perform payments.follow_debit(p, 'set_aside', input->'terms');
+      update payments.payments x set stripe_status = 'set_aside' where x.payment_id = p.payment_id;
+    end if;
+    update payments.payments x
+    set checked_at = platform.clock(), asked_at = case when input ? 'eventId'
+        or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at else platform.clock() end,
+      intent_open = x.intent_open
+      and not (x.stripe_payment_intent_id is not distinct from i.stripe_id and not coalesce(payments.is_open(i.status), true))
+    where x.payment_id = p.payment_id;
+    if input ? 'setup' and fault = 'made_for_another' then
+      perform platform.report('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'), p.payment_id,
+        jsonb_build_object('stripeSetupIntentId', input->'setupId', 'paymentId', p.payment_id, 'orderId', p.order_id),
+        'made_for_another: this SetupIntent was not made for the payment that its metadata names.');
+    end if;
+    return jsonb_build_object('outcome', 'set_aside', 'tenant', p.tenant_id, 'skus', '[]'::jsonb, 'reason', fault);
+  end if;
+  -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
+  update payments.payments x
+  set checked_at = platform.clock(), setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
+      asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at
+        else platform.clock() end,
+      refunds_told = case when x.stripe_payment_intent_id is distinct from input->>'intentId' then x.refunds_told
+        else greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric) end,
+      dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
+  where x.payment_id = p.payment_id returning * into p;
+  if p.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
+    and (input ? 'setup' or i.stripe_id is not distinct from p.stripe_payment_intent_id) then
+    perform payments.follow_debit(p, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
+  end if;
+  if input ? 'intent' then
+    skus := payments.move_intent(p, input->'intent' || jsonb_build_object('id', i.stripe_id));
+  elsif input ? 'setup' then
+    perform payments.move_setup(p, input->'setup');
+  elsif input ? 'refund' then
+    skus := payments.move_refund(p, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
+  elsif p.dispute is distinct from before then
+    perform payments.emit_payment(p, 'payment.dispute.changed', jsonb_build_object('status', p.dispute), false);
+  end if;
+  perform payments.keep_open(p.payment_id);
+  return jsonb_build_object('outcome', 'applied', 'tenant', p.tenant_id, 'skus', to_jsonb(skus));
+end
+$function$;
+alter function payments.apply_stripe(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.apply_stripe(jsonb,jsonb) from public;
+grant execute on function payments.apply_stripe(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.ask_captures(text[])
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.ask_captures(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p payments.payments;
+begin
+  for p in
+    select * from payments.payments x
+    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status = 'pending'
+      and x.mode <> 'order' and not x.capture_asked
+    order by x.payment_id for update
+  loop
+    update payments.payments x set capture_asked = true, updated_at = platform.clock()
+    where x.payment_id = p.payment_id;
+    perform payments.emit_payment(p, 'payment.capture.requested', '{}', true);
+  end loop;
+end
+$function$;
+alter function payments.ask_captures(text[]) owner to fusion_payments;
+revoke all on function payments.ask_captures(text[]) from public;
+grant execute on function payments.ask_captures(text[]) to fusion_group_commerce;
+
+-- function: payments.ask_charge(jsonb,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.ask_charge(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p payments.payments;
+  again boolean;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  select * into p from payments.payments x
+    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+  if not found or p.status <> 'pending' or not p.capture_asked then
+    return jsonb_build_object('ended', true);
+  end if;
+  again := p.charge_asked_at is not null or p.attempt > 1;
+  update payments.payments x set charge_asked_at = platform.clock() where x.payment_id = p.payment_id returning * into p;
+  return jsonb_build_object('task', payments.intent_task(p), 'again', again);
+end
+$function$;
+alter function payments.ask_charge(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.ask_charge(jsonb,jsonb) from public;
+grant execute on function payments.ask_charge(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.awaits_answer(character varying,timestamp with time zone)
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.awaits_answer(order_id character varying, ended timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (
+    select from payments.payments p
+    where p.order_id = awaits_answer.order_id and p.status = 'pending'
+      and coalesce(p.stripe_payment_intent_id, p.setup_intent_id) is not null
+      and (p.asked_at is null or p.asked_at < ended))
+$function$;
+alter function payments.awaits_answer(character varying,timestamp with time zone) owner to fusion_payments;
+revoke all on function payments.awaits_answer(character varying,timestamp with time zone) from public;
+grant execute on function payments.awaits_answer(character varying,timestamp with time zone) to fusion_group_commerce, fusion_inventory;
+
+-- function: payments.charges_unseen(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.charges_unseen(p payments.payments)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select p.mode = 'card' and p.capture_asked and p.captured = 0 and p.stripe_payment_intent_id is null
+    and (p.charges_looked_at is null or p.charges_looked_at < coalesce(p.charge_asked_at, p.created_at) + interval '15 minutes')
+$function$;
+alter function payments.charges_unseen(payments.payments) owner to fusion_payments;
+revoke all on function payments.charges_unseen(payments.payments) from public;
+
+-- function: payments.count_refunds(character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.count_refunds(of character varying)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p payments.payments;
+begin
+  update payments.payments x
+  set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
+      status = case when x.captured > 0 and s.done >= x.captured then 'refunded'
+        when x.status = 'refunded' then case when payments.is_excess(x) then 'cancelled' else 'succeeded' end
+        else x.status end
+  from (
+    select coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as promised,
+      coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0) as done
+    from payments.refunds r join payments.payments y using (payment_id)
+    where r.payment_id = of and r.stripe_intent_id is not distinct from y.stripe_payment_intent_id
+  ) s
+  where x.payment_id = of
+  returning x.* into p;
+  return case when payments.is_excess(p) then '{}' else payments.tell_refunds(p) end;
+end
+$function$;
+alter function payments.count_refunds(character varying) owner to fusion_payments;
+revoke all on function payments.count_refunds(character varying) from public;
+
+-- function: payments.doubtful_orders()
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.doubtful_orders()
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(select p.order_id::text from payments.payments p
+    where p.payment_id = any(platform.aside_subjects(array['reconcile-payments', 'hear-stripe'])) and p.status = 'pending')
+$function$;
+alter function payments.doubtful_orders() owner to fusion_payments;
+revoke all on function payments.doubtful_orders() from public;
+grant execute on function payments.doubtful_orders() to fusion_group_commerce, fusion_inventory;
+
+-- function: payments.emit_payment(payments.payments,text,jsonb,boolean)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.emit_payment(p payments.payments, topic text, more jsonb, queue boolean)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select platform.emit(topic, p.payment_id, jsonb_build_object('paymentId', p.payment_id, 'orderId', p.order_id) || more,
+    queue)
+$function$;
+alter function payments.emit_payment(payments.payments,text,jsonb,boolean) owner to fusion_payments;
+revoke all on function payments.emit_payment(payments.payments,text,jsonb,boolean) from public;
+
+-- function: payments.emit_refund_end(payments.payments,payments.refunds)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.emit_refund_end(p payments.payments, r payments.refunds)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if r.status = 'succeeded' then
+    perform payments.emit_payment(p, 'payment.refunded',
+      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false);
+  elsif r.status = 'failed' then
+    perform payments.emit_payment(p, 'payment.refund.failed',
+      jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
+  end if;
+end
+$function$;
+alter function payments.emit_refund_end(payments.payments,payments.refunds) owner to fusion_payments;
+revoke all on function payments.emit_refund_end(payments.payments,payments.refunds) from public;
+
+-- function: payments.end_for_orders(text[],text,text)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.end_for_orders(order_ids text[], ending text, reason text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p payments.payments;
+begin
+  for p in
+    select * from payments.payments x
+    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status in ('pending', 'succeeded')
+    order by x.payment_id for update
+  loop
+    if p.status = 'pending' then
+      update payments.payments x
+      set status = ending, failure_reason = coalesce(x.failure_reason, reason), updated_at = platform.clock(),
+          intent_open = payments.open_at_end(x)
+      where x.payment_id = p.payment_id returning * into p;
+      if ending = 'failed' then
+        perform payments.emit_payment(p, 'payment.failed', jsonb_build_object('reason', p.failure_reason), true);
+      else
+        perform payments.emit_payment(p, 'payment.cancelled', '{}', true);
+      end if;
+    elsif p.captured > p.refunded then
+      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, reason);
+    end if;
+  end loop;
+end
+$function$;
+alter function payments.end_for_orders(text[],text,text) owner to fusion_payments;
+revoke all on function payments.end_for_orders(text[],text,text) from public;
+grant execute on function payments.end_for_orders(text[],text,text) to fusion_group_commerce, fusion_orders;
+
+-- function: payments.fault_of(payments.payments,boolean,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.fault_of(p payments.payments, known boolean, intent jsonb)
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when not intent ? 'amount' then null
+    when intent->>'currency' is distinct from p.currency then 'currency_differs'
+    when (intent->>'amount')::numeric is distinct from p.amount then 'amount_differs'
+    else payments.made_for_fault(p, known, intent->'madeFor') end
+$function$;
+alter function payments.fault_of(payments.payments,boolean,jsonb) owner to fusion_payments;
+revoke all on function payments.fault_of(payments.payments,boolean,jsonb) from public;
+
+-- function: payments.find_reading(jsonb,jsonb)
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.find_reading(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, '*');
+  return jsonb_build_object('readUntil', (select platform.iso(r.read_until) from payments.stripe_reading r),
+    'again', platform.due_again('hear-stripe', 20));
+end
+$function$;
+alter function payments.find_reading(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.find_reading(jsonb,jsonb) from public;
+grant execute on function payments.find_reading(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.find_unheard(jsonb,jsonb)
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.find_unheard(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  fresh text[];
+begin
+  perform platform.enter_as(call, '*');
+  fresh := platform.not_taken('stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
+  perform platform.take_back('hear-stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e
+    where e->>'eventId' <> all(fresh)));
+  return jsonb_build_object('events', (
+    select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id, 'paymentId', w.payment_id)),
+      '[]')
+    from jsonb_array_elements(input->'events') e
+    cross join lateral (
+      select p.tenant_id, p.payment_id from payments.payments p where p.payment_id = e->>'paymentId'
+      union all
+      select i.tenant_id, i.payment_id from payments.intents i where i.stripe_id = e->>'intentId'
+      union all
+      select p.tenant_id, p.payment_id from payments.payments p where p.stripe_payment_intent_id = e->>'intentId'
+      union all
+      select p.tenant_id, p.payment_id from payments.payments p where p.setup_intent_id = e->>'setupId'
+      limit 1
+    ) w
+    where e->>'eventId' = any(fresh)));
+end
+$function$;
+alter function payments.find_unheard(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.find_unheard(jsonb,jsonb) from public;
+grant execute on function payments.find_unheard(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.follow_debit(payments.payments,text,jsonb)
+-- src/db/payments/delayed.sql
+CREATE OR REPLACE FUNCTION payments.follow_debit(p payments.payments, now_status text, terms jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  decided constant boolean := now_status is distinct from 'processing';
+begin
+  if decided and coalesce(p.stripe_status, '') not in ('processing', 'setup_processing') then
+    return;
+  end if;
+  if p.campaign_id is not null then
+    perform group_commerce.await_money(p.order_id, decided, coalesce((terms->>'secureSeconds')::int, 600),
+      coalesce((terms->>'graceSeconds')::int, 900));
+  else
+    perform inventory.keep_until(array[p.order_id::text], case when decided
+      then platform.clock() + make_interval(secs => coalesce((terms->>'holdSeconds')::int, 900)) else 'infinity' end);
+  end if;
+end
+$function$;
+alter function payments.follow_debit(payments.payments,text,jsonb) owner to fusion_payments;
+revoke all on function payments.follow_debit(payments.payments,text,jsonb) from public;
+
+-- function: payments.follow_other(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.follow_other(p payments.payments)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  other varchar;
+  now_status text;
+begin
+  select i.stripe_id, i.status into other, now_status from payments.intents i
+    where i.payment_id = p.payment_id and i.fault is null and i.status in ('processing', 'requires_capture')
+      and i.stripe_id is distinct from p.stripe_payment_intent_id
+    order by payments.nearness(i.status) desc, i.stripe_id limit 1;
+  if not found then
+    return false;
+  end if;
+  update payments.payments x set stripe_payment_intent_id = other, stripe_status = now_status, failure_reason = null,
+    updated_at = platform.clock()
+  where x.payment_id = p.payment_id;
+  if now_status = 'processing' then
+    perform payments.follow_debit(p, now_status, '{}'); -- the end of the other one may have set an end to the hold
+  end if;
+  return true;
+end
+$function$;
+alter function payments.follow_other(payments.payments) owner to fusion_payments;
+revoke all on function payments.follow_other(payments.payments) from public;
+
+-- function: payments.give_up(payments.payments,text)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.give_up(p payments.payments, reason text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform orders.fail_unpaid(p.order_id, coalesce(reason, 'payment_failed'));
+  if p.campaign_id is not null then
+    perform group_commerce.lose_place(p.order_id, coalesce(reason, 'payment_failed'), 'failed');
+  end if;
+end
+$function$;
+alter function payments.give_up(payments.payments,text) owner to fusion_payments;
+revoke all on function payments.give_up(payments.payments,text) from public;
+
+-- function: payments.hear_early_refunds(payments.payments)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.hear_early_refunds(p payments.payments)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  early payments.refunds;
+begin
+  for early in
+    select * from payments.refunds r where r.payment_id = p.payment_id
+      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id order by r.id
+  loop
+    perform payments.emit_refund_end(p, early);
+  end loop;
+  return payments.count_refunds(p.payment_id);
+end
+$function$;
+alter function payments.hear_early_refunds(payments.payments) owner to fusion_payments;
+revoke all on function payments.hear_early_refunds(payments.payments) from public;
+
+-- function: payments.heard_until()
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.heard_until()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
+$function$;
+alter function payments.heard_until() owner to fusion_payments;
+revoke all on function payments.heard_until() from public;
+grant execute on function payments.heard_until() to fusion_group_commerce, fusion_inventory;
+
+-- function: payments.intent_task(payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.intent_task(p payments.payments)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
+    'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
+    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done,
+    'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
+    'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.strays(p)),
+    'chargesUnseen', payments.charges_unseen(p),
+    'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
+$function$;
+alter function payments.intent_task(payments.payments) owner to fusion_payments;
+revoke all on function payments.intent_task(payments.payments) from public;
+
+-- function: payments.is_excess(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.is_excess(p payments.payments)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select exists (select from payments.payments x where x.tenant_id = p.tenant_id and x.order_id = p.order_id
+    and x.payment_id <> p.payment_id and x.status = 'succeeded')
+    or exists (select from payments.refunds r where r.payment_id = p.payment_id and r.automatic and r.reason = 'paid_twice'
+      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id)
+$function$;
+alter function payments.is_excess(payments.payments) owner to fusion_payments;
+revoke all on function payments.is_excess(payments.payments) from public;
+
+-- function: payments.is_open(text)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.is_open(status text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select status not in ('succeeded', 'canceled')
+$function$;
+alter function payments.is_open(text) owner to fusion_payments;
+revoke all on function payments.is_open(text) from public;
+
+-- function: payments.keep_intent(jsonb)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.keep_intent(intent jsonb)
+ RETURNS payments.payments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p payments.payments;
+begin
+  update payments.payments x
+  set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, intent->>'intentId'),
+      setup_intent_id = coalesce(x.setup_intent_id, intent->>'setupId'),
+      customer_id = coalesce(x.customer_id, intent->>'customerId'),
+      client_secret = coalesce(x.client_secret, intent->>'clientSecret'),
+      stripe_status = coalesce(x.stripe_status, intent->>'status'),
+      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null, updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
+  returning * into p;
+  if intent->>'intentId' is not null then
+    perform payments.remember_intent(p, intent->>'intentId', intent);
+  end if;
+  return p;
+end
+$function$;
+alter function payments.keep_intent(jsonb) owner to fusion_payments;
+revoke all on function payments.keep_intent(jsonb) from public;
+
+-- function: payments.keep_open(character varying)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.keep_open(of character varying)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update payments.payments x set intent_open = not x.intent_open
+  from (
+    select p.payment_id, payments.charges_unseen(p) or cardinality(payments.strays(p)) > 0 or exists (
+      select from payments.intents i where i.stripe_id = p.stripe_payment_intent_id and payments.is_open(i.status)) as open
+    from payments.payments p where p.payment_id = of
+  ) now
+  where x.payment_id = now.payment_id and x.status <> 'pending'
+    and x.intent_open is distinct from (now.open or (x.intent_open and x.captured = 0))
+$function$;
+alter function payments.keep_open(character varying) owner to fusion_payments;
+revoke all on function payments.keep_open(character varying) from public;
+
+-- function: payments.lacks_intent(payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.lacks_intent(p payments.payments)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select p.status = 'pending' and case p.mode when 'card' then p.setup_intent_id else p.stripe_payment_intent_id end is null
+$function$;
+alter function payments.lacks_intent(payments.payments) owner to fusion_payments;
+revoke all on function payments.lacks_intent(payments.payments) from public;
+
+-- function: payments.lead(payments.payments,payments.intents,text)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.lead(p payments.payments, i payments.intents, client_secret text)
+ RETURNS payments.payments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  nearest constant integer := coalesce(
+    (select payments.nearness(x.status) from payments.intents x
+      where x.stripe_id = p.stripe_payment_intent_id and x.fault is null), 0);
+begin
+  if p.captured > 0 or p.stripe_payment_intent_id is not distinct from i.stripe_id then
+    return p;
+  end if;
+  if payments.nearness(i.status) > greatest(nearest, 1) or (p.stripe_payment_intent_id is null
+    and payments.is_open(i.status) and (p.mode = 'card' or client_secret is not null)) then
+    update payments.payments x
+    set stripe_payment_intent_id = i.stripe_id, updated_at = platform.clock(),
+        client_secret = case when x.mode = 'card' then x.client_secret else lead.client_secret end
+    where x.payment_id = p.payment_id returning * into p;
+  end if;
+  return p;
+end
+$function$;
+alter function payments.lead(payments.payments,payments.intents,text) owner to fusion_payments;
+revoke all on function payments.lead(payments.payments,payments.intents,text) from public;
+
+-- function: payments.live_payment(orders.orders,character varying)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.live_payment(o orders.orders, new_id character varying)
+ RETURNS payments.payments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p payments.payments;
+begin
+  select * into p from payments.payments x
+    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.status in ('pending', 'succeeded');
+  if not found and o.status = 'created' and o.total > 0 then
+    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
+      checked_at)
+    values (new_id, o.id, o.total, o.currency, 'pending', o.tenant_id, platform.clock(), platform.clock(),
+      platform.clock())
+    returning * into p;
+    perform payments.emit_payment(p, 'payment.created',
+      jsonb_build_object('amount', p.amount, 'currency', p.currency, 'status', p.status), false);
+  end if;
+  return p;
+end
+$function$;
+alter function payments.live_payment(orders.orders,character varying) owner to fusion_payments;
+revoke all on function payments.live_payment(orders.orders,character varying) from public;
+
+-- function: payments.made_for_fault(payments.payments,boolean,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.made_for_fault(p payments.payments, known boolean, made_for jsonb)
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when made_for is null then null
+    when coalesce(made_for->>'paymentId', case when known then p.payment_id end) is distinct from p.payment_id
+      or coalesce(made_for->>'orderId', case when known then p.order_id end) is distinct from p.order_id
+      or coalesce(made_for->>'tenant', case when known then p.tenant_id end) is distinct from p.tenant_id
+      then 'made_for_another' end
+$function$;
+alter function payments.made_for_fault(payments.payments,boolean,jsonb) owner to fusion_payments;
+revoke all on function payments.made_for_fault(payments.payments,boolean,jsonb) from public;
+
+-- function: payments.move_intent(payments.payments,jsonb)
+-- src/db/payments/reconcile.sql
+CREATE OR REPLACE FUNCTION payments.move_intent(p payments.payments, intent jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  settled jsonb;
+  skus text[];
+begin
+  if intent->>'id' is distinct from p.stripe_payment_intent_id then
+    if p.captured > 0 then
+      perform payments.return_excess(p, intent->>'id');
+    end if;
+    return '{}';
+  end if;
+  if intent->>'status' = 'succeeded' then
+    if p.captured > 0 then
+      return '{}';
+    end if;
+    if not payments.take_over(p) then
+      perform payments.take_excess(p, (intent->>'received')::numeric);
+      return '{}';
+    end if;
+    update payments.payments x
+    set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
+        stripe_status = 'succeeded', updated_at = platform.clock()
+    where x.payment_id = p.payment_id returning * into p;
+    perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
+    settled := payments.settle_order(p);
+    skus := array(select jsonb_array_elements_text(settled->'skus'));
+    -- We may have heard first that the money went back, and only now that it had come.
+    skus := skus || payments.hear_early_refunds(p);
+    select * into p from payments.payments x where x.payment_id = p.payment_id;
+    if (settled->>'confirmed')::boolean then
+      if p.campaign_id is not null then
+        perform group_commerce.mark_charged(p.order_id);
+      end if;
+    elsif p.captured > p.refunded then
+      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, settled->>'reason');
+    end if;
+    return skus;
+  end if;
+  if intent->>'status' = 'canceled' then
+    if p.status = 'pending' and payments.follow_other(p) then
+      return '{}';
+    end if;
+    if p.status = 'pending' and p.campaign_id is not null then
+      perform payments.give_up(p, 'hold_ended'); -- nobody can pay for this place any more
+    end if;
+    update payments.payments x
+    set intent_open = false, stripe_status = 'canceled', updated_at = platform.clock(),
+        status = case when x.status = 'pending' then 'cancelled' else x.status end
+    where x.payment_id = p.payment_id;
+    if p.status = 'pending' and p.campaign_id is null then
+      perform payments.emit_payment(p, 'payment.cancelled', '{}', false);
+    end if;
+    return '{}';
+  end if;
+  -- A declined attempt is not the end: another card may follow until the order's hold runs out.
+  if p.status = 'pending' then
+    update payments.payments x
+    set stripe_status = intent->>'status', failure_reason = coalesce(intent->>'failure', x.failure_reason),
+        client_secret = coalesce(x.client_secret, intent->>'clientSecret'), intent_open = true,
+        updated_at = platform.clock()
+    where x.payment_id = p.payment_id;
+    if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
+      perform group_commerce.mark_secured(p.order_id);
+    elsif p.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
+      and not payments.follow_other(p) then
+      perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
+    end if;
+  end if;
+  return '{}';
+end
+$function$;
+alter function payments.move_intent(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.move_intent(payments.payments,jsonb) from public;
+
+-- function: payments.move_refund(payments.payments,jsonb)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.move_refund(p payments.payments, told jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r payments.refunds;
+  was varchar;
+  taken boolean;
+  skus text[];
+begin
+  select * into r from payments.refunds x
+    where x.payment_id = p.payment_id and (x.id = told->>'id' or x.stripe_refund_id = told->>'stripeId') for update;
+  if not found then
+    insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
+      stripe_intent_id, checked_at, created_at)
+    values (platform.uuid7(), p.tenant_id, p.payment_id, (told->>'amount')::numeric, p.currency, 'pending',
+      'made at Stripe', told->>'stripeId', coalesce(told->>'intentId', p.stripe_payment_intent_id), platform.clock(),
+      platform.clock())
+    returning * into r;
+  end if;
+  was := r.status;
+  update payments.refunds x
+  set stripe_refund_id = coalesce(x.stripe_refund_id, told->>'stripeId'), checked_at = platform.clock(),
+      status = case when x.status = 'pending' or told->>'status' = 'failed' then told->>'status' else x.status end,
+      failure_reason = coalesce(told->>'failure', x.failure_reason)
+  where x.id = r.id returning * into r;
+  taken := p.captured > 0 and (r.stripe_intent_id is not distinct from p.stripe_payment_intent_id
+    or exists (select from payments.intents i where i.stripe_id = r.stripe_intent_id and i.received > 0));
+  if taken and r.status is distinct from was then
+    perform payments.emit_refund_end(p, r);
+  end if;
+  if r.stripe_intent_id is distinct from p.stripe_payment_intent_id then
+    if p.captured > 0 then
+      perform payments.return_excess(p, r.stripe_intent_id);
+    end if;
+    return '{}';
+  end if;
+  skus := payments.count_refunds(p.payment_id);
+  perform payments.return_rest(p.payment_id);
+  return skus;
+end
+$function$;
+alter function payments.move_refund(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.move_refund(payments.payments,jsonb) from public;
+
+-- function: payments.move_setup(payments.payments,jsonb)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.move_setup(p payments.payments, setup jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update payments.payments x
+  set stripe_status = 'setup_' || (setup->>'status'), updated_at = platform.clock(),
+      payment_method_id = coalesce(setup->>'methodId', x.payment_method_id),
+      failure_reason = case when setup->>'status' = 'succeeded' then null else coalesce(setup->>'failure', x.failure_reason) end,
+      -- A card that was saved for nothing is nothing that Stripe takes money for.
+      intent_open = x.status = 'pending' and setup->>'status' <> 'canceled'
+  where x.payment_id = p.payment_id and x.stripe_payment_intent_id is null
+    and (x.status = 'pending' or setup->>'status' in ('succeeded', 'canceled'));
+  if p.status = 'pending' and setup->>'status' = 'succeeded' then
+    perform group_commerce.mark_secured(p.order_id);
+  elsif p.status = 'pending' and setup->>'status' = 'canceled' then
+    perform payments.give_up(p, 'setup_ended');
+  end if;
+end
+$function$;
+alter function payments.move_setup(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.move_setup(payments.payments,jsonb) from public;
+
+-- function: payments.nearness(text)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.nearness(status text)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case status when 'succeeded' then 4 when 'requires_capture' then 3 when 'processing' then 2 when 'canceled' then 0
+    else 1 end
+$function$;
+alter function payments.nearness(text) owner to fusion_payments;
+revoke all on function payments.nearness(text) from public;
+
+-- function: payments.note_charges(jsonb,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.note_charges(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  update payments.payments x set charges_looked_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  return '{}';
+end
+$function$;
+alter function payments.note_charges(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.note_charges(jsonb,jsonb) from public;
+grant execute on function payments.note_charges(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.note_checked(jsonb,jsonb)
+-- src/db/payments/reconcile.sql
+CREATE OR REPLACE FUNCTION payments.note_checked(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform 1 from payments.payments p
+    where p.tenant_id = platform.tenant() and p.payment_id = any(array(
+      select jsonb_array_elements_text(coalesce(input->'payments', '[]') || coalesce(input->'listed', '[]'))))
+    order by p.payment_id for update;
+  perform 1 from payments.refunds r
+    where r.tenant_id = platform.tenant() and r.id = any(array(
+      select jsonb_array_elements_text(coalesce(input->'refunds', '[]'))
+      union select x->>'id' from jsonb_array_elements(coalesce(input->'again', '[]')) x))
+    order by r.id for update;
+  update payments.payments p set checked_at = platform.clock()
+  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  update payments.payments p set refunds_told = p.refund_done
+  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
+  update payments.refunds r set checked_at = platform.clock()
+  where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
+  update payments.refunds r set attempt = r.attempt + 1
+  where r.tenant_id = platform.tenant()
+    and r.id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
+  perform platform.take_back('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
+  return '{}';
+end
+$function$;
+alter function payments.note_checked(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.note_checked(jsonb,jsonb) from public;
+grant execute on function payments.note_checked(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.note_heard(jsonb,jsonb)
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.note_heard(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform platform.take_back('hear-stripe', array[input->>'eventId']);
+  return '{}';
+end
+$function$;
+alter function payments.note_heard(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.note_heard(jsonb,jsonb) from public;
+grant execute on function payments.note_heard(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.note_reading(jsonb,jsonb)
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.note_reading(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, '*');
+  insert into payments.stripe_reading as r (read_until) values ((input->>'until')::timestamptz)
+  on conflict (one) do update set read_until = greatest(r.read_until, excluded.read_until);
+  return '{}';
+end
+$function$;
+alter function payments.note_reading(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.note_reading(jsonb,jsonb) from public;
+grant execute on function payments.note_reading(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.open_at_end(payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.open_at_end(p payments.payments)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select p.intent_open or p.mode <> 'card' and p.stripe_payment_intent_id is null
+$function$;
+alter function payments.open_at_end(payments.payments) owner to fusion_payments;
+revoke all on function payments.open_at_end(payments.payments) from public;
+
+-- function: payments.open_payment(jsonb,jsonb)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.open_payment(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
+  o orders.orders;
+  p payments.payments;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  o := orders.lock_order(input->>'orderId');
+  if o.id is null then
+    -- A place in a campaign has its payment before it has its order.
+    select * into p from payments.payments x
+      where x.tenant_id = platform.tenant() and x.order_id = input->>'orderId' and x.campaign_id is not null;
+    if not found then
+      perform platform.fail('not_found');
+    end if;
+    if p.status not in ('pending', 'succeeded') then
+      return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable',
+        'detail', 'The place in the campaign was released.'));
+    end if;
+    return payments.answer_open(call, p);
+  end if;
+  if o.status = 'created' and not inventory.holds(o.id) then
+    perform platform.fail('order_not_payable', jsonb_build_object('reason', 'Its stock is not held yet. Try again soon.'));
+  end if;
+  p := payments.live_payment(o, input->>'id');
+  if p.payment_id is null then
+    return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable', 'detail',
+      case when o.total = 0 then 'There is nothing to pay.'
+        else concat_ws(': ', format('The order is %s', o.status), payments.why_ended(o)) || '.' end));
+  end if;
+  return payments.answer_open(call, p);
+end
+$function$;
+alter function payments.open_payment(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.open_payment(jsonb,jsonb) from public;
+grant execute on function payments.open_payment(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.open_payments(jsonb,jsonb)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.open_payments(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item record;
+  o orders.orders;
+  p payments.payments;
+  ids text[];
+  tasks jsonb := '[]';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform platform.take_new('payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
+  perform orders.lock_orders(ids);
+  -- An order of total 0 reaches its stock in the loop, so all stock is locked before it.
+  perform inventory.lock_holds(array(select x.id from orders.orders x
+    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.total = 0));
+  for item in
+    select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace from jsonb_array_elements(input->'messages') m
+    group by 1 order by 1
+  loop
+    perform platform.set_trace(item.trace);
+    o := orders.lock_order(item.order_id);
+    continue when o.id is null;
+    if o.total = 0 then
+      perform orders.settle_paid(o.id);
+      continue;
+    end if;
+    p := payments.live_payment(o, item.id);
+    if payments.lacks_intent(p) then
+      tasks := tasks || payments.intent_task(p);
+    end if;
+  end loop;
+  return jsonb_build_object('tasks', tasks);
+end
+$function$;
+alter function payments.open_payments(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.open_payments(jsonb,jsonb) from public;
+grant execute on function payments.open_payments(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.open_place(jsonb)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.open_place(input jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  p payments.payments;
+begin
+  insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id, user_id,
+    created_at, updated_at, checked_at)
+  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency', 'pending', platform.tenant(),
+    input->>'mode', input->>'campaignId', input->>'userId', platform.clock(), platform.clock(), platform.clock())
+  returning * into p;
+  perform payments.emit_payment(p, 'payment.created',
+    jsonb_build_object('amount', p.amount, 'currency', p.currency, 'status', p.status), false);
+end
+$function$;
+alter function payments.open_place(jsonb) owner to fusion_payments;
+revoke all on function payments.open_place(jsonb) from public;
+grant execute on function payments.open_place(jsonb) to fusion_group_commerce;
+
+-- function: payments.open_places(jsonb,jsonb)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.open_places(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  return jsonb_build_object('tasks', (
+    select coalesce(jsonb_agg(distinct payments.intent_task(p)), '[]')
+    from jsonb_array_elements(input->'joins') j
+    join payments.payments p on p.tenant_id = platform.tenant() and p.campaign_id = j->>'campaignId'
+      and p.user_id = j->>'userId'
+    where payments.lacks_intent(p)));
+end
+$function$;
+alter function payments.open_places(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.open_places(jsonb,jsonb) from public;
+grant execute on function payments.open_places(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.open_work(jsonb,jsonb)
+-- src/db/payments/reconcile.sql
+CREATE OR REPLACE FUNCTION payments.open_work(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  ids text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
+  refund_ids text[];
+  everywhere constant boolean := not input ? 'tenant';
+  most constant integer := (input->>'limit')::int;
+  late timestamptz;
+  urgent text[] := '{}';
+  aside text[] := '{}';
+  intents jsonb;
+  refunds jsonb;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  if everywhere then
+    -- A webhook may have ended what was set aside.
+    perform platform.take_back('reconcile-payments', array(
+      select k from unnest(platform.due_again('reconcile-payments', 1000)) k
+      where not exists (select from payments.payments p where p.payment_id = k
+          and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
+        and not exists (select from payments.refunds r where r.id = k and r.status = 'pending')));
+    aside := platform.aside('reconcile-payments');
+    urgent := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(most)) d)
+      || group_commerce.undecided_places(most);
+    ids := array(
+      select p.payment_id::text from unnest(urgent) o(id) join payments.payments p on p.order_id = o.id
+      where p.status = 'pending' and p.payment_id <> all(aside))
+      || array(
+      select w.payment_id::text
+      from platform.tenants_in('payments.payments', 'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
+      cross join lateral (
+        select p.payment_id, row_number() over (order by p.checked_at) as turn from payments.payments p
+        where p.tenant_id = t.id and p.checked_at <= late and p.payment_id <> all(aside)
+          and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
+        order by p.checked_at limit most
+      ) w order by w.turn, w.payment_id limit most);
+    refund_ids := array(
+      select w.id::text from platform.tenants_in('payments.refunds', 'status = ''pending''') t(id)
+      cross join lateral (
+        select r.id, row_number() over (order by r.checked_at) as turn from payments.refunds r
+        where r.tenant_id = t.id and r.checked_at <= late and r.status = 'pending' and r.id <> all(aside)
+        order by r.checked_at limit most
+      ) w order by w.turn, w.id limit most);
+  else
+    refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids) and r.status = 'pending');
+  end if;
+  select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
+  from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
+  join payments.payments p on p.payment_id = u.id
+    and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done);
+  select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
+    'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
+    'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
+    'intentId', coalesce(w.stripe_intent_id,
+      (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
+  into refunds from payments.refunds w where w.id = any(refund_ids) and w.status = 'pending';
+  return jsonb_build_object('intents', intents, 'refunds', refunds);
+end
+$function$;
+alter function payments.open_work(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.open_work(jsonb,jsonb) from public;
+grant execute on function payments.open_work(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.paid_among(text[])
+-- src/db/payments/orders.sql
+CREATE OR REPLACE FUNCTION payments.paid_among(order_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce(array_agg(p.order_id::text order by p.order_id), '{}') from payments.payments p
+  where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) and p.status = 'succeeded'
+$function$;
+alter function payments.paid_among(text[]) owner to fusion_payments;
+revoke all on function payments.paid_among(text[]) from public;
+grant execute on function payments.paid_among(text[]) to fusion_group_commerce;
+
+-- function: payments.payment_json(payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.payment_json(p payments.payments)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
+    'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute, 'stripePaymentIntentId', p.stripe_payment_intent_id,
+    'clientSecret', case when p.status = 'pending' then p.client_secret end,
+    'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
+$function$;
+alter function payments.payment_json(payments.payments) owner to fusion_payments;
+revoke all on function payments.payment_json(payments.payments) from public;
+grant execute on function payments.payment_json(payments.payments) to fusion_orders, fusion_reader;
+
+-- function: payments.promise_refund(payments.payments,character varying,character varying,numeric,character varying,boolean)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.promise_refund(p payments.payments, of_intent character varying, new_id character varying, amount numeric, reason character varying, automatic boolean)
+ RETURNS payments.refunds
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r payments.refunds;
+begin
+  insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_intent_id, automatic,
+    checked_at, created_at)
+  values (new_id, p.tenant_id, p.payment_id, promise_refund.amount, p.currency, 'pending', promise_refund.reason, of_intent,
+    promise_refund.automatic, platform.clock(), platform.clock())
+  returning * into r;
+  perform payments.emit_payment(p, 'payment.refund.requested', jsonb_strip_nulls(jsonb_build_object('refundId', r.id,
+    'amount', r.amount, 'currency', r.currency, 'reason', r.reason)), true);
+  return r;
+end
+$function$;
+alter function payments.promise_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) owner to fusion_payments;
+revoke all on function payments.promise_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) from public;
+
+-- function: payments.record_intent(jsonb,jsonb)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.record_intent(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  return platform.leave(call, 'payments.create', payments.payment_json(payments.keep_intent(input)));
+end
+$function$;
+alter function payments.record_intent(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.record_intent(jsonb,jsonb) from public;
+grant execute on function payments.record_intent(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.record_intents(jsonb,jsonb)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.record_intents(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item jsonb;
+  p payments.payments;
+  ids text[];
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  -- Every row of the batch is locked before the first is changed, kind by kind: places, orders, payments, holds, stock.
+  ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
+    and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r));
+  perform group_commerce.lock_places(ids);
+  perform orders.lock_orders(ids);
+  perform 1 from payments.payments x
+    where x.tenant_id = platform.tenant() and x.payment_id in (
+      select r->>'id' from jsonb_array_elements(
+        coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r)
+    order by x.payment_id for update;
+  perform inventory.lock_holds(ids);
+  for item in select jsonb_array_elements(input->'refused') loop
+    select * into p from payments.payments x
+      where x.tenant_id = platform.tenant() and x.payment_id = item->>'id' and x.status = 'pending';
+    if found then
+      perform payments.give_up(p, item->>'reason');
+    end if;
+  end loop;
+  -- An intent that Stripe refuses to make need not be closed.
+  update payments.payments x set intent_open = false
+  where x.tenant_id = platform.tenant() and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
+    and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
+    and cardinality(payments.strays(x)) = 0;
+  for item in select jsonb_array_elements(input->'intents') loop
+    perform payments.keep_intent(item);
+  end loop;
+  update payments.payments x set attempt = x.attempt + 1
+  where x.tenant_id = platform.tenant()
+    and x.payment_id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
+  return '{}';
+end
+$function$;
+alter function payments.record_intents(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.record_intents(jsonb,jsonb) from public;
+grant execute on function payments.record_intents(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.refund_json(payments.refunds)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.refund_json(r payments.refunds)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', r.id, 'paymentId', r.payment_id, 'amount', r.amount, 'currency', r.currency,
+    'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason, 'createdAt', platform.iso(r.created_at))
+$function$;
+alter function payments.refund_json(payments.refunds) owner to fusion_payments;
+revoke all on function payments.refund_json(payments.refunds) from public;
+grant execute on function payments.refund_json(payments.refunds) to fusion_reader;
+
+-- function: payments.remember_intent(payments.payments,character varying,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.remember_intent(p payments.payments, intent_id character varying, intent jsonb)
+ RETURNS payments.intents
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  before payments.intents;
+  i payments.intents;
+begin
+  select * into before from payments.intents x where x.stripe_id = intent_id for update;
+  insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, fault, created_at)
+  values (intent_id, p.tenant_id, p.payment_id, coalesce((intent->>'amount')::numeric, p.amount),
+    coalesce(intent->>'currency', p.currency), coalesce(intent->>'status', 'requires_payment_method'),
+    coalesce((intent->>'received')::numeric, 0),
+    payments.fault_of(p, before.fault is null and (before.stripe_id is not null or p.stripe_payment_intent_id is not distinct from intent_id),
+      intent), platform.clock())
+  on conflict (stripe_id) do update
+  set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
+      status = case when intent ? 'received' and (payments.is_open(x.status) or excluded.status = 'succeeded')
+        then excluded.status else x.status end,
+      received = greatest(x.received, excluded.received),
+      fault = case when intent ? 'amount' then excluded.fault else x.fault end
+  returning * into i;
+  if i.fault is not null and (before.fault is distinct from i.fault or before.received is distinct from i.received) then
+    perform platform.report('stripe', i.stripe_id, 'payment_intent.' || i.status, p.payment_id,
+      jsonb_build_object('stripePaymentIntentId', i.stripe_id, 'paymentId', p.payment_id, 'orderId', p.order_id,
+        'amount', i.amount, 'currency', i.currency, 'received', i.received, 'status', i.status),
+      format('%s: this PaymentIntent cannot pay the payment, which is %s %s. Look at it in Stripe and refund it there if the money is not yours to keep.',
+        i.fault, p.amount, p.currency));
+  end if;
+  return i;
+end
+$function$;
+alter function payments.remember_intent(payments.payments,character varying,jsonb) owner to fusion_payments;
+revoke all on function payments.remember_intent(payments.payments,character varying,jsonb) from public;
+
+-- function: payments.request_refund(jsonb,jsonb)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.request_refund(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'payments:write', 'payments.refund');
+  p payments.payments;
+  r payments.refunds;
+  wanted numeric;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into p from payments.payments x
+    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  wanted := coalesce((input->>'amount')::numeric, p.captured - p.refunded);
+  if scale(trim_scale(wanted)) > platform.currency_decimals(p.currency) then
+    return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/amount', 'detail', format('%s has no decimals.', p.currency)))));
+  end if;
+  if wanted <= 0 or wanted > p.captured - p.refunded then
+    return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
+      format('%s %s of it can still be refunded.', p.captured - p.refunded, p.currency)));
+  end if;
+  r := payments.add_refund(p, input->>'refundId', wanted, input->>'reason');
+  update payments.refunds x set restock = (input->>'restock')::boolean where x.id = r.id and input ? 'restock';
+  return platform.leave(call, 'payments.refund', payments.refund_json(r));
+end
+$function$;
+alter function payments.request_refund(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.request_refund(jsonb,jsonb) from public;
+grant execute on function payments.request_refund(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.return_excess(payments.payments,character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.return_excess(p payments.payments, of_intent character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform payments.return_money(p, i.stripe_id, i.received - coalesce((select sum(r.amount) from payments.refunds r
+    where r.payment_id = p.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0), 'paid_twice')
+  from payments.intents i
+  where i.stripe_id = of_intent and i.fault is null and i.status = 'succeeded';
+end
+$function$;
+alter function payments.return_excess(payments.payments,character varying) owner to fusion_payments;
+revoke all on function payments.return_excess(payments.payments,character varying) from public;
+
+-- function: payments.return_money(payments.payments,character varying,numeric,character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.return_money(p payments.payments, of_intent character varying, rest numeric, why character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if rest <= 0 or exists (select from payments.refunds r where r.payment_id = p.payment_id
+    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed' and r.amount <= rest
+    -- Ours may have failed because of one made by hand, which has failed since.
+    and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
+      and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
+      and h.checked_at > r.checked_at)) then
+    return;
+  end if;
+  if of_intent is not distinct from p.stripe_payment_intent_id then
+    update payments.payments x set refunded = x.refunded + rest, updated_at = platform.clock()
+    where x.payment_id = p.payment_id;
+  end if;
+  perform payments.promise_refund(p, of_intent, platform.uuid7(), rest, why, true);
+end
+$function$;
+alter function payments.return_money(payments.payments,character varying,numeric,character varying) owner to fusion_payments;
+revoke all on function payments.return_money(payments.payments,character varying,numeric,character varying) from public;
+
+-- function: payments.return_rest(character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.return_rest(of character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'order_ended')
+  from payments.payments p
+  left join orders.orders o on o.id = p.order_id
+  where p.payment_id = of and case when o.id is null then not group_commerce.awaits_order(p.order_id)
+    else o.status in ('cancelled', 'failed') or payments.is_excess(p) end;
+end
+$function$;
+alter function payments.return_rest(character varying) owner to fusion_payments;
+revoke all on function payments.return_rest(character varying) from public;
+
+-- function: payments.settle_order(payments.payments)
+-- src/db/payments/orders.sql
+CREATE OR REPLACE FUNCTION payments.settle_order(p payments.payments)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if p.captured < p.amount then
+    perform payments.give_up(p, 'captured_in_part');
+    return jsonb_build_object('confirmed', false, 'reason', 'captured_in_part', 'skus', '[]'::jsonb);
+  end if;
+  if p.campaign_id is not null and group_commerce.awaits_order(p.order_id) then
+    perform group_commerce.mark_secured(p.order_id);
+    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
+  end if;
+  return orders.settle_paid(p.order_id);
+end
+$function$;
+alter function payments.settle_order(payments.payments) owner to fusion_payments;
+revoke all on function payments.settle_order(payments.payments) from public;
+
+-- function: payments.setup_fault(payments.payments,character varying,jsonb)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.setup_fault(p payments.payments, setup_id character varying, made_for jsonb)
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when p.setup_intent_id is not null and p.setup_intent_id is distinct from setup_id then 'setup_replaced'
+    when p.mode <> 'card' then 'made_for_another'
+    else payments.made_for_fault(p, p.setup_intent_id is not null, made_for) end
+$function$;
+alter function payments.setup_fault(payments.payments,character varying,jsonb) owner to fusion_payments;
+revoke all on function payments.setup_fault(payments.payments,character varying,jsonb) from public;
+
+-- function: payments.strays(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.strays(p payments.payments)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select array(
+    select i.stripe_id from payments.intents i
+    where i.payment_id = p.payment_id and i.fault is null and payments.is_open(i.status)
+      and i.stripe_id is distinct from p.stripe_payment_intent_id
+      and (p.status <> 'pending' or p.stripe_payment_intent_id is not null)
+    order by i.stripe_id)
+$function$;
+alter function payments.strays(payments.payments) owner to fusion_payments;
+revoke all on function payments.strays(payments.payments) from public;
+
+-- function: payments.take_excess(payments.payments,numeric)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.take_excess(p payments.payments, received numeric)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update payments.payments x
+  set captured = received, intent_open = false, stripe_status = 'succeeded', updated_at = platform.clock()
+  where x.payment_id = p.payment_id returning * into p;
+  perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
+  perform payments.hear_early_refunds(p);
+  select * into p from payments.payments x where x.payment_id = p.payment_id;
+  perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'paid_twice');
+end
+$function$;
+alter function payments.take_excess(payments.payments,numeric) owner to fusion_payments;
+revoke all on function payments.take_excess(payments.payments,numeric) from public;
+
+-- function: payments.take_over(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.take_over(p payments.payments)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  other payments.payments;
+begin
+  select * into other from payments.payments x
+    where x.tenant_id = p.tenant_id and x.order_id = p.order_id and x.payment_id <> p.payment_id
+      and x.status in ('pending', 'succeeded') for update;
+  if found and other.status = 'pending' then
+    update payments.payments x
+    set status = 'cancelled', failure_reason = 'paid_otherwise', updated_at = platform.clock(),
+        intent_open = payments.open_at_end(x)
+    where x.payment_id = other.payment_id returning * into other;
+    perform payments.emit_payment(other, 'payment.cancelled', '{}', true);
+  end if;
+  return other.status is distinct from 'succeeded' and not exists (select from orders.orders o
+    where o.tenant_id = p.tenant_id and o.id = p.order_id and o.status = 'refunded');
+end
+$function$;
+alter function payments.take_over(payments.payments) owner to fusion_payments;
+revoke all on function payments.take_over(payments.payments) from public;
+
+-- function: payments.tell_refunds(payments.payments)
+-- src/db/payments/orders.sql
+CREATE OR REPLACE FUNCTION payments.tell_refunds(p payments.payments)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  skus text[];
+begin
+  if p.status = 'succeeded' then
+    return orders.take_back_refunded(p.order_id);
+  elsif p.status is distinct from 'refunded' then
+    return '{}';
+  end if;
+  -- The latest refund that says whether the units go back into stock decides.
+  skus := orders.mark_refunded(p.order_id, (select r.restock from payments.refunds r
+    where r.payment_id = p.payment_id and r.restock is not null order by r.id desc limit 1));
+  if p.campaign_id is not null then
+    skus := skus || group_commerce.lose_refunded(p.order_id, cardinality(skus) > 0);
+  end if;
+  return skus;
+end
+$function$;
+alter function payments.tell_refunds(payments.payments) owner to fusion_payments;
+revoke all on function payments.tell_refunds(payments.payments) from public;
+
+-- function: payments.why_ended(orders.orders)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.why_ended(o orders.orders)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce((select p.failure_reason from payments.payments p
+    where p.tenant_id = o.tenant_id and p.order_id = o.id order by p.payment_id desc limit 1), o.failure_reason)
+$function$;
+alter function payments.why_ended(orders.orders) owner to fusion_payments;
+revoke all on function payments.why_ended(orders.orders) from public;
+
+-- function: platform.act_as(character varying)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.act_as(tenant character varying)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select set_config('app.tenant_id', tenant, true)
+$function$;
+alter function platform.act_as(character varying) owner to fusion_platform;
+revoke all on function platform.act_as(character varying) from public;
+grant execute on function platform.act_as(character varying) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.apart(character varying,text,character varying,text[],jsonb)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.apart(job character varying, step text, tenant character varying, keys text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  answer jsonb;
+  state text;
+  rule text;
+  locked constant integer := coalesce(nullif(current_setting('app.locked', true), ''), '0')::int;
+  half integer;
+begin
+  if cardinality(keys) = 0 or locked > 5 then
+    return '[]';
+  end if;
+  begin
+    perform platform.act_as(tenant), set_config('lock_timeout', '500ms', true);
+    execute format('select %s($1, $2)', step) into answer using keys, input;
+    set constraints all immediate;
+    perform platform.take_back(job, keys);
+    return jsonb_build_array(answer);
+  exception when others then
+    get stacked diagnostics state = returned_sqlstate, rule = constraint_name;
+    if state in ('40001', '40P01') then
+      raise; -- the Worker repeats the whole call
+    end if;
+  end;
+  perform platform.act_as(tenant);
+  if state = '55P03' then
+    perform set_config('app.locked', (locked + 1)::text, true);
+  end if;
+  if cardinality(keys) = 1 then
+    if state <> '55P03' then
+      perform platform.set_aside(job, keys, btrim(format('SQLSTATE %s %s', state, rule)));
+    end if;
+    return '[]';
+  end if;
+  half := cardinality(keys) / 2;
+  return platform.apart(job, step, tenant, keys[1:half], input) || platform.apart(job, step, tenant, keys[half + 1:], input);
+end
+$function$;
+alter function platform.apart(character varying,text,character varying,text[],jsonb) owner to fusion_platform;
+revoke all on function platform.apart(character varying,text,character varying,text[],jsonb) from public;
+grant execute on function platform.apart(character varying,text,character varying,text[],jsonb) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.aside(character varying)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.aside(job character varying)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(
+    select d.event_id::text from platform.dead_letters d
+    where d.sink = job and d.replayed_at is null and d.retry_at > platform.clock() limit 10000)
+$function$;
+alter function platform.aside(character varying) owner to fusion_platform;
+revoke all on function platform.aside(character varying) from public;
+grant execute on function platform.aside(character varying) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.aside_subjects(text[])
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.aside_subjects(jobs text[])
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(
+    select distinct d.key::text from platform.dead_letters d
+    where d.sink = any(jobs) and d.replayed_at is null and d.retry_at is not null limit 10000)
+$function$;
+alter function platform.aside_subjects(text[]) owner to fusion_platform;
+revoke all on function platform.aside_subjects(text[]) from public;
+grant execute on function platform.aside_subjects(text[]) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.authenticate(jsonb,text)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.authenticate(call jsonb, scope text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  k constant platform.api_keys := platform.identify(call, scope);
+begin
+  perform set_config('app.proof', concat_ws(' ', k.tenant_id, scope, platform.sign(k.tenant_id, scope)), true);
+  return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));
+end
+$function$;
+alter function platform.authenticate(jsonb,text) owner to fusion_platform;
+revoke all on function platform.authenticate(jsonb,text) from public;
+grant execute on function platform.authenticate(jsonb,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping, fusion_worker;
+
+-- function: platform.begin_operation(jsonb,jsonb)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.begin_operation(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, input->>'scope', input->>'operation');
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into platform.idempotency as i (tenant_id, operation, key, request_hash, locked_until, created_at)
+  values (platform.tenant(), input->>'operation', call->>'idempotencyKey', call->>'requestHash',
+          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock())
+  on conflict on constraint idempotency_once do update
+    set request_hash = excluded.request_hash, locked_until = excluded.locked_until, answer = null,
+        created_at = excluded.created_at;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', null, 'replayed', false);
+end
+$function$;
+alter function platform.begin_operation(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.begin_operation(jsonb,jsonb) from public;
+grant execute on function platform.begin_operation(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.bury(platform.outbox,text)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.bury(undelivered platform.outbox, reason text)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  insert into platform.dead_letters
+    (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
+  select platform.uuid7(), e.tenant_id, undelivered.sink, e.id::text, e.topic, e.key, e.seq,
+    platform.envelope(e), reason, undelivered.attempts + 1, platform.clock()
+  from platform.events e
+  where e.tenant_id = undelivered.tenant_id and e.seq = undelivered.seq
+  on conflict (sink, event_id) where replayed_at is null do nothing
+$function$;
+alter function platform.bury(platform.outbox,text) owner to fusion_platform;
+revoke all on function platform.bury(platform.outbox,text) from public;
+
+-- function: platform.charge_fault(numeric,character varying)
+-- src/db/platform/currencies.sql
+CREATE OR REPLACE FUNCTION platform.charge_fault(amount numeric, currency character varying)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case
+    when amount = 0 then null
+    when l.limits is null then format('Stripe cannot charge %s.', currency)
+    when amount < (l.limits->>'least')::numeric then
+      format('%s %s is too little: Stripe charges %s %s or more.', round(amount, l.decimals), currency,
+        round((l.limits->>'least')::numeric, l.decimals), currency)
+    when amount > (l.limits->>'most')::numeric then
+      format('%s %s is too much: Stripe charges %s %s at most.', round(amount, l.decimals), currency,
+        round((l.limits->>'most')::numeric, l.decimals), currency)
+  end from (select platform.charge_limits(currency) as limits, platform.currency_decimals(currency) as decimals) l
+$function$;
+alter function platform.charge_fault(numeric,character varying) owner to fusion_platform;
+revoke all on function platform.charge_fault(numeric,character varying) from public;
+grant execute on function platform.charge_fault(numeric,character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
+
+-- function: platform.charge_limits(character varying)
+-- src/db/platform/currencies.sql
+CREATE OR REPLACE FUNCTION platform.charge_limits(currency character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when currency = any(string_to_array(
+    'AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY COP '
+    'CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK JMD JOD JPY '
+    'KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK '
+    'NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP SLE SOS SRD STD SZL THB TJS TND TOP '
+    'TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW', ' '))
+  then jsonb_build_object(
+    'least', coalesce(('{"AED": 2, "AUD": 0.5, "BGN": 1, "BRL": 0.5, "CAD": 0.5, "CHF": 0.5, "CZK": 15, "DKK": 2.5, "EUR": 0.5,
+      "GBP": 0.3, "HKD": 4, "HUF": 175, "INR": 0.5, "JPY": 50, "MXN": 10, "MYR": 2, "NOK": 3, "NZD": 0.5, "PLN": 2, "RON": 2,
+      "SEK": 3, "SGD": 0.5, "THB": 10, "USD": 0.5}'::jsonb->>currency)::numeric,
+      case when platform.currency_decimals(currency) = 0 then 1 else 0.01 end),
+    'most', case when currency in ('ISK', 'UGX') then 999999 when platform.currency_decimals(currency) = 0 then 99999999
+      when currency in ('BHD', 'JOD', 'KWD', 'OMR', 'TND') then 99999.99 else 999999.99 end) end
+$function$;
+alter function platform.charge_limits(character varying) owner to fusion_platform;
+revoke all on function platform.charge_limits(character varying) from public;
+grant execute on function platform.charge_limits(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
+
+-- function: platform.clock()
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.clock()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+AS $function$
+  -- Time is passed in where a caller has it (a cron's scheduled time, a test's); else it is the transaction's. Milliseconds,
+  -- as the API shows it: a hold ends when it says that it ends. No `coalesce` or `nullif`: Postgres does not trust those
+  -- under row-level security, and a condition on time would be no condition on an index any more.
+  select case when current_setting('app.now', true) <> '' then current_setting('app.now', true)::timestamptz
+    else date_trunc('milliseconds', now()) end
+$function$;
+alter function platform.clock() owner to fusion_platform;
+revoke all on function platform.clock() from public;
+grant execute on function platform.clock() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.currency_decimals(character varying)
+-- src/db/platform/currencies.sql
+CREATE OR REPLACE FUNCTION platform.currency_decimals(currency character varying)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when currency in ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'MGA', 'PYG', 'RWF', 'UGX', 'VND',
+    'VUV', 'XAF', 'XOF', 'XPF') then 0 else 2 end
+$function$;
+alter function platform.currency_decimals(character varying) owner to fusion_platform;
+revoke all on function platform.currency_decimals(character varying) from public;
+grant execute on function platform.currency_decimals(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
+
+-- function: platform.due_again(character varying,integer)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.due_again(job character varying, most integer)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(
+    select d.event_id::text from platform.dead_letters d
+    where d.sink = job and d.replayed_at is null and d.retry_at <= platform.clock() order by d.retry_at limit most)
+$function$;
+alter function platform.due_again(character varying,integer) owner to fusion_platform;
+revoke all on function platform.due_again(character varying,integer) from public;
+grant execute on function platform.due_again(character varying,integer) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.emit(text,text,jsonb,boolean)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.emit(topic text, key text, payload jsonb, queue boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, whatever time was passed in
+  event_seq bigint;
+begin
+  insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+  values (tenant, emit.topic, emit.key, emit.payload, nullif(current_setting('app.traceparent', true), ''),
+          platform.clock())
+  returning seq into event_seq;
+  insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('kafka', event_seq, tenant, emit.key, due);
+  if queue then
+    insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('queue', event_seq, tenant, emit.key, due);
+  end if;
+end
+$function$;
+alter function platform.emit(text,text,jsonb,boolean) owner to fusion_platform;
+revoke all on function platform.emit(text,text,jsonb,boolean) from public;
+grant execute on function platform.emit(text,text,jsonb,boolean) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.end_operation(jsonb,jsonb)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.end_operation(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.identify(call, input->>'scope');
+  update platform.idempotency i
+  set answer = nullif(input->'answer', 'null'), locked_until = null,
+      request_hash = coalesce(input->>'requestHash', i.request_hash)
+  where i.tenant_id = platform.tenant() and i.operation = input->>'operation' and i.key = call->>'idempotencyKey';
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', input->'answer', 'replayed', false);
+end
+$function$;
+alter function platform.end_operation(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.end_operation(jsonb,jsonb) from public;
+grant execute on function platform.end_operation(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.enter(jsonb,text,text)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.enter(call jsonb, scope text, operation text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  k varchar := call->>'idempotencyKey';
+  stored platform.idempotency;
+begin
+  perform platform.identify(call, scope);
+  if k is null then
+    return null;
+  end if;
+  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || k, 0)) then
+    perform platform.fail('idempotency_in_progress');
+  end if;
+  select * into stored from platform.idempotency i
+    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = k;
+  if not found or stored.created_at <= platform.clock() - interval '24 hours' then
+    return null;
+  end if;
+  if stored.request_hash <> call->>'requestHash' then
+    perform platform.fail('idempotency_key_reused');
+  end if;
+  if stored.answer is null then
+    if stored.locked_until > platform.clock() then
+      perform platform.fail('idempotency_in_progress');
+    end if;
+    return null;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', stored.answer, 'replayed', true);
+end
+$function$;
+alter function platform.enter(jsonb,text,text) owner to fusion_platform;
+revoke all on function platform.enter(jsonb,text,text) from public;
+grant execute on function platform.enter(jsonb,text,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.enter_as(jsonb,character varying)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.enter_as(call jsonb, tenant character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not exists (
+    select from platform.job_secrets j where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex')
+  ) and (call->>'jobSecret' is not null or (select s.sealed from platform.security s)) then
+    raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
+      hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
+  end if;
+  perform platform.set_cause(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
+end
+$function$;
+alter function platform.enter_as(jsonb,character varying) owner to fusion_platform;
+revoke all on function platform.enter_as(jsonb,character varying) from public;
+grant execute on function platform.enter_as(jsonb,character varying) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.envelope(platform.events)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.envelope(e platform.events)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'specversion', '1.0', 'id', e.id, 'type', e.topic, 'source', '/fusioncommerce', 'time', platform.iso(e.time),
+    'tenantid', e.tenant_id, 'subject', e.key, 'sequence', e.seq::text, 'traceparent', e.traceparent)) ||
+    jsonb_build_object('data', e.payload)
+$function$;
+alter function platform.envelope(platform.events) owner to fusion_platform;
+revoke all on function platform.envelope(platform.events) from public;
+grant execute on function platform.envelope(platform.events) to fusion_reader;
+
+-- function: platform.fail(text,jsonb)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.fail(code text, detail jsonb DEFAULT NULL::jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise exception using errcode = 'FC000', message = code, detail =
+    (jsonb_strip_nulls(jsonb_build_object('tenant', nullif(nullif(platform.tenant(), ''), '*'))) || coalesce(detail, '{}'))::text;
+end
+$function$;
+alter function platform.fail(text,jsonb) owner to fusion_platform;
+revoke all on function platform.fail(text,jsonb) from public;
+grant execute on function platform.fail(text,jsonb) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- procedure: platform.hand_over(name,name)
+-- migrations/20261122180000_create_roles.sql
+CREATE OR REPLACE PROCEDURE platform.hand_over(IN service name, IN owner name)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  f regprocedure;
+begin
+  execute format('grant create on schema %I to %I', service, owner);
+  for f in
+    select p.oid from pg_proc p
+    where p.pronamespace = service::regnamespace and p.prokind = 'f' and p.proowner <> owner::regrole
+  loop
+    execute format('alter function %s owner to %I', f, owner);
+    execute format('revoke all on function %s from public', f);
+  end loop;
+  execute format('revoke create on schema %I from %I', service, owner);
+end
+$procedure$;
+revoke all on procedure platform.hand_over(name,name) from public;
+
+-- function: platform.health()
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.health()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  answer jsonb;
+begin
+  perform platform.act_as('*');
+  select jsonb_build_object(
+    'outboxAgeSeconds', coalesce(max(w.age), 0),
+    'outboxCount', (select count(*) from (select 1 from platform.outbox limit 10000) o),
+    'sinks', coalesce(jsonb_agg(jsonb_build_object('sink', w.sink, 'ageSeconds', w.age, 'failures', w.failures,
+      'pausedUntil', case when w.paused_until > now() then platform.iso(w.paused_until) end) order by w.sink), '[]'),
+    'deadLetters', (select count(*) from (
+      select 1 from platform.dead_letters where replayed_at is null limit 10000) d),
+    'sealed', (select s.sealed from platform.security s)
+  ) into answer
+  from (
+    select s.sink, s.failures, s.paused_until, extract(epoch from greatest(now() - e.time, interval '0'))::int as age
+    from platform.sinks s
+    cross join lateral (
+      select o.tenant_id, o.seq from platform.outbox o where o.sink = s.sink order by o.seq limit 1
+    ) o
+    join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq
+  ) w;
+  return answer;
+end
+$function$;
+alter function platform.health() owner to fusion_platform;
+revoke all on function platform.health() from public;
+grant execute on function platform.health() to fusion_worker;
+
+-- function: platform.identify(jsonb,text)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.identify(call jsonb, scope text)
+ RETURNS platform.api_keys
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  k platform.api_keys;
+begin
+  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_cause(call);
+  if call ? 'liveToken' and scope = 'campaigns:read' then
+    k := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
+  else
+    select * into k from platform.api_keys where key_hash = call->>'keyHash';
+  end if;
+  if k.id is null or k.revoked_at <= platform.clock() or k.expires_at <= platform.clock() then
+    perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', k.tenant_id)));
+  end if;
+  if not scope = any(k.scopes) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+      'reason', format('This key lacks the scope %s.', scope)));
+  end if;
+  -- A key without origins is good for every page; the header is the browser's word, so this keeps honest browsers only.
+  if call ? 'origin' and k.kind = 'publishable' and not call->>'origin' = any(k.origins) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+      'reason', 'This key is not for pages of this origin.'));
+  end if;
+  perform set_config('app.tenant_id', k.tenant_id, true);
+  return k;
+end
+$function$;
+alter function platform.identify(jsonb,text) owner to fusion_platform;
+revoke all on function platform.identify(jsonb,text) from public;
+grant execute on function platform.identify(jsonb,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.iso(timestamp with time zone)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.iso(t timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$function$;
+alter function platform.iso(timestamp with time zone) owner to fusion_platform;
+revoke all on function platform.iso(timestamp with time zone) from public;
+grant execute on function platform.iso(timestamp with time zone) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_reader, fusion_search, fusion_shipping;
+
+-- function: platform.keep_dead_letters(jsonb,jsonb)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.keep_dead_letters(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, '*');
+  insert into platform.dead_letters
+    (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
+  select m->>'id', m->>'tenant', m->>'sink', m->>'eventId', m->>'topic', m->>'key', (m->>'seq')::bigint,
+    m->'message', m->>'reason', (m->>'attempts')::int, platform.clock()
+  from jsonb_array_elements(input->'messages') m
+  on conflict (sink, event_id) where replayed_at is null do nothing;
+  return jsonb_build_object('kept', jsonb_array_length(input->'messages'));
+end
+$function$;
+alter function platform.keep_dead_letters(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.keep_dead_letters(jsonb,jsonb) from public;
+grant execute on function platform.keep_dead_letters(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.key_of_live_token(text,text)
+-- src/db/platform/live-tokens.sql
+CREATE OR REPLACE FUNCTION platform.key_of_live_token(token text, campaign text)
+ RETURNS platform.api_keys
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  part constant text[] := string_to_array(token, '_'); -- lt, key, expiry, signature
+  k platform.api_keys;
+begin
+  if part[3] ~ '^[0-9]{10}$' and sha256(convert_to(part[4], 'UTF8'))
+    = sha256(convert_to(platform.sign_live_token(part[2], campaign, part[3]), 'UTF8')) then
+    perform set_config('app.live_key', part[2], true); -- the policy key_of_live_token
+    select * into k from platform.api_keys where id = part[2] and to_timestamp(part[3]::bigint) > platform.clock();
+  end if;
+  return k;
+end
+$function$;
+alter function platform.key_of_live_token(text,text) owner to fusion_platform;
+revoke all on function platform.key_of_live_token(text,text) from public;
+
+-- function: platform.leave(jsonb,text,jsonb)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.leave(call jsonb, operation text, answer jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if call ? 'idempotencyKey' then
+    insert into platform.idempotency as i (tenant_id, operation, key, request_hash, answer, created_at)
+    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock())
+    on conflict on constraint idempotency_once do update
+      set request_hash = excluded.request_hash, answer = excluded.answer, locked_until = null,
+          created_at = excluded.created_at;
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
+end
+$function$;
+alter function platform.leave(jsonb,text,jsonb) owner to fusion_platform;
+revoke all on function platform.leave(jsonb,text,jsonb) from public;
+grant execute on function platform.leave(jsonb,text,jsonb) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.letter_json(platform.dead_letters)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.letter_json(d platform.dead_letters)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', d.id, 'sink', d.sink, 'eventId', d.event_id, 'topic', d.topic, 'key', d.key,
+    'message', d.message, 'reason', d.reason, 'attempts', d.attempts, 'createdAt', platform.iso(d.created_at),
+    'replayedAt', platform.iso(d.replayed_at))
+$function$;
+alter function platform.letter_json(platform.dead_letters) owner to fusion_platform;
+revoke all on function platform.letter_json(platform.dead_letters) from public;
+grant execute on function platform.letter_json(platform.dead_letters) to fusion_reader;
+
+-- function: platform.live_token(jsonb,text,timestamp with time zone)
+-- src/db/platform/live-tokens.sql
+CREATE OR REPLACE FUNCTION platform.live_token(call jsonb, campaign text, until timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  k constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  expires constant bigint := floor(extract(epoch from least(until, k.expires_at)));
+begin
+  return jsonb_build_object('expiresAt', platform.iso(to_timestamp(expires)),
+    'token', concat_ws('_', 'lt', k.id, expires, platform.sign_live_token(k.id, campaign, expires::text)));
+end
+$function$;
+alter function platform.live_token(jsonb,text,timestamp with time zone) owner to fusion_platform;
+revoke all on function platform.live_token(jsonb,text,timestamp with time zone) from public;
+grant execute on function platform.live_token(jsonb,text,timestamp with time zone) to fusion_group_commerce;
+
+-- function: platform.next_rows(character varying,integer)
+-- src/db/platform/relay.sql
+CREATE OR REPLACE FUNCTION platform.next_rows(of_sink character varying, most integer)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  moment constant timestamptz := platform.clock();
+  aside constant bigint[] := array(
+    select split_part(k, ' ', 2)::bigint from unnest(platform.aside('relay')) k where split_part(k, ' ', 1) = of_sink);
+  free bigint[] := '{}';
+  seqs bigint[];
+  keys varchar[];
+  blocked varchar[];
+  blockers bigint[];
+  last_due timestamptz := '-infinity';
+  last_seq bigint := 0;
+  wanted integer := most;
+  b record;
+begin
+  -- Rows whose key must wait fill a window again and again: behind them, in the next window, may be other keys.
+  for tried in 1..20 loop
+    select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
+    into seqs, keys, last_due
+    from (
+      select o.seq, o.key, o.due_at from platform.outbox o
+      where o.sink = of_sink and o.due_at <= moment and (o.due_at, o.seq) > (last_due, last_seq) and o.seq <> all(aside)
+      order by o.due_at, o.seq limit wanted for update skip locked
+    ) w;
+    exit when seqs is null;
+    last_seq := seqs[cardinality(seqs)];
+    blocked := '{}';
+    blockers := '{}';
+    -- A statement of its own: it sees what was committed until now, so nothing that became a blocker is missed.
+    for b in
+      select k.key, e.seq, e.due_at, e.lease
+      from (select u.key, max(u.seq) as last from unnest(seqs, keys) u(seq, key) group by u.key) k
+      cross join lateral (
+        select o.seq, o.due_at, o.lease from platform.outbox o
+        where o.sink = of_sink and o.key = k.key and o.seq < k.last and o.seq <> all(seqs) and o.seq <> all(free)
+        order by o.seq limit 1
+      ) e
+    loop
+      blocked := blocked || b.key;
+      blockers := blockers || b.seq;
+      -- What waits for a row that failed waits as long as that one, or it would be looked at in vain at every turn.
+      if b.lease is null and b.due_at > moment then
+        begin
+          update platform.outbox o set due_at = b.due_at
+          where o.sink = of_sink
+            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = b.key and u.seq > b.seq));
+        exception when others then
+          -- A row that cannot be changed is looked at again at every turn.
+          if sqlstate in ('40001', '40P01', '55P03') then
+            raise;
+          end if;
+        end;
+      end if;
+    end loop;
+    free := free || array(
+      select u.seq from unnest(seqs, keys) u(seq, key)
+      where not exists (select from unnest(blocked, blockers) x(key, seq) where x.key = u.key and x.seq < u.seq));
+    exit when cardinality(seqs) < wanted or cardinality(free) >= most;
+    wanted := most - cardinality(free);
+  end loop;
+  return free;
+end
+$function$;
+alter function platform.next_rows(character varying,integer) owner to fusion_platform;
+revoke all on function platform.next_rows(character varying,integer) from public;
+
+-- function: platform.next_version(integer)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.next_version(version integer)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when version < 2147483647 then version + 1 else 2 end
+$function$;
+alter function platform.next_version(integer) owner to fusion_platform;
+revoke all on function platform.next_version(integer) from public;
+grant execute on function platform.next_version(integer) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.not_taken(text,text[])
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.not_taken(consumer text, event_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(select id from unnest(event_ids) id where not exists (
+    select from platform.inbox i where i.consumer = not_taken.consumer and i.event_id = id))
+$function$;
+alter function platform.not_taken(text,text[]) owner to fusion_platform;
+revoke all on function platform.not_taken(text,text[]) from public;
+grant execute on function platform.not_taken(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.note_failed_row(jsonb,jsonb)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.note_failed_row(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform platform.set_aside(input->>'job', array[input->>'key'], input->>'reason', input->>'subject');
+  return '{}';
+end
+$function$;
+alter function platform.note_failed_row(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.note_failed_row(jsonb,jsonb) from public;
+grant execute on function platform.note_failed_row(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.proven_tenant(text[])
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.proven_tenant(VARIADIC scopes text[])
+ RETURNS character varying
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  proof constant text[] := string_to_array(current_setting('app.proof', true), ' '); -- tenant, scope, signature
+begin
+  if proof[2] = any(scopes) and sha256(convert_to(proof[3], 'UTF8'))
+    = sha256(convert_to(platform.sign(proof[1], proof[2]), 'UTF8')) then
+    return proof[1];
+  end if;
+  return null;
+end
+$function$;
+alter function platform.proven_tenant(text[]) owner to fusion_platform;
+revoke all on function platform.proven_tenant(text[]) from public;
+grant execute on function platform.proven_tenant(text[]) to fusion_reader, fusion_search;
+
+-- function: platform.purge(jsonb,jsonb)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.purge(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  tenant varchar;
+  aside text[];
+  rule text;
+  purged bigint := 0;
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('purge') || platform.due_again('purge', 1000);
+  begin
+    purged := platform.purge_rows((input->>'limit')::int);
+    perform platform.take_back('purge', aside);
+    return jsonb_build_object('purged', purged);
+  exception when others then
+    if sqlstate in ('40001', '40P01') then
+      raise;
+    end if;
+  end;
+  -- A row of one tenant cannot be deleted: each tenant alone, so that the others' rows go.
+  aside := platform.aside('purge');
+  for tenant in select t.id from platform.tenants t where t.id <> all(aside) order by t.id loop
+    begin
+      perform platform.act_as(tenant);
+      purged := purged + platform.purge_rows((input->>'limit')::int);
+      perform platform.take_back('purge', array[tenant::text]);
+    exception when others then
+      get stacked diagnostics rule = constraint_name;
+      perform platform.act_as(tenant);
+      perform platform.set_aside('purge', array[tenant::text], btrim(format('SQLSTATE %s %s', sqlstate, rule)));
+    end;
+  end loop;
+  return jsonb_build_object('purged', purged);
+end
+$function$;
+alter function platform.purge(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.purge(jsonb,jsonb) from public;
+grant execute on function platform.purge(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.purge_rows(integer)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.purge_rows(most integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  gone bigint;
+  more bigint;
+begin
+  delete from platform.idempotency where ctid = any(array(
+    select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
+    order by created_at limit most for update skip locked));
+  get diagnostics gone = row_count;
+  delete from platform.inbox where ctid = any(array(
+    select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
+    order by applied_at limit most for update skip locked));
+  get diagnostics more = row_count;
+  return gone + more;
+end
+$function$;
+alter function platform.purge_rows(integer) owner to fusion_platform;
+revoke all on function platform.purge_rows(integer) from public;
+
+-- function: platform.relay(jsonb,jsonb)
+-- src/db/platform/relay.sql
+CREATE OR REPLACE FUNCTION platform.relay(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  of_sink constant varchar := input->>'sink';
+  returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
+  paused_ms numeric;
+  failed integer;
+  leased jsonb;
+begin
+  -- A crash may forget what this call did, and nothing else: rows are delivered again then, as after a relay that died.
+  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
+  failed := (platform.relay_apart(of_sink, 'delivered',
+      array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
+    + (platform.relay_apart(of_sink, 'failed',
+      array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
+  -- What this relay has leased and does not mention, it never heard of: that answer was lost, and the call repeated.
+  if (input->>'lost')::boolean then
+    returned := returned || array(select o.seq from platform.outbox o
+      where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');
+  end if;
+  failed := failed + (platform.relay_apart(of_sink, 'returned', returned, input)->>'aside')::int;
+
+  -- Relays that find the sink away at the same time count as one failure.
+  if (input->>'paused')::boolean then
+    update platform.sinks s
+    set failures = s.failures + 1,
+        paused_until = platform.clock() + make_interval(secs => least(power(2, least(s.failures, 6)), 60))
+    where s.sink = of_sink and s.paused_until <= platform.clock();
+  end if;
+
+  select extract(epoch from s.paused_until - platform.clock()) * 1000 into paused_ms
+  from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock();
+  if paused_ms > 0 or (input->>'limit')::int = 0 then
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed);
+  end if;
+  leased := platform.relay_apart(of_sink, 'lease', platform.next_rows(of_sink, (input->>'limit')::int), input);
+  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed + (leased->>'aside')::int);
+end
+$function$;
+alter function platform.relay(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.relay(jsonb,jsonb) from public;
+grant execute on function platform.relay(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.relay_apart(character varying,text,bigint[],jsonb)
+-- src/db/platform/relay.sql
+CREATE OR REPLACE FUNCTION platform.relay_apart(of_sink character varying, step text, seqs bigint[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o platform.outbox;
+  stuck varchar[] := '{}';
+  events jsonb := '[]';
+  taken jsonb;
+  left_bytes bigint := (input->>'bytes')::bigint;
+  state text;
+  rule text;
+begin
+  if cardinality(seqs) = 0 then
+    return jsonb_build_object('events', events, 'aside', 0);
+  end if;
+  begin
+    return jsonb_build_object('events', platform.relay_step(of_sink, step, seqs, input), 'aside', 0);
+  exception when others then
+    if sqlstate in ('40001', '40P01', '55P03') then
+      raise;
+    end if;
+  end;
+  for o in select * from platform.outbox x where x.sink = of_sink and x.seq = any(seqs) order by x.seq loop
+    continue when step = 'lease' and o.key = any(stuck);
+    exit when left_bytes <= 0;
+    begin
+      taken := platform.relay_step(of_sink, step, array[o.seq], input || jsonb_build_object('bytes', left_bytes));
+      events := events || taken;
+      if step = 'lease' then
+        left_bytes := left_bytes - octet_length(taken->0->>'payload');
+      end if;
+    exception when others then
+      get stacked diagnostics state = returned_sqlstate, rule = constraint_name;
+      if state in ('40001', '40P01', '55P03') then
+        raise;
+      end if;
+      stuck := stuck || o.key;
+      perform platform.set_row_aside(o, btrim(format('SQLSTATE %s %s', state, rule)));
+    end;
+  end loop;
+  return jsonb_build_object('events', events, 'aside', cardinality(stuck));
+end
+$function$;
+alter function platform.relay_apart(character varying,text,bigint[],jsonb) owner to fusion_platform;
+revoke all on function platform.relay_apart(character varying,text,bigint[],jsonb) from public;
+
+-- function: platform.relay_step(character varying,text,bigint[],jsonb)
+-- src/db/platform/relay.sql
+CREATE OR REPLACE FUNCTION platform.relay_step(of_sink character varying, step text, seqs bigint[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item jsonb;
+  f platform.outbox;
+  events jsonb := '[]';
+  found_events integer;
+begin
+  case step
+  when 'delivered' then
+    delete from platform.outbox o where o.sink = of_sink and o.seq = any(seqs);
+    if found then
+      update platform.sinks s set failures = 0, paused_until = '-infinity' where s.sink = of_sink and s.failures > 0;
+    end if;
+  when 'failed' then
+    for item in select x from jsonb_array_elements(input->'failed') x where (x->>'seq')::bigint = any(seqs) loop
+      select * into f from platform.outbox o
+      where o.sink = of_sink and o.seq = (item->>'seq')::bigint and o.lease = input->>'lease' for update;
+      continue when not found; -- an earlier failure of its key took it along, or its lease ran out
+      if (item->>'dead')::boolean then
+        perform platform.bury(f, item->>'error');
+        delete from platform.outbox o where o.sink = of_sink and o.seq = f.seq;
+      else
+        -- The key waits with its row: 1, 2, 4 … 60 s.
+        update platform.outbox o
+        set attempts = o.attempts + (o.seq = f.seq)::int, last_error = item->>'error', lease = null,
+            due_at = platform.clock() + make_interval(secs => least(power(2, least(f.attempts, 6)), 60))
+        where o.sink = of_sink and o.key = f.key and o.seq >= f.seq;
+      end if;
+    end loop;
+  when 'returned' then
+    update platform.outbox o set lease = null, due_at = platform.clock()
+    where o.sink = of_sink and o.seq = any(seqs) and o.lease = input->>'lease';
+  when 'lease' then
+    -- One look-up for each row, whatever the planner expects: a join could read every event there is.
+    with sized as materialized (
+      select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(e.payload::text) as before
+      from unnest(seqs) u(seq)
+      cross join lateral (select o.tenant_id from platform.outbox o where o.sink = of_sink and o.seq = u.seq limit 1) o
+      cross join lateral (
+        select v.* from platform.events v where v.tenant_id = o.tenant_id and v.seq = u.seq limit 1
+      ) e
+    ), chosen as materialized (
+      select * from sized z where z.before < (input->>'bytes')::bigint
+    ), taken as (
+      update platform.outbox o
+      set lease = input->>'lease', due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
+      where o.sink = of_sink and o.seq = any(array(select c.seq from chosen c))
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('seq', c.seq, 'id', c.id, 'topic', c.topic, 'key', c.key,
+      'tenant', c.tenant_id, 'payload', c.payload, 'traceparent', c.traceparent, 'time', platform.iso(c.time))
+      order by c.seq), '[]'), (select count(*) from sized) into events, found_events
+    from chosen c;
+    if found_events < cardinality(seqs) then
+      raise exception using errcode = 'no_data_found', message = 'an event is gone';
+    end if;
+  end case;
+  if step in ('delivered', 'failed') and exists (select from platform.dead_letters d
+    where d.sink = 'relay' and d.replayed_at is null and d.retry_at <= platform.clock()) then
+    perform platform.take_back('relay', array(select of_sink || ' ' || u from unnest(seqs) u));
+  end if;
+  return events;
+end
+$function$;
+alter function platform.relay_step(character varying,text,bigint[],jsonb) owner to fusion_platform;
+revoke all on function platform.relay_step(character varying,text,bigint[],jsonb) from public;
+
+-- function: platform.replay_dead_letter(jsonb,jsonb)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.replay_dead_letter(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'events:write', 'deadLetters.replay');
+  letter platform.dead_letters;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into letter from platform.dead_letters d
+    where d.tenant_id = platform.tenant() and d.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if letter.retry_at is not null then
+    if letter.replayed_at is null then
+      update platform.dead_letters d set retry_at = platform.clock() where d.id = letter.id;
+    end if;
+    return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+  end if;
+  if not exists (select from platform.events e
+    where e.tenant_id = letter.tenant_id and e.seq = letter.seq and e.id::text = letter.event_id) then
+    perform platform.fail('conflict', jsonb_build_object('reason', 'This message is no event of this system.'));
+  end if;
+  if letter.replayed_at is null then
+    insert into platform.outbox (sink, seq, tenant_id, key, due_at)
+    values (case when letter.sink = 'kafka' then 'kafka' else 'queue' end, letter.seq, letter.tenant_id, letter.key,
+            date_trunc('milliseconds', now()))
+    on conflict on constraint outbox_once do nothing;
+    update platform.dead_letters d set replayed_at = platform.clock() where d.id = letter.id returning * into letter;
+  end if;
+  return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+end
+$function$;
+alter function platform.replay_dead_letter(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.replay_dead_letter(jsonb,jsonb) from public;
+grant execute on function platform.replay_dead_letter(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.report(text,text,text,text,jsonb,text)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.report(source text, id text, topic text, key text, message jsonb, reason text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at)
+  values (platform.uuid7(), platform.tenant(), source, report.id, report.topic, report.key, report.message, report.reason,
+    1, platform.clock())
+  on conflict (sink, event_id) where replayed_at is null do update
+    set topic = excluded.topic, message = excluded.message, reason = excluded.reason
+$function$;
+alter function platform.report(text,text,text,text,jsonb,text) owner to fusion_platform;
+revoke all on function platform.report(text,text,text,text,jsonb,text) from public;
+grant execute on function platform.report(text,text,text,text,jsonb,text) to fusion_payments;
+
+-- function: platform.set_aside(character varying,text[],text,text)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.set_aside(job character varying, keys text[], reason text, subject text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into platform.dead_letters as d
+    (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at, retry_at)
+  select platform.uuid7(), platform.tenant(), job, k, '', coalesce(subject, k), null, '{}', set_aside.reason, 1,
+    platform.clock(), platform.clock() + interval '1 minute'
+  from (select distinct u from unnest(keys) u order by u) each(k)
+  on conflict (sink, event_id) where replayed_at is null do update
+    set attempts = d.attempts + 1, reason = excluded.reason,
+        retry_at = platform.clock() + make_interval(mins => least(power(2, least(d.attempts, 6)), 60)::int)
+$function$;
+alter function platform.set_aside(character varying,text[],text,text) owner to fusion_platform;
+revoke all on function platform.set_aside(character varying,text[],text,text) from public;
+grant execute on function platform.set_aside(character varying,text[],text,text) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.set_cause(jsonb)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.set_cause(call jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('app.now', '', true), set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
+    set_config('lock_timeout', (4000 + coalesce((call->>'patienceMs')::numeric, 0)::int)::text, true);
+  if call->>'now' is not null and (select s.passed_clock from platform.security s) then
+    perform set_config('app.now', call->>'now', true);
+  end if;
+end
+$function$;
+alter function platform.set_cause(jsonb) owner to fusion_platform;
+revoke all on function platform.set_cause(jsonb) from public;
+
+-- function: platform.set_row_aside(platform.outbox,text)
+-- src/db/platform/relay.sql
+CREATE OR REPLACE FUNCTION platform.set_row_aside(o platform.outbox, reason text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  state text;
+begin
+  begin
+    perform platform.act_as(o.tenant_id);
+    perform platform.set_aside('relay', array[o.sink || ' ' || o.seq], reason, o.key);
+  exception when others then
+    state := sqlstate;
+  end;
+  perform platform.act_as('*');
+  if state in ('40001', '40P01', '55P03') then
+    raise exception using errcode = state; -- the Worker repeats the whole call
+  end if;
+  return state is null;
+end
+$function$;
+alter function platform.set_row_aside(platform.outbox,text) owner to fusion_platform;
+revoke all on function platform.set_row_aside(platform.outbox,text) from public;
+
+-- function: platform.set_trace(text)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.set_trace(traceparent text)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select set_config('app.traceparent', coalesce(traceparent, ''), true)
+$function$;
+alter function platform.set_trace(text) owner to fusion_platform;
+revoke all on function platform.set_trace(text) from public;
+grant execute on function platform.set_trace(text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.sign(text,text)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.sign(tenant text, scope text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+declare
+  s platform.security;
+begin
+  select * into s from platform.security;
+  return encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+    concat_ws(' ', tenant, scope, pg_backend_pid(), extract(epoch from transaction_timestamp())), 'UTF8'))), 'hex');
+end
+$function$;
+alter function platform.sign(text,text) owner to fusion_platform;
+revoke all on function platform.sign(text,text) from public;
+
+-- function: platform.sign_live_token(text,text,text)
+-- src/db/platform/live-tokens.sql
+CREATE OR REPLACE FUNCTION platform.sign_live_token(key_id text, campaign text, expires text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+    concat_ws(' ', 'live-token:', key_id, campaign, expires), 'UTF8'))), 'hex')
+  from platform.security s
+$function$;
+alter function platform.sign_live_token(text,text,text) owner to fusion_platform;
+revoke all on function platform.sign_live_token(text,text,text) from public;
+
+-- function: platform.take_back(character varying,text[])
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.take_back(job character varying, keys text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update platform.dead_letters d set replayed_at = platform.clock()
+  where d.sink = job and d.event_id = any(keys) and d.replayed_at is null and d.retry_at is not null
+    and platform.tenant() in (d.tenant_id, '*')
+$function$;
+alter function platform.take_back(character varying,text[]) owner to fusion_platform;
+revoke all on function platform.take_back(character varying,text[]) from public;
+grant execute on function platform.take_back(character varying,text[]) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.take_for_good(text,text[])
+-- src/db/platform/inbox.sql
+CREATE OR REPLACE FUNCTION platform.take_for_good(consumer text, event_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with taken as (
+    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+    select platform.tenant(), consumer, id, 'infinity' from unnest(event_ids) id order by id
+    on conflict on constraint inbox_once do nothing
+    returning event_id
+  )
+  select coalesce(array_agg(event_id), '{}') from taken
+$function$;
+alter function platform.take_for_good(text,text[]) owner to fusion_platform;
+revoke all on function platform.take_for_good(text,text[]) from public;
+grant execute on function platform.take_for_good(text,text[]) to fusion_inventory, fusion_shipping;
+
+-- function: platform.take_new(text,text[])
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.take_new(consumer text, event_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with taken as (
+    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+    select platform.tenant(), consumer, id, platform.clock() from unnest(event_ids) id order by id
+    on conflict on constraint inbox_once do nothing
+    returning event_id
+  )
+  select coalesce(array_agg(event_id), '{}') from taken
+$function$;
+alter function platform.take_new(text,text[]) owner to fusion_platform;
+revoke all on function platform.take_new(text,text[]) from public;
+grant execute on function platform.take_new(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.tenant()
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.tenant()
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select current_setting('app.tenant_id', true)
+$function$;
+alter function platform.tenant() owner to fusion_platform;
+revoke all on function platform.tenant() from public;
+grant execute on function platform.tenant() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.tenants_in(regclass,text)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.tenants_in(rows_of regclass, condition text)
+ RETURNS SETOF character varying
+ LANGUAGE plpgsql
+ STABLE ROWS 100
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+  return query execute format(
+    'with recursive t(id) as (
+      (select x.tenant_id from %1$s x where (%2$s) order by x.tenant_id limit 1)
+      union all
+      select (select x.tenant_id from %1$s x where (%2$s) and x.tenant_id > t.id order by x.tenant_id limit 1)
+      from t where t.id is not null)
+    select t.id from t where t.id is not null', rows_of, condition);
+end
+$function$;
+alter function platform.tenants_in(regclass,text) owner to fusion_platform;
+revoke all on function platform.tenants_in(regclass,text) from public;
+grant execute on function platform.tenants_in(regclass,text) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.uuid7()
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.uuid7()
+ RETURNS character varying
+ LANGUAGE sql
+AS $function$
+  select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) placing
+    substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6), 52, 1), 53, 1),
+    'hex')::uuid::varchar
+$function$;
+alter function platform.uuid7() owner to fusion_platform;
+revoke all on function platform.uuid7() from public;
+grant execute on function platform.uuid7() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: shipping.apply_tracking(jsonb,jsonb)
+-- src/db/shipping/tracking.sql
+CREATE OR REPLACE FUNCTION shipping.apply_tracking(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- A parcel of a cancelled shipment can be on its way all the same: that is recorded and told, its order stays cancelled.
+  way constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
+  reached constant varchar := input->>'status';
+  s shipping.shipments;
+  event text[];
+begin
+  perform platform.enter_as(call, '*');
+  -- Carriers give a number to another parcel after months: the latest is meant.
+  select * into s from shipping.shipments x
+    where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
+      and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
+  if not found then
+    return jsonb_build_object('outcome', 'unknown');
+  end if;
+  perform platform.act_as(s.tenant_id);
+  event := array[concat_ws(' ', s.provider, s.tracking_number, input->>'eventId')];
+  if cardinality(case when (input->>'undated')::boolean then platform.take_for_good('tracking', event)
+    else platform.take_new('tracking', event) end) = 0 then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', s.tenant_id);
+  end if;
+  perform orders.lock_order(s.order_id);
+  select * into s from shipping.shipments x where x.id = s.id;
+  update shipping.shipments x
+  set updated_at = platform.clock(), tracked_at = greatest(x.tracked_at, (input->>'occurredAt')::timestamptz),
+      status = case when array_position(way, reached) > array_position(way, x.status::text) then reached else x.status end,
+      exception = case when reached = 'exception' then coalesce(input->>'detail', 'no details') else x.exception end
+  where x.id = s.id;
+  if reached = 'exception' or array_position(way, reached::text) > array_position(way, s.status::text) then
+    perform platform.emit('shipping.status.changed', s.order_id, jsonb_build_object('orderId', s.order_id,
+      'trackingNumber', s.tracking_number, 'status', reached), false);
+  end if;
+  if reached in ('in_transit', 'delivered')
+    and orders.mark_shipped(s.order_id, case reached when 'delivered' then 'delivered' else 'shipped' end)
+    and s.cancelled_at is not null then
+    -- The order's parcel left with a label that was cancelled: a later label would send a second parcel.
+    perform shipping.end_shipment(s.order_id);
+  end if;
+  return jsonb_build_object('outcome', 'applied', 'tenant', s.tenant_id);
+end
+$function$;
+alter function shipping.apply_tracking(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.apply_tracking(jsonb,jsonb) from public;
+grant execute on function shipping.apply_tracking(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.ask_void(shipping.label_requests,jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.ask_void(r shipping.label_requests, label jsonb)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number, external_id,
+    status, due_at, created_at)
+  values (r.shipment_id, r.tenant_id, r.order_id, label->>'provider', label->>'carrier', label->>'trackingNumber',
+    label->>'externalId', 'open',
+    -- An unknown label may still be in the making: whoever makes it has the lease of its request.
+    case when label is null then greatest(r.leased_until, platform.clock()) + interval '1 minute' else platform.clock() end,
+    platform.clock())
+  on conflict (shipment_id) do update
+    set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
+        external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
+    where v.tracking_number is null and excluded.tracking_number is not null
+$function$;
+alter function shipping.ask_void(shipping.label_requests,jsonb) owner to fusion_shipping;
+revoke all on function shipping.ask_void(shipping.label_requests,jsonb) from public;
+
+-- function: shipping.end_shipment(character varying)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.end_shipment(of_order character varying)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r shipping.label_requests;
+  s shipping.shipments;
+begin
+  select * into r from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  select * into s from shipping.shipments x
+    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.cancelled_at is null;
+  if s.id is not null then
+    update shipping.shipments x
+    set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
+    where x.id = s.id and x.status = 'created';
+    if found then
+      perform shipping.ask_void(r, jsonb_build_object('provider', s.provider, 'carrier', s.carrier,
+        'trackingNumber', s.tracking_number, 'externalId', s.external_id));
+      perform platform.emit('shipping.cancelled', of_order,
+        jsonb_build_object('orderId', of_order, 'trackingNumber', s.tracking_number), false);
+    end if;
+    return true;
+  end if;
+  if r.status = 'open' and r.attempts > 0 then
+    perform shipping.ask_void(r, null);
+  end if;
+  update shipping.label_requests x set status = 'ended'
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.status in ('open', 'refused');
+  return exists (select from shipping.shipments x where x.tenant_id = platform.tenant() and x.order_id = of_order);
+end
+$function$;
+alter function shipping.end_shipment(character varying) owner to fusion_shipping;
+revoke all on function shipping.end_shipment(character varying) from public;
+grant execute on function shipping.end_shipment(character varying) to fusion_orders;
+
+-- function: shipping.keep_label(jsonb)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.keep_label(label jsonb)
+ RETURNS shipping.shipments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  o orders.orders := orders.lock_order(label->>'orderId');
+  r shipping.label_requests;
+  s shipping.shipments;
+begin
+  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if r.shipment_id <> label->>'shipmentId' then
+    r.shipment_id := label->>'shipmentId';
+    perform shipping.ask_void(r, label);
+    return null;
+  end if;
+  select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.id = r.shipment_id;
+  if found then
+    return s;
+  end if;
+  if o.status <> 'confirmed' then
+    update shipping.label_requests x
+    set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
+      o.status, label->>'carrier', label->>'trackingNumber')
+    where x.tenant_id = o.tenant_id and x.order_id = o.id;
+    perform shipping.ask_void(r, label);
+    return null;
+  end if;
+  insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
+    external_id, created_at, updated_at)
+  values (r.shipment_id, o.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', o.tenant_id,
+    label->>'provider', label->>'externalId', platform.clock(), platform.clock())
+  returning * into s;
+  update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
+  where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if label ? 'traceparent' then
+    perform platform.set_trace(label->>'traceparent');
+  end if;
+  perform platform.emit('shipping.label.created', o.id, jsonb_build_object('orderId', o.id,
+    'trackingNumber', s.tracking_number, 'carrier', s.carrier, 'labelUrl', s.label_url), false);
+  return s;
+end
+$function$;
+alter function shipping.keep_label(jsonb) owner to fusion_shipping;
+revoke all on function shipping.keep_label(jsonb) from public;
+
+-- function: shipping.label_task(shipping.label_requests)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.label_task(r shipping.label_requests)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('orderId', r.order_id, 'shipmentId', r.shipment_id, 'to', r.address, 'from', r.sender,
+    'parcel', r.parcel)
+$function$;
+alter function shipping.label_task(shipping.label_requests) owner to fusion_shipping;
+revoke all on function shipping.label_task(shipping.label_requests) from public;
+grant execute on function shipping.label_task(shipping.label_requests) to fusion_reader;
+
+-- function: shipping.lease_label(shipping.label_requests,jsonb)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.lease_label(r shipping.label_requests, terms jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update shipping.label_requests x
+  set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1, sender = terms->'from',
+      parcel = terms->'parcel', tried_at = platform.clock(),
+      leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
+  where x.order_id = r.order_id and x.status in ('open', 'refused')
+    and coalesce(x.leased_until <= platform.clock(), true)
+  returning shipping.label_task(x)
+$function$;
+alter function shipping.lease_label(shipping.label_requests,jsonb) owner to fusion_shipping;
+revoke all on function shipping.lease_label(shipping.label_requests,jsonb) from public;
+
+-- function: shipping.lease_these(text[],jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.lease_these(shipments text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  id text;
+  v shipping.label_voids;
+  tasks jsonb := '[]';
+begin
+  foreach id in array shipments loop
+    update shipping.label_voids x
+    set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
+    where x.shipment_id = id and x.status = 'open' and x.due_at <= platform.clock()
+    returning * into v;
+    continue when not found;
+    tasks := tasks || (
+      -- The request may be for a later shipment by now.
+      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', v.tenant_id,
+        'shipmentId', v.shipment_id, 'provider', v.provider, 'carrier', v.carrier,
+        'trackingNumber', v.tracking_number, 'externalId', v.external_id))
+      from shipping.label_requests r where r.tenant_id = v.tenant_id and r.order_id = v.order_id);
+  end loop;
+  return tasks;
+end
+$function$;
+alter function shipping.lease_these(text[],jsonb) owner to fusion_shipping;
+revoke all on function shipping.lease_these(text[],jsonb) from public;
+
+-- function: shipping.lease_voids(jsonb,jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.lease_voids(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  aside text[];
+  due record;
+  part jsonb;
+  tasks jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('void-labels') || platform.aside('lease-voids');
+  for due in
+    select d.tenant_id, array_agg(d.shipment_id::text order by d.shipment_id) as shipments from (
+      select w.tenant_id, w.shipment_id
+      from platform.tenants_in('shipping.label_voids', 'status = ''open''') t(id)
+      cross join lateral ( -- of each tenant in turn
+        select x.tenant_id, x.shipment_id, x.due_at, row_number() over (order by x.due_at) as turn
+        from shipping.label_voids x
+        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(aside)
+        order by x.due_at limit (input->>'limit')::int
+      ) w
+      order by w.turn, w.due_at limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('lease-voids', 'shipping.lease_these', due.tenant_id, due.shipments, input))
+    loop
+      tasks := tasks || part;
+    end loop;
+  end loop;
+  return jsonb_build_object('tasks', tasks);
+end
+$function$;
+alter function shipping.lease_voids(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.lease_voids(jsonb,jsonb) from public;
+grant execute on function shipping.lease_voids(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.open_labels(jsonb,jsonb)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.open_labels(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item record;
+  o orders.orders;
+  r shipping.label_requests;
+  task jsonb;
+  tasks jsonb := '[]';
+  busy jsonb := '[]';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform platform.take_new('shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  for item in
+    select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
+    from jsonb_array_elements(input->'messages') m group by 1 order by 1
+  loop
+    o := orders.lock_order(item.order_id);
+    continue when o.id is null;
+    if o.status <> 'confirmed' then
+      update shipping.label_requests x set status = 'ended'
+      where x.tenant_id = o.tenant_id and x.order_id = o.id and x.status in ('open', 'refused');
+      continue;
+    end if;
+    r := shipping.open_request(o, o.shipping_address, item.shipment_id);
+    -- `ended`: a refund of this order failed at the bank. Only the merchant asks for its next label.
+    continue when r.order_id is null or r.status in ('made', 'ended');
+    task := shipping.lease_label(r, input);
+    if task is null then
+      busy := busy || to_jsonb(o.id);
+    else
+      tasks := tasks || (task || jsonb_build_object('traceparent', item.trace));
+    end if;
+  end loop;
+  return jsonb_build_object('tasks', tasks, 'busy', busy);
+end
+$function$;
+alter function shipping.open_labels(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.open_labels(jsonb,jsonb) from public;
+grant execute on function shipping.open_labels(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.open_request(orders.orders,jsonb,character varying)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.open_request(o orders.orders, address jsonb, shipment_id character varying)
+ RETURNS shipping.label_requests
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r shipping.label_requests;
+begin
+  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  if not found and address is not null then
+    insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
+    values (o.id, o.tenant_id, shipment_id, 'open', shipping.with_name(address, o.customer_id), platform.clock(),
+      platform.clock())
+    returning * into r;
+  end if;
+  return r;
+end
+$function$;
+alter function shipping.open_request(orders.orders,jsonb,character varying) owner to fusion_shipping;
+revoke all on function shipping.open_request(orders.orders,jsonb,character varying) from public;
+grant execute on function shipping.open_request(orders.orders,jsonb,character varying) to fusion_orders;
+
+-- function: shipping.open_shipment(jsonb,jsonb)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.open_shipment(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
+  o orders.orders;
+  r shipping.label_requests;
+  s shipping.shipments;
+  wanted jsonb;
+  orphan boolean;
+  spent boolean; -- the request's label was cancelled, or is not wanted any more
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  o := orders.lock_order(input->>'orderId');
+  if o.id is null then
+    perform platform.fail('not_found');
+  end if;
+  wanted := shipping.with_name(input->'address', o.customer_id);
+  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
+  select * into s from shipping.shipments x
+    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.cancelled_at is null;
+  if s.id is not null then
+    return platform.leave(call, 'shipments.create', case when r.address = wanted then shipping.shipment_json(s)
+      else '{"error": "conflict", "detail": "Its label is made already, for another address."}' end);
+  end if;
+  if o.status <> 'confirmed' then
+    perform platform.fail('conflict', jsonb_build_object('reason', format('The order is %s, not confirmed.', o.status)));
+  end if;
+  if r.leased_until > platform.clock() then
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', '{"busy": true}'::jsonb);
+  end if;
+  spent := r.status in ('made', 'ended');
+  orphan := r.order_id is null or r.status = 'refused' or spent;
+  r := shipping.open_request(o, input->'address', input->>'shipmentId');
+  update shipping.label_requests x
+  set address = wanted, attempts = case when x.address = wanted and not spent then x.attempts else 0 end,
+      shipment_id = case when spent then input->>'shipmentId' else x.shipment_id end,
+      status = case when spent then 'open' else x.status end,
+      last_error = case when spent then null else x.last_error end
+  where x.order_id = o.id returning * into r;
+  return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+    'answer', jsonb_build_object('task', shipping.lease_label(r, input), 'remind', orphan));
+end
+$function$;
+alter function shipping.open_shipment(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.open_shipment(jsonb,jsonb) from public;
+grant execute on function shipping.open_shipment(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.record_labels(jsonb,jsonb)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.record_labels(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item jsonb;
+  s shipping.shipments;
+  reached varchar;
+  answer jsonb := '{"made": [], "refused": [], "open": []}';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  for item in select x from jsonb_array_elements(input->'results') x order by x->>'orderId' loop
+    if item ? 'trackingNumber' then
+      s := shipping.keep_label(item);
+      reached := case when s.id is not null then 'made' end;
+    else
+      perform orders.lock_order(item->>'orderId');
+      update shipping.label_requests x
+      set leased_until = null, last_error = item->>'reason',
+          status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused' else 'open' end
+      where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
+        and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
+      returning x.status into reached;
+      if reached = 'open' and (item->>'remind')::boolean then
+        perform platform.emit('shipping.label.requested', item->>'orderId',
+          jsonb_build_object('orderId', item->>'orderId'), true);
+      end if;
+    end if;
+    if reached is not null then
+      answer := jsonb_insert(answer, array[reached, '0']::text[], item->'orderId');
+    end if;
+  end loop;
+  return answer;
+end
+$function$;
+alter function shipping.record_labels(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.record_labels(jsonb,jsonb) from public;
+grant execute on function shipping.record_labels(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.record_shipment(jsonb,jsonb)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.record_shipment(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
+  s shipping.shipments;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  s := shipping.keep_label(input);
+  return platform.leave(call, 'shipments.create', case when s.id is not null then shipping.shipment_json(s)
+    else '{"error": "conflict", "detail": "The order was cancelled or refunded while its label was made."}' end);
+end
+$function$;
+alter function shipping.record_shipment(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.record_shipment(jsonb,jsonb) from public;
+grant execute on function shipping.record_shipment(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.record_these(text[],jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.record_these(shipments text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item jsonb;
+  v shipping.label_voids;
+begin
+  for item in select x from jsonb_array_elements(input->'results') x
+    where x->>'shipmentId' = any(shipments) and x->>'tenant' = platform.tenant() order by x->>'orderId'
+  loop
+    perform orders.lock_order(item->>'orderId');
+    update shipping.label_voids x
+    set last_error = item->>'reason',
+        status = case when item->>'outcome' = 'voided' then 'done' when item->>'outcome' = 'refused'
+          or x.created_at <= platform.clock() - interval '30 days' then 'refused' else 'open' end,
+        due_at = platform.clock() + make_interval(mins => least(power(2, least(x.attempts, 11)), 1440)::int)
+    where x.tenant_id = platform.tenant() and x.shipment_id = item->>'shipmentId' and x.status = 'open'
+    returning * into v;
+    continue when not found or v.status <> 'refused';
+    update shipping.shipments x
+    set exception = 'The carrier did not void the label: ' || coalesce(v.last_error, 'no reason given'),
+        updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = v.shipment_id;
+    if v.tracking_number is not null then
+      perform platform.emit('shipping.status.changed', v.order_id, jsonb_build_object('orderId', v.order_id,
+        'trackingNumber', v.tracking_number, 'status', 'exception'), false);
+    end if;
+  end loop;
+  return jsonb_build_object('recorded', cardinality(shipments));
+end
+$function$;
+alter function shipping.record_these(text[],jsonb) owner to fusion_shipping;
+revoke all on function shipping.record_these(text[],jsonb) from public;
+
+-- function: shipping.record_voids(jsonb,jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.record_voids(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  done record;
+  part jsonb;
+  recorded integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  for done in
+    select x->>'tenant' as tenant, array_agg(x->>'shipmentId' order by x->>'orderId') as shipments
+    from jsonb_array_elements(input->'results') x group by 1 order by 1
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('void-labels', 'shipping.record_these', done.tenant, done.shipments, input))
+    loop
+      recorded := recorded + (part->>'recorded')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('setAside', jsonb_array_length(input->'results') - recorded);
+end
+$function$;
+alter function shipping.record_voids(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.record_voids(jsonb,jsonb) from public;
+grant execute on function shipping.record_voids(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.remind_labels(jsonb,jsonb)
+-- src/db/shipping/label-reminders.sql
+CREATE OR REPLACE FUNCTION shipping.remind_labels(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  aside text[];
+  lost record;
+  part jsonb;
+  reminded integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  aside := platform.aside('remind-labels');
+  for lost in
+    select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
+      select w.tenant_id, w.order_id
+      from platform.tenants_in('shipping.label_requests', 'status = ''open''') t(id)
+      cross join lateral ( -- of each tenant in turn
+        select r.tenant_id, r.order_id, r.tried_at, row_number() over (order by r.tried_at) as turn
+        from shipping.label_requests r
+        where r.tenant_id = t.id and r.status = 'open'
+          and r.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
+          and coalesce(r.leased_until <= platform.clock(), true) and r.attempts < (input->>'most')::int
+          and r.order_id <> all(aside)
+        order by r.tried_at limit (input->>'limit')::int
+      ) w
+      order by w.turn, w.tried_at limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for part in select jsonb_array_elements(
+      platform.apart('remind-labels', 'shipping.remind_these', lost.tenant_id, lost.orders, input))
+    loop
+      reminded := reminded + (part->>'reminded')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('reminded', reminded);
+end
+$function$;
+alter function shipping.remind_labels(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.remind_labels(jsonb,jsonb) from public;
+grant execute on function shipping.remind_labels(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.remind_these(text[],jsonb)
+-- src/db/shipping/label-reminders.sql
+CREATE OR REPLACE FUNCTION shipping.remind_these(order_ids text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  id text;
+  reminded integer := 0;
+begin
+  foreach id in array order_ids loop
+    perform orders.lock_order(id);
+    update shipping.label_requests x set tried_at = platform.clock()
+    where x.order_id = id and x.status = 'open'
+      and x.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+    if found then
+      perform platform.emit('shipping.label.requested', id, jsonb_build_object('orderId', id), true);
+      reminded := reminded + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('reminded', reminded);
+end
+$function$;
+alter function shipping.remind_these(text[],jsonb) owner to fusion_shipping;
+revoke all on function shipping.remind_these(text[],jsonb) from public;
+
+-- function: shipping.shipment_json(shipping.shipments)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.shipment_json(s shipping.shipments)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', s.id, 'orderId', s.order_id, 'trackingNumber', s.tracking_number,
+    'carrier', s.carrier, 'labelUrl', s.label_url, 'status', s.status, 'createdAt', platform.iso(s.created_at))
+$function$;
+alter function shipping.shipment_json(shipping.shipments) owner to fusion_shipping;
+revoke all on function shipping.shipment_json(shipping.shipments) from public;
+grant execute on function shipping.shipment_json(shipping.shipments) to fusion_orders, fusion_reader;
+
+-- function: shipping.with_name(jsonb,character varying)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.with_name(address jsonb, customer_id character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case
+    when address ? 'name' then address
+    when address ? 'company' then (address - 'company') || jsonb_build_object('name', address->'company')
+    else address || jsonb_build_object('name', customer_id) end
+$function$;
+alter function shipping.with_name(jsonb,character varying) owner to fusion_shipping;
+revoke all on function shipping.with_name(jsonb,character varying) from public;
+
+-- ==== Row-level security policies and triggers ======================================================================
+
+-- policies and triggers: audit.log
+create policy tenant on audit.log to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER log_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON audit.log FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+
+-- policies and triggers: catalog.import_runs
+create policy tenant on catalog.import_runs to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: catalog.products
+create policy proven_tenant on catalog.products for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy search on catalog.products for select to fusion_search
+  using (true);
+create policy tenant on catalog.products to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_changes AFTER UPDATE ON catalog.products FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION audit.record('product', 'sku');
+CREATE TRIGGER audit_products AFTER INSERT OR DELETE ON catalog.products FOR EACH ROW EXECUTE FUNCTION audit.record('product', 'sku');
+
+-- policies and triggers: group_commerce.group_commerce_campaigns
+create policy every_tenant on group_commerce.group_commerce_campaigns for select to fusion_group_commerce
+  using (current_setting('app.tenant_id', true) = '*');
+create policy proven_tenant on group_commerce.group_commerce_campaigns for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:read,campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on group_commerce.group_commerce_campaigns to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_campaigns AFTER INSERT ON group_commerce.group_commerce_campaigns FOR EACH ROW EXECUTE FUNCTION audit.record('campaign', 'id');
+CREATE TRIGGER audit_cancellations AFTER UPDATE OF status ON group_commerce.group_commerce_campaigns FOR EACH ROW WHEN (old.status::text <> 'failed' AND new.status::text = 'failed') EXECUTE FUNCTION audit.record('campaign', 'id');
+
+-- policies and triggers: group_commerce.participants
+create policy every_tenant on group_commerce.participants for select to fusion_group_commerce
+  using (current_setting('app.tenant_id', true) = '*');
+create policy proven_tenant on group_commerce.participants for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on group_commerce.participants to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: inventory.adjustments
+create policy tenant on inventory.adjustments to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_stock AFTER INSERT ON inventory.adjustments FOR EACH ROW EXECUTE FUNCTION audit.record('stock', 'sku');
+
+-- policies and triggers: inventory.inventory
+create policy proven_tenant on inventory.inventory for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read,inventory:read,inventory:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on inventory.inventory to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: inventory.reservations
+create policy every_tenant on inventory.reservations for select to fusion_inventory
+  using (current_setting('app.tenant_id', true) = '*');
+create policy proven_tenant on inventory.reservations for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{inventory:read,inventory:write,orders:read,orders:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on inventory.reservations to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: orders.orders
+create policy every_tenant on orders.orders for select to fusion_inventory
+  using (current_setting('app.tenant_id', true) = '*');
+create policy every_tenant_in_campaigns on orders.orders for select to fusion_orders
+  using (current_setting('app.tenant_id', true) = '*' AND campaign_id IS NOT NULL);
+create policy proven_tenant on orders.orders for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write,shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: payments.intents
+create policy every_tenant on payments.intents for select to fusion_payments
+  using (current_setting('app.tenant_id', true) = '*');
+create policy tenant on payments.intents to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: payments.payments
+create policy every_tenant on payments.payments for select to fusion_payments
+  using (current_setting('app.tenant_id', true) = '*');
+create policy proven_tenant on payments.payments for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on payments.payments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: payments.refunds
+create policy every_tenant on payments.refunds for select to fusion_payments
+  using (current_setting('app.tenant_id', true) = '*');
+create policy proven_tenant on payments.refunds for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on payments.refunds to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_refunds AFTER INSERT ON payments.refunds FOR EACH ROW EXECUTE FUNCTION audit.record('refund', 'payment_id');
+
+-- policies and triggers: platform.api_keys
+create policy every_tenant on platform.api_keys to fusion_platform
+  using (current_setting('app.tenant_id', true) = '*')
+  with check (current_setting('app.tenant_id', true) = '*' AND tenant_id::text <> '*');
+create policy key_of_live_token on platform.api_keys for select to fusion_platform
+  using (id::text = current_setting('app.live_key', true));
+create policy shown_key on platform.api_keys for select to fusion_platform
+  using (key_hash::text = current_setting('app.key_hash', true));
+create policy shown_key_to_audit on platform.api_keys for select to fusion_audit
+  using (key_hash::text = current_setting('app.key_hash', true));
+create policy tenant on platform.api_keys to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_keys AFTER INSERT OR DELETE OR UPDATE ON platform.api_keys FOR EACH ROW EXECUTE FUNCTION audit.record('key', 'prefix');
+
+-- policies and triggers: platform.dead_letters
+create policy every_tenant on platform.dead_letters to fusion_platform
+  using (current_setting('app.tenant_id', true) = '*')
+  with check (current_setting('app.tenant_id', true) = '*' AND tenant_id::text <> '*');
+create policy proven_tenant on platform.dead_letters for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{events:read,events:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on platform.dead_letters to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_replays AFTER UPDATE OF replayed_at ON platform.dead_letters FOR EACH ROW WHEN (old.replayed_at IS NULL AND new.replayed_at IS NOT NULL) EXECUTE FUNCTION audit.record('dead_letter', 'id');
+
+-- policies and triggers: platform.events
+create policy every_tenant on platform.events to fusion_platform
+  using (current_setting('app.tenant_id', true) = '*')
+  with check (current_setting('app.tenant_id', true) = '*' AND tenant_id::text <> '*');
+create policy proven_tenant on platform.events for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,events:read,events:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on platform.events to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: platform.idempotency
+create policy every_tenant on platform.idempotency to fusion_platform
+  using (current_setting('app.tenant_id', true) = '*')
+  with check (current_setting('app.tenant_id', true) = '*' AND tenant_id::text <> '*');
+create policy tenant on platform.idempotency to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: platform.inbox
+create policy every_tenant on platform.inbox to fusion_platform
+  using (current_setting('app.tenant_id', true) = '*')
+  with check (current_setting('app.tenant_id', true) = '*' AND tenant_id::text <> '*');
+create policy tenant on platform.inbox to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: platform.outbox
+create policy every_tenant on platform.outbox to fusion_platform
+  using (current_setting('app.tenant_id', true) = '*')
+  with check (current_setting('app.tenant_id', true) = '*' AND tenant_id::text <> '*');
+create policy tenant on platform.outbox to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: platform.tenants
+CREATE TRIGGER audit_tenants AFTER INSERT OR DELETE OR UPDATE ON platform.tenants FOR EACH ROW EXECUTE FUNCTION audit.record('tenant', 'id');
+
+-- policies and triggers: shipping.label_requests
+create policy every_tenant on shipping.label_requests for select to fusion_shipping
+  using (current_setting('app.tenant_id', true) = '*');
+create policy proven_tenant on shipping.label_requests for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on shipping.label_requests to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: shipping.label_voids
+create policy every_tenant on shipping.label_voids for select to fusion_shipping
+  using (current_setting('app.tenant_id', true) = '*');
+create policy tenant on shipping.label_voids to public
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: shipping.shipments
+create policy every_tenant on shipping.shipments for select to fusion_shipping
+  using (current_setting('app.tenant_id', true) = '*');
+create policy proven_tenant on shipping.shipments for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on shipping.shipments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
