@@ -90,7 +90,7 @@ export async function runGrowth(
   const name = new URL(fixture.adminUrl).pathname.slice(1);
   const sizes = options.sizes.map((orders) => ({ orders, products: Math.min(orders, options.products) }));
   await prepare(fixture.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
-  const corner = await fixture.key('corner');
+  const corner = await fixture.createKey('corner');
   const found: Found[] = [];
   let names: string[] = [];
   const again: Found = { api: new Map(), sql: undefined };

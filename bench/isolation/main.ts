@@ -52,14 +52,14 @@ async function cpuOf(fixture: Fixture, noise: ChildProcess): Promise<Cpu> {
 
 async function prepare(fixture: Fixture, options: IsolationOptions): Promise<{ seller: Seller; job: NoiseJob }> {
   const calm = {
-    order: await fixture.key('calm'),
-    payment: await fixture.key('calm'),
-    refund: await fixture.key('calm'),
+    order: await fixture.createKey('calm'),
+    payment: await fixture.createKey('calm'),
+    refund: await fixture.createKey('calm'),
   };
   const keys = {
-    flood: await fixture.key('noisy'),
-    import: await fixture.key('noisy'),
-    campaign: await fixture.key('noisy'),
+    flood: await fixture.createKey('noisy'),
+    import: await fixture.createKey('noisy'),
+    campaign: await fixture.createKey('noisy'),
   };
   await send(fixture, calm.order, 'POST', '/v1/products', { ...product, sku: 'CALM', name: 'Calm' });
   const noise = { ...product, sku: 'NOISE', name: 'Noise' };

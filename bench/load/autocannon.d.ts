@@ -1,4 +1,4 @@
-/** What we use of autocannon 9, which has no types of its own. */
+/** Types of the parts of autocannon 9 that are used here. The package has none. */
 declare module 'autocannon' {
   namespace autocannon {
     type Request = {
@@ -13,7 +13,7 @@ declare module 'autocannon' {
       connections: number;
       /** Seconds. */
       duration?: number;
-      /** Requests in all. */
+      /** Total number of requests. */
       amount?: number;
       /** Seconds. */
       timeout?: number;

@@ -13,47 +13,47 @@ export type Bench = {
   file: string | undefined;
 };
 
-/** One measurement. `seed` is another one each time: Idempotency-Keys are made of it. */
+/** One measurement of a case. `seed` differs each time because Idempotency-Keys are made from it. */
 export type Turn = {
   clients: number;
   for: { seconds: number } | { amount: number };
   seed: number;
-  /** Not counted: a case that has an amount of its own does less. */
+  /** Not counted. Cases with a fixed amount of work do less of it. */
   warmUp?: boolean;
 };
 
 /**
- * Which deliveries go on while a case runs; those of the others wait, and are thrown away after it. `kafka`: an order's
- * events go to Kafka, and our own consumers, which open its payment, do nothing.
+ * The sinks that deliver events while a case runs. Events for the other sinks wait and are deleted after the case.
+ * `kafka`: events go to Kafka only, so our own consumers (which open an order's payment) do nothing.
  */
 export type Sinks = 'none' | 'kafka' | 'all';
 
 export type Case = {
   name: string;
   title: string;
-  /** One of a limit, by which the machine is measured. */
+  /** A limit of the machine, measured without the API. */
   isLimit?: true;
-  /** The cases whose rate it is compared to, the first of them in the table. */
+  /** Names of the cases that its rate is compared with. */
   against: string[];
   sinks: Sinks;
-  /** Asks the database through the Worker, so that statements can be counted. */
+  /** Whether its SQL statements are counted: it calls the database through the Worker. */
   counted: boolean;
-  /** Makes what `run` needs; its cost is not measured. */
+  /** Creates the rows that `run` needs. Not measured. */
   prepare?: (bench: Bench, turn: Turn) => Promise<Prepared>;
   run: (bench: Bench, turn: Turn, prepared: Prepared) => Promise<Loaded>;
 };
 
-/** Payments that wait for their webhook, where a case needs them. */
+/** Payments that wait for their webhook. Empty if the case needs none. */
 export type Prepared = { paymentId: string; intentId: string }[];
 
 export const relayedEvents = 20_000;
 
-const as = (key: string): Record<string, string> => ({ authorization: `Bearer ${key}` });
+const bearer = (key: string): Record<string, string> => ({ authorization: `Bearer ${key}` });
 
 const send = (bench: Bench, turn: Turn, recipe: Recipe, key = bench.fixture.secretKey): Promise<Loaded> =>
-  bench.load.run({ ...turn, url: bench.fixture.api, headers: as(key), recipe });
+  bench.load.run({ ...turn, url: bench.fixture.api, headers: bearer(key), recipe });
 
-const bare = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path: string): Promise<Loaded> =>
+const sendToBareWorker = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path: string): Promise<Loaded> =>
   bench.load.run({
     ...turn,
     url: bench.fixture.workers.bare ?? '',
@@ -61,16 +61,16 @@ const bare = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path: string): P
     recipe: { kind: 'same', method, path },
   });
 
-const native = (bench: Bench, turn: Turn, hot: boolean): Promise<Loaded> => {
+const runPreparedStatement = (bench: Bench, turn: Turn, hot: boolean): Promise<Loaded> => {
   const seconds = 'seconds' in turn.for ? turn.for.seconds : 1;
   return bench.limit.run({ url: bench.fixture.adminUrl, clients: turn.clients, seconds, hot, seed: turn.seed });
 };
 
-/** How many requests fit into a turn that has to be counted, at so many a second. */
+/** The number of requests of a turn: its amount, or its seconds at `rate` requests per second. */
 const amountOf = (turn: Turn, rate: number): number =>
   'amount' in turn.for ? turn.for.amount : Math.round(turn.for.seconds * rate);
 
-/** Waits until a query says so, and tells how many seconds have passed since `began`. */
+/** Waits until the query returns `done`. Resolves with the seconds since `began`. */
 async function secondsUntil(bench: Bench, began: number, query: string): Promise<number> {
   for (;;) {
     const { rows } = await bench.fixture.pool.query<{ done: boolean }>(query);
@@ -99,15 +99,21 @@ const limit = (name: string, title: string, run: Case['run']): Case => ({
 });
 
 export const cases: Case[] = [
-  limit('limit-static', 'limit: a static answer of a bare Worker', (bench, turn) =>
-    bare(bench, turn, 'GET', '/static'),
+  limit('limit-static', 'limit: a static response of a bare Worker', (bench, turn) =>
+    sendToBareWorker(bench, turn, 'GET', '/static'),
   ),
-  limit('limit-select', 'limit: one-row select of a bare Worker', (bench, turn) => bare(bench, turn, 'GET', '/select')),
+  limit('limit-select', 'limit: one-row select of a bare Worker', (bench, turn) =>
+    sendToBareWorker(bench, turn, 'GET', '/select'),
+  ),
   limit('limit-insert', 'limit: one-row insert of a bare Worker', (bench, turn) =>
-    bare(bench, turn, 'POST', '/insert'),
+    sendToBareWorker(bench, turn, 'POST', '/insert'),
   ),
-  limit('limit-order', 'limit: one prepared statement, 10,000 SKUs', (bench, turn) => native(bench, turn, false)),
-  limit('limit-hot', 'limit: one prepared statement, one hot SKU', (bench, turn) => native(bench, turn, true)),
+  limit('limit-order', 'limit: one prepared statement, 10,000 SKUs', (bench, turn) =>
+    runPreparedStatement(bench, turn, false),
+  ),
+  limit('limit-hot', 'limit: one prepared statement, one hot SKU', (bench, turn) =>
+    runPreparedStatement(bench, turn, true),
+  ),
   {
     name: 'product-hit',
     title: 'product by id, from the edge cache',
@@ -129,7 +135,7 @@ export const cases: Case[] = [
     sinks: 'none',
     counted: true,
     run(bench, turn) {
-      // Another part of the products each time, since what was read stays in the cache for 30 s.
+      // Reads other products each time, because a response stays in the cache for 30 s.
       const ids = bench.shop.otherIds;
       const first = (turn.seed * 9_973) % ids.length;
       const paths = [...ids.slice(first), ...ids.slice(0, first)].map((id) => `/v1/products/${id}`);
@@ -155,7 +161,7 @@ export const cases: Case[] = [
   },
   {
     name: 'order-kafka',
-    title: 'the same, and its events to Kafka',
+    title: 'order of 1 line, with its events to Kafka',
     against: ['limit-insert', 'limit-order'],
     sinks: 'kafka',
     counted: false,
@@ -179,7 +185,7 @@ export const cases: Case[] = [
   },
   {
     name: 'order-queue',
-    title: 'the same by the queue, to the last hold',
+    title: 'order of one hot SKU by queue, to the last hold',
     against: ['limit-hot', 'limit-insert'],
     sinks: 'all',
     counted: false,
@@ -208,7 +214,7 @@ export const cases: Case[] = [
   },
   {
     name: 'webhook',
-    title: 'Stripe webhook, signed: a payment made',
+    title: 'Stripe webhook, signed: payment succeeded',
     against: ['limit-insert', 'order'],
     sinks: 'none',
     counted: true,
@@ -240,22 +246,30 @@ export const cases: Case[] = [
       const amount = turn.warmUp ? 2_000 : relayedEvents;
       const began = performance.now();
       const outcome = await bench.fixture.cron();
-      if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}`);
+      if (outcome !== 'ok') throw new Error(`the cron that relays events ended with the outcome ${outcome}, not ok`);
       const seconds = await secondsUntil(bench, began, allDelivered);
-      const none = { p50: Number.NaN, p95: Number.NaN, p99: Number.NaN };
-      return { ...none, requests: amount, begun: amount, refused: 0, seconds, statuses: {}, refusal: undefined };
+      const noLatencies = { p50: Number.NaN, p95: Number.NaN, p99: Number.NaN };
+      return {
+        ...noLatencies,
+        requests: amount,
+        begun: amount,
+        refused: 0,
+        seconds,
+        statuses: {},
+        firstFailure: undefined,
+      };
     },
   },
 ];
 
-/** These cases and all that they are compared to, in the order of the table; all if no name is given. */
+/** The named cases and every case that they are compared with, in the order of the table. All cases if no name is given. */
 export function withLimits(all: readonly Case[], names: readonly string[]): Case[] {
   if (names.length === 0) return [...all];
   const wanted = new Set<string>();
   const add = (name: string): void => {
     if (wanted.has(name)) return;
     wanted.add(name);
-    for (const other of all.find((each) => each.name === name)?.against ?? []) add(other);
+    for (const other of all.find((candidate) => candidate.name === name)?.against ?? []) add(other);
   };
   names.forEach(add);
   return all.filter(({ name }) => wanted.has(name));

@@ -1,4 +1,4 @@
-/** One bar; `lowest` and `highest` are the spread over the rounds. */
+/** One bar. `lowest` and `highest` show the spread over the rounds. */
 export type Bar = { label: string; value: number; lowest: number; highest: number; isLimit: boolean };
 export type Panel = { title: string; bars: Bar[] };
 
@@ -11,21 +11,21 @@ const barHeight = 14;
 const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
-/** The next number of the form 1, 2 or 5 times a power of ten that is not below this one. */
+/** The smallest number of the form 1, 2 or 5 times a power of ten that is at least `number`. */
 export function roundUp(number: number): number {
   const power = 10 ** Math.floor(Math.log10(number));
   return ([1, 2, 5].find((step) => step * power >= number) ?? 10) * power;
 }
 
-/** Where the lines of a scale up to `most` stand: at most six, the first is 0. */
+/** The values of the grid lines of a scale up to `most`: at most six, starting at 0. */
 export function ticksOf(most: number): number[] {
   const step = roundUp(most / 5);
   return Array.from({ length: Math.floor(most / step) + 1 }, (_, index) => index * step);
 }
 
 /**
- * Horizontal bars in panels, each with a scale of its own that begins at 0, as an SVG of its own. Its colours follow the
- * reader's: light or dark.
+ * Draws horizontal bars in panels, as a complete SVG. Each panel has its own scale, which begins at 0. The colours follow
+ * the reader's light or dark theme.
  */
 export function drawChart(title: string, subtitle: string, panels: readonly Panel[]): string {
   const parts: string[] = [];

@@ -3,47 +3,47 @@ import { percentile } from './figures.ts';
 import type { Loaded, LoadJob } from './job.ts';
 import { type Script, scriptOf } from './recipes.ts';
 
-/** What autocannon keeps for a client while it goes through its requests. */
-type Context = { script?: Script; began?: number; answer?: string; failed?: boolean };
-type Sent = { method: string; path: string; headers: Record<string, string>; body?: string };
+/** The state that autocannon keeps for each client from request to request. */
+type Context = { script?: Script; began?: number; lastBody?: string; failed?: boolean };
+type OutgoingRequest = { method: string; path: string; headers: Record<string, string>; body?: string };
 
 async function load(job: LoadJob): Promise<Loaded> {
   const makeScript = scriptOf(job.recipe, job.seed);
   const { steps } = makeScript();
   const isExpected = (status: number): boolean =>
-    job.recipe.kind === 'refused' ? status === job.recipe.status : status >= 200 && status < 300;
+    job.recipe.kind === 'rejected' ? status === job.recipe.status : status >= 200 && status < 300;
   const latencies: number[] = [];
   const statuses: Record<string, number> = {};
   let requests = 0;
   let refused = 0;
-  let refusal: string | undefined;
+  let firstFailure: string | undefined;
   let started = 0;
   let ended = 0;
-  const refuse = (why: string): void => {
+  const countFailure = (reason: string): void => {
     refused++;
-    refusal ??= why.slice(0, 500);
+    firstFailure ??= reason.slice(0, 500);
   };
   const step = (index: number) => ({
-    setupRequest(request: Sent, context: Context): Sent | null {
+    setupRequest(request: OutgoingRequest, context: Context): OutgoingRequest | null {
       if (index === 0) {
         context.script = makeScript();
         context.began = performance.now();
         context.failed = false;
       } else if (context.failed) return null;
-      const next = context.script?.next(index, context.answer ?? '');
+      const next = context.script?.next(index, context.lastBody ?? '');
       if (!next) return null;
       return { ...request, ...next, headers: { ...job.headers, ...next.headers } };
     },
     onResponse(status: number, body: string, context: Context): void {
       context.failed = !isExpected(status);
-      if (context.failed) refuse(`${status} ${body}`);
-      context.answer = body;
+      if (context.failed) countFailure(`${status} ${body}`);
+      context.lastBody = body;
       if (context.failed || index < steps - 1) return;
       requests++;
       if (steps > 1) latencies.push(performance.now() - (context.began ?? 0));
     },
   });
-  // Nothing to set up for the same request again: the generator's own CPU is the machine's as well.
+  // Identical requests need no setup, which saves CPU: the load generator shares the machine with the Worker.
   const { recipe } = job;
   const same = recipe.kind === 'same';
   const requestsToSend = same
@@ -68,11 +68,11 @@ async function load(job: LoadJob): Promise<Loaded> {
       if (steps === 1) latencies.push(ms);
       if (!same) return;
       if (isExpected(status)) requests++;
-      else refuse(String(status));
+      else countFailure(String(status));
     });
     running.on('reqError', (error) => {
-      // A request that is refused before its body is read loses its connection while that is still being sent.
-      if (recipe.kind !== 'refused') refuse(`no answer: ${error.message}`);
+      // The server may close the connection of a rejected request while its body is still being sent.
+      if (recipe.kind !== 'rejected') countFailure(`no response: ${error.message}`);
     });
   });
   const sorted = Float64Array.from(latencies).sort();
@@ -85,7 +85,7 @@ async function load(job: LoadJob): Promise<Loaded> {
     p95: percentile(sorted, 95),
     p99: percentile(sorted, 99),
     statuses,
-    refusal,
+    firstFailure,
   };
 }
 

@@ -1,7 +1,7 @@
-/** CPU in milliseconds by part. */
+/** CPU time in ms, by part. */
 export type CpuOf = { worker: number; bridge: number; postgres: number };
 
-/** One case in one round. Latencies in ms; CPU and calls are those of all `begun` requests together. */
+/** One case in one round. Latencies in ms. CPU and calls are totals over all `begun` requests. */
 export type Sample = {
   requests: number;
   begun: number;
@@ -9,14 +9,14 @@ export type Sample = {
   p50: number;
   p95: number;
   p99: number;
-  /** Answers that were not 2xx, and requests without an answer. */
+  /** Responses with an unexpected status, and requests without a response. */
   refused: number;
   cpu: CpuOf;
   /** HTTP calls to the database. */
   calls: number;
 };
 
-/** A case over all rounds: medians; the spread is from the lowest to the highest rate. */
+/** A case over all rounds: medians, and the lowest and highest rate. */
 export type Figures = {
   rounds: number;
   requests: number;
@@ -27,13 +27,13 @@ export type Figures = {
   p95: number;
   p99: number;
   refused: number;
-  /** Milliseconds of CPU a request. */
+  /** CPU time per request, in ms. */
   cpu: CpuOf;
-  /** HTTP calls to the database a request, those of the relay included. */
+  /** HTTP calls to the database per request, with those of the relay. */
   calls: number;
 };
 
-/** The middle one, or the mean of the two in the middle. NaN of none. */
+/** The middle number, or the mean of the two middle numbers. NaN for an empty list. */
 export function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   const middle = sorted.length / 2;
@@ -42,14 +42,14 @@ export function median(numbers: readonly number[]): number {
   return ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
-/** The smallest number that so many percent are not above (nearest rank). NaN of none. */
+/** The smallest number that at least `percent` of the numbers do not exceed (nearest rank). NaN for an empty list. */
 export function percentile(sorted: readonly number[] | Float64Array, percent: number): number {
   return sorted[Math.max(Math.ceil((percent / 100) * sorted.length) - 1, 0)] ?? Number.NaN;
 }
 
-/** Of the samples of one case, one a round. */
+/** Summarises the samples of one case, one per round. */
 export function summarise(samples: readonly Sample[]): Figures {
-  const of = (pick: (sample: Sample) => number): number => median(samples.map(pick));
+  const medianOf = (pick: (sample: Sample) => number): number => median(samples.map(pick));
   const rates = samples.map(({ requests, seconds }) => requests / seconds);
   return {
     rounds: samples.length,
@@ -57,15 +57,15 @@ export function summarise(samples: readonly Sample[]): Figures {
     rate: median(rates),
     lowest: Math.min(...rates),
     highest: Math.max(...rates),
-    p50: of(({ p50 }) => p50),
-    p95: of(({ p95 }) => p95),
-    p99: of(({ p99 }) => p99),
+    p50: medianOf(({ p50 }) => p50),
+    p95: medianOf(({ p95 }) => p95),
+    p99: medianOf(({ p99 }) => p99),
     refused: samples.reduce((sum, { refused }) => sum + refused, 0),
     cpu: {
-      worker: of(({ cpu, begun }) => cpu.worker / begun),
-      bridge: of(({ cpu, begun }) => cpu.bridge / begun),
-      postgres: of(({ cpu, begun }) => cpu.postgres / begun),
+      worker: medianOf(({ cpu, begun }) => cpu.worker / begun),
+      bridge: medianOf(({ cpu, begun }) => cpu.bridge / begun),
+      postgres: medianOf(({ cpu, begun }) => cpu.postgres / begun),
     },
-    calls: of(({ calls, begun }) => calls / begun),
+    calls: medianOf(({ calls, begun }) => calls / begun),
   };
 }

@@ -1,6 +1,6 @@
-/** The same request again and again, which is refused with this status; `newKeys`: with another invented key each time. */
-export type Refused = {
-  kind: 'refused';
+/** One request, repeated, which is rejected with `status`. `newKeys`: each time with another unknown API key. */
+export type RejectedRequest = {
+  kind: 'rejected';
   method: 'GET' | 'POST';
   path: string;
   headers: Record<string, string>;
@@ -9,44 +9,46 @@ export type Refused = {
   newKeys?: boolean;
 };
 
-/** What the load generator sends. It travels to another process, so it is data and no function. */
+/** The requests that the load generator sends. It is plain data because it is sent to another process. */
 export type Recipe =
-  /** The same request again and again. */
+  /** One request, repeated. */
   | { kind: 'same'; method: 'GET' | 'POST'; path: string }
-  | Refused
-  /** One path after the other, from the beginning again after the last. */
+  | RejectedRequest
+  /** GET requests for each path in turn, starting over after the last. */
   | { kind: 'paths'; paths: string[] }
-  /** Orders of so many lines over the SKUs, each line another one. */
+  /** Orders with this number of lines, each line with a different SKU. */
   | { kind: 'order'; skus: string[]; lines: number; async: boolean }
-  /** Each by a user who has not joined before. */
+  /** Joins, each by a new user. */
   | { kind: 'join'; campaigns: string[] }
-  /** `payment_intent.succeeded`, once for each payment, signed as Stripe does it. */
+  /** `payment_intent.succeeded`, once for each payment, with Stripe's signature. */
   | { kind: 'webhook'; payments: { paymentId: string; intentId: string }[]; amount: number; secret: string }
-  /** An order, its payment, and the webhook that confirms it: three requests, one after the other. */
+  /** An order, its payment, and the webhook that confirms it: three requests in sequence. */
   | { kind: 'checkout'; skus: string[]; secret: string };
 
 export type LoadJob = {
   url: string;
   clients: number;
-  /** How long, or how many requests. */
+  /** The duration, or the number of requests. */
   for: { seconds: number } | { amount: number };
   headers: Record<string, string>;
   recipe: Recipe;
-  /** Of the random choices; another one for each run, since it is also in the Idempotency-Keys. */
+  /** Seed of the random choices. It must differ in each run because it is also part of the Idempotency-Keys. */
   seed: number;
 };
 
-/** `requests`: those that were answered as they should be, by 2xx or the status of a refusal (of `checkout`: whole ones). Latencies in ms. */
+/** `requests`: requests with the expected status (for `checkout`: complete checkouts). Latencies in ms. */
 export type Loaded = {
   requests: number;
-  /** Those that were on their way when time was up as well: their work was done too. */
+  /** `requests` and the requests still in flight at the end, whose work was done too. */
   begun: number;
+  /** Responses with an unexpected status, and requests without a response. */
   refused: number;
   seconds: number;
   p50: number;
   p95: number;
   p99: number;
-  /** How many answers of each status there were, and one that was refused. */
+  /** The number of responses by status. */
   statuses: Record<string, number>;
-  refusal: string | undefined;
+  /** Status and body of the first unexpected response. */
+  firstFailure: string | undefined;
 };

@@ -18,17 +18,17 @@ async function load(job: LimitJob): Promise<Loaded> {
   const latencies: number[] = [];
   const began = performance.now();
   const end = began + job.seconds * 1000;
-  const follow = async (client: pg.Client): Promise<void> => {
+  const runStatements = async (client: pg.Client): Promise<void> => {
     for (let now = performance.now(); now < end; ) {
       const values = [`s${job.hot ? 1 : 1 + Math.floor(random() * limitSkus)}`, `c${Math.floor(random() * 1_000)}`];
-      // A name makes it a prepared statement of its connection: parsed and planned once.
+      // With a name, each connection prepares the statement: it is parsed and planned once.
       await client.query({ name: 'order', text: limitStatement, values, rowMode: 'array' });
-      const then = performance.now();
-      latencies.push(then - now);
-      now = then;
+      const finished = performance.now();
+      latencies.push(finished - now);
+      now = finished;
     }
   };
-  await Promise.all(clients.map(follow));
+  await Promise.all(clients.map(runStatements));
   const seconds = (performance.now() - began) / 1000;
   await Promise.all(clients.map((client) => client.end()));
   const sorted = Float64Array.from(latencies).sort();
@@ -42,7 +42,7 @@ async function load(job: LimitJob): Promise<Loaded> {
     p95: p95 ?? Number.NaN,
     p99: p99 ?? Number.NaN,
     statuses: {},
-    refusal: undefined,
+    firstFailure: undefined,
   };
 }
 

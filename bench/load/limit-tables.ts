@@ -1,6 +1,6 @@
 import type pg from 'pg';
 
-/** Tables of the limit: an order's rows and nothing else. No tenant's policy, no history, no idempotency. */
+/** Tables for the limits: the rows of an order and nothing more. No row-level security, no history, no idempotency. */
 const tables = `
   create schema bench;
   create table bench.inventory (
@@ -28,8 +28,7 @@ const tables = `
 export const limitSkus = 10_000;
 
 /**
- * The limit: stock, order and two outbox rows by one statement, the least that an order can be. $1 is the SKU, $2 the
- * customer.
+ * The least work that an order can be: stock, order and two outbox rows in one statement. $1 is the SKU, $2 the customer.
  */
 export const limitStatement = `
   with inv as (

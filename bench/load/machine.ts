@@ -11,7 +11,7 @@ export type Machine = {
   memoryGb: number;
   system: string;
   postgres: string;
-  /** Those settings of PostgreSQL that decide what a commit costs. */
+  /** The PostgreSQL settings that decide how much a commit costs. */
   durability: Record<string, string>;
   versions: Record<string, string>;
   commit: string;
@@ -32,7 +32,7 @@ function commitOf(): string {
   }
 }
 
-/** What the figures were measured on and of. */
+/** The machine, the versions and the commit that the figures belong to. */
 export async function describeMachine(pool: pg.Pool): Promise<Machine> {
   const { rows } = await pool.query<{ name: string; setting: string }>(
     `select name, setting from pg_settings
@@ -41,10 +41,10 @@ export async function describeMachine(pool: pg.Pool): Promise<Machine> {
   const { server_version: postgres = '', ...durability } = Object.fromEntries(
     rows.map(({ name, setting }) => [name, setting]),
   );
-  const all = cpus();
+  const cores = cpus();
   return {
-    cpu: all[0]?.model ?? 'unknown',
-    cores: all.length,
+    cpu: cores[0]?.model ?? 'unknown',
+    cores: cores.length,
     memoryGb: Math.round(totalmem() / 2 ** 30),
     system: `${type()} ${release()}`,
     postgres,

@@ -16,7 +16,7 @@ import { countStatements, measure } from './measure.ts';
 import { type BenchOptions, help, readBenchOptions } from './options.ts';
 import { chartOf } from './result-chart.ts';
 import { seedShop } from './seed.ts';
-import { figure, resultLines, targetLines } from './table.ts';
+import { formatFigure, resultLines, targetLines } from './table.ts';
 import { type CaseResult, targetsOf } from './targets.ts';
 
 const folder = join(repository, 'bench', 'results');
@@ -26,18 +26,19 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
   let seed = Math.floor(Date.now() / 1000) % 1_000_000_000;
   for (let round = 0; round <= options.rounds; round++) {
     progress.say(round === 0 ? '\nWarm-up' : `\nRound ${round} of ${options.rounds}`);
-    for (const each of chosen) {
-      // The first requests of a case are slow ones: V8 has yet to compile its code, PostgreSQL to plan its statements.
+    for (const benchCase of chosen) {
+      // The warm-up round is not counted: V8 compiles the code and PostgreSQL plans the statements in it.
       const seconds = round === 0 ? Math.min(options.seconds, 3) : options.seconds;
       await progress.step(
-        each.title.padEnd(46),
+        benchCase.title.padEnd(48),
         async () => {
           const turn: Turn = { clients: options.clients, for: { seconds }, seed: seed++, warmUp: round === 0 };
-          const sample = await measure(bench, each, turn);
-          if (round > 0) samples.get(each.name)?.push(sample);
+          const sample = await measure(bench, benchCase, turn);
+          if (round > 0) samples.get(benchCase.name)?.push(sample);
           return sample;
         },
-        ({ requests, seconds: took, p50 }) => `${figure(requests / took).padStart(7)}/s  p50 ${figure(p50)} ms`,
+        ({ requests, seconds: took, p50 }) =>
+          `${formatFigure(requests / took).padStart(7)}/s  p50 ${formatFigure(p50)} ms`,
       );
     }
   }
@@ -48,8 +49,9 @@ async function run(options: BenchOptions): Promise<void> {
   const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
   const all = [...cases, ...refusedCases, replayCase];
   const chosen = withLimits(all, options.cases).filter(({ name }) => name !== 'replay' || options.file !== undefined);
-  if (options.file === undefined) progress.say('No --file of real orders is given: the case "replay" is left out.');
-  progress.say('Starting the store, with each part in a process of its own');
+  if (options.file === undefined)
+    progress.say('The case "replay" is skipped because no file of orders is given (--file).');
+  progress.say('Starting the store, each part in its own process');
   const fixture = await startFixture({ progress, workers: { bare: join(import.meta.dirname, 'limit-worker.ts') } });
   const load = startLoader<LoadJob, Loaded>('child.ts');
   const limit = startLoader<LimitJob, Loaded>('./limit-child.ts');
@@ -70,13 +72,13 @@ async function run(options: BenchOptions): Promise<void> {
     for (const line of lines) progress.say(line);
     if (!options.save) return;
     await mkdir(folder, { recursive: true });
-    const at = new Date().toISOString();
-    const file = join(folder, `${at.slice(0, 16).replaceAll(':', '')}.json`);
+    const now = new Date().toISOString();
+    const file = join(folder, `${now.slice(0, 16).replaceAll(':', '')}.json`);
     const { rounds, seconds, clients } = options;
-    const content = { at, machine, options: { rounds, seconds, clients }, results, targets };
+    const content = { at: now, machine, options: { rounds, seconds, clients }, results, targets };
     await writeFile(file, `${JSON.stringify(content, null, 2)}\n`);
-    if (options.cases.length === 0) await writeFile(join(folder, 'bench.svg'), chartOf(results, machine, at));
-    progress.say(`Written to ${file}`);
+    if (options.cases.length === 0) await writeFile(join(folder, 'bench.svg'), chartOf(results, machine, now));
+    progress.say(`Results are written to ${file}`);
   } finally {
     load.stop();
     limit.stop();

@@ -1,28 +1,28 @@
 import { parseArgs } from 'node:util';
 
 export type BenchOptions = {
-  /** Names of cases; all if empty. */
+  /** Names of cases. Empty: all cases. */
   cases: string[];
   rounds: number;
   seconds: number;
   clients: number;
-  /** Of the Online Retail data set, for the case `replay`. */
+  /** A file of the Online Retail data set, for the case `replay`. */
   file: string | undefined;
-  /** Whether results and chart are written. */
+  /** Whether to write the results and the chart. */
   save: boolean;
 };
 
 export const help = (cases: readonly { name: string; title: string }[]): string => `npm run bench -- [flags]
 
-Measures the API against the limits of the machine that it runs on: the production bundle under workerd, PostgreSQL with
-its usual durability, the load generator beside them. Cases and limits take turns in every round. The results are in
-bench/results/<time>.json, the chart in bench/results/bench.svg. docs/performance.md says what each figure means.
+Measures the API and the limits of the machine that it runs on: the production bundle under workerd, PostgreSQL with its
+usual durability, and the load generator on the same machine. Cases and limits take turns in every round. Results are
+written to bench/results/<time>.json, the chart to bench/results/bench.svg. docs/performance.md explains each figure.
 
-  --cases a,b    only these, with the limits that they are compared to
-  --rounds 3     how often each case is measured; the table shows medians
-  --seconds 5    how long each time
-  --clients 16   requests at once
-  --file f.csv   rows of Online Retail (.csv or .csv.gz), for the case "replay"; left out without
+  --cases a,b    run only these cases, and the cases that they are compared with
+  --rounds 3     number of measurements of each case; the table shows medians
+  --seconds 5    duration of each measurement
+  --clients 16   concurrent clients
+  --file f.csv   orders of the Online Retail data set (.csv or .csv.gz) for the case "replay", which is skipped without it
   --no-save      write neither results nor chart
   --help
 
@@ -39,22 +39,23 @@ const flags = {
   help: { type: 'boolean' },
 } as const;
 
-function readNumber(flag: string, text: string | undefined, usual: number, most: number): number {
-  if (text === undefined) return usual;
+function readNumber(flag: string, text: string | undefined, byDefault: number, most: number): number {
+  if (text === undefined) return byDefault;
   const number = Number(text);
   if (!Number.isInteger(number) || number < 1 || number > most) {
-    throw new Error(`--${flag} ${text} is no number from 1 to ${most}`);
+    throw new Error(`--${flag} ${text} is not a whole number from 1 to ${most}`);
   }
   return number;
 }
 
-/** The options of a command line; null: help was asked for. Throws for what cannot be understood. */
+/** Parses the command line. Null for --help. Throws for an unknown flag, case or value. */
 export function readBenchOptions(args: string[], names: readonly string[]): BenchOptions | null {
   const { values } = parseArgs({ args, options: flags });
   if (values.help) return null;
   const cases = (values.cases ?? '').split(',').filter((name) => name !== '');
   const unknown = cases.filter((name) => !names.includes(name));
-  if (unknown.length > 0) throw new Error(`there is no case ${unknown.join(', ')}; there are: ${names.join(', ')}`);
+  if (unknown.length > 0)
+    throw new Error(`--cases: unknown case ${unknown.join(', ')}; the cases are ${names.join(', ')}`);
   return {
     cases,
     rounds: readNumber('rounds', values.rounds, 3, 100),

@@ -4,23 +4,23 @@ import type { Machine } from './machine.ts';
 import type { CaseResult } from './targets.ts';
 
 const reads = ['limit-static', 'limit-select', 'product-hit', 'product-miss', 'product-page'];
-const others = ['checkout', 'relay', 'replay'];
+const separate = ['checkout', 'relay', 'replay'];
 
-/** The chart that the README shows: rates a second, beside the limits of the same run. */
+/** The chart in the README: requests per second, and the limits measured in the same run. */
 export function chartOf(results: readonly CaseResult[], machine: Machine, at: string): string {
   const limits = new Set(cases.filter(({ isLimit }) => isLimit).map(({ name }) => name));
-  const bars = (belongs: (name: string) => boolean): Bar[] =>
+  const bars = (isShown: (name: string) => boolean): Bar[] =>
     results
-      .filter(({ name }) => belongs(name))
+      .filter(({ name }) => isShown(name))
       .map(({ name, title, rate, lowest, highest }) => ({
         ...{ label: title, value: rate, lowest, highest, isLimit: limits.has(name) },
       }));
   const subtitle = `${machine.cores} cores, ${machine.cpu}, PostgreSQL ${machine.postgres}, durable; load generator on the same machine; ${at.slice(0, 10)}`;
-  return drawChart('FusionCommerce: requests a second, and the limits of the machine (grey)', subtitle, [
-    { title: 'Reads a second', bars: bars((name) => reads.includes(name)) },
-    { title: 'Writes a second', bars: bars((name) => !reads.includes(name) && !others.includes(name)) },
-    { title: 'Whole checkouts a second', bars: bars((name) => name === 'checkout') },
-    { title: 'Events to Kafka a second', bars: bars((name) => name === 'relay') },
-    { title: 'Orders of a real file a second', bars: bars((name) => name === 'replay') },
+  return drawChart('FusionCommerce: requests per second, and the limits of the machine (grey)', subtitle, [
+    { title: 'Reads per second', bars: bars((name) => reads.includes(name)) },
+    { title: 'Writes per second', bars: bars((name) => !reads.includes(name) && !separate.includes(name)) },
+    { title: 'Whole checkouts per second', bars: bars((name) => name === 'checkout') },
+    { title: 'Events to Kafka per second', bars: bars((name) => name === 'relay') },
+    { title: 'Orders from a real file per second', bars: bars((name) => name === 'replay') },
   ]);
 }

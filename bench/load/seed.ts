@@ -1,14 +1,14 @@
 import type { Fixture } from '../fixture/fixture.ts';
 
-/** The shop that the cases buy from, all of it the tenant `default`'s. */
+/** The products and campaigns that the cases buy from, all of the tenant `default`. */
 export type Shop = {
-  /** 10,000 SKUs with stock that no run uses up. */
+  /** 10,000 SKUs with more stock than a run can sell. */
   skus: string[];
   hotSku: string;
-  /** Products without stock, read once each. */
+  /** Products without stock, for reads past the cache. */
   otherIds: string[];
   productId: string;
-  /** Active campaigns with a million places, each on a product of its own. */
+  /** Active campaigns with a million places, each for a different product. */
   campaigns: string[];
 };
 
@@ -16,7 +16,7 @@ const skuCount = 10_000;
 const otherCount = 40_000;
 const campaignCount = 100;
 
-/** By SQL, since it is not what is measured; as the API would leave it, but for its events and the stock's ledger. */
+/** Inserted by SQL, since it is not measured. The rows are those that the API writes, without events and adjustments. */
 const products = `
   insert into catalog.products (id, sku, name, description, price, currency, tenant_id)
   select platform.uuid7(), $1 || g, 'Product ' || $1 || g, 'One of many, number ' || g, 1 + g % 100, 'USD', 'default'
@@ -65,13 +65,14 @@ async function startCampaign(fixture: Fixture, productId: string): Promise<strin
       endTime: new Date(Date.now() + 86_400_000).toISOString(),
     }),
   });
-  if (response.status !== 201) throw new Error(`no campaign: ${response.status} ${await response.text()}`);
+  if (response.status !== 201)
+    throw new Error(`POST /v1/campaigns returned ${response.status}: ${await response.text()}`);
   return ((await response.json()) as { id: string }).id;
 }
 
 export const paymentCents = 1_000;
 
-/** Orders with their stock held and their payment pending, as POST /v1/orders and /v1/payments leave them. */
+/** Adds orders with held stock and a pending payment, as POST /v1/orders and /v1/payments write them. */
 export async function seedPayments(
   fixture: Fixture,
   count: number,
@@ -99,7 +100,7 @@ export async function seedPayments(
   return rows;
 }
 
-/** Undelivered events for Kafka, two for each key, as orders leave them. */
+/** Adds undelivered events for Kafka, two for each key, as orders write them. */
 export async function seedOutbox(fixture: Fixture, count: number): Promise<void> {
   await fixture.pool.query(
     `with e as (

@@ -1,15 +1,15 @@
 import { type CaseResult, isMet, type Target } from './targets.ts';
 
-/** A number with three digits that count: `12,345`, `123`, `12.3`, `1.23`; a dash where there is none. */
-export function figure(number: number | null | undefined): string {
+/** A number with three significant digits: `12,345`, `123`, `12.3`, `1.23`. A dash if there is no number. */
+export function formatFigure(number: number | null | undefined): string {
   if (number === null || number === undefined || !Number.isFinite(number)) return '–';
   const digits = number === 0 ? 0 : Math.max(0, Math.min(2, 2 - Math.floor(Math.log10(Math.abs(number)))));
   return number.toLocaleString('en-GB', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-const percent = (share: number): string => `${figure(share * 100)} %`;
+const percent = (share: number): string => `${formatFigure(share * 100)} %`;
 
-/** Columns side by side, the first flush left, all others right. */
+/** Pads cells into columns: the first aligned left, the others right. */
 export function align(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows.map((row) =>
@@ -20,13 +20,13 @@ export function align(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-/** The results as they are shown on the screen; CPU is in ms a request. */
+/** The results as a table for the screen. CPU in ms per request. */
 export function resultLines(results: readonly CaseResult[]): string[] {
   const rateOf = (name: string): number | undefined => results.find((result) => result.name === name)?.rate;
   const head = [
     '',
     'per s',
-    'from–to',
+    'lowest–highest',
     'p50 ms',
     'p95',
     'p99',
@@ -38,10 +38,10 @@ export function resultLines(results: readonly CaseResult[]): string[] {
   ];
   const rows = results.map((result) => [
     result.title,
-    figure(result.rate),
-    `${figure(result.lowest)}–${figure(result.highest)}`,
-    ...[result.p50, result.p95, result.p99, result.calls, result.statements].map(figure),
-    ...[result.cpu.worker, result.cpu.bridge, result.cpu.postgres].map(figure),
+    formatFigure(result.rate),
+    `${formatFigure(result.lowest)}–${formatFigure(result.highest)}`,
+    ...[result.p50, result.p95, result.p99, result.calls, result.statements].map(formatFigure),
+    ...[result.cpu.worker, result.cpu.bridge, result.cpu.postgres].map(formatFigure),
     result.against
       .flatMap((name) => {
         const limit = rateOf(name);
@@ -49,15 +49,17 @@ export function resultLines(results: readonly CaseResult[]): string[] {
       })
       .join(', '),
   ]);
-  return align([[...head, 'rate'], ...rows]);
+  return align([[...head, 'rate compared'], ...rows]);
 }
 
 export function targetLines(targets: readonly Target[]): string[] {
   const mark = { true: '✓', false: '✗', undefined: '–' };
   const rows = targets.map((target) => [
     `${mark[`${isMet(target)}`]} ${target.says}`,
-    figure(target.reached),
-    target.atLeast === undefined ? `at most ${figure(target.atMost)}` : `at least ${figure(target.atLeast)}`,
+    formatFigure(target.reached),
+    target.atLeast === undefined
+      ? `at most ${formatFigure(target.atMost)}`
+      : `at least ${formatFigure(target.atLeast)}`,
   ]);
-  return align([['  target', 'reached', 'wanted'], ...rows]);
+  return align([['  target', 'reached', 'target value'], ...rows]);
 }

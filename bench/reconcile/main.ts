@@ -136,7 +136,7 @@ async function run(options: ReconcileScaleOptions, progress: Progress): Promise<
     const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 2 });
     const keys: Keys = new Map();
     const shares = sharesOf(options.payments, options.tenants);
-    for (const { tenant } of shares) keys.set(tenant, await fixture.key(tenant));
+    for (const { tenant } of shares) keys.set(tenant, await fixture.createKey(tenant));
     await progress.step('Payments', async () => {
       for (const { tenant, count } of shares) await fillWaiting(fixture, tenant, count);
       await fixture.pool.query('analyze');

@@ -1,10 +1,10 @@
 import { createHmac } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { randomFrom, scriptOf, signed } from '../../bench/load/recipes.ts';
+import { randomFrom, scriptOf, signWebhook } from '../../bench/load/recipes.ts';
 
 const skus = Array.from({ length: 100 }, (_, index) => `sku-${index}`);
 
-test('the same seed orders the same carts, another one others', () => {
+test('the same seed makes the same carts, another seed makes others', () => {
   const bodiesOf = (seed: number) => {
     const script = scriptOf({ kind: 'order', skus, lines: 3, async: false }, seed)();
     return Array.from({ length: 20 }, () => script.next(0, '')?.body);
@@ -19,7 +19,7 @@ test('no two orders of a run share an Idempotency-Key, whichever client sends th
   expect(new Set(keys).size).toBe(200);
 });
 
-test('the lines of an order are of as many different SKUs', () => {
+test('each line of an order has a different SKU', () => {
   const request = scriptOf({ kind: 'order', skus, lines: 25, async: true }, 3)().next(0, '');
   const { items } = JSON.parse(request?.body ?? '') as { items: { sku: string }[] };
   expect(new Set(items.map(({ sku }) => sku)).size).toBe(25);
@@ -32,7 +32,7 @@ test('no user joins twice', () => {
   expect(new Set(bodies).size).toBe(100);
 });
 
-test('a webhook is sent once for each payment, and then there is nothing more to send', () => {
+test('one webhook is sent for each payment, and none after the last', () => {
   const payments = [1, 2].map((n) => ({ paymentId: `p${n}`, intentId: `pi_${n}` }));
   const makeScript = scriptOf({ kind: 'webhook', payments, amount: 1_000, secret: 's' }, 1);
   const sent = [0, 1, 2].map(() => makeScript().next(0, '')?.body);
@@ -41,12 +41,12 @@ test('a webhook is sent once for each payment, and then there is nothing more to
   ]);
 });
 
-test("a webhook's signature is Stripe's, over time and body", () => {
+test("a webhook has Stripe's signature of its time and body", () => {
   const mac = createHmac('sha256', 'whsec').update('1700000000.{}').digest('hex');
-  expect(signed('{}', 'whsec', 1_700_000_000)['stripe-signature']).toBe(`t=1700000000,v1=${mac}`);
+  expect(signWebhook('{}', 'whsec', 1_700_000_000)['stripe-signature']).toBe(`t=1700000000,v1=${mac}`);
 });
 
-test('a checkout pays the order that it was answered, in cents', () => {
+test('a checkout pays the order that was just placed, with its amount in cents', () => {
   const script = scriptOf({ kind: 'checkout', skus, secret: 's' }, 1)();
   expect(script.next(0, '')?.path).toBe('/v1/orders');
   expect(JSON.parse(script.next(1, '{"id":"o1"}')?.body ?? '')).toEqual({ orderId: 'o1' });
@@ -54,7 +54,7 @@ test('a checkout pays the order that it was answered, in cents', () => {
   expect(paid.data.object).toMatchObject({ id: 'pi_1', amount_received: 1_999, metadata: { paymentId: 'p1' } });
 });
 
-test('random numbers stay within 0 and 1 and differ', () => {
+test('random numbers lie between 0 and 1 and differ', () => {
   const random = randomFrom(7);
   const numbers = Array.from({ length: 1_000 }, random);
   expect(Math.min(...numbers)).toBeGreaterThanOrEqual(0);

@@ -2,12 +2,12 @@ import { expect, test } from 'vitest';
 import { cases, withLimits } from '../../bench/load/cases.ts';
 import { drawChart, roundUp, ticksOf } from '../../bench/load/chart.ts';
 import { readBenchOptions } from '../../bench/load/options.ts';
-import { align, figure, targetLines } from '../../bench/load/table.ts';
+import { align, formatFigure, targetLines } from '../../bench/load/table.ts';
 import { type CaseResult, isMet, targetsOf } from '../../bench/load/targets.ts';
 
 const names = cases.map(({ name }) => name);
 
-test('flags are read, and what is left out is three rounds of 5 s with 16 clients', () => {
+test('without flags each case is measured in three rounds of 5 s with 16 clients', () => {
   expect(readBenchOptions([], names)).toEqual({
     ...{ cases: [], rounds: 3, seconds: 5, clients: 16, file: undefined, save: true },
   });
@@ -17,17 +17,19 @@ test('flags are read, and what is left out is three rounds of 5 s with 16 client
   expect(readBenchOptions(['--help'], names)).toBeNull();
 });
 
-test('a case that there is not, and a number that is none, are told', () => {
-  expect(() => readBenchOptions(['--cases', 'orders'], names)).toThrow(/there is no case orders; there are: .*order/);
-  expect(() => readBenchOptions(['--rounds', 'many'], names)).toThrow('--rounds many is no number from 1 to 100');
+test('an unknown case and an invalid number are rejected, and the error names them', () => {
+  expect(() => readBenchOptions(['--cases', 'orders'], names)).toThrow(/unknown case orders; the cases are .*order/);
+  expect(() => readBenchOptions(['--rounds', 'many'], names)).toThrow(
+    '--rounds many is not a whole number from 1 to 100',
+  );
 });
 
-test('a chosen case brings the limits that it is compared to, and theirs', () => {
+test('a chosen case is run together with every case that it is compared with', () => {
   const chosen = withLimits(cases, ['order-25']).map(({ name }) => name);
   expect(chosen).toEqual(['limit-insert', 'limit-order', 'order', 'order-25']);
 });
 
-test('every case is compared to cases that there are', () => {
+test('every case is compared only with existing cases, and case names are unique', () => {
   expect(cases.flatMap(({ against }) => against).filter((name) => !names.includes(name))).toEqual([]);
   expect(new Set(names).size).toBe(names.length);
 });
@@ -37,7 +39,7 @@ const result = (name: string, rate: number, postgres = 1): CaseResult => ({
   ...{ p50: 1, p95: 1, p99: 1, refused: 0, calls: 1, cpu: { worker: 1, bridge: 1, postgres } },
 });
 
-test('a target is met, missed, or left open where its case was left out', () => {
+test('a target is met, missed, or open if its case was not run', () => {
   const targets = targetsOf([result('order', 590), result('limit-insert', 1_000), result('limit-order', 5_000, 0.5)]);
   const [insert, postgres, lines] = targets;
   expect([insert, postgres, lines].map((target) => target && isMet(target))).toEqual([false, true, undefined]);
@@ -48,13 +50,13 @@ test('a target is met, missed, or left open where its case was left out', () => 
   ).toEqual(['✗', '✓', '–']);
 });
 
-test('figures keep the digits that count', () => {
-  expect([12_345, 123.4, 12.34, 1.234, 0.001, 0, Number.NaN, null].map(figure)).toEqual([
+test('figures are printed with three significant digits', () => {
+  expect([12_345, 123.4, 12.34, 1.234, 0.001, 0, Number.NaN, null].map(formatFigure)).toEqual([
     ...['12,345', '123', '12.3', '1.23', '0.00', '0', '–', '–'],
   ]);
 });
 
-test('columns stand below each other', () => {
+test('cells are padded into columns', () => {
   expect(
     align([
       ['name', 'n'],
@@ -63,7 +65,7 @@ test('columns stand below each other', () => {
   ).toEqual(['name      n', 'a     1,000']);
 });
 
-test('a scale begins at 0, reaches its largest bar, and has at most six lines', () => {
+test('a scale begins at 0, reaches the largest bar, and has at most six grid lines', () => {
   expect([1, 1.1, 3, 7, 130].map(roundUp)).toEqual([1, 2, 5, 10, 200]);
   for (const most of [0.7, 3, 99, 1_234, 10_000]) {
     const ticks = ticksOf(most);
