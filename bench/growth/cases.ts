@@ -15,24 +15,28 @@ import type { Statement } from './session.ts';
 
 export type Request = { method: 'GET' | 'POST'; path: string; body?: unknown; key: string };
 
-/** One operation, as a client asks for it and as the Worker asks the database; `i` counts the calls, over both. */
+/** One operation: the HTTP request of a client, and the SQL statement that the Worker sends for it. `i` numbers the calls. */
 export type Case = {
   name: string;
-  /** Those without one run by cron or by a queue; some of them are measured by the Worker's log instead. */
+  /** Missing for operations that a cron or a queue runs. Some of these are measured by the Worker's log instead. */
   request?: (i: number) => Request;
+  /** `last` is the result of the previous call. */
   statement: (i: number, last: unknown) => Statement;
-  /** What a call finds: `holds` that have run out, `unpaid` orders, undelivered events (`backlog`), old keys (`stale`). */
+  /**
+   * Rows that are added for the calls: expired holds (`holds`), unpaid orders (`unpaid`), undelivered events (`backlog`), or
+   * old idempotency keys (`stale`).
+   */
   needs?: 'holds' | 'unpaid' | 'backlog' | 'stale';
-  /** Calls, if others than usual. */
+  /** At most this many calls are measured. */
   calls?: number;
 };
 
-// It never connects: Drizzle only writes the statements.
+// It never connects. Drizzle only generates the statements.
 const db: Reader = drizzle(neon('postgres://u:p@localhost/d'));
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
 const page = 20;
 
-/** All cases on what is in one database. */
+/** All cases, with arguments taken from the rows of one database. */
 export function casesOf(facts: Facts, keys: { default: string; corner: string }): Case[] {
   const pick = <T>(list: T[], i: number): T => list[i % list.length] as T;
   const get = (path: string, key = keys.default): Request => ({ method: 'GET', path, key });
@@ -44,12 +48,12 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
     const { sql: text, params: values } = query.toSQL();
     return { text, values, read: { call: JSON.stringify({ keyHash: hash(key) }), scope } };
   };
-  const run = (name: string, input: unknown, call: object = { jobSecret: localJobSecret }): Statement => ({
+  const callFunction = (name: string, input: unknown, call: object = { jobSecret: localJobSecret }): Statement => ({
     text: `select ${name}($1::jsonb, $2::jsonb) as result`,
     values: [JSON.stringify(call), JSON.stringify(input)],
   });
   const write = (name: string, input: unknown): Statement =>
-    run(name, input, { keyHash: hash(keys.default), idempotencyKey: randomUUID(), requestHash: 'growth' });
+    callFunction(name, input, { keyHash: hash(keys.default), idempotencyKey: randomUUID(), requestHash: 'growth' });
   const reading = (
     name: string,
     scope: string,
@@ -76,7 +80,10 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
     );
   const newOrder = (i: number) => ({ customerId: `buyer-${i}`, items: [{ sku: pick(facts.skus, i), quantity: 1 }] });
   const { campaign } = facts;
-  const job = (name: string, sql: string, input: unknown): Case => ({ name, statement: () => run(sql, input) });
+  const job = (name: string, sql: string, input: unknown): Case => ({
+    name,
+    statement: () => callFunction(sql, input),
+  });
 
   return [
     {
@@ -95,7 +102,7 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
     orders('order page: 1,000 pages deep', () => ({}), facts.deepOrder),
     orders('order page: of a customer', (i) => ({ customerId: `regular-${i % 20}` })),
     orders('order page: of an organization', (i) => ({ organizationId: `org-${i % 20}` })),
-    orders('order page: refunded ones', () => ({ status: 'refunded' })),
+    orders('order page: refunded orders', () => ({ status: 'refunded' })),
     {
       name: 'order page: of a tenant with 200 old orders',
       request: () => get('/v1/orders', keys.corner),
@@ -143,13 +150,13 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       () => '/v1/inventory',
       () => stockPage(db, undefined, page + 1),
     ),
-    search('in 3 of 10 ("red shirt")', () => 'red shirt'),
-    search('in 3 of 10, all of them old ("retro")', () => 'retro'),
-    search('in 1 of 2,000 ("limited")', () => 'limited'),
-    search('in 1 (its own word)', (i) => pick(facts.words, i)),
+    search('3 of 10 products match ("red shirt")', () => 'red shirt'),
+    search('3 of 10 products match, all old ("retro")', () => 'retro'),
+    search('1 of 2,000 products matches ("limited")', () => 'limited'),
+    search('1 product matches (a unique word)', (i) => pick(facts.words, i)),
     search('part of a SKU', (i) => pick(facts.skus, i).slice(0, -1)),
-    search('misspelt ("coton")', () => 'coton'),
-    search('in none', () => 'zzyzx'),
+    search('misspelt word ("coton")', () => 'coton'),
+    search('no product matches', () => 'zzyzx'),
     reading(
       'campaign page: first',
       'campaigns:read',
@@ -186,18 +193,18 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       name: 'webhook: payment_intent.succeeded',
       needs: 'unpaid',
       statement: (i) =>
-        run('payments.apply_stripe', {
+        callFunction('payments.apply_stripe', {
           ...{ eventId: randomUUID(), paymentId: pick(facts.unpaid, i), intentId: `pi_${pick(facts.unpaid, i)}` },
           intent: { status: 'succeeded', received: '6.99' },
         }),
     },
     {
-      name: 'relay: 500 of what waits',
+      name: 'relay: 500 waiting events',
       needs: 'backlog',
       calls: 25,
       statement: (_, last) => {
         const { events } = (last ?? { events: [] }) as { events: { seq: number }[] };
-        return run('platform.relay', {
+        return callFunction('platform.relay', {
           ...{ sink: 'kafka', lease: 'growth', limit: 500, bytes: 1_000_000, seconds: 60, failed: [], returned: [] },
           ...{ delivered: events.map(({ seq }) => seq), paused: false },
         });
@@ -207,29 +214,30 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       name: 'hold expiry: 200 holds',
       needs: 'holds',
       calls: 12,
-      statement: () => run('orders.expire_holds', { limit: 200 }),
+      statement: () => callFunction('orders.expire_holds', { limit: 200 }),
     },
-    job('cron: holds that run out, while none does', 'orders.expire_holds', { limit: 200 }),
-    job('cron: holds that nobody decided', 'inventory.decide_forgotten', {
+    job('cron: expired holds, none found', 'orders.expire_holds', { limit: 200 }),
+    job('cron: undecided reservations', 'inventory.decide_forgotten', {
       idleSeconds: 120,
       holdSeconds: 900,
       limit: 200,
     }),
-    job('cron: what to ask Stripe', 'payments.open_work', { idleSeconds: 300, limit: 50 }),
+    job('cron: payments to check at Stripe', 'payments.open_work', { idleSeconds: 300, limit: 50 }),
     {
-      name: 'consumer: what to ask Stripe of 1 payment',
-      statement: (i) => run('payments.open_work', { tenant: 'default', paymentIds: [pick(facts.payments, i)] }),
+      name: 'consumer: 1 payment to check at Stripe',
+      statement: (i) =>
+        callFunction('payments.open_work', { tenant: 'default', paymentIds: [pick(facts.payments, i)] }),
     },
-    job('cron: campaigns that end', 'group_commerce.expire_campaigns', { limit: 100 }),
-    job('cron: places not secured', 'group_commerce.free_unsecured', { limit: 200 }),
-    job('cron: places whose order is gone', 'group_commerce.free_lost_places', { idleSeconds: 600, limit: 200 }),
+    job('cron: campaigns to expire', 'group_commerce.expire_campaigns', { limit: 100 }),
+    job('cron: unsecured places', 'group_commerce.free_unsecured', { limit: 200 }),
+    job('cron: places whose order has ended', 'group_commerce.free_lost_places', { idleSeconds: 600, limit: 200 }),
     job('cron: campaigns to settle', 'group_commerce.settle_batch', { limit: 100, graceSeconds: 900 }),
-    job('cron: labels to remind of', 'shipping.remind_labels', { idleSeconds: 3_600, limit: 200, most: 8 }),
+    job('cron: overdue labels', 'shipping.remind_labels', { idleSeconds: 3_600, limit: 200, most: 8 }),
     {
-      name: 'cron: purge of 5,000 keys',
+      name: 'cron: purge of 5,000 idempotency keys',
       needs: 'stale',
       calls: 8,
-      statement: () => run('platform.purge', { limit: 5_000 }),
+      statement: () => callFunction('platform.purge', { limit: 5_000 }),
     },
     {
       name: 'readiness',

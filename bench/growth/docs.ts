@@ -4,7 +4,10 @@ const ms = (value: number | undefined): string =>
   value === undefined ? '–' : value >= 10 ? value.toFixed(0) : value.toFixed(1);
 const ratio = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(2));
 
-/** The table for the documentation: the smallest size as it was measured beside the largest, and blocks of every size. */
+/**
+ * The table for the documentation: times of the largest size and of the smallest size measured at the same time, and blocks
+ * for every size.
+ */
 export function markdownOf(rows: Row[], sizes: number[]): string {
   const [least, most] = [short(sizes[0] ?? 0), short(sizes.at(-1) ?? 0)];
   const head = [
@@ -22,9 +25,9 @@ export function markdownOf(rows: Row[], sizes: number[]): string {
     const ratios = ratiosOf(row);
     return [
       row.name,
-      ...[ms(row.again.api?.p50), ms(largest?.api?.p50), ratio(ratios.api)],
-      ...[ms(row.again.sql?.p50), ms(largest?.sql?.p50), ratio(ratios.sql)],
-      ...row.sizes.map((one) => String(one.blocks ?? '–')),
+      ...[ms(row.smallestAgain.api?.p50), ms(largest?.api?.p50), ratio(ratios.api)],
+      ...[ms(row.smallestAgain.sql?.p50), ms(largest?.sql?.p50), ratio(ratios.sql)],
+      ...row.sizes.map((size) => String(size.blocks ?? '–')),
     ];
   });
   return [head, head.map((_, i) => (i === 0 ? '---' : '--:')), ...lines]
@@ -32,10 +35,10 @@ export function markdownOf(rows: Row[], sizes: number[]): string {
     .join('\n');
 }
 
-/** The document with this table in its place. @throws Error if it has no such place */
+/** Replaces the text between a document's markers for `name`. @throws Error if the document has no such markers */
 export function withTable(document: string, table: string, name = 'growth'): string {
   const marks = [`<!-- ${name} -->`, `<!-- /${name} -->`] as const;
   const [start, end] = [document.indexOf(marks[0]), document.indexOf(marks[1])];
-  if (start < 0 || end < start) throw new Error(`the document has no ${marks.join(' … ')}`);
+  if (start < 0 || end < start) throw new Error(`the document has no markers ${marks.join(' … ')} for the table`);
   return `${document.slice(0, start)}${marks[0]}\n\n${table}\n\n${document.slice(end)}`;
 }

@@ -1,34 +1,36 @@
 import { connectTo } from '../../dev/postgres/connection.ts';
 import type { Size } from './fill.ts';
 
-/** What the cases ask for: taken evenly from all that is in a database. */
+/** Ids and words for the arguments of the cases, spread evenly over the rows of a database. */
 export type Facts = {
   /** Orders of `default`, of every age, and their payments. */
   orders: string[];
   payments: string[];
-  /** How many orders lie before `deepOrder` in the list: a thousand pages, or as many as there are. */
+  /** The number of orders before `deepOrder` in the list: a thousand pages, or fewer if there are fewer orders. */
   depth: number;
   deepOrder: string;
-  /** SKUs of `default` for sale, and words that one product each has. */
+  /** SKUs of `default` for sale, and words that occur in one product each. */
   skus: string[];
   words: string[];
-  /** The campaign that runs. */
+  /** The active campaign. */
   campaign: string;
-  /** Payments of the orders that `addUnpaid` has made. */
+  /** Payments of the unpaid orders that `addNeeds` has added. */
   unpaid: string[];
 };
 
 const deepest = 20_000;
 
-/** Reads them as the superuser. The same in every run. */
+/** Reads the facts as the superuser. They are the same in every run. */
 export async function readFacts(adminUrl: string, size: Size): Promise<Facts> {
   const client = await connectTo(adminUrl);
   const column = async (text: string, values: unknown[] = []): Promise<string[]> =>
     (await client.query<{ v: string }>(text, values)).rows.map(({ v }) => v);
   try {
-    const [many = '0'] = await column(`select count(*)::text as v from orders.orders where tenant_id = 'default'`);
-    const depth = Math.min(deepest, Math.floor(Number(many) * 0.9));
-    // Of twenty numbers in a row, the eighth is for sale, of `default`, and no place of a campaign.
+    const [orderCount = '0'] = await column(
+      `select count(*)::text as v from orders.orders where tenant_id = 'default'`,
+    );
+    const depth = Math.min(deepest, Math.floor(Number(orderCount) * 0.9));
+    // Every twentieth number from 7 on is a product for sale of `default`, and an order outside of campaigns.
     const sample = 'select g * ($1::bigint - 20) / 1000 / 20 * 20 + 7 as n from generate_series(0, 999) g';
     const orders = await column(`select growth.id('order', n) as v from (${sample}) s`, [size.orders]);
     return {
@@ -58,7 +60,7 @@ export async function readFacts(adminUrl: string, size: Size): Promise<Facts> {
   }
 }
 
-/** Stock that is held by new orders of `default`, whose buyers have not paid. */
+/** Adds unpaid orders of `default` that hold stock for $2 seconds. */
 const newOrders = `
 with made as materialized (
   select platform.uuid7() as id, platform.uuid7() as payment_id, 'SKU-' || (g % 400) * 20 + 1 as sku
@@ -78,7 +80,7 @@ insert into payments.payments (payment_id, order_id, amount, currency, status, c
 select payment_id, id, 6.99, 'EUR', 'pending', now(), 'default', '2100-01-01' from made
 returning payment_id as v`;
 
-/** Makes what a case needs; resolves with the payments of new orders. */
+/** Adds the rows that a case needs. Resolves with the payments of the orders that it adds. */
 export async function addNeeds(adminUrl: string, needs: string, count: number): Promise<string[]> {
   const client = await connectTo(adminUrl);
   try {
@@ -111,7 +113,7 @@ export async function addNeeds(adminUrl: string, needs: string, count: number): 
   }
 }
 
-/** Takes away what a case has left over, so that the next finds the database as it was. */
+/** Removes rows that a case has left, so that the next case finds the database unchanged. */
 export async function clearNeeds(adminUrl: string, needs: string): Promise<void> {
   const client = await connectTo(adminUrl);
   try {

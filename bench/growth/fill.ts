@@ -17,8 +17,8 @@ export type Size = { orders: number; products: number };
 
 const chunk = 50_000;
 
-/** Settings of a connection that fills: it need not wait for the disk, since nothing is measured meanwhile. */
-async function fillers(url: string): Promise<[pg.Client, pg.Client]> {
+/** Two connections for inserting rows. They need not wait for the disk, since nothing is measured meanwhile. */
+async function openFillClients(url: string): Promise<[pg.Client, pg.Client]> {
   const clients: [pg.Client, pg.Client] = [await connectTo(url), await connectTo(url)];
   for (const client of clients) {
     await client.query(
@@ -33,7 +33,7 @@ async function inChunks(first: number, last: number, work: (from: number, to: nu
   for (let from = first; from <= last; from += chunk) await work(from, Math.min(from + chunk - 1, last));
 }
 
-/** Makes the made-up past ready to be filled in; `url` is the superuser's, whom no policy keeps from any tenant. */
+/** Creates the functions and the first rows of the generated history. `url`: as the superuser, who can write every tenant. */
 export async function prepare(url: string, past: Past): Promise<void> {
   const client = await connectTo(url);
   try {
@@ -45,38 +45,38 @@ export async function prepare(url: string, past: Past): Promise<void> {
 }
 
 /**
- * Grows the database from one size to a larger one, straight into the tables with every constraint in place, and leaves
- * it vacuumed and analysed. The oldest 30 % of the new products say `retro`.
+ * Grows the database from one size to a larger one by inserting into the tables with all constraints enabled, then vacuums
+ * and analyzes it. The oldest 30 % of the new products have the word `retro`.
  */
 export async function grow(url: string, from: Size, to: Size, progress: Progress): Promise<void> {
-  const clients = await fillers(url);
-  const [one, other] = clients;
-  const all = async (client: pg.Client, statements: string[], values: unknown[]): Promise<void> => {
+  const clients = await openFillClients(url);
+  const [firstClient, secondClient] = clients;
+  const runAll = async (client: pg.Client, statements: string[], values: unknown[]): Promise<void> => {
     for (const statement of statements) await client.query(statement, statement.includes('$') ? values : []);
   };
   try {
     progress.begin('fill');
     const retro = from.products + Math.floor((to.products - from.products) * 0.3);
     await inChunks(from.products + 1, to.products, async (first, last) => {
-      await all(one, productRows, [first, last, retro]);
+      await runAll(firstClient, productRows, [first, last, retro]);
       progress.show(() => `${last.toLocaleString('en-GB')} products`);
     });
     let done = from.orders;
     const halves = orderRows.map((statements, half) =>
       inChunks(from.orders + 1, to.orders, async (first, last) => {
-        await all(half === 0 ? one : other, [...batchRows, ...statements], [first, last]);
-        if (half === 0) await all(one, recentRows, [first, last]);
+        await runAll(half === 0 ? firstClient : secondClient, [...batchRows, ...statements], [first, last]);
+        if (half === 0) await runAll(firstClient, recentRows, [first, last]);
         done += (last - first + 1) / 2;
         const total = to.orders - from.orders;
         progress.showCount({ handled: done - from.orders, sent: done - from.orders, total, unit: 'orders', failed: 0 });
       }),
     );
     await Promise.all(halves);
-    for (const statement of countRows) await one.query(statement);
+    for (const statement of countRows) await firstClient.query(statement);
     progress.show(() => 'vacuum and analyze');
-    await one.query('vacuum (analyze, freeze)');
-    await one.query('checkpoint');
-    const { rows } = await one.query<{ size: string }>(
+    await firstClient.query('vacuum (analyze, freeze)');
+    await firstClient.query('checkpoint');
+    const { rows } = await firstClient.query<{ size: string }>(
       'select pg_size_pretty(pg_database_size(current_database())) as size',
     );
     progress.end(

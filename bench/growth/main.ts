@@ -28,7 +28,7 @@ async function main(): Promise<void> {
     const { rows: versions } = await fixture.pool.query<{ v: string }>(`select current_setting('server_version') as v`);
     const file = join(repository, 'bench', 'results', `growth-${began.toISOString().slice(0, 10)}.json`);
     await mkdir(join(repository, 'bench', 'results'), { recursive: true });
-    const keep = async (found: Row[], sizes: number[]): Promise<void> => {
+    const saveResults = async (found: Row[], sizes: number[]): Promise<void> => {
       const machine = {
         date: began.toISOString(),
         minutes: Math.round((Date.now() - began.getTime()) / 60_000),
@@ -39,10 +39,12 @@ async function main(): Promise<void> {
       };
       await writeFile(file, `${JSON.stringify(resultOf(found, sizes, machine), null, 1)}\n`);
     };
-    const rows = await runGrowth(fixture, options, new Progress(write, process.stdout.isTTY === true), keep);
+    const rows = await runGrowth(fixture, options, new Progress(write, process.stdout.isTTY === true), saveResults);
     console.log(`\n${tableOf(rows, options.sizes)}\n`);
     const smallest = options.sizes[0]?.toLocaleString('en-GB');
-    console.log(`  ${smallest}' is the smallest size once more, beside the largest; ratio: largest / that.\n  ${file}`);
+    console.log(
+      `  ${smallest}' is the smallest size, measured again at the same time as the largest. ratio = largest / smallest'.\n  Results: ${file}`,
+    );
     if (options.docs) {
       const page = join(repository, 'docs', 'performance.md');
       await writeFile(page, withTable(await readFile(page, 'utf8'), markdownOf(rows, options.sizes)));

@@ -9,7 +9,7 @@ import type { CallPlan } from './plan.ts';
 import type { Session } from './session.ts';
 import { type Times, timesOf } from './times.ts';
 
-/** One database under measurement. */
+/** A database that is measured. */
 export type Subject = { adminUrl: string; orders: number; facts: Facts; cases: Case[] };
 export type SqlResult = { times: Times; plan: CallPlan };
 
@@ -17,21 +17,21 @@ const warmUps = 12;
 const apiWarmUps = 6;
 const explained = 5;
 
-/** How much of what a case needs is to be there for so many calls. */
-function amount(needs: NonNullable<Case['needs']>, calls: number, orders: number): number {
+/** The number of rows to add for `calls` calls of a case. */
+function countNeeded(needs: NonNullable<Case['needs']>, calls: number, orders: number): number {
   if (needs === 'holds') return calls * 200;
   if (needs === 'stale') return calls * 5_000;
   return needs === 'backlog' ? Math.max(30_000, orders / 10) : calls;
 }
 
-async function provide(subject: Subject, needs: Case['needs'], calls: number): Promise<void> {
+async function provideNeeds(subject: Subject, needs: Case['needs'], calls: number): Promise<void> {
   if (needs === undefined) return;
-  subject.facts.unpaid = await addNeeds(subject.adminUrl, needs, amount(needs, calls, subject.orders));
+  subject.facts.unpaid = await addNeeds(subject.adminUrl, needs, countNeeded(needs, calls, subject.orders));
 }
 
 let calls = 0;
 
-/** One client, one request after the other, through the Worker. */
+/** Sends requests to the Worker one at a time. Resolves with their times in ms, without the warm-up. */
 async function measureRequests(api: string, request: NonNullable<Case['request']>, wanted: number): Promise<number[]> {
   const samples: number[] = [];
   for (let i = -apiWarmUps; i < wanted; i++) {
@@ -46,13 +46,13 @@ async function measureRequests(api: string, request: NonNullable<Case['request']
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
-    if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text.slice(0, 300)}`);
+    if (!response.ok) throw new Error(`${method} ${path} returned ${response.status}: ${text.slice(0, 300)}`);
     if (i >= 0) samples.push(performance.now() - started);
   }
   return samples;
 }
 
-/** What the Worker logged of a cron's work: milliseconds for each `unit` of what it has done. */
+/** Fires the cron and reads one of its jobs from the Worker's log: the ms that `unit` items took. Empty if it did too few. */
 async function measureCron(fixture: Fixture, id: string, counted: string, unit: number): Promise<number[]> {
   const before = (await readFile(fixture.workerLog, 'utf8')).length;
   await fixture.cron();
@@ -67,8 +67,8 @@ async function measureCron(fixture: Fixture, id: string, counted: string, unit: 
   return [];
 }
 
-/** What the cron of the Worker logs of the cases that it runs: which line, which count of it, and the case's own unit. */
-const logged = {
+/** How to find a case in the Worker's log: text of the line, the field with the count, and the items per call. */
+const loggedCases = {
   holds: ['expire-holds', 'expired', 200],
   backlog: ['"sink":"kafka"', 'delivered', 500],
 } as const;
@@ -76,7 +76,7 @@ const logged = {
 /** Samples by the name of their case, in milliseconds. */
 export type Samples = Map<string, number[]>;
 
-/** Adds so many calls of each case, as a client sees them; of those of the cron one run, by what the Worker logs. */
+/** Measures `wanted` calls of each case through the API and adds the samples to `into`; cron cases once, from the log. */
 export async function measureApi(
   fixture: Fixture,
   subject: Subject,
@@ -90,8 +90,8 @@ export async function measureApi(
     progress.show(() => name);
     if (request) add(name, await measureRequests(fixture.api, request, wanted));
     if (needs === 'holds' || needs === 'backlog') {
-      await provide(subject, needs, 10);
-      const [id, counted, unit] = logged[needs];
+      await provideNeeds(subject, needs, 10);
+      const [id, counted, unit] = loggedCases[needs];
       add(name, await measureCron(fixture, id, counted, unit));
       await clearNeeds(subject.adminUrl, needs);
     }
@@ -100,50 +100,53 @@ export async function measureApi(
       await fixture.settled();
     }
   }
-  progress.end(`${wanted} calls of ${into.size} cases, one after the other`);
+  progress.end(`${wanted} calls of each of ${into.size} cases, one at a time`);
 }
 
-/** All cases over a connection to PostgreSQL, taking turns between the databases call by call. */
+/** Measures the SQL of all cases. Calls alternate between the databases. */
 export async function measureSql(
   subjects: (Subject & { session: Session })[],
-  usualCalls: number,
+  defaultCalls: number,
   progress: Progress,
 ): Promise<Map<string, SqlResult>[]> {
   const results = subjects.map(() => new Map<string, SqlResult>());
   progress.begin('SQL', '');
-  for (const [index, { name, needs, calls: own }] of (subjects[0]?.cases ?? []).entries()) {
+  for (const [caseIndex, { name, needs, calls: caseCalls }] of (subjects[0]?.cases ?? []).entries()) {
     progress.show(() => name);
-    const wanted = Math.min(own ?? usualCalls, usualCalls);
-    const warm = own === undefined ? warmUps : 2;
-    const last: unknown[] = [];
+    const wanted = Math.min(caseCalls ?? defaultCalls, defaultCalls);
+    const warm = caseCalls === undefined ? warmUps : 2;
+    const lastResults: unknown[] = [];
     const samples: number[][] = subjects.map(() => []);
-    const statement = (at: number) => {
-      const subject = subjects[at];
-      if (!subject) throw new Error('no such database');
-      const found = subject.cases.find((each) => each.name === name) ?? subject.cases[index];
-      if (!found) throw new Error(`no case ${name}`);
-      return { session: subject.session, statement: found.statement(calls, last[at]) };
+    const statementOf = (subjectIndex: number) => {
+      const subject = subjects[subjectIndex];
+      if (!subject) throw new Error(`there is no database number ${subjectIndex}`);
+      const found = subject.cases.find((candidate) => candidate.name === name) ?? subject.cases[caseIndex];
+      if (!found) throw new Error(`unknown case ${name}`);
+      return { session: subject.session, statement: found.statement(calls, lastResults[subjectIndex]) };
     };
-    for (const subject of subjects) await provide(subject, needs, wanted + warm + explained * subjects.length);
+    for (const subject of subjects) await provideNeeds(subject, needs, wanted + warm + explained * subjects.length);
     for (let i = -warm; i < wanted; i++) {
       calls++;
-      for (const at of subjects.keys()) {
-        const { session, statement: what } = statement(at);
-        const { result, ms } = await session.run(what);
-        last[at] = result;
-        if (i >= 0) samples[at]?.push(ms);
+      for (const subjectIndex of subjects.keys()) {
+        const { session, statement } = statementOf(subjectIndex);
+        const { result, ms } = await session.run(statement);
+        lastResults[subjectIndex] = result;
+        if (i >= 0) samples[subjectIndex]?.push(ms);
       }
     }
-    for (const [at, subject] of subjects.entries()) {
+    for (const [subjectIndex, subject] of subjects.entries()) {
       const plans: CallPlan[] = [];
       for (let i = 0; i < explained; i++) {
         calls++;
-        const { session, statement: what } = statement(at);
-        plans.push(await session.explain(what));
+        const { session, statement } = statementOf(subjectIndex);
+        plans.push(await session.explain(statement));
       }
       plans.sort((a, b) => a.blocks - b.blocks);
       const plan = plans[Math.floor(plans.length / 2)] ?? { blocks: Number.NaN, lines: [] };
-      results[at]?.set(subjects[0]?.cases[index]?.name ?? name, { times: timesOf(samples[at] ?? []), plan });
+      results[subjectIndex]?.set(subjects[0]?.cases[caseIndex]?.name ?? name, {
+        times: timesOf(samples[subjectIndex] ?? []),
+        plan,
+      });
       if (needs) await clearNeeds(subject.adminUrl, needs);
     }
   }

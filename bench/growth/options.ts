@@ -2,21 +2,21 @@ import { parseArgs } from 'node:util';
 
 export const help = `npm run bench:growth -- [flags]
 
-Measures whether anything grows with what is already there: fills one database to 10,000 orders, measures, grows it to the
-next size, measures again. Per case: p50 at the API (through the Worker), p50 of its SQL alone, and the 8 kB blocks that
-one call touches. The smallest size is kept as a copy and measured once more beside the largest: only those two, made
-within a minute of each other, give the ratio. The result goes to bench/results/growth-<date>.json, with plans.
+Measures whether operations become slower as the database grows. It fills one database to 10,000 orders, measures, grows
+it to the next size, and measures again. For each case: p50 through the API, p50 of its SQL, and the number of 8 kB blocks
+that one call touches. A copy of the smallest database is measured again at the same time as the largest one. The ratio
+compares these two. Results and query plans are written to bench/results/growth-<date>.json.
 
-  --sizes     orders, from small to large; 10000,100000,1000000,5000000 if not given
-  --products  how many products at the most, 1000000 if not given; never more than orders
-  --dir       a folder for the temporary data (about 5 GB for a million orders), removed at the end; the system's if not given
-  --calls     how many calls of each case, 80 if not given
-  --only      cases whose name contains this
-  --docs      puts the table into docs/performance.md
+  --sizes     numbers of orders, ascending. Default: 10000,100000,1000000,5000000
+  --products  the most products; there are never more products than orders. Default: 1000000
+  --dir       folder for the temporary data (about 5 GB per million orders), removed at the end. Default: the system's
+  --calls     calls of each case. Default: 80
+  --only      run only cases whose name contains this text
+  --docs      write the table into docs/performance.md
   --help
 
-5,000,000 orders take 25 minutes or so on two cores. Exit code 0: it was measured, whatever the ratios; 1: it could not
-be; 130: stopped by Ctrl-C.`;
+5,000,000 orders take about 25 minutes on two cores. Exit codes: 0 measured, whatever the ratios; 1 failed; 130 stopped by
+Ctrl-C.`;
 
 export type GrowthOptions = {
   sizes: number[];
@@ -28,8 +28,8 @@ export type GrowthOptions = {
 };
 
 /**
- * The options of a command line. Null: help was asked for.
- * @throws Error for what cannot be understood
+ * Parses the command line. Null for --help.
+ * @throws Error for an unknown flag or an invalid value
  */
 export function readOptions(args: string[]): GrowthOptions | null {
   const { values } = parseArgs({
@@ -46,7 +46,8 @@ export function readOptions(args: string[]): GrowthOptions | null {
   });
   if (values.help) return null;
   const sizes = (values.sizes ?? '10000,100000,1000000,5000000').split(',').map((text) => readCount('sizes', text));
-  if (sizes.some((size, i) => size <= (sizes[i - 1] ?? 0))) throw new Error(`--sizes ${values.sizes} do not grow`);
+  if (sizes.some((size, i) => size <= (sizes[i - 1] ?? 0)))
+    throw new Error(`--sizes ${values.sizes}: each size must be larger than the one before`);
   return {
     sizes,
     products: readCount('products', values.products ?? '1000000'),
@@ -60,5 +61,5 @@ export function readOptions(args: string[]): GrowthOptions | null {
 function readCount(flag: string, text: string, least = 5_000): number {
   const count = /^\d+$/.test(text) ? Number(text) : 0;
   if (count >= least && count <= 100_000_000) return count;
-  throw new Error(`--${flag} ${text}: a count from ${least} to 100000000 is needed`);
+  throw new Error(`--${flag} ${text} is not a whole number from ${least} to 100000000`);
 }

@@ -1,4 +1,4 @@
-/** A node of PostgreSQL's EXPLAIN (FORMAT JSON), as far as it is read here. */
+/** The fields of a node of PostgreSQL's EXPLAIN (FORMAT JSON) that are read here. */
 type Node = {
   'Node Type': string;
   'Relation Name'?: string;
@@ -11,10 +11,10 @@ type Node = {
   Plans?: Node[];
 };
 
-/** One statement within a call: how often it ran, the blocks that it touched in all, and how it came to its rows. */
+/** One statement within a call: how often it ran, the blocks it touched in total, and its table scans. */
 export type PlanLine = { statement: string; times: number; blocks: number; scans: string[] };
 
-/** What a call touched: blocks in all, and its statements, those that touch most first. */
+/** The blocks that a call touched in total, and its statements, sorted by blocks in descending order. */
 export type CallPlan = { blocks: number; lines: PlanLine[] };
 
 const blocksOf = (node: Node): number => (node['Shared Hit Blocks'] ?? 0) + (node['Shared Read Blocks'] ?? 0);
@@ -23,16 +23,16 @@ function scansOf(node: Node): string[] {
   const target = [node['Index Name'], node['Relation Name']].filter((name) => name !== undefined).join(' on ');
   const rows = Math.round((node['Actual Rows'] ?? 0) * (node['Actual Loops'] ?? 1));
   const removed = (node['Rows Removed by Filter'] ?? 0) * (node['Actual Loops'] ?? 1);
-  const own =
+  const ownScan =
     target === ''
       ? []
       : [`${node['Node Type']} ${target}: ${rows}${removed > 0 ? `, removed ${Math.round(removed)}` : ''}`];
-  return [...own, ...(node.Plans ?? []).flatMap(scansOf)];
+  return [...ownScan, ...(node.Plans ?? []).flatMap(scansOf)];
 }
 
 /**
- * Reads what auto_explain has sent during one call (`auto_explain.log_format = json`), the outermost statement last, and
- * keeps `most` lines of it.
+ * Parses the notices that auto_explain sent during one call (`auto_explain.log_format = json`). The outermost statement
+ * comes last, and its blocks include those of all others. Keeps the `most` statements with the most blocks.
  */
 export function readPlans(messages: string[], most: number): CallPlan {
   const lines = new Map<string, PlanLine>();

@@ -1,16 +1,16 @@
 import type { CallPlan } from './plan.ts';
 import type { Times } from './times.ts';
 
-/** What one size gave for one case. */
+/** The figures of one case at one size. */
 export type Measured = { api?: Times; sql?: Times; blocks?: number; plan?: CallPlan };
-/** One case over all sizes. `again`: the smallest size, measured once more beside the largest. */
-export type Row = { name: string; sizes: Measured[]; again: Measured };
+/** One case at all sizes. `smallestAgain`: the smallest size, measured again at the same time as the largest. */
+export type Row = { name: string; sizes: Measured[]; smallestAgain: Measured };
 
-/** The target of the project: a p50 of the largest size within so many times that of the smallest. */
+/** The project's target: the p50 at the largest size is at most this many times the p50 at the smallest. */
 export const target = 1.3;
 
-/** Largest by smallest, both made at the same time; undefined where one is missing. */
-export function ratiosOf({ sizes, again }: Row): {
+/** Largest divided by smallest, both measured at the same time. Undefined if one is missing. */
+export function ratiosOf({ sizes, smallestAgain }: Row): {
   api: number | undefined;
   sql: number | undefined;
   blocks: number | undefined;
@@ -19,9 +19,9 @@ export function ratiosOf({ sizes, again }: Row): {
   const ratio = (a: number | undefined, b: number | undefined) =>
     a === undefined || b === undefined || b === 0 ? undefined : a / b;
   return {
-    api: ratio(largest?.api?.p50, again.api?.p50),
-    sql: ratio(largest?.sql?.p50, again.sql?.p50),
-    blocks: ratio(largest?.blocks, again.blocks),
+    api: ratio(largest?.api?.p50, smallestAgain.api?.p50),
+    sql: ratio(largest?.sql?.p50, smallestAgain.sql?.p50),
+    blocks: ratio(largest?.blocks, smallestAgain.blocks),
   };
 }
 
@@ -32,15 +32,15 @@ const times = (value: number | undefined): string =>
 /** 10k, 5M. */
 export const short = (size: number): string => (size >= 1_000_000 ? `${size / 1_000_000}M` : `${size / 1_000}k`);
 
-/** The table for the screen, one line a case. `!`: above the target. */
+/** The table for the screen, three lines for each case. `!` marks a ratio above the target. */
 export function tableOf(rows: Row[], sizes: number[]): string {
   const width = Math.max(...rows.map(({ name }) => name.length));
   const columns = sizes.map((size) => `${short(size).padStart(8)}`).join('');
-  const line = (row: Row, what: string, cell: (one: Measured) => string, ratio: number | undefined): string =>
+  const line = (row: Row, unit: string, cell: (one: Measured) => string, ratio: number | undefined): string =>
     [
-      `  ${(what === 'API ms' ? row.name : '').padEnd(width)}`,
-      what.padEnd(7),
-      [...row.sizes, row.again].map((one) => cell(one).padStart(8)).join(''),
+      `  ${(unit === 'API ms' ? row.name : '').padEnd(width)}`,
+      unit.padEnd(7),
+      [...row.sizes, row.smallestAgain].map((one) => cell(one).padStart(8)).join(''),
       times(ratio).padStart(9),
     ].join('  ');
   return [
@@ -59,9 +59,9 @@ export function tableOf(rows: Row[], sizes: number[]): string {
 const rounded = ({ p50, p95, calls }: Times): Times => ({ p50: round(p50), p95: round(p95), calls });
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 
-/** The result as it is kept: figures of every size, plans of the smallest and the largest. */
+/** The content of the results file: figures of every size, query plans of the smallest and the largest. */
 export function resultOf(rows: Row[], sizes: number[], machine: object): object {
-  const kept = (one: Measured, withPlan: boolean) => ({
+  const saved = (one: Measured, withPlan: boolean) => ({
     ...(one.api ? { api: rounded(one.api) } : {}),
     ...(one.sql ? { sql: rounded(one.sql) } : {}),
     ...(one.blocks === undefined ? {} : { blocks: one.blocks }),
@@ -78,8 +78,8 @@ export function resultOf(rows: Row[], sizes: number[], machine: object): object 
         ratio: Object.fromEntries(
           Object.entries(ratios).map(([name, value]) => [name, value === undefined ? null : round(value)]),
         ),
-        sizes: row.sizes.map((one, i) => ({ orders: sizes[i], ...kept(one, i === sizes.length - 1) })),
-        smallestAgain: kept(row.again, true),
+        sizes: row.sizes.map((one, i) => ({ orders: sizes[i], ...saved(one, i === sizes.length - 1) })),
+        smallestAgain: saved(row.smallestAgain, true),
       };
     }),
   };

@@ -1,19 +1,18 @@
-/** Where the made-up past begins, and how much of it each order of the largest size takes. */
+/** When the generated history begins, and the time between two of its orders. */
 export type Past = { beginsAt: Date; secondsAnOrder: number };
 
 const days = 730;
 
-/** Two years that end a day ago, spread over `most` orders: whatever the size, ids and times stay in step. */
+/** A history of two years that ends a day ago, with room for `most` orders. Ids increase with time at every size. */
 export const pastOf = (most: number, now: Date): Past => ({
   beginsAt: new Date(now.getTime() - (days + 1) * 86_400_000),
   secondsAnOrder: (days * 86_400) / most,
 });
 
 /**
- * What the statements below stand on: ids (UUIDv7 of a time in the past, and the same in every run), and the facts of an
- * order by its number. 60 % of orders and products are the tenant `default`'s, 25 % `acme`'s, the rest of 40 small shops;
- * `corner` has 200 old orders and nothing since. An order is of one line, over 9,600 SKUs;
- * one in five is one of 20 regular customers'.
+ * SQL functions for the statements below: ids (UUIDv7 of a past time, the same in every run) and the fields of an order by
+ * its number. `default` has 60 % of the orders and products, `acme` 25 %, 40 small shops the rest. `corner` has 200 old
+ * orders only. Each order has one line, from 9,600 SKUs. One order in five is from one of 20 regular customers.
  */
 export const preparation = ({ beginsAt, secondsAnOrder }: Past): string => `
 create schema if not exists growth;
@@ -46,15 +45,15 @@ create or replace function growth.orders(first bigint, last bigint) returns tabl
       ((('x' || substr(md5('sku' || g), 1, 8))::bit(32)::bigint & 2147483647) % 12 * 40 + (g / 20) % 40) * 20 + g % 20 as k,
       (('x' || substr(md5('fate' || g), 1, 8))::bit(32)::bigint & 2147483647) % 100 as d
     from generate_series(first, last) g
-    offset 0 -- else each use of a hash would work it out anew
+    offset 0 -- without it PostgreSQL would compute a hash again for each use
   ) f
 $$;`;
 
 const address = `'{"name": "Ada Byron", "line1": "1 Long Lane", "city": "London", "postalCode": "EC1A 9EJ", "country": "GB"}'::jsonb`;
 
 /**
- * Products number $1 to $2 with their stock. "Red … shirt" is the name of three in ten; one word each is its own; `retro`
- * is in the oldest 30 % alone; `limited` in one of 2,000.
+ * Products number $1 to $2 with their stock. Three in ten are named "Red … shirt". Each has one unique word. The products up
+ * to number $3 have the word `retro`, one in 2,000 has `limited`.
  */
 export const productRows = [
   `insert into catalog.products (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at)
@@ -74,13 +73,13 @@ export const productRows = [
 const batchColumns = `o.*, o.quantity * o.price as total, growth.id('payment', o.n) as payment_id,
   growth.id('shipment', o.n) as shipment_id`;
 
-/** Where each connection keeps the orders of one batch, worked out once for the statements that write them. */
+/** A temporary table for the orders of one batch, computed once for all statements that insert from it. */
 export const batchTable = `create temp table batch as select ${batchColumns} from growth.orders(0, -1) o`;
 
-/** Makes the orders number $1 to $2 the batch. */
+/** Replaces the batch by the orders number $1 to $2. */
 export const batchRows = ['truncate batch', `insert into batch select ${batchColumns} from growth.orders($1, $2) o`];
 
-/** The orders of a batch and what belongs to them, in lots that two connections can write at once. */
+/** Inserts the orders of a batch and their related rows, in two lists that two connections can run concurrently. */
 export const orderRows: [string[], string[]] = [
   [
     `insert into orders.orders (id, customer_id, items, total, currency, status, created_at, tenant_id, organization_id,
@@ -105,7 +104,7 @@ export const orderRows: [string[], string[]] = [
      select growth.id('participant', o.n), o.tenant, o.campaign, o.customer || '-' || o.n, o.id, o.payment_id, 'charged',
        o.at, o.at, o.at
      from batch o where o.campaign is not null and o.tenant = 'default'`,
-    // A campaign that runs, and that one of forty has joined: their places, their units, their payments.
+    // The active campaign, which one order in forty belongs to: places, reservations and payments.
     `insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, state, joined_at,
        secure_by, secured_at, updated_at)
      select growth.id('place', g), 'default', growth.id('campaign', -1), 'user-' || g, growth.id('place-order', g),
@@ -164,7 +163,7 @@ export const orderRows: [string[], string[]] = [
   ],
 ];
 
-/** What is forgotten by and by: $1 to $2 of the idempotency keys of a day, and of the inbox of a month. */
+/** Rows that are purged after a time, for the orders $1 to $2: idempotency keys of a day, inbox rows of a month. */
 export const recentRows = [
   `insert into platform.idempotency (tenant_id, operation, key, request_hash, answer, created_at)
    select growth.tenant(g), 'orders.place', 'past-' || g, md5(g::text), jsonb_build_object('id', growth.id('order', g), 'status',
@@ -176,7 +175,7 @@ export const recentRows = [
    from generate_series($1::bigint, $2::bigint) g where g % 8 = 0`,
 ];
 
-/** The tenants, and the campaign that runs. */
+/** The tenants and the active campaign. */
 export const firstRows = [
   `insert into platform.tenants (id, name) select t, t from unnest(array['acme', 'corner'] ||
      array(select 'shop-' || g from generate_series(0, 39) g)) t on conflict (id) do nothing`,
@@ -186,7 +185,7 @@ export const firstRows = [
      now() + interval '2 days', 'active', now(), now())`,
 ];
 
-/** Counts that rows carry of others: the places taken in the campaign that runs, and what its units leave in stock. */
+/** Updates counters: the places taken in the active campaign, and the reserved stock. */
 export const countRows = [
   `update group_commerce.group_commerce_campaigns c set (actual_participants, secured_participants) = (
      select count(*), count(*) filter (where p.secured_at is not null) from group_commerce.participants p

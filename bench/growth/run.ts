@@ -13,17 +13,18 @@ import { pastOf } from './rows.ts';
 import { openSession } from './session.ts';
 import { timesOf } from './times.ts';
 
-/** What was measured of one database. */
-type Found = { api: Samples; sql: Map<string, SqlResult> | undefined };
+/** The measurements of one database. */
+type DatabaseResults = { api: Samples; sql: Map<string, SqlResult> | undefined };
 
-/** How often the largest and the smallest take turns behind the Worker. */
+/** How often the largest and the smallest database alternate behind the Worker. */
 const turns = 3;
 
-const copy = 'fusion_smallest';
-const aside = 'fusion_aside';
+/** The copy of the smallest database, and the largest while that copy is in its place. */
+const smallestCopy = 'fusion_smallest';
+const replacedLargest = 'fusion_aside';
 
-/** Does what PostgreSQL allows only while nobody is connected to these databases; the bridge connects anew by itself. */
-async function alone(fixture: Fixture, databases: string[], statements: string[]): Promise<void> {
+/** Runs statements that need databases without connections, such as a rename. The bridge reconnects by itself. */
+async function runWithoutConnections(fixture: Fixture, databases: string[], statements: string[]): Promise<void> {
   const client: pg.Client = await connectTo(fixture.postgres.url('postgres'));
   try {
     for (const statement of statements) {
@@ -50,17 +51,19 @@ async function subjectOf(
   database: string,
   size: Size,
   corner: string,
-  only: string,
+  nameContains: string,
 ): Promise<Subject> {
   const adminUrl = fixture.postgres.url(database);
   const facts = await readFacts(adminUrl, size);
-  const cases = casesOf(facts, { default: fixture.secretKey, corner }).filter(({ name }) => name.includes(only));
+  const cases = casesOf(facts, { default: fixture.secretKey, corner }).filter(({ name }) =>
+    name.includes(nameContains),
+  );
   return { adminUrl, orders: size.orders, facts, cases };
 }
 
 async function measureBySql(subjects: Subject[], calls: number, progress: Progress): Promise<Map<string, SqlResult>[]> {
   const opened = await Promise.all(
-    subjects.map(async (each) => ({ ...each, session: await openSession(each.adminUrl) })),
+    subjects.map(async (subject) => ({ ...subject, session: await openSession(subject.adminUrl) })),
   );
   try {
     return await measureSql(opened, calls, progress);
@@ -69,8 +72,8 @@ async function measureBySql(subjects: Subject[], calls: number, progress: Progre
   }
 }
 
-const measured = ({ api, sql }: Found, of: string): Measured => {
-  const [samples, result] = [api.get(of) ?? [], sql?.get(of)];
+const measured = ({ api, sql }: DatabaseResults, caseName: string): Measured => {
+  const [samples, result] = [api.get(caseName) ?? [], sql?.get(caseName)];
   return {
     ...(samples.length > 0 ? { api: timesOf(samples) } : {}),
     ...(result ? { sql: result.times, blocks: result.plan.blocks, plan: result.plan } : {}),
@@ -78,63 +81,67 @@ const measured = ({ api, sql }: Found, of: string): Measured => {
 };
 
 /**
- * Fills, measures and grows the fixture's database, size by size. `keep` is given what there is after each of them, so that a
- * run which is stopped has not been for nothing.
+ * Fills and measures the fixture's database, size by size. `saveResults` is called after each size, so that a run that is
+ * stopped keeps the results so far.
  */
 export async function runGrowth(
   fixture: Fixture,
   options: GrowthOptions,
   progress: Progress,
-  keep: (rows: Row[], sizes: number[]) => Promise<void>,
+  saveResults: (rows: Row[], sizes: number[]) => Promise<void>,
 ): Promise<Row[]> {
   const name = new URL(fixture.adminUrl).pathname.slice(1);
   const sizes = options.sizes.map((orders) => ({ orders, products: Math.min(orders, options.products) }));
   await prepare(fixture.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
   const corner = await fixture.createKey('corner');
-  const found: Found[] = [];
+  const bySize: DatabaseResults[] = [];
   let names: string[] = [];
-  const again: Found = { api: new Map(), sql: undefined };
+  const smallestAgain: DatabaseResults = { api: new Map(), sql: undefined };
   const rowsOf = (): Row[] =>
-    names.map((of) => ({ name: of, sizes: found.map((one) => measured(one, of)), again: measured(again, of) }));
+    names.map((caseName) => ({
+      name: caseName,
+      sizes: bySize.map((results) => measured(results, caseName)),
+      smallestAgain: measured(smallestAgain, caseName),
+    }));
   for (const [i, size] of sizes.entries()) {
     progress.say(`${size.orders.toLocaleString('en-GB')} orders`);
     await grow(fixture.adminUrl, sizes[i - 1] ?? { orders: 0, products: 0 }, size, progress);
-    if (i === 0) await alone(fixture, [name], [`create database ${copy} template ${name}`]);
+    if (i === 0) await runWithoutConnections(fixture, [name], [`create database ${smallestCopy} template ${name}`]);
     const subject = await subjectOf(fixture, name, size, corner, options.only);
-    names = subject.cases.map((each) => each.name);
-    const one: Found = { api: new Map(), sql: undefined };
-    found.push(one);
+    names = subject.cases.map((measuredCase) => measuredCase.name);
+    const results: DatabaseResults = { api: new Map(), sql: undefined };
+    bySize.push(results);
     if (i < sizes.length - 1) {
-      await measureApi(fixture, subject, options.calls, one.api, progress);
-      one.sql = (await measureBySql([subject], options.calls, progress))[0];
-      await keep(rowsOf(), options.sizes.slice(0, i + 1));
+      await measureApi(fixture, subject, options.calls, results.api, progress);
+      results.sql = (await measureBySql([subject], options.calls, progress))[0];
+      await saveResults(rowsOf(), options.sizes.slice(0, i + 1));
       continue;
     }
-    let small = subject;
+    let smallest = subject;
     const calls = Math.ceil(options.calls / turns);
     for (let turn = 0; turn < turns; turn++) {
-      await measureApi(fixture, subject, calls, one.api, progress);
-      // The smallest takes the place of the largest behind the Worker, and gives it back.
-      await alone(
+      await measureApi(fixture, subject, calls, results.api, progress);
+      // Puts the smallest database in the place of the largest behind the Worker, measures it, and swaps them back.
+      await runWithoutConnections(
         fixture,
-        [name, copy],
-        [`alter database ${name} rename to ${aside}`, `alter database ${copy} rename to ${name}`],
+        [name, smallestCopy],
+        [`alter database ${name} rename to ${replacedLargest}`, `alter database ${smallestCopy} rename to ${name}`],
       );
-      if (turn === 0) small = await subjectOf(fixture, name, sizes[0] ?? size, corner, options.only);
-      await measureApi(fixture, small, calls, again.api, progress);
-      await alone(
+      if (turn === 0) smallest = await subjectOf(fixture, name, sizes[0] ?? size, corner, options.only);
+      await measureApi(fixture, smallest, calls, smallestAgain.api, progress);
+      await runWithoutConnections(
         fixture,
-        [name, aside],
-        [`alter database ${name} rename to ${copy}`, `alter database ${aside} rename to ${name}`],
+        [name, replacedLargest],
+        [`alter database ${name} rename to ${smallestCopy}`, `alter database ${replacedLargest} rename to ${name}`],
       );
     }
-    [one.sql, again.sql] = await measureBySql(
-      [subject, { ...small, adminUrl: fixture.postgres.url(copy) }],
+    [results.sql, smallestAgain.sql] = await measureBySql(
+      [subject, { ...smallest, adminUrl: fixture.postgres.url(smallestCopy) }],
       options.calls,
       progress,
     );
   }
   const rows = rowsOf();
-  await keep(rows, options.sizes);
+  await saveResults(rows, options.sizes);
   return rows;
 }

@@ -3,14 +3,14 @@ import { connectTo } from '../../dev/postgres/connection.ts';
 import { addJobSecret, localJobSecret } from '../../dev/postgres/job-secrets.ts';
 import { type CallPlan, readPlans } from './plan.ts';
 
-/** What the Worker sends for one operation: a SQL function's call, or a read after `platform.authenticate`. */
+/** The SQL that the Worker sends for one operation: a function call, or a query that follows `platform.authenticate`. */
 export type Statement = { text: string; values: unknown[]; read?: { call: string; scope: string } };
 
-/** A connection that does what the bridge does for the Worker, and can tell of each call how it was carried out. */
+/** A connection that runs statements as the bridge does for the Worker, and can explain how PostgreSQL ran them. */
 export type Session = {
-  /** Resolves with the answer (the first row's `result`, if there is one) and the milliseconds that it took. */
+  /** Resolves with the column `result` of the first row, if any, and with the time in ms. */
   run: (statement: Statement) => Promise<{ result: unknown; ms: number }>;
-  /** Runs it once more and resolves with what it touched. */
+  /** Runs the statement and resolves with its plan. */
   explain: (statement: Statement) => Promise<CallPlan>;
   close: () => Promise<void>;
 };
@@ -18,8 +18,8 @@ export type Session = {
 const planLines = 8;
 
 /**
- * Opens one as `fusion_worker`, by way of the superuser, who alone may load auto_explain. Plans of SQL functions are cached
- * in it as in the bridge's connections.
+ * Opens a session as `fusion_worker`. It connects as the superuser, since only a superuser may load auto_explain. It caches
+ * the plans of SQL functions, as the bridge's connections do.
  */
 export async function openSession(adminUrl: string): Promise<Session> {
   const client = await connectTo(adminUrl);
@@ -30,12 +30,12 @@ export async function openSession(adminUrl: string): Promise<Session> {
   await client.query(`
     set auto_explain.log_analyze = on; set auto_explain.log_buffers = on; set auto_explain.log_timing = off;
     set auto_explain.log_nested_statements = on; set auto_explain.log_format = json; set auto_explain.log_level = notice`);
-  const explaining = (on: boolean) => client.query(`set auto_explain.log_min_duration = ${on ? 0 : -1}`);
-  await explaining(false);
+  const setExplain = (on: boolean) => client.query(`set auto_explain.log_min_duration = ${on ? 0 : -1}`);
+  await setExplain(false);
   await client.query('set session authorization fusion_worker');
 
-  let entered = 0; // what was told before the read itself is of no interest
-  /** As the Worker's batch: one transaction that begins by saying who calls, and reads as the role that can only read. */
+  let noticesBeforeRead = 0; // notices of the authentication are not part of the plan
+  /** Reads as the Worker does: one transaction that authenticates the call and then reads as fusion_reader. */
   const runRead = async ({ text, values, read }: Required<Statement>): Promise<pg.QueryResult> => {
     await client.query('begin');
     try {
@@ -43,10 +43,10 @@ export async function openSession(adminUrl: string): Promise<Session> {
         `select platform.authenticate($1::jsonb, $2) ->> 'tenant' as tenant, set_config('role', 'fusion_reader', true)`,
         [read.call, read.scope],
       );
-      entered = notices.length;
-      const answer = await client.query(text, values);
+      noticesBeforeRead = notices.length;
+      const result = await client.query(text, values);
       await client.query('commit');
-      return answer;
+      return result;
     } catch (error) {
       await client.query('rollback');
       throw error;
@@ -54,23 +54,26 @@ export async function openSession(adminUrl: string): Promise<Session> {
   };
   const run: Session['run'] = async ({ text, values, read }) => {
     const started = performance.now();
-    const answer = read === undefined ? await client.query(text, values) : await runRead({ text, values, read });
-    return { result: (answer.rows[0] as { result?: unknown } | undefined)?.result, ms: performance.now() - started };
+    const queryResult = read === undefined ? await client.query(text, values) : await runRead({ text, values, read });
+    return {
+      result: (queryResult.rows[0] as { result?: unknown } | undefined)?.result,
+      ms: performance.now() - started,
+    };
   };
   return {
     run,
     async explain(statement) {
       await client.query('reset session authorization');
-      await explaining(true);
+      await setExplain(true);
       await client.query('set session authorization fusion_worker');
       notices.length = 0;
-      entered = 0;
+      noticesBeforeRead = 0;
       await run(statement);
-      const seen = notices.slice(entered);
+      const planNotices = notices.slice(noticesBeforeRead);
       await client.query('reset session authorization');
-      await explaining(false);
+      await setExplain(false);
       await client.query('set session authorization fusion_worker');
-      return readPlans(seen, planLines);
+      return readPlans(planNotices, planLines);
     },
     close: () => client.end(),
   };

@@ -12,14 +12,24 @@ import { withTable } from '../growth/docs.ts';
 import { describeMachine } from '../load/machine.ts';
 import type { NoiseCounts, NoiseJob, NoiseMessage } from './noise.ts';
 import { help, type IsolationOptions, readIsolationOptions } from './options.ts';
-import { accepted, answersOf, type Cpu, cpuText, markdownOf, type Phase, rowsOf, shareOf, textOf } from './report.ts';
-import { addNoise, refuseBadRows, removeNoise } from './rows.ts';
+import {
+  acceptedRatio,
+  answersOf,
+  type Cpu,
+  cpuText,
+  markdownOf,
+  type Phase,
+  rowsOf,
+  shareOf,
+  textOf,
+} from './report.ts';
+import { addNoise, rejectBadRows, removeNoise } from './rows.ts';
 import { type Seller, sellFor, send } from './sales.ts';
 
 const limitSeconds = 10;
 const product = { price: 10, currency: 'USD', inventory: 1_000_000 };
 
-/** A random number from 0 to 1 from a seed (mulberry32). */
+/** A seeded generator of random numbers from 0 to 1 (mulberry32). */
 function randomFrom(seed: number): () => number {
   let state = seed;
   return () => {
@@ -43,11 +53,11 @@ async function stopNoise(child: ChildProcess): Promise<NoiseCounts> {
   return counts;
 }
 
-/** CPU in milliseconds of each part, and of the processes that send. */
+/** CPU time in ms of each part, and of the two processes that send requests. */
 async function cpuOf(fixture: Fixture, noise: ChildProcess): Promise<Cpu> {
   const rows = await readProcesses();
-  const sender = (pid = 0): number => rows.find((row) => row.pid === pid)?.ms ?? 0;
-  return { ...(await fixture.cpu()), sales: sender(process.pid), noise: sender(noise.pid) };
+  const cpuOfProcess = (pid = 0): number => rows.find((row) => row.pid === pid)?.ms ?? 0;
+  return { ...(await fixture.cpu()), sales: cpuOfProcess(process.pid), noise: cpuOfProcess(noise.pid) };
 }
 
 async function prepare(fixture: Fixture, options: IsolationOptions): Promise<{ seller: Seller; job: NoiseJob }> {
@@ -69,16 +79,16 @@ async function prepare(fixture: Fixture, options: IsolationOptions): Promise<{ s
     startTime: new Date(Date.now() - 60_000).toISOString(),
     endTime: new Date(Date.now() + 86_400_000).toISOString(),
   });
-  await refuseBadRows(fixture);
+  await rejectBadRows(fixture);
   const job = { api: fixture.api, keys, campaignId: campaign.id, flood: options.flood, noises: options.noises };
   return { seller: { fixture, keys: calm, rate: options.rate }, job };
 }
 
 /**
- * Lets this process, which measures, go before all others: its own waits for a core are not the platform's. False where the
- * system permits that to root alone.
+ * Gives this process, which measures, a higher priority than all others, so that its own waits for a core are not measured.
+ * Returns false if the system allows that only to root.
  */
-function goFirst(): boolean {
+function raisePriority(): boolean {
   try {
     setPriority(-19);
     return true;
@@ -87,26 +97,26 @@ function goFirst(): boolean {
   }
 }
 
-/** Runs the rounds. Each phase begins once the traces of the last one are gone. */
+/** Runs the rounds. Waits after each phase until its rows and requests are gone. */
 async function runRounds(fixture: Fixture, options: IsolationOptions, progress: Progress) {
   const { seller, job } = await prepare(fixture, options);
   const phases: Phase[] = [];
   const answers: NoiseCounts[] = [];
   const random = randomFrom(options.seed);
   const child = startNoise(job);
-  const goesFirst = goFirst(); // after all other processes have started, since they would inherit it
+  const hasPriority = raisePriority(); // last, because processes started later would inherit the priority
   try {
-    // With noise, so that every connection has made its plans before the first phase.
+    // The warm-up has noise, so that every connection has planned its statements before the first phase.
     await progress.step('Warm-up', async () => {
       child.send({ on: true } satisfies NoiseMessage);
       await sellFor(seller, 10);
       await stopNoise(child);
-      await fixture.pool.query('analyze'); // as autovacuum does with tables that are older than a minute
+      await fixture.pool.query('analyze'); // autovacuum would do this after a minute
       await sleep(6_000);
     });
     for (let round = 1; round <= options.rounds; round++) {
-      const first = random() < 0.5;
-      for (const noisy of [first, !first]) {
+      const startsNoisy = random() < 0.5;
+      for (const noisy of [startsNoisy, !startsNoisy]) {
         const label = `Round ${round} ${noisy ? 'noisy' : 'quiet'}`;
         const measure = async (): Promise<Phase> => {
           if (noisy) await addNoise(fixture, round, options.noises);
@@ -132,36 +142,36 @@ async function runRounds(fixture: Fixture, options: IsolationOptions, progress: 
   } finally {
     if (child.connected) child.disconnect();
   }
-  return { phases, answers, goesFirst };
+  return { phases, answers, hasPriority };
 }
 
 async function run(options: IsolationOptions, progress: Progress): Promise<void> {
   const key = Math.ceil(options.limit * limitSeconds);
   const fixture = await startFixture({ progress, limits: { key, address: addressLimit.requests } });
   try {
-    const { phases, answers, goesFirst } = await runRounds(fixture, options, progress);
+    const { phases, answers, hasPriority } = await runRounds(fixture, options, progress);
     const machine = await describeMachine(fixture.pool);
     const rows = rowsOf(phases);
     const failed = phases.flatMap(({ noisy, times }) =>
-      times.failed.map((why) => `${noisy ? 'noisy' : 'quiet'}: ${why}`),
+      times.failed.map((reason) => `${noisy ? 'noisy' : 'quiet'}: ${reason}`),
     );
     const facts = [
       `${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC, commit ${machine.commit}, ${machine.cores} cores, Node ${machine.versions.node}, PostgreSQL ${machine.postgres}.`,
-      `${options.rounds} rounds of two phases of ${options.seconds} s, ${options.rate} sales a second, seed ${options.seed}.`,
-      `Noise: ${options.noises.join(', ')}. Limit of a key: ${key} requests in 10 s. Limit of an address: ${addressLimit.requests} in 10 s.`,
-      `Answers to the noise: ${answersOf(answers).join('; ')}.`,
-      `The process that makes the sales ${goesFirst ? 'goes before all others' : 'waits for a core like all others: only root may let it go first'}.`,
-      `CPU in percent of one core, quiet and noisy: ${cpuText(phases)}.`,
-      `Sales of the calm tenant that failed: ${failed.length}.`,
+      `${options.rounds} rounds of two phases of ${options.seconds} s, ${options.rate} sales per second, seed ${options.seed}.`,
+      `Noise: ${options.noises.join(', ')}. Limit per key: ${key} requests in 10 s. Limit per address: ${addressLimit.requests} in 10 s.`,
+      `Responses to the noise: ${answersOf(answers).join('; ')}.`,
+      `The process that makes the sales ${hasPriority ? 'has a higher priority than all others' : 'has no higher priority than the others, which only root can set here'}.`,
+      `CPU in percent of one core, quiet and noisy phases: ${cpuText(phases)}.`,
+      `Failed sales of the calm tenant: ${failed.length}.`,
     ];
     console.log(`\n${textOf(rows)}\n\n${facts.map((fact) => `  ${fact}`).join('\n')}`);
-    for (const why of failed.slice(0, 5)) console.log(`  ${why}`);
+    for (const reason of failed.slice(0, 5)) console.log(`  ${reason}`);
     if (options.write) {
       const path = join(repository, 'docs/performance.md');
       const text = `${facts.map((fact) => `- ${fact}`).join('\n')}\n\n${markdownOf(rows)}`;
       await writeFile(path, withTable(await readFile(path, 'utf8'), text, 'isolation'));
     }
-    if (failed.length > 0 || rows.some(({ ratio }) => !(ratio <= accepted))) process.exitCode = 1;
+    if (failed.length > 0 || rows.some(({ ratio }) => !(ratio <= acceptedRatio))) process.exitCode = 1;
   } finally {
     await fixture.stop();
   }

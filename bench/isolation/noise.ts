@@ -1,23 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Noise } from './options.ts';
 
-/** What the noisy tenant sends. It is a process of its own, so that its event loop does not delay the calm tenant's. */
+/** The requests of the noisy tenant. They are sent by a separate process, so that they do not delay the sales process. */
 export type NoiseJob = {
   api: string;
-  /** Of the flood, the import and the joins: each has a limit of its own. */
+  /** The keys of the flood, the import and the joins. Each key has its own rate limit. */
   keys: { flood: string; import: string; campaign: string };
   campaignId: string;
   flood: number;
   noises: Noise[];
 };
 export type NoiseMessage = { job: NoiseJob } | { on: boolean };
-/** Answers of the phase that has ended, by kind of noise and status. */
+/** Number of responses in the last phase, by kind of noise and by status. */
 export type NoiseCounts = Record<string, Record<string, number>>;
 
 let on = false;
 let count = 0;
 let counts: NoiseCounts = {};
-let leave = new AbortController();
+let phase = new AbortController(); // aborts open requests at the end of a phase
 
 const headersOf = (key: string, address: string): Record<string, string> => ({
   authorization: `Bearer ${key}`,
@@ -27,34 +27,34 @@ const headersOf = (key: string, address: string): Record<string, string> => ({
   'cf-connecting-ip': address,
 });
 
-function note(noise: string, status: string): void {
-  const mine = counts[noise] ?? {};
-  mine[status] = (mine[status] ?? 0) + 1;
-  counts[noise] = mine;
+function countResponse(noise: string, status: string): void {
+  const byStatus = counts[noise] ?? {};
+  byStatus[status] = (byStatus[status] ?? 0) + 1;
+  counts[noise] = byStatus;
 }
 
-async function ask(noise: Noise, url: string, init: RequestInit): Promise<void> {
+async function request(noise: Noise, url: string, init: RequestInit): Promise<void> {
   try {
-    const response = await fetch(url, { ...init, signal: leave.signal });
+    const response = await fetch(url, { ...init, signal: phase.signal });
     await response.arrayBuffer();
-    note(noise, String(response.status));
+    countResponse(noise, String(response.status));
   } catch {
-    note(noise, 'no answer');
+    countResponse(noise, 'no response');
   }
 }
 
 const post = (noise: Noise, url: string, headers: Record<string, string>, body: object): Promise<void> =>
-  ask(noise, url, { method: 'POST', headers, body: JSON.stringify(body) });
+  request(noise, url, { method: 'POST', headers, body: JSON.stringify(body) });
 
 const order = { customerId: 'noisy', items: [{ sku: 'NOISE', quantity: 1 }] };
 
 function flood({ api, keys }: NoiseJob, n: number): Promise<void> {
   const headers = headersOf(keys.flood, '203.0.113.1');
   if (n % 2 === 0) return post('flood', `${api}/v1/orders`, headers, order);
-  return ask('flood', `${api}/v1/orders?limit=100`, { headers });
+  return request('flood', `${api}/v1/orders?limit=100`, { headers });
 }
 
-function guess({ api }: NoiseJob, n: number): Promise<void> {
+function sendInvalidKey({ api }: NoiseJob, n: number): Promise<void> {
   const key = `sk_test_${String(n).padStart(32, '0')}`;
   return post('invalid-keys', `${api}/v1/orders`, headersOf(key, '203.0.113.2'), order);
 }
@@ -69,15 +69,15 @@ const catalog = [
   ...Array.from({ length: 5_000 }, (_, n) => `BULK-${n},Bulk ${n},9.99,USD,5`),
 ].join('\n');
 
-async function importAll({ api, keys }: NoiseJob): Promise<void> {
+async function repeatImport({ api, keys }: NoiseJob): Promise<void> {
   for (;;) {
     const headers = { ...headersOf(keys.import, '203.0.113.4'), 'content-type': 'text/csv' };
-    if (on) await ask('import', `${api}/v1/products/import`, { method: 'POST', headers, body: catalog });
+    if (on) await request('import', `${api}/v1/products/import`, { method: 'POST', headers, body: catalog });
     await sleep(200);
   }
 }
 
-/** Sends at its rate while the noise is on, without waiting for answers, as clients that do not know of each other. */
+/** Sends `rate` requests per second while the noise is on. It does not wait for responses, like independent clients. */
 async function repeat(rate: number, send: (n: number) => Promise<void>): Promise<void> {
   let next = Date.now();
   for (let n = 0; ; n++) {
@@ -88,11 +88,11 @@ async function repeat(rate: number, send: (n: number) => Promise<void>): Promise
 }
 
 function start(job: NoiseJob): void {
-  const wants = (noise: Noise): boolean => job.noises.includes(noise);
-  if (wants('flood')) void repeat(job.flood, (n) => flood(job, n));
-  if (wants('invalid-keys')) void repeat(20, (n) => guess(job, n));
-  if (wants('campaign')) void repeat(10, (n) => join(job, n));
-  if (wants('import')) void importAll(job);
+  const isWanted = (noise: Noise): boolean => job.noises.includes(noise);
+  if (isWanted('flood')) void repeat(job.flood, (n) => flood(job, n));
+  if (isWanted('invalid-keys')) void repeat(20, (n) => sendInvalidKey(job, n));
+  if (isWanted('campaign')) void repeat(10, (n) => join(job, n));
+  if (isWanted('import')) void repeatImport(job);
 }
 
 process.on('disconnect', () => process.exit(0));
@@ -103,8 +103,8 @@ process.on('message', (message: NoiseMessage) => {
   }
   on = message.on;
   if (on) return;
-  leave.abort();
-  leave = new AbortController();
+  phase.abort();
+  phase = new AbortController();
   process.send?.(counts);
   counts = {};
 });

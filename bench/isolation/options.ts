@@ -9,7 +9,7 @@ export type IsolationOptions = {
   rate: number;
   flood: number;
   seed: number;
-  /** Requests a second of one key. */
+  /** Requests per second that one key may make. */
   limit: number;
   noises: Noise[];
   write: boolean;
@@ -17,32 +17,33 @@ export type IsolationOptions = {
 
 export const help = `npm run isolation -- [flags]
 
-Measures whether one tenant can delay another tenant's money. The platform starts as for the benchmarks. The tenant "calm"
-makes sales at a constant rate: order, payment, webhook, refund. The tenant "noisy" does this in every noisy phase:
+Measures whether one tenant can slow down another tenant's sales. It starts the same stack as the other benchmarks. The
+tenant "calm" makes sales at a constant rate: order, payment, webhook, refund. The tenant "noisy" does this in every noisy
+phase:
 
-  bad-rows      rows that fail in the database in the jobs (holds, orders, payments, labels, voids), and events that
-                Kafka refuses; the crons run every 10 s
-  flood         requests with one of its keys, many more than the limit of a key
-  invalid-keys  20 requests a second with invalid keys, from one address
-  import        a catalog of 5,000 lines, imported again and again
-  campaign      10 joins a second to one campaign
-  queue         400 charges and 400 cancellations for which Stripe takes 2 s each
+  bad-rows      rows with which the cron's jobs fail (holds, orders, payments, labels, voids), and events that Kafka
+                rejects; the crons run every 10 s
+  flood         more requests with one key than its rate limit allows
+  invalid-keys  20 requests per second with invalid keys, from one address
+  import        a catalog of 5,000 lines, imported repeatedly
+  campaign      10 joins per second of one campaign
+  queue         400 charges and 400 cancellations, each of which takes Stripe 2 s
 
-Each round has a quiet and a noisy phase, in an order that the seed decides. The result is the median of the p95s of all
-quiet phases beside that of all noisy ones. At most 2.0 times is accepted; otherwise the exit code is 1.
+Each round has a quiet and a noisy phase, in random order (--seed). The result compares the median p95 of the noisy phases
+with the median p95 of the quiet phases. The exit code is 1 if the ratio is above 2.0 or if a sale of "calm" fails.
 
-The limit of an address is that of wrangler.toml. The limit of a key there is for a whole data center and a database of its
-own size. Here it is one that three keys of the noisy tenant can use up while this machine still has CPU left: with none
-left, everybody waits for everybody, and that is no question of tenants.
+The limit per address is the one in wrangler.toml. The limit per key in wrangler.toml is meant for a whole data center, so a
+lower one is used here. Three keys of the noisy tenant can use it up while this machine still has free CPU. Without free CPU
+all requests wait for a core, and the result says nothing about tenants.
 
-  --rounds 3         rounds
-  --seconds 40       how long each phase lasts
-  --rate 2           sales a second of the calm tenant, whatever the answers take
-  --flood 20         requests a second of the flood
-  --limit 4          requests a second that a key may make
+  --rounds 3         number of rounds
+  --seconds 40       duration of each phase
+  --rate 2           sales per second of the calm tenant, independent of response times
+  --flood 20         requests per second of the flood
+  --limit 4          requests per second that a key may make
   --noise a,b        only these kinds of noise
-  --seed 1           of the order of the phases
-  --write            puts the table into docs/performance.md
+  --seed 1           seed for the order of the phases
+  --write            write the table into docs/performance.md
   --help`;
 
 const flags = { rounds: 3, seconds: 40, rate: 2, flood: 20, limit: 4, seed: 1 };
@@ -56,13 +57,13 @@ function readNumber(flag: keyof typeof flags, text: string | undefined): number 
 function readNoises(text: string | undefined): Noise[] {
   if (text === undefined) return [...noises];
   return text.split(',').map((name) => {
-    const noise = noises.find((each) => each === name);
+    const noise = noises.find((known) => known === name);
     if (noise === undefined) throw new Error(`--noise ${name} is unknown: use ${noises.join(', ')}`);
     return noise;
   });
 }
 
-/** The options of a command line; null if help was asked for. Throws for an unknown flag or value. */
+/** Parses the command line. Null for --help. Throws for an unknown flag or an invalid value. */
 export function readIsolationOptions(args: string[]): IsolationOptions | null {
   const value = { type: 'string' } as const;
   const { values } = parseArgs({

@@ -1,7 +1,7 @@
 import type { Fixture } from '../fixture/fixture.ts';
 import type { Noise } from './options.ts';
 
-const refused = [
+const rejectingTables = [
   ['orders.orders', 'id'],
   ['inventory.reservations', 'order_id'],
   ['payments.payments', 'order_id'],
@@ -9,16 +9,16 @@ const refused = [
   ['shipping.label_voids', 'order_id'],
 ] as const;
 
-/** Makes the database refuse every change of the noisy tenant's bad rows. */
-export async function refuseBadRows(fixture: Fixture): Promise<void> {
+/** Makes the database reject every change of the noisy tenant's bad rows. */
+export async function rejectBadRows(fixture: Fixture): Promise<void> {
   await fixture.pool.query(`
-    create function public.refuse() returns trigger language plpgsql as $$
+    create function public.reject_change() returns trigger language plpgsql as $$
     begin
       raise exception using errcode = '23514', constraint = 'bad_row', message = 'a bad row';
     end $$`);
-  for (const [table, id] of refused) {
-    await fixture.pool.query(`create trigger refuse before update on ${table} for each row
-      when (old.tenant_id = 'noisy' and old.${id} like 'bad-%') execute function public.refuse()`);
+  for (const [table, id] of rejectingTables) {
+    await fixture.pool.query(`create trigger reject_change before update on ${table} for each row
+      when (old.tenant_id = 'noisy' and old.${id} like 'bad-%') execute function public.reject_change()`);
   }
 }
 
@@ -47,7 +47,7 @@ const badRows = `
   with entered as materialized (select platform.act_as('noisy'))
     select platform.emit('no.such.topic', 'bad-ROUND-' || n, '{}', false) from entered, generate_series(1, 300) n;`;
 
-const slowMoney = `
+const slowPayments = `
   insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, stripe_payment_intent_id,
       intent_open, mode, campaign_id, user_id, capture_asked, checked_at)
     select 'slow-ROUND-' || n, 'slow-ROUND-' || n, 10, 'USD', case when n % 2 = 0 then 'pending' else 'cancelled' end,
@@ -70,16 +70,16 @@ const removal = `
   delete from shipping.label_voids where tenant_id = 'noisy';
   set session_replication_role = origin;`;
 
-/** Adds the rows of a noisy phase, and makes Stripe slow for them. */
+/** Adds the rows of a noisy phase, and makes the Stripe emulator slow for their payments. */
 export async function addNoise(fixture: Fixture, round: number, noises: Noise[]): Promise<void> {
   if (noises.includes('bad-rows')) await fixture.pool.query(badRows.replaceAll('ROUND', String(round)));
   if (!noises.includes('queue')) return;
   const fault = { times: 1_000_000, path: '/v1/payment_intents/pi_noisy', action: 'delay', ms: 2_000 };
   await fetch(`${fixture.stripeUrl}/_emulator/faults`, { method: 'POST', body: JSON.stringify(fault) });
-  await fixture.pool.query(slowMoney.replaceAll('ROUND', String(round)));
+  await fixture.pool.query(slowPayments.replaceAll('ROUND', String(round)));
 }
 
-/** Removes the noisy tenant's rows, so that messages and jobs find nothing to do in the next quiet phase. */
+/** Removes the noisy tenant's rows, so that queues and jobs have no work from them in the next quiet phase. */
 export async function removeNoise(fixture: Fixture): Promise<void> {
   await fixture.pool.query(removal);
 }

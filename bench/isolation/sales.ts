@@ -4,14 +4,14 @@ import type { Fixture } from '../fixture/fixture.ts';
 
 export const kinds = ['order', 'payment', 'webhook', 'refund'] as const;
 export type Kind = (typeof kinds)[number];
-/** Milliseconds by kind; `failed` are sales that did not end. */
+/** Times in ms, by kind. `failed`: the errors of failed sales. */
 export type Times = Record<Kind, number[]> & { failed: string[] };
 
-/** How often the watcher asks the database, so no time is more exact than that. */
+/** The interval in which the watcher queries the database. It limits the precision of the times. */
 const watchMs = 10;
-const longestMs = 30_000;
+const timeoutMs = 30_000;
 
-/** A request of a tenant. @throws Error for any answer that is no success */
+/** Sends a request of a tenant. @throws Error for any status other than 2xx */
 export async function send(fixture: Fixture, key: string, method: string, path: string, body?: object) {
   const response = await fetch(fixture.api + path, {
     method,
@@ -28,12 +28,12 @@ export async function send(fixture: Fixture, key: string, method: string, path: 
   return JSON.parse(text);
 }
 
-type Wanted = { id: string; status: string; resolve: () => void };
+type Expectation = { id: string; status: string; resolve: () => void };
 
-/** Asks the database for all sales at once when they reach a status: polls of the API would be a load of their own. */
+/** Watches the status of all open sales with one query. Polling the API for each sale would add load. */
 class Watcher {
   readonly #fixture: Fixture;
-  readonly #wanted = new Set<Wanted>();
+  readonly #expectations = new Set<Expectation>();
   #stopped = false;
 
   constructor(fixture: Fixture) {
@@ -41,14 +41,15 @@ class Watcher {
     void this.#watch();
   }
 
-  reach(id: string, status: string): Promise<void> {
+  /** Resolves when the order or payment has the status. */
+  waitFor(id: string, status: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      const wanted = { id, status, resolve };
-      this.#wanted.add(wanted);
-      const late = (): void => {
-        if (this.#wanted.delete(wanted)) reject(new Error(`${id} is not ${status} after ${longestMs} ms`));
+      const expectation = { id, status, resolve };
+      this.#expectations.add(expectation);
+      const giveUp = (): void => {
+        if (this.#expectations.delete(expectation)) reject(new Error(`${id} is not ${status} after ${timeoutMs} ms`));
       };
-      setTimeout(late, longestMs).unref();
+      setTimeout(giveUp, timeoutMs).unref();
     });
   }
 
@@ -60,23 +61,23 @@ class Watcher {
     const query = `select id, status from orders.orders where tenant_id = 'calm' and id = any($1)
       union all select payment_id, status from payments.payments where tenant_id = 'calm' and payment_id = any($1)`;
     while (!this.#stopped) {
-      const ids = [...this.#wanted].map(({ id }) => id);
+      const ids = [...this.#expectations].map(({ id }) => id);
       const found = ids.length > 0 ? await this.#fixture.pool.query(query, [ids]).catch(() => undefined) : undefined;
-      const status = new Map(found?.rows.map((row) => [row.id, row.status]));
-      for (const wanted of this.#wanted) {
-        if (status.get(wanted.id) !== wanted.status) continue;
-        this.#wanted.delete(wanted);
-        wanted.resolve();
+      const statuses = new Map(found?.rows.map((row) => [row.id, row.status]));
+      for (const expectation of this.#expectations) {
+        if (statuses.get(expectation.id) !== expectation.status) continue;
+        this.#expectations.delete(expectation);
+        expectation.resolve();
       }
       await sleep(watchMs);
     }
   }
 }
 
-/** Each step of a sale has a key of its own, as of three servers, so that no limit of a key bounds the sales. */
+/** Each step of a sale has its own API key, so that the limit per key does not limit the sales. */
 export type Seller = { fixture: Fixture; keys: Record<'order' | 'payment' | 'refund', string>; rate: number };
 
-/** One sale of the calm tenant: ordered, paid, confirmed by a webhook, refunded. Adds the milliseconds of each. */
+/** Makes one sale of the calm tenant: order, payment, webhook, refund. Adds the time of each step to `times`. */
 async function sell({ fixture, keys }: Seller, stripe: Stripe, watcher: Watcher, times: Times): Promise<void> {
   const timed = async <T>(kind: Kind, work: () => Promise<T>): Promise<T> => {
     const start = performance.now();
@@ -94,15 +95,15 @@ async function sell({ fixture, keys }: Seller, stripe: Stripe, watcher: Watcher,
   const options = { payment_method: 'pm_card_visa', return_url: 'https://shop.test' };
   await timed('webhook', async () => {
     await stripe.paymentIntents.confirm(payment.stripePaymentIntentId, options);
-    await watcher.reach(order.id, 'confirmed');
+    await watcher.waitFor(order.id, 'confirmed');
   });
   await timed('refund', async () => {
     await send(fixture, keys.refund, 'POST', `/v1/payments/${payment.id}/refunds`, {});
-    await watcher.reach(payment.id, 'refunded');
+    await watcher.waitFor(payment.id, 'refunded');
   });
 }
 
-/** Sells at a constant rate, whatever the answers take, and runs the crons every 10 s. Waits for every sale to end. */
+/** Sells at a constant rate, independent of response times, and runs the crons every 10 s. Waits for every sale to end. */
 export async function sellFor(seller: Seller, seconds: number): Promise<Times> {
   const times: Times = { order: [], payment: [], webhook: [], refund: [], failed: [] };
   const { hostname, port } = new URL(seller.fixture.stripeUrl ?? '');

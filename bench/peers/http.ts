@@ -1,18 +1,18 @@
 import { Agent, type IncomingHttpHeaders, request } from 'node:http';
 
-export type HttpAnswer = { status: number; headers: IncomingHttpHeaders; text: string };
+export type HttpResponse = { status: number; headers: IncomingHttpHeaders; text: string };
 
-/** Why a checkout went no further: which step, and what the shop answered. It is an answer, not a fault of the run. */
-export class Refused extends Error {
+/** A checkout that a shop rejected: the step and the reason. It is counted as a result, not as an error of the benchmark. */
+export class CheckoutRejected extends Error {
   constructor(step: string, reason: string) {
     super(`${step}: ${reason}`);
-    this.name = 'Refused';
+    this.name = 'CheckoutRejected';
   }
 }
 
-const longestMs = 300_000;
+const timeoutMs = 300_000;
 
-/** One connection a client, kept open: of all that Node has this costs the load generator least. Counts what it sends. */
+/** Sends requests over connections that stay open, and counts them. Of Node's HTTP clients this one uses the least CPU. */
 export class HttpClient {
   requests = 0;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1024 });
@@ -22,7 +22,7 @@ export class HttpClient {
     this.#origin = new URL(origin);
   }
 
-  send(method: string, path: string, headers: Record<string, string>, body?: string | Buffer): Promise<HttpAnswer> {
+  send(method: string, path: string, headers: Record<string, string>, body?: string | Buffer): Promise<HttpResponse> {
     this.requests += 1;
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
     return new Promise((resolve, reject) => {
@@ -31,7 +31,7 @@ export class HttpClient {
           host: this.#origin.hostname,
           port: this.#origin.port,
           agent: this.#agent,
-          timeout: longestMs,
+          timeout: timeoutMs,
           method,
           path,
           headers: { ...headers, ...length },
@@ -49,7 +49,7 @@ export class HttpClient {
           );
         },
       );
-      outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer in ${longestMs / 1000} s`)));
+      outgoing.on('timeout', () => outgoing.destroy(new Error(`no response in ${timeoutMs / 1000} s`)));
       outgoing.on('error', reject);
       outgoing.end(body);
     });

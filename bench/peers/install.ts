@@ -5,7 +5,7 @@ import { type Program, runProgram } from './process.ts';
 
 export type PeerName = 'vendure' | 'medusa';
 
-/** The versions that are measured, exactly; what they depend on is what npm finds on the day of the installation. */
+/** The exact versions that are measured. Their own dependencies are the newest that npm finds when it installs them. */
 const dependencies: Record<PeerName, Record<string, string>> = {
   vendure: { '@vendure/core': '3.7.3', pg: '^8.16.0' },
   medusa: {
@@ -20,7 +20,7 @@ const dependencies: Record<PeerName, Record<string, string>> = {
   },
 };
 
-/** What Medusa wants to find in its own folder. */
+/** Files that Medusa needs in its folder. */
 const medusaFiles = {
   'medusa-config.cjs': 'medusa-config.js',
   'medusa-seed.cjs': join('src', 'scripts', 'seed.js'),
@@ -30,13 +30,13 @@ const medusaFiles = {
 export const versionOf = (peer: PeerName): string =>
   dependencies[peer][peer === 'vendure' ? '@vendure/core' : '@medusajs/medusa'] ?? '';
 
-/** Beside the user's other caches: it outlives the repository, and can be deleted at any time. */
+/** A folder in the user's cache, outside of the repository. It can be deleted at any time. */
 export const defaultFolder = (environment: Record<string, string | undefined>): string =>
   join(environment.XDG_CACHE_HOME || join(homedir(), '.cache'), 'fusioncommerce-peers');
 
 /**
- * Installs a peer from npm into a folder of its own, if these versions are not there yet. Resolves with whether it had to.
- * @throws Error with what npm said
+ * Installs a peer from npm into its own folder unless these versions are already there. `fresh`: it was installed now.
+ * @throws Error with npm's last output
  */
 export async function installPeer(
   root: string,
@@ -44,20 +44,20 @@ export async function installPeer(
   started: (program: Program) => void,
 ): Promise<{ dir: string; fresh: boolean }> {
   const dir = join(root, peer);
-  const wanted = `${JSON.stringify({ name: `${peer}-peer`, private: true, dependencies: dependencies[peer] }, null, 2)}\n`;
+  const packageJson = `${JSON.stringify({ name: `${peer}-peer`, private: true, dependencies: dependencies[peer] }, null, 2)}\n`;
   await mkdir(join(dir, 'src', 'scripts'), { recursive: true });
-  // Written last: a run that was stopped half-way is done again.
-  const done = join(dir, 'installed.json');
-  const fresh = (await readFile(done, 'utf8').catch(() => '')) !== wanted;
+  // Written last, so that an interrupted installation is repeated.
+  const marker = join(dir, 'installed.json');
+  const fresh = (await readFile(marker, 'utf8').catch(() => '')) !== packageJson;
   if (fresh) {
-    await writeFile(join(dir, 'package.json'), wanted);
-    // Of a thousand packages none needs its install script: the binaries come as packages too.
+    await writeFile(join(dir, 'package.json'), packageJson);
+    // No package needs its install script, since binaries are packages too.
     const flags = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
     const npm = process.env.npm_execpath;
     await (npm === undefined
       ? runProgram('npm', flags, { cwd: dir, started })
       : runProgram(process.execPath, [npm, ...flags], { cwd: dir, started }));
-    await writeFile(done, wanted);
+    await writeFile(marker, packageJson);
   }
   if (peer === 'medusa') {
     for (const [from, to] of Object.entries(medusaFiles)) {

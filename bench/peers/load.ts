@@ -3,9 +3,9 @@ import type pg from 'pg';
 import { products, type Race, type Round, type Statement, type System } from './system.ts';
 
 export type Observer = {
-  /** As a superuser of the server on which all databases are. */
+  /** Connections as a superuser of the server with all databases. */
   pool: pg.Pool;
-  /** CPU of all of PostgreSQL's processes, in ms since its start. */
+  /** CPU time of all PostgreSQL processes since the start, in ms. */
   postgresCpu: () => Promise<number>;
   signal: AbortSignal;
 };
@@ -24,25 +24,29 @@ export const median = (values: number[]): number => {
 
 type Load = { latencies: number[]; failures: Record<string, number>; seconds: number };
 
-/** Ids differ from one refusal to the next; what is refused and why does not. */
-const kindOf = (error: unknown): string =>
+/** The error message without ids and numbers, so that equal errors are counted together. */
+const errorKind = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error))
     .replaceAll(/\b[a-z_]+_[0-9A-HJKMNP-TV-Z]{26}\b|[0-9a-f]{8}-[0-9a-f-]{27}|\b\d{3,}\b/g, '…')
     .slice(0, 140);
 
-/** So many clients at once, each beginning its next checkout when its last has ended, while `more` says so. */
-export async function runClients(clients: number, more: () => number | null, buy: System['checkout']): Promise<Load> {
+/** Runs clients concurrently. Each buys one product after another, until `nextProduct` returns null. */
+export async function runClients(
+  clients: number,
+  nextProduct: () => number | null,
+  buy: System['checkout'],
+): Promise<Load> {
   const latencies: number[] = [];
   const failures: Record<string, number> = {};
   const start = performance.now();
   const client = async (): Promise<void> => {
-    for (let product = more(); product !== null; product = more()) {
+    for (let product = nextProduct(); product !== null; product = nextProduct()) {
       const began = performance.now();
       try {
         await buy(product);
         latencies.push(performance.now() - began);
       } catch (error) {
-        const kind = kindOf(error);
+        const kind = errorKind(error);
         failures[kind] = (failures[kind] ?? 0) + 1;
       }
     }
@@ -53,9 +57,9 @@ export async function runClients(clients: number, more: () => number | null, buy
 
 type Counts = { statements: number; transactions: number };
 
-/** What a shop has sent since the last reset: statements as PostgreSQL got them, not those within functions. */
+/** Counts the statements of a shop since the last reset, without those inside functions. */
 async function countStatements(pool: pg.Pool, database: string): Promise<Counts> {
-  // The superuser is the observer.
+  // Statements of the superuser are this benchmark's own.
   const { rows } = await pool.query<Counts>(
     `select coalesce(sum(calls), 0)::int as statements,
        coalesce(sum(calls) filter (where query ~* '^\\s*(begin|commit|rollback|start transaction|savepoint|release)'), 0)
@@ -86,7 +90,7 @@ async function sizeOf(pool: pg.Pool, database: string): Promise<number> {
   return Number(rows[0]?.bytes);
 }
 
-/** Draws among all products but that of the race; seeded, so that every system and every run has the same. */
+/** A seeded generator of product numbers, without the product of the race. Every system and run gets the same sequence. */
 function drawProducts(seed: number): () => number {
   let state = seed;
   return () => {
@@ -96,8 +100,8 @@ function drawProducts(seed: number): () => number {
 }
 
 /**
- * One round: at least so many seconds, and at least `least` checkouts a client, since the slowest need seconds for one.
- * The rate is all checkouts over all of the time, that of the last ones included.
+ * Runs one round: at least `seconds`, and at least `least` checkouts per client, because a slow shop needs seconds for one.
+ * The rate is all checkouts divided by the time until the last one ends.
  */
 export async function runRound(
   system: System,
@@ -117,21 +121,21 @@ export async function runRound(
   const requests = system.requests();
   const end = performance.now() + options.seconds * 1000;
   let begun = 0;
-  const more = (): number | null => {
+  const nextProduct = (): number | null => {
     if (observer.signal.aborted || (performance.now() > end && begun >= options.least * options.clients)) return null;
     begun += 1;
     return draw();
   };
-  const { latencies, failures, seconds } = await runClients(options.clients, more, system.checkout);
-  const answered = performance.now();
+  const { latencies, failures, seconds } = await runClients(options.clients, nextProduct, system.checkout);
+  const lastResponse = performance.now();
   await system.settle();
-  const settleSeconds = (performance.now() - answered) / 1000;
+  const settleSeconds = (performance.now() - lastResponse) / 1000;
   const counts = await countStatements(pool, system.database);
-  const now = (await system.parts?.()) ?? {};
+  const partsAfter = (await system.parts?.()) ?? {};
   const checkouts = latencies.length;
-  const each = (total: number): number => total / Math.max(1, checkouts);
-  const grownBy = (after: Record<string, number>, before: Record<string, number>) =>
-    Object.fromEntries(Object.entries(after).map(([name, ms]) => [name, each(ms - (before[name] ?? 0))]));
+  const perCheckout = (total: number): number => total / Math.max(1, checkouts);
+  const differencePerCheckout = (after: Record<string, number>, before: Record<string, number>) =>
+    Object.fromEntries(Object.entries(after).map(([name, ms]) => [name, perCheckout(ms - (before[name] ?? 0))]));
   return {
     checkouts,
     seconds,
@@ -139,24 +143,24 @@ export async function runRound(
     p50Ms: quantile(latencies, 0.5),
     p95Ms: quantile(latencies, 0.95),
     settleSeconds,
-    requests: each(system.requests() - requests),
-    statements: each(counts.statements),
-    transactionStatements: each(counts.transactions),
-    serverCpuMs: each((await system.cpu()) - cpu),
-    postgresCpuMs: each((await observer.postgresCpu()) - postgresCpu),
-    databaseBytes: each((await sizeOf(pool, system.database)) - bytes),
-    parts: grownBy(now, parts),
-    waits: grownBy(system.waits?.() ?? {}, waits),
-    slowest: (await findSlowest(pool, system.database)).map((one) => ({
-      ...one,
-      calls: each(one.calls),
-      ms: each(one.ms),
+    requests: perCheckout(system.requests() - requests),
+    statements: perCheckout(counts.statements),
+    transactionStatements: perCheckout(counts.transactions),
+    serverCpuMs: perCheckout((await system.cpu()) - cpu),
+    postgresCpuMs: perCheckout((await observer.postgresCpu()) - postgresCpu),
+    databaseBytes: perCheckout((await sizeOf(pool, system.database)) - bytes),
+    parts: differencePerCheckout(partsAfter, parts),
+    waits: differencePerCheckout(system.waits?.() ?? {}, waits),
+    slowest: (await findSlowest(pool, system.database)).map((statement) => ({
+      ...statement,
+      calls: perCheckout(statement.calls),
+      ms: perCheckout(statement.ms),
     })),
     failures,
   };
 }
 
-/** Every buyer wants one unit of the same product, of which there are fewer. */
+/** Lets many buyers order the same product at once. It has fewer units than buyers. */
 export async function runRace(
   system: System,
   observer: Observer,
@@ -165,8 +169,8 @@ export async function runRace(
   await system.stock(options.units);
   const before = await system.sold();
   let begun = 0;
-  const more = (): number | null => (observer.signal.aborted || ++begun > options.buyers ? null : products);
-  const { latencies, failures, seconds } = await runClients(options.clients, more, system.checkout);
+  const nextProduct = (): number | null => (observer.signal.aborted || ++begun > options.buyers ? null : products);
+  const { latencies, failures, seconds } = await runClients(options.clients, nextProduct, system.checkout);
   await system.settle();
   const sold = (await system.sold()) - before;
   return {
@@ -178,7 +182,7 @@ export async function runRace(
   };
 }
 
-/** Resolves when a database has had no statement for a second. */
+/** Resolves when a shop has sent no statement to its database for a second. */
 export async function untilIdle(pool: pg.Pool, database: string): Promise<void> {
   for (let last = -1; ; await sleep(1000)) {
     const { statements } = await countStatements(pool, database);

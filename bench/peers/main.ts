@@ -6,13 +6,13 @@ import { findFreePort } from '../../dev/support/process.ts';
 import { Progress } from '../../dev/support/progress.ts';
 import { readProcesses, sumTree } from '../fixture/cpu.ts';
 import { type Fixture, startFixture } from '../fixture/fixture.ts';
-import { measureAlone } from './alone.ts';
+import { measureSingleCheckouts } from './alone.ts';
 import {
-  type ContainerUse,
+  type ContainerUsage,
   containerCosts,
   marginalContainerCosts,
   marginalCosts,
-  type OrderUse,
+  type OrderUsage,
   ourCosts,
   printCosts,
 } from './costs.ts';
@@ -20,7 +20,7 @@ import { installPeer, type PeerName } from './install.ts';
 import { type Observer, runRace, runRound } from './load.ts';
 import { startMedusa } from './medusa.ts';
 import { help, type PeersOptions, peersOf, readPeersOptions } from './options.ts';
-import { openOurs } from './ours.ts';
+import { openOurShop } from './ours.ts';
 import type { Program } from './process.ts';
 import { describeMachine, format, printReport, summarise } from './report.ts';
 import type { Measured, Round, System } from './system.ts';
@@ -28,7 +28,7 @@ import { startVendure } from './vendure.ts';
 
 const start = { vendure: startVendure, medusa: startMedusa };
 
-/** A database of its own for a peer, and a role that owns it and is no superuser, so that its statements can be told. */
+/** Creates a database for a peer, owned by a role that is not a superuser, so that its statements can be counted. */
 async function makeDatabase(pool: pg.Pool, fixture: Fixture, name: PeerName): Promise<string> {
   await pool.query(`create role ${name} login password '${name}'`);
   await pool.query(`create database ${name} owner ${name}`);
@@ -42,7 +42,7 @@ async function startSystems(fixture: Fixture, options: PeersOptions, run: Run): 
     systems.push(system);
     stops.push(system.stop);
   };
-  add(await progress.step('Our shop', () => openOurs(fixture, run.version)));
+  add(await progress.step('Our shop', () => openOurShop(fixture, run.version)));
   for (const name of peersOf(options)) {
     const dir = join(options.dir, name);
     const databaseUrl = await makeDatabase(fixture.pool, fixture, name);
@@ -68,7 +68,7 @@ type Run = {
 };
 
 function describeRound({ name }: System, { perSecond, checkouts, failures }: Round): string {
-  const failed = Object.entries(failures).map(([why, count]) => `; ${count} × ${why}`);
+  const failed = Object.entries(failures).map(([reason, count]) => `; ${count} × ${reason}`);
   return `${name}: ${format(perSecond)} checkouts/s (${checkouts})${failed.join('')}`;
 }
 
@@ -100,31 +100,35 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
       () => runRace(system, observer, { clients, buyers, units: 100 }),
       ({ sold }) => `${system.name}: ${sold} sold`,
     );
-    const its = measured[index];
-    if (its) its.race = race;
+    const result = measured[index];
+    if (result) result.race = race;
   }
   return measured;
 }
 
 const million = 1_000_000;
 
-/** A million orders in one month: ours, and a server in a container for each peer. */
-function reportCosts(use: OrderUse, measured: Measured[]) {
+/** The costs of a million orders in one month: ours, and those of each peer in containers. */
+function reportCosts(usage: OrderUsage, measured: Measured[]) {
   const peers = measured.slice(1).map(summarise);
   const sheets = [
-    { title: measured[0]?.name ?? '', lines: ourCosts(million, use), marginal: marginalCosts(use) },
+    { title: measured[0]?.name ?? '', lines: ourCosts(million, usage), marginal: marginalCosts(usage) },
     ...peers.map(({ name, serverCpuMs, postgresCpuMs, databaseBytes }) => {
-      const its: ContainerUse = { serverCpu: serverCpuMs, databaseCpu: postgresCpuMs, databaseBytes };
-      return { title: name, lines: containerCosts(million, its), marginal: marginalContainerCosts(its) };
+      const containerUsage: ContainerUsage = { serverCpu: serverCpuMs, databaseCpu: postgresCpuMs, databaseBytes };
+      return {
+        title: name,
+        lines: containerCosts(million, containerUsage),
+        marginal: marginalContainerCosts(containerUsage),
+      };
     }),
   ];
   const text = sheets.map(({ title, lines, marginal }) =>
     [
       printCosts(`${title}, a million orders in a month`, lines),
-      `  by use alone, without plan, allowances and smallest sizes: $${marginal.toFixed(2)}`,
+      `  by usage alone, without plan, allowances and smallest sizes: $${marginal.toFixed(2)}`,
     ].join('\n'),
   );
-  return { use, sheets, text: text.join('\n\n') };
+  return { usage, sheets, text: text.join('\n\n') };
 }
 
 async function save(
@@ -142,7 +146,7 @@ async function save(
     options: flags,
     systems: measured.map(summarise),
     rounds: measured.map(({ name, rounds }) => ({ name, rounds })),
-    alone: costs.use,
+    alone: costs.usage,
     costs: costs.sheets,
   };
   const folder = join(repository, 'bench', 'results');
@@ -161,25 +165,26 @@ async function main(options: PeersOptions): Promise<void> {
     void program.exited.then(() => programs.delete(program));
     if (stopping.signal.aborted) void program.stop();
   };
-  // Not once: npm passes a Ctrl-C on that we had already, and a second one must not leave the database behind.
+  // `on`, not `once`: npm forwards a Ctrl-C that this process has received already, and a second one must be handled too.
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       stopping.abort();
-      // The fixture ends the process once its own parts have ended; before there is one, we do.
+      // The fixture ends this process after its own parts. Before it starts, this handler does.
       const ended = Promise.all([...programs].map((program) => program.stop()));
-      if (!rigged) void ended.finally(() => process.exit(130));
+      if (!fixtureStarting) void ended.finally(() => process.exit(130));
     });
   }
-  let rigged = false;
+  let fixtureStarting = false;
   const stops: (() => Promise<void>)[] = [];
   const { version } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8')) as { version: string };
   const run: Run = { progress, version, signal: stopping.signal, started, stops };
   try {
     for (const name of peersOf(options)) {
-      const described = ({ dir, fresh }: { dir: string; fresh: boolean }) => `${dir}${fresh ? '' : ', was there'}`;
+      const described = ({ dir, fresh }: { dir: string; fresh: boolean }) =>
+        `${dir}${fresh ? '' : ', already installed'}`;
       await progress.step(`npm install`, () => installPeer(options.dir, name, started), described);
     }
-    rigged = true;
+    fixtureStarting = true;
     const fixture = await startFixture({ progress });
     stops.push(fixture.stop);
     const systems = await startSystems(fixture, options, run);
@@ -188,16 +193,16 @@ async function main(options: PeersOptions): Promise<void> {
     const measured = await measure(systems, observer, options, run);
     const [ours] = systems;
     if (ours === undefined || stopping.signal.aborted) return;
-    const use = await progress.step(
+    const usage = await progress.step(
       'alone',
-      () => measureAlone(fixture, ours, 100, stopping.signal),
-      () => `${ours.name}: 100 checkouts, one after the other`,
+      () => measureSingleCheckouts(fixture, ours, 100, stopping.signal),
+      () => `${ours.name}: 100 checkouts, one at a time`,
     );
-    const costs = reportCosts(use, measured);
+    const costs = reportCosts(usage, measured);
     console.log(`\n${printReport(measured.map(summarise))}\n\n${costs.text}`);
     if (options.save) console.log(`\n${await save(measured, costs, fixture, options)}`);
   } catch (error) {
-    // What is being stopped fails, of course.
+    // Errors are expected while everything is being stopped.
     if (!stopping.signal.aborted) throw error;
   } finally {
     for (const stop of stops.toReversed()) await stop().catch((error: Error) => progress.say(error.message));

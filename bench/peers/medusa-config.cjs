@@ -1,5 +1,5 @@
-// Copied into the peers' folder as medusa-config.js. No Redis: Medusa's own in-memory modules (events, cache, locks,
-// workflows), which it uses when no others are named.
+// Copied into Medusa's folder as medusa-config.js. Without Redis, so Medusa uses its own in-memory modules for events, cache,
+// locks and workflows.
 const { defineConfig } = require('@medusajs/framework/utils');
 
 module.exports = defineConfig({

@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
-import { HttpClient, Refused } from './http.ts';
+import { CheckoutRejected, HttpClient } from './http.ts';
 import { versionOf } from './install.ts';
 import { untilIdle } from './load.ts';
 import type { PeerOptions } from './peer.ts';
 import { runProgram, startProgram, waitUntilReady } from './process.ts';
 import { products, type System } from './system.ts';
 
-/** What medusa-seed.cjs writes. */
+/** The content of the file that medusa-seed.cjs writes. */
 type Seed = { key: string; region: string; shipping: string; variants: string[]; hotItem: string };
 type Reply = {
   cart?: { id: string };
@@ -28,7 +28,7 @@ const address = {
   country_code: 'us',
 };
 
-/** Fills a database with Medusa's tables and products, and starts its server. */
+/** Creates Medusa's tables and products in a database, and starts its server. */
 export async function startMedusa({ dir, port, databaseUrl, pool, started }: PeerOptions): Promise<System> {
   const cli = join('node_modules', '@medusajs', 'cli', 'cli.js');
   const seedFile = join(dir, 'seed.json');
@@ -52,14 +52,14 @@ export async function startMedusa({ dir, port, databaseUrl, pool, started }: Pee
   });
   started(server);
   const http = new HttpClient(`http://127.0.0.1:${port}`);
-  const own = new pg.Pool({ connectionString: databaseUrl, max: 1 });
-  own.on('error', () => undefined);
+  const shopPool = new pg.Pool({ connectionString: databaseUrl, max: 1 });
+  shopPool.on('error', () => undefined);
   const headers = { 'content-type': 'application/json', 'x-publishable-api-key': seed.key };
 
-  async function ask(step: string, method: string, path: string, body?: unknown): Promise<Reply> {
-    const answer = await http.send(method, path, headers, body === undefined ? undefined : JSON.stringify(body));
-    const reply = (answer.text.startsWith('{') ? JSON.parse(answer.text) : {}) as Reply;
-    if (answer.status > 299) throw new Refused(step, `${answer.status} ${reply.message ?? ''}`);
+  async function request(step: string, method: string, path: string, body?: unknown): Promise<Reply> {
+    const response = await http.send(method, path, headers, body === undefined ? undefined : JSON.stringify(body));
+    const reply = (response.text.startsWith('{') ? JSON.parse(response.text) : {}) as Reply;
+    if (response.status > 299) throw new CheckoutRejected(step, `${response.status} ${reply.message ?? ''}`);
     return reply;
   }
 
@@ -82,24 +82,24 @@ export async function startMedusa({ dir, port, databaseUrl, pool, started }: Pee
         shipping_address: address,
         billing_address: address,
       };
-      const { cart } = await ask('cart', 'POST', '/store/carts', { region_id: seed.region });
-      const its = `/store/carts/${cart?.id}`;
+      const { cart } = await request('cart', 'POST', '/store/carts', { region_id: seed.region });
+      const cartPath = `/store/carts/${cart?.id}`;
       const line = { variant_id: seed.variants[product - 1], quantity: 1 };
-      await ask('line item', 'POST', `${its}/line-items`, line);
-      await ask('addresses', 'POST', its, buyer);
-      await ask('shipping options', 'GET', `/store/shipping-options?cart_id=${cart?.id}`);
-      await ask('shipping method', 'POST', `${its}/shipping-methods`, { option_id: seed.shipping });
-      const payment = await ask('payment', 'POST', '/store/payment-collections', { cart_id: cart?.id });
+      await request('line item', 'POST', `${cartPath}/line-items`, line);
+      await request('addresses', 'POST', cartPath, buyer);
+      await request('shipping options', 'GET', `/store/shipping-options?cart_id=${cart?.id}`);
+      await request('shipping method', 'POST', `${cartPath}/shipping-methods`, { option_id: seed.shipping });
+      const payment = await request('payment', 'POST', '/store/payment-collections', { cart_id: cart?.id });
       const sessions = `/store/payment-collections/${payment.payment_collection?.id}/payment-sessions`;
-      await ask('payment session', 'POST', sessions, { provider_id: 'pp_system_default' });
-      const completed = await ask('complete', 'POST', `${its}/complete`, {});
+      await request('payment session', 'POST', sessions, { provider_id: 'pp_system_default' });
+      const completed = await request('complete', 'POST', `${cartPath}/complete`, {});
       if (completed.type !== 'order') {
-        throw new Refused('complete', completed.error?.message ?? String(completed.type));
+        throw new CheckoutRejected('complete', completed.error?.message ?? String(completed.type));
       }
     },
     async stock(units) {
-      await own.query('delete from reservation_item where inventory_item_id = $1', [seed.hotItem]);
-      await own.query(
+      await shopPool.query('delete from reservation_item where inventory_item_id = $1', [seed.hotItem]);
+      await shopPool.query(
         `update inventory_level set stocked_quantity = $2::numeric, reserved_quantity = 0,
            raw_stocked_quantity = jsonb_build_object('value', $2::numeric::text, 'precision', 20),
            raw_reserved_quantity = '{"value": "0", "precision": 20}'
@@ -108,7 +108,7 @@ export async function startMedusa({ dir, port, databaseUrl, pool, started }: Pee
       );
     },
     async sold() {
-      const { rows } = await own.query<{ n: number }>(
+      const { rows } = await shopPool.query<{ n: number }>(
         `select coalesce(sum(i.quantity), 0)::int as n from order_item i
          join order_line_item l on l.id = i.item_id where l.variant_id = $1`,
         [seed.variants[products - 1]],
@@ -117,7 +117,7 @@ export async function startMedusa({ dir, port, databaseUrl, pool, started }: Pee
     },
     async stop() {
       http.close();
-      await own.end();
+      await shopPool.end();
       await server.stop();
     },
   };

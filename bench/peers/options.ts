@@ -16,17 +16,17 @@ const peerNames = ['vendure', 'medusa'] as const satisfies PeerName[];
 
 export const help = `npm run bench:peers -- [flags]
 
-Measures whole checkouts (an order of one line, its payment, its confirmation) of this API, of Vendure and of Medusa, in
-turns, on the same PostgreSQL with its usual durability; and 500 buyers who want 100 units. The first run installs the
-peers from npm (about 900 MB, one to three minutes). Results: bench/results/peers-<date>.json. What each figure means:
-docs/performance.md, "Beside Vendure and Medusa".
+Measures whole checkouts (an order of one line, its payment, its confirmation) of this API, of Vendure and of Medusa. They
+take turns on the same PostgreSQL with its usual durability. Then 500 buyers compete for 100 units in each shop. The first
+run installs the peers from npm (about 900 MB, one to three minutes). Results are written to
+bench/results/peers-<date>.json. docs/performance.md explains each figure.
 
-  --dir <folder>   where the peers are installed: fusioncommerce-peers in XDG_CACHE_HOME or ~/.cache if not given
-  --rounds 3       how often each is measured; the table shows medians and the spread
-  --clients 16     buyers at once
-  --seconds 15     how long a round lasts at least; each buyer makes at least four checkouts
-  --buyers 500     of the race for 100 units; 0 leaves it out
-  --only <name>    vendure or medusa beside ours, or ours alone
+  --dir <folder>   where the peers are installed. Default: fusioncommerce-peers in XDG_CACHE_HOME or ~/.cache
+  --rounds 3       number of measurements of each shop; the table shows medians and the spread
+  --clients 16     concurrent buyers
+  --seconds 15     minimum duration of a round; each buyer makes at least four checkouts
+  --buyers 500     buyers in the race for 100 units; 0 skips the race
+  --only <name>    vendure or medusa: compare with this peer only; ours: measure no peer
   --no-save        do not write results
   --help`;
 
@@ -41,20 +41,20 @@ const flags = {
   help: { type: 'boolean' },
 } as const;
 
-function readNumber(flag: string, text: string | undefined, usual: number, range: [number, number]): number {
-  if (text === undefined) return usual;
+function readNumber(flag: string, text: string | undefined, byDefault: number, range: [number, number]): number {
+  if (text === undefined) return byDefault;
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (number >= range[0] && number <= range[1]) return number;
-  throw new Error(`--${flag} ${text} is no number from ${range[0]} to ${range[1]}`);
+  throw new Error(`--${flag} ${text} is not a whole number from ${range[0]} to ${range[1]}`);
 }
 
-/** The options of a command line; null: help was asked for. @throws Error for what cannot be understood */
+/** Parses the command line. Null for --help. @throws Error for an unknown flag or an invalid value */
 export function readPeersOptions(args: string[], environment: Record<string, string | undefined>): PeersOptions | null {
   const { values } = parseArgs({ args, options: flags });
   if (values.help) return null;
   const only = (['ours', ...peerNames] as const).find((name) => name === values.only);
   if (values.only !== undefined && only === undefined) {
-    throw new Error(`--only ${values.only}: there are ours, ${peerNames.join(' and ')}`);
+    throw new Error(`--only ${values.only} is unknown: use ours, ${peerNames.join(' or ')}`);
   }
   return {
     dir: resolve(values.dir ?? defaultFolder(environment)),
@@ -67,6 +67,6 @@ export function readPeersOptions(args: string[], environment: Record<string, str
   };
 }
 
-/** Which peers are measured beside ours. */
+/** The peers that are measured besides our shop. */
 export const peersOf = ({ only }: Pick<PeersOptions, 'only'>): PeerName[] =>
   peerNames.filter((name) => only === undefined || only === name);

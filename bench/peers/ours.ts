@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Fixture } from '../fixture/fixture.ts';
-import { HttpClient, Refused } from './http.ts';
+import { CheckoutRejected, HttpClient } from './http.ts';
 import { products, type System } from './system.ts';
 
 const skuOf = (product: number): string => `SKU-${product}`;
@@ -23,13 +23,13 @@ async function readBody(incoming: IncomingMessage): Promise<Buffer> {
 }
 
 /**
- * Stands between Stripe's emulator and our webhook, so that a buyer hears when their order is confirmed instead of asking
- * again and again. Passes on what docs/deploy.md subscribes to, as it came, signature and all; swallows the rest, as
- * Stripe would not send it.
+ * A proxy between the Stripe emulator and our webhook. It tells the benchmark when an order is confirmed, which saves
+ * polling. It forwards the events that docs/deploy.md subscribes to unchanged, with their signature, and drops the others,
+ * which Stripe would not send.
  */
 async function startForwarder(api: HttpClient) {
   const waiting = new Map<string, (status: number) => void>();
-  const early = new Map<string, number>();
+  const earlyStatuses = new Map<string, number>();
   const server = createServer(async (incoming, outgoing) => {
     const body = await readBody(incoming);
     const { type, data } = JSON.parse(body.toString()) as { type: string; data: { object: { id: string } } };
@@ -45,19 +45,19 @@ async function startForwarder(api: HttpClient) {
     );
     outgoing.writeHead(status).end();
     if (type !== 'payment_intent.succeeded') return;
-    const tell = waiting.get(data.object.id);
+    const notify = waiting.get(data.object.id);
     waiting.delete(data.object.id);
-    if (tell) tell(status);
-    else early.set(data.object.id, status);
+    if (notify) notify(status);
+    else earlyStatuses.set(data.object.id, status);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
-    /** Resolves with what our webhook answered to the event that this intent has succeeded. */
+    /** Resolves with the status that our webhook returned for the `payment_intent.succeeded` of this intent. */
     succeeded: (intent: string): Promise<number> =>
       new Promise((resolve) => {
-        const status = early.get(intent);
-        early.delete(intent);
+        const status = earlyStatuses.get(intent);
+        earlyStatuses.delete(intent);
         if (status === undefined) waiting.set(intent, resolve);
         else resolve(status);
       }),
@@ -68,11 +68,11 @@ async function startForwarder(api: HttpClient) {
   };
 }
 
-type Placed = { id: string; code?: string };
-type Opened = { stripePaymentIntentId: string; clientSecret: string; code?: string };
+type OrderReply = { id: string; code?: string };
+type PaymentReply = { stripePaymentIntentId: string; clientSecret: string; code?: string };
 
-/** Fills our shop on a fixture that runs with products: the same as the peers have. */
-export async function openOurs(fixture: Fixture, version: string): Promise<System> {
+/** Imports the same products as in the peers' shops into a running fixture. */
+export async function openOurShop(fixture: Fixture, version: string): Promise<System> {
   const http = new HttpClient(fixture.api);
   const stripe = new HttpClient(fixture.stripeUrl ?? '');
   const bearer = { authorization: `Bearer ${fixture.secretKey}` };
@@ -88,7 +88,8 @@ export async function openOurs(fixture: Fixture, version: string): Promise<Syste
     { ...bearer, 'content-type': 'application/x-ndjson', 'idempotency-key': randomUUID() },
     `${lines.join('\n')}\n`,
   );
-  if (!imported.text.includes(`"created":${products}`)) throw new Error(`the import said ${imported.text}`);
+  if (!imported.text.includes(`"created":${products}`))
+    throw new Error(`the import did not create ${products} products: ${imported.text}`);
   const forwarder = await startForwarder(http);
   await stripe.send(
     'POST',
@@ -98,20 +99,20 @@ export async function openOurs(fixture: Fixture, version: string): Promise<Syste
   );
   await fixture.settled();
   let buyers = 0;
-  const waited: Record<string, number> = { order: 0, payment: 0, card: 0, webhook: 0 };
+  const waitedMs: Record<string, number> = { order: 0, payment: 0, card: 0, webhook: 0 };
 
   async function timed<T>(step: string, work: Promise<T>): Promise<T> {
     const start = performance.now();
     const result = await work;
-    waited[step] = (waited[step] ?? 0) + performance.now() - start;
+    waitedMs[step] = (waitedMs[step] ?? 0) + performance.now() - start;
     return result;
   }
 
   async function post<T extends { code?: string }>(step: string, path: string, body: unknown): Promise<T> {
     const headers = { ...json, 'idempotency-key': randomUUID() };
-    const answer = await timed(step, http.send('POST', path, headers, JSON.stringify(body)));
-    const reply = JSON.parse(answer.text) as T;
-    if (answer.status > 299) throw new Refused(step, `${answer.status} ${reply.code}`);
+    const response = await timed(step, http.send('POST', path, headers, JSON.stringify(body)));
+    const reply = JSON.parse(response.text) as T;
+    if (response.status > 299) throw new CheckoutRejected(step, `${response.status} ${reply.code}`);
     return reply;
   }
 
@@ -128,15 +129,15 @@ export async function openOurs(fixture: Fixture, version: string): Promise<Syste
       const { user, system } = process.cpuUsage();
       return { ...(await fixture.cpu()), loadGenerator: (user + system) / 1000 };
     },
-    waits: () => ({ ...waited }),
+    waits: () => ({ ...waitedMs }),
     settle: fixture.settled,
     async checkout(product) {
-      const order = await post<Placed>('order', '/v1/orders', {
+      const order = await post<OrderReply>('order', '/v1/orders', {
         customerId: `buyer-${++buyers}`,
         items: [{ sku: skuOf(product), quantity: 1 }],
         shippingAddress,
       });
-      const payment = await post<Opened>('payment', '/v1/payments', { orderId: order.id });
+      const payment = await post<PaymentReply>('payment', '/v1/payments', { orderId: order.id });
       const intent = payment.stripePaymentIntentId;
       const paid = forwarder.succeeded(intent);
       const card = new URLSearchParams({
@@ -148,14 +149,15 @@ export async function openOurs(fixture: Fixture, version: string): Promise<Syste
       const form = { 'content-type': 'application/x-www-form-urlencoded' };
       const path = `/v1/payment_intents/${intent}/confirm`;
       const confirmed = await timed('card', stripe.send('POST', path, form, card.toString()));
-      if (confirmed.status !== 200) throw new Refused('card', `${confirmed.status} ${confirmed.text.slice(0, 80)}`);
+      if (confirmed.status !== 200)
+        throw new CheckoutRejected('card', `${confirmed.status} ${confirmed.text.slice(0, 80)}`);
       const status = await timed('webhook', paid);
-      if (status !== 200) throw new Refused('webhook', String(status));
+      if (status !== 200) throw new CheckoutRejected('webhook', String(status));
     },
     async stock(units) {
       const path = `/v1/inventory/${skuOf(products)}`;
-      const answer = await http.send('PUT', path, json, JSON.stringify({ quantity: units }));
-      if (answer.status !== 200) throw new Error(`PUT ${path} answered ${answer.status} ${answer.text}`);
+      const response = await http.send('PUT', path, json, JSON.stringify({ quantity: units }));
+      if (response.status !== 200) throw new Error(`PUT ${path} returned ${response.status}: ${response.text}`);
     },
     async sold() {
       const { rows } = await fixture.pool.query<{ n: number }>(

@@ -2,13 +2,13 @@ import type pg from 'pg';
 import type { Program } from './process.ts';
 
 export type PeerOptions = {
-  /** Where npm installed it. */
+  /** The folder in which npm has installed the peer. */
   dir: string;
   port: number;
-  /** An empty database, as its owner. */
+  /** The connection string of an empty database, as its owner. */
   databaseUrl: string;
-  /** As a superuser of the same server. */
+  /** Connections as a superuser of the same server. */
   pool: pg.Pool;
-  /** Told of every process that is started, so that Ctrl-C can end it. */
+  /** Called with every process that is started, so that Ctrl-C can end it. */
   started: (program: Program) => void;
 };

@@ -7,17 +7,17 @@ export type ProgramOptions = { cwd: string; env?: Record<string, string> };
 
 export type Program = {
   pid: number;
-  /** Its last lines, both streams. */
-  said: () => string;
-  /** Resolves with its exit code; null: a signal ended it. */
+  /** The last lines that it printed, from both streams. */
+  lastOutput: () => string;
+  /** Resolves with the exit code. Null: a signal ended it. */
   exited: Promise<number | null>;
-  /** CPU of it and all its descendants since their start, in ms. */
+  /** CPU time of the process and all its descendants since their start, in ms. */
   cpu: () => Promise<number>;
-  /** Ends it and all its descendants. */
+  /** Ends the process and all its descendants. */
   stop: () => Promise<void>;
 };
 
-/** What npm says of itself to the scripts that it runs would mislead an npm that installs elsewhere. */
+/** Our environment without most variables that npm sets for its scripts. They would misdirect an npm in another folder. */
 function environment(): NodeJS.ProcessEnv {
   const kept = /^npm_config_(registry|cache|userconfig|.*proxy|.*cafile)$/i;
   return Object.fromEntries(
@@ -25,7 +25,7 @@ function environment(): NodeJS.ProcessEnv {
   ) as NodeJS.ProcessEnv;
 }
 
-/** Starts a program of the peers in a process group of its own, which ends when we do, however we end. */
+/** Starts a program of a peer in its own process group. The group ends when this process ends, even by SIGKILL. */
 export function startProgram(command: string, args: string[], options: ProgramOptions): Program {
   const child: ChildProcess = spawn(command, args, {
     cwd: options.cwd,
@@ -35,35 +35,35 @@ export function startProgram(command: string, args: string[], options: ProgramOp
   });
   const { pid } = child;
   if (pid === undefined) throw new Error(`${command} could not be started`);
-  const callOff = interruptWhenWeDie(-pid, {});
-  let said = '';
+  const cancelInterrupt = interruptWhenWeDie(-pid, {});
+  let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream?.on('data', (chunk: Buffer) => {
-      said = (said + chunk.toString()).slice(-4_000);
+      output = (output + chunk.toString()).slice(-4_000);
     });
   }
   const exited = new Promise<number | null>((resolve) => {
     child.on('error', () => resolve(null));
     child.on('exit', (code) => {
-      callOff();
+      cancelInterrupt();
       resolve(code);
     });
   });
   return {
     pid,
-    said: () => said.trim(),
+    lastOutput: () => output.trim(),
     exited,
     cpu: async () => sumTree(await readProcesses(), pid),
     async stop() {
       signal(-pid, 'SIGTERM');
       if (!(await isGoneWithin(pid, 3_000))) signal(-pid, 'SIGKILL');
       await isGoneWithin(pid, 3_000);
-      signal(-pid, 'SIGKILL'); // what it has left behind
+      signal(-pid, 'SIGKILL'); // descendants that are still running
     },
   };
 }
 
-/** Runs a program to its end. @throws Error with what it said last, if it does not end well */
+/** Runs a program to its end. @throws Error with its last output if its exit code is not 0 */
 export async function runProgram(
   command: string,
   args: string[],
@@ -72,18 +72,21 @@ export async function runProgram(
   const program = startProgram(command, args, options);
   options.started?.(program);
   const code = await program.exited;
-  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code ?? 'a signal'}:\n${program.said()}`);
+  if (code !== 0)
+    throw new Error(
+      `${command} ${args.join(' ')} ended with ${code === null ? 'a signal' : `code ${code}`}:\n${program.lastOutput()}`,
+    );
 }
 
-/** Waits until a server answers as it should. @throws Error with what it said, if it ends or takes longer than 3 minutes */
+/** Waits until `ready` resolves with true. @throws Error with the server's last output if it ends or takes over 3 minutes */
 export async function waitUntilReady(program: Program, ready: () => Promise<boolean>): Promise<void> {
-  let ended: string | undefined;
+  let failure: string | undefined;
   void program.exited.then((code) => {
-    ended = `it ended with ${code ?? 'a signal'}`;
+    failure = `the server ended with ${code === null ? 'a signal' : `code ${code}`}`;
   });
   for (const end = Date.now() + 180_000; ; await sleep(100)) {
     if (await ready().catch(() => false)) return;
-    if (Date.now() > end) ended = 'it did not answer for 3 minutes';
-    if (ended !== undefined) throw new Error(`${ended}:\n${program.said()}`);
+    if (Date.now() > end) failure = 'the server was not ready after 3 minutes';
+    if (failure !== undefined) throw new Error(`${failure}:\n${program.lastOutput()}`);
   }
 }

@@ -24,7 +24,7 @@ export type Summary = Omit<Round, 'failures' | 'checkouts' | 'parts' | 'waits' |
 };
 
 export function summarise({ name, version, rounds, race }: Measured): Summary {
-  const of = (pick: (round: Round) => number): number => median(rounds.map(pick));
+  const medianOf = (pick: (round: Round) => number): number => median(rounds.map(pick));
   const rates = rounds.map(({ perSecond }) => perSecond);
   return {
     name,
@@ -34,21 +34,21 @@ export function summarise({ name, version, rounds, race }: Measured): Summary {
     perSecond: median(rates),
     lowest: Math.min(...rates),
     highest: Math.max(...rates),
-    seconds: of((round) => round.seconds),
-    p50Ms: of((round) => round.p50Ms),
-    p95Ms: of((round) => round.p95Ms),
-    settleSeconds: of((round) => round.settleSeconds),
-    requests: of((round) => round.requests),
-    statements: of((round) => round.statements),
-    transactionStatements: of((round) => round.transactionStatements),
-    serverCpuMs: of((round) => round.serverCpuMs),
-    postgresCpuMs: of((round) => round.postgresCpuMs),
-    databaseBytes: of((round) => round.databaseBytes),
+    seconds: medianOf((round) => round.seconds),
+    p50Ms: medianOf((round) => round.p50Ms),
+    p95Ms: medianOf((round) => round.p95Ms),
+    settleSeconds: medianOf((round) => round.settleSeconds),
+    requests: medianOf((round) => round.requests),
+    statements: medianOf((round) => round.statements),
+    transactionStatements: medianOf((round) => round.transactionStatements),
+    serverCpuMs: medianOf((round) => round.serverCpuMs),
+    postgresCpuMs: medianOf((round) => round.postgresCpuMs),
+    databaseBytes: medianOf((round) => round.databaseBytes),
     ...(race === undefined ? {} : { race }),
   };
 }
 
-/** Three digits that count, and no exponent. */
+/** A number with three significant digits, without an exponent. */
 export function format(value: number): string {
   if (!Number.isFinite(value)) return '–';
   const digits = value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value))) + 1;
@@ -71,31 +71,39 @@ const columns: [string, (summary: Summary) => string][] = [
 const raceLine = ({ name, race }: Summary): string[] => {
   if (race === undefined) return [];
   const { sold, units, buyers, seconds, answers } = race;
-  const told = Object.entries(answers).map(([answer, count]) => `      ${String(count).padStart(5)} × ${answer}`);
-  return [`  ${name}: ${sold} sold of ${units}, ${buyers} buyers, ${format(seconds)} s`, ...told];
+  const outcomes = Object.entries(answers).map(([outcome, count]) => `      ${String(count).padStart(5)} × ${outcome}`);
+  return [`  ${name}: ${sold} sold of ${units} units, ${buyers} buyers, ${format(seconds)} s`, ...outcomes];
 };
 
-/** How many times another system's rate ours is, and how many times less CPU it takes. */
+/** `rate`: our rate divided by the other's. `cpu`: the other's CPU per checkout divided by ours. */
 export function compare(ours: Summary, other: Summary): { rate: number; cpu: number } {
-  const cpuOf = (of: Summary): number => of.serverCpuMs + of.postgresCpuMs;
+  const cpuOf = (system: Summary): number => system.serverCpuMs + system.postgresCpuMs;
   return { rate: ours.perSecond / other.perSecond, cpu: cpuOf(other) / cpuOf(ours) };
 }
 
-/** The tables of the screen. The first system is ours. */
+/** The report for the screen. The first system is ours. */
 export function printReport(summaries: Summary[]): string {
-  const cells = [columns.map(([title]) => title), ...summaries.map((each) => columns.map(([, show]) => show(each)))];
+  const cells = [
+    columns.map(([title]) => title),
+    ...summaries.map((summary) => columns.map(([, formatCell]) => formatCell(summary))),
+  ];
   const widths = columns.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   const lines = cells.map((row) =>
-    row.map((cell, at) => (at === 0 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join('  '),
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join('  '),
   );
   const [ours, ...others] = summaries;
   const ratios = others.map((other) => {
     if (ours === undefined) return '';
     const { rate, cpu } = compare(ours, other);
-    return `${ours.name} makes ${format(rate)} checkouts in the time of one of ${other.name}'s, and ${format(cpu)} with its CPU.`;
+    return `${ours.name} makes ${format(rate)} checkouts in the time, and ${format(cpu)} with the CPU, of one ${other.name} checkout.`;
   });
   const races = summaries.flatMap(raceLine);
-  return [...lines, '', ...ratios, ...(races.length > 0 ? ['', 'The race for the last units', ...races] : [])].join(
-    '\n',
-  );
+  return [
+    ...lines,
+    '',
+    ...ratios,
+    ...(races.length > 0 ? ['', 'Buyers who compete for 100 units', ...races] : []),
+  ].join('\n');
 }

@@ -1,27 +1,27 @@
-/** How many products each shop has; the last one is the one of the race. */
+/** The number of products in each shop. The last product is the one that buyers compete for. */
 export const products = 1000;
 
-/** A shop under test: whoever drives it knows how its checkout goes. */
+/** A shop under test, with the operations that the benchmark needs. */
 export type System = {
   name: string;
   version: string;
-  /** Its database, for the statement counts. */
+  /** The name of its database, for the statement counts. */
   database: string;
-  /** Buys one unit of the product of this number (1 to `products`), pays, and resolves once the shop has confirmed it. */
+  /** Buys one unit of a product (number 1 to `products`) and pays. Resolves once the shop has confirmed the order. */
   checkout: (product: number) => Promise<void>;
-  /** HTTP requests that its servers have been sent for checkouts so far, Stripe's webhooks among them. */
+  /** The number of HTTP requests to its servers so far, with Stripe's webhooks. */
   requests: () => number;
-  /** CPU of its server processes, PostgreSQL apart, in ms since their start. */
+  /** CPU time of its server processes since their start, without PostgreSQL, in ms. */
   cpu: () => Promise<number>;
-  /** The same by part, and of what is on this machine but somebody else's in production. */
+  /** CPU time by part, also of the parts that run on this machine only for the benchmark. */
   parts?: () => Promise<Record<string, number>>;
-  /** How long buyers have waited for each step so far, all together, in ms. */
+  /** The total time that buyers have waited for each step so far, in ms. */
   waits?: () => Record<string, number>;
-  /** Resolves when nothing is left to do for the checkouts that were answered. */
+  /** Resolves when all background work of the finished checkouts is done. */
   settle: () => Promise<void>;
   /** Sets the stock of the last product. */
   stock: (units: number) => Promise<void>;
-  /** Orders of the last product that are paid. */
+  /** The number of paid orders of the last product. */
   sold: () => Promise<number>;
   stop: () => Promise<void>;
 };
@@ -34,7 +34,7 @@ export type Round = {
   perSecond: number;
   p50Ms: number;
   p95Ms: number;
-  /** How long the shop worked on after the last answer, in s. */
+  /** Seconds of background work after the last checkout. */
   settleSeconds: number;
   requests: number;
   statements: number;
@@ -42,11 +42,11 @@ export type Round = {
   serverCpuMs: number;
   postgresCpuMs: number;
   databaseBytes: number;
-  /** CPU by part in ms a checkout. */
+  /** CPU time by part, in ms per checkout. */
   parts: Record<string, number>;
-  /** What the mean checkout waited for, step by step, in ms. */
+  /** The mean time that a checkout waited for each step, in ms. */
   waits: Record<string, number>;
-  /** What took PostgreSQL longest: calls and ms a checkout. */
+  /** The statements with the longest total time. Calls and ms are per checkout. */
   slowest: Statement[];
   failures: Record<string, number>;
 };
@@ -56,7 +56,7 @@ export type Race = {
   units: number;
   sold: number;
   seconds: number;
-  /** What the buyers were told, and how many of them. */
+  /** The number of buyers by outcome: `sold`, or the error of the shop. */
   answers: Record<string, number>;
 };
 

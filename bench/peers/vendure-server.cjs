@@ -1,5 +1,5 @@
-// Vendure as leanly as it goes: no search, no job queue of its own, no assets, no mails. It runs in the peers' folder.
-// PEER_DIR: where npm installed it. POPULATE=1 makes the tables and the products, and ends.
+// A minimal Vendure server: no search, no separate job queue, no assets, no emails. It runs in Vendure's folder, PEER_DIR.
+// With POPULATE=1 it creates the tables and the products, and exits.
 const { randomUUID } = require('node:crypto');
 const { createRequire } = require('node:module');
 const { writeFileSync } = require('node:fs');
@@ -19,7 +19,7 @@ const config = {
   },
   authOptions: {
     tokenMethod: ['bearer', 'cookie'],
-    // Nobody logs in.
+    // The benchmark never logs in.
     superadminCredentials: { identifier: 'superadmin', password: randomUUID() },
     cookieOptions: { secret: 'bench' },
   },

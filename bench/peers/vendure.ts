@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import pg from 'pg';
-import { HttpClient, Refused } from './http.ts';
+import { CheckoutRejected, HttpClient } from './http.ts';
 import { versionOf } from './install.ts';
 import { untilIdle } from './load.ts';
 import type { PeerOptions } from './peer.ts';
@@ -37,7 +37,7 @@ const address = {
 type Reply = { data?: Record<string, unknown>; errors?: { message: string }[] };
 type Outcome = { __typename?: string; errorCode?: string; message?: string; state?: string };
 
-/** Fills a database with Vendure's tables and products, and starts its server. */
+/** Creates Vendure's tables and products in a database, and starts its server. */
 export async function startVendure({ dir, port, databaseUrl, pool, started }: PeerOptions): Promise<System> {
   const script = join(import.meta.dirname, 'vendure-server.cjs');
   const env = {
@@ -52,22 +52,22 @@ export async function startVendure({ dir, port, databaseUrl, pool, started }: Pe
   const server = startProgram(process.execPath, [script], { cwd: dir, env });
   started(server);
   const http = new HttpClient(`http://127.0.0.1:${port}`);
-  const own = new pg.Pool({ connectionString: databaseUrl, max: 1 });
-  own.on('error', () => undefined);
+  const shopPool = new pg.Pool({ connectionString: databaseUrl, max: 1 });
+  shopPool.on('error', () => undefined);
 
-  async function ask(step: Step, token: string | undefined, variables: unknown = {}) {
-    const answer = await http.send(
+  async function request(step: Step, token: string | undefined, variables: unknown = {}) {
+    const response = await http.send(
       'POST',
       '/shop-api',
       { 'content-type': 'application/json', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
       JSON.stringify({ query: steps[step], variables }),
     );
-    const { data, errors } = JSON.parse(answer.text) as Reply;
+    const { data, errors } = JSON.parse(response.text) as Reply;
     const result = data?.[step];
-    if (!result) throw new Refused(step, errors?.[0]?.message ?? `status ${answer.status}`);
+    if (!result) throw new CheckoutRejected(step, errors?.[0]?.message ?? `status ${response.status}`);
     const { __typename: type, errorCode, message } = result as Outcome;
-    if (type !== undefined && type !== 'Order') throw new Refused(step, errorCode ?? message ?? type);
-    return { result, token: String(answer.headers['vendure-auth-token'] ?? token) };
+    if (type !== undefined && type !== 'Order') throw new CheckoutRejected(step, errorCode ?? message ?? type);
+    return { result, token: String(response.headers['vendure-auth-token'] ?? token) };
   }
 
   await waitUntilReady(server, async () => {
@@ -86,24 +86,24 @@ export async function startVendure({ dir, port, databaseUrl, pool, started }: Pe
     settle: () => untilIdle(pool, new URL(databaseUrl).pathname.slice(1)),
     async checkout(product) {
       const buyer = { firstName: 'Ada', lastName: 'Buyer', emailAddress: `buyer-${++buyers}@example.com` };
-      const { token } = await ask('addItemToOrder', undefined, { v: String(product) });
-      await ask('setCustomerForOrder', token, { i: buyer });
-      await ask('setOrderShippingAddress', token, { i: address });
-      const methods = await ask('eligibleShippingMethods', token);
-      await ask('setOrderShippingMethod', token, { id: [(methods.result as { id: string }[])[0]?.id] });
-      await ask('transitionOrderToState', token);
-      const { result } = await ask('addPaymentToOrder', token);
+      const { token } = await request('addItemToOrder', undefined, { v: String(product) });
+      await request('setCustomerForOrder', token, { i: buyer });
+      await request('setOrderShippingAddress', token, { i: address });
+      const methods = await request('eligibleShippingMethods', token);
+      await request('setOrderShippingMethod', token, { id: [(methods.result as { id: string }[])[0]?.id] });
+      await request('transitionOrderToState', token);
+      const { result } = await request('addPaymentToOrder', token);
       const { state } = result as Outcome;
-      if (state !== 'PaymentSettled') throw new Refused('addPaymentToOrder', `the order is ${state}`);
+      if (state !== 'PaymentSettled') throw new CheckoutRejected('addPaymentToOrder', `the order is ${state}`);
     },
     async stock(units) {
-      await own.query('update stock_level set "stockOnHand" = $1, "stockAllocated" = 0 where "productVariantId" = $2', [
-        units,
-        products,
-      ]);
+      await shopPool.query(
+        'update stock_level set "stockOnHand" = $1, "stockAllocated" = 0 where "productVariantId" = $2',
+        [units, products],
+      );
     },
     async sold() {
-      const { rows } = await own.query<{ n: number }>(
+      const { rows } = await shopPool.query<{ n: number }>(
         `select coalesce(sum(l.quantity), 0)::int as n from "order" o join order_line l on l."orderId" = o.id
          where o.state = 'PaymentSettled' and l."productVariantId" = $1`,
         [products],
@@ -112,7 +112,7 @@ export async function startVendure({ dir, port, databaseUrl, pool, started }: Pe
     },
     async stop() {
       http.close();
-      await own.end();
+      await shopPool.end();
       await server.stop();
     },
   };

@@ -1,6 +1,6 @@
 import type { Fixture } from '../fixture/fixture.ts';
 
-/** How many payments of each tenant wait: 90 % are the first one's. */
+/** The number of waiting payments of each tenant. The first tenant has 90 %. */
 export function sharesOf(payments: number, tenants: number): { tenant: string; count: number }[] {
   const rest = Math.floor((payments * 0.1) / (tenants - 1));
   return Array.from({ length: tenants }, (_, n) => ({
@@ -10,8 +10,8 @@ export function sharesOf(payments: number, tenants: number): { tenant: string; c
 }
 
 /**
- * Payments that wait for their buyers, as orders of one unit would have left them. Their holds end over the next hour,
- * some of them during the run, and the cron has asked Stripe about each within the last ten minutes.
+ * Payments that wait for their buyers, and their orders of one unit. Their holds expire over the next hour, some of them
+ * during the run. The cron has checked each payment at Stripe within the last ten minutes.
  */
 const rows = `
   with made as (
@@ -42,12 +42,12 @@ async function addIntents(fixture: Fixture, tenant: string, from: number, to: nu
     method: 'POST',
     body: JSON.stringify({ intents }),
   });
-  if (!response.ok) throw new Error(`Stripe's stand-in: ${response.status} ${await response.text()}`);
+  if (!response.ok) throw new Error(`the Stripe emulator returned ${response.status}: ${await response.text()}`);
 }
 
 const chunk = 4_000;
 
-/** Fills a tenant's waiting payments into the tables and into Stripe's stand-in. */
+/** Inserts a tenant's waiting payments into the database and into the Stripe emulator. */
 export async function fillWaiting(fixture: Fixture, tenant: string, count: number): Promise<void> {
   await fixture.pool.query(
     `insert into inventory.inventory (sku, tenant_id, quantity, reserved) values ('CROWD', $1, 0, $2)`,

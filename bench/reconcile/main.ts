@@ -5,10 +5,10 @@ import { Progress } from '../../dev/support/progress.ts';
 import { type Fixture, startFixture } from '../fixture/fixture.ts';
 import { fillWaiting, sharesOf } from './fill.ts';
 import { help, type ReconcileScaleOptions, readReconcileScaleOptions } from './options.ts';
-import { brokenPromises, type JobLine, type LostWebhook, reportOf, type TurnFacts } from './report.ts';
+import { findBrokenGuarantees, type JobLine, type LostWebhook, reportOf, type TurnFacts } from './report.ts';
 
 type Keys = Map<string, string>;
-type Answer = { id: string; stripePaymentIntentId: string; code?: string };
+type ResponseBody = { id: string; stripePaymentIntentId: string; code?: string };
 
 async function send(fixture: Fixture, key: string, path: string, body: object) {
   const response = await fetch(fixture.api + path, {
@@ -20,25 +20,26 @@ async function send(fixture: Fixture, key: string, path: string, body: object) {
     },
     body: JSON.stringify(body),
   });
-  return { ok: response.ok, body: (await response.json()) as Answer };
+  return { ok: response.ok, body: (await response.json()) as ResponseBody };
 }
 
-async function done(fixture: Fixture, key: string, path: string, body: object) {
+/** @throws Error for any status other than 2xx */
+async function post(fixture: Fixture, key: string, path: string, body: object) {
   const reply = await send(fixture, key, path, body);
   if (!reply.ok) throw new Error(`POST ${path}: ${JSON.stringify(reply.body)}`);
   return reply.body;
 }
 
-/** The order of the last unit of a product, paid at Stripe while the webhook is lost. Its hold ends `holdMs` from now. */
-async function payUnheard(
+/** Orders the only unit of a new product and pays for it, but loses Stripe's webhook. The hold expires in `holdMs`. */
+async function payWithoutWebhook(
   fixture: Fixture,
   stripe: Stripe,
   key: string,
   { tenant, sku, holdMs, turnsBefore }: { tenant: string; sku: string; holdMs: number; turnsBefore: number },
 ): Promise<LostWebhook> {
-  await done(fixture, key, '/v1/products', { sku, name: sku, price: 10, currency: 'USD', inventory: 1 });
-  const order = await done(fixture, key, '/v1/orders', { customerId: 'first', items: [{ sku, quantity: 1 }] });
-  const payment = await done(fixture, key, '/v1/payments', { orderId: order.id });
+  await post(fixture, key, '/v1/products', { sku, name: sku, price: 10, currency: 'USD', inventory: 1 });
+  const order = await post(fixture, key, '/v1/orders', { customerId: 'first', items: [{ sku, quantity: 1 }] });
+  const payment = await post(fixture, key, '/v1/payments', { orderId: order.id });
   const intent = payment.stripePaymentIntentId;
   const fault = {
     times: 1,
@@ -63,7 +64,7 @@ async function stripeRequests(fixture: Fixture): Promise<Record<string, number>>
   return ((await response.json()) as { requests: Record<string, number> }).requests;
 }
 
-/** The jobs of the cron that was scheduled for this time, from the Worker's log. */
+/** The jobs of the cron scheduled for this time, from the Worker's log. */
 async function jobsAt(fixture: Fixture, at: Date): Promise<JobLine[]> {
   const text = await readFile(fixture.workerLog, 'utf8');
   return text
@@ -76,29 +77,30 @@ async function jobsAt(fixture: Fixture, at: Date): Promise<JobLine[]> {
     }));
 }
 
-/** Looks at the orders of the lost webhooks, and has another buyer try to get each unit. Answers the units sold again. */
-async function lookAfter(fixture: Fixture, keys: Keys, lost: LostWebhook[], turn: number): Promise<string[]> {
-  const again: string[] = [];
-  for (const each of lost) {
+/** Updates the status of each lost webhook, and lets another buyer order each unit. Returns the SKUs that were sold again. */
+async function checkOrders(fixture: Fixture, keys: Keys, lost: LostWebhook[], turn: number): Promise<string[]> {
+  const soldAgain: string[] = [];
+  for (const webhook of lost) {
     const { rows } = await fixture.pool.query<{ status: string; updated_at: Date }>(
       'select status, updated_at from orders.orders where id = $1',
-      [each.orderId],
+      [webhook.orderId],
     );
-    each.status = rows[0]?.status ?? 'gone';
-    if (each.status === 'confirmed' && each.turn === undefined) {
-      each.turn = turn;
-      each.repairedAt = rows[0]?.updated_at.getTime() ?? 0;
+    webhook.status = rows[0]?.status ?? 'missing';
+    if (webhook.status === 'confirmed' && webhook.turn === undefined) {
+      webhook.turn = turn;
+      webhook.repairedAt = rows[0]?.updated_at.getTime() ?? 0;
     }
-    const order = { customerId: 'second', items: [{ sku: each.sku, quantity: 1 }] };
-    const reply = await send(fixture, keys.get(each.tenant) ?? '', '/v1/orders', order);
-    if (reply.ok) again.push(each.sku);
-    else if (reply.body.code !== 'insufficient_inventory') throw new Error(JSON.stringify(reply.body));
+    const order = { customerId: 'second', items: [{ sku: webhook.sku, quantity: 1 }] };
+    const reply = await send(fixture, keys.get(webhook.tenant) ?? '', '/v1/orders', order);
+    if (reply.ok) soldAgain.push(webhook.sku);
+    else if (reply.body.code !== 'insufficient_inventory')
+      throw new Error(`POST /v1/orders: ${JSON.stringify(reply.body)}`);
   }
-  return again;
+  return soldAgain;
 }
 
-/** Where stock, holds, orders and payments disagree. */
-async function findAstray(fixture: Fixture): Promise<string[]> {
+/** Describes rows of stock, holds, orders and payments that do not match. */
+async function findInconsistencies(fixture: Fixture): Promise<string[]> {
   const { rows } = await fixture.pool.query<{ fault: string }>(`
     with used as (
       select r.tenant_id, l.sku, coalesce(sum(l.n) filter (where r.status = 'held'), 0) as held,
@@ -120,7 +122,7 @@ async function findAstray(fixture: Fixture): Promise<string[]> {
   return rows.map(({ fault }) => fault);
 }
 
-/** Who pays before which turn: the tenants one after the other, and the first one twice. Every second hold ends early. */
+/** The buyers that pay before this turn: one for each tenant and a second for the first, spread over the turns. Every second hold expires before the next cron. */
 const buyersOf = ({ tenants, turns, every }: ReconcileScaleOptions, turn: number) =>
   Array.from({ length: tenants + 1 }, (_, n) => ({
     tenant: `tenant-${n % tenants}`,
@@ -149,7 +151,7 @@ async function run(options: ReconcileScaleOptions, progress: Progress): Promise<
       const next = Date.now() + options.every * 1_000;
       for (const buyer of buyersOf(options, turn)) {
         const key = keys.get(buyer.tenant) ?? '';
-        lost.push(await payUnheard(fixture, stripe, key, { ...buyer, turnsBefore: turn - 1 }));
+        lost.push(await payWithoutWebhook(fixture, stripe, key, { ...buyer, turnsBefore: turn - 1 }));
       }
       await sleep(Math.max(next - Date.now(), 0));
       if (turn === 1) requests = await stripeRequests(fixture);
@@ -161,7 +163,7 @@ async function run(options: ReconcileScaleOptions, progress: Progress): Promise<
         await fixture.cron('* * * * *', at);
         return { at: at.getTime(), jobs: await jobsAt(fixture, at), stripe: {}, waiting: rows[0]?.n ?? 0 } as TurnFacts;
       });
-      soldTwice.push(...(await lookAfter(fixture, keys, lost, turn)));
+      soldTwice.push(...(await checkOrders(fixture, keys, lost, turn)));
       const now = await stripeRequests(fixture);
       const before = requests;
       facts.stripe = Object.fromEntries(
@@ -174,10 +176,10 @@ async function run(options: ReconcileScaleOptions, progress: Progress): Promise<
     }
     await progress.step('Queues', () => fixture.settled());
     console.log(reportOf(lost, turns));
-    const broken = brokenPromises(lost, turns, [...new Set(soldTwice)], await findAstray(fixture));
+    const broken = findBrokenGuarantees(lost, turns, [...new Set(soldTwice)], await findInconsistencies(fixture));
     console.log(
       broken.length === 0
-        ? `  All promises kept: ${lost.length} lost webhooks made up for, no unit sold twice.`
+        ? `  All guarantees held: ${lost.length} lost webhooks repaired, no unit sold twice.`
         : broken.map((text) => `  BROKEN  ${text}`).join('\n'),
     );
     return broken.length === 0;

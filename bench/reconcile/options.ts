@@ -4,34 +4,34 @@ export type ReconcileScaleOptions = { payments: number; tenants: number; turns: 
 
 export const help = `npm run reconcile-scale -- [flags]
 
-Measures how lost webhooks are made up for while many payments wait for their buyers. The platform is started as for the
-benchmarks. The first tenant has 90 % of the waiting payments. A buyer of each tenant pays, and a second one of the first
-tenant, and Stripe's webhook of each is lost; some of their holds end before the next cron. Another buyer tries to get each
-of these units after every turn. The crons run by the minute, in real time.
+Measures how lost webhooks are repaired while many payments wait for their buyers. It starts the same stack as the other
+benchmarks. The first tenant has 90 % of the waiting payments. One buyer of each tenant pays, and a second buyer of the
+first tenant. Stripe's webhooks for these payments are lost, and some of the holds expire before the next cron. After every
+turn another buyer tries to order each of these units. A turn is one run of the crons, in real time.
 
-It prints for each lost webhook in which turn it was made up for, relative to the end of its hold, and for each turn the calls
-to the database and the requests to Stripe. The exit code is 1 if a promise fails:
+For each lost webhook it prints the turn that repaired it, and how long before or after the end of the hold. For each turn it
+prints the calls to the database and the requests to Stripe. The exit code is 1 if a guarantee is broken:
 
-  - each lost webhook is made up for by the first cron after the payment, and no hold ends before that
-  - reading Stripe's events costs as much as has changed, however many payments wait
-  - no job spends more database calls than its budget, and none fails
-  - no unit is sold twice, and stock, holds and orders agree
+  - the first cron after a payment repairs its lost webhook, and its hold is not released before
+  - the cost of reading Stripe's events depends on the number of changes, not on the number of waiting payments
+  - no job makes more database calls than its budget, and none fails
+  - no unit is sold twice, and stock, holds and orders match
 
-  --payments 100000   how many payments wait
-  --tenants 10        how many tenants share them, at least 2
-  --turns 4           how many turns of the crons
+  --payments 100000   number of waiting payments
+  --tenants 10        number of tenants that share them, at least 2
+  --turns 4           number of turns
   --every 60          seconds between two turns
   --help`;
 
-function readCount(flag: string, text: string | undefined, usual: number, least: number, most: number): number {
-  const count = text === undefined ? usual : Number(text);
+function readCount(flag: string, text: string | undefined, byDefault: number, least: number, most: number): number {
+  const count = text === undefined ? byDefault : Number(text);
   if (!(Number.isInteger(count) && count >= least && count <= most)) {
     throw new Error(`--${flag} ${text} is not a whole number from ${least} to ${most}`);
   }
   return count;
 }
 
-/** The options of a command line; null: help was asked for. Throws for a flag that it does not know. */
+/** Parses the command line. Null for --help. Throws for an unknown flag or an invalid value. */
 export function readReconcileScaleOptions(args: string[]): ReconcileScaleOptions | null {
   const text = { type: 'string' } as const;
   const options = { payments: text, tenants: text, turns: text, every: text, help: { type: 'boolean' } } as const;

@@ -1,6 +1,6 @@
 import { jobBudgets } from '../../src/base/budget.ts';
 
-/** A payment whose webhook is lost. Times in milliseconds; `turn`: the cron that has made up for it, counted from 1. */
+/** A payment whose webhook is lost. Times in ms. `turn`: the number of the cron that repaired it, counted from 1. */
 export type LostWebhook = {
   tenant: string;
   sku: string;
@@ -11,49 +11,54 @@ export type LostWebhook = {
   turnsBefore: number;
   turn?: number;
   repairedAt?: number;
-  /** What became of its order. */
+  /** The status of its order. */
   status: string;
 };
 
-/** What one job did in one turn. */
+/** One job in one turn. `applied`: the number of events that it applied. */
 export type JobLine = { name: string; outcome: string; dbCalls: number; applied: number };
 export type TurnFacts = { at: number; jobs: JobLine[]; stripe: Record<string, number>; waiting: number };
 
-/** What a turn of hear-stripe may cost: its reading, its note, a look-up, two calls an event, and repeated calls. */
-export const hearingMost = (applied: number): number => 10 + 3 * applied;
+/** The most database calls of hear-stripe in a turn: 10, and 3 for each event, with room for repeated calls. */
+export const mostHearStripeCalls = (applied: number): number => 10 + 3 * applied;
 
-/** The promises that the run has broken; empty: all were kept. `astray`: rows whose stock does not add up. */
-export function brokenPromises(lost: LostWebhook[], turns: TurnFacts[], soldTwice: string[], astray: string[]) {
+/** Describes the guarantees that the run has broken. Empty: all held. `inconsistencies`: rows that do not match. */
+export function findBrokenGuarantees(
+  lost: LostWebhook[],
+  turns: TurnFacts[],
+  soldTwice: string[],
+  inconsistencies: string[],
+) {
   const broken: string[] = [];
   for (const { sku, tenant, turn, turnsBefore, status } of lost) {
-    if (status !== 'confirmed') broken.push(`${tenant} ${sku}: its buyer has paid, and the order is ${status}`);
+    if (status !== 'confirmed') broken.push(`${tenant} ${sku}: the buyer has paid, but the order is ${status}`);
     else if (turn !== turnsBefore + 1)
-      broken.push(`${tenant} ${sku}: made up for in turn ${turn}, not ${turnsBefore + 1}`);
+      broken.push(`${tenant} ${sku}: repaired in turn ${turn}, not in turn ${turnsBefore + 1}`);
   }
   turns.forEach(({ jobs }, n) => {
     for (const { name, outcome, dbCalls, applied } of jobs) {
-      if (outcome !== 'ok') broken.push(`turn ${n + 1}: ${name} ended with ${outcome}`);
+      if (outcome !== 'ok') broken.push(`turn ${n + 1}: ${name} ended with the outcome ${outcome}`);
       const budget = Object.hasOwn(jobBudgets, name) ? jobBudgets[name as keyof typeof jobBudgets].calls : undefined;
       if (budget !== undefined && dbCalls > budget)
-        broken.push(`turn ${n + 1}: ${name} made ${dbCalls} database calls`);
-      if (name === 'hear-stripe' && dbCalls > hearingMost(applied)) {
+        broken.push(`turn ${n + 1}: ${name} made ${dbCalls} database calls, its budget is ${budget}`);
+      if (name === 'hear-stripe' && dbCalls > mostHearStripeCalls(applied)) {
         broken.push(`turn ${n + 1}: hear-stripe made ${dbCalls} database calls for ${applied} events`);
       }
     }
     if (!jobs.some(({ name }) => name === 'hear-stripe')) broken.push(`turn ${n + 1}: hear-stripe did not run`);
   });
-  broken.push(...soldTwice.map((sku) => `${sku}: sold twice`), ...astray);
+  broken.push(...soldTwice.map((sku) => `${sku}: the unit was sold twice`), ...inconsistencies);
   return broken;
 }
 
 const seconds = (ms: number): string => `${Math.round(Math.abs(ms) / 1000)} s`;
 
-/** How a repair stands to the end of its hold. */
-export function relative({ repairedAt, holdEnds }: Pick<LostWebhook, 'repairedAt' | 'holdEnds'>): string {
+/** When a webhook was repaired, relative to the end of its hold. */
+export function describeRepair({ repairedAt, holdEnds }: Pick<LostWebhook, 'repairedAt' | 'holdEnds'>): string {
   if (repairedAt === undefined) return 'never';
   return repairedAt <= holdEnds
-    ? `${seconds(holdEnds - repairedAt)} before the end`
-    : `the hold waited ${seconds(repairedAt - holdEnds)}`;
+    ? `${seconds(holdEnds - repairedAt)} before its end`
+    : `${seconds(repairedAt - holdEnds)} after its end`;
 }
 
 const table = (rows: string[][]): string => {
@@ -62,7 +67,7 @@ const table = (rows: string[][]): string => {
 };
 
 export function reportOf(lost: LostWebhook[], turns: TurnFacts[]): string {
-  const shown = [
+  const jobNames = [
     ...new Set(turns.flatMap(({ jobs }) => jobs.filter(({ dbCalls }) => dbCalls > 0).map(({ name }) => name))),
   ];
   const callsOf = ({ jobs }: TurnFacts, name: string) =>
@@ -71,21 +76,22 @@ export function reportOf(lost: LostWebhook[], turns: TurnFacts[]): string {
   return [
     '\nLost webhooks\n',
     table([
-      ['tenant', 'unit', 'paid before turn', 'made up for in turn', 'its hold', 'order'],
-      ...lost.map((each) => [
-        ...[each.tenant, each.sku, String(each.turnsBefore + 1), String(each.turn ?? '–'), relative(each), each.status],
+      ['tenant', 'SKU', 'paid before turn', 'repaired in turn', 'of its hold', 'order'],
+      ...lost.map((webhook) => [
+        ...[webhook.tenant, webhook.sku, String(webhook.turnsBefore + 1), String(webhook.turn ?? '–')],
+        ...[describeRepair(webhook), webhook.status],
       ]),
     ]),
-    '\nDatabase calls of each turn\n',
+    '\nDatabase calls in each turn\n',
     table([
       ['', ...turns.map((_, n) => `turn ${n + 1}`)],
-      ['payments waiting', ...turns.map(({ waiting }) => String(waiting))],
-      ...shown.map((name) => [name, ...turns.map((turn) => callsOf(turn, name))]),
+      ['waiting payments', ...turns.map(({ waiting }) => String(waiting))],
+      ...jobNames.map((name) => [name, ...turns.map((turn) => callsOf(turn, name))]),
     ]),
-    '\nRequests to Stripe until the end of each turn, those of the new payments included\n',
+    '\nRequests to Stripe in each turn, with those of the new payments\n',
     table([
       ['', ...turns.map((_, n) => `turn ${n + 1}`)],
-      ['together', ...turns.map(requests)],
+      ['total', ...turns.map(requests)],
       ...[...new Set(turns.flatMap(({ stripe }) => Object.keys(stripe)))]
         .sort()
         .map((name) => [name, ...turns.map(({ stripe }) => String(stripe[name] ?? 0))]),

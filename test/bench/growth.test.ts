@@ -6,7 +6,7 @@ import { type Measured, type Row, ratiosOf, resultOf, tableOf } from '../../benc
 import { timesOf } from '../../bench/growth/times.ts';
 
 describe('the command line', () => {
-  test('measures the sizes of the project unless told otherwise', () => {
+  test('measures the default sizes if no flag is given', () => {
     expect(readOptions([])?.sizes).toEqual([10_000, 100_000, 1_000_000, 5_000_000]);
     expect(readOptions(['--sizes', '5000,20000', '--products', '6000', '--calls', '10', '--only', 'search'])).toEqual({
       sizes: [5_000, 20_000],
@@ -19,40 +19,40 @@ describe('the command line', () => {
     expect(readOptions(['--help'])).toBeNull();
   });
 
-  test('explains every flag that it takes', () => {
+  test('has every flag in its help', () => {
     for (const flag of ['sizes', 'products', 'dir', 'calls', 'only', 'docs', 'help'])
       expect(help).toContain(`--${flag}`);
   });
 
   test.each([['--sizes', '20000,10000'], ['--sizes', '100'], ['--products', 'many'], ['--calls', '0'], ['--nothing']])(
-    'refuses %s %s',
+    'rejects %s %s',
     (...args) => {
       expect(() => readOptions(args)).toThrow();
     },
   );
 });
 
-describe('what PostgreSQL tells of a call', () => {
-  const told = (text: string, plan: object): string =>
+describe('the plan of a call', () => {
+  const noticeOf = (text: string, plan: object): string =>
     `duration: 0.1 ms  plan:\n${JSON.stringify({ 'Query Text': text, Plan: plan })}`;
   const scan = { 'Node Type': 'Index Scan', 'Index Name': 'i', 'Relation Name': 't', 'Actual Loops': 2 };
-  const inner = told('select  1\n from t', {
+  const inner = noticeOf('select  1\n from t', {
     ...scan,
     'Actual Rows': 3,
     'Shared Hit Blocks': 4,
     'Shared Read Blocks': 1,
   });
 
-  test('is summed up by statement; the outermost one, told last, has the blocks of all', () => {
-    const outer = told('select f()', { 'Node Type': 'Result', 'Shared Hit Blocks': 12 });
+  test('sums up by statement; the outermost statement, reported last, has the blocks of all', () => {
+    const outer = noticeOf('select f()', { 'Node Type': 'Result', 'Shared Hit Blocks': 12 });
     expect(readPlans([inner, 'a notice', inner, outer], 8)).toEqual({
       blocks: 12,
       lines: [{ statement: 'select 1 from t', times: 2, blocks: 10, scans: ['Index Scan i on t: 6'] }],
     });
   });
 
-  test('shows how many rows a filter has thrown away', () => {
-    const wasteful = told('q', {
+  test('shows how many rows a filter has removed', () => {
+    const wasteful = noticeOf('q', {
       'Node Type': 'Limit',
       'Shared Hit Blocks': 9,
       Plans: [{ ...scan, 'Actual Rows': 1, 'Rows Removed by Filter': 500, 'Shared Hit Blocks': 9 }],
@@ -70,37 +70,41 @@ describe('the figures', () => {
   const row: Row = {
     name: 'a case',
     sizes: [measured(9, 9, 9), measured(2, 3, 5)],
-    again: measured(1, 2, 5),
+    smallestAgain: measured(1, 2, 5),
   };
 
   test('are medians of what was sampled', () => {
     expect(timesOf([5, 1, 100])).toEqual({ p50: 5, p95: 100, calls: 3 });
   });
 
-  test('compare the largest with the smallest as it was measured beside it, not before', () => {
+  test('compare the largest size with the smallest as measured at the same time, not earlier', () => {
     expect(ratiosOf(row)).toEqual({ api: 2, sql: 1.5, blocks: 1 });
-    expect(ratiosOf({ ...row, again: {} })).toEqual({ api: undefined, sql: undefined, blocks: undefined });
+    expect(ratiosOf({ ...row, smallestAgain: {} })).toEqual({ api: undefined, sql: undefined, blocks: undefined });
   });
 
-  test('mark in the table what is above the target', () => {
+  test('are marked in the table if they are above the target', () => {
     const lines = tableOf([row], [10_000, 1_000_000]).split('\n');
     expect(lines.map((line) => line.trimEnd().endsWith('!'))).toEqual([false, true, true, false]);
     expect(lines[0]).toContain('1M');
   });
 
-  test('are kept for every size, plans for the largest and for the smallest beside it', () => {
+  test('are saved for every size, plans only for the largest and the smallest measured with it', () => {
     const plan = { blocks: 5, lines: [{ statement: 'q', times: 1, blocks: 5, scans: [] }] };
-    const withPlans = { ...row, sizes: row.sizes.map((one) => ({ ...one, plan })), again: { ...row.again, plan } };
+    const withPlans = {
+      ...row,
+      sizes: row.sizes.map((one) => ({ ...one, plan })),
+      smallestAgain: { ...row.smallestAgain, plan },
+    };
     const text = JSON.stringify(resultOf([withPlans], [10_000, 1_000_000], {}));
     expect(text.match(/"plan"/g)).toHaveLength(2);
     expect(JSON.parse(text).cases[0].ratio).toEqual({ api: 2, sql: 1.5, blocks: 1 });
   });
 
-  test('replace those of the run before in the document, and nothing else of it', () => {
+  test('replace those of the previous run in the document and change nothing else', () => {
     const page = 'before <!-- growth -->old<!-- /growth --> after';
     const once = withTable(page, markdownOf([row], [10_000, 1_000_000]));
     expect(once).toContain('| a case | 1.0 | 2.0 | 2.00 | 2.0 | 3.0 | 1.50 | 9 | 5 |');
     expect(withTable(once, 'new')).toBe('before <!-- growth -->\n\nnew\n\n<!-- /growth --> after');
-    expect(() => withTable('nothing', '')).toThrow('no <!-- growth -->');
+    expect(() => withTable('nothing', '')).toThrow('no markers <!-- growth -->');
   });
 });

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { containerCosts, marginalCosts, type OrderUse, ourCosts, total } from '../../bench/peers/costs.ts';
-import { Refused } from '../../bench/peers/http.ts';
+import { containerCosts, marginalCosts, type OrderUsage, ourCosts, total } from '../../bench/peers/costs.ts';
+import { CheckoutRejected } from '../../bench/peers/http.ts';
 import { defaultFolder } from '../../bench/peers/install.ts';
 import { median, quantile, runClients } from '../../bench/peers/load.ts';
 import { peersOf, readPeersOptions } from '../../bench/peers/options.ts';
 import { compare, printReport, summarise } from '../../bench/peers/report.ts';
 import type { Round } from '../../bench/peers/system.ts';
 
-const round = (perSecond: number, more: Partial<Round> = {}): Round => ({
+const round = (perSecond: number, overrides: Partial<Round> = {}): Round => ({
   checkouts: 10,
   seconds: 10 / perSecond,
   perSecond,
@@ -24,10 +24,10 @@ const round = (perSecond: number, more: Partial<Round> = {}): Round => ({
   waits: {},
   slowest: [],
   failures: {},
-  ...more,
+  ...overrides,
 });
 
-const use: OrderUse = {
+const usage: OrderUsage = {
   requests: 4,
   deliveries: 3,
   workerCpu: 5,
@@ -40,7 +40,7 @@ const use: OrderUse = {
 };
 
 describe('the flags of bench:peers', () => {
-  test('without flags both peers are measured, in the cache of the user', () => {
+  test('without flags both peers are measured and installed in the cache of the user', () => {
     const options = readPeersOptions([], { XDG_CACHE_HOME: '/cache' });
     expect(options).toMatchObject({
       dir: '/cache/fusioncommerce-peers',
@@ -53,7 +53,7 @@ describe('the flags of bench:peers', () => {
     expect(defaultFolder({ XDG_CACHE_HOME: '' })).toMatch(/\.cache.fusioncommerce-peers$/);
   });
 
-  test('one peer, or none, can be left', () => {
+  test('--only selects one peer or none', () => {
     expect(peersOf({ only: 'medusa' })).toEqual(['medusa']);
     expect(peersOf({ only: 'ours' })).toEqual([]);
   });
@@ -63,29 +63,29 @@ describe('the flags of bench:peers', () => {
     ['--clients', 'many'],
     ['--only', 'magento'],
     ['--colour', 'red'],
-  ])('%s %s is refused with its name', (flag, value) => {
+  ])('%s %s is rejected and the error names the flag', (flag, value) => {
     expect(() => readPeersOptions([flag, value], {})).toThrow(flag);
   });
 
-  test('asking for help measures nothing', () => expect(readPeersOptions(['--help'], {})).toBeNull());
+  test('--help measures nothing', () => expect(readPeersOptions(['--help'], {})).toBeNull());
 });
 
 describe('the load', () => {
-  test('every checkout that is begun is counted once, as made or by why it was refused', async () => {
+  test('every checkout is counted once, as completed or by the reason for its rejection', async () => {
     let left = 25;
     const load = await runClients(
       4,
       () => (left > 0 ? left-- : null),
       async (product) => {
         await Promise.resolve();
-        if (product % 5 === 0) throw new Refused('complete', `409 reservation ${1000 + product} is gone`);
+        if (product % 5 === 0) throw new CheckoutRejected('complete', `409 reservation ${1000 + product} is gone`);
       },
     );
     expect(load.latencies).toHaveLength(20);
     expect(load.failures).toEqual({ 'complete: … reservation … is gone': 5 });
   });
 
-  test('medians and quantiles are those of sorted numbers, not of strings', () => {
+  test('medians and quantiles sort numbers as numbers, not as strings', () => {
     expect(median([10, 9, 100])).toBe(10);
     expect(median([4, 1, 3, 2])).toBe(2.5);
     expect(quantile([100, 9, 10], 0.95)).toBe(100);
@@ -102,46 +102,47 @@ describe('the report', () => {
     race: { buyers: 500, units: 100, sold: 500, seconds: 9, answers: { sold: 500 } },
   });
 
-  test('one lucky round does not make the figure: the median does, and the spread is shown', () => {
+  test('the figure is the median of the rounds, so one fast round does not change it, and the spread is shown', () => {
     expect(ours).toMatchObject({ perSecond: 100, lowest: 90, highest: 400, checkouts: 30, failed: 0 });
     expect(theirs.failed).toBe(3);
   });
 
-  test('the ratio compares rates, and CPU of server and database together', () => {
+  test('the ratios compare rates, and the sum of server and database CPU', () => {
     expect(compare(ours, theirs)).toEqual({ rate: 50, cpu: 20 });
   });
 
-  test('the screen names each system, the ratio and the race', () => {
+  test('the report has each system, the ratio and the race', () => {
     const text = printReport([ours, theirs]);
     expect(text).toContain('Ours 1');
     expect(text).toContain('50 checkouts');
-    expect(text).toContain('Theirs: 500 sold of 100');
+    expect(text).toContain('Theirs: 500 sold of 100 units');
   });
 });
 
 describe('the cost sheet', () => {
-  const dollarsOf = (what: string, orders: number) => ourCosts(orders, use).find((line) => line.what === what)?.dollars;
+  const dollarsOf = (item: string, orders: number) =>
+    ourCosts(orders, usage).find((line) => line.item === item)?.dollars;
 
-  test('what the plan includes costs nothing beside the plan', () => {
+  test('usage within the allowances of the plan costs nothing extra', () => {
     expect(dollarsOf('Workers plan', 1000)).toBe(5);
-    for (const what of ['Workers requests', 'Workers CPU', 'Queues operations']) expect(dollarsOf(what, 1000)).toBe(0);
+    for (const item of ['Workers requests', 'Workers CPU', 'Queues operations']) expect(dollarsOf(item, 1000)).toBe(0);
   });
 
-  test('ten million orders are billed above the allowances at the published prices', () => {
-    // 10 million × (4 requests + 3 deliveries) + 44,530 crons, 10 million included, $0.30 a million.
+  test('usage above the allowances is billed at the published prices', () => {
+    // 10 million × (4 requests + 3 deliveries) + 44,530 crons, 10 million included, $0.30 per million.
     expect(dollarsOf('Workers requests', 10e6)).toBeCloseTo(60.04453 * 0.3, 6);
     expect(dollarsOf('Workers CPU', 10e6)).toBeCloseTo(20 * 0.02, 6);
-    // Three operations a message.
+    // Three operations per message.
     expect(dollarsOf('Queues operations', 10e6)).toBeCloseTo(89 * 0.4, 6);
   });
 
-  test('a database that hardly works still runs all month at its smallest size', () => {
+  test('a nearly idle database is billed all month at its smallest size', () => {
     expect(dollarsOf('Neon compute', 1000)).toBeCloseTo(730 * 0.25 * 0.106, 6);
     // 100 million × 10 ms at half of its CPU: 555.6 CU-hours.
     expect(dollarsOf('Neon compute', 100e6)).toBeCloseTo(((100e6 * 10) / 3.6e6 / 0.5) * 0.106, 6);
   });
 
-  test('a server that one container cannot hold needs more of them, all month', () => {
+  test('a server that needs more than one container pays for each all month', () => {
     const one = { serverCpu: 100, databaseCpu: 10, databaseBytes: 5000 };
     const containers = (orders: number) => containerCosts(orders, one)[0]?.dollars ?? 0;
     expect(containers(1e6)).toBeCloseTo(730 * (0.04048 + 2 * 0.004445), 6);
@@ -149,8 +150,8 @@ describe('the cost sheet', () => {
     expect(containers(100e6) / containers(1e6)).toBeCloseTo(8, 6);
   });
 
-  test('the marginal price is what the sheet comes to when allowances no longer count', () => {
-    const step = (total(ourCosts(2001e6, use)) - total(ourCosts(2000e6, use))) / 1;
-    expect(step).toBeCloseTo(marginalCosts(use), 4);
+  test('the marginal cost is the increase of the sheet once all allowances are used up', () => {
+    const step = (total(ourCosts(2001e6, usage)) - total(ourCosts(2000e6, usage))) / 1;
+    expect(step).toBeCloseTo(marginalCosts(usage), 4);
   });
 });

@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { sharesOf } from '../../bench/reconcile/fill.ts';
 import { readReconcileScaleOptions } from '../../bench/reconcile/options.ts';
-import { brokenPromises, type LostWebhook, relative, reportOf, type TurnFacts } from '../../bench/reconcile/report.ts';
+import {
+  describeRepair,
+  findBrokenGuarantees,
+  type LostWebhook,
+  reportOf,
+  type TurnFacts,
+} from '../../bench/reconcile/report.ts';
 
 const webhook = (change: Partial<LostWebhook> = {}): LostWebhook => ({
   ...{ tenant: 'tenant-0', sku: 'LAST-0', orderId: 'o', paidAt: 0, holdEnds: 15_000, turnsBefore: 0 },
@@ -13,35 +19,35 @@ const turnOf = (change: object = {}): TurnFacts => ({
 });
 
 describe('the report of lost webhooks', () => {
-  test('says how each was made up for, and that all promises were kept', () => {
-    expect(brokenPromises([webhook()], [turnOf()], [], [])).toEqual([]);
-    expect(relative(webhook())).toBe('the hold waited 45 s');
-    expect(relative(webhook({ repairedAt: 5_000 }))).toBe('10 s before the end');
-    expect(reportOf([webhook()], [turnOf()])).toMatch(/tenant-0 +LAST-0 +1 +1 +the hold waited 45 s +confirmed/);
+  test('shows when each was repaired, and no broken guarantee if all held', () => {
+    expect(findBrokenGuarantees([webhook()], [turnOf()], [], [])).toEqual([]);
+    expect(describeRepair(webhook())).toBe('45 s after its end');
+    expect(describeRepair(webhook({ repairedAt: 5_000 }))).toBe('10 s before its end');
+    expect(reportOf([webhook()], [turnOf()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after its end +confirmed/);
   });
 
   test.each<[string, Partial<LostWebhook>, object, string[], string[]]>([
-    ['an order that failed', { status: 'failed' }, {}, [], []],
-    ['one that waited for a later turn', { turn: 2 }, {}, [], []],
+    ['a paid order that failed', { status: 'failed' }, {}, [], []],
+    ['a webhook that a later turn repaired', { turn: 2 }, {}, [], []],
     ['a job that failed', {}, { outcome: 'failed' }, [], []],
-    ['a job beyond its budget', {}, { name: 'expire-holds', dbCalls: 61 }, [], []],
-    ['a reading that costs more than its events', {}, { dbCalls: 100 }, [], []],
+    ['a job that exceeds its budget', {}, { name: 'expire-holds', dbCalls: 61 }, [], []],
+    ['a job that makes too many database calls for its events', {}, { dbCalls: 100 }, [], []],
     ['a unit that was sold twice', {}, {}, ['LAST-0'], []],
-    ['stock that does not add up', {}, {}, [], ['tenant-0 CROWD: 1 in stock']],
-  ])('names %s', (_, lost, job, twice, astray) => {
-    const broken = brokenPromises([webhook(lost)], [turnOf(job)], twice, astray);
+    ['stock that does not match', {}, {}, [], ['tenant-0 CROWD: 1 in stock']],
+  ])('reports %s', (_, lost, job, soldTwice, inconsistencies) => {
+    const broken = findBrokenGuarantees([webhook(lost)], [turnOf(job)], soldTwice, inconsistencies);
     expect(broken.length).toBeGreaterThan(0);
   });
 });
 
-test('one tenant has 90 % of the payments, and all together are as many as asked for', () => {
+test('one tenant has 90 % of the payments, and the shares add up to the requested number', () => {
   const shares = sharesOf(100_000, 10);
   expect(shares.reduce((sum, { count }) => sum + count, 0)).toBe(100_000);
   expect(shares[0]?.count).toBeGreaterThanOrEqual(90_000);
 });
 
 test.each([['--payments', '5'], ['--tenants', '1'], ['--turns', 'x'], ['--nothing']])(
-  'the command refuses %s %s',
+  'the command rejects %s %s',
   (...args) => {
     expect(() => readReconcileScaleOptions(args)).toThrow();
   },

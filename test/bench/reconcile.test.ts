@@ -10,9 +10,9 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-type Waiting = { orderId: string; intent: string };
+type PaidOrder = { orderId: string; intent: string };
 
-/** Payments that wait for their buyers, of a tenant, as `count` orders of one unit would have left them. */
+/** Inserts `count` waiting payments of a tenant and their orders of one unit. */
 async function fillWaiting(tenant: string, count: number, ends: Date): Promise<void> {
   await store.database.query(`insert into platform.tenants (id, name) values ($1, $1) on conflict do nothing`, [
     tenant,
@@ -37,8 +37,8 @@ async function fillWaiting(tenant: string, count: number, ends: Date): Promise<v
   );
 }
 
-/** An order of a tenant with an intent, whose buyer has paid while no webhook came. */
-async function paidUntold(tenant: string): Promise<Waiting> {
+/** Places an order of a tenant and pays for it. The caller has made the emulator lose its webhooks. */
+async function payWithoutWebhook(tenant: string): Promise<PaidOrder> {
   const key = await store.database.key({ tenant });
   const body = { sku: 'ONE', name: 'One', price: 10, currency: 'USD', inventory: 1 };
   expect((await store.send('POST', '/v1/products', body, { key })).status).toBe(201);
@@ -51,18 +51,18 @@ async function paidUntold(tenant: string): Promise<Waiting> {
 const statusOf = async (id: string) => (await shop.rowsOfOrder(id)).order?.status;
 const jobsOf = (name: string) => store.logs().filter((line) => String(line.id).startsWith(name));
 
-test('with 1,000 waiting payments, 9 of 10 of one tenant, a lost webhook of any tenant is made up for in one turn', async () => {
+test('with 1,000 waiting payments, 90 % of one tenant, one turn repairs a lost webhook of any tenant', async () => {
   const tenants = ['crowd', 'one', 'two', 'three'];
   const ends = new Date(Date.now() + 900_000);
   await fillWaiting('crowd', 900, ends);
   for (const tenant of tenants.slice(1)) await fillWaiting(tenant, 33, ends);
   await shop.webhooks({ lose: 1 });
-  const paid = await Promise.all(tenants.map(paidUntold));
+  const paid = await Promise.all(tenants.map(payWithoutWebhook));
   await store.cron();
   for (const { orderId } of paid) expect(await statusOf(orderId)).toBe('confirmed');
   const [turn] = jobsOf('hear-stripe').slice(-1);
   expect(turn).toMatchObject({ outcome: 'ok', applied: tenants.length, failed: 0 });
-  // A turn costs as much as has changed: no call for each payment that waits.
+  // The calls of a turn depend on the number of changes, not on the number of waiting payments.
   expect(Number(turn?.dbCalls)).toBeLessThan(3 + 2 * tenants.length + 5);
   await shop.webhooks({ lose: 0 });
   await store.database.query(`update inventory.reservations set status = 'released' where skus = '{CROWD}'`);
@@ -71,7 +71,7 @@ test('with 1,000 waiting payments, 9 of 10 of one tenant, a lost webhook of any 
   );
 });
 
-test('a hold whose payment may have been paid waits while Stripe does not answer; one without an intent does not', async () => {
+test('while Stripe is unavailable, an expired hold waits if its payment has an intent, and is released if it has none', async () => {
   await Promise.all([addProduct(store, 'WAITS', 1), addProduct(store, 'ENDS', 1)]);
   const paid = await shop.checkout('WAITS');
   await shop.quiet();
@@ -81,7 +81,7 @@ test('a hold whose payment may have been paid waits while Stripe does not answer
   const unpaid = (await store.send('POST', '/v1/orders', oneLine('ENDS'))).body;
   await until(async () => (await shop.orderOf(unpaid.id)).payment !== null);
   const end = new Date(Date.parse(unpaid.reservation.expiresAt) + 60_000);
-  await store.cron('* * * * *', end).catch(() => undefined); // the job that reads Stripe's events fails, and says so
+  await store.cron('* * * * *', end).catch(() => undefined); // the job that reads Stripe's events fails and is reported
   expect(await statusOf(unpaid.id)).toBe('failed');
   expect(await statusOf(paid.order.id)).toBe('created');
   expect(await shop.stockOf('WAITS')).toEqual({ quantity: 0, reserved: 1 });
@@ -91,7 +91,7 @@ test('a hold whose payment may have been paid waits while Stripe does not answer
   await shop.webhooks({ lose: 0 });
 });
 
-test('a hold that ends is asked about first: paid, its order is confirmed and its unit is not sold again', async () => {
+test('before an expired hold is released its payment is checked at Stripe; if it is paid, the order is confirmed', async () => {
   await addProduct(store, 'ASKED', 1);
   const paid = await shop.checkout('ASKED');
   await shop.quiet();
@@ -104,7 +104,7 @@ test('a hold that ends is asked about first: paid, its order is confirmed and it
   await shop.webhooks({ lose: 0 });
 });
 
-test('an event that cannot be applied is set aside, keeps its hold, and stops no other; later it is applied', async () => {
+test('an event that cannot be applied is set aside, blocks no other event, keeps its hold, and is applied later', async () => {
   await addProduct(store, 'SPOILT', 1);
   await addProduct(store, 'SOUND', 1);
   const [bad, good] = [await shop.checkout('SPOILT'), await shop.checkout('SOUND')];
@@ -117,13 +117,15 @@ test('an event that cannot be applied is set aside, keeps its hold, and stops no
   );
   await store.cron();
   expect(await statusOf(good.order.id)).toBe('confirmed');
-  const letters = async () =>
+  const openDeadLetters = async () =>
     (await store.send('GET', '/v1/dead-letters')).body.data.filter(
-      (letter: { key: string; replayedAt: string | null }) =>
-        letter.key === bad.payment.id && letter.replayedAt === null,
+      (deadLetter: { key: string; replayedAt: string | null }) =>
+        deadLetter.key === bad.payment.id && deadLetter.replayedAt === null,
     );
-  expect(await letters()).toMatchObject([{ sink: 'hear-stripe', reason: expect.stringContaining('payments_spoilt') }]);
-  // Stripe does not show that event any more: what else was missed is repaired all the same.
+  expect(await openDeadLetters()).toMatchObject([
+    { sink: 'hear-stripe', reason: expect.stringContaining('payments_spoilt') },
+  ]);
+  // Even if Stripe no longer returns that event, other lost webhooks are repaired.
   await addProduct(store, 'BEHIND', 1);
   const behind = await shop.checkout('BEHIND');
   await shop.quiet();
@@ -132,17 +134,17 @@ test('an event that cannot be applied is set aside, keeps its hold, and stops no
   await store.cron('* * * * *', new Date(Date.now() + 120_000));
   expect(await statusOf(behind.order.id)).toBe('confirmed');
   await shop.clearFaults();
-  // Its hold does not end while it is not known whether it was paid.
+  // The hold is not released while it is unknown whether the order is paid.
   await store.cron('* * * * *', new Date(Date.parse(bad.order.reservation.expiresAt) + 120_000));
   expect(await statusOf(bad.order.id)).toBe('created');
   await store.database.query('alter table payments.payments drop constraint payments_spoilt');
   await store.cron('* * * * *', new Date(Date.parse(bad.order.reservation.expiresAt) + 3_600_000));
   expect(await statusOf(bad.order.id)).toBe('confirmed');
-  expect(await letters()).toEqual([]);
+  expect(await openDeadLetters()).toEqual([]);
   await shop.webhooks({ lose: 0 });
 });
 
-test('an event that was set aside and that a webhook brings later is set aside no more', async () => {
+test('an event that was set aside is resolved when a webhook delivers it later', async () => {
   await addProduct(store, 'LATER', 1);
   const bad = await shop.checkout('LATER');
   await shop.quiet();
@@ -152,20 +154,20 @@ test('an event that was set aside and that a webhook brings later is set aside n
     `alter table payments.payments add constraint payments_spoilt check (payment_id <> '${bad.payment.id}' or status <> 'succeeded') not valid`,
   );
   await store.cron();
-  const open = () =>
+  const openDeadLetters = () =>
     store.database.query<{ event_id: string }>(
       `select event_id from platform.dead_letters where sink = 'hear-stripe' and replayed_at is null`,
     );
-  const [letter] = await open();
+  const [deadLetter] = await openDeadLetters();
   await store.database.query('alter table payments.payments drop constraint payments_spoilt');
-  await shop.deliver(JSON.stringify(await shop.stripe.events.retrieve(letter?.event_id ?? '')));
+  await shop.deliver(JSON.stringify(await shop.stripe.events.retrieve(deadLetter?.event_id ?? '')));
   expect(await statusOf(bad.order.id)).toBe('confirmed');
   await store.cron('* * * * *', new Date(Date.now() + 120_000));
-  expect(await open()).toEqual([]);
+  expect(await openDeadLetters()).toEqual([]);
   await shop.webhooks({ lose: 0 });
 });
 
-test('holds end in bulk once Stripe’s events are read past their end, without a question for each', async () => {
+test('expired holds are released in bulk once Stripe’s events are read past their end, without a request for each', async () => {
   const ends = new Date(Date.now() - 300_000);
   await fillWaiting('bulk', 450, ends);
   await store.cron();
