@@ -661,26 +661,26 @@ CREATE OR REPLACE FUNCTION audit.record()
 AS $function$
 declare
   hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before,import_repeats}';
-  was jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
-  becomes jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
-  of_tenant varchar := coalesce(coalesce(becomes, was)->>'tenant_id', coalesce(becomes, was)->>'id');
-  entered varchar := current_setting('app.tenant_id', true);
-  k record;
+  old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
+  new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
+  row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
+  caller_tenant varchar := current_setting('app.tenant_id', true);
+  api_key record;
 begin
   if tg_argv[0] = 'stock' then
-    was := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
+    old_row := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
   end if;
-  select a.id, a.prefix into k from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
-  -- The log's own policy holds here too. An operator may work without having said for which tenant.
-  perform set_config('app.tenant_id', of_tenant, true);
+  select a.id, a.prefix into api_key from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
+  -- The policy of audit.log needs a tenant. An operator may work without having set one.
+  perform set_config('app.tenant_id', row_tenant, true);
   insert into audit.log (tenant_id, actor, key_id, operation, subject, before, after, traceparent)
-  values (of_tenant,
-    case when k.id is not null then 'key ' || k.prefix
+  values (row_tenant,
+    case when api_key.id is not null then 'key ' || api_key.prefix
       when session_user = 'fusion_worker' then 'system'
       else concat_ws(' ', session_user, nullif(current_setting('app.operator', true), '')) end,
-    k.id, tg_argv[0] || ' ' || lower(tg_op), coalesce(becomes, was)->>tg_argv[1], was, becomes,
+    api_key.id, tg_argv[0] || ' ' || lower(tg_op), coalesce(new_row, old_row)->>tg_argv[1], old_row, new_row,
     nullif(current_setting('app.traceparent', true), ''));
-  perform set_config('app.tenant_id', coalesce(entered, ''), true);
+  perform set_config('app.tenant_id', coalesce(caller_tenant, ''), true);
   return null;
 end
 $function$;
@@ -711,8 +711,8 @@ CREATE OR REPLACE FUNCTION catalog.create_product(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'catalog:write', 'products.create');
-  p catalog.products;
-  shown jsonb;
+  product catalog.products;
+  answer jsonb;
 begin
   if replay is not null then
     return replay;
@@ -721,14 +721,14 @@ begin
   values (input->>'id', input->>'sku', input->>'name', input->>'description', (input->>'price')::numeric,
           input->>'currency', platform.tenant(), platform.clock(), platform.clock())
   on conflict on constraint products_sku_unique do nothing
-  returning * into p;
+  returning * into product;
   if not found then
     return platform.leave(call, 'products.create', jsonb_build_object('error', 'sku_taken'));
   end if;
-  perform inventory.open_stock(array[p.sku], array[(input->>'inventory')::int]);
-  shown := catalog.product_json(p, (input->>'inventory')::int);
-  perform platform.emit('product.created', p.id, shown, false);
-  return platform.leave(call, 'products.create', shown || jsonb_build_object('version', p.version));
+  perform inventory.upsert_stock(array[product.sku], array[(input->>'inventory')::int]);
+  answer := catalog.product_json(product, (input->>'inventory')::int);
+  perform platform.emit('product.created', product.id, answer, false);
+  return platform.leave(call, 'products.create', answer || jsonb_build_object('version', product.version));
 end
 $function$;
 alter function catalog.create_product(jsonb,jsonb) owner to fusion_catalog;
@@ -757,21 +757,22 @@ CREATE OR REPLACE FUNCTION catalog.import_products(call jsonb, input jsonb)
 AS $function$
 declare
   results jsonb;
-  of_run constant varchar := input->>'run';
-  same_import text[];
+  run_id constant varchar := input->>'run';
+  same_runs text[];
 begin
   perform platform.identify(call, 'catalog:write');
-  -- The batches of a tenant's imports run one after the other: two that add and change the same SKUs would deadlock.
+  -- One import of a tenant at a time: two batches that write the same SKUs in different orders would deadlock. This
+  -- lock comes first, then products by SKU, then stock by SKU.
   perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
   insert into catalog.import_runs (id, tenant_id, key, created_at)
-  select of_run, platform.tenant(), input->>'key', platform.clock() where of_run is not null
+  select run_id, platform.tenant(), input->>'key', platform.clock() where run_id is not null
   on conflict (id) do nothing;
-  same_import := array(select r.id from catalog.import_runs r
+  same_runs := array(select r.id from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
-      and of_run is not null and (r.ended_at is null or r.key = input->>'key'));
+      and run_id is not null and (r.ended_at is null or r.key = input->>'key'));
   with row as (
     select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
-  ), kept as (
+  ), existing as (
     select p.* from catalog.products p
     where p.tenant_id = platform.tenant() and p.sku = any(array(select row.sku from row))
     order by p.sku for update
@@ -781,36 +782,37 @@ begin
       coalesce((row.item->>'price')::numeric, k.price) as price,
       coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
       coalesce(row.item->>'status', k.status, 'active') as status,
-      (row.item->>'inventory')::int as count, k.import_run, k.id is null as fresh,
-      case when k.import_run = of_run then k.import_counts end as set_now,
-      case when k.import_run = of_run then k.import_before
-        when k.import_run = any(same_import) then k.import_before || k.import_counts
-        -- The last run has set another count than the one that broke off before it.
-        when k.import_counts is not null and k.import_repeats = any(same_import) then k.import_before end as set_before,
-      case when k.import_run <> of_run and k.import_run = any(same_import) then k.import_run
+      (row.item->>'inventory')::int as count, k.import_run, k.id is null as is_new,
+      case when k.import_run = run_id then k.import_counts end as set_now,
+      case when k.import_run = run_id then k.import_before
+        when k.import_run = any(same_runs) then k.import_before || k.import_counts
+        -- The last run set another count than the run before it, which broke off.
+        when k.import_counts is not null and k.import_repeats = any(same_runs) then k.import_before end as set_before,
+      case when k.import_run <> run_id and k.import_run = any(same_runs) then k.import_run
         else k.import_repeats end as repeats
-    from row left join kept k on k.sku = row.sku
+    from row left join existing k on k.sku = row.sku
   ), counted as (
     select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
-  ), judged as (
-    select m.*, case when m.repeated then null when m.fresh then coalesce(m.count, 0) else m.count end as inventory, case
+  ), validated as (
+    select m.*, case when m.repeated then null when m.is_new then coalesce(m.count, 0) else m.count end as inventory,
+      case
       when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
       when not catalog.fits_currency(m.price, m.currency)
         then format('%s has no decimals: %s does not fit', m.currency, m.price)
       when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
-      when not m.repeated and not inventory.fits(m.count, i.quantity, i.reserved)
-        then format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units())
+      when not m.repeated and not inventory.is_count_allowed(m.count, i.quantity, i.reserved)
+        then format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units())
       end as fault
     from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
   ), written as (
     insert into catalog.products as p
-      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run, import_counts,
-       import_before, import_repeats)
+      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run,
+       import_counts, import_before, import_repeats)
     select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
-      platform.clock(), case when j.count is not null then of_run end,
+      platform.clock(), case when j.count is not null then run_id end,
       case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
       case when j.set_before is not null then j.repeats end
-    from judged j where j.fault is null order by j.sku
+    from validated j where j.fault is null order by j.sku
     on conflict on constraint products_sku_unique do update
       set name = excluded.name, description = excluded.description, price = excluded.price,
           currency = excluded.currency, status = excluded.status,
@@ -825,18 +827,17 @@ begin
     'repeated', j.repeated or null, 'created', (w.product).version = 1,
     'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
   into results
-  from judged j left join written w on (w.product).sku = j.sku;
-
-  perform inventory.open_stock(
+  from validated j left join written w on (w.product).sku = j.sku;
+  perform inventory.upsert_stock(
     array(select r->>'sku' from jsonb_array_elements(results) r
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'),
     array(select (r->>'inventory')::int from jsonb_array_elements(results) r
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'));
   perform platform.emit('product.created', r->'product'->>'id', r->'product', false)
   from jsonb_array_elements(results) r where (r->>'created')::boolean;
-
   if (input->>'last')::boolean then
-    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant() and r.id = of_run;
+    update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant()
+      and r.id = run_id;
     delete from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at <= platform.clock() - interval '24 hours';
   end if;
@@ -866,9 +867,9 @@ alter function catalog.product_json(catalog.products,integer) owner to fusion_ca
 revoke all on function catalog.product_json(catalog.products,integer) from public;
 grant execute on function catalog.product_json(catalog.products,integer) to fusion_reader;
 
--- function: catalog.search_alike(text,character varying,character varying,integer)
+-- function: catalog.search_exact(tsquery,text,character varying,character varying,integer)
 -- src/db/catalog/products.sql
-CREATE OR REPLACE FUNCTION catalog.search_alike(q text, only_currency character varying, before character varying, most integer)
+CREATE OR REPLACE FUNCTION catalog.search_exact(words tsquery, pattern text, only_currency character varying, before character varying, max_rows integer)
  RETURNS character varying[]
  LANGUAGE plpgsql
  STABLE
@@ -877,34 +878,38 @@ CREATE OR REPLACE FUNCTION catalog.search_alike(q text, only_currency character 
 AS $function$
 declare
   tenant constant varchar := platform.proven_tenant('catalog:read');
+  indexed_pattern constant text := case when pattern ~ '[[:alnum:]]{3}' then pattern end;
   found_ids varchar[];
 begin
-  -- One wrong letter costs a short word more of its trigrams than a line of several words.
-  perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
   found_ids := array(
     select w.id from (
-      select p.id, p.name, p.status, p.currency from catalog.products p
+      select p.id, p.search, p.name, p.sku, p.status, p.currency from catalog.products p
       where p.tenant_id between tenant and tenant and (before is null or p.id < before)
       order by p.tenant_id, p.id desc limit catalog.search_window()
     ) w
-    where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
-    order by w.id desc limit most);
-  if cardinality(found_ids) = most then
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency)
+      and (w.search @@ words or w.name ilike pattern or w.sku ilike pattern)
+    order by w.id desc limit max_rows);
+  if cardinality(found_ids) = max_rows or not exists (
+    select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+    order by p.tenant_id, p.id desc offset catalog.search_window()
+  ) then
     return found_ids;
   end if;
   return array(
-    with hits as materialized (
-      select p.id, p.status, p.currency from catalog.products p where p.tenant_id = tenant and p.name %> q
+    with hits as materialized ( -- planned for all rows, so that the limit does not tempt the planner to walk again
+      select p.id, p.status, p.currency from catalog.products p
+      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_pattern or p.sku ilike indexed_pattern)
     )
     select h.id from hits h
     where h.status = 'active' and (only_currency is null or h.currency = only_currency)
       and (before is null or h.id < before)
-    order by h.id desc limit most);
+    order by h.id desc limit max_rows);
 end
 $function$;
-alter function catalog.search_alike(text,character varying,character varying,integer) owner to fusion_catalog;
-revoke all on function catalog.search_alike(text,character varying,character varying,integer) from public;
-grant execute on function catalog.search_alike(text,character varying,character varying,integer) to fusion_search;
+alter function catalog.search_exact(tsquery,text,character varying,character varying,integer) owner to fusion_catalog;
+revoke all on function catalog.search_exact(tsquery,text,character varying,character varying,integer) from public;
+grant execute on function catalog.search_exact(tsquery,text,character varying,character varying,integer) to fusion_search;
 
 -- function: catalog.search_products(text,character varying,character varying,integer)
 -- src/db/catalog/products.sql
@@ -915,18 +920,18 @@ CREATE OR REPLACE FUNCTION catalog.search_products(q text, only_currency charact
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 declare
-  asked constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
-  -- What only leaves out ("-42") has nothing to be looked up by: it is taken for a part of a SKU.
-  words constant tsquery := case when querytree(asked) not in ('', 'T') then asked end;
-  part constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
-  -- Not where websearch's operators say exactly what is meant, nor where there is no word to be misspelt.
-  guess constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
-  found_ids varchar[] := catalog.search_spelt(words, part, only_currency, before, most);
+  parsed_query constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
+  -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
+  words constant tsquery := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
+  pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+  -- Not if websearch operators say exactly what is meant, nor if there is no word that could be misspelt.
+  allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
+  found_ids varchar[] := catalog.search_exact(words, pattern, only_currency, before, most);
 begin
-  -- A later page must not begin to guess where the earlier ones had found something.
-  if found_ids = '{}' and guess
-    and (before is null or catalog.search_spelt(words, part, only_currency, null, 1) = '{}') then
-    found_ids := catalog.search_alike(q, only_currency, before, most);
+  -- A later page must not switch to similar words if the earlier pages had exact matches.
+  if found_ids = '{}' and allow_similar
+    and (before is null or catalog.search_exact(words, pattern, only_currency, null, 1) = '{}') then
+    found_ids := catalog.search_similar(q, only_currency, before, most);
   end if;
   return query select unnest(found_ids);
 end
@@ -935,9 +940,9 @@ alter function catalog.search_products(text,character varying,character varying,
 revoke all on function catalog.search_products(text,character varying,character varying,integer) from public;
 grant execute on function catalog.search_products(text,character varying,character varying,integer) to fusion_reader;
 
--- function: catalog.search_spelt(tsquery,text,character varying,character varying,integer)
+-- function: catalog.search_similar(text,character varying,character varying,integer)
 -- src/db/catalog/products.sql
-CREATE OR REPLACE FUNCTION catalog.search_spelt(words tsquery, part text, only_currency character varying, before character varying, most integer)
+CREATE OR REPLACE FUNCTION catalog.search_similar(q text, only_currency character varying, before character varying, max_rows integer)
  RETURNS character varying[]
  LANGUAGE plpgsql
  STABLE
@@ -946,38 +951,34 @@ CREATE OR REPLACE FUNCTION catalog.search_spelt(words tsquery, part text, only_c
 AS $function$
 declare
   tenant constant varchar := platform.proven_tenant('catalog:read');
-  indexed_part constant text := case when part ~ '[[:alnum:]]{3}' then part end;
   found_ids varchar[];
 begin
+  -- One wrong letter removes a larger share of the trigrams from a short word than from several words.
+  perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
   found_ids := array(
     select w.id from (
-      select p.id, p.search, p.name, p.sku, p.status, p.currency from catalog.products p
+      select p.id, p.name, p.status, p.currency from catalog.products p
       where p.tenant_id between tenant and tenant and (before is null or p.id < before)
       order by p.tenant_id, p.id desc limit catalog.search_window()
     ) w
-    where w.status = 'active' and (only_currency is null or w.currency = only_currency)
-      and (w.search @@ words or w.name ilike part or w.sku ilike part)
-    order by w.id desc limit most);
-  if cardinality(found_ids) = most or not exists (
-    select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
-    order by p.tenant_id, p.id desc offset catalog.search_window()
-  ) then
+    where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
+    order by w.id desc limit max_rows);
+  if cardinality(found_ids) = max_rows then
     return found_ids;
   end if;
   return array(
-    with hits as materialized ( -- planned for all of its rows: the limit below does not tempt the planner to walk again
-      select p.id, p.status, p.currency from catalog.products p
-      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_part or p.sku ilike indexed_part)
+    with hits as materialized (
+      select p.id, p.status, p.currency from catalog.products p where p.tenant_id = tenant and p.name %> q
     )
     select h.id from hits h
     where h.status = 'active' and (only_currency is null or h.currency = only_currency)
       and (before is null or h.id < before)
-    order by h.id desc limit most);
+    order by h.id desc limit max_rows);
 end
 $function$;
-alter function catalog.search_spelt(tsquery,text,character varying,character varying,integer) owner to fusion_catalog;
-revoke all on function catalog.search_spelt(tsquery,text,character varying,character varying,integer) from public;
-grant execute on function catalog.search_spelt(tsquery,text,character varying,character varying,integer) to fusion_search;
+alter function catalog.search_similar(text,character varying,character varying,integer) owner to fusion_catalog;
+revoke all on function catalog.search_similar(text,character varying,character varying,integer) from public;
+grant execute on function catalog.search_similar(text,character varying,character varying,integer) to fusion_search;
 
 -- function: catalog.search_window()
 -- src/db/catalog/products.sql
@@ -1001,72 +1002,49 @@ AS $function$
 declare
   replay jsonb := platform.enter(call, 'catalog:write', 'products.update');
   change jsonb := input->'change';
-  p catalog.products;
+  product catalog.products;
   quantity integer;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into p from catalog.products c
+  select * into product from catalog.products c
     where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if not input->'ifMatch' @> to_jsonb(p.version) then
+  if not input->'ifMatch' @> to_jsonb(product.version) then
     perform platform.fail('version_mismatch');
   end if;
-  p.name := coalesce(change->>'name', p.name);
-  p.description := case when change ? 'description' then change->>'description' else p.description end;
-  p.price := coalesce((change->>'price')::numeric, p.price);
-  p.currency := coalesce(change->>'currency', p.currency);
-  p.status := coalesce(change->>'status', p.status);
-  if not catalog.fits_currency(p.price, p.currency) then
+  product.name := coalesce(change->>'name', product.name);
+  product.description := case when change ? 'description' then change->>'description' else product.description end;
+  product.price := coalesce((change->>'price')::numeric, product.price);
+  product.currency := coalesce(change->>'currency', product.currency);
+  product.status := coalesce(change->>'status', product.status);
+  if not catalog.fits_currency(product.price, product.currency) then
     return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
       jsonb_build_array(jsonb_build_object('pointer', '/price', 'detail',
-        format('%s has no decimals: %s does not fit', p.currency, p.price)))));
+        format('%s has no decimals: %s does not fit', product.currency, product.price)))));
   end if;
-  if (change ? 'price' or change ? 'currency') and platform.charge_limits(p.currency) is null then
+  if (change ? 'price' or change ? 'currency') and platform.charge_limits(product.currency) is null then
     return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/currency', 'detail', format('Stripe cannot charge %s.', p.currency)))));
+      jsonb_build_array(jsonb_build_object('pointer', '/currency',
+        'detail', format('Stripe cannot charge %s.', product.currency)))));
   end if;
   update catalog.products c
-  set name = p.name, description = p.description, price = p.price, currency = p.currency, status = p.status,
-      version = platform.next_version(c.version), updated_at = platform.clock()
-  where c.id = p.id
-  returning * into p;
-  select i.quantity into quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku;
+  set name = product.name, description = product.description, price = product.price, currency = product.currency,
+      status = product.status, version = platform.next_version(c.version), updated_at = platform.clock()
+  where c.id = product.id
+  returning * into product;
+  select i.quantity into quantity from inventory.inventory i where i.tenant_id = product.tenant_id
+    and i.sku = product.sku;
   return platform.leave(call, 'products.update',
-    catalog.product_json(p, quantity) || jsonb_build_object('version', p.version));
+    catalog.product_json(product, quantity) || jsonb_build_object('version', product.version));
 end
 $function$;
 alter function catalog.update_product(jsonb,jsonb) owner to fusion_catalog;
 revoke all on function catalog.update_product(jsonb,jsonb) from public;
 grant execute on function catalog.update_product(jsonb,jsonb) to fusion_worker;
-
--- function: group_commerce.await_money(character varying,boolean,integer,integer)
--- src/db/group-commerce/money.sql
-CREATE OR REPLACE FUNCTION group_commerce.await_money(of_order character varying, decided boolean, secure_seconds integer, grace_seconds integer)
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  p group_commerce.participants;
-begin
-  update group_commerce.participants x
-  set updated_at = platform.clock(), secure_by = case when decided then platform.clock()
-      + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null and x.state in ('joined', 'ordered')
-  returning * into p;
-  if p.state = 'ordered' then
-    perform inventory.keep_until(array[of_order::text], p.secure_by);
-  end if;
-end
-$function$;
-alter function group_commerce.await_money(character varying,boolean,integer,integer) owner to fusion_group_commerce;
-revoke all on function group_commerce.await_money(character varying,boolean,integer,integer) from public;
-grant execute on function group_commerce.await_money(character varying,boolean,integer,integer) to fusion_payments;
 
 -- function: group_commerce.awaits_order(character varying)
 -- src/db/group-commerce/money.sql
@@ -1112,28 +1090,67 @@ CREATE OR REPLACE FUNCTION group_commerce.cancel_campaign(call jsonb, input json
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.cancel');
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
   if replay is not null then
     return replay;
   end if;
-  c := group_commerce.lock_campaign(input->>'id');
-  if c.status in ('successful', 'expired') then
+  campaign := group_commerce.lock_campaign(input->>'id');
+  if campaign.status in ('successful', 'expired') then
     return platform.leave(call, 'campaigns.cancel',
-      jsonb_build_object('error', 'conflict', 'detail', format('The campaign is %s.', c.status)));
+      jsonb_build_object('error', 'conflict', 'detail', format('The campaign is %s.', campaign.status)));
   end if;
-  if c.status = 'active' then
+  if campaign.status = 'active' then
     update group_commerce.group_commerce_campaigns x
     set status = 'failed', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.id = c.id returning * into c;
-    perform group_commerce.emit_campaign(c, 'failed', true);
+    where x.id = campaign.id returning * into campaign;
+    perform group_commerce.emit_campaign(campaign, 'failed', true);
   end if;
-  return platform.leave(call, 'campaigns.cancel', group_commerce.campaign_json(c));
+  return platform.leave(call, 'campaigns.cancel', group_commerce.campaign_json(campaign));
 end
 $function$;
 alter function group_commerce.cancel_campaign(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.cancel_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.cancel_campaign(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.confirm_early_captures(text[])
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.confirm_early_captures(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  paid_order_id text;
+begin
+  perform inventory.lock_holds(order_ids); -- lock order: all holds, before the stock of the first order
+  foreach paid_order_id in array order_ids loop
+    perform orders.confirm_paid_order(paid_order_id);
+    update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.order_id = paid_order_id;
+  end loop;
+end
+$function$;
+alter function group_commerce.confirm_early_captures(text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.confirm_early_captures(text[]) from public;
+
+-- function: group_commerce.confirm_free_place(group_commerce.group_commerce_campaigns,group_commerce.participants)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.confirm_free_place(campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants)
+ RETURNS group_commerce.participants
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if campaign.price = 0 then
+    perform orders.confirm_paid_order(participant.order_id);
+    update group_commerce.participants x set state = 'charged' where x.id = participant.id returning * into participant;
+  end if;
+  return participant;
+end
+$function$;
+alter function group_commerce.confirm_free_place(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.confirm_free_place(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
 
 -- function: group_commerce.create_campaign(jsonb,jsonb)
 -- src/db/group-commerce/campaigns.sql
@@ -1145,88 +1162,63 @@ CREATE OR REPLACE FUNCTION group_commerce.create_campaign(call jsonb, input json
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.create');
-  p catalog.products;
-  c group_commerce.group_commerce_campaigns;
-  offered constant numeric := (input->>'price')::numeric;
+  product catalog.products;
+  campaign group_commerce.group_commerce_campaigns;
+  campaign_price constant numeric := (input->>'price')::numeric;
   original numeric;
   fault jsonb;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into p from catalog.products x
+  select * into product from catalog.products x
     where x.tenant_id = platform.tenant() and x.id = input->>'productId' and x.status = 'active';
-  original := coalesce((input->>'originalPrice')::numeric, p.price);
+  original := coalesce((input->>'originalPrice')::numeric, product.price);
   fault := case
-    when p.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
+    when product.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
     when (input->>'endTime')::timestamptz <= platform.clock() then
       jsonb_build_object('pointer', '/endTime', 'detail', 'must be in the future')
-    when offered > original then jsonb_build_object('pointer', '/price', 'detail',
+    when campaign_price > original then jsonb_build_object('pointer', '/price', 'detail',
       format('must not be above the original price, %s', original))
-    when scale(trim_scale(offered)) > platform.currency_decimals(p.currency) then
-      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', p.currency))
-    when scale(trim_scale(original)) > platform.currency_decimals(p.currency) then
-      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', p.currency))
-    when platform.charge_fault(offered, p.currency) is not null then -- a place is one unit
-      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(offered, p.currency))
+    when scale(trim_scale(campaign_price)) > platform.currency_decimals(product.currency) then
+      jsonb_build_object('pointer', '/price', 'detail', format('%s has no decimals.', product.currency))
+    when scale(trim_scale(original)) > platform.currency_decimals(product.currency) then
+      jsonb_build_object('pointer', '/originalPrice', 'detail', format('%s has no decimals.', product.currency))
+    when platform.charge_fault(campaign_price, product.currency) is not null then -- a place is one unit
+      jsonb_build_object('pointer', '/price', 'detail', platform.charge_fault(campaign_price, product.currency))
   end;
   if fault is not null then
     return platform.leave(call, 'campaigns.create',
       jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(fault)));
   end if;
   insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
-    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on, created_at, updated_at)
-  values (input->>'id', platform.tenant(), p.id, p.sku, p.currency, (input->>'minParticipants')::int,
-    (input->>'maxParticipants')::int, 0, offered, original, (input->>'startTime')::timestamptz,
+    max_participants, actual_participants, price, original_price, start_time, end_time, status, success_on,
+    created_at, updated_at)
+  values (input->>'id', platform.tenant(), product.id, product.sku, product.currency, (input->>'minParticipants')::int,
+    (input->>'maxParticipants')::int, 0, campaign_price, original, (input->>'startTime')::timestamptz,
     (input->>'endTime')::timestamptz, 'active', input->>'successOn', platform.clock(), platform.clock())
-  returning * into c;
-  perform group_commerce.emit_campaign(c, 'created', false);
-  return platform.leave(call, 'campaigns.create', group_commerce.campaign_json(c));
+  returning * into campaign;
+  perform group_commerce.emit_campaign(campaign, 'created', false);
+  return platform.leave(call, 'campaigns.create', group_commerce.campaign_json(campaign));
 end
 $function$;
 alter function group_commerce.create_campaign(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.create_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.create_campaign(jsonb,jsonb) to fusion_worker;
 
--- function: group_commerce.do_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb)
--- src/db/group-commerce/settlement.sql
-CREATE OR REPLACE FUNCTION group_commerce.do_batch(c group_commerce.group_commerce_campaigns, states text[], step text, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
+-- function: group_commerce.create_place_order(group_commerce.group_commerce_campaigns,group_commerce.participants)
+-- src/db/group-commerce/campaigns.sql
+CREATE OR REPLACE FUNCTION group_commerce.create_place_order(campaign group_commerce.group_commerce_campaigns, participant group_commerce.participants)
+ RETURNS void
+ LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  ids text[];
-  part jsonb;
-  done integer := 0;
-begin
-  if c.id is null then
-    return jsonb_build_object('done', 0, 'more', false);
-  end if;
-  ids := array(
-    select x.id from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)
-      and x.id <> all(platform.aside('campaigns'))
-    order by x.id limit (input->>'limit')::int);
-  for part in select jsonb_array_elements(
-    platform.apart('campaigns', step, c.tenant_id, ids, input || jsonb_build_object('campaign', c.id)))
-  loop
-    done := done + (part->>'done')::int;
-  end loop;
-  if cardinality(ids) = 0 then
-    perform group_commerce.note_settled(c, states);
-    if exists (select from group_commerce.participants x
-      where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.state = any(states)) then
-      perform platform.set_aside('campaigns', array[c.id::text], 'places of this campaign are set aside');
-    else
-      perform platform.take_back('campaigns', array[c.id::text]);
-    end if;
-  end if;
-  return jsonb_build_object('done', done, 'more', true, 'tenant', c.tenant_id, 'sku', c.sku);
-end
+  select orders.place_campaign_order(jsonb_build_object('id', participant.order_id, 'customerId', participant.user_id,
+    'sku', campaign.sku, 'price', campaign.price, 'currency', campaign.currency, 'campaignId', campaign.id,
+    'shippingAddress', participant.shipping_address))
 $function$;
-alter function group_commerce.do_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.do_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) from public;
+alter function group_commerce.create_place_order(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
+revoke all on function group_commerce.create_place_order(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
 
 -- function: group_commerce.emit_campaign(group_commerce.group_commerce_campaigns,text,boolean)
 -- src/db/group-commerce/campaigns.sql
@@ -1248,24 +1240,24 @@ CREATE OR REPLACE FUNCTION group_commerce.expire_campaigns(call jsonb, input jso
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  aside text[];
+  excluded_ids text[];
   due record;
-  part jsonb;
+  result jsonb;
   expired integer := 0;
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('campaigns');
+  excluded_ids := platform.keys_set_aside('campaigns');
   for due in
     select d.tenant_id, array_agg(d.id::text order by d.id) as ids from (
       select x.id, x.tenant_id from group_commerce.group_commerce_campaigns x
-      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(aside)
+      where x.status = 'active' and x.end_time <= platform.clock() and x.id <> all(excluded_ids)
       order by x.end_time limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('campaigns', 'group_commerce.expire_these', due.tenant_id, due.ids, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.expire_campaigns_step', due.tenant_id, due.ids, input))
     loop
-      expired := expired + (part->>'expired')::int;
+      expired := expired + (result->>'expired')::int;
     end loop;
   end loop;
   return jsonb_build_object('expired', expired);
@@ -1275,37 +1267,101 @@ alter function group_commerce.expire_campaigns(jsonb,jsonb) owner to fusion_grou
 revoke all on function group_commerce.expire_campaigns(jsonb,jsonb) from public;
 grant execute on function group_commerce.expire_campaigns(jsonb,jsonb) to fusion_worker;
 
--- function: group_commerce.expire_these(text[],jsonb)
+-- function: group_commerce.expire_campaigns_step(text[],jsonb)
 -- src/db/group-commerce/due.sql
-CREATE OR REPLACE FUNCTION group_commerce.expire_these(ids text[], input jsonb)
+CREATE OR REPLACE FUNCTION group_commerce.expire_campaigns_step(ids text[], input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  campaign text;
-  c group_commerce.group_commerce_campaigns;
+  campaign_id text;
+  campaign group_commerce.group_commerce_campaigns;
   expired integer := 0;
 begin
-  foreach campaign in array ids loop
+  foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = campaign and x.status = 'active' and x.end_time <= platform.clock()
-    returning * into c;
+    where x.tenant_id = platform.tenant() and x.id = campaign_id and x.status = 'active'
+      and x.end_time <= platform.clock()
+    returning * into campaign;
     if found then
-      perform group_commerce.emit_campaign(c, 'expired', true);
+      perform group_commerce.emit_campaign(campaign, 'expired', true);
       expired := expired + 1;
     end if;
   end loop;
   return jsonb_build_object('expired', expired);
 end
 $function$;
-alter function group_commerce.expire_these(text[],jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.expire_these(text[],jsonb) from public;
+alter function group_commerce.expire_campaigns_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.expire_campaigns_step(text[],jsonb) from public;
 
--- function: group_commerce.free_lost(text[],jsonb)
+-- function: group_commerce.find_unsettled_campaign(jsonb,jsonb,text[])
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.find_unsettled_campaign(call jsonb, input jsonb, statuses text[])
+ RETURNS group_commerce.group_commerce_campaigns
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  campaign group_commerce.group_commerce_campaigns;
+begin
+  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
+  select * into campaign from group_commerce.group_commerce_campaigns x
+    where x.settled_at is null and x.status <> 'active' and x.status = any(statuses)
+      and (input->>'campaignId' is null or x.id = input->>'campaignId')
+      and x.id <> all(platform.keys_set_aside('campaigns'))
+    order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;
+  perform platform.act_as(campaign.tenant_id) where campaign.id is not null;
+  return campaign;
+end
+$function$;
+alter function group_commerce.find_unsettled_campaign(jsonb,jsonb,text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.find_unsettled_campaign(jsonb,jsonb,text[]) from public;
+
+-- function: group_commerce.free_lost_places(jsonb,jsonb)
 -- src/db/group-commerce/due.sql
-CREATE OR REPLACE FUNCTION group_commerce.free_lost(order_ids text[], reasons jsonb)
+CREATE OR REPLACE FUNCTION group_commerce.free_lost_places(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids text[];
+  lost record;
+  result jsonb;
+  freed integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  excluded_ids := platform.keys_set_aside('campaigns');
+  for lost in
+    select e.tenant, array_agg(e.order_id::text order by e.order_id) as orders,
+      jsonb_object_agg(e.order_id, e.reason) as reasons
+    from orders.find_ended_campaign_orders(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
+      (input->>'limit')::int + cardinality(excluded_ids)) e
+    where e.order_id <> all(excluded_ids)
+    group by e.tenant order by e.tenant
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.free_lost_places_step', lost.tenant, lost.orders,
+        lost.reasons))
+    loop
+      freed := freed + (result->>'freed')::int;
+      tenants := tenants || result;
+    end loop;
+  end loop;
+  return jsonb_build_object('freed', freed, 'tenants', tenants);
+end
+$function$;
+alter function group_commerce.free_lost_places(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_lost_places(jsonb,jsonb) from public;
+grant execute on function group_commerce.free_lost_places(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.free_lost_places_step(text[],jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_lost_places_step(order_ids text[], reasons jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1324,50 +1380,12 @@ begin
     skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
     freed := freed + 1;
   end loop;
-  perform orders.note_freed(order_ids);
+  perform orders.mark_places_freed(order_ids);
   return jsonb_build_object('freed', freed, 'tenant', platform.tenant(), 'skus', to_jsonb(skus));
 end
 $function$;
-alter function group_commerce.free_lost(text[],jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.free_lost(text[],jsonb) from public;
-
--- function: group_commerce.free_lost_places(jsonb,jsonb)
--- src/db/group-commerce/due.sql
-CREATE OR REPLACE FUNCTION group_commerce.free_lost_places(call jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  aside text[];
-  lost record;
-  part jsonb;
-  freed integer := 0;
-  tenants jsonb := '[]';
-begin
-  perform platform.enter_as(call, '*');
-  aside := platform.aside('campaigns');
-  for lost in
-    select e.tenant, array_agg(e.order_id::text order by e.order_id) as orders, jsonb_object_agg(e.order_id, e.reason) as reasons
-    from orders.ended_in_campaigns(platform.clock() - make_interval(secs => (input->>'idleSeconds')::int),
-      (input->>'limit')::int + cardinality(aside)) e
-    where e.order_id <> all(aside)
-    group by e.tenant order by e.tenant
-  loop
-    for part in select jsonb_array_elements(
-      platform.apart('campaigns', 'group_commerce.free_lost', lost.tenant, lost.orders, lost.reasons))
-    loop
-      freed := freed + (part->>'freed')::int;
-      tenants := tenants || part;
-    end loop;
-  end loop;
-  return jsonb_build_object('freed', freed, 'tenants', tenants);
-end
-$function$;
-alter function group_commerce.free_lost_places(jsonb,jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.free_lost_places(jsonb,jsonb) from public;
-grant execute on function group_commerce.free_lost_places(jsonb,jsonb) to fusion_worker;
+alter function group_commerce.free_lost_places_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_lost_places_step(text[],jsonb) from public;
 
 -- function: group_commerce.free_places(character varying,text[],text,text)
 -- src/db/group-commerce/campaigns.sql
@@ -1380,40 +1398,131 @@ declare
   users text[];
   orders text[];
   secured integer;
-  c group_commerce.group_commerce_campaigns;
+  campaign_row group_commerce.group_commerce_campaigns;
 begin
-  with gone as (
+  with released as (
     update group_commerce.participants p
     set state = 'released', reason = why, updated_at = platform.clock()
     where p.tenant_id = platform.tenant() and p.id = any(ids) and p.state <> 'released'
     returning p.user_id, p.order_id, p.secured_at
   )
-  select coalesce(array_agg(g.user_id order by g.order_id), '{}'), coalesce(array_agg(g.order_id::text order by g.order_id), '{}'),
-    count(g.secured_at)
-  into users, orders, secured from gone g;
+  select coalesce(array_agg(g.user_id order by g.order_id), '{}'),
+    coalesce(array_agg(g.order_id::text order by g.order_id), '{}'), count(g.secured_at)
+  into users, orders, secured from released g;
   if cardinality(users) = 0 then
     return '{}';
   end if;
   update group_commerce.group_commerce_campaigns x
   set actual_participants = x.actual_participants - cardinality(users),
-      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = campaign returning * into c;
+      secured_participants = x.secured_participants - secured, version = platform.next_version(x.version),
+      updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.id = campaign returning * into campaign_row;
   if ending is not null then
     perform payments.end_for_orders(orders, ending, why);
     perform inventory.release(orders, why);
   end if;
-  perform platform.emit('group-commerce.campaign.left', c.id,
-    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', u, 'reason', why), false)
+  perform platform.emit('group-commerce.campaign.left', campaign_row.id,
+    jsonb_build_object('campaign', group_commerce.campaign_json(campaign_row), 'userId', u, 'reason', why), false)
   from unnest(users) u;
-  return array[c.sku::text];
+  return array[campaign_row.sku::text];
 end
 $function$;
 alter function group_commerce.free_places(character varying,text[],text,text) owner to fusion_group_commerce;
 revoke all on function group_commerce.free_places(character varying,text[],text,text) from public;
 
--- function: group_commerce.free_these(text[],jsonb)
+-- function: group_commerce.free_refunded_place(character varying,boolean)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_refunded_place(of_order character varying, restocked boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  participant group_commerce.participants;
+begin
+  select * into participant from group_commerce.participants x where x.tenant_id = platform.tenant()
+    and x.order_id = of_order
+    and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
+  if not found then
+    return '{}';
+  end if;
+  return group_commerce.free_places(participant.campaign_id, array[participant.id::text], 'refunded',
+    case when participant.state in ('joined', 'secured') then 'cancelled' end);
+end
+$function$;
+alter function group_commerce.free_refunded_place(character varying,boolean) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_refunded_place(character varying,boolean) from public;
+grant execute on function group_commerce.free_refunded_place(character varying,boolean) to fusion_payments;
+
+-- function: group_commerce.free_unpaid_place(character varying,text,text)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_unpaid_place(of_order character varying, why text, ending text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  participant group_commerce.participants;
+begin
+  select * into participant from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state in ('joined', 'secured');
+  if found then
+    perform group_commerce.free_places(participant.campaign_id, array[participant.id::text], why, ending);
+  end if;
+end
+$function$;
+alter function group_commerce.free_unpaid_place(character varying,text,text) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_unpaid_place(character varying,text,text) from public;
+grant execute on function group_commerce.free_unpaid_place(character varying,text,text) to fusion_payments;
+
+-- function: group_commerce.free_unsecured(jsonb,jsonb)
 -- src/db/group-commerce/due.sql
-CREATE OR REPLACE FUNCTION group_commerce.free_these(order_ids text[], input jsonb)
+CREATE OR REPLACE FUNCTION group_commerce.free_unsecured(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  excluded_ids text[];
+  known_until timestamptz;
+  due record;
+  result jsonb;
+  freed integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  excluded_ids := platform.keys_set_aside('campaigns') || payments.orders_set_aside();
+  known_until := payments.events_known_until();
+  for due in
+    select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
+      -- No join, so that the planner starts from the due places and not from all places of running campaigns.
+      select p.tenant_id, p.order_id from group_commerce.participants p
+      where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(excluded_ids)
+        and (p.secure_by <= known_until or not payments.awaits_stripe(p.order_id, p.secure_by))
+        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
+      order by p.secure_by limit (input->>'limit')::int
+    ) d group by d.tenant_id order by d.tenant_id
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('campaigns', 'group_commerce.free_unsecured_step', due.tenant_id, due.orders, input))
+    loop
+      freed := freed + (result->>'freed')::int;
+      tenants := tenants || result;
+    end loop;
+  end loop;
+  return jsonb_build_object('freed', freed, 'tenants', tenants);
+end
+$function$;
+alter function group_commerce.free_unsecured(jsonb,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_unsecured(jsonb,jsonb) from public;
+grant execute on function group_commerce.free_unsecured(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.free_unsecured_step(text[],jsonb)
+-- src/db/group-commerce/due.sql
+CREATE OR REPLACE FUNCTION group_commerce.free_unsecured_step(order_ids text[], input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1423,7 +1532,7 @@ declare
   skus text[] := '{}';
   orders text[] := '{}';
 begin
-  -- All campaigns and places of the tenant first; money and stock of all of them after that.
+  -- Lock order: all campaigns and places of the tenant, then the payments and stock of all of them.
   perform group_commerce.lock_places(order_ids);
   for place in
     select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
@@ -1441,51 +1550,8 @@ begin
   return jsonb_build_object('freed', cardinality(orders), 'tenant', platform.tenant(), 'skus', to_jsonb(skus));
 end
 $function$;
-alter function group_commerce.free_these(text[],jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.free_these(text[],jsonb) from public;
-
--- function: group_commerce.free_unsecured(jsonb,jsonb)
--- src/db/group-commerce/due.sql
-CREATE OR REPLACE FUNCTION group_commerce.free_unsecured(call jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  aside text[];
-  heard timestamptz;
-  due record;
-  part jsonb;
-  freed integer := 0;
-  tenants jsonb := '[]';
-begin
-  perform platform.enter_as(call, '*');
-  aside := platform.aside('campaigns') || payments.doubtful_orders();
-  heard := payments.heard_until();
-  for due in
-    select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
-      -- No join: by what is due, and not by the places of every campaign that runs.
-      select p.tenant_id, p.order_id from group_commerce.participants p
-      where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(aside)
-        and (p.secure_by <= heard or not payments.awaits_answer(p.order_id, p.secure_by))
-        and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
-      order by p.secure_by limit (input->>'limit')::int
-    ) d group by d.tenant_id order by d.tenant_id
-  loop
-    for part in select jsonb_array_elements(
-      platform.apart('campaigns', 'group_commerce.free_these', due.tenant_id, due.orders, input))
-    loop
-      freed := freed + (part->>'freed')::int;
-      tenants := tenants || part;
-    end loop;
-  end loop;
-  return jsonb_build_object('freed', freed, 'tenants', tenants);
-end
-$function$;
-alter function group_commerce.free_unsecured(jsonb,jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.free_unsecured(jsonb,jsonb) from public;
-grant execute on function group_commerce.free_unsecured(jsonb,jsonb) to fusion_worker;
+alter function group_commerce.free_unsecured_step(text[],jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.free_unsecured_step(text[],jsonb) from public;
 
 -- function: group_commerce.join_campaign(jsonb,jsonb)
 -- src/db/group-commerce/campaigns.sql
@@ -1499,33 +1565,34 @@ CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join');
-  c group_commerce.group_commerce_campaigns;
-  p group_commerce.participants;
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
   answer jsonb;
 begin
   if replay is not null then
     return replay;
   end if;
-  c := group_commerce.lock_campaign(input->>'campaignId');
-  select * into p from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.campaign_id = c.id and x.user_id = input->>'userId' and x.state <> 'released';
+  campaign := group_commerce.lock_campaign(input->>'campaignId');
+  select * into participant from group_commerce.participants x
+    where x.tenant_id = platform.tenant() and x.campaign_id = campaign.id and x.user_id = input->>'userId'
+      and x.state <> 'released';
   if found then
-    return platform.leave(call, 'campaigns.join', group_commerce.participant_json(p));
+    return platform.leave(call, 'campaigns.join', group_commerce.participant_json(participant));
   end if;
-  -- A campaign goes on without its product: the places that are taken are honoured, and no more are given.
+  -- A campaign continues without its product: places that are taken are honoured, new ones are not sold.
   if exists (select from catalog.products x
-    where x.tenant_id = c.tenant_id and x.id = c.product_id and x.status = 'archived') then
+    where x.tenant_id = campaign.tenant_id and x.id = campaign.product_id and x.status = 'archived') then
     return platform.leave(call, 'campaigns.join',
       jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
   begin
-    answer := group_commerce.take_place(c, input);
+    answer := group_commerce.take_place(campaign, input);
   exception when sqlstate 'FC001' then
-    -- No stock, found out last, since that row is the most contended one: all that this join has written is undone.
+    -- The stock is the most contended row and is locked last, so a shortage shows after the other writes. Undo them.
     answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
   end;
   return platform.leave(call, 'campaigns.join',
-    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', c.sku) end);
+    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', campaign.sku) end);
 end
 $function$;
 alter function group_commerce.join_campaign(jsonb,jsonb) owner to fusion_group_commerce;
@@ -1542,29 +1609,29 @@ CREATE OR REPLACE FUNCTION group_commerce.leave_campaign(call jsonb, input jsonb
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.leave');
-  c group_commerce.group_commerce_campaigns;
-  p group_commerce.participants;
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
 begin
   if replay is not null then
     return replay;
   end if;
-  c := group_commerce.lock_campaign(input->>'campaignId');
-  select * into p from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.campaign_id = c.id and x.user_id = input->>'userId'
+  campaign := group_commerce.lock_campaign(input->>'campaignId');
+  select * into participant from group_commerce.participants x
+    where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
     order by x.state = 'released', x.id desc limit 1 for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if p.state <> 'released' then
-    if c.status <> 'active' then
+  if participant.state <> 'released' then
+    if campaign.status <> 'active' then
       return platform.leave(call, 'campaigns.leave', jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign is %s.', c.status)));
+        'detail', format('The campaign is %s.', campaign.status)));
     end if;
-    perform group_commerce.free_places(c.id, array[p.id::text], 'left', 'cancelled');
-    select * into p from group_commerce.participants x where x.id = p.id;
+    perform group_commerce.free_places(campaign.id, array[participant.id::text], 'left', 'cancelled');
+    select * into participant from group_commerce.participants x where x.id = participant.id;
   end if;
   return platform.leave(call, 'campaigns.leave',
-    group_commerce.participant_json(p) || jsonb_build_object('sku', c.sku));
+    group_commerce.participant_json(participant) || jsonb_build_object('sku', campaign.sku));
 end
 $function$;
 alter function group_commerce.leave_campaign(jsonb,jsonb) owner to fusion_group_commerce;
@@ -1579,14 +1646,14 @@ CREATE OR REPLACE FUNCTION group_commerce.lock_campaign(campaign_id character va
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
-  select * into c from group_commerce.group_commerce_campaigns x
+  select * into campaign from group_commerce.group_commerce_campaigns x
     where x.tenant_id = platform.tenant() and x.id = campaign_id for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  return c;
+  return campaign;
 end
 $function$;
 alter function group_commerce.lock_campaign(character varying) owner to fusion_group_commerce;
@@ -1623,78 +1690,34 @@ CREATE OR REPLACE FUNCTION group_commerce.lose_orders(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  fresh text[];
+  new_event_ids text[];
   ids text[];
   item record;
   freed integer := 0;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  fresh := platform.take_new('group-commerce', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
-  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh));
+  new_event_ids := platform.claim_new_events('group-commerce',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
+    where m->>'eventId' = any(new_event_ids));
   perform group_commerce.lock_places(ids);
   for item in
     select p.id, p.campaign_id, m->>'reason' as reason, m->>'traceparent' as trace
     from jsonb_array_elements(input->'messages') m
     join group_commerce.participants p on p.tenant_id = platform.tenant() and p.order_id = m->>'orderId'
-    where m->>'eventId' = any(fresh) and p.state in ('ordered', 'charged') order by p.id
+    where m->>'eventId' = any(new_event_ids) and p.state in ('ordered', 'charged') order by p.id
   loop
     perform platform.set_trace(item.trace);
     perform group_commerce.free_places(item.campaign_id, array[item.id::text], item.reason, null);
     freed := freed + 1;
   end loop;
-  perform orders.note_freed(ids);
+  perform orders.mark_places_freed(ids);
   return jsonb_build_object('freed', freed);
 end
 $function$;
 alter function group_commerce.lose_orders(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.lose_orders(jsonb,jsonb) from public;
 grant execute on function group_commerce.lose_orders(jsonb,jsonb) to fusion_worker;
-
--- function: group_commerce.lose_place(character varying,text,text)
--- src/db/group-commerce/money.sql
-CREATE OR REPLACE FUNCTION group_commerce.lose_place(of_order character varying, why text, ending text)
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  p group_commerce.participants;
-begin
-  select * into p from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state in ('joined', 'secured');
-  if found then
-    perform group_commerce.free_places(p.campaign_id, array[p.id::text], why, ending);
-  end if;
-end
-$function$;
-alter function group_commerce.lose_place(character varying,text,text) owner to fusion_group_commerce;
-revoke all on function group_commerce.lose_place(character varying,text,text) from public;
-grant execute on function group_commerce.lose_place(character varying,text,text) to fusion_payments;
-
--- function: group_commerce.lose_refunded(character varying,boolean)
--- src/db/group-commerce/money.sql
-CREATE OR REPLACE FUNCTION group_commerce.lose_refunded(of_order character varying, restocked boolean)
- RETURNS text[]
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  p group_commerce.participants;
-begin
-  select * into p from group_commerce.participants x where x.tenant_id = platform.tenant() and x.order_id = of_order
-    and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
-  if not found then
-    return '{}';
-  end if;
-  return group_commerce.free_places(p.campaign_id, array[p.id::text], 'refunded',
-    case when p.state in ('joined', 'secured') then 'cancelled' end);
-end
-$function$;
-alter function group_commerce.lose_refunded(character varying,boolean) owner to fusion_group_commerce;
-revoke all on function group_commerce.lose_refunded(character varying,boolean) from public;
-grant execute on function group_commerce.lose_refunded(character varying,boolean) to fusion_payments;
 
 -- function: group_commerce.make_live_token(jsonb,jsonb)
 -- src/db/group-commerce/live.sql
@@ -1716,7 +1739,8 @@ begin
     where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
     perform platform.fail('not_found');
   end if;
-  token := platform.live_token(call, input->>'campaignId', platform.clock() + make_interval(secs => (input->>'seconds')::int));
+  token := platform.live_token(call, input->>'campaignId',
+    platform.clock() + make_interval(secs => (input->>'seconds')::int));
   return platform.leave(call, 'campaigns.live-token', token - 'token') || jsonb_build_object('answer', token);
 end
 $function$;
@@ -1733,20 +1757,21 @@ CREATE OR REPLACE FUNCTION group_commerce.mark_charged(of_order character varyin
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  p group_commerce.participants;
+  participant group_commerce.participants;
 begin
-  select * into p from group_commerce.participants x
+  select * into participant from group_commerce.participants x
     where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state = 'ordered';
   if not found then
     return;
   end if;
   update group_commerce.participants x
   set state = 'charged', secured_at = coalesce(x.secured_at, platform.clock()), updated_at = platform.clock()
-  where x.id = p.id;
-  if p.secured_at is null then
+  where x.id = participant.id;
+  if participant.secured_at is null then
     update group_commerce.group_commerce_campaigns x
-    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = p.campaign_id;
+    set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version),
+        updated_at = platform.clock()
+    where x.tenant_id = platform.tenant() and x.id = participant.campaign_id;
   end if;
 end
 $function$;
@@ -1763,14 +1788,14 @@ CREATE OR REPLACE FUNCTION group_commerce.mark_secured(of_order character varyin
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  p group_commerce.participants;
-  c group_commerce.group_commerce_campaigns;
-  before varchar;
+  participant group_commerce.participants;
+  campaign group_commerce.group_commerce_campaigns;
+  previous_status varchar;
 begin
-  select x.status into before from group_commerce.group_commerce_campaigns x
+  select x.status into previous_status from group_commerce.group_commerce_campaigns x
     join group_commerce.participants y on y.campaign_id = x.id
     where y.tenant_id = platform.tenant() and y.order_id = of_order;
-  if before is null or before not in ('active', 'successful') then
+  if previous_status is null or previous_status not in ('active', 'successful') then
     return; -- its places are being released
   end if;
   update group_commerce.participants x
@@ -1778,7 +1803,7 @@ begin
       updated_at = platform.clock()
   where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
     and x.state in ('joined', 'ordered')
-  returning * into p;
+  returning * into participant;
   if not found then
     return;
   end if;
@@ -1787,12 +1812,12 @@ begin
       status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
         and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
       version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = p.campaign_id returning * into c;
-  if before = 'active' and c.status = 'successful' then
-    perform group_commerce.emit_campaign(c, 'successful', true);
+  where x.tenant_id = platform.tenant() and x.id = participant.campaign_id returning * into campaign;
+  if previous_status = 'active' and campaign.status = 'successful' then
+    perform group_commerce.emit_campaign(campaign, 'successful', true);
   end if;
-  if p.state = 'ordered' then
-    perform payments.ask_captures(array[of_order::text]);
+  if participant.state = 'ordered' then
+    perform payments.request_captures(array[of_order::text]);
     perform inventory.keep_until(array[of_order::text], 'infinity');
   end if;
 end
@@ -1801,57 +1826,21 @@ alter function group_commerce.mark_secured(character varying) owner to fusion_gr
 revoke all on function group_commerce.mark_secured(character varying) from public;
 grant execute on function group_commerce.mark_secured(character varying) to fusion_payments;
 
--- function: group_commerce.next_unsettled(jsonb,jsonb,text[])
+-- function: group_commerce.mark_settled(group_commerce.group_commerce_campaigns,text[])
 -- src/db/group-commerce/settlement.sql
-CREATE OR REPLACE FUNCTION group_commerce.next_unsettled(call jsonb, input jsonb, statuses text[])
- RETURNS group_commerce.group_commerce_campaigns
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  c group_commerce.group_commerce_campaigns;
-begin
-  perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
-  select * into c from group_commerce.group_commerce_campaigns x
-    where x.settled_at is null and x.status <> 'active' and x.status = any(statuses)
-      and (input->>'campaignId' is null or x.id = input->>'campaignId')
-      and x.id <> all(platform.aside('campaigns'))
-    order by row_number() over (partition by x.tenant_id order by x.id), random() limit 1;
-  perform platform.act_as(c.tenant_id) where c.id is not null;
-  return c;
-end
-$function$;
-alter function group_commerce.next_unsettled(jsonb,jsonb,text[]) owner to fusion_group_commerce;
-revoke all on function group_commerce.next_unsettled(jsonb,jsonb,text[]) from public;
-
--- function: group_commerce.note_settled(group_commerce.group_commerce_campaigns,text[])
--- src/db/group-commerce/settlement.sql
-CREATE OR REPLACE FUNCTION group_commerce.note_settled(c group_commerce.group_commerce_campaigns, states text[])
+CREATE OR REPLACE FUNCTION group_commerce.mark_settled(campaign group_commerce.group_commerce_campaigns, states text[])
  RETURNS void
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   update group_commerce.group_commerce_campaigns x
   set settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = c.tenant_id and x.id = c.id and x.settled_at is null and not exists (
+  where x.tenant_id = campaign.tenant_id and x.id = campaign.id and x.settled_at is null and not exists (
     select from group_commerce.participants p
-    where p.tenant_id = c.tenant_id and p.campaign_id = c.id and p.state = any(states))
+    where p.tenant_id = campaign.tenant_id and p.campaign_id = campaign.id and p.state = any(states))
 $function$;
-alter function group_commerce.note_settled(group_commerce.group_commerce_campaigns,text[]) owner to fusion_group_commerce;
-revoke all on function group_commerce.note_settled(group_commerce.group_commerce_campaigns,text[]) from public;
-
--- function: group_commerce.order_place(group_commerce.group_commerce_campaigns,group_commerce.participants)
--- src/db/group-commerce/campaigns.sql
-CREATE OR REPLACE FUNCTION group_commerce.order_place(c group_commerce.group_commerce_campaigns, p group_commerce.participants)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select orders.place_joined(jsonb_build_object('id', p.order_id, 'customerId', p.user_id, 'sku', c.sku, 'price', c.price,
-    'currency', c.currency, 'campaignId', c.id, 'shippingAddress', p.shipping_address))
-$function$;
-alter function group_commerce.order_place(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
-revoke all on function group_commerce.order_place(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
+alter function group_commerce.mark_settled(group_commerce.group_commerce_campaigns,text[]) owner to fusion_group_commerce;
+revoke all on function group_commerce.mark_settled(group_commerce.group_commerce_campaigns,text[]) from public;
 
 -- function: group_commerce.participant_json(group_commerce.participants)
 -- src/db/group-commerce/campaigns.sql
@@ -1869,6 +1858,47 @@ alter function group_commerce.participant_json(group_commerce.participants) owne
 revoke all on function group_commerce.participant_json(group_commerce.participants) from public;
 grant execute on function group_commerce.participant_json(group_commerce.participants) to fusion_reader;
 
+-- function: group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb)
+-- src/db/group-commerce/settlement.sql
+CREATE OR REPLACE FUNCTION group_commerce.process_batch(campaign group_commerce.group_commerce_campaigns, states text[], step text, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ids text[];
+  result jsonb;
+  processed integer := 0;
+begin
+  if campaign.id is null then
+    return jsonb_build_object('done', 0, 'more', false);
+  end if;
+  ids := array(
+    select x.id from group_commerce.participants x
+    where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.state = any(states)
+      and x.id <> all(platform.keys_set_aside('campaigns'))
+    order by x.id limit (input->>'limit')::int);
+  for result in select jsonb_array_elements(
+    platform.process_rows('campaigns', step, campaign.tenant_id, ids, input
+      || jsonb_build_object('campaign', campaign.id)))
+  loop
+    processed := processed + (result->>'done')::int;
+  end loop;
+  if cardinality(ids) = 0 then
+    perform group_commerce.mark_settled(campaign, states);
+    if exists (select from group_commerce.participants x
+      where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.state = any(states)) then
+      perform platform.set_aside('campaigns', array[campaign.id::text], 'places of this campaign are set aside');
+    else
+      perform platform.clear_set_aside('campaigns', array[campaign.id::text]);
+    end if;
+  end if;
+  return jsonb_build_object('done', processed, 'more', true, 'tenant', campaign.tenant_id, 'sku', campaign.sku);
+end
+$function$;
+alter function group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.process_batch(group_commerce.group_commerce_campaigns,text[],text,jsonb) from public;
+
 -- function: group_commerce.release_batch(jsonb,jsonb)
 -- src/db/group-commerce/settlement.sql
 CREATE OR REPLACE FUNCTION group_commerce.release_batch(call jsonb, input jsonb)
@@ -1878,10 +1908,11 @@ CREATE OR REPLACE FUNCTION group_commerce.release_batch(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
-  c := group_commerce.next_unsettled(call, input, array['expired', 'failed']);
-  return group_commerce.do_batch(c, array['joined', 'secured', 'ordered', 'charged'], 'group_commerce.release_places', input);
+  campaign := group_commerce.find_unsettled_campaign(call, input, array['expired', 'failed']);
+  return group_commerce.process_batch(campaign, array['joined', 'secured', 'ordered', 'charged'],
+    'group_commerce.release_places', input);
 end
 $function$;
 alter function group_commerce.release_batch(jsonb,jsonb) owner to fusion_group_commerce;
@@ -1923,54 +1954,15 @@ CREATE OR REPLACE FUNCTION group_commerce.settle_batch(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  c group_commerce.group_commerce_campaigns;
+  campaign group_commerce.group_commerce_campaigns;
 begin
-  c := group_commerce.next_unsettled(call, input, array['successful']);
-  return group_commerce.do_batch(c, array['joined', 'secured'], 'group_commerce.settle_places', input);
+  campaign := group_commerce.find_unsettled_campaign(call, input, array['successful']);
+  return group_commerce.process_batch(campaign, array['joined', 'secured'], 'group_commerce.settle_places', input);
 end
 $function$;
 alter function group_commerce.settle_batch(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.settle_batch(jsonb,jsonb) from public;
 grant execute on function group_commerce.settle_batch(jsonb,jsonb) to fusion_worker;
-
--- function: group_commerce.settle_early(text[])
--- src/db/group-commerce/settlement.sql
-CREATE OR REPLACE FUNCTION group_commerce.settle_early(order_ids text[])
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  paid text;
-begin
-  perform inventory.lock_holds(order_ids); -- all of them, before the first one's stock
-  foreach paid in array order_ids loop
-    perform orders.settle_paid(paid);
-    update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.order_id = paid;
-  end loop;
-end
-$function$;
-alter function group_commerce.settle_early(text[]) owner to fusion_group_commerce;
-revoke all on function group_commerce.settle_early(text[]) from public;
-
--- function: group_commerce.settle_free(group_commerce.group_commerce_campaigns,group_commerce.participants)
--- src/db/group-commerce/campaigns.sql
-CREATE OR REPLACE FUNCTION group_commerce.settle_free(c group_commerce.group_commerce_campaigns, p group_commerce.participants)
- RETURNS group_commerce.participants
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if c.price = 0 then
-    perform orders.settle_paid(p.order_id);
-    update group_commerce.participants x set state = 'charged' where x.id = p.id returning * into p;
-  end if;
-  return p;
-end
-$function$;
-alter function group_commerce.settle_free(group_commerce.group_commerce_campaigns,group_commerce.participants) owner to fusion_group_commerce;
-revoke all on function group_commerce.settle_free(group_commerce.group_commerce_campaigns,group_commerce.participants) from public;
 
 -- function: group_commerce.settle_places(text[],jsonb)
 -- src/db/group-commerce/settlement.sql
@@ -1980,43 +1972,45 @@ CREATE OR REPLACE FUNCTION group_commerce.settle_places(ids text[], input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  c group_commerce.group_commerce_campaigns;
-  p group_commerce.participants;
-  ready text[] := '{}';
-  waiting text[] := '{}';
-  deciding text[] := '{}';
-  graced constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
+  campaign group_commerce.group_commerce_campaigns;
+  participant group_commerce.participants;
+  secured_ids text[] := '{}';
+  unsecured_ids text[] := '{}';
+  processing_ids text[] := '{}';
+  grace_end constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
 begin
-  select * into c from group_commerce.group_commerce_campaigns x
+  select * into campaign from group_commerce.group_commerce_campaigns x
     where x.tenant_id = platform.tenant() and x.id = input->>'campaign';
-  -- Without the campaign's lock, which joins and payments wait for: nothing here changes its row or takes it later.
-  for p in
+  -- Locks the participants by id, but not the campaign, which joins and payments wait for: nothing here changes the
+  -- campaign's row or locks it later.
+  for participant in
     select * from group_commerce.participants x
-    where x.tenant_id = c.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
+    where x.tenant_id = campaign.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
     order by x.id for update
   loop
     update group_commerce.participants x
-    set state = 'ordered', secure_by = case when x.secured_at is null then greatest(graced, x.secure_by) end,
+    set state = 'ordered', secure_by = case when x.secured_at is null then greatest(grace_end, x.secure_by) end,
         updated_at = platform.clock()
-    where x.id = p.id;
-    perform group_commerce.order_place(c, p);
-    if p.secured_at is not null then
-      ready := ready || p.order_id::text;
-    elsif p.secure_by = 'infinity' then
-      deciding := deciding || p.order_id::text; -- Stripe is deciding the payment: the unit stays held until then
+    where x.id = participant.id;
+    perform group_commerce.create_place_order(campaign, participant);
+    if participant.secured_at is not null then
+      secured_ids := secured_ids || participant.order_id::text;
+    elsif participant.secure_by = 'infinity' then
+      -- Stripe is deciding the payment, so the unit stays held until then
+      processing_ids := processing_ids || participant.order_id::text;
     else
-      waiting := waiting || p.order_id::text;
+      unsecured_ids := unsecured_ids || participant.order_id::text;
     end if;
   end loop;
-  perform payments.ask_captures(ready);
-  perform inventory.keep_until(waiting, graced);
-  perform inventory.announce(ready || waiting || deciding);
-  perform group_commerce.settle_early(payments.paid_among(ready));
-  if c.price = 0 then
-    perform group_commerce.settle_free(c, x) from group_commerce.participants x
-      where x.tenant_id = c.tenant_id and x.order_id = any(ready) order by x.id;
+  perform payments.request_captures(secured_ids);
+  perform inventory.keep_until(unsecured_ids, grace_end);
+  perform inventory.emit_reserved(secured_ids || unsecured_ids || processing_ids);
+  perform group_commerce.confirm_early_captures(payments.filter_paid_orders(secured_ids));
+  if campaign.price = 0 then
+    perform group_commerce.confirm_free_place(campaign, x) from group_commerce.participants x
+      where x.tenant_id = campaign.tenant_id and x.order_id = any(secured_ids) order by x.id;
   end if;
-  return jsonb_build_object('done', cardinality(ready || waiting || deciding));
+  return jsonb_build_object('done', cardinality(secured_ids || unsecured_ids || processing_ids));
 end
 $function$;
 alter function group_commerce.settle_places(text[],jsonb) owner to fusion_group_commerce;
@@ -2030,16 +2024,16 @@ CREATE OR REPLACE FUNCTION group_commerce.take_place(c group_commerce.group_comm
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  late constant boolean := c.status = 'successful';
-  free constant boolean := c.price = 0;
-  p group_commerce.participants;
+  succeeded constant boolean := c.status = 'successful';
+  is_free constant boolean := c.price = 0;
+  participant group_commerce.participants;
   shortages jsonb;
 begin
   update group_commerce.group_commerce_campaigns x
   set actual_participants = x.actual_participants + 1,
-      secured_participants = x.secured_participants + free::int,
+      secured_participants = x.secured_participants + is_free::int,
       status = case when x.status = 'active' and x.min_participants <= case x.success_on
-          when 'joined' then x.actual_participants + 1 else x.secured_participants + free::int end
+          when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
         then 'successful' else x.status end,
       version = platform.next_version(x.version), updated_at = platform.clock()
   where x.tenant_id = c.tenant_id and x.id = c.id and x.status in ('active', 'successful')
@@ -2061,35 +2055,37 @@ begin
   insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, shipping_address,
     state, joined_at, secure_by, secured_at, updated_at)
   values (input->>'participantId', c.tenant_id, c.id, input->>'userId', input->>'orderId',
-    case when not free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-    case when late then 'ordered' when free then 'secured' else 'joined' end, platform.clock(),
-    case when not free then platform.clock()
-      + make_interval(secs => (input->>case when late then 'graceSeconds' else 'secureSeconds' end)::int) end,
-    case when free then platform.clock() end, platform.clock())
-  returning * into p;
-  if late then
-    perform group_commerce.order_place(c, p);
+    case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+    case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, platform.clock(),
+    case when not is_free then platform.clock()
+      + make_interval(secs => (input->>case when succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
+    case when is_free then platform.clock() end, platform.clock())
+  returning * into participant;
+  if succeeded then
+    perform group_commerce.create_place_order(c, participant);
   end if;
-  if not free then
-    perform payments.open_place(jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'campaignId', c.id,
-      'userId', p.user_id, 'amount', c.price, 'currency', c.currency, 'mode', case when late then 'order'
+  if not is_free then
+    perform payments.open_place_payment(jsonb_build_object('id', participant.payment_id,
+      'orderId', participant.order_id, 'campaignId', c.id, 'userId', participant.user_id, 'amount', c.price,
+      'currency', c.currency, 'mode', case when succeeded then 'order'
         when c.end_time <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
   end if;
-  shortages := inventory.hold_unit(p.order_id, c.sku, case when late and not free then p.secure_by else 'infinity' end);
+  shortages := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and not is_free
+    then participant.secure_by else 'infinity' end);
   if shortages is not null then
     raise exception using errcode = 'FC001', message = shortages::text;
   end if;
-  if late then
-    perform inventory.announce(array[p.order_id::text]);
-    p := group_commerce.settle_free(c, p);
+  if succeeded then
+    perform inventory.emit_reserved(array[participant.order_id::text]);
+    participant := group_commerce.confirm_free_place(c, participant);
   end if;
   perform platform.emit('group-commerce.campaign.joined', c.id,
-    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', p.user_id), not free);
-  if c.status = 'successful' and not late then
+    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', participant.user_id), not is_free);
+  if c.status = 'successful' and not succeeded then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
-  return group_commerce.participant_json(p);
+  return group_commerce.participant_json(participant);
 end
 $function$;
 alter function group_commerce.take_place(group_commerce.group_commerce_campaigns,jsonb) owner to fusion_group_commerce;
@@ -2107,8 +2103,8 @@ begin
   perform platform.act_as('*');
   return array(
     select p.order_id::text from group_commerce.participants p
-    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.heard_until()
-      and payments.awaits_answer(p.order_id, p.secure_by)
+    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.events_known_until()
+      and payments.awaits_stripe(p.order_id, p.secure_by)
       and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
     order by p.secure_by limit most);
 end
@@ -2116,6 +2112,47 @@ $function$;
 alter function group_commerce.undecided_places(integer) owner to fusion_group_commerce;
 revoke all on function group_commerce.undecided_places(integer) from public;
 grant execute on function group_commerce.undecided_places(integer) to fusion_payments;
+
+-- function: group_commerce.update_secure_by(character varying,boolean,integer,integer)
+-- src/db/group-commerce/money.sql
+CREATE OR REPLACE FUNCTION group_commerce.update_secure_by(of_order character varying, is_decided boolean, secure_seconds integer, grace_seconds integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  participant group_commerce.participants;
+begin
+  update group_commerce.participants x
+  set updated_at = platform.clock(), secure_by = case when is_decided then platform.clock()
+      + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
+  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+    and x.state in ('joined', 'ordered')
+  returning * into participant;
+  if participant.state = 'ordered' then
+    perform inventory.keep_until(array[of_order::text], participant.secure_by);
+  end if;
+end
+$function$;
+alter function group_commerce.update_secure_by(character varying,boolean,integer,integer) owner to fusion_group_commerce;
+revoke all on function group_commerce.update_secure_by(character varying,boolean,integer,integer) from public;
+grant execute on function group_commerce.update_secure_by(character varying,boolean,integer,integer) to fusion_payments;
+
+-- function: inventory.add_pending_hold(character varying,text[],integer[])
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.add_pending_hold(order_id character varying, skus text[], quantities integer[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+  values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
+$function$;
+alter function inventory.add_pending_hold(character varying,text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.add_pending_hold(character varying,text[],integer[]) from public;
+grant execute on function inventory.add_pending_hold(character varying,text[],integer[]) to fusion_orders;
 
 -- function: inventory.adjust_stock(jsonb,jsonb)
 -- src/db/inventory/stock.sql
@@ -2128,7 +2165,7 @@ AS $function$
 declare
   replay jsonb := platform.enter(call, 'inventory:write', 'inventory.adjust');
   change integer := (input->>'delta')::int;
-  i inventory.inventory;
+  stock inventory.inventory;
 begin
   if replay is not null then
     return replay;
@@ -2136,41 +2173,27 @@ begin
   update inventory.inventory s
   set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
   where s.tenant_id = platform.tenant() and s.sku = input->>'sku'
-    and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
-  returning * into i;
+    and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity,
+      s.reserved)
+  returning * into stock;
   if not found then
-    select * into i from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
+    select * into stock from inventory.inventory s where s.tenant_id = platform.tenant() and s.sku = input->>'sku';
     if not found then
       perform platform.fail('not_found');
     end if;
     return platform.leave(call, 'inventory.adjust', case when change < 0
       then jsonb_build_object('error', 'insufficient_inventory', 'shortages', jsonb_build_array(
-        jsonb_build_object('sku', i.sku, 'requested', -change, 'available', i.quantity)))
-      else inventory.too_many('/delta') end);
+        jsonb_build_object('sku', stock.sku, 'requested', -change, 'available', stock.quantity)))
+      else inventory.too_many_units_error('/delta') end);
   end if;
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  values (i.tenant_id, i.sku, change, i.quantity, input->>'reason', platform.clock());
-  return platform.leave(call, 'inventory.adjust', inventory.stock_json(i));
+  values (stock.tenant_id, stock.sku, change, stock.quantity, input->>'reason', platform.clock());
+  return platform.leave(call, 'inventory.adjust', inventory.stock_json(stock));
 end
 $function$;
 alter function inventory.adjust_stock(jsonb,jsonb) owner to fusion_inventory;
 revoke all on function inventory.adjust_stock(jsonb,jsonb) from public;
 grant execute on function inventory.adjust_stock(jsonb,jsonb) to fusion_worker;
-
--- function: inventory.announce(text[])
--- src/db/inventory/campaign-holds.sql
-CREATE OR REPLACE FUNCTION inventory.announce(order_ids text[])
- RETURNS void
- LANGUAGE sql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select platform.emit('inventory.reserved', o, jsonb_build_object('orderId', o, 'status', 'reserved'), false)
-  from unnest(order_ids) o order by o
-$function$;
-alter function inventory.announce(text[]) owner to fusion_inventory;
-revoke all on function inventory.announce(text[]) from public;
-grant execute on function inventory.announce(text[]) to fusion_group_commerce;
 
 -- function: inventory.apply_adjustments(jsonb,jsonb)
 -- src/db/inventory/adjustments.sql
@@ -2181,46 +2204,48 @@ CREATE OR REPLACE FUNCTION inventory.apply_adjustments(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  m jsonb;
+  message jsonb;
   change integer;
-  counted integer;
+  new_quantity integer;
   refusal text;
   skus text[] := '{}';
   refused jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  -- All rows of stock before the first inbox row: two batches that share a message would wait for each other.
+  -- Lock order: all stock by SKU, before the first inbox row. Otherwise two batches that share a message would wait for
+  -- each other.
   perform 1 from inventory.inventory s
     where s.tenant_id = platform.tenant()
       and s.sku = any(array(select x->>'sku' from jsonb_array_elements(input->'messages') x))
     order by s.sku for update;
-  -- Units that come in are counted before units that go out: a batch has no order of its own.
-  for m in
+  -- Additions before removals: the messages of a batch have no order.
+  for message in
     select x from jsonb_array_elements(input->'messages') x
     order by x->>'sku', (x->>'delta')::numeric desc, x->>'eventId'
   loop
-    change := (m->>'delta')::int;
+    change := (message->>'delta')::int;
     begin
-      continue when cardinality(case when (m->>'undated')::boolean
-        then platform.take_for_good('inventory', array[m->>'eventId'])
-        else platform.take_new('inventory', array[m->>'eventId']) end) = 0;
+      continue when cardinality(case when (message->>'undated')::boolean
+        then platform.claim_undated_events('inventory', array[message->>'eventId'])
+        else platform.claim_new_events('inventory', array[message->>'eventId']) end) = 0;
       update inventory.inventory s
       set quantity = s.quantity + change, version = platform.next_version(s.version), updated_at = platform.clock()
-      where s.tenant_id = platform.tenant() and s.sku = m->>'sku'
-        and s.quantity::bigint + change >= 0 and inventory.fits(s.quantity::bigint + change, s.quantity, s.reserved)
-      returning s.quantity into counted;
+      where s.tenant_id = platform.tenant() and s.sku = message->>'sku'
+        and s.quantity::bigint + change >= 0 and inventory.is_count_allowed(s.quantity::bigint + change, s.quantity,
+          s.reserved)
+      returning s.quantity into new_quantity;
       if not found then
         perform platform.fail(case
           when not exists (select from inventory.inventory s
-            where s.tenant_id = platform.tenant() and s.sku = m->>'sku') then 'unknown_sku'
+            where s.tenant_id = platform.tenant() and s.sku = message->>'sku') then 'unknown_sku'
           when change < 0 then 'insufficient_inventory' else 'too_many' end);
       end if;
       insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-      values (platform.tenant(), m->>'sku', change, counted, m->>'reason', platform.clock());
-      skus := skus || (m->>'sku');
-    exception when sqlstate 'FC000' then -- takes its inbox row along
+      values (platform.tenant(), message->>'sku', change, new_quantity, message->>'reason', platform.clock());
+      skus := skus || (message->>'sku');
+    exception when sqlstate 'FC000' then -- undoes its inbox row too
       get stacked diagnostics refusal = message_text;
-      refused := refused || jsonb_build_object('eventId', m->>'eventId', 'reason', refusal);
+      refused := refused || jsonb_build_object('eventId', message->>'eventId', 'reason', refusal);
     end;
   end loop;
   return jsonb_build_object('skus', to_jsonb(skus), 'refused', refused);
@@ -2239,29 +2264,29 @@ CREATE OR REPLACE FUNCTION inventory.commit(order_id character varying)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  r inventory.reservations;
+  reservation inventory.reservations;
 begin
-  select * into r from inventory.reservations v
+  select * into reservation from inventory.reservations v
     where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
-  if not found or r.status in ('pending', 'refused') then
+  if not found or reservation.status in ('pending', 'refused') then
     return false;
   end if;
-  if r.status = 'committed' then
+  if reservation.status = 'committed' then
     return true;
   end if;
-  if r.status = 'released' then
-    if inventory.take(r.skus, r.quantities) is not null then
+  if reservation.status = 'released' then
+    if inventory.take(reservation.skus, reservation.quantities) is not null then
       return false;
     end if;
-    perform platform.emit('inventory.reserved', r.order_id,
-      jsonb_build_object('orderId', r.order_id, 'status', 'reserved'), false);
+    perform platform.emit('inventory.reserved', reservation.order_id,
+      jsonb_build_object('orderId', reservation.order_id, 'status', 'reserved'), false);
   end if;
-  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = r.order_id;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = reservation.order_id;
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
     order by i.sku for update;
   update inventory.inventory i
   set reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(r.skus, r.quantities) w(sku, n)
+  from unnest(reservation.skus, reservation.quantities) w(sku, n)
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
   return true;
 end
@@ -2269,43 +2294,6 @@ $function$;
 alter function inventory.commit(character varying) owner to fusion_inventory;
 revoke all on function inventory.commit(character varying) from public;
 grant execute on function inventory.commit(character varying) to fusion_orders;
-
--- function: inventory.decide(text[],jsonb,integer)
--- src/db/inventory/deferred-reservations.sql
-CREATE OR REPLACE FUNCTION inventory.decide(order_ids text[], traces jsonb, hold_seconds integer)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  r inventory.reservations;
-  open text[];
-  touched text[];
-  shortages jsonb;
-begin
-  -- Reservations first, by order; then every row of stock of the batch, by SKU: the lock order of all others.
-  perform 1 from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending'
-    order by v.order_id for update;
-  open := array(select v.order_id from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending' order by v.order_id);
-  touched := array(select distinct s from inventory.reservations v, unnest(v.skus) s where v.order_id = any(open));
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(touched)
-    order by i.sku for update;
-  for r in select * from inventory.reservations v where v.order_id = any(open) order by v.order_id loop
-    shortages := inventory.take(r.skus, r.quantities);
-    update inventory.reservations v
-    set status = case when shortages is null then 'held' else 'refused' end, unheard = shortages is not null,
-        expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
-    where v.order_id = r.order_id;
-    perform platform.set_trace(traces->>r.order_id);
-    perform inventory.report(r.order_id, shortages, true);
-  end loop;
-  return jsonb_build_object('decided', cardinality(open), 'skus', to_jsonb(touched));
-end
-$function$;
-alter function inventory.decide(text[],jsonb,integer) owner to fusion_inventory;
-revoke all on function inventory.decide(text[],jsonb,integer) from public;
 
 -- function: inventory.decide_forgotten(jsonb,jsonb)
 -- src/db/inventory/deferred-reservations.sql
@@ -2320,43 +2308,49 @@ CREATE OR REPLACE FUNCTION inventory.decide_forgotten(call jsonb, input jsonb)
 AS $function$
 declare
   share constant integer := greatest((input->>'limit')::int / 4, 1);
-  late timestamptz;
-  aside text[];
+  idle_since timestamptz;
+  excluded_ids text[];
   found_rows jsonb;
-  item jsonb;
-  done jsonb;
+  tenant_rows jsonb;
+  result jsonb;
   decided integer := 0;
   tenants jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
-  -- Something else may have ended what was set aside.
-  perform platform.take_back('decide-forgotten', array(
-    select k from unnest(platform.due_again('decide-forgotten', 1000)) k
-    where not exists (select from inventory.reservations r where r.order_id = k and (r.status = 'pending' or r.unheard))));
-  aside := platform.aside('decide-forgotten');
+  idle_since := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  -- A row that was set aside may have been decided in another way since.
+  perform platform.clear_set_aside('decide-forgotten', array(
+    select k from unnest(platform.keys_to_retry('decide-forgotten', 1000)) k
+    where not exists (select from inventory.reservations r where r.order_id = k
+      and (r.status = 'pending' or r.unheard))));
+  excluded_ids := platform.keys_set_aside('decide-forgotten');
   select jsonb_agg(to_jsonb(g)) into found_rows from (
     select w.tenant_id as tenant, coalesce(array_agg(w.order_id) filter (where w.status = 'pending'), '{}') as pending,
       coalesce(array_agg(w.order_id) filter (where w.status = 'refused'), '{}') as refused
     from (
-      select v.* from platform.tenants_in('inventory.reservations', 'status = ''pending''') t(id) cross join lateral (
+      select v.* from platform.tenants_with_rows('inventory.reservations', 'status = ''pending''') t(id)
+        cross join lateral (
         select r.tenant_id, r.order_id, r.status from inventory.reservations r
-        where r.tenant_id = t.id and r.status = 'pending' and r.created_at <= late and r.order_id <> all(aside)
+        where r.tenant_id = t.id and r.status = 'pending' and r.created_at <= idle_since
+          and r.order_id <> all(excluded_ids)
         order by r.created_at limit share) v
       union all
-      select v.* from platform.tenants_in('inventory.reservations', 'unheard') t(id) cross join lateral (
+      select v.* from platform.tenants_with_rows('inventory.reservations', 'unheard') t(id) cross join lateral (
         select r.tenant_id, r.order_id, r.status from inventory.reservations r
-        where r.tenant_id = t.id and r.unheard and r.created_at <= late and r.order_id <> all(aside)
+        where r.tenant_id = t.id and r.unheard and r.created_at <= idle_since and r.order_id <> all(excluded_ids)
         order by r.created_at limit share) v
     ) w group by w.tenant_id order by w.tenant_id
   ) g;
-  for item in select jsonb_array_elements(found_rows) loop
-    tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', '[]'::jsonb, 'refused', item->'refused');
-    for done in select jsonb_array_elements(platform.apart('decide-forgotten', 'inventory.decide_held', item->>'tenant',
-      array(select jsonb_array_elements_text(item->'pending')), input))
+  for tenant_rows in select jsonb_array_elements(found_rows) loop
+    tenants := tenants || jsonb_build_object('tenant', tenant_rows->'tenant', 'skus', '[]'::jsonb,
+      'refused', tenant_rows->'refused');
+    for result in select jsonb_array_elements(platform.process_rows('decide-forgotten',
+      'inventory.decide_forgotten_step', tenant_rows->>'tenant',
+      array(select jsonb_array_elements_text(tenant_rows->'pending')), input))
     loop
-      decided := decided + (done->>'decided')::int;
-      tenants := tenants || jsonb_build_object('tenant', item->'tenant', 'skus', done->'skus', 'refused', '[]'::jsonb);
+      decided := decided + (result->>'decided')::int;
+      tenants := tenants || jsonb_build_object('tenant', tenant_rows->'tenant', 'skus', result->'skus', 'refused',
+        '[]'::jsonb);
     end loop;
   end loop;
   return jsonb_build_object('decided', decided, 'tenants', tenants);
@@ -2366,17 +2360,55 @@ alter function inventory.decide_forgotten(jsonb,jsonb) owner to fusion_inventory
 revoke all on function inventory.decide_forgotten(jsonb,jsonb) from public;
 grant execute on function inventory.decide_forgotten(jsonb,jsonb) to fusion_worker;
 
--- function: inventory.decide_held(text[],jsonb)
+-- function: inventory.decide_forgotten_step(text[],jsonb)
 -- src/db/inventory/deferred-reservations.sql
-CREATE OR REPLACE FUNCTION inventory.decide_held(order_ids text[], input jsonb)
+CREATE OR REPLACE FUNCTION inventory.decide_forgotten_step(order_ids text[], input jsonb)
  RETURNS jsonb
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select inventory.decide(order_ids, '{}', (input->>'holdSeconds')::int)
+  select inventory.decide_holds(order_ids, '{}', (input->>'holdSeconds')::int)
 $function$;
-alter function inventory.decide_held(text[],jsonb) owner to fusion_inventory;
-revoke all on function inventory.decide_held(text[],jsonb) from public;
+alter function inventory.decide_forgotten_step(text[],jsonb) owner to fusion_inventory;
+revoke all on function inventory.decide_forgotten_step(text[],jsonb) from public;
+
+-- function: inventory.decide_holds(text[],jsonb,integer)
+-- src/db/inventory/deferred-reservations.sql
+CREATE OR REPLACE FUNCTION inventory.decide_holds(order_ids text[], traces jsonb, hold_seconds integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  reservation inventory.reservations;
+  pending_ids text[];
+  changed_skus text[];
+  shortages jsonb;
+begin
+  -- Lock order, as everywhere: reservations by order, then all stock of the batch by SKU.
+  perform 1 from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending'
+    order by v.order_id for update;
+  pending_ids := array(select v.order_id from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending' order by v.order_id);
+  changed_skus := array(select distinct s from inventory.reservations v, unnest(v.skus) s
+    where v.order_id = any(pending_ids));
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(changed_skus)
+    order by i.sku for update;
+  for reservation in select * from inventory.reservations v where v.order_id = any(pending_ids) order by v.order_id loop
+    shortages := inventory.take(reservation.skus, reservation.quantities);
+    update inventory.reservations v
+    set status = case when shortages is null then 'held' else 'refused' end, unheard = shortages is not null,
+        expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
+    where v.order_id = reservation.order_id;
+    perform platform.set_trace(traces->>reservation.order_id);
+    perform inventory.emit_decision(reservation.order_id, shortages, true);
+  end loop;
+  return jsonb_build_object('decided', cardinality(pending_ids), 'skus', to_jsonb(changed_skus));
+end
+$function$;
+alter function inventory.decide_holds(text[],jsonb,integer) owner to fusion_inventory;
+revoke all on function inventory.decide_holds(text[],jsonb,integer) from public;
 
 -- function: inventory.due_holds(integer)
 -- src/db/inventory/expired-holds.sql
@@ -2392,18 +2424,40 @@ alter function inventory.due_holds(integer) owner to fusion_inventory;
 revoke all on function inventory.due_holds(integer) from public;
 grant execute on function inventory.due_holds(integer) to fusion_orders;
 
--- function: inventory.fits(bigint,integer,integer)
--- src/db/inventory/stock.sql
-CREATE OR REPLACE FUNCTION inventory.fits(wanted bigint, present integer, reserved integer)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE
+-- function: inventory.emit_decision(character varying,jsonb,boolean)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.emit_decision(order_id character varying, shortages jsonb, queue boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select wanted <= coalesce(present, 0) or wanted + coalesce(reserved, 0) <= inventory.most_units()
+begin
+  if shortages is null then
+    perform platform.emit('inventory.reserved', order_id,
+      jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
+  else
+    perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
+      'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
+  end if;
+end
 $function$;
-alter function inventory.fits(bigint,integer,integer) owner to fusion_inventory;
-revoke all on function inventory.fits(bigint,integer,integer) from public;
-grant execute on function inventory.fits(bigint,integer,integer) to fusion_catalog;
+alter function inventory.emit_decision(character varying,jsonb,boolean) owner to fusion_inventory;
+revoke all on function inventory.emit_decision(character varying,jsonb,boolean) from public;
+
+-- function: inventory.emit_reserved(text[])
+-- src/db/inventory/campaign-holds.sql
+CREATE OR REPLACE FUNCTION inventory.emit_reserved(order_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select platform.emit('inventory.reserved', o, jsonb_build_object('orderId', o, 'status', 'reserved'), false)
+  from unnest(order_ids) o order by o
+$function$;
+alter function inventory.emit_reserved(text[]) owner to fusion_inventory;
+revoke all on function inventory.emit_reserved(text[]) from public;
+grant execute on function inventory.emit_reserved(text[]) to fusion_group_commerce;
 
 -- function: inventory.hold_unit(character varying,character varying,timestamp with time zone)
 -- src/db/inventory/campaign-holds.sql
@@ -2423,20 +2477,33 @@ alter function inventory.hold_unit(character varying,character varying,timestamp
 revoke all on function inventory.hold_unit(character varying,character varying,timestamp with time zone) from public;
 grant execute on function inventory.hold_unit(character varying,character varying,timestamp with time zone) to fusion_group_commerce;
 
--- function: inventory.holds(character varying)
+-- function: inventory.is_count_allowed(bigint,integer,integer)
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.is_count_allowed(new_count bigint, current_count integer, reserved integer)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select new_count <= coalesce(current_count, 0) or new_count + coalesce(reserved, 0) <= inventory.max_units()
+$function$;
+alter function inventory.is_count_allowed(bigint,integer,integer) owner to fusion_inventory;
+revoke all on function inventory.is_count_allowed(bigint,integer,integer) from public;
+grant execute on function inventory.is_count_allowed(bigint,integer,integer) to fusion_catalog;
+
+-- function: inventory.is_held(character varying)
 -- src/db/inventory/reservations.sql
-CREATE OR REPLACE FUNCTION inventory.holds(order_id character varying)
+CREATE OR REPLACE FUNCTION inventory.is_held(order_id character varying)
  RETURNS boolean
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select exists (select from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = holds.order_id and r.status = 'held')
+    where r.tenant_id = platform.tenant() and r.order_id = is_held.order_id and r.status = 'held')
 $function$;
-alter function inventory.holds(character varying) owner to fusion_inventory;
-revoke all on function inventory.holds(character varying) from public;
-grant execute on function inventory.holds(character varying) to fusion_payments;
+alter function inventory.is_held(character varying) owner to fusion_inventory;
+revoke all on function inventory.is_held(character varying) from public;
+grant execute on function inventory.is_held(character varying) to fusion_payments;
 
 -- function: inventory.keep_until(text[],timestamp with time zone)
 -- src/db/inventory/campaign-holds.sql
@@ -2455,6 +2522,26 @@ $function$;
 alter function inventory.keep_until(text[],timestamp with time zone) owner to fusion_inventory;
 revoke all on function inventory.keep_until(text[],timestamp with time zone) from public;
 grant execute on function inventory.keep_until(text[],timestamp with time zone) to fusion_group_commerce, fusion_payments;
+
+-- function: inventory.lock_due_holds(text[])
+-- src/db/inventory/expired-holds.sql
+CREATE OR REPLACE FUNCTION inventory.lock_due_holds(order_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with due as (
+    select r.order_id from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)
+      and r.status = 'held' and r.expires_at <= platform.clock()
+    order by r.order_id for update
+  )
+  select coalesce(array_agg(d.order_id::text order by d.order_id), '{}') from due d
+$function$;
+alter function inventory.lock_due_holds(text[]) owner to fusion_inventory;
+revoke all on function inventory.lock_due_holds(text[]) from public;
+grant execute on function inventory.lock_due_holds(text[]) to fusion_orders;
 
 -- function: inventory.lock_hold(character varying)
 -- src/db/inventory/stock.sql
@@ -2493,20 +2580,9 @@ alter function inventory.lock_holds(text[]) owner to fusion_inventory;
 revoke all on function inventory.lock_holds(text[]) from public;
 grant execute on function inventory.lock_holds(text[]) to fusion_group_commerce, fusion_payments;
 
--- function: inventory.most_units()
--- src/db/inventory/stock.sql
-CREATE OR REPLACE FUNCTION inventory.most_units()
- RETURNS integer
- LANGUAGE sql
- IMMUTABLE
-AS $function$ select 1000000000 $function$;
-alter function inventory.most_units() owner to fusion_inventory;
-revoke all on function inventory.most_units() from public;
-grant execute on function inventory.most_units() to fusion_catalog;
-
--- function: inventory.note_heard(text[])
+-- function: inventory.mark_orders_informed(text[])
 -- src/db/inventory/deferred-reservations.sql
-CREATE OR REPLACE FUNCTION inventory.note_heard(order_ids text[])
+CREATE OR REPLACE FUNCTION inventory.mark_orders_informed(order_ids text[])
  RETURNS void
  LANGUAGE sql
  SECURITY DEFINER
@@ -2517,37 +2593,20 @@ AS $function$
     select v.order_id from inventory.reservations v
     where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.unheard order by v.order_id for update))
 $function$;
-alter function inventory.note_heard(text[]) owner to fusion_inventory;
-revoke all on function inventory.note_heard(text[]) from public;
-grant execute on function inventory.note_heard(text[]) to fusion_orders;
+alter function inventory.mark_orders_informed(text[]) owner to fusion_inventory;
+revoke all on function inventory.mark_orders_informed(text[]) from public;
+grant execute on function inventory.mark_orders_informed(text[]) to fusion_orders;
 
--- function: inventory.open_stock(text[],integer[])
+-- function: inventory.max_units()
 -- src/db/inventory/stock.sql
-CREATE OR REPLACE FUNCTION inventory.open_stock(skus text[], quantities integer[])
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
-    order by i.sku for update;
-  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), w.quantity, 'opening', platform.clock()
-  from unnest(skus, quantities) w(sku, quantity)
-  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
-  where w.quantity <> coalesce(i.quantity, 0);
-  insert into inventory.inventory as i (sku, tenant_id, quantity, updated_at)
-  select w.sku, platform.tenant(), w.quantity, platform.clock() from unnest(skus, quantities) w(sku, quantity)
-  order by w.sku
-  on conflict (sku, tenant_id) do update
-    set quantity = excluded.quantity, version = platform.next_version(i.version), updated_at = excluded.updated_at
-    where i.quantity <> excluded.quantity;
-end
-$function$;
-alter function inventory.open_stock(text[],integer[]) owner to fusion_inventory;
-revoke all on function inventory.open_stock(text[],integer[]) from public;
-grant execute on function inventory.open_stock(text[],integer[]) to fusion_catalog;
+CREATE OR REPLACE FUNCTION inventory.max_units()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select 1000000000 $function$;
+alter function inventory.max_units() owner to fusion_inventory;
+revoke all on function inventory.max_units() from public;
+grant execute on function inventory.max_units() to fusion_catalog;
 
 -- function: inventory.pick_holds(integer,boolean)
 -- src/db/inventory/expired-holds.sql
@@ -2561,33 +2620,35 @@ CREATE OR REPLACE FUNCTION inventory.pick_holds(most integer, undecided boolean)
 AS $function$
 declare
   due jsonb;
-  aside text[];
-  heard timestamptz;
+  excluded_ids text[];
+  known_until timestamptz;
 begin
   perform platform.act_as('*');
-  if not undecided then -- something else may have ended what was set aside
-    perform platform.take_back('expire-holds', array(
-      select k from unnest(platform.due_again('expire-holds', 1000)) k
+  if not undecided then -- a row that was set aside may have ended in another way since
+    perform platform.clear_set_aside('expire-holds', array(
+      select k from unnest(platform.keys_to_retry('expire-holds', 1000)) k
       where not exists (select from inventory.reservations r where r.order_id = k and r.status = 'held')));
   end if;
-  aside := case when undecided then '{}' else platform.aside('expire-holds') || payments.doubtful_orders() end;
-  heard := payments.heard_until();
+  excluded_ids := case when undecided then '{}' else platform.keys_set_aside('expire-holds')
+    || payments.orders_set_aside() end;
+  known_until := payments.events_known_until();
   select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')
   into due
   from (
     select r.tenant_id, array_agg(r.order_id order by r.order_id) as orders
     from (
       select h.tenant_id, h.order_id
-      from platform.tenants_in('inventory.reservations', 'status = ''held''') t(id)
+      from platform.tenants_with_rows('inventory.reservations', 'status = ''held''') t(id)
       cross join lateral (
         select w.*, row_number() over (order by w.expires_at) as turn
         from (
-          -- Bounded: while Stripe does not answer, any number of holds waits.
+          -- Bounded, because any number of holds can wait while Stripe is unavailable.
           select v.tenant_id, v.order_id, v.expires_at from inventory.reservations v
-          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock() and v.order_id <> all(aside)
+          where v.tenant_id = t.id and v.status = 'held' and v.expires_at <= platform.clock()
+            and v.order_id <> all(excluded_ids)
           order by v.expires_at limit 10 * most
         ) w
-        where undecided = (w.expires_at > heard and payments.awaits_answer(w.order_id, w.expires_at))
+        where undecided = (w.expires_at > known_until and payments.awaits_stripe(w.order_id, w.expires_at))
         limit most
       ) h
       order by h.turn, h.expires_at limit most
@@ -2599,21 +2660,6 @@ $function$;
 alter function inventory.pick_holds(integer,boolean) owner to fusion_inventory;
 revoke all on function inventory.pick_holds(integer,boolean) from public;
 
--- function: inventory.plan(character varying,text[],integer[])
--- src/db/inventory/reservations.sql
-CREATE OR REPLACE FUNCTION inventory.plan(order_id character varying, skus text[], quantities integer[])
- RETURNS void
- LANGUAGE sql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
-  values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
-$function$;
-alter function inventory.plan(character varying,text[],integer[]) owner to fusion_inventory;
-revoke all on function inventory.plan(character varying,text[],integer[]) from public;
-grant execute on function inventory.plan(character varying,text[],integer[]) to fusion_orders;
-
 -- function: inventory.release(text[],text)
 -- src/db/inventory/reservations.sql
 CREATE OR REPLACE FUNCTION inventory.release(order_ids text[], reason text)
@@ -2624,7 +2670,7 @@ CREATE OR REPLACE FUNCTION inventory.release(order_ids text[], reason text)
 AS $function$
 declare
   skus text[];
-  freed text[];
+  released_ids text[];
 begin
   perform 1 from inventory.reservations r
     where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status in ('pending', 'held')
@@ -2637,44 +2683,26 @@ begin
     returning r.order_id, r.skus, r.quantities
   )
   select coalesce(array_agg(distinct e.order_id), '{}'), coalesce(array_agg(distinct s), '{}')
-  into freed, skus from ended e, unnest(e.skus) s;
+  into released_ids, skus from ended e, unnest(e.skus) s;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i
-  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+  set quantity = i.quantity + w.n, reserved = i.reserved - w.n, version = platform.next_version(i.version),
+      updated_at = platform.clock()
   from (
     select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
-    where r.order_id = any(freed) group by s.sku
+    where r.order_id = any(released_ids) group by s.sku
   ) w
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
-  perform platform.emit('inventory.released', o, jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
-    false) from unnest(freed) o order by o;
+  perform platform.emit('inventory.released', o,
+    jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
+    false) from unnest(released_ids) o order by o;
   return skus;
 end
 $function$;
 alter function inventory.release(text[],text) owner to fusion_inventory;
 revoke all on function inventory.release(text[],text) from public;
 grant execute on function inventory.release(text[],text) to fusion_group_commerce, fusion_orders;
-
--- function: inventory.report(character varying,jsonb,boolean)
--- src/db/inventory/reservations.sql
-CREATE OR REPLACE FUNCTION inventory.report(order_id character varying, shortages jsonb, queue boolean)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if shortages is null then
-    perform platform.emit('inventory.reserved', order_id,
-      jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
-  else
-    perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
-      'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
-  end if;
-end
-$function$;
-alter function inventory.report(character varying,jsonb,boolean) owner to fusion_inventory;
-revoke all on function inventory.report(character varying,jsonb,boolean) from public;
 
 -- function: inventory.reserve(character varying,text[],integer[],integer)
 -- src/db/inventory/reservations.sql
@@ -2694,7 +2722,7 @@ begin
   if shortages is not null then
     update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = reserve.order_id;
   end if;
-  perform inventory.report(order_id, shortages, false);
+  perform inventory.emit_decision(order_id, shortages, false);
   return shortages;
 end
 $function$;
@@ -2711,16 +2739,17 @@ CREATE OR REPLACE FUNCTION inventory.reserve_orders(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  fresh text[];
+  new_event_ids text[];
   ids text[];
   traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  fresh := platform.take_new('inventory', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  new_event_ids := platform.claim_new_events('inventory',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   select coalesce(array_agg(m->>'orderId'), '{}'), coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}')
   into ids, traces
-  from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(fresh);
-  return inventory.decide(ids, traces, (input->>'holdSeconds')::int);
+  from jsonb_array_elements(input->'messages') m where m->>'eventId' = any(new_event_ids);
+  return inventory.decide_holds(ids, traces, (input->>'holdSeconds')::int);
 end
 $function$;
 alter function inventory.reserve_orders(jsonb,jsonb) owner to fusion_inventory;
@@ -2736,31 +2765,31 @@ CREATE OR REPLACE FUNCTION inventory.restock(order_id character varying, reason 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  r inventory.reservations;
+  reservation inventory.reservations;
 begin
   update inventory.reservations v set status = 'released'
   where v.tenant_id = platform.tenant() and v.order_id = restock.order_id and v.status = 'committed'
-  returning * into r;
+  returning * into reservation;
   if not found then
     return '{}';
   end if;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(r.skus)
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
     order by i.sku for update;
-  -- An order can always end: units that a full count cannot hold are written off in the ledger.
+  -- An order can always end. Units above the largest count are written off in the ledger.
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
   select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
     'returned above the largest count', platform.clock()
-  from unnest(r.skus, r.quantities) w(sku, n)
+  from unnest(reservation.skus, reservation.quantities) w(sku, n)
   join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
   where i.quantity::bigint + i.reserved + w.n > 2147483647;
   update inventory.inventory i
   set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
       version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(r.skus, r.quantities) w(sku, n)
+  from unnest(reservation.skus, reservation.quantities) w(sku, n)
   where i.tenant_id = platform.tenant() and i.sku = w.sku;
-  perform platform.emit('inventory.released', r.order_id,
-    jsonb_build_object('orderId', r.order_id, 'status', 'released', 'reason', reason), false);
-  return r.skus;
+  perform platform.emit('inventory.released', reservation.order_id,
+    jsonb_build_object('orderId', reservation.order_id, 'status', 'released', 'reason', reason), false);
+  return reservation.skus;
 end
 $function$;
 alter function inventory.restock(character varying,text) owner to fusion_inventory;
@@ -2777,56 +2806,37 @@ CREATE OR REPLACE FUNCTION inventory.set_stock(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'inventory:write', 'inventory.set');
-  i inventory.inventory;
-  before integer;
+  stock inventory.inventory;
+  old_quantity integer;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into i from inventory.inventory s
+  select * into stock from inventory.inventory s
     where s.tenant_id = platform.tenant() and s.sku = input->>'sku' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if not input->'ifMatch' @> to_jsonb(i.version) then
+  if not input->'ifMatch' @> to_jsonb(stock.version) then
     perform platform.fail('version_mismatch');
   end if;
-  if not inventory.fits((input->>'quantity')::bigint, i.quantity, i.reserved) then
-    return platform.leave(call, 'inventory.set', inventory.too_many('/quantity'));
+  if not inventory.is_count_allowed((input->>'quantity')::bigint, stock.quantity, stock.reserved) then
+    return platform.leave(call, 'inventory.set', inventory.too_many_units_error('/quantity'));
   end if;
-  before := i.quantity;
+  old_quantity := stock.quantity;
   update inventory.inventory s
   set quantity = (input->>'quantity')::int, version = platform.next_version(s.version), updated_at = platform.clock()
-  where s.tenant_id = i.tenant_id and s.sku = i.sku
-  returning * into i;
+  where s.tenant_id = stock.tenant_id and s.sku = stock.sku
+  returning * into stock;
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
-  select i.tenant_id, i.sku, i.quantity - before, i.quantity, 'count', platform.clock() where i.quantity <> before;
-  return platform.leave(call, 'inventory.set', inventory.stock_json(i));
+  select stock.tenant_id, stock.sku, stock.quantity - old_quantity, stock.quantity, 'count', platform.clock()
+    where stock.quantity <> old_quantity;
+  return platform.leave(call, 'inventory.set', inventory.stock_json(stock));
 end
 $function$;
 alter function inventory.set_stock(jsonb,jsonb) owner to fusion_inventory;
 revoke all on function inventory.set_stock(jsonb,jsonb) from public;
 grant execute on function inventory.set_stock(jsonb,jsonb) to fusion_worker;
-
--- function: inventory.still_due(text[])
--- src/db/inventory/expired-holds.sql
-CREATE OR REPLACE FUNCTION inventory.still_due(order_ids text[])
- RETURNS text[]
- LANGUAGE sql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  with due as (
-    select r.order_id from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)
-      and r.status = 'held' and r.expires_at <= platform.clock()
-    order by r.order_id for update
-  )
-  select coalesce(array_agg(d.order_id::text order by d.order_id), '{}') from due d
-$function$;
-alter function inventory.still_due(text[]) owner to fusion_inventory;
-revoke all on function inventory.still_due(text[]) from public;
-grant execute on function inventory.still_due(text[]) to fusion_orders;
 
 -- function: inventory.stock_json(inventory.inventory)
 -- src/db/inventory/stock.sql
@@ -2855,8 +2865,8 @@ declare
 begin
   if cardinality(skus) = 1 then
     update inventory.inventory i
-    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1], version = platform.next_version(i.version),
-        updated_at = platform.clock()
+    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1],
+        version = platform.next_version(i.version), updated_at = platform.clock()
     where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
     if found then
       return null;
@@ -2868,13 +2878,15 @@ begin
     select i.sku, i.quantity from inventory.inventory i
     where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
   )
-  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0)) order by w.sku)
+  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0))
+    order by w.sku)
   into shortages
   from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
   where coalesce(l.quantity, 0) < w.n;
   if shortages is null then
     update inventory.inventory i
-    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version), updated_at = platform.clock()
+    set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
+        updated_at = platform.clock()
     from unnest(skus, quantities) w(sku, n)
     where i.tenant_id = platform.tenant() and i.sku = w.sku;
   end if;
@@ -2884,18 +2896,19 @@ $function$;
 alter function inventory.take(text[],integer[]) owner to fusion_inventory;
 revoke all on function inventory.take(text[],integer[]) from public;
 
--- function: inventory.too_many(text)
+-- function: inventory.too_many_units_error(text)
 -- src/db/inventory/stock.sql
-CREATE OR REPLACE FUNCTION inventory.too_many(pointer text)
+CREATE OR REPLACE FUNCTION inventory.too_many_units_error(pointer text)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 AS $function$
-  select jsonb_build_object('error', 'validation_failed', 'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
-    'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.most_units()))))
+  select jsonb_build_object('error', 'validation_failed',
+    'errors', jsonb_build_array(jsonb_build_object('pointer', pointer,
+    'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units()))))
 $function$;
-alter function inventory.too_many(text) owner to fusion_inventory;
-revoke all on function inventory.too_many(text) from public;
+alter function inventory.too_many_units_error(text) owner to fusion_inventory;
+revoke all on function inventory.too_many_units_error(text) from public;
 
 -- function: inventory.undecided_holds(integer)
 -- src/db/inventory/expired-holds.sql
@@ -2911,6 +2924,34 @@ alter function inventory.undecided_holds(integer) owner to fusion_inventory;
 revoke all on function inventory.undecided_holds(integer) from public;
 grant execute on function inventory.undecided_holds(integer) to fusion_payments;
 
+-- function: inventory.upsert_stock(text[],integer[])
+-- src/db/inventory/stock.sql
+CREATE OR REPLACE FUNCTION inventory.upsert_stock(skus text[], quantities integer[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
+    order by i.sku for update;
+  insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
+  select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), w.quantity, 'opening', platform.clock()
+  from unnest(skus, quantities) w(sku, quantity)
+  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  where w.quantity <> coalesce(i.quantity, 0);
+  insert into inventory.inventory as i (sku, tenant_id, quantity, updated_at)
+  select w.sku, platform.tenant(), w.quantity, platform.clock() from unnest(skus, quantities) w(sku, quantity)
+  order by w.sku
+  on conflict (sku, tenant_id) do update
+    set quantity = excluded.quantity, version = platform.next_version(i.version), updated_at = excluded.updated_at
+    where i.quantity <> excluded.quantity;
+end
+$function$;
+alter function inventory.upsert_stock(text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.upsert_stock(text[],integer[]) from public;
+grant execute on function inventory.upsert_stock(text[],integer[]) to fusion_catalog;
+
 -- function: orders.cancel_order(jsonb,jsonb)
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.cancel_order(call jsonb, input jsonb)
@@ -2921,63 +2962,115 @@ CREATE OR REPLACE FUNCTION orders.cancel_order(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.cancel');
-  o orders.orders;
-  freed text[];
-  labelled boolean := true;
+  order_row orders.orders;
+  restocked_skus text[];
+  has_label boolean := true;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into o from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  select * into order_row from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if o.status not in ('created', 'confirmed', 'cancelled') then
+  if order_row.status not in ('created', 'confirmed', 'cancelled') then
     return platform.leave(call, 'orders.cancel',
-      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', o.status)));
+      jsonb_build_object('error', 'order_not_cancellable', 'detail', format('The order is %s.', order_row.status)));
   end if;
-  if o.status <> 'cancelled' then
-    perform inventory.lock_hold(o.id);
-    update orders.orders c set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
-    where c.id = o.id returning * into o;
-    perform platform.emit('order.cancelled', o.id, jsonb_strip_nulls(
-      jsonb_build_object('orderId', o.id, 'reason', input->>'reason')), o.campaign_id is not null);
-    labelled := shipping.end_shipment(o.id);
-    perform payments.end_for_orders(array[o.id::text], 'cancelled', 'order_cancelled');
-    freed := inventory.release(array[o.id::text], 'cancelled');
+  if order_row.status <> 'cancelled' then
+    perform inventory.lock_hold(order_row.id);
+    update orders.orders c
+    set status = 'cancelled', updated_at = platform.clock(), place_open = c.campaign_id is not null
+    where c.id = order_row.id returning * into order_row;
+    perform platform.emit('order.cancelled', order_row.id, jsonb_strip_nulls(
+      jsonb_build_object('orderId', order_row.id, 'reason', input->>'reason')), order_row.campaign_id is not null);
+    has_label := shipping.end_shipment(order_row.id);
+    perform payments.end_for_orders(array[order_row.id::text], 'cancelled', 'order_cancelled');
+    restocked_skus := inventory.release(array[order_row.id::text], 'cancelled');
   end if;
-  if coalesce((input->>'restock')::boolean, not labelled) then
-    freed := coalesce(freed, '{}') || inventory.restock(o.id, 'cancelled');
+  if coalesce((input->>'restock')::boolean, not has_label) then
+    restocked_skus := coalesce(restocked_skus, '{}') || inventory.restock(order_row.id, 'cancelled');
   end if;
   return platform.leave(call, 'orders.cancel',
-    orders.shown(o.id) || jsonb_build_object('freed', to_jsonb(coalesce(freed, '{}'))));
+    orders.read_order(order_row.id) || jsonb_build_object('freed', to_jsonb(coalesce(restocked_skus, '{}'))));
 end
 $function$;
 alter function orders.cancel_order(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.cancel_order(jsonb,jsonb) from public;
 grant execute on function orders.cancel_order(jsonb,jsonb) to fusion_worker;
 
--- function: orders.ended_in_campaigns(timestamp with time zone,integer)
+-- function: orders.confirm_paid_order(character varying)
 -- src/db/orders/states.sql
-CREATE OR REPLACE FUNCTION orders.ended_in_campaigns(until timestamp with time zone, most integer)
- RETURNS TABLE(tenant character varying, order_id character varying, reason character varying)
- LANGUAGE sql
- STABLE SECURITY DEFINER
+CREATE OR REPLACE FUNCTION orders.confirm_paid_order(order_id character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
 AS $function$
-  select o.tenant_id, o.id,
-    case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
-  from orders.orders o
-  where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit most
+declare
+  order_row orders.orders;
+begin
+  select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  if order_row.status = 'cancelled' then
+    return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
+  end if;
+  -- Another buyer may have the place already, so the money is refunded even if the unit is still there.
+  if order_row.id is null or (order_row.status = 'failed' and order_row.campaign_id is not null) then
+    return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
+  end if;
+  if order_row.status not in ('created', 'failed') then
+    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
+  end if;
+  if not inventory.commit(order_row.id) then
+    return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
+  end if;
+  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock()
+  where x.id = order_row.id;
+  -- The label request is a row from now on, so the cron finds it if the message is lost.
+  perform shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
+  perform platform.emit('order.confirmed', order_row.id, jsonb_build_object('orderId', order_row.id), true);
+  return jsonb_build_object('confirmed', true, 'skus',
+    case when order_row.status = 'created' then '[]'::jsonb
+      else to_jsonb(array(select i->>'sku' from jsonb_array_elements(order_row.items) i)) end);
+end
 $function$;
-alter function orders.ended_in_campaigns(timestamp with time zone,integer) owner to fusion_orders;
-revoke all on function orders.ended_in_campaigns(timestamp with time zone,integer) from public;
-grant execute on function orders.ended_in_campaigns(timestamp with time zone,integer) to fusion_group_commerce;
+alter function orders.confirm_paid_order(character varying) owner to fusion_orders;
+revoke all on function orders.confirm_paid_order(character varying) from public;
+grant execute on function orders.confirm_paid_order(character varying) to fusion_group_commerce, fusion_payments;
 
--- function: orders.expire_due(text[],jsonb)
+-- function: orders.expire_holds(jsonb,jsonb)
 -- src/db/orders/states.sql
-CREATE OR REPLACE FUNCTION orders.expire_due(order_ids text[], input jsonb)
+CREATE OR REPLACE FUNCTION orders.expire_holds(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant_holds jsonb;
+  result jsonb;
+  expired integer := 0;
+  tenants jsonb := '[]';
+begin
+  perform platform.enter_as(call, '*');
+  for tenant_holds in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
+    for result in select jsonb_array_elements(platform.process_rows('expire-holds', 'orders.expire_holds_step',
+      tenant_holds->>'tenant', array(select jsonb_array_elements_text(tenant_holds->'orders')), input))
+    loop
+      expired := expired + (result->>'expired')::int;
+      tenants := tenants || result;
+    end loop;
+  end loop;
+  return jsonb_build_object('expired', expired, 'tenants', tenants);
+end
+$function$;
+alter function orders.expire_holds(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.expire_holds(jsonb,jsonb) from public;
+grant execute on function orders.expire_holds(jsonb,jsonb) to fusion_worker;
+
+-- function: orders.expire_holds_step(text[],jsonb)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.expire_holds_step(order_ids text[], input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2991,8 +3084,8 @@ begin
     select o.id from orders.orders o
     where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
     order by o.id for update skip locked);
-  -- Read again under the locks: what was due before may have been paid or kept since.
-  ids := inventory.still_due(ids);
+  -- Checked again under the locks: an order that was due may have been paid or extended since.
+  ids := inventory.lock_due_holds(ids);
   foreach id in array ids loop
     expired := expired + orders.fail_order(id, 'reservation_expired')::int;
   end loop;
@@ -3001,38 +3094,8 @@ begin
     'skus', to_jsonb(inventory.release(ids, 'expired')));
 end
 $function$;
-alter function orders.expire_due(text[],jsonb) owner to fusion_orders;
-revoke all on function orders.expire_due(text[],jsonb) from public;
-
--- function: orders.expire_holds(jsonb,jsonb)
--- src/db/orders/states.sql
-CREATE OR REPLACE FUNCTION orders.expire_holds(call jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  due jsonb;
-  done jsonb;
-  expired integer := 0;
-  tenants jsonb := '[]';
-begin
-  perform platform.enter_as(call, '*');
-  for due in select jsonb_array_elements(inventory.due_holds((input->>'limit')::int)) loop
-    for done in select jsonb_array_elements(platform.apart('expire-holds', 'orders.expire_due', due->>'tenant',
-      array(select jsonb_array_elements_text(due->'orders')), input))
-    loop
-      expired := expired + (done->>'expired')::int;
-      tenants := tenants || done;
-    end loop;
-  end loop;
-  return jsonb_build_object('expired', expired, 'tenants', tenants);
-end
-$function$;
-alter function orders.expire_holds(jsonb,jsonb) owner to fusion_orders;
-revoke all on function orders.expire_holds(jsonb,jsonb) from public;
-grant execute on function orders.expire_holds(jsonb,jsonb) to fusion_worker;
+alter function orders.expire_holds_step(text[],jsonb) owner to fusion_orders;
+revoke all on function orders.expire_holds_step(text[],jsonb) from public;
 
 -- function: orders.fail_order(character varying,character varying)
 -- src/db/orders/states.sql
@@ -3068,25 +3131,26 @@ CREATE OR REPLACE FUNCTION orders.fail_short_orders(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  fresh text[];
+  new_event_ids text[];
   ids text[];
-  failed integer := 0;
+  failed_orders integer := 0;
   id text;
   traces jsonb;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  fresh := platform.take_new('orders', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  new_event_ids := platform.claim_new_events('orders',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
-    where m->>'eventId' = any(fresh) order by 1);
+    where m->>'eventId' = any(new_event_ids) order by 1);
   perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
   select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
     from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
   foreach id in array ids loop
     perform platform.set_trace(traces->>id);
-    failed := failed + orders.fail_order(id, 'insufficient_inventory')::int;
+    failed_orders := failed_orders + orders.fail_order(id, 'insufficient_inventory')::int;
   end loop;
-  perform inventory.note_heard(ids);
-  return jsonb_build_object('failed', failed);
+  perform inventory.mark_orders_informed(ids);
+  return jsonb_build_object('failed', failed_orders);
 end
 $function$;
 alter function orders.fail_short_orders(jsonb,jsonb) owner to fusion_orders;
@@ -3112,6 +3176,24 @@ $function$;
 alter function orders.fail_unpaid(character varying,character varying) owner to fusion_orders;
 revoke all on function orders.fail_unpaid(character varying,character varying) from public;
 grant execute on function orders.fail_unpaid(character varying,character varying) to fusion_payments;
+
+-- function: orders.find_ended_campaign_orders(timestamp with time zone,integer)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.find_ended_campaign_orders(until timestamp with time zone, max_rows integer)
+ RETURNS TABLE(tenant character varying, order_id character varying, reason character varying)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select o.tenant_id, o.id,
+    case o.status when 'failed' then coalesce(o.failure_reason, 'order_failed') else 'order_cancelled' end
+  from orders.orders o
+  where o.place_open and o.campaign_id is not null and o.updated_at <= until order by o.updated_at limit max_rows
+$function$;
+alter function orders.find_ended_campaign_orders(timestamp with time zone,integer) owner to fusion_orders;
+revoke all on function orders.find_ended_campaign_orders(timestamp with time zone,integer) from public;
+grant execute on function orders.find_ended_campaign_orders(timestamp with time zone,integer) to fusion_group_commerce;
 
 -- function: orders.full_order_json(orders.orders,inventory.reservations)
 -- src/db/orders/orders.sql
@@ -3168,6 +3250,25 @@ alter function orders.lock_orders(text[]) owner to fusion_orders;
 revoke all on function orders.lock_orders(text[]) from public;
 grant execute on function orders.lock_orders(text[]) to fusion_payments;
 
+-- function: orders.mark_places_freed(text[])
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.mark_places_freed(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform 1 from orders.orders o
+    where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update;
+  update orders.orders o set place_open = false
+  where o.tenant_id = platform.tenant() and o.id = any(order_ids) and o.place_open;
+end
+$function$;
+alter function orders.mark_places_freed(text[]) owner to fusion_orders;
+revoke all on function orders.mark_places_freed(text[]) from public;
+grant execute on function orders.mark_places_freed(text[]) to fusion_group_commerce;
+
 -- function: orders.mark_refunded(character varying,boolean)
 -- src/db/orders/states.sql
 CREATE OR REPLACE FUNCTION orders.mark_refunded(order_id character varying, restock boolean DEFAULT NULL::boolean)
@@ -3177,18 +3278,18 @@ CREATE OR REPLACE FUNCTION orders.mark_refunded(order_id character varying, rest
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  before varchar;
-  labelled boolean;
+  previous_status varchar;
+  has_label boolean;
 begin
-  select o.status into before from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
-  -- A place in a campaign has its payment before it has an order: `before` is null then.
-  if before is null or before not in ('confirmed', 'shipped', 'delivered') then
+  select o.status into previous_status from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  -- A place in a campaign has a payment before it has an order: `previous_status` is null then.
+  if previous_status is null or previous_status not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
   end if;
   update orders.orders o set status = 'refunded', updated_at = platform.clock() where o.id = order_id;
   perform platform.emit('order.refunded', order_id, jsonb_build_object('orderId', order_id), false);
-  labelled := shipping.end_shipment(order_id);
-  return case when coalesce(restock, before = 'confirmed' and not labelled)
+  has_label := shipping.end_shipment(order_id);
+  return case when coalesce(restock, previous_status = 'confirmed' and not has_label)
     then inventory.restock(order_id, 'refunded') else '{}' end;
 end
 $function$;
@@ -3214,25 +3315,6 @@ $function$;
 alter function orders.mark_shipped(character varying,character varying) owner to fusion_orders;
 revoke all on function orders.mark_shipped(character varying,character varying) from public;
 grant execute on function orders.mark_shipped(character varying,character varying) to fusion_shipping;
-
--- function: orders.note_freed(text[])
--- src/db/orders/states.sql
-CREATE OR REPLACE FUNCTION orders.note_freed(order_ids text[])
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform 1 from orders.orders o
-    where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update;
-  update orders.orders o set place_open = false
-  where o.tenant_id = platform.tenant() and o.id = any(order_ids) and o.place_open;
-end
-$function$;
-alter function orders.note_freed(text[]) owner to fusion_orders;
-revoke all on function orders.note_freed(text[]) from public;
-grant execute on function orders.note_freed(text[]) to fusion_group_commerce;
 
 -- function: orders.order_json(orders.orders,jsonb,jsonb,jsonb)
 -- src/db/orders/orders.sql
@@ -3265,16 +3347,16 @@ alter function orders.payment_of(character varying) owner to fusion_orders;
 revoke all on function orders.payment_of(character varying) from public;
 grant execute on function orders.payment_of(character varying) to fusion_reader;
 
--- function: orders.place_joined(jsonb)
+-- function: orders.place_campaign_order(jsonb)
 -- src/db/orders/orders.sql
-CREATE OR REPLACE FUNCTION orders.place_joined(input jsonb)
+CREATE OR REPLACE FUNCTION orders.place_campaign_order(input jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  o orders.orders;
+  order_row orders.orders;
 begin
   insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
     created_at, updated_at)
@@ -3282,14 +3364,15 @@ begin
     jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
     (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
     nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into o;
-  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
-    'total', o.total, 'currency', o.currency, 'items', o.items), false);
+  returning * into order_row;
+  perform platform.emit('order.created', order_row.id,
+    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
+    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), false);
 end
 $function$;
-alter function orders.place_joined(jsonb) owner to fusion_orders;
-revoke all on function orders.place_joined(jsonb) from public;
-grant execute on function orders.place_joined(jsonb) to fusion_group_commerce;
+alter function orders.place_campaign_order(jsonb) owner to fusion_orders;
+revoke all on function orders.place_campaign_order(jsonb) from public;
+grant execute on function orders.place_campaign_order(jsonb) to fusion_group_commerce;
 
 -- function: orders.place_order(jsonb,jsonb)
 -- src/db/orders/orders.sql
@@ -3304,7 +3387,7 @@ AS $function$
 declare
   replay jsonb := platform.enter(call, 'orders:write', 'orders.place');
   priced record;
-  o orders.orders;
+  order_row orders.orders;
   shortages jsonb;
   deferred constant boolean := (input->>'async')::boolean;
 begin
@@ -3320,21 +3403,22 @@ begin
   values (input->>'id', input->>'customerId', priced.items, priced.total, priced.currency,
     'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
     nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into o;
-  perform platform.emit('order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer_id,
-    'total', o.total, 'currency', o.currency, 'items', o.items), deferred);
+  returning * into order_row;
+  perform platform.emit('order.created', order_row.id,
+    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
+    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), deferred);
   if deferred then
-    perform inventory.plan(o.id, priced.skus, priced.quantities);
-    return platform.leave(call, 'orders.place', orders.order_json(o, null));
+    perform inventory.add_pending_hold(order_row.id, priced.skus, priced.quantities);
+    return platform.leave(call, 'orders.place', orders.order_json(order_row, null));
   end if;
-  -- The contended rows come last: a hot SKU is locked for the rest of this call and the commit, nothing else.
-  shortages := inventory.reserve(o.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
+  -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
+  shortages := inventory.reserve(order_row.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
   if shortages is not null then
-    perform orders.fail_order(o.id, 'insufficient_inventory');
+    perform orders.fail_order(order_row.id, 'insufficient_inventory');
     return platform.leave(call, 'orders.place',
-      jsonb_build_object('error', 'insufficient_inventory', 'orderId', o.id, 'shortages', shortages));
+      jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_row.id, 'shortages', shortages));
   end if;
-  return platform.leave(call, 'orders.place', orders.order_json(o, jsonb_build_object('status', 'held',
+  return platform.leave(call, 'orders.place', orders.order_json(order_row, jsonb_build_object('status', 'held',
     'expiresAt', platform.iso(platform.clock() + make_interval(secs => (input->>'holdSeconds')::int)))));
 end
 $function$;
@@ -3356,7 +3440,7 @@ declare
   fault text;
 begin
   with line as (
-    -- `limit 1` keeps this a lookup by the unique index for each line, whatever the planner thinks of their number.
+    -- `limit 1` keeps this a lookup by the unique index for each line, whatever row count the planner expects.
     select l.ord, l.item->>'sku' as sku, (l.item->>'quantity')::int as quantity, (l.item->>'price')::numeric as stated,
       p.price as listed, p.currency
     from jsonb_array_elements(input->'items') with ordinality l(item, ord)
@@ -3373,7 +3457,8 @@ begin
   )
   select jsonb_build_object(
     'unknown', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/sku', f.ord - 1),
-      'detail', format('No product with SKU "%s" is for sale.', f.sku)) order by f.ord) from final f where f.currency is null),
+      'detail', format('No product with SKU "%s" is for sale.', f.sku)) order by f.ord) from final f
+        where f.currency is null),
     'currencies', (select jsonb_agg(distinct f.currency) from final f where f.currency is not null),
     'changed', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
       'detail', format('The price of "%s" is %s, not %s.', f.sku, f.listed, f.stated)) order by f.ord)
@@ -3381,7 +3466,8 @@ begin
     'misfit', (select jsonb_agg(jsonb_build_object('pointer', format('/items/%s/price', f.ord - 1),
       'detail', format('%s has no decimals: %s does not fit.', f.currency, f.price)) order by f.ord)
       from final f where scale(trim_scale(f.price)) > platform.currency_decimals(f.currency)),
-    'items', (select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord)
+    'items', (select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price)
+      order by m.ord)
       from merged m),
     'total', (select sum(m.quantity * m.price) from merged m),
     'most', (select max(n.quantity) from needed n),
@@ -3428,20 +3514,22 @@ CREATE OR REPLACE FUNCTION orders.price_order(input jsonb, OUT items jsonb, OUT 
 AS $function$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
-  wanted constant varchar := input->>'currency';
-  plain boolean;
+  expected_currency constant varchar := input->>'currency';
+  is_simple boolean;
   priced jsonb;
 begin
   select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
     sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
     array_agg(least(m.quantity, 2147483647)::int order by m.sku),
-    bool_and(m.plain) and min(m.currency) = max(m.currency) and min(m.currency) = coalesce(wanted, min(m.currency))
-      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
-  into items, total, currency, skus, quantities, plain
+    bool_and(m.is_simple) and min(m.currency) = max(m.currency)
+      and min(m.currency) = coalesce(expected_currency, min(m.currency))
+      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647
+        and count(*) = count(distinct m.sku)
+  into items, total, currency, skus, quantities, is_simple
   from (
     select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
       bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
-        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as plain
+        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
     from (
       select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
         case when quoted then coalesce(g.stated, p.price) else p.price end as price
@@ -3455,7 +3543,7 @@ begin
       ) p on true
     ) l group by l.sku, l.price
   ) m;
-  if plain then
+  if is_simple then
     return;
   end if;
   priced := orders.price_lines(input);
@@ -3473,42 +3561,64 @@ $function$;
 alter function orders.price_order(jsonb) owner to fusion_orders;
 revoke all on function orders.price_order(jsonb) from public;
 
--- function: orders.settle_paid(character varying)
--- src/db/orders/states.sql
-CREATE OR REPLACE FUNCTION orders.settle_paid(order_id character varying)
+-- function: orders.read_order(character varying)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.read_order(order_id character varying)
  RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
+  left join inventory.reservations r on r.order_id = o.id
+  left join lateral orders.payment_of(o.id) p on true
+  left join lateral orders.shipment_of(o.id) s on true
+  where o.id = read_order.order_id
+$function$;
+alter function orders.read_order(character varying) owner to fusion_orders;
+revoke all on function orders.read_order(character varying) from public;
+
+-- function: orders.reopen_after_failed_refund(character varying)
+-- src/db/orders/states.sql
+CREATE OR REPLACE FUNCTION orders.reopen_after_failed_refund(order_id character varying)
+ RETURNS text[]
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  o orders.orders;
+  order_row orders.orders;
+  is_committed boolean;
+  restored_status varchar;
 begin
-  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
-  if o.status = 'cancelled' then
-    return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
+  select * into order_row from orders.orders x
+    where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+  if not found then
+    return '{}';
   end if;
-  -- A place that was lost may be another's already, so its money goes back even where its unit is still there.
-  if o.id is null or (o.status = 'failed' and o.campaign_id is not null) then
-    return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
+  is_committed := coalesce((
+    select r.status = 'committed' from inventory.reservations r where r.order_id = order_row.id), false);
+  if not is_committed and (order_row.campaign_id is not null or not inventory.commit(order_row.id)) then
+    update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
+      place_open = x.campaign_id is not null
+    where x.id = order_row.id;
+    perform platform.emit('order.cancelled', order_row.id,
+      jsonb_build_object('orderId', order_row.id, 'reason', 'refund_failed'), false);
+    return '{}';
   end if;
-  if o.status not in ('created', 'failed') then
-    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
-  end if;
-  if not inventory.commit(o.id) then
-    return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
-  end if;
-  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock() where x.id = o.id;
-  -- The label is a row from here on: the cron finds it should the message be lost.
-  perform shipping.open_request(o, o.shipping_address, platform.uuid7());
-  perform platform.emit('order.confirmed', o.id, jsonb_build_object('orderId', o.id), true);
-  return jsonb_build_object('confirmed', true, 'skus',
-    case when o.status = 'created' then '[]'::jsonb else to_jsonb(array(select i->>'sku' from jsonb_array_elements(o.items) i)) end);
+  restored_status := coalesce((
+    select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
+    from shipping.shipments s where s.order_id = order_row.id and s.status in ('in_transit', 'delivered')
+    order by s.status limit 1), 'confirmed'); -- `delivered` sorts before `in_transit`
+  update orders.orders x set status = restored_status, updated_at = platform.clock() where x.id = order_row.id;
+  perform platform.emit('order.refund.failed', order_row.id,
+    jsonb_build_object('orderId', order_row.id, 'status', restored_status), false);
+  return case when is_committed then '{}' else array(select i->>'sku' from jsonb_array_elements(order_row.items) i) end;
 end
 $function$;
-alter function orders.settle_paid(character varying) owner to fusion_orders;
-revoke all on function orders.settle_paid(character varying) from public;
-grant execute on function orders.settle_paid(character varying) to fusion_group_commerce, fusion_payments;
+alter function orders.reopen_after_failed_refund(character varying) owner to fusion_orders;
+revoke all on function orders.reopen_after_failed_refund(character varying) from public;
+grant execute on function orders.reopen_after_failed_refund(character varying) to fusion_payments;
 
 -- function: orders.shipment_of(character varying)
 -- src/db/orders/orders.sql
@@ -3524,59 +3634,32 @@ alter function orders.shipment_of(character varying) owner to fusion_orders;
 revoke all on function orders.shipment_of(character varying) from public;
 grant execute on function orders.shipment_of(character varying) to fusion_reader;
 
--- function: orders.shown(character varying)
--- src/db/orders/orders.sql
-CREATE OR REPLACE FUNCTION orders.shown(order_id character varying)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select orders.order_json(o, orders.hold_json(r), p, s) from orders.orders o
-  left join inventory.reservations r on r.order_id = o.id
-  left join lateral orders.payment_of(o.id) p on true
-  left join lateral orders.shipment_of(o.id) s on true
-  where o.id = shown.order_id
-$function$;
-alter function orders.shown(character varying) owner to fusion_orders;
-revoke all on function orders.shown(character varying) from public;
-
--- function: orders.take_back_refunded(character varying)
--- src/db/orders/states.sql
-CREATE OR REPLACE FUNCTION orders.take_back_refunded(order_id character varying)
- RETURNS text[]
+-- function: payments.add_automatic_refund(payments.payments,character varying,numeric,character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.add_automatic_refund(payment payments.payments, of_intent character varying, refund_amount numeric, why character varying)
+ RETURNS void
  LANGUAGE plpgsql
- SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  o orders.orders;
-  sold boolean;
-  again varchar;
 begin
-  select * into o from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
-  if not found then
-    return '{}';
+  if refund_amount <= 0 or exists (select from payments.refunds r where r.payment_id = payment.payment_id
+    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed'
+    and r.amount <= refund_amount
+    -- Unless ours failed because of a refund made by hand, which has failed since.
+    and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
+      and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
+      and h.checked_at > r.checked_at)) then
+    return;
   end if;
-  sold := coalesce((select r.status = 'committed' from inventory.reservations r where r.order_id = o.id), false);
-  if not sold and (o.campaign_id is not null or not inventory.commit(o.id)) then
-    update orders.orders x set status = 'cancelled', failure_reason = 'refund_failed', updated_at = platform.clock(),
-      place_open = x.campaign_id is not null
-    where x.id = o.id;
-    perform platform.emit('order.cancelled', o.id, jsonb_build_object('orderId', o.id, 'reason', 'refund_failed'), false);
-    return '{}';
+  if of_intent is not distinct from payment.stripe_payment_intent_id then
+    update payments.payments x set refunded = x.refunded + refund_amount, updated_at = platform.clock()
+    where x.payment_id = payment.payment_id;
   end if;
-  again := coalesce((select case s.status when 'in_transit' then 'shipped' when 'delivered' then 'delivered' end
-    from shipping.shipments s where s.order_id = o.id and s.status in ('in_transit', 'delivered')
-    order by s.status limit 1), 'confirmed'); -- `delivered` before `in_transit`
-  update orders.orders x set status = again, updated_at = platform.clock() where x.id = o.id;
-  perform platform.emit('order.refund.failed', o.id, jsonb_build_object('orderId', o.id, 'status', again), false);
-  return case when sold then '{}' else array(select i->>'sku' from jsonb_array_elements(o.items) i) end;
+  perform payments.insert_refund(payment, of_intent, platform.uuid7(), refund_amount, why, true);
 end
 $function$;
-alter function orders.take_back_refunded(character varying) owner to fusion_orders;
-revoke all on function orders.take_back_refunded(character varying) from public;
-grant execute on function orders.take_back_refunded(character varying) to fusion_payments;
+alter function payments.add_automatic_refund(payments.payments,character varying,numeric,character varying) owner to fusion_payments;
+revoke all on function payments.add_automatic_refund(payments.payments,character varying,numeric,character varying) from public;
 
 -- function: payments.add_refund(payments.payments,character varying,numeric,character varying)
 -- src/db/payments/refunds.sql
@@ -3588,29 +3671,214 @@ AS $function$
 begin
   update payments.payments x set refunded = x.refunded + add_refund.amount, updated_at = platform.clock()
   where x.payment_id = p.payment_id;
-  return payments.promise_refund(p, p.stripe_payment_intent_id, new_id, add_refund.amount, add_refund.reason, false);
+  return payments.insert_refund(p, p.stripe_payment_intent_id, new_id, add_refund.amount, add_refund.reason, false);
 end
 $function$;
 alter function payments.add_refund(payments.payments,character varying,numeric,character varying) owner to fusion_payments;
 revoke all on function payments.add_refund(payments.payments,character varying,numeric,character varying) from public;
 
--- function: payments.answer_open(jsonb,payments.payments)
--- src/db/payments/payments.sql
-CREATE OR REPLACE FUNCTION payments.answer_open(call jsonb, p payments.payments)
+-- function: payments.apply_capture(payments.payments)
+-- src/db/payments/orders.sql
+CREATE OR REPLACE FUNCTION payments.apply_capture(payment payments.payments)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if payments.lacks_intent(p) then
-    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-      'answer', payments.payment_json(p) || jsonb_build_object('task', payments.intent_task(p)));
+  if payment.captured < payment.amount then
+    perform payments.fail_order_or_place(payment, 'captured_in_part');
+    return jsonb_build_object('confirmed', false, 'reason', 'captured_in_part', 'skus', '[]'::jsonb);
   end if;
-  return platform.leave(call, 'payments.create', payments.payment_json(p));
+  if payment.campaign_id is not null and group_commerce.awaits_order(payment.order_id) then
+    perform group_commerce.mark_secured(payment.order_id);
+    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
+  end if;
+  return orders.confirm_paid_order(payment.order_id);
 end
 $function$;
-alter function payments.answer_open(jsonb,payments.payments) owner to fusion_payments;
-revoke all on function payments.answer_open(jsonb,payments.payments) from public;
+alter function payments.apply_capture(payments.payments) owner to fusion_payments;
+revoke all on function payments.apply_capture(payments.payments) from public;
+
+-- function: payments.apply_early_refunds(payments.payments)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.apply_early_refunds(payment payments.payments)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  early payments.refunds;
+begin
+  for early in
+    select * from payments.refunds r where r.payment_id = payment.payment_id
+      and r.stripe_intent_id is not distinct from payment.stripe_payment_intent_id order by r.id
+  loop
+    perform payments.emit_refund_end(payment, early);
+  end loop;
+  return payments.update_refund_sums(payment.payment_id);
+end
+$function$;
+alter function payments.apply_early_refunds(payments.payments) owner to fusion_payments;
+revoke all on function payments.apply_early_refunds(payments.payments) from public;
+
+-- function: payments.apply_intent(payments.payments,jsonb)
+-- src/db/payments/reconcile.sql
+CREATE OR REPLACE FUNCTION payments.apply_intent(payment payments.payments, intent jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  outcome jsonb;
+  skus text[];
+begin
+  if intent->>'id' is distinct from payment.stripe_payment_intent_id then
+    if payment.captured > 0 then
+      perform payments.refund_excess_intent(payment, intent->>'id');
+    end if;
+    return '{}';
+  end if;
+  if intent->>'status' = 'succeeded' then
+    if payment.captured > 0 then
+      return '{}';
+    end if;
+    if not payments.supersede_other_payment(payment) then
+      perform payments.record_excess_payment(payment, (intent->>'received')::numeric);
+      return '{}';
+    end if;
+    update payments.payments x
+    set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
+        stripe_status = 'succeeded', updated_at = platform.clock()
+    where x.payment_id = payment.payment_id returning * into payment;
+    perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
+    outcome := payments.apply_capture(payment);
+    skus := array(select jsonb_array_elements_text(outcome->'skus'));
+    -- Updates of refunds may have come before the update that the money was captured.
+    skus := skus || payments.apply_early_refunds(payment);
+    select * into payment from payments.payments x where x.payment_id = payment.payment_id;
+    if (outcome->>'confirmed')::boolean then
+      if payment.campaign_id is not null then
+        perform group_commerce.mark_charged(payment.order_id);
+      end if;
+    elsif payment.captured > payment.refunded then
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+        payment.captured - payment.refunded, outcome->>'reason');
+    end if;
+    return skus;
+  end if;
+  if intent->>'status' = 'canceled' then
+    if payment.status = 'pending' and payments.switch_to_other_intent(payment) then
+      return '{}';
+    end if;
+    if payment.status = 'pending' and payment.campaign_id is not null then
+      perform payments.fail_order_or_place(payment, 'hold_ended'); -- nobody can pay for this place any more
+    end if;
+    update payments.payments x
+    set intent_open = false, stripe_status = 'canceled', updated_at = platform.clock(),
+        status = case when x.status = 'pending' then 'cancelled' else x.status end
+    where x.payment_id = payment.payment_id;
+    if payment.status = 'pending' and payment.campaign_id is null then
+      perform payments.emit_payment_event(payment, 'payment.cancelled', '{}', false);
+    end if;
+    return '{}';
+  end if;
+  -- A declined attempt is not the end: the buyer may try another card until the order's hold is over.
+  if payment.status = 'pending' then
+    update payments.payments x
+    set stripe_status = intent->>'status', failure_reason = coalesce(intent->>'failure', x.failure_reason),
+        client_secret = coalesce(x.client_secret, intent->>'clientSecret'), intent_open = true,
+        updated_at = platform.clock()
+    where x.payment_id = payment.payment_id;
+    if payment.mode = 'hold' and intent->>'status' = 'requires_capture' then
+      perform group_commerce.mark_secured(payment.order_id);
+    elsif payment.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
+      and not payments.switch_to_other_intent(payment) then
+      -- charged off-session: the buyer is not present to try another card
+      perform payments.fail_order_or_place(payment, intent->>'failure');
+    end if;
+  end if;
+  return '{}';
+end
+$function$;
+alter function payments.apply_intent(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.apply_intent(payments.payments,jsonb) from public;
+
+-- function: payments.apply_refund(payments.payments,jsonb)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.apply_refund(payment payments.payments, reported jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  refund payments.refunds;
+  previous_status varchar;
+  is_paid boolean;
+  skus text[];
+begin
+  select * into refund from payments.refunds x
+    where x.payment_id = payment.payment_id and (x.id = reported->>'id' or x.stripe_refund_id = reported->>'stripeId')
+      for update;
+  if not found then
+    insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
+      stripe_intent_id, checked_at, created_at)
+    values (platform.uuid7(), payment.tenant_id, payment.payment_id, (reported->>'amount')::numeric, payment.currency,
+      'pending', 'made at Stripe', reported->>'stripeId',
+        coalesce(reported->>'intentId', payment.stripe_payment_intent_id), platform.clock(),
+      platform.clock())
+    returning * into refund;
+  end if;
+  previous_status := refund.status;
+  update payments.refunds x
+  set stripe_refund_id = coalesce(x.stripe_refund_id, reported->>'stripeId'), checked_at = platform.clock(),
+      status = case when x.status = 'pending' or reported->>'status' = 'failed' then reported->>'status'
+        else x.status end, failure_reason = coalesce(reported->>'failure', x.failure_reason)
+  where x.id = refund.id returning * into refund;
+  is_paid := payment.captured > 0 and (refund.stripe_intent_id is not distinct from payment.stripe_payment_intent_id
+    or exists (select from payments.intents i where i.stripe_id = refund.stripe_intent_id and i.received > 0));
+  if is_paid and refund.status is distinct from previous_status then
+    perform payments.emit_refund_end(payment, refund);
+  end if;
+  if refund.stripe_intent_id is distinct from payment.stripe_payment_intent_id then
+    if payment.captured > 0 then
+      perform payments.refund_excess_intent(payment, refund.stripe_intent_id);
+    end if;
+    return '{}';
+  end if;
+  skus := payments.update_refund_sums(payment.payment_id);
+  perform payments.refund_remainder(payment.payment_id);
+  return skus;
+end
+$function$;
+alter function payments.apply_refund(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.apply_refund(payments.payments,jsonb) from public;
+
+-- function: payments.apply_setup(payments.payments,jsonb)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.apply_setup(payment payments.payments, setup jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update payments.payments x
+  set stripe_status = 'setup_' || (setup->>'status'), updated_at = platform.clock(),
+      payment_method_id = coalesce(setup->>'methodId', x.payment_method_id),
+      failure_reason = case when setup->>'status' = 'succeeded' then null
+        else coalesce(setup->>'failure', x.failure_reason) end,
+      -- Stripe takes no money with a card that was saved for a payment that ended.
+      intent_open = x.status = 'pending' and setup->>'status' <> 'canceled'
+  where x.payment_id = payment.payment_id and x.stripe_payment_intent_id is null
+    and (x.status = 'pending' or setup->>'status' in ('succeeded', 'canceled'));
+  if payment.status = 'pending' and setup->>'status' = 'succeeded' then
+    perform group_commerce.mark_secured(payment.order_id);
+  elsif payment.status = 'pending' and setup->>'status' = 'canceled' then
+    perform payments.fail_order_or_place(payment, 'setup_ended');
+  end if;
+end
+$function$;
+alter function payments.apply_setup(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.apply_setup(payments.payments,jsonb) from public;
 
 -- function: payments.apply_stripe(jsonb,jsonb)
 -- src/db/payments/reconcile.sql
@@ -3624,121 +3892,102 @@ CREATE OR REPLACE FUNCTION payments.apply_stripe(call jsonb, input jsonb)
 AS $function$
 declare
   found_id varchar;
-  p payments.payments;
-  i payments.intents;
-  before varchar;
+  payment payments.payments;
+  saved_intent payments.intents;
+  previous_dispute varchar;
   fault varchar;
   skus text[] := '{}';
 begin
   perform platform.enter_as(call, '*');
-  -- The id that we gave the intent finds the payment even before we have heard the intent's own id. It is looked up first:
-  -- under row-level security a comparison with `coalesce` of queries is no condition on an index.
+  -- The payment id in the intent's metadata finds the payment before we know the intent's id. It is looked up first:
+  -- under row-level security, a comparison with `coalesce` of queries is not an index condition.
   found_id := coalesce(
     (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
     (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
     (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
     input->>'paymentId');
-  select * into p from payments.payments x where x.payment_id = found_id;
+  select * into payment from payments.payments x where x.payment_id = found_id;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;
-  perform platform.act_as(p.tenant_id);
-  if input ? 'eventId' and cardinality(platform.take_new('stripe', array[input->>'eventId'])) = 0 then
-    return jsonb_build_object('outcome', 'duplicate', 'tenant', p.tenant_id);
+  perform platform.act_as(payment.tenant_id);
+  if input ? 'eventId' and cardinality(platform.claim_new_events('stripe', array[input->>'eventId'])) = 0 then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', payment.tenant_id);
   end if;
-  if p.campaign_id is not null then
-    perform group_commerce.lock_places(array[p.order_id::text]);
+  if payment.campaign_id is not null then
+    perform group_commerce.lock_places(array[payment.order_id::text]);
   end if;
-  perform orders.lock_order(p.order_id);
-  select * into p from payments.payments x where x.payment_id = p.payment_id for update;
-  before := p.dispute;
+  perform orders.lock_order(payment.order_id);
+  select * into payment from payments.payments x where x.payment_id = payment.payment_id for update;
+  previous_dispute := payment.dispute;
   if input ? 'intent' then
-    i := payments.remember_intent(p, input->>'intentId', input->'intent');
-    fault := i.fault;
+    saved_intent := payments.save_intent(payment, input->>'intentId', input->'intent');
+    fault := saved_intent.fault;
     if fault is null then
-      p := payments.lead(p, i, input->'intent'->>'clientSecret');
+      payment := payments.promote_intent(payment, saved_intent, input->'intent'->>'clientSecret');
     end if;
   elsif input ? 'setup' then
-    fault := payments.setup_fault(p, input->>'setupId', input->'setup'->'madeFor');
+    fault := payments.setup_fault(payment, input->>'setupId', input->'setup'->'madeFor');
   elsif input ? 'intentId' then
-    select * into i from payments.intents x where x.stripe_id = input->>'intentId';
-    fault := i.fault;
+    select * into saved_intent from payments.intents x where x.stripe_id = input->>'intentId';
+    fault := saved_intent.fault;
   end if;
   if fault is not null then
-    -- An intent that cannot pay keeps no units: the usual time begins for those that waited for its debit.
-    if p.status = 'pending' and p.stripe_status = 'processing' and p.stripe_payment_intent_id is not distinct from i.stripe_id then
-      perform payments.follow_debit(p, 'set_aside', input->'terms');
-      update payments.payments x set stripe_status = 'set_aside' where x.payment_id = p.payment_id;
+    -- An intent that cannot pay keeps no units. Units that waited for its debit get the usual time.
+    if payment.status = 'pending' and payment.stripe_status = 'processing'
+      and payment.stripe_payment_intent_id is not distinct from saved_intent.stripe_id then
+      perform payments.update_hold_end(payment, 'set_aside', input->'terms');
+      update payments.payments x set stripe_status = 'set_aside' where x.payment_id = payment.payment_id;
     end if;
     update payments.payments x
     set checked_at = platform.clock(), asked_at = case when input ? 'eventId'
         or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at else platform.clock() end,
       intent_open = x.intent_open
-      and not (x.stripe_payment_intent_id is not distinct from i.stripe_id and not coalesce(payments.is_open(i.status), true))
-    where x.payment_id = p.payment_id;
+      and not (x.stripe_payment_intent_id is not distinct from saved_intent.stripe_id
+        and not coalesce(payments.is_intent_open(saved_intent.status), true))
+    where x.payment_id = payment.payment_id;
     if input ? 'setup' and fault = 'made_for_another' then
-      perform platform.report('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'), p.payment_id,
-        jsonb_build_object('stripeSetupIntentId', input->'setupId', 'paymentId', p.payment_id, 'orderId', p.order_id),
+      perform platform.report_problem('stripe', input->>'setupId', 'setup_intent.' || (input->'setup'->>'status'),
+        payment.payment_id, jsonb_build_object('stripeSetupIntentId', input->'setupId',
+          'paymentId', payment.payment_id, 'orderId', payment.order_id),
         'made_for_another: this SetupIntent was not made for the payment that its metadata names.');
     end if;
-    return jsonb_build_object('outcome', 'set_aside', 'tenant', p.tenant_id, 'skus', '[]'::jsonb, 'reason', fault);
+    return jsonb_build_object('outcome', 'set_aside', 'tenant', payment.tenant_id, 'skus', '[]'::jsonb,
+      'reason', fault);
   end if;
-  -- A charge tells a sum and no refund: the events of its refunds tell more, and where those are lost the cron looks.
+  -- A charge reports a sum and no refunds. The refunds' own events report them; if those are lost, the cron looks them
+  -- up.
   update payments.payments x
   set checked_at = platform.clock(), setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
-      asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id then x.asked_at
+      asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id
+        then x.asked_at
         else platform.clock() end,
       refunds_told = case when x.stripe_payment_intent_id is distinct from input->>'intentId' then x.refunds_told
         else greatest(x.refunds_told, (input->'charge'->>'refunded')::numeric) end,
-      dispute = case when x.dispute in ('won', 'lost') then x.dispute else coalesce(input->'dispute'->>'status', x.dispute) end
-  where x.payment_id = p.payment_id returning * into p;
-  if p.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
-    and (input ? 'setup' or i.stripe_id is not distinct from p.stripe_payment_intent_id) then
-    perform payments.follow_debit(p, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
+      dispute = case when x.dispute in ('won', 'lost') then x.dispute
+        else coalesce(input->'dispute'->>'status', x.dispute) end
+  where x.payment_id = payment.payment_id returning * into payment;
+  if payment.status = 'pending' and coalesce(input->'intent', input->'setup')->>'status' <> 'succeeded'
+    and (input ? 'setup' or saved_intent.stripe_id is not distinct from payment.stripe_payment_intent_id) then
+    perform payments.update_hold_end(payment, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
   end if;
   if input ? 'intent' then
-    skus := payments.move_intent(p, input->'intent' || jsonb_build_object('id', i.stripe_id));
+    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id));
   elsif input ? 'setup' then
-    perform payments.move_setup(p, input->'setup');
+    perform payments.apply_setup(payment, input->'setup');
   elsif input ? 'refund' then
-    skus := payments.move_refund(p, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
-  elsif p.dispute is distinct from before then
-    perform payments.emit_payment(p, 'payment.dispute.changed', jsonb_build_object('status', p.dispute), false);
+    skus := payments.apply_refund(payment, input->'refund' || jsonb_build_object('intentId', input->'intentId'));
+  elsif payment.dispute is distinct from previous_dispute then
+    perform payments.emit_payment_event(payment, 'payment.dispute.changed',
+      jsonb_build_object('status', payment.dispute), false);
   end if;
-  perform payments.keep_open(p.payment_id);
-  return jsonb_build_object('outcome', 'applied', 'tenant', p.tenant_id, 'skus', to_jsonb(skus));
+  perform payments.update_intent_open(payment.payment_id);
+  return jsonb_build_object('outcome', 'applied', 'tenant', payment.tenant_id, 'skus', to_jsonb(skus));
 end
 $function$;
 alter function payments.apply_stripe(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.apply_stripe(jsonb,jsonb) from public;
 grant execute on function payments.apply_stripe(jsonb,jsonb) to fusion_worker;
-
--- function: payments.ask_captures(text[])
--- src/db/payments/campaign-places.sql
-CREATE OR REPLACE FUNCTION payments.ask_captures(order_ids text[])
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  p payments.payments;
-begin
-  for p in
-    select * from payments.payments x
-    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status = 'pending'
-      and x.mode <> 'order' and not x.capture_asked
-    order by x.payment_id for update
-  loop
-    update payments.payments x set capture_asked = true, updated_at = platform.clock()
-    where x.payment_id = p.payment_id;
-    perform payments.emit_payment(p, 'payment.capture.requested', '{}', true);
-  end loop;
-end
-$function$;
-alter function payments.ask_captures(text[]) owner to fusion_payments;
-revoke all on function payments.ask_captures(text[]) from public;
-grant execute on function payments.ask_captures(text[]) to fusion_group_commerce;
 
 -- function: payments.ask_charge(jsonb,jsonb)
 -- src/db/payments/intents.sql
@@ -3749,27 +3998,57 @@ CREATE OR REPLACE FUNCTION payments.ask_charge(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  p payments.payments;
-  again boolean;
+  payment payments.payments;
+  may_exist boolean;
 begin
   perform platform.enter_as(call, input->>'tenant');
-  select * into p from payments.payments x
+  select * into payment from payments.payments x
     where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
-  if not found or p.status <> 'pending' or not p.capture_asked then
+  if not found or payment.status <> 'pending' or not payment.capture_asked then
     return jsonb_build_object('ended', true);
   end if;
-  again := p.charge_asked_at is not null or p.attempt > 1;
-  update payments.payments x set charge_asked_at = platform.clock() where x.payment_id = p.payment_id returning * into p;
-  return jsonb_build_object('task', payments.intent_task(p), 'again', again);
+  may_exist := payment.charge_asked_at is not null or payment.attempt > 1;
+  update payments.payments x set charge_asked_at = platform.clock() where x.payment_id = payment.payment_id
+    returning * into payment;
+  return jsonb_build_object('task', payments.intent_task(payment), 'again', may_exist);
 end
 $function$;
 alter function payments.ask_charge(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.ask_charge(jsonb,jsonb) from public;
 grant execute on function payments.ask_charge(jsonb,jsonb) to fusion_worker;
 
--- function: payments.awaits_answer(character varying,timestamp with time zone)
+-- function: payments.attach_intent(jsonb)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.attach_intent(intent jsonb)
+ RETURNS payments.payments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  payment payments.payments;
+begin
+  update payments.payments x
+  set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, intent->>'intentId'),
+      setup_intent_id = coalesce(x.setup_intent_id, intent->>'setupId'),
+      customer_id = coalesce(x.customer_id, intent->>'customerId'),
+      client_secret = coalesce(x.client_secret, intent->>'clientSecret'),
+      stripe_status = coalesce(x.stripe_status, intent->>'status'),
+      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
+      updated_at = platform.clock()
+  where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
+  returning * into payment;
+  if intent->>'intentId' is not null then
+    perform payments.save_intent(payment, intent->>'intentId', intent);
+  end if;
+  return payment;
+end
+$function$;
+alter function payments.attach_intent(jsonb) owner to fusion_payments;
+revoke all on function payments.attach_intent(jsonb) from public;
+
+-- function: payments.awaits_stripe(character varying,timestamp with time zone)
 -- src/db/payments/stripe-events.sql
-CREATE OR REPLACE FUNCTION payments.awaits_answer(order_id character varying, ended timestamp with time zone)
+CREATE OR REPLACE FUNCTION payments.awaits_stripe(order_id character varying, ended timestamp with time zone)
  RETURNS boolean
  LANGUAGE sql
  STABLE SECURITY DEFINER
@@ -3777,82 +4056,25 @@ CREATE OR REPLACE FUNCTION payments.awaits_answer(order_id character varying, en
 AS $function$
   select exists (
     select from payments.payments p
-    where p.order_id = awaits_answer.order_id and p.status = 'pending'
+    where p.order_id = awaits_stripe.order_id and p.status = 'pending'
       and coalesce(p.stripe_payment_intent_id, p.setup_intent_id) is not null
       and (p.asked_at is null or p.asked_at < ended))
 $function$;
-alter function payments.awaits_answer(character varying,timestamp with time zone) owner to fusion_payments;
-revoke all on function payments.awaits_answer(character varying,timestamp with time zone) from public;
-grant execute on function payments.awaits_answer(character varying,timestamp with time zone) to fusion_group_commerce, fusion_inventory;
+alter function payments.awaits_stripe(character varying,timestamp with time zone) owner to fusion_payments;
+revoke all on function payments.awaits_stripe(character varying,timestamp with time zone) from public;
+grant execute on function payments.awaits_stripe(character varying,timestamp with time zone) to fusion_group_commerce, fusion_inventory;
 
--- function: payments.charges_unseen(payments.payments)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.charges_unseen(p payments.payments)
- RETURNS boolean
- LANGUAGE sql
- STABLE
-AS $function$
-  select p.mode = 'card' and p.capture_asked and p.captured = 0 and p.stripe_payment_intent_id is null
-    and (p.charges_looked_at is null or p.charges_looked_at < coalesce(p.charge_asked_at, p.created_at) + interval '15 minutes')
-$function$;
-alter function payments.charges_unseen(payments.payments) owner to fusion_payments;
-revoke all on function payments.charges_unseen(payments.payments) from public;
-
--- function: payments.count_refunds(character varying)
--- src/db/payments/refunds.sql
-CREATE OR REPLACE FUNCTION payments.count_refunds(of character varying)
- RETURNS text[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  p payments.payments;
-begin
-  update payments.payments x
-  set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
-      status = case when x.captured > 0 and s.done >= x.captured then 'refunded'
-        when x.status = 'refunded' then case when payments.is_excess(x) then 'cancelled' else 'succeeded' end
-        else x.status end
-  from (
-    select coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as promised,
-      coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0) as done
-    from payments.refunds r join payments.payments y using (payment_id)
-    where r.payment_id = of and r.stripe_intent_id is not distinct from y.stripe_payment_intent_id
-  ) s
-  where x.payment_id = of
-  returning x.* into p;
-  return case when payments.is_excess(p) then '{}' else payments.tell_refunds(p) end;
-end
-$function$;
-alter function payments.count_refunds(character varying) owner to fusion_payments;
-revoke all on function payments.count_refunds(character varying) from public;
-
--- function: payments.doubtful_orders()
--- src/db/payments/stripe-events.sql
-CREATE OR REPLACE FUNCTION payments.doubtful_orders()
- RETURNS text[]
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select array(select p.order_id::text from payments.payments p
-    where p.payment_id = any(platform.aside_subjects(array['reconcile-payments', 'hear-stripe'])) and p.status = 'pending')
-$function$;
-alter function payments.doubtful_orders() owner to fusion_payments;
-revoke all on function payments.doubtful_orders() from public;
-grant execute on function payments.doubtful_orders() to fusion_group_commerce, fusion_inventory;
-
--- function: payments.emit_payment(payments.payments,text,jsonb,boolean)
+-- function: payments.emit_payment_event(payments.payments,text,jsonb,boolean)
 -- src/db/payments/payments.sql
-CREATE OR REPLACE FUNCTION payments.emit_payment(p payments.payments, topic text, more jsonb, queue boolean)
+CREATE OR REPLACE FUNCTION payments.emit_payment_event(payment payments.payments, topic text, data jsonb, queue boolean)
  RETURNS void
  LANGUAGE sql
 AS $function$
-  select platform.emit(topic, p.payment_id, jsonb_build_object('paymentId', p.payment_id, 'orderId', p.order_id) || more,
-    queue)
+  select platform.emit(topic, payment.payment_id,
+    jsonb_build_object('paymentId', payment.payment_id, 'orderId', payment.order_id) || data, queue)
 $function$;
-alter function payments.emit_payment(payments.payments,text,jsonb,boolean) owner to fusion_payments;
-revoke all on function payments.emit_payment(payments.payments,text,jsonb,boolean) from public;
+alter function payments.emit_payment_event(payments.payments,text,jsonb,boolean) owner to fusion_payments;
+revoke all on function payments.emit_payment_event(payments.payments,text,jsonb,boolean) from public;
 
 -- function: payments.emit_refund_end(payments.payments,payments.refunds)
 -- src/db/payments/refunds.sql
@@ -3863,10 +4085,10 @@ CREATE OR REPLACE FUNCTION payments.emit_refund_end(p payments.payments, r payme
 AS $function$
 begin
   if r.status = 'succeeded' then
-    perform payments.emit_payment(p, 'payment.refunded',
+    perform payments.emit_payment_event(p, 'payment.refunded',
       jsonb_build_object('refundId', r.id, 'amount', r.amount, 'currency', r.currency), false);
   elsif r.status = 'failed' then
-    perform payments.emit_payment(p, 'payment.refund.failed',
+    perform payments.emit_payment_event(p, 'payment.refund.failed',
       jsonb_build_object('refundId', r.id, 'amount', r.amount, 'reason', coalesce(r.failure_reason, 'unknown')), false);
   end if;
 end
@@ -3883,25 +4105,27 @@ CREATE OR REPLACE FUNCTION payments.end_for_orders(order_ids text[], ending text
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
-  for p in
+  for payment in
     select * from payments.payments x
     where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status in ('pending', 'succeeded')
     order by x.payment_id for update
   loop
-    if p.status = 'pending' then
+    if payment.status = 'pending' then
       update payments.payments x
       set status = ending, failure_reason = coalesce(x.failure_reason, reason), updated_at = platform.clock(),
-          intent_open = payments.open_at_end(x)
-      where x.payment_id = p.payment_id returning * into p;
+          intent_open = payments.needs_closing(x)
+      where x.payment_id = payment.payment_id returning * into payment;
       if ending = 'failed' then
-        perform payments.emit_payment(p, 'payment.failed', jsonb_build_object('reason', p.failure_reason), true);
+        perform payments.emit_payment_event(payment, 'payment.failed',
+          jsonb_build_object('reason', payment.failure_reason), true);
       else
-        perform payments.emit_payment(p, 'payment.cancelled', '{}', true);
+        perform payments.emit_payment_event(payment, 'payment.cancelled', '{}', true);
       end if;
-    elsif p.captured > p.refunded then
-      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, reason);
+    elsif payment.captured > payment.refunded then
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+        payment.captured - payment.refunded, reason);
     end if;
   end loop;
 end
@@ -3910,21 +4134,78 @@ alter function payments.end_for_orders(text[],text,text) owner to fusion_payment
 revoke all on function payments.end_for_orders(text[],text,text) from public;
 grant execute on function payments.end_for_orders(text[],text,text) to fusion_group_commerce, fusion_orders;
 
--- function: payments.fault_of(payments.payments,boolean,jsonb)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.fault_of(p payments.payments, known boolean, intent jsonb)
- RETURNS character varying
- LANGUAGE sql
- STABLE
+-- function: payments.ensure_live_payment(orders.orders,character varying)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.ensure_live_payment(order_row orders.orders, new_id character varying)
+ RETURNS payments.payments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select case
-    when not intent ? 'amount' then null
-    when intent->>'currency' is distinct from p.currency then 'currency_differs'
-    when (intent->>'amount')::numeric is distinct from p.amount then 'amount_differs'
-    else payments.made_for_fault(p, known, intent->'madeFor') end
+declare
+  payment payments.payments;
+begin
+  select * into payment from payments.payments x
+    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('pending', 'succeeded');
+  if not found and order_row.status = 'created' and order_row.total > 0 then
+    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
+      checked_at)
+    values (new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id,
+      platform.clock(), platform.clock(), platform.clock())
+    returning * into payment;
+    perform payments.emit_payment_event(payment, 'payment.created',
+      jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
+  end if;
+  return payment;
+end
 $function$;
-alter function payments.fault_of(payments.payments,boolean,jsonb) owner to fusion_payments;
-revoke all on function payments.fault_of(payments.payments,boolean,jsonb) from public;
+alter function payments.ensure_live_payment(orders.orders,character varying) owner to fusion_payments;
+revoke all on function payments.ensure_live_payment(orders.orders,character varying) from public;
+
+-- function: payments.events_known_until()
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.events_known_until()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
+$function$;
+alter function payments.events_known_until() owner to fusion_payments;
+revoke all on function payments.events_known_until() from public;
+grant execute on function payments.events_known_until() to fusion_group_commerce, fusion_inventory;
+
+-- function: payments.fail_order_or_place(payments.payments,text)
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.fail_order_or_place(payment payments.payments, reason text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform orders.fail_unpaid(payment.order_id, coalesce(reason, 'payment_failed'));
+  if payment.campaign_id is not null then
+    perform group_commerce.free_unpaid_place(payment.order_id, coalesce(reason, 'payment_failed'), 'failed');
+  end if;
+end
+$function$;
+alter function payments.fail_order_or_place(payments.payments,text) owner to fusion_payments;
+revoke all on function payments.fail_order_or_place(payments.payments,text) from public;
+
+-- function: payments.filter_paid_orders(text[])
+-- src/db/payments/orders.sql
+CREATE OR REPLACE FUNCTION payments.filter_paid_orders(order_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce(array_agg(p.order_id::text order by p.order_id), '{}') from payments.payments p
+  where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) and p.status = 'succeeded'
+$function$;
+alter function payments.filter_paid_orders(text[]) owner to fusion_payments;
+revoke all on function payments.filter_paid_orders(text[]) from public;
+grant execute on function payments.filter_paid_orders(text[]) to fusion_group_commerce;
 
 -- function: payments.find_reading(jsonb,jsonb)
 -- src/db/payments/stripe-events.sql
@@ -3937,7 +4218,7 @@ AS $function$
 begin
   perform platform.enter_as(call, '*');
   return jsonb_build_object('readUntil', (select platform.iso(r.read_until) from payments.stripe_reading r),
-    'again', platform.due_again('hear-stripe', 20));
+    'again', platform.keys_to_retry('hear-stripe', 20));
 end
 $function$;
 alter function payments.find_reading(jsonb,jsonb) owner to fusion_payments;
@@ -3954,15 +4235,17 @@ CREATE OR REPLACE FUNCTION payments.find_unheard(call jsonb, input jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  fresh text[];
+  new_event_ids text[];
 begin
   perform platform.enter_as(call, '*');
-  fresh := platform.not_taken('stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
-  perform platform.take_back('hear-stripe', array(select e->>'eventId' from jsonb_array_elements(input->'events') e
-    where e->>'eventId' <> all(fresh)));
+  new_event_ids := platform.find_unclaimed_events('stripe',
+    array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
+  perform platform.clear_set_aside('hear-stripe',
+    array(select e->>'eventId' from jsonb_array_elements(input->'events') e
+    where e->>'eventId' <> all(new_event_ids)));
   return jsonb_build_object('events', (
-    select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id, 'paymentId', w.payment_id)),
-      '[]')
+    select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id,
+      'paymentId', w.payment_id)), '[]')
     from jsonb_array_elements(input->'events') e
     cross join lateral (
       select p.tenant_id, p.payment_id from payments.payments p where p.payment_id = e->>'paymentId'
@@ -3974,120 +4257,83 @@ begin
       select p.tenant_id, p.payment_id from payments.payments p where p.setup_intent_id = e->>'setupId'
       limit 1
     ) w
-    where e->>'eventId' = any(fresh)));
+    where e->>'eventId' = any(new_event_ids)));
 end
 $function$;
 alter function payments.find_unheard(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.find_unheard(jsonb,jsonb) from public;
 grant execute on function payments.find_unheard(jsonb,jsonb) to fusion_worker;
 
--- function: payments.follow_debit(payments.payments,text,jsonb)
--- src/db/payments/delayed.sql
-CREATE OR REPLACE FUNCTION payments.follow_debit(p payments.payments, now_status text, terms jsonb)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  decided constant boolean := now_status is distinct from 'processing';
-begin
-  if decided and coalesce(p.stripe_status, '') not in ('processing', 'setup_processing') then
-    return;
-  end if;
-  if p.campaign_id is not null then
-    perform group_commerce.await_money(p.order_id, decided, coalesce((terms->>'secureSeconds')::int, 600),
-      coalesce((terms->>'graceSeconds')::int, 900));
-  else
-    perform inventory.keep_until(array[p.order_id::text], case when decided
-      then platform.clock() + make_interval(secs => coalesce((terms->>'holdSeconds')::int, 900)) else 'infinity' end);
-  end if;
-end
-$function$;
-alter function payments.follow_debit(payments.payments,text,jsonb) owner to fusion_payments;
-revoke all on function payments.follow_debit(payments.payments,text,jsonb) from public;
-
--- function: payments.follow_other(payments.payments)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.follow_other(p payments.payments)
- RETURNS boolean
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  other varchar;
-  now_status text;
-begin
-  select i.stripe_id, i.status into other, now_status from payments.intents i
-    where i.payment_id = p.payment_id and i.fault is null and i.status in ('processing', 'requires_capture')
-      and i.stripe_id is distinct from p.stripe_payment_intent_id
-    order by payments.nearness(i.status) desc, i.stripe_id limit 1;
-  if not found then
-    return false;
-  end if;
-  update payments.payments x set stripe_payment_intent_id = other, stripe_status = now_status, failure_reason = null,
-    updated_at = platform.clock()
-  where x.payment_id = p.payment_id;
-  if now_status = 'processing' then
-    perform payments.follow_debit(p, now_status, '{}'); -- the end of the other one may have set an end to the hold
-  end if;
-  return true;
-end
-$function$;
-alter function payments.follow_other(payments.payments) owner to fusion_payments;
-revoke all on function payments.follow_other(payments.payments) from public;
-
--- function: payments.give_up(payments.payments,text)
--- src/db/payments/campaign-places.sql
-CREATE OR REPLACE FUNCTION payments.give_up(p payments.payments, reason text)
- RETURNS void
+-- function: payments.finish_open_payment(jsonb,payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.finish_open_payment(call jsonb, payment payments.payments)
+ RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  perform orders.fail_unpaid(p.order_id, coalesce(reason, 'payment_failed'));
-  if p.campaign_id is not null then
-    perform group_commerce.lose_place(p.order_id, coalesce(reason, 'payment_failed'), 'failed');
+  if payments.lacks_intent(payment) then
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+      'answer', payments.payment_json(payment) || jsonb_build_object('task', payments.intent_task(payment)));
   end if;
+  return platform.leave(call, 'payments.create', payments.payment_json(payment));
 end
 $function$;
-alter function payments.give_up(payments.payments,text) owner to fusion_payments;
-revoke all on function payments.give_up(payments.payments,text) from public;
+alter function payments.finish_open_payment(jsonb,payments.payments) owner to fusion_payments;
+revoke all on function payments.finish_open_payment(jsonb,payments.payments) from public;
 
--- function: payments.hear_early_refunds(payments.payments)
+-- function: payments.insert_refund(payments.payments,character varying,character varying,numeric,character varying,boolean)
 -- src/db/payments/refunds.sql
-CREATE OR REPLACE FUNCTION payments.hear_early_refunds(p payments.payments)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION payments.insert_refund(payment payments.payments, of_intent character varying, new_id character varying, amount numeric, reason character varying, automatic boolean)
+ RETURNS payments.refunds
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  early payments.refunds;
+  refund payments.refunds;
 begin
-  for early in
-    select * from payments.refunds r where r.payment_id = p.payment_id
-      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id order by r.id
-  loop
-    perform payments.emit_refund_end(p, early);
-  end loop;
-  return payments.count_refunds(p.payment_id);
+  insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_intent_id,
+    automatic, checked_at, created_at)
+  values (new_id, payment.tenant_id, payment.payment_id, insert_refund.amount, payment.currency,
+    'pending', insert_refund.reason, of_intent, insert_refund.automatic, platform.clock(), platform.clock())
+  returning * into refund;
+  perform payments.emit_payment_event(payment, 'payment.refund.requested',
+    jsonb_strip_nulls(jsonb_build_object('refundId', refund.id, 'amount', refund.amount, 'currency', refund.currency,
+      'reason', refund.reason)), true);
+  return refund;
 end
 $function$;
-alter function payments.hear_early_refunds(payments.payments) owner to fusion_payments;
-revoke all on function payments.hear_early_refunds(payments.payments) from public;
+alter function payments.insert_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) owner to fusion_payments;
+revoke all on function payments.insert_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) from public;
 
--- function: payments.heard_until()
--- src/db/payments/stripe-events.sql
-CREATE OR REPLACE FUNCTION payments.heard_until()
- RETURNS timestamp with time zone
+-- function: payments.intent_fault(payments.payments,boolean,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.intent_fault(payment payments.payments, is_known boolean, intent jsonb)
+ RETURNS character varying
  LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
+ STABLE
 AS $function$
-  select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
+  select case
+    when not intent ? 'amount' then null
+    when intent->>'currency' is distinct from payment.currency then 'currency_differs'
+    when (intent->>'amount')::numeric is distinct from payment.amount then 'amount_differs'
+    else payments.metadata_fault(payment, is_known, intent->'madeFor') end
 $function$;
-alter function payments.heard_until() owner to fusion_payments;
-revoke all on function payments.heard_until() from public;
-grant execute on function payments.heard_until() to fusion_group_commerce, fusion_inventory;
+alter function payments.intent_fault(payments.payments,boolean,jsonb) owner to fusion_payments;
+revoke all on function payments.intent_fault(payments.payments,boolean,jsonb) from public;
+
+-- function: payments.intent_progress(text)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.intent_progress(status text)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case status when 'succeeded' then 4 when 'requires_capture' then 3 when 'processing' then 2 when 'canceled' then 0
+    else 1 end
+$function$;
+alter function payments.intent_progress(text) owner to fusion_payments;
+revoke all on function payments.intent_progress(text) from public;
 
 -- function: payments.intent_task(payments.payments)
 -- src/db/payments/payments.sql
@@ -4098,88 +4344,60 @@ CREATE OR REPLACE FUNCTION payments.intent_task(p payments.payments)
 AS $function$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
     'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
-    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open, 'refundsUnseen', p.refunds_told > p.refund_done,
+    'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open,
+    'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
-    'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.strays(p)),
-    'chargesUnseen', payments.charges_unseen(p),
+    'userId', p.user_id, 'capture', p.capture_asked, 'strays', to_jsonb(payments.intents_to_cancel(p)),
+    'chargesUnseen', payments.needs_charge_lookup(p),
     'delayed', (select t.delayed_payments from platform.tenants t where t.id = p.tenant_id))
 $function$;
 alter function payments.intent_task(payments.payments) owner to fusion_payments;
 revoke all on function payments.intent_task(payments.payments) from public;
 
--- function: payments.is_excess(payments.payments)
+-- function: payments.intents_to_cancel(payments.payments)
 -- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.is_excess(p payments.payments)
+CREATE OR REPLACE FUNCTION payments.intents_to_cancel(payment payments.payments)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select array(
+    select i.stripe_id from payments.intents i
+    where i.payment_id = payment.payment_id and i.fault is null and payments.is_intent_open(i.status)
+      and i.stripe_id is distinct from payment.stripe_payment_intent_id
+      and (payment.status <> 'pending' or payment.stripe_payment_intent_id is not null)
+    order by i.stripe_id)
+$function$;
+alter function payments.intents_to_cancel(payments.payments) owner to fusion_payments;
+revoke all on function payments.intents_to_cancel(payments.payments) from public;
+
+-- function: payments.is_excess_payment(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.is_excess_payment(payment payments.payments)
  RETURNS boolean
  LANGUAGE sql
  STABLE
 AS $function$
-  select exists (select from payments.payments x where x.tenant_id = p.tenant_id and x.order_id = p.order_id
-    and x.payment_id <> p.payment_id and x.status = 'succeeded')
-    or exists (select from payments.refunds r where r.payment_id = p.payment_id and r.automatic and r.reason = 'paid_twice'
-      and r.stripe_intent_id is not distinct from p.stripe_payment_intent_id)
+  select exists (select from payments.payments x where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id
+    and x.payment_id <> payment.payment_id and x.status = 'succeeded')
+    or exists (select from payments.refunds r where r.payment_id = payment.payment_id and r.automatic
+      and r.reason = 'paid_twice'
+      and r.stripe_intent_id is not distinct from payment.stripe_payment_intent_id)
 $function$;
-alter function payments.is_excess(payments.payments) owner to fusion_payments;
-revoke all on function payments.is_excess(payments.payments) from public;
+alter function payments.is_excess_payment(payments.payments) owner to fusion_payments;
+revoke all on function payments.is_excess_payment(payments.payments) from public;
 
--- function: payments.is_open(text)
+-- function: payments.is_intent_open(text)
 -- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.is_open(status text)
+CREATE OR REPLACE FUNCTION payments.is_intent_open(status text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 AS $function$
   select status not in ('succeeded', 'canceled')
 $function$;
-alter function payments.is_open(text) owner to fusion_payments;
-revoke all on function payments.is_open(text) from public;
-
--- function: payments.keep_intent(jsonb)
--- src/db/payments/payments.sql
-CREATE OR REPLACE FUNCTION payments.keep_intent(intent jsonb)
- RETURNS payments.payments
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  p payments.payments;
-begin
-  update payments.payments x
-  set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, intent->>'intentId'),
-      setup_intent_id = coalesce(x.setup_intent_id, intent->>'setupId'),
-      customer_id = coalesce(x.customer_id, intent->>'customerId'),
-      client_secret = coalesce(x.client_secret, intent->>'clientSecret'),
-      stripe_status = coalesce(x.stripe_status, intent->>'status'),
-      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null, updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
-  returning * into p;
-  if intent->>'intentId' is not null then
-    perform payments.remember_intent(p, intent->>'intentId', intent);
-  end if;
-  return p;
-end
-$function$;
-alter function payments.keep_intent(jsonb) owner to fusion_payments;
-revoke all on function payments.keep_intent(jsonb) from public;
-
--- function: payments.keep_open(character varying)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.keep_open(of character varying)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  update payments.payments x set intent_open = not x.intent_open
-  from (
-    select p.payment_id, payments.charges_unseen(p) or cardinality(payments.strays(p)) > 0 or exists (
-      select from payments.intents i where i.stripe_id = p.stripe_payment_intent_id and payments.is_open(i.status)) as open
-    from payments.payments p where p.payment_id = of
-  ) now
-  where x.payment_id = now.payment_id and x.status <> 'pending'
-    and x.intent_open is distinct from (now.open or (x.intent_open and x.captured = 0))
-$function$;
-alter function payments.keep_open(character varying) owner to fusion_payments;
-revoke all on function payments.keep_open(character varying) from public;
+alter function payments.is_intent_open(text) owner to fusion_payments;
+revoke all on function payments.is_intent_open(text) from public;
 
 -- function: payments.lacks_intent(payments.payments)
 -- src/db/payments/payments.sql
@@ -4188,249 +4406,56 @@ CREATE OR REPLACE FUNCTION payments.lacks_intent(p payments.payments)
  LANGUAGE sql
  STABLE
 AS $function$
-  select p.status = 'pending' and case p.mode when 'card' then p.setup_intent_id else p.stripe_payment_intent_id end is null
+  select p.status = 'pending' and case p.mode when 'card' then p.setup_intent_id
+    else p.stripe_payment_intent_id end is null
 $function$;
 alter function payments.lacks_intent(payments.payments) owner to fusion_payments;
 revoke all on function payments.lacks_intent(payments.payments) from public;
 
--- function: payments.lead(payments.payments,payments.intents,text)
+-- function: payments.metadata_fault(payments.payments,boolean,jsonb)
 -- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.lead(p payments.payments, i payments.intents, client_secret text)
- RETURNS payments.payments
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  nearest constant integer := coalesce(
-    (select payments.nearness(x.status) from payments.intents x
-      where x.stripe_id = p.stripe_payment_intent_id and x.fault is null), 0);
-begin
-  if p.captured > 0 or p.stripe_payment_intent_id is not distinct from i.stripe_id then
-    return p;
-  end if;
-  if payments.nearness(i.status) > greatest(nearest, 1) or (p.stripe_payment_intent_id is null
-    and payments.is_open(i.status) and (p.mode = 'card' or client_secret is not null)) then
-    update payments.payments x
-    set stripe_payment_intent_id = i.stripe_id, updated_at = platform.clock(),
-        client_secret = case when x.mode = 'card' then x.client_secret else lead.client_secret end
-    where x.payment_id = p.payment_id returning * into p;
-  end if;
-  return p;
-end
-$function$;
-alter function payments.lead(payments.payments,payments.intents,text) owner to fusion_payments;
-revoke all on function payments.lead(payments.payments,payments.intents,text) from public;
-
--- function: payments.live_payment(orders.orders,character varying)
--- src/db/payments/payments.sql
-CREATE OR REPLACE FUNCTION payments.live_payment(o orders.orders, new_id character varying)
- RETURNS payments.payments
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  p payments.payments;
-begin
-  select * into p from payments.payments x
-    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.status in ('pending', 'succeeded');
-  if not found and o.status = 'created' and o.total > 0 then
-    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
-      checked_at)
-    values (new_id, o.id, o.total, o.currency, 'pending', o.tenant_id, platform.clock(), platform.clock(),
-      platform.clock())
-    returning * into p;
-    perform payments.emit_payment(p, 'payment.created',
-      jsonb_build_object('amount', p.amount, 'currency', p.currency, 'status', p.status), false);
-  end if;
-  return p;
-end
-$function$;
-alter function payments.live_payment(orders.orders,character varying) owner to fusion_payments;
-revoke all on function payments.live_payment(orders.orders,character varying) from public;
-
--- function: payments.made_for_fault(payments.payments,boolean,jsonb)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.made_for_fault(p payments.payments, known boolean, made_for jsonb)
+CREATE OR REPLACE FUNCTION payments.metadata_fault(payment payments.payments, is_known boolean, metadata jsonb)
  RETURNS character varying
  LANGUAGE sql
  STABLE
 AS $function$
   select case
-    when made_for is null then null
-    when coalesce(made_for->>'paymentId', case when known then p.payment_id end) is distinct from p.payment_id
-      or coalesce(made_for->>'orderId', case when known then p.order_id end) is distinct from p.order_id
-      or coalesce(made_for->>'tenant', case when known then p.tenant_id end) is distinct from p.tenant_id
+    when metadata is null then null
+    when coalesce(metadata->>'paymentId', case when is_known then payment.payment_id end)
+      is distinct from payment.payment_id
+      or coalesce(metadata->>'orderId', case when is_known then payment.order_id end) is distinct from payment.order_id
+      or coalesce(metadata->>'tenant', case when is_known then payment.tenant_id end) is distinct from payment.tenant_id
       then 'made_for_another' end
 $function$;
-alter function payments.made_for_fault(payments.payments,boolean,jsonb) owner to fusion_payments;
-revoke all on function payments.made_for_fault(payments.payments,boolean,jsonb) from public;
+alter function payments.metadata_fault(payments.payments,boolean,jsonb) owner to fusion_payments;
+revoke all on function payments.metadata_fault(payments.payments,boolean,jsonb) from public;
 
--- function: payments.move_intent(payments.payments,jsonb)
--- src/db/payments/reconcile.sql
-CREATE OR REPLACE FUNCTION payments.move_intent(p payments.payments, intent jsonb)
- RETURNS text[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  settled jsonb;
-  skus text[];
-begin
-  if intent->>'id' is distinct from p.stripe_payment_intent_id then
-    if p.captured > 0 then
-      perform payments.return_excess(p, intent->>'id');
-    end if;
-    return '{}';
-  end if;
-  if intent->>'status' = 'succeeded' then
-    if p.captured > 0 then
-      return '{}';
-    end if;
-    if not payments.take_over(p) then
-      perform payments.take_excess(p, (intent->>'received')::numeric);
-      return '{}';
-    end if;
-    update payments.payments x
-    set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
-        stripe_status = 'succeeded', updated_at = platform.clock()
-    where x.payment_id = p.payment_id returning * into p;
-    perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
-    settled := payments.settle_order(p);
-    skus := array(select jsonb_array_elements_text(settled->'skus'));
-    -- We may have heard first that the money went back, and only now that it had come.
-    skus := skus || payments.hear_early_refunds(p);
-    select * into p from payments.payments x where x.payment_id = p.payment_id;
-    if (settled->>'confirmed')::boolean then
-      if p.campaign_id is not null then
-        perform group_commerce.mark_charged(p.order_id);
-      end if;
-    elsif p.captured > p.refunded then
-      perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, settled->>'reason');
-    end if;
-    return skus;
-  end if;
-  if intent->>'status' = 'canceled' then
-    if p.status = 'pending' and payments.follow_other(p) then
-      return '{}';
-    end if;
-    if p.status = 'pending' and p.campaign_id is not null then
-      perform payments.give_up(p, 'hold_ended'); -- nobody can pay for this place any more
-    end if;
-    update payments.payments x
-    set intent_open = false, stripe_status = 'canceled', updated_at = platform.clock(),
-        status = case when x.status = 'pending' then 'cancelled' else x.status end
-    where x.payment_id = p.payment_id;
-    if p.status = 'pending' and p.campaign_id is null then
-      perform payments.emit_payment(p, 'payment.cancelled', '{}', false);
-    end if;
-    return '{}';
-  end if;
-  -- A declined attempt is not the end: another card may follow until the order's hold runs out.
-  if p.status = 'pending' then
-    update payments.payments x
-    set stripe_status = intent->>'status', failure_reason = coalesce(intent->>'failure', x.failure_reason),
-        client_secret = coalesce(x.client_secret, intent->>'clientSecret'), intent_open = true,
-        updated_at = platform.clock()
-    where x.payment_id = p.payment_id;
-    if p.mode = 'hold' and intent->>'status' = 'requires_capture' then
-      perform group_commerce.mark_secured(p.order_id);
-    elsif p.mode = 'card' and intent->>'status' = 'requires_payment_method' and intent->>'failure' is not null
-      and not payments.follow_other(p) then
-      perform payments.give_up(p, intent->>'failure'); -- charged off-session: the buyer is not there to try another card
-    end if;
-  end if;
-  return '{}';
-end
-$function$;
-alter function payments.move_intent(payments.payments,jsonb) owner to fusion_payments;
-revoke all on function payments.move_intent(payments.payments,jsonb) from public;
-
--- function: payments.move_refund(payments.payments,jsonb)
--- src/db/payments/refunds.sql
-CREATE OR REPLACE FUNCTION payments.move_refund(p payments.payments, told jsonb)
- RETURNS text[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  r payments.refunds;
-  was varchar;
-  taken boolean;
-  skus text[];
-begin
-  select * into r from payments.refunds x
-    where x.payment_id = p.payment_id and (x.id = told->>'id' or x.stripe_refund_id = told->>'stripeId') for update;
-  if not found then
-    insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_refund_id,
-      stripe_intent_id, checked_at, created_at)
-    values (platform.uuid7(), p.tenant_id, p.payment_id, (told->>'amount')::numeric, p.currency, 'pending',
-      'made at Stripe', told->>'stripeId', coalesce(told->>'intentId', p.stripe_payment_intent_id), platform.clock(),
-      platform.clock())
-    returning * into r;
-  end if;
-  was := r.status;
-  update payments.refunds x
-  set stripe_refund_id = coalesce(x.stripe_refund_id, told->>'stripeId'), checked_at = platform.clock(),
-      status = case when x.status = 'pending' or told->>'status' = 'failed' then told->>'status' else x.status end,
-      failure_reason = coalesce(told->>'failure', x.failure_reason)
-  where x.id = r.id returning * into r;
-  taken := p.captured > 0 and (r.stripe_intent_id is not distinct from p.stripe_payment_intent_id
-    or exists (select from payments.intents i where i.stripe_id = r.stripe_intent_id and i.received > 0));
-  if taken and r.status is distinct from was then
-    perform payments.emit_refund_end(p, r);
-  end if;
-  if r.stripe_intent_id is distinct from p.stripe_payment_intent_id then
-    if p.captured > 0 then
-      perform payments.return_excess(p, r.stripe_intent_id);
-    end if;
-    return '{}';
-  end if;
-  skus := payments.count_refunds(p.payment_id);
-  perform payments.return_rest(p.payment_id);
-  return skus;
-end
-$function$;
-alter function payments.move_refund(payments.payments,jsonb) owner to fusion_payments;
-revoke all on function payments.move_refund(payments.payments,jsonb) from public;
-
--- function: payments.move_setup(payments.payments,jsonb)
--- src/db/payments/campaign-places.sql
-CREATE OR REPLACE FUNCTION payments.move_setup(p payments.payments, setup jsonb)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  update payments.payments x
-  set stripe_status = 'setup_' || (setup->>'status'), updated_at = platform.clock(),
-      payment_method_id = coalesce(setup->>'methodId', x.payment_method_id),
-      failure_reason = case when setup->>'status' = 'succeeded' then null else coalesce(setup->>'failure', x.failure_reason) end,
-      -- A card that was saved for nothing is nothing that Stripe takes money for.
-      intent_open = x.status = 'pending' and setup->>'status' <> 'canceled'
-  where x.payment_id = p.payment_id and x.stripe_payment_intent_id is null
-    and (x.status = 'pending' or setup->>'status' in ('succeeded', 'canceled'));
-  if p.status = 'pending' and setup->>'status' = 'succeeded' then
-    perform group_commerce.mark_secured(p.order_id);
-  elsif p.status = 'pending' and setup->>'status' = 'canceled' then
-    perform payments.give_up(p, 'setup_ended');
-  end if;
-end
-$function$;
-alter function payments.move_setup(payments.payments,jsonb) owner to fusion_payments;
-revoke all on function payments.move_setup(payments.payments,jsonb) from public;
-
--- function: payments.nearness(text)
+-- function: payments.needs_charge_lookup(payments.payments)
 -- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.nearness(status text)
- RETURNS integer
+CREATE OR REPLACE FUNCTION payments.needs_charge_lookup(payment payments.payments)
+ RETURNS boolean
  LANGUAGE sql
- IMMUTABLE
+ STABLE
 AS $function$
-  select case status when 'succeeded' then 4 when 'requires_capture' then 3 when 'processing' then 2 when 'canceled' then 0
-    else 1 end
+  select payment.mode = 'card' and payment.capture_asked and payment.captured = 0
+    and payment.stripe_payment_intent_id is null
+    and (payment.charges_looked_at is null or payment.charges_looked_at < coalesce(payment.charge_asked_at,
+      payment.created_at) + interval '15 minutes')
 $function$;
-alter function payments.nearness(text) owner to fusion_payments;
-revoke all on function payments.nearness(text) from public;
+alter function payments.needs_charge_lookup(payments.payments) owner to fusion_payments;
+revoke all on function payments.needs_charge_lookup(payments.payments) from public;
+
+-- function: payments.needs_closing(payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.needs_closing(payment payments.payments)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select payment.intent_open or payment.mode <> 'card' and payment.stripe_payment_intent_id is null
+$function$;
+alter function payments.needs_closing(payments.payments) owner to fusion_payments;
+revoke all on function payments.needs_closing(payments.payments) from public;
 
 -- function: payments.note_charges(jsonb,jsonb)
 -- src/db/payments/intents.sql
@@ -4443,7 +4468,8 @@ AS $function$
 begin
   perform platform.enter_as(call, input->>'tenant');
   update payments.payments x set charges_looked_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where x.tenant_id = platform.tenant()
+    and x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   return '{}';
 end
 $function$;
@@ -4471,16 +4497,18 @@ begin
       union select x->>'id' from jsonb_array_elements(coalesce(input->'again', '[]')) x))
     order by r.id for update;
   update payments.payments p set checked_at = platform.clock()
-  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where p.tenant_id = platform.tenant()
+    and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   update payments.payments p set refunds_told = p.refund_done
-  where p.tenant_id = platform.tenant() and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
+  where p.tenant_id = platform.tenant()
+    and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
   update payments.refunds r set checked_at = platform.clock()
   where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
   update payments.refunds r set attempt = r.attempt + 1
   where r.tenant_id = platform.tenant()
-    and r.id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and r.id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
-  perform platform.take_back('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
+  perform platform.clear_set_aside('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
   return '{}';
 end
 $function$;
@@ -4498,7 +4526,7 @@ CREATE OR REPLACE FUNCTION payments.note_heard(call jsonb, input jsonb)
 AS $function$
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.take_back('hear-stripe', array[input->>'eventId']);
+  perform platform.clear_set_aside('hear-stripe', array[input->>'eventId']);
   return '{}';
 end
 $function$;
@@ -4525,18 +4553,6 @@ alter function payments.note_reading(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.note_reading(jsonb,jsonb) from public;
 grant execute on function payments.note_reading(jsonb,jsonb) to fusion_worker;
 
--- function: payments.open_at_end(payments.payments)
--- src/db/payments/payments.sql
-CREATE OR REPLACE FUNCTION payments.open_at_end(p payments.payments)
- RETURNS boolean
- LANGUAGE sql
- STABLE
-AS $function$
-  select p.intent_open or p.mode <> 'card' and p.stripe_payment_intent_id is null
-$function$;
-alter function payments.open_at_end(payments.payments) owner to fusion_payments;
-revoke all on function payments.open_at_end(payments.payments) from public;
-
 -- function: payments.open_payment(jsonb,jsonb)
 -- src/db/payments/payments.sql
 CREATE OR REPLACE FUNCTION payments.open_payment(call jsonb, input jsonb)
@@ -4547,36 +4563,37 @@ CREATE OR REPLACE FUNCTION payments.open_payment(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'payments:write', 'payments.create');
-  o orders.orders;
-  p payments.payments;
+  order_row orders.orders;
+  payment payments.payments;
 begin
   if replay is not null then
     return replay;
   end if;
-  o := orders.lock_order(input->>'orderId');
-  if o.id is null then
-    -- A place in a campaign has its payment before it has its order.
-    select * into p from payments.payments x
+  order_row := orders.lock_order(input->>'orderId');
+  if order_row.id is null then
+    -- A place in a campaign has a payment before it has an order.
+    select * into payment from payments.payments x
       where x.tenant_id = platform.tenant() and x.order_id = input->>'orderId' and x.campaign_id is not null;
     if not found then
       perform platform.fail('not_found');
     end if;
-    if p.status not in ('pending', 'succeeded') then
+    if payment.status not in ('pending', 'succeeded') then
       return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable',
         'detail', 'The place in the campaign was released.'));
     end if;
-    return payments.answer_open(call, p);
+    return payments.finish_open_payment(call, payment);
   end if;
-  if o.status = 'created' and not inventory.holds(o.id) then
-    perform platform.fail('order_not_payable', jsonb_build_object('reason', 'Its stock is not held yet. Try again soon.'));
+  if order_row.status = 'created' and not inventory.is_held(order_row.id) then
+    perform platform.fail('order_not_payable',
+      jsonb_build_object('reason', 'The stock of the order is not held yet. Try again in a few seconds.'));
   end if;
-  p := payments.live_payment(o, input->>'id');
-  if p.payment_id is null then
+  payment := payments.ensure_live_payment(order_row, input->>'id');
+  if payment.payment_id is null then
     return platform.leave(call, 'payments.create', jsonb_build_object('error', 'order_not_payable', 'detail',
-      case when o.total = 0 then 'There is nothing to pay.'
-        else concat_ws(': ', format('The order is %s', o.status), payments.why_ended(o)) || '.' end));
+      case when order_row.total = 0 then 'There is nothing to pay.'
+        else concat_ws(': ', format('The order is %s', order_row.status), payments.why_ended(order_row)) || '.' end));
   end if;
-  return payments.answer_open(call, p);
+  return payments.finish_open_payment(call, payment);
 end
 $function$;
 alter function payments.open_payment(jsonb,jsonb) owner to fusion_payments;
@@ -4593,32 +4610,34 @@ CREATE OR REPLACE FUNCTION payments.open_payments(call jsonb, input jsonb)
 AS $function$
 declare
   item record;
-  o orders.orders;
-  p payments.payments;
+  order_row orders.orders;
+  payment payments.payments;
   ids text[];
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.take_new('payments', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events('payments',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m);
   perform orders.lock_orders(ids);
-  -- An order of total 0 reaches its stock in the loop, so all stock is locked before it.
+  -- Lock order: all orders by id (above), then the holds and stock of all orders that are confirmed in the loop.
   perform inventory.lock_holds(array(select x.id from orders.orders x
     where x.tenant_id = platform.tenant() and x.id = any(ids) and x.total = 0));
   for item in
-    select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace from jsonb_array_elements(input->'messages') m
+    select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace
+      from jsonb_array_elements(input->'messages') m
     group by 1 order by 1
   loop
     perform platform.set_trace(item.trace);
-    o := orders.lock_order(item.order_id);
-    continue when o.id is null;
-    if o.total = 0 then
-      perform orders.settle_paid(o.id);
+    order_row := orders.lock_order(item.order_id);
+    continue when order_row.id is null;
+    if order_row.total = 0 then
+      perform orders.confirm_paid_order(order_row.id);
       continue;
     end if;
-    p := payments.live_payment(o, item.id);
-    if payments.lacks_intent(p) then
-      tasks := tasks || payments.intent_task(p);
+    payment := payments.ensure_live_payment(order_row, item.id);
+    if payments.lacks_intent(payment) then
+      tasks := tasks || payments.intent_task(payment);
     end if;
   end loop;
   return jsonb_build_object('tasks', tasks);
@@ -4628,29 +4647,30 @@ alter function payments.open_payments(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.open_payments(jsonb,jsonb) from public;
 grant execute on function payments.open_payments(jsonb,jsonb) to fusion_worker;
 
--- function: payments.open_place(jsonb)
+-- function: payments.open_place_payment(jsonb)
 -- src/db/payments/campaign-places.sql
-CREATE OR REPLACE FUNCTION payments.open_place(input jsonb)
+CREATE OR REPLACE FUNCTION payments.open_place_payment(input jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  p payments.payments;
+  payment payments.payments;
 begin
   insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id, user_id,
     created_at, updated_at, checked_at)
-  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency', 'pending', platform.tenant(),
-    input->>'mode', input->>'campaignId', input->>'userId', platform.clock(), platform.clock(), platform.clock())
-  returning * into p;
-  perform payments.emit_payment(p, 'payment.created',
-    jsonb_build_object('amount', p.amount, 'currency', p.currency, 'status', p.status), false);
+  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
+    'pending', platform.tenant(), input->>'mode', input->>'campaignId', input->>'userId', platform.clock(),
+      platform.clock(), platform.clock())
+  returning * into payment;
+  perform payments.emit_payment_event(payment, 'payment.created',
+    jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
 end
 $function$;
-alter function payments.open_place(jsonb) owner to fusion_payments;
-revoke all on function payments.open_place(jsonb) from public;
-grant execute on function payments.open_place(jsonb) to fusion_group_commerce;
+alter function payments.open_place_payment(jsonb) owner to fusion_payments;
+revoke all on function payments.open_place_payment(jsonb) from public;
+grant execute on function payments.open_place_payment(jsonb) to fusion_group_commerce;
 
 -- function: payments.open_places(jsonb,jsonb)
 -- src/db/payments/campaign-places.sql
@@ -4687,47 +4707,50 @@ AS $function$
 declare
   ids text[] := array(select jsonb_array_elements_text(input->'paymentIds'));
   refund_ids text[];
-  everywhere constant boolean := not input ? 'tenant';
-  most constant integer := (input->>'limit')::int;
-  late timestamptz;
-  urgent text[] := '{}';
-  aside text[] := '{}';
+  all_tenants constant boolean := not input ? 'tenant';
+  max_rows constant integer := (input->>'limit')::int;
+  idle_since timestamptz;
+  urgent_order_ids text[] := '{}';
+  excluded_ids text[] := '{}';
   intents jsonb;
   refunds jsonb;
 begin
   perform platform.enter_as(call, coalesce(input->>'tenant', '*'));
-  late := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
-  if everywhere then
-    -- A webhook may have ended what was set aside.
-    perform platform.take_back('reconcile-payments', array(
-      select k from unnest(platform.due_again('reconcile-payments', 1000)) k
+  idle_since := platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
+  if all_tenants then
+    -- A webhook may have ended a row since it was set aside.
+    perform platform.clear_set_aside('reconcile-payments', array(
+      select k from unnest(platform.keys_to_retry('reconcile-payments', 1000)) k
       where not exists (select from payments.payments p where p.payment_id = k
           and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done))
         and not exists (select from payments.refunds r where r.id = k and r.status = 'pending')));
-    aside := platform.aside('reconcile-payments');
-    urgent := array(select jsonb_array_elements_text(d->'orders') from jsonb_array_elements(inventory.undecided_holds(most)) d)
-      || group_commerce.undecided_places(most);
+    excluded_ids := platform.keys_set_aside('reconcile-payments');
+    urgent_order_ids := array(select jsonb_array_elements_text(d->'orders')
+      from jsonb_array_elements(inventory.undecided_holds(max_rows)) d)
+      || group_commerce.undecided_places(max_rows);
     ids := array(
-      select p.payment_id::text from unnest(urgent) o(id) join payments.payments p on p.order_id = o.id
-      where p.status = 'pending' and p.payment_id <> all(aside))
+      select p.payment_id::text from unnest(urgent_order_ids) o(id) join payments.payments p on p.order_id = o.id
+      where p.status = 'pending' and p.payment_id <> all(excluded_ids))
       || array(
       select w.payment_id::text
-      from platform.tenants_in('payments.payments', 'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
+      from platform.tenants_with_rows('payments.payments',
+        'status = ''pending'' or intent_open or refunds_told > refund_done') t(id)
       cross join lateral (
         select p.payment_id, row_number() over (order by p.checked_at) as turn from payments.payments p
-        where p.tenant_id = t.id and p.checked_at <= late and p.payment_id <> all(aside)
+        where p.tenant_id = t.id and p.checked_at <= idle_since and p.payment_id <> all(excluded_ids)
           and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
-        order by p.checked_at limit most
-      ) w order by w.turn, w.payment_id limit most);
+        order by p.checked_at limit max_rows
+      ) w order by w.turn, w.payment_id limit max_rows);
     refund_ids := array(
-      select w.id::text from platform.tenants_in('payments.refunds', 'status = ''pending''') t(id)
+      select w.id::text from platform.tenants_with_rows('payments.refunds', 'status = ''pending''') t(id)
       cross join lateral (
         select r.id, row_number() over (order by r.checked_at) as turn from payments.refunds r
-        where r.tenant_id = t.id and r.checked_at <= late and r.status = 'pending' and r.id <> all(aside)
-        order by r.checked_at limit most
-      ) w order by w.turn, w.id limit most);
+        where r.tenant_id = t.id and r.checked_at <= idle_since and r.status = 'pending' and r.id <> all(excluded_ids)
+        order by r.checked_at limit max_rows
+      ) w order by w.turn, w.id limit max_rows);
   else
-    refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids) and r.status = 'pending');
+    refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids)
+      and r.status = 'pending');
   end if;
   select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
   from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
@@ -4746,20 +4769,21 @@ alter function payments.open_work(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.open_work(jsonb,jsonb) from public;
 grant execute on function payments.open_work(jsonb,jsonb) to fusion_worker;
 
--- function: payments.paid_among(text[])
--- src/db/payments/orders.sql
-CREATE OR REPLACE FUNCTION payments.paid_among(order_ids text[])
+-- function: payments.orders_set_aside()
+-- src/db/payments/stripe-events.sql
+CREATE OR REPLACE FUNCTION payments.orders_set_aside()
  RETURNS text[]
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select coalesce(array_agg(p.order_id::text order by p.order_id), '{}') from payments.payments p
-  where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) and p.status = 'succeeded'
+  select array(select p.order_id::text from payments.payments p
+    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe']))
+      and p.status = 'pending')
 $function$;
-alter function payments.paid_among(text[]) owner to fusion_payments;
-revoke all on function payments.paid_among(text[]) from public;
-grant execute on function payments.paid_among(text[]) to fusion_group_commerce;
+alter function payments.orders_set_aside() owner to fusion_payments;
+revoke all on function payments.orders_set_aside() from public;
+grant execute on function payments.orders_set_aside() to fusion_group_commerce, fusion_inventory;
 
 -- function: payments.payment_json(payments.payments)
 -- src/db/payments/payments.sql
@@ -4769,7 +4793,8 @@ CREATE OR REPLACE FUNCTION payments.payment_json(p payments.payments)
  STABLE
 AS $function$
   select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
-    'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute, 'stripePaymentIntentId', p.stripe_payment_intent_id,
+    'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute,
+    'stripePaymentIntentId', p.stripe_payment_intent_id,
     'clientSecret', case when p.status = 'pending' then p.client_secret end,
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $function$;
@@ -4777,28 +4802,55 @@ alter function payments.payment_json(payments.payments) owner to fusion_payments
 revoke all on function payments.payment_json(payments.payments) from public;
 grant execute on function payments.payment_json(payments.payments) to fusion_orders, fusion_reader;
 
--- function: payments.promise_refund(payments.payments,character varying,character varying,numeric,character varying,boolean)
--- src/db/payments/refunds.sql
-CREATE OR REPLACE FUNCTION payments.promise_refund(p payments.payments, of_intent character varying, new_id character varying, amount numeric, reason character varying, automatic boolean)
- RETURNS payments.refunds
+-- function: payments.promote_intent(payments.payments,payments.intents,text)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.promote_intent(payment payments.payments, intent payments.intents, client_secret text)
+ RETURNS payments.payments
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  r payments.refunds;
+  current_progress constant integer := coalesce(
+    (select payments.intent_progress(x.status) from payments.intents x
+      where x.stripe_id = payment.stripe_payment_intent_id and x.fault is null), 0);
 begin
-  insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, reason, stripe_intent_id, automatic,
-    checked_at, created_at)
-  values (new_id, p.tenant_id, p.payment_id, promise_refund.amount, p.currency, 'pending', promise_refund.reason, of_intent,
-    promise_refund.automatic, platform.clock(), platform.clock())
-  returning * into r;
-  perform payments.emit_payment(p, 'payment.refund.requested', jsonb_strip_nulls(jsonb_build_object('refundId', r.id,
-    'amount', r.amount, 'currency', r.currency, 'reason', r.reason)), true);
-  return r;
+  if payment.captured > 0 or payment.stripe_payment_intent_id is not distinct from intent.stripe_id then
+    return payment;
+  end if;
+  if payments.intent_progress(intent.status) > greatest(current_progress, 1)
+    or (payment.stripe_payment_intent_id is null
+    and payments.is_intent_open(intent.status) and (payment.mode = 'card' or client_secret is not null)) then
+    update payments.payments x
+    set stripe_payment_intent_id = intent.stripe_id, updated_at = platform.clock(),
+        client_secret = case when x.mode = 'card' then x.client_secret else promote_intent.client_secret end
+    where x.payment_id = payment.payment_id returning * into payment;
+  end if;
+  return payment;
 end
 $function$;
-alter function payments.promise_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) owner to fusion_payments;
-revoke all on function payments.promise_refund(payments.payments,character varying,character varying,numeric,character varying,boolean) from public;
+alter function payments.promote_intent(payments.payments,payments.intents,text) owner to fusion_payments;
+revoke all on function payments.promote_intent(payments.payments,payments.intents,text) from public;
+
+-- function: payments.record_excess_payment(payments.payments,numeric)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.record_excess_payment(payment payments.payments, received numeric)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update payments.payments x
+  set captured = received, intent_open = false, stripe_status = 'succeeded', updated_at = platform.clock()
+  where x.payment_id = payment.payment_id returning * into payment;
+  perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
+  perform payments.apply_early_refunds(payment);
+  select * into payment from payments.payments x where x.payment_id = payment.payment_id;
+  perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id, payment.captured - payment.refunded,
+    'paid_twice');
+end
+$function$;
+alter function payments.record_excess_payment(payments.payments,numeric) owner to fusion_payments;
+revoke all on function payments.record_excess_payment(payments.payments,numeric) from public;
 
 -- function: payments.record_intent(jsonb,jsonb)
 -- src/db/payments/payments.sql
@@ -4814,7 +4866,7 @@ begin
   if replay is not null then
     return replay;
   end if;
-  return platform.leave(call, 'payments.create', payments.payment_json(payments.keep_intent(input)));
+  return platform.leave(call, 'payments.create', payments.payment_json(payments.attach_intent(input)));
 end
 $function$;
 alter function payments.record_intent(jsonb,jsonb) owner to fusion_payments;
@@ -4831,11 +4883,12 @@ CREATE OR REPLACE FUNCTION payments.record_intents(call jsonb, input jsonb)
 AS $function$
 declare
   item jsonb;
-  p payments.payments;
+  payment payments.payments;
   ids text[];
 begin
   perform platform.enter_as(call, input->>'tenant');
-  -- Every row of the batch is locked before the first is changed, kind by kind: places, orders, payments, holds, stock.
+  -- Every row of the batch is locked before the first change, one kind after the other: places, orders, payments,
+  -- holds, stock. Two batches then never wait for each other in a circle.
   ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
     and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r));
   perform group_commerce.lock_places(ids);
@@ -4847,23 +4900,24 @@ begin
     order by x.payment_id for update;
   perform inventory.lock_holds(ids);
   for item in select jsonb_array_elements(input->'refused') loop
-    select * into p from payments.payments x
+    select * into payment from payments.payments x
       where x.tenant_id = platform.tenant() and x.payment_id = item->>'id' and x.status = 'pending';
     if found then
-      perform payments.give_up(p, item->>'reason');
+      perform payments.fail_order_or_place(payment, item->>'reason');
     end if;
   end loop;
   -- An intent that Stripe refuses to make need not be closed.
   update payments.payments x set intent_open = false
-  where x.tenant_id = platform.tenant() and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
+  where x.tenant_id = platform.tenant()
+    and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
     and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
-    and cardinality(payments.strays(x)) = 0;
+    and cardinality(payments.intents_to_cancel(x)) = 0;
   for item in select jsonb_array_elements(input->'intents') loop
-    perform payments.keep_intent(item);
+    perform payments.attach_intent(item);
   end loop;
   update payments.payments x set attempt = x.attempt + 1
   where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select spent->>'id' from jsonb_array_elements(input->'again') spent))
+    and x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
   return '{}';
 end
@@ -4871,6 +4925,25 @@ $function$;
 alter function payments.record_intents(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.record_intents(jsonb,jsonb) from public;
 grant execute on function payments.record_intents(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.refund_excess_intent(payments.payments,character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.refund_excess_intent(payment payments.payments, of_intent character varying)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform payments.add_automatic_refund(payment, i.stripe_id,
+    i.received - coalesce((select sum(r.amount) from payments.refunds r
+    where r.payment_id = payment.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0),
+      'paid_twice')
+  from payments.intents i
+  where i.stripe_id = of_intent and i.fault is null and i.status = 'succeeded';
+end
+$function$;
+alter function payments.refund_excess_intent(payments.payments,character varying) owner to fusion_payments;
+revoke all on function payments.refund_excess_intent(payments.payments,character varying) from public;
 
 -- function: payments.refund_json(payments.refunds)
 -- src/db/payments/refunds.sql
@@ -4886,43 +4959,50 @@ alter function payments.refund_json(payments.refunds) owner to fusion_payments;
 revoke all on function payments.refund_json(payments.refunds) from public;
 grant execute on function payments.refund_json(payments.refunds) to fusion_reader;
 
--- function: payments.remember_intent(payments.payments,character varying,jsonb)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.remember_intent(p payments.payments, intent_id character varying, intent jsonb)
- RETURNS payments.intents
+-- function: payments.refund_remainder(character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.refund_remainder(of_payment character varying)
+ RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  before payments.intents;
-  i payments.intents;
 begin
-  select * into before from payments.intents x where x.stripe_id = intent_id for update;
-  insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, fault, created_at)
-  values (intent_id, p.tenant_id, p.payment_id, coalesce((intent->>'amount')::numeric, p.amount),
-    coalesce(intent->>'currency', p.currency), coalesce(intent->>'status', 'requires_payment_method'),
-    coalesce((intent->>'received')::numeric, 0),
-    payments.fault_of(p, before.fault is null and (before.stripe_id is not null or p.stripe_payment_intent_id is not distinct from intent_id),
-      intent), platform.clock())
-  on conflict (stripe_id) do update
-  set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
-      status = case when intent ? 'received' and (payments.is_open(x.status) or excluded.status = 'succeeded')
-        then excluded.status else x.status end,
-      received = greatest(x.received, excluded.received),
-      fault = case when intent ? 'amount' then excluded.fault else x.fault end
-  returning * into i;
-  if i.fault is not null and (before.fault is distinct from i.fault or before.received is distinct from i.received) then
-    perform platform.report('stripe', i.stripe_id, 'payment_intent.' || i.status, p.payment_id,
-      jsonb_build_object('stripePaymentIntentId', i.stripe_id, 'paymentId', p.payment_id, 'orderId', p.order_id,
-        'amount', i.amount, 'currency', i.currency, 'received', i.received, 'status', i.status),
-      format('%s: this PaymentIntent cannot pay the payment, which is %s %s. Look at it in Stripe and refund it there if the money is not yours to keep.',
-        i.fault, p.amount, p.currency));
-  end if;
-  return i;
+  perform payments.add_automatic_refund(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'order_ended')
+  from payments.payments p
+  left join orders.orders o on o.id = p.order_id
+  where p.payment_id = of_payment and case when o.id is null then not group_commerce.awaits_order(p.order_id)
+    else o.status in ('cancelled', 'failed') or payments.is_excess_payment(p) end;
 end
 $function$;
-alter function payments.remember_intent(payments.payments,character varying,jsonb) owner to fusion_payments;
-revoke all on function payments.remember_intent(payments.payments,character varying,jsonb) from public;
+alter function payments.refund_remainder(character varying) owner to fusion_payments;
+revoke all on function payments.refund_remainder(character varying) from public;
+
+-- function: payments.request_captures(text[])
+-- src/db/payments/campaign-places.sql
+CREATE OR REPLACE FUNCTION payments.request_captures(order_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  payment payments.payments;
+begin
+  for payment in
+    select * from payments.payments x
+    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status = 'pending'
+      and x.mode <> 'order' and not x.capture_asked
+    order by x.payment_id for update
+  loop
+    update payments.payments x set capture_asked = true, updated_at = platform.clock()
+    where x.payment_id = payment.payment_id;
+    perform payments.emit_payment_event(payment, 'payment.capture.requested', '{}', true);
+  end loop;
+end
+$function$;
+alter function payments.request_captures(text[]) owner to fusion_payments;
+revoke all on function payments.request_captures(text[]) from public;
+grant execute on function payments.request_captures(text[]) to fusion_group_commerce;
 
 -- function: payments.request_refund(jsonb,jsonb)
 -- src/db/payments/refunds.sql
@@ -4934,118 +5014,78 @@ CREATE OR REPLACE FUNCTION payments.request_refund(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'payments:write', 'payments.refund');
-  p payments.payments;
-  r payments.refunds;
-  wanted numeric;
+  payment payments.payments;
+  refund payments.refunds;
+  refund_amount numeric;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into p from payments.payments x
+  select * into payment from payments.payments x
     where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  wanted := coalesce((input->>'amount')::numeric, p.captured - p.refunded);
-  if scale(trim_scale(wanted)) > platform.currency_decimals(p.currency) then
+  refund_amount := coalesce((input->>'amount')::numeric, payment.captured - payment.refunded);
+  if scale(trim_scale(refund_amount)) > platform.currency_decimals(payment.currency) then
     return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/amount', 'detail', format('%s has no decimals.', p.currency)))));
+      jsonb_build_array(jsonb_build_object('pointer', '/amount',
+        'detail', format('%s has no decimals.', payment.currency)))));
   end if;
-  if wanted <= 0 or wanted > p.captured - p.refunded then
+  if refund_amount <= 0 or refund_amount > payment.captured - payment.refunded then
     return platform.leave(call, 'payments.refund', jsonb_build_object('error', 'refund_exceeds_payment', 'detail',
-      format('%s %s of it can still be refunded.', p.captured - p.refunded, p.currency)));
+      format('At most %s %s can still be refunded.', payment.captured - payment.refunded, payment.currency)));
   end if;
-  r := payments.add_refund(p, input->>'refundId', wanted, input->>'reason');
-  update payments.refunds x set restock = (input->>'restock')::boolean where x.id = r.id and input ? 'restock';
-  return platform.leave(call, 'payments.refund', payments.refund_json(r));
+  refund := payments.add_refund(payment, input->>'refundId', refund_amount, input->>'reason');
+  update payments.refunds x set restock = (input->>'restock')::boolean where x.id = refund.id and input ? 'restock';
+  return platform.leave(call, 'payments.refund', payments.refund_json(refund));
 end
 $function$;
 alter function payments.request_refund(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.request_refund(jsonb,jsonb) from public;
 grant execute on function payments.request_refund(jsonb,jsonb) to fusion_worker;
 
--- function: payments.return_excess(payments.payments,character varying)
--- src/db/payments/refunds.sql
-CREATE OR REPLACE FUNCTION payments.return_excess(p payments.payments, of_intent character varying)
- RETURNS void
+-- function: payments.save_intent(payments.payments,character varying,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.save_intent(payment payments.payments, intent_id character varying, intent jsonb)
+ RETURNS payments.intents
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  previous payments.intents;
+  saved payments.intents;
 begin
-  perform payments.return_money(p, i.stripe_id, i.received - coalesce((select sum(r.amount) from payments.refunds r
-    where r.payment_id = p.payment_id and r.stripe_intent_id = i.stripe_id and r.status <> 'failed'), 0), 'paid_twice')
-  from payments.intents i
-  where i.stripe_id = of_intent and i.fault is null and i.status = 'succeeded';
+  select * into previous from payments.intents x where x.stripe_id = intent_id for update;
+  insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, fault,
+    created_at)
+  values (intent_id, payment.tenant_id, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
+    coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
+    coalesce((intent->>'received')::numeric, 0),
+    payments.intent_fault(payment, previous.fault is null
+      and (previous.stripe_id is not null or payment.stripe_payment_intent_id is not distinct from intent_id),
+      intent), platform.clock())
+  on conflict (stripe_id) do update
+  set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
+      status = case when intent ? 'received' and (payments.is_intent_open(x.status) or excluded.status = 'succeeded')
+        then excluded.status else x.status end,
+      received = greatest(x.received, excluded.received),
+      fault = case when intent ? 'amount' then excluded.fault else x.fault end
+  returning * into saved;
+  if saved.fault is not null
+    and (previous.fault is distinct from saved.fault or previous.received is distinct from saved.received) then
+    perform platform.report_problem('stripe', saved.stripe_id, 'payment_intent.' || saved.status, payment.payment_id,
+      jsonb_build_object('stripePaymentIntentId', saved.stripe_id, 'paymentId', payment.payment_id,
+        'orderId', payment.order_id, 'amount', saved.amount, 'currency', saved.currency, 'received', saved.received,
+        'status', saved.status),
+      format('%s: this PaymentIntent cannot pay the payment, which is %s %s. Look at it in Stripe and refund it there if the money is not yours to keep.',
+        saved.fault, payment.amount, payment.currency));
+  end if;
+  return saved;
 end
 $function$;
-alter function payments.return_excess(payments.payments,character varying) owner to fusion_payments;
-revoke all on function payments.return_excess(payments.payments,character varying) from public;
-
--- function: payments.return_money(payments.payments,character varying,numeric,character varying)
--- src/db/payments/refunds.sql
-CREATE OR REPLACE FUNCTION payments.return_money(p payments.payments, of_intent character varying, rest numeric, why character varying)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if rest <= 0 or exists (select from payments.refunds r where r.payment_id = p.payment_id
-    and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed' and r.amount <= rest
-    -- Ours may have failed because of one made by hand, which has failed since.
-    and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
-      and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
-      and h.checked_at > r.checked_at)) then
-    return;
-  end if;
-  if of_intent is not distinct from p.stripe_payment_intent_id then
-    update payments.payments x set refunded = x.refunded + rest, updated_at = platform.clock()
-    where x.payment_id = p.payment_id;
-  end if;
-  perform payments.promise_refund(p, of_intent, platform.uuid7(), rest, why, true);
-end
-$function$;
-alter function payments.return_money(payments.payments,character varying,numeric,character varying) owner to fusion_payments;
-revoke all on function payments.return_money(payments.payments,character varying,numeric,character varying) from public;
-
--- function: payments.return_rest(character varying)
--- src/db/payments/refunds.sql
-CREATE OR REPLACE FUNCTION payments.return_rest(of character varying)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'order_ended')
-  from payments.payments p
-  left join orders.orders o on o.id = p.order_id
-  where p.payment_id = of and case when o.id is null then not group_commerce.awaits_order(p.order_id)
-    else o.status in ('cancelled', 'failed') or payments.is_excess(p) end;
-end
-$function$;
-alter function payments.return_rest(character varying) owner to fusion_payments;
-revoke all on function payments.return_rest(character varying) from public;
-
--- function: payments.settle_order(payments.payments)
--- src/db/payments/orders.sql
-CREATE OR REPLACE FUNCTION payments.settle_order(p payments.payments)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if p.captured < p.amount then
-    perform payments.give_up(p, 'captured_in_part');
-    return jsonb_build_object('confirmed', false, 'reason', 'captured_in_part', 'skus', '[]'::jsonb);
-  end if;
-  if p.campaign_id is not null and group_commerce.awaits_order(p.order_id) then
-    perform group_commerce.mark_secured(p.order_id);
-    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
-  end if;
-  return orders.settle_paid(p.order_id);
-end
-$function$;
-alter function payments.settle_order(payments.payments) owner to fusion_payments;
-revoke all on function payments.settle_order(payments.payments) from public;
+alter function payments.save_intent(payments.payments,character varying,jsonb) owner to fusion_payments;
+revoke all on function payments.save_intent(payments.payments,character varying,jsonb) from public;
 
 -- function: payments.setup_fault(payments.payments,character varying,jsonb)
 -- src/db/payments/campaign-places.sql
@@ -5056,78 +5096,117 @@ CREATE OR REPLACE FUNCTION payments.setup_fault(p payments.payments, setup_id ch
 AS $function$
   select case when p.setup_intent_id is not null and p.setup_intent_id is distinct from setup_id then 'setup_replaced'
     when p.mode <> 'card' then 'made_for_another'
-    else payments.made_for_fault(p, p.setup_intent_id is not null, made_for) end
+    else payments.metadata_fault(p, p.setup_intent_id is not null, made_for) end
 $function$;
 alter function payments.setup_fault(payments.payments,character varying,jsonb) owner to fusion_payments;
 revoke all on function payments.setup_fault(payments.payments,character varying,jsonb) from public;
 
--- function: payments.strays(payments.payments)
+-- function: payments.supersede_other_payment(payments.payments)
 -- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.strays(p payments.payments)
- RETURNS text[]
- LANGUAGE sql
- STABLE
-AS $function$
-  select array(
-    select i.stripe_id from payments.intents i
-    where i.payment_id = p.payment_id and i.fault is null and payments.is_open(i.status)
-      and i.stripe_id is distinct from p.stripe_payment_intent_id
-      and (p.status <> 'pending' or p.stripe_payment_intent_id is not null)
-    order by i.stripe_id)
-$function$;
-alter function payments.strays(payments.payments) owner to fusion_payments;
-revoke all on function payments.strays(payments.payments) from public;
-
--- function: payments.take_excess(payments.payments,numeric)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.take_excess(p payments.payments, received numeric)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  update payments.payments x
-  set captured = received, intent_open = false, stripe_status = 'succeeded', updated_at = platform.clock()
-  where x.payment_id = p.payment_id returning * into p;
-  perform payments.emit_payment(p, 'payment.succeeded', '{}', false);
-  perform payments.hear_early_refunds(p);
-  select * into p from payments.payments x where x.payment_id = p.payment_id;
-  perform payments.return_money(p, p.stripe_payment_intent_id, p.captured - p.refunded, 'paid_twice');
-end
-$function$;
-alter function payments.take_excess(payments.payments,numeric) owner to fusion_payments;
-revoke all on function payments.take_excess(payments.payments,numeric) from public;
-
--- function: payments.take_over(payments.payments)
--- src/db/payments/intents.sql
-CREATE OR REPLACE FUNCTION payments.take_over(p payments.payments)
+CREATE OR REPLACE FUNCTION payments.supersede_other_payment(payment payments.payments)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  other payments.payments;
+  other_payment payments.payments;
 begin
-  select * into other from payments.payments x
-    where x.tenant_id = p.tenant_id and x.order_id = p.order_id and x.payment_id <> p.payment_id
+  select * into other_payment from payments.payments x
+    where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id and x.payment_id <> payment.payment_id
       and x.status in ('pending', 'succeeded') for update;
-  if found and other.status = 'pending' then
+  if found and other_payment.status = 'pending' then
     update payments.payments x
     set status = 'cancelled', failure_reason = 'paid_otherwise', updated_at = platform.clock(),
-        intent_open = payments.open_at_end(x)
-    where x.payment_id = other.payment_id returning * into other;
-    perform payments.emit_payment(other, 'payment.cancelled', '{}', true);
+        intent_open = payments.needs_closing(x)
+    where x.payment_id = other_payment.payment_id returning * into other_payment;
+    perform payments.emit_payment_event(other_payment, 'payment.cancelled', '{}', true);
   end if;
-  return other.status is distinct from 'succeeded' and not exists (select from orders.orders o
-    where o.tenant_id = p.tenant_id and o.id = p.order_id and o.status = 'refunded');
+  return other_payment.status is distinct from 'succeeded' and not exists (select from orders.orders o
+    where o.tenant_id = payment.tenant_id and o.id = payment.order_id and o.status = 'refunded');
 end
 $function$;
-alter function payments.take_over(payments.payments) owner to fusion_payments;
-revoke all on function payments.take_over(payments.payments) from public;
+alter function payments.supersede_other_payment(payments.payments) owner to fusion_payments;
+revoke all on function payments.supersede_other_payment(payments.payments) from public;
 
--- function: payments.tell_refunds(payments.payments)
+-- function: payments.switch_to_other_intent(payments.payments)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.switch_to_other_intent(payment payments.payments)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  other_intent_id varchar;
+  other_status text;
+begin
+  select i.stripe_id, i.status into other_intent_id, other_status from payments.intents i
+    where i.payment_id = payment.payment_id and i.fault is null and i.status in ('processing', 'requires_capture')
+      and i.stripe_id is distinct from payment.stripe_payment_intent_id
+    order by payments.intent_progress(i.status) desc, i.stripe_id limit 1;
+  if not found then
+    return false;
+  end if;
+  update payments.payments x set stripe_payment_intent_id = other_intent_id, stripe_status = other_status,
+    failure_reason = null, updated_at = platform.clock()
+  where x.payment_id = payment.payment_id;
+  if other_status = 'processing' then
+    -- the end of the former intent may have set an end to the hold
+    perform payments.update_hold_end(payment, other_status, '{}');
+  end if;
+  return true;
+end
+$function$;
+alter function payments.switch_to_other_intent(payments.payments) owner to fusion_payments;
+revoke all on function payments.switch_to_other_intent(payments.payments) from public;
+
+-- function: payments.update_hold_end(payments.payments,text,jsonb)
+-- src/db/payments/delayed.sql
+CREATE OR REPLACE FUNCTION payments.update_hold_end(payment payments.payments, new_status text, terms jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_decided constant boolean := new_status is distinct from 'processing';
+begin
+  if is_decided and coalesce(payment.stripe_status, '') not in ('processing', 'setup_processing') then
+    return;
+  end if;
+  if payment.campaign_id is not null then
+    perform group_commerce.update_secure_by(payment.order_id, is_decided, coalesce((terms->>'secureSeconds')::int, 600),
+      coalesce((terms->>'graceSeconds')::int, 900));
+  else
+    perform inventory.keep_until(array[payment.order_id::text], case when is_decided
+      then platform.clock() + make_interval(secs => coalesce((terms->>'holdSeconds')::int, 900)) else 'infinity' end);
+  end if;
+end
+$function$;
+alter function payments.update_hold_end(payments.payments,text,jsonb) owner to fusion_payments;
+revoke all on function payments.update_hold_end(payments.payments,text,jsonb) from public;
+
+-- function: payments.update_intent_open(character varying)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.update_intent_open(of_payment character varying)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update payments.payments x set intent_open = not x.intent_open
+  from (
+    select p.payment_id, payments.needs_charge_lookup(p) or cardinality(payments.intents_to_cancel(p)) > 0 or exists (
+      select from payments.intents i where i.stripe_id = p.stripe_payment_intent_id
+        and payments.is_intent_open(i.status)) as should_be_open
+    from payments.payments p where p.payment_id = of_payment
+  ) current
+  where x.payment_id = current.payment_id and x.status <> 'pending'
+    and x.intent_open is distinct from (current.should_be_open or (x.intent_open and x.captured = 0))
+$function$;
+alter function payments.update_intent_open(character varying) owner to fusion_payments;
+revoke all on function payments.update_intent_open(character varying) from public;
+
+-- function: payments.update_order_after_refund(payments.payments)
 -- src/db/payments/orders.sql
-CREATE OR REPLACE FUNCTION payments.tell_refunds(p payments.payments)
+CREATE OR REPLACE FUNCTION payments.update_order_after_refund(payment payments.payments)
  RETURNS text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -5135,22 +5214,51 @@ AS $function$
 declare
   skus text[];
 begin
-  if p.status = 'succeeded' then
-    return orders.take_back_refunded(p.order_id);
-  elsif p.status is distinct from 'refunded' then
+  if payment.status = 'succeeded' then
+    return orders.reopen_after_failed_refund(payment.order_id);
+  elsif payment.status is distinct from 'refunded' then
     return '{}';
   end if;
   -- The latest refund that says whether the units go back into stock decides.
-  skus := orders.mark_refunded(p.order_id, (select r.restock from payments.refunds r
-    where r.payment_id = p.payment_id and r.restock is not null order by r.id desc limit 1));
-  if p.campaign_id is not null then
-    skus := skus || group_commerce.lose_refunded(p.order_id, cardinality(skus) > 0);
+  skus := orders.mark_refunded(payment.order_id, (select r.restock from payments.refunds r
+    where r.payment_id = payment.payment_id and r.restock is not null order by r.id desc limit 1));
+  if payment.campaign_id is not null then
+    skus := skus || group_commerce.free_refunded_place(payment.order_id, cardinality(skus) > 0);
   end if;
   return skus;
 end
 $function$;
-alter function payments.tell_refunds(payments.payments) owner to fusion_payments;
-revoke all on function payments.tell_refunds(payments.payments) from public;
+alter function payments.update_order_after_refund(payments.payments) owner to fusion_payments;
+revoke all on function payments.update_order_after_refund(payments.payments) from public;
+
+-- function: payments.update_refund_sums(character varying)
+-- src/db/payments/refunds.sql
+CREATE OR REPLACE FUNCTION payments.update_refund_sums(of_payment character varying)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  payment payments.payments;
+begin
+  update payments.payments x
+  set refunded = least(x.captured, s.promised), refund_done = least(x.captured, s.done), updated_at = platform.clock(),
+      status = case when x.captured > 0 and s.done >= x.captured then 'refunded'
+        when x.status = 'refunded' then case when payments.is_excess_payment(x) then 'cancelled' else 'succeeded' end
+        else x.status end
+  from (
+    select coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as promised,
+      coalesce(sum(r.amount) filter (where r.status = 'succeeded'), 0) as done
+    from payments.refunds r join payments.payments y using (payment_id)
+    where r.payment_id = of_payment and r.stripe_intent_id is not distinct from y.stripe_payment_intent_id
+  ) s
+  where x.payment_id = of_payment
+  returning x.* into payment;
+  return case when payments.is_excess_payment(payment) then '{}' else payments.update_order_after_refund(payment) end;
+end
+$function$;
+alter function payments.update_refund_sums(character varying) owner to fusion_payments;
+revoke all on function payments.update_refund_sums(character varying) from public;
 
 -- function: payments.why_ended(orders.orders)
 -- src/db/payments/payments.sql
@@ -5177,84 +5285,22 @@ alter function platform.act_as(character varying) owner to fusion_platform;
 revoke all on function platform.act_as(character varying) from public;
 grant execute on function platform.act_as(character varying) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
--- function: platform.apart(character varying,text,character varying,text[],jsonb)
--- src/db/platform/set-aside.sql
-CREATE OR REPLACE FUNCTION platform.apart(job character varying, step text, tenant character varying, keys text[], input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  answer jsonb;
-  state text;
-  rule text;
-  locked constant integer := coalesce(nullif(current_setting('app.locked', true), ''), '0')::int;
-  half integer;
-begin
-  if cardinality(keys) = 0 or locked > 5 then
-    return '[]';
-  end if;
-  begin
-    perform platform.act_as(tenant), set_config('lock_timeout', '500ms', true);
-    execute format('select %s($1, $2)', step) into answer using keys, input;
-    set constraints all immediate;
-    perform platform.take_back(job, keys);
-    return jsonb_build_array(answer);
-  exception when others then
-    get stacked diagnostics state = returned_sqlstate, rule = constraint_name;
-    if state in ('40001', '40P01') then
-      raise; -- the Worker repeats the whole call
-    end if;
-  end;
-  perform platform.act_as(tenant);
-  if state = '55P03' then
-    perform set_config('app.locked', (locked + 1)::text, true);
-  end if;
-  if cardinality(keys) = 1 then
-    if state <> '55P03' then
-      perform platform.set_aside(job, keys, btrim(format('SQLSTATE %s %s', state, rule)));
-    end if;
-    return '[]';
-  end if;
-  half := cardinality(keys) / 2;
-  return platform.apart(job, step, tenant, keys[1:half], input) || platform.apart(job, step, tenant, keys[half + 1:], input);
-end
-$function$;
-alter function platform.apart(character varying,text,character varying,text[],jsonb) owner to fusion_platform;
-revoke all on function platform.apart(character varying,text,character varying,text[],jsonb) from public;
-grant execute on function platform.apart(character varying,text,character varying,text[],jsonb) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
-
--- function: platform.aside(character varying)
--- src/db/platform/set-aside.sql
-CREATE OR REPLACE FUNCTION platform.aside(job character varying)
- RETURNS text[]
+-- function: platform.add_dead_letter(platform.outbox,text)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.add_dead_letter(outbox_row platform.outbox, reason text)
+ RETURNS void
  LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select array(
-    select d.event_id::text from platform.dead_letters d
-    where d.sink = job and d.replayed_at is null and d.retry_at > platform.clock() limit 10000)
+  insert into platform.dead_letters
+    (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
+  select platform.uuid7(), e.tenant_id, outbox_row.sink, e.id::text, e.topic, e.key, e.seq,
+    platform.envelope(e), reason, outbox_row.attempts + 1, platform.clock()
+  from platform.events e
+  where e.tenant_id = outbox_row.tenant_id and e.seq = outbox_row.seq
+  on conflict (sink, event_id) where replayed_at is null do nothing
 $function$;
-alter function platform.aside(character varying) owner to fusion_platform;
-revoke all on function platform.aside(character varying) from public;
-grant execute on function platform.aside(character varying) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
-
--- function: platform.aside_subjects(text[])
--- src/db/platform/set-aside.sql
-CREATE OR REPLACE FUNCTION platform.aside_subjects(jobs text[])
- RETURNS text[]
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select array(
-    select distinct d.key::text from platform.dead_letters d
-    where d.sink = any(jobs) and d.replayed_at is null and d.retry_at is not null limit 10000)
-$function$;
-alter function platform.aside_subjects(text[]) owner to fusion_platform;
-revoke all on function platform.aside_subjects(text[]) from public;
-grant execute on function platform.aside_subjects(text[]) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+alter function platform.add_dead_letter(platform.outbox,text) owner to fusion_platform;
+revoke all on function platform.add_dead_letter(platform.outbox,text) from public;
 
 -- function: platform.authenticate(jsonb,text)
 -- src/db/platform/access.sql
@@ -5265,10 +5311,12 @@ CREATE OR REPLACE FUNCTION platform.authenticate(call jsonb, scope text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  k constant platform.api_keys := platform.identify(call, scope);
+  api_key constant platform.api_keys := platform.identify(call, scope);
 begin
-  perform set_config('app.proof', concat_ws(' ', k.tenant_id, scope, platform.sign(k.tenant_id, scope)), true);
-  return jsonb_build_object('tenant', k.tenant_id, 'scopes', k.scopes, 'expiresAt', platform.iso(k.expires_at));
+  perform set_config('app.proof', concat_ws(' ', api_key.tenant_id, scope, platform.sign(api_key.tenant_id, scope)),
+    true);
+  return jsonb_build_object('tenant', api_key.tenant_id, 'scopes', api_key.scopes,
+    'expiresAt', platform.iso(api_key.expires_at));
 end
 $function$;
 alter function platform.authenticate(jsonb,text) owner to fusion_platform;
@@ -5301,23 +5349,6 @@ $function$;
 alter function platform.begin_operation(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.begin_operation(jsonb,jsonb) from public;
 grant execute on function platform.begin_operation(jsonb,jsonb) to fusion_worker;
-
--- function: platform.bury(platform.outbox,text)
--- src/db/platform/events.sql
-CREATE OR REPLACE FUNCTION platform.bury(undelivered platform.outbox, reason text)
- RETURNS void
- LANGUAGE sql
-AS $function$
-  insert into platform.dead_letters
-    (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
-  select platform.uuid7(), e.tenant_id, undelivered.sink, e.id::text, e.topic, e.key, e.seq,
-    platform.envelope(e), reason, undelivered.attempts + 1, platform.clock()
-  from platform.events e
-  where e.tenant_id = undelivered.tenant_id and e.seq = undelivered.seq
-  on conflict (sink, event_id) where replayed_at is null do nothing
-$function$;
-alter function platform.bury(platform.outbox,text) owner to fusion_platform;
-revoke all on function platform.bury(platform.outbox,text) from public;
 
 -- function: platform.charge_fault(numeric,character varying)
 -- src/db/platform/currencies.sql
@@ -5366,6 +5397,62 @@ alter function platform.charge_limits(character varying) owner to fusion_platfor
 revoke all on function platform.charge_limits(character varying) from public;
 grant execute on function platform.charge_limits(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
+-- function: platform.claim_new_events(text,text[])
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.claim_new_events(consumer text, event_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with claimed as (
+    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+    select platform.tenant(), consumer, id, platform.clock() from unnest(event_ids) id order by id
+    on conflict on constraint inbox_once do nothing
+    returning event_id
+  )
+  select coalesce(array_agg(event_id), '{}') from claimed
+$function$;
+alter function platform.claim_new_events(text,text[]) owner to fusion_platform;
+revoke all on function platform.claim_new_events(text,text[]) from public;
+grant execute on function platform.claim_new_events(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.claim_undated_events(text,text[])
+-- src/db/platform/inbox.sql
+CREATE OR REPLACE FUNCTION platform.claim_undated_events(consumer text, event_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with claimed as (
+    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+    select platform.tenant(), consumer, id, 'infinity' from unnest(event_ids) id order by id
+    on conflict on constraint inbox_once do nothing
+    returning event_id
+  )
+  select coalesce(array_agg(event_id), '{}') from claimed
+$function$;
+alter function platform.claim_undated_events(text,text[]) owner to fusion_platform;
+revoke all on function platform.claim_undated_events(text,text[]) from public;
+grant execute on function platform.claim_undated_events(text,text[]) to fusion_inventory, fusion_shipping;
+
+-- function: platform.clear_set_aside(character varying,text[])
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.clear_set_aside(job character varying, keys text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update platform.dead_letters d set replayed_at = platform.clock()
+  where d.sink = job and d.event_id = any(keys) and d.replayed_at is null and d.retry_at is not null
+    and platform.tenant() in (d.tenant_id, '*')
+$function$;
+alter function platform.clear_set_aside(character varying,text[]) owner to fusion_platform;
+revoke all on function platform.clear_set_aside(character varying,text[]) from public;
+grant execute on function platform.clear_set_aside(character varying,text[]) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
 -- function: platform.clock()
 -- src/db/platform/access.sql
 CREATE OR REPLACE FUNCTION platform.clock()
@@ -5373,9 +5460,9 @@ CREATE OR REPLACE FUNCTION platform.clock()
  LANGUAGE sql
  STABLE
 AS $function$
-  -- Time is passed in where a caller has it (a cron's scheduled time, a test's); else it is the transaction's. Milliseconds,
-  -- as the API shows it: a hold ends when it says that it ends. No `coalesce` or `nullif`: Postgres does not trust those
-  -- under row-level security, and a condition on time would be no condition on an index any more.
+  -- A caller can pass the time in (a cron's scheduled time, a test's); otherwise it is the transaction's. Milliseconds,
+  -- as the API shows it: a hold ends exactly when it says so. No `coalesce` or `nullif`: Postgres does not treat them
+  -- as leakproof under row-level security, and a condition on time could not use an index.
   select case when current_setting('app.now', true) <> '' then current_setting('app.now', true)::timestamptz
     else date_trunc('milliseconds', now()) end
 $function$;
@@ -5397,22 +5484,6 @@ alter function platform.currency_decimals(character varying) owner to fusion_pla
 revoke all on function platform.currency_decimals(character varying) from public;
 grant execute on function platform.currency_decimals(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
--- function: platform.due_again(character varying,integer)
--- src/db/platform/set-aside.sql
-CREATE OR REPLACE FUNCTION platform.due_again(job character varying, most integer)
- RETURNS text[]
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select array(
-    select d.event_id::text from platform.dead_letters d
-    where d.sink = job and d.replayed_at is null and d.retry_at <= platform.clock() order by d.retry_at limit most)
-$function$;
-alter function platform.due_again(character varying,integer) owner to fusion_platform;
-revoke all on function platform.due_again(character varying,integer) from public;
-grant execute on function platform.due_again(character varying,integer) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
-
 -- function: platform.emit(text,text,jsonb,boolean)
 -- src/db/platform/events.sql
 CREATE OR REPLACE FUNCTION platform.emit(topic text, key text, payload jsonb, queue boolean)
@@ -5423,7 +5494,7 @@ CREATE OR REPLACE FUNCTION platform.emit(topic text, key text, payload jsonb, qu
 AS $function$
 declare
   tenant constant varchar := platform.tenant();
-  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, whatever time was passed in
+  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, even if a time was passed in
   event_seq bigint;
 begin
   insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -5470,18 +5541,19 @@ CREATE OR REPLACE FUNCTION platform.enter(call jsonb, scope text, operation text
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  k varchar := call->>'idempotencyKey';
+  idempotency_key varchar := call->>'idempotencyKey';
   stored platform.idempotency;
 begin
   perform platform.identify(call, scope);
-  if k is null then
+  if idempotency_key is null then
     return null;
   end if;
-  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || k, 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || idempotency_key,
+    0)) then
     perform platform.fail('idempotency_in_progress');
   end if;
   select * into stored from platform.idempotency i
-    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = k;
+    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = idempotency_key;
   if not found or stored.created_at <= platform.clock() - interval '24 hours' then
     return null;
   end if;
@@ -5516,7 +5588,7 @@ begin
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  perform platform.set_cause(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
+  perform platform.set_call_settings(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
 end
 $function$;
 alter function platform.enter_as(jsonb,character varying) owner to fusion_platform;
@@ -5548,33 +5620,28 @@ CREATE OR REPLACE FUNCTION platform.fail(code text, detail jsonb DEFAULT NULL::j
 AS $function$
 begin
   raise exception using errcode = 'FC000', message = code, detail =
-    (jsonb_strip_nulls(jsonb_build_object('tenant', nullif(nullif(platform.tenant(), ''), '*'))) || coalesce(detail, '{}'))::text;
+    (jsonb_strip_nulls(jsonb_build_object('tenant', nullif(nullif(platform.tenant(), ''), '*')))
+      || coalesce(detail, '{}'))::text;
 end
 $function$;
 alter function platform.fail(text,jsonb) owner to fusion_platform;
 revoke all on function platform.fail(text,jsonb) from public;
 grant execute on function platform.fail(text,jsonb) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
--- procedure: platform.hand_over(name,name)
--- migrations/20261122180000_create_roles.sql
-CREATE OR REPLACE PROCEDURE platform.hand_over(IN service name, IN owner name)
- LANGUAGE plpgsql
-AS $procedure$
-declare
-  f regprocedure;
-begin
-  execute format('grant create on schema %I to %I', service, owner);
-  for f in
-    select p.oid from pg_proc p
-    where p.pronamespace = service::regnamespace and p.prokind = 'f' and p.proowner <> owner::regrole
-  loop
-    execute format('alter function %s owner to %I', f, owner);
-    execute format('revoke all on function %s from public', f);
-  end loop;
-  execute format('revoke create on schema %I from %I', service, owner);
-end
-$procedure$;
-revoke all on procedure platform.hand_over(name,name) from public;
+-- function: platform.find_unclaimed_events(text,text[])
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.find_unclaimed_events(consumer text, event_ids text[])
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(select id from unnest(event_ids) id where not exists (
+    select from platform.inbox i where i.consumer = find_unclaimed_events.consumer and i.event_id = id))
+$function$;
+alter function platform.find_unclaimed_events(text,text[]) owner to fusion_platform;
+revoke all on function platform.find_unclaimed_events(text,text[]) from public;
+grant execute on function platform.find_unclaimed_events(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
 -- function: platform.health()
 -- src/db/platform/access.sql
@@ -5623,28 +5690,29 @@ CREATE OR REPLACE FUNCTION platform.identify(call jsonb, scope text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  k platform.api_keys;
+  api_key platform.api_keys;
 begin
-  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_cause(call);
+  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_call_settings(call);
   if call ? 'liveToken' and scope = 'campaigns:read' then
-    k := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
+    api_key := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
   else
-    select * into k from platform.api_keys where key_hash = call->>'keyHash';
+    select * into api_key from platform.api_keys where key_hash = call->>'keyHash';
   end if;
-  if k.id is null or k.revoked_at <= platform.clock() or k.expires_at <= platform.clock() then
-    perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', k.tenant_id)));
+  if api_key.id is null or api_key.revoked_at <= platform.clock() or api_key.expires_at <= platform.clock() then
+    perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', api_key.tenant_id)));
   end if;
-  if not scope = any(k.scopes) then
-    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
+  if not scope = any(api_key.scopes) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', format('This key lacks the scope %s.', scope)));
   end if;
-  -- A key without origins is good for every page; the header is the browser's word, so this keeps honest browsers only.
-  if call ? 'origin' and k.kind = 'publishable' and not call->>'origin' = any(k.origins) then
-    perform platform.fail('forbidden', jsonb_build_object('tenant', k.tenant_id,
-      'reason', 'This key is not for pages of this origin.'));
+  -- A key without origins is valid on every page. Clients other than browsers can forge the header, so this
+  -- restricts browsers only.
+  if call ? 'origin' and api_key.kind = 'publishable' and not call->>'origin' = any(api_key.origins) then
+    perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
+      'reason', 'This key does not allow requests from this origin.'));
   end if;
-  perform set_config('app.tenant_id', k.tenant_id, true);
-  return k;
+  perform set_config('app.tenant_id', api_key.tenant_id, true);
+  return api_key;
 end
 $function$;
 alter function platform.identify(jsonb,text) owner to fusion_platform;
@@ -5695,19 +5763,52 @@ CREATE OR REPLACE FUNCTION platform.key_of_live_token(token text, campaign text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  part constant text[] := string_to_array(token, '_'); -- lt, key, expiry, signature
-  k platform.api_keys;
+  parts constant text[] := string_to_array(token, '_'); -- lt, key, expiry, signature
+  api_key platform.api_keys;
 begin
-  if part[3] ~ '^[0-9]{10}$' and sha256(convert_to(part[4], 'UTF8'))
-    = sha256(convert_to(platform.sign_live_token(part[2], campaign, part[3]), 'UTF8')) then
-    perform set_config('app.live_key', part[2], true); -- the policy key_of_live_token
-    select * into k from platform.api_keys where id = part[2] and to_timestamp(part[3]::bigint) > platform.clock();
+  if parts[3] ~ '^[0-9]{10}$' and sha256(convert_to(parts[4], 'UTF8'))
+    = sha256(convert_to(platform.sign_live_token(parts[2], campaign, parts[3]), 'UTF8')) then
+    perform set_config('app.live_key', parts[2], true); -- read by the policy key_of_live_token
+    select * into api_key from platform.api_keys where id = parts[2]
+      and to_timestamp(parts[3]::bigint) > platform.clock();
   end if;
-  return k;
+  return api_key;
 end
 $function$;
 alter function platform.key_of_live_token(text,text) owner to fusion_platform;
 revoke all on function platform.key_of_live_token(text,text) from public;
+
+-- function: platform.keys_set_aside(character varying)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.keys_set_aside(job character varying)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(
+    select d.event_id::text from platform.dead_letters d
+    where d.sink = job and d.replayed_at is null and d.retry_at > platform.clock() limit 10000)
+$function$;
+alter function platform.keys_set_aside(character varying) owner to fusion_platform;
+revoke all on function platform.keys_set_aside(character varying) from public;
+grant execute on function platform.keys_set_aside(character varying) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.keys_to_retry(character varying,integer)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.keys_to_retry(job character varying, max_keys integer)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select array(
+    select d.event_id::text from platform.dead_letters d
+    where d.sink = job and d.replayed_at is null and d.retry_at <= platform.clock() order by d.retry_at limit max_keys)
+$function$;
+alter function platform.keys_to_retry(character varying,integer) owner to fusion_platform;
+revoke all on function platform.keys_to_retry(character varying,integer) from public;
+grant execute on function platform.keys_to_retry(character varying,integer) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
 -- function: platform.leave(jsonb,text,jsonb)
 -- src/db/platform/access.sql
@@ -5756,20 +5857,20 @@ CREATE OR REPLACE FUNCTION platform.live_token(call jsonb, campaign text, until 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  k constant platform.api_keys := platform.identify(call, 'campaigns:read');
-  expires constant bigint := floor(extract(epoch from least(until, k.expires_at)));
+  api_key constant platform.api_keys := platform.identify(call, 'campaigns:read');
+  expires constant bigint := floor(extract(epoch from least(until, api_key.expires_at)));
 begin
   return jsonb_build_object('expiresAt', platform.iso(to_timestamp(expires)),
-    'token', concat_ws('_', 'lt', k.id, expires, platform.sign_live_token(k.id, campaign, expires::text)));
+    'token', concat_ws('_', 'lt', api_key.id, expires, platform.sign_live_token(api_key.id, campaign, expires::text)));
 end
 $function$;
 alter function platform.live_token(jsonb,text,timestamp with time zone) owner to fusion_platform;
 revoke all on function platform.live_token(jsonb,text,timestamp with time zone) from public;
 grant execute on function platform.live_token(jsonb,text,timestamp with time zone) to fusion_group_commerce;
 
--- function: platform.next_rows(character varying,integer)
+-- function: platform.lock_deliverable_rows(character varying,integer)
 -- src/db/platform/relay.sql
-CREATE OR REPLACE FUNCTION platform.next_rows(of_sink character varying, most integer)
+CREATE OR REPLACE FUNCTION platform.lock_deliverable_rows(of_sink character varying, max_rows integer)
  RETURNS bigint[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -5777,69 +5878,73 @@ CREATE OR REPLACE FUNCTION platform.next_rows(of_sink character varying, most in
  SET enable_sort TO 'off'
 AS $function$
 declare
-  moment constant timestamptz := platform.clock();
-  aside constant bigint[] := array(
-    select split_part(k, ' ', 2)::bigint from unnest(platform.aside('relay')) k where split_part(k, ' ', 1) = of_sink);
-  free bigint[] := '{}';
+  now_at constant timestamptz := platform.clock();
+  skipped_seqs constant bigint[] := array(
+    select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k
+      where split_part(k, ' ', 1) = of_sink);
+  deliverable bigint[] := '{}';
   seqs bigint[];
   keys varchar[];
-  blocked varchar[];
-  blockers bigint[];
+  blocked_keys varchar[];
+  blocker_seqs bigint[];
   last_due timestamptz := '-infinity';
   last_seq bigint := 0;
-  wanted integer := most;
-  b record;
+  window_size integer := max_rows;
+  blocker record;
 begin
-  -- Rows whose key must wait fill a window again and again: behind them, in the next window, may be other keys.
-  for tried in 1..20 loop
+  -- Blocked rows can fill a window. The next window may have rows of other keys.
+  for attempt in 1..20 loop
     select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
     into seqs, keys, last_due
     from (
       select o.seq, o.key, o.due_at from platform.outbox o
-      where o.sink = of_sink and o.due_at <= moment and (o.due_at, o.seq) > (last_due, last_seq) and o.seq <> all(aside)
-      order by o.due_at, o.seq limit wanted for update skip locked
+      where o.sink = of_sink and o.due_at <= now_at and (o.due_at, o.seq) > (last_due, last_seq)
+        and o.seq <> all(skipped_seqs)
+      order by o.due_at, o.seq limit window_size for update skip locked
     ) w;
     exit when seqs is null;
     last_seq := seqs[cardinality(seqs)];
-    blocked := '{}';
-    blockers := '{}';
-    -- A statement of its own: it sees what was committed until now, so nothing that became a blocker is missed.
-    for b in
+    blocked_keys := '{}';
+    blocker_seqs := '{}';
+    -- A separate statement: it sees everything that was committed until now, so that no new blocker is missed.
+    for blocker in
       select k.key, e.seq, e.due_at, e.lease
       from (select u.key, max(u.seq) as last from unnest(seqs, keys) u(seq, key) group by u.key) k
       cross join lateral (
         select o.seq, o.due_at, o.lease from platform.outbox o
-        where o.sink = of_sink and o.key = k.key and o.seq < k.last and o.seq <> all(seqs) and o.seq <> all(free)
+        where o.sink = of_sink and o.key = k.key and o.seq < k.last and o.seq <> all(seqs) and o.seq <> all(deliverable)
         order by o.seq limit 1
       ) e
     loop
-      blocked := blocked || b.key;
-      blockers := blockers || b.seq;
-      -- What waits for a row that failed waits as long as that one, or it would be looked at in vain at every turn.
-      if b.lease is null and b.due_at > moment then
+      blocked_keys := blocked_keys || blocker.key;
+      blocker_seqs := blocker_seqs || blocker.seq;
+      -- Rows behind a failed row wait as long as that row. Otherwise each run would look at them for nothing.
+      if blocker.lease is null and blocker.due_at > now_at then
         begin
-          update platform.outbox o set due_at = b.due_at
+          update platform.outbox o set due_at = blocker.due_at
           where o.sink = of_sink
-            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = b.key and u.seq > b.seq));
+            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = blocker.key
+              and u.seq > blocker.seq));
         exception when others then
-          -- A row that cannot be changed is looked at again at every turn.
+          -- A row that cannot be updated is looked at again in each run.
           if sqlstate in ('40001', '40P01', '55P03') then
             raise;
           end if;
         end;
       end if;
     end loop;
-    free := free || array(
+    deliverable := deliverable || array(
       select u.seq from unnest(seqs, keys) u(seq, key)
-      where not exists (select from unnest(blocked, blockers) x(key, seq) where x.key = u.key and x.seq < u.seq));
-    exit when cardinality(seqs) < wanted or cardinality(free) >= most;
-    wanted := most - cardinality(free);
+      where not exists (select from unnest(blocked_keys, blocker_seqs) x(key, seq) where x.key = u.key
+        and x.seq < u.seq));
+    exit when cardinality(seqs) < window_size or cardinality(deliverable) >= max_rows;
+    window_size := max_rows - cardinality(deliverable);
   end loop;
-  return free;
+  return deliverable;
 end
 $function$;
-alter function platform.next_rows(character varying,integer) owner to fusion_platform;
-revoke all on function platform.next_rows(character varying,integer) from public;
+alter function platform.lock_deliverable_rows(character varying,integer) owner to fusion_platform;
+revoke all on function platform.lock_deliverable_rows(character varying,integer) from public;
 
 -- function: platform.next_version(integer)
 -- src/db/platform/access.sql
@@ -5853,21 +5958,6 @@ $function$;
 alter function platform.next_version(integer) owner to fusion_platform;
 revoke all on function platform.next_version(integer) from public;
 grant execute on function platform.next_version(integer) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
-
--- function: platform.not_taken(text,text[])
--- src/db/platform/events.sql
-CREATE OR REPLACE FUNCTION platform.not_taken(consumer text, event_ids text[])
- RETURNS text[]
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select array(select id from unnest(event_ids) id where not exists (
-    select from platform.inbox i where i.consumer = not_taken.consumer and i.event_id = id))
-$function$;
-alter function platform.not_taken(text,text[]) owner to fusion_platform;
-revoke all on function platform.not_taken(text,text[]) from public;
-grant execute on function platform.not_taken(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
 -- function: platform.note_failed_row(jsonb,jsonb)
 -- src/db/platform/set-aside.sql
@@ -5886,6 +5976,106 @@ $function$;
 alter function platform.note_failed_row(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.note_failed_row(jsonb,jsonb) from public;
 grant execute on function platform.note_failed_row(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.process_relay_rows(character varying,text,bigint[],jsonb)
+-- src/db/platform/relay.sql
+CREATE OR REPLACE FUNCTION platform.process_relay_rows(of_sink character varying, step text, seqs bigint[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  outbox_row platform.outbox;
+  failed_keys varchar[] := '{}';
+  events jsonb := '[]';
+  step_events jsonb;
+  bytes_left bigint := (input->>'bytes')::bigint;
+  error_state text;
+  violated_constraint text;
+begin
+  if cardinality(seqs) = 0 then
+    return jsonb_build_object('events', events, 'aside', 0);
+  end if;
+  begin
+    return jsonb_build_object('events', platform.relay_step(of_sink, step, seqs, input), 'aside', 0);
+  exception when others then
+    if sqlstate in ('40001', '40P01', '55P03') then
+      raise;
+    end if;
+  end;
+  for outbox_row in select * from platform.outbox x where x.sink = of_sink and x.seq = any(seqs) order by x.seq loop
+    continue when step = 'lease' and outbox_row.key = any(failed_keys);
+    exit when bytes_left <= 0;
+    begin
+      step_events := platform.relay_step(of_sink, step, array[outbox_row.seq], input
+        || jsonb_build_object('bytes', bytes_left));
+      events := events || step_events;
+      if step = 'lease' then
+        bytes_left := bytes_left - octet_length(step_events->0->>'payload');
+      end if;
+    exception when others then
+      get stacked diagnostics error_state = returned_sqlstate, violated_constraint = constraint_name;
+      if error_state in ('40001', '40P01', '55P03') then
+        raise;
+      end if;
+      failed_keys := failed_keys || outbox_row.key;
+      perform platform.set_outbox_row_aside(outbox_row,
+        btrim(format('SQLSTATE %s %s', error_state, violated_constraint)));
+    end;
+  end loop;
+  return jsonb_build_object('events', events, 'aside', cardinality(failed_keys));
+end
+$function$;
+alter function platform.process_relay_rows(character varying,text,bigint[],jsonb) owner to fusion_platform;
+revoke all on function platform.process_relay_rows(character varying,text,bigint[],jsonb) from public;
+
+-- function: platform.process_rows(character varying,text,character varying,text[],jsonb)
+-- src/db/platform/set-aside.sql
+CREATE OR REPLACE FUNCTION platform.process_rows(job character varying, step text, tenant character varying, keys text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  result jsonb;
+  error_state text;
+  violated_constraint text;
+  lock_timeouts constant integer := coalesce(nullif(current_setting('app.locked', true), ''), '0')::int;
+  half integer;
+begin
+  if cardinality(keys) = 0 or lock_timeouts > 5 then
+    return '[]';
+  end if;
+  begin
+    perform platform.act_as(tenant), set_config('lock_timeout', '500ms', true);
+    execute format('select %s($1, $2)', step) into result using keys, input;
+    set constraints all immediate;
+    perform platform.clear_set_aside(job, keys);
+    return jsonb_build_array(result);
+  exception when others then
+    get stacked diagnostics error_state = returned_sqlstate, violated_constraint = constraint_name;
+    if error_state in ('40001', '40P01') then
+      raise; -- the Worker repeats the whole call
+    end if;
+  end;
+  perform platform.act_as(tenant);
+  if error_state = '55P03' then
+    perform set_config('app.locked', (lock_timeouts + 1)::text, true);
+  end if;
+  if cardinality(keys) = 1 then
+    if error_state <> '55P03' then
+      perform platform.set_aside(job, keys, btrim(format('SQLSTATE %s %s', error_state, violated_constraint)));
+    end if;
+    return '[]';
+  end if;
+  half := cardinality(keys) / 2;
+  return platform.process_rows(job, step, tenant, keys[1:half], input)
+    || platform.process_rows(job, step, tenant, keys[half + 1:], input);
+end
+$function$;
+alter function platform.process_rows(character varying,text,character varying,text[],jsonb) owner to fusion_platform;
+revoke all on function platform.process_rows(character varying,text,character varying,text[],jsonb) from public;
+grant execute on function platform.process_rows(character varying,text,character varying,text[],jsonb) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
 -- function: platform.proven_tenant(text[])
 -- src/db/platform/access.sql
@@ -5921,32 +6111,33 @@ CREATE OR REPLACE FUNCTION platform.purge(call jsonb, input jsonb)
 AS $function$
 declare
   tenant varchar;
-  aside text[];
-  rule text;
+  failed_tenants text[];
+  violated_constraint text;
   purged bigint := 0;
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('purge') || platform.due_again('purge', 1000);
+  failed_tenants := platform.keys_set_aside('purge') || platform.keys_to_retry('purge', 1000);
   begin
     purged := platform.purge_rows((input->>'limit')::int);
-    perform platform.take_back('purge', aside);
+    perform platform.clear_set_aside('purge', failed_tenants);
     return jsonb_build_object('purged', purged);
   exception when others then
     if sqlstate in ('40001', '40P01') then
       raise;
     end if;
   end;
-  -- A row of one tenant cannot be deleted: each tenant alone, so that the others' rows go.
-  aside := platform.aside('purge');
-  for tenant in select t.id from platform.tenants t where t.id <> all(aside) order by t.id loop
+  -- A row of one tenant cannot be deleted. Each tenant is tried alone, so that the others' rows are deleted.
+  failed_tenants := platform.keys_set_aside('purge');
+  for tenant in select t.id from platform.tenants t where t.id <> all(failed_tenants) order by t.id loop
     begin
       perform platform.act_as(tenant);
       purged := purged + platform.purge_rows((input->>'limit')::int);
-      perform platform.take_back('purge', array[tenant::text]);
+      perform platform.clear_set_aside('purge', array[tenant::text]);
     exception when others then
-      get stacked diagnostics rule = constraint_name;
+      get stacked diagnostics violated_constraint = constraint_name;
       perform platform.act_as(tenant);
-      perform platform.set_aside('purge', array[tenant::text], btrim(format('SQLSTATE %s %s', sqlstate, rule)));
+      perform platform.set_aside('purge', array[tenant::text],
+        btrim(format('SQLSTATE %s %s', sqlstate, violated_constraint)));
     end;
   end loop;
   return jsonb_build_object('purged', purged);
@@ -5966,18 +6157,18 @@ CREATE OR REPLACE FUNCTION platform.purge_rows(most integer)
  SET enable_sort TO 'off'
 AS $function$
 declare
-  gone bigint;
-  more bigint;
+  idempotency_rows bigint;
+  inbox_rows bigint;
 begin
   delete from platform.idempotency where ctid = any(array(
     select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
     order by created_at limit most for update skip locked));
-  get diagnostics gone = row_count;
+  get diagnostics idempotency_rows = row_count;
   delete from platform.inbox where ctid = any(array(
     select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
     order by applied_at limit most for update skip locked));
-  get diagnostics more = row_count;
-  return gone + more;
+  get diagnostics inbox_rows = row_count;
+  return idempotency_rows + inbox_rows;
 end
 $function$;
 alter function platform.purge_rows(integer) owner to fusion_platform;
@@ -5997,23 +6188,24 @@ declare
   of_sink constant varchar := input->>'sink';
   returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
   paused_ms numeric;
-  failed integer;
+  failed_rows integer;
   leased jsonb;
 begin
-  -- A crash may forget what this call did, and nothing else: rows are delivered again then, as after a relay that died.
+  -- A crash may lose the changes of this call and nothing else. Then rows are delivered again, as after a relay that
+  -- died.
   perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
-  failed := (platform.relay_apart(of_sink, 'delivered',
+  failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
-    + (platform.relay_apart(of_sink, 'failed',
+    + (platform.process_relay_rows(of_sink, 'failed',
       array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
-  -- What this relay has leased and does not mention, it never heard of: that answer was lost, and the call repeated.
+  -- Rows that this relay leased and does not mention: the result was lost and the call repeated.
   if (input->>'lost')::boolean then
     returned := returned || array(select o.seq from platform.outbox o
       where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');
   end if;
-  failed := failed + (platform.relay_apart(of_sink, 'returned', returned, input)->>'aside')::int;
+  failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'returned', returned, input)->>'aside')::int;
 
-  -- Relays that find the sink away at the same time count as one failure.
+  -- Relays that find the sink unavailable at the same time count as one failure.
   if (input->>'paused')::boolean then
     update platform.sinks s
     set failures = s.failures + 1,
@@ -6024,65 +6216,16 @@ begin
   select extract(epoch from s.paused_until - platform.clock()) * 1000 into paused_ms
   from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock();
   if paused_ms > 0 or (input->>'limit')::int = 0 then
-    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed);
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed_rows);
   end if;
-  leased := platform.relay_apart(of_sink, 'lease', platform.next_rows(of_sink, (input->>'limit')::int), input);
-  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed + (leased->>'aside')::int);
+  leased := platform.process_relay_rows(of_sink,
+    'lease', platform.lock_deliverable_rows(of_sink, (input->>'limit')::int), input);
+  return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int);
 end
 $function$;
 alter function platform.relay(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.relay(jsonb,jsonb) from public;
 grant execute on function platform.relay(jsonb,jsonb) to fusion_worker;
-
--- function: platform.relay_apart(character varying,text,bigint[],jsonb)
--- src/db/platform/relay.sql
-CREATE OR REPLACE FUNCTION platform.relay_apart(of_sink character varying, step text, seqs bigint[], input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  o platform.outbox;
-  stuck varchar[] := '{}';
-  events jsonb := '[]';
-  taken jsonb;
-  left_bytes bigint := (input->>'bytes')::bigint;
-  state text;
-  rule text;
-begin
-  if cardinality(seqs) = 0 then
-    return jsonb_build_object('events', events, 'aside', 0);
-  end if;
-  begin
-    return jsonb_build_object('events', platform.relay_step(of_sink, step, seqs, input), 'aside', 0);
-  exception when others then
-    if sqlstate in ('40001', '40P01', '55P03') then
-      raise;
-    end if;
-  end;
-  for o in select * from platform.outbox x where x.sink = of_sink and x.seq = any(seqs) order by x.seq loop
-    continue when step = 'lease' and o.key = any(stuck);
-    exit when left_bytes <= 0;
-    begin
-      taken := platform.relay_step(of_sink, step, array[o.seq], input || jsonb_build_object('bytes', left_bytes));
-      events := events || taken;
-      if step = 'lease' then
-        left_bytes := left_bytes - octet_length(taken->0->>'payload');
-      end if;
-    exception when others then
-      get stacked diagnostics state = returned_sqlstate, rule = constraint_name;
-      if state in ('40001', '40P01', '55P03') then
-        raise;
-      end if;
-      stuck := stuck || o.key;
-      perform platform.set_row_aside(o, btrim(format('SQLSTATE %s %s', state, rule)));
-    end;
-  end loop;
-  return jsonb_build_object('events', events, 'aside', cardinality(stuck));
-end
-$function$;
-alter function platform.relay_apart(character varying,text,bigint[],jsonb) owner to fusion_platform;
-revoke all on function platform.relay_apart(character varying,text,bigint[],jsonb) from public;
 
 -- function: platform.relay_step(character varying,text,bigint[],jsonb)
 -- src/db/platform/relay.sql
@@ -6093,7 +6236,7 @@ CREATE OR REPLACE FUNCTION platform.relay_step(of_sink character varying, step t
 AS $function$
 declare
   item jsonb;
-  f platform.outbox;
+  outbox_row platform.outbox;
   events jsonb := '[]';
   found_events integer;
 begin
@@ -6105,35 +6248,36 @@ begin
     end if;
   when 'failed' then
     for item in select x from jsonb_array_elements(input->'failed') x where (x->>'seq')::bigint = any(seqs) loop
-      select * into f from platform.outbox o
+      select * into outbox_row from platform.outbox o
       where o.sink = of_sink and o.seq = (item->>'seq')::bigint and o.lease = input->>'lease' for update;
-      continue when not found; -- an earlier failure of its key took it along, or its lease ran out
+      continue when not found; -- an earlier failure of its key changed it too, or its lease ended
       if (item->>'dead')::boolean then
-        perform platform.bury(f, item->>'error');
-        delete from platform.outbox o where o.sink = of_sink and o.seq = f.seq;
+        perform platform.add_dead_letter(outbox_row, item->>'error');
+        delete from platform.outbox o where o.sink = of_sink and o.seq = outbox_row.seq;
       else
-        -- The key waits with its row: 1, 2, 4 … 60 s.
+        -- All later rows of the key wait with it: 1, 2, 4 … 60 s.
         update platform.outbox o
-        set attempts = o.attempts + (o.seq = f.seq)::int, last_error = item->>'error', lease = null,
-            due_at = platform.clock() + make_interval(secs => least(power(2, least(f.attempts, 6)), 60))
-        where o.sink = of_sink and o.key = f.key and o.seq >= f.seq;
+        set attempts = o.attempts + (o.seq = outbox_row.seq)::int, last_error = item->>'error', lease = null,
+            due_at = platform.clock() + make_interval(secs => least(power(2, least(outbox_row.attempts, 6)), 60))
+        where o.sink = of_sink and o.key = outbox_row.key and o.seq >= outbox_row.seq;
       end if;
     end loop;
   when 'returned' then
     update platform.outbox o set lease = null, due_at = platform.clock()
     where o.sink = of_sink and o.seq = any(seqs) and o.lease = input->>'lease';
   when 'lease' then
-    -- One look-up for each row, whatever the planner expects: a join could read every event there is.
+    -- One lookup for each row, whatever the planner expects. A join could read all events.
     with sized as materialized (
-      select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(e.payload::text) as before
+      select e.*, sum(octet_length(e.payload::text)) over (order by e.seq) - octet_length(
+        e.payload::text) as bytes_before
       from unnest(seqs) u(seq)
       cross join lateral (select o.tenant_id from platform.outbox o where o.sink = of_sink and o.seq = u.seq limit 1) o
       cross join lateral (
         select v.* from platform.events v where v.tenant_id = o.tenant_id and v.seq = u.seq limit 1
       ) e
     ), chosen as materialized (
-      select * from sized z where z.before < (input->>'bytes')::bigint
-    ), taken as (
+      select * from sized z where z.bytes_before < (input->>'bytes')::bigint
+    ), leased as (
       update platform.outbox o
       set lease = input->>'lease', due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
       where o.sink = of_sink and o.seq = any(array(select c.seq from chosen c))
@@ -6143,12 +6287,12 @@ begin
       order by c.seq), '[]'), (select count(*) from sized) into events, found_events
     from chosen c;
     if found_events < cardinality(seqs) then
-      raise exception using errcode = 'no_data_found', message = 'an event is gone';
+      raise exception using errcode = 'no_data_found', message = 'the event of an outbox row is missing';
     end if;
   end case;
   if step in ('delivered', 'failed') and exists (select from platform.dead_letters d
     where d.sink = 'relay' and d.replayed_at is null and d.retry_at <= platform.clock()) then
-    perform platform.take_back('relay', array(select of_sink || ' ' || u from unnest(seqs) u));
+    perform platform.clear_set_aside('relay', array(select of_sink || ' ' || u from unnest(seqs) u));
   end if;
   return events;
 end
@@ -6166,57 +6310,58 @@ CREATE OR REPLACE FUNCTION platform.replay_dead_letter(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'events:write', 'deadLetters.replay');
-  letter platform.dead_letters;
+  dead_letter platform.dead_letters;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into letter from platform.dead_letters d
+  select * into dead_letter from platform.dead_letters d
     where d.tenant_id = platform.tenant() and d.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if letter.retry_at is not null then
-    if letter.replayed_at is null then
-      update platform.dead_letters d set retry_at = platform.clock() where d.id = letter.id;
+  if dead_letter.retry_at is not null then
+    if dead_letter.replayed_at is null then
+      update platform.dead_letters d set retry_at = platform.clock() where d.id = dead_letter.id;
     end if;
-    return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+    return platform.leave(call, 'deadLetters.replay', platform.letter_json(dead_letter));
   end if;
   if not exists (select from platform.events e
-    where e.tenant_id = letter.tenant_id and e.seq = letter.seq and e.id::text = letter.event_id) then
-    perform platform.fail('conflict', jsonb_build_object('reason', 'This message is no event of this system.'));
+    where e.tenant_id = dead_letter.tenant_id and e.seq = dead_letter.seq and e.id::text = dead_letter.event_id) then
+    perform platform.fail('conflict', jsonb_build_object('reason', 'This message is not an event of this system, so it cannot be replayed.'));
   end if;
-  if letter.replayed_at is null then
+  if dead_letter.replayed_at is null then
     insert into platform.outbox (sink, seq, tenant_id, key, due_at)
-    values (case when letter.sink = 'kafka' then 'kafka' else 'queue' end, letter.seq, letter.tenant_id, letter.key,
-            date_trunc('milliseconds', now()))
+    values (case when dead_letter.sink = 'kafka' then 'kafka' else 'queue' end, dead_letter.seq, dead_letter.tenant_id,
+      dead_letter.key, date_trunc('milliseconds', now()))
     on conflict on constraint outbox_once do nothing;
-    update platform.dead_letters d set replayed_at = platform.clock() where d.id = letter.id returning * into letter;
+    update platform.dead_letters d set replayed_at = platform.clock() where d.id = dead_letter.id
+      returning * into dead_letter;
   end if;
-  return platform.leave(call, 'deadLetters.replay', platform.letter_json(letter));
+  return platform.leave(call, 'deadLetters.replay', platform.letter_json(dead_letter));
 end
 $function$;
 alter function platform.replay_dead_letter(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.replay_dead_letter(jsonb,jsonb) from public;
 grant execute on function platform.replay_dead_letter(jsonb,jsonb) to fusion_worker;
 
--- function: platform.report(text,text,text,text,jsonb,text)
+-- function: platform.report_problem(text,text,text,text,jsonb,text)
 -- src/db/platform/set-aside.sql
-CREATE OR REPLACE FUNCTION platform.report(source text, id text, topic text, key text, message jsonb, reason text)
+CREATE OR REPLACE FUNCTION platform.report_problem(source text, id text, topic text, key text, message jsonb, reason text)
  RETURNS void
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at)
-  values (platform.uuid7(), platform.tenant(), source, report.id, report.topic, report.key, report.message, report.reason,
-    1, platform.clock())
+  values (platform.uuid7(), platform.tenant(), source, report_problem.id, report_problem.topic, report_problem.key,
+    report_problem.message, report_problem.reason, 1, platform.clock())
   on conflict (sink, event_id) where replayed_at is null do update
     set topic = excluded.topic, message = excluded.message, reason = excluded.reason
 $function$;
-alter function platform.report(text,text,text,text,jsonb,text) owner to fusion_platform;
-revoke all on function platform.report(text,text,text,text,jsonb,text) from public;
-grant execute on function platform.report(text,text,text,text,jsonb,text) to fusion_payments;
+alter function platform.report_problem(text,text,text,text,jsonb,text) owner to fusion_platform;
+revoke all on function platform.report_problem(text,text,text,text,jsonb,text) from public;
+grant execute on function platform.report_problem(text,text,text,text,jsonb,text) to fusion_payments;
 
 -- function: platform.set_aside(character varying,text[],text,text)
 -- src/db/platform/set-aside.sql
@@ -6239,9 +6384,9 @@ alter function platform.set_aside(character varying,text[],text,text) owner to f
 revoke all on function platform.set_aside(character varying,text[],text,text) from public;
 grant execute on function platform.set_aside(character varying,text[],text,text) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
--- function: platform.set_cause(jsonb)
+-- function: platform.set_call_settings(jsonb)
 -- src/db/platform/access.sql
-CREATE OR REPLACE FUNCTION platform.set_cause(call jsonb)
+CREATE OR REPLACE FUNCTION platform.set_call_settings(call jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6254,34 +6399,54 @@ begin
   end if;
 end
 $function$;
-alter function platform.set_cause(jsonb) owner to fusion_platform;
-revoke all on function platform.set_cause(jsonb) from public;
+alter function platform.set_call_settings(jsonb) owner to fusion_platform;
+revoke all on function platform.set_call_settings(jsonb) from public;
 
--- function: platform.set_row_aside(platform.outbox,text)
+-- function: platform.set_outbox_row_aside(platform.outbox,text)
 -- src/db/platform/relay.sql
-CREATE OR REPLACE FUNCTION platform.set_row_aside(o platform.outbox, reason text)
+CREATE OR REPLACE FUNCTION platform.set_outbox_row_aside(outbox_row platform.outbox, reason text)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  state text;
+  error_state text;
 begin
   begin
-    perform platform.act_as(o.tenant_id);
-    perform platform.set_aside('relay', array[o.sink || ' ' || o.seq], reason, o.key);
+    perform platform.act_as(outbox_row.tenant_id);
+    perform platform.set_aside('relay', array[outbox_row.sink || ' ' || outbox_row.seq], reason, outbox_row.key);
   exception when others then
-    state := sqlstate;
+    error_state := sqlstate;
   end;
   perform platform.act_as('*');
-  if state in ('40001', '40P01', '55P03') then
-    raise exception using errcode = state; -- the Worker repeats the whole call
+  if error_state in ('40001', '40P01', '55P03') then
+    raise exception using errcode = error_state; -- the Worker repeats the whole call
   end if;
-  return state is null;
+  return error_state is null;
 end
 $function$;
-alter function platform.set_row_aside(platform.outbox,text) owner to fusion_platform;
-revoke all on function platform.set_row_aside(platform.outbox,text) from public;
+alter function platform.set_outbox_row_aside(platform.outbox,text) owner to fusion_platform;
+revoke all on function platform.set_outbox_row_aside(platform.outbox,text) from public;
+
+-- procedure: platform.set_owner(name,name)
+CREATE OR REPLACE PROCEDURE platform.set_owner(IN service name, IN owner name)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  f regprocedure;
+begin
+  execute format('grant create on schema %I to %I', service, owner);
+  for f in
+    select p.oid from pg_proc p
+    where p.pronamespace = service::regnamespace and p.prokind = 'f' and p.proowner <> owner::regrole
+  loop
+    execute format('alter function %s owner to %I', f, owner);
+    execute format('revoke all on function %s from public', f);
+  end loop;
+  execute format('revoke create on schema %I from %I', service, owner);
+end
+$procedure$;
+revoke all on procedure platform.set_owner(name,name) from public;
 
 -- function: platform.set_trace(text)
 -- src/db/platform/access.sql
@@ -6303,10 +6468,10 @@ CREATE OR REPLACE FUNCTION platform.sign(tenant text, scope text)
  STABLE
 AS $function$
 declare
-  s platform.security;
+  secrets platform.security;
 begin
-  select * into s from platform.security;
-  return encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(
+  select * into secrets from platform.security;
+  return encode(sha256(secrets.outer_key || sha256(secrets.inner_key || convert_to(
     concat_ws(' ', tenant, scope, pg_backend_pid(), extract(epoch from transaction_timestamp())), 'UTF8'))), 'hex');
 end
 $function$;
@@ -6328,61 +6493,21 @@ $function$;
 alter function platform.sign_live_token(text,text,text) owner to fusion_platform;
 revoke all on function platform.sign_live_token(text,text,text) from public;
 
--- function: platform.take_back(character varying,text[])
+-- function: platform.subjects_set_aside(text[])
 -- src/db/platform/set-aside.sql
-CREATE OR REPLACE FUNCTION platform.take_back(job character varying, keys text[])
- RETURNS void
- LANGUAGE sql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  update platform.dead_letters d set replayed_at = platform.clock()
-  where d.sink = job and d.event_id = any(keys) and d.replayed_at is null and d.retry_at is not null
-    and platform.tenant() in (d.tenant_id, '*')
-$function$;
-alter function platform.take_back(character varying,text[]) owner to fusion_platform;
-revoke all on function platform.take_back(character varying,text[]) from public;
-grant execute on function platform.take_back(character varying,text[]) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
-
--- function: platform.take_for_good(text,text[])
--- src/db/platform/inbox.sql
-CREATE OR REPLACE FUNCTION platform.take_for_good(consumer text, event_ids text[])
+CREATE OR REPLACE FUNCTION platform.subjects_set_aside(jobs text[])
  RETURNS text[]
  LANGUAGE sql
- SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  with taken as (
-    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
-    select platform.tenant(), consumer, id, 'infinity' from unnest(event_ids) id order by id
-    on conflict on constraint inbox_once do nothing
-    returning event_id
-  )
-  select coalesce(array_agg(event_id), '{}') from taken
+  select array(
+    select distinct d.key::text from platform.dead_letters d
+    where d.sink = any(jobs) and d.replayed_at is null and d.retry_at is not null limit 10000)
 $function$;
-alter function platform.take_for_good(text,text[]) owner to fusion_platform;
-revoke all on function platform.take_for_good(text,text[]) from public;
-grant execute on function platform.take_for_good(text,text[]) to fusion_inventory, fusion_shipping;
-
--- function: platform.take_new(text,text[])
--- src/db/platform/events.sql
-CREATE OR REPLACE FUNCTION platform.take_new(consumer text, event_ids text[])
- RETURNS text[]
- LANGUAGE sql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  with taken as (
-    insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
-    select platform.tenant(), consumer, id, platform.clock() from unnest(event_ids) id order by id
-    on conflict on constraint inbox_once do nothing
-    returning event_id
-  )
-  select coalesce(array_agg(event_id), '{}') from taken
-$function$;
-alter function platform.take_new(text,text[]) owner to fusion_platform;
-revoke all on function platform.take_new(text,text[]) from public;
-grant execute on function platform.take_new(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+alter function platform.subjects_set_aside(text[]) owner to fusion_platform;
+revoke all on function platform.subjects_set_aside(text[]) from public;
+grant execute on function platform.subjects_set_aside(text[]) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
 -- function: platform.tenant()
 -- src/db/platform/access.sql
@@ -6397,9 +6522,9 @@ alter function platform.tenant() owner to fusion_platform;
 revoke all on function platform.tenant() from public;
 grant execute on function platform.tenant() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
--- function: platform.tenants_in(regclass,text)
+-- function: platform.tenants_with_rows(regclass,text)
 -- src/db/platform/set-aside.sql
-CREATE OR REPLACE FUNCTION platform.tenants_in(rows_of regclass, condition text)
+CREATE OR REPLACE FUNCTION platform.tenants_with_rows(source_table regclass, condition text)
  RETURNS SETOF character varying
  LANGUAGE plpgsql
  STABLE ROWS 100
@@ -6415,12 +6540,12 @@ begin
       union all
       select (select x.tenant_id from %1$s x where (%2$s) and x.tenant_id > t.id order by x.tenant_id limit 1)
       from t where t.id is not null)
-    select t.id from t where t.id is not null', rows_of, condition);
+    select t.id from t where t.id is not null', source_table, condition);
 end
 $function$;
-alter function platform.tenants_in(regclass,text) owner to fusion_platform;
-revoke all on function platform.tenants_in(regclass,text) from public;
-grant execute on function platform.tenants_in(regclass,text) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+alter function platform.tenants_with_rows(regclass,text) owner to fusion_platform;
+revoke all on function platform.tenants_with_rows(regclass,text) from public;
+grant execute on function platform.tenants_with_rows(regclass,text) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
 -- function: platform.uuid7()
 -- src/db/platform/access.sql
@@ -6436,6 +6561,21 @@ alter function platform.uuid7() owner to fusion_platform;
 revoke all on function platform.uuid7() from public;
 grant execute on function platform.uuid7() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
+-- function: shipping.add_recipient_name(jsonb,character varying)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.add_recipient_name(address jsonb, customer_id character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case
+    when address ? 'name' then address
+    when address ? 'company' then (address - 'company') || jsonb_build_object('name', address->'company')
+    else address || jsonb_build_object('name', customer_id) end
+$function$;
+alter function shipping.add_recipient_name(jsonb,character varying) owner to fusion_shipping;
+revoke all on function shipping.add_recipient_name(jsonb,character varying) from public;
+
 -- function: shipping.apply_tracking(jsonb,jsonb)
 -- src/db/shipping/tracking.sql
 CREATE OR REPLACE FUNCTION shipping.apply_tracking(call jsonb, input jsonb)
@@ -6445,71 +6585,51 @@ CREATE OR REPLACE FUNCTION shipping.apply_tracking(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  -- A parcel of a cancelled shipment can be on its way all the same: that is recorded and told, its order stays cancelled.
-  way constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
-  reached constant varchar := input->>'status';
-  s shipping.shipments;
-  event text[];
+  -- The parcel of a cancelled shipment can still move: that is recorded and emitted, and its order stays cancelled.
+  status_order constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
+  new_status constant varchar := input->>'status';
+  shipment shipping.shipments;
+  event_ids text[];
 begin
   perform platform.enter_as(call, '*');
-  -- Carriers give a number to another parcel after months: the latest is meant.
-  select * into s from shipping.shipments x
+  -- Carriers reuse a tracking number after months, so the latest shipment is meant.
+  select * into shipment from shipping.shipments x
     where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
       and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;
-  perform platform.act_as(s.tenant_id);
-  event := array[concat_ws(' ', s.provider, s.tracking_number, input->>'eventId')];
-  if cardinality(case when (input->>'undated')::boolean then platform.take_for_good('tracking', event)
-    else platform.take_new('tracking', event) end) = 0 then
-    return jsonb_build_object('outcome', 'duplicate', 'tenant', s.tenant_id);
+  perform platform.act_as(shipment.tenant_id);
+  event_ids := array[concat_ws(' ', shipment.provider, shipment.tracking_number, input->>'eventId')];
+  if cardinality(case when (input->>'undated')::boolean then platform.claim_undated_events('tracking', event_ids)
+    else platform.claim_new_events('tracking', event_ids) end) = 0 then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', shipment.tenant_id);
   end if;
-  perform orders.lock_order(s.order_id);
-  select * into s from shipping.shipments x where x.id = s.id;
+  perform orders.lock_order(shipment.order_id);
+  select * into shipment from shipping.shipments x where x.id = shipment.id;
   update shipping.shipments x
   set updated_at = platform.clock(), tracked_at = greatest(x.tracked_at, (input->>'occurredAt')::timestamptz),
-      status = case when array_position(way, reached) > array_position(way, x.status::text) then reached else x.status end,
-      exception = case when reached = 'exception' then coalesce(input->>'detail', 'no details') else x.exception end
-  where x.id = s.id;
-  if reached = 'exception' or array_position(way, reached::text) > array_position(way, s.status::text) then
-    perform platform.emit('shipping.status.changed', s.order_id, jsonb_build_object('orderId', s.order_id,
-      'trackingNumber', s.tracking_number, 'status', reached), false);
+      status = case when array_position(status_order, new_status) > array_position(status_order, x.status::text)
+        then new_status else x.status end, exception = case when new_status = 'exception'
+          then coalesce(input->>'detail', 'no details') else x.exception end
+  where x.id = shipment.id;
+  if new_status = 'exception' or array_position(status_order, new_status::text) > array_position(status_order,
+    shipment.status::text) then
+    perform platform.emit('shipping.status.changed', shipment.order_id, jsonb_build_object('orderId', shipment.order_id,
+      'trackingNumber', shipment.tracking_number, 'status', new_status), false);
   end if;
-  if reached in ('in_transit', 'delivered')
-    and orders.mark_shipped(s.order_id, case reached when 'delivered' then 'delivered' else 'shipped' end)
-    and s.cancelled_at is not null then
-    -- The order's parcel left with a label that was cancelled: a later label would send a second parcel.
-    perform shipping.end_shipment(s.order_id);
+  if new_status in ('in_transit', 'delivered')
+    and orders.mark_shipped(shipment.order_id, case new_status when 'delivered' then 'delivered' else 'shipped' end)
+    and shipment.cancelled_at is not null then
+    -- The order's parcel left with a label that was cancelled. A later label would send a second parcel.
+    perform shipping.end_shipment(shipment.order_id);
   end if;
-  return jsonb_build_object('outcome', 'applied', 'tenant', s.tenant_id);
+  return jsonb_build_object('outcome', 'applied', 'tenant', shipment.tenant_id);
 end
 $function$;
 alter function shipping.apply_tracking(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.apply_tracking(jsonb,jsonb) from public;
 grant execute on function shipping.apply_tracking(jsonb,jsonb) to fusion_worker;
-
--- function: shipping.ask_void(shipping.label_requests,jsonb)
--- src/db/shipping/voids.sql
-CREATE OR REPLACE FUNCTION shipping.ask_void(r shipping.label_requests, label jsonb)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number, external_id,
-    status, due_at, created_at)
-  values (r.shipment_id, r.tenant_id, r.order_id, label->>'provider', label->>'carrier', label->>'trackingNumber',
-    label->>'externalId', 'open',
-    -- An unknown label may still be in the making: whoever makes it has the lease of its request.
-    case when label is null then greatest(r.leased_until, platform.clock()) + interval '1 minute' else platform.clock() end,
-    platform.clock())
-  on conflict (shipment_id) do update
-    set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
-        external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
-    where v.tracking_number is null and excluded.tracking_number is not null
-$function$;
-alter function shipping.ask_void(shipping.label_requests,jsonb) owner to fusion_shipping;
-revoke all on function shipping.ask_void(shipping.label_requests,jsonb) from public;
 
 -- function: shipping.end_shipment(character varying)
 -- src/db/shipping/voids.sql
@@ -6520,26 +6640,26 @@ CREATE OR REPLACE FUNCTION shipping.end_shipment(of_order character varying)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  r shipping.label_requests;
-  s shipping.shipments;
+  request shipping.label_requests;
+  shipment shipping.shipments;
 begin
-  select * into r from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
-  select * into s from shipping.shipments x
+  select * into request from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  select * into shipment from shipping.shipments x
     where x.tenant_id = platform.tenant() and x.order_id = of_order and x.cancelled_at is null;
-  if s.id is not null then
+  if shipment.id is not null then
     update shipping.shipments x
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
-    where x.id = s.id and x.status = 'created';
+    where x.id = shipment.id and x.status = 'created';
     if found then
-      perform shipping.ask_void(r, jsonb_build_object('provider', s.provider, 'carrier', s.carrier,
-        'trackingNumber', s.tracking_number, 'externalId', s.external_id));
+      perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
+        'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
       perform platform.emit('shipping.cancelled', of_order,
-        jsonb_build_object('orderId', of_order, 'trackingNumber', s.tracking_number), false);
+        jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
     end if;
     return true;
   end if;
-  if r.status = 'open' and r.attempts > 0 then
-    perform shipping.ask_void(r, null);
+  if request.status = 'open' and request.attempts > 0 then
+    perform shipping.request_void(request, null);
   end if;
   update shipping.label_requests x set status = 'ended'
   where x.tenant_id = platform.tenant() and x.order_id = of_order and x.status in ('open', 'refused');
@@ -6549,54 +6669,6 @@ $function$;
 alter function shipping.end_shipment(character varying) owner to fusion_shipping;
 revoke all on function shipping.end_shipment(character varying) from public;
 grant execute on function shipping.end_shipment(character varying) to fusion_orders;
-
--- function: shipping.keep_label(jsonb)
--- src/db/shipping/shipments.sql
-CREATE OR REPLACE FUNCTION shipping.keep_label(label jsonb)
- RETURNS shipping.shipments
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  o orders.orders := orders.lock_order(label->>'orderId');
-  r shipping.label_requests;
-  s shipping.shipments;
-begin
-  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  if r.shipment_id <> label->>'shipmentId' then
-    r.shipment_id := label->>'shipmentId';
-    perform shipping.ask_void(r, label);
-    return null;
-  end if;
-  select * into s from shipping.shipments x where x.tenant_id = o.tenant_id and x.id = r.shipment_id;
-  if found then
-    return s;
-  end if;
-  if o.status <> 'confirmed' then
-    update shipping.label_requests x
-    set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
-      o.status, label->>'carrier', label->>'trackingNumber')
-    where x.tenant_id = o.tenant_id and x.order_id = o.id;
-    perform shipping.ask_void(r, label);
-    return null;
-  end if;
-  insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
-    external_id, created_at, updated_at)
-  values (r.shipment_id, o.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl', 'created', o.tenant_id,
-    label->>'provider', label->>'externalId', platform.clock(), platform.clock())
-  returning * into s;
-  update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
-  where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  if label ? 'traceparent' then
-    perform platform.set_trace(label->>'traceparent');
-  end if;
-  perform platform.emit('shipping.label.created', o.id, jsonb_build_object('orderId', o.id,
-    'trackingNumber', s.tracking_number, 'carrier', s.carrier, 'labelUrl', s.label_url), false);
-  return s;
-end
-$function$;
-alter function shipping.keep_label(jsonb) owner to fusion_shipping;
-revoke all on function shipping.keep_label(jsonb) from public;
 
 -- function: shipping.label_task(shipping.label_requests)
 -- src/db/shipping/shipments.sql
@@ -6630,37 +6702,6 @@ $function$;
 alter function shipping.lease_label(shipping.label_requests,jsonb) owner to fusion_shipping;
 revoke all on function shipping.lease_label(shipping.label_requests,jsonb) from public;
 
--- function: shipping.lease_these(text[],jsonb)
--- src/db/shipping/voids.sql
-CREATE OR REPLACE FUNCTION shipping.lease_these(shipments text[], input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  id text;
-  v shipping.label_voids;
-  tasks jsonb := '[]';
-begin
-  foreach id in array shipments loop
-    update shipping.label_voids x
-    set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
-    where x.shipment_id = id and x.status = 'open' and x.due_at <= platform.clock()
-    returning * into v;
-    continue when not found;
-    tasks := tasks || (
-      -- The request may be for a later shipment by now.
-      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', v.tenant_id,
-        'shipmentId', v.shipment_id, 'provider', v.provider, 'carrier', v.carrier,
-        'trackingNumber', v.tracking_number, 'externalId', v.external_id))
-      from shipping.label_requests r where r.tenant_id = v.tenant_id and r.order_id = v.order_id);
-  end loop;
-  return tasks;
-end
-$function$;
-alter function shipping.lease_these(text[],jsonb) owner to fusion_shipping;
-revoke all on function shipping.lease_these(text[],jsonb) from public;
-
 -- function: shipping.lease_voids(jsonb,jsonb)
 -- src/db/shipping/voids.sql
 CREATE OR REPLACE FUNCTION shipping.lease_voids(call jsonb, input jsonb)
@@ -6670,30 +6711,31 @@ CREATE OR REPLACE FUNCTION shipping.lease_voids(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  aside text[];
+  excluded_ids text[];
   due record;
-  part jsonb;
+  result jsonb;
   tasks jsonb := '[]';
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('void-labels') || platform.aside('lease-voids');
+  excluded_ids := platform.keys_set_aside('void-labels') || platform.keys_set_aside('lease-voids');
   for due in
     select d.tenant_id, array_agg(d.shipment_id::text order by d.shipment_id) as shipments from (
       select w.tenant_id, w.shipment_id
-      from platform.tenants_in('shipping.label_voids', 'status = ''open''') t(id)
+      from platform.tenants_with_rows('shipping.label_voids', 'status = ''open''') t(id)
       cross join lateral ( -- of each tenant in turn
         select x.tenant_id, x.shipment_id, x.due_at, row_number() over (order by x.due_at) as turn
         from shipping.label_voids x
-        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock() and x.shipment_id <> all(aside)
+        where x.tenant_id = t.id and x.status = 'open' and x.due_at <= platform.clock()
+          and x.shipment_id <> all(excluded_ids)
         order by x.due_at limit (input->>'limit')::int
       ) w
       order by w.turn, w.due_at limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('lease-voids', 'shipping.lease_these', due.tenant_id, due.shipments, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('lease-voids', 'shipping.lease_voids_step', due.tenant_id, due.shipments, input))
     loop
-      tasks := tasks || part;
+      tasks := tasks || result;
     end loop;
   end loop;
   return jsonb_build_object('tasks', tasks);
@@ -6702,6 +6744,63 @@ $function$;
 alter function shipping.lease_voids(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.lease_voids(jsonb,jsonb) from public;
 grant execute on function shipping.lease_voids(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.lease_voids_step(text[],jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.lease_voids_step(shipments text[], input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  id text;
+  label_void shipping.label_voids;
+  tasks jsonb := '[]';
+begin
+  foreach id in array shipments loop
+    update shipping.label_voids x
+    set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
+    where x.shipment_id = id and x.status = 'open' and x.due_at <= platform.clock()
+    returning * into label_void;
+    continue when not found;
+    tasks := tasks || (
+      -- The request may be for a later shipment by now.
+      select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
+        'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
+        'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id))
+      from shipping.label_requests r where r.tenant_id = label_void.tenant_id and r.order_id = label_void.order_id);
+  end loop;
+  return tasks;
+end
+$function$;
+alter function shipping.lease_voids_step(text[],jsonb) owner to fusion_shipping;
+revoke all on function shipping.lease_voids_step(text[],jsonb) from public;
+
+-- function: shipping.open_label_request(orders.orders,jsonb,character varying)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id character varying)
+ RETURNS shipping.label_requests
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  request shipping.label_requests;
+begin
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+    and x.order_id = order_row.id;
+  if not found and address is not null then
+    insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
+    values (order_row.id, order_row.tenant_id, shipment_id,
+      'open', shipping.add_recipient_name(address, order_row.customer_id), platform.clock(), platform.clock())
+    returning * into request;
+  end if;
+  return request;
+end
+$function$;
+alter function shipping.open_label_request(orders.orders,jsonb,character varying) owner to fusion_shipping;
+revoke all on function shipping.open_label_request(orders.orders,jsonb,character varying) from public;
+grant execute on function shipping.open_label_request(orders.orders,jsonb,character varying) to fusion_orders;
 
 -- function: shipping.open_labels(jsonb,jsonb)
 -- src/db/shipping/shipments.sql
@@ -6713,31 +6812,32 @@ CREATE OR REPLACE FUNCTION shipping.open_labels(call jsonb, input jsonb)
 AS $function$
 declare
   item record;
-  o orders.orders;
-  r shipping.label_requests;
+  order_row orders.orders;
+  request shipping.label_requests;
   task jsonb;
   tasks jsonb := '[]';
   busy jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.take_new('shipping', array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
+  perform platform.claim_new_events('shipping',
+    array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   for item in
     select m->>'orderId' as order_id, min(m->>'shipmentId') as shipment_id, min(m->>'traceparent') as trace
     from jsonb_array_elements(input->'messages') m group by 1 order by 1
   loop
-    o := orders.lock_order(item.order_id);
-    continue when o.id is null;
-    if o.status <> 'confirmed' then
+    order_row := orders.lock_order(item.order_id);
+    continue when order_row.id is null;
+    if order_row.status <> 'confirmed' then
       update shipping.label_requests x set status = 'ended'
-      where x.tenant_id = o.tenant_id and x.order_id = o.id and x.status in ('open', 'refused');
+      where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    r := shipping.open_request(o, o.shipping_address, item.shipment_id);
-    -- `ended`: a refund of this order failed at the bank. Only the merchant asks for its next label.
-    continue when r.order_id is null or r.status in ('made', 'ended');
-    task := shipping.lease_label(r, input);
+    request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
+    -- `ended`: a refund of this order failed at the bank. Only the merchant can request its next label.
+    continue when request.order_id is null or request.status in ('made', 'ended');
+    task := shipping.lease_label(request, input);
     if task is null then
-      busy := busy || to_jsonb(o.id);
+      busy := busy || to_jsonb(order_row.id);
     else
       tasks := tasks || (task || jsonb_build_object('traceparent', item.trace));
     end if;
@@ -6749,31 +6849,6 @@ alter function shipping.open_labels(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.open_labels(jsonb,jsonb) from public;
 grant execute on function shipping.open_labels(jsonb,jsonb) to fusion_worker;
 
--- function: shipping.open_request(orders.orders,jsonb,character varying)
--- src/db/shipping/shipments.sql
-CREATE OR REPLACE FUNCTION shipping.open_request(o orders.orders, address jsonb, shipment_id character varying)
- RETURNS shipping.label_requests
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  r shipping.label_requests;
-begin
-  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  if not found and address is not null then
-    insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
-    values (o.id, o.tenant_id, shipment_id, 'open', shipping.with_name(address, o.customer_id), platform.clock(),
-      platform.clock())
-    returning * into r;
-  end if;
-  return r;
-end
-$function$;
-alter function shipping.open_request(orders.orders,jsonb,character varying) owner to fusion_shipping;
-revoke all on function shipping.open_request(orders.orders,jsonb,character varying) from public;
-grant execute on function shipping.open_request(orders.orders,jsonb,character varying) to fusion_orders;
-
 -- function: shipping.open_shipment(jsonb,jsonb)
 -- src/db/shipping/shipments.sql
 CREATE OR REPLACE FUNCTION shipping.open_shipment(call jsonb, input jsonb)
@@ -6784,45 +6859,48 @@ CREATE OR REPLACE FUNCTION shipping.open_shipment(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
-  o orders.orders;
-  r shipping.label_requests;
-  s shipping.shipments;
-  wanted jsonb;
-  orphan boolean;
-  spent boolean; -- the request's label was cancelled, or is not wanted any more
+  order_row orders.orders;
+  request shipping.label_requests;
+  shipment shipping.shipments;
+  wanted_address jsonb;
+  needs_reminder boolean;
+  is_closed boolean; -- the request's label was cancelled, or is no longer needed
 begin
   if replay is not null then
     return replay;
   end if;
-  o := orders.lock_order(input->>'orderId');
-  if o.id is null then
+  order_row := orders.lock_order(input->>'orderId');
+  if order_row.id is null then
     perform platform.fail('not_found');
   end if;
-  wanted := shipping.with_name(input->'address', o.customer_id);
-  select * into r from shipping.label_requests x where x.tenant_id = o.tenant_id and x.order_id = o.id;
-  select * into s from shipping.shipments x
-    where x.tenant_id = o.tenant_id and x.order_id = o.id and x.cancelled_at is null;
-  if s.id is not null then
-    return platform.leave(call, 'shipments.create', case when r.address = wanted then shipping.shipment_json(s)
-      else '{"error": "conflict", "detail": "Its label is made already, for another address."}' end);
+  wanted_address := shipping.add_recipient_name(input->'address', order_row.customer_id);
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+    and x.order_id = order_row.id;
+  select * into shipment from shipping.shipments x
+    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.cancelled_at is null;
+  if shipment.id is not null then
+    return platform.leave(call, 'shipments.create', case when request.address = wanted_address
+      then shipping.shipment_json(shipment)
+      else '{"error": "conflict", "detail": "The order already has a label for another address."}' end);
   end if;
-  if o.status <> 'confirmed' then
-    perform platform.fail('conflict', jsonb_build_object('reason', format('The order is %s, not confirmed.', o.status)));
+  if order_row.status <> 'confirmed' then
+    perform platform.fail('conflict',
+      jsonb_build_object('reason', format('The order is %s, not confirmed.', order_row.status)));
   end if;
-  if r.leased_until > platform.clock() then
+  if request.leased_until > platform.clock() then
     return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', '{"busy": true}'::jsonb);
   end if;
-  spent := r.status in ('made', 'ended');
-  orphan := r.order_id is null or r.status = 'refused' or spent;
-  r := shipping.open_request(o, input->'address', input->>'shipmentId');
+  is_closed := request.status in ('made', 'ended');
+  needs_reminder := request.order_id is null or request.status = 'refused' or is_closed;
+  request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
   update shipping.label_requests x
-  set address = wanted, attempts = case when x.address = wanted and not spent then x.attempts else 0 end,
-      shipment_id = case when spent then input->>'shipmentId' else x.shipment_id end,
-      status = case when spent then 'open' else x.status end,
-      last_error = case when spent then null else x.last_error end
-  where x.order_id = o.id returning * into r;
+  set address = wanted_address, attempts = case when x.address = wanted_address and not is_closed then x.attempts
+      else 0 end, shipment_id = case when is_closed then input->>'shipmentId' else x.shipment_id end,
+      status = case when is_closed then 'open' else x.status end,
+      last_error = case when is_closed then null else x.last_error end
+  where x.order_id = order_row.id returning * into request;
   return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
-    'answer', jsonb_build_object('task', shipping.lease_label(r, input), 'remind', orphan));
+    'answer', jsonb_build_object('task', shipping.lease_label(request, input), 'remind', needs_reminder));
 end
 $function$;
 alter function shipping.open_shipment(jsonb,jsonb) owner to fusion_shipping;
@@ -6839,30 +6917,31 @@ CREATE OR REPLACE FUNCTION shipping.record_labels(call jsonb, input jsonb)
 AS $function$
 declare
   item jsonb;
-  s shipping.shipments;
-  reached varchar;
+  shipment shipping.shipments;
+  new_status varchar;
   answer jsonb := '{"made": [], "refused": [], "open": []}';
 begin
   perform platform.enter_as(call, input->>'tenant');
   for item in select x from jsonb_array_elements(input->'results') x order by x->>'orderId' loop
     if item ? 'trackingNumber' then
-      s := shipping.keep_label(item);
-      reached := case when s.id is not null then 'made' end;
+      shipment := shipping.save_label(item);
+      new_status := case when shipment.id is not null then 'made' end;
     else
       perform orders.lock_order(item->>'orderId');
       update shipping.label_requests x
       set leased_until = null, last_error = item->>'reason',
-          status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused' else 'open' end
+          status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused'
+            else 'open' end
       where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
-      returning x.status into reached;
-      if reached = 'open' and (item->>'remind')::boolean then
+      returning x.status into new_status;
+      if new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
           jsonb_build_object('orderId', item->>'orderId'), true);
       end if;
     end if;
-    if reached is not null then
-      answer := jsonb_insert(answer, array[reached, '0']::text[], item->'orderId');
+    if new_status is not null then
+      answer := jsonb_insert(answer, array[new_status, '0']::text[], item->'orderId');
     end if;
   end loop;
   return answer;
@@ -6882,30 +6961,63 @@ CREATE OR REPLACE FUNCTION shipping.record_shipment(call jsonb, input jsonb)
 AS $function$
 declare
   replay jsonb := platform.enter(call, 'shipping:write', 'shipments.create');
-  s shipping.shipments;
+  shipment shipping.shipments;
 begin
   if replay is not null then
     return replay;
   end if;
-  s := shipping.keep_label(input);
-  return platform.leave(call, 'shipments.create', case when s.id is not null then shipping.shipment_json(s)
-    else '{"error": "conflict", "detail": "The order was cancelled or refunded while its label was made."}' end);
+  shipment := shipping.save_label(input);
+  return platform.leave(call, 'shipments.create', case when shipment.id is not null
+    then shipping.shipment_json(shipment)
+    else '{"error": "conflict", "detail": "The order was cancelled or refunded while its label was being made."}' end);
 end
 $function$;
 alter function shipping.record_shipment(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.record_shipment(jsonb,jsonb) from public;
 grant execute on function shipping.record_shipment(jsonb,jsonb) to fusion_worker;
 
--- function: shipping.record_these(text[],jsonb)
+-- function: shipping.record_voids(jsonb,jsonb)
 -- src/db/shipping/voids.sql
-CREATE OR REPLACE FUNCTION shipping.record_these(shipments text[], input jsonb)
+CREATE OR REPLACE FUNCTION shipping.record_voids(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant_results record;
+  result jsonb;
+  recorded integer := 0;
+begin
+  perform platform.enter_as(call, '*');
+  for tenant_results in
+    select x->>'tenant' as tenant, array_agg(x->>'shipmentId' order by x->>'orderId') as shipments
+    from jsonb_array_elements(input->'results') x group by 1 order by 1
+  loop
+    for result in select jsonb_array_elements(
+      platform.process_rows('void-labels', 'shipping.record_voids_step', tenant_results.tenant,
+        tenant_results.shipments, input))
+    loop
+      recorded := recorded + (result->>'recorded')::int;
+    end loop;
+  end loop;
+  return jsonb_build_object('setAside', jsonb_array_length(input->'results') - recorded);
+end
+$function$;
+alter function shipping.record_voids(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.record_voids(jsonb,jsonb) from public;
+grant execute on function shipping.record_voids(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.record_voids_step(text[],jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.record_voids_step(shipments text[], input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   item jsonb;
-  v shipping.label_voids;
+  label_void shipping.label_voids;
 begin
   for item in select x from jsonb_array_elements(input->'results') x
     where x->>'shipmentId' = any(shipments) and x->>'tenant' = platform.tenant() order by x->>'orderId'
@@ -6917,53 +7029,23 @@ begin
           or x.created_at <= platform.clock() - interval '30 days' then 'refused' else 'open' end,
         due_at = platform.clock() + make_interval(mins => least(power(2, least(x.attempts, 11)), 1440)::int)
     where x.tenant_id = platform.tenant() and x.shipment_id = item->>'shipmentId' and x.status = 'open'
-    returning * into v;
-    continue when not found or v.status <> 'refused';
+    returning * into label_void;
+    continue when not found or label_void.status <> 'refused';
     update shipping.shipments x
-    set exception = 'The carrier did not void the label: ' || coalesce(v.last_error, 'no reason given'),
+    set exception = 'The carrier did not void the label: ' || coalesce(label_void.last_error, 'no reason given'),
         updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = v.shipment_id;
-    if v.tracking_number is not null then
-      perform platform.emit('shipping.status.changed', v.order_id, jsonb_build_object('orderId', v.order_id,
-        'trackingNumber', v.tracking_number, 'status', 'exception'), false);
+    where x.tenant_id = platform.tenant() and x.id = label_void.shipment_id;
+    if label_void.tracking_number is not null then
+      perform platform.emit('shipping.status.changed', label_void.order_id,
+        jsonb_build_object('orderId', label_void.order_id,
+        'trackingNumber', label_void.tracking_number, 'status', 'exception'), false);
     end if;
   end loop;
   return jsonb_build_object('recorded', cardinality(shipments));
 end
 $function$;
-alter function shipping.record_these(text[],jsonb) owner to fusion_shipping;
-revoke all on function shipping.record_these(text[],jsonb) from public;
-
--- function: shipping.record_voids(jsonb,jsonb)
--- src/db/shipping/voids.sql
-CREATE OR REPLACE FUNCTION shipping.record_voids(call jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  done record;
-  part jsonb;
-  recorded integer := 0;
-begin
-  perform platform.enter_as(call, '*');
-  for done in
-    select x->>'tenant' as tenant, array_agg(x->>'shipmentId' order by x->>'orderId') as shipments
-    from jsonb_array_elements(input->'results') x group by 1 order by 1
-  loop
-    for part in select jsonb_array_elements(
-      platform.apart('void-labels', 'shipping.record_these', done.tenant, done.shipments, input))
-    loop
-      recorded := recorded + (part->>'recorded')::int;
-    end loop;
-  end loop;
-  return jsonb_build_object('setAside', jsonb_array_length(input->'results') - recorded);
-end
-$function$;
-alter function shipping.record_voids(jsonb,jsonb) owner to fusion_shipping;
-revoke all on function shipping.record_voids(jsonb,jsonb) from public;
-grant execute on function shipping.record_voids(jsonb,jsonb) to fusion_worker;
+alter function shipping.record_voids_step(text[],jsonb) owner to fusion_shipping;
+revoke all on function shipping.record_voids_step(text[],jsonb) from public;
 
 -- function: shipping.remind_labels(jsonb,jsonb)
 -- src/db/shipping/label-reminders.sql
@@ -6974,33 +7056,33 @@ CREATE OR REPLACE FUNCTION shipping.remind_labels(call jsonb, input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  aside text[];
+  excluded_ids text[];
   lost record;
-  part jsonb;
+  result jsonb;
   reminded integer := 0;
 begin
   perform platform.enter_as(call, '*');
-  aside := platform.aside('remind-labels');
+  excluded_ids := platform.keys_set_aside('remind-labels');
   for lost in
     select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
       select w.tenant_id, w.order_id
-      from platform.tenants_in('shipping.label_requests', 'status = ''open''') t(id)
+      from platform.tenants_with_rows('shipping.label_requests', 'status = ''open''') t(id)
       cross join lateral ( -- of each tenant in turn
         select r.tenant_id, r.order_id, r.tried_at, row_number() over (order by r.tried_at) as turn
         from shipping.label_requests r
         where r.tenant_id = t.id and r.status = 'open'
           and r.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int)
           and coalesce(r.leased_until <= platform.clock(), true) and r.attempts < (input->>'most')::int
-          and r.order_id <> all(aside)
+          and r.order_id <> all(excluded_ids)
         order by r.tried_at limit (input->>'limit')::int
       ) w
       order by w.turn, w.tried_at limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
   loop
-    for part in select jsonb_array_elements(
-      platform.apart('remind-labels', 'shipping.remind_these', lost.tenant_id, lost.orders, input))
+    for result in select jsonb_array_elements(
+      platform.process_rows('remind-labels', 'shipping.remind_labels_step', lost.tenant_id, lost.orders, input))
     loop
-      reminded := reminded + (part->>'reminded')::int;
+      reminded := reminded + (result->>'reminded')::int;
     end loop;
   end loop;
   return jsonb_build_object('reminded', reminded);
@@ -7010,9 +7092,9 @@ alter function shipping.remind_labels(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.remind_labels(jsonb,jsonb) from public;
 grant execute on function shipping.remind_labels(jsonb,jsonb) to fusion_worker;
 
--- function: shipping.remind_these(text[],jsonb)
+-- function: shipping.remind_labels_step(text[],jsonb)
 -- src/db/shipping/label-reminders.sql
-CREATE OR REPLACE FUNCTION shipping.remind_these(order_ids text[], input jsonb)
+CREATE OR REPLACE FUNCTION shipping.remind_labels_step(order_ids text[], input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -7034,8 +7116,80 @@ begin
   return jsonb_build_object('reminded', reminded);
 end
 $function$;
-alter function shipping.remind_these(text[],jsonb) owner to fusion_shipping;
-revoke all on function shipping.remind_these(text[],jsonb) from public;
+alter function shipping.remind_labels_step(text[],jsonb) owner to fusion_shipping;
+revoke all on function shipping.remind_labels_step(text[],jsonb) from public;
+
+-- function: shipping.request_void(shipping.label_requests,jsonb)
+-- src/db/shipping/voids.sql
+CREATE OR REPLACE FUNCTION shipping.request_void(request shipping.label_requests, label jsonb)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number,
+    external_id, status, due_at, created_at)
+  values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier',
+    label->>'trackingNumber', label->>'externalId', 'open',
+    -- An unknown label may still be being made, by the caller that has the lease of its request.
+    case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute'
+      else platform.clock() end, platform.clock())
+  on conflict (shipment_id) do update
+    set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
+        external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
+    where v.tracking_number is null and excluded.tracking_number is not null
+$function$;
+alter function shipping.request_void(shipping.label_requests,jsonb) owner to fusion_shipping;
+revoke all on function shipping.request_void(shipping.label_requests,jsonb) from public;
+
+-- function: shipping.save_label(jsonb)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.save_label(label jsonb)
+ RETURNS shipping.shipments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  order_row orders.orders := orders.lock_order(label->>'orderId');
+  request shipping.label_requests;
+  shipment shipping.shipments;
+begin
+  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+    and x.order_id = order_row.id;
+  if request.shipment_id <> label->>'shipmentId' then
+    request.shipment_id := label->>'shipmentId';
+    perform shipping.request_void(request, label);
+    return null;
+  end if;
+  select * into shipment from shipping.shipments x where x.tenant_id = order_row.tenant_id
+    and x.id = request.shipment_id;
+  if found then
+    return shipment;
+  end if;
+  if order_row.status <> 'confirmed' then
+    update shipping.label_requests x
+    set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
+      order_row.status, label->>'carrier', label->>'trackingNumber')
+    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+    perform shipping.request_void(request, label);
+    return null;
+  end if;
+  insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
+    external_id, created_at, updated_at)
+  values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl',
+    'created', order_row.tenant_id, label->>'provider', label->>'externalId', platform.clock(), platform.clock())
+  returning * into shipment;
+  update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
+  where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  if label ? 'traceparent' then
+    perform platform.set_trace(label->>'traceparent');
+  end if;
+  perform platform.emit('shipping.label.created', order_row.id, jsonb_build_object('orderId', order_row.id,
+    'trackingNumber', shipment.tracking_number, 'carrier', shipment.carrier, 'labelUrl', shipment.label_url), false);
+  return shipment;
+end
+$function$;
+alter function shipping.save_label(jsonb) owner to fusion_shipping;
+revoke all on function shipping.save_label(jsonb) from public;
 
 -- function: shipping.shipment_json(shipping.shipments)
 -- src/db/shipping/shipments.sql
@@ -7050,21 +7204,6 @@ $function$;
 alter function shipping.shipment_json(shipping.shipments) owner to fusion_shipping;
 revoke all on function shipping.shipment_json(shipping.shipments) from public;
 grant execute on function shipping.shipment_json(shipping.shipments) to fusion_orders, fusion_reader;
-
--- function: shipping.with_name(jsonb,character varying)
--- src/db/shipping/shipments.sql
-CREATE OR REPLACE FUNCTION shipping.with_name(address jsonb, customer_id character varying)
- RETURNS jsonb
- LANGUAGE sql
- IMMUTABLE
-AS $function$
-  select case
-    when address ? 'name' then address
-    when address ? 'company' then (address - 'company') || jsonb_build_object('name', address->'company')
-    else address || jsonb_build_object('name', customer_id) end
-$function$;
-alter function shipping.with_name(jsonb,character varying) owner to fusion_shipping;
-revoke all on function shipping.with_name(jsonb,character varying) from public;
 
 -- ==== Row-level security policies and triggers ======================================================================
 
