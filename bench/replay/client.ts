@@ -3,38 +3,39 @@ import { ReadableStream, TextEncoderStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ReplayError } from './file.ts';
 
-/** Ctrl-C: what was sent is answered, nothing more is sent. */
+/** Thrown after Ctrl-C. Requests in flight are completed, and no more are sent. */
 export class Stopped extends Error {}
 
-export type Answer = { status: number; code: string; detail: string; replayed: boolean; body: unknown };
+export type PostResult = { status: number; code: string; detail: string; replayed: boolean; body: unknown };
 
 export type Post = {
   path: string;
-  /** A JSON value, or the lines of a stream, made anew for each attempt. */
+  /** A JSON value, or a function that returns the lines of a stream, called for each attempt. */
   body: { json: unknown } | { ndjson: () => Iterable<string> };
   idempotencyKey: string;
-  /** For how long an answer that passes (429, 503, none at all) is tried again, in milliseconds. */
-  patienceMs?: number;
-  onWait?: (why: string) => void;
+  /** How long a request is retried after a transient failure (429, 503, no response), in ms. Default: 60,000. */
+  retryForMs?: number;
+  /** Called before each retry with the reason. */
+  onRetry?: (reason: string) => void;
 };
 
-export type Client = { post: (request: Post) => Promise<Answer> };
+export type Client = { post: (request: Post) => Promise<PostResult> };
 
 const deadlineMs = 60_000;
-const longestPauseMs = 5_000;
-/** A request that is answered by 500 this many times has found a fault, and counts as failed. */
-const mostFaults = 5;
+const maxPauseMs = 5_000;
+/** A request fails for good after this many responses with status 500. */
+const maxServerErrors = 5;
 
-/** Whether the same request may get another answer later. A 500 may: its outcome is unknown, and the key makes it safe. */
-const passes = ({ status, code }: Answer): boolean =>
+/** Whether the same request may succeed later. This includes 500, whose outcome is unknown: the Idempotency-Key makes a retry safe. */
+const isTransient = ({ status, code }: PostResult): boolean =>
   status === 429 || status >= 500 || code === 'idempotency_in_progress' || status === 408;
 
-/** The error below all the wrapping of fetch, in a few words. */
+/** The code or message of the error that caused a failure of fetch. */
 export function reasonOf(error: unknown): string {
   const { cause } = error as { cause?: unknown };
   const inner = cause instanceof AggregateError ? cause.errors[0] : (cause ?? error);
   const { code, message } = inner as NodeJS.ErrnoException;
-  // A deadline's code is a number that tells nobody anything.
+  // The code of a timeout is a number without meaning to the user.
   return typeof code === 'string' ? code : (message ?? String(inner));
 }
 
@@ -44,32 +45,35 @@ function bodyOf({ body }: Post): RequestInit {
   return { body: lines, duplex: 'half' } as unknown as RequestInit;
 }
 
-async function readAnswer(response: Response): Promise<Answer> {
+async function readResult(response: Response): Promise<PostResult> {
   const text = await response.text();
   let body: unknown = {};
   try {
     body = JSON.parse(text);
   } catch {
-    // A proxy's page: its status says enough.
+    // Not JSON, for example the error page of a proxy. The status is enough.
   }
   const { code, detail, errors } = (body ?? {}) as { code?: unknown; detail?: unknown; errors?: { detail: string }[] };
-  const more = errors?.map((error) => error.detail).join(' ') ?? '';
+  const errorDetails = errors?.map((error) => error.detail).join(' ') ?? '';
   return {
     status: response.status,
     code: typeof code === 'string' ? code : `status ${response.status}`,
-    detail: [detail, more].filter(Boolean).join(' ').slice(0, 300),
+    detail: [detail, errorDetails].filter(Boolean).join(' ').slice(0, 300),
     replayed: response.headers.has('idempotent-replayed'),
     body,
   };
 }
 
 /**
- * Posts to the API until there is an answer that stays: with the same Idempotency-Key, so nothing happens twice. All
- * requests share one trace, by which the database knows the events that this file has caused.
- * @throws ReplayError the platform stays away for a minute, or refuses the key; Stopped when `signal` says so
+ * Posts to the API and retries transient failures with the same Idempotency-Key, so that nothing happens twice. All
+ * requests share one trace id, which marks the events of this file in the database.
+ * @throws ReplayError if the platform stays unavailable for `retryForMs` or rejects the API key; Stopped if `signal` aborts
  */
 export function createClient(options: { url: string; key: string; trace: string; signal: AbortSignal }): Client {
-  async function attempt(request: Post, last: boolean): Promise<Answer | { away: string; after: number }> {
+  async function attempt(
+    request: Post,
+    isLast: boolean,
+  ): Promise<PostResult | { transient: string; retryAfterMs: number }> {
     const span = createHash('sha256').update(request.idempotencyKey).digest('hex').slice(0, 15);
     try {
       const response = await fetch(options.url + request.path, {
@@ -83,51 +87,56 @@ export function createClient(options: { url: string; key: string; trace: string;
         signal: AbortSignal.timeout(deadlineMs),
         ...bodyOf(request),
       });
-      const answer = await readAnswer(response);
-      if (!passes(answer) || (answer.status === 500 && last)) return answer;
-      const after = Number(response.headers.get('retry-after') ?? 0) * 1000;
-      return { away: `${answer.status} ${answer.code}`, after };
+      const result = await readResult(response);
+      if (!isTransient(result) || (result.status === 500 && isLast)) return result;
+      const retryAfterMs = Number(response.headers.get('retry-after') ?? 0) * 1000;
+      return { transient: `${result.status} ${result.code}`, retryAfterMs };
     } catch (error) {
-      return { away: reasonOf(error), after: 0 };
+      return { transient: reasonOf(error), retryAfterMs: 0 };
     }
   }
 
   return {
     async post(request) {
-      const until = performance.now() + (request.patienceMs ?? 60_000);
-      for (let tried = 1; ; tried++) {
+      const until = performance.now() + (request.retryForMs ?? 60_000);
+      for (let attempts = 1; ; attempts++) {
         if (options.signal.aborted) throw new Stopped();
-        const answer = await attempt(request, tried >= mostFaults);
-        if (!('away' in answer)) {
-          if (answer.status === 401 || answer.status === 403) {
-            throw new ReplayError(`${options.url} refuses the key (--key): ${answer.code}, ${answer.detail}`);
+        const result = await attempt(request, attempts >= maxServerErrors);
+        if (!('transient' in result)) {
+          if (result.status === 401 || result.status === 403) {
+            throw new ReplayError(`${options.url} rejects the API key (--key): ${result.code}, ${result.detail}`);
           }
-          return answer;
+          return result;
         }
         if (performance.now() > until) {
           throw new ReplayError(
-            `${options.url} has not answered POST ${request.path} for ${tried} attempts (${answer.away}). ` +
-              'When it is back, the same command goes on.',
+            `POST ${options.url}${request.path} has failed ${attempts} times (${result.transient}). ` +
+              'Run the same command again when the platform is available: it continues from here.',
           );
         }
-        request.onWait?.(answer.away);
-        const pause = Math.max(answer.after, Math.min(50 * 2 ** tried, longestPauseMs) * (0.5 + Math.random() / 2));
+        request.onRetry?.(result.transient);
+        const pause = Math.max(
+          result.retryAfterMs,
+          Math.min(50 * 2 ** attempts, maxPauseMs) * (0.5 + Math.random() / 2),
+        );
         await sleep(pause, undefined, { signal: options.signal }).catch(() => undefined);
       }
     },
   };
 }
 
-/** @throws ReplayError no platform answers at this address */
+/** @throws ReplayError if no platform responds at this address */
 export async function checkPlatform(url: string): Promise<void> {
-  let found: string;
+  let problem: string;
   try {
     const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(30_000) });
     await response.text();
     if (response.ok) return;
-    found = `GET /healthz answers ${response.status}`;
+    problem = `GET /healthz returns ${response.status}`;
   } catch (error) {
-    found = reasonOf(error);
+    problem = reasonOf(error);
   }
-  throw new ReplayError(`no platform at ${url} (${found}): start it with "npm start", or name it with --url`);
+  throw new ReplayError(
+    `no platform at ${url} (${problem}): start it with "npm start", or give its address with --url`,
+  );
 }

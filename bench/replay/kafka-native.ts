@@ -4,12 +4,12 @@ import { reasonOf } from './client.ts';
 import { ReplayError } from './file.ts';
 import type { Kafka, KafkaRecord } from './kafka.ts';
 
-/** No record for so long is no Kafka, in milliseconds. */
-const silenceMs = 60_000;
+/** Kafka counts as unavailable if no record arrives for this time. */
+const timeoutMs = 60_000;
 
 const textOf = (value: IHeaders[string]): string => String(Array.isArray(value) ? value[0] : (value ?? ''));
 
-/** The event in a record: as it stands, or, where whoever wrote it could write no headers, out of its structured value. */
+/** The event of a record. A writer without headers sends structured CloudEvents, which are unwrapped into value and ce_id. */
 function recordOf(topic: string, message: EachBatchPayload['batch']['messages'][number]): KafkaRecord {
   const headers = Object.fromEntries(Object.entries(message.headers ?? {}).map(([key, value]) => [key, textOf(value)]));
   const record = { topic, key: String(message.key ?? ''), value: String(message.value ?? ''), headers };
@@ -18,11 +18,11 @@ function recordOf(topic: string, message: EachBatchPayload['batch']['messages'][
   return { ...record, value: JSON.stringify(data), headers: { ...headers, ce_id: id ?? '' } };
 }
 
-type Part = { partition: number; last: number; records: KafkaRecord[] };
+type Batch = { partition: number; last: number; records: KafkaRecord[] };
 
-/** What a consumer is pushed, to be pulled: whoever pushes waits until it was taken. */
-class Handover {
-  #part: Part | undefined;
+/** Hands batches from a consumer, which pushes, to a generator, which pulls. `give` waits until the last batch was taken. */
+class BatchHandover {
+  #batch: Batch | undefined;
   #failure: unknown;
   #change = Promise.withResolvers<void>();
 
@@ -36,45 +36,45 @@ class Handover {
     this.#signal();
   }
 
-  async give(part: Part): Promise<void> {
-    while (this.#part !== undefined && this.#failure === undefined) await this.#change.promise;
-    this.#part = part;
+  async give(batch: Batch): Promise<void> {
+    while (this.#batch !== undefined && this.#failure === undefined) await this.#change.promise;
+    this.#batch = batch;
     this.#signal();
   }
 
-  async take(): Promise<Part> {
-    const timer = setTimeout(() => this.fail(new Error('it gives no more records')), silenceMs);
+  async take(): Promise<Batch> {
+    const timer = setTimeout(() => this.fail(new Error(`no record for ${timeoutMs / 1000} s`)), timeoutMs);
     try {
-      while (this.#part === undefined) {
+      while (this.#batch === undefined) {
         if (this.#failure !== undefined) throw this.#failure;
         await this.#change.promise;
       }
-      return this.#part;
+      return this.#batch;
     } finally {
       clearTimeout(timer);
-      this.#part = undefined;
+      this.#batch = undefined;
       this.#signal();
     }
   }
 }
 
 /**
- * Reads Kafka itself, from its brokers' own port and by a client that shares no code with what wrote the records. Its
- * consumer groups are deleted when they have read.
- * @throws ReplayError they are away or refuse
+ * Reads Kafka from its brokers with kafkajs, a client that shares no code with the Worker's. Its consumer groups are deleted
+ * after reading.
+ * @throws ReplayError if the brokers are unavailable or reject a request
  */
 export function connectBrokers(brokers: string[]): Kafka {
   const client = new Client({ clientId: 'replay-audit', brokers, logLevel: logLevel.NOTHING, retry: { retries: 5 } });
-  const fault = (error: unknown) =>
+  const toReplayError = (error: unknown) =>
     error instanceof ReplayError ? error : new ReplayError(`no Kafka at ${brokers.join(', ')} (${reasonOf(error)})`);
 
-  async function asAdmin<T>(work: (admin: Admin) => Promise<T>): Promise<T> {
+  async function withAdmin<T>(work: (admin: Admin) => Promise<T>): Promise<T> {
     const admin = client.admin();
     try {
       await admin.connect();
       return await work(admin);
     } catch (error) {
-      throw fault(error);
+      throw toReplayError(error);
     } finally {
       await admin.disconnect().catch(() => undefined);
     }
@@ -82,13 +82,13 @@ export function connectBrokers(brokers: string[]): Kafka {
 
   return {
     topics: () =>
-      asAdmin(async (admin) => {
+      withAdmin(async (admin) => {
         const { topics } = await admin.fetchTopicMetadata();
         return Object.fromEntries(topics.map(({ name, partitions }) => [name, partitions.length]));
       }),
     async *read(topic, partitions) {
       if (partitions === 0) return;
-      const offsets = await asAdmin((admin) => admin.fetchTopicOffsets(topic));
+      const offsets = await withAdmin((admin) => admin.fetchTopicOffsets(topic));
       const ends = new Map(
         offsets.filter(({ low, high }) => low !== high).map(({ partition, high }) => [partition, Number(high)]),
       );
@@ -96,7 +96,7 @@ export function connectBrokers(brokers: string[]): Kafka {
       if (open.size === 0) return;
       const groupId = `replay-audit-${randomUUID()}`;
       const consumer = client.consumer({ groupId, retry: { retries: 5 } });
-      const handover = new Handover();
+      const handover = new BatchHandover();
       consumer.on(consumer.events.CRASH, ({ payload }) => handover.fail(payload.error));
       try {
         await consumer.connect();
@@ -116,11 +116,11 @@ export function connectBrokers(brokers: string[]): Kafka {
           yield* records;
         }
       } catch (error) {
-        throw fault(error);
+        throw toReplayError(error);
       } finally {
-        handover.fail(new Error('it has ended'));
+        handover.fail(new Error('the reader has stopped'));
         await consumer.disconnect().catch(() => undefined);
-        await asAdmin((admin) => admin.deleteGroups([groupId])).catch(() => undefined);
+        await withAdmin((admin) => admin.deleteGroups([groupId])).catch(() => undefined);
       }
     },
   };

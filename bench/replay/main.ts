@@ -9,10 +9,10 @@ try {
   if (!options) console.log(help);
   else {
     const terminal = { write: (text: string) => process.stdout.write(text), rewrites: process.stdout.isTTY === true };
-    process.exitCode = await replay(options, terminal, stopSignal('Stopping: what is on its way is let end.'));
+    process.exitCode = await replay(options, terminal, stopSignal('Stopping after the requests in flight.'));
   }
 } catch (error) {
-  // What is no ReplayError is a fault of ours or of the database: its stack helps.
+  // Any other error without a code is a bug, so its stack is printed.
   const unexpected = !(error instanceof ReplayError) && error instanceof Error && !('code' in error);
   console.error(`\n${unexpected ? error.stack : describeFailure(error)}`);
   process.exitCode = 1;

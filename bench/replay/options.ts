@@ -5,44 +5,44 @@ import { ReplayError } from './file.ts';
 export const help = `npm run replay -- <file.csv[.gz]> [flags]
 
 Replays real orders: reads the rows of Online Retail (UCI Machine Learning Repository, CC BY 4.0), sells them through the
-API, and then audits the database and Kafka against the file. Exit code 0: all of it is there, once; 1: it is not, or could
-not be done; 130: stopped by Ctrl-C.
+API, and then compares the database and Kafka with the file. Exit codes: 0 everything is there exactly once; 1 something
+differs, or the replay failed; 130 stopped by Ctrl-C.
 
-  --url             the API, http://127.0.0.1:8787 if not given (its port by PORT)
-  --key             a secret key of the tenant that sells; sk_dev_default if not given
-  --database-url    its database as the owner (not as fusion_worker); DATABASE_URL, or the local platform's
-  --kafka-url       its Kafka, by Upstash's REST protocol; KAFKA_REST_URL, or the local platform's
-  --kafka-username  KAFKA_REST_USERNAME, or dev
-  --kafka-password  KAFKA_REST_PASSWORD, or dev
-  --kafka-brokers   its own port (host:port, with commas between) instead: the audit reads it by a native client
-  --concurrency     how many requests at once, 1 to 256; 16 if not given
-  --limit           only the file's first so many invoices, sales and cancellations alike
+  --url             address of the API. Default: http://127.0.0.1:8787 (port from PORT)
+  --key             secret API key of the selling tenant. Default: sk_dev_default
+  --database-url    the API's database, as its owner (not fusion_worker). Default: DATABASE_URL, or the local platform's
+  --kafka-url       the API's Kafka, by Upstash's REST protocol. Default: KAFKA_REST_URL, or the local platform's
+  --kafka-username  default: KAFKA_REST_USERNAME, or dev
+  --kafka-password  default: KAFKA_REST_PASSWORD, or dev
+  --kafka-brokers   host:port,host:port of the brokers. The audit then reads Kafka with a native client, not by REST
+  --concurrency     concurrent requests, 1 to 256. Default: 16
+  --limit           replay only this number of invoices (sales and cancellations) from the start of the file
   --help
 
 What it does
   Columns: InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country, in any order.
-  1. Every SKU is imported into the catalog, in GBP: its name is its first description, or the SKU itself; its price is
-     the most frequent one of its sale lines (of several, the first; without sales, that of its other rows); its opening
-     stock is the units of all its sale lines. A SKU that was in the catalog before keeps its name and price, and
-     gets that opening stock as an adjustment.
-  2. The sale lines of each invoice (digits; quantity above 0) are placed as one order at their own prices
-     (pricing "quoted"). Its purchaseOrderNumber is the invoice, its organizationId names this file, its customerId is
-     the file's, or "guest". Lines need not be adjacent: an order is placed once its last line was read. An order's time
-     is that of the replay. The file has no addresses, so the orders have none.
-  3. Each line of a cancellation (C…; quantity below 0) comes back as an adjustment of its SKU's stock.
-  4. All other rows are refused, and counted by reason.
+  1. Every SKU is imported into the catalog, in GBP. Its name is its first description, or the SKU itself. Its price is the
+     most frequent price of its sale lines (the first one if several are equally frequent; without sales, that of its other
+     rows). Its opening stock is the sum of its sale lines. A SKU that is already in the catalog keeps its name and price,
+     and gets its opening stock as an adjustment.
+  2. The sale lines of an invoice (a number of digits, quantity above 0) are placed as one order at their own prices
+     (pricing "quoted"). purchaseOrderNumber is the invoice, organizationId identifies the file, customerId is the file's
+     customer or "guest". Lines need not be adjacent: an order is placed once its last line is read. Orders have the time of
+     the replay, and no address because the file has none.
+  3. Each line of a cancellation (C…, quantity below 0) is returned to stock by an adjustment.
+  4. All other rows are rejected and counted by reason.
 
 Running it again
-  The same command goes on where it was stopped, by Ctrl-C or kill -9. What is in the database already (orders by
-  organization and invoice, adjustments by their reason) is not sent again, however long ago it was placed. What is on its
-  way at that moment, or was answered to nobody, is safe for 24 hours by its Idempotency-Key, which is the same in every
-  run. A file is known by its content, packed or not: an altered or longer file is another one, and sells all it has.
+  After Ctrl-C or kill -9 the same command continues. It skips orders and adjustments that are already in the database,
+  however old they are (orders are found by organization and invoice, adjustments by their reason). A request that was in
+  flight, or whose response was lost, can be repeated for 24 hours: its Idempotency-Key is the same in every run. A file is
+  identified by its content, compressed or not. A changed file is a new file, and all of it is sold.
 
-The audit reads the database, not what the run has counted: orders, lines, revenue, customers, each order's reservation,
-each SKU's stock (put in = free + held + committed), the events of each order and product, and their records in Kafka.
-Nobody pays here, so holds run out (15 minutes by default), orders fail and their stock comes back: the audit knows this
-and passes before, during and after it. Records that a topic's retention has removed are not asked for. It compares what
-is this file's, and leaves aside the orders of others.`;
+The audit reads the database, not the counters of the run: orders, lines, revenue, customers, the reservation of each order,
+the stock of each SKU (added = free + held + committed), the events of each order and product, and their records in Kafka.
+Nobody pays in a replay, so holds expire (after 15 minutes by default), orders fail and their stock is returned. The audit
+passes before, during and after that. It does not expect records that Kafka's retention has deleted, and ignores orders that
+are not from this file.`;
 
 export type ReplayOptions = {
   file: string;
@@ -50,7 +50,7 @@ export type ReplayOptions = {
   key: string;
   databaseUrl: string;
   kafka: { url: string; username: string; password: string };
-  /** `host:port`; where given, they are read instead. */
+  /** `host:port` of the brokers. If given, the audit reads them and not `kafka`. */
   kafkaBrokers?: string[];
   concurrency: number;
   limit: number;
@@ -74,23 +74,23 @@ function readCount(flag: string, text: string | undefined, fallback: number, mos
   const number = /^\d+$/.test(text) ? Number(text) : 0;
   if (number >= 1 && number <= most) return number;
   const range = Number.isFinite(most) ? `from 1 to ${most}` : 'from 1';
-  throw new ReplayError(`--${flag} ${text} is no number ${range}`);
+  throw new ReplayError(`--${flag} ${text} is not a whole number ${range}`);
 }
 
 function readBrokers(text: string): string[] {
   const brokers = text.split(',').map((broker) => broker.trim());
   if (brokers.every((broker) => /^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i.test(broker))) return brokers;
-  throw new ReplayError(`--kafka-brokers ${text} is no list of host:port`);
+  throw new ReplayError(`--kafka-brokers ${text} is not a list of host:port, separated by commas`);
 }
 
 function readUrl(flag: string, text: string, protocols: RegExp): string {
   if (URL.canParse(text) && protocols.test(new URL(text).protocol)) return text.replace(/\/+$/, '');
-  throw new ReplayError(`--${flag} ${text} is no address`);
+  throw new ReplayError(`--${flag} ${text} is not a valid address`);
 }
 
 /**
- * The options of a command line; what it leaves out, the variables of the local platform say. Null: help was asked for.
- * @throws ReplayError for what cannot be understood
+ * Parses the command line. Defaults come from the variables of the local platform. Null for --help.
+ * @throws ReplayError for an unknown flag or an invalid value
  */
 export function readOptions(
   args: string[],
@@ -105,9 +105,11 @@ export function readOptions(
   }
   const { values, positionals } = parsed;
   if (values.help) return null;
-  const [file, ...more] = positionals;
-  if (file === undefined || more.length > 0) {
-    throw new ReplayError('name one file: npm run replay -- <file.csv[.gz]>, or --help');
+  const [file, ...extra] = positionals;
+  if (file === undefined || extra.length > 0) {
+    throw new ReplayError(
+      'give exactly one file: npm run replay -- <file.csv[.gz]>. "npm run replay -- --help" shows the flags.',
+    );
   }
   const { ports, database, variables } = readSettings(environment, devVars);
   const local = `postgres://fusion_owner:fusion_owner@127.0.0.1:${ports.postgres.port}/fusion`;

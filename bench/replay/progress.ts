@@ -10,7 +10,7 @@ export function pounds(pence: bigint): string {
   return `${pence < 0n ? '-' : ''}${grouped(size / 100n)}.${String(size % 100n).padStart(2, '0')}`;
 }
 
-/** Milliseconds as a reader wants them: `8.1 s`, `42 s`, `3 min 5 s`. */
+/** Milliseconds in readable units: `8.1 s`, `42 s`, `3 min 5 s`. */
 export function duration(ms: number): string {
   if (!Number.isFinite(ms)) return '?';
   const seconds = Math.round(ms / 1000);
@@ -20,8 +20,8 @@ export function duration(ms: number): string {
 }
 
 /**
- * What is going on, in one line that is rewritten on a terminal, and elsewhere written anew every five seconds. Each step
- * leaves one line behind.
+ * Shows the progress of the current step: on a terminal in one line that is overwritten, elsewhere as a new line every five
+ * seconds. Each finished step leaves one line.
  */
 export class Progress {
   readonly #write: (text: string) => void;
@@ -48,7 +48,7 @@ export class Progress {
     return performance.now() - this.#began;
   }
 
-  /** Shows where the step is, if it is time to; `describe` is called only then. */
+  /** Shows the progress, at most every 200 ms (5 s without a terminal). Calls `describe` only then. */
   show(describe: () => string): void {
     const now = performance.now();
     if (now - this.#shown < (this.#rewrites ? rewriteEveryMs : lineEveryMs)) return;
@@ -57,23 +57,23 @@ export class Progress {
     else this.#write(`  … ${this.#label.padEnd(13)} ${describe()}\n`);
   }
 
-  /** How far a step of `total` parts is, how fast those go that are sent, and when it will be done. */
+  /** Shows how many of `total` items are handled, the rate of the items sent, and the remaining time. */
   showCount(step: { handled: number; sent: number; total: number; unit: string; failed: number }): void {
     this.show(() => {
       const rate = step.sent / (this.elapsed / 1000);
-      const left = duration(((step.total - step.handled) / rate) * 1000);
+      const remaining = duration(((step.total - step.handled) / rate) * 1000);
       const share = `${grouped(step.handled)} of ${grouped(step.total)}`;
-      return `${share}, ${rate.toFixed(0)} ${step.unit}/s, ${grouped(step.failed)} failed, ETA ${left}`;
+      return `${share}, ${rate.toFixed(0)} ${step.unit}/s, ${grouped(step.failed)} failed, ETA ${remaining}`;
     });
   }
 
-  end(text: string, good = true): void {
+  end(text: string, succeeded = true): void {
     const took = duration(this.elapsed);
     this.#clear();
-    this.#write(`  ${good ? '✓' : '✗'} ${this.#label.padEnd(13)} ${took.padStart(9)}  ${text}\n`);
+    this.#write(`  ${succeeded ? '✓' : '✗'} ${this.#label.padEnd(13)} ${took.padStart(9)}  ${text}\n`);
   }
 
-  /** A line of its own, above the one that is rewritten. */
+  /** Prints a line above the progress line. */
   say(text: string): void {
     this.#clear();
     this.#write(`${text}\n`);

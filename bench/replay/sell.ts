@@ -1,38 +1,38 @@
 import { createHash } from 'node:crypto';
-import { type Answer, type Client, Stopped } from './client.ts';
-import { type Found, reasonOfOpening, reasonOfRow } from './database.ts';
+import { type Client, type PostResult, Stopped } from './client.ts';
+import { type EarlierRuns, reasonOfOpening, reasonOfRow } from './database.ts';
 import { ReplayError } from './file.ts';
 import { markOf, type Plan, type PlannedOrder, type PlannedProduct, readOrders } from './plan.ts';
 import { grouped, type Progress } from './progress.ts';
 
 export type Run = {
   plan: Plan;
-  found: Found;
+  earlier: EarlierRuns;
   client: Client;
   concurrency: number;
   progress: Progress;
   signal: AbortSignal;
 };
 
-/** What became of the requests of one step. `failures`: the first few, in words. */
-type Outcome = { done: number; there: number; failed: number; failures: string[] };
+/** The results of one step. `existing`: already done by an earlier run. `failures`: descriptions of the first few. */
+type Outcome = { done: number; existing: number; failed: number; failures: string[] };
 
-const mostFailures = 10;
-const importPatienceMs = 330_000;
+const maxFailures = 10;
+const importRetryMs = 330_000;
 
 /**
- * Does all tasks, so many at once; one that is refused does not keep the others. Stopping waits for those that are on
- * their way: what they did is known then.
+ * Sends all tasks concurrently. A failed task does not stop the others. When stopped, it waits for the requests in flight,
+ * so that their results are known.
  */
-async function doAll<T>(
+async function sendAll<T>(
   run: Run,
   step: { unit: string; total: number; tasks: AsyncIterable<T> | Iterable<T>; skip: (task: T) => boolean },
-  send: (task: T) => Promise<{ name: string; answer: Answer }>,
+  send: (task: T) => Promise<{ name: string; result: PostResult }>,
 ): Promise<void> {
-  const outcome: Outcome = { done: 0, there: 0, failed: 0, failures: [] };
+  const outcome: Outcome = { done: 0, existing: 0, failed: 0, failures: [] };
   const end = new AbortController();
   const signal = AbortSignal.any([run.signal, end.signal]);
-  // A generator answers its calls one after the other, so all workers may share it.
+  // A generator serves one call of next() at a time, so all workers can share it.
   const tasks = (async function* () {
     yield* step.tasks;
   })();
@@ -43,17 +43,17 @@ async function doAll<T>(
       const { done, value: task } = await tasks.next();
       if (done) return;
       if (step.skip(task)) {
-        outcome.there++;
+        outcome.existing++;
         continue;
       }
-      const { name, answer } = await send(task);
+      const { name, result } = await send(task);
       sent++;
-      if (answer.status >= 300) {
+      if (result.status >= 300) {
         outcome.failed++;
-        if (outcome.failures.length < mostFailures) outcome.failures.push(`${name}: ${answer.code}, ${answer.detail}`);
-      } else if (answer.replayed) outcome.there++;
+        if (outcome.failures.length < maxFailures) outcome.failures.push(`${name}: ${result.code}, ${result.detail}`);
+      } else if (result.replayed) outcome.existing++;
       else outcome.done++;
-      const handled = outcome.done + outcome.there + outcome.failed;
+      const handled = outcome.done + outcome.existing + outcome.failed;
       run.progress.showCount({ handled, sent, total: step.total, unit: step.unit, failed: outcome.failed });
     }
   };
@@ -68,15 +68,15 @@ async function doAll<T>(
   const errors = ended.flatMap((worker) => (worker.status === 'rejected' ? [worker.reason as unknown] : []));
   const failure = errors.find((error) => !(error instanceof Stopped));
   if (failure) throw failure;
-  tell(run, outcome, step.unit);
+  reportOutcome(run, outcome, step.unit);
   if (run.signal.aborted) throw new Stopped();
 }
 
-function tell(run: Run, outcome: Outcome, unit: string): void {
-  const { done, there, failed, failures } = outcome;
+function reportOutcome(run: Run, outcome: Outcome, unit: string): void {
+  const { done, existing, failed, failures } = outcome;
   const rate = (done + failed) / (run.progress.elapsed / 1000);
   const parts = [`${grouped(done)} ${unit}`];
-  if (there > 0) parts.push(`${grouped(there)} there already`);
+  if (existing > 0) parts.push(`${grouped(existing)} already there`);
   if (failed > 0) parts.push(`${grouped(failed)} failed`);
   if (done > 0) parts.push(`${rate.toFixed(0)} ${unit}/s`);
   run.progress.end(parts.join(', '), failed === 0);
@@ -87,74 +87,76 @@ const line = ({ sku, name, pence, opening }: PlannedProduct): string =>
   `${JSON.stringify({ sku, name, price: pence / 100, currency: 'GBP', inventory: opening })}\n`;
 
 /**
- * Brings every SKU into the catalog with its opening stock. An import sets a stock absolutely, so it is made only while
- * a SKU is missing: then no order of this file was placed yet, and its own SKUs may be set once more. Its lines are the
- * same in every run, and so is its key: an import that a killed run has left behind is waited for.
- * @throws ReplayError a SKU cannot be ordered, or is not taken
+ * Imports every SKU with its opening stock. An import overwrites the stock, so it runs only while a SKU is missing: then no
+ * order of this file exists yet. Lines and Idempotency-Key are the same in every run, so a run waits for an import that a
+ * killed run has started.
+ * @throws ReplayError if a SKU cannot be ordered or imported
  */
 export async function importProducts(run: Run): Promise<void> {
-  const { plan, found, progress } = run;
+  const { plan, earlier, progress } = run;
   progress.begin('Catalog');
-  const faults = [...found.products].filter(([, { fault }]) => fault !== undefined);
-  if (faults.length > 0) {
-    const named = faults.slice(0, 5).map(([sku, { fault }]) => `${sku} ${fault}`);
+  const unusable = [...earlier.products].filter(([, { problem }]) => problem !== undefined);
+  if (unusable.length > 0) {
+    const examples = unusable.slice(0, 5).map(([sku, { problem }]) => `${sku} ${problem}`);
     throw new ReplayError(
-      `${grouped(faults.length)} SKUs of this file are in the catalog already, and cannot be ordered in GBP: ` +
-        `${named.join(', ')}. Nothing was ordered. Sell them as another tenant (--key).`,
+      `${grouped(unusable.length)} SKUs of this file are already in the catalog and cannot be ordered in GBP: ` +
+        `${examples.join(', ')}. Nothing was ordered. Use the API key of another tenant (--key).`,
     );
   }
-  const own = [...plan.products.values()].filter(({ sku }) => found.products.get(sku)?.ours !== false);
-  const missing = own.filter(({ sku }) => !found.products.has(sku)).length;
+  const toImport = [...plan.products.values()].filter(({ sku }) => earlier.products.get(sku)?.imported !== false);
+  const missing = toImport.filter(({ sku }) => !earlier.products.has(sku)).length;
   if (missing > 0) {
     const digest = createHash('sha256');
-    for (const product of own) digest.update(line(product));
-    const answer = await run.client.post({
+    for (const product of toImport) digest.update(line(product));
+    const result = await run.client.post({
       path: '/v1/products/import',
-      body: { ndjson: () => own.map(line) },
+      body: { ndjson: () => toImport.map(line) },
       idempotencyKey: `${markOf(plan)}-catalog-${digest.digest('hex').slice(0, 16)}`,
-      // An import whose Worker died is believed to run for five minutes.
-      patienceMs: importPatienceMs,
-      onWait: (why) => progress.show(() => `waiting: ${why}`),
+      // The API considers an import as running for five minutes, even if its Worker died.
+      retryForMs: importRetryMs,
+      onRetry: (reason) => progress.show(() => `waiting: ${reason}`),
     });
-    const report = answer.body as { rejected?: { line: number; code: string; detail: string }[] };
+    const report = result.body as { rejected?: { line: number; code: string; detail: string }[] };
     const [first] = report.rejected ?? [];
-    if (answer.status !== 200) throw new ReplayError(`the import was refused: ${answer.code}, ${answer.detail}`);
+    if (result.status !== 200) throw new ReplayError(`the import failed: ${result.code}, ${result.detail}`);
     if (first) {
-      const sku = own[first.line - 1]?.sku;
-      throw new ReplayError(`the import refused ${report.rejected?.length} SKUs, ${sku} first: ${first.detail}`);
+      const sku = toImport[first.line - 1]?.sku;
+      throw new ReplayError(
+        `the import rejected ${report.rejected?.length} SKUs. The first is ${sku}: ${first.detail}`,
+      );
     }
   }
-  progress.end(`${grouped(missing)} SKUs imported, ${grouped(plan.products.size - missing)} there already`);
+  progress.end(`${grouped(missing)} SKUs imported, ${grouped(plan.products.size - missing)} already there`);
 
-  const others = [...plan.products.values()].filter(
-    ({ sku, opening }) => found.products.get(sku)?.ours === false && opening > 0,
+  const existing = [...plan.products.values()].filter(
+    ({ sku, opening }) => earlier.products.get(sku)?.imported === false && opening > 0,
   );
-  if (others.length > 0) await openOthers(run, others);
+  if (existing.length > 0) await addOpeningStock(run, existing);
 }
 
-/** The opening stock of SKUs that others have brought into the catalog. */
-async function openOthers(run: Run, others: PlannedProduct[]): Promise<void> {
+/** Adds the opening stock of SKUs that were in the catalog before the replay, by adjustments. */
+async function addOpeningStock(run: Run, products: PlannedProduct[]): Promise<void> {
   const reason = reasonOfOpening(run.plan);
   run.progress.begin('Stock');
-  const skip = ({ sku }: PlannedProduct) => run.found.adjustments.has(`${reason} of ${sku}`);
-  const step = { unit: 'openings', total: others.length, tasks: others, skip };
-  await doAll(run, step, async ({ sku, opening }) => ({
+  const skip = ({ sku }: PlannedProduct) => run.earlier.adjustments.has(`${reason} of ${sku}`);
+  const step = { unit: 'opening stocks', total: products.length, tasks: products, skip };
+  await sendAll(run, step, async ({ sku, opening }) => ({
     name: sku,
-    answer: await adjust(run, sku, opening, reason, `${markOf(run.plan)}-opening-${digestOf(sku)}`),
+    result: await adjust(run, sku, opening, reason, `${markOf(run.plan)}-opening-${digestOf(sku)}`),
   }));
 }
 
-/** A SKU may have letters that a header cannot. */
+/** A header does not allow all characters of a SKU, so the Idempotency-Key has a digest of it. */
 const digestOf = (sku: string): string => createHash('sha256').update(sku).digest('hex').slice(0, 32);
 
-const adjust = (run: Run, sku: string, delta: number, reason: string, idempotencyKey: string): Promise<Answer> =>
+const adjust = (run: Run, sku: string, delta: number, reason: string, idempotencyKey: string): Promise<PostResult> =>
   run.client.post({
     path: `/v1/inventory/${encodeURIComponent(sku)}/adjustments`,
     body: { json: { delta, reason } },
     idempotencyKey,
   });
 
-/** Places each invoice as one order, except those that the database has. @throws ReplayError, Stopped */
+/** Places each invoice as one order, unless an earlier run has. @throws ReplayError, Stopped */
 export async function placeOrders(run: Run): Promise<void> {
   const { plan } = run;
   run.progress.begin('Orders');
@@ -162,11 +164,11 @@ export async function placeOrders(run: Run): Promise<void> {
     unit: 'orders',
     total: plan.orders,
     tasks: readOrders(plan),
-    skip: ({ invoice }: PlannedOrder) => run.found.invoices.has(invoice),
+    skip: ({ invoice }: PlannedOrder) => run.earlier.invoices.has(invoice),
   };
-  await doAll(run, step, async ({ invoice, customer, lines }) => ({
+  await sendAll(run, step, async ({ invoice, customer, lines }) => ({
     name: invoice,
-    answer: await run.client.post({
+    result: await run.client.post({
       path: '/v1/orders',
       body: {
         json: {
@@ -183,19 +185,19 @@ export async function placeOrders(run: Run): Promise<void> {
   }));
 }
 
-/** Takes each line of a cancellation back into stock, except those that the database has. @throws ReplayError, Stopped */
-export async function takeBack(run: Run): Promise<void> {
-  const { plan, found } = run;
+/** Returns each line of a cancellation to stock, unless an earlier run has. @throws ReplayError, Stopped */
+export async function returnCancelled(run: Run): Promise<void> {
+  const { plan, earlier } = run;
   run.progress.begin('Cancellations');
   const step = {
     unit: 'adjustments',
     total: plan.cancellations.length,
     tasks: plan.cancellations,
-    skip: (cancelled: Plan['cancellations'][number]) => found.adjustments.has(reasonOfRow(plan, cancelled)),
+    skip: (cancelled: Plan['cancellations'][number]) => earlier.adjustments.has(reasonOfRow(plan, cancelled)),
   };
-  await doAll(run, step, async (cancelled) => ({
+  await sendAll(run, step, async (cancelled) => ({
     name: `${cancelled.invoice} ${cancelled.sku}`,
-    answer: await adjust(
+    result: await adjust(
       run,
       cancelled.sku,
       cancelled.units,

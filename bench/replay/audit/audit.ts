@@ -8,9 +8,9 @@ import { type AuditedEvent, auditOrders } from './orders.ts';
 import { auditStock } from './stock.ts';
 
 /**
- * Audits what is in the database and in Kafka against the file. The database is read at one moment (one snapshot), so a
- * hold that runs out meanwhile is seen whole or not at all. Nothing is changed.
- * @throws ReplayError Kafka is away; Stopped
+ * Compares the database and Kafka with the file. It reads the database in one snapshot, so a hold that expires meanwhile
+ * does not show half of its changes. It changes nothing.
+ * @throws ReplayError if Kafka is unavailable; Stopped
  */
 export async function audit(
   parts: { database: Database; kafka: Kafka; progress: Progress; signal: AbortSignal },
@@ -32,9 +32,12 @@ export async function audit(
 
   progress.begin('Outbox');
   const outbox = findings.check('events delivered');
-  const left = await awaitOutbox(database, events, progress, signal);
-  outbox.close(grouped(events.size), grouped(events.size - left));
-  progress.end(left === 0 ? 'all events are delivered' : `${grouped(left)} events are not delivered`, left === 0);
+  const undelivered = await awaitOutbox(database, events, progress, signal);
+  outbox.close(grouped(events.size), grouped(events.size - undelivered));
+  progress.end(
+    undelivered === 0 ? 'all events are delivered' : `${grouped(undelivered)} events are not delivered`,
+    undelivered === 0,
+  );
 
   progress.begin('Kafka');
   await auditKafka(database, kafka, events, findings, progress);

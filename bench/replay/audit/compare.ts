@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { PlannedOrder } from '../plan.ts';
 import { pounds } from '../progress.ts';
 
-/** An order as the database has it, with its reservation (`hold`: its status) and its events. */
+/** An order in the database with its events and its reservation. `hold` is the status of the reservation. */
 export type OrderRow = {
   id: string;
   invoice: string;
@@ -21,8 +21,8 @@ export type OrderRow = {
 
 export type Aspect = 'orders' | 'lines' | 'revenue' | 'reservations' | 'events';
 
-/** What a reservation may be, by its order's status: a hold that ran out fails its order. */
-const holds: Record<string, string[]> = {
+/** The valid statuses of a reservation, by the status of its order. An order fails when its hold expires. */
+const validHolds: Record<string, string[]> = {
   created: ['held'],
   confirmed: ['committed'],
   shipped: ['committed'],
@@ -32,10 +32,10 @@ const holds: Record<string, string[]> = {
   refunded: ['committed', 'released'],
 };
 
-/** How an order's end is told. */
-const ends: Record<string, string> = { failed: 'order.failed', cancelled: 'order.cancelled' };
+/** The topic of the event that ends an order, by its status. */
+const endTopics: Record<string, string> = { failed: 'order.failed', cancelled: 'order.cancelled' };
 
-/** A digest of JSON that does not depend on the order of an object's members. */
+/** A digest of a JSON value that does not depend on the order of an object's fields. */
 export function digestOf(value: unknown): string {
   const sorted = JSON.stringify(value, (_key, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)
@@ -45,7 +45,7 @@ export function digestOf(value: unknown): string {
   return createHash('md5').update(sorted).digest('base64');
 }
 
-/** `2.5` and `2.50` as 250n; -1n for what is no amount of at most two decimals. */
+/** `2.5` and `2.50` are 250n. -1n for anything that is not an amount with at most two decimals. */
 export function penceOf(amount: string): bigint {
   const match = /^(\d+)(?:\.(\d{1,2})0*)?$/.exec(amount);
   return match ? BigInt(match[1] ?? 0) * 100n + BigInt((match[2] ?? '').padEnd(2, '0')) : -1n;
@@ -62,16 +62,16 @@ export function sumBy<T>(
   return sums;
 }
 
-/** The first key whose sums differ, in words. */
+/** Describes the first key whose sums differ. */
 function difference(wanted: Map<string, number>, found: Map<string, number>): string | undefined {
   for (const key of new Set([...wanted.keys(), ...found.keys()])) {
-    const [a, b] = [wanted.get(key) ?? 0, found.get(key) ?? 0];
-    if (a !== b) return `${b} of ${key} in place of ${a}`;
+    const [wantedUnits, foundUnits] = [wanted.get(key) ?? 0, found.get(key) ?? 0];
+    if (wantedUnits !== foundUnits) return `${foundUnits} of ${key} instead of ${wantedUnits}`;
   }
   return undefined;
 }
 
-/** An order's lines as the platform merges them: units by SKU and price. */
+/** The lines of an order, merged as the platform does: units by SKU and price. */
 export const linesOf = (order: PlannedOrder): Map<string, number> =>
   sumBy(
     order.lines,
@@ -82,28 +82,28 @@ export const linesOf = (order: PlannedOrder): Map<string, number> =>
 export const totalOf = (order: PlannedOrder): bigint =>
   order.lines.reduce((sum, { units, pence }) => sum + BigInt(units) * BigInt(pence), 0n);
 
-/** Created once and as the order is, reserved, and its end if it has one. */
-function eventFault(row: OrderRow): string | undefined {
-  const of = (topic: string) => (row.events ?? []).filter((event) => event.topic === topic);
-  const created = of('order.created');
+/** Describes the first missing or wrong event: order.created matching the order, the reservation, and the end of the order. */
+function findEventProblem(row: OrderRow): string | undefined {
+  const eventsOf = (topic: string) => (row.events ?? []).filter((event) => event.topic === topic);
+  const created = eventsOf('order.created');
   const [payload] = created.map((event) => event.payload);
-  if (!payload || created.length > 1) return `order.created is there ${created.length} times`;
+  if (!payload || created.length > 1) return `found ${created.length} order.created events instead of 1`;
   const { orderId, customerId, total, currency, items } = payload;
-  const told = digestOf([orderId, customerId, Number(total), currency, items]);
-  if (told !== digestOf([row.id, row.customer, Number(row.total), row.currency, row.items])) {
-    return 'order.created tells of another order';
+  const eventDigest = digestOf([orderId, customerId, Number(total), currency, items]);
+  if (eventDigest !== digestOf([row.id, row.customer, Number(row.total), row.currency, row.items])) {
+    return 'order.created does not match the order';
   }
-  if (of('inventory.reserved').length === 0) return 'inventory.reserved is missing';
-  if (row.hold === 'released' && of('inventory.released').length === 0) return 'inventory.released is missing';
-  const end = ends[row.status];
-  return end !== undefined && of(end).length === 0 ? `${end} is missing` : undefined;
+  if (eventsOf('inventory.reserved').length === 0) return 'inventory.reserved is missing';
+  if (row.hold === 'released' && eventsOf('inventory.released').length === 0) return 'inventory.released is missing';
+  const endTopic = endTopics[row.status];
+  return endTopic !== undefined && eventsOf(endTopic).length === 0 ? `${endTopic} is missing` : undefined;
 }
 
-/** How an order differs from its invoice, in words, one for each aspect. */
+/** Describes how an order differs from its invoice, at most one difference for each aspect. */
 export function compareOrder(order: PlannedOrder, row: OrderRow): Partial<Record<Aspect, string>> {
-  const faults: Partial<Record<Aspect, string>> = {};
-  if (row.customer !== order.customer) faults.orders = `customer ${row.customer} in place of ${order.customer}`;
-  if (row.currency !== 'GBP') faults.orders = `in ${row.currency}`;
+  const problems: Partial<Record<Aspect, string>> = {};
+  if (row.customer !== order.customer) problems.orders = `customer ${row.customer} instead of ${order.customer}`;
+  if (row.currency !== 'GBP') problems.orders = `currency ${row.currency} instead of GBP`;
 
   const items = sumBy(
     row.items,
@@ -111,28 +111,29 @@ export function compareOrder(order: PlannedOrder, row: OrderRow): Partial<Record
     (item) => item.quantity,
   );
   const line = difference(linesOf(order), items);
-  if (line !== undefined) faults.lines = line;
-  else if (items.size !== row.items.length) faults.lines = 'a line is there twice';
+  if (line !== undefined) problems.lines = line;
+  else if (items.size !== row.items.length) problems.lines = 'the order has a line twice';
 
-  if (penceOf(row.total) !== totalOf(order)) faults.revenue = `${row.total} in place of ${pounds(totalOf(order))}`;
+  if (penceOf(row.total) !== totalOf(order)) problems.revenue = `${row.total} instead of ${pounds(totalOf(order))}`;
 
   const wanted = sumBy(
     order.lines,
-    (of) => of.sku,
-    (of) => of.units,
+    (plannedLine) => plannedLine.sku,
+    (plannedLine) => plannedLine.units,
   );
   const held = sumBy(
     (row.skus ?? []).entries(),
     ([, sku]) => sku,
-    ([at]) => row.quantities?.[at] ?? 0,
+    ([index]) => row.quantities?.[index] ?? 0,
   );
   const state = row.reason === null ? row.status : `${row.status}, ${row.reason}`;
-  const unit = difference(wanted, held);
-  if (row.hold === null) faults.reservations = 'there is none';
-  else if (unit !== undefined) faults.reservations = unit;
-  else if (!holds[row.status]?.includes(row.hold)) faults.reservations = `${row.hold}, but the order is ${state}`;
+  const units = difference(wanted, held);
+  if (row.hold === null) problems.reservations = 'no reservation';
+  else if (units !== undefined) problems.reservations = units;
+  else if (!validHolds[row.status]?.includes(row.hold))
+    problems.reservations = `the reservation is ${row.hold}, but the order is ${state}`;
 
-  const event = eventFault(row);
-  if (event !== undefined) faults.events = event;
-  return faults;
+  const event = findEventProblem(row);
+  if (event !== undefined) problems.events = event;
+  return problems;
 }

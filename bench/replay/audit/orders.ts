@@ -4,10 +4,10 @@ import { grouped, type Progress, pounds } from '../progress.ts';
 import { type Aspect, compareOrder, digestOf, linesOf, type OrderRow, penceOf } from './compare.ts';
 import type { Check, Findings } from './findings.ts';
 
-/** An event that Kafka must have. `digest`: of its payload. `time`: milliseconds since 1970. */
+/** An event that Kafka must have. `digest`: digest of its payload. `time`: ms since 1970. */
 export type AuditedEvent = { topic: string; key: string; digest: string; time: number };
 
-const atOnce = 200;
+const ordersPerQuery = 200;
 
 async function readChunk({ client, tenant }: Database, ids: string[]): Promise<Map<string, OrderRow[]>> {
   const { rows } = await client.query<OrderRow>(
@@ -26,8 +26,8 @@ async function readChunk({ client, tenant }: Database, ids: string[]): Promise<M
 }
 
 /**
- * Compares each order with its invoice: customer, lines, total, reservation and events; adds its events to `events`.
- * The file is read once more for it, so that no line of it is held.
+ * Compares each order with its invoice: customer, lines, total, reservation and events. Adds its events to `events`. It
+ * reads the file again, so that its lines need not be kept in memory.
  */
 export async function auditOrders(
   database: Database,
@@ -42,28 +42,30 @@ export async function auditOrders(
   );
   const ids = Map.groupBy(all, (row) => row.invoice ?? '');
   const checks: Record<Aspect, Check> = {
-    orders: findings.check('orders, one an invoice'),
-    lines: findings.check('lines, one for SKU and price'),
+    orders: findings.check('orders, one per invoice'),
+    lines: findings.check('lines, one per SKU and price'),
     revenue: findings.check('revenue in GBP'),
-    reservations: findings.check('reservations, one an order'),
+    reservations: findings.check('reservations, one per order'),
     events: findings.check('orders with all their events'),
   };
   for (const invoice of ids.keys()) {
     const planned = plan.invoices.get(invoice);
-    const isOrder = planned?.kind === 'sale' && (planned.refused === undefined || planned.refused === 'limit');
-    if (!isOrder) checks.orders.differ(`${invoice || 'one without a number'}: the file has no such order`);
+    const isOrder = planned?.kind === 'sale' && (planned.rejected === undefined || planned.rejected === 'limit');
+    if (!isOrder)
+      checks.orders.differ(`${invoice || 'an order without purchaseOrderNumber'}: the file has no such order`);
   }
 
   const counts = { orders: 0, wantedLines: 0, lines: 0, pence: 0n, reservations: 0, events: 0 };
   const holds = new Map<string, number>();
-  const take = (order: PlannedOrder, row: OrderRow): void => {
-    const faults = compareOrder(order, row);
-    for (const [aspect, fault] of Object.entries(faults)) checks[aspect as Aspect].differ(`${order.invoice}: ${fault}`);
+  const compareRow = (order: PlannedOrder, row: OrderRow): void => {
+    const problems = compareOrder(order, row);
+    for (const [aspect, problem] of Object.entries(problems))
+      checks[aspect as Aspect].differ(`${order.invoice}: ${problem}`);
     counts.orders++;
     counts.lines += row.items.length;
     counts.pence += penceOf(row.total);
-    if (faults.reservations === undefined) counts.reservations++;
-    if (faults.events === undefined) counts.events++;
+    if (problems.reservations === undefined) counts.reservations++;
+    if (problems.events === undefined) counts.events++;
     holds.set(row.hold ?? 'missing', (holds.get(row.hold ?? 'missing') ?? 0) + 1);
     for (const { id, topic, payload, time } of row.events ?? []) {
       events.set(id, { topic, key: row.id, digest: digestOf(payload), time });
@@ -71,16 +73,16 @@ export async function auditOrders(
   };
 
   let read = 0;
-  const takeAll = async (orders: PlannedOrder[]): Promise<void> => {
+  const compareChunk = async (orders: PlannedOrder[]): Promise<void> => {
     const wanted = orders.flatMap(({ invoice }) => (ids.get(invoice) ?? []).map(({ id }) => id));
     const rows = await readChunk(database, wanted);
     for (const order of orders) {
       counts.wantedLines += linesOf(order).size;
-      const [first, ...more] = rows.get(order.invoice) ?? [];
-      if (first) take(order, first);
-      else checks.orders.differ(`${order.invoice}: there is no order`);
-      for (const { id } of more) checks.orders.differ(`${order.invoice}: placed once more as ${id}`);
-      counts.orders += more.length;
+      const [first, ...duplicates] = rows.get(order.invoice) ?? [];
+      if (first) compareRow(order, first);
+      else checks.orders.differ(`${order.invoice}: the order is missing`);
+      for (const { id } of duplicates) checks.orders.differ(`${order.invoice}: placed again as ${id}`);
+      counts.orders += duplicates.length;
     }
     read += orders.length;
     progress.show(() => `${grouped(read)} of ${grouped(plan.orders)} orders`);
@@ -88,11 +90,11 @@ export async function auditOrders(
   let chunk: PlannedOrder[] = [];
   for await (const order of readOrders(plan)) {
     chunk.push(order);
-    if (chunk.length < atOnce) continue;
-    await takeAll(chunk);
+    if (chunk.length < ordersPerQuery) continue;
+    await compareChunk(chunk);
     chunk = [];
   }
-  await takeAll(chunk);
+  await compareChunk(chunk);
 
   checks.orders.close(grouped(plan.orders), grouped(counts.orders));
   checks.lines.close(grouped(counts.wantedLines), grouped(counts.lines));

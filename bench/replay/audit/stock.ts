@@ -1,4 +1,4 @@
-import { type Database, ownProducts, reasonOfOpening, reasonOfRow, traceOf } from '../database.ts';
+import { type Database, importedProducts, reasonOfOpening, reasonOfRow, traceOf } from '../database.ts';
 import { markOf, type Plan } from '../plan.ts';
 import { grouped } from '../progress.ts';
 import { digestOf, sumBy } from './compare.ts';
@@ -7,12 +7,13 @@ import type { AuditedEvent } from './orders.ts';
 
 type StockRow = {
   sku: string;
-  /** Null: there is no product. */
+  /** Null: the product is missing. */
   product: string | null;
   /** Null: the SKU was in the catalog before this replay. */
   event: string | null;
   payload: unknown;
   time: number | null;
+  /** Opening stock by import, opening stock by adjustment, and the sum of all adjustments. */
   opened: string;
   topped: string;
   ledger: string;
@@ -22,10 +23,10 @@ type StockRow = {
   committed: string;
 };
 
-/** Sums arrive as text, since PostgreSQL's are bigint. */
+/** Sums are strings, because PostgreSQL returns them as bigint. */
 async function readStock({ client, tenant }: Database, plan: Plan): Promise<StockRow[]> {
   const { rows } = await client.query<StockRow>(
-    `with own as (${ownProducts}),
+    `with own as (${importedProducts}),
      moved as (
        select a.sku, sum(a.delta) as ledger, coalesce(sum(a.delta) filter (where a.reason = 'opening'), 0) as opened,
          coalesce(sum(a.delta) filter (where a.reason = $4), 0) as topped
@@ -53,8 +54,8 @@ async function readStock({ client, tenant }: Database, plan: Plan): Promise<Stoc
 }
 
 /**
- * Checks the catalog and every SKU's stock: its opening is the file's, and all that was ever put in, by whomever, is
- * free, held or committed. What ran out is free again, so this holds at any time. Adds product.created to `events`.
+ * Checks the catalog and the stock of every SKU: its opening stock is that of the file, and all units ever added are free,
+ * held or committed. Units of an expired hold are free again, so this is true at any time. Adds product.created to `events`.
  */
 export async function auditStock(
   database: Database,
@@ -65,7 +66,7 @@ export async function auditStock(
   const products = findings.check('SKUs in the catalog');
   const openings = findings.check('units of opening stock');
   const stocks = findings.check('SKUs whose stock adds up');
-  const count = { products: 0, opening: 0, wanted: 0, stocks: 0, others: 0 };
+  const count = { products: 0, opening: 0, wanted: 0, stocks: 0, preexisting: 0 };
   for (const row of await readStock(database, plan)) {
     const { sku } = row;
     const wanted = plan.products.get(sku)?.opening ?? 0;
@@ -75,32 +76,35 @@ export async function auditStock(
       continue;
     }
     count.products++;
-    if (row.event === null) count.others++;
+    if (row.event === null) count.preexisting++;
     else {
       const time = Number(row.time);
       events.set(row.event, { topic: 'product.created', key: row.product, digest: digestOf(row.payload), time });
     }
     const opening = Number(row.event === null ? row.topped : row.opened);
     count.opening += opening;
-    if (opening !== wanted) openings.differ(`${sku}: ${opening} in place of ${wanted}`);
+    if (opening !== wanted) openings.differ(`${sku}: ${opening} instead of ${wanted}`);
 
     const [ledger, free, held, committed] = [row.ledger, row.free ?? 0, row.held, row.committed].map(Number);
     const sum = (free ?? 0) + (held ?? 0) + (committed ?? 0);
     if (sum !== ledger) {
-      stocks.differ(`${sku}: ${ledger} put in, but ${free} free + ${held} held + ${committed} committed = ${sum}`);
-    } else if ((row.reserved ?? 0) !== held) stocks.differ(`${sku}: ${row.reserved} reserved, but orders hold ${held}`);
+      stocks.differ(`${sku}: ${ledger} added, but ${free} free + ${held} held + ${committed} committed = ${sum}`);
+    } else if ((row.reserved ?? 0) !== held)
+      stocks.differ(`${sku}: ${row.reserved} reserved, but reservations hold ${held}`);
     else count.stocks++;
   }
   products.close(grouped(plan.products.size), grouped(count.products));
   openings.close(grouped(count.wanted), grouped(count.opening));
   stocks.close(grouped(plan.products.size), grouped(count.stocks));
-  if (count.others > 0) {
-    findings.note(`${grouped(count.others)} SKUs were in the catalog before; their opening stock is an adjustment.`);
+  if (count.preexisting > 0) {
+    findings.note(
+      `${grouped(count.preexisting)} SKUs were in the catalog before this replay. Their opening stock is an adjustment.`,
+    );
   }
   await auditCancellations(database, plan, findings);
 }
 
-/** Each line of a cancellation is in the ledger once, by its reason; those beyond --limit are left aside. */
+/** Checks that each line of a cancellation is one adjustment, found by its reason. Ignores invoices beyond --limit. */
 async function auditCancellations({ client, tenant }: Database, plan: Plan, findings: Findings): Promise<void> {
   const check = findings.check('cancelled units');
   const { rows } = await client.query<{ sku: string; delta: number; reason: string }>(
@@ -111,18 +115,18 @@ async function auditCancellations({ client, tenant }: Database, plan: Plan, find
   const found = Map.groupBy(rows, (row) => row.reason);
   let units = 0;
   for (const line of plan.cancellations) {
-    const [first, ...more] = found.get(reasonOfRow(plan, line)) ?? [];
+    const [first, ...duplicates] = found.get(reasonOfRow(plan, line)) ?? [];
     const name = `${line.invoice}, row ${line.row} (${line.units} of ${line.sku})`;
     if (!first) check.differ(`${name} is missing`);
     else if (first.sku !== line.sku || first.delta !== line.units)
       check.differ(`${name}: ${first.delta} of ${first.sku}`);
-    if (more.length > 0) check.differ(`${name} came back ${more.length + 1} times`);
-    for (const { delta } of first ? [first, ...more] : []) units += delta;
+    if (duplicates.length > 0) check.differ(`${name} was returned ${duplicates.length + 1} times`);
+    for (const { delta } of first ? [first, ...duplicates] : []) units += delta;
     found.delete(reasonOfRow(plan, line));
   }
   for (const [reason, [first]] of found) {
     const invoice = /: (C\d+),/.exec(reason)?.[1] ?? '';
-    if (plan.invoices.get(invoice)?.refused !== 'limit') check.differ(`${reason} (${first?.sku}): not in the file`);
+    if (plan.invoices.get(invoice)?.rejected !== 'limit') check.differ(`${reason} (${first?.sku}): not in the file`);
   }
   const wanted =
     [
