@@ -29,7 +29,7 @@ beforeAll(async () => {
   fixture = await createReplayFixture(store);
   file = await fixture.write(content);
   const { code, text } = await fixture.run(file);
-  expect(text).toContain('All of it is there, once.');
+  expect(text).toContain('Everything is there exactly once.');
   expect(code).toBe(0);
   await store.settled();
   for (const table of tables) await store.database.query(`create table ${savedOf(table)} as select * from ${table}`);
@@ -51,25 +51,25 @@ const ofOrder = (column: string) => `where ${column} = ${order}`;
 test.each([
   [
     `update orders.orders set total = total + 0.01 ${ofOrder('id')}`,
-    'revenue in GBP:\n    536365: 18.70 in place of 18.69',
+    'revenue in GBP:\n    536365: 18.70 instead of 18.69',
   ],
   [
     `update orders.orders set items = jsonb_set(items, '{0,quantity}', '7') ${ofOrder('id')}`,
-    'lines, one for SKU and price:\n    536365: 7 of MUG at 2.55 in place of 6',
+    'lines, one per SKU and price:\n    536365: 7 of MUG at 2.55 instead of 6',
   ],
   [
     `update orders.orders set items = jsonb_set(items, '{0,price}', '2.54') ${ofOrder('id')}`,
-    '536365: 0 of MUG at 2.55 in place of 6',
+    '536365: 0 of MUG at 2.55 instead of 6',
   ],
-  [`update orders.orders set customer_id = 'eve' ${ofOrder('id')}`, '536365: customer eve in place of 17850'],
-  [`update orders.orders set currency = 'EUR' ${ofOrder('id')}`, '536365: in EUR'],
-  [`update orders.orders set status = 'failed' ${ofOrder('id')}`, '536365: held, but the order is failed'],
-  [`delete from orders.orders ${ofOrder('id')}`, 'orders, one an invoice:\n    536365: there is no order'],
+  [`update orders.orders set customer_id = 'eve' ${ofOrder('id')}`, '536365: customer eve instead of 17850'],
+  [`update orders.orders set currency = 'EUR' ${ofOrder('id')}`, '536365: currency EUR instead of GBP'],
+  [`update orders.orders set status = 'failed' ${ofOrder('id')}`, '536365: the reservation is held, but the order is failed'],
+  [`delete from orders.orders ${ofOrder('id')}`, 'orders, one per invoice:\n    536365: the order is missing'],
   [
     `insert into orders.orders (id, customer_id, items, total, currency, status, organization_id, purchase_order_number)
      select 'again', customer_id, items, total, currency, status, organization_id, purchase_order_number
      from orders.orders ${ofOrder('id')}`,
-    '536365: placed once more as again',
+    '536365: placed again as again',
   ],
   [
     `insert into orders.orders (id, customer_id, items, total, currency, status, organization_id, purchase_order_number)
@@ -77,32 +77,32 @@ test.each([
      from orders.orders ${ofOrder('id')}`,
     '999999: the file has no such order',
   ],
-  [`delete from inventory.reservations ${ofOrder('order_id')}`, 'one an order:\n    536365: there is none'],
+  [`delete from inventory.reservations ${ofOrder('order_id')}`, 'one per order:\n    536365: no reservation'],
   [
     `update inventory.reservations set quantities = '{5,1}' ${ofOrder('order_id')}`,
-    'reservations, one an order:\n    536365: 5 of MUG in place of 6',
+    'reservations, one per order:\n    536365: 5 of MUG instead of 6',
   ],
   [
     `update inventory.reservations set status = 'released', expires_at = null ${ofOrder('order_id')}`,
-    '536365: released, but the order is created',
+    '536365: the reservation is released, but the order is created',
   ],
   [
     `update inventory.inventory set quantity = quantity + 1 where sku = 'MUG'`,
-    'MUG: 10 put in, but 1 free + 10 held + 0 committed = 11',
+    'MUG: 10 added, but 1 free + 10 held + 0 committed = 11',
   ],
-  [`update inventory.inventory set reserved = reserved - 1 where sku = 'MUG'`, 'MUG: 9 reserved, but orders hold 10'],
+  [`update inventory.inventory set reserved = reserved - 1 where sku = 'MUG'`, 'MUG: 9 reserved, but reservations hold 10'],
   [
     // Stock that was set again below existing orders, as a second import of the same file would do.
     `with again as (update inventory.inventory set quantity = 10 where sku = 'MUG')
      insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
      values ('default', 'MUG', 10, 'opening', now())`,
-    'units of opening stock:\n    MUG: 20 in place of 10',
+    'units of opening stock:\n    MUG: 20 instead of 10',
   ],
   [`delete from inventory.adjustments where delta = 2`, 'cancelled units:\n    C536379, row 4 (2 of POT) is missing'],
   [
     `insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
      select tenant_id, sku, delta, reason, created_at from inventory.adjustments where delta = 2`,
-    'C536379, row 4 (2 of POT) came back 2 times',
+    'C536379, row 4 (2 of POT) was returned 2 times',
   ],
   [
     `insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
@@ -111,16 +111,16 @@ test.each([
   ],
   [
     `delete from platform.events ${ofOrder('key')} and topic = 'order.created'`,
-    '536365: order.created is there 0 times',
+    '536365: found 0 order.created events instead of 1',
   ],
   [
     `insert into platform.events (tenant_id, topic, key, payload, time)
      select tenant_id, topic, key, payload, time from platform.events ${ofOrder('key')} and topic = 'order.created'`,
-    '536365: order.created is there 2 times',
+    '536365: found 2 order.created events instead of 1',
   ],
   [
     `update platform.events set payload = jsonb_set(payload, '{total}', '1') ${ofOrder('key')} and topic = 'order.created'`,
-    'order.created tells of another order',
+    'order.created does not match the order',
   ],
   [`delete from platform.events ${ofOrder('key')} and topic = 'inventory.reserved'`, 'Kafka: inventory.reserved:'],
   [
@@ -165,13 +165,13 @@ test('the audit accepts a duplicate record in Kafka, and rejects a record withou
     });
   expect((await produce(record?.headers.slice() ?? [])).status).toBe(200);
   const twice = await fixture.run(file);
-  expect(twice.text).toContain('Kafka has 1 records twice, with the same ce_id');
+  expect(twice.text).toContain('Kafka has 1 duplicate records with the same ce_id');
   expect(twice.code).toBe(0);
 
   const id = randomUUID();
   expect((await produce([{ key: 'ce_id', value: id }])).status).toBe(200);
   const { code, text } = await fixture.run(file);
-  expect(text).toContain(`${id} of ${record?.key} is no event`);
+  expect(text).toContain(`${id} of ${record?.key} is not an event in the database`);
   expect(code).toBe(1);
 });
 
@@ -184,8 +184,8 @@ test('an unusable address, key or login is reported before anything is ordered',
     [{ kafka: { url: store.kafka.url, username: 'dev', password: 'no' } }, '401'],
     [{ databaseUrl: 'postgres://me@127.0.0.1:9/none' }, 'cannot connect to 127.0.0.1:9/none'],
     [{ databaseUrl: store.database.workerUrl }, 'may not read all tables'],
-    [{ key: 'sk_unknown' }, 'does not know the key'],
-    [{ key: await store.database.key({ scopes: ['catalog:read'] }) }, 'refuses the key (--key): forbidden'],
+    [{ key: 'sk_unknown' }, 'the API key (--key) is not in this database'],
+    [{ key: await store.database.key({ scopes: ['catalog:read'] }) }, 'rejects the API key (--key): forbidden'],
   ];
   for (const [options, message] of cases) await expect(fixture.run(other, options)).rejects.toThrow(message);
   expect(await store.database.query('select id from orders.orders')).toEqual(orders);

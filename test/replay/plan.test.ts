@@ -169,17 +169,17 @@ test('an unreadable file is reported with the reason', async () => {
   await expect(makePlan(dir)).rejects.toThrow('it is a folder');
   await expect(plan('')).rejects.toThrow('is empty');
   await expect(plan('InvoiceNo,StockCode,Price\n')).rejects.toThrow(
-    'lacks the columns Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country. Its first line has: InvoiceNo, StockCode, Price',
+    'lacks the columns Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country. Its header line has: InvoiceNo, StockCode, Price',
   );
   await expect(plan(packed.subarray(0, packed.length / 2))).rejects.toThrow('is damaged: unexpected end of file');
-  await expect(plan(`${rowsOf('1,A,1,1')}"${'x'.repeat(2_000_000)}`)).rejects.toThrow('is no CSV');
+  await expect(plan(`${rowsOf('1,A,1,1')}"${'x'.repeat(2_000_000)}`)).rejects.toThrow('is not a valid CSV file');
 });
 
 test('a file that changes between two reads is not replayed', async () => {
   const path = await write(rowsOf('1,A,1,1', '2,B,1,1'));
   const of = await makePlan(path);
   await writeFile(path, rowsOf('1,A,1,1', '2,B,2,1'));
-  await expect(ordersOf(of)).rejects.toThrow('was changed while it was read');
+  await expect(ordersOf(of)).rejects.toThrow('has changed during the replay');
 });
 
 test('options default to the variables of the local platform', () => {
@@ -215,12 +215,12 @@ test('options default to the variables of the local platform', () => {
 });
 
 test.each([
-  [[], 'name one file'],
-  [['a', 'b'], 'name one file'],
-  [['a', '--limit', '0'], '--limit 0 is no number from 1'],
-  [['a', '--concurrency', '999'], '--concurrency 999 is no number from 1 to 256'],
-  [['a', '--url', 'shop'], '--url shop is no address'],
-  [['a', '--kafka-brokers', 'http://broker:9092'], '--kafka-brokers http://broker:9092 is no list of host:port'],
+  [[], 'give exactly one file'],
+  [['a', 'b'], 'give exactly one file'],
+  [['a', '--limit', '0'], '--limit 0 is not a whole number from 1'],
+  [['a', '--concurrency', '999'], '--concurrency 999 is not a whole number from 1 to 256'],
+  [['a', '--url', 'shop'], '--url shop is not a valid address'],
+  [['a', '--kafka-brokers', 'http://broker:9092'], '--kafka-brokers http://broker:9092 is not a list of host:port'],
   [['a', '--fast'], "Unknown option '--fast'"],
 ])('the command line %j is rejected', (args, message) => {
   expect(() => readOptions(args, {}, {})).toThrow(message);

@@ -76,17 +76,17 @@ const callsFunction = (call: { statements: readonly { query: string }[] }, name:
 
 test('everything that a file sells is in the store once, and every other row is counted by reason', async () => {
   const { code, text } = await fixture.run(await fixture.write(oddities('a-')));
-  expect(text).toContain('All of it is there, once.');
+  expect(text).toContain('Everything is there exactly once.');
   expect(code).toBe(0);
   expect(text.replaceAll(/ +/g, ' ')).toContain(`
  8 lines of 4 orders, 78.53 GBP
  3 lines of cancellations
- 1 refused: adjustment, no sale (invoice A…, or bad debt)
- 1 refused: quantity of zero
- 1 refused: negative quantity outside a cancellation (written off)
- 1 refused: negative price
- 1 refused: price of more than two decimals
- 16 in all
+ 1 rejected: accounting adjustment, not a sale (invoice A…, or bad debt)
+ 1 rejected: quantity of zero
+ 1 rejected: negative quantity outside a cancellation (written off)
+ 1 rejected: negative price
+ 1 rejected: price with more than two decimals
+ 16 in total
 `);
   const { body } = await store.send('GET', '/v1/orders?customerId=17850');
   expect(body.data).toMatchObject([
@@ -181,7 +181,7 @@ test('a replay that is killed while ordering continues in the next run, and noth
   released.resolve(undefined);
 
   const { code, text } = await fixture.run(file);
-  expect(text).toMatch(/[12]\d orders, 1\d there already/);
+  expect(text).toMatch(/[12]\d orders, 1\d already there/);
   expect(code).toBe(0);
 });
 
@@ -221,11 +221,11 @@ test('Ctrl-C finishes the requests in progress, says that the same command conti
   released.resolve(undefined);
   const stopped = await outcome;
   expect(stopped.text).toContain('7 orders');
-  expect(stopped.text).toContain('the same command goes on from here');
+  expect(stopped.text).toContain('run the same command again to continue');
   expect(stopped.code).toBe(130);
   fault = undefined;
   const { code, text } = await fixture.run(file);
-  expect(text).toContain('29 orders, 7 there already');
+  expect(text).toContain('29 orders, 7 already there');
   expect(code).toBe(0);
 });
 
