@@ -5,8 +5,8 @@ const ms = (value: number | undefined): string =>
 const ratio = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(2));
 
 /**
- * The table for the documentation: times of the largest size and of the smallest size measured at the same time, and blocks
- * for every size.
+ * The table for the documentation: times of the largest size and of the smallest size measured at the same time, and
+ * blocks for every size.
  */
 export function markdownOf(rows: Row[], sizes: number[]): string {
   const [least, most] = [short(sizes[0] ?? 0), short(sizes.at(-1) ?? 0)];

@@ -33,7 +33,10 @@ async function inChunks(first: number, last: number, work: (from: number, to: nu
   for (let from = first; from <= last; from += chunk) await work(from, Math.min(from + chunk - 1, last));
 }
 
-/** Creates the functions and the first rows of the generated history. `url`: as the superuser, who can write every tenant. */
+/**
+ * Creates the functions and the first rows of the generated history. `url`: as the superuser, who can write every
+ * tenant.
+ */
 export async function prepare(url: string, past: Past): Promise<void> {
   const client = await connectTo(url);
   try {
@@ -45,8 +48,8 @@ export async function prepare(url: string, past: Past): Promise<void> {
 }
 
 /**
- * Grows the database from one size to a larger one by inserting into the tables with all constraints enabled, then vacuums
- * and analyzes it. The oldest 30 % of the new products have the word `retro`.
+ * Grows the database from one size to a larger one by inserting into the tables with all constraints enabled, then
+ * vacuums and analyzes it. The oldest 30 % of the new products have the word `retro`.
  */
 export async function grow(url: string, from: Size, to: Size, progress: Progress): Promise<void> {
   const clients = await openFillClients(url);

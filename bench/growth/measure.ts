@@ -52,7 +52,10 @@ async function measureRequests(api: string, request: NonNullable<Case['request']
   return samples;
 }
 
-/** Fires the cron and reads one of its jobs from the Worker's log: the ms that `unit` items took. Empty if it did too few. */
+/**
+ * Fires the cron and reads one of its jobs from the Worker's log: the ms that `unit` items took. Empty if it did too
+ * few.
+ */
 async function measureCron(fixture: Fixture, id: string, counted: string, unit: number): Promise<number[]> {
   const before = (await readFile(fixture.workerLog, 'utf8')).length;
   await fixture.cron();
@@ -76,7 +79,9 @@ const loggedCases = {
 /** Samples by the name of their case, in milliseconds. */
 export type Samples = Map<string, number[]>;
 
-/** Measures `wanted` calls of each case through the API and adds the samples to `into`; cron cases once, from the log. */
+/**
+ * Measures `wanted` calls of each case through the API and adds the samples to `into`; cron cases once, from the log.
+ */
 export async function measureApi(
   fixture: Fixture,
   subject: Subject,

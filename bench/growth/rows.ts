@@ -10,9 +10,9 @@ export const pastOf = (most: number, now: Date): Past => ({
 });
 
 /**
- * SQL functions for the statements below: ids (UUIDv7 of a past time, the same in every run) and the fields of an order by
- * its number. `default` has 60 % of the orders and products, `acme` 25 %, 40 small shops the rest. `corner` has 200 old
- * orders only. Each order has one line, from 9,600 SKUs. One order in five is from one of 20 regular customers.
+ * SQL functions for the statements below: ids (UUIDv7 of a past time, the same in every run) and the fields of an order
+ * by its number. `default` has 60 % of the orders and products, `acme` 25 %, 40 small shops the rest. `corner` has 200
+ * old orders only. Each order has one line, from 9,600 SKUs. One order in five is from one of 20 regular customers.
  */
 export const preparation = ({ beginsAt, secondsAnOrder }: Past): string => `
 create schema if not exists growth;
@@ -52,8 +52,8 @@ $$;`;
 const address = `'{"name": "Ada Byron", "line1": "1 Long Lane", "city": "London", "postalCode": "EC1A 9EJ", "country": "GB"}'::jsonb`;
 
 /**
- * Products number $1 to $2 with their stock. Three in ten are named "Red … shirt". Each has one unique word. The products up
- * to number $3 have the word `retro`, one in 2,000 has `limited`.
+ * Products number $1 to $2 with their stock. Three in ten are named "Red … shirt". Each has one unique word. The
+ * products up to number $3 have the word `retro`, one in 2,000 has `limited`.
  */
 export const productRows = [
   `insert into catalog.products (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at)

@@ -81,8 +81,8 @@ const measured = ({ api, sql }: DatabaseResults, caseName: string): Measured => 
 };
 
 /**
- * Fills and measures the fixture's database, size by size. `saveResults` is called after each size, so that a run that is
- * stopped keeps the results so far.
+ * Fills and measures the fixture's database, size by size. `saveResults` is called after each size, so that a run that
+ * is stopped keeps the results so far.
  */
 export async function runGrowth(
   fixture: Fixture,

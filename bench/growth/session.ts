@@ -3,7 +3,9 @@ import { connectTo } from '../../dev/postgres/connection.ts';
 import { addJobSecret, localJobSecret } from '../../dev/postgres/job-secrets.ts';
 import { type CallPlan, readPlans } from './plan.ts';
 
-/** The SQL that the Worker sends for one operation: a function call, or a query that follows `platform.authenticate`. */
+/**
+ * The SQL that the Worker sends for one operation: a function call, or a query that follows `platform.authenticate`.
+ */
 export type Statement = { text: string; values: unknown[]; read?: { call: string; scope: string } };
 
 /** A connection that runs statements as the bridge does for the Worker, and can explain how PostgreSQL ran them. */
@@ -18,8 +20,8 @@ export type Session = {
 const planLines = 8;
 
 /**
- * Opens a session as `fusion_worker`. It connects as the superuser, since only a superuser may load auto_explain. It caches
- * the plans of SQL functions, as the bridge's connections do.
+ * Opens a session as `fusion_worker`. It connects as the superuser, since only a superuser may load auto_explain. It
+ * caches the plans of SQL functions, as the bridge's connections do.
  */
 export async function openSession(adminUrl: string): Promise<Session> {
   const client = await connectTo(adminUrl);

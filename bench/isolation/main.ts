@@ -85,8 +85,8 @@ async function prepare(fixture: Fixture, options: IsolationOptions): Promise<{ s
 }
 
 /**
- * Gives this process, which measures, a higher priority than all others, so that its own waits for a core are not measured.
- * Returns false if the system allows that only to root.
+ * Gives this process, which measures, a higher priority than all others, so that its own waits for a core are not
+ * measured. Returns false if the system allows that only to root.
  */
 function raisePriority(): boolean {
   try {

@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Noise } from './options.ts';
 
-/** The requests of the noisy tenant. They are sent by a separate process, so that they do not delay the sales process. */
+/**
+ * The requests of the noisy tenant. They are sent by a separate process, so that they do not delay the sales process.
+ */
 export type NoiseJob = {
   api: string;
   /** The keys of the flood, the import and the joins. Each key has its own rate limit. */

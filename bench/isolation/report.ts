@@ -15,7 +15,9 @@ export function quantile(values: number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN;
 }
 
-/** One row per kind of request: medians of the phases' p50 and p95. Each pair has the quiet value first, then the noisy. */
+/**
+ * One row per kind of request: medians of the phases' p50 and p95. Each pair has the quiet value first, then the noisy.
+ */
 export function rowsOf(phases: Phase[]): Row[] {
   return kinds.map((kind) => {
     const timesOf = (noisy: boolean) => phases.filter((phase) => phase.noisy === noisy).map(({ times }) => times[kind]);

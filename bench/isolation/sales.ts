@@ -103,7 +103,9 @@ async function sell({ fixture, keys }: Seller, stripe: Stripe, watcher: Watcher,
   });
 }
 
-/** Sells at a constant rate, independent of response times, and runs the crons every 10 s. Waits for every sale to end. */
+/**
+ * Sells at a constant rate, independent of response times, and runs the crons every 10 s. Waits for every sale to end.
+ */
 export async function sellFor(seller: Seller, seconds: number): Promise<Times> {
   const times: Times = { order: [], payment: [], webhook: [], refund: [], failed: [] };
   const { hostname, port } = new URL(seller.fixture.stripeUrl ?? '');

@@ -262,7 +262,9 @@ export const cases: Case[] = [
   },
 ];
 
-/** The named cases and every case that they are compared with, in the order of the table. All cases if no name is given. */
+/**
+ * The named cases and every case that they are compared with, in the order of the table. All cases if no name is given.
+ */
 export function withLimits(all: readonly Case[], names: readonly string[]): Case[] {
   if (names.length === 0) return [...all];
   const wanted = new Set<string>();

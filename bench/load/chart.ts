@@ -24,8 +24,8 @@ export function ticksOf(most: number): number[] {
 }
 
 /**
- * Draws horizontal bars in panels, as a complete SVG. Each panel has its own scale, which begins at 0. The colours follow
- * the reader's light or dark theme.
+ * Draws horizontal bars in panels, as a complete SVG. Each panel has its own scale, which begins at 0. The colours
+ * follow the reader's light or dark theme.
  */
 export function drawChart(title: string, subtitle: string, panels: readonly Panel[]): string {
   const parts: string[] = [];

@@ -28,7 +28,8 @@ const tables = `
 export const limitSkus = 10_000;
 
 /**
- * The least work that an order can be: stock, order and two outbox rows in one statement. $1 is the SKU, $2 the customer.
+ * The least work that an order can be: stock, order and two outbox rows in one statement. $1 is the SKU, $2 the
+ * customer.
  */
 export const limitStatement = `
   with inv as (

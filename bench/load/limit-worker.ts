@@ -7,8 +7,9 @@ type Variables = { DATABASE_URL: string; NEON_HTTP_URL: string };
 let count = 0;
 
 /**
- * A bare Worker on the same stack (workerd, Drizzle, Neon's driver, the bridge). It returns a static response, reads one
- * row by its primary key, or inserts one row. It checks no API key and writes no event. The API is compared with it.
+ * A bare Worker on the same stack (workerd, Drizzle, Neon's driver, the bridge). It returns a static response, reads
+ * one row by its primary key, or inserts one row. It checks no API key and writes no event. The API is compared with
+ * it.
  */
 const worker = {
   async fetch(request: Request, variables: Variables): Promise<Response> {

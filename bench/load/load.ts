@@ -7,7 +7,10 @@ import { join } from 'node:path';
  */
 export type Loader<Job, Result> = { run: (job: Job) => Promise<Result>; stop: () => void };
 
-/** Starts `file`, a path relative to this folder. It replies to each job with {loaded} or {failed}, and ends with this process. */
+/**
+ * Starts `file`, a path relative to this folder. It replies to each job with {loaded} or {failed}, and ends with this
+ * process.
+ */
 export function startLoader<Job extends object, Result>(file: string): Loader<Job, Result> {
   const child: ChildProcess = fork(join(import.meta.dirname, file), { execArgv: ['--no-warnings'] });
   child.on('error', () => undefined); // `exit` rejects the running job

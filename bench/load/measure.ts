@@ -38,8 +38,8 @@ async function deletePaused(fixture: Fixture, sinks: Sinks): Promise<void> {
 }
 
 /**
- * Runs a case once. CPU and calls are counted from its first request until the store is idle again, so the relay and the
- * consumers count unless their sinks are paused. Throws if a response has an unexpected status.
+ * Runs a case once. CPU and calls are counted from its first request until the store is idle again, so the relay and
+ * the consumers count unless their sinks are paused. Throws if a response has an unexpected status.
  */
 export async function measure(bench: Bench, benchCase: Case, turn: Turn): Promise<Sample> {
   const { fixture } = bench;
@@ -70,7 +70,9 @@ export async function measure(bench: Bench, benchCase: Case, turn: Turn): Promis
   };
 }
 
-/** Statements that PostgreSQL ran, including those inside functions, without those of the superuser (this benchmark). */
+/**
+ * Statements that PostgreSQL ran, including those inside functions, without those of the superuser (this benchmark).
+ */
 const countSql = `
   select coalesce(sum(s.calls), 0)::int as statements,
     coalesce(sum(s.calls) filter (where s.toplevel and s.query like '%platform.relay(%'), 0)::int as relays
@@ -79,7 +81,10 @@ const countSql = `
 const idleRelay = `select platform.relay('{"jobSecret": "${localJobSecret}"}', '{"sink": "kafka",
   "lease": "bench", "limit": 500, "bytes": 1000000, "seconds": 60, "delivered": [], "failed": [], "returned": [], "paused": false}')`;
 
-/** The number of SQL statements per request, by case. Statements of the relay are subtracted, since its sinks are paused. */
+/**
+ * The number of SQL statements per request, by case. Statements of the relay are subtracted, since its sinks are
+ * paused.
+ */
 export async function countStatements(
   bench: Bench,
   cases: readonly Case[],

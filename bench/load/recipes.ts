@@ -3,7 +3,9 @@ import type { Recipe } from './job.ts';
 
 export type Request = { method: 'GET' | 'POST'; path: string; headers: Record<string, string>; body?: string };
 
-/** The requests of one client, `steps` in a row. `next` gets the body of the last response; undefined: no more requests. */
+/**
+ * The requests of one client, `steps` in a row. `next` gets the body of the last response; undefined: no more requests.
+ */
 export type Script = { steps: number; next: (step: number, lastBody: string) => Request | undefined };
 
 /** A seeded random generator (mulberry32): the same seed makes the same carts. */

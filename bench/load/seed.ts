@@ -16,7 +16,9 @@ const skuCount = 10_000;
 const otherCount = 40_000;
 const campaignCount = 100;
 
-/** Inserted by SQL, since it is not measured. The rows are those that the API writes, without events and adjustments. */
+/**
+ * Inserted by SQL, since it is not measured. The rows are those that the API writes, without events and adjustments.
+ */
 const products = `
   insert into catalog.products (id, sku, name, description, price, currency, tenant_id)
   select platform.uuid7(), $1 || g, 'Product ' || $1 || g, 'One of many, number ' || g, 1 + g % 100, 'USD', 'default'

@@ -29,8 +29,8 @@ const sizeOf = async (fixture: Fixture): Promise<number> =>
 const headerBytes = 350;
 
 /**
- * Measures checkouts one at a time, as in a shop with a million orders a month (one every 2.6 s). Under load each checkout
- * costs less, because the relay and the queues process many orders at once.
+ * Measures checkouts one at a time, as in a shop with a million orders a month (one every 2.6 s). Under load each
+ * checkout costs less, because the relay and the queues process many orders at once.
  */
 export async function measureSingleCheckouts(
   fixture: Fixture,

@@ -40,7 +40,10 @@ export type Line = { item: string; quantity: string; dollars: number };
 const aboveAllowance = (quantity: number, included: number): number => Math.max(0, quantity - included);
 const format = (value: number): string => value.toLocaleString('en-US', { maximumFractionDigits: value < 100 ? 1 : 0 });
 
-/** Neon runs all month because the cron queries it every minute. It is billed above its smallest size if the orders need more. */
+/**
+ * Neon runs all month because the cron queries it every minute. It is billed above its smallest size if the orders need
+ * more.
+ */
 function neonLines(orders: number, usage: { cpuMs: number; bytes: number }): Line[] {
   const work = (orders * usage.cpuMs) / 3_600_000 / utilisation;
   const hours = Math.max(work, hoursPerMonth * prices.neon.smallestCu);
@@ -91,7 +94,9 @@ export function ourCosts(orders: number, usage: OrderUsage): Line[] {
 
 export type ContainerUsage = { serverCpu: number; databaseCpu: number; databaseBytes: number };
 
-/** The monthly costs of a server in containers of 1 vCPU and 2 GB that run all month, with the same kind of database. */
+/**
+ * The monthly costs of a server in containers of 1 vCPU and 2 GB that run all month, with the same kind of database.
+ */
 export function containerCosts(orders: number, usage: ContainerUsage): Line[] {
   const needed = (orders * usage.serverCpu) / 3_600_000 / utilisation / hoursPerMonth;
   const containers = Math.max(1, Math.ceil(needed));
@@ -109,8 +114,8 @@ export function containerCosts(orders: number, usage: ContainerUsage): Line[] {
 export const total = (lines: Line[]): number => lines.reduce((sum, { dollars }) => sum + dollars, 0);
 
 /**
- * The cost of a million more orders, in dollars, once every allowance and smallest size is used up. Without the plan, the
- * crons and idle capacity.
+ * The cost of a million more orders, in dollars, once every allowance and smallest size is used up. Without the plan,
+ * the crons and idle capacity.
  */
 export function marginalCosts(usage: OrderUsage): number {
   const { workers, queues, neon, kafka } = prices;

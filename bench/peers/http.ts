@@ -2,7 +2,10 @@ import { Agent, type IncomingHttpHeaders, request } from 'node:http';
 
 export type HttpResponse = { status: number; headers: IncomingHttpHeaders; text: string };
 
-/** A checkout that a shop rejected: the step and the reason. It is counted as a result, not as an error of the benchmark. */
+/**
+ * A checkout that a shop rejected: the step and the reason. It is counted as a result, not as an error of the
+ * benchmark.
+ */
 export class CheckoutRejected extends Error {
   constructor(step: string, reason: string) {
     super(`${step}: ${reason}`);
@@ -12,7 +15,9 @@ export class CheckoutRejected extends Error {
 
 const timeoutMs = 300_000;
 
-/** Sends requests over connections that stay open, and counts them. Of Node's HTTP clients this one uses the least CPU. */
+/**
+ * Sends requests over connections that stay open, and counts them. Of Node's HTTP clients this one uses the least CPU.
+ */
 export class HttpClient {
   requests = 0;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1024 });

@@ -90,7 +90,9 @@ async function sizeOf(pool: pg.Pool, database: string): Promise<number> {
   return Number(rows[0]?.bytes);
 }
 
-/** A seeded generator of product numbers, without the product of the race. Every system and run gets the same sequence. */
+/**
+ * A seeded generator of product numbers, without the product of the race. Every system and run gets the same sequence.
+ */
 function drawProducts(seed: number): () => number {
   let state = seed;
   return () => {
@@ -100,8 +102,8 @@ function drawProducts(seed: number): () => number {
 }
 
 /**
- * Runs one round: at least `seconds`, and at least `least` checkouts per client, because a slow shop needs seconds for one.
- * The rate is all checkouts divided by the time until the last one ends.
+ * Runs one round: at least `seconds`, and at least `least` checkouts per client, because a slow shop needs seconds for
+ * one. The rate is all checkouts divided by the time until the last one ends.
  */
 export async function runRound(
   system: System,

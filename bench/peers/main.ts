@@ -165,7 +165,8 @@ async function main(options: PeersOptions): Promise<void> {
     void program.exited.then(() => programs.delete(program));
     if (stopping.signal.aborted) void program.stop();
   };
-  // `on`, not `once`: npm forwards a Ctrl-C that this process has received already, and a second one must be handled too.
+  // `on`, not `once`: npm forwards a Ctrl-C that this process has received already, and a second one must be handled
+  // too.
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       stopping.abort();

@@ -1,5 +1,5 @@
-// Copied into Medusa's folder as medusa-config.js. Without Redis, so Medusa uses its own in-memory modules for events, cache,
-// locks and workflows.
+// Copied into Medusa's folder as medusa-config.js. Without Redis, so Medusa uses its own in-memory modules for events,
+// cache, locks and workflows.
 const { defineConfig } = require('@medusajs/framework/utils');
 
 module.exports = defineConfig({

@@ -1,5 +1,5 @@
-// Copied into Medusa's folder as src/scripts/seed.js and run by "medusa exec". Creates a region, a shipping option, a stock
-// location and PRODUCTS products, and writes their ids to the file SEED_FILE for the benchmark.
+// Copied into Medusa's folder as src/scripts/seed.js and run by "medusa exec". Creates a region, a shipping option, a
+// stock location and PRODUCTS products, and writes their ids to the file SEED_FILE for the benchmark.
 const { writeFileSync } = require('node:fs');
 const flows = require('@medusajs/medusa/core-flows');
 const { ContainerRegistrationKeys, Modules, ProductStatus } = require('@medusajs/framework/utils');

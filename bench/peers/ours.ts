@@ -24,8 +24,8 @@ async function readBody(incoming: IncomingMessage): Promise<Buffer> {
 
 /**
  * A proxy between the Stripe emulator and our webhook. It tells the benchmark when an order is confirmed, which saves
- * polling. It forwards the events that docs/deploy.md subscribes to unchanged, with their signature, and drops the others,
- * which Stripe would not send.
+ * polling. It forwards the events that docs/deploy.md subscribes to unchanged, with their signature, and drops the
+ * others, which Stripe would not send.
  */
 async function startForwarder(api: HttpClient) {
   const waiting = new Map<string, (status: number) => void>();

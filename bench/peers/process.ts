@@ -17,7 +17,9 @@ export type Program = {
   stop: () => Promise<void>;
 };
 
-/** Our environment without most variables that npm sets for its scripts. They would misdirect an npm in another folder. */
+/**
+ * Our environment without most variables that npm sets for its scripts. They would misdirect an npm in another folder.
+ */
 function environment(): NodeJS.ProcessEnv {
   const kept = /^npm_config_(registry|cache|userconfig|.*proxy|.*cafile)$/i;
   return Object.fromEntries(
@@ -78,7 +80,10 @@ export async function runProgram(
     );
 }
 
-/** Waits until `ready` resolves with true. @throws Error with the server's last output if it ends or takes over 3 minutes */
+/**
+ * Waits until `ready` resolves with true.
+ * @throws Error with the server's last output if it ends or takes over 3 minutes
+ */
 export async function waitUntilReady(program: Program, ready: () => Promise<boolean>): Promise<void> {
   let failure: string | undefined;
   void program.exited.then((code) => {

@@ -1,5 +1,5 @@
-// A minimal Vendure server: no search, no separate job queue, no assets, no emails. It runs in Vendure's folder, PEER_DIR.
-// With POPULATE=1 it creates the tables and the products, and exits.
+// A minimal Vendure server: no search, no separate job queue, no assets, no emails. It runs in Vendure's folder,
+// PEER_DIR. With POPULATE=1 it creates the tables and the products, and exits.
 const { randomUUID } = require('node:crypto');
 const { createRequire } = require('node:module');
 const { writeFileSync } = require('node:fs');

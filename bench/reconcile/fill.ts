@@ -10,8 +10,8 @@ export function sharesOf(payments: number, tenants: number): { tenant: string; c
 }
 
 /**
- * Payments that wait for their buyers, and their orders of one unit. Their holds expire over the next hour, some of them
- * during the run. The cron has checked each payment at Stripe within the last ten minutes.
+ * Payments that wait for their buyers, and their orders of one unit. Their holds expire over the next hour, some of
+ * them during the run. The cron has checked each payment at Stripe within the last ten minutes.
  */
 const rows = `
   with made as (

@@ -77,7 +77,10 @@ async function jobsAt(fixture: Fixture, at: Date): Promise<JobLine[]> {
     }));
 }
 
-/** Updates the status of each lost webhook, and lets another buyer order each unit. Returns the SKUs that were sold again. */
+/**
+ * Updates the status of each lost webhook, and lets another buyer order each unit. Returns the SKUs that were sold
+ * again.
+ */
 async function checkOrders(fixture: Fixture, keys: Keys, lost: LostWebhook[], turn: number): Promise<string[]> {
   const soldAgain: string[] = [];
   for (const webhook of lost) {
@@ -122,7 +125,10 @@ async function findInconsistencies(fixture: Fixture): Promise<string[]> {
   return rows.map(({ fault }) => fault);
 }
 
-/** The buyers that pay before this turn: one for each tenant and a second for the first, spread over the turns. Every second hold expires before the next cron. */
+/**
+ * The buyers that pay before this turn: one for each tenant and a second for the first, spread over the turns. Every
+ * second hold expires before the next cron.
+ */
 const buyersOf = ({ tenants, turns, every }: ReconcileScaleOptions, turn: number) =>
   Array.from({ length: tenants + 1 }, (_, n) => ({
     tenant: `tenant-${n % tenants}`,

@@ -26,7 +26,10 @@ const maxPauseMs = 5_000;
 /** A request fails for good after this many responses with status 500. */
 const maxServerErrors = 5;
 
-/** Whether the same request may succeed later. This includes 500, whose outcome is unknown: the Idempotency-Key makes a retry safe. */
+/**
+ * Whether the same request may succeed later. This includes 500, whose outcome is unknown: the Idempotency-Key makes a
+ * retry safe.
+ */
 const isTransient = ({ status, code }: PostResult): boolean =>
   status === 429 || status >= 500 || code === 'idempotency_in_progress' || status === 408;
 
@@ -67,7 +70,8 @@ async function readResult(response: Response): Promise<PostResult> {
 /**
  * Posts to the API and retries transient failures with the same Idempotency-Key, so that nothing happens twice. All
  * requests share one trace id, which marks the events of this file in the database.
- * @throws ReplayError if the platform stays unavailable for `retryForMs` or rejects the API key; Stopped if `signal` aborts
+ * @throws ReplayError if the platform stays unavailable for `retryForMs` or rejects the API key; Stopped if `signal`
+ * aborts
  */
 export function createClient(options: { url: string; key: string; trace: string; signal: AbortSignal }): Client {
   async function attempt(

@@ -23,7 +23,10 @@ export const columns = [
 
 type Column = (typeof columns)[number];
 
-/** A row of the file. `row` counts from 1 after the header line. `fields` is null if the row has too few or too many columns. */
+/**
+ * A row of the file. `row` counts from 1 after the header line. `fields` is null if the row has too few or too many
+ * columns.
+ */
 export type Row = { row: number; fields: Record<Column, string> | null };
 
 export type FileOptions = {
@@ -74,8 +77,8 @@ function explain(path: string, error: unknown): unknown {
 }
 
 /**
- * Streams the rows of a CSV file, plain or compressed with gzip (detected by its first bytes). Memory use is a few hundred
- * kilobytes, whatever the size of the file.
+ * Streams the rows of a CSV file, plain or compressed with gzip (detected by its first bytes). Memory use is a few
+ * hundred kilobytes, whatever the size of the file.
  * @throws ReplayError if the file is missing, damaged, not CSV, or lacks columns
  */
 export async function* readRows(path: string, options: FileOptions = {}): AsyncGenerator<Row> {

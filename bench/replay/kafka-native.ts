@@ -9,7 +9,10 @@ const timeoutMs = 60_000;
 
 const textOf = (value: IHeaders[string]): string => String(Array.isArray(value) ? value[0] : (value ?? ''));
 
-/** The event of a record. A writer without headers sends structured CloudEvents, which are unwrapped into value and ce_id. */
+/**
+ * The event of a record. A writer without headers sends structured CloudEvents, which are unwrapped into value and
+ * ce_id.
+ */
 function recordOf(topic: string, message: EachBatchPayload['batch']['messages'][number]): KafkaRecord {
   const headers = Object.fromEntries(Object.entries(message.headers ?? {}).map(([key, value]) => [key, textOf(value)]));
   const record = { topic, key: String(message.key ?? ''), value: String(message.value ?? ''), headers };
@@ -20,7 +23,10 @@ function recordOf(topic: string, message: EachBatchPayload['batch']['messages'][
 
 type Batch = { partition: number; last: number; records: KafkaRecord[] };
 
-/** Hands batches from a consumer, which pushes, to a generator, which pulls. `give` waits until the last batch was taken. */
+/**
+ * Hands batches from a consumer, which pushes, to a generator, which pulls. `give` waits until the last batch was
+ * taken.
+ */
 class BatchHandover {
   #batch: Batch | undefined;
   #failure: unknown;
@@ -59,8 +65,8 @@ class BatchHandover {
 }
 
 /**
- * Reads Kafka from its brokers with kafkajs, a client that shares no code with the Worker's. Its consumer groups are deleted
- * after reading.
+ * Reads Kafka from its brokers with kafkajs, a client that shares no code with the Worker's. Its consumer groups are
+ * deleted after reading.
  * @throws ReplayError if the brokers are unavailable or reject a request
  */
 export function connectBrokers(brokers: string[]): Kafka {

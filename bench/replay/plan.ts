@@ -73,8 +73,8 @@ function toProducts(tallies: Map<string, Tally>): Plan['products'] {
 }
 
 /**
- * Reads a file for the first time. Keeps a few hundred bytes for each SKU, invoice and cancelled line, but no sale lines.
- * The units of a rejected invoice stay in the opening stock, which may be too large but never too small.
+ * Reads a file for the first time. Keeps a few hundred bytes for each SKU, invoice and cancelled line, but no sale
+ * lines. The units of a rejected invoice stay in the opening stock, which may be too large but never too small.
  * `limit`: only this number of invoices, sales and cancellations, from the start of the file.
  * @throws ReplayError as readRows does
  */

@@ -20,8 +20,8 @@ export function duration(ms: number): string {
 }
 
 /**
- * Shows the progress of the current step: on a terminal in one line that is overwritten, elsewhere as a new line every five
- * seconds. Each finished step leaves one line.
+ * Shows the progress of the current step: on a terminal in one line that is overwritten, elsewhere as a new line every
+ * five seconds. Each finished step leaves one line.
  */
 export class Progress {
   readonly #write: (text: string) => void;

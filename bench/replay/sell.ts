@@ -21,8 +21,8 @@ const maxFailures = 10;
 const importRetryMs = 330_000;
 
 /**
- * Sends all tasks concurrently. A failed task does not stop the others. When stopped, it waits for the requests in flight,
- * so that their results are known.
+ * Sends all tasks concurrently. A failed task does not stop the others. When stopped, it waits for the requests in
+ * flight, so that their results are known.
  */
 async function sendAll<T>(
   run: Run,
@@ -87,9 +87,9 @@ const line = ({ sku, name, pence, opening }: PlannedProduct): string =>
   `${JSON.stringify({ sku, name, price: pence / 100, currency: 'GBP', inventory: opening })}\n`;
 
 /**
- * Imports every SKU with its opening stock. An import overwrites the stock, so it runs only while a SKU is missing: then no
- * order of this file exists yet. Lines and Idempotency-Key are the same in every run, so a run waits for an import that a
- * killed run has started.
+ * Imports every SKU with its opening stock. An import overwrites the stock, so it runs only while a SKU is missing:
+ * then no order of this file exists yet. Lines and Idempotency-Key are the same in every run, so a run waits for an
+ * import that a killed run has started.
  * @throws ReplayError if a SKU cannot be ordered or imported
  */
 export async function importProducts(run: Run): Promise<void> {

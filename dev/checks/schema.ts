@@ -11,7 +11,9 @@ const root = join(import.meta.dirname, '..', '..');
 const path = 'docs/schema.sql';
 const mostDifferences = 10;
 
-/** The migrations and the files of SQL functions, named by their path in the repository, in the order in which they run. */
+/**
+ * The migrations and the files of SQL functions, named by their path in the repository, in the order in which they run.
+ */
 export async function readSchemaSources(): Promise<SqlFile[]> {
   const under = (folder: string, files: SqlFile[]): SqlFile[] =>
     files.map((file) => ({ ...file, name: `${folder}/${file.name}` }));

@@ -294,9 +294,9 @@ const print = (blocks: Block[]): string =>
 const rule = (title: string): string => `-- ==== ${title} ${'='.repeat(110 - title.length)}`;
 
 /**
- * The schema of a migrated database as SQL that creates it in an empty one. The text is the same for every database with
- * the same schema. `sources` are the files that create the functions; each function is printed with its file's name.
- * Leaves the connection with an empty search path.
+ * The schema of a migrated database as SQL that creates it in an empty one. The text is the same for every database
+ * with the same schema. `sources` are the files that create the functions; each function is printed with its file's
+ * name. Leaves the connection with an empty search path.
  * @throws on an object of a kind that it cannot print, such as a view
  */
 export async function dumpSchema(client: Queryable, sources: SqlFile[]): Promise<string> {

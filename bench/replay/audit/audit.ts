@@ -8,8 +8,8 @@ import { type AuditedEvent, auditOrders } from './orders.ts';
 import { auditStock } from './stock.ts';
 
 /**
- * Compares the database and Kafka with the file. It reads the database in one snapshot, so a hold that expires meanwhile
- * does not show half of its changes. It changes nothing.
+ * Compares the database and Kafka with the file. It reads the database in one snapshot, so a hold that expires
+ * meanwhile does not show half of its changes. It changes nothing.
  * @throws ReplayError if Kafka is unavailable; Stopped
  */
 export async function audit(

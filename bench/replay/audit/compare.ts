@@ -82,7 +82,10 @@ export const linesOf = (order: PlannedOrder): Map<string, number> =>
 export const totalOf = (order: PlannedOrder): bigint =>
   order.lines.reduce((sum, { units, pence }) => sum + BigInt(units) * BigInt(pence), 0n);
 
-/** Describes the first missing or wrong event: order.created matching the order, the reservation, and the end of the order. */
+/**
+ * Describes the first missing or wrong event: order.created matching the order, the reservation, and the end of the
+ * order.
+ */
 function findEventProblem(row: OrderRow): string | undefined {
   const eventsOf = (topic: string) => (row.events ?? []).filter((event) => event.topic === topic);
   const created = eventsOf('order.created');

@@ -13,7 +13,10 @@ const pollMs = 500;
 /** Long enough for a Kafka that was unavailable: a paused relay retries within one or two minutes. */
 const maxStallMs = 180_000;
 
-/** Waits until the outbox has none of the events, or until nothing was delivered for three minutes. Resolves with the rest. */
+/**
+ * Waits until the outbox has none of the events, or until nothing was delivered for three minutes. Resolves with the
+ * rest.
+ */
 export async function awaitOutbox(
   { client, tenant }: Database,
   events: Map<string, AuditedEvent>,
@@ -62,8 +65,9 @@ async function findLater({ client, tenant }: Database, ids: string[]): Promise<S
 }
 
 /**
- * Compares Kafka with the events of the orders and products. Each event must be in its topic with its key and payload, and
- * these keys must have no other records. Duplicates with the same ce_id are allowed, since delivery is at least once.
+ * Compares Kafka with the events of the orders and products. Each event must be in its topic with its key and payload,
+ * and these keys must have no other records. Duplicates with the same ce_id are allowed, since delivery is at least
+ * once.
  */
 export async function auditKafka(
   database: Database,

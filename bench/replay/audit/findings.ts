@@ -5,7 +5,10 @@ const maxExamples = 5;
 /** One line of the audit: the value in the file, the value found, and examples of differences. */
 type Line = { title: string; file: string; found: string; differences: number; examples: string[] };
 
-/** A line that is being checked. `differ` adds a difference. `close` sets both values; if they differ, that is a difference too. */
+/**
+ * A line that is being checked. `differ` adds a difference. `close` sets both values; if they differ, that is a
+ * difference too.
+ */
 export type Check = { differ: (text: string) => void; close: (file: string, found: string) => void };
 
 /** Collects what an audit finds. */

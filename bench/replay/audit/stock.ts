@@ -54,8 +54,9 @@ async function readStock({ client, tenant }: Database, plan: Plan): Promise<Stoc
 }
 
 /**
- * Checks the catalog and the stock of every SKU: its opening stock is that of the file, and all units ever added are free,
- * held or committed. Units of an expired hold are free again, so this is true at any time. Adds product.created to `events`.
+ * Checks the catalog and the stock of every SKU: its opening stock is that of the file, and all units ever added are
+ * free, held or committed. Units of an expired hold are free again, so this is true at any time. Adds product.created
+ * to `events`.
  */
 export async function auditStock(
   database: Database,
