@@ -14,9 +14,9 @@ import type { NoiseCounts, NoiseJob, NoiseMessage } from './noise.ts';
 import { help, type IsolationOptions, readIsolationOptions } from './options.ts';
 import {
   acceptedRatio,
-  answersOf,
   type Cpu,
   cpuText,
+  describeResponses,
   markdownOf,
   type Phase,
   rowsOf,
@@ -101,7 +101,7 @@ function raisePriority(): boolean {
 async function runRounds(fixture: Fixture, options: IsolationOptions, progress: Progress) {
   const { seller, job } = await prepare(fixture, options);
   const phases: Phase[] = [];
-  const answers: NoiseCounts[] = [];
+  const responseCounts: NoiseCounts[] = [];
   const random = randomFrom(options.seed);
   const child = startNoise(job);
   const hasPriority = raisePriority(); // last, because processes started later would inherit the priority
@@ -125,7 +125,7 @@ async function runRounds(fixture: Fixture, options: IsolationOptions, progress: 
           const times = await sellFor(seller, options.seconds);
           const cpu = shareOf(before, await cpuOf(fixture, child), performance.now() - start);
           if (noisy) {
-            answers.push(await stopNoise(child));
+            responseCounts.push(await stopNoise(child));
             await sleep(500);
             await removeNoise(fixture);
           }
@@ -142,14 +142,14 @@ async function runRounds(fixture: Fixture, options: IsolationOptions, progress: 
   } finally {
     if (child.connected) child.disconnect();
   }
-  return { phases, answers, hasPriority };
+  return { phases, responseCounts, hasPriority };
 }
 
 async function run(options: IsolationOptions, progress: Progress): Promise<void> {
   const key = Math.ceil(options.limit * limitSeconds);
   const fixture = await startFixture({ progress, limits: { key, address: addressLimit.requests } });
   try {
-    const { phases, answers, hasPriority } = await runRounds(fixture, options, progress);
+    const { phases, responseCounts, hasPriority } = await runRounds(fixture, options, progress);
     const machine = await describeMachine(fixture.pool);
     const rows = rowsOf(phases);
     const failed = phases.flatMap(({ noisy, times }) =>
@@ -159,7 +159,7 @@ async function run(options: IsolationOptions, progress: Progress): Promise<void>
       `${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC, commit ${machine.commit}, ${machine.cores} cores, Node ${machine.versions.node}, PostgreSQL ${machine.postgres}.`,
       `${options.rounds} rounds of two phases of ${options.seconds} s, ${options.rate} sales per second, seed ${options.seed}.`,
       `Noise: ${options.noises.join(', ')}. Limit per key: ${key} requests in 10 s. Limit per address: ${addressLimit.requests} in 10 s.`,
-      `Responses to the noise: ${answersOf(answers).join('; ')}.`,
+      `Responses to the noise: ${describeResponses(responseCounts).join('; ')}.`,
       `The process that makes the sales ${hasPriority ? 'has a higher priority than all others' : 'has no higher priority than the others, which only root can set here'}.`,
       `CPU in percent of one core, quiet and noisy phases: ${cpuText(phases)}.`,
       `Failed sales of the calm tenant: ${failed.length}.`,

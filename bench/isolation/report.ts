@@ -49,7 +49,7 @@ export const markdownOf = (rows: Row[]): string =>
     .join('\n');
 
 /** The number of responses to the noise by status, one line per kind of noise. */
-export function answersOf(all: NoiseCounts[]): string[] {
+export function describeResponses(all: NoiseCounts[]): string[] {
   const sums: NoiseCounts = {};
   for (const counts of all) {
     for (const [noise, statuses] of Object.entries(counts)) {

@@ -136,7 +136,7 @@ export const cases: Case[] = [
     counted: true,
     run(bench, turn) {
       // Reads other products each time, because a response stays in the cache for 30 s.
-      const ids = bench.shop.otherIds;
+      const ids = bench.shop.uncachedIds;
       const first = (turn.seed * 9_973) % ids.length;
       const paths = [...ids.slice(first), ...ids.slice(0, first)].map((id) => `/v1/products/${id}`);
       return send(bench, turn, { kind: 'paths', paths }, bench.fixture.publishableKey);

@@ -6,7 +6,7 @@ export type Shop = {
   skus: string[];
   hotSku: string;
   /** Products without stock, for reads past the cache. */
-  otherIds: string[];
+  uncachedIds: string[];
   productId: string;
   /** Active campaigns with a million places, each for a different product. */
   campaigns: string[];
@@ -48,7 +48,7 @@ export async function seedShop(fixture: Fixture): Promise<Shop> {
   return {
     skus: Array.from({ length: skuCount }, (_, index) => `sku-${index + 1}`),
     hotSku: 'hot-1',
-    otherIds: await idsOf('other-'),
+    uncachedIds: await idsOf('other-'),
     productId: (await idsOf('hot-'))[0] ?? '',
     campaigns,
   };

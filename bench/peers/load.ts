@@ -180,7 +180,7 @@ export async function runRace(
     units: options.units,
     sold,
     seconds,
-    answers: { sold: latencies.length, ...failures },
+    outcomes: { sold: latencies.length, ...failures },
   };
 }
 

@@ -8,7 +8,7 @@ const count = Number(process.env.PRODUCTS);
 
 async function makeStore(container) {
   const query = container.resolve(ContainerRegistrationKeys.QUERY);
-  const first = async (entity, fields, more = {}) => (await query.graph({ entity, fields, ...more })).data[0];
+  const first = async (entity, fields, options = {}) => (await query.graph({ entity, fields, ...options })).data[0];
   await flows.createDefaultsWorkflow(container).run();
   const store = await first('store', ['id']);
   const channel = await first('sales_channel', ['id']);

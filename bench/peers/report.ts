@@ -70,9 +70,11 @@ const columns: [string, (summary: Summary) => string][] = [
 
 const raceLine = ({ name, race }: Summary): string[] => {
   if (race === undefined) return [];
-  const { sold, units, buyers, seconds, answers } = race;
-  const outcomes = Object.entries(answers).map(([outcome, count]) => `      ${String(count).padStart(5)} × ${outcome}`);
-  return [`  ${name}: ${sold} sold of ${units} units, ${buyers} buyers, ${format(seconds)} s`, ...outcomes];
+  const { sold, units, buyers, seconds, outcomes } = race;
+  const outcomeLines = Object.entries(outcomes).map(
+    ([outcome, count]) => `      ${String(count).padStart(5)} × ${outcome}`,
+  );
+  return [`  ${name}: ${sold} sold of ${units} units, ${buyers} buyers, ${format(seconds)} s`, ...outcomeLines];
 };
 
 /** `rate`: our rate divided by the other's. `cpu`: the other's CPU per checkout divided by ours. */

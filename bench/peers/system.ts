@@ -57,7 +57,7 @@ export type Race = {
   sold: number;
   seconds: number;
   /** The number of buyers by outcome: `sold`, or the error of the shop. */
-  answers: Record<string, number>;
+  outcomes: Record<string, number>;
 };
 
 export type Measured = { name: string; version: string; rounds: Round[]; race?: Race };

@@ -9,7 +9,7 @@ import { readFunctions, readMigrations, type SqlFile } from '../postgres/sql-fil
 
 const root = join(import.meta.dirname, '..', '..');
 const path = 'docs/schema.sql';
-const mostDifferences = 10;
+const maxShown = 10;
 
 /**
  * The migrations and the files of SQL functions, named by their path in the repository, in the order in which they run.
@@ -63,14 +63,14 @@ function splitDump(dump: string): Map<string, string[]> {
 function describeDifference(heading: string, committed: string[] | undefined, current: string[] | undefined): string[] {
   if (committed === undefined) return [`${heading}: missing from ${path}`];
   if (current === undefined) return [`${heading}: in ${path}, but not in the migrated database`];
-  const line = current.findIndex((text, index) => text !== committed[index]);
-  if (line === -1 && committed.length === current.length) return [];
-  const at = line === -1 ? current.length : line;
+  const firstDifferent = current.findIndex((text, index) => text !== committed[index]);
+  if (firstDifferent === -1 && committed.length === current.length) return [];
+  const line = firstDifferent === -1 ? current.length : firstDifferent;
   return [
     [
       `${heading}: differs`,
-      `  ${path}: ${committed[at] ?? '(no more lines)'}`,
-      `  the migrated database: ${current[at] ?? '(no more lines)'}`,
+      `  ${path}: ${committed[line] ?? '(no more lines)'}`,
+      `  the migrated database: ${current[line] ?? '(no more lines)'}`,
     ].join('\n'),
   ];
 }
@@ -92,12 +92,12 @@ export async function checkSchema(): Promise<string> {
   const committed = await readFile(join(root, path), 'utf8').catch(() => '');
   const differences = compareSchemas(committed, await dumpMigratedSchema());
   if (differences.length === 0) return '';
-  const more = differences.length - mostDifferences;
+  const notShown = differences.length - maxShown;
   throw new Error(
     [
       `${path} is out of date:`,
-      ...differences.slice(0, mostDifferences),
-      ...(more > 0 ? [`and ${more} more`] : []),
+      ...differences.slice(0, maxShown),
+      ...(notShown > 0 ? [`and ${notShown} more`] : []),
       'Run "npm run schema" to write it again.',
     ].join('\n'),
   );

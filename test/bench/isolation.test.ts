@@ -1,6 +1,14 @@
 import { expect, test } from 'vitest';
 import { readIsolationOptions } from '../../bench/isolation/options.ts';
-import { answersOf, cpuText, markdownOf, type Phase, quantile, rowsOf, shareOf } from '../../bench/isolation/report.ts';
+import {
+  cpuText,
+  describeResponses,
+  markdownOf,
+  type Phase,
+  quantile,
+  rowsOf,
+  shareOf,
+} from '../../bench/isolation/report.ts';
 
 const phase = (noisy: boolean, ms: number): Phase => ({
   ...{ noisy, cpu: { worker: noisy ? 30 : 10, postgres: 5 } },
@@ -20,7 +28,9 @@ test('a kind of request without measurements has no ratio', () => {
 });
 
 test('responses to the noise are summed over the phases', () => {
-  expect(answersOf([{ flood: { 200: 1, 429: 2 } }, { flood: { 429: 3 } }])).toEqual(['flood: 1 × 200, 5 × 429']);
+  expect(describeResponses([{ flood: { 200: 1, 429: 2 } }, { flood: { 429: 3 } }])).toEqual([
+    'flood: 1 × 200, 5 × 429',
+  ]);
 });
 
 test('CPU is reported by part, in percent of one core', () => {

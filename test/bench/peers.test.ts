@@ -99,7 +99,7 @@ describe('the report', () => {
     name: 'Theirs',
     version: '2',
     rounds: [round(2, { serverCpuMs: 90, postgresCpuMs: 10, failures: { 'pay: 500': 3 } })],
-    race: { buyers: 500, units: 100, sold: 500, seconds: 9, answers: { sold: 500 } },
+    race: { buyers: 500, units: 100, sold: 500, seconds: 9, outcomes: { sold: 500 } },
   });
 
   test('the figure is the median of the rounds, so one fast round does not change it, and the spread is shown', () => {
