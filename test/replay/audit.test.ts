@@ -63,7 +63,10 @@ test.each([
   ],
   [`update orders.orders set customer_id = 'eve' ${ofOrder('id')}`, '536365: customer eve instead of 17850'],
   [`update orders.orders set currency = 'EUR' ${ofOrder('id')}`, '536365: currency EUR instead of GBP'],
-  [`update orders.orders set status = 'failed' ${ofOrder('id')}`, '536365: the reservation is held, but the order is failed'],
+  [
+    `update orders.orders set status = 'failed' ${ofOrder('id')}`,
+    '536365: the reservation is held, but the order is failed',
+  ],
   [`delete from orders.orders ${ofOrder('id')}`, 'orders, one per invoice:\n    536365: the order is missing'],
   [
     `insert into orders.orders (id, customer_id, items, total, currency, status, organization_id, purchase_order_number)
@@ -90,7 +93,10 @@ test.each([
     `update inventory.inventory set quantity = quantity + 1 where sku = 'MUG'`,
     'MUG: 10 added, but 1 free + 10 held + 0 committed = 11',
   ],
-  [`update inventory.inventory set reserved = reserved - 1 where sku = 'MUG'`, 'MUG: 9 reserved, but reservations hold 10'],
+  [
+    `update inventory.inventory set reserved = reserved - 1 where sku = 'MUG'`,
+    'MUG: 9 reserved, but reservations hold 10',
+  ],
   [
     // Stock that was set again below existing orders, as a second import of the same file would do.
     `with again as (update inventory.inventory set quantity = 10 where sku = 'MUG')
