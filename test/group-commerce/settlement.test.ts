@@ -115,7 +115,7 @@ describe('the payment of a place', () => {
 });
 
 describe('a successful campaign', () => {
-  test.each(['hold', 'card'])('makes one order and one charge of each participant (%s)', async (mode) => {
+  test.each(['hold', 'card'])('creates one order and one charge for each participant (%s)', async (mode) => {
     const campaign = await fixture.start(`ALL-${mode}`, 10, {
       minParticipants: 4,
       ...(mode === 'card' ? endsLate() : {}),

@@ -191,7 +191,7 @@ describe('a request body', () => {
     }
   });
 
-  test.each(['a\\u0000b', 'a\\ud800b', '\\udc00'])('with a member of the name %s is refused', async (name) => {
+  test.each(['a\\u0000b', 'a\\ud800b', '\\udc00'])('with a member named %s is rejected', async (name) => {
     const address = `{"line1":"l","city":"c","country":"GB","${name}":"more"}`;
     const reply = await store.send('POST', '/v1/orders', `{"customerId":"c","items":[],"shippingAddress":${address}}`);
     expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', ['/shippingAddress']]);

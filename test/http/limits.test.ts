@@ -182,7 +182,7 @@ describe('a flood of requests', () => {
     expect(statuses(replies)).toEqual([200]);
   });
 
-  test.each(['/webhooks/stripe', '/webhooks/shipping/manual'])('of forged events at %s makes no call', async (path) => {
+  test.each(['/webhooks/stripe', '/webhooks/shipping/manual'])('with forged events at %s makes no call to the database', async (path) => {
     const body = { id: 'evt_1', object: 'event', type: 'payment_intent.succeeded', data: { object: {} } };
     const [replies, calls] = await callsOf(() =>
       flood(5 * badRequestLimit, () => {

@@ -123,7 +123,7 @@ describe('an order with a total that Stripe cannot charge', () => {
 });
 
 describe('a currency that Stripe cannot charge', () => {
-  test.each(['IQD', 'LYD', 'MRU', 'CUP', 'XAU', 'ZZZ', 'CLF'])('%s is refused for a product', async (currency) => {
+  test.each(['IQD', 'LYD', 'MRU', 'CUP', 'XAU', 'ZZZ', 'CLF'])('%s is rejected for a product', async (currency) => {
     const made = { sku: `NO-${currency}`, name: 'n', price: 10, currency, inventory: 1 };
     const { status, body } = await store.send('POST', '/v1/products', made);
     expect([status, body.code, faults(body)[0]?.pointer]).toEqual([422, 'validation_failed', '/currency']);
