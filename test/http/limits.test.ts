@@ -182,18 +182,21 @@ describe('a flood of requests', () => {
     expect(statuses(replies)).toEqual([200]);
   });
 
-  test.each(['/webhooks/stripe', '/webhooks/shipping/manual'])('with forged events at %s makes no call to the database', async (path) => {
-    const body = { id: 'evt_1', object: 'event', type: 'payment_intent.succeeded', data: { object: {} } };
-    const [replies, calls] = await callsOf(() =>
-      flood(5 * badRequestLimit, () => {
-        const signed = `t=${Math.floor(Date.now() / 1000)},v1=${randomBytes(32).toString('hex')}`;
-        const headers = { ...from(`192.0.2.${path.length}`), 'stripe-signature': signed, 'x-signature': signed };
-        return store.send('POST', path, body, { key: null, headers });
-      }),
-    );
-    expect([statuses(replies), calls]).toEqual([[400, 429], 0]);
-    expect(outcome(replies.find((reply) => reply.status === 400) as Reply)[1]).toBe('invalid_signature');
-  });
+  test.each(['/webhooks/stripe', '/webhooks/shipping/manual'])(
+    'with forged events at %s makes no call to the database',
+    async (path) => {
+      const body = { id: 'evt_1', object: 'event', type: 'payment_intent.succeeded', data: { object: {} } };
+      const [replies, calls] = await callsOf(() =>
+        flood(5 * badRequestLimit, () => {
+          const signed = `t=${Math.floor(Date.now() / 1000)},v1=${randomBytes(32).toString('hex')}`;
+          const headers = { ...from(`192.0.2.${path.length}`), 'stripe-signature': signed, 'x-signature': signed };
+          return store.send('POST', path, body, { key: null, headers });
+        }),
+      );
+      expect([statuses(replies), calls]).toEqual([[400, 429], 0]);
+      expect(outcome(replies.find((reply) => reply.status === 400) as Reply)[1]).toBe('invalid_signature');
+    },
+  );
 
   test('to /readyz calls the database no more often than its address may', async () => {
     const [replies, calls] = await callsOf(() =>

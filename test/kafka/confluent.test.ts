@@ -66,7 +66,7 @@ async function onConfluent(
     username: 'key',
     password: 'sécret',
     clusterId: 'lkc-abc123',
-    deadlineMs: 500,
+    deadlineMs: 30_000,
   };
   const produced = () => requests.filter(({ method }) => method === 'POST');
   return { publisher: confluentPublisher(settings), settings, requests, produced };

@@ -18,7 +18,10 @@ const record = (value: string, more: Partial<KafkaRecord> = {}): KafkaRecord => 
 });
 
 /** Creates a publisher for the Kafka emulator and records its requests. */
-async function onKafka(fault: ChooseFault = () => undefined, settings: { path?: string; password?: string } = {}) {
+async function onKafka(
+  fault: ChooseFault = () => undefined,
+  settings: { path?: string; password?: string; deadlineMs?: number } = {},
+) {
   const requests: FaultyRequest[] = [];
   const { server } = await startKafkaFixture({
     fault: (request) => {
@@ -30,7 +33,7 @@ async function onKafka(fault: ChooseFault = () => undefined, settings: { path?: 
     url: server.url + (settings.path ?? ''),
     username: 'dev',
     password: settings.password ?? 'dev',
-    deadlineMs: 500,
+    deadlineMs: settings.deadlineMs ?? 30_000,
   });
   const values = () => [...server.read('cities')].map(({ value }) => value).sort();
   return { publisher, requests, server, values };
@@ -87,7 +90,7 @@ describe('Kafka counts as unavailable, and no record as rejected,', () => {
     const gate = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const { publisher, requests } = await onKafka(() => gate.then(() => undefined));
+    const { publisher, requests } = await onKafka(() => gate.then(() => undefined), { deadlineMs: 500 });
     await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no answer in 500 ms');
     expect(requests).toHaveLength(1);
     release();
