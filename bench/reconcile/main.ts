@@ -104,7 +104,7 @@ async function checkOrders(fixture: Fixture, keys: Keys, lost: LostWebhook[], tu
 
 /** Describes rows of stock, holds, orders and payments that do not match. */
 async function findInconsistencies(fixture: Fixture): Promise<string[]> {
-  const { rows } = await fixture.pool.query<{ fault: string }>(`
+  const { rows } = await fixture.pool.query<{ problem: string }>(`
     with used as (
       select r.tenant_id, l.sku, coalesce(sum(l.n) filter (where r.status = 'held'), 0) as held,
         coalesce(sum(l.n) filter (where r.status in ('held', 'committed', 'released')), 0) as ever,
@@ -112,7 +112,7 @@ async function findInconsistencies(fixture: Fixture): Promise<string[]> {
       from inventory.reservations r, unnest(r.skus, r.quantities) l(sku, n) group by 1, 2
     )
     select format('%s %s: %s in stock, %s reserved, %s held, %s sold', i.tenant_id, i.sku, i.quantity, i.reserved, u.held,
-      u.committed) as fault
+      u.committed) as problem
     from inventory.inventory i join used u using (tenant_id, sku)
     where i.reserved <> u.held or i.quantity < 0
       or i.quantity + i.reserved + u.committed <> case when i.sku = 'CROWD' then u.ever else 1 end
@@ -122,7 +122,7 @@ async function findInconsistencies(fixture: Fixture): Promise<string[]> {
     where (o.status = 'confirmed') <> (r.status = 'committed') or (o.status = 'confirmed') <> (p.status = 'succeeded')
       or (o.status = 'failed') <> (r.status = 'released')
     group by o.status, r.status, p.status`);
-  return rows.map(({ fault }) => fault);
+  return rows.map(({ problem }) => problem);
 }
 
 /**
