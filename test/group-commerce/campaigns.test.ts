@@ -202,7 +202,7 @@ describe('a campaign without success', () => {
     expect((await store.send('POST', `/v1/campaigns/${campaign.id}/cancel`)).body.code).toBe('conflict');
   });
 
-  test.each(['failed', 'expired'])('a campaign that has %s releases every hold on money and stock', async (ending) => {
+  test.each(['failed', 'expired'])('that has %s releases every hold on money and stock', async (ending) => {
     const sku = `END-${ending}`;
     const campaign = await fixture.start(sku, 10, { minParticipants: 5 });
     const users = ['user-1', 'user-2', 'user-3'];
