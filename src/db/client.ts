@@ -71,9 +71,10 @@ const patienceMsOf = (lines: number): number => Math.max(lines - 100, 0) * 25;
 const statementTimeoutMs = 9_000;
 // Lock timeout (55P03) or statement timeout after lock waits (57014): the call only has to wait, until its deadline.
 const waitCodes = new Set(['55P03', '57014']);
-// Serialization failure, deadlock, lock timeout, cancelled, too many connections, starting up: nothing was changed. Nor
-// was anything by a call that ran while a migration renamed a function that it needed (42883).
-const unchangedCodes = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03', '42883']);
+// Serialization failure, deadlock, lock timeout, cancelled, too many connections, starting up: nothing was changed.
+const unchangedCodes = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
+/** No such function. A migration may rename one while a call runs that needs it, and the next attempt finds the new name. */
+const missingFunctionCode = '42883';
 const connectionLostCode = /^(08|53|57P|58|XX)/;
 // Wrong password or job secret. An operator must change it, so the message itself is not at fault.
 const authenticationCode = /^28/;
@@ -153,7 +154,8 @@ export function openDatabase(settings: DatabaseSettings): Database {
         if (raised && !isOwnAttempt) throw raised;
         const unchanged = isOwnAttempt || unchangedCodes.has(error.code ?? '');
         const unknown = isOutcomeUnknown(error);
-        const retry = unchanged || (unknown && repeatable && tried < 3);
+        const isRenamed = error.code === missingFunctionCode;
+        const retry = unchanged || isRenamed || (unknown && repeatable && tried < 3);
         if (!waitCodes.has(error.code ?? '')) failed++;
         if (!retry || failed === attempts || Date.now() >= end) {
           // The driver's error, never Drizzle's: that one contains the statement and its parameters.

@@ -72,7 +72,7 @@ describe('a database call', () => {
       const seen = failing('set_stock', chosen);
       const reply = await count(encodeURIComponent(sku), 9);
       expect(outcome(reply)).toEqual([503, 'unavailable']);
-      expect(reply.body.detail).toContain('Repeat');
+      expect(reply.body.detail).toContain('Retry');
       expect(reply.headers.get('retry-after')).toBe('1');
       expect([seen.calls, reportedCalls(reply)]).toEqual([1, 1]);
       expect(await quantityOf(sku)).toBe(done ? 9 : 5);
