@@ -7,7 +7,7 @@ import { referenceDocument } from './document.ts';
 import { headersFile } from './headers.ts';
 import { readRenderer } from './renderer.ts';
 
-/** Every file of the static assets, by its path in public/. */
+/** The content of every static asset, by its path in public/. */
 export async function referenceFiles(): Promise<Map<string, string>> {
   const page = (name: string): Promise<string> => readFile(join(import.meta.dirname, 'page', name), 'utf8');
   const published = openApiDocument(routes);
@@ -25,7 +25,7 @@ export async function referenceFiles(): Promise<Map<string, string>> {
   ]);
 }
 
-/** Writes what has changed, each file at once: a Worker may serve the folder, and another build may run. */
+/** Writes the changed files atomically, because a Worker may serve the folder and another build may run. */
 async function writeFiles(folder: string, files: Map<string, string>): Promise<void> {
   for (const [path, text] of files) {
     const target = join(folder, path);
@@ -36,9 +36,9 @@ async function writeFiles(folder: string, files: Map<string, string>): Promise<v
     await rename(draft, target);
   }
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const there = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const existing = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   const wanted = new Set([...files.keys()].map((path) => join(folder, path)));
-  for (const path of there) if (!wanted.has(path)) await rm(path, { force: true });
+  for (const path of existing) if (!wanted.has(path)) await rm(path, { force: true });
 }
 
 if (import.meta.main) {

@@ -1,6 +1,6 @@
 import type { OpenApi } from './openapi.ts';
 
-/** Every code of a problem in Markdown, each under a heading of its own: that is what a problem's `type` leads to. */
+/** Every error code in Markdown, each under its own heading. The `type` of a problem document links to that heading. */
 export function errorsInMarkdown({ components }: OpenApi): string {
   const problems = Object.values(components.examples).map(({ value }) => value);
   const sections = problems.map(

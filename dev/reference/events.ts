@@ -3,48 +3,48 @@ import { join } from 'node:path';
 import { topics } from '../../src/events/topics.ts';
 import type { Schema, Webhook } from './openapi.ts';
 
-/** What each topic tells, and what causes it. */
-export const meanings: Record<string, string> = {
-  'order.created': 'An order was placed and its stock is held, or is being decided on (`Prefer: respond-async`).',
-  'order.confirmed': 'An order is paid for and its stock is taken.',
-  'order.failed': 'An order ended without a sale: its stock was short, its hold ran out, or its payment failed.',
-  'order.cancelled': 'An order was cancelled; its hold is released and its payment is cancelled or refunded.',
-  'order.refunded': 'All money of an order has gone back.',
-  'order.refund.failed': 'The refund of an order failed at the bank; the order has its earlier status again.',
-  'inventory.reserved': 'All lines of an order are held.',
-  'inventory.insufficient': 'A line of an order asked for more than there is; nothing is held.',
-  'inventory.released': 'The hold of an order ended without a sale; its stock can be sold again.',
-  'product.created': 'A product was added.',
-  'group-commerce.campaign.created': 'A campaign was made.',
+/** What has happened when an event of each topic is emitted. */
+const topicDescriptions: Record<string, string> = {
+  'order.created': 'An order was placed. Its stock is held, or will be soon (`Prefer: respond-async`).',
+  'order.confirmed': 'An order was paid. Its units have left the stock.',
+  'order.failed': 'An order failed: there was not enough stock, its hold expired, or its payment failed.',
+  'order.cancelled': 'An order was cancelled. Its hold is released and its payment is cancelled or refunded.',
+  'order.refunded': 'An order was refunded in full.',
+  'order.refund.failed': 'The refund of an order failed at the bank. The order has its earlier status again.',
+  'inventory.reserved': 'The units of every line of an order are held.',
+  'inventory.insufficient': 'There is not enough stock for a line of an order. Nothing is held.',
+  'inventory.released': 'The hold of an order ended without a sale. Its units can be sold again.',
+  'product.created': 'A product was created.',
+  'group-commerce.campaign.created': 'A campaign was created.',
   'group-commerce.campaign.joined': 'A buyer joined a campaign.',
-  'group-commerce.campaign.left': 'A buyer left a campaign, or lost the place in it.',
-  'group-commerce.campaign.successful': 'A campaign has enough participants; their charges follow.',
-  'group-commerce.campaign.expired': 'The end time of a campaign passed; it is settled next.',
-  'group-commerce.campaign.failed':
-    'A campaign ended without enough participants, or was cancelled; nobody is charged.',
-  'payment.created': 'A payment of an order was made; the buyer can pay.',
-  'payment.capture.requested': 'The money of a place in a campaign is to be taken.',
-  'payment.succeeded': 'The money of an order was captured.',
-  'payment.failed': 'A payment ended without money.',
-  'payment.cancelled': 'A payment was cancelled; an authorization that it had is given up.',
-  'payment.refund.requested': 'A refund was asked for; it is sent to Stripe next.',
+  'group-commerce.campaign.left': 'A buyer left a campaign, or lost their place in it.',
+  'group-commerce.campaign.successful': 'A campaign has enough participants. They will be charged next.',
+  'group-commerce.campaign.expired':
+    'A campaign reached its end time without success. Its places will be released next.',
+  'group-commerce.campaign.failed': 'A campaign was cancelled. Nobody is charged.',
+  'payment.created': 'A payment of an order was created. The buyer can pay.',
+  'payment.capture.requested': 'The payment of a place in a successful campaign will be captured next.',
+  'payment.succeeded': 'The payment of an order was captured.',
+  'payment.failed': 'A payment failed. No money was taken.',
+  'payment.cancelled': 'A payment was cancelled. Its authorization, if it had one, is released.',
+  'payment.refund.requested': 'A refund was requested. It will be sent to Stripe next.',
   'payment.refunded': 'A refund has succeeded.',
   'payment.refund.failed': 'A refund failed.',
-  'payment.dispute.changed': 'A buyer disputed a payment, or the dispute was decided.',
-  'shipping.label.requested': 'A paid order waits for its label.',
-  'shipping.label.created': 'The label of an order was made; it can be printed.',
-  'shipping.cancelled': 'The parcel of an order was called off before it was on its way.',
-  'shipping.status.changed': 'A carrier told where a parcel is.',
+  'payment.dispute.changed': 'A buyer disputed a payment, or a dispute was decided.',
+  'shipping.label.requested': 'A paid order needs a label.',
+  'shipping.label.created': 'The label of an order was made. It can be printed.',
+  'shipping.cancelled': 'The shipment of an order was cancelled before the parcel was on its way.',
+  'shipping.status.changed': 'A carrier reported a new status of a parcel.',
 };
 
-/** The catalogue's sections, by how the names of their topics begin. */
-export const eventGroups: { starts: string; name: string }[] = [
-  { starts: 'order.', name: 'Order events' },
-  { starts: 'inventory.', name: 'Inventory events' },
-  { starts: 'product.', name: 'Product events' },
-  { starts: 'group-commerce.', name: 'Campaign events' },
-  { starts: 'payment.', name: 'Payment events' },
-  { starts: 'shipping.', name: 'Shipping events' },
+/** The sections of the catalogue, each with the prefix of its topics. */
+export const eventGroups: { prefix: string; name: string }[] = [
+  { prefix: 'order.', name: 'Order events' },
+  { prefix: 'inventory.', name: 'Inventory events' },
+  { prefix: 'product.', name: 'Product events' },
+  { prefix: 'group-commerce.', name: 'Campaign events' },
+  { prefix: 'payment.', name: 'Payment events' },
+  { prefix: 'shipping.', name: 'Shipping events' },
 ];
 
 const readJson = async (path: string): Promise<unknown> => JSON.parse(await readFile(path, 'utf8'));
@@ -52,10 +52,12 @@ const readJson = async (path: string): Promise<unknown> => JSON.parse(await read
 /** Every topic of the registry as an OpenAPI webhook, with the schema and the example that `schemas/` publishes. */
 export async function eventCatalogue(schemas: string): Promise<Record<string, { post: Webhook }>> {
   const entries = Object.entries(topics).map(async ([topic, { key, retentionDays, partitions }]) => {
-    const meaning = meanings[topic];
-    const group = eventGroups.find(({ starts }) => topic.startsWith(starts));
-    if (meaning === undefined || !group) {
-      throw new Error(`${topic}: no meaning or no section of the event catalogue; add it to ${import.meta.filename}`);
+    const topicDescription = topicDescriptions[topic];
+    const group = eventGroups.find(({ prefix }) => topic.startsWith(prefix));
+    if (topicDescription === undefined || !group) {
+      throw new Error(
+        `the event catalogue has no description or no section for ${topic}: add it in ${import.meta.filename}`,
+      );
     }
     const {
       $schema: _,
@@ -69,7 +71,7 @@ export async function eventCatalogue(schemas: string): Promise<Record<string, { 
       operationId: topic,
       tags: [group.name],
       summary: topic,
-      description: `${meaning}\n\nTopic \`${topic}\` · key \`${key}\` · kept for ${retentionDays} days · ${partitions} partitions`,
+      description: `${topicDescription}\n\nTopic \`${topic}\` · key \`${key}\` · kept for ${retentionDays} days · ${partitions} partitions`,
       requestBody: { required: true, content: { 'application/json': { schema, example } } },
     };
     return [topic, { post: webhook }] as const;

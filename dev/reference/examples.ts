@@ -47,16 +47,16 @@ const sampleLive = { id, status, ...counts, endTime, secondsLeft: 3600 };
 const listOf = (...data: object[]) => ({ data, nextCursor: null });
 
 type Examples = {
-  /** By media type. */
+  /** Request bodies by media type. */
   body?: Record<string, unknown>;
-  /** By status; the media type is that of the answer. */
-  answers?: Record<string, unknown>;
+  /** Response bodies by status. */
+  responses?: Record<string, unknown>;
 };
 
-/** Examples that the operations' declarations do not have. A declared example stands before one of these. */
+/** Examples that the declarations of the operations lack. A declared example takes precedence. */
 export const examples: Record<string, Examples> = {
   importProducts: {
-    answers: {
+    responses: {
       200: {
         created: 1,
         updated: 0,
@@ -65,18 +65,18 @@ export const examples: Record<string, Examples> = {
     },
   },
   placeOrder: {
-    answers: { 202: { ...sampleOrder, reservation: null } },
+    responses: { 202: { ...sampleOrder, reservation: null } },
   },
-  listOrderEvents: { answers: { 200: listOf(sampleEvent) } },
+  listOrderEvents: { responses: { 200: listOf(sampleEvent) } },
   cancelOrder: {
-    answers: { 200: { ...sampleOrder, status: 'cancelled', reservation: { status: 'released', expiresAt: null } } },
+    responses: { 200: { ...sampleOrder, status: 'cancelled', reservation: { status: 'released', expiresAt: null } } },
   },
-  cancelCampaign: { answers: { 200: { ...sampleCampaign, status: 'failed' } } },
+  cancelCampaign: { responses: { 200: { ...sampleCampaign, status: 'failed' } } },
   leaveCampaign: {
-    answers: { 200: { ...sampleParticipant, state: 'released', reason: 'left', secureBy: null } },
+    responses: { 200: { ...sampleParticipant, state: 'released', reason: 'left', secureBy: null } },
   },
   watchCampaign: {
-    answers: {
+    responses: {
       200: [
         'id: 38\nevent: campaign',
         `data: ${JSON.stringify(sampleLive)}\n`,
@@ -95,7 +95,7 @@ export const examples: Record<string, Examples> = {
         data: { object: { id: samplePayment.stripePaymentIntentId, object: 'payment_intent', status: 'succeeded' } },
       },
     },
-    answers: { 200: { received: true } },
+    responses: { 200: { received: true } },
   },
   receiveTracking: {
     body: {
@@ -106,7 +106,7 @@ export const examples: Record<string, Examples> = {
         occurredAt: '2026-01-31T18:00:00.000Z',
       },
     },
-    answers: { 200: { received: true } },
+    responses: { 200: { received: true } },
   },
   receiveKafka: {
     body: {
@@ -115,13 +115,13 @@ export const examples: Record<string, Examples> = {
       'application/json': [inventoryAdjusted()],
     },
   },
-  getLabel: { answers: { 200: '%PDF-1.7 …' } },
-  listEvents: { answers: { 200: listOf(sampleEvent) } },
-  listDeadLetters: { answers: { 200: listOf(sampleDeadLetter) } },
-  replayDeadLetter: { answers: { 202: { ...sampleDeadLetter, replayedAt: '2026-01-31T15:00:00.000Z' } } },
-  getHealth: { answers: { 200: { status: 'ok' } } },
+  getLabel: { responses: { 200: '%PDF-1.7 …' } },
+  listEvents: { responses: { 200: listOf(sampleEvent) } },
+  listDeadLetters: { responses: { 200: listOf(sampleDeadLetter) } },
+  replayDeadLetter: { responses: { 202: { ...sampleDeadLetter, replayedAt: '2026-01-31T15:00:00.000Z' } } },
+  getHealth: { responses: { 200: { status: 'ok' } } },
   getReadiness: {
-    answers: { 200: { status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] } },
+    responses: { 200: { status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] } },
   },
 };
 
@@ -137,7 +137,7 @@ function inventoryAdjusted(): object {
   };
 }
 
-/** What `{id}` stands for, by the path before it. */
+/** The example value of `{id}`, by the path before it. */
 const ids: Record<string, string> = {
   '/v1/products': sampleProduct.id,
   '/v1/orders': sampleOrder.id,
@@ -147,7 +147,7 @@ const ids: Record<string, string> = {
   '/v1/dead-letters': sampleDeadLetter.id,
 };
 
-/** What page/start.js replaces in the examples on the local platform. */
+/** The values that page/start.js replaces in the examples on the local platform. */
 export const samples: Samples = {
   samples: {
     '/v1/products?limit=1': { id: sampleProduct.id, sku: sampleProduct.sku },
@@ -158,44 +158,47 @@ export const samples: Samples = {
   newSku: { sample: sampleProduct.sku, operations: ['createProduct', 'importProducts'] },
 };
 
-/** A parameter of a path with an example of it. */
-function exampleOf(path: string, parameter: Parameter): Parameter {
+/** Adds an example to a path parameter. */
+function withExample(path: string, parameter: Parameter): Parameter {
   if (parameter.in !== 'path') return parameter;
   const declared = parameter.schema.examples ?? parameter.schema.enum;
-  const known = parameter.name === 'id' ? ids[path.slice(0, path.indexOf('/{'))] : undefined;
-  const example = known ?? (Array.isArray(declared) ? declared[0] : undefined);
+  const sampleId = parameter.name === 'id' ? ids[path.slice(0, path.indexOf('/{'))] : undefined;
+  const example = sampleId ?? (Array.isArray(declared) ? declared[0] : undefined);
   if (example === undefined)
-    throw new Error(`${path}: no example of {${parameter.name}}; add one to ${import.meta.filename}`);
+    throw new Error(`${path}: {${parameter.name}} has no example. Add one in ${import.meta.filename}`);
   return { ...parameter, example };
 }
 
-function filled(content: Content, given: Record<string, unknown>): Content {
+/** Adds examples, given by media type, to content that has none. */
+function fillContent(content: Content, byType: Record<string, unknown>): Content {
   return Object.fromEntries(
     Object.entries(content).map(([type, media]) => [
       type,
-      media.example === undefined && type in given ? { ...media, example: given[type] } : media,
+      media.example === undefined && type in byType ? { ...media, example: byType[type] } : media,
     ]),
   );
 }
 
-/** An operation with an example of each parameter of its path, of its body and of each answer. */
+/** Adds an example to each path parameter, the request body and each response of an operation. */
 function withExamples(path: string, operation: Operation): Operation {
-  const { body = {}, answers = {} } = examples[operation.operationId] ?? {};
+  const { body = {}, responses: bodies = {} } = examples[operation.operationId] ?? {};
   const { requestBody } = operation;
-  const responses = Object.entries(operation.responses).map(([status, answer]) => {
-    if ('$ref' in answer || !(status in answers) || answer.content === undefined) return [status, answer];
-    const given = Object.fromEntries(Object.keys(answer.content).map((type) => [type, answers[status]]));
-    return [status, { ...answer, content: filled(answer.content, given) }];
+  const responses = Object.entries(operation.responses).map(([status, response]) => {
+    if ('$ref' in response || !(status in bodies) || response.content === undefined) return [status, response];
+    const byType = Object.fromEntries(Object.keys(response.content).map((type) => [type, bodies[status]]));
+    return [status, { ...response, content: fillContent(response.content, byType) }];
   });
   return {
     ...operation,
-    parameters: operation.parameters.map((one) => ('$ref' in one ? one : exampleOf(path, one))),
-    ...(requestBody ? { requestBody: { ...requestBody, content: filled(requestBody.content, body) } } : {}),
+    parameters: operation.parameters.map((parameter) =>
+      '$ref' in parameter ? parameter : withExample(path, parameter),
+    ),
+    ...(requestBody ? { requestBody: { ...requestBody, content: fillContent(requestBody.content, body) } } : {}),
     responses: Object.fromEntries(responses) as Operation['responses'],
   };
 }
 
-/** The paths of a document, with the examples that they lack. */
+/** Adds the missing examples to the paths of a document. */
 export const pathsWithExamples = ({ paths }: OpenApi): OpenApi['paths'] =>
   Object.fromEntries(
     Object.entries(paths).map(([path, methods]) => [

@@ -1,5 +1,5 @@
-/** What the reference may load: its own script, style and documents. Its renderer sets styles in elements of its own. */
-const policy = [
+/** The page may load only our own scripts, styles and documents. Its renderer adds inline styles. */
+const pagePolicy = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self' 'unsafe-inline'",
@@ -10,24 +10,24 @@ const policy = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-const nothing = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const denyAllPolicy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /**
- * The file `_headers` of the static assets: the headers that the Worker sends too (src/security-headers.ts). What is
- * named for its version is kept for a year; all else is asked for again by its ETag.
+ * The file `_headers` of the static assets, with the same headers that the Worker sends (src/http/security-headers.ts).
+ * Browsers cache the script, whose name has its version, for a year, and revalidate all other files by ETag.
  */
 export const headersFile = (script: string): string => `/*
   X-Content-Type-Options: nosniff
   Referrer-Policy: no-referrer
   Strict-Transport-Security: max-age=31536000
 /docs
-  Content-Security-Policy: ${policy}
+  Content-Security-Policy: ${pagePolicy}
   Cache-Control: no-cache
 /docs/*
-  Content-Security-Policy: ${nothing}
+  Content-Security-Policy: ${denyAllPolicy}
   Cache-Control: no-cache
 /openapi.json
-  Content-Security-Policy: ${nothing}
+  Content-Security-Policy: ${denyAllPolicy}
   Cache-Control: no-cache
   Access-Control-Allow-Origin: *
 /docs/${script}

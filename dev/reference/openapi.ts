@@ -1,4 +1,5 @@
-/** What the reference reads and writes of an OpenAPI document: the parts that ours has. */
+// Types for the parts of an OpenAPI document that the reference reads or writes.
+
 export type Schema = { [keyword: string]: unknown };
 
 export type Parameter = {
@@ -13,10 +14,10 @@ export type Parameter = {
 
 export type Content = Record<string, { schema?: Schema; example?: unknown }>;
 
-export type Answer = { description: string; headers?: Record<string, unknown>; content?: Content };
+export type ResponseObject = { description: string; headers?: Record<string, unknown>; content?: Content };
 
-/** A sample of code beside an operation; the field's usual extension, which Scalar and Redoc read. */
-export type Sample = { lang: string; label: string; source: string };
+/** A code sample of an operation, in the common OpenAPI extension that Scalar and Redoc read. */
+export type CodeSample = { lang: string; label: string; source: string };
 
 export type Operation = {
   operationId: string;
@@ -26,11 +27,11 @@ export type Operation = {
   security: Record<string, string[]>[];
   parameters: (Parameter | { $ref: string })[];
   requestBody?: { required: boolean; content: Content };
-  responses: Record<string, Answer | { $ref: string }>;
-  'x-codeSamples'?: Sample[];
+  responses: Record<string, ResponseObject | { $ref: string }>;
+  'x-codeSamples'?: CodeSample[];
 };
 
-/** An event of the catalogue, in the form of an OpenAPI webhook. */
+/** An event of the catalogue, written as an OpenAPI webhook. */
 export type Webhook = {
   operationId: string;
   tags: string[];
@@ -39,11 +40,11 @@ export type Webhook = {
   requestBody: { required: true; content: Content };
 };
 
-/** Values in the examples that differ from platform to platform. */
+/** Sample values in the examples that page/start.js replaces with existing values of the local platform. */
 export type Samples = {
-  /** By a list of the API: the values that stand for members of its rows. */
+  /** For the path of each list: the fields of its rows, with the sample values that stand for them. */
   samples: Record<string, Record<string, string>>;
-  /** Operations whose body needs an SKU that is not taken, and the one that stands there. */
+  /** Operations whose body needs a SKU that does not exist yet, and the sample SKU in their examples. */
   newSku: { sample: string; operations: string[] };
 };
 
@@ -57,7 +58,7 @@ export type OpenApi = {
   components: {
     schemas: Record<string, Schema>;
     parameters: Record<string, Parameter>;
-    responses: Record<string, Answer>;
+    responses: Record<string, ResponseObject>;
     examples: Record<
       string,
       { summary: string; value: { code: string; status: number; title: string; detail: string } }
@@ -68,23 +69,25 @@ export type OpenApi = {
   'x-tagGroups'?: { name: string; tags: string[] }[];
 };
 
-/** An operation with its place and its parameters, references followed. */
-export type Placed = { path: string; method: string; operation: Operation; parameters: Parameter[] };
+/** An operation with its path, its method, and its parameters with references resolved. */
+export type ResolvedOperation = { path: string; method: string; operation: Operation; parameters: Parameter[] };
 
-/** Every operation of a document, in its order. */
-export const operationsOf = ({ paths, components }: OpenApi): Placed[] =>
+/** Every operation of a document, in the document's order. */
+export const operationsOf = ({ paths, components }: OpenApi): ResolvedOperation[] =>
   Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({
       path,
       method,
       operation,
-      parameters: operation.parameters.map((one) => ('$ref' in one ? followed(components.parameters, one.$ref) : one)),
+      parameters: operation.parameters.map((parameter) =>
+        '$ref' in parameter ? resolveReference(components.parameters, parameter.$ref) : parameter,
+      ),
     })),
   );
 
-/** What stands at a reference into `components`. */
-export function followed<T>(from: Record<string, T>, ref: string): T {
-  const found = from[ref.slice(ref.lastIndexOf('/') + 1)];
+/** Finds the target of a reference into `components`. @throws Error if it does not exist */
+export function resolveReference<T>(components: Record<string, T>, ref: string): T {
+  const found = components[ref.slice(ref.lastIndexOf('/') + 1)];
   if (found === undefined) throw new Error(`the OpenAPI document has nothing at ${ref}`);
   return found;
 }

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import plugin from '@scalar/fastify-api-reference';
 
-/** The reference's renderer: one script that needs nothing else. */
+/** The script that renders the reference. It needs no other files. */
 export type Renderer = { version: string; script: string };
 
 type Route = { url: string; handler: (request: unknown, reply: Reply) => unknown };
@@ -13,8 +13,8 @@ type Fastify = { route: (route: Route) => void; hasPlugin: () => boolean };
 type Plugin = (fastify: Fastify, options: object, next: () => void) => void;
 
 /**
- * Takes Scalar's script from its Fastify plugin, which serves it under `js/scalar.js`. With all that it needs the plugin
- * takes 24 MB of node_modules; @scalar/api-reference, which has the same script, takes 243 MB.
+ * Reads Scalar's script from its Fastify plugin, which serves it at `js/scalar.js`. The plugin and its dependencies take
+ * 24 MB of node_modules. @scalar/api-reference, which has the same script, takes 243 MB.
  */
 export async function readRenderer(): Promise<Renderer> {
   const routes: Route[] = [];
@@ -23,7 +23,9 @@ export async function readRenderer(): Promise<Renderer> {
   const reply: Reply = { header: () => reply, send: (body) => body };
   const script = routes.find(({ url }) => url.endsWith('/js/scalar.js'))?.handler({}, reply);
   if (typeof script !== 'string') {
-    throw new Error('@scalar/fastify-api-reference serves no js/scalar.js: see how this version carries the script.');
+    throw new Error(
+      '@scalar/fastify-api-reference serves no js/scalar.js: find where this version has the script and change readRenderer.',
+    );
   }
   const manifest = join(
     dirname(fileURLToPath(import.meta.resolve('@scalar/fastify-api-reference'))),

@@ -60,7 +60,7 @@ const tracking = [
 ] as const;
 const cloudEvent = bodyOf('receiveKafka', 'application/cloudevents+json');
 
-/** Samples of the operations whose callers sign, or send a secret of their own. */
+/** Samples of the webhooks, whose callers sign the body or send a shared secret. */
 export const signedSamples: Record<string, { typescript: string; python: string }> = {
   receiveStripeEvent: { typescript: signedTypeScript(...stripe), python: signedPython(...stripe) },
   receiveTracking: { typescript: signedTypeScript(...tracking), python: signedPython(...tracking) },
@@ -93,11 +93,11 @@ print(response.json())`,
   },
 };
 
-/** Both ways to watch a campaign from a page; `api`, `id`, `key` (a publishable key) and `show` are the page's. */
+/** Two ways to watch a campaign from a page. The page defines `api`, `id`, `key` (a publishable key) and `show`. */
 export const browserSample = `const live = \`\${api}/v1/campaigns/\${id}/live\`;
 const headers = { Authorization: \`Bearer \${key}\` };
 
-// By fetch, with the key in a header. Ask again, with Last-Event-ID, when "end" says so.
+// With fetch, and the key in a header. If "end" has reconnect: true, send the request again, with Last-Event-ID.
 const response = await fetch(live, { headers });
 const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
 let text = '';
@@ -111,9 +111,9 @@ for (let part = await reader.read(); !part.done; part = await reader.read()) {
   }
 }
 
-// By EventSource, with a token. It connects again by itself.
-const answer = await fetch(live + '-token', { method: 'POST', headers });
-const { token } = await answer.json();
+// With EventSource, and a token. It reconnects by itself.
+const tokenResponse = await fetch(live + '-token', { method: 'POST', headers });
+const { token } = await tokenResponse.json();
 const source = new EventSource(live + '?token=' + token);
 source.addEventListener('campaign', (event) => show('campaign', JSON.parse(event.data)));
 source.addEventListener('end', (event) => {

@@ -1,8 +1,8 @@
-/** The keys that the local platform makes are known to everyone. No other platform has them. */
+// The keys of the local platform are public. They work on no other platform.
 const isLocal = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
 const localKey = 'sk_dev_default';
 
-/** What the local platform has in place of the marks in the set-up of a shell. */
+/** The values of the local platform for the placeholders in the set-up block. */
 const localValues = {
   'https://YOUR_API': location.origin,
   YOUR_SECRET_KEY: localKey,
@@ -13,39 +13,41 @@ const localValues = {
   YOUR_KAFKA_WEBHOOK_SECRET: 'whsec_dev',
 };
 
-/** Pairs of a value in the examples and one that the local platform has, so that a request for it finds something. */
-async function localResources(samples) {
+/** Pairs each sample value with an existing value of the local platform, so that "Try it" finds a resource. */
+async function pairWithLocalResources(samples) {
   const pairs = Object.entries(samples).map(async ([collection, values]) => {
-    const answer = await fetch(collection, { headers: { Authorization: `Bearer ${localKey}` } });
-    const { data = [] } = answer.ok ? await answer.json() : {};
-    return Object.entries(values).map(([member, sample]) => {
-      const valueIn = (row) => member.split('.').reduce((from, name) => from?.[name], row);
+    const response = await fetch(collection, { headers: { Authorization: `Bearer ${localKey}` } });
+    const { data = [] } = response.ok ? await response.json() : {};
+    return Object.entries(values).map(([fieldPath, sample]) => {
+      const valueIn = (row) => fieldPath.split('.').reduce((value, name) => value?.[name], row);
       return [sample, data.map(valueIn).find((value) => typeof value === 'string') ?? sample];
     });
   });
   return (await Promise.all(pairs)).flat();
 }
 
-const replaced = (text, pairs) => pairs.reduce((changed, [from, to]) => changed.replaceAll(from, to), text);
+const replaceAllPairs = (text, pairs) => pairs.reduce((changed, [from, to]) => changed.replaceAll(from, to), text);
 
 function* operationsIn(document) {
   for (const methods of Object.values(document.paths)) yield* Object.values(methods);
 }
 
-/** The document, on the local platform with its keys and with values that it has. */
+/** Reads the document. On the local platform, fills in its keys and the ids of existing resources. */
 async function readDocument() {
   const text = await (await fetch('/docs/reference.json')).text();
   const document = JSON.parse(text);
   if (!isLocal) return JSON.parse(text.replaceAll('https://YOUR_API', location.origin));
   const { samples, newSku } = document['x-samples'];
-  const local = JSON.parse(replaced(text, [...Object.entries(localValues), ...(await localResources(samples))]));
-  // What makes a product needs a SKU that no product has.
+  const local = JSON.parse(
+    replaceAllPairs(text, [...Object.entries(localValues), ...(await pairWithLocalResources(samples))]),
+  );
+  // An operation that creates a product needs a SKU that no product has.
   const sku = `TEE-${crypto.randomUUID().slice(0, 8)}`;
   const bodies = new Map([...operationsIn(document)].map(({ operationId, requestBody }) => [operationId, requestBody]));
   for (const operation of operationsIn(local)) {
     if (!newSku.operations.includes(operation.operationId)) continue;
     operation.requestBody = JSON.parse(
-      replaced(JSON.stringify(bodies.get(operation.operationId)), [[newSku.sample, sku]]),
+      replaceAllPairs(JSON.stringify(bodies.get(operation.operationId)), [[newSku.sample, sku]]),
     );
   }
   local.components.securitySchemes.bearer.description +=
@@ -55,7 +57,7 @@ async function readDocument() {
 
 const slugOf = (name) => name.toLowerCase().replaceAll(' ', '-');
 
-/** The sections of operations and codes by their short names: `/docs#<code>` is what a problem's `type` names. */
+/** The page's sections by short name: `#<operation id>`, and `#<code>`, which the `type` of a problem document uses. */
 function sectionsIn(document) {
   const sections = new Map();
   for (const { operationId, tags } of operationsIn(document)) {
@@ -69,9 +71,9 @@ function sectionsIn(document) {
 const content = await readDocument();
 const sections = sectionsIn(content);
 const keyHeader = 'Idempotency-Key';
-const filledKey = crypto.randomUUID();
+const exampleKey = crypto.randomUUID();
 for (const parameter of Object.values(content.components.parameters)) {
-  if (parameter.name === keyHeader) parameter.example = filledKey;
+  if (parameter.name === keyHeader) parameter.example = exampleKey;
 }
 
 const reference = document.querySelector('#reference');
@@ -82,9 +84,9 @@ Scalar.createApiReference(reference, {
     preferredSecurityScheme: 'bearer',
     securitySchemes: { bearer: { token: isLocal ? localKey : '' } },
   },
-  // A key that is sent again gets the first answer again: the one that is filled in is new for each request.
+  // A reused key would return the first response again, so the example key is replaced by a new one in each request.
   onBeforeRequest({ requestBuilder: { headers } }) {
-    if (headers.get(keyHeader) === filledKey) headers.set(keyHeader, crypto.randomUUID());
+    if (headers.get(keyHeader) === exampleKey) headers.set(keyHeader, crypto.randomUUID());
   },
   generateTagSlug: ({ name }) => slugOf(name),
   generateOperationSlug: ({ operationId }) => operationId,
@@ -98,7 +100,7 @@ Scalar.createApiReference(reference, {
   localization: {
     translations: { operation: { webhook: 'Event', testRequest: 'Try it' }, search: { entryWebhook: 'Event' } },
   },
-  // Nothing of others: no fonts, no telemetry, no assistant, no editor.
+  // No third-party services: fonts, telemetry, assistant, editor.
   withDefaultFonts: false,
   telemetry: false,
   agent: { disabled: true },
