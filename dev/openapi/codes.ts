@@ -3,13 +3,13 @@ import { isWebhook, type Route } from '../../src/http/declaration.ts';
 import { keyLimit } from '../../src/http/limits.ts';
 import { problemOf, titleOf } from '../../src/http/problem.ts';
 
-const order = Object.keys(statusOf) as Code[];
+const allCodes = Object.keys(statusOf) as Code[];
 
-/** Every code that an operation can return: the declared ones, and those that follow from what it accepts. */
+/** Every error code of an operation: those that it declares, and those that follow from its other properties. */
 export function codesOf(route: Route): Code[] {
   const codes = new Set<Code>([...route.errors, 'internal']);
-  const add = (...more: Code[]) => {
-    for (const code of more) codes.add(code);
+  const add = (...added: Code[]) => {
+    for (const code of added) codes.add(code);
   };
   if (route.scope !== undefined) add('unauthenticated', 'forbidden', 'rate_limited', 'unavailable');
   if (route.counted) add('rate_limited');
@@ -18,13 +18,13 @@ export function codesOf(route: Route): Code[] {
   if (!isWebhook(route)) add('validation_failed');
   if (route.body) add('malformed_json', 'body_too_large', 'unsupported_media_type', 'validation_failed');
   if (route.idempotency === 'required') add('idempotency_key_required');
-  // An Idempotency-Key of another form than the documented one.
+  // `validation_failed`: the Idempotency-Key has the wrong format.
   if (route.idempotency) add('validation_failed', 'idempotency_key_reused', 'idempotency_in_progress');
   if (route.ifMatch) add('version_mismatch');
-  return order.filter((code) => codes.has(code));
+  return allCodes.filter((code) => codes.has(code));
 }
 
-const sample: Partial<Record<Code, ConstructorParameters<typeof ApiError>[2]>> = {
+const exampleOptions: Partial<Record<Code, ConstructorParameters<typeof ApiError>[2]>> = {
   validation_failed: { faults: [{ pointer: '/items/0/quantity', detail: 'must be at least 1' }] },
   insufficient_inventory: {
     members: {
@@ -37,12 +37,12 @@ const sample: Partial<Record<Code, ConstructorParameters<typeof ApiError>[2]>> =
 /** One problem document for each code, for components/examples. */
 export const problemExamples = () =>
   Object.fromEntries(
-    order.map((code) => [
+    allCodes.map((code) => [
       code,
       {
         summary: titleOf(code),
         value: problemOf(
-          new ApiError(code, undefined, sample[code]),
+          new ApiError(code, undefined, exampleOptions[code]),
           '/v1/orders',
           '019ab3f1-0a4b-7c3d-8e5f-000000000000',
         ),
@@ -50,7 +50,7 @@ export const problemExamples = () =>
     ]),
   );
 
-/** RFC 9457, with the members that this API adds; for components/schemas. */
+/** The schema of problem documents (RFC 9457, with the fields that this API adds), for components/schemas. */
 export const problemSchema = {
   type: 'object',
   description: 'RFC 9457. Programs switch on `code`.',
@@ -60,11 +60,11 @@ export const problemSchema = {
     status: { type: 'integer' },
     detail: { type: 'string' },
     instance: { type: 'string', description: 'The path of the request' },
-    code: { type: 'string', enum: order },
-    requestId: { type: 'string', description: 'The same as `X-Request-Id`. Quote it to support' },
+    code: { type: 'string', enum: allCodes },
+    requestId: { type: 'string', description: 'The same as `X-Request-Id`. Give it to support' },
     errors: {
       type: 'array',
-      description: 'Each fault of a request that is not valid',
+      description: 'Each fault of an invalid request',
       items: {
         type: 'object',
         properties: {
@@ -108,40 +108,44 @@ export const responseHeaders = {
   ETag: header('For `If-None-Match` and `If-Match`', undefined, '"1-9c1f0a6be2d34c7f8a5b6d7e"'),
   Location: header('The path of the resource', undefined, '/v1/orders/019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f'),
   Link: header('The next page, if there is one: `<…>; rel="next"`'),
-  'Preference-Applied': header('The preference that was honoured', undefined, 'respond-async'),
+  'Preference-Applied': header('The preference that was applied', undefined, 'respond-async'),
   'Idempotent-Replayed': header('Present if this is the first response to the `Idempotency-Key`, returned again', {
     type: 'string',
     const: 'true',
   }),
   'WWW-Authenticate': header('How to authenticate', undefined, 'Bearer'),
   'Retry-After': header('Seconds to wait before you retry', { type: 'integer' }, 1),
-  RateLimit: header('What is left of the limit', undefined, `"key";r=0;t=${keyLimit.seconds}`),
-  'RateLimit-Policy': header('The limit', undefined, `"key";q=${keyLimit.requests};w=${keyLimit.seconds}`),
+  RateLimit: header('How many requests are left', undefined, `"key";r=0;t=${keyLimit.seconds}`),
+  'RateLimit-Policy': header(
+    'The limit: requests (`q`) in a number of seconds (`w`)',
+    undefined,
+    `"key";q=${keyLimit.requests};w=${keyLimit.seconds}`,
+  ),
 };
 
 export type HeaderName = keyof typeof responseHeaders;
 
-/** Headers by reference into components/headers. */
+/** References to these headers in components/headers. */
 export const headersOf = (...names: HeaderName[]) =>
   Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
 
-function extraHeaders(codes: Code[], remembered: boolean): HeaderName[] {
+function extraHeaders(codes: Code[], isStored: boolean): HeaderName[] {
   const names = new Set<HeaderName>();
   for (const code of codes) {
     if (code === 'unauthenticated') names.add('WWW-Authenticate');
     if (code === 'rate_limited') names.add('Retry-After').add('RateLimit').add('RateLimit-Policy');
     if (code === 'unavailable' || code === 'idempotency_in_progress') names.add('Retry-After');
-    // An operation's own error is kept under the key like any other response.
-    if (remembered && (statusOf[code] === 409 || statusOf[code] === 422)) names.add('Idempotent-Replayed');
+    // The operation's own errors are stored under the idempotency key, like any other response.
+    if (isStored && (statusOf[code] === 409 || statusOf[code] === 422)) names.add('Idempotent-Replayed');
   }
   return [...names];
 }
 
 /** The error response of one status: its codes as an enum, and an example of each. */
-function errorResponse(codes: Code[], remembered: boolean): object {
+function errorResponse(codes: Code[], isStored: boolean): object {
   return {
     description: codes.map(titleOf).join(' · '),
-    headers: headersOf('X-Request-Id', 'Server-Timing', ...extraHeaders(codes, remembered)),
+    headers: headersOf('X-Request-Id', 'Server-Timing', ...extraHeaders(codes, isStored)),
     content: {
       'application/problem+json': {
         schema: {
@@ -159,9 +163,9 @@ const isShared = (codes: Code[]) => codes.length === 1 && codes.every((code) => 
 
 /** The error responses that many operations share, for components/responses. */
 export const sharedErrors = () =>
-  Object.fromEntries(order.filter((code) => isShared([code])).map((code) => [code, errorResponse([code], false)]));
+  Object.fromEntries(allCodes.filter((code) => isShared([code])).map((code) => [code, errorResponse([code], false)]));
 
-/** An operation's error responses by status. */
+/** The error responses of an operation, by status. */
 export function errorsOf(route: Route): Record<string, object> {
   const byStatus = new Map<number, Code[]>();
   for (const code of codesOf(route)) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);

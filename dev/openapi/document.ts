@@ -20,14 +20,14 @@ export { codesOf } from './codes.ts';
 const description = `A multi-tenant commerce API: catalog, inventory, orders, payments, shipping and group buying, with an event for each change.
 
 ## Authentication
-\`Authorization: Bearer <key>\`. A key belongs to one tenant and reads and writes only that tenant's data. Secret keys (\`sk_…\`) may do everything that their scopes allow. Publishable keys (\`pk_…\`) read the catalog and campaigns. A resource of another tenant is \`404\`.
+\`Authorization: Bearer <key>\`. A key belongs to one tenant and reads and writes only that tenant's data. Secret keys (\`sk_…\`) may do everything that their scopes allow. Publishable keys (\`pk_…\`) read the catalog and campaigns. A request for a resource of another tenant returns \`404\`.
 
 ## Conventions
 - JSON in and out. Times are ISO 8601 UTC. Ids are UUIDv7, so they sort by time.
 - Money is a JSON number with at most two decimals, beside an ISO 4217 \`currency\`. It is never rounded: an amount with more decimals is rejected. Trailing zeros do not count: \`2.500\` and \`2.5\` are the same JSON number. In CSV a price has at most two decimals, zeros included.
 - Lists are \`{ data, nextCursor }\`; \`?limit=\` (1 to 100, default 20) sets the page size and \`?cursor=\` gives the next page.
 - An unknown or repeated query parameter is rejected with \`422\`, and so is an unknown field of a body. The error names it.
-- A method that a path does not have is \`405\` with \`Allow\`. A path with a trailing slash is another path: \`404\`.
+- A method that a path does not support returns \`405\` with \`Allow\`. A path with a trailing slash is a different path and returns \`404\`.
 - Errors are \`application/problem+json\` (RFC 9457) with a \`code\` from a closed list.
 - Any request may have an \`X-Request-Id\`. It is returned and logged. Every event that a request causes carries its \`traceparent\` (W3C Trace Context).
 
@@ -44,15 +44,15 @@ const description = `A multi-tenant commerce API: catalog, inventory, orders, pa
 
 ## Limits
 - A body may have at most 1 MB, 20,000 values and 128 levels of nesting. An import may have any length.
-- A key has a limit of requests. An address has a limit of rejected requests (invalid keys, forged webhooks). Above a limit the response is \`429\`, and \`Retry-After\` says how many seconds to wait.`;
+- Each key may send a limited number of requests. Each address may send a limited number of requests that are rejected (invalid keys, forged webhooks). Above a limit the response is \`429\`, and \`Retry-After\` says how many seconds to wait.`;
 
-const text = (most: number) => ({ type: 'string', minLength: 1, maxLength: most });
+const text = (maxLength: number) => ({ type: 'string', minLength: 1, maxLength });
 
-const header = (name: string, about: string, schema: object, required = false) => ({
+const header = (name: string, headerDescription: string, schema: object, required = false) => ({
   name,
   in: 'header',
   required,
-  description: about,
+  description: headerDescription,
   schema,
 });
 
@@ -79,7 +79,7 @@ const parameters = {
     'The ETag that you read. The response is 304 if the resource has not changed since.',
     text(1000),
   ),
-  prefer: header('Prefer', '`respond-async`: the response is 202, at once.', {
+  prefer: header('Prefer', '`respond-async`: respond with 202 at once, and do the work later.', {
     type: 'string',
     examples: ['respond-async'],
   }),
@@ -97,39 +97,39 @@ const tags: Record<string, string> = {
   Operations: 'The health of the service, and this description. No key is needed.',
 };
 
-const members = (schema: z.ZodType | undefined): Record<string, z.ZodType> =>
+const fieldsOf = (schema: z.ZodType | undefined): Record<string, z.ZodType> =>
   schema !== undefined && 'shape' in schema ? (schema.shape as Record<string, z.ZodType>) : {};
 
-/** What the document says of an operation because of the other operations. */
+/** Properties of an operation's documentation that depend on the other operations. */
 type Traits = {
-  asynchronous: boolean;
-  single: boolean;
-  etagged: (status: Status) => boolean;
-  located: (status: Status) => boolean;
+  canBeAsync: boolean;
+  isSingleRead: boolean;
+  hasETag: (status: Status) => boolean;
+  hasLocation: (status: Status) => boolean;
   example: (status: Status) => unknown;
 };
 
 function traitsOf(routes: Route[]): (route: Route) => Traits {
   const isSingle = (route: Route) => route.method === 'get' && route.path.endsWith('}') && route.responses[200]?.schema;
-  // A resource that some operation reads by its id has an ETag in every response that shows it.
+  // If an operation reads a resource by its id, every response with that resource has an ETag.
   const resources = new Set(routes.filter(isSingle).map((route) => route.responses[200]?.schema));
-  const read = new Set(routes.filter(isSingle).map((route) => route.path));
-  const sampled = routes
+  const readablePaths = new Set(routes.filter(isSingle).map((route) => route.path));
+  const withExample = routes
     .flatMap((route) => Object.values(route.responses))
-    .filter((answer) => answer.example !== undefined);
-  const samples = new Map(sampled.map((answer) => [answer.schema, answer.example]));
+    .filter((response) => response.example !== undefined);
+  const samples = new Map(withExample.map((response) => [response.schema, response.example]));
   /** The declared example. A list without one shows an example of its items. */
-  const exampleOf = (answer: (typeof sampled)[number] | undefined): unknown => {
-    const { data } = members(answer?.schema);
-    const one = data && 'element' in data ? samples.get(data.element as z.ZodType) : undefined;
-    return answer?.example ?? (one === undefined ? undefined : { data: [one], nextCursor: null });
+  const exampleOf = (response: (typeof withExample)[number] | undefined): unknown => {
+    const { data } = fieldsOf(response?.schema);
+    const item = data && 'element' in data ? samples.get(data.element as z.ZodType) : undefined;
+    return response?.example ?? (item === undefined ? undefined : { data: [item], nextCursor: null });
   };
   return (route) => ({
-    asynchronous: route.responses[201] !== undefined && route.responses[202] !== undefined,
-    single: Boolean(isSingle(route)),
-    etagged: (status) =>
+    canBeAsync: route.responses[201] !== undefined && route.responses[202] !== undefined,
+    isSingleRead: Boolean(isSingle(route)),
+    hasETag: (status) =>
       resources.has(route.responses[status]?.schema) && route.responses[status]?.schema !== undefined,
-    located: (status) => (status === 201 || status === 202) && read.has(`${route.path}/{id}`),
+    hasLocation: (status) => (status === 201 || status === 202) && readablePaths.has(`${route.path}/{id}`),
     example: (status) => exampleOf(route.responses[status]),
   });
 }
@@ -140,11 +140,11 @@ function fieldParameters(schema: z.ZodType | undefined, where: 'path' | 'query',
     properties: Record<string, Schema>;
     required?: string[];
   };
-  return Object.entries(properties).map(([name, { description: about, ...rest }]) => ({
+  return Object.entries(properties).map(([name, { description: fieldDescription, ...rest }]) => ({
     name,
     in: where,
     required: where === 'path' || (required?.includes(name) ?? false),
-    ...(about === undefined ? {} : { description: about }),
+    ...(fieldDescription === undefined ? {} : { description: fieldDescription }),
     schema: rest,
   }));
 }
@@ -153,8 +153,8 @@ function parametersOf(route: Route, traits: Traits, schemas: Schemas): object[] 
   const names: (keyof typeof parameters)[] = [];
   if (route.idempotency) names.push(route.idempotency === 'required' ? 'idempotencyKeyRequired' : 'idempotencyKey');
   if (route.ifMatch) names.push('ifMatch');
-  if (traits.single) names.push('ifNoneMatch');
-  if (traits.asynchronous) names.push('prefer');
+  if (traits.isSingleRead) names.push('ifNoneMatch');
+  if (traits.canBeAsync) names.push('prefer');
   names.push('requestId');
   if (route.scope !== undefined && route.method !== 'get') names.push('traceparent');
   return [
@@ -183,7 +183,7 @@ function requestBody(route: Route, schemas: Schemas): object | undefined {
   return { required, content: { 'application/json': content } };
 }
 
-// Readers take a schema beside a stream of events for the schema of each event.
+// Tools would read the schema of an event stream as the schema of each event, so a stream has none.
 const isText = (type: string): boolean => type.startsWith('text/') && type !== 'text/event-stream';
 
 function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<string, object> {
@@ -192,15 +192,15 @@ function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<str
     const status = Number(key) as Status;
     const headers: HeaderName[] = ['X-Request-Id'];
     if (codesOf(route).includes('unavailable')) headers.push('Server-Timing');
-    if (traits.etagged(status)) headers.push('ETag');
-    if (traits.located(status)) headers.push('Location');
-    if (members(response.schema).nextCursor) headers.push('Link');
-    if (traits.asynchronous && status === 202) headers.push('Preference-Applied');
+    if (traits.hasETag(status)) headers.push('ETag');
+    if (traits.hasLocation(status)) headers.push('Location');
+    if (fieldsOf(response.schema).nextCursor) headers.push('Link');
+    if (traits.canBeAsync && status === 202) headers.push('Preference-Applied');
     if (route.idempotency) headers.push('Idempotent-Replayed');
     const example = traits.example(status);
-    const shown = example === undefined ? {} : { example };
+    const withExample = example === undefined ? {} : { example };
     const content = response.schema
-      ? { 'application/json': { schema: schemas.of(response.schema, 'output'), ...shown } }
+      ? { 'application/json': { schema: schemas.of(response.schema, 'output'), ...withExample } }
       : response.type && { [response.type]: isText(response.type) ? { schema: { type: 'string' } } : {} };
     responses[key] = {
       description: response.description,
@@ -208,7 +208,7 @@ function responsesOf(route: Route, traits: Traits, schemas: Schemas): Record<str
       ...(content ? { content } : {}),
     };
   }
-  if (traits.single) {
+  if (traits.isSingleRead) {
     responses[304] = { description: 'Not changed (`If-None-Match`)', headers: headersOf('X-Request-Id', 'ETag') };
   }
   return { ...responses, ...errorsOf(route) };
@@ -219,7 +219,7 @@ const securityOf = ({ scope, takesLiveToken }: Route): object[] =>
 
 /**
  * The whole API as an OpenAPI 3.1 document, made from the declarations of its operations.
- * @throws Error, if two different schemas have one name
+ * @throws Error if two different schemas have the same name
  */
 export function openApiDocument(routes: Route[]): object {
   const schemas = collectSchemas();
@@ -241,12 +241,12 @@ export function openApiDocument(routes: Route[]): object {
       },
     });
   }
-  const used = [...new Set(routes.map((route) => route.tag))];
+  const usedTags = [...new Set(routes.map((route) => route.tag))];
   return {
     openapi: '3.1.0',
     info: { title: 'FusionCommerce', version, description },
     servers: [{ url: '/' }],
-    tags: used.map((name) => ({ name, ...(tags[name] === undefined ? {} : { description: tags[name] }) })),
+    tags: usedTags.map((name) => ({ name, ...(tags[name] === undefined ? {} : { description: tags[name] }) })),
     paths,
     components: {
       schemas: { ...schemas.named, Problem: problemSchema },

@@ -2,7 +2,7 @@ import { app } from '../../src/app.ts';
 import type { Route } from '../../src/http/declaration.ts';
 import { routesOf } from '../../src/http/operation.ts';
 
-/** The static files at paths of the API. The asset folder serves them, and the Worker is not asked. */
+/** Static files of the API. Cloudflare serves them from the asset folder, without the Worker. */
 const staticRoutes: Route[] = [
   {
     id: 'getOpenApi',

@@ -4,34 +4,38 @@ import { defaultLimit, id, limit, time } from '../../src/base/fields.ts';
 export type Schema = { [keyword: string]: unknown };
 
 export type Schemas = {
-  /** Every schema that has a name (`.meta({ id })`), for components/schemas. */
+  /** The schemas that have a name (`.meta({ id })`), for components/schemas. */
   named: Record<string, Schema>;
-  /** A schema as JSON Schema, named ones by reference, as requests (`input`) or responses (`output`) have it. */
+  /**
+   * Converts a zod schema to JSON Schema, for requests (`input`) or responses (`output`). Named schemas become
+   * references.
+   */
   of: (schema: z.ZodType, io: 'input' | 'output') => Schema;
 };
 
-function renamed(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(renamed);
+/** Points references to components/schemas instead of `$defs`. */
+function rewriteReferences(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(rewriteReferences);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([name, inner]) => [
       name,
       name === '$ref' && typeof inner === 'string'
         ? inner.replace('#/$defs/', '#/components/schemas/')
-        : renamed(inner),
+        : rewriteReferences(inner),
     ]),
   );
 }
 
-/** Turns the declarations' schemas into those of an OpenAPI 3.1 document (JSON Schema 2020-12). */
+/** Converts zod schemas for an OpenAPI 3.1 document (JSON Schema 2020-12) and collects the named ones. */
 export function collectSchemas(): Schemas {
   const named: Record<string, Schema> = {};
 
-  function keep(name: string, schema: Schema): void {
+  function addNamed(name: string, schema: Schema): void {
     const known = named[name];
     if (known !== undefined && JSON.stringify(known) !== JSON.stringify(schema)) {
       throw new Error(
-        `two different schemas have the name ${name}: give one another name. It may differ between requests and responses`,
+        `two different schemas have the name ${name}: rename one of them. If there is only one, it differs between requests and responses: use two schemas`,
       );
     }
     named[name] = schema;
@@ -43,7 +47,7 @@ export function collectSchemas(): Schemas {
       const {
         $schema: _,
         $defs,
-        ...own
+        ...root
       } = z.toJSONSchema(schema, {
         target: 'draft-2020-12',
         io,
@@ -63,11 +67,11 @@ export function collectSchemas(): Schemas {
           if (def.type === 'object' && !('catchall' in def && def.catchall)) delete jsonSchema.additionalProperties;
         },
       });
-      for (const [name, inner] of Object.entries($defs ?? {})) keep(name, renamed(inner) as Schema);
+      for (const [name, inner] of Object.entries($defs ?? {})) addNamed(name, rewriteReferences(inner) as Schema);
       const name = schema.meta()?.id;
-      const { id: __, ...plain } = renamed(own) as Schema;
+      const { id: __, ...plain } = rewriteReferences(root) as Schema;
       if (name === undefined) return plain;
-      if (plain.$ref === undefined) keep(name, plain);
+      if (plain.$ref === undefined) addNamed(name, plain);
       return { $ref: `#/components/schemas/${name}` };
     },
   };

@@ -23,7 +23,9 @@ The value of the record is the payload that is described here. The attributes of
 (\`ce_…\`), or beside \`data\` where records have no headers. Ignore fields that you do not know: later versions may add
 fields to payloads.`;
 
-/** Makes the examples of optional parameters a choice, so that "Try it" sends none of them unless the reader picks one. */
+/**
+ * Makes the examples of optional parameters a choice, so that "Try it" sends none of them unless the reader picks one.
+ */
 function disableOptionalExamples(parameters: OpenApi['components']['parameters']): OpenApi['components']['parameters'] {
   const entries = Object.entries(parameters).map(([name, parameter]): [string, Parameter] => {
     const { examples, ...schema } = parameter.schema;
@@ -35,8 +37,8 @@ function disableOptionalExamples(parameters: OpenApi['components']['parameters']
 }
 
 /**
- * The document that the page shows: the published one, plus an example of every request and response, three code samples
- * for every operation, the error codes and the event catalogue.
+ * The document that the page shows: the published one, plus an example of every request and response, three code
+ * samples for every operation, the error codes and the event catalogue.
  */
 export async function referenceDocument(published: object): Promise<OpenApi> {
   const document = structuredClone(published) as OpenApi;

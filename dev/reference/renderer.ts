@@ -13,8 +13,8 @@ type Fastify = { route: (route: Route) => void; hasPlugin: () => boolean };
 type Plugin = (fastify: Fastify, options: object, next: () => void) => void;
 
 /**
- * Reads Scalar's script from its Fastify plugin, which serves it at `js/scalar.js`. The plugin and its dependencies take
- * 24 MB of node_modules. @scalar/api-reference, which has the same script, takes 243 MB.
+ * Reads Scalar's script from its Fastify plugin, which serves it at `js/scalar.js`. The plugin and its dependencies
+ * take 24 MB of node_modules. @scalar/api-reference, which has the same script, takes 243 MB.
  */
 export async function readRenderer(): Promise<Renderer> {
   const routes: Route[] = [];

@@ -100,5 +100,5 @@ export async function replayDeadLetter(context: Context, deadLetterId: string) {
     answer: DeadLetterRow;
     replayed: boolean;
   }>('platform.replay_dead_letter', context.call, { id: deadLetterId });
-  return { letter: toDeadLetter(answer), tenant, replayed };
+  return { deadLetter: toDeadLetter(answer), tenant, replayed };
 }

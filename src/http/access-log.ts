@@ -4,13 +4,13 @@ import { describeError, log, pathForLog } from '../base/log.ts';
 import type { AppEnv, Http } from './app-env.ts';
 import { errorOf, reasonOf } from './problem.ts';
 
-/** What the line of a failed request says of its error. Only faults of ours are described with their stack. */
+/** The log fields for a failed request. Only our own errors are described in detail. */
 function describeFailure(thrown: Error): Record<string, unknown> & { outcome: string } {
   const error = errorOf(thrown);
   const line = { outcome: error.code as string, reason: reasonOf(error) };
   if (thrown instanceof ClientGone) return { ...line, outcome: 'client_closed' };
   if (thrown === error && error.code !== 'internal' && error.code !== 'unavailable') return line;
-  // PostgreSQL rejected a value that a schema should have rejected: the line says where validation has a gap.
+  // PostgreSQL rejected a value that the request's schema had accepted. `gap` marks the missing validation.
   return { ...line, ...describeError(thrown), ...(error.code === 'validation_failed' ? { gap: 'validation' } : {}) };
 }
 

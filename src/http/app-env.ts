@@ -3,20 +3,20 @@ import type { Context } from '../context.ts';
 import type { Bindings } from '../env.ts';
 import type { Operation } from './declaration.ts';
 
-/** What the middleware keep for a request, in the order in which they set it. */
+/** The variables that middleware sets for a request, in the order in which it sets them. */
 export type Variables = {
   requestId: string;
   /** The declared operation at this method and path; undefined if there is none. */
   operation: Operation | undefined;
   /** The database, the settings and the clock. Set for every declared operation. */
   context: Context;
-  /** The hash of the key, and the page's origin if a page asks: a client that was let in once by this is let in again. */
+  /** Identifies the client in the edge cache: the hash of its key, and the calling page's origin if there is one. */
   reader: string;
-  /** Whether the database accepted this key lately, so that a request need not be checked before it is read. */
+  /** Whether the database accepted this key recently. If so, the body is read before the key is checked. */
   isKeyKnown: boolean;
-  /** Whether the database accepted the key of a request that failed before it reached the database. */
+  /** Whether the request failed before its own database call, and a separate call has accepted its key. */
   isKeyChecked: boolean;
-  /** The tenant, where no database call tells it: an answer from the edge cache. */
+  /** The tenant for the log. Only a route that may respond without a database call of its own sets it. */
   tenant: string;
 };
 

@@ -6,19 +6,19 @@ import { originOf, pageScopes } from './cors.ts';
 import { hashOfLiveToken, isPublishable, keyOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
-/** A body of up to this many bytes is read before the database has accepted its key: that costs next to nothing. */
+/** A body of up to this many bytes is read before the key is checked, because reading it costs almost nothing. */
 const smallBytes = 8_192;
 
 const isSmall = (operation: Operation, request: Request): boolean =>
   operation.body === undefined || (declaredLength(request) ?? Number.POSITIVE_INFINITY) <= smallBytes;
 
-/** Whether the key is publishable and the operation is not for pages: no publishable key may ever do this. */
+/** Whether the key is publishable, and the operation never allows a publishable key. */
 const isNeverAllowed = (operation: Operation, authorization: string | undefined): boolean =>
   isPublishable(authorization) && !pageScopes.includes(operation.scope ?? '');
 
 /**
  * Reads the key, or the token that replaces it, and keeps its hash for the operation's database call.
- * @throws ApiError unauthenticated, if there is none or it has the wrong form
+ * @throws ApiError unauthenticated, if there is none or it has the wrong format
  */
 export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
   const { operation } = c.var;
@@ -35,7 +35,7 @@ export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
   await next();
 });
 
-/** The same error, or a clearer one where a publishable key was used for what it may never do. */
+/** Replaces `forbidden` with a clearer error if the operation never allows a publishable key. */
 function explain(c: Http, operation: Operation, error: unknown): unknown {
   const isForbidden = error instanceof ApiError && error.code === 'forbidden';
   if (!isForbidden || !isNeverAllowed(operation, c.req.header('authorization'))) return error;
@@ -48,9 +48,10 @@ function explain(c: Http, operation: Operation, error: unknown): unknown {
 }
 
 /**
- * Has the database check the key. A good request costs no call of its own: the operation's own call checks the key. Only
- * a body that costs something to read, or a publishable key where none is allowed, is checked ahead. A request that fails
- * before it reaches the database is checked afterwards, so that an invalid key is always told before an invalid request.
+ * Checks the key. Usually the operation's own database call does this, so a valid request needs no extra call. An extra
+ * call checks the key first if the body is large and the key is not known, or if the operation never allows a
+ * publishable key. If a request fails before its database call, the key is checked then: an invalid key is always the
+ * error returned.
  * @throws ApiError unauthenticated, forbidden, unavailable
  */
 export const authentication = createMiddleware<AppEnv>(async (c, next) => {
@@ -62,9 +63,9 @@ export const authentication = createMiddleware<AppEnv>(async (c, next) => {
     db.authenticate(call, scope).catch((error: unknown) => {
       throw explain(c, operation, error);
     });
-  const isNever = isNeverAllowed(operation, c.req.header('authorization'));
-  if (isNever && c.var.isKeyKnown) throw explain(c, operation, new ApiError('forbidden'));
-  if (isNever || (!c.var.isKeyKnown && !isSmall(operation, c.req.raw))) await check();
+  const neverAllowed = isNeverAllowed(operation, c.req.header('authorization'));
+  if (neverAllowed && c.var.isKeyKnown) throw explain(c, operation, new ApiError('forbidden'));
+  if (neverAllowed || (!c.var.isKeyKnown && !isSmall(operation, c.req.raw))) await check();
   await next();
   if (!c.error) return;
   if (db.usage.calls === 0 && !(c.error instanceof ClientGone)) {

@@ -3,8 +3,8 @@ import type { AppEnv, Http } from './app-env.ts';
 import { isForPages } from './cors.ts';
 
 /**
- * A browser may keep what buyers see, and asks again with its ETag. Nobody keeps what only a tenant sees. An operation's
- * own `Cache-Control` stays.
+ * Sets `Cache-Control`. A browser may store resources that buyers can see, and revalidates them by ETag. No other
+ * response may be stored. A header that the operation has set stays.
  */
 export const cacheControl = createMiddleware<AppEnv>(async (c, next) => {
   await next();

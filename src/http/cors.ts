@@ -4,14 +4,16 @@ import type { AppEnv, Http } from './app-env.ts';
 import { isPublishable } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
-/** What a publishable key may do, and so what pages of other origins may do: read what buyers see. */
+/** The scopes of publishable keys, and therefore of pages of other origins: they read what buyers may see. */
 export const pageScopes = ['catalog:read', 'campaigns:read'];
 
-/** Whether a page may call it from the buyer's browser, with a publishable key. */
+/** Whether a page may call the operation from the buyer's browser, with a publishable key. */
 export const isForPages = ({ scope }: Pick<Operation, 'scope'>): boolean =>
   scope !== undefined && pageScopes.includes(scope);
 
-/** The response to a browser that asks before it sends. It shows no key, so the key's origins are checked later. */
+/**
+ * The response to a preflight request. A preflight has no key, so the key's origins are checked in the request itself.
+ */
 export const preflightResponse = (): Response =>
   new Response(null, {
     status: 204,
@@ -33,7 +35,9 @@ export function originOf(operation: Operation, header: string | undefined): stri
   return /^[\x21-\x7e]{1,300}$/.test(header) ? header : 'null';
 }
 
-/** Whether the page that asked may read the response: to a publishable key whose origins were checked, or to no key. */
+/**
+ * Whether the calling page may read the response: its request had no key, or a publishable key that allows the page.
+ */
 function mayRead(c: Http): boolean {
   if (c.error instanceof ApiError && c.error.code === 'forbidden') return false;
   const authorization = c.req.header('authorization');
@@ -41,8 +45,9 @@ function mayRead(c: Http): boolean {
 }
 
 /**
- * Lets a page read the responses that are meant for pages, never one to a secret key: a secret key has no place in a page.
- * Hono's CORS middleware decides before the operation runs; this one depends on its outcome.
+ * Lets pages of other origins read the responses that are meant for them. No page can read a response to a secret key,
+ * which must not be used in a page. Hono's CORS middleware decides before the operation runs; this one needs its
+ * outcome.
  */
 export const cors = createMiddleware<AppEnv>(async (c, next) => {
   await next();

@@ -1,7 +1,7 @@
 import { ApiError } from '../base/errors.ts';
 
 /** Longer than any cursor that we return. */
-const longest = 2_000;
+const maxLength = 2_000;
 
 /** FNV-1a, 64 bits: detects a cursor that was changed or belongs to another list. It protects no secret. */
 function checksum(text: string): string {
@@ -28,16 +28,16 @@ export const toCursor = (list: string, position: string): string =>
 /** @throws ApiError invalid_cursor, if it was changed or belongs to another list or other filters */
 export function fromCursor(list: string, cursor: string | undefined): string | undefined {
   if (cursor === undefined) return undefined;
-  if (cursor.length > longest) throw new ApiError('invalid_cursor');
-  let plain: string;
+  if (cursor.length > maxLength) throw new ApiError('invalid_cursor');
+  let decoded: string;
   try {
-    plain = decode(cursor);
+    decoded = decode(cursor);
   } catch {
     throw new ApiError('invalid_cursor');
   }
-  const position = plain.slice(16);
+  const position = decoded.slice(16);
   // Several base64 texts decode to the same bytes. Only the one that we returned is valid.
-  if (encode(plain) !== cursor || plain.slice(0, 16) !== checksum(`${list} ${position}`))
+  if (encode(decoded) !== cursor || decoded.slice(0, 16) !== checksum(`${list} ${position}`))
     throw new ApiError('invalid_cursor');
   return position;
 }

@@ -4,8 +4,8 @@ import type { Code } from '../base/errors.ts';
 export type Status = 200 | 201 | 202 | 204;
 
 /**
- * One operation of the API, declared once: what validates a request also documents it. `errors` are the codes beyond those
- * that every operation with these properties can return (`openapi/codes.ts`).
+ * One operation of the API, declared once: the same schemas validate requests and make the OpenAPI document. `errors`:
+ * the codes that do not follow from the other properties (dev/openapi/codes.ts).
  */
 export type Operation<
   P extends z.ZodType = z.ZodType,
@@ -16,13 +16,15 @@ export type Operation<
   tag: string;
   summary: string;
   description?: string;
-  /** The scope that a key needs. An operation without one is open to all. */
+  /** The scope that a key needs. An operation without a scope needs no key. */
   scope?: string;
   /** A token in the query may replace the key, for browser APIs that cannot send headers. */
   takesLiveToken?: true;
-  /** For an open operation that costs something: which of its requests count against the limit of their address. */
-  counted?: 'all' | 'refused';
-  idempotency?: 'required' | 'taken';
+  /**
+   * For an operation without a scope: which of its requests count against the limit of their address. Default: none.
+   */
+  counted?: 'all' | 'rejected';
+  idempotency?: 'required' | 'optional';
   ifMatch?: true;
   params?: P;
   query?: Q;
@@ -38,6 +40,6 @@ export type Operation<
 /** An operation at its place in the API. `path` has `{name}` for parameters, as in OpenAPI. */
 export type Route = Operation & { method: 'get' | 'post' | 'put' | 'patch' | 'delete'; path: string };
 
-/** Whether other systems call it with bodies that they sign. */
+/** Whether the operation is a webhook. Other systems call it without a key, and sign the body or send a secret. */
 export const isWebhook = ({ scope, stream }: Pick<Operation, 'scope' | 'stream'>): boolean =>
   scope === undefined && stream !== undefined;

@@ -24,19 +24,19 @@ export async function showResource(
   c.header('ETag', etag);
   if (replayed) c.header('Idempotent-Replayed', 'true');
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
-  if (isRead && isKnown(c.req.header('if-none-match'), etag)) return c.body(null, 304);
+  if (isRead && matchesEtag(c.req.header('if-none-match'), etag)) return c.body(null, 304);
   return c.body(body, status, { 'Content-Type': 'application/json' });
 }
 
 /** Whether `If-None-Match` names this ETag (weak comparison, RFC 9110 13.1.2). */
-function isKnown(header: string | undefined, etag: string): boolean {
+function matchesEtag(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false;
   return header.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag);
 }
 
 /**
- * The versions that `If-Match` allows. Undefined if the header is absent or `*`: every version is allowed. A weak ETag or
- * one of another form never matches (RFC 9110 13.1.1), so a list of such ETags allows no version.
+ * The versions that `If-Match` allows. Undefined if the header is absent or `*`: every version is allowed. A weak ETag
+ * or one in another format never matches (RFC 9110 13.1.1), so a list of such ETags allows no version.
  */
 export function versionsIn(ifMatch: string | undefined): number[] | undefined {
   const header = ifMatch?.trim();

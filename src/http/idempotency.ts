@@ -6,7 +6,7 @@ import type { Call } from '../db/client.ts';
  * The client's Idempotency-Key, where the operation takes one.
  * @throws ApiError idempotency_key_required, validation_failed
  */
-export function readIdempotencyKey(rule: 'required' | 'taken' | undefined, header: string | undefined) {
+export function readIdempotencyKey(rule: 'required' | 'optional' | undefined, header: string | undefined) {
   if (!rule) return undefined;
   if (header === undefined || header === '') {
     if (rule === 'required') throw new ApiError('idempotency_key_required');
@@ -20,10 +20,10 @@ export function readIdempotencyKey(rule: 'required' | 'taken' | undefined, heade
 }
 
 /**
- * Tells the database the key and the hash of the request, so that the operation's own transaction returns the first
- * response again, or rejects another request with the same key.
+ * Adds the key and the hash of the request to the database call. The operation's own transaction then returns the first
+ * response again, or rejects a different request with the same key.
  */
-export function rememberRequest(call: Call, key: string, method: string, path: string, body: unknown): void {
+export function addIdempotencyKey(call: Call, key: string, method: string, path: string, body: unknown): void {
   call.idempotencyKey = key;
   call.requestHash = sha256(JSON.stringify([method.toLowerCase(), path, body]));
 }

@@ -4,43 +4,44 @@ import { type Bindings, settingsOf } from '../env.ts';
 /** Requests of a key per period, in one data center. The same numbers as in wrangler.toml. */
 export const keyLimit = { requests: 20_000, seconds: 10 };
 /**
- * Rejected requests of an address per period: invalid keys, keys that were not seen before, forged webhooks, and `/readyz`.
- * Keys that the database accepted do not count, so a server of many tenants has no limit but its keys' limits.
+ * Rejected requests of an address per period: invalid keys, keys that were not seen before, forged webhooks, and
+ * `/readyz`. Keys that the database accepted do not count, so a server of many tenants has no limit but its keys'
+ * limits.
  */
 export const addressLimit = { requests: 100, seconds: 10 };
 
 type Limit = typeof keyLimit;
 
 /**
- * Cloudflare's limiter counts a whole period, so a key could send all of its requests at once and delay everybody else. Each
- * isolate therefore spreads them evenly (a token bucket) and lets half a second's worth through at once. The rejected
- * requests of an address are spread in the same way.
+ * Cloudflare's limiter counts a whole period, so a key could send all of its requests at once and delay everybody else.
+ * Each isolate therefore spreads them evenly (a token bucket) and lets half a second's worth through at once. The
+ * rejected requests of an address are spread in the same way.
  */
 const burstSeconds = 0.5;
 
 /** Reports how a request ended. The caller does not wait for the promise, and only keeps it alive. */
 export type Report = (outcome: Outcome) => Promise<void> | undefined;
 
-/** How a request ended: `open` if the database was not asked, or could not say. */
-export type Outcome = 'good' | 'bad' | 'open';
+/** Whether the key or signature of a request was accepted (`good`) or rejected (`bad`), or was never decided. */
+export type Outcome = 'good' | 'bad' | 'undecided';
 
-const badForMs = 10_000;
-const goodForMs = 600_000;
-/** A trial stops counting after this long: its client has gone, or the database did not answer in time. */
-const longestTrialMs = 10_000;
-const mostRemembered = 20_000;
+const rejectedForMs = 10_000;
+const acceptedForMs = 600_000;
+/** A trial stops counting after this long: its client has gone, or the database did not respond in time. */
+const maxTrialMs = 10_000;
+const maxEntries = 20_000;
 /** A token bucket: how many requests are left, and when that was computed. */
 type Bucket = { left: number; at: number };
 // The memory of this isolate, by key hash or network.
-/** Until when a key counts as accepted. */
-const good = new Map<string, number>();
-/** Until when a key counts as rejected. */
-const bad = new Map<string, number>();
+/** Until when each accepted key counts as known. */
+const acceptedUntil = new Map<string, number>();
+/** Until when each rejected key is rejected here, without a database call. */
+const rejectedUntil = new Map<string, number>();
 const buckets = new Map<string, Bucket>();
-const trials = new Map<string, Bucket & { underWay: Set<{ since: number }> }>();
+const trials = new Map<string, Bucket & { inProgress: Set<{ since: number }> }>();
 
 function remember<T>(memory: Map<string, T>, name: string, value: T): T {
-  if (memory.size >= mostRemembered) memory.clear();
+  if (memory.size >= maxEntries) memory.clear();
   memory.set(name, value);
   return value;
 }
@@ -55,17 +56,17 @@ function reject(name: string, { requests, seconds }: Limit, wait = seconds): nev
   });
 }
 
-/** Adds to a bucket what its limit allows for the time that has passed, up to `most`. */
-function refill(bucket: Bucket, { requests, seconds }: Limit, most: number, now: number): void {
-  bucket.left = Math.min(most, bucket.left + ((now - bucket.at) / 1000) * (requests / seconds));
+/** Adds to a bucket the requests that its limit allows for the time that has passed, up to `capacity`. */
+function refill(bucket: Bucket, { requests, seconds }: Limit, capacity: number, now: number): void {
+  bucket.left = Math.min(capacity, bucket.left + ((now - bucket.at) / 1000) * (requests / seconds));
   bucket.at = now;
 }
 
 /** Takes one request from a key's bucket. @throws ApiError rate_limited, with `Retry-After: 1` */
 export function takeRequest(keyHash: string, limit: Limit, now: number): void {
-  const most = Math.max(1, (limit.requests / limit.seconds) * burstSeconds);
-  const bucket = buckets.get(keyHash) ?? remember(buckets, keyHash, { left: most, at: now });
-  refill(bucket, limit, most, now);
+  const capacity = Math.max(1, (limit.requests / limit.seconds) * burstSeconds);
+  const bucket = buckets.get(keyHash) ?? remember(buckets, keyHash, { left: capacity, at: now });
+  refill(bucket, limit, capacity, now);
   if (bucket.left < 1) reject('key', limit, 1);
   bucket.left--;
 }
@@ -80,8 +81,8 @@ export function networkOf(address: string): string {
 
 /**
  * Starts a trial of an address: a request that may turn out to be rejected. Trials that are under way count too, unless
- * checking costs nothing (`free`): then only rejected ones count, and the whole limit may be used at once. Cloudflare's rate
- * limiter counts rejected requests for the whole data center.
+ * checking costs nothing (`free`): then only rejected ones count, and the whole limit may be used at once. Cloudflare's
+ * rate limiter counts rejected requests for the whole data center.
  * @throws ApiError rate_limited, with `Retry-After`
  */
 export function takeTrial(env: Bindings, address: string | undefined, free = false, now = Date.now()): Report {
@@ -90,18 +91,18 @@ export function takeTrial(env: Bindings, address: string | undefined, free = fal
   const { requests, seconds } = addressLimit;
   const network = networkOf(address);
   const name = free ? `free ${network}` : network;
-  const most = free ? requests : (requests / seconds) * burstSeconds;
-  const bucket = trials.get(name) ?? remember(trials, name, { left: most, at: now, underWay: new Set() });
-  refill(bucket, addressLimit, most, now);
-  for (const each of bucket.underWay) if (each.since <= now - longestTrialMs) bucket.underWay.delete(each);
-  const failed = most - bucket.left;
-  if (bucket.left < 1 || failed + (free ? 0 : bucket.underWay.size) >= requests) {
+  const capacity = free ? requests : (requests / seconds) * burstSeconds;
+  const bucket = trials.get(name) ?? remember(trials, name, { left: capacity, at: now, inProgress: new Set() });
+  refill(bucket, addressLimit, capacity, now);
+  for (const each of bucket.inProgress) if (each.since <= now - maxTrialMs) bucket.inProgress.delete(each);
+  const rejected = capacity - bucket.left;
+  if (bucket.left < 1 || rejected + (free ? 0 : bucket.inProgress.size) >= requests) {
     reject('address', addressLimit, Math.max(1, Math.ceil(((1 - bucket.left) * seconds) / requests)));
   }
   const trial = { since: now };
-  if (!free) bucket.underWay.add(trial);
+  if (!free) bucket.inProgress.add(trial);
   return (outcome) => {
-    bucket.underWay.delete(trial);
+    bucket.inProgress.delete(trial);
     if (outcome !== 'bad') return undefined;
     bucket.left--;
     return limiter.limit({ key: network }).then(
@@ -114,9 +115,10 @@ export function takeTrial(env: Bindings, address: string | undefined, free = fal
 }
 
 /**
- * Counts a request against its key's limit, and against its address's limit while the key is not known to be good, before
- * the database is asked. A key that the database has just rejected is rejected here for 10 s. The caller reports the outcome.
- * @returns whether the key is known to be good
+ * Counts a request against its key's limit, and against its address's limit while the key is not known, before the
+ * database is called. A key that the database has just rejected is rejected here for 10 s. The caller reports the
+ * outcome.
+ * @returns `isKnown`: the database accepted the key in the last 10 minutes
  * @throws ApiError rate_limited, with `Retry-After`; unauthenticated
  */
 export async function limitKey(
@@ -125,19 +127,19 @@ export async function limitKey(
   address: string | undefined,
 ): Promise<{ isKnown: boolean; report: Report }> {
   const now = Date.now();
-  if ((bad.get(keyHash) ?? 0) > now) throw new ApiError('unauthenticated');
-  const isKnown = (good.get(keyHash) ?? 0) > now;
+  if ((rejectedUntil.get(keyHash) ?? 0) > now) throw new ApiError('unauthenticated');
+  const isKnown = (acceptedUntil.get(keyHash) ?? 0) > now;
   const limit = { ...keyLimit, requests: settingsOf(env).KEY_LIMIT_REQUESTS };
   takeRequest(keyHash, limit, now);
   const reportTrial = isKnown ? undefined : takeTrial(env, address);
   if (env.KEY_LIMIT && !(await env.KEY_LIMIT.limit({ key: keyHash })).success) {
-    reportTrial?.('open');
+    reportTrial?.('undecided');
     reject('key', limit);
   }
   const report: Report = (outcome) => {
-    if (outcome === 'bad') remember(bad, keyHash, now + badForMs);
-    if (outcome === 'bad') good.delete(keyHash);
-    if (outcome === 'good' && !isKnown) remember(good, keyHash, now + goodForMs);
+    if (outcome === 'bad') remember(rejectedUntil, keyHash, now + rejectedForMs);
+    if (outcome === 'bad') acceptedUntil.delete(keyHash);
+    if (outcome === 'good' && !isKnown) remember(acceptedUntil, keyHash, now + acceptedForMs);
     return reportTrial?.(outcome);
   };
   return { isKnown, report };

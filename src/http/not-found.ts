@@ -28,8 +28,8 @@ function allowHeader(found: Route[]): string {
   return [...methods.add('OPTIONS')].sort().join(', ');
 }
 
-/** Answers OPTIONS: a page's preflight where pages may call, the allowed methods at any other path of the API. */
-export const answerOptions =
+/** Responds to OPTIONS: to a page's preflight where pages may call, otherwise with the path's allowed methods. */
+export const respondToOptions =
   (find: Find): MiddlewareHandler<AppEnv> =>
   async (c, next) => {
     if (c.req.method !== 'OPTIONS') return next();
@@ -38,7 +38,7 @@ export const answerOptions =
     return found.length > 0 ? c.body(null, 204, { Allow: allowHeader(found) }) : next();
   };
 
-/** Why no operation answers a request: the wrong method, a slash too many, or nothing is at this path. */
+/** The error for a request that no operation handles: a wrong method, a slash at the end, or an unknown path. */
 function errorAt(path: string, find: Find): ApiError {
   const found = find(path);
   if (found.length > 0)

@@ -5,7 +5,7 @@ import type { RouterRoute } from 'hono/types';
 import type * as z from 'zod';
 import type { AppEnv, Http } from './app-env.ts';
 import type { Operation, Route } from './declaration.ts';
-import { readIdempotencyKey, rememberRequest } from './idempotency.ts';
+import { addIdempotencyKey, readIdempotencyKey } from './idempotency.ts';
 import { validBody, validParams, validQuery } from './validation.ts';
 
 const operations = new WeakMap<object, Operation>();
@@ -16,9 +16,9 @@ type Validated<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> = 
 };
 
 /**
- * Declares the operation of a route and validates its requests: path, query, Idempotency-Key, then body. The handler reads
- * the results by `c.req.valid('param' | 'query' | 'json')`. Hono's validators check one part each and stop at its first
- * fault; this one reports every fault with its place, and the OpenAPI document is made from the same declaration.
+ * Declares the operation of a route and validates its requests: path, query, Idempotency-Key, then body. The handler
+ * reads the results with `c.req.valid('param' | 'query' | 'json')`. Hono's validators stop at the first fault of a
+ * part; this one reports every fault and where it is. The OpenAPI document is made from the same declaration.
  * @throws ApiError not_found, validation_failed, idempotency_key_required, malformed_json, unsupported_media_type,
  * body_too_large
  */
@@ -33,14 +33,14 @@ export function operation<P extends z.ZodType, Q extends z.ZodType, B extends z.
     const key = readIdempotencyKey(declared.idempotency, c.req.header('idempotency-key'));
     const body = declared.body && (await validBody(declared.body, c.req.raw));
     if (body) c.req.addValidatedData('json', body);
-    if (key !== undefined) rememberRequest(call, key, c.req.method, c.req.path, body);
+    if (key !== undefined) addIdempotencyKey(call, key, c.req.method, c.req.path, body);
     await next();
   });
   operations.set(middleware, declared as unknown as Operation);
   return middleware;
 }
 
-/** Finds the declared operation that a request asks for. Runs before the middleware that depend on it. */
+/** Finds the declared operation for a request. Runs before the middleware that depend on it. */
 export const findOperation = createMiddleware<AppEnv>(async (c, next) => {
   c.set('operation', operationOf(c));
   await next();
@@ -58,7 +58,7 @@ function operationOf(c: Http): Operation | undefined {
 export function routesOf(app: { routes: RouterRoute[] }): Route[] {
   return app.routes.flatMap(({ method, path, handler }) => {
     const declared = operations.get(handler);
-    const inOpenApi = path.replaceAll(/:(\w+)/g, '{$1}');
-    return declared ? [{ ...declared, method: method.toLowerCase() as Route['method'], path: inOpenApi }] : [];
+    const openApiPath = path.replaceAll(/:(\w+)/g, '{$1}');
+    return declared ? [{ ...declared, method: method.toLowerCase() as Route['method'], path: openApiPath }] : [];
   });
 }

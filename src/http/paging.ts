@@ -13,7 +13,7 @@ export function listName(c: Http): string {
 
 /** The position in a list of rows that have our ids. */
 export const byId = id;
-/** The position in a list of stock. An older SKU may have a form that new SKUs cannot have. */
+/** The position in a list of stock. An older SKU may have a format that new SKUs cannot have. */
 export const bySku = z
   .string()
   .max(255)
@@ -28,10 +28,10 @@ export const bySequence = z
  * The position in a cursor. A client could forge the checksum, which has no key, so the position is validated too.
  * @throws ApiError invalid_cursor
  */
-export function positionOf<T>(c: Http, cursor: string | undefined, form: z.ZodType<T>): T | undefined {
+export function positionOf<T>(c: Http, cursor: string | undefined, schema: z.ZodType<T>): T | undefined {
   const position = fromCursor(listName(c), cursor);
   if (position === undefined) return undefined;
-  const { success, data } = form.safeParse(position);
+  const { success, data } = schema.safeParse(position);
   if (!success) throw new ApiError('invalid_cursor');
   return data;
 }
@@ -45,7 +45,9 @@ type Page<T> = {
   show?: (row: T) => unknown;
 };
 
-/** Shows a page of a list that was read with one row more than `limit`: that row tells whether there is a next page. */
+/**
+ * Shows a page of a list that was read with one row more than `limit`: the extra row shows that there is a next page.
+ */
 export function showPage<T>(c: Http, { rows, limit, position, show = (row) => row }: Page<T>): Response {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);

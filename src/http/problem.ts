@@ -60,7 +60,7 @@ const wording: Record<Code, { title: string; detail: string }> = {
     detail: 'The refund exceeds the amount of the payment that is not refunded yet.',
   },
   rate_limited: { title: 'Too many requests', detail: 'Wait the number of seconds in `Retry-After`, then retry.' },
-  internal: { title: 'Internal error', detail: 'The server failed. Quote the `requestId` to support.' },
+  internal: { title: 'Internal error', detail: 'The server failed. Give the `requestId` to support.' },
   unavailable: {
     title: 'Unavailable',
     detail: 'The database or a provider is unavailable. Retry with the same Idempotency-Key: nothing happens twice.',
@@ -68,14 +68,14 @@ const wording: Record<Code, { title: string; detail: string }> = {
 };
 
 /**
- * The error that a client is told. A value that PostgreSQL cannot store (SQLSTATE class 22) is the client's fault, though a
- * schema should have rejected it. Anything else that is not an ApiError becomes an opaque 500.
+ * The error that the client gets. A value that PostgreSQL cannot store (SQLSTATE class 22) is the client's fault,
+ * though a schema should have rejected it. Anything else that is not an ApiError becomes an opaque 500.
  */
 export function errorOf(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : '';
   return /^22[0-9A-Z]{3}$/.test(code)
-    ? new ApiError('validation_failed', 'A value is not one that can be stored. Nothing was changed.')
+    ? new ApiError('validation_failed', 'A value cannot be stored. Nothing was changed.')
     : new ApiError('internal');
 }
 
@@ -108,13 +108,13 @@ export function problemOf(error: ApiError, instance: string, requestId: string):
 export const titleOf = (code: Code): string => wording[code].title;
 
 /**
- * Why a request was rejected, for the log: our own text, and the place of each fault. Never a value, and never the name of
- * an unknown field, because the client chose it.
+ * Why a request was rejected, for the log: our own text, and the place of each fault. Never a value, and never the name
+ * of an unknown field, because the client chose it.
  */
 export function reasonOf({ code, detail, faults }: ApiError): string {
-  const places = faults?.map(({ pointer, detail: wrong }) => {
-    if (wrong === unknownField) return 'an unknown field';
-    return wrong.startsWith(unknownParameter) ? 'an unknown parameter' : pointer || 'body';
+  const places = faults?.map(({ pointer, detail: fault }) => {
+    if (fault === unknownField) return 'an unknown field';
+    return fault.startsWith(unknownParameter) ? 'an unknown parameter' : pointer || 'body';
   });
   if (places === undefined) return detail ?? wording[code].detail;
   const more = places.length > 5 ? ` and ${places.length - 5} more` : '';

@@ -2,21 +2,21 @@ import { createMiddleware } from 'hono/factory';
 import { ApiError } from '../base/errors.ts';
 import type { AppEnv, Http } from './app-env.ts';
 import type { Operation } from './declaration.ts';
-import { limitKey, type Outcome, takeTrial } from './limits.ts';
+import { limitKey, type Outcome, type Report, takeTrial } from './limits.ts';
 
-/** How a request ended for its limit. The database decides about the key before anything else. */
+/** The request's outcome for its limit. A database call checks the key first, so any later error means a good key. */
 function outcomeOf(c: Http): Outcome {
   const { db } = c.var.context;
   const { error } = c;
   if (c.var.isKeyChecked) return 'good';
-  if (!error) return c.var.operation?.scope === undefined || db.usage.calls > 0 ? 'good' : 'open';
-  if (!(error instanceof ApiError)) return 'open';
+  if (!error) return c.var.operation?.scope === undefined || db.usage.calls > 0 ? 'good' : 'undecided';
+  if (!(error instanceof ApiError)) return 'undecided';
   if (error.code === 'unauthenticated' || error.code === 'invalid_signature') return 'bad';
-  return db.usage.calls > 0 && error.code !== 'unavailable' && error.code !== 'internal' ? 'good' : 'open';
+  return db.usage.calls > 0 && error.code !== 'unavailable' && error.code !== 'internal' ? 'good' : 'undecided';
 }
 
-/** Starts to count a request. Returns how to report its outcome. */
-async function count(c: Http, operation: Operation): Promise<(outcome: Outcome) => Promise<void> | undefined> {
+/** Starts to count a request. Returns a function that reports its outcome. */
+async function startCounting(c: Http, operation: Operation): Promise<Report> {
   const address = c.req.header('cf-connecting-ip');
   if (operation.scope !== undefined) {
     const { isKnown, report } = await limitKey(c.env, c.var.context.call.keyHash ?? '', address);
@@ -24,7 +24,7 @@ async function count(c: Http, operation: Operation): Promise<(outcome: Outcome) 
     return report;
   }
   if (operation.counted === undefined) return () => undefined;
-  const report = takeTrial(c.env, address, operation.counted === 'refused');
+  const report = takeTrial(c.env, address, operation.counted === 'rejected');
   return (outcome) => report(operation.counted === 'all' ? 'bad' : outcome);
 }
 
@@ -35,7 +35,7 @@ async function count(c: Http, operation: Operation): Promise<(outcome: Outcome) 
 export const rateLimit = createMiddleware<AppEnv>(async (c, next) => {
   const { operation } = c.var;
   if (!operation) return next();
-  const report = await count(c, operation);
+  const report = await startCounting(c, operation);
   await next();
   const counting = report(outcomeOf(c));
   if (counting) c.executionCtx.waitUntil(counting);

@@ -1,6 +1,6 @@
 import type { Http } from './app-env.ts';
 
-/** The response that shows what an operation did, and not a resource that can be read again: it has no ETag. */
+/** A response without an ETag, for a result that is not a resource which can be read again. */
 export function showResult(
   c: Http,
   result: unknown,

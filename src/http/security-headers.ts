@@ -2,7 +2,7 @@ import { createMiddleware } from 'hono/factory';
 import { secureHeaders } from 'hono/secure-headers';
 import type { AppEnv } from './app-env.ts';
 
-/** Everything that Hono's middleware can set and an API has no use for. */
+/** Headers that Hono's middleware can set and that an API does not need. */
 const unused = {
   crossOriginResourcePolicy: false,
   crossOriginOpenerPolicy: false,
@@ -27,11 +27,11 @@ const withTransportSecurity = (strictTransportSecurity: string | false) =>
     },
   });
 
-// HSTS goes over TLS alone (RFC 6797, 7.2) and says nothing about the operator's other hosts.
+// HSTS is sent only over TLS (RFC 6797, 7.2), without includeSubDomains: it must not affect the operator's other hosts.
 const overTls = withTransportSecurity('max-age=31536000');
 const plain = withTransportSecurity(false);
 
-/** Tells a browser to treat a response as data and nothing else: Hono's secure headers, set for an API. */
+/** Makes browsers treat a response as data only: Hono's secure headers, set for an API. */
 export const securityHeaders = createMiddleware<AppEnv>((c, next) =>
   (c.req.url.startsWith('https:') ? overTls : plain)(c, next),
 );

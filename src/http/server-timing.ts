@@ -2,8 +2,8 @@ import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from './app-env.ts';
 
 /**
- * Says how many database calls a request made and how long they took. Hono's timing middleware writes the same header
- * with the parts in another order, which the contract does not have.
+ * Reports how many database calls a request made and how long they took. Hono's timing middleware writes the same
+ * header with its parts in another order than the API documents.
  */
 export const serverTiming = createMiddleware<AppEnv>(async (c, next) => {
   await next();

@@ -3,9 +3,9 @@ import { ApiError, type Fault, pointerTo, unknownField, unknownParameter } from 
 import { readJson } from '../base/json.ts';
 import { isWebhook, type Operation } from './declaration.ts';
 
-const mostFaults = 100;
+const maxFaults = 100;
 /** How many characters of a parameter's name a response repeats. */
-const longestName = 100;
+const maxNameLength = 100;
 
 /** The faults of a value, one for each place: in a body by JSON pointer, in a query by the parameter's name. */
 function faultsOf(error: z.ZodError, place: 'body' | 'query'): Fault[] {
@@ -14,9 +14,10 @@ function faultsOf(error: z.ZodError, place: 'body' | 'query'): Fault[] {
   for (const issue of error.issues) {
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys : undefined;
     for (const path of unknown?.map((key) => [...issue.path, key]) ?? [issue.path]) {
-      const at = pointer(path);
-      if (!faults.has(at)) faults.set(at, { pointer: at, detail: unknown ? unknownField : issue.message });
-      if (faults.size === mostFaults) return [...faults.values()];
+      const location = pointer(path);
+      if (!faults.has(location))
+        faults.set(location, { pointer: location, detail: unknown ? unknownField : issue.message });
+      if (faults.size === maxFaults) return [...faults.values()];
     }
   }
   return [...faults.values()];
@@ -28,7 +29,7 @@ function check<T>(schema: z.ZodType<T>, value: unknown, place: 'body' | 'query')
   throw new ApiError('validation_failed', undefined, { faults: faultsOf(result.error, place) });
 }
 
-/** @throws ApiError not_found: a path with an id of another form names nothing */
+/** @throws ApiError not_found if a parameter has the wrong format, since nothing can exist at such a path */
 export function validParams(schema: z.ZodType, params: Record<string, string>): object {
   const result = schema.safeParse(params);
   if (!result.success) throw new ApiError('not_found');
@@ -54,10 +55,10 @@ export function validQuery(operation: Pick<Operation, 'scope' | 'stream' | 'quer
       if (Object.hasOwn(given, name)) faults.set(name, 'is given more than once');
       else if (Object.hasOwn(known, name)) given[name] = value;
       else {
-        const takes = names.length === 0 ? 'takes none' : `takes: ${names.join(', ')}`;
-        faults.set(name.slice(0, longestName), `${unknownParameter} This operation ${takes}.`);
+        const allowed = names.length === 0 ? 'takes none' : `takes: ${names.join(', ')}`;
+        faults.set(name.slice(0, maxNameLength), `${unknownParameter} This operation ${allowed}.`);
       }
-      if (faults.size === mostFaults) break;
+      if (faults.size === maxFaults) break;
     }
     if (faults.size > 0) {
       const all = [...faults].map(([pointer, detail]) => ({ pointer, detail }));

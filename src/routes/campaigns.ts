@@ -41,7 +41,7 @@ campaigns.post(
       'A campaign succeeds as soon as `minParticipants` places are taken. Buyers can join until `endTime` or until ' +
       '`maxParticipants` places are taken. With `successOn: "secured"`, a place counts once its payment is secured.',
     scope: 'campaigns:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     body: newCampaign,
     example: {
       productId: sampleProduct.id,
@@ -133,7 +133,7 @@ campaigns.post(
     description:
       'The unit of stock is free at once. The payment is released a moment later. Leaving again returns the same response.',
     scope: 'campaigns:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     params,
     body: leaving,
     example: { userId: 'user-1' },
@@ -155,9 +155,9 @@ campaigns.post(
     tag,
     summary: 'Cancel a campaign that has not succeeded',
     description:
-      'The campaign ends as `failed`, and every hold on money and stock is released. Cancelling again returns the same response.',
+      'The campaign ends as `failed`. Its authorizations and held units are released. Cancelling again returns the same response.',
     scope: 'campaigns:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     params,
     responses: { 200: { description: 'The campaign', schema: campaign } },
     errors: ['not_found', 'conflict'],
@@ -199,7 +199,7 @@ campaigns.post(
       'campaign’s `/live`, for 15 minutes, and ends with its key. `EventSource` then gets 401 and stops: get another ' +
       'token and open it again. A publishable key may get a token.',
     scope: 'campaigns:read',
-    idempotency: 'taken',
+    idempotency: 'optional',
     params,
     responses: {
       201: {

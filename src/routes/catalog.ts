@@ -63,7 +63,7 @@ catalog.post(
     tag: 'Catalog',
     summary: 'Create a product with its opening stock',
     scope: 'catalog:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     body: newProduct,
     example: { sku: 'TEE-BLACK-M', name: 'Black T-shirt, M', price: 29.99, currency: 'USD', inventory: 100 },
     responses: { 201: { description: 'The product', schema: product, example: sampleProduct } },
@@ -199,7 +199,7 @@ catalog.post(
       'within 24 hours. A stock that it has already set is not set again, because units may have been sold since, and ' +
       'neither is one that a later import has set. If the response was lost, use the same Idempotency-Key.',
     scope: 'catalog:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     stream: ['application/x-ndjson', 'text/csv'],
     example: {
       'application/x-ndjson':

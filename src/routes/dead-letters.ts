@@ -41,14 +41,14 @@ deadLetters.post(
     description:
       'Its consumer applies it once. Replaying it again returns the same response and delivers nothing more.',
     scope: 'events:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     params: z.object({ id }),
     body: z.strictObject({}),
     responses: { 202: { description: 'The dead letter, which will be delivered again', schema: deadLetter } },
     errors: ['not_found', 'conflict'],
   }),
   async (c) => {
-    const { letter, replayed } = await replayDeadLetter(c.var.context, c.req.valid('param').id);
-    return showResult(c, letter, { status: 202, replayed });
+    const { deadLetter: replayedLetter, replayed } = await replayDeadLetter(c.var.context, c.req.valid('param').id);
+    return showResult(c, replayedLetter, { status: 202, replayed });
   },
 );

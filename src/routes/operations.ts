@@ -4,7 +4,7 @@ import { readHealth, readiness } from '../domain/health.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { operation } from '../http/operation.ts';
 
-/** How the service is. No key is needed. */
+/** The health of the service. No key is needed. */
 export const operations = new Hono<AppEnv>();
 
 operations.get('/', (c) => c.redirect('/docs'));
@@ -30,7 +30,7 @@ operations.get(
     summary: 'Check the database and the age of the outbox',
     description:
       '`degraded` is still 200: orders are accepted while Kafka is unavailable, and their events wait in the outbox.',
-    responses: { 200: { description: 'The database answers', schema: readiness } },
+    responses: { 200: { description: 'The database responds', schema: readiness } },
     errors: ['unavailable'],
   }),
   async (c) => c.json(await readHealth(c.var.context)),

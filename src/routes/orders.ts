@@ -54,7 +54,8 @@ orders.post(
         placed.items.map((line) => line.sku),
       );
     }
-    // The first response to this key decides, whatever the repetition prefers: only a deferred order has no hold yet.
+    // A repeated request gets the status of the first response, whatever its own `Prefer` says: only a deferred order
+    // has no hold yet.
     const isAccepted = placed.reservation === null;
     if (isAccepted) c.header('Preference-Applied', 'respond-async');
     c.header('Location', `/v1/orders/${placed.id}`);
@@ -130,7 +131,7 @@ orders.post(
       'shipment is cancelled, the label is voided, and the units go back only with `restock: true`, which a later request ' +
       'may send too. Cancelling again returns the same response.',
     scope: 'orders:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     params,
     body: cancellation,
     example: { reason: 'changed my mind' },

@@ -78,8 +78,8 @@ payments.post(
   }),
   async (c) => {
     const { id: paymentId } = c.req.valid('param');
-    const { refund: promised, replayed } = await requestRefund(c.var.context, paymentId, c.req.valid('json'));
-    return showResult(c, promised, { status: 201, replayed });
+    const { refund: requested, replayed } = await requestRefund(c.var.context, paymentId, c.req.valid('json'));
+    return showResult(c, requested, { status: 201, replayed });
   },
 );
 

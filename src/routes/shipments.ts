@@ -21,11 +21,11 @@ shipments.post(
     summary: 'Ship an order that was paid without an address',
     description:
       'A confirmed order with an address gets its label automatically. Use this for an order without one, or if the ' +
-      'carrier rejected the address. An order has one label: every request returns the same shipment, and another ' +
-      'address than the label’s is a `conflict`. If a refund fails at the bank after it cancelled the label, the order ' +
-      'gets another label.',
+      'carrier rejected the address. An order has one label: every request returns the same shipment, and a ' +
+      'request with a different address is a `conflict`. If a refund cancels the label and then fails at the bank, the ' +
+      'order gets another label.',
     scope: 'shipping:write',
-    idempotency: 'taken',
+    idempotency: 'optional',
     body: newShipment,
     example: { orderId: sampleShipment.orderId, address: sampleAddress },
     responses: { 201: { description: 'The shipment, with its label', schema: shipment, example: sampleShipment } },
@@ -59,8 +59,8 @@ shipments.get(
     tag: 'Shipping',
     summary: 'Get the printable label, a PDF',
     description:
-      '4 × 6 inches, with the tracking number as Code 128. `labelUrl` is the URL of this operation. The label of a ' +
-      'cancelled shipment is a `conflict`.',
+      '4 × 6 inches, with the tracking number as Code 128. `labelUrl` is the URL of this operation. For a cancelled ' +
+      'shipment the response is `conflict`.',
     scope: 'shipping:read',
     params,
     responses: { 200: { description: 'The label', type: 'application/pdf' } },

@@ -18,7 +18,7 @@ function tokenOf(authorization: string): string {
   const [, scheme = '', credentials = ''] = /^(Bearer|Basic) +(\S+)$/i.exec(authorization) ?? [];
   if (scheme.toLowerCase() !== 'basic') return credentials;
   try {
-    const text = new TextDecoder().decode(Uint8Array.from(atob(credentials), (letter) => letter.charCodeAt(0)));
+    const text = new TextDecoder().decode(Uint8Array.from(atob(credentials), (character) => character.charCodeAt(0)));
     return text.slice(text.indexOf(':') + 1);
   } catch {
     return '';
@@ -32,7 +32,7 @@ webhooks.post(
   '/stripe',
   operation({
     id: 'receiveStripeEvent',
-    counted: 'refused',
+    counted: 'rejected',
     tag: 'Payments',
     summary: 'Receive an event from Stripe',
     description:
@@ -54,7 +54,7 @@ webhooks.post(
   '/shipping/:carrier',
   operation({
     id: 'receiveTracking',
-    counted: 'refused',
+    counted: 'rejected',
     tag: 'Shipping',
     summary: 'Receive a tracking update from a carrier',
     description:
@@ -80,7 +80,7 @@ webhooks.post(
   '/kafka',
   operation({
     id: 'receiveKafka',
-    counted: 'refused',
+    counted: 'rejected',
     tag: 'Operations',
     summary: 'Receive external events from a Kafka connector',
     description:
@@ -112,7 +112,7 @@ webhooks.post(
         ? await matchesSecret(secrets, tokenOf(c.req.header('authorization') ?? ''))
         : await isFreshAndSignedBy(secrets, signature, body, context.now());
     if (!isGenuine) throw new ApiError('invalid_signature');
-    // A connector would send a rejected body again and again: bytes that are not UTF-8 become a dead letter.
+    // A body that is not UTF-8 becomes a dead letter: a connector would retry a rejected request for ever.
     return c.json(await ingestPush(context, c.env, c.req.raw.headers, new TextDecoder().decode(await body())));
   },
 );

@@ -134,7 +134,7 @@ test('the error codes of an operation follow from its declaration', () => {
   expect(codesOf(declare({ body }))).toEqual(['malformed_json', 'body_too_large', 'unsupported_media_type', ...always]);
   expect(codesOf(declare({ params: z.object({}), query: z.object({}) }))).toEqual(['not_found', ...always]);
   const keyed: Code[] = ['idempotency_in_progress', 'validation_failed', 'idempotency_key_reused', 'internal'];
-  expect(codesOf(declare({ idempotency: 'taken' }))).toEqual(keyed);
+  expect(codesOf(declare({ idempotency: 'optional' }))).toEqual(keyed);
   expect(codesOf(declare({ idempotency: 'required' }))).toEqual(['idempotency_key_required', ...keyed]);
   expect(codesOf(declare({ ifMatch: true, errors: ['sku_taken'] }))).toEqual([
     'sku_taken',

@@ -52,7 +52,7 @@ test('an address has as many open trials as its limit, and regains those that su
   trials[0]?.('bad');
   expect(take).toThrow('rate_limited');
   trials[1]?.('good');
-  trials[2]?.('open');
+  trials[2]?.('undecided');
   expect([take(), take()]).toHaveLength(2);
   expect(take).toThrow('rate_limited');
   now += 10_000; // the results of these trials were never reported

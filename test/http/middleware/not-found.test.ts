@@ -2,7 +2,7 @@ import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import type { AppEnv } from '../../../src/http/app-env.ts';
 import type { Route } from '../../../src/http/declaration.ts';
-import { answerOptions, findByPath, notFound } from '../../../src/http/not-found.ts';
+import { findByPath, notFound, respondToOptions } from '../../../src/http/not-found.ts';
 import { declared } from '../../support/middleware.ts';
 
 const routes: Route[] = [
@@ -12,7 +12,7 @@ const routes: Route[] = [
 ];
 const find = findByPath(() => routes);
 const app = new Hono<AppEnv>();
-app.use(answerOptions(find));
+app.use(respondToOptions(find));
 app.notFound(notFound(find));
 const ask = async (method: string, path: string) => {
   const response = await app.request(path, { method });

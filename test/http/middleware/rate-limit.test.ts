@@ -13,9 +13,9 @@ test('rejected webhooks of an address are limited, and accepted ones are not', a
     async () => {
       throw new ApiError('invalid_signature');
     },
-    { operation: { counted: 'refused' } },
+    { operation: { counted: 'rejected' } },
   );
-  const accepting = appWith([rateLimit], undefined, { operation: { counted: 'refused' } });
+  const accepting = appWith([rateLimit], undefined, { operation: { counted: 'rejected' } });
   for (let sent = 0; sent < 2 * addressLimit.requests; sent++) {
     expect((await accepting.request('/', from('192.0.2.1'), env)).status).toBe(200);
   }
