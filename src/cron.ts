@@ -29,7 +29,7 @@ type Job = {
 
 /** Invalidates cached products, once for each tenant however many batches have changed its stock. */
 async function invalidateAll(changed: { tenant: string; skus: string[] }[]): Promise<void> {
-  for (const [tenant, parts] of Map.groupBy(changed, ({ tenant: owner }) => owner)) {
+  for (const [tenant, parts] of Map.groupBy(changed, ({ tenant: tenantId }) => tenantId)) {
     await invalidateProducts(
       tenant,
       parts.flatMap(({ skus }) => skus),
@@ -161,8 +161,8 @@ const schedule: Record<string, Job[]> = {
 };
 
 /**
- * The Worker's cron entry point. The clock of a job is the time for which it was scheduled. A failing job stops no
- * other. Two runs at once do nothing twice.
+ * The Worker's cron entry point. The clock of a job is the time for which it was scheduled. A failing job does not stop
+ * the others. Concurrent runs do no work twice.
  */
 export async function runJobs(controller: ScheduledController, env: Bindings): Promise<void> {
   const settings = settingsOf(env);
@@ -187,6 +187,6 @@ export async function runJobs(controller: ScheduledController, env: Bindings): P
       });
     }
   }
-  // Cloudflare counts a cron run that rejects as failed. Alerts are set on that.
+  // If this throws, Cloudflare reports the cron run as failed, which triggers alerts.
   if (failures.length > 0) throw failures[0];
 }

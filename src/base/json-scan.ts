@@ -20,7 +20,7 @@ function digits(written: string): string {
   return `${plain.slice(first, end)}e${Number(exponent) - fraction.length + (plain.length - end)}`;
 }
 
-/** Whether it is a JSON number that a double cannot hold. JSON.parse rejects text that is not a number. */
+/** Whether a text is a JSON number that a double cannot hold. JSON.parse rejects text that is not a number. */
 const isInexact = (written: string): boolean =>
   /^(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(written) && digits(written) !== digits(String(Number(written)));
 
@@ -39,7 +39,10 @@ const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39;
 const isNumberCharacter = (code: number): boolean =>
   isDigit(code) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === 0x2d;
 
-/** The result of a scan. `levels`: the nesting depth; `values`: the least number of values. The text may be invalid. */
+/**
+ * The result of a scan. `levels`: the nesting depth; `values`: the text has at least this many values. It may be
+ * invalid.
+ */
 export type Scan = { text: string; levels: number; values: number };
 
 /**

@@ -55,7 +55,7 @@ function checkNames(text: string, value: unknown): void {
   // Only an escape sequence can put such a character into a name.
   const path = /\\u(0000|d[89a-f])/i.test(text) ? findUnstorableName(value) : undefined;
   if (path === undefined) return;
-  const faults = [{ pointer: pointerTo(path), detail: 'has a member whose name is not valid text' }];
+  const faults = [{ pointer: pointerTo(path), detail: 'has a field whose name is not valid text' }];
   throw new ApiError('validation_failed', undefined, { faults });
 }
 

@@ -5,8 +5,8 @@ import { capturePayments, settlePayments } from '../domain/reconcile.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 
 /**
- * inventory.reserved, campaign.joined: makes the payment and its PaymentIntent. payment.capture.requested: takes the
- * money of a place. payment.failed, .cancelled, .refund.requested: cancels or refunds at Stripe.
+ * inventory.reserved, campaign.joined: makes the payment and its PaymentIntent. payment.capture.requested:
+ * captures or charges a place. payment.failed, .cancelled, .refund.requested: cancels or refunds at Stripe.
  */
 export async function consumeForPayments(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'inventory.reserved') {

@@ -15,7 +15,9 @@ export type Call = {
   idempotencyKey?: string;
   requestHash?: string;
   traceparent?: string;
-  /** An ISO time that replaces the database's clock. Only the databases of tests and of the local platform accept it. */
+  /**
+   * An ISO time that replaces the database's clock. Only the databases of tests and of the local platform accept it.
+   */
   now?: string;
   /** How many milliseconds longer than usual the call may wait for a lock. */
   patienceMs?: number;
@@ -60,7 +62,8 @@ export type WaitingSink = { sink: string; ageSeconds: number; failures: number; 
 
 export type Reader = NeonHttpDatabase;
 
-const attempts = 5;
+/** After this many failures other than lock waits, a call is given up. */
+const maxFailures = 5;
 /**
  * How much longer than usual a call that locks this many rows may take: 25 ms for each line after the 100th. On a busy
  * machine an order of 1,200 lines holds its rows for half a second, and 50 such orders may be queued for the same rows.
@@ -73,10 +76,13 @@ const statementTimeoutMs = 9_000;
 const waitCodes = new Set(['55P03', '57014']);
 // Serialization failure, deadlock, lock timeout, cancelled, too many connections, starting up: nothing was changed.
 const unchangedCodes = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
-/** No such function. A migration may rename one while a call runs that needs it, and the next attempt finds the new name. */
+/**
+ * No such function. A migration may rename one while a call runs that needs it, and the next attempt finds the new
+ * name.
+ */
 const missingFunctionCode = '42883';
 const connectionLostCode = /^(08|53|57P|58|XX)/;
-// Wrong password or job secret. An operator must change it, so the message itself is not at fault.
+// Wrong password or job secret. An operator must correct it: the request or message is not at fault.
 const authenticationCode = /^28/;
 
 type DatabaseError = Error & { code?: string; detail?: string };
@@ -92,7 +98,7 @@ function isOutcomeUnknown({ code, name }: DatabaseError): boolean {
   return code === undefined ? name === 'NeonDbError' || name === 'SyntaxError' : connectionLostCode.test(code);
 }
 
-/** The driver's error inside of Drizzle's. */
+/** The driver's error, which Drizzle wraps. */
 function unwrap(error: unknown): DatabaseError | undefined {
   const inner = error instanceof Error && error.name !== 'NeonDbError' && error.cause ? error.cause : error;
   return inner instanceof Error ? inner : undefined;
@@ -119,9 +125,9 @@ export type DatabaseSettings = {
 
 /**
  * A client without connections: each call is one HTTP request to Neon's SQL endpoint. All attempts of a call end within
- * DATABASE_DEADLINE_MS (10 s), or later for a call that locks many rows (`patienceMsOf`). Lock timeouts are retried until
- * then; deadlocks and serialization failures are retried and never reach a client. A call whose outcome is unknown is
- * retried only if it reads, is a job, or has an idempotency key: those cannot act twice.
+ * DATABASE_DEADLINE_MS (10 s), or later for a call that locks many rows (`patienceMsOf`). Lock timeouts are retried
+ * until then; deadlocks and serialization failures are retried and never reach a client. A call whose outcome is
+ * unknown is retried only if it reads, is a job, or has an idempotency key: those cannot act twice.
  * @throws ApiError with the code that a SQL function raised, or `unavailable` with the database's error as its cause
  */
 export function openDatabase(settings: DatabaseSettings): Database {
@@ -138,31 +144,33 @@ export function openDatabase(settings: DatabaseSettings): Database {
     patienceMs = 0,
   ): Promise<[T, number]> {
     const end = Date.now() + deadlineMs + patienceMs;
-    let failed = 0;
-    for (let tried = 1; ; tried++) {
+    let failures = 0;
+    for (let tries = 1; ; tries++) {
       const started = Date.now();
       usage.calls++;
       try {
         const signal = AbortSignal.timeout(Math.max(end - started, 1));
-        return [await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions: { signal } }))), tried];
+        return [await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions: { signal } }))), tries];
       } catch (thrown) {
         const error = unwrap(thrown);
         if (!error) throw thrown;
         const raised = toApiError(error);
         // Our own first attempt may still be running when the second one uses the same idempotency key.
-        const isOwnAttempt = tried > 1 && raised?.code === 'idempotency_in_progress';
+        const isOwnAttempt = tries > 1 && raised?.code === 'idempotency_in_progress';
         if (raised && !isOwnAttempt) throw raised;
         const unchanged = isOwnAttempt || unchangedCodes.has(error.code ?? '');
         const unknown = isOutcomeUnknown(error);
         const isRenamed = error.code === missingFunctionCode;
-        const retry = unchanged || isRenamed || (unknown && repeatable && tried < 3);
-        if (!waitCodes.has(error.code ?? '')) failed++;
-        if (!retry || failed === attempts || Date.now() >= end) {
+        const retry = unchanged || isRenamed || (unknown && repeatable && tries < 3);
+        if (!waitCodes.has(error.code ?? '')) failures++;
+        if (!retry || failures === maxFailures || Date.now() >= end) {
           // The driver's error, never Drizzle's: that one contains the statement and its parameters.
           const unavailable = unchanged || unknown || authenticationCode.test(error.code ?? '');
           throw unavailable ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
         }
-        await new Promise((resolve) => setTimeout(resolve, 2 ** Math.min(tried, attempts) * 5 * (0.5 + Math.random())));
+        await new Promise((resolve) =>
+          setTimeout(resolve, 2 ** Math.min(tries, maxFailures) * 5 * (0.5 + Math.random())),
+        );
       } finally {
         usage.ms += Date.now() - started;
       }
@@ -188,12 +196,12 @@ export function openDatabase(settings: DatabaseSettings): Database {
       // A statement cannot set its own time limit, so one before it does, in the same HTTP call and transaction.
       const limit = sql`select set_config('statement_timeout', ${String(statementTimeoutMs + patienceMs)}, true)`;
       const executeWithLimit = async (db: Reader) => (await db.batch([db.execute(limit), execute(db)]))[1];
-      const [response, tried] = await attempt(repeatable, patienceMs > 0 ? executeWithLimit : execute, patienceMs);
+      const [response, tries] = await attempt(repeatable, patienceMs > 0 ? executeWithLimit : execute, patienceMs);
       const result = response.rows[0]?.result;
       if (result === undefined) throw new Error(`${name} returned no row`);
       if (typeof result === 'object' && result !== null && 'tenant' in result) tenant = String(result.tenant);
-      // For the client, a replay after our own lost attempt is the first answer.
-      if (tried > 1 && typeof result === 'object' && result !== null && 'replayed' in result) result.replayed = false;
+      // If the replay is of our own lost attempt, it is the first response that the client gets.
+      if (tries > 1 && typeof result === 'object' && result !== null && 'replayed' in result) result.replayed = false;
       return result;
     },
     async health() {

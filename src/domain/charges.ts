@@ -25,9 +25,9 @@ export type PaymentTask = ChargeTask & {
 };
 
 /**
- * Does at Stripe what the payment's row asks for, and yields the resulting updates. The caller applies each update
- * before it requests the next. Yields nothing for a payment without a PaymentIntent, or one that is finished at Stripe
- * too.
+ * Makes the changes at Stripe that the payment's row needs, and yields the resulting updates. The caller applies each
+ * update before it requests the next. Yields nothing for a payment without a PaymentIntent, or one that is finished at
+ * Stripe too.
  * @throws StripeCallError
  */
 export async function* syncPayment(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
@@ -46,7 +46,7 @@ export async function* syncPayment(context: Context, task: PaymentTask): AsyncGe
 }
 
 /**
- * Takes the money of a place once: captures its authorization, or charges the saved method without the buyer. A known
+ * Captures the authorization of a place, or charges the saved method without the buyer, once. A known
  * charge is looked up and never repeated. The database records the attempt before Stripe is called.
  */
 async function* captureOrCharge({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {

@@ -6,7 +6,7 @@ import type { Failure } from './labels.ts';
 
 const reasons: Record<string, string> = {
   unknown_sku: 'There is no such SKU.',
-  insufficient_inventory: 'There is less stock than the adjustment takes out.',
+  insufficient_inventory: 'There is less stock than the adjustment removes.',
   too_many: `The count, with the units that orders hold, must not exceed ${maxUnits}.`,
 };
 

@@ -12,7 +12,8 @@ import { toMessage } from './events.ts';
 const deadlineMs = 25_000;
 const leaseSeconds = 60;
 /**
- * Consecutive failures, about 17 minutes of growing queue delays, before the label is given up until it is replayed.
+ * After this many failures in a row (about 17 minutes of growing queue delays) the label is given up. A replay of its
+ * dead letter starts again.
  */
 const maxAttempts = 10;
 /** The queue delays a message for at most 300 s, so after this time the message is lost. */
@@ -32,7 +33,7 @@ type LabelMade = Pick<Label, 'trackingNumber' | 'carrier' | 'externalId'> & {
 type LabelFailed = { orderId: string; shipmentId: string; reason: string; permanent: boolean; remind?: boolean };
 
 export type Attempt =
-  | { made: LabelMade; keep: (tenant: string) => Promise<void> }
+  | { made: LabelMade; storePdf: (tenant: string) => Promise<void> }
   | { made?: undefined; failed: LabelFailed; error: unknown };
 
 /** Why a message was not applied. `permanent`: a later delivery would fail too. */
@@ -64,7 +65,7 @@ export const toRequest = ({ shipmentId, orderId, to, from, parcel }: LabelTask):
 const pdfKey = (tenant: string, shipmentId: string) => `${tenant}/${shipmentId}.pdf`;
 
 /** Stores a PDF. A failure is ignored, because the PDF can be made again. */
-async function keepPdf(bucket: R2Bucket | undefined, file: string, print: () => Promise<Uint8Array>): Promise<void> {
+async function putPdf(bucket: R2Bucket | undefined, file: string, print: () => Promise<Uint8Array>): Promise<void> {
   if (!bucket) return;
   await print()
     .then((pdf) => bucket.put(file, pdf, { httpMetadata: { contentType: 'application/pdf' } }))
@@ -72,8 +73,8 @@ async function keepPdf(bucket: R2Bucket | undefined, file: string, print: () => 
 }
 
 /**
- * Asks the carrier for a label that the caller has leased. Never throws: the result says what to record, and `keep`
- * stores the PDF after that.
+ * Asks the carrier for a label that the caller has leased. Never throws: the result says what to record. Call
+ * `storePdf` after that.
  */
 export async function attemptLabel({ settings }: Context, task: Task): Promise<Attempt> {
   const { orderId, shipmentId, traceparent } = task;
@@ -92,7 +93,7 @@ export async function attemptLabel({ settings }: Context, task: Task): Promise<A
       ...(traceparent === undefined ? {} : { traceparent }),
     };
     const print = async () => label.pdf ?? carrier.printLabel(request, label, AbortSignal.timeout(deadlineMs));
-    return { made, keep: (tenant) => keepPdf(settings.LABELS, pdfKey(tenant, shipmentId), print) };
+    return { made, storePdf: (tenant) => putPdf(settings.LABELS, pdfKey(tenant, shipmentId), print) };
   } catch (error) {
     const isCarrierError = error instanceof CarrierError;
     const reason = isCarrierError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
@@ -101,26 +102,27 @@ export async function attemptLabel({ settings }: Context, task: Task): Promise<A
 }
 
 /**
- * Records the results of label attempts and stores the PDFs. `most`: consecutive failures before a label is given up.
+ * Records the results of label attempts and stores the PDFs. `maxFailures`: after this many in a row a label is given
+ * up.
  */
-export async function recordLabels(context: Context, tenant: string, attempts: Attempt[], most?: number) {
+export async function recordLabels(context: Context, tenant: string, attempts: Attempt[], maxFailures?: number) {
   // Called as the tenant, without a key. Recording twice changes nothing, so the call may be repeated after a lost
   // response.
-  const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
+  const { keyHash: _keyHash, idempotencyKey: _idempotencyKey, requestHash: _requestHash, ...call } = context.call;
   const recorded = await context.db.run<Record<'made' | 'refused' | 'open', string[]>>('shipping.record_labels', call, {
     tenant,
-    most,
+    most: maxFailures,
     results: attempts.map((attempt) => attempt.made ?? attempt.failed),
   });
-  const kept = attempts.filter((attempt) => attempt.made && recorded.made.includes(attempt.made.orderId));
-  await Promise.all(kept.map((attempt) => attempt.made && attempt.keep(tenant)));
+  const madeAttempts = attempts.filter((attempt) => attempt.made && recorded.made.includes(attempt.made.orderId));
+  await Promise.all(madeAttempts.map((attempt) => attempt.made && attempt.storePdf(tenant)));
   return recorded;
 }
 
 /**
  * Makes the labels that these events request: two database calls a batch, with the carrier calls between them. A
  * redelivery makes only what is missing. An order without an address waits for one. An ended order gets no label.
- * @returns by event id why a label does not exist yet, or that it was given up
+ * @returns for each event whose label was not made: the reason, by event id. `permanent`: the label was given up
  * @throws any error that is not the carrier's, after every result is recorded
  */
 export async function makeLabels(context: Context, tenant: string, events: Event[]): Promise<Map<string, Failure>> {
@@ -149,7 +151,7 @@ export async function makeLabels(context: Context, tenant: string, events: Event
 }
 
 /**
- * Cron job: emits a new event for each label that nobody has tried to make for 15 minutes, since its message was lost.
+ * Cron job: emits a new event for each label that nobody has tried to make for 15 minutes. Its message must be lost.
  */
 export const remindLabels = (context: Context): Promise<{ reminded: number }> =>
   context.db.run('shipping.remind_labels', context.call, {
@@ -159,7 +161,7 @@ export const remindLabels = (context: Context): Promise<{ reminded: number }> =>
   });
 
 /**
- * The printable label (PDF) of a shipment, in one database call: the stored file, or else it is drawn or downloaded
+ * Reads a shipment's printable label (PDF), in one database call. If the file is not stored, it is drawn or downloaded
  * again.
  * @throws ApiError not_found, conflict (it was cancelled with its order), unavailable (the carrier is unavailable)
  */
@@ -171,13 +173,13 @@ export async function readLabel(context: Context, shipmentId: string) {
   const { task, provider, carrier, trackingNumber, externalId, cancelledAt } = label;
   if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not ship with it.');
   const file = pdfKey(tenant, shipmentId);
-  const kept = await bucket?.get(file).catch(() => null);
-  if (kept) return { pdf: new Uint8Array(await kept.arrayBuffer()), trackingNumber, tenant };
+  const stored = await bucket?.get(file).catch(() => null);
+  if (stored) return { pdf: new Uint8Array(await stored.arrayBuffer()), trackingNumber, tenant };
   try {
-    const printed = { trackingNumber, carrier, externalId: externalId ?? undefined };
+    const printedLabel = { trackingNumber, carrier, externalId: externalId ?? undefined };
     const printer = selectCarrier(provider, context.settings);
-    const pdf = await printer.printLabel(toRequest(task), printed, AbortSignal.timeout(deadlineMs));
-    await keepPdf(bucket, file, async () => pdf);
+    const pdf = await printer.printLabel(toRequest(task), printedLabel, AbortSignal.timeout(deadlineMs));
+    await putPdf(bucket, file, async () => pdf);
     return { pdf, trackingNumber, tenant };
   } catch (error) {
     if (!(error instanceof CarrierError)) throw error;

@@ -28,7 +28,7 @@ export const payment = z
     stripePaymentIntentId: z.string().nullable(),
     clientSecret: z.string().nullable().meta({
       description:
-        'For Stripe.js, while the payment is pending. null until it exists at Stripe. `POST /v1/payments` creates it at once',
+        'For Stripe.js, while the payment is pending. null until the payment exists at Stripe: `POST /v1/payments` creates it there at once',
     }),
     failureReason: z
       .string()
@@ -95,11 +95,14 @@ type OpenResult = {
   replayed: boolean;
 };
 
-/** The attempt whose idempotency key is used up at Stripe. Another caller may have moved on from it already. */
+/** A payment or refund, and the attempt whose idempotency key is used up. The next attempt uses another key. */
 export type UsedKey = { id: string; attempt: number };
 export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
 
-/** Creates what the buyer confirms, as `record_intent` and `record_intents` take it. @throws StripeCallError */
+/**
+ * Creates the PaymentIntent or SetupIntent that the buyer confirms. Returns the input of `record_intent`.
+ * @throws StripeCallError
+ */
 async function createAtStripe(context: Context, task: IntentTask) {
   if (task.mode === 'card') {
     const { setup, customerId } = await createSetup(context.settings, task);
@@ -135,10 +138,15 @@ export async function openPayment(context: Context, orderId: string) {
   } catch (error) {
     if (!(error instanceof StripeCallError)) throw error;
     const rejected = error.permanent ? [{ id: task.id, reason: error.code }] : [];
-    const again = error.keyUsed ? [usedKey(task)] : [];
-    if (rejected.length + again.length > 0) {
-      const { keyHash: _key, idempotencyKey: _once, requestHash: _hash, ...call } = context.call;
-      await context.db.run('payments.record_intents', call, { tenant, intents: [], refused: rejected, again });
+    const usedKeys = error.keyUsed ? [usedKey(task)] : [];
+    if (rejected.length + usedKeys.length > 0) {
+      const { keyHash: _keyHash, idempotencyKey: _idempotencyKey, requestHash: _requestHash, ...call } = context.call;
+      await context.db.run('payments.record_intents', call, {
+        tenant,
+        intents: [],
+        refused: rejected,
+        again: usedKeys,
+      });
     }
     if (error.permanent) throw new ApiError('order_not_payable', `Stripe rejects this payment: ${error.code}.`);
     throw new ApiError(
@@ -272,7 +280,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
   if (tasks.length === 0) return [];
   const intents: Awaited<ReturnType<typeof createAtStripe>>[] = [];
   const rejected: { id: string; reason: string }[] = [];
-  const again: UsedKey[] = [];
+  const usedKeys: UsedKey[] = [];
   const failures: unknown[] = [];
   const waiting = [...tasks];
   const worker = async () => {
@@ -283,12 +291,17 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
         if (!(error instanceof StripeCallError)) throw error;
         if (error.permanent) rejected.push({ id: task.id, reason: error.code });
         else failures.push(error);
-        if (error.keyUsed) again.push(usedKey(task));
+        if (error.keyUsed) usedKeys.push(usedKey(task));
       }
     }
   };
   await Promise.all(Array.from({ length: 5 }, worker));
-  await context.db.run('payments.record_intents', context.call, { tenant, intents, refused: rejected, again });
+  await context.db.run('payments.record_intents', context.call, {
+    tenant,
+    intents,
+    refused: rejected,
+    again: usedKeys,
+  });
   if (failures.length > 0) throw failures[0];
   return intents;
 }

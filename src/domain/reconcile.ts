@@ -7,6 +7,7 @@ import { type Applied, applyStripeUpdate, isOutage, makeIntents, type UsedKey, u
 import { noteFailedRow } from './stripe-events.ts';
 
 type Task<T> = T & { tenant: string };
+/** The ids that one tenant's rows add to the input of `payments.note_checked`. */
 type Results = Record<'payments' | 'listed' | 'refunds' | 'done', string[]> & { again: UsedKey[] };
 type OpenWork = {
   intents: Task<PaymentTask>[];
@@ -17,14 +18,15 @@ const needsIntent = ({ status, capture, intentId, setupId }: PaymentTask): boole
   status === 'pending' && !capture && intentId === null && setupId === null;
 
 /**
- * Whether a payment has ended before its PaymentIntent was recorded. Stripe may have made one: the same idempotency key
- * returns it. Otherwise it makes one that nobody can pay.
+ * Whether a payment ended before its PaymentIntent was recorded. If Stripe has made one, the same idempotency key
+ * returns it. If not, the call makes one that is cancelled at once and that nobody can pay.
  */
 const mayHaveUnknownIntent = ({ status, mode, intentOpen, intentId }: PaymentTask): boolean =>
   (status === 'cancelled' || status === 'failed') && mode !== 'card' && intentOpen && intentId === null;
 
-/** How many rows of each kind a cron run takes, and for how long nobody must have asked Stripe about them. */
+/** How many payments, and how many refunds, a cron run takes. */
 const batchSize = 100;
+/** A cron run takes only rows that have not been looked up at Stripe for this long. */
 const idleSeconds = 300;
 /** After this many consecutive calls without a response from Stripe, the run stops. The next run continues. */
 const outageThreshold = 3;
@@ -63,8 +65,8 @@ class Run {
   }
 
   /**
-   * Processes one row. A failure is recorded and stops no other row. @throws ApiError unavailable if the database is
-   * unavailable
+   * Processes one row. A failure is recorded and does not stop the other rows.
+   * @throws ApiError unavailable if the database is unavailable
    */
   async processRow(row: { tenant: string; key: string; subject: string }, task: () => Promise<void>): Promise<void> {
     this.looked++;
@@ -82,8 +84,8 @@ class Run {
     }
   }
 
-  /** For a queue, which redelivers a message whose processing failed. */
-  throwFirst(): void {
+  /** Throws the first failure, if there is one, so that the queue redelivers the message. */
+  throwFirstFailure(): void {
     if (this.failures.length > 0) throw this.failures[0];
     if (this.failedRows.length > 0) throw this.failedRows[0]?.error;
   }
@@ -122,7 +124,7 @@ class Run {
   }
 }
 
-/** Asks Stripe for the PaymentIntent of a payment that has ended. @throws StripeCallError */
+/** Gets the PaymentIntent of a payment that has ended from Stripe. @throws StripeCallError */
 async function findIntentAtStripe(context: Context, task: Task<PaymentTask>): Promise<Task<PaymentTask>> {
   const [made] = await makeIntents(context, task.tenant, [task]);
   return made?.intentId === undefined ? task : { ...task, intentId: made.intentId };
@@ -134,14 +136,14 @@ async function processPayment(run: Run, found: Task<PaymentTask>): Promise<void>
   try {
     if (needsIntent(task)) await makeIntents(context, task.tenant, [task]);
     else if (mayHaveUnknownIntent(task)) task = await findIntentAtStripe(context, task);
-    let noted = false;
+    let isRecorded = false;
     for await (const update of syncPayment(context, task)) {
       const outcome = await applyStripeUpdate(context, { paymentId: task.id, ...update });
       run.countApplied(outcome);
-      // Applying an update or setting it aside also records that Stripe was asked.
-      noted = outcome.outcome === 'applied' || outcome.outcome === 'set_aside';
+      // Applying an update, or setting it aside, also records the lookup.
+      isRecorded = outcome.outcome === 'applied' || outcome.outcome === 'set_aside';
     }
-    if (!noted) run.resultsFor(task.tenant).payments.push(task.id);
+    if (!isRecorded) run.resultsFor(task.tenant).payments.push(task.id);
     if (task.refundsUnseen && task.intentId !== null) {
       for (const update of await listRefunds(context.settings, task.intentId))
         run.countApplied(await applyStripeUpdate(context, update));
@@ -171,11 +173,10 @@ async function processRefund(run: Run, task: Task<RefundTask>): Promise<void> {
 }
 
 /**
- * Does at Stripe what the rows ask for, five at a time: creates missing PaymentIntents, looks up pending ones, cancels
- * those whose order has ended, and makes refunds. Every step can be repeated: Stripe's response is applied like a
- * webhook, and a webhook for the same change has no further effect. A failing row stops no other. Ends early when
- * Stripe is unavailable or the budget is used up. `paced`: keeps to STRIPE_REQUESTS_PER_SECOND, since many rows may be
- * waiting.
+ * Processes rows at Stripe, five at a time: creates missing PaymentIntents, looks up pending ones, cancels those of
+ * ended orders, and makes refunds. Every step can be repeated: Stripe's response is applied like a webhook, and a
+ * webhook for the same change has no further effect. A failing row does not stop the others. Ends early when Stripe is
+ * unavailable or the budget is used up. `paced`: stays below STRIPE_REQUESTS_PER_SECOND, for callers with many rows.
  */
 async function processTasks(
   context: Context,
@@ -205,7 +206,7 @@ async function processTasks(
 }
 
 /**
- * For the consumer: does at once what the events of these payments ask for.
+ * For the consumer: makes at once the changes at Stripe that these payments need.
  * @throws the first temporary failure, so that the queue redelivers them
  */
 export async function settlePayments(context: Context, tenant: string, paymentIds: string[]) {
@@ -214,7 +215,7 @@ export async function settlePayments(context: Context, tenant: string, paymentId
   // A pending payment waits for its buyer. Only the cron looks it up.
   const intents = found.intents.filter((task) => task.status !== 'pending');
   const run = await processTasks(context, { intents, refunds: found.refunds }, false);
-  run.throwFirst();
+  run.throwFirstFailure();
   return run.changed;
 }
 
@@ -228,21 +229,21 @@ const recordStripeError = (context: Context, task: Task<PaymentTask>, { permanen
   });
 
 /**
- * Takes the money of places in campaigns that have succeeded, at the rate that Stripe allows. Each is taken once: the
- * idempotency key is made from the row, and a payment that is no longer pending is skipped.
- * @throws the first temporary failure, so that the queue redelivers these
+ * Captures or charges the payments of places in successful campaigns, at the rate that Stripe allows. Each is captured
+ * once: the idempotency key is made from the row, and a payment that is no longer pending is skipped.
+ * @throws the first temporary failure, so that the queue redelivers the messages
  */
 export async function capturePayments(context: Context, tenant: string, paymentIds: string[]) {
   const input = { tenant, paymentIds, limit: 1_000 };
   const found = await context.db.run<OpenWork>('payments.open_work', context.call, input);
   const waiting = found.intents.filter((task) => task.status === 'pending' && task.capture);
-  (await processTasks(context, { intents: waiting, refunds: [] }, true)).throwFirst();
+  (await processTasks(context, { intents: waiting, refunds: [] }, true)).throwFirstFailure();
 }
 
 /**
- * Cron job, since a message can be lost: processes payments whose hold has ended and waits for Stripe, and payments
- * that nobody has checked at Stripe for five minutes, taking tenants in turn. A row that fails in our database is set
- * aside. A row that fails at Stripe is left for the next run.
+ * Cron job, since a message can be lost. First processes payments whose hold is over but cannot end until Stripe says
+ * whether they were paid, then payments that were not looked up for five minutes, each tenant in turn. A row that fails
+ * in our database is set aside. A row that fails at Stripe is left for the next run.
  */
 export async function reconcilePayments(context: Context, budget: Budget) {
   const found = await context.db.run<OpenWork>('payments.open_work', context.call, { idleSeconds, limit: batchSize });

@@ -59,8 +59,8 @@ function toClientError(error: unknown): unknown {
 type Written<T> = { tenant: string; answer: T; replayed: boolean };
 type OpenedShipment = ShipmentRow | ErrorResult | { busy: true } | { task: Task; remind: boolean };
 
-/** How often to look for a label that another request is making. The delays double from 100 ms, about 3 s in all. */
-const maxLooks = 6;
+/** How often to check for a label that another request is making. The delays double from 100 ms, about 3 s in all. */
+const maxChecks = 6;
 
 /**
  * Returns the order's shipment and makes its label at once for this address. Repeated or parallel requests get the same
@@ -70,8 +70,8 @@ const maxLooks = 6;
  */
 export async function requestShipment(context: Context, input: z.infer<typeof newShipment>) {
   const request = { ...input, shipmentId: newId(context.now()), ...labelSettings(context.settings) };
-  for (let look = 0; look < maxLooks; look++) {
-    if (look > 0) await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** look));
+  for (let check = 0; check < maxChecks; check++) {
+    if (check > 0) await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** check));
     const { answer, tenant, replayed } = await context.db
       .run<Written<OpenedShipment>>('shipping.open_shipment', context.call, request)
       .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
@@ -94,7 +94,7 @@ async function finishShipment(context: Context, tenant: string, { task, remind }
     attempt.made,
   );
   if ('error' in answer) throw toApiError(answer, replayed);
-  await attempt.keep(tenant);
+  await attempt.storePdf(tenant);
   return { shipment: toShipment(answer), replayed };
 }
 

@@ -56,7 +56,7 @@ export async function noteFailedRow(
   log({ ...line, durationMs: 0, dbCalls: context.db.usage.calls, ...facts });
 }
 
-/** Applies the events that nobody has applied yet. @returns false if the budget was used up before the end */
+/** Applies the events that are not applied yet. @returns false if the budget was used up before the end */
 async function applyMissing(
   context: Context,
   updates: EventUpdate[],
@@ -112,8 +112,8 @@ async function readWindows(
   for (let start = from; start < to; ) {
     const end = Math.min(to, start + span);
     if (!budget.spend(Math.min(maxEventsPerWindow / 100, 20))) return;
-    const most = span > second ? maxEventsPerWindow : 10_000;
-    const updates = await listUpdates(context.settings, types, start, end, most);
+    const maxEvents = span > second ? maxEventsPerWindow : 10_000;
+    const updates = await listUpdates(context.settings, types, start, end, maxEvents);
     if (updates === undefined && span > second) {
       span = Math.max(second, Math.floor(span / 4));
       continue;
@@ -134,12 +134,12 @@ async function readWindows(
  */
 export async function applyMissedEvents(context: Context, budget: Budget): Promise<MissedEventCounts> {
   const counts: MissedEventCounts = { told: 0, applied: 0, failed: 0, changed: [] };
-  const { readUntil, again } = await context.db.run<{ readUntil: string | null; again: string[] }>(
+  const { readUntil, again: failedEventIds } = await context.db.run<{ readUntil: string | null; again: string[] }>(
     'payments.find_reading',
     context.call,
     {},
   );
-  for (const eventId of again) {
+  for (const eventId of failedEventIds) {
     if (!budget.spend(2)) break;
     const update = await lookUpUpdate(context.settings, eventId).catch((error: unknown) => {
       if (!(error instanceof StripeCallError) || error.unavailable) throw error;

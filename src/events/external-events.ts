@@ -26,7 +26,7 @@ export type IngestCounts = { taken: number; own: number; refused: number };
 type Rejection = { fault: string; tenant?: string; event?: CloudEvent };
 type Classification = { service: Service; message: Event } | 'own' | Rejection;
 
-/** The tenant of an external event: the one that it names, if it may, or the only one that is allowed. */
+/** The tenant of an external event: the one that it names, if that is allowed, or the only allowed tenant. */
 function tenantOf(event: CloudEvent, tenants: string[]): string | undefined {
   const only = tenants.length === 1 && tenants[0] !== '*' ? tenants[0] : undefined;
   const named = event.tenantid ?? only;
@@ -146,8 +146,8 @@ export async function ingestRecords(context: Context, env: Bindings, records: In
       deadLetters.push(toDeadLetter(incoming, result));
     } else {
       counts.taken++;
-      const list = messages.get(result.service);
-      if (list) list.push(result.message);
+      const serviceMessages = messages.get(result.service);
+      if (serviceMessages) serviceMessages.push(result.message);
       else messages.set(result.service, [result.message]);
     }
   }
@@ -182,8 +182,8 @@ export async function consumeKafka(context: Context, env: Bindings): Promise<Ing
   const tenants = allowedTenantsByTopic(context.settings);
   const consumer = await selectConsumer(context.settings);
   try {
-    for (let left = until - Date.now(); left > 0; left = until - Date.now()) {
-      const records = await consumer.poll(Math.min(pollMs, left));
+    for (let msLeft = until - Date.now(); msLeft > 0; msLeft = until - Date.now()) {
+      const records = await consumer.poll(Math.min(pollMs, msLeft));
       if (records.length === 0) continue;
       const incoming = records.map(({ topic, partition, offset, value, headers }) => ({
         place: `${topic}/${partition}/${offset}`,

@@ -1,4 +1,4 @@
-import type { Delivery, Leased } from '../db/platform/outbox.ts';
+import type { DeliveryReport, LeasedEvent } from '../db/platform/outbox.ts';
 import type { Event } from '../domain/events.ts';
 import type { Bindings } from '../env.ts';
 import { type Service, topics } from './topics.ts';
@@ -31,7 +31,7 @@ const bindingOf = (env: Bindings, queue: QueueName): Queue =>
     shipping: env.SHIPPING_QUEUE,
   })[queue];
 
-const toEvent = (event: Leased): Event => ({
+const toEvent = (event: LeasedEvent): Event => ({
   specversion: '1.0',
   id: event.id,
   type: event.topic,
@@ -51,7 +51,7 @@ const toEvent = (event: Leased): Event => ({
 function fitMessage(event: Event): { body: Event; bytes: number } {
   const bytes = new TextEncoder().encode(JSON.stringify(event)).length;
   if (bytes <= maxMessageBytes) return { body: event, bytes };
-  const { data: _left, ...rest } = event;
+  const { data: _data, ...rest } = event;
   return { body: { ...rest, dataref: `/v1/events?key=${event.subject}#${event.id}` }, bytes: 1_000 };
 }
 
@@ -76,7 +76,7 @@ function splitIntoBatches(events: Event[]): Event[][] {
  * Sends events to the queues of the services that consume them. An event without consumers counts as delivered. A queue
  * accepts or rejects a whole batch. An event that one of its queues rejected is sent to all of them again.
  */
-export async function deliverToQueues(env: Bindings, leased: Leased[]): Promise<Delivery> {
+export async function deliverToQueues(env: Bindings, leased: LeasedEvent[]): Promise<DeliveryReport> {
   const failures = new Map<string, string>();
   const byQueue = new Map<QueueName, Event[]>();
   for (const event of leased.map(toEvent)) {
@@ -120,8 +120,8 @@ export async function sendToQueue(
 ): Promise<void> {
   let sent = 0;
   for (const batch of splitIntoBatches(events)) {
-    const messages = batch.map((body, n) => {
-      const delaySeconds = delayOf(sent + n);
+    const messages = batch.map((body, index) => {
+      const delaySeconds = delayOf(sent + index);
       return { body, contentType: 'json' as const, ...(delaySeconds > 0 && { delaySeconds }) };
     });
     await bindingOf(env, queue).sendBatch(messages);

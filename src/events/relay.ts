@@ -1,7 +1,7 @@
 import { newId } from '../base/ids.ts';
 import { describeError, log } from '../base/log.ts';
 import { openDatabase } from '../db/client.ts';
-import { type Delivery, type Sink, sinks, takeTurn } from '../db/platform/outbox.ts';
+import { type DeliveryReport, type Sink, sinks, takeTurn } from '../db/platform/outbox.ts';
 import { type Bindings, settingsOf } from '../env.ts';
 import { deliverToKafka } from './kafka/publish/deliver.ts';
 import { selectPublisher } from './kafka/publish/select.ts';
@@ -24,7 +24,7 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   const db = openDatabase(settings);
   const name = newId(new Date());
   const publisher = selectPublisher(settings);
-  let outcomes: Delivery = { delivered: [], failed: [], returned: [] };
+  let report: DeliveryReport = { delivered: [], failed: [], returned: [] };
   let delivered = 0;
   let failed = 0;
   let setAside = 0;
@@ -33,19 +33,23 @@ export async function relay(env: Bindings, sink: Sink, cause: string): Promise<n
   const details: Record<string, string> = {};
   try {
     for (;;) {
-      const [before, inTime] = [db.usage.calls, Date.now() < until];
-      const { events, pausedMs, aside } = await takeTurn(db, sink, name, outcomes, inTime, leaseUnknown);
-      setAside += aside;
+      const [callsBefore, hasTimeLeft] = [db.usage.calls, Date.now() < until];
+      const {
+        events,
+        pausedMs,
+        aside: newlySetAside,
+      } = await takeTurn(db, sink, name, report, hasTimeLeft, leaseUnknown);
+      setAside += newlySetAside;
       pausedUntil.set(sink, Date.now() + Math.min(pausedMs, maxPauseMs));
       // A retried call may have leased rows in a response that was lost. The next call releases them.
-      leaseUnknown = db.usage.calls - before > 1;
-      if (events.length === 0 && !(leaseUnknown && inTime)) break;
-      outcomes = sink === 'kafka' ? await deliverToKafka(publisher, events, until) : await deliverToQueues(env, events);
-      delivered += outcomes.delivered.length;
-      failed += outcomes.failed.length;
-      if (outcomes.paused !== undefined) {
+      leaseUnknown = db.usage.calls - callsBefore > 1;
+      if (events.length === 0 && !(leaseUnknown && hasTimeLeft)) break;
+      report = sink === 'kafka' ? await deliverToKafka(publisher, events, until) : await deliverToQueues(env, events);
+      delivered += report.delivered.length;
+      failed += report.failed.length;
+      if (report.paused !== undefined) {
         outcome = 'paused';
-        details.reason = outcomes.paused;
+        details.reason = report.paused;
       }
     }
   } catch (error) {

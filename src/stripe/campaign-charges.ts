@@ -79,7 +79,7 @@ export async function closeSetup(settings: StripeSettings, setupId: string): Pro
 }
 
 /**
- * Captures the authorization of a place. If it can no longer be captured, returns its present state.
+ * Captures the authorization of a place. If it can no longer be captured, returns its current state.
  * @throws StripeCallError
  */
 export async function captureHold(settings: StripeSettings, task: ChargeTask): Promise<StripeUpdate> {
@@ -106,7 +106,7 @@ export async function listCharges(settings: StripeSettings, { customerId }: Char
 export const isOwnCharge = (task: ChargeTask) => (intent: Stripe.PaymentIntent) =>
   intent.metadata?.paymentId === task.id;
 
-/** Whether the charge was created but never attempted, because the request broke off in between. */
+/** Whether the charge was created but never attempted, because the request was interrupted. */
 const isUnattempted = (intent: Stripe.PaymentIntent): boolean =>
   intent.status === 'requires_confirmation' ||
   (intent.status === 'requires_payment_method' && intent.last_payment_error === null);

@@ -7,7 +7,7 @@ const deadlineMs = 8_000;
 export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
 
 /**
- * Stripe did not do what a call asked for. `permanent`: the same call can never succeed (the amount is below the
+ * A call to Stripe failed. `permanent`: the same call can never succeed (the amount is below the
  * minimum). `keyUsed`: Stripe has stored this failure for the idempotency key, so the next try needs another key.
  * `unavailable`: Stripe cannot be reached or rejects our API key, so other calls would fail too. Without any of these,
  * the error concerns this payment alone.
@@ -270,8 +270,8 @@ export async function closeIntent(settings: StripeSettings, intentId: string): P
 }
 
 /**
- * Makes the refund of a row, once. The idempotency key is made from the row. If an earlier try may have succeeded, the
- * refund is first looked for by our id in the metadata.
+ * Makes the refund of a row, once. The idempotency key is made from the row. If an earlier try may have succeeded, it
+ * first looks for a refund with our id in its metadata.
  * @throws StripeCallError
  */
 export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<StripeUpdate> {
@@ -281,8 +281,8 @@ export async function makeRefund(settings: StripeSettings, task: RefundTask): Pr
     if (update) return update;
   }
   if (task.mayExist) {
-    const made = (await listRefunds(settings, task.intentId)).find(({ refund }) => refund?.id === task.id);
-    if (made) return made;
+    const existing = (await listRefunds(settings, task.intentId)).find(({ refund }) => refund?.id === task.id);
+    if (existing) return existing;
   }
   const refund = await callStripe(
     stripe.refunds.create(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Leased } from '../../src/db/platform/outbox.ts';
+import type { LeasedEvent } from '../../src/db/platform/outbox.ts';
 import type { Event } from '../../src/domain/events.ts';
 import type { Bindings } from '../../src/env.ts';
 import { deliverToQueues } from '../../src/events/queues.ts';
@@ -26,7 +26,7 @@ function fakeQueue(fails: (batch: Event[]) => boolean = () => false) {
 }
 
 let seq = 0;
-const leased = (topic: string, payload: unknown = {}): Leased => {
+const leased = (topic: string, payload: unknown = {}): LeasedEvent => {
   seq++;
   const time = '2026-11-22T12:00:00.000Z';
   return { seq, id: `id-${seq}`, topic, key: `key-${seq}`, tenant: 'default', payload, traceparent: null, time };

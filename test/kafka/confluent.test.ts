@@ -210,7 +210,7 @@ describe('Kafka counts as unavailable, and no record as rejected,', () => {
   test('when it does not respond, unless the topic is missing from the list of topics', async () => {
     const { url } = await startFakeRest(({ method }) => (method === 'GET' ? listOf('cities') : 'silence'));
     const publisher = confluentPublisher({ url, clusterId: 'c', deadlineMs: 200 });
-    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no answer in 200 ms');
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no response in 200 ms');
     expect(await publisher.publish([record('Oslo', { topic: 'lost' })])).toEqual([
       { ok: false, permanent: true, reason: 'lost: there is no such topic' },
     ]);

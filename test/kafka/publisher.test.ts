@@ -91,7 +91,7 @@ describe('Kafka counts as unavailable, and no record as rejected,', () => {
       release = resolve;
     });
     const { publisher, requests } = await onKafka(() => gate.then(() => undefined), { deadlineMs: 500 });
-    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no answer in 500 ms');
+    await expect(publisher.publish([record('Oslo')])).rejects.toThrow('no response in 500 ms');
     expect(requests).toHaveLength(1);
     release();
   });

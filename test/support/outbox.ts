@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
-import type { Delivery, Leased, Sink } from '../../src/db/platform/outbox.ts';
+import type { DeliveryReport, LeasedEvent, Sink } from '../../src/db/platform/outbox.ts';
 import type { Event } from '../../src/domain/events.ts';
 import type { Database, Store } from './harness.ts';
 import { jobSecret } from './secrets.ts';
@@ -28,7 +28,7 @@ export async function emit(
   return seqs.map(({ seq }) => Number(seq)).reverse();
 }
 
-export type Turn = Partial<Delivery> & {
+export type Turn = Partial<DeliveryReport> & {
   lost?: boolean;
   limit?: number;
   bytes?: number;
@@ -41,7 +41,7 @@ export async function relayConnection(database: Database, name: string, sink: Si
   const client = new pg.Client(database.workerUrl);
   await client.connect();
   onTestFinished(() => client.end());
-  const turn = async ({ paused, now, ...overrides }: Turn = {}): Promise<Leased[]> => {
+  const turn = async ({ paused, now, ...overrides }: Turn = {}): Promise<LeasedEvent[]> => {
     const settled = { delivered: [], failed: [], returned: [], paused: paused !== undefined };
     const input = { sink, lease: name, limit: 500, bytes: 1_000_000, seconds: 60, ...settled, ...overrides };
     const { rows } = await client.query('select platform.relay($1, $2) as result', [

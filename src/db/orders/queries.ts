@@ -50,8 +50,8 @@ function selectOrders(db: Reader, where: SQL | undefined, limit: number) {
     .select({ id: orders.id, row: sql`"orders"`.as('row') })
     .from(orders)
     .where(where)
-    // Also by tenant, although there is only one: the primary key cannot serve that order. The planner would otherwise
-    // walk it and read the orders of all tenants.
+    // Also sorted by tenant, although all rows have the same one. Otherwise the planner would walk the primary key and
+    // read the orders of all tenants.
     .orderBy(asc(orders.tenantId), desc(orders.id))
     .limit(limit)
     .as('chosen');

@@ -43,14 +43,14 @@ function describeIssues(issues: z.core.$ZodIssue[], value: unknown): string {
   const line = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
   const faults = issues.slice(0, maxFaults).map(({ path: [field], message }) => {
     if (field === undefined) return `The line ${message}`;
-    const given = line[String(field)];
-    return `${String(field)} ${message}${given === undefined ? '' : `, and not ${quoteValue(given)}`}`;
+    const invalidValue = line[String(field)];
+    return `${String(field)} ${message}${invalidValue === undefined ? '' : `, and not ${quoteValue(invalidValue)}`}`;
   });
-  const named = typeof line.sku === 'string' && line.sku !== '' && !issues.some(({ path }) => path[0] === 'sku');
-  return `${named ? `${quoteValue(line.sku)}: ` : ''}${faults.join('; ')}`;
+  const hasValidSku = typeof line.sku === 'string' && line.sku !== '' && !issues.some(({ path }) => path[0] === 'sku');
+  return `${hasValidSku ? `${quoteValue(line.sku)}: ` : ''}${faults.join('; ')}`;
 }
 
-function check(line: number, size: number, value: unknown): ImportLine {
+function validateProduct(line: number, size: number, value: unknown): ImportLine {
   const result = importedProduct.safeParse(value);
   if (result.success) return { line, size, product: result.data };
   // The report is stored for its Idempotency-Key, so the detail must not contain text that cannot be stored.
@@ -75,7 +75,7 @@ async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<Impo
       yield { line: item.line, code: 'malformed_json', detail: 'The line is not valid JSON.' };
       continue;
     }
-    yield check(item.line, item.text.length, value);
+    yield validateProduct(item.line, item.text.length, value);
   }
 }
 
@@ -119,12 +119,12 @@ async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator
       continue;
     }
     const value: Record<string, unknown> = {};
-    for (const [at, column] of header.entries()) {
-      const field = fields[at] ?? '';
+    for (const [index, column] of header.entries()) {
+      const field = fields[index] ?? '';
       if (field === '') continue;
       value[column] = numberFormats[column]?.test(field) ? parseJson(field) : field;
     }
-    yield check(line, fields.join().length, value);
+    yield validateProduct(line, fields.join().length, value);
   }
 }
 

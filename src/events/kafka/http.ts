@@ -30,7 +30,7 @@ export type RestSettings = {
   password?: string | undefined;
   /** Sent as a Bearer token. Takes precedence over username and password. */
   token?: string | undefined;
-  /** For each request with its response. Default: 8,000. */
+  /** The deadline of a request with its response, in milliseconds. Default: 8,000. */
   deadlineMs?: number | undefined;
 };
 
@@ -72,7 +72,7 @@ export function openRest(settings: RestSettings): Rest {
       return response;
     } catch (error) {
       if (error instanceof KafkaUnavailable) throw error;
-      throw new KafkaUnavailable(signal.aborted ? `no answer in ${deadlineMs} ms` : 'no connection');
+      throw new KafkaUnavailable(signal.aborted ? `no response in ${deadlineMs} ms` : 'no connection');
     }
   };
 }
@@ -80,7 +80,7 @@ export function openRest(settings: RestSettings): Rest {
 /** Reads the whole body. @throws KafkaUnavailable if the connection breaks */
 export async function readText(response: Response): Promise<string> {
   return response.text().catch(() => {
-    throw new KafkaUnavailable('no answer before the connection broke');
+    throw new KafkaUnavailable('no response before the connection broke');
   });
 }
 
@@ -89,7 +89,7 @@ export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new KafkaUnavailable('an answer that cannot be understood');
+    throw new KafkaUnavailable('the response is not JSON');
   }
 }
 

@@ -53,7 +53,7 @@ export async function callBroker(settings: RestSettings, request: Request): Prom
   } catch (error) {
     if (error instanceof KafkaUnavailable) throw error;
     throw new KafkaUnavailable(
-      `${method} ${path.split('/')[1] ?? ''}: ${error instanceof Error ? error.name : 'no answer'}`,
+      `${method} ${path.split('/')[1] ?? ''}: ${error instanceof Error ? error.name : 'no response'}`,
     );
   }
 }

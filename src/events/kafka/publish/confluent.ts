@@ -24,7 +24,7 @@ const toJson = ({ key, value, headers }: KafkaRecord): string =>
     value: { type: 'BINARY', data: base64(value) },
   });
 
-/** 40403 is a kind of 404. Plain 404 occurs too. */
+/** The HTTP status in an error code: 40403 is a kind of 404. A plain status occurs too. */
 const statusOf = (code: number): number => (code > 999 ? Math.floor(code / 100) : code);
 
 function toResult({ topic }: KafkaRecord, report: Report): RecordResult {
@@ -36,14 +36,14 @@ function toResult({ topic }: KafkaRecord, report: Report): RecordResult {
   return { ok: false, permanent: isPermanent(status), reason, ...(status >= 500 && { outage: `${code}: ${message}` }) };
 }
 
-/** Reads as much as arrives: reports that came before a broken connection count. */
+/** Reads until the end or until the connection breaks: reports that arrived before that are valid. */
 async function readAll(response: Response): Promise<string> {
   const decoder = new TextDecoder();
   let text = '';
   try {
     for await (const bytes of response.body ?? []) text += decoder.decode(bytes, { stream: true });
   } catch {
-    if (text === '') throw new KafkaUnavailable('no answer before the connection broke');
+    if (text === '') throw new KafkaUnavailable('no response before the connection broke');
   }
   return text;
 }
@@ -67,9 +67,9 @@ export function confluentPublisher(settings: RestSettings & { clusterId: string 
       reports = splitJsonObjects(await readAll(response)) as Report[];
     } catch (error) {
       if (error instanceof KafkaUnavailable) throw error;
-      throw new KafkaUnavailable('an answer that cannot be understood');
+      throw new KafkaUnavailable('the response is not JSON');
     }
-    if (reports.length === 0) throw new KafkaUnavailable('an answer without a report');
+    if (reports.length === 0) throw new KafkaUnavailable('the response has no delivery report');
     return records.map((record, index) => {
       const report = reports[index];
       if (report) return toResult(record, report);
@@ -81,7 +81,7 @@ export function confluentPublisher(settings: RestSettings & { clusterId: string 
     const response = await rest('GET', topics);
     if (!response.ok) throw new KafkaUnavailable(`${response.status} for the list of topics`);
     const { data, metadata } = parseJson(await readText(response)) as TopicList;
-    if (!Array.isArray(data) || metadata?.next) throw new KafkaUnavailable('no list of all topics');
+    if (!Array.isArray(data) || metadata?.next) throw new KafkaUnavailable('the list of topics is incomplete');
     return new Set(data.map(({ topic_name: name = '' }) => name));
   }
 

@@ -1,11 +1,11 @@
-import type { Delivery, Leased } from '../../../db/platform/outbox.ts';
+import type { DeliveryReport, LeasedEvent } from '../../../db/platform/outbox.ts';
 import { type KafkaRecord, KafkaUnavailable, type Published, type Publisher } from './publisher.ts';
 
 /** The `source` of our events. */
 export const ownSource = '/fusioncommerce';
 
 /** CloudEvents 1.0 in Kafka's binary mode: the payload is the value, and the attributes are headers. */
-const toRecord = (event: Leased): KafkaRecord => ({
+const toRecord = (event: LeasedEvent): KafkaRecord => ({
   topic: event.topic,
   key: event.key,
   value: JSON.stringify(event.payload),
@@ -31,8 +31,8 @@ export function inRounds<T extends { key: string }>(events: T[]): T[][] {
   for (const event of events) {
     const round = roundByKey.get(event.key) ?? 0;
     roundByKey.set(event.key, round + 1);
-    const members = rounds[round];
-    if (members) members.push(event);
+    const roundEvents = rounds[round];
+    if (roundEvents) roundEvents.push(event);
     else rounds[round] = [event];
   }
   return rounds;
@@ -43,30 +43,34 @@ export function inRounds<T extends { key: string }>(events: T[]): T[][] {
  * temporarily blocks the later ones of its key. One that is rejected permanently is dead, and its key continues without
  * it.
  */
-export async function deliverToKafka(publisher: Publisher, events: Leased[], until: number): Promise<Delivery> {
-  const delivery: Delivery = { delivered: [], failed: [], returned: [] };
+export async function deliverToKafka(
+  publisher: Publisher,
+  events: LeasedEvent[],
+  until: number,
+): Promise<DeliveryReport> {
+  const delivery: DeliveryReport = { delivered: [], failed: [], returned: [] };
   const blockedKeys = new Set<string>();
   for (const round of inRounds(events)) {
     const unblocked = round.filter((event) => !blockedKeys.has(event.key));
-    let answers: Published[] | undefined;
+    let results: Published[] | undefined;
     if (delivery.paused === undefined && Date.now() < until && unblocked.length > 0) {
       try {
-        answers = await publisher.publish(unblocked.map(toRecord));
+        results = await publisher.publish(unblocked.map(toRecord));
       } catch (error) {
         if (!(error instanceof KafkaUnavailable)) throw error;
         delivery.paused = error.message;
       }
     }
-    if (!answers) {
+    if (!results) {
       delivery.returned.push(...unblocked.map((event) => event.seq));
       continue;
     }
     for (const [index, event] of unblocked.entries()) {
-      const answer = answers[index] ?? { ok: false, permanent: false, reason: 'no answer for this record' };
-      if (answer.ok) delivery.delivered.push(event.seq);
+      const result = results[index] ?? { ok: false, permanent: false, reason: 'no result for this record' };
+      if (result.ok) delivery.delivered.push(event.seq);
       else {
-        if (!answer.permanent) blockedKeys.add(event.key);
-        delivery.failed.push({ seq: event.seq, error: answer.reason, dead: answer.permanent });
+        if (!result.permanent) blockedKeys.add(event.key);
+        delivery.failed.push({ seq: event.seq, error: result.reason, dead: result.permanent });
       }
     }
   }

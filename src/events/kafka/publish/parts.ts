@@ -52,7 +52,7 @@ const recordReason = ({ topic }: KafkaRecord, reason: string): string => `${topi
 function resultsForError(error: unknown, part: KafkaRecord[]): RecordResult[] | undefined {
   if (error instanceof KafkaUnavailable) {
     // A bridge that does not find a topic stays silent for longer than our deadline, as does a gateway before it.
-    const missing = /^(no answer|504)/.test(error.message);
+    const missing = /^(no response|504)/.test(error.message);
     return part.map((record) => ({
       ok: false,
       permanent: false,
@@ -68,26 +68,26 @@ function resultsForError(error: unknown, part: KafkaRecord[]): RecordResult[] | 
 }
 
 /**
- * Publishes records of any topics to a server that accepts one topic a request. A failure of one request holds up no
- * other. A request that was rejected as a whole, or in part without saying which records, is sent again in halves until
- * the rejected records are known; accepted records may be sent again then, with the same `ce_id`. No request begins
- * later than `deadlineMs` after the first one. A record counts as rejected permanently only if the server can list its
- * topics: otherwise it may not be Kafka, or only a part of it works.
+ * Publishes records of any topics to a server that accepts one topic a request. A failed request does not delay the
+ * others. A request that was rejected as a whole, or in part without saying which records, is sent again in halves
+ * until the rejected records are known; accepted records may be sent again then, with the same `ce_id`. No request
+ * begins later than `deadlineMs` after the first one. A record counts as rejected permanently only if the server can
+ * list its topics: otherwise it may not be Kafka, or only a part of it works.
  * @throws KafkaUnavailable if no record was accepted or permanently rejected, and the server was at fault
  */
 export async function publishParts(server: Server, records: KafkaRecord[], deadlineMs: number): Promise<Published[]> {
   const until = Date.now() + deadlineMs;
-  const answers = new Map<KafkaRecord, RecordResult>();
+  const results = new Map<KafkaRecord, RecordResult>();
   let topics: Promise<Set<string>> | undefined;
 
-  async function confirm(record: KafkaRecord, answer: RecordResult): Promise<RecordResult> {
-    if (answer.ok || !(answer.permanent || answer.missing)) return answer;
+  async function confirm(record: KafkaRecord, result: RecordResult): Promise<RecordResult> {
+    if (result.ok || !(result.permanent || result.missing)) return result;
     topics ??= server.listTopics();
     try {
       if (!(await topics).has(record.topic)) {
         return { ok: false, permanent: true, reason: recordReason(record, 'there is no such topic') };
       }
-      return answer.missing ? { ...answer, permanent: false } : answer;
+      return result.missing ? { ...result, permanent: false } : result;
     } catch (error) {
       if (!(error instanceof KafkaUnavailable)) throw error;
       return { ok: false, permanent: false, reason: recordReason(record, error.message), outage: error.message };
@@ -110,12 +110,12 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
       return sendPart(part.slice(middle));
     }
     for (const [index, record] of part.entries()) {
-      const answer = response?.[index] ?? {
+      const result = response?.[index] ?? {
         ok: false,
         permanent: false,
-        reason: recordReason(record, 'no answer for it'),
+        reason: recordReason(record, 'no result for it'),
       };
-      answers.set(record, await confirm(record, answer));
+      results.set(record, await confirm(record, result));
     }
   }
 
@@ -127,10 +127,10 @@ export async function publishParts(server: Server, records: KafkaRecord[], deadl
 
   const all = records.map(
     (record): RecordResult =>
-      answers.get(record) ?? { ok: false, permanent: false, reason: recordReason(record, 'it was not sent') },
+      results.get(record) ?? { ok: false, permanent: false, reason: recordReason(record, 'it was not sent') },
   );
-  const outages = all.flatMap((answer) => (answer.ok || answer.outage === undefined ? [] : [answer.outage]));
+  const outages = all.flatMap((result) => (result.ok || result.outage === undefined ? [] : [result.outage]));
   const [outage] = outages;
   if (outage !== undefined && outages.length === all.length) throw new KafkaUnavailable(outage);
-  return all.map((answer) => (answer.ok ? answer : { ok: false, permanent: answer.permanent, reason: answer.reason }));
+  return all.map((result) => (result.ok ? result : { ok: false, permanent: result.permanent, reason: result.reason }));
 }

@@ -47,11 +47,10 @@ function outcomesIn(text: string): Outcome[] | undefined {
 
 /**
  * A publisher of REST v2: Strimzi's bridge, Redpanda's HTTP proxy, Karapace. Keys and values are sent as base64
- * (`binary`). In `json` mode a key would be stored with its quotes and be hashed to another partition than another
- * producer's.
- * `headers`: whether records can have headers (Strimzi from 0.31, Karapace from 6.2.3; both report failures in the
- * records' order). Without headers, values are in CloudEvents' structured mode, and a request that failed in part is
- * sent in halves, because Redpanda reports by partition, in any order.
+ * (`binary`). In `json` mode a key would be stored with its quotes, so it would be in another partition than the same
+ * key of another producer. `headers`: whether records can have headers (Strimzi from 0.31, Karapace from 6.2.3; both
+ * report failures in the records' order). Without headers, values are in CloudEvents' structured mode, and a request
+ * that failed in part is sent in halves, because Redpanda reports by partition, in any order.
  */
 export function restV2Publisher(settings: RestSettings & { headers: boolean }): Publisher {
   const rest = openRest(settings);
@@ -78,16 +77,16 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
     const responseText = await readText(response);
     const outcomes = response.ok || response.status === 422 ? outcomesIn(responseText) : undefined;
     if (!outcomes) {
-      if (response.ok) throw new KafkaUnavailable('an answer that cannot be understood');
+      if (response.ok) throw new KafkaUnavailable('the response has no results');
       if (settings.headers && !headersAccepted && [400, 422].includes(response.status))
         await checkHeaders(topic, records);
       throwErrorResponse(response.status, responseText);
     }
     headersAccepted = true;
-    const answers = outcomes.map((outcome) => toResult(topic, outcome));
-    const isComplete = answers.length === records.length;
-    if (answers.every(({ ok }) => ok) && (isComplete || !settings.headers)) return records.map(() => ({ ok: true }));
-    return isComplete && (settings.headers || records.length === 1) ? answers : undefined;
+    const results = outcomes.map((outcome) => toResult(topic, outcome));
+    const isComplete = results.length === records.length;
+    if (results.every(({ ok }) => ok) && (isComplete || !settings.headers)) return records.map(() => ({ ok: true }));
+    return isComplete && (settings.headers || records.length === 1) ? results : undefined;
   }
 
   /**
@@ -95,22 +94,24 @@ export function restV2Publisher(settings: RestSettings & { headers: boolean }): 
    * of that. Strimzi supports them. Any other server has to accept the first or the last of these records.
    */
   async function checkHeaders(topic: string, records: KafkaRecord[]): Promise<void> {
-    const about = await readText(await rest('GET', '/'));
-    if (about.includes('"bridge_version"')) return;
+    const serverInfo = await readText(await rest('GET', '/'));
+    if (serverInfo.includes('"bridge_version"')) return;
     for (const probe of records.length > 1 ? [records[0], records.at(-1)] : []) {
       const response = probe && (await post(topic, [probe]));
       if (response) await readText(response);
       if (response?.ok) headersAccepted = true;
     }
     if (!headersAccepted)
-      throw new KafkaUnavailable('does this server take headers? If not, KAFKA_REST_HEADERS is to be false');
+      throw new KafkaUnavailable(
+        'no record with headers was accepted. If this server does not support headers, set KAFKA_REST_HEADERS to false',
+      );
   }
 
   async function listTopics(): Promise<Set<string>> {
     const response = await rest('GET', '/topics');
     if (!response.ok) throw new KafkaUnavailable(`${response.status} for the list of topics`);
     const names = parseJson(await readText(response));
-    if (!Array.isArray(names)) throw new KafkaUnavailable('no list of topics');
+    if (!Array.isArray(names)) throw new KafkaUnavailable('the response is not a list of topics');
     return new Set(names.map(String));
   }
 

@@ -4,7 +4,7 @@ import { type KafkaRecord, KafkaUnavailable, type Published, type Publisher } fr
 
 const defaultDeadlineMs = 8_000;
 
-/** For a record: its topic is missing. For every record of a request: there is no such API at this address. */
+/** If one record is rejected with these, its topic is missing. If every record is, this address has no such API. */
 const missingStatuses = new Set([404, 405]);
 
 type Http = { post(request: { path: string[]; body?: unknown; retries?: number }): Promise<unknown> };
@@ -24,20 +24,20 @@ const rejected = (record: KafkaRecord, status: number, error: string): UpstashRe
 const withDeadline = <T>(work: Promise<T>, until: number, deadlineMs: number): Promise<T> => {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new KafkaUnavailable(`no answer in ${deadlineMs} ms`)), until - Date.now());
+    timer = setTimeout(() => reject(new KafkaUnavailable(`no response in ${deadlineMs} ms`)), until - Date.now());
   });
   return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
 };
 
 /**
  * A publisher of Upstash's REST dialect, with its own client. The client has no deadline and retries every error six
- * times over 15 s, permanent ones too. A hidden retry could overtake later records, so it is set to try once.
+ * times over 15 s, permanent ones too. A hidden retry could overtake later records, so its retries are off.
  */
 export function upstashPublisher(settings: {
   url: string;
   username: string;
   password: string;
-  /** For all requests of a batch together. Default: 8,000. */
+  /** The deadline of all requests of a batch together, in milliseconds. Default: 8,000. */
   deadlineMs?: number;
 }): Publisher {
   const kafka = new Kafka(settings);
@@ -57,11 +57,11 @@ export function upstashPublisher(settings: {
     }));
     const items: Item[] = await withDeadline(producer.produceMany(requests), until, deadlineMs);
     if (!Array.isArray(items) || items.length !== records.length)
-      throw new KafkaUnavailable('an answer of another length');
+      throw new KafkaUnavailable('the response has a different number of results');
     return records.map((record, index): UpstashResult => {
       const { offset, error, status } = items[index] ?? {};
       if (error === undefined && offset !== undefined) return { ok: true };
-      return rejected(record, status ?? 0, error ?? 'no offset in the answer');
+      return rejected(record, status ?? 0, error ?? 'no offset in the response');
     });
   }
 
@@ -77,7 +77,7 @@ export function upstashPublisher(settings: {
         if (!isPart) throw error;
         return records.map(({ topic }) => ({ ok: false, permanent: false, reason: `${topic}: ${error.message}` }));
       }
-      if (!(error instanceof UpstashError)) throw new KafkaUnavailable('no answer that can be understood');
+      if (!(error instanceof UpstashError)) throw new KafkaUnavailable('the response is not valid');
       if (!isPermanent(error.status)) throw new KafkaUnavailable(`${error.status}: ${error.error}`);
       const [first, second] = records;
       if (first && !second) return [{ ...rejected(first, error.status, error.error), requestStatus: error.status }];
@@ -92,11 +92,11 @@ export function upstashPublisher(settings: {
   return {
     async publish(records) {
       const until = Date.now() + deadlineMs;
-      const answers = await produceInHalves(records, until, false);
-      if (answers.every(({ requestStatus }) => requestStatus !== undefined && missingStatuses.has(requestStatus))) {
+      const results = await produceInHalves(records, until, false);
+      if (results.every(({ requestStatus }) => requestStatus !== undefined && missingStatuses.has(requestStatus))) {
         throw new KafkaUnavailable('no Kafka REST API at this address');
       }
-      return answers;
+      return results;
     },
   };
 }
