@@ -1,4 +1,4 @@
-import { inspect, parseArgs } from 'node:util';
+import { inspect } from 'node:util';
 import { claimData, resetData } from './platform/data-folder.ts';
 import { readableLine } from './platform/log-lines.ts';
 import { type Platform, startPlatform } from './platform/platform.ts';
@@ -6,6 +6,7 @@ import { checkPorts } from './platform/ports.ts';
 import { seededSku } from './platform/seed.ts';
 import { portsInUse, readDevVars, readSettings, type StartSettings } from './platform/settings.ts';
 import { describeFailure } from './postgres/connection.ts';
+import { parseOptions } from './support/options.ts';
 import { Progress } from './support/progress.ts';
 
 const help = `npm start [-- --reset] [-- --quiet]
@@ -153,19 +154,10 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
   return `\nReady.\n\n${list}\n${seeded ? `Place an order from another terminal:\n\n${curl}\n\n` : ''}`;
 }
 
-/** The options of the command line. Throws an error for a terminal if one is unknown. */
-function readFlags() {
-  const options = { reset: { type: 'boolean' }, quiet: { type: 'boolean' }, help: { type: 'boolean' } } as const;
-  try {
-    return parseArgs({ options }).values;
-  } catch (error) {
-    const [problem] = (error as Error).message.split('. ');
-    throw new Error(`${problem}. Run "npm start -- --help" to see the options.`);
-  }
-}
-
 try {
-  const values = readFlags();
+  const { values } = parseOptions('npm start', {
+    options: { reset: { type: 'boolean' }, quiet: { type: 'boolean' }, help: { type: 'boolean' } },
+  });
   if (values.help) console.log(help);
   else {
     const settings = readSettings(process.env, readDevVars());

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseOptions } from '../../dev/support/options.ts';
 
 export const help = `npm run bench:growth -- [flags]
 
@@ -32,7 +32,7 @@ export type GrowthOptions = {
  * @throws Error for an unknown flag or an invalid value
  */
 export function readOptions(args: string[]): GrowthOptions | null {
-  const { values } = parseArgs({
+  const { values } = parseOptions('npm run bench:growth', {
     args,
     options: {
       sizes: { type: 'string' },

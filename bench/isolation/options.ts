@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseOptions } from '../../dev/support/options.ts';
 
 export const noises = ['bad-rows', 'flood', 'invalid-keys', 'import', 'campaign', 'queue'] as const;
 export type Noise = (typeof noises)[number];
@@ -66,7 +66,7 @@ function readNoises(text: string | undefined): Noise[] {
 /** Parses the command line. Null for --help. Throws for an unknown flag or an invalid value. */
 export function readIsolationOptions(args: string[]): IsolationOptions | null {
   const value = { type: 'string' } as const;
-  const { values } = parseArgs({
+  const { values } = parseOptions('npm run isolation', {
     args,
     options: {
       ...{ rounds: value, seconds: value, rate: value, flood: value, limit: value, seed: value, noise: value },

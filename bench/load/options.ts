@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseOptions } from '../../dev/support/options.ts';
 
 export type BenchOptions = {
   /** Names of cases. Empty: all cases. */
@@ -50,7 +50,7 @@ function readNumber(flag: string, text: string | undefined, byDefault: number, m
 
 /** Parses the command line. Null for --help. Throws for an unknown flag, case or value. */
 export function readBenchOptions(args: string[], names: readonly string[]): BenchOptions | null {
-  const { values } = parseArgs({ args, options: flags });
+  const { values } = parseOptions('npm run bench', { args, options: flags });
   if (values.help) return null;
   const cases = (values.cases ?? '').split(',').filter((name) => name !== '');
   const unknown = cases.filter((name) => !names.includes(name));

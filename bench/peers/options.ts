@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from '../../dev/support/options.ts';
 import { defaultFolder, type PeerName } from './install.ts';
 
 export type PeersOptions = {
@@ -50,7 +50,7 @@ function readNumber(flag: string, text: string | undefined, byDefault: number, r
 
 /** Parses the command line. Null for --help. @throws Error for an unknown flag or an invalid value */
 export function readPeersOptions(args: string[], environment: Record<string, string | undefined>): PeersOptions | null {
-  const { values } = parseArgs({ args, options: flags });
+  const { values } = parseOptions('npm run bench:peers', { args, options: flags });
   if (values.help) return null;
   const only = (['ours', ...peerNames] as const).find((name) => name === values.only);
   if (values.only !== undefined && only === undefined) {

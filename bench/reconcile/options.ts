@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseOptions } from '../../dev/support/options.ts';
 
 export type ReconcileScaleOptions = { payments: number; tenants: number; turns: number; every: number };
 
@@ -35,7 +35,7 @@ function readCount(flag: string, text: string | undefined, byDefault: number, le
 export function readReconcileScaleOptions(args: string[]): ReconcileScaleOptions | null {
   const text = { type: 'string' } as const;
   const options = { payments: text, tenants: text, turns: text, every: text, help: { type: 'boolean' } } as const;
-  const { values } = parseArgs({ args, options });
+  const { values } = parseOptions('npm run reconcile-scale', { args, options });
   if (values.help) return null;
   return {
     payments: readCount('payments', values.payments, 100_000, 100, 10_000_000),

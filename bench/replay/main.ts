@@ -1,4 +1,5 @@
 import { describeFailure } from '../../dev/postgres/connection.ts';
+import { UsageError } from '../../dev/support/options.ts';
 import { stopSignal } from '../../dev/support/stop-signal.ts';
 import { ReplayError } from './file.ts';
 import { help, readOptions } from './options.ts';
@@ -13,7 +14,8 @@ try {
   }
 } catch (error) {
   // Any other error without a code is a bug, so its stack is printed.
-  const unexpected = !(error instanceof ReplayError) && error instanceof Error && !('code' in error);
+  const isExpected = error instanceof ReplayError || error instanceof UsageError;
+  const unexpected = !isExpected && error instanceof Error && !('code' in error);
   console.error(`\n${unexpected ? error.stack : describeFailure(error)}`);
   process.exitCode = 1;
 }

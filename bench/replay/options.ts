@@ -1,5 +1,5 @@
-import { parseArgs } from 'node:util';
 import { readDevVars, readSettings } from '../../dev/platform/settings.ts';
+import { parseOptions } from '../../dev/support/options.ts';
 import { ReplayError } from './file.ts';
 
 export const help = `npm run replay -- <file.csv[.gz]> [flags]
@@ -90,20 +90,14 @@ function readUrl(flag: string, text: string, protocols: RegExp): string {
 
 /**
  * Parses the command line. Defaults come from the variables of the local platform. Null for --help.
- * @throws ReplayError for an unknown flag or an invalid value
+ * @throws UsageError for an unknown flag, ReplayError for an invalid value
  */
 export function readOptions(
   args: string[],
   environment: Record<string, string | undefined>,
   devVars = readDevVars(),
 ): ReplayOptions | null {
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof flags; allowPositionals: true }>>;
-  try {
-    parsed = parseArgs({ args, options: flags, allowPositionals: true });
-  } catch (error) {
-    throw new ReplayError(`${(error as Error).message.split('. ')[0]}. "npm run replay -- --help" shows the flags.`);
-  }
-  const { values, positionals } = parsed;
+  const { values, positionals } = parseOptions('npm run replay', { args, options: flags, allowPositionals: true });
   if (values.help) return null;
   const [file, ...extra] = positionals;
   if (file === undefined || extra.length > 0) {

@@ -1,5 +1,6 @@
+import { UsageError } from '../support/options.ts';
 import { stopSignal } from '../support/stop-signal.ts';
-import { ChaosUsage, help, readOptions } from './options.ts';
+import { help, readOptions } from './options.ts';
 import { runChaos } from './run.ts';
 
 try {
@@ -17,6 +18,6 @@ try {
     } else console.log(`\nEvery promise holds. Seed ${options.seed}`);
   }
 } catch (error) {
-  console.error(error instanceof ChaosUsage ? error.message : error);
+  console.error(error instanceof UsageError ? error.message : error);
   process.exitCode = 1;
 }

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { parseOptions, UsageError } from '../support/options.ts';
 import type { ChaosOptions } from './run.ts';
 
 export const help = `npm run chaos -- [flags]
@@ -20,8 +20,6 @@ Exit code 0: every promise holds; 1: a promise is broken, or the run failed; 130
 The same seed plans the same stories and the same faults at the same times. The timing of requests depends on the
 machine, so two runs of a seed differ. To see a finding again, run its seed several times.`;
 
-export class ChaosUsage extends Error {}
-
 const flags = {
   minutes: { type: 'string' },
   seed: { type: 'string' },
@@ -36,17 +34,12 @@ function readNumber(flag: string, text: string | undefined, defaultValue: number
   if (text === undefined) return defaultValue;
   const number = Number(text);
   if (text.trim() !== '' && number >= min && number <= max) return number;
-  throw new ChaosUsage(`--${flag} must be a number from ${min} to ${max}, not "${text}"`);
+  throw new UsageError(`--${flag} must be a number from ${min} to ${max}, not "${text}"`);
 }
 
-/** Reads the command line. Null: `--help` was given. Throws ChaosUsage if a flag is unknown or invalid. */
+/** Reads the command line. Null: `--help` was given. Throws UsageError if a flag is unknown or invalid. */
 export function readOptions(args: string[], randomSeed = () => Math.floor(Math.random() * 1e6)): ChaosOptions | null {
-  let values: ReturnType<typeof parseArgs<{ options: typeof flags }>>['values'];
-  try {
-    ({ values } = parseArgs({ args, options: flags }));
-  } catch (error) {
-    throw new ChaosUsage(`${(error as Error).message.split('. ')[0]}. Run "npm run chaos -- --help" to see the flags.`);
-  }
+  const { values } = parseOptions('npm run chaos', { args, options: flags });
   if (values.help) return null;
   const minutes = readNumber('minutes', values.minutes, 1, 0.05, 24 * 60);
   return {

@@ -1,3 +1,4 @@
+import { acceptOnlyHelp } from '../support/options.ts';
 import { type Check, checks, runTool } from './checks.ts';
 
 const help = `npm run verify
@@ -36,12 +37,9 @@ async function runChecks(waiting: Check[]): Promise<string[]> {
   return failures;
 }
 
-if (process.argv.includes('--help')) {
-  console.log(help);
-} else {
-  // Start with the longest, so that the others run beside it.
-  const failures = await runChecks([unitTests, ...checks]);
-  for (const failure of failures) console.error(`\n${failure}`);
-  if (failures.length > 0) console.error(`\n${failures.length} of ${checks.length + 1} checks failed.`);
-  process.exitCode = failures.length === 0 ? 0 : 1;
-}
+acceptOnlyHelp('npm run verify', help);
+// The unit tests take longest, so they start first and the other checks run beside them.
+const failures = await runChecks([unitTests, ...checks]);
+for (const failure of failures) console.error(`\n${failure}`);
+if (failures.length > 0) console.error(`\n${failures.length} of ${checks.length + 1} checks failed.`);
+process.exitCode = failures.length === 0 ? 0 : 1;

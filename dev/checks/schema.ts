@@ -6,6 +6,7 @@ import { dumpSchema } from '../postgres/dump-schema.ts';
 import { migrate } from '../postgres/migrate.ts';
 import { startPostgres } from '../postgres/server.ts';
 import { readFunctions, readMigrations, type SqlFile } from '../postgres/sql-files.ts';
+import { acceptOnlyHelp } from '../support/options.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const path = 'docs/schema.sql';
@@ -110,10 +111,8 @@ PostgreSQL in a temporary folder and runs migrations/ and src/db/**/*.sql in it;
 "npm run verify" fails if the file is out of date.`;
 
 if (import.meta.main) {
-  if (process.argv.includes('--help')) console.log(help);
-  else {
-    const dump = await dumpMigratedSchema();
-    await writeFile(join(root, path), dump);
-    console.log(`${path}: ${dump.split('\n').length - 1} lines`);
-  }
+  acceptOnlyHelp('npm run schema', help);
+  const dump = await dumpMigratedSchema();
+  await writeFile(join(root, path), dump);
+  console.log(`${path}: ${dump.split('\n').length - 1} lines`);
 }

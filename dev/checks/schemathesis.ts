@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
 import { access, mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { repository } from '../platform/settings.ts';
-import { run } from '../support/process.ts';
+import { parseOptions } from '../support/options.ts';
+import { findFreePort, run } from '../support/process.ts';
 
 const help = `npm run test:schemathesis [-- options]
 
@@ -59,26 +58,12 @@ async function install(python: string): Promise<string> {
   return command;
 }
 
-/** Finds a free port of 127.0.0.1. */
-function findPort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === 'object' && address ? resolve(address.port) : reject(new Error('no port')),
-      );
-    });
-  });
-}
-
 /** Starts a local platform on free ports with a temporary data folder. */
 async function startPlatform(): Promise<{ url: string; stop: () => Promise<void> }> {
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-schemathesis-data-'));
   const env: NodeJS.ProcessEnv = { ...process.env, DATA_DIR: join(dir, 'data'), LIVE_SECONDS: '1' };
   for (const name of ['PORT', 'POSTGRES_PORT', 'NEON_PORT', 'KAFKA_PORT', 'STRIPE_PORT'])
-    env[name] = String(await findPort());
+    env[name] = String(await findFreePort());
   const child = spawn(process.execPath, ['dev/start.ts', '--quiet'], {
     cwd: repository,
     env,
@@ -117,7 +102,7 @@ async function isReady(url: string): Promise<boolean> {
 }
 
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = parseOptions('npm run test:schemathesis', {
     allowPositionals: true,
     options: {
       seconds: { type: 'string', default: '180' },

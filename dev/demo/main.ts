@@ -1,5 +1,5 @@
-import { parseArgs } from 'node:util';
 import { mulberry32 } from '../stripe/webhooks.ts';
+import { parseOptions } from '../support/options.ts';
 import { auditDay, countUnfinished } from './audit.ts';
 import { type Buyer, cancelOrReturn, createBuyers, placeAndPay, type Story, stories } from './buyers.ts';
 import { sendParcels } from './parcels.ts';
@@ -153,25 +153,25 @@ async function settle(shop: Shop, orderIds: string[]): Promise<boolean> {
   return waitUntil(async () => (await countUnfinished(shop, orderIds)) === 0, 30);
 }
 
-const { values } = parseArgs({
-  options: {
-    orders: { type: 'string', default: '60' },
-    seed: { type: 'string', default: String(Date.now() % 100_000) },
-    url: { type: 'string', default: `http://127.0.0.1:${process.env.PORT || 8787}` },
-    'stripe-url': { type: 'string', default: `http://127.0.0.1:${process.env.STRIPE_PORT || 12111}` },
-    'database-url': {
-      type: 'string',
-      default:
-        process.env.DATABASE_URL ||
-        `postgres://fusion_owner:fusion_owner@127.0.0.1:${process.env.POSTGRES_PORT || 54329}/fusion`,
-    },
-    key: { type: 'string', default: 'sk_dev_default' },
-    'shipping-secret': { type: 'string', default: process.env.SHIPPING_WEBHOOK_SECRET || 'whsec_dev' },
-    help: { type: 'boolean' },
-  },
-});
+const defaultDatabase = `postgres://fusion_owner:fusion_owner@127.0.0.1:${process.env.POSTGRES_PORT || 54329}/fusion`;
+
+const flags = {
+  orders: { type: 'string', default: '60' },
+  seed: { type: 'string', default: String(Date.now() % 100_000) },
+  url: { type: 'string', default: `http://127.0.0.1:${process.env.PORT || 8787}` },
+  'stripe-url': { type: 'string', default: `http://127.0.0.1:${process.env.STRIPE_PORT || 12111}` },
+  'database-url': { type: 'string', default: process.env.DATABASE_URL || defaultDatabase },
+  key: { type: 'string', default: 'sk_dev_default' },
+  'shipping-secret': { type: 'string', default: process.env.SHIPPING_WEBHOOK_SECRET || 'whsec_dev' },
+  help: { type: 'boolean' },
+} as const;
 
 async function main(): Promise<number> {
+  const { values } = parseOptions('npm run demo', { options: flags });
+  if (values.help) {
+    console.log(help);
+    return 0;
+  }
   const [orders, seed] = [Number(values.orders), Number(values.seed)];
   if (!Number.isInteger(orders) || orders < 1 || orders > 5_000)
     throw new Error('--orders must be a whole number from 1 to 5000');
@@ -200,10 +200,7 @@ async function main(): Promise<number> {
   }
 }
 
-if (values.help) console.log(help);
-else {
-  process.exitCode = await main().catch((error: unknown) => {
-    console.error(error instanceof Error ? error.message : String(error));
-    return 1;
-  });
-}
+process.exitCode = await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : String(error));
+  return 1;
+});

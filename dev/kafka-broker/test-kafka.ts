@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { repository } from '../platform/settings.ts';
+import { parseOptions } from '../support/options.ts';
 import { type RealKafka, startRealKafka } from './broker.ts';
 import { missingJava } from './java.ts';
 import { createMissingTopics } from './topics.ts';
@@ -103,7 +103,9 @@ async function main(serve: boolean): Promise<number> {
 }
 
 try {
-  const { values } = parseArgs({ options: { serve: { type: 'boolean' }, help: { type: 'boolean' } } });
+  const { values } = parseOptions('npm run test:kafka', {
+    options: { serve: { type: 'boolean' }, help: { type: 'boolean' } },
+  });
   if (values.help) print(help);
   else process.exit(await main(values.serve === true));
 } catch (error) {

@@ -1,7 +1,7 @@
-import { parseArgs } from 'node:util';
 import type pg from 'pg';
-import { connectTo, describeFailure, readDatabaseUrl } from '../postgres/connection.ts';
+import { describeFailure, readDatabaseUrl, withClient } from '../postgres/connection.ts';
 import { listJobSecrets, makeJobSecret, readJobState, revokeJobSecret, sealJobs } from '../postgres/job-secrets.ts';
+import { parseOptions, UsageError } from '../support/options.ts';
 import {
   allowDelayedPayments,
   createKey,
@@ -45,11 +45,8 @@ Scopes of a publishable key: ${publishableScopes.join(' ')}
 
 Set DATABASE_URL to the connection string of the database's owner.`;
 
-class UsageError extends Error {}
-
-async function runCommand(client: pg.Client, args: string[]): Promise<string> {
-  const { values, positionals } = parseArgs({
-    args,
+const readArguments = () =>
+  parseOptions('npm run keys', {
     allowPositionals: true,
     options: {
       tenant: { type: 'string' },
@@ -61,8 +58,13 @@ async function runCommand(client: pg.Client, args: string[]): Promise<string> {
       limit: { type: 'string', default: '50' },
       name: { type: 'string' },
       'delayed-payments': { type: 'string' },
+      help: { type: 'boolean' },
     },
   });
+
+type Arguments = ReturnType<typeof readArguments>;
+
+async function runCommand(client: pg.Client, { values, positionals }: Arguments): Promise<string> {
   const [command, subject] = positionals;
   if (command === 'tenant') {
     if (subject === undefined) throw new UsageError('the tenant id is missing: npm run keys -- tenant <id>');
@@ -190,20 +192,12 @@ function stateOf({ expires_at, revoked_at }: KeyRow): string {
 }
 
 if (import.meta.main) {
-  const args = process.argv.slice(2);
-  if (args.length === 0 || args.includes('--help')) {
-    console.log(help);
-  } else {
-    try {
-      const client = await connectTo(readDatabaseUrl());
-      try {
-        console.log(await runCommand(client, args));
-      } finally {
-        await client.end();
-      }
-    } catch (error) {
-      console.error(describeFailure(error));
-      process.exitCode = 1;
-    }
+  try {
+    const parsed = readArguments();
+    if (parsed.values.help || process.argv.length === 2) console.log(help);
+    else console.log(await withClient(readDatabaseUrl(), (client) => runCommand(client, parsed)));
+  } catch (error) {
+    console.error(describeFailure(error));
+    process.exitCode = 1;
   }
 }

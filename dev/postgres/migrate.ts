@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import pg from 'pg';
+import { acceptOnlyHelp } from '../support/options.ts';
 import { connectTo, describeFailure, inTransaction, readDatabaseUrl } from './connection.ts';
 import { readJobState } from './job-secrets.ts';
 import { revokeLargeObjects } from './large-objects.ts';
@@ -161,20 +162,17 @@ Safe to repeat and to run concurrently.
   WORKER_DATABASE_PASSWORD  optional: the password with which the Worker's role fusion_worker logs in`;
 
 if (import.meta.main) {
-  if (process.argv.includes('--help')) {
-    console.log(help);
-  } else {
-    try {
-      const url = readDatabaseUrl();
-      const { host, pathname } = new URL(url);
-      console.log(`migrating ${host}${pathname}`);
-      const workerPassword = process.env.WORKER_DATABASE_PASSWORD;
-      const log = (line: string): void => console.log(`  ${line}`);
-      const ran = await migrate({ url, log, ...(workerPassword === undefined ? {} : { workerPassword }) });
-      console.log(ran.length === 0 ? 'nothing to do' : 'done');
-    } catch (error) {
-      console.error(describeFailure(error));
-      process.exitCode = 1;
-    }
+  acceptOnlyHelp('npm run migrate', help);
+  try {
+    const url = readDatabaseUrl();
+    const { host, pathname } = new URL(url);
+    console.log(`migrating ${host}${pathname}`);
+    const workerPassword = process.env.WORKER_DATABASE_PASSWORD;
+    const log = (line: string): void => console.log(`  ${line}`);
+    const ran = await migrate({ url, log, ...(workerPassword === undefined ? {} : { workerPassword }) });
+    console.log(ran.length === 0 ? 'nothing to do' : 'done');
+  } catch (error) {
+    console.error(describeFailure(error));
+    process.exitCode = 1;
   }
 }

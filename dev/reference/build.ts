@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { openApiDocument } from '../openapi/document.ts';
 import { routes } from '../openapi/routes.ts';
 import { repository } from '../platform/settings.ts';
+import { acceptOnlyHelp } from '../support/options.ts';
 import { referenceDocument } from './document.ts';
 import { headersFile } from './headers.ts';
 import { readRenderer } from './renderer.ts';
@@ -41,6 +42,12 @@ async function writeFiles(folder: string, files: Map<string, string>): Promise<v
   for (const path of existing) if (!wanted.has(path)) await rm(path, { force: true });
 }
 
+const help = `npm run reference
+
+Writes public/: the API reference (docs.html and its script), openapi.json and the headers of these files. Other files in
+public/ are deleted.`;
+
 if (import.meta.main) {
+  acceptOnlyHelp('npm run reference', help);
   await writeFiles(join(repository, 'public'), await referenceFiles());
 }

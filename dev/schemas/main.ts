@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { topics } from '../../src/events/topics.ts';
+import { acceptOnlyHelp } from '../support/options.ts';
 import { findBreakingChanges } from './compare.ts';
 import { generateSchema, printSchema, type Schema } from './generate.ts';
 
@@ -44,12 +45,10 @@ async function writeSchemas(): Promise<string[]> {
   return [];
 }
 
-if (process.argv.includes('--help')) console.log(help);
-else {
-  const problems = await writeSchemas();
-  for (const problem of problems) console.error(problem);
-  if (problems.length > 0) {
-    console.error('\nNothing was written. Publish a breaking change as a new topic: npm run schemas -- --help');
-    process.exitCode = 1;
-  }
+acceptOnlyHelp('npm run schemas', help);
+const problems = await writeSchemas();
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) {
+  console.error('\nNothing was written. Publish a breaking change as a new topic: npm run schemas -- --help');
+  process.exitCode = 1;
 }

@@ -1,8 +1,8 @@
-import { parseArgs } from 'node:util';
 import { KafkaUnavailable } from '../../src/events/kafka/publish/publisher.ts';
 import { type Dialect, dialects, type KafkaSettings } from '../../src/events/kafka/publish/select.ts';
 import { topics } from '../../src/events/topics.ts';
 import { readSettings } from '../platform/settings.ts';
+import { parseOptions, UsageError } from '../support/options.ts';
 import { openAdmin } from './admin.ts';
 import { runTopics } from './run.ts';
 
@@ -23,8 +23,6 @@ KAFKA_REST_URL and the other KAFKA_REST_ variables name the broker, in the envir
 the local platform's.
 
 Exit code: 0 no differences remain; 2 differences remain; 1 the command failed.`;
-
-class UsageError extends Error {}
 
 /** The broker that the variables name; the local platform's if they name none. */
 function readKafka(variables: Record<string, string>, localPort: number): KafkaSettings {
@@ -53,7 +51,7 @@ async function runCommand(
   environment: Record<string, string | undefined>,
   print: (line: string) => void,
 ): Promise<number> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = parseOptions('npm run topics', {
     args,
     allowPositionals: true,
     options: { help: { type: 'boolean' }, 'replication-factor': { type: 'string' } },

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import { planStory } from '../../dev/chaos/load.ts';
-import { ChaosUsage, help, readOptions } from '../../dev/chaos/options.ts';
+import { help, readOptions } from '../../dev/chaos/options.ts';
 import { seededRandom } from '../../dev/chaos/random.ts';
 import { faultKinds, planFaults } from '../../dev/chaos/schedule.ts';
+import { UsageError } from '../../dev/support/options.ts';
 
 const minute = 60_000;
 
@@ -46,6 +47,6 @@ test('the command line is read, and unknown or invalid flags are rejected', () =
   expect(readOptions(['--help'])).toBeNull();
   for (const flag of ['minutes', 'seed', 'people', 'gap', 'peace', 'keep', 'help']) expect(help).toContain(`--${flag}`);
   for (const wrong of [['--minutes', 'x'], ['--minutes', '0'], ['--people', '0'], ['--sed', '1'], ['more']]) {
-    expect(() => readOptions(wrong), wrong.join(' ')).toThrow(ChaosUsage);
+    expect(() => readOptions(wrong), wrong.join(' ')).toThrow(UsageError);
   }
 });
