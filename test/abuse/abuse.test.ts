@@ -17,7 +17,7 @@ import {
   validRequest,
   variables,
 } from './requests.ts';
-import { fire, type Hit, type Shot, shotsAt, unstorableAt } from './shots.ts';
+import { type FuzzedRequest, fuzzedRequests, type RawResponse, sendRaw, withUnstorableText } from './shots.ts';
 
 /** The number of requests for each operation, and the random seed: `ABUSE_RUNS=1000 ABUSE_SEED=7 npm test`. */
 const numRuns = Number(process.env.ABUSE_RUNS ?? 25);
@@ -34,22 +34,24 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 /** Describes what is wrong with a response: a 5xx, or an error that is not a problem document with a declared code. */
-function faultOf(route: Route, shot: Shot, { status, headers, text }: Hit): string | undefined {
-  const at = `${route.id}: ${status} ${text.slice(0, 300)}`;
+function faultOf(route: Route, request: FuzzedRequest, { status, headers, text }: RawResponse): string | undefined {
+  const response = `${route.id}: ${status} ${text.slice(0, 300)}`;
   if (status === 0) return undefined;
-  if (status >= 500) return `failed: ${at}`;
+  if (status >= 500) return `failed: ${response}`;
   // The path `/` redirects to the documentation.
-  if (status === 302 && shot.what === 'path' && headers.location === '/docs') return undefined;
-  if (status < 400) return status < 200 || (status >= 300 && status !== 304) ? `odd status: ${at}` : undefined;
-  if (headers['content-type'] !== 'application/problem+json') return `no problem document: ${at}`;
+  if (status === 302 && request.change === 'path' && headers.location === '/docs') return undefined;
+  if (status < 400) return status < 200 || (status >= 300 && status !== 304) ? `odd status: ${response}` : undefined;
+  if (headers['content-type'] !== 'application/problem+json') return `no problem document: ${response}`;
   const problem: { code?: unknown; status?: number; requestId?: string; detail?: unknown } = JSON.parse(text);
-  if (!isCode(problem.code) || statusOf[problem.code] !== status || problem.status !== status) return `code: ${at}`;
-  if (problem.requestId !== headers['x-request-id'] || typeof problem.detail !== 'string') return `members: ${at}`;
+  if (!isCode(problem.code) || statusOf[problem.code] !== status || problem.status !== status)
+    return `code: ${response}`;
+  if (problem.requestId !== headers['x-request-id'] || typeof problem.detail !== 'string')
+    return `members: ${response}`;
   // A changed path or method may address another operation, or none.
-  const elsewhere = shot.what === 'path' || shot.what === 'method';
-  const others = ['not_found', 'method_not_allowed'];
-  const declared = elsewhere ? [...others, ...routes.flatMap((each) => codesOf(each))] : codesOf(route);
-  return declared.includes(problem.code) ? undefined : `undeclared: ${at}`;
+  const anyOperation = request.change === 'path' || request.change === 'method';
+  const routingErrors = ['not_found', 'method_not_allowed'];
+  const declared = anyOperation ? [...routingErrors, ...routes.flatMap((each) => codesOf(each))] : codesOf(route);
+  return declared.includes(problem.code) ? undefined : `undeclared: ${response}`;
 }
 
 /** Whether an error leaves a stored row, as documented: an order without stock is stored as cancelled. */
@@ -70,30 +72,31 @@ describe('an invalid request', () => {
     'to %s gets a documented error and changes no row, or succeeds',
     async (name, route, carrier) => {
       const { id } = route;
-      const counts = { refused: 0, taken: 0 };
+      const counts = { rejected: 0, accepted: 0 };
       const valid = validRequest(store, route, fixture, carrier);
       const sign = isSigned(route) ? (body: string) => signed(store, id, body, carrier).headers : undefined;
       let before = await checksum(store);
       await fc.assert(
-        fc.asyncProperty(shotsAt(valid, key, sign), async (shot) => {
+        fc.asyncProperty(fuzzedRequests(valid, key, sign), async (request) => {
           for (let tries = 1; ; tries++) {
-            const once = 'idempotency-key' in shot.headers ? { 'idempotency-key': randomUUID() } : {};
-            const hit = await fire(store.url, { ...shot, headers: { ...shot.headers, ...once } });
-            expect(faultOf(route, shot, hit)).toBeUndefined();
-            const refused = (hit.status === 0 || hit.status >= 400) && !storesError(route, hit.text);
-            counts[refused ? 'refused' : 'taken']++;
+            const newKey = 'idempotency-key' in request.headers ? { 'idempotency-key': randomUUID() } : {};
+            const response = await sendRaw(store.url, { ...request, headers: { ...request.headers, ...newKey } });
+            expect(faultOf(route, request, response)).toBeUndefined();
+            const { status, text } = response;
+            const rejected = (status === 0 || status >= 400) && !storesError(route, text);
+            counts[rejected ? 'rejected' : 'accepted']++;
             const after = await checksum(store);
             if (after === before) return;
             // Background work of an earlier request may have changed the rows. Wait until it is done, and retry.
-            if (refused && tries === 3) expect(after).toBe(before);
+            if (rejected && tries === 3) expect(after).toBe(before);
             await settled(store);
             before = await checksum(store);
-            if (!refused) return;
+            if (!rejected) return;
           }
         }),
-        { seed: seed + targets.findIndex(([one]) => one === name), numRuns },
+        { seed: seed + targets.findIndex(([target]) => target === name), numRuns },
       );
-      expect(counts.refused).toBeGreaterThan(numRuns / 10);
+      expect(counts.rejected).toBeGreaterThan(numRuns / 10);
     },
     240_000,
   );
@@ -102,28 +105,31 @@ describe('an invalid request', () => {
     'to %s never gets a 5xx for a string that Postgres cannot store, in any field, path or query parameter',
     async (_, route, carrier) => {
       const valid = validRequest(store, route, fixture, carrier);
-      const key = route.scope === undefined ? {} : { authorization: `Bearer ${store.key}` };
-      const shots: Shot[] = [];
-      const shoot = (what: string, path: string, body?: string) => {
-        const proof = isSigned(route) && body !== undefined ? signed(store, route.id, body, carrier).headers : {};
-        const once = route.idempotency ? { 'idempotency-key': randomUUID() } : {};
-        const headers = { ...valid.headers, ...key, ...proof, ...once };
+      const authorization = route.scope === undefined ? {} : { authorization: `Bearer ${store.key}` };
+      const requests: FuzzedRequest[] = [];
+      const addRequest = (change: string, path: string, body?: string) => {
+        const signature = isSigned(route) && body !== undefined ? signed(store, route.id, body, carrier).headers : {};
+        const newKey = route.idempotency ? { 'idempotency-key': randomUUID() } : {};
+        const headers = { ...valid.headers, ...authorization, ...signature, ...newKey };
         const bytes = body === undefined ? undefined : Buffer.from(body);
-        shots.push({ what, method: valid.method, path, headers, body: bytes });
+        requests.push({ change, method: valid.method, path, headers, body: bytes });
       };
-      const whole = valid.body === undefined ? undefined : valid.body;
-      const value = typeof whole === 'string' ? JSON.parse(whole) : whole;
-      if (value !== undefined) for (const body of unstorableAt(value)) shoot(`place: ${body}`, valid.path, body);
-      const text = whole === undefined ? undefined : JSON.stringify(value);
+      const value = typeof valid.body === 'string' ? JSON.parse(valid.body) : valid.body;
+      if (value !== undefined) {
+        for (const body of withUnstorableText(value)) addRequest(`value: ${body}`, valid.path, body);
+      }
+      const text = value === undefined ? undefined : JSON.stringify(value);
       const names = route.query && 'shape' in route.query ? Object.keys(route.query.shape as object) : [];
       for (const bad of ['%00', 'a%00b', '%ED%A0%80', '%ff', '%C2%85']) {
-        for (const name of names) shoot('query', `${valid.path}?${name}=${bad}`, text);
-        for (const [at, step] of route.path.split('/').entries()) {
-          if (!step.startsWith('{')) continue;
-          shoot('path', valid.path.split('/').with(at, bad).join('/'), text);
+        for (const name of names) addRequest('query', `${valid.path}?${name}=${bad}`, text);
+        for (const [index, segment] of route.path.split('/').entries()) {
+          if (!segment.startsWith('{')) continue;
+          addRequest('path', valid.path.split('/').with(index, bad).join('/'), text);
         }
       }
-      for (const shot of shots) expect(faultOf(route, shot, await fire(store.url, shot))).toBeUndefined();
+      for (const request of requests) {
+        expect(faultOf(route, request, await sendRaw(store.url, request))).toBeUndefined();
+      }
     },
     120_000,
   );
@@ -152,20 +158,26 @@ test('an import reports field names with characters that Postgres cannot store, 
 test('faultOf detects every kind of response that the API description does not allow', () => {
   const [route] = routes.filter((each) => each.id === 'getOrder');
   if (!route) throw new Error('getOrder is gone');
-  const shot: Shot = { what: 'headers', method: 'GET', path: '/v1/orders/x', headers: {}, body: undefined };
+  const request: FuzzedRequest = {
+    change: 'headers',
+    method: 'GET',
+    path: '/v1/orders/x',
+    headers: {},
+    body: undefined,
+  };
   const problem = { status: 404, code: 'not_found', detail: 'd', requestId: 'r' };
-  const hit = (status: number, body: object, type = 'application/problem+json'): Hit => ({
+  const response = (status: number, body: object, type = 'application/problem+json'): RawResponse => ({
     ...{ status, text: JSON.stringify(body) },
     headers: { 'content-type': type, 'x-request-id': 'r' },
   });
-  expect(faultOf(route, shot, hit(404, problem))).toBeUndefined();
-  expect(faultOf(route, shot, hit(200, {}, 'application/json'))).toBeUndefined();
-  expect(faultOf(route, shot, hit(500, { ...problem, status: 500, code: 'internal' }))).toMatch(/^failed/);
-  expect(faultOf(route, shot, hit(404, problem, 'application/json'))).toMatch(/^no problem document/);
-  expect(faultOf(route, shot, hit(404, { ...problem, code: 'conflict' }))).toMatch(/^code/);
-  expect(faultOf(route, shot, hit(404, { ...problem, requestId: 'other' }))).toMatch(/^members/);
+  expect(faultOf(route, request, response(404, problem))).toBeUndefined();
+  expect(faultOf(route, request, response(200, {}, 'application/json'))).toBeUndefined();
+  expect(faultOf(route, request, response(500, { ...problem, status: 500, code: 'internal' }))).toMatch(/^failed/);
+  expect(faultOf(route, request, response(404, problem, 'application/json'))).toMatch(/^no problem document/);
+  expect(faultOf(route, request, response(404, { ...problem, code: 'conflict' }))).toMatch(/^code/);
+  expect(faultOf(route, request, response(404, { ...problem, requestId: 'other' }))).toMatch(/^members/);
   const full = { ...problem, status: 409, code: 'campaign_full' };
-  expect(faultOf(route, shot, hit(409, full))).toMatch(/^undeclared/);
-  expect(faultOf(route, { ...shot, what: 'path' }, hit(409, full))).toBeUndefined();
-  expect(faultOf(route, shot, hit(302, {}))).toMatch(/^odd status/);
+  expect(faultOf(route, request, response(409, full))).toMatch(/^undeclared/);
+  expect(faultOf(route, { ...request, change: 'path' }, response(409, full))).toBeUndefined();
+  expect(faultOf(route, request, response(302, {}))).toMatch(/^odd status/);
 });

@@ -31,14 +31,14 @@ export type Valid = {
   headers: Record<string, string>;
 };
 
-const orderOf = async (store: Store, sku: string, more: Record<string, unknown> = {}): Promise<string> => {
-  const { status, body } = await store.send('POST', '/v1/orders', oneLine(sku, 1, more));
+const placeOrder = async (store: Store, sku: string, fields: Record<string, unknown> = {}): Promise<string> => {
+  const { status, body } = await store.send('POST', '/v1/orders', oneLine(sku, 1, fields));
   if (status !== 201) throw new Error(`no order: ${JSON.stringify(body)}`);
   return body.id;
 };
 
 /** The number of events still to be delivered or consumed, and of intents and refunds still to be made. */
-async function unfinished(store: Store): Promise<number> {
+async function countUnfinished(store: Store): Promise<number> {
   const [left] = await store.database.query<{ n: number }>(
     `select ((select count(*) from platform.outbox)
        + (select count(*) from inventory.reservations where status = 'pending')
@@ -55,18 +55,18 @@ async function unfinished(store: Store): Promise<number> {
 
 /** Creates rows of every kind for the store's tenant, in states that their operations accept. */
 async function createFixture(store: Store) {
-  const paying = paymentFixture(store);
+  const payments = paymentFixture(store);
   const sku = `S-${randomUUID().slice(0, 8)}`;
   const product = await addProduct(store, sku, 1_000);
   const archived = await addProduct(store, `${sku}-old`, 1);
   const gift = await addProduct(store, `${sku}-free`, 1_000, 0);
-  const { order: sold, payment, intent } = await paying.checkout(sku);
-  await paying.pay(intent);
+  const { order: sold, payment, intent } = await payments.checkout(sku);
+  await payments.pay(intent);
   const [open, cancellable, confirmed, parcel] = await Promise.all([
-    orderOf(store, sku),
-    orderOf(store, sku),
-    orderOf(store, gift.sku),
-    orderOf(store, gift.sku, { shippingAddress: home }),
+    placeOrder(store, sku),
+    placeOrder(store, sku),
+    placeOrder(store, gift.sku),
+    placeOrder(store, gift.sku, { shippingAddress: home }),
   ]);
   const { body: campaign } = await store.send('POST', '/v1/campaigns', {
     productId: product.id,
@@ -81,11 +81,11 @@ async function createFixture(store: Store) {
     ...{ startTime: campaign.startTime, endTime: campaign.endTime },
   });
   await store.send('POST', `/v1/campaigns/${campaign.id}/join`, { userId: 'user-0' });
-  const shown = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
-  await until(async () => (await shown(sold.id)).status === 'confirmed');
-  await until(async () => (await shown(confirmed)).status === 'confirmed');
-  await until(async () => (await shown(parcel)).shipment !== null);
-  const { shipment } = await shown(parcel);
+  const readOrder = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
+  await until(async () => (await readOrder(sold.id)).status === 'confirmed');
+  await until(async () => (await readOrder(confirmed)).status === 'confirmed');
+  await until(async () => (await readOrder(parcel)).shipment !== null);
+  const { shipment } = await readOrder(parcel);
   const deadLetter = randomUUID();
   await store.database.query(
     `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
@@ -94,8 +94,8 @@ async function createFixture(store: Store) {
      from platform.events e where e.key = $2 order by e.seq limit 1`,
     [deadLetter, open],
   );
-  await paying.quiet();
-  await until(async () => (await unfinished(store)) === 0);
+  await payments.quiet();
+  await until(async () => (await countUnfinished(store)) === 0);
   return { sku, product, archived, open, cancellable, confirmed, payment, campaign, doomed, shipment, deadLetter };
 }
 
@@ -104,7 +104,7 @@ export type Fixture = Awaited<ReturnType<typeof createFixture>>;
 /** The value of the path parameter `{name}` of an operation. */
 function parameterOf({ id, path }: Route, name: string, fixture: Fixture): string {
   if (name === 'sku') return fixture.sku;
-  const of: Record<string, string> = {
+  const idByCollection: Record<string, string> = {
     products: id === 'archiveProduct' ? fixture.archived.id : fixture.product.id,
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
     payments: fixture.payment.id,
@@ -112,7 +112,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     campaigns: id === 'cancelCampaign' ? fixture.doomed.id : fixture.campaign.id,
     'dead-letters': fixture.deadLetter,
   };
-  const found = of[path.split('/')[2] ?? ''];
+  const found = idByCollection[path.split('/')[2] ?? ''];
   if (found === undefined)
     throw new Error(`${id}: test/abuse/requests.ts has no value for the parameter of ${path}; add one to parameterOf`);
   return found;
@@ -120,7 +120,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
 
 /** The example of the operation, with its ids replaced by those of existing rows. */
 function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
-  const named: Record<string, unknown> = {
+  const replacements: Record<string, unknown> = {
     sku: id === 'createProduct' ? `N-${randomUUID().slice(0, 8)}` : fixture.sku,
     orderId: id === 'createShipment' ? fixture.confirmed : fixture.open,
     productId: fixture.product.id,
@@ -130,15 +130,20 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     endTime: fixture.campaign.endTime,
     ...(id === 'createRefund' ? { amount: 1 } : {}),
   };
-  const fit = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(fit);
+  const replaceIds = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(replaceIds);
     if (typeof value !== 'object' || value === null) return value;
-    return Object.fromEntries(Object.entries(value).map(([name, of]) => [name, name in named ? named[name] : fit(of)]));
+    return Object.fromEntries(
+      Object.entries(value).map(([name, inner]) => [
+        name,
+        name in replacements ? replacements[name] : replaceIds(inner),
+      ]),
+    );
   };
-  const fitted = fit(example ?? {}) as { items?: { price?: number }[] };
+  const body = replaceIds(example ?? {}) as { items?: { price?: number }[] };
   // The line of an order takes its price from the catalog.
-  for (const line of fitted.items ?? []) delete line.price;
-  return fitted;
+  for (const line of body.items ?? []) delete line.price;
+  return body;
 }
 
 /** A tracking update in the format of the carrier. */
@@ -280,6 +285,6 @@ export async function checksum(store: Store, tenant?: string): Promise<string> {
 export async function settled(store: Store): Promise<void> {
   await until(async () => {
     const { pending } = (await paymentFixture(store).emulator('GET', 'webhooks')) as { pending: number };
-    return pending === 0 && (await unfinished(store)) === 0;
+    return pending === 0 && (await countUnfinished(store)) === 0;
   });
 }

@@ -5,64 +5,73 @@ import { toCursor } from '../../src/http/cursor.ts';
 import type { Valid } from './requests.ts';
 import { anyBody, headerName, headerValue, json, parameter, segment } from './values.ts';
 
-/** One invalid request, byte for byte, and a description of what is wrong with it. */
-export type Shot = {
-  what: string;
+/** A request made from a valid one by changing one part of it. It is sent byte for byte. */
+export type FuzzedRequest = {
+  /** The part that was changed, such as `path` or `headers`. A change of the body is described in full. */
+  change: string;
   method: string;
   path: string;
   headers: Record<string, string>;
   body: Uint8Array | undefined;
 };
 
-export type Hit = { status: number; headers: Record<string, string | string[] | undefined>; text: string };
+/** A response. The status is 0 if the server closed the connection before the response was read. */
+export type RawResponse = { status: number; headers: Record<string, string | string[] | undefined>; text: string };
 
 /** The path of every value inside a JSON value. The first path is empty: the whole value. */
-function placesOf(value: unknown, at: string[] = []): string[][] {
-  const inner = typeof value === 'object' && value !== null ? Object.entries(value) : [];
-  return [at, ...inner.flatMap(([step, of]) => placesOf(of, [...at, step]))];
+function valuePathsOf(value: unknown, path: string[] = []): string[][] {
+  const members = typeof value === 'object' && value !== null ? Object.entries(value) : [];
+  return [path, ...members.flatMap(([name, inner]) => valuePathsOf(inner, [...path, name]))];
 }
 
-/** The ways to spoil one value of a valid body. `text` is JSON. */
-const spoilings = {
+/** The ways to change one value of a valid body. `text` is JSON. */
+const valueChanges = {
   'replaced by': (text: string) => text,
   'in an array with': (text: string, valid: string) => `[${valid},${text}]`,
   'in an object with': (text: string, valid: string) => `{"value":${valid},"__proto__":${text}}`,
 } as const;
-const memberSpoilings = ['left out', 'named twice, then', 'beside an unknown'] as const;
-type Spoiling = keyof typeof spoilings | (typeof memberSpoilings)[number];
+/** The ways to change a member of an object of a valid body. */
+const memberChanges = ['left out', 'named twice, then', 'beside an unknown'] as const;
+type BodyChange = keyof typeof valueChanges | (typeof memberChanges)[number];
 
-function render(value: unknown, place: string[], how: Spoiling, text: string, at: string[] = []): string {
-  const here = at.length === place.length && at.every((step, n) => step === place[n]);
-  if (here && how in spoilings) return spoilings[how as keyof typeof spoilings](text, JSON.stringify(value));
+const samePath = (one: string[], other: string[]): boolean =>
+  one.length === other.length && one.every((name, index) => name === other[index]);
+
+/** The value as JSON, with the change at the path `target`. `path` is the path of `value`. */
+function render(value: unknown, target: string[], change: BodyChange, text: string, path: string[] = []): string {
+  const isTarget = samePath(path, target);
+  if (isTarget && change in valueChanges) {
+    return valueChanges[change as keyof typeof valueChanges](text, JSON.stringify(value));
+  }
   if (Array.isArray(value)) {
-    return `[${value.map((item, n) => render(item, place, how, text, [...at, String(n)])).join(',')}]`;
+    return `[${value.map((item, index) => render(item, target, change, text, [...path, String(index)])).join(',')}]`;
   }
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const members = Object.entries(value).flatMap(([name, of]) => {
-    const step = [...at, name];
-    const spoilt = step.length === place.length && step.every((part, n) => part === place[n]);
-    if (spoilt && how === 'left out') return [];
-    const member = `${JSON.stringify(name)}:${render(of, place, how, text, step)}`;
-    return spoilt && how === 'named twice, then' ? [member, `${JSON.stringify(name)}:${text}`] : [member];
+  const members = Object.entries(value).flatMap(([name, inner]) => {
+    const memberPath = [...path, name];
+    const isChanged = samePath(memberPath, target);
+    if (isChanged && change === 'left out') return [];
+    const member = `${JSON.stringify(name)}:${render(inner, target, change, text, memberPath)}`;
+    return isChanged && change === 'named twice, then' ? [member, `${JSON.stringify(name)}:${text}`] : [member];
   });
-  if (here && how === 'beside an unknown') members.push(`"__proto__":${text}`, `"x":${text}`);
+  if (isTarget && change === 'beside an unknown') members.push(`"__proto__":${text}`, `"x":${text}`);
   return `{${members.join(',')}}`;
 }
 
 /** JSON strings and names that Postgres cannot store. */
 export const unstorable = ['"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"x\\udc00"', '{"\\u0000":"x"}'];
 
-/** The value as JSON texts. In each, one value at one path is replaced by one of the unstorable texts. */
-export const unstorableAt = (value: unknown): string[] =>
-  placesOf(value).flatMap((place) => unstorable.map((text) => render(value, place, 'replaced by', text)));
+/** The value as JSON texts, one for each path and unstorable text. The text replaces the value at that path. */
+export const withUnstorableText = (value: unknown): string[] =>
+  valuePathsOf(value).flatMap((target) => unstorable.map((text) => render(value, target, 'replaced by', text)));
 
-const ways = [...Object.keys(spoilings), ...memberSpoilings] as Spoiling[];
+const bodyChanges = [...Object.keys(valueChanges), ...memberChanges] as BodyChange[];
 
-/** The value as a JSON text in which one path is spoilt. */
-const spoiltJson = (value: unknown): fc.Arbitrary<string> =>
+/** The value as a JSON text with a change at one path. */
+const changedJson = (value: unknown): fc.Arbitrary<string> =>
   fc
-    .record({ place: fc.constantFrom(...placesOf(value)), how: fc.constantFrom(...ways), text: json })
-    .map(({ place, how, text }) => render(value, place, how, text));
+    .record({ target: fc.constantFrom(...valuePathsOf(value)), change: fc.constantFrom(...bodyChanges), text: json })
+    .map(({ target, change, text }) => render(value, target, change, text));
 
 /** Positions for forged cursors. A cursor's checksum has no key, so anyone can make a valid one. */
 const position = fc.oneof(
@@ -90,39 +99,39 @@ const position = fc.oneof(
 );
 
 /** A cursor for the right list, with a valid checksum and any position. */
-const forgedCursor = (base: Shot): fc.Arbitrary<Shot> =>
+const forgedCursor = (base: FuzzedRequest): fc.Arbitrary<FuzzedRequest> =>
   position.map((text) => ({
     ...base,
-    what: `cursor of ${JSON.stringify(text)}`,
+    change: `cursor of ${JSON.stringify(text)}`,
     path: `${base.path}?cursor=${toCursor(`${base.path}?`, text)}`,
   }));
 
-/** Spoils one part of a valid request: path, query, headers, method or body. `sign` adds the sender's signature. */
-export function shotsAt(
+/** Changes one part of a valid request: path, query, headers, method or body. `sign` adds the sender's signature. */
+export function fuzzedRequests(
   valid: Valid,
   key: string,
   sign?: (body: string) => Record<string, string>,
-): fc.Arbitrary<Shot> {
+): fc.Arbitrary<FuzzedRequest> {
   const bytes =
     valid.body === undefined
       ? undefined
       : Buffer.from(typeof valid.body === 'string' ? valid.body : JSON.stringify(valid.body));
-  const base: Shot = {
-    what: '',
+  const base: FuzzedRequest = {
+    change: '',
     method: valid.method,
     path: valid.path,
     headers: { ...valid.headers, ...(valid.route.scope === undefined ? {} : { authorization: `Bearer ${key}` }) },
     body: bytes,
   };
   const headersFor = (body: string) => (sign ? { ...base.headers, ...sign(body) } : base.headers);
-  const parts: fc.WeightedArbitrary<Shot>[] = [];
+  const parts: fc.WeightedArbitrary<FuzzedRequest>[] = [];
 
   const path = fc
     .tuple(fc.nat(valid.path.split('/').length), fc.array(segment, { minLength: 1, maxLength: 2 }), fc.boolean())
-    .map(([at, segments, instead]) => {
-      const steps = valid.path.split('/');
-      steps.splice(Math.max(at, 1), instead ? 1 : 0, ...segments);
-      return { ...base, what: 'path', path: steps.join('/') };
+    .map(([index, inserted, replaceOne]) => {
+      const segments = valid.path.split('/');
+      segments.splice(Math.max(index, 1), replaceOne ? 1 : 0, ...inserted);
+      return { ...base, change: 'path', path: segments.join('/') };
     });
   parts.push({ arbitrary: path, weight: 3 });
 
@@ -134,76 +143,82 @@ export function shotsAt(
     .map(([name, value]) => `${name}=${value}`);
   const query = fc
     .array(pair, { minLength: 1, maxLength: 3 })
-    .map((pairs) => ({ ...base, what: 'query', path: `${valid.path}?${pairs.join('&')}` }));
+    .map((pairs) => ({ ...base, change: 'query', path: `${valid.path}?${pairs.join('&')}` }));
   parts.push({ arbitrary: query, weight: known.length > 0 ? 5 : 1 });
 
   const headers = fc
     .uniqueArray(fc.tuple(headerName, headerValue), { minLength: 1, maxLength: 3, selector: ([name]) => name })
-    .map((some) => {
-      const own = new Set(some.map(([name]) => name.toLowerCase()));
-      const kept = Object.entries(base.headers).filter(([name]) => !own.has(name.toLowerCase()));
-      return { ...base, what: 'headers', headers: { ...Object.fromEntries(kept), ...Object.fromEntries(some) } };
+    .map((added) => {
+      const addedNames = new Set(added.map(([name]) => name.toLowerCase()));
+      const kept = Object.entries(base.headers).filter(([name]) => !addedNames.has(name.toLowerCase()));
+      return { ...base, change: 'headers', headers: { ...Object.fromEntries(kept), ...Object.fromEntries(added) } };
     });
   parts.push({ arbitrary: headers, weight: 3 });
 
   // Leave out the methods that the path declares: they are other operations, with tests of their own.
-  const others = routes.filter((each) => each.path === valid.route.path).map((each) => each.method.toUpperCase());
+  const declaredMethods = routes
+    .filter((each) => each.path === valid.route.path)
+    .map((each) => each.method.toUpperCase());
   const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'PROPFIND', 'REPORT'].filter(
-    (one) => !others.includes(one),
+    (method) => !declaredMethods.includes(method),
   );
   parts.push({
-    arbitrary: fc.constantFrom(...methods).map((method) => ({ ...base, what: 'method', method })),
+    arbitrary: fc.constantFrom(...methods).map((method) => ({ ...base, change: 'method', method })),
     weight: 1,
   });
 
   if (bytes) {
-    const whole = anyBody.map((one) => ({
+    const replaced = anyBody.map(({ description, bytes }) => ({
       ...base,
-      what: `body: ${one.what}`,
-      body: one.bytes,
-      headers: headersFor(Buffer.from(one.bytes).toString()),
+      change: `body: ${description}`,
+      body: bytes,
+      headers: headersFor(Buffer.from(bytes).toString()),
     }));
-    parts.push({ arbitrary: whole, weight: 4 });
-    const spoilt = spoiltJson(JSON.parse(bytes.toString())).map((body) => ({
+    parts.push({ arbitrary: replaced, weight: 4 });
+    const changed = changedJson(JSON.parse(bytes.toString())).map((body) => ({
       ...base,
-      what: `place: ${body.slice(0, 400)}`,
+      change: `value: ${body.slice(0, 400)}`,
       body: Buffer.from(body),
       headers: headersFor(body),
     }));
-    parts.push({ arbitrary: spoilt, weight: 12 });
+    parts.push({ arbitrary: changed, weight: 12 });
   } else {
-    const unasked = anyBody.map((one) => ({ ...base, what: `unasked body: ${one.what}`, body: one.bytes }));
-    if (base.method !== 'GET') parts.push({ arbitrary: unasked, weight: 1 });
+    const unexpected = anyBody.map(({ description, bytes }) => ({
+      ...base,
+      change: `unexpected body: ${description}`,
+      body: bytes,
+    }));
+    if (base.method !== 'GET') parts.push({ arbitrary: unexpected, weight: 1 });
   }
   return fc.oneof(...parts);
 }
 
 /** Whether the server closed the connection, because it rejected a long body that was still being sent. */
-const cutOff = (error: unknown): boolean =>
+const isConnectionClosed = (error: unknown): boolean =>
   ['EPIPE', 'ECONNRESET'].includes(String(Reflect.get(Object(error), 'code')));
 
 /**
- * Sends a shot, and retries it when the connection of a long body closes before the response was read. After ten such
- * tries the status is 0.
+ * Sends a request, and retries it if it has a long body and the connection closes before the response was read. After
+ * ten such tries the status is 0.
  */
-export async function fire(url: string, shot: Shot): Promise<Hit> {
+export async function sendRaw(url: string, request: FuzzedRequest): Promise<RawResponse> {
   for (let tries = 1; ; tries++) {
     try {
-      return await fireOnce(url, shot);
+      return await sendRawOnce(url, request);
     } catch (error) {
-      if (!cutOff(error) || (shot.body?.byteLength ?? 0) < 65_536) throw error;
+      if (!isConnectionClosed(error) || (request.body?.byteLength ?? 0) < 65_536) throw error;
       if (tries === 10) return { status: 0, headers: {}, text: '' };
     }
   }
 }
 
-/** Sends a shot byte for byte, with unchanged path and headers. Reads the response, unless it is an event stream. */
-function fireOnce(url: string, { method, path, headers, body }: Shot): Promise<Hit> {
+/** Sends a request byte for byte, with unchanged path and headers. Reads the response, unless it is an event stream. */
+function sendRawOnce(url: string, { method, path, headers, body }: FuzzedRequest): Promise<RawResponse> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
-    let answered = false;
+    let responded = false;
     const request = open({ hostname, port, method, path, headers, agent: false }, (response) => {
-      answered = true;
+      responded = true;
       const chunks: Buffer[] = [];
       const done = () => {
         const text = Buffer.concat(chunks).toString();
@@ -215,9 +230,9 @@ function fireOnce(url: string, { method, path, headers, body }: Shot): Promise<H
       response.on('end', done);
       response.on('error', done);
     });
-    // The server may respond and close the connection before the whole of a body that is too long was sent.
+    // The server may respond to a body that is too long, and close the connection, before all of it was sent.
     request.on('error', (error) => {
-      if (!answered) reject(error);
+      if (!responded) reject(error);
     });
     if (body) request.setHeader('content-length', body.byteLength);
     request.end(body);

@@ -45,7 +45,7 @@ const leaf = fc.oneof(
   fc.constantFrom('true', 'false', 'null'),
 );
 
-/** Any JSON as text. Objects may have a duplicate member or a member `__proto__`. */
+/** Any JSON value as text. Objects may have duplicate names, or the name `__proto__`. */
 export const json: fc.Arbitrary<string> = fc.letrec<{ any: string }>((tie) => ({
   any: fc.oneof(
     { depthSize: 'small', withCrossShrink: true },
@@ -103,18 +103,22 @@ const broken = [
 ];
 
 /** The bytes of any body, from random JSON to invalid JSON and random bytes, and a description of it. */
-export const anyBody: fc.Arbitrary<{ what: string; bytes: Uint8Array }> = fc.oneof(
-  { arbitrary: json.map((body) => ({ what: body.slice(0, 200), bytes: Buffer.from(body) })), weight: 6 },
+export const anyBody: fc.Arbitrary<{ description: string; bytes: Uint8Array }> = fc.oneof(
+  { arbitrary: json.map((body) => ({ description: body.slice(0, 200), bytes: Buffer.from(body) })), weight: 6 },
   {
-    arbitrary: fc.constantFrom(...broken).map((body) => ({ what: JSON.stringify(body), bytes: Buffer.from(body) })),
+    arbitrary: fc
+      .constantFrom(...broken)
+      .map((body) => ({ description: JSON.stringify(body), bytes: Buffer.from(body) })),
     weight: 3,
   },
   {
-    arbitrary: fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => ({ what: `[${bytes}]`, bytes })),
+    arbitrary: fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => ({ description: `[${bytes}]`, bytes })),
     weight: 1,
   },
   {
-    arbitrary: fc.constantFrom(...Object.keys(big)).map((what) => ({ what, bytes: Buffer.from(big[what]?.() ?? '') })),
+    arbitrary: fc
+      .constantFrom(...Object.keys(big))
+      .map((name) => ({ description: name, bytes: Buffer.from(big[name]?.() ?? '') })),
     weight: 1,
   },
 );
