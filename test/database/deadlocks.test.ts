@@ -14,7 +14,7 @@ beforeAll(async () => {
   database = await createDatabase();
   pool = new pg.Pool({ connectionString: database.url, max: threads });
   await database.key();
-  // PostgreSQL reports a deadlock at once, so that none is hidden by a lock that is released in time.
+  // PostgreSQL reports a deadlock at once, so that a lock which is released in time cannot hide one.
   await database.query(
     `do $$ begin execute format('alter database %I set deadlock_timeout = ''5ms''', current_database()); end $$`,
   );
@@ -28,26 +28,26 @@ afterAll(async () => {
 const skus = ['A', 'B', 'C'];
 const campaigns = ['camp-1', 'camp-2', 'camp-3'];
 let random = 1;
-/** Random numbers with a seed (mulberry32). */
-const next = (below: number) => {
+/** A random integer from 0 to `limit` - 1. The seed is fixed (mulberry32). */
+const randomBelow = (limit: number) => {
   random = (random + 0x6d2b79f5) | 0;
   let t = Math.imul(random ^ (random >>> 15), 1 | random);
   t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-  return ((t ^ (t >>> 14)) >>> 0) % below;
+  return ((t ^ (t >>> 14)) >>> 0) % limit;
 };
-const oneOf = <T>(all: T[]): T => all[next(all.length)] as T;
-const some = <T>(all: T[], most = 4): T[] => all.toSorted(() => next(3) - 1).slice(0, 1 + next(most));
+const oneOf = <T>(all: T[]): T => all[randomBelow(all.length)] as T;
+const someOf = <T>(all: T[], most = 4): T[] => all.toSorted(() => randomBelow(3) - 1).slice(0, 1 + randomBelow(most));
 
 let keyHash: string;
-const call = (more: object = {}) => ({ keyHash, idempotencyKey: randomUUID(), requestHash: 'x', ...more });
-const job = (more: object = {}) => ({ jobSecret, ...more });
-const soon = () => new Date(Date.now() + 3_600_000).toISOString();
+const call = () => ({ keyHash, idempotencyKey: randomUUID(), requestHash: 'x' });
+const job = (fields: object = {}) => ({ jobSecret, ...fields });
+const inOneHour = () => new Date(Date.now() + 3_600_000).toISOString();
 
-/** Errors with our SQLSTATE FC000 are valid outcomes. Deadlocks are what this test looks for, and are counted. */
+/** The deadlocks that were found. An error with our SQLSTATE FC000 is a valid outcome; any other one fails the test. */
 const deadlocks: string[] = [];
-async function run(name: string, by: object, input: object): Promise<unknown> {
+async function run(name: string, caller: object, input: object): Promise<unknown> {
   try {
-    const { rows } = await pool.query(`select ${name}($1, $2) as result`, [by, input]);
+    const { rows } = await pool.query(`select ${name}($1, $2) as result`, [caller, input]);
     return rows[0].result;
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error;
@@ -57,31 +57,37 @@ async function run(name: string, by: object, input: object): Promise<unknown> {
   }
 }
 
-const ids = async (text: string): Promise<string[]> => (await pool.query(text)).rows.map((row) => row.id);
-const openOrders = () => ids(`select id from orders.orders where status = 'created' order by random() limit 6`);
-const pending = () =>
-  ids(`select payment_id as id from payments.payments where status = 'pending' order by random() limit 6`);
-const messages = (orders: string[], more: object = {}) =>
-  orders.map((orderId) => ({ eventId: randomUUID(), orderId, id: randomUUID(), reason: 'x', ...more }));
+const selectIds = async (text: string): Promise<string[]> => (await pool.query(text)).rows.map((row) => row.id);
+const openOrders = () => selectIds(`select id from orders.orders where status = 'created' order by random() limit 6`);
+const pendingPaymentIds = () =>
+  selectIds(`select payment_id as id from payments.payments where status = 'pending' order by random() limit 6`);
+const messages = (orders: string[]) =>
+  orders.map((orderId) => ({ eventId: randomUUID(), orderId, id: randomUUID(), reason: 'x' }));
 
 const statements: Record<string, () => Promise<unknown>> = {
   join: () =>
     run('group_commerce.join_campaign', call(), {
-      ...{ campaignId: oneOf(campaigns), userId: `u-${next(60)}`, participantId: randomUUID(), orderId: randomUUID() },
+      ...{
+        campaignId: oneOf(campaigns),
+        userId: `u-${randomBelow(60)}`,
+        participantId: randomUUID(),
+        orderId: randomUUID(),
+      },
       ...{ paymentId: randomUUID(), secureSeconds: 0, graceSeconds: 60, holdWithinSeconds: 600_000 },
     }),
-  leave: () => run('group_commerce.leave_campaign', call(), { campaignId: oneOf(campaigns), userId: `u-${next(60)}` }),
-  'free unsecured': () => run('group_commerce.free_unsecured', job({ now: soon() }), { limit: 20 }),
-  'free lost': () => run('group_commerce.free_lost_places', job({ now: soon() }), { idleSeconds: 0, limit: 20 }),
+  leave: () =>
+    run('group_commerce.leave_campaign', call(), { campaignId: oneOf(campaigns), userId: `u-${randomBelow(60)}` }),
+  'free unsecured': () => run('group_commerce.free_unsecured', job({ now: inOneHour() }), { limit: 20 }),
+  'free lost': () => run('group_commerce.free_lost_places', job({ now: inOneHour() }), { idleSeconds: 0, limit: 20 }),
   settle: () => run('group_commerce.settle_batch', job(), { limit: 3, graceSeconds: 60 }),
   release: () => run('group_commerce.release_batch', job(), { limit: 3 }),
   place: () =>
     run('orders.place_order', call(), {
-      ...{ id: randomUUID(), customerId: 'c', async: next(3) === 0, holdSeconds: 900 },
-      items: some([...skus, 'FREE']).map((sku) => ({ sku, quantity: 1 })),
+      ...{ id: randomUUID(), customerId: 'c', async: randomBelow(3) === 0, holdSeconds: 900 },
+      items: someOf([...skus, 'FREE']).map((sku) => ({ sku, quantity: 1 })),
     }),
   cancel: async () => run('orders.cancel_order', call(), { id: (await openOrders())[0] ?? 'none' }),
-  'expire holds': () => run('orders.expire_holds', job({ now: soon() }), { limit: 5 }),
+  'expire holds': () => run('orders.expire_holds', job({ now: inOneHour() }), { limit: 5 }),
   reserve: async () =>
     run('inventory.reserve_orders', job(), {
       tenant: 'default',
@@ -89,14 +95,14 @@ const statements: Record<string, () => Promise<unknown>> = {
       messages: messages(await openOrders()),
     }),
   'decide forgotten': () =>
-    run('inventory.decide_forgotten', job({ now: soon() }), { idleSeconds: 1, holdSeconds: 900, limit: 9 }),
+    run('inventory.decide_forgotten', job({ now: inOneHour() }), { idleSeconds: 1, holdSeconds: 900, limit: 9 }),
   'fail short': async () =>
     run('orders.fail_short_orders', job(), { tenant: 'default', messages: messages((await openOrders()).slice(0, 2)) }),
   'lose orders': async () =>
     run('group_commerce.lose_orders', job(), {
       tenant: 'default',
       messages: messages(
-        await ids(
+        await selectIds(
           `select id from orders.orders where campaign_id is not null and status in ('failed', 'cancelled') order by random() limit 5`,
         ),
       ),
@@ -104,7 +110,7 @@ const statements: Record<string, () => Promise<unknown>> = {
   'open payments': async () =>
     run('payments.open_payments', job(), { tenant: 'default', messages: messages(await openOrders()) }),
   'record intents': async () => {
-    const open = (await pending()).map((id) => ({
+    const pendingPayments = (await pendingPaymentIds()).map((id) => ({
       id,
       reason: 'refused',
       intentId: `pi_${id}`,
@@ -113,21 +119,21 @@ const statements: Record<string, () => Promise<unknown>> = {
     }));
     return run('payments.record_intents', job(), {
       tenant: 'default',
-      refused: open.slice(0, 3),
-      intents: open.slice(2),
-      again: open,
+      refused: pendingPayments.slice(0, 3),
+      intents: pendingPayments.slice(2),
+      again: pendingPayments,
     });
   },
   'note checked': async () =>
     run('payments.note_checked', job(), {
       tenant: 'default',
-      payments: some(await pending(), 6),
-      listed: some(await pending(), 6),
+      payments: someOf(await pendingPaymentIds(), 6),
+      listed: someOf(await pendingPaymentIds(), 6),
       refunds: [],
       again: [],
     }),
   'hear stripe': async () => {
-    const paymentId = (await pending())[0] ?? 'none';
+    const paymentId = (await pendingPaymentIds())[0] ?? 'none';
     const status = oneOf(['succeeded', 'requires_capture', 'canceled']);
     return run('payments.apply_stripe', job(), {
       eventId: randomUUID(),
@@ -139,8 +145,8 @@ const statements: Record<string, () => Promise<unknown>> = {
   adjust: () =>
     run('inventory.apply_adjustments', job(), {
       tenant: 'default',
-      messages: some([...Array(9).keys()], 6).map((n) => ({
-        eventId: `shared-${n % 5}-${next(4)}`,
+      messages: someOf([...Array(9).keys()], 6).map((n) => ({
+        eventId: `shared-${n % 5}-${randomBelow(4)}`,
         sku: skus[n % 3],
         delta: 1 + (n % 2),
         reason: 'in',
@@ -148,8 +154,8 @@ const statements: Record<string, () => Promise<unknown>> = {
     }),
   import: () =>
     run('catalog.import_products', call(), {
-      rows: [...some(skus), `NEW-${next(6)}`, `NEW-${next(6)}`]
-        .filter((sku, at, all) => all.indexOf(sku) === at)
+      rows: [...someOf(skus), `NEW-${randomBelow(6)}`, `NEW-${randomBelow(6)}`]
+        .filter((sku, index, all) => all.indexOf(sku) === index)
         .map((sku) => ({
           id: randomUUID(),
           sku,
@@ -157,7 +163,7 @@ const statements: Record<string, () => Promise<unknown>> = {
           description: null,
           price: 10,
           currency: 'USD',
-          inventory: 50_000 + next(9),
+          inventory: 50_000 + randomBelow(9),
         })),
     }),
 };
@@ -178,12 +184,12 @@ test('no two statements that lock several rows can deadlock', async () => {
       inventory: 50_000,
     });
   }
-  for (const [at, id] of campaigns.entries()) {
+  for (const [index, id] of campaigns.entries()) {
     await run('group_commerce.create_campaign', call(), {
       ...{
         id,
         productId: 'p-A',
-        minParticipants: at === 2 ? 4 : 400,
+        minParticipants: index === 2 ? 4 : 400,
         maxParticipants: 500,
         price: 5,
         successOn: 'joined',
@@ -195,22 +201,23 @@ test('no two statements that lock several rows can deadlock', async () => {
     });
   }
   const names = Object.keys(statements);
-  const act = async (name: string) => statements[name]?.();
-  for (const name of ['join', 'place']) for (let n = 0; n < 20; n++) await act(name);
-  for (const [at, one] of names.entries()) {
-    for (const other of names.slice(at)) {
-      // Both statements need rows to work on, whatever the previous pair has left.
-      await Promise.all(['join', 'join', 'join', 'place', 'place', 'join', 'join', 'open payments'].map(act));
-      const crowd = Array.from({ length: threads }, (_, n) => (n % 2 ? one : other));
-      for (let turn = 0; turn < Math.ceil(turns / threads); turn++) await Promise.all(crowd.map(act));
+  const runStatement = async (name: string) => statements[name]?.();
+  for (const name of ['join', 'place']) for (let n = 0; n < 20; n++) await runStatement(name);
+  for (const [index, first] of names.entries()) {
+    for (const second of names.slice(index)) {
+      // Both statements need rows to work on, and the previous pair may have used them all.
+      await Promise.all(['join', 'join', 'join', 'place', 'place', 'join', 'join', 'open payments'].map(runStatement));
+      const concurrentNames = Array.from({ length: threads }, (_, n) => (n % 2 ? first : second));
+      for (let turn = 0; turn < Math.ceil(turns / threads); turn++)
+        await Promise.all(concurrentNames.map(runStatement));
     }
   }
   // Places that are taken, left and freed, all on the stock of one product.
-  const places = ['join', 'join', 'free unsecured', 'join', 'leave', 'join', 'free unsecured', 'join'];
-  for (let turn = 0; turn < turns * 8; turn++) await Promise.all(places.map(act));
+  const placeChanges = ['join', 'join', 'free unsecured', 'join', 'leave', 'join', 'free unsecured', 'join'];
+  for (let turn = 0; turn < turns * 8; turn++) await Promise.all(placeChanges.map(runStatement));
   // Then all statements at once.
   for (let turn = 0; turn < turns * 4; turn++)
-    await Promise.all(Array.from({ length: threads }, () => act(oneOf(names))));
+    await Promise.all(Array.from({ length: threads }, () => runStatement(oneOf(names))));
   expect(deadlocks).toEqual([]);
   const [counted] = await database.query<{ n: number }>(
     'select deadlocks::int as n from pg_stat_database where datname = current_database()',

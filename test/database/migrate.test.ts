@@ -46,12 +46,12 @@ async function createDatabase(): Promise<string> {
 /** Writes the migrations and functions of one test. Writing the same names again changes those files. */
 async function writeFiles(name: string, files: Record<string, string>): Promise<{ dir: string; functions: string }> {
   const root = join(folder, name);
-  const places = { dir: join(root, 'migrations'), functions: join(root, 'functions') };
-  await Promise.all(Object.values(places).map((place) => mkdir(place, { recursive: true })));
+  const folders = { dir: join(root, 'migrations'), functions: join(root, 'functions') };
+  await Promise.all(Object.values(folders).map((path) => mkdir(path, { recursive: true })));
   for (const [file, text] of Object.entries(files)) {
-    await writeFile(join(/^\d/.test(file) ? places.dir : places.functions, file), text);
+    await writeFile(join(/^\d/.test(file) ? folders.dir : folders.functions, file), text);
   }
-  return places;
+  return folders;
 }
 
 const first = '20260101000000_first.sql';
@@ -60,19 +60,19 @@ const second = '20260102000000_second.sql';
 test('several databases of a new cluster without roles can be migrated at once', async () => {
   const urls = await Promise.all(Array.from({ length: 6 }, createDatabase));
   const runs = await Promise.all(urls.map((url) => migrate({ url, workerPassword: 'shared' })));
-  for (const ran of runs) expect(ran).toEqual(runs[0]);
+  for (const applied of runs) expect(applied).toEqual(runs[0]);
 });
 
 test('an owner who is not a superuser can migrate an empty database, and a second run does nothing', async () => {
   const url = await createDatabase();
   const lines: string[] = [];
-  const ran = await migrate({ url, log: (line) => lines.push(line) });
-  expect(ran).toContain('20261122180000_create_roles.sql');
-  expect(ran).toContain('platform/access.sql');
+  const applied = await migrate({ url, log: (line) => lines.push(line) });
+  expect(applied).toContain('20261122180000_create_roles.sql');
+  expect(applied).toContain('platform/access.sql');
   expect(lines.length).toBeGreaterThan(0);
   expect(await migrate({ url })).toEqual([]);
   const recorded = await query(url, 'select name from platform.migrations order by name');
-  expect(recorded.map(({ name }) => name)).toEqual([...ran].sort());
+  expect(recorded.map(({ name }) => name)).toEqual([...applied].sort());
 });
 
 test('concurrent runs on one database apply each migration once', async () => {
@@ -94,51 +94,51 @@ test('the Worker can log in once it has a password, with any characters', async 
 
 test('a migration that was changed after it was applied is rejected by name, before anything runs', async () => {
   const url = await createDatabase();
-  const places = await writeFiles('changed', { [first]: 'create table a ()' });
-  await migrate({ url, ...places });
+  const folders = await writeFiles('changed', { [first]: 'create table a ()' });
+  await migrate({ url, ...folders });
   await writeFiles('changed', { [first]: 'create table b ()', [second]: 'create table c ()' });
-  await expect(migrate({ url, ...places })).rejects.toThrow(`${first} was changed`);
+  await expect(migrate({ url, ...folders })).rejects.toThrow(`${first} was changed`);
   expect(await query(url, `select to_regclass('c') as c`)).toEqual([{ c: null }]);
 });
 
 test('a change of line endings does not count as a change of the migration', async () => {
   const url = await createDatabase();
-  const places = await writeFiles('ends', { [first]: 'create table a ();\nselect 1;\n' });
-  await migrate({ url, ...places });
+  const folders = await writeFiles('ends', { [first]: 'create table a ();\nselect 1;\n' });
+  await migrate({ url, ...folders });
   await writeFiles('ends', { [first]: 'create table a ();\r\nselect 1;\r\n' });
-  expect(await migrate({ url, ...places })).toEqual([]);
+  expect(await migrate({ url, ...folders })).toEqual([]);
 });
 
 test('a migration that fails is rolled back, and the error names its file and line', async () => {
   const url = await createDatabase();
-  const places = await writeFiles('broken', {
+  const folders = await writeFiles('broken', {
     [first]: 'create table a ()',
     [second]: 'create table b ();\nselect x;',
   });
-  await expect(migrate({ url, ...places })).rejects.toThrow(`${second}, line 2: column "x" does not exist`);
+  await expect(migrate({ url, ...folders })).rejects.toThrow(`${second}, line 2: column "x" does not exist`);
   expect(await query(url, `select to_regclass('a')::text as a, to_regclass('b')::text as b`)).toEqual([
     { a: 'a', b: null },
   ]);
   await writeFiles('broken', { [second]: 'create table b ()' });
-  expect(await migrate({ url, ...places })).toEqual([second]);
+  expect(await migrate({ url, ...folders })).toEqual([second]);
 });
 
 test('a changed file installs all functions again, required ones first', async () => {
   const url = await createDatabase();
   const body = (name: string, value: string): string =>
     `create or replace function ${name}() returns int language sql as $$ select ${value} $$;`;
-  const places = await writeFiles('functions', {
+  const folders = await writeFiles('functions', {
     'alpha.sql': `-- requires: zeta.sql\n${body('alpha', 'zeta() + 1')}`,
     'beta.sql': body('beta', '1'),
     'zeta.sql': body('zeta', '10'),
   });
-  expect(await migrate({ url, ...places })).toEqual(['zeta.sql', 'alpha.sql', 'beta.sql']);
-  expect(await migrate({ url, ...places })).toEqual([]);
+  expect(await migrate({ url, ...folders })).toEqual(['zeta.sql', 'alpha.sql', 'beta.sql']);
+  expect(await migrate({ url, ...folders })).toEqual([]);
   await writeFiles('functions', { 'beta.sql': body('beta', '2'), 'zeta.sql': body('zeta', 'nowhere') });
-  await expect(migrate({ url, ...places })).rejects.toThrow('zeta.sql, line 1: column "nowhere" does not exist');
+  await expect(migrate({ url, ...folders })).rejects.toThrow('zeta.sql, line 1: column "nowhere" does not exist');
   expect(await query(url, 'select alpha(), beta()')).toEqual([{ alpha: 11, beta: 1 }]);
   await writeFiles('functions', { 'zeta.sql': body('zeta', '20') });
-  expect(await migrate({ url, ...places })).toEqual(['zeta.sql', 'alpha.sql', 'beta.sql']);
+  expect(await migrate({ url, ...folders })).toEqual(['zeta.sql', 'alpha.sql', 'beta.sql']);
   expect(await query(url, 'select alpha(), beta()')).toEqual([{ alpha: 21, beta: 2 }]);
 });
 
@@ -147,8 +147,8 @@ test.each([
   ['a missing required file', { 'a.sql': '-- requires: b.sql' }, 'a.sql requires b.sql'],
   ['a file name without a time', { '1_first.sql': 'select 1' }, '1_first.sql is not named'],
 ])('%s is rejected before anything runs', async (name, files, message) => {
-  const places = await writeFiles(name, files);
-  await expect(migrate({ url: await createDatabase(), ...places })).rejects.toThrow(message);
+  const folders = await writeFiles(name, files);
+  await expect(migrate({ url: await createDatabase(), ...folders })).rejects.toThrow(message);
 });
 
 test('the error for an unreachable database does not contain the password', async () => {

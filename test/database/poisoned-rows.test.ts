@@ -23,13 +23,14 @@ const call = async (tenant: string, method: string, path: string, body?: unknown
 };
 
 /**
- * Makes rows of a table fail on update (or delete), as if they were corrupt; all rows of acme unless `which` is given.
+ * Makes rows of a table fail on update (or delete), as if they were corrupt. Without `condition`, all rows of acme fail.
  */
-async function makeRowsFail(table: string, event = 'update', which = "old.tenant_id = 'acme'") {
+async function makeRowsFail(table: string, event = 'update', condition = "old.tenant_id = 'acme'") {
   await store.database.query(`create or replace function public.spoilt() returns trigger language plpgsql as $$
     begin raise exception using errcode = '23514', constraint = 'spoilt_row', message = 'spoilt'; end $$`);
   await store.database.query(
-    `create trigger spoilt before ${event} on ${table} for each row when (${which}) execute function public.spoilt()`,
+    `create trigger spoilt before ${event} on ${table} for each row
+     when (${condition}) execute function public.spoilt()`,
   );
   return () => store.database.query('drop function public.spoilt cascade');
 }
@@ -42,7 +43,7 @@ const jobsWithFailedRows = async (): Promise<string[]> => {
   return [...new Set<string>(openDeadLetters.map((deadLetter: { sink: string }) => deadLetter.sink))].sort();
 };
 
-const product = async (tenant: string, sku: string) =>
+const createProduct = async (tenant: string, sku: string) =>
   call(tenant, 'POST', '/v1/products', { sku, name: sku, price: 20, currency: 'USD', inventory: 10 });
 const statusOf = async (tenant: string, id: string) => (await call(tenant, 'GET', `/v1/orders/${id}`)).status;
 
@@ -50,7 +51,7 @@ test('expiring and deciding holds: failing rows are set aside, other tenants are
   const held: Record<string, string> = {};
   const pending: Record<string, string> = {};
   for (const tenant of tenants) {
-    await product(tenant, 'HOLD');
+    await createProduct(tenant, 'HOLD');
     held[tenant] = (await call(tenant, 'POST', '/v1/orders', oneLine('HOLD'))).id;
     pending[tenant] = (await call(tenant, 'POST', '/v1/orders', oneLine('HOLD'), { prefer: 'respond-async' })).id;
   }
@@ -67,11 +68,11 @@ test('expiring and deciding holds: failing rows are set aside, other tenants are
   expect(await jobsWithFailedRows()).toEqual([]);
 });
 
-/** A campaign of each tenant with two places whose payments are not secured. */
-async function campaigns(sku: string, more: Record<string, unknown>) {
-  const made: Record<string, string> = {};
+/** Creates a campaign for each tenant, with two places whose payments are not secured. Returns their ids by tenant. */
+async function createCampaigns(sku: string, fields: Record<string, unknown>) {
+  const campaignIds: Record<string, string> = {};
   for (const tenant of tenants) {
-    const { id: productId } = await product(tenant, sku);
+    const { id: productId } = await createProduct(tenant, sku);
     const campaign = await call(tenant, 'POST', '/v1/campaigns', {
       productId,
       minParticipants: 3,
@@ -79,12 +80,12 @@ async function campaigns(sku: string, more: Record<string, unknown>) {
       price: 10,
       startTime: minutes(-1).toISOString(),
       endTime: minutes(600).toISOString(),
-      ...more,
+      ...fields,
     });
-    made[tenant] = campaign.id;
+    campaignIds[tenant] = campaign.id;
     for (const userId of ['ada', 'bob']) await call(tenant, 'POST', `/v1/campaigns/${campaign.id}/join`, { userId });
   }
-  return made;
+  return campaignIds;
 }
 const statesOf = async (id: string | undefined) =>
   (
@@ -95,70 +96,70 @@ const statesOf = async (id: string | undefined) =>
   ).map((row) => row.state);
 
 test('ending campaigns and processing places: failing rows are set aside, other tenants are not affected, and the rows recover', async () => {
-  const [ends, unsecured, cancelled, won] = [
-    await campaigns('ENDS', { endTime: minutes(5).toISOString() }),
-    await campaigns('UNSECURED', {}),
-    await campaigns('CANCELLED', {}),
-    await campaigns('WON', { minParticipants: 2, successOn: 'joined' }),
+  const [ending, unsecured, cancelled, successful] = [
+    await createCampaigns('ENDS', { endTime: minutes(5).toISOString() }),
+    await createCampaigns('UNSECURED', {}),
+    await createCampaigns('CANCELLED', {}),
+    await createCampaigns('WON', { minParticipants: 2, successOn: 'joined' }),
   ];
   for (const tenant of tenants) await call(tenant, 'POST', `/v1/campaigns/${cancelled[tenant]}/cancel`);
   const repair = await makeRowsFail('group_commerce.participants');
   const result = await store.database.query(
     `create trigger spoilt before update on group_commerce.group_commerce_campaigns for each row
-     when (old.tenant_id = 'acme' and old.id = '${ends.acme}') execute function public.spoilt()`,
+     when (old.tenant_id = 'acme' and old.id = '${ending.acme}') execute function public.spoilt()`,
   );
   expect(result).toEqual([]);
   // The first turn creates the intents, because the queue is stopped. A later turn queries Stripe about them.
-  for (const later of [60, 66, 72]) await store.cron('* * * * *', minutes(later));
-  const outcome = async (tenant: string) => ({
-    ends: (await call(tenant, 'GET', `/v1/campaigns/${ends[tenant]}`)).status,
+  for (const offset of [60, 66, 72]) await store.cron('* * * * *', minutes(offset));
+  const outcomeOf = async (tenant: string) => ({
+    ending: (await call(tenant, 'GET', `/v1/campaigns/${ending[tenant]}`)).status,
     unsecured: await statesOf(unsecured[tenant]),
     cancelled: await statesOf(cancelled[tenant]),
-    won: await statesOf(won[tenant]),
+    successful: await statesOf(successful[tenant]),
   });
-  const done = { ends: 'expired', unsecured: ['released'], cancelled: ['released'], won: ['ordered'] };
-  expect(await outcome('default')).toEqual(done);
-  expect((await outcome('acme')).ends).toBe('active');
+  const expected = { ending: 'expired', unsecured: ['released'], cancelled: ['released'], successful: ['ordered'] };
+  expect(await outcomeOf('default')).toEqual(expected);
+  expect((await outcomeOf('acme')).ending).toBe('active');
   expect(await statesOf(cancelled.acme)).toEqual(['joined']);
   const { data } = await call('acme', 'GET', '/v1/dead-letters');
   expect(data.some((deadLetter: { sink: string }) => deadLetter.sink === 'campaigns')).toBe(true);
   await repair();
-  for (const later of [200, 205]) await store.cron('* * * * *', minutes(later));
-  expect(await outcome('acme')).toEqual(done);
+  for (const offset of [200, 205]) await store.cron('* * * * *', minutes(offset));
+  expect(await outcomeOf('acme')).toEqual(expected);
 });
 
 test('rows that cannot be deleted do not stop the purge of another tenant’s old rows', async () => {
-  const old = `insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+  const insertOldRows = `insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
     select t, 'orders', 'old-' || t || n, now() - interval '31 days' from unnest(array['acme', 'default']) t, generate_series(1, 3) n`;
-  await store.database.query(old);
+  await store.database.query(insertOldRows);
   const repair = await makeRowsFail('platform.inbox', 'delete');
   await store.cron('17 * * * *');
-  const left = () =>
+  const remaining = () =>
     store.database.query(
       `select tenant_id, count(*)::int as n from platform.inbox where event_id like 'old-%' group by 1 order by 1`,
     );
-  expect(await left()).toEqual([{ tenant_id: 'acme', n: 3 }]);
+  expect(await remaining()).toEqual([{ tenant_id: 'acme', n: 3 }]);
   await repair();
   expect(await jobsWithFailedRows()).toContain('purge');
   await store.cron('17 * * * *', minutes(120));
-  expect(await left()).toEqual([]);
+  expect(await remaining()).toEqual([]);
   expect(await jobsWithFailedRows()).not.toContain('purge');
 });
 
-test('the dead letter of a job is closed when the row has been ended in another way', async () => {
-  await product('acme', 'ENDED');
-  const ended = (await call('acme', 'POST', '/v1/orders', oneLine('ENDED'))).id;
+test('the dead letter of a job is closed when the row no longer needs the job', async () => {
+  await createProduct('acme', 'ENDED');
+  const orderId = (await call('acme', 'POST', '/v1/orders', oneLine('ENDED'))).id;
   for (const job of ['expire-holds', 'decide-forgotten']) {
     await store.database.query('select platform.note_failed_row($1, $2)', [
       { jobSecret },
-      { job, tenant: 'acme', key: ended, reason: 'spoilt_row' },
+      { job, tenant: 'acme', key: orderId, reason: 'spoilt_row' },
     ]);
   }
-  const planted = ['decide-forgotten', 'expire-holds'];
-  expect(await jobsWithFailedRows()).toEqual(expect.arrayContaining(planted));
-  await call('acme', 'POST', `/v1/orders/${ended}/cancel`, {});
+  const jobs = ['decide-forgotten', 'expire-holds'];
+  expect(await jobsWithFailedRows()).toEqual(expect.arrayContaining(jobs));
+  await call('acme', 'POST', `/v1/orders/${orderId}/cancel`, {});
   await store.cron('* * * * *', minutes(5));
-  expect((await jobsWithFailedRows()).filter((job) => planted.includes(job))).toEqual([]);
+  expect((await jobsWithFailedRows()).filter((job) => jobs.includes(job))).toEqual([]);
 });
 
 const openDeadLetters = (sink: string) =>
@@ -176,7 +177,7 @@ async function addLabels(name: string, count: number, isVoid: boolean) {
          insert into orders.orders (id, tenant_id, customer_id, items, total, currency, status, created_at, updated_at)
          select $2::text || '-' || $1::text || '-' || n, $1, 'c', '[]', 0, 'USD',
            case when $4 then 'cancelled' else 'confirmed' end, now(), now() from generate_series(1, $3::int) n returning id
-       ), requestedLabels as (
+       ), requested_labels as (
          insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, sender, attempts, tried_at, created_at)
          select id, $1, 's-' || id, case when $4 then 'made' else 'open' end, '{}', '{}', 1, now() - interval '1 hour', now() from made
        )
@@ -190,7 +191,7 @@ async function addLabels(name: string, count: number, isVoid: boolean) {
 test('reminding of labels: a failing row is set aside, and the others get their message', async () => {
   await addLabels('remind', 3, false);
   const repair = await makeRowsFail('shipping.label_requests', 'update', `old.order_id = 'remind-acme-2'`);
-  const requestedLabels = async () =>
+  const ordersWithLabelRequest = async () =>
     (
       await store.database.query<{ key: string }>(
         `select key from platform.events where topic = 'shipping.label.requested' order by key`,
@@ -198,13 +199,13 @@ test('reminding of labels: a failing row is set aside, and the others get their 
     ).map(({ key }) => key);
   await store.cron('* * * * *');
   const all = tenants.flatMap((tenant) => [1, 2, 3].map((n) => `remind-${tenant}-${n}`));
-  expect(await requestedLabels()).toEqual(all.filter((id) => id !== 'remind-acme-2'));
+  expect(await ordersWithLabelRequest()).toEqual(all.filter((id) => id !== 'remind-acme-2'));
   expect(await openDeadLetters('remind-labels')).toMatchObject([
     { tenant_id: 'acme', event_id: 'remind-acme-2', reason: expect.stringContaining('spoilt_row') },
   ]);
   await repair();
   await store.cron('* * * * *', minutes(3));
-  expect(await requestedLabels()).toEqual(all);
+  expect(await ordersWithLabelRequest()).toEqual(all);
   expect(await openDeadLetters('remind-labels')).toEqual([]);
 });
 
@@ -215,19 +216,19 @@ test('voiding labels: rows that cannot be leased or updated are set aside, and t
     `create trigger spoilt_too before update on shipping.label_voids for each row
      when (old.order_id = 'void-acme-2' and new.status = 'done') execute function public.spoilt()`,
   );
-  const left = async () =>
+  const remaining = async () =>
     (
       await store.database.query<{ order_id: string }>(
         `select order_id from shipping.label_voids where status <> 'done' order by 1`,
       )
     ).map((row) => row.order_id);
   await store.cron('* * * * *', minutes(1));
-  expect(await left()).toEqual(['void-acme-1', 'void-acme-2']);
+  expect(await remaining()).toEqual(['void-acme-1', 'void-acme-2']);
   expect(await openDeadLetters('lease-voids')).toMatchObject([{ tenant_id: 'acme', event_id: 's-void-acme-1' }]);
   expect(await openDeadLetters('void-labels')).toMatchObject([{ tenant_id: 'acme', event_id: 's-void-acme-2' }]);
   await repair();
   await store.cron('* * * * *', minutes(10));
-  expect(await left()).toEqual([]);
+  expect(await remaining()).toEqual([]);
   expect([...(await openDeadLetters('lease-voids')), ...(await openDeadLetters('void-labels'))]).toEqual([]);
 });
 
@@ -265,7 +266,7 @@ describe('an outbox row that fails in the database', () => {
     [...relayed.acme, ...relayed.default].filter((seq) => !failingKey().includes(seq)).sort((a, b) => a - b);
   const makeRowFail = (seq: number | undefined, event: string) =>
     makeRowsFail('platform.outbox', event, `old.seq = ${seq}`);
-  const later = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString();
+  const minutesLater = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString();
 
   test('when it is leased waits with its key: all others are delivered, and it is delivered once it is repaired', async () => {
     const repair = await makeRowFail(failingKey()[0], 'update');
@@ -276,7 +277,7 @@ describe('an outbox row that fails in the database', () => {
       { tenant_id: 'acme', event_id: `queue ${failingKey()[0]}`, reason: expect.stringContaining('spoilt_row') },
     ]);
     await repair();
-    const now = later(3);
+    const now = minutesLater(3);
     expect(seqsOf(await relay.turn({ now }))).toEqual(failingKey());
     await relay.turn({ now, delivered: failingKey() });
     expect(await openDeadLetters('relay')).toEqual([]);
@@ -291,7 +292,7 @@ describe('an outbox row that fails in the database', () => {
     expect(await store.database.query('select seq::int from platform.outbox')).toEqual([{ seq: failingKey()[0] }]);
     expect(await openDeadLetters('relay')).toHaveLength(1);
     await repair();
-    const now = later(3);
+    const now = minutesLater(3);
     expect(seqsOf(await relay.turn({ now }))).toEqual([failingKey()[0]]);
     await relay.turn({ now, delivered: failingKey().slice(0, 1) });
     expect(await openDeadLetters('relay')).toEqual([]);

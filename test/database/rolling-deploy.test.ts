@@ -37,33 +37,33 @@ describe('the previous version of the Worker, on the new schema,', () => {
   });
 
   test('finds every SQL function that it calls', async () => {
-    const services = 'platform|catalog|inventory|orders|group_commerce|payments|shipping';
-    const called = [...bundle.matchAll(new RegExp(`[\`"'](?:select )?((?:${services})\\.[a-z_0-9]+)[("'\` ]`, 'g'))];
+    const schemas = 'platform|catalog|inventory|orders|group_commerce|payments|shipping';
+    const called = [...bundle.matchAll(new RegExp(`[\`"'](?:select )?((?:${schemas})\\.[a-z_0-9]+)[("'\` ]`, 'g'))];
     const names = [...new Set(called.map((match) => match[1] ?? ''))];
     expect(names.length).toBeGreaterThan(25);
-    const there = await store.database.query<{ name: string }>(
+    const existing = await store.database.query<{ name: string }>(
       `select n.nspname || '.' || p.proname as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
        union select table_schema || '.' || table_name from information_schema.tables`,
     );
-    const known = new Set(there.map(({ name }) => name));
+    const known = new Set(existing.map(({ name }) => name));
     // Log spans and operation names look like function names. Keep only the names that the bundle uses as functions.
     const functions = names.filter((name) => new RegExp(`${name.replace('.', '\\.')}(?:\\(|["'\`],)`).test(bundle));
     expect(functions.filter((name) => !known.has(name))).toEqual([]);
   });
 
-  test('sells: order, payment and shipment, until the delivery', async () => {
-    const money = paymentFixture(store);
+  test('places an order, takes its payment, and ships it until it is delivered', async () => {
+    const payments = paymentFixture(store);
     await addProduct(store, 'ROLLED', 5);
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('ROLLED', 2, { shippingAddress: home }));
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: order.id });
-    await money.pay(payment.stripePaymentIntentId);
+    await payments.pay(payment.stripePaymentIntentId);
     const { trackingNumber } = await shop(() => store).shipped(order.id);
     for (const status of ['in_transit', 'delivered']) {
       const body = JSON.stringify({ eventId: status, trackingNumber, status, occurredAt: new Date().toISOString() });
       const headers = { 'x-signature': sign(body) };
       expect((await store.send('POST', '/webhooks/shipping/manual', body, { key: null, headers })).status).toBe(200);
     }
-    expect(await money.orderOf(order.id)).toMatchObject({
+    expect(await payments.orderOf(order.id)).toMatchObject({
       status: 'delivered',
       payment: { status: 'succeeded' },
       shipment: { status: 'delivered' },
@@ -78,7 +78,7 @@ describe('the previous version of the Worker, on the new schema,', () => {
     expect([quantity, reserved]).toEqual([3, 0]);
   });
 
-  test('places orders for the queue, returns stock, and expires holds', async () => {
+  test('places asynchronous orders, returns stock, and expires holds', async () => {
     await addProduct(store, 'QUEUED', 3);
     const headers = { prefer: 'respond-async' };
     const { body: order } = await store.send('POST', '/v1/orders', oneLine('QUEUED', 2), { headers });
@@ -87,7 +87,7 @@ describe('the previous version of the Worker, on the new schema,', () => {
     expect(short).toMatchObject({ code: 'insufficient_inventory', shortages: [{ sku: 'QUEUED', available: 1 }] });
     expect((await store.send('POST', `/v1/orders/${order.id}/cancel`)).body.status).toBe('cancelled');
     const { body: late } = await store.send('POST', '/v1/orders', oneLine('QUEUED', 3));
-    // It queries Stripe about a payment only after it has looked for expired holds. They expire one turn later.
+    // A run of the cron looks for expired holds before it queries Stripe about payments. So these expire one run later.
     for (let hours = 1; (await store.send('GET', `/v1/orders/${late.id}`)).body.status !== 'failed'; hours++) {
       await store.cron('* * * * *', new Date(Date.now() + hours * 3_600_000));
     }

@@ -27,7 +27,7 @@ test('a stuck transaction delays only the requests that need its row: they get 5
   for (const { status, headers, body } of await Promise.all(waiting)) {
     expect([status, body.code, headers.get('retry-after')]).toEqual([503, 'unavailable', '1']);
   }
-  // No call still waits for the row on a connection of the pool.
+  // No connection of the pool still waits for the row.
   const waitsForLock = `select 1 from pg_stat_activity
     where usename = 'fusion_worker' and datname = current_database() and wait_event_type = 'Lock'`;
   await until(async () => (await store.database.query(waitsForLock)).length === 0);
@@ -56,7 +56,8 @@ test('16 orders of 1,200 lines on the same SKUs wait for a lock of 12 s, and all
   const orders = Array.from({ length: 16 }, (_, buyer) =>
     store.send('POST', '/v1/orders', { customerId: `buyer-${buyer}`, items }),
   );
-  await held.query('select pg_sleep(12)'); // longer than a wait for one lock, and than the deadline of other requests
+  // 12 s is longer than the timeout for one lock, and longer than the deadline of other requests.
+  await held.query('select pg_sleep(12)');
   await held.end();
   expect((await Promise.all(orders)).map(({ status }) => status)).toEqual(Array(16).fill(201));
   const stock = await store.database.query(
