@@ -43,7 +43,7 @@ describe('the plan of a call', () => {
     'Shared Read Blocks': 1,
   });
 
-  test('sums up by statement; the outermost statement, reported last, has the blocks of all', () => {
+  test('sums blocks by statement, and takes the total from the outermost statement, which is reported last', () => {
     const outer = noticeOf('select f()', { 'Node Type': 'Result', 'Shared Hit Blocks': 12 });
     expect(readPlans([inner, 'a notice', inner, outer], 8)).toEqual({
       blocks: 12,
@@ -51,13 +51,13 @@ describe('the plan of a call', () => {
     });
   });
 
-  test('shows how many rows a filter has removed', () => {
-    const wasteful = noticeOf('q', {
+  test('shows how many rows a filter removed', () => {
+    const filtered = noticeOf('q', {
       'Node Type': 'Limit',
       'Shared Hit Blocks': 9,
       Plans: [{ ...scan, 'Actual Rows': 1, 'Rows Removed by Filter': 500, 'Shared Hit Blocks': 9 }],
     });
-    expect(readPlans([wasteful], 8).lines[0]?.scans).toEqual(['Index Scan i on t: 2, removed 1000']);
+    expect(readPlans([filtered], 8).lines[0]?.scans).toEqual(['Index Scan i on t: 2, removed 1000']);
   });
 });
 
@@ -73,26 +73,26 @@ describe('the figures', () => {
     smallestAgain: measured(1, 2, 5),
   };
 
-  test('are medians of what was sampled', () => {
+  test('are medians of the samples', () => {
     expect(timesOf([5, 1, 100])).toEqual({ p50: 5, p95: 100, calls: 3 });
   });
 
-  test('compare the largest size with the smallest as measured at the same time, not earlier', () => {
+  test('compare the largest size with the second measurement of the smallest size, not with its first', () => {
     expect(ratiosOf(row)).toEqual({ api: 2, sql: 1.5, blocks: 1 });
     expect(ratiosOf({ ...row, smallestAgain: {} })).toEqual({ api: undefined, sql: undefined, blocks: undefined });
   });
 
-  test('are marked in the table if they are above the target', () => {
+  test('above the target are marked in the table', () => {
     const lines = tableOf([row], [10_000, 1_000_000]).split('\n');
     expect(lines.map((line) => line.trimEnd().endsWith('!'))).toEqual([false, true, true, false]);
     expect(lines[0]).toContain('1M');
   });
 
-  test('are saved for every size, plans only for the largest and the smallest measured with it', () => {
+  test('are saved for every size; plans are saved for the largest size and the second measurement of the smallest', () => {
     const plan = { blocks: 5, lines: [{ statement: 'q', times: 1, blocks: 5, scans: [] }] };
     const withPlans = {
       ...row,
-      sizes: row.sizes.map((one) => ({ ...one, plan })),
+      sizes: row.sizes.map((size) => ({ ...size, plan })),
       smallestAgain: { ...row.smallestAgain, plan },
     };
     const text = JSON.stringify(resultOf([withPlans], [10_000, 1_000_000], {}));
@@ -100,7 +100,7 @@ describe('the figures', () => {
     expect(JSON.parse(text).cases[0].ratio).toEqual({ api: 2, sql: 1.5, blocks: 1 });
   });
 
-  test('replace those of the previous run in the document and change nothing else', () => {
+  test('replace the figures of the previous run in the document, and change nothing else', () => {
     const page = 'before <!-- growth -->old<!-- /growth --> after';
     const once = withTable(page, markdownOf([row], [10_000, 1_000_000]));
     expect(once).toContain('| a case | 1.0 | 2.0 | 2.00 | 2.0 | 3.0 | 1.50 | 9 | 5 |');

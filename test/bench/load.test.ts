@@ -4,7 +4,7 @@ import { randomFrom, scriptOf, signWebhook } from '../../bench/load/recipes.ts';
 
 const skus = Array.from({ length: 100 }, (_, index) => `sku-${index}`);
 
-test('the same seed makes the same carts, another seed makes others', () => {
+test('the same seed makes the same carts, and another seed makes other carts', () => {
   const bodiesOf = (seed: number) => {
     const script = scriptOf({ kind: 'order', skus, lines: 3, async: false }, seed)();
     return Array.from({ length: 20 }, () => script.next(0, '')?.body);
@@ -13,7 +13,7 @@ test('the same seed makes the same carts, another seed makes others', () => {
   expect(bodiesOf(1)).not.toEqual(bodiesOf(2));
 });
 
-test('no two orders of a run share an Idempotency-Key, whichever client sends them', () => {
+test('no two orders of a run have the same Idempotency-Key, even if different clients send them', () => {
   const makeScript = scriptOf({ kind: 'order', skus, lines: 1, async: false }, 1);
   const keys = Array.from({ length: 200 }, () => makeScript().next(0, '')?.headers['idempotency-key']);
   expect(new Set(keys).size).toBe(200);

@@ -9,21 +9,21 @@ import {
   type TurnFacts,
 } from '../../bench/reconcile/report.ts';
 
-const webhook = (change: Partial<LostWebhook> = {}): LostWebhook => ({
+const webhook = (fields: Partial<LostWebhook> = {}): LostWebhook => ({
   ...{ tenant: 'tenant-0', sku: 'LAST-0', orderId: 'o', paidAt: 0, holdEnds: 15_000, turnsBefore: 0 },
-  ...{ turn: 1, repairedAt: 60_000, status: 'confirmed', ...change },
+  ...{ turn: 1, repairedAt: 60_000, status: 'confirmed', ...fields },
 });
-const turnOf = (change: object = {}): TurnFacts => ({
+const turnWithJob = (fields: object = {}): TurnFacts => ({
   ...{ at: 0, stripe: { 'GET /v1/events': 1 }, waiting: 9 },
-  jobs: [{ name: 'hear-stripe', outcome: 'ok', dbCalls: 9, applied: 3, ...change }],
+  jobs: [{ name: 'hear-stripe', outcome: 'ok', dbCalls: 9, applied: 3, ...fields }],
 });
 
 describe('the report of lost webhooks', () => {
-  test('shows when each was repaired, and no broken guarantee if all held', () => {
-    expect(findBrokenGuarantees([webhook()], [turnOf()], [], [])).toEqual([]);
+  test('shows when each was repaired, and finds no broken guarantee if there is none', () => {
+    expect(findBrokenGuarantees([webhook()], [turnWithJob()], [], [])).toEqual([]);
     expect(describeRepair(webhook())).toBe('45 s after its end');
     expect(describeRepair(webhook({ repairedAt: 5_000 }))).toBe('10 s before its end');
-    expect(reportOf([webhook()], [turnOf()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after its end +confirmed/);
+    expect(reportOf([webhook()], [turnWithJob()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after its end +confirmed/);
   });
 
   test.each<[string, Partial<LostWebhook>, object, string[], string[]]>([
@@ -35,7 +35,7 @@ describe('the report of lost webhooks', () => {
     ['a unit that was sold twice', {}, {}, ['LAST-0'], []],
     ['stock that does not match', {}, {}, [], ['tenant-0 CROWD: 1 in stock']],
   ])('reports %s', (_, lost, job, soldTwice, inconsistencies) => {
-    const broken = findBrokenGuarantees([webhook(lost)], [turnOf(job)], soldTwice, inconsistencies);
+    const broken = findBrokenGuarantees([webhook(lost)], [turnWithJob(job)], soldTwice, inconsistencies);
     expect(broken.length).toBeGreaterThan(0);
   });
 });

@@ -65,17 +65,17 @@ test('cells are padded into columns', () => {
   ).toEqual(['name      n', 'a     1,000']);
 });
 
-test('a scale begins at 0, reaches the largest bar, and has at most six grid lines', () => {
+test('a scale begins at 0, is rounded up to at least the largest bar, and has at most six grid lines', () => {
   expect([1, 1.1, 3, 7, 130].map(roundUp)).toEqual([1, 2, 5, 10, 200]);
-  for (const most of [0.7, 3, 99, 1_234, 10_000]) {
-    const ticks = ticksOf(most);
+  for (const largest of [0.7, 3, 99, 1_234, 10_000]) {
+    const ticks = ticksOf(largest);
     expect(ticks[0]).toBe(0);
     expect(ticks.length).toBeLessThanOrEqual(6);
-    expect(ticks.at(-1)).toBeLessThanOrEqual(most);
+    expect(ticks.at(-1)).toBeLessThanOrEqual(largest);
   }
 });
 
-test('a chart has a bar and a figure for each case, is well-formed, and follows light and dark', () => {
+test('a chart is well-formed, has a bar and a figure for each case, and has colours for light and dark mode', () => {
   const bar = (label: string, value: number, isLimit = false) => ({
     ...{ label, value, lowest: value * 0.9, highest: value * 1.1, isLimit },
   });

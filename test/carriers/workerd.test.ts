@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { selectCarrier } from '../../src/carriers/select.ts';
 import request from '../fixtures/carriers/request.json' with { type: 'json' };
 
-// `neutral` has no Node built-ins: a carrier that imported one would not even be bundled.
+// It is bundled for the platform `neutral`, without Node built-ins: the build fails if a carrier imports one.
 const worker = `
   import { selectCarrier } from './src/carriers/select.ts';
   export default {
@@ -22,7 +22,7 @@ const worker = `
 `;
 
 let runtime: Miniflare;
-const ask = (name: string, body: unknown) =>
+const createLabel = (name: string, body: unknown) =>
   runtime.dispatchFetch('http://worker/', { method: 'POST', body: JSON.stringify({ name, request: body }) });
 
 beforeAll(async () => {
@@ -48,21 +48,21 @@ beforeAll(async () => {
 afterAll(() => runtime.dispose());
 
 it('a label has the same bytes when workerd draws it', async () => {
-  const far = {
+  const addressInOtherScripts = {
     name: 'Παύλος Щербак 김민준',
     line1: '神南１−２−３',
     city: 'Zürich',
     postalCode: '8001',
     country: 'CH',
   };
-  for (const each of [request, { ...request, to: far }]) {
-    const answer = await ask('manual', each);
+  for (const each of [request, { ...request, to: addressInOtherScripts }]) {
+    const response = await createLabel('manual', each);
     const label = await selectCarrier('manual', {}).createLabel(each);
-    expect(answer.headers.get('Tracking-Number')).toBe(label.trackingNumber);
-    expect(new Uint8Array(await answer.arrayBuffer())).toEqual(label.pdf);
+    expect(response.headers.get('Tracking-Number')).toBe(label.trackingNumber);
+    expect(new Uint8Array(await response.arrayBuffer())).toEqual(label.pdf);
   }
 });
 
 it('workerd can call the API of a carrier', async () => {
-  expect(await (await ask('easypost', request)).text()).toBe('CarrierError: easypost: responded with 503');
+  expect(await (await createLabel('easypost', request)).text()).toBe('CarrierError: easypost: responded with 503');
 });

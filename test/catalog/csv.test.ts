@@ -6,26 +6,26 @@ import { readLines } from '../../src/domain/imports/split-lines.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** A stream in chunks of these sizes; the last size repeats. It reuses its memory, as the stream of a socket may do. */
-async function* chunked(whole: Uint8Array, sizes: number[]): AsyncGenerator<Uint8Array> {
-  const shared = new Uint8Array(Math.max(...sizes));
-  for (let at = 0, n = 0; at < whole.length; n++) {
+/** A stream in chunks of these sizes; the last size repeats. All chunks share one buffer, as a socket's may do. */
+async function* chunked(content: Uint8Array, sizes: number[]): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(Math.max(...sizes));
+  for (let offset = 0, n = 0; offset < content.length; n++) {
     const size = sizes[Math.min(n, sizes.length - 1)] ?? 1;
-    const part = whole.subarray(at, at + size);
-    shared.set(part);
-    yield shared.subarray(0, part.length);
-    at += size;
+    const part = content.subarray(offset, offset + size);
+    buffer.set(part);
+    yield buffer.subarray(0, part.length);
+    offset += size;
   }
 }
 
-async function read(whole: Uint8Array | string, sizes = [64]): Promise<CsvRecord[]> {
+async function read(content: Uint8Array | string, sizes = [64]): Promise<CsvRecord[]> {
   const records: CsvRecord[] = [];
-  const body = chunked(typeof whole === 'string' ? bytes(whole) : whole, sizes);
+  const body = chunked(typeof content === 'string' ? bytes(content) : content, sizes);
   for await (const record of readCsv(readLines(body))) records.push(record);
   return records;
 }
 
-const misplaced = {
+const quoteError = {
   code: 'validation_failed',
   detail: 'The line is not valid CSV: a quote is missing or misplaced, or it has more than 1,000 fields.',
 };
@@ -67,7 +67,7 @@ test('a byte order mark is not part of the first field', async () => {
 
 test('an unclosed quote makes only its own line fail', async () => {
   expect(await read('A,"a\nB,b\nC,c\n')).toEqual([
-    { line: 1, ...misplaced },
+    { line: 1, ...quoteError },
     { line: 2, fields: ['B', 'b'] },
     { line: 3, fields: ['C', 'c'] },
   ]);
@@ -75,10 +75,10 @@ test('an unclosed quote makes only its own line fail', async () => {
 
 test('a quote inside a field makes only its own line fail, even if a later line seems to close it', async () => {
   expect(await read('A,5" pipe\nB,b\nC,"c"\nD,6" pipe\nE,e')).toEqual([
-    { line: 1, ...misplaced },
+    { line: 1, ...quoteError },
     { line: 2, fields: ['B', 'b'] },
     { line: 3, fields: ['C', 'c'] },
-    { line: 4, ...misplaced },
+    { line: 4, ...quoteError },
     { line: 5, fields: ['E', 'e'] },
   ]);
 });
@@ -139,9 +139,9 @@ test('empty lines inside quotes are preserved, wherever the stream is split into
 
 test('the event loop keeps running while many tiny lines are read', async () => {
   let turns = 0;
-  const count = setInterval(() => turns++, 0);
+  const timer = setInterval(() => turns++, 0);
   for await (const _record of readCsv(readLines(chunked(bytes('x\n'.repeat(100_000)), [1_000_000]))));
-  clearInterval(count);
+  clearInterval(timer);
   expect(turns).toBeGreaterThan(20);
 });
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addProduct, type Reply, type Store, startStore } from '../support/harness.ts';
 
 let store: Store;
-const shop: [sku: string, name: string, description?: string][] = [
+const products: [sku: string, name: string, description?: string][] = [
   ['MUG-01', 'Stoneware mug', 'Holds 0.3 l and forgives the dishwasher.'],
   ['POT-02', 'Glass teapot', 'With a strainer of steel.'],
   ['SHOE-RED-42', 'Red running shoes', 'For wet roads; washes by hand.'],
@@ -26,15 +26,16 @@ const shop: [sku: string, name: string, description?: string][] = [
 
 beforeAll(async () => {
   store = await startStore();
-  for (const [sku, name, description] of shop) {
+  for (const [sku, name, description] of products) {
     await addProduct(store, sku, 1, 10, { name, ...(description ? { description } : {}) });
   }
 });
 afterAll(() => store.close());
 
-const search = (q: string, more = '') => store.send('GET', `/v1/products?q=${encodeURIComponent(q)}${more}`);
+const search = (q: string, parameters = '') =>
+  store.send('GET', `/v1/products?q=${encodeURIComponent(q)}${parameters}`);
 const skusOf = (reply: Reply): string[] => reply.body.data.map((row: { sku: string }) => row.sku);
-const found = async (q: string, more = '') => skusOf(await search(q, more));
+const searchSkus = async (q: string, parameters = '') => skusOf(await search(q, parameters));
 
 describe('a product search', () => {
   test.each([
@@ -49,8 +50,8 @@ describe('a product search', () => {
     ['Café', ['CAFE-1']],
     ['日本', ['JP-1']],
     ['シャツ', ['JP-1']],
-  ])('for %s finds words of name and description in all their forms', async (q, skus) => {
-    expect(await found(q)).toEqual(skus);
+  ])('for %s finds words of the name and description in other grammatical forms', async (q, skus) => {
+    expect(await searchSkus(q)).toEqual(skus);
   });
 
   test.each([
@@ -66,7 +67,7 @@ describe('a product search', () => {
     ['шапкка', 'with a wrong letter', ['HAT-RU']],
     ['ärmmel', 'with a wrong letter', ['SLEEVE-DE']],
   ])('for %s ignores the case of letters beyond ASCII, %s', async (q, _, skus) => {
-    expect(await found(q)).toEqual(skus);
+    expect(await searchSkus(q)).toEqual(skus);
   });
 
   test.each([
@@ -79,7 +80,7 @@ describe('a product search', () => {
     [' glass  ', ['POT-02']],
     ['a/b', ['a/b+c?d']],
   ])('for %s finds a part of a SKU or name', async (q, skus) => {
-    expect(await found(q)).toEqual(skus);
+    expect(await searchSkus(q)).toEqual(skus);
   });
 
   test.each([
@@ -92,14 +93,14 @@ describe('a product search', () => {
     ['cafe', ['CAFE-1']],
     ['glas teapott', ['POT-02']],
   ])('for %s, which is misspelled, finds the intended products', async (q, skus) => {
-    expect(await found(q)).toEqual(skus);
+    expect(await searchSkus(q)).toEqual(skus);
   });
 
   test('does not correct spelling if a word matches exactly, is quoted or has operators, or if nothing is similar', async () => {
-    expect(await found('boot')).toEqual(['BOOT-7']);
-    expect(await found('"teepot"')).toEqual([]);
-    expect(await found('teepot -steel')).toEqual([]);
-    expect(await found('xylophone')).toEqual([]);
+    expect(await searchSkus('boot')).toEqual(['BOOT-7']);
+    expect(await searchSkus('"teepot"')).toEqual([]);
+    expect(await searchSkus('teepot -steel')).toEqual([]);
+    expect(await searchSkus('xylophone')).toEqual([]);
   });
 
   test.each([
@@ -108,7 +109,7 @@ describe('a product search', () => {
     ['shoes -red', ['SHOE-BLUE-42']],
     ['teapot or boot', ['BOOT-7', 'POT-02']],
   ])('for %s applies the search operators', async (q, skus) => {
-    expect(await found(q)).toEqual(skus);
+    expect(await searchSkus(q)).toEqual(skus);
   });
 
   test.each([
@@ -151,14 +152,18 @@ describe('a product search', () => {
     }
   });
 
-  test('returns the product as every other read does, and only while it is for sale', async () => {
+  test('returns products in the same form as other reads, and only while they are for sale', async () => {
     const { id } = await addProduct(store, 'ARCHIVE', 3, 5, { name: 'Ephemeral' });
     const { body } = await search('ephemeral');
     expect(body).toEqual({ data: [(await store.send('GET', `/v1/products/${id}`)).body], nextCursor: null });
     await store.send('PATCH', `/v1/products/${id}`, { name: 'Perpetual' });
-    expect([await found('ephemeral'), await found('perpetual')]).toEqual([[], ['ARCHIVE']]);
+    expect([await searchSkus('ephemeral'), await searchSkus('perpetual')]).toEqual([[], ['ARCHIVE']]);
     await store.send('DELETE', `/v1/products/${id}`);
-    expect([await found('perpetual'), await found('perpetaul'), await found('ARCHIVE')]).toEqual([[], [], []]);
+    expect([await searchSkus('perpetual'), await searchSkus('perpetaul'), await searchSkus('ARCHIVE')]).toEqual([
+      [],
+      [],
+      [],
+    ]);
   });
 
   test('finds nothing of another tenant, even with corrected spelling', async () => {
@@ -198,7 +203,7 @@ describe('a product search', () => {
       );
       expect(seen).toEqual(ids.map((row) => row.sku));
     }
-    expect(await found('paged', '&currency=GBP')).toEqual([]);
+    expect(await searchSkus('paged', '&currency=GBP')).toEqual([]);
   });
 });
 

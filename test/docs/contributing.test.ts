@@ -14,10 +14,10 @@ import { checkDocs } from '../../dev/checks/docs.ts';
 
 const repository = join(import.meta.dirname, '..', '..');
 
-/** Replaces a text that the file has exactly once. */
-async function edit(path: string, from: string, to: string): Promise<void> {
+/** Replaces a text that occurs exactly once in the file. */
+async function replaceOnce(path: string, from: string, to: string): Promise<void> {
   const text = await readFile(path, 'utf8');
-  if (text.split(from).length !== 2) throw new Error(`${path} does not have ${JSON.stringify(from)} exactly once`);
+  if (text.split(from).length !== 2) throw new Error(`${path} must contain ${JSON.stringify(from)} exactly once`);
   await writeFile(path, text.replace(from, to));
 }
 
@@ -35,8 +35,15 @@ describe('the table of CONTRIBUTING, followed on a copy of the code', () => {
       'worker-configuration.d.ts',
       'LICENSE',
     ];
-    const others = ['wrangler.toml', '.github', '.ci', 'biome.json', 'vitest.config.ts', 'vitest.kafka.config.ts'];
-    for (const part of [...parts, ...pages, ...others]) {
+    const configuration = [
+      'wrangler.toml',
+      '.github',
+      '.ci',
+      'biome.json',
+      'vitest.config.ts',
+      'vitest.kafka.config.ts',
+    ];
+    for (const part of [...parts, ...pages, ...configuration]) {
       await cp(join(repository, part), join(copy, part), { recursive: true });
     }
     await symlink(join(repository, 'node_modules'), join(copy, 'node_modules'));
@@ -45,12 +52,12 @@ describe('the table of CONTRIBUTING, followed on a copy of the code', () => {
   });
   afterAll(() => rm(copy, { recursive: true, force: true }));
 
-  /** What TypeScript says about the Worker's sources; empty if they are right. */
-  const compile = (): Promise<string> =>
-    new Promise((done) => {
+  /** The errors that TypeScript reports for the Worker's sources. The text is empty if there are none. */
+  const compileErrors = (): Promise<string> =>
+    new Promise((resolve) => {
       const tsc = join(repository, 'node_modules', '.bin', 'tsc');
       execFile(tsc, ['--project', 'tsconfig.worker.json', '--pretty', 'false'], { cwd: copy }, (_error, stdout) =>
-        done(stdout),
+        resolve(stdout),
       );
     });
 
@@ -59,28 +66,36 @@ describe('the table of CONTRIBUTING, followed on a copy of the code', () => {
     const [first = '', second = ''] = [...row.matchAll(/`(src\/[\w/-]+\.ts)`/g)].map(([, file = '']) => file);
     expect([first, second]).toEqual(['src/base/errors.ts', 'src/http/problem.ts']);
 
-    await edit(join(copy, first), 'export const statusOf = {', 'export const statusOf = {\n  store_closed: 409,');
-    const missing = await compile();
+    await replaceOnce(
+      join(copy, first),
+      'export const statusOf = {',
+      'export const statusOf = {\n  store_closed: 409,',
+    );
+    const missing = await compileErrors();
     expect(missing.split('\n').filter((line) => /^\S+\.ts\(/.test(line))).toEqual([
       expect.stringMatching(/^src\/http\/problem\.ts\(.*store_closed/),
     ]);
 
-    await edit(
+    await replaceOnce(
       join(copy, second),
       'Record<Code, { title: string; detail: string }> = {',
       "Record<Code, { title: string; detail: string }> = {\n  store_closed: { title: 'Closed', detail: 'Come back tomorrow.' },",
     );
-    expect(await compile()).toBe('');
+    expect(await compileErrors()).toBe('');
   }, 180_000);
 
   test('a setting is complete once README names it, and not before', async () => {
-    await edit(
+    await replaceOnce(
       join(copy, 'src/env.ts'),
       '  DATABASE_URL: z',
       '  STORE_MOTTO: z.string().optional(),\n  DATABASE_URL: z',
     );
     expect(await checkDocs(copy)).toEqual([expect.stringContaining('STORE_MOTTO')]);
-    await edit(join(copy, 'README.md'), '| `DATA_DIR`', '| `STORE_MOTTO` | printed on labels | | |\n| `DATA_DIR`');
+    await replaceOnce(
+      join(copy, 'README.md'),
+      '| `DATA_DIR`',
+      '| `STORE_MOTTO` | printed on labels | | |\n| `DATA_DIR`',
+    );
     expect(await checkDocs(copy)).toEqual([]);
   });
 });

@@ -24,18 +24,18 @@ type Document = {
 };
 
 const document = openApiDocument(routes) as Document;
-const operationOf = (of: Route): Operation => {
-  const found = document.paths[of.path]?.[of.method];
-  if (!found) throw new Error(`${of.id} is not in the document`);
+const operationOf = (route: Route): Operation => {
+  const found = document.paths[route.path]?.[route.method];
+  if (!found) throw new Error(`${route.id} is not in the document`);
   return found;
 };
 
 /** The part of the document that a reference points to. */
-function at(ref: string): unknown {
+function resolveReference(ref: string): unknown {
   return ref
     .slice(2)
     .split('/')
-    .reduce<unknown>((from, step) => (from as Record<string, unknown> | undefined)?.[step], document);
+    .reduce<unknown>((parent, name) => (parent as Record<string, unknown> | undefined)?.[name], document);
 }
 
 function* referencesIn(value: unknown): Generator<string> {
@@ -48,7 +48,7 @@ function* referencesIn(value: unknown): Generator<string> {
 
 test('docs/openapi.json matches the declared operations', async () => {
   const snapshot = JSON.parse(await readFile(join(import.meta.dirname, '..', '..', 'docs', 'openapi.json'), 'utf8'));
-  expect(snapshot, 'renew it with `npm run openapi`, and read its diff: it is the public contract').toEqual(
+  expect(snapshot, 'update it with `npm run openapi`, and review its diff: it is the public contract').toEqual(
     JSON.parse(JSON.stringify(document)),
   );
 });
@@ -58,33 +58,33 @@ test('the document is valid OpenAPI 3.1, and every reference in it resolves', as
   const result = await validator.validate(JSON.parse(JSON.stringify(document)));
   expect(result.errors).toBeUndefined();
   expect([result.valid, validator.version]).toEqual([true, '3.1']);
-  const lost = [...new Set(referencesIn(document))].filter((ref) => at(ref) === undefined);
-  expect(lost).toEqual([]);
+  const unresolved = [...new Set(referencesIn(document))].filter((ref) => resolveReference(ref) === undefined);
+  expect(unresolved).toEqual([]);
 });
 
 test('no two operations have the same id, or the same method and path', () => {
-  expect(new Set(routes.map((of) => of.id)).size).toBe(routes.length);
-  expect(new Set(routes.map((of) => `${of.method} ${of.path}`)).size).toBe(routes.length);
+  expect(new Set(routes.map((route) => route.id)).size).toBe(routes.length);
+  expect(new Set(routes.map((route) => `${route.method} ${route.path}`)).size).toBe(routes.length);
 });
 
-describe.each(routes.map((of) => [of.id, of] as const))('%s', (_, of) => {
-  const operation = operationOf(of);
+describe.each(routes.map((route) => [route.id, route] as const))('%s', (_, route) => {
+  const operation = operationOf(route);
 
   test('has a summary, its path parameters and its security', () => {
-    expect(of.summary).toMatch(/^\S.{5,80}[^.\s]$/);
-    expect(operation.operationId).toBe(of.id);
-    const token = of.takesLiveToken ? [{ liveToken: [] }] : [];
-    expect(operation.security).toEqual(of.scope === undefined ? [] : [{ bearer: [of.scope] }, ...token]);
-    const named = [...of.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+    expect(route.summary).toMatch(/^\S.{5,80}[^.\s]$/);
+    expect(operation.operationId).toBe(route.id);
+    const liveToken = route.takesLiveToken ? [{ liveToken: [] }] : [];
+    expect(operation.security).toEqual(route.scope === undefined ? [] : [{ bearer: [route.scope] }, ...liveToken]);
+    const namesInPath = [...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
     const declared = operation.parameters.filter((parameter) => parameter.in === 'path');
-    expect(declared.map((parameter) => parameter.name)).toEqual(named);
+    expect(declared.map((parameter) => parameter.name)).toEqual(namesInPath);
     expect(declared.every((parameter) => parameter.required)).toBe(true);
   });
 
   test('has an example of a required body, and every example matches its schema', () => {
-    if (of.body && operation.requestBody?.required) expect(of.example).toBeDefined();
-    if (of.body && of.example !== undefined) expect(z.safeParse(of.body, of.example).error).toBeUndefined();
-    for (const { schema, example } of Object.values(of.responses)) {
+    if (route.body && operation.requestBody?.required) expect(route.example).toBeDefined();
+    if (route.body && route.example !== undefined) expect(z.safeParse(route.body, route.example).error).toBeUndefined();
+    for (const { schema, example } of Object.values(route.responses)) {
       if (schema && example !== undefined) expect(z.safeParse(schema, example).error).toBeUndefined();
     }
   });
@@ -92,22 +92,22 @@ describe.each(routes.map((of) => [of.id, of] as const))('%s', (_, of) => {
   test('lists each of its error codes under its status, with an example of that code', () => {
     const listed: string[] = [];
     for (const [status, response] of Object.entries(operation.responses)) {
-      const whole = (response.$ref === undefined ? response : at(response.$ref)) as typeof response;
-      const problem = whole.content?.['application/problem+json'];
+      const resolved = (response.$ref === undefined ? response : resolveReference(response.$ref)) as typeof response;
+      const problem = resolved.content?.['application/problem+json'];
       if (!problem) continue;
       const { properties } = problem.schema as { properties: { code: { enum: Code[] } } };
       expect(Object.keys(problem.examples)).toEqual(properties.code.enum);
       for (const code of properties.code.enum) {
-        const { value } = at(`#/components/examples/${code}`) as { value: Record<string, unknown> };
+        const { value } = resolveReference(`#/components/examples/${code}`) as { value: Record<string, unknown> };
         expect([value.code, value.status, value.type]).toEqual([code, Number(status), `/docs#${code}`]);
         listed.push(code);
       }
     }
-    expect(listed.sort()).toEqual(codesOf(of).sort());
+    expect(listed.sort()).toEqual(codesOf(route).sort());
   });
 });
 
-const bare = {
+const minimalRoute = {
   method: 'post',
   path: '/v1/things',
   tag: 'Things',
@@ -115,11 +115,11 @@ const bare = {
   responses: {},
   errors: [],
 } as const;
-const declare = (more: Partial<Route>): Route => ({ ...bare, id: 'doThing', errors: [], ...more });
+const declare = (fields: Partial<Route>): Route => ({ ...minimalRoute, id: 'doThing', errors: [], ...fields });
 
 test('the error codes of an operation follow from its declaration', () => {
   const body = z.strictObject({ name: z.string() });
-  // Any operation rejects undeclared parameters, but the sender of a webhook may add parameters.
+  // Every operation rejects undeclared parameters, except webhooks, whose sender may add parameters.
   const always: Code[] = ['validation_failed', 'internal'];
   expect(codesOf(declare({}))).toEqual(always);
   expect(codesOf(declare({ stream: ['application/json'] }))).toEqual(['internal']);
@@ -145,8 +145,8 @@ test('the error codes of an operation follow from its declaration', () => {
 
 test('a schema that differs between request and response cannot have one name for both', () => {
   const thing = z.object({ size: z.number().default(1) }).meta({ id: 'Thing' });
-  const of = declare({ body: thing, responses: { 200: { description: 'Done', schema: thing } } });
-  expect(() => openApiDocument([of])).toThrow('Thing');
+  const route = declare({ body: thing, responses: { 200: { description: 'Done', schema: thing } } });
+  expect(() => openApiDocument([route])).toThrow('Thing');
 });
 
 test('every error code of the API has an example', () => {

@@ -5,7 +5,7 @@ import { deliver, eventOf, startQueues, stopQueues } from '../support/outbox.ts'
 let store: Store;
 beforeAll(async () => {
   store = await startStore();
-  // Deciding these orders always fails.
+  // Reserving units for an order in this table always fails.
   await store.database.query(`create table public.poisoned (order_id varchar primary key)`);
   await store.database.query(`create function public.refuse_poison() returns trigger language plpgsql security definer as $$
     begin
@@ -23,7 +23,7 @@ afterAll(() => store.close());
 
 const inventory = 'fusioncommerce-inventory';
 
-/** Orders without a decision, and the events that the queue would deliver for them. */
+/** Places orders whose units are not reserved yet. Returns the events that the queue would deliver for them. */
 async function placeUndecided(sku: string, count: number) {
   await stopQueues(store.database);
   const placed = await Promise.all(
@@ -55,7 +55,7 @@ const deadLettersOf = async (ids: string[]) => {
 };
 
 describe('a message that is delivered twice', () => {
-  test('takes effect once, one after the other or concurrently', async () => {
+  test('takes effect once, whether the deliveries are concurrent or not', async () => {
     await addProduct(store, 'AGAIN', 5);
     const { ids, events } = await placeUndecided('AGAIN', 1);
     const [body] = events;
@@ -70,11 +70,11 @@ describe('a message that is delivered twice', () => {
   test('in one batch takes effect once, and both copies are acknowledged', async () => {
     await addProduct(store, 'BOTH', 5);
     const { ids, events } = await placeUndecided('BOTH', 2);
-    const [one, other] = events;
+    const [first, second] = events;
     const result = await deliver(store, inventory, [
-      { id: 'a', body: one },
-      { id: 'b', body: other },
-      { id: 'c', body: one },
+      { id: 'a', body: first },
+      { id: 'b', body: second },
+      { id: 'c', body: first },
     ]);
     expect(result.acknowledged).toEqual(['a', 'b', 'c']);
     expect(await stockOf('BOTH')).toEqual({ quantity: 3, reserved: 2 });
@@ -102,7 +102,7 @@ describe('a message that is delivered twice', () => {
 });
 
 describe('a message that cannot be applied', () => {
-  test('does not stop the others: it alone is retried with growing delays, and becomes a dead letter with its reason', async () => {
+  test('is retried alone, with growing delays, and becomes a dead letter with its reason; other messages are applied', async () => {
     await addProduct(store, 'POISON', 9);
     const { ids, events } = await placeUndecided('POISON', 5);
     const [, , poison = ''] = ids;
@@ -162,10 +162,10 @@ describe('a message that cannot be applied', () => {
   });
 });
 
-test('a message that is not an event becomes a dead letter at once, whatever it contains, and does not stop the others', async () => {
+test('a message that is not an event becomes a dead letter at once, whatever it contains; other messages are applied', async () => {
   await addProduct(store, 'STRANGE', 5);
   const { events } = await placeUndecided('STRANGE', 1);
-  const strange: unknown[] = [
+  const notEvents: unknown[] = [
     'hello',
     42,
     null,
@@ -175,7 +175,10 @@ test('a message that is not an event becomes a dead letter at once, whatever it 
     { 'a\0b': 'NUL \0 and half \ud83d of a pair', 'c\\u0000': '\\u0000 is text' },
     ['x'.repeat(50_000)],
   ];
-  const batch = [...strange.map((body, index) => ({ id: `strange-${index}`, body })), { id: 'event', body: events[0] }];
+  const batch = [
+    ...notEvents.map((body, index) => ({ id: `strange-${index}`, body })),
+    { id: 'event', body: events[0] },
+  ];
   const result = await deliver(store, inventory, batch);
   expect(result).toEqual({ outcome: 'ok', acknowledged: batch.map(({ id }) => id).sort(), retried: {} });
   expect(await stockOf('STRANGE')).toEqual({ quantity: 4, reserved: 1 });
@@ -188,11 +191,11 @@ test('a message that is not an event becomes a dead letter at once, whatever it 
     `select event_id, message, reason, tenant_id from platform.dead_letters where event_id like 'strange-%' order by event_id`,
   );
   expect(stored.map((deadLetter) => deadLetter.message.body)).toEqual([
-    ...strange.slice(0, 4),
-    strange[4],
-    JSON.parse(JSON.stringify(strange[5])),
+    ...notEvents.slice(0, 4),
+    notEvents[4],
+    JSON.parse(JSON.stringify(notEvents[5])),
     { 'a\ufffdb': 'NUL \ufffd and half \ufffd of a pair', 'c\\u0000': '\\u0000 is text' },
-    strange[7],
+    notEvents[7],
   ]);
   expect(new Set(stored.map((deadLetter) => `${deadLetter.reason} ${deadLetter.tenant_id}`))).toEqual(
     new Set(['The message is not an event. unknown']),
@@ -202,23 +205,26 @@ test('a message that is not an event becomes a dead letter at once, whatever it 
 });
 
 describe('while the database is unavailable', () => {
-  test('messages are retried together however often they were delivered, none becomes a dead letter, and then all are applied', async () => {
+  test('messages are retried together, even after many deliveries; none becomes a dead letter, and all are applied later', async () => {
     await addProduct(store, 'DARK', 50);
     const { events } = await placeUndecided('DARK', 12);
     const batch = events.map((body, index) => ({ id: `m${index}`, body, attempts: 25 }));
     await store.bridge.refuse();
     const logged = store.logs().length;
-    const dark = await deliver(store, inventory, [...batch, { id: 'strange', body: 'no event', attempts: 3 }]);
+    const whileUnavailable = await deliver(store, inventory, [
+      ...batch,
+      { id: 'strange', body: 'no event', attempts: 3 },
+    ]);
     await store.bridge.accept();
-    expect(dark.acknowledged).toEqual([]);
-    expect(dark.retried).toEqual({ ...Object.fromEntries(batch.map(({ id }) => [id, 300])), strange: 8 });
+    expect(whileUnavailable.acknowledged).toEqual([]);
+    expect(whileUnavailable.retried).toEqual({ ...Object.fromEntries(batch.map(({ id }) => [id, 300])), strange: 8 });
     const lines = store.logs().slice(logged);
     expect(lines.filter(({ topic }) => topic === 'order.created')).toEqual([
       expect.objectContaining({ kind: 'message', outcome: 'retry', messages: 12 }),
     ]);
     expect(await deadLettersOf(events.map(({ id }) => id))).toEqual([]);
-    const light = await deliver(store, inventory, batch);
-    expect(light.acknowledged).toEqual(batch.map(({ id }) => id).sort());
+    const afterwards = await deliver(store, inventory, batch);
+    expect(afterwards.acknowledged).toEqual(batch.map(({ id }) => id).sort());
     expect(await stockOf('DARK')).toEqual({ quantity: 38, reserved: 12 });
   });
 
@@ -227,11 +233,11 @@ describe('while the database is unavailable', () => {
     const { events } = await placeUndecided('DARK-DLQ', 1);
     const batch = [{ id: 'a', body: events[0], attempts: 12 }];
     await store.bridge.refuse();
-    const dark = await deliver(store, `${inventory}-dlq`, batch);
+    const whileUnavailable = await deliver(store, `${inventory}-dlq`, batch);
     await store.bridge.accept();
-    expect(dark).toEqual({ outcome: 'ok', acknowledged: [], retried: { a: 3_600 } });
-    const light = await deliver(store, `${inventory}-dlq`, batch);
-    expect(light.acknowledged).toEqual(['a']);
+    expect(whileUnavailable).toEqual({ outcome: 'ok', acknowledged: [], retried: { a: 3_600 } });
+    const afterwards = await deliver(store, `${inventory}-dlq`, batch);
+    expect(afterwards.acknowledged).toEqual(['a']);
     expect(await deadLettersOf(events.map(({ id }) => id))).toHaveLength(1);
   });
 });

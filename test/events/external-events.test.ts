@@ -6,8 +6,8 @@ import { consumeKafka } from '../../src/events/external-events.ts';
 import { startKafkaFixture } from '../support/kafka.ts';
 
 const topic = 'cities';
-const adjusted = (id: number, sku: string, more: object = {}, of = topic) => ({
-  topic: of,
+const adjustment = (id: number, sku: string, attributes: object = {}, inTopic = topic) => ({
+  topic: inTopic,
   key: sku,
   value: JSON.stringify({
     specversion: '1.0',
@@ -15,27 +15,27 @@ const adjusted = (id: number, sku: string, more: object = {}, of = topic) => ({
     source: '/warehouse',
     type: 'inventory.adjusted',
     data: { sku, delta: 1, reason: 'received' },
-    ...more,
+    ...attributes,
   }),
 });
 
-/** Consumes from the local Kafka into a fake queue and a fake database that fail while a flag is set. */
+/** Consumes from the local Kafka into a fake queue and a fake database. Each fails while its flag in `state` is set. */
 async function startConsumer() {
   const kafka = await startKafkaFixture();
-  const state = { queueRefuses: false, databaseRefuses: false, deadLetters: 0 };
+  const state = { queueFails: false, databaseFails: false, deadLetters: 0 };
   const accepted: Event[] = [];
   const queue = {
     async sendBatch(messages: { body: Event }[]) {
-      if (state.queueRefuses) throw new Error('queue away');
+      if (state.queueFails) throw new Error('queue unavailable');
       accepted.push(...messages.map(({ body }) => body));
     },
   };
   const run = async (_name: string, _call: unknown, { messages }: { messages: unknown[] }) => {
-    if (state.databaseRefuses) throw new Error('database away');
+    if (state.databaseFails) throw new Error('database unavailable');
     state.deadLetters += messages.length;
   };
   const health = async () => {
-    if (state.databaseRefuses) throw new Error('database away');
+    if (state.databaseFails) throw new Error('database unavailable');
   };
   const settings = {
     KAFKA_REST_DIALECT: 'upstash',
@@ -58,14 +58,14 @@ async function startConsumer() {
 
 const keys = ['A', 'B', 'C', 'D', 'E'];
 
-test('offsets are committed only after the queue accepted the events; what it rejected is delivered again, in order', async () => {
+test('offsets are committed only after the queue accepted the events; rejected events are delivered again, in order', async () => {
   const { kafka, state, accepted, turn, committed } = await startConsumer();
-  const records = Array.from({ length: 60 }, (_, id) => adjusted(id, keys[id % 5] ?? ''));
+  const records = Array.from({ length: 60 }, (_, id) => adjustment(id, keys[id % 5] ?? ''));
   await kafka.producer.produceMany(records);
-  state.queueRefuses = true;
+  state.queueFails = true;
   await expect(turn()).rejects.toMatchObject({ code: 'unavailable' });
   expect([accepted.length, await committed()]).toEqual([0, 0]);
-  state.queueRefuses = false;
+  state.queueFails = false;
   expect(await turn()).toEqual({ taken: 60, own: 0, refused: 0 });
   expect(await committed()).toBe(60);
   for (const key of keys) {
@@ -75,28 +75,28 @@ test('offsets are committed only after the queue accepted the events; what it re
   expect(await turn()).toEqual({ taken: 0, own: 0, refused: 0 });
 });
 
-test('a record that is not an event stays in Kafka until it is a dead letter, and then no longer blocks its partition', async () => {
+test('the offset of a record that is not an event is committed only after it was stored as a dead letter', async () => {
   const { kafka, state, accepted, turn, committed } = await startConsumer();
-  await kafka.producer.produceMany([{ topic, key: 'A', value: 'nothing' }, adjusted(1, 'A')]);
-  state.databaseRefuses = true;
-  await expect(turn()).rejects.toThrow('database away');
+  await kafka.producer.produceMany([{ topic, key: 'A', value: 'nothing' }, adjustment(1, 'A')]);
+  state.databaseFails = true;
+  await expect(turn()).rejects.toThrow('database unavailable');
   expect(await committed()).toBe(0);
-  state.databaseRefuses = false;
+  state.databaseFails = false;
   expect(await turn()).toEqual({ taken: 1, own: 0, refused: 1 });
   // Both turns have sent the event to the queue. The inbox will recognize it by its id.
   expect(new Set(accepted.map(({ id }) => id))).toEqual(new Set(['default /warehouse 1']));
   expect([state.deadLetters, await committed()]).toEqual([1, 2]);
 });
 
-test('in a topic of one tenant events of other tenants are rejected; in a shared topic an event must name a tenant', async () => {
+test('a topic of one tenant rejects events of other tenants; in a shared topic an event must name an allowed tenant', async () => {
   const { kafka, state, accepted, turn } = await startConsumer();
   await kafka.producer.produceMany([
-    adjusted(1, 'A'),
-    adjusted(2, 'A', { tenantid: 'acme' }),
-    adjusted(3, 'A', { tenantid: 'default' }),
-    adjusted(4, 'A', {}, 'greetings'),
-    adjusted(5, 'A', { tenantid: 'acme' }, 'greetings'),
-    adjusted(6, 'A', { tenantid: 'default' }, 'greetings'),
+    adjustment(1, 'A'),
+    adjustment(2, 'A', { tenantid: 'acme' }),
+    adjustment(3, 'A', { tenantid: 'default' }),
+    adjustment(4, 'A', {}, 'greetings'),
+    adjustment(5, 'A', { tenantid: 'acme' }, 'greetings'),
+    adjustment(6, 'A', { tenantid: 'default' }, 'greetings'),
   ]);
   expect(await turn()).toEqual({ taken: 3, own: 0, refused: 3 });
   expect(accepted.map(({ id, tenantid }) => [id, tenantid]).sort()).toEqual([

@@ -3,13 +3,13 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { ChooseFault } from '../../dev/kafka/faults.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 
-type Sent = { topic: string; key: string; id: string };
+type SentEvent = { topic: string; key: string; id: string };
 
 let fault: ChooseFault = () => undefined;
 /** The records that Kafka accepted, in order of arrival, over all topics. */
-let accepted: Sent[] = [];
+let accepted: SentEvent[] = [];
 
-const sentOf = (record: unknown): Sent => {
+const sentEventOf = (record: unknown): SentEvent => {
   const { topic, key, headers } = record as { topic: string; key: string; headers: { key: string; value: string }[] };
   return { topic, key, id: headers.find((header) => header.key === 'ce_id')?.value ?? '' };
 };
@@ -21,8 +21,8 @@ beforeAll(async () => {
     kafkaFault: async (request) => {
       const chosen = await fault(request);
       if (chosen?.reject === undefined && chosen?.drop !== 'before') {
-        const refused = new Set(chosen?.rejectRecords?.map(({ index }) => index));
-        accepted.push(...(request.records ?? []).filter((_record, index) => !refused.has(index)).map(sentOf));
+        const rejected = new Set(chosen?.rejectRecords?.map(({ index }) => index));
+        accepted.push(...(request.records ?? []).filter((_record, index) => !rejected.has(index)).map(sentEventOf));
       }
       return chosen;
     },
@@ -41,7 +41,7 @@ afterAll(async () => {
   await first?.close();
 });
 
-/** Random numbers from 0 to 1 with a seed (mulberry32). */
+/** Random numbers from 0 to below 1, determined by the seed (mulberry32). */
 function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -52,14 +52,14 @@ function randomFrom(seed: number): () => number {
   };
 }
 
-const byKey = (events: Sent[]) => {
+const byKey = (events: SentEvent[]) => {
   const keys = new Map<string, string[]>();
   for (const { key, topic, id } of events) keys.set(key, [...(keys.get(key) ?? []), `${topic} ${id}`]);
   return keys;
 };
 
-/** Places orders through both Workers, synchronously and for the queue, and cancels some of them, all concurrently. */
-async function buyAtOnce(prefix: string, random: () => number, count: number): Promise<void> {
+/** Places synchronous and asynchronous orders through both Workers, and cancels some of them, all concurrently. */
+async function placeOrdersConcurrently(prefix: string, random: () => number, count: number): Promise<void> {
   const skus = [1, 2, 3].map((number) => `${prefix}-${number}`);
   for (const sku of skus) await addProduct(first, sku, Math.floor(count / 2));
   await Promise.all(
@@ -74,7 +74,7 @@ async function buyAtOnce(prefix: string, random: () => number, count: number): P
   );
 }
 
-/** Runs both Workers’ crons until no event has to be delivered and no order decided. */
+/** Runs both Workers’ crons until every event is delivered and no reservation is pending. */
 async function relayAll(): Promise<void> {
   await until(async () => {
     await Promise.all([first.cron(), second.cron()]);
@@ -89,9 +89,9 @@ async function relayAll(): Promise<void> {
 }
 
 /** Runs both relays until every event since `since` is in Kafka, and returns those events. */
-async function publishedSince(since: string): Promise<Sent[]> {
+async function publishedSince(since: string): Promise<SentEvent[]> {
   await relayAll();
-  const events = await first.database.query<Sent>(
+  const events = await first.database.query<SentEvent>(
     'select topic, key, id::text from platform.events where seq > $1 order by seq',
     [since],
   );
@@ -120,7 +120,7 @@ for (const seed of [1, 2, Math.floor(Math.random() * 1e9)]) {
       delayMs: Math.floor(random() * 30),
       rejectRecords: records.flatMap((_record, index) => (random() < 0.1 ? [{ index, status: 503 }] : [])),
     });
-    await buyAtOnce(`REFUSED-${seed}`, random, 120);
+    await placeOrdersConcurrently(`REFUSED-${seed}`, random, 120);
     const events = await publishedSince(since);
     expect(events.length).toBeGreaterThan(240);
     expect(accepted.map(({ id }) => id).sort()).toEqual(events.map(({ id }) => id).sort());
@@ -128,23 +128,23 @@ for (const seed of [1, 2, Math.floor(Math.random() * 1e9)]) {
     // Kafka has stored the same records, topic by topic.
     const ids = new Set(events.map(({ id }) => id));
     for (const topic of new Set(events.map((event) => event.topic))) {
-      const stored = [...first.kafka.read(topic)].map(sentOf).filter(({ id }) => ids.has(id));
+      const stored = [...first.kafka.read(topic)].map(sentEventOf).filter(({ id }) => ids.has(id));
       expect(byKey(stored)).toEqual(byKey(events.filter((event) => event.topic === topic)));
     }
   });
 }
 
 const dropSeed = Math.floor(Math.random() * 1e9);
-test(`records whose response was lost are sent again, and each key’s events still first arrive in order (seed ${dropSeed})`, async () => {
+test(`records whose response was lost are sent again, and the first arrivals of each key are in order (seed ${dropSeed})`, async () => {
   const since = await lastSeq();
   const random = randomFrom(dropSeed);
   accepted = [];
   fault = () => (random() < 0.2 ? { drop: random() < 0.5 ? 'after' : 'before' } : undefined);
-  await buyAtOnce('DROPPED', random, 100);
+  await placeOrdersConcurrently('DROPPED', random, 100);
   const events = await publishedSince(since);
   const seen = new Set<string>();
-  const firsts = accepted.filter(({ id }) => !seen.has(id) && seen.add(id));
-  expect(byKey(firsts)).toEqual(byKey(events));
+  const firstDeliveries = accepted.filter(({ id }) => !seen.has(id) && seen.add(id));
+  expect(byKey(firstDeliveries)).toEqual(byKey(events));
 });
 
 test('an order cancelled during its reservation has its events in the order in which they happened', async () => {
@@ -154,22 +154,22 @@ test('an order cancelled during its reservation has its events in the order in w
   const client = new pg.Client(first.database.url);
   await client.connect();
   onTestFinished(() => client.end());
-  // The row of the stock is locked. The queue’s reservation waits for that row, and the cancellation for the
-  // reservation.
+  // The test locks the row of stock. The queue’s consumer waits for that row to reserve units, and the cancellation
+  // waits for the consumer.
   await client.query('begin');
   await client.query(`select 1 from inventory.inventory where sku = 'RACE' for update`);
   const { body } = await first.send('POST', '/v1/orders', oneLine('RACE'), { headers: { prefer: 'respond-async' } });
-  const waiting = async (count: number) => {
+  const areWaitingForLock = async (count: number) => {
     const rows = await client.query(
       `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
     );
     return rows.rows.length === count;
   };
-  await until(() => waiting(1));
-  const cancelling = first.send('POST', `/v1/orders/${body.id}/cancel`);
-  await until(() => waiting(2));
+  await until(() => areWaitingForLock(1));
+  const cancellation = first.send('POST', `/v1/orders/${body.id}/cancel`);
+  await until(() => areWaitingForLock(2));
   await client.query('commit');
-  expect((await cancelling).body.status).toBe('cancelled');
+  expect((await cancellation).body.status).toBe('cancelled');
   const topics = await first.database.query<{ topic: string }>(
     'select topic from platform.events where key = $1 order by seq',
     [body.id],

@@ -22,15 +22,15 @@ afterEach(() => {
 });
 afterAll(() => store.close());
 
-const async_ = { headers: { prefer: 'respond-async' } };
+const asyncOptions = { headers: { prefer: 'respond-async' } };
 const keysOf = (records: readonly unknown[] = []) => records.map((record) => (record as { key: string }).key);
 const header = (record: Message, name: string) => record.headers.find(({ key }) => key === name)?.value;
 
 /** The records of a key in Kafka, topic by topic. */
-const inKafka = (key: string) =>
+const recordsOf = (key: string) =>
   Object.keys(topics).flatMap((topic) => [...store.kafka.read(topic)].filter((record) => record.key === key));
 
-const statusOf = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
+const readOrder = async (id: string) => (await store.send('GET', `/v1/orders/${id}`)).body;
 
 const eventsOf = (key: string) =>
   store.database.query<{ id: string; topic: string; payload: unknown; tenant_id: string; time: Date }>(
@@ -53,7 +53,7 @@ const endLeasesAndPauses = async () => {
 };
 
 describe('a Kafka record', () => {
-  test('contains the payload as its value and the event attributes as headers, and is in the partition of its key', async () => {
+  test('has the payload as its value and the event attributes as headers, and is in the partition of its key', async () => {
     await addProduct(store, 'RECORD', 5, 12.5);
     const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
     const { body } = await store.send('POST', '/v1/orders', oneLine('RECORD'), { headers: { traceparent } });
@@ -61,8 +61,8 @@ describe('a Kafka record', () => {
     const events = await eventsOf(body.id);
     expect(events.map(({ topic }) => topic)).toEqual(['order.created', 'inventory.reserved']);
     for (const event of events) {
-      const [record, ...more] = [...store.kafka.read(event.topic)].filter(({ key }) => key === body.id);
-      expect(more).toEqual([]);
+      const [record, ...furtherRecords] = [...store.kafka.read(event.topic)].filter(({ key }) => key === body.id);
+      expect(furtherRecords).toEqual([]);
       expect(JSON.parse(record?.value ?? '')).toEqual(event.payload);
       expect(record?.partition).toBe(partitionForKey(body.id, topics[event.topic]?.partitions ?? 0));
       expect(Object.fromEntries(record?.headers.map(({ key, value }) => [key, value]) ?? [])).toEqual({
@@ -76,7 +76,7 @@ describe('a Kafka record', () => {
         'content-type': 'application/json',
       });
     }
-    expect(JSON.parse(inKafka(body.id)[0]?.value ?? '')).toEqual({
+    expect(JSON.parse(recordsOf(body.id)[0]?.value ?? '')).toEqual({
       orderId: body.id,
       customerId: 'customer-1',
       total: 12.5,
@@ -90,7 +90,7 @@ describe('a Kafka record', () => {
     const product = { sku: 'ACME-1', name: 'A', price: 1, currency: 'USD', inventory: 1 };
     const { body } = await store.send('POST', '/v1/products', product, { key });
     await store.settled();
-    const [record] = inKafka(body.id);
+    const [record] = recordsOf(body.id);
     expect(record && header(record, 'ce_tenantid')).toBe('acme');
     expect(record && header(record, 'ce_traceparent')).toBeUndefined();
   });
@@ -100,49 +100,49 @@ describe('while Kafka is unavailable', () => {
   test('orders are placed and decided, and afterwards every event arrives, in order per key', async () => {
     await addProduct(store, 'AWAY', 8);
     await store.settled();
-    let away = true;
+    let unavailable = true;
     const arrived: (string | undefined)[] = [];
     fault.kafka = ({ records = [] }) => {
-      if (away) return { reject: { status: 503, error: 'away' } };
+      if (unavailable) return { reject: { status: 503, error: 'away' } };
       arrived.push(...records.map((record) => header(record as Message, 'ce_id')));
       return undefined;
     };
     const placed = await Promise.all(
       Array.from({ length: 20 }, (_, index) =>
-        store.send('POST', '/v1/orders', oneLine('AWAY'), index % 2 === 0 ? async_ : {}),
+        store.send('POST', '/v1/orders', oneLine('AWAY'), index % 2 === 0 ? asyncOptions : {}),
       ),
     );
     const ids = placed.map(({ body }) => body.id ?? body.orderId);
     await until(async () => {
-      const orders = await Promise.all(ids.map(statusOf));
+      const orders = await Promise.all(ids.map(readOrder));
       return orders.every(({ reservation, status }) => reservation !== null || status === 'failed');
     });
-    const held = (await Promise.all(ids.map(statusOf))).filter(({ reservation }) => reservation !== null);
+    const held = (await Promise.all(ids.map(readOrder))).filter(({ reservation }) => reservation !== null);
     expect(held).toHaveLength(8);
     for (const { id } of held.slice(0, 3)) {
       expect((await store.send('POST', `/v1/orders/${id}/cancel`)).body.status).toBe('cancelled');
     }
-    expect(ids.flatMap(inKafka)).toEqual([]);
+    expect(ids.flatMap(recordsOf)).toEqual([]);
     const ready = await store.send('GET', '/readyz');
     expect(ready.body.outboxCount).toBeGreaterThan(40);
     expect(store.logs()).toContainEqual(
       expect.objectContaining({ kind: 'relay', sink: 'kafka', outcome: 'paused', reason: '503: away' }),
     );
-    away = false;
+    unavailable = false;
     await relayAll();
     for (const id of ids) {
-      const its = (await eventsOf(id)).map((event) => event.id);
-      expect(arrived.filter((eventId) => its.includes(eventId ?? ''))).toEqual(its);
-      expect(inKafka(id)).toHaveLength(its.length);
+      const eventIds = (await eventsOf(id)).map((event) => event.id);
+      expect(arrived.filter((eventId) => eventIds.includes(eventId ?? ''))).toEqual(eventIds);
+      expect(recordsOf(id)).toHaveLength(eventIds.length);
     }
   });
 
   test('a hanging connection to Kafka delays only the Kafka relay', async () => {
     await addProduct(store, 'HANGING', 9);
     await store.settled();
-    let open = () => {};
+    let releaseRequests = () => {};
     const gate = new Promise<undefined>((resolve) => {
-      open = () => resolve(undefined);
+      releaseRequests = () => resolve(undefined);
     });
     let requests = 0;
     fault.kafka = () => {
@@ -151,14 +151,14 @@ describe('while Kafka is unavailable', () => {
     };
     const pausesBefore = store.logs().filter(({ outcome }) => outcome === 'paused').length;
     for (let round = 0; round < 3; round++) {
-      const { body } = await store.send('POST', '/v1/orders', oneLine('HANGING'), async_);
-      await until(async () => (await statusOf(body.id)).reservation?.status === 'held');
+      const { body } = await store.send('POST', '/v1/orders', oneLine('HANGING'), asyncOptions);
+      await until(async () => (await readOrder(body.id)).reservation?.status === 'held');
     }
-    // Still the first request, without a response and without a timeout.
+    // The first request still waits: it has neither a response nor a timeout.
     expect(requests).toBe(1);
     expect(store.logs().filter(({ outcome }) => outcome === 'paused')).toHaveLength(pausesBefore);
     fault = { ...noFaults };
-    open();
+    releaseRequests();
     await relayAll();
   });
 
@@ -191,25 +191,25 @@ describe('when Kafka rejects one record of a batch', () => {
     const keys = Array.from({ length: 6 }, () => randomUUID());
     const [rejected = ''] = keys;
     for (let round = 0; round < 4; round++) for (const key of keys) await emit(store.database, key);
-    let refusing = true;
+    let rejecting = true;
     const requests: string[][] = [];
     fault.kafka = ({ records }) => {
-      const its = keysOf(records);
-      requests.push(its);
-      return refusing
-        ? { rejectRecords: its.flatMap((key, index) => (key === rejected ? [{ index, status: 503 }] : [])) }
+      const requestKeys = keysOf(records);
+      requests.push(requestKeys);
+      return rejecting
+        ? { rejectRecords: requestKeys.flatMap((key, index) => (key === rejected ? [{ index, status: 503 }] : [])) }
         : undefined;
     };
     await store.cron();
-    for (const key of keys) expect(inKafka(key)).toHaveLength(key === rejected ? 0 : 4);
+    for (const key of keys) expect(recordsOf(key)).toHaveLength(key === rejected ? 0 : 4);
     // A request has at most one record per key, and no further record of this key after the rejection.
     for (const request of requests) expect(new Set(request).size).toBe(request.length);
     expect(requests.flat().filter((key) => key === rejected)).toHaveLength(1);
     await emit(store.database, rejected);
-    refusing = false;
+    rejecting = false;
     await relayAll();
     const events = await eventsOf(rejected);
-    expect(inKafka(rejected).map((record) => header(record, 'ce_id'))).toEqual(events.map(({ id }) => id));
+    expect(recordsOf(rejected).map((record) => header(record, 'ce_id'))).toEqual(events.map(({ id }) => id));
   });
 
   test('permanently, it becomes a dead letter, and later records of its key are sent', async () => {
@@ -218,7 +218,7 @@ describe('when Kafka rejects one record of a batch', () => {
     await emit(store.database, key, { count: 2 });
     await store.cron();
     const [large, ...laterEvents] = await eventsOf(key);
-    expect(inKafka(key).map((record) => header(record, 'ce_id'))).toEqual(laterEvents.map(({ id }) => id));
+    expect(recordsOf(key).map((record) => header(record, 'ce_id'))).toEqual(laterEvents.map(({ id }) => id));
     const { body } = await store.send('GET', '/v1/dead-letters');
     const deadLetter = body.data.find((each: { eventId: string }) => each.eventId === large?.id);
     expect(deadLetter).toMatchObject({ sink: 'kafka', topic: 'order.confirmed', key, attempts: 1, replayedAt: null });
@@ -228,8 +228,8 @@ describe('when Kafka rejects one record of a batch', () => {
   });
 });
 
-describe('a relay that dies between delivering and settling', () => {
-  /** The database never receives these deliveries, even when the call is retried. */
+describe('a relay that dies after delivering and before settling', () => {
+  /** Loses every call that settles deliveries to this sink, retries included. Returns a function that counts them. */
   const loseSettling = (sink: string) => {
     let lost = 0;
     fault.neon = ({ statements: [statement] }) => {
@@ -250,7 +250,7 @@ describe('a relay that dies between delivering and settling', () => {
     await store.cron();
     expect(lost()).toBeGreaterThan(0);
     const ids = (await eventsOf(key)).map(({ id }) => id);
-    const sent = () => inKafka(key).map((record) => header(record, 'ce_id'));
+    const sent = () => recordsOf(key).map((record) => header(record, 'ce_id'));
     expect(sent()).toEqual(ids);
     fault = { ...noFaults };
     await store.cron();
@@ -268,10 +268,10 @@ describe('a relay that dies between delivering and settling', () => {
     const failed = failures();
     const lost = loseSettling('queue');
     const placed = await Promise.all(
-      Array.from({ length: 5 }, () => store.send('POST', '/v1/orders', oneLine('TWICE', 1), async_)),
+      Array.from({ length: 5 }, () => store.send('POST', '/v1/orders', oneLine('TWICE', 1), asyncOptions)),
     );
     const ids = placed.map(({ body }) => body.id);
-    await until(async () => (await Promise.all(ids.map(statusOf))).every(({ reservation }) => reservation !== null));
+    await until(async () => (await Promise.all(ids.map(readOrder))).every(({ reservation }) => reservation !== null));
     expect(lost()).toBeGreaterThan(0);
     // Wait until the relay has given up, because one of its retries could still reach the database.
     await until(() => failures() > failed);

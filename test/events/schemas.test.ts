@@ -15,27 +15,28 @@ const namesIn = (folder: string): string[] =>
     .map((file) => file.replace(/\.json$/, ''))
     .sort();
 
-// CommonJS: its default export is the function itself, or has it.
-const withFormats = 'default' in addFormats ? addFormats.default : addFormats;
+// The package is CommonJS: depending on the loader, the import is the function or an object with it.
+const installFormats = 'default' in addFormats ? addFormats.default : addFormats;
 const ajv = new Ajv2020({ strict: true, allErrors: true, allowUnionTypes: true });
-withFormats(ajv as never);
+installFormats(ajv as never);
 
-const memberOf = (payload: unknown, path: string): unknown =>
+const readMember = (payload: unknown, path: string): unknown =>
   path.split('.').reduce((value: unknown, name) => (value as Schema | undefined)?.[name], payload);
 
-/** The paths of all members of a schema. */
-const membersOf = ({ properties, items }: Schema, at = ''): string[] => [
+/** The paths of all members that a schema declares. */
+const declaredPaths = ({ properties, items }: Schema, path = ''): string[] => [
   ...Object.entries((properties ?? {}) as Record<string, Schema>).flatMap(([name, inner]) => [
-    `${at}/${name}`,
-    ...membersOf(inner, `${at}/${name}`),
+    `${path}/${name}`,
+    ...declaredPaths(inner, `${path}/${name}`),
   ]),
-  ...(items ? membersOf(items as Schema, `${at}[]`) : []),
+  ...(items ? declaredPaths(items as Schema, `${path}[]`) : []),
 ];
 
-const membersIn = (value: unknown, at = ''): string[] => {
-  if (Array.isArray(value)) return value.flatMap((item) => membersIn(item, `${at}[]`));
+/** The paths of all members of a value. */
+const pathsIn = (value: unknown, path = ''): string[] => {
+  if (Array.isArray(value)) return value.flatMap((item) => pathsIn(item, `${path}[]`));
   if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([name, inner]) => [`${at}/${name}`, ...membersIn(inner, `${at}/${name}`)]);
+  return Object.entries(value).flatMap(([name, inner]) => [`${path}/${name}`, ...pathsIn(inner, `${path}/${name}`)]);
 };
 
 test('every topic has a schema and a sample, and every schema has a topic', () => {
@@ -53,20 +54,20 @@ describe.each(Object.entries(topics))('the schema of %s', (name, topic) => {
     expect(findBreakingChanges(published, generateSchema(name, topic))).toEqual([]);
   });
 
-  test('is up to date: npm run schemas would write the same', () => {
+  test('is up to date: npm run schemas would not change it', () => {
     expect(printSchema(generateSchema(name, topic))).toBe(read(name));
   });
 
-  test('accepts the sample, as the registry does, and the sample has every member and the key', () => {
+  test('accepts the sample, as the topic registry does; the sample has every member and the key', () => {
     expect(isValid(sample), JSON.stringify(isValid.errors)).toBe(true);
     expect(topic.payload.parse(sample)).toEqual(sample);
-    expect([...new Set(membersIn(sample))].sort()).toEqual(membersOf(published).sort());
-    expect(typeof memberOf(sample, topic.key)).toBe('string');
+    expect([...new Set(pathsIn(sample))].sort()).toEqual(declaredPaths(published).sort());
+    expect(typeof readMember(sample, topic.key)).toBe('string');
   });
 
   test('accepts unknown members, and rejects an event without a required one', () => {
     const payload = sample as Schema;
-    expect(isValid({ ...payload, ofTomorrow: { any: 'thing' } })).toBe(true);
+    expect(isValid({ ...payload, unknownMember: { any: 'thing' } })).toBe(true);
     const required = published.required as string[];
     expect(required.length).toBeGreaterThan(0);
     for (const member of Object.keys(published.properties as Schema)) {

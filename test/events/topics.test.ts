@@ -33,43 +33,43 @@ const sagaTopics = [
   'shipping.status.changed',
 ];
 
-/** Topics that this test does not trigger: a capture needs an authorized card, a repeated label a failing carrier. */
+/** Topics that this test does not trigger: the first needs an authorized card, the second a carrier that fails. */
 const notTriggered = ['payment.capture.requested', 'shipping.label.requested'];
 
 /** The arguments of a SQL call whose opening parenthesis is just before `start`. */
 function argumentsAt(sql: string, start: number): string[] {
   const found: string[] = [];
   let depth = 0;
-  let from = start;
-  for (let at = start; at < sql.length; at++) {
-    if (sql[at] === '(') depth++;
-    else if (sql[at] === ')' && depth-- === 0) return [...found, sql.slice(from, at).trim()];
-    else if (sql[at] === ',' && depth === 0) {
-      found.push(sql.slice(from, at).trim());
-      from = at + 1;
+  let argumentStart = start;
+  for (let index = start; index < sql.length; index++) {
+    if (sql[index] === '(') depth++;
+    else if (sql[index] === ')' && depth-- === 0) return [...found, sql.slice(argumentStart, index).trim()];
+    else if (sql[index] === ',' && depth === 0) {
+      found.push(sql.slice(argumentStart, index).trim());
+      argumentStart = index + 1;
     }
   }
   return found;
 }
 
 /** The events that SQL functions emit: the topic, and the expression that decides whether our queues get it. */
-function emits(): { topic: string; queue: string; file: string }[] {
+function findEmits(): { topic: string; queue: string; file: string }[] {
   const dir = join(import.meta.dirname, '..', '..', 'src', 'db');
   return readdirSync(dir, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.sql'))
     .flatMap((file) => {
       const sql = readFileSync(join(dir, file), 'utf8');
       return [...sql.matchAll(/(?:perform|select) ([a-z_]+\.emit\w*)\(/g)].flatMap((call) => {
-        const given = argumentsAt(sql, call.index + call[0].length);
-        const literal = given.find((argument) => /^'[a-z.-]+'$/.test(argument))?.slice(1, -1);
+        const callArguments = argumentsAt(sql, call.index + call[0].length);
+        const literal = callArguments.find((argument) => /^'[a-z.-]+'$/.test(argument))?.slice(1, -1);
         if (literal === undefined) return [];
         const topic = call[1] === 'group_commerce.emit_campaign' ? `group-commerce.campaign.${literal}` : literal;
-        return [{ topic, queue: given.at(-1) ?? '', file }];
+        return [{ topic, queue: callArguments.at(-1) ?? '', file }];
       });
     });
 }
 
-const memberOf = (payload: unknown, path: string): unknown =>
+const readMember = (payload: unknown, path: string): unknown =>
   path.split('.').reduce((value: unknown, name) => (value as Record<string, unknown> | undefined)?.[name], payload);
 
 describe('every topic', () => {
@@ -84,18 +84,18 @@ describe('every topic', () => {
   });
 
   test('that a SQL function emits is declared', () => {
-    const found = emits();
+    const found = findEmits();
     expect(found.length).toBeGreaterThan(20);
     expect(found.filter(({ topic }) => !(topic in topics))).toEqual([]);
   });
 
   test('that is declared is emitted', () => {
-    const emitted = new Set(emits().map(({ topic }) => topic));
+    const emitted = new Set(findEmits().map(({ topic }) => topic));
     expect(Object.keys(topics).filter((topic) => !emitted.has(topic))).toEqual([]);
   });
 
   test('is sent to our queues if and only if it has a consumer', () => {
-    const queued = new Set(emits().flatMap(({ topic, queue }) => (queue === 'false' ? [] : [topic])));
+    const queued = new Set(findEmits().flatMap(({ topic, queue }) => (queue === 'false' ? [] : [topic])));
     const consumed = Object.keys(topics).filter((topic) => topics[topic]?.consumers.length !== 0);
     expect([...queued].sort()).toEqual(consumed.sort());
   });
@@ -109,30 +109,30 @@ describe('a published event', () => {
   afterAll(() => store.close());
 
   test('matches the declaration of its topic in every member, and its key is the declared member', async () => {
-    const shop = paymentFixture(store);
+    const payments = paymentFixture(store);
     const campaigns = campaignFixture(store);
-    const seen = async (topic: string) =>
+    const isEmitted = async (topic: string) =>
       (await store.database.query('select from platform.events where topic = $1', [topic])).length > 0;
-    const order = (sku: string, of: Record<string, unknown> = {}, headers: Record<string, string> = {}) =>
-      store.send('POST', '/v1/orders', oneLine(sku, 1, of), { headers });
-    const later = { prefer: 'respond-async' };
+    const placeOrder = (sku: string, fields: Record<string, unknown> = {}, headers: Record<string, string> = {}) =>
+      store.send('POST', '/v1/orders', oneLine(sku, 1, fields), { headers });
+    const asyncHeaders = { prefer: 'respond-async' };
 
     await addProduct(store, 'DRIVEN', 100, 10.5, { description: 'Driven down every path' });
     await addProduct(store, 'EMPTY', 0);
-    await order('EMPTY');
-    await order('EMPTY', {}, later);
-    await order('DRIVEN', { organizationId: 'org', purchaseOrderNumber: 'PO' }, later);
+    await placeOrder('EMPTY');
+    await placeOrder('EMPTY', {}, asyncHeaders);
+    await placeOrder('DRIVEN', { organizationId: 'org', purchaseOrderNumber: 'PO' }, asyncHeaders);
     for (const body of [{}, { reason: 'too slow' }]) {
-      const placed = await order('DRIVEN');
+      const placed = await placeOrder('DRIVEN');
       await store.send('POST', `/v1/orders/${placed.body.id}/cancel`, body);
     }
 
-    // Paid, shipped, delivered, and refunded in two parts.
-    const { body: sold } = await order('DRIVEN', { shippingAddress: home });
+    // One order is paid, shipped, delivered, and refunded in two parts.
+    const { body: sold } = await placeOrder('DRIVEN', { shippingAddress: home });
     const { body: payment } = await store.send('POST', '/v1/payments', { orderId: sold.id });
-    await shop.pay(payment.stripePaymentIntentId);
-    await until(async () => (await shop.orderOf(sold.id)).shipment !== null);
-    const { trackingNumber } = (await shop.orderOf(sold.id)).shipment;
+    await payments.pay(payment.stripePaymentIntentId);
+    await until(async () => (await payments.orderOf(sold.id)).shipment !== null);
+    const { trackingNumber } = (await payments.orderOf(sold.id)).shipment;
     for (const status of ['in_transit', 'delivered']) {
       const update = { eventId: status, trackingNumber, status, occurredAt: new Date().toISOString() };
       const headers = { 'x-signature': sign(JSON.stringify(update)) };
@@ -143,11 +143,11 @@ describe('a published event', () => {
     }
     // Two payments: one is disputed, one has a refund that fails.
     for (const card of ['pm_card_createDispute', 'pm_card_refundFail']) {
-      const bought = await shop.checkout('DRIVEN');
-      await shop.pay(bought.intent, card);
-      await until(async () => (await shop.paymentOf(bought.payment.id)).status === 'succeeded');
+      const bought = await payments.checkout('DRIVEN');
+      await payments.pay(bought.intent, card);
+      await until(async () => (await payments.paymentOf(bought.payment.id)).status === 'succeeded');
       await store.send('POST', '/v1/shipments', { orderId: bought.order.id, address: home });
-      await until(async () => (await shop.orderOf(bought.order.id)).shipment !== null);
+      await until(async () => (await payments.orderOf(bought.order.id)).shipment !== null);
       const part = card === 'pm_card_refundFail' ? {} : { amount: 1 };
       await store.send('POST', `/v1/payments/${bought.payment.id}/refunds`, part);
     }
@@ -161,7 +161,7 @@ describe('a published event', () => {
     await campaigns.join(successful.id, 'two');
     await campaigns.leave(failed.id, 'one');
     await store.send('POST', `/v1/campaigns/${failed.id}/cancel`, {});
-    await cronUntil(store, new Date(Date.parse(expired.endTime) + 1_000), () => seen('payment.failed'));
+    await cronUntil(store, new Date(Date.parse(expired.endTime) + 1_000), () => isEmitted('payment.failed'));
 
     const expected = Object.keys(contract).concat(
       sagaTopics,
@@ -169,7 +169,7 @@ describe('a published event', () => {
       'order.refund.failed',
       'payment.refund.requested',
     );
-    for (const topic of expected) await until(() => seen(topic));
+    for (const topic of expected) await until(() => isEmitted(topic));
     await store.settled();
 
     const rows = await store.database.query<{ topic: string; key: string; payload: object }>(
@@ -178,9 +178,9 @@ describe('a published event', () => {
     for (const { topic, key, payload } of rows) {
       const declared = topics[topic];
       expect(declared, topic).toBeDefined();
-      // Parsing keeps only declared members. An equal result has no other members.
+      // Parsing keeps only declared members. If the result is equal, the payload has no other members.
       expect(declared?.payload.parse(payload), topic).toEqual(payload);
-      expect(memberOf(payload, declared?.key ?? ''), topic).toBe(key);
+      expect(readMember(payload, declared?.key ?? ''), topic).toBe(key);
     }
     const emitted = new Set(rows.map(({ topic }) => topic));
     expect(Object.keys(topics).filter((topic) => !emitted.has(topic))).toEqual(notTriggered);

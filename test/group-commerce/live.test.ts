@@ -21,7 +21,7 @@ afterAll(() => store.close());
 
 type LiveEvent = { id: string; event: string; data: Record<string, unknown> };
 
-/** A simple EventSource: the received events, and whether the connection has ended. */
+/** Opens the stream of a campaign. `watched` has the events received so far, and `reading` resolves at its end. */
 async function watch(campaignId: string, lastEventId?: string) {
   const headers = {
     authorization: `Bearer ${key}`,
@@ -83,7 +83,7 @@ test('a watcher receives the count, the status and the time left, and every chan
   expect(watched.ended).toBe(true);
 });
 
-test('a watcher that reconnects with Last-Event-ID receives only what is new', async () => {
+test('a watcher that reconnects with Last-Event-ID receives only new events', async () => {
   const campaign = await fixture.start('AGAIN', 10, { minParticipants: 5 });
   const first = await watch(campaign.id);
   await first.reading;
@@ -130,7 +130,7 @@ test('many watchers cause as many database calls as one', async () => {
   const watchers = await Promise.all(Array.from({ length: 20 }, () => watch(campaign.id)));
   polls = 0;
   await Promise.all(watchers.map(({ reading }) => reading));
-  // 5 s with a poll every 2 s: separate polls would be 40 or more.
+  // The streams last 5 s and poll every 2 s. If each of the 20 polled separately, there would be 40 polls or more.
   expect(polls).toBeGreaterThan(0);
   expect(polls).toBeLessThanOrEqual(4);
 });
@@ -146,16 +146,19 @@ test('the connections of a revoked key end within seconds, and those of other ke
   const longLived = await startStore({ variables: { LIVE_SECONDS: '600' } });
   try {
     const campaign = await campaignFixture(longLived).start('REVOKED', 10);
-    const [revoked, kept] = [await longLived.database.key(), await longLived.database.key({ kind: 'publishable' })];
-    const open = async (using: string) => {
-      const headers = { authorization: `Bearer ${using}` };
+    const [revokedKey, validKey] = [
+      await longLived.database.key(),
+      await longLived.database.key({ kind: 'publishable' }),
+    ];
+    const open = async (apiKey: string) => {
+      const headers = { authorization: `Bearer ${apiKey}` };
       const response = await fetch(`${longLived.url}/v1/campaigns/${campaign.id}/live`, { headers });
       return response.body?.pipeThrough(new TextDecoderStream()).getReader();
     };
-    const reader = await open(kept);
-    const connections = await Promise.all([open(revoked), open(revoked), open(revoked)]);
+    const reader = await open(validKey);
+    const connections = await Promise.all([open(revokedKey), open(revokedKey), open(revokedKey)]);
     await longLived.database.query(`update platform.api_keys set revoked_at = now() where prefix = $1`, [
-      revoked.slice(0, 12),
+      revokedKey.slice(0, 12),
     ]);
     for (const connection of connections) {
       let text = '';
@@ -176,46 +179,46 @@ test('the connections of a revoked key end within seconds, and those of other ke
 
 test('a live token opens only the stream of its campaign, and becomes invalid with its key', async () => {
   const [campaign, other] = [await fixture.start('TOKEN', 10), await fixture.start('OTHER', 10)];
-  const shown = await store.database.key({ kind: 'publishable', origins: ['https://shop.example'] });
-  const made = await store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { key: shown });
-  expect([made.status, Date.parse(made.body.expiresAt) > Date.now()]).toEqual([201, true]);
-  const { token } = made.body as { token: string };
+  const publishable = await store.database.key({ kind: 'publishable', origins: ['https://shop.example'] });
+  const created = await store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { key: publishable });
+  expect([created.status, Date.parse(created.body.expiresAt) > Date.now()]).toEqual([201, true]);
+  const { token } = created.body as { token: string };
   const open = async (path: string, origin?: string) => {
-    const end = new AbortController();
+    const controller = new AbortController();
     const headers = origin === undefined ? {} : { origin };
-    const response = await fetch(store.url + path, { headers, signal: end.signal });
-    const { status, headers: answered } = response;
-    if (status === 200) end.abort();
+    const response = await fetch(store.url + path, { headers, signal: controller.signal });
+    const { status } = response;
+    if (status === 200) controller.abort();
     else await response.body?.cancel();
-    return [status, answered.get('access-control-allow-origin')];
+    return [status, response.headers.get('access-control-allow-origin')];
   };
-  const live = (id: string) => `/v1/campaigns/${id}/live`;
-  expect(await open(`${live(campaign.id)}?token=${token}`, 'https://shop.example')).toEqual([
+  const livePath = (id: string) => `/v1/campaigns/${id}/live`;
+  expect(await open(`${livePath(campaign.id)}?token=${token}`, 'https://shop.example')).toEqual([
     200,
     'https://shop.example',
   ]);
-  expect(await open(`${live(campaign.id)}?token=${token}`, 'https://evil.example')).toEqual([403, null]);
-  expect(await open(`${live(other.id)}?token=${token}`)).toEqual([401, null]);
+  expect(await open(`${livePath(campaign.id)}?token=${token}`, 'https://evil.example')).toEqual([403, null]);
+  expect(await open(`${livePath(other.id)}?token=${token}`)).toEqual([401, null]);
   expect((await open(`/v1/campaigns/${campaign.id}?token=${token}`))[0]).toBeGreaterThanOrEqual(400);
   expect(await open(`/v1/campaigns?token=${token}`).then(([status]) => Number(status))).toBeGreaterThanOrEqual(400);
   const [, keyId = '', expiry = '', mac = ''] = token.split('_');
   const forged = [`lt_${keyId}_${Number(expiry) + 60}_${mac}`, `lt_${keyId}_${expiry}_${'0'.repeat(64)}`, 'x', ''];
   for (const each of forged)
-    expect([each, await open(`${live(campaign.id)}?token=${each}`)]).toEqual([each, [401, null]]);
+    expect([each, await open(`${livePath(campaign.id)}?token=${each}`)]).toEqual([each, [401, null]]);
   await store.database.query(`update platform.api_keys set revoked_at = now() where id = $1`, [keyId]);
-  expect(await open(`${live(campaign.id)}?token=${token}`)).toEqual([401, null]);
+  expect(await open(`${livePath(campaign.id)}?token=${token}`)).toEqual([401, null]);
   expect(JSON.stringify(store.logs())).not.toContain(mac);
 });
 
 test('the same Idempotency-Key returns the same live token, which is not stored', async () => {
   const campaign = await fixture.start('REPEATED', 10);
-  const ask = () =>
+  const createToken = () =>
     store.send('POST', `/v1/campaigns/${campaign.id}/live-token`, undefined, { idempotencyKey: 'page-1' });
-  const [first, second] = [await ask(), await ask()];
+  const [first, second] = [await createToken(), await createToken()];
   expect(second.body).toEqual(first.body);
   expect([first, second].map((reply) => reply.headers.get('idempotent-replayed'))).toEqual([null, 'true']);
-  const kept = await store.database.query(`select answer from platform.idempotency where key = 'page-1'`);
-  expect(kept).toEqual([{ answer: { expiresAt: first.body.expiresAt } }]);
+  const stored = await store.database.query(`select answer from platform.idempotency where key = 'page-1'`);
+  expect(stored).toEqual([{ answer: { expiresAt: first.body.expiresAt } }]);
 });
 
 test('a live token works only for its tenant and campaign, and expires', async () => {
@@ -227,8 +230,8 @@ test('a live token works only for its tenant and campaign, and expires', async (
     403,
   );
   const soon = new Date(Date.now() + 2_000);
-  const ending = await store.database.key({ kind: 'publishable', expiresAt: soon });
-  const { body } = await store.send('POST', path, undefined, { key: ending });
+  const expiringKey = await store.database.key({ kind: 'publishable', expiresAt: soon });
+  const { body } = await store.send('POST', path, undefined, { key: expiringKey });
   expect(Date.parse(body.expiresAt)).toBeLessThanOrEqual(soon.getTime());
   await until(async () => {
     const response = await fetch(`${store.url}/v1/campaigns/${campaign.id}/live?token=${body.token}`);

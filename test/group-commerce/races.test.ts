@@ -22,7 +22,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 10, arbitrary: user.map((name) => ({ do: 'join' as const, user: name })) },
   { weight: 3, arbitrary: user.map((name) => ({ do: 'leave' as const, user: name })) },
   { weight: 6, arbitrary: fc.record({ do: fc.constant('pay' as const), user, card }) },
-  { weight: 1, arbitrary: fc.constantFrom('cancel', 'expire', 'cron').map((what) => ({ do: what as 'cron' })) },
+  { weight: 1, arbitrary: fc.constantFrom('cancel', 'expire', 'cron').map((action) => ({ do: action as 'cron' })) },
 );
 const race = fc.record({
   min: fc.integer({ min: 1, max: 6 }),
@@ -37,7 +37,7 @@ const race = fc.record({
 let races = 0;
 
 /** Runs a race and waits until all its work is done. */
-async function run({
+async function runRace({
   min,
   extra,
   stock,
@@ -55,25 +55,25 @@ async function run({
   /** The orders of the accepted joins, by user. */
   const orders = new Map<string, string>();
   const endNow = `update group_commerce.group_commerce_campaigns set end_time = now() - interval '1 second' where id = $1`;
-  const act = async (what: Step) => {
-    switch (what.do) {
+  const runStep = async (step: Step) => {
+    switch (step.do) {
       case 'join': {
-        const { status, body } = await fixture.join(campaign.id, what.user);
-        if (status === 201) orders.set(what.user, body.orderId);
+        const { status, body } = await fixture.join(campaign.id, step.user);
+        if (status === 201) orders.set(step.user, body.orderId);
         else expect(body.code).toMatch(/^(campaign_full|campaign_not_open|insufficient_inventory)$/);
         return;
       }
       case 'leave': {
-        const { status, body } = await fixture.leave(campaign.id, what.user);
+        const { status, body } = await fixture.leave(campaign.id, step.user);
         if (status !== 200) expect(body.code).toMatch(/^(not_found|campaign_not_open)$/);
         return;
       }
       case 'pay': {
-        const orderId = orders.get(what.user);
+        const orderId = orders.get(step.user);
         if (orderId === undefined) return;
         const { status, body } = await store.send('POST', '/v1/payments', { orderId });
         if (status !== 201) expect(body.code).toBe('order_not_payable');
-        else if (body.clientSecret) await fixture.confirmSecret(body.clientSecret, what.card);
+        else if (body.clientSecret) await fixture.confirmSecret(body.clientSecret, step.card);
         return;
       }
       case 'cancel': {
@@ -89,12 +89,12 @@ async function run({
         await store.cron();
     }
   };
-  for (const wave of waves) await Promise.all(wave.map(act));
+  for (const wave of waves) await Promise.all(wave.map(runStep));
   await untilIdle(campaign.id);
   return { campaign, endNow };
 }
 
-/** Waits until every message and webhook has been applied. */
+/** Waits until every message and webhook is applied, and the campaign and its payments need no further work. */
 async function untilIdle(campaignId: string) {
   await store.settled();
   await until(async () => {
@@ -116,21 +116,21 @@ test('concurrent joins, leaves, payments, cancellations, successes and expiries 
   const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
   console.log(`campaign races: SEED=${seed}`);
   await fc.assert(
-    fc.asyncProperty(race, async (wanted) => {
-      const { campaign, endNow } = await run(wanted);
-      const { status, live } = await fixture.audit(campaign, wanted.stock);
+    fc.asyncProperty(race, async (parameters) => {
+      const { campaign, endNow } = await runRace(parameters);
+      const { status, live } = await fixture.audit(campaign, parameters.stock);
 
-      // A campaign succeeds exactly if the minimum was reached at some moment. The events contain every count.
+      // A campaign succeeds if and only if the minimum was reached at some moment. The events contain every count.
       const counts = await store.database.query<{ joined: number; secured: number }>(
         `select (coalesce(payload->'campaign', payload)->>'actualParticipants')::int as joined,
            (coalesce(payload->'campaign', payload)->>'securedParticipants')::int as secured
          from platform.events where key = $1`,
         [campaign.id],
       );
-      if (wanted.successOn === 'joined') {
-        expect(status === 'successful').toBe(counts.some(({ joined }) => joined >= wanted.min));
-      } else if (status === 'successful') expect(counts.some(({ secured }) => secured >= wanted.min)).toBe(true);
-      expect(Math.max(0, ...counts.map(({ joined }) => joined))).toBeLessThanOrEqual(wanted.min + wanted.extra);
+      if (parameters.successOn === 'joined') {
+        expect(status === 'successful').toBe(counts.some(({ joined }) => joined >= parameters.min));
+      } else if (status === 'successful') expect(counts.some(({ secured }) => secured >= parameters.min)).toBe(true);
+      expect(Math.max(0, ...counts.map(({ joined }) => joined))).toBeLessThanOrEqual(parameters.min + parameters.extra);
 
       // Let everything end: an active campaign expires, and an unpaid order fails when its grace period ends.
       await store.database.query(endNow, [campaign.id]);
@@ -141,19 +141,19 @@ test('concurrent joins, leaves, payments, cancellations, successes and expiries 
       );
       await store.cron();
       await untilIdle(campaign.id);
-      const ended = await fixture.audit(campaign, wanted.stock);
+      const ended = await fixture.audit(campaign, parameters.stock);
       expect(ended.status).toBe(status === 'active' ? 'expired' : status);
       expect(ended.live.length).toBe(ended.charged.length);
       expect((await fixture.stockOf(campaign.sku))?.reserved).toBe(0);
       expect(live.length).toBeGreaterThanOrEqual(ended.live.length);
-      const open = await store.database.query(
+      const unfinished = await store.database.query(
         `select from payments.payments where campaign_id = $1 and (status = 'pending' or intent_open)`,
         [campaign.id],
       );
-      expect(open).toEqual([]);
+      expect(unfinished).toEqual([]);
       const orders = (await fixture.participants(campaign.id)).map((place) => place.order_id);
       const held = (await fixture.intentsOf(orders)).filter(
-        ({ status: its }) => !['succeeded', 'canceled'].includes(its),
+        ({ status: intentStatus }) => !['succeeded', 'canceled'].includes(intentStatus),
       );
       expect(held).toEqual([]);
     }),

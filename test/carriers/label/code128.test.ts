@@ -15,9 +15,9 @@ const scan = async (widths: number[]): Promise<string | undefined> => {
   const row = [10, ...widths, 10].flatMap((count, index) => Array<number>(count * 2).fill(index % 2 === 0 ? 255 : 0));
   const height = 20;
   const data = new Uint8ClampedArray(row.length * height * 4);
-  for (let at = 0; at < row.length * height; at += 1) {
-    data.fill(row[at % row.length] ?? 255, at * 4, at * 4 + 3);
-    data[at * 4 + 3] = 255;
+  for (let pixel = 0; pixel < row.length * height; pixel += 1) {
+    data.fill(row[pixel % row.length] ?? 255, pixel * 4, pixel * 4 + 3);
+    data[pixel * 4 + 3] = 255;
   }
   const [found] = await readBarcodes({ data, width: row.length, height }, { formats: ['Code128'] });
   return found?.text;

@@ -9,7 +9,7 @@ import fixture from '../../fixtures/carriers/request.json' with { type: 'json' }
 
 const request: LabelRequest = fixture;
 const number = 'FC401205639182736455';
-const to = (address: Partial<Address>): LabelRequest => ({ ...request, to: { ...request.to, ...address } });
+const requestTo = (address: Partial<Address>): LabelRequest => ({ ...request, to: { ...request.to, ...address } });
 
 beforeAll(async () => {
   const file = createRequire(import.meta.url).resolve('zxing-wasm/reader/zxing_reader.wasm');
@@ -33,14 +33,14 @@ const boxesOf = (pdf: Uint8Array): Box[] =>
     return { x, y, width, height, gray };
   });
 
-const unescaped = (string: string): string => {
-  const bytes = string.replace(/\\([0-7]{3}|.)/g, (_, code: string) =>
+const decodeLiteral = (literal: string): string => {
+  const bytes = literal.replace(/\\([0-7]{3}|.)/g, (_, code: string) =>
     code.length === 3 ? String.fromCharCode(Number.parseInt(code, 8)) : code,
   );
   return new TextDecoder('windows-1252').decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
 };
 
-const utf16 = (hex: string): string => {
+const decodeUtf16 = (hex: string): string => {
   const bytes = Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
   return new TextDecoder('utf-16be').decode(bytes);
 };
@@ -49,7 +49,7 @@ const utf16 = (hex: string): string => {
 const linesOf = (pdf: Uint8Array): string[] =>
   [...contentOf(pdf).matchAll(/^BT (.*) ET$/gm)].map(([, body = '']) =>
     [...body.matchAll(/\/(\w+) [\d.]+ Tf (?:\(((?:\\.|[^\\)])*)\)|<([0-9a-f]*)>) Tj/g)]
-      .map(([, , literal, hex]) => (literal === undefined ? utf16(hex ?? '') : unescaped(literal)))
+      .map(([, , literal, hex]) => (literal === undefined ? decodeUtf16(hex ?? '') : decodeLiteral(literal)))
       .join(''),
   );
 
@@ -83,10 +83,11 @@ describe('a label', () => {
     }
   });
 
-  it('has bars of whole dots on a 203 dpi printer, and quiet zones beside the barcode', () => {
+  it('has bars that are multiples of 3 dots wide on a 203 dpi printer, and quiet zones beside the barcode', () => {
     const bars = boxesOf(drawLabel(request, number)).filter((box) => box.height === 72);
     const dot = 72 / 203;
-    for (const bar of bars) expect((bar.width / dot) % 3).toSatisfy((rest: number) => rest < 0.02 || rest > 2.98);
+    for (const bar of bars)
+      expect((bar.width / dot) % 3).toSatisfy((remainder: number) => remainder < 0.02 || remainder > 2.98);
     const left = Math.min(...bars.map((bar) => bar.x));
     const right = Math.max(...bars.map((bar) => bar.x + bar.width));
     expect(Math.min(left, 288 - right)).toBeGreaterThanOrEqual(10 * 3 * dot);
@@ -116,7 +117,7 @@ describe('a label', () => {
   });
 
   it('is a valid PDF of one 4 × 6 inch page: the cross-reference table points at every object', () => {
-    const file = latin1(drawLabel(to({ name: '山田 太郎', line1: '테헤란로 152' }), number));
+    const file = latin1(drawLabel(requestTo({ name: '山田 太郎', line1: '테헤란로 152' }), number));
     expect(file).toMatch(/^%PDF-1\.5\n%[\x80-\xff]{4}\n/);
     expect(file).toContain('/MediaBox [0 0 288 432]');
     expect(file).toMatch(/startxref\n\d+\n%%EOF\n$/);
@@ -137,9 +138,9 @@ describe('a label', () => {
     expect(drawLabel(request, 'FC1')).not.toEqual(drawLabel(request, number));
   });
 
-  it('says that an address was transliterated', () => {
+  it('has a note if an address was transliterated', () => {
     const lines = linesOf(
-      drawLabel(to({ name: 'Олександра Щербак', city: 'Київ', region: undefined, country: 'UA' }), number),
+      drawLabel(requestTo({ name: 'Олександра Щербак', city: 'Київ', region: undefined, country: 'UA' }), number),
     );
     expect(lines).toContain('Oleksandra Shcherbak');
     expect(lines.join(' ')).toContain('Address put into Latin letters; as it was written: order PO-2026/117.');
@@ -148,14 +149,17 @@ describe('a label', () => {
 
   it('shows Chinese and Japanese letters, and warns the packer that the printer may lack them', () => {
     const japan = { name: '山田 太郎', line1: '神南１−２−３', city: '東京都', region: undefined, country: 'JP' };
-    const lines = linesOf(drawLabel(to(japan), number));
+    const lines = linesOf(drawLabel(requestTo(japan), number));
     expect(lines).toEqual(expect.arrayContaining(['山田 太郎', '神南1-2-3', '東京都 95122', 'JAPAN']));
     expect(lines.join(' ')).toContain('If any are missing above, do not ship');
   });
 
   it('repeats a Korean address in Latin letters', () => {
     const lines = linesOf(
-      drawLabel(to({ name: '김민준', line1: '테헤란로 152', city: '강남구', region: '서울', country: 'KR' }), number),
+      drawLabel(
+        requestTo({ name: '김민준', line1: '테헤란로 152', city: '강남구', region: '서울', country: 'KR' }),
+        number,
+      ),
     );
     expect(lines).toEqual(expect.arrayContaining(['김민준', 'Gimminjun', '테헤란로 152', 'Teheranro 152']));
     expect(lines).toEqual(expect.arrayContaining(['강남구, 서울 95122', 'Gangnamgu, Seoul 95122']));
@@ -167,25 +171,25 @@ describe('a label', () => {
       company: 'W'.repeat(70),
       line1: 'A street whose name goes on and on '.repeat(3).trim(),
     };
-    const whole = linesOf(drawLabel(to(long), number))
+    const printed = linesOf(drawLabel(requestTo(long), number))
       .join('')
       .replace(/\s/g, '');
-    for (const part of Object.values(long)) expect(whole).toContain(part.replace(/\s/g, ''));
-    expect(errorOf(() => drawLabel(to({ line1: 'long '.repeat(500) }), number)).message).toContain('too long');
+    for (const part of Object.values(long)) expect(printed).toContain(part.replace(/\s/g, ''));
+    expect(errorOf(() => drawLabel(requestTo({ line1: 'long '.repeat(500) }), number)).message).toContain('too long');
   });
 
   it('escapes the characters that PDF strings reserve', () => {
-    expect(linesOf(drawLabel(to({ name: 'A (B) \\ C ) ET' }), number))).toContain('A (B) \\ C ) ET');
+    expect(linesOf(drawLabel(requestTo({ name: 'A (B) \\ C ) ET' }), number))).toContain('A (B) \\ C ) ET');
   });
 
   it('rejects an unprintable address with a permanent error that names the field, without its value', () => {
-    const thai = errorOf(() => drawLabel(to({ line1: 'ถนนสุขุมวิท 21' }), number));
+    const thai = errorOf(() => drawLabel(requestTo({ line1: 'ถนนสุขุมวิท 21' }), number));
     expect(thai.permanent).toBe(true);
     expect(thai.message).toMatch(/^manual: to\.line1: no Latin letters are known for U\+0E16/);
     expect(thai.message).not.toContain('สุขุมวิท');
-    expect(errorOf(() => drawLabel(to({ name: ' \t🎉' }), number)).message).toBe('manual: to.name: is empty');
-    expect(errorOf(() => drawLabel(to({ country: 'USA' }), number)).message).toContain('to.country');
-    expect(errorOf(() => drawLabel(to({ country: 'QQ' }), number)).message).toContain('to.country');
+    expect(errorOf(() => drawLabel(requestTo({ name: ' \t🎉' }), number)).message).toBe('manual: to.name: is empty');
+    expect(errorOf(() => drawLabel(requestTo({ country: 'USA' }), number)).message).toContain('to.country');
+    expect(errorOf(() => drawLabel(requestTo({ country: 'QQ' }), number)).message).toContain('to.country');
   });
 
   it('rejects a tracking number whose bars would be too narrow to scan', () => {
