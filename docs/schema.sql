@@ -897,7 +897,7 @@ begin
     return found_ids;
   end if;
   return array(
-    with hits as materialized ( -- planned for all rows, so that the limit does not tempt the planner to walk again
+    with hits as materialized ( -- planned without the limit, which would make the planner walk again
       select p.id, p.status, p.currency from catalog.products p
       where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_pattern or p.sku ilike indexed_pattern)
     )
@@ -924,7 +924,7 @@ declare
   -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
   words constant tsquery := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
   pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
-  -- Not if websearch operators say exactly what is meant, nor if there is no word that could be misspelt.
+  -- Not with websearch operators, which ask for exact words, and not without a word that could be misspelt.
   allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
   found_ids varchar[] := catalog.search_exact(words, pattern, only_currency, before, most);
 begin
@@ -1579,7 +1579,7 @@ begin
   if found then
     return platform.leave(call, 'campaigns.join', group_commerce.participant_json(participant));
   end if;
-  -- A campaign continues without its product: places that are taken are honoured, new ones are not sold.
+  -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
   if exists (select from catalog.products x
     where x.tenant_id = campaign.tenant_id and x.id = campaign.product_id and x.status = 'archived') then
     return platform.leave(call, 'campaigns.join',
@@ -1996,7 +1996,7 @@ begin
     if participant.secured_at is not null then
       secured_ids := secured_ids || participant.order_id::text;
     elsif participant.secure_by = 'infinity' then
-      -- Stripe is deciding the payment, so the unit stays held until then
+      -- Stripe is still deciding the payment, so the unit stays held.
       processing_ids := processing_ids || participant.order_id::text;
     else
       unsecured_ids := unsecured_ids || participant.order_id::text;
@@ -2775,7 +2775,7 @@ begin
   end if;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
     order by i.sku for update;
-  -- An order can always end. Units above the largest count are written off in the ledger.
+  -- Ending an order must never fail, so units above the largest count are written off in the ledger.
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
   select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
     'returned above the largest count', platform.clock()
@@ -3645,7 +3645,7 @@ begin
   if refund_amount <= 0 or exists (select from payments.refunds r where r.payment_id = payment.payment_id
     and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed'
     and r.amount <= refund_amount
-    -- Unless ours failed because of a refund made by hand, which has failed since.
+    -- Unless it failed because of a refund made by hand, and that one has failed since.
     and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
       and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
       and h.checked_at > r.checked_at)) then
@@ -3753,7 +3753,7 @@ begin
     perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
     outcome := payments.apply_capture(payment);
     skus := array(select jsonb_array_elements_text(outcome->'skus'));
-    -- Updates of refunds may have come before the update that the money was captured.
+    -- The updates of refunds may arrive before the update that reports the capture.
     skus := skus || payments.apply_early_refunds(payment);
     select * into payment from payments.payments x where x.payment_id = payment.payment_id;
     if (outcome->>'confirmed')::boolean then
@@ -3933,7 +3933,7 @@ begin
     fault := saved_intent.fault;
   end if;
   if fault is not null then
-    -- An intent that cannot pay keeps no units. Units that waited for its debit get the usual time.
+    -- An intent with a fault must not keep units held. If they were held for its debit, the usual hold time starts now.
     if payment.status = 'pending' and payment.stripe_status = 'processing'
       and payment.stripe_payment_intent_id is not distinct from saved_intent.stripe_id then
       perform payments.update_hold_end(payment, 'set_aside', input->'terms');
@@ -3955,8 +3955,8 @@ begin
     return jsonb_build_object('outcome', 'set_aside', 'tenant', payment.tenant_id, 'skus', '[]'::jsonb,
       'reason', fault);
   end if;
-  -- A charge reports a sum and no refunds. The refunds' own events report them; if those are lost, the cron looks them
-  -- up.
+  -- A charge reports only the sum of its refunds. Each refund has its own event; if that is lost, the cron looks the
+  -- refund up.
   update payments.payments x
   set checked_at = platform.clock(), setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
       asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id
@@ -4906,7 +4906,7 @@ begin
       perform payments.fail_order_or_place(payment, item->>'reason');
     end if;
   end loop;
-  -- An intent that Stripe refuses to make need not be closed.
+  -- If Stripe rejects the creation of an intent, there is no intent to close.
   update payments.payments x set intent_open = false
   where x.tenant_id = platform.tenant()
     and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
@@ -5460,9 +5460,9 @@ CREATE OR REPLACE FUNCTION platform.clock()
  LANGUAGE sql
  STABLE
 AS $function$
-  -- A caller can pass the time in (a cron's scheduled time, a test's); otherwise it is the transaction's. Milliseconds,
-  -- as the API shows it: a hold ends exactly when it says so. No `coalesce` or `nullif`: Postgres does not treat them
-  -- as leakproof under row-level security, and a condition on time could not use an index.
+  -- A caller can pass the time (a cron's scheduled time, a test's time); otherwise it is the transaction's time. In
+  -- milliseconds like the API, so that a hold ends exactly at the time that the API shows. No `coalesce` or `nullif`:
+  -- Postgres does not treat them as leakproof under row-level security, and a condition on time could not use an index.
   select case when current_setting('app.now', true) <> '' then current_setting('app.now', true)::timestamptz
     else date_trunc('milliseconds', now()) end
 $function$;
@@ -5918,7 +5918,7 @@ begin
     loop
       blocked_keys := blocked_keys || blocker.key;
       blocker_seqs := blocker_seqs || blocker.seq;
-      -- Rows behind a failed row wait as long as that row. Otherwise each run would look at them for nothing.
+      -- Rows behind a failed row wait as long as that row. Otherwise each run would read them in vain.
       if blocker.lease is null and blocker.due_at > now_at then
         begin
           update platform.outbox o set due_at = blocker.due_at
@@ -5926,7 +5926,7 @@ begin
             and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = blocker.key
               and u.seq > blocker.seq));
         exception when others then
-          -- A row that cannot be updated is looked at again in each run.
+          -- A row that cannot be updated is read again in each run.
           if sqlstate in ('40001', '40P01', '55P03') then
             raise;
           end if;
@@ -6191,14 +6191,14 @@ declare
   failed_rows integer;
   leased jsonb;
 begin
-  -- A crash may lose the changes of this call and nothing else. Then rows are delivered again, as after a relay that
-  -- died.
+  -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
+  -- crash of a relay.
   perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
   failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
     + (platform.process_relay_rows(of_sink, 'failed',
       array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
-  -- Rows that this relay leased and does not mention: the result was lost and the call repeated.
+  -- Rows that this relay leased but does not report: the response with them was lost.
   if (input->>'lost')::boolean then
     returned := returned || array(select o.seq from platform.outbox o
       where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');
@@ -7130,7 +7130,7 @@ AS $function$
     external_id, status, due_at, created_at)
   values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier',
     label->>'trackingNumber', label->>'externalId', 'open',
-    -- An unknown label may still be being made, by the caller that has the lease of its request.
+    -- The carrier may still be making an unknown label for the caller that has the lease.
     case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute'
       else platform.clock() end, platform.clock())
   on conflict (shipment_id) do update

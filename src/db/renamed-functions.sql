@@ -1,7 +1,7 @@
 -- requires: shipping/label-reminders.sql, shipping/shipments.sql, shipping/tracking.sql, shipping/voids.sql
--- Drops functions under their former names, which `create or replace` leaves in existing databases. Only functions call
--- these, never a Worker, and all their callers were replaced before this file, in the same transaction. It drops for
--- every service, so it is in no service's folder; it creates no function and writes no table.
+-- Drops functions under their former names, which `create or replace` leaves in existing databases. Only functions
+-- called them, never a Worker, and all callers were replaced earlier in the same transaction. This file drops functions
+-- of every service, so it is in no service's folder.
 
 drop function if exists catalog.search_alike(text, varchar, varchar, integer);
 drop function if exists catalog.search_spelt(tsquery, text, varchar, varchar, integer);

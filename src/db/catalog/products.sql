@@ -93,8 +93,9 @@ $$;
 -- One batch of an import. `input`: {rows: [{id, sku, name, description, price, currency, inventory, status}], run?,
 -- key?, last?}, each SKU once; `last` ends the run. Returns {results: [{sku, outcome: created|updated|invalid, detail?,
 -- repeated?}]} in the order of the rows. An existing SKU is updated: fields that the row leaves out, and the archived
--- status, stay. A count is not set again if another run of the last 24 hours set it for this SKU, even before a later
--- run, and broke off or had the same idempotency key: units were sold since. Emits product.created.
+-- status, stay. A count is not set again if a run of the last 24 hours has set it for this SKU and was interrupted or
+-- had the same idempotency key, even if a later run has set another count: units may have been sold since. Emits
+-- product.created.
 create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -192,8 +193,8 @@ end
 $$;
 
 -- The search first reads this many of the tenant's newest products, then uses the indexes. The window finds a common
--- word fast, the index a rare one. The planner cannot know which is which and would scan for either. (`between` stops
--- it from walking all tenants' products by primary key, as it does for `=`.)
+-- word fast, the index a rare one. The planner cannot tell them apart and would scan for both. (With `=` it would walk
+-- all tenants' products by primary key; with `between` it does not.)
 create or replace function catalog.search_window() returns integer language sql immutable as $$ select 1000 $$;
 
 -- Ids of this tenant's products for sale, newest first, below `before`, that match the words, or `pattern` in name or
@@ -223,7 +224,7 @@ begin
     return found_ids;
   end if;
   return array(
-    with hits as materialized ( -- planned for all rows, so that the limit does not tempt the planner to walk again
+    with hits as materialized ( -- planned without the limit, which would make the planner walk again
       select p.id, p.status, p.currency from catalog.products p
       where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_pattern or p.sku ilike indexed_pattern)
     )
@@ -277,7 +278,7 @@ declare
   -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
   words constant tsquery := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
   pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
-  -- Not if websearch operators say exactly what is meant, nor if there is no word that could be misspelt.
+  -- Not with websearch operators, which ask for exact words, and not without a word that could be misspelt.
   allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
   found_ids varchar[] := catalog.search_exact(words, pattern, only_currency, before, most);
 begin

@@ -91,7 +91,8 @@ $$;
 -- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId,
 -- orderId, paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. A second join of a user returns the first one.
 -- A successful campaign creates the order at once. Raises not_found. Returns the errors campaign_not_open,
--- campaign_full, insufficient_inventory. Emits campaign.joined, payment.created, campaign.successful at the minimum.
+-- campaign_full, insufficient_inventory. Emits campaign.joined, payment.created, and campaign.successful when the
+-- minimum is reached.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -111,7 +112,7 @@ begin
   if found then
     return platform.leave(call, 'campaigns.join', group_commerce.participant_json(participant));
   end if;
-  -- A campaign continues without its product: places that are taken are honoured, new ones are not sold.
+  -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
   if exists (select from catalog.products x
     where x.tenant_id = campaign.tenant_id and x.id = campaign.product_id and x.status = 'archived') then
     return platform.leave(call, 'campaigns.join',
@@ -220,9 +221,9 @@ begin
 end
 $$;
 
--- Frees places of one campaign and returns their SKUs. With `ending`, also ends their payments and releases their units
--- (the orders service has already done that for a place whose order has ended). The caller has locked the campaign and
--- these participants. Emits campaign.left for each.
+-- Frees places of one campaign and returns their SKUs. If `ending` is not null, also ends their payments with that
+-- status and releases their units; for a place whose order has ended, the orders service has already done that. The
+-- caller has locked the campaign and these participants. Emits campaign.left for each.
 create or replace function group_commerce.free_places(campaign varchar, ids text[], why text, ending text)
 returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$

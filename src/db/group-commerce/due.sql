@@ -54,9 +54,9 @@ begin
 end
 $$;
 
--- Frees places of active campaigns whose money was not secured in time. A place that may have been paid waits until
--- Stripe's answer is known. `input`: {limit}. Returns {freed, tenants: [{tenant, skus}]}; repeat until freed is 0.
--- Emits campaign.left, payment.cancelled, inventory.released.
+-- Frees places of active campaigns whose money was not secured in time. A place that may have been paid is kept until
+-- Stripe has said whether it was. `input`: {limit}. Returns {freed, tenants: [{tenant, skus}]}; repeat until freed is
+-- 0. Emits campaign.left, payment.cancelled, inventory.released.
 create or replace function group_commerce.free_unsecured(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -118,7 +118,8 @@ begin
 end
 $$;
 
--- The orders of due places that wait for Stripe's answer. For payments, which asks Stripe about them.
+-- The orders of due places that are kept until Stripe has said whether they were paid. For payments, which looks them
+-- up.
 create or replace function group_commerce.undecided_places(most integer) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

@@ -2,7 +2,7 @@
 -- How the payment and the order of a place change the place.
 
 -- Locks the campaigns of these orders by id, then their places by id. Payments calls this before it locks anything
--- else, so that nobody waits for a campaign while it holds an order.
+-- else, so that no transaction waits for a campaign while it has locked an order.
 create or replace function group_commerce.lock_places(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

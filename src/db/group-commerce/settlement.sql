@@ -107,7 +107,7 @@ begin
     if participant.secured_at is not null then
       secured_ids := secured_ids || participant.order_id::text;
     elsif participant.secure_by = 'infinity' then
-      -- Stripe is deciding the payment, so the unit stays held until then
+      -- Stripe is still deciding the payment, so the unit stays held.
       processing_ids := processing_ids || participant.order_id::text;
     else
       unsecured_ids := unsecured_ids || participant.order_id::text;
@@ -141,7 +141,7 @@ end
 $$;
 
 -- Finds a campaign of these statuses that is not settled, and sets its tenant for the rest of the transaction. It picks
--- a random tenant, so that none waits for all campaigns of another.
+-- a random tenant, so that no tenant waits until another tenant's campaigns are all settled.
 create or replace function group_commerce.find_unsettled_campaign(call jsonb, input jsonb, statuses text[])
 returns group_commerce.group_commerce_campaigns
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -159,7 +159,8 @@ begin
 end
 $$;
 
--- Marks a campaign as settled, unless it has participants in these states that another run has locked.
+-- Marks a campaign as settled, unless participants in these states remain, for example because another run has locked
+-- them.
 create or replace function group_commerce.mark_settled(campaign group_commerce.group_commerce_campaigns, states text[])
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$

@@ -53,8 +53,8 @@ begin
 end
 $$;
 
--- Marks that these orders know of their rejected hold, or have ended in another way. The caller has locked the orders;
--- this locks their reservations by order id. For orders.
+-- Records that these orders were failed for their rejected hold, or have ended in another way. The caller has locked
+-- the orders; this locks their reservations by order id. For orders.
 create or replace function inventory.mark_orders_informed(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update inventory.reservations r set unheard = false
@@ -64,7 +64,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The cron, because a message can be lost. Decides holds that have been pending for `idleSeconds`, and returns the
--- orders that have not learned of their rejected hold for as long; a share of `limit` for each tenant. `input`:
+-- orders whose hold was rejected but which were not failed in that time. Each tenant gets a share of `limit`. `input`:
 -- {idleSeconds, holdSeconds, limit}. Returns {decided, tenants: [{tenant, skus, refused: [orderId]}]}; repeat until
 -- decided is 0.
 create or replace function inventory.decide_forgotten(call jsonb, input jsonb) returns jsonb

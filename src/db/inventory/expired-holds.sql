@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/set-aside.sql, payments/stripe-events.sql, inventory/reservations.sql
--- Holds whose time is over.
+-- Holds that are over: their time has passed, and they can end.
 
 -- Locks the reservations of these orders by order id and returns the orders whose hold is still over. A payment, or a
 -- debit that started in the meantime, may have moved its end. The caller has locked the orders. For orders.
@@ -15,8 +15,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Finds up to `most` holds whose time is over, of each tenant in turn: [{tenant, orders}]. A hold whose payment may
--- have been paid waits until Stripe's events are read past its end, or until Stripe was asked about it. `undecided`
--- finds those instead.
+-- have been paid does not end until Stripe's events are read past its end, or the payment was looked up. `undecided`
+-- finds those holds instead.
 create or replace function inventory.pick_holds(most integer, undecided boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
@@ -66,7 +66,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select inventory.pick_holds(most, false)
 $$;
 
--- Holds that wait for Stripe's answer. For payments, which asks Stripe about them.
+-- Holds that are over but wait until Stripe says whether they were paid. For payments, which looks them up.
 create or replace function inventory.undecided_holds(most integer) returns jsonb
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select inventory.pick_holds(most, true)

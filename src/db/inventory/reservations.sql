@@ -67,7 +67,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
 $$;
 
--- Emits the decision on an order's hold: inventory.reserved or inventory.insufficient.
+-- Emits the event for the decision on an order's hold: inventory.reserved or inventory.insufficient.
 create or replace function inventory.emit_decision(order_id varchar, shortages jsonb, queue boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -160,8 +160,8 @@ begin
 end
 $$;
 
--- Puts the committed units of an order back into stock and returns their SKUs. Locks the reservation, then stock by SKU.
--- For orders. Emits inventory.released.
+-- Puts the committed units of an order back into stock and returns their SKUs. Locks the reservation, then stock by
+-- SKU. For orders. Emits inventory.released.
 create or replace function inventory.restock(order_id varchar, reason text) returns text[]
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -175,7 +175,7 @@ begin
   end if;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
     order by i.sku for update;
-  -- An order can always end. Units above the largest count are written off in the ledger.
+  -- Ending an order must never fail, so units above the largest count are written off in the ledger.
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
   select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
     'returned above the largest count', platform.clock()

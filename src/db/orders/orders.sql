@@ -14,7 +14,7 @@ language sql stable as $$
 $$;
 
 -- The order's payment. payment_of and shipment_of return sets of at most one row so that Postgres can inline them into
--- a query. A scalar function with a query runs again for each row and checks the reader's proof each time.
+-- a query. A scalar function with a query would run for each row and check the reader's proof each time.
 create or replace function orders.payment_of(order_id varchar) returns setof jsonb
 language sql stable rows 1 as $$
   select payments.payment_json(p) from payments.payments p

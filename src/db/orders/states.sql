@@ -138,7 +138,7 @@ end
 $$;
 
 -- A refund failed at the bank, so the order is no longer refunded and gets back its former status. Units that went back
--- into stock are taken again. If they are gone, or its campaign place is, the order is cancelled with the reason
+-- into stock are taken again. If the units or the campaign place are gone, the order is cancelled with the reason
 -- `refund_failed`, and the merchant owes the buyer the money. Nothing is shipped automatically. Returns the SKUs whose
 -- stock changed. The caller has locked the order. For payments. Emits order.refund.failed or order.cancelled.
 create or replace function orders.reopen_after_failed_refund(order_id varchar) returns text[]

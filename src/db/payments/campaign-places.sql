@@ -1,5 +1,6 @@
 -- requires: payments/payments.sql, payments/intents.sql
--- Payments of places in campaigns. A join secures the money (an authorization, or a saved card); success captures it.
+-- Payments of places in campaigns. After a join, the buyer secures the payment (authorizes it, or saves a card). When
+-- the campaign succeeds, it is captured or charged.
 
 -- The payment of a place, before its order exists. `input`: {id, orderId, campaignId, userId, amount, currency, mode}.
 -- For group commerce. Emits payment.created.
@@ -34,8 +35,8 @@ begin
 end
 $$;
 
--- Requests the capture of these orders' payments, whose money is secured. Requested once; the row keeps the request
--- until the money is captured. The caller has locked the places; this locks the payments by id. For group commerce.
+-- Requests the capture of these orders' payments, which are secured. Requested once; the row keeps the request until
+-- the payment is captured. The caller has locked the places; this locks the payments by id. For group commerce.
 -- Emits payment.capture.requested.
 create or replace function payments.request_captures(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

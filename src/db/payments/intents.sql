@@ -81,9 +81,9 @@ begin
 end
 $$;
 
--- Makes an intent the payment's own if it is closer to a successful payment than the current one. Before anybody has
--- paid, the buyer must be able to confirm the intent, so one without a client secret is not used. The caller has locked
--- the payment.
+-- Makes this intent the payment's own if it is closer to success than the current one. Until one is paid, the buyer
+-- must be able to confirm the payment's own intent, so an intent without a client secret is not used. The caller has
+-- locked the payment.
 create or replace function payments.promote_intent(payment payments.payments, intent payments.intents,
   client_secret text) returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -133,9 +133,9 @@ begin
 end
 $$;
 
--- A payment that had ended was paid after all. If its order has a newer payment, the one that is paid first counts: a
--- pending one is cancelled. Returns false if the other one is paid already, or was paid and is refunded. The caller has
--- locked the order and `payment`; this locks the other payment.
+-- A payment was paid after it had ended. If its order has a newer payment, the first one that is paid counts: a pending
+-- newer payment is cancelled. Returns false if the other one is paid already, or was paid and is refunded. The caller
+-- has locked the order and `payment`; this locks the other payment.
 create or replace function payments.supersede_other_payment(payment payments.payments) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -171,7 +171,7 @@ begin
 end
 $$;
 
--- Whether another payment has paid the order of this one, or had when this one's money came.
+-- Whether another payment has paid this order, or had paid it when this payment's money was captured.
 create or replace function payments.is_excess_payment(payment payments.payments) returns boolean
 language sql stable as $$
   select exists (select from payments.payments x where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id
@@ -203,9 +203,9 @@ language sql stable as $$
     order by i.stripe_id)
 $$;
 
--- Keeps an ended payment marked as open while Stripe can still take money for it. A captured payment is open only
--- because of other intents. For one that is not captured, the functions that apply updates say when its own intent is
--- closed.
+-- Marks an ended payment as open while Stripe can still take money for it. A captured payment can be open only because
+-- of other intents. For a payment that is not captured, this never marks its own intent as closed: the functions that
+-- apply updates do.
 create or replace function payments.update_intent_open(of_payment varchar) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update payments.payments x set intent_open = not x.intent_open
@@ -219,9 +219,9 @@ language sql set search_path = pg_catalog, pg_temp as $$
     and x.intent_open is distinct from (current.should_be_open or (x.intent_open and x.captured = 0))
 $$;
 
--- Notes that the saved method of a place is about to be charged. `input`: {tenant, id}. Returns {ended: true} if the
+-- Records that the saved method of a place is about to be charged. `input`: {tenant, id}. Returns {ended: true} if the
 -- payment must not be charged any more, otherwise {task, again}; `again`: a charge was requested before, so one may
--- exist. Locks the payment, so that an order that ends at the same time comes before or after.
+-- exist. Locks the payment, so that the end of its order comes either before or after this call.
 create or replace function payments.ask_charge(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -241,7 +241,7 @@ begin
 end
 $$;
 
--- Notes that all charges of these payments' customers were looked up and applied. `input`: {tenant, payments: [id]}.
+-- Records that all charges of these payments' customers were looked up and applied. `input`: {tenant, payments: [id]}.
 create or replace function payments.note_charges(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

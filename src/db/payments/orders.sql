@@ -1,9 +1,9 @@
 -- requires: payments/payments.sql
--- What a payment's money and refunds mean for its order or its place in a campaign.
+-- How captures and refunds of a payment change its order or its place in a campaign.
 
 -- Applies captured money to the order; returns the result of orders.confirm_paid_order. A place that was captured in
--- Stripe's dashboard before the campaign succeeded is paid and waits for its order. A part of the price pays for
--- nothing: the order or place ends, and the caller refunds the part. The caller has locked the place, the order and the
+-- Stripe's dashboard before the campaign succeeded is paid and waits for its order. A capture of only a part of
+-- the price ends the order or place, and the caller refunds it. The caller has locked the place, the order and the
 -- payment.
 create or replace function payments.apply_capture(payment payments.payments) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -11,7 +11,8 @@ language sql stable as $$
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $$;
 
--- What the Worker requests from Stripe. Amounts are text, so that they never become binary floating-point numbers.
+-- The payment as a task for the Worker, which calls Stripe. Amounts are text, so that they never become binary
+-- floating-point numbers.
 create or replace function payments.intent_task(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
@@ -31,8 +32,8 @@ language sql stable as $$
     else p.stripe_payment_intent_id end is null
 $$;
 
--- Whether the payment must be closed at Stripe when it ends. Stripe may have made an intent whose response was lost, so
--- an unknown intent is requested once more to close it.
+-- Whether the payment must be closed at Stripe when it ends. If no intent is known, Stripe may have made one whose
+-- response was lost: the Worker requests it once more, to close it.
 create or replace function payments.needs_closing(payment payments.payments) returns boolean
 language sql stable as $$
   select payment.intent_open or payment.mode <> 'card' and payment.stripe_payment_intent_id is null
@@ -207,10 +208,10 @@ begin
 end
 $$;
 
--- Records what the consumer got from Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret, status}],
--- refused: [{id, reason}], again: [{id, attempt}]}. `refused`: Stripe will never accept this payment, so it fails with
--- its order; one that had ended before is closed. `again`: Stripe stored a failure under this attempt's idempotency
--- key, so the next attempt needs another key; counted once, whoever reports it first.
+-- Records the results of the Worker's calls to Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret,
+-- status}], refused: [{id, reason}], again: [{id, attempt}]}. `refused`: Stripe will never accept this payment, so it
+-- fails with its order; one that had ended before is closed. `again`: Stripe stored a failure under this attempt's
+-- idempotency key, so the next attempt needs another key; counted once, whoever reports it first.
 create or replace function payments.record_intents(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -238,7 +239,7 @@ begin
       perform payments.fail_order_or_place(payment, item->>'reason');
     end if;
   end loop;
-  -- An intent that Stripe refuses to make need not be closed.
+  -- If Stripe rejects the creation of an intent, there is no intent to close.
   update payments.payments x set intent_open = false
   where x.tenant_id = platform.tenant()
     and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))

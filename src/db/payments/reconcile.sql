@@ -1,12 +1,12 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, payments/stripe-events.sql, payments/payments.sql, payments/intents.sql
 -- Work to be done at Stripe, and updates from Stripe: by webhook, or looked up because a webhook can be lost.
 
--- Work to be done at Stripe for these payments or (cron) for each tenant in turn. `input`: {tenant, paymentIds} or
--- {idleSeconds, limit}. Returns {intents: [task], refunds: [{…}]}: payments without an intent, pending ones to look up,
--- ended ones to close (their intent may be unknown), those whose charge reports refunds that we have not seen; refunds
--- to make or look up. The cron gets payments whose hold is over and waits for Stripe's answer first, then those that
--- were not checked for longest. `mayExist`: an earlier attempt may have made the refund, and Stripe forgets an
--- idempotency key after 24 hours.
+-- Finds work to do at Stripe. `input`: {tenant, paymentIds}, or from the cron {idleSeconds, limit}, which takes each
+-- tenant in turn. Returns {intents: [task], refunds: [{…}]}. `intents`: payments that have no intent, are pending, must
+-- be closed after their end (their intent may be unknown), or have refunds at Stripe that we have not seen. `refunds`:
+-- refunds to make or look up; with `mayExist` an earlier attempt may have made it, and Stripe forgets an idempotency
+-- key after 24 hours. The cron first gets payments whose hold is over but cannot end until Stripe says whether they
+-- were paid, then those whose last lookup is the oldest.
 create or replace function payments.open_work(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$
@@ -72,10 +72,10 @@ begin
 end
 $$;
 
--- Notes that Stripe was asked and nothing changed, so that the cron checks others first. `input`: {tenant, payments:
--- [id], listed: [id], refunds: [id], again: [{id, attempt}], done: [id]}. `listed`: all refunds of these payments at
--- Stripe have been applied; `again`: as in record_intents, for refunds; `done`: rows that were processed and are no
--- longer set aside. Lock order: payments by id, then refunds by id.
+-- Records that these rows were looked up at Stripe and nothing changed, so that the cron looks up other rows first.
+-- `input`: {tenant, payments: [id], listed: [id], refunds: [id], again: [{id, attempt}], done: [id]}. `listed`: all
+-- refunds of these payments at Stripe have been applied; `again`: as in record_intents, for refunds; `done`: rows that
+-- were processed and are no longer set aside. Lock order: payments by id, then refunds by id.
 create or replace function payments.note_checked(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -111,8 +111,8 @@ $$;
 -- orderId, tenant}, clientSecret?, failure?, final?}, setup?: {status, madeFor, methodId?, failure?}, refund?: {id?,
 -- stripeId, status, amount, failure?}, charge?: {refunded}, dispute?: {status}, terms?: of update_hold_end}. Updates
 -- may arrive in any order; the most advanced state stays.
--- Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or set_aside (it names a
--- payment of ours and cannot be about it, for this reason). Lock order: the campaign and the place, the order, the
+-- Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or set_aside (it names one
+-- of our payments but does not belong to it; `reason` says why). Lock order: the campaign and the place, the order, the
 -- payment, its intent, then stock.
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -160,7 +160,7 @@ begin
     fault := saved_intent.fault;
   end if;
   if fault is not null then
-    -- An intent that cannot pay keeps no units. Units that waited for its debit get the usual time.
+    -- An intent with a fault must not keep units held. If they were held for its debit, the usual hold time starts now.
     if payment.status = 'pending' and payment.stripe_status = 'processing'
       and payment.stripe_payment_intent_id is not distinct from saved_intent.stripe_id then
       perform payments.update_hold_end(payment, 'set_aside', input->'terms');
@@ -182,8 +182,8 @@ begin
     return jsonb_build_object('outcome', 'set_aside', 'tenant', payment.tenant_id, 'skus', '[]'::jsonb,
       'reason', fault);
   end if;
-  -- A charge reports a sum and no refunds. The refunds' own events report them; if those are lost, the cron looks them
-  -- up.
+  -- A charge reports only the sum of its refunds. Each refund has its own event; if that is lost, the cron looks the
+  -- refund up.
   update payments.payments x
   set checked_at = platform.clock(), setup_intent_id = coalesce(x.setup_intent_id, input->>'setupId'),
       asked_at = case when input ? 'eventId' or input->>'intentId' is distinct from x.stripe_payment_intent_id
@@ -241,7 +241,7 @@ begin
     perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
     outcome := payments.apply_capture(payment);
     skus := array(select jsonb_array_elements_text(outcome->'skus'));
-    -- Updates of refunds may have come before the update that the money was captured.
+    -- The updates of refunds may arrive before the update that reports the capture.
     skus := skus || payments.apply_early_refunds(payment);
     select * into payment from payments.payments x where x.payment_id = payment.payment_id;
     if (outcome->>'confirmed')::boolean then

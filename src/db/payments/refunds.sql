@@ -1,5 +1,6 @@
 -- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, payments/payments.sql
--- Refunds. A row promises the money and Stripe pays it. A payment's sums are computed from these rows.
+-- Refunds. A row records that money will be refunded, then Stripe refunds it. A payment's sums are computed from these
+-- rows.
 
 create or replace function payments.refund_json(r payments.refunds) returns jsonb
 language sql stable as $$
@@ -7,7 +8,7 @@ language sql stable as $$
     'status', r.status, 'reason', r.reason, 'failureReason', r.failure_reason, 'createdAt', platform.iso(r.created_at))
 $$;
 
--- Promises a refund with a row; the consumer of payment.refund.requested makes it at Stripe. The caller has locked the
+-- Records a refund; the consumer of payment.refund.requested makes it at Stripe. The caller has locked the
 -- payment; payments_refunds_within_captured limits the sum.
 create or replace function payments.add_refund(p payments.payments, new_id varchar, amount numeric, reason varchar)
 returns payments.refunds
@@ -39,9 +40,10 @@ begin
 end
 $$;
 
--- Refunds money that the merchant must not keep: what an ended order was paid, or what a second intent took for a paid
--- payment. Not after Stripe has failed such a refund of the same amount or less (a dispute, a closed account): then the
--- merchant must return the money. Each failure lowers that limit, so this ends. The caller has locked the payment.
+-- Refunds money that the merchant must not keep: the payment of an ended order, or a second intent's capture for the
+-- same payment. Does nothing if an automatic refund of the same or a smaller amount has failed at Stripe (a dispute, a
+-- closed account): then the merchant must return the money. Each failure lowers that limit, so retries end. The caller
+-- has locked the payment.
 create or replace function payments.add_automatic_refund(payment payments.payments, of_intent varchar,
   refund_amount numeric, why varchar)
 returns void
@@ -50,7 +52,7 @@ begin
   if refund_amount <= 0 or exists (select from payments.refunds r where r.payment_id = payment.payment_id
     and r.stripe_intent_id is not distinct from of_intent and r.automatic and r.status = 'failed'
     and r.amount <= refund_amount
-    -- Unless ours failed because of a refund made by hand, which has failed since.
+    -- Unless it failed because of a refund made by hand, and that one has failed since.
     and not exists (select from payments.refunds h where h.payment_id = r.payment_id and not h.automatic
       and h.stripe_intent_id is not distinct from of_intent and h.status = 'failed' and h.stripe_refund_id is not null
       and h.checked_at > r.checked_at)) then
@@ -64,7 +66,8 @@ begin
 end
 $$;
 
--- Refunds the money that this intent took although another had paid the payment. The caller has locked the payment.
+-- Refunds the money that this intent captured although another intent had already paid the payment. The caller has
+-- locked the payment.
 create or replace function payments.refund_excess_intent(payment payments.payments, of_intent varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -77,8 +80,8 @@ begin
 end
 $$;
 
--- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?, restock?}; without an amount, all that is
--- left. `restock`: whether the units go back into stock once all money is refunded; by default only if there is no
+-- POST /v1/payments/{id}/refunds. `input`: {id, refundId, amount?, reason?, restock?}; without an amount, the remaining
+-- amount. `restock`: whether the units go back into stock once all money is refunded; by default only if there is no
 -- label. Locks the payment, so that refunds never exceed what was captured. Raises not_found. Returns the errors
 -- refund_exceeds_payment, validation_failed (decimals that the currency lacks).
 create or replace function payments.request_refund(call jsonb, input jsonb) returns jsonb
@@ -216,9 +219,9 @@ begin
 end
 $$;
 
--- Promises the rest of the money of an ended order, of a released place that never had an order, and of a payment whose
--- order another payment has paid. Stripe rejects our refund if one made by hand took a part of the money; then the rest
--- is still owed.
+-- Records a refund of the rest of the money for an ended order, for a released place that never had an order, and for a
+-- payment whose order another payment has paid. The rest exists if a refund made by hand returned a part of the money
+-- and Stripe therefore rejected our full refund.
 create or replace function payments.refund_remainder(of_payment varchar) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

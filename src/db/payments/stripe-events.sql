@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
--- Stripe's list of events: how far it has been read, and what that means for holds that end.
+-- Stripe's list of events: how far it has been read, and which holds may end because of that.
 
 -- Where to continue reading, and which failed events to retry. Returns {readUntil, again: [eventId]}; readUntil is null
 -- before the first run.
@@ -72,8 +72,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
 $$;
 
--- Whether the order's payment could have been paid before `ended` and Stripe was not asked about it since. Nobody can
--- have paid if the buyer was never shown an intent. The caller acts as '*'.
+-- Whether the order's payment may have been paid before `ended`, because it was not looked up at Stripe since then. It
+-- cannot have been paid if the buyer never received an intent. The caller acts as '*'.
 create or replace function payments.awaits_stripe(order_id varchar, ended timestamptz) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (

@@ -1,16 +1,16 @@
--- What every function of every service begins and ends with: API keys, the tenant, the clock and idempotency. A write
--- is one function, `service.verb(call jsonb, input jsonb)`. `call` has the caller's credentials and idempotency key.
--- The result is {tenant, answer, replayed}. If the function raises an error, nothing is changed or stored. If it
+-- The functions that every other function begins and ends with: API keys, the tenant, the clock and idempotency. A
+-- write is one function, `service.verb(call jsonb, input jsonb)`. `call` has the caller's credentials and idempotency
+-- key. The result is {tenant, answer, replayed}. If the function raises an error, nothing is changed or stored. If it
 -- returns, its answer is stored under the idempotency key, an error ({error: code, …}) included.
 
--- A function that runs as its owner pins its search_path. The small SQL functions run as their caller and name every
+-- A function that runs as its owner sets its search_path. The small SQL functions run as their caller and name every
 -- schema instead, so that Postgres can inline them.
 
 create or replace function platform.clock() returns timestamptz
 language sql stable as $$
-  -- A caller can pass the time in (a cron's scheduled time, a test's); otherwise it is the transaction's. Milliseconds,
-  -- as the API shows it: a hold ends exactly when it says so. No `coalesce` or `nullif`: Postgres does not treat them
-  -- as leakproof under row-level security, and a condition on time could not use an index.
+  -- A caller can pass the time (a cron's scheduled time, a test's time); otherwise it is the transaction's time. In
+  -- milliseconds like the API, so that a hold ends exactly at the time that the API shows. No `coalesce` or `nullif`:
+  -- Postgres does not treat them as leakproof under row-level security, and a condition on time could not use an index.
   select case when current_setting('app.now', true) <> '' then current_setting('app.now', true)::timestamptz
     else date_trunc('milliseconds', now()) end
 $$;
@@ -34,7 +34,7 @@ language sql volatile as $$
     'hex')::uuid::varchar
 $$;
 
--- The next version. It restarts at 2 after the largest integer, which a row that sells fast reaches in weeks.
+-- The next version. It restarts at 2 after the largest integer, which the stock of a popular SKU can reach in weeks.
 create or replace function platform.next_version(version integer) returns integer
 language sql immutable as $$
   select case when version < 2147483647 then version + 1 else 2 end
@@ -58,9 +58,9 @@ language sql as $$
 $$;
 
 -- Sets the time and the trace for the rest of the transaction, over any setting of the session. A call may pass the
--- time only if platform.security allows it. A lock that is not free within 4 s (plus `patienceMs` for a large order)
--- fails the call (55P03): nothing was changed, the Worker retries until its own deadline, and its connection is free in
--- between.
+-- time only if platform.security allows it. A call that waits for a lock for more than 4 s (plus `patienceMs` for a
+-- large order) fails with 55P03 and changes nothing. The Worker retries until its own deadline, and uses no connection
+-- in between.
 create or replace function platform.set_call_settings(call jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -72,7 +72,7 @@ begin
 end
 $$;
 
--- Identifies the caller by the key's hash, or by a token that allows to watch one campaign (`liveToken`, `campaign`).
+-- Identifies the caller by the key's hash, or by a token for watching one campaign (`liveToken`, `campaign`).
 -- The key's tenant is the tenant for the rest of the transaction. Raises unauthenticated, forbidden.
 create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -103,7 +103,7 @@ begin
 end
 $$;
 
--- Signs that a key of this tenant was shown for this scope in this transaction. Only fusion_platform may call it.
+-- Signs that this transaction has authenticated a key of this tenant for this scope. Only fusion_platform may call it.
 -- Nested like HMAC: two keys of one block each, both random and independent.
 create or replace function platform.sign(tenant text, scope text) returns text
 language plpgsql stable as $$
@@ -130,9 +130,9 @@ begin
 end
 $$;
 
--- The tenant whose key this transaction has shown for one of these scopes, otherwise null. The policies of
--- fusion_reader call it once a query (src/db/platform/reading.sql). Anybody can change the setting, so only the
--- signature counts. It compares digests of both signatures, so that the time it takes reveals nothing about the right
+-- The tenant that this transaction has authenticated for one of these scopes; null if there is none. The policies of
+-- fusion_reader call it once for each query (src/db/platform/reading.sql). Any session can change the setting, so only
+-- the signature counts. Digests of the signatures are compared, so that the time taken reveals nothing about the valid
 -- one.
 create or replace function platform.proven_tenant(variadic scopes text[]) returns varchar
 language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp as $$
@@ -149,8 +149,8 @@ $$;
 
 -- The first statement of every write. Returns null to continue, or the stored answer of this idempotency key. The
 -- advisory lock is on the key, taken before any row: a second request with the same key fails instead of running twice.
--- It ends with the transaction, so a caller that died blocks nobody; idempotency_once guards the rest. Raises
--- unauthenticated, forbidden, idempotency_in_progress, idempotency_key_reused.
+-- It ends with the transaction, so a caller that died blocks no other. Later requests find the stored answer
+-- (idempotency_once). Raises unauthenticated, forbidden, idempotency_in_progress, idempotency_key_reused.
 create or replace function platform.enter(call jsonb, scope text, operation text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -199,7 +199,7 @@ end
 $$;
 
 -- For an operation of several calls, with requests to a provider in between: reserves the key before the work is done.
--- Returns what enter() returns; a null answer means that the caller runs the operation now, for at most `seconds`.
+-- Returns the same as enter(). If the answer is null, the caller runs the operation now, for at most `seconds`.
 create or replace function platform.begin_operation(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -218,7 +218,7 @@ begin
 end
 $$;
 
--- Ends an operation that begin_operation began: with its answer, or (answer null) so that the key can be used again.
+-- Ends an operation that begin_operation began: stores its answer, or frees the key if the answer is null.
 create or replace function platform.end_operation(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -231,7 +231,7 @@ begin
 end
 $$;
 
--- Sets the trace of the events that follow: each message of a batch has its own.
+-- Sets the trace of the events that follow. Each message of a batch has its own trace.
 create or replace function platform.set_trace(traceparent text) returns void
 language sql as $$
   select set_config('app.traceparent', coalesce(traceparent, ''), true)
@@ -255,7 +255,7 @@ end
 $$;
 
 -- The data of /readyz: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait
--- for, open dead letters, and whether jobs must show a secret. It needs no key, because /readyz is public.
+-- for, open dead letters, and whether jobs need a job secret. It needs no key, because /readyz is public.
 create or replace function platform.health() returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off as $$

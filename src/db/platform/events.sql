@@ -22,7 +22,7 @@ end
 $$;
 
 -- Claims the ids among these that this consumer has not applied, and returns them. They count as applied if the
--- transaction commits (inbox_once). In the order of the ids, so that two batches do not deadlock.
+-- transaction commits (inbox_once). Inserted in the order of the ids, so that two batches do not deadlock.
 create or replace function platform.claim_new_events(consumer text, event_ids text[]) returns text[]
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with claimed as (
@@ -86,7 +86,7 @@ language sql stable as $$
 $$;
 
 -- Delivers a dead letter again through the outbox; a row that a job has set aside is retried at the job's next run.
--- Idempotent: a letter that was replayed already gives the same result. `input`: {id}. Locks the dead letter, so that
+-- Idempotent: replaying a dead letter twice gives the same result. `input`: {id}. Locks the dead letter, so that
 -- it is replayed once. Raises not_found, and conflict for a message that is not an event of ours (it has no row to
 -- deliver).
 create or replace function platform.replay_dead_letter(call jsonb, input jsonb) returns jsonb

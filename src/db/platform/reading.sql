@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, platform/events.sql
--- What the Worker may read, and with which scopes. fusion_reader sees a row of these tables only if this transaction
--- has shown a key of the row's tenant for one of the scopes (platform.authenticate, platform.proven_tenant). A setting
--- that names a tenant opens nothing. Publishable keys are public, so their scopes must open nothing secret.
+-- The tables that the Worker may read, and the scopes for each. fusion_reader sees a row only if this transaction has
+-- authenticated a key of the row's tenant for one of the scopes (platform.authenticate, platform.proven_tenant). To set
+-- a tenant is not enough. Publishable keys are public, so tables with their scopes must hold nothing secret.
 
 do $$
 declare
@@ -26,12 +26,12 @@ begin
     ) t(name, scopes)
     join pg_policy p on p.polrelid = t.name::regclass and p.polname = 'tenant'
   loop
-    -- Two conditions. First the tenant of the setting, which the planner has statistics for and finds by an index. Then
-    -- that it is the proven tenant, checked once a query (a sub-select). `case … is not null` is planned as nearly
-    -- always true.
+    -- Two conditions. The first compares the tenant that is set, so the planner can use statistics and an index. The
+    -- second checks once for each query (a sub-select) that it is the authenticated tenant. The planner takes
+    -- `case … is not null` for nearly always true.
     rule := format('%s and case when tenant_id = (select platform.proven_tenant(variadic %L::text[])) then true end is not null',
       readable.named, readable.scopes);
-    -- Only if it differs, because changing a policy locks its table.
+    -- Only if the rule differs, because changing a policy locks its table.
     continue when exists (select from pg_policy p
       where p.polrelid = readable.name and p.polname = 'proven_tenant' and obj_description(p.oid, 'pg_policy') = rule);
     execute format('drop policy if exists proven_tenant on %s', readable.name);

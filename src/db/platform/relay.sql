@@ -1,11 +1,11 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
--- The relay: which rows of the outbox a sink gets, and what happens to them.
+-- The relay: which outbox rows are delivered to a sink, and how the results are recorded.
 
--- Locks up to `max_rows` rows that the sink may get now, and returns them: due rows without an undelivered earlier row
--- of their key outside the result, in any state and with any relay. Rows in due order with `skip locked`, so that
--- relays never wait for each other; rows that are set aside are skipped too.
--- The policy on the tenant makes the planner expect almost no rows, and a plan made for an empty outbox is used for a
--- full one (see platform.relay), so it must never read or sort the whole table.
+-- Locks up to `max_rows` rows that may be delivered to the sink now, and returns them. A row may be delivered if it is
+-- due and every earlier undelivered row of its key is in the result too, so that each key stays in order. Rows are
+-- locked in due order with `skip locked`, so that relays never wait for each other. Rows that are set aside are
+-- skipped. The plan must never read or sort the whole table: because of the tenant policy the planner expects almost no
+-- rows, and a plan that was made for an empty outbox is used for a full one (see platform.relay).
 create or replace function platform.lock_deliverable_rows(of_sink varchar, max_rows integer) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off as $$
@@ -50,7 +50,7 @@ begin
     loop
       blocked_keys := blocked_keys || blocker.key;
       blocker_seqs := blocker_seqs || blocker.seq;
-      -- Rows behind a failed row wait as long as that row. Otherwise each run would look at them for nothing.
+      -- Rows behind a failed row wait as long as that row. Otherwise each run would read them in vain.
       if blocker.lease is null and blocker.due_at > now_at then
         begin
           update platform.outbox o set due_at = blocker.due_at
@@ -58,7 +58,7 @@ begin
             and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = blocker.key
               and u.seq > blocker.seq));
         exception when others then
-          -- A row that cannot be updated is looked at again in each run.
+          -- A row that cannot be updated is read again in each run.
           if sqlstate in ('40001', '40P01', '55P03') then
             raise;
           end if;
@@ -214,17 +214,17 @@ begin
 end
 $$;
 
--- One run of a relay for one sink: records what became of the last run's rows, then leases the next rows. `input`:
+-- One turn of a relay for one sink: records the results of the last turn's rows, then leases the next rows. `input`:
 --   sink, lease   the sink, and the name of this relay
 --   delivered     [seq]                  delivered: deletes the rows
 --   failed        [{seq, error, dead}]   dead: can never be delivered, becomes a dead letter
 --   returned      [seq]                  leased and not tried
 --   paused        the whole sink is unavailable
---   lost          a result of this relay was lost; its leased rows become free
+--   lost          the response of an earlier turn was lost; the rows that it leased become free
 --   limit, bytes  how many rows (0: none) and bytes of payload to lease     seconds  how long the lease lasts
 -- Returns {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs, aside}, oldest first; no
 -- events while the sink is paused, for pausedMs more milliseconds. `aside`: rows that failed and were set aside.
--- Plans are generic, made once a connection: planning again takes longer than a small run.
+-- Plans are generic, made once for each connection: planning again takes longer than a small turn.
 create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -235,14 +235,14 @@ declare
   failed_rows integer;
   leased jsonb;
 begin
-  -- A crash may lose the changes of this call and nothing else. Then rows are delivered again, as after a relay that
-  -- died.
+  -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
+  -- crash of a relay.
   perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
   failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
     + (platform.process_relay_rows(of_sink, 'failed',
       array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
-  -- Rows that this relay leased and does not mention: the result was lost and the call repeated.
+  -- Rows that this relay leased but does not report: the response with them was lost.
   if (input->>'lost')::boolean then
     returned := returned || array(select o.seq from platform.outbox o
       where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');

@@ -1,11 +1,11 @@
 -- requires: platform/access.sql, platform/events.sql
--- Rows that a job cannot process are set aside: each is noted with its reason and retried later, while the job
--- continues with all others. A noted row is an open dead letter whose sink is the job, so its tenant sees it and
--- /readyz counts it.
+-- Rows that a job cannot process are set aside: each is recorded with its reason and retried later, while the job
+-- continues with the others. The record is an open dead letter whose sink is the job, so the tenant sees it and /readyz
+-- counts it.
 
--- The tenants that have rows of this table under this condition, for jobs that process each tenant in turn. `condition`
--- is that of a partial index that begins with the tenant: each tenant costs one index lookup, a tenant without rows
--- none. Runs with the rights of the calling service, which acts as '*'.
+-- The tenants that have rows of this table with this condition, for jobs that process each tenant in turn. A partial
+-- index with the same condition must begin with the tenant. Then each tenant with rows costs one index lookup, and a
+-- tenant without rows costs nothing. Runs with the rights of the calling service, which acts as '*'.
 create or replace function platform.tenants_with_rows(source_table regclass, condition text) returns setof varchar
 language plpgsql stable set search_path = pg_catalog, pg_temp
   set enable_seqscan = off set enable_sort = off set enable_bitmapscan = off rows 100 as $$
@@ -21,8 +21,8 @@ end
 $$;
 
 -- Sets aside rows of the current tenant that a job failed on. They wait for 1, 2, 4 … 60 minutes. `subject`: the key of
--- the row's owner, if that is not the row itself (the payment of an event). In the order of the keys, so that two jobs
--- do not deadlock.
+-- the row's owner, if that is not the row itself (the payment of an event). Inserted in the order of the keys, so that
+-- two jobs do not deadlock.
 create or replace function platform.set_aside(job varchar, keys text[], reason text, subject text default null)
   returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
@@ -36,7 +36,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
         retry_at = platform.clock() + make_interval(mins => least(power(2, least(d.attempts, 6)), 60)::int)
 $$;
 
--- Closes the dead letters of these rows of the current tenant (of any tenant, acting as '*'): they were processed.
+-- Closes the dead letters of these rows, because they were processed: of the current tenant, or of all as '*'.
 create or replace function platform.clear_set_aside(job varchar, keys text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update platform.dead_letters d set replayed_at = platform.clock()
@@ -112,7 +112,7 @@ begin
 end
 $$;
 
--- Sets aside a row that failed in a call of its own, reported by the Worker. `input`: {tenant, job, key, subject?,
+-- Sets aside a row that failed in a separate call. The Worker reports it. `input`: {tenant, job, key, subject?,
 -- reason}.
 create or replace function platform.note_failed_row(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -123,8 +123,8 @@ begin
 end
 $$;
 
--- Reports a problem that a person has to decide to the tenant, as a dead letter that cannot be delivered again.
--- Reported once for each `id` until it is marked as replayed.
+-- Reports to the tenant a problem that a person must solve, as a dead letter that cannot be delivered again. Reported
+-- once for each `id` until it is marked as replayed.
 create or replace function platform.report_problem(source text, id text, topic text, key text, message jsonb,
   reason text)
 returns void

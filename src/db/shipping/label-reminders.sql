@@ -1,8 +1,9 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, shipping/shipments.sql
 -- Label requests whose message was lost. Lock order: the order; its request changes only under the order's lock.
 
--- The cron: label requests that were not tried for `idleSeconds`, longer than the queue ever waits, have lost their
--- message and get another. `input`: {idleSeconds, limit, most}. Returns {reminded}. Emits shipping.label.requested.
+-- The cron: emits a new message for label requests that were not tried for `idleSeconds`. The queue never waits that
+-- long, so their message must be lost. `input`: {idleSeconds, limit, most}. Returns {reminded}. Emits
+-- shipping.label.requested.
 create or replace function shipping.remind_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

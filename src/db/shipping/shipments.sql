@@ -10,7 +10,7 @@ language sql stable as $$
     'carrier', s.carrier, 'labelUrl', s.label_url, 'status', s.status, 'createdAt', platform.iso(s.created_at))
 $$;
 
--- What the Worker makes a label from.
+-- A label request as a task for the Worker, which calls the carrier.
 create or replace function shipping.label_task(r shipping.label_requests) returns jsonb
 language sql stable as $$
   select jsonb_build_object('orderId', r.order_id, 'shipmentId', r.shipment_id, 'to', r.address, 'from', r.sender,
@@ -26,8 +26,8 @@ language sql immutable as $$
     else address || jsonb_build_object('name', customer_id) end
 $$;
 
--- The order's label request, inserted if it has none and there is an address. The caller has locked the order. Also for
--- orders.
+-- The order's label request. It is inserted if there is none and the order has an address. The caller has locked the
+-- order. Also called by orders.
 create or replace function shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id varchar)
   returns shipping.label_requests
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -61,9 +61,9 @@ language sql set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
--- shipmentId, traceparent}], from, parcel, seconds}. Returns {tasks, busy}: labels that this caller makes now, also on
--- a second delivery, because the first may have failed before; and orders whose label another caller is making. An
--- order without an address waits for one; a cancelled or refunded order gets no label. Locks the orders by id, one
+-- shipmentId, traceparent}], from, parcel, seconds}. Returns {tasks, busy}. `tasks`: labels that this caller makes now,
+-- also after a redelivery, because the first delivery may have failed. `busy`: orders whose label another caller makes.
+-- An order without an address waits for one; a cancelled or refunded order gets no label. Locks the orders by id, one
 -- after the other.
 create or replace function shipping.open_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -192,8 +192,8 @@ $$;
 
 -- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, seconds}. Returns the shipment; or {task,
 -- remind}, and then the Worker calls the carrier and ends with record_shipment or record_labels; or {busy} if another
--- caller is making the label. `remind`: no message is on its way that would retry it. An order that a failed refund has
--- made `confirmed` again gets another label under the new shipment id, because its first one was cancelled. Locks the
+-- caller is making the label. `remind`: no queued message would retry the label. If a failed refund has made an order
+-- `confirmed` again, it gets another label under the new shipment id, because its first label was cancelled. Locks the
 -- order. Raises not_found, conflict (the order's status). Returns the error conflict (a label for another address).
 create or replace function shipping.open_shipment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -1,5 +1,5 @@
 -- requires: platform/access.sql, platform/events.sql, shipping/shipments.sql, shipping/voids.sql
--- Where parcels are, as reported by their carriers.
+-- Tracking: the status of parcels, as reported by their carriers.
 
 -- Applies a carrier's tracking update, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
 -- occurredAt, detail?, undated?, tenant?}; with `tenant` only its shipments are searched. Updates may arrive in any

@@ -3,14 +3,15 @@
 -- lock.
 
 -- Requests that a label be voided. `label`: {provider, carrier, trackingNumber, externalId?}, or null if only the
--- carrier knows whether it made one. A label that becomes known later is due again. The caller has locked the order.
+-- carrier knows whether it made one. If the label becomes known later, it is due again. The caller has locked the
+-- order.
 create or replace function shipping.request_void(request shipping.label_requests, label jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number,
     external_id, status, due_at, created_at)
   values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier',
     label->>'trackingNumber', label->>'externalId', 'open',
-    -- An unknown label may still be being made, by the caller that has the lease of its request.
+    -- The carrier may still be making an unknown label for the caller that has the lease.
     case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute'
       else platform.clock() end, platform.clock())
   on conflict (shipment_id) do update
