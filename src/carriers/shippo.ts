@@ -154,14 +154,18 @@ export function makeShippo(settings: ShippoSettings): Carrier {
       if (found) return get(found.object_id, signal);
       if (!next) return undefined;
     }
-    throw new CarrierError('shippo', 'too many labels to tell whether this one was bought already; look there', true);
+    throw new CarrierError(
+      'shippo',
+      'more than 2,000 labels: cannot find out whether this one was already bought. Look for it in Shippo',
+      true,
+    );
   };
 
   const labelOf = async (bought: Transaction, carrier: string | undefined, signal?: AbortSignal): Promise<Label> => {
     if (bought.status === 'ERROR') {
       const text = joinMessages(bought.messages);
       const codes = (bought.messages ?? []).map((each) => each.code ?? '').join(' ');
-      throw providerError(provider, text || 'refused the label', !indicatesOutage(`${codes} ${text}`));
+      throw providerError(provider, text || 'rejected the label', !indicatesOutage(`${codes} ${text}`));
     }
     if (bought.status.startsWith('REFUND') && bought.status !== 'REFUNDREJECTED') {
       throw new CarrierError('shippo', 'the label of this shipment was refunded', true);

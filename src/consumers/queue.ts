@@ -108,10 +108,10 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
  */
 export async function consume(batch: MessageBatch<unknown>, env: Bindings, execution: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
-  const [, queue = '', dead] = queueName.exec(batch.queue) ?? [];
+  const [, queue = '', deadLetterSuffix] = queueName.exec(batch.queue) ?? [];
   const service = serviceOf(queue);
   if (!(service in consumers)) throw new Error(`the queue ${batch.queue} has no consumer`);
-  if (dead) {
+  if (deadLetterSuffix) {
     await storeDeadLetters(settings, service, batch.messages);
     return;
   }

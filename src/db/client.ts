@@ -24,7 +24,7 @@ export type Call = {
 };
 
 /** The result of a write. `replayed`: it is the stored answer to an earlier request with this idempotency key. */
-export type Written<T> = { tenant: string; answer: T; replayed: boolean };
+export type WriteResult<T> = { tenant: string; answer: T; replayed: boolean };
 
 export type Database = {
   /** HTTP calls to the database so far, and the milliseconds they took. */

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
 import { time } from '../base/fields.ts';
 import type { Context } from '../context.ts';
-import type { Written } from '../db/client.ts';
+import type { WriteResult } from '../db/client.ts';
 import { type Campaign, readCampaign } from './group-commerce.ts';
 
 export const liveToken = z
@@ -175,7 +175,7 @@ const tokenSeconds = 900;
  * @throws ApiError not_found
  */
 export async function makeLiveToken(context: Context, campaignId: string) {
-  const made = await context.db.run<Written<LiveToken>>('group_commerce.make_live_token', context.call, {
+  const made = await context.db.run<WriteResult<LiveToken>>('group_commerce.make_live_token', context.call, {
     campaignId,
     seconds: tokenSeconds,
   });

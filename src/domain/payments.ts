@@ -185,7 +185,7 @@ export async function listRefunds(context: Context, paymentId: string) {
   return rows.flatMap(({ refund: row }) => (row === null ? [] : [toRefund(row)]));
 }
 
-export type Applied = {
+export type ApplyResult = {
   outcome: 'applied' | 'duplicate' | 'unknown' | 'set_aside';
   tenant?: string;
   skus?: string[];
@@ -197,7 +197,7 @@ export type Applied = {
  * dispute names only its PaymentIntent. If that is unknown, its payment is looked up at Stripe.
  * @throws ApiError unavailable
  */
-export async function applyStripeUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
+export async function applyStripeUpdate(context: Context, update: StripeUpdate): Promise<ApplyResult> {
   const applied = await applyUpdate(context, update);
   if (applied.outcome !== 'unknown' || update.intentId === undefined || update.intent !== undefined) return applied;
   const found = await lookUpIntent(context.settings, update.intentId).catch((error: unknown) => {
@@ -226,9 +226,9 @@ const retryDeadlines = ({ settings }: Context) => ({
 });
 
 /** Applies one update. One that does not fit its payment (another amount or tenant) changes nothing: `set_aside`. */
-async function applyUpdate(context: Context, update: StripeUpdate): Promise<Applied> {
+async function applyUpdate(context: Context, update: StripeUpdate): Promise<ApplyResult> {
   const started = Date.now();
-  const applied = await context.db.run<Applied>('payments.apply_stripe', context.call, {
+  const applied = await context.db.run<ApplyResult>('payments.apply_stripe', context.call, {
     ...update,
     terms: retryDeadlines(context),
   });

@@ -3,7 +3,7 @@ import type { Context } from '../context.ts';
 import { listRefunds, makeRefund, type RefundTask, StripeCallError } from '../stripe/client.ts';
 import { pace } from '../stripe/pace.ts';
 import { type PaymentTask, syncPayment } from './charges.ts';
-import { type Applied, applyStripeUpdate, isOutage, makeIntents, type UsedKey, usedKey } from './payments.ts';
+import { type ApplyResult, applyStripeUpdate, isOutage, makeIntents, type UsedKey, usedKey } from './payments.ts';
 import { noteFailedRow } from './stripe-events.ts';
 
 type Task<T> = T & { tenant: string };
@@ -58,7 +58,7 @@ class Run {
     return results;
   }
 
-  countApplied(outcome: Applied): void {
+  countApplied(outcome: ApplyResult): void {
     if (outcome.outcome === 'applied') this.applied++;
     if (outcome.tenant !== undefined && outcome.skus?.length)
       this.changed.push({ tenant: outcome.tenant, skus: outcome.skus });
@@ -168,7 +168,7 @@ async function processRefund(run: Run, task: Task<RefundTask>): Promise<void> {
     if (!error.permanent) throw error;
     const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
     const input = { intentId: task.intentId, refund };
-    run.countApplied(await context.db.run<Applied>('payments.apply_stripe', context.call, input));
+    run.countApplied(await context.db.run<ApplyResult>('payments.apply_stripe', context.call, input));
   }
 }
 

@@ -56,7 +56,7 @@ function toClientError(error: unknown): unknown {
   return new ApiError('validation_failed', undefined, { faults: [{ pointer, detail }] });
 }
 
-type Written<T> = { tenant: string; answer: T; replayed: boolean };
+type WriteResult<T> = { tenant: string; answer: T; replayed: boolean };
 type OpenedShipment = ShipmentRow | ErrorResult | { busy: true } | { task: Task; remind: boolean };
 
 /** How often to check for a label that another request is making. The delays double from 100 ms, about 3 s in all. */
@@ -73,7 +73,7 @@ export async function requestShipment(context: Context, input: z.infer<typeof ne
   for (let check = 0; check < maxChecks; check++) {
     if (check > 0) await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** check));
     const { answer, tenant, replayed } = await context.db
-      .run<Written<OpenedShipment>>('shipping.open_shipment', context.call, request)
+      .run<WriteResult<OpenedShipment>>('shipping.open_shipment', context.call, request)
       .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
     if ('error' in answer) throw toApiError(answer, replayed);
     if ('task' in answer) return { ...(await finishShipment(context, tenant, answer)), tenant };
@@ -88,7 +88,7 @@ async function finishShipment(context: Context, tenant: string, { task, remind }
     await recordLabels(context, tenant, [{ ...attempt, failed: { ...attempt.failed, remind } }]);
     throw toClientError(attempt.error);
   }
-  const { answer, replayed } = await context.db.run<Written<ShipmentRow | ErrorResult>>(
+  const { answer, replayed } = await context.db.run<WriteResult<ShipmentRow | ErrorResult>>(
     'shipping.record_shipment',
     context.call,
     attempt.made,

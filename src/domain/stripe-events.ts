@@ -3,7 +3,7 @@ import { describeError, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
 import { StripeCallError, type StripeUpdate } from '../stripe/client.ts';
 import { handledTypes, listUpdates, lookUpUpdate, webhookOnlyTypes } from '../stripe/webhook.ts';
-import { type Applied, applyStripeUpdate, isOutage } from './payments.ts';
+import { type ApplyResult, applyStripeUpdate, isOutage } from './payments.ts';
 
 type EventUpdate = StripeUpdate & { eventId: string };
 type MissedEvent = { eventId: string; tenant: string; paymentId: string };
@@ -32,7 +32,7 @@ async function applyEvent(
   counts: MissedEventCounts,
 ): Promise<void> {
   try {
-    const { outcome, skus }: Applied = await applyStripeUpdate(context, update);
+    const { outcome, skus }: ApplyResult = await applyStripeUpdate(context, update);
     if (outcome === 'applied') counts.applied++;
     if (skus?.length) counts.changed.push({ tenant, skus });
     await context.db.run('payments.note_heard', context.call, { tenant, eventId: update.eventId });

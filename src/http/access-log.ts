@@ -1,7 +1,7 @@
 import { createMiddleware } from 'hono/factory';
 import { ApiError, ClientGone } from '../base/errors.ts';
 import { describeError, log, pathForLog } from '../base/log.ts';
-import type { AppEnv, Http } from './app-env.ts';
+import type { AppEnv, HttpContext } from './app-env.ts';
 import { errorOf, reasonOf } from './problem.ts';
 
 /** The log fields for a failed request. Only our own errors are described in detail. */
@@ -14,7 +14,7 @@ function describeFailure(thrown: Error): Record<string, unknown> & { outcome: st
   return { ...line, ...describeError(thrown), ...(error.code === 'validation_failed' ? { gap: 'validation' } : {}) };
 }
 
-function tenantOf(c: Http): string | null {
+function tenantOf(c: HttpContext): string | null {
   if (c.error instanceof ApiError && c.error.tenant !== undefined) return c.error.tenant;
   return c.var.tenant ?? c.var.context?.db.tenant ?? null;
 }

@@ -22,4 +22,5 @@ export type Variables = {
 
 export type AppEnv = { Bindings: Bindings; Variables: Variables };
 
-export type Http = HonoContext<AppEnv>;
+/** Hono's context of a request. (`Context` in src/context.ts is an operation's.) */
+export type HttpContext = HonoContext<AppEnv>;

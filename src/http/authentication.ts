@@ -1,7 +1,7 @@
 import { createMiddleware } from 'hono/factory';
 import { declaredLength } from '../base/body.ts';
 import { ApiError, ClientGone } from '../base/errors.ts';
-import type { AppEnv, Http } from './app-env.ts';
+import type { AppEnv, HttpContext } from './app-env.ts';
 import { originOf, pageScopes } from './cors.ts';
 import { hashOfLiveToken, isPublishable, keyOf } from './credentials.ts';
 import type { Operation } from './declaration.ts';
@@ -36,7 +36,7 @@ export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
 });
 
 /** Replaces `forbidden` with a clearer error if the operation never allows a publishable key. */
-function explain(c: Http, operation: Operation, error: unknown): unknown {
+function explain(c: HttpContext, operation: Operation, error: unknown): unknown {
   const isForbidden = error instanceof ApiError && error.code === 'forbidden';
   if (!isForbidden || !isNeverAllowed(operation, c.req.header('authorization'))) return error;
   return new ApiError(

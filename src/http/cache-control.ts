@@ -1,5 +1,5 @@
 import { createMiddleware } from 'hono/factory';
-import type { AppEnv, Http } from './app-env.ts';
+import type { AppEnv, HttpContext } from './app-env.ts';
 import { isForPages } from './cors.ts';
 
 /**
@@ -11,7 +11,7 @@ export const cacheControl = createMiddleware<AppEnv>(async (c, next) => {
   if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', cachingOf(c));
 });
 
-function cachingOf(c: Http): string {
+function cachingOf(c: HttpContext): string {
   const { operation } = c.var;
   if (!operation || !c.res.headers.has('ETag')) return 'no-store';
   return isForPages(operation) ? 'private, no-cache' : 'no-store';

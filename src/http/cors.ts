@@ -1,6 +1,6 @@
 import { createMiddleware } from 'hono/factory';
 import { ApiError } from '../base/errors.ts';
-import type { AppEnv, Http } from './app-env.ts';
+import type { AppEnv, HttpContext } from './app-env.ts';
 import { isPublishable } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
@@ -38,7 +38,7 @@ export function originOf(operation: Operation, header: string | undefined): stri
 /**
  * Whether the calling page may read the response: its request had no key, or a publishable key that allows the page.
  */
-function mayRead(c: Http): boolean {
+function mayRead(c: HttpContext): boolean {
   if (c.error instanceof ApiError && c.error.code === 'forbidden') return false;
   const authorization = c.req.header('authorization');
   return authorization === undefined || isPublishable(authorization);

@@ -1,4 +1,4 @@
-import type { Http } from './app-env.ts';
+import type { HttpContext } from './app-env.ts';
 
 /**
  * A strong ETag: the resource's version, if it has one, for `If-Match`, and 96 bits of the body's SHA-256. The hash is
@@ -15,7 +15,7 @@ async function etagOf(body: string, version: number | undefined): Promise<string
  * middleware reads the finished body again and knows no versions, which `If-Match` needs.
  */
 export async function showResource(
-  c: Http,
+  c: HttpContext,
   resource: unknown,
   { status = 200, version, replayed }: { status?: 200 | 201 | 202; version?: number; replayed?: boolean } = {},
 ): Promise<Response> {

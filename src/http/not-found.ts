@@ -6,14 +6,14 @@ import type { Route } from './declaration.ts';
 import { problemDetails } from './problem-details.ts';
 
 /** The operations at a path, by the patterns of their routes. */
-type Find = (path: string) => Route[];
+type FindOperations = (path: string) => Route[];
 
 /** A pattern that the paths of a route match. */
 const patternOf = (path: string): RegExp =>
   new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`);
 
 /** Finds the operations at a path. `routes` is called once, when the first request needs it. */
-export function findByPath(routes: () => Route[]): Find {
+export function findByPath(routes: () => Route[]): FindOperations {
   let patterns: { pattern: RegExp; route: Route }[] | undefined;
   return (path) => {
     patterns ??= routes().map((route) => ({ pattern: patternOf(route.path), route }));
@@ -30,7 +30,7 @@ function allowHeader(found: Route[]): string {
 
 /** Responds to OPTIONS: to a page's preflight where pages may call, otherwise with the path's allowed methods. */
 export const respondToOptions =
-  (find: Find): MiddlewareHandler<AppEnv> =>
+  (find: FindOperations): MiddlewareHandler<AppEnv> =>
   async (c, next) => {
     if (c.req.method !== 'OPTIONS') return next();
     const found = find(new URL(c.req.url).pathname);
@@ -39,7 +39,7 @@ export const respondToOptions =
   };
 
 /** The error for a request that no operation handles: a wrong method, a slash at the end, or an unknown path. */
-function errorAt(path: string, find: Find): ApiError {
+function errorAt(path: string, find: FindOperations): ApiError {
   const found = find(path);
   if (found.length > 0)
     return new ApiError('method_not_allowed', undefined, { headers: { Allow: allowHeader(found) } });
@@ -50,7 +50,7 @@ function errorAt(path: string, find: Find): ApiError {
 }
 
 /** The response where no route matches. */
-export const notFound = (find: Find) => (c: HonoContext<AppEnv>) => {
+export const notFound = (find: FindOperations) => (c: HonoContext<AppEnv>) => {
   c.error = errorAt(new URL(c.req.url).pathname, find);
   return problemDetails(c.error, c);
 };

@@ -3,7 +3,7 @@ import { createMiddleware } from 'hono/factory';
 import { matchedRoutes } from 'hono/route';
 import type { RouterRoute } from 'hono/types';
 import type * as z from 'zod';
-import type { AppEnv, Http } from './app-env.ts';
+import type { AppEnv, HttpContext } from './app-env.ts';
 import type { Operation, Route } from './declaration.ts';
 import { addIdempotencyKey, readIdempotencyKey } from './idempotency.ts';
 import { validBody, validParams, validQuery } from './validation.ts';
@@ -46,7 +46,7 @@ export const findOperation = createMiddleware<AppEnv>(async (c, next) => {
   await next();
 });
 
-function operationOf(c: Http): Operation | undefined {
+function operationOf(c: HttpContext): Operation | undefined {
   for (const { handler } of matchedRoutes(c)) {
     const found = operations.get(handler);
     if (found) return found;

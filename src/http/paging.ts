@@ -1,11 +1,11 @@
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
 import { id } from '../base/fields.ts';
-import type { Http } from './app-env.ts';
+import type { HttpContext } from './app-env.ts';
 import { fromCursor, toCursor } from './cursor.ts';
 
 /** The list that a cursor belongs to: its path and filters, so that the cursor is valid for no other list. */
-export function listName(c: Http): string {
+export function listName(c: HttpContext): string {
   const url = new URL(c.req.url);
   const filters = [...url.searchParams].filter(([name]) => name !== 'cursor' && name !== 'limit').sort();
   return `${url.pathname}?${new URLSearchParams(filters)}`;
@@ -28,7 +28,7 @@ export const bySequence = z
  * The position in a cursor. A client could forge the checksum, which has no key, so the position is validated too.
  * @throws ApiError invalid_cursor
  */
-export function positionOf<T>(c: Http, cursor: string | undefined, schema: z.ZodType<T>): T | undefined {
+export function positionOf<T>(c: HttpContext, cursor: string | undefined, schema: z.ZodType<T>): T | undefined {
   const position = fromCursor(listName(c), cursor);
   if (position === undefined) return undefined;
   const { success, data } = schema.safeParse(position);
@@ -48,7 +48,7 @@ type Page<T> = {
 /**
  * Shows a page of a list that was read with one row more than `limit`: the extra row shows that there is a next page.
  */
-export function showPage<T>(c: Http, { rows, limit, position, show = (row) => row }: Page<T>): Response {
+export function showPage<T>(c: HttpContext, { rows, limit, position, show = (row) => row }: Page<T>): Response {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);
   const nextCursor = rows.length > limit && last !== undefined ? toCursor(listName(c), position(last)) : null;

@@ -1,11 +1,11 @@
 import { createMiddleware } from 'hono/factory';
 import { ApiError } from '../base/errors.ts';
-import type { AppEnv, Http } from './app-env.ts';
+import type { AppEnv, HttpContext } from './app-env.ts';
 import type { Operation } from './declaration.ts';
 import { limitKey, type Outcome, type Report, takeTrial } from './limits.ts';
 
 /** The request's outcome for its limit. A database call checks the key first, so any later error means a good key. */
-function outcomeOf(c: Http): Outcome {
+function outcomeOf(c: HttpContext): Outcome {
   const { db } = c.var.context;
   const { error } = c;
   if (c.var.isKeyChecked) return 'good';
@@ -16,7 +16,7 @@ function outcomeOf(c: Http): Outcome {
 }
 
 /** Starts to count a request. Returns a function that reports its outcome. */
-async function startCounting(c: Http, operation: Operation): Promise<Report> {
+async function startCounting(c: HttpContext, operation: Operation): Promise<Report> {
   const address = c.req.header('cf-connecting-ip');
   if (operation.scope !== undefined) {
     const { isKnown, report } = await limitKey(c.env, c.var.context.call.keyHash ?? '', address);

@@ -13,7 +13,7 @@ import {
   type Versioned,
 } from '../domain/catalog.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
-import type { AppEnv, Http } from '../http/app-env.ts';
+import type { AppEnv, HttpContext } from '../http/app-env.ts';
 import {
   cacheProduct,
   invalidateProducts,
@@ -31,7 +31,7 @@ const params = z.object({ id });
 
 /** Shows a product from the edge cache, or reads it from the database and caches it. */
 async function showFromEdge(
-  c: Http,
+  c: HttpContext,
   by: 'id' | 'sku',
   name: string,
   read: () => Promise<Versioned>,

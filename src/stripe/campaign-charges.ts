@@ -1,13 +1,13 @@
 import Stripe from 'stripe';
 import {
   callStripe,
-  connect,
   excludedMethods,
   type IntentTask,
   idOf,
   intentUpdate,
   lookUpIntent,
   minorOf,
+  openStripe,
   StripeCallError,
   type StripeSettings,
   type StripeUpdate,
@@ -31,7 +31,7 @@ const metadataOf = (task: IntentTask) => ({ paymentId: task.id, orderId: task.or
  * @throws StripeCallError
  */
 export async function createSetup(settings: StripeSettings, task: IntentTask) {
-  const stripe = connect(settings);
+  const stripe = openStripe(settings);
   const customer = await callStripe(
     stripe.customers.create(
       { metadata: { tenant: task.tenant, userId: task.userId ?? '' } },
@@ -55,14 +55,14 @@ export async function createSetup(settings: StripeSettings, task: IntentTask) {
 
 /** Reads the state of a SetupIntent. @throws StripeCallError */
 export const lookUpSetup = async (settings: StripeSettings, setupId: string): Promise<StripeUpdate> =>
-  setupUpdate(await callStripe(connect(settings).setupIntents.retrieve(setupId)));
+  setupUpdate(await callStripe(openStripe(settings).setupIntents.retrieve(setupId)));
 
 /**
  * Cancels a SetupIntent that nobody may confirm any more. If it has saved a card, detaches the card.
  * @throws StripeCallError
  */
 export async function closeSetup(settings: StripeSettings, setupId: string): Promise<StripeUpdate> {
-  const stripe = connect(settings);
+  const stripe = openStripe(settings);
   const setup = await callStripe(stripe.setupIntents.retrieve(setupId));
   const methodId = idOf(setup.payment_method);
   if (setup.status === 'succeeded') {
@@ -86,7 +86,7 @@ export async function captureHold(settings: StripeSettings, task: ChargeTask): P
   if (task.intentId === null) throw new Error(`the payment ${task.id} cannot be captured: it has no PaymentIntent`);
   const key = { idempotencyKey: `capture-${task.id}-${task.attempt}` };
   try {
-    return intentUpdate(await connect(settings).paymentIntents.capture(task.intentId, {}, key));
+    return intentUpdate(await openStripe(settings).paymentIntents.capture(task.intentId, {}, key));
   } catch (error) {
     const { StripeCardError, StripeInvalidRequestError } = Stripe.errors;
     if (error instanceof StripeCardError || error instanceof StripeInvalidRequestError)
@@ -98,7 +98,7 @@ export async function captureHold(settings: StripeSettings, task: ChargeTask): P
 /** Every PaymentIntent of a payment's customer. The customer belongs to this payment alone. @throws StripeCallError */
 export async function listCharges(settings: StripeSettings, { customerId }: ChargeTask) {
   if (customerId === null) return [];
-  const list = connect(settings).paymentIntents.list({ customer: customerId, limit: 100 });
+  const list = openStripe(settings).paymentIntents.list({ customer: customerId, limit: 100 });
   return callStripe(list.autoPagingToArray({ limit: 1_000 }));
 }
 
@@ -135,7 +135,7 @@ export async function* chargeSaved(
   task: ChargeTask,
   mayExist: boolean,
 ): AsyncGenerator<StripeUpdate> {
-  const stripe = connect(settings);
+  const stripe = openStripe(settings);
   const method = task.methodId === null ? {} : { payment_method: task.methodId };
   if (mayExist) {
     const found = (await listCharges(settings, task)).filter(isOwnCharge(task));

@@ -70,8 +70,8 @@ export type IntentTask = {
   currency: string;
   attempt: number;
   /**
-   * `order`: charged when the buyer confirms. `hold`: authorized then and captured once the campaign has succeeded.
-   * `card`: the card is saved and charged then.
+   * `order`: charged when the buyer confirms. `hold`: authorized when the buyer confirms, captured when the campaign
+   * succeeds. `card`: the card is saved when the buyer confirms, and charged when the campaign succeeds.
    */
   mode: 'order' | 'hold' | 'card';
   userId: string | null;
@@ -90,7 +90,8 @@ export type RefundTask = {
   mayExist: boolean;
 };
 
-export function connect(settings: StripeSettings): Stripe {
+/** A client of Stripe's API, or of STRIPE_API_URL. It retries a failed request once. */
+export function openStripe(settings: StripeSettings): Stripe {
   const api = settings.STRIPE_API_URL === undefined ? undefined : new URL(settings.STRIPE_API_URL);
   return new Stripe(settings.STRIPE_SECRET_KEY, {
     httpClient: Stripe.createFetchHttpClient(),
@@ -220,8 +221,8 @@ export const excludedMethods = ({ delayed }: IntentTask) =>
 
 /**
  * Creates the PaymentIntent of a payment. Repeated calls return the same one, because the idempotency key is made from
- * the payment's row. Nothing is charged before the buyer confirms; with mode `hold` the amount is authorized then and
- * charged at the capture.
+ * the payment's row. Nothing is charged before the buyer confirms. With mode `hold` the confirmation only
+ * authorizes the amount; the capture charges it.
  *
  * If Stripe has stored an error for the key, the next key may make a second PaymentIntent. The first cannot be found
  * (it has no customer, and search by metadata lags), but nobody has its client secret. If it is paid anyway, its event
@@ -230,7 +231,7 @@ export const excludedMethods = ({ delayed }: IntentTask) =>
  */
 export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {
   return callStripe(
-    connect(settings).paymentIntents.create(
+    openStripe(settings).paymentIntents.create(
       {
         amount: minorOf(task),
         currency: task.currency.toLowerCase(),
@@ -246,11 +247,11 @@ export async function createIntent(settings: StripeSettings, task: IntentTask): 
 
 /** Reads the state of a PaymentIntent. @throws StripeCallError */
 export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<StripeUpdate> =>
-  intentUpdate(await callStripe(connect(settings).paymentIntents.retrieve(intentId)));
+  intentUpdate(await callStripe(openStripe(settings).paymentIntents.retrieve(intentId)));
 
 /** Every refund of a PaymentIntent, including refunds made in the dashboard. @throws StripeCallError */
 export async function listRefunds(settings: StripeSettings, intentId: string): Promise<StripeUpdate[]> {
-  const { data } = await callStripe(connect(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
+  const { data } = await callStripe(openStripe(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
   return data.map(refundUpdate).filter((update) => update !== undefined);
 }
 
@@ -260,7 +261,7 @@ export async function listRefunds(settings: StripeSettings, intentId: string): P
  * @throws StripeCallError
  */
 export async function closeIntent(settings: StripeSettings, intentId: string): Promise<StripeUpdate> {
-  const stripe = connect(settings);
+  const stripe = openStripe(settings);
   try {
     return intentUpdate(await stripe.paymentIntents.cancel(intentId));
   } catch (error) {
@@ -275,7 +276,7 @@ export async function closeIntent(settings: StripeSettings, intentId: string): P
  * @throws StripeCallError
  */
 export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<StripeUpdate> {
-  const stripe = connect(settings);
+  const stripe = openStripe(settings);
   if (task.stripeRefundId !== null) {
     const update = refundUpdate(await callStripe(stripe.refunds.retrieve(task.stripeRefundId)));
     if (update) return update;

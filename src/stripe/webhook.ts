@@ -7,9 +7,9 @@ import { isFreshAndSignedBy, type LazyBody } from '../base/signature.ts';
 import type { Context } from '../context.ts';
 import {
   callStripe,
-  connect,
   idOf,
   intentUpdate,
+  openStripe,
   refundUpdate,
   StripeCallError,
   type StripeSettings,
@@ -86,7 +86,7 @@ export const handledTypes = [
  */
 export async function listUpdates(settings: StripeSettings, types: string[], from: number, to: number, max: number) {
   const created = { gte: Math.floor(from / 1000), lt: Math.ceil(to / 1000) };
-  const list = connect(settings).events.list({ types, created, limit: 100 });
+  const list = openStripe(settings).events.list({ types, created, limit: 100 });
   const events = await callStripe(list.autoPagingToArray({ limit: Math.min(max + 1, 10_000) }));
   if (events.length > max) return undefined;
   // Stripe lists the newest first. Reversed, events of the same second keep their order in the sort.
@@ -101,7 +101,7 @@ export async function listUpdates(settings: StripeSettings, types: string[], fro
 /** Reads one event. Undefined if Stripe no longer keeps it. @throws StripeCallError */
 export async function lookUpUpdate(settings: StripeSettings, eventId: string): Promise<StripeUpdate | undefined> {
   try {
-    return readEvent(await callStripe(connect(settings).events.retrieve(eventId)));
+    return readEvent(await callStripe(openStripe(settings).events.retrieve(eventId)));
   } catch (error) {
     if (error instanceof StripeCallError && error.permanent) return undefined;
     throw error;

@@ -43,11 +43,14 @@ const centimetres = (millimetres: number): string => String(Math.round(millimetr
 const notices = (scripts: Set<string>, reference: string): Line[] => {
   const found: Line[] = [];
   if (scripts.has('east_asian')) {
-    const text = `CHECK: the address has Chinese, Japanese or Korean letters. If any are missing above, do not ship; it is in order ${reference}.`;
+    const text = `CHECK: the address has Chinese, Japanese or Korean letters. If any are missing above, do not ship: the complete address is in order ${reference}.`;
     found.push({ text, weight: 'bold' });
   }
   if (scripts.has('transliterated')) {
-    found.push({ text: `Address put into Latin letters; as it was written: order ${reference}.`, weight: 'regular' });
+    found.push({
+      text: `Address transliterated into Latin letters. The original is in order ${reference}.`,
+      weight: 'regular',
+    });
   }
   return found;
 };

@@ -4,7 +4,7 @@ import { chunksOf } from '../../base/body.ts';
 import { ApiError } from '../../base/errors.ts';
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
-import type { Call, Written } from '../../db/client.ts';
+import type { Call, WriteResult } from '../../db/client.ts';
 import { type ImportedProduct, type ImportLine, importFormat, readImport } from './lines.ts';
 import { type LineCode, lineCodes } from './split-lines.ts';
 
@@ -108,9 +108,13 @@ async function importLines(
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
     const started = Date.now();
     const rows = [...batch.values()].map(({ product }) => ({ ...product, id: newId(context.now()) }));
-    const { tenant, answer } = await context.db.run<Written<{ results: Outcome[] }>>('catalog.import_products', call, {
-      ...{ rows, run, key, last },
-    });
+    const { tenant, answer } = await context.db.run<WriteResult<{ results: Outcome[] }>>(
+      'catalog.import_products',
+      call,
+      {
+        ...{ rows, run, key, last },
+      },
+    );
     pauseMs = Math.min(4 * (Date.now() - started), maxPauseMs);
     const updated: string[] = [];
     for (const { sku, outcome, detail, repeated } of answer.results) {
@@ -161,13 +165,13 @@ export async function importProducts(context: Context, request: globalThis.Reque
 
   if (idempotencyKey === undefined) {
     // An empty import authenticates the key before any of the body is read.
-    const { tenant } = await context.db.run<Written<unknown>>('catalog.import_products', call, { rows: [] });
+    const { tenant } = await context.db.run<WriteResult<unknown>>('catalog.import_products', call, { rows: [] });
     const report = await importLines(context, call, idempotencyKey, readImport(format, body), onChanged);
     await body.rest();
     return { report, tenant, replayed: false };
   }
 
-  const begun = await context.db.run<Written<Stored | null>>('platform.begin_operation', context.call, {
+  const begun = await context.db.run<WriteResult<Stored | null>>('platform.begin_operation', context.call, {
     ...operation,
     seconds: keyLeaseSeconds,
   });
