@@ -143,7 +143,9 @@ describe('a label', () => {
       drawLabel(requestTo({ name: 'Олександра Щербак', city: 'Київ', region: undefined, country: 'UA' }), number),
     );
     expect(lines).toContain('Oleksandra Shcherbak');
-    expect(lines.join(' ')).toContain('Address transliterated into Latin letters. The original is in order PO-2026/117.');
+    expect(lines.join(' ')).toContain(
+      'Address transliterated into Latin letters. The original is in order PO-2026/117.',
+    );
     expect(linesOf(drawLabel(request, number)).join(' ')).not.toContain('Latin letters');
   });
 
