@@ -1,7 +1,7 @@
 /**
  * How much one job may do in one cron run. Cloudflare's paid plan allows an invocation 10,000 subrequests (calls to the
- * database, to Stripe and to the cache all count) and 15 minutes. The budgets of the minute's jobs add up to
- * 2,850 calls and 143 s, so every job gets to run. The next run continues where a job stopped.
+ * database, to Stripe and to the cache all count) and 15 minutes. The budgets of the jobs that run every minute
+ * add up to 2,850 calls and 143 s, so every job gets to run. The next run continues where a job stopped.
  */
 export const jobBudgets = {
   'hear-stripe': { seconds: 10, calls: 200 },

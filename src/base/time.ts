@@ -4,7 +4,7 @@ const minuteMs = 60_000;
 const lastMinute = 23 * 60 + 59;
 
 /** Whether a moment's year is 1 to 9999, which every part of the system can write. */
-const hasYear = (ms: number): boolean => {
+const hasStorableYear = (ms: number): boolean => {
   const year = new Date(ms).getUTCFullYear();
   return year >= 1 && year <= 9999;
 };
@@ -16,19 +16,26 @@ const hasYear = (ms: number): boolean => {
 export function momentOf(text: string): number | undefined {
   const match = rfc3339.exec(text);
   if (!match) return undefined;
-  const part = (group: number): number => Number(match[group] ?? 0);
-  const [year, month, day, hour, minute, second] = [part(1), part(2), part(3), part(4), part(5), part(6)];
-  const [offsetHour, offsetMinute] = [part(9), part(10)];
+  const numberAt = (group: number): number => Number(match[group] ?? 0);
+  const [year, month, day, hour, minute, second] = [
+    numberAt(1),
+    numberAt(2),
+    numberAt(3),
+    numberAt(4),
+    numberAt(5),
+    numberAt(6),
+  ];
+  const [offsetHour, offsetMinute] = [numberAt(9), numberAt(10)];
   if (hour > 23 || minute > 59 || second > 60 || offsetHour > 23 || offsetMinute > 59) return undefined;
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
   if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined;
   const offset = (offsetHour * 60 + offsetMinute) * (match[8] === '-' ? -1 : 1);
-  const start = date.getTime() + (hour * 60 + minute - offset) * minuteMs;
-  const minuteOfDay = (((start / minuteMs) % 1440) + 1440) % 1440;
+  const minuteStart = date.getTime() + (hour * 60 + minute - offset) * minuteMs;
+  const minuteOfDay = (((minuteStart / minuteMs) % 1440) + 1440) % 1440;
   if (second === 60 && minuteOfDay !== lastMinute) return undefined;
-  const ms = start + second * 1000 + Math.round(Number(`0.${match[7] ?? '0'}`) * 1000);
-  return hasYear(ms) && hasYear(start) ? ms : undefined;
+  const ms = minuteStart + second * 1000 + Math.round(Number(`0.${match[7] ?? '0'}`) * 1000);
+  return hasStorableYear(ms) && hasStorableYear(minuteStart) ? ms : undefined;
 }
 
 /** Converts a time to UTC, to the millisecond. Returns an invalid time unchanged. */

@@ -5,8 +5,8 @@ import { type Bindings, settingsOf } from '../env.ts';
 export const keyLimit = { requests: 20_000, seconds: 10 };
 /**
  * Rejected requests of an address per period: invalid keys, keys that were not seen before, forged webhooks, and
- * `/readyz`. Keys that the database accepted do not count, so a server of many tenants has no limit but its keys'
- * limits.
+ * `/readyz`. Keys that the database accepted do not count, so a server that uses the keys of many tenants is limited
+ * only by each key's limit.
  */
 export const addressLimit = { requests: 100, seconds: 10 };
 
@@ -14,8 +14,8 @@ type Limit = typeof keyLimit;
 
 /**
  * Cloudflare's limiter counts a whole period, so a key could send all of its requests at once and delay everybody else.
- * Each isolate therefore spreads them evenly (a token bucket) and lets half a second's worth through at once. The
- * rejected requests of an address are spread in the same way.
+ * Each isolate therefore spreads them evenly (a token bucket) and lets at most half a second's worth through at once.
+ * The rejected requests of an address are spread in the same way.
  */
 const burstSeconds = 0.5;
 

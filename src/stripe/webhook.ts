@@ -17,9 +17,9 @@ import {
   setupUpdate,
 } from './client.ts';
 
-/** The fields that we read of an event's object. An object of another shape (another API version) is ignored. */
 const minorUnits = z.number().int().min(0).max(9_999_999_999);
 const shortText = z.string().min(1).max(255);
+/** The fields that we read of an event's object. An object with other fields (another API version) is ignored. */
 const supportedObject = z.discriminatedUnion('object', [
   z.object({
     object: z.literal('payment_intent'),

@@ -50,7 +50,7 @@ language sql stable as $$
     jsonb_build_object('data', e.payload)
 $$;
 
--- Adds an event that its sink will never accept to the dead letters.
+-- Adds a dead letter for an event that its sink will never accept.
 create or replace function platform.add_dead_letter(outbox_row platform.outbox, reason text) returns void
 language sql as $$
   insert into platform.dead_letters

@@ -2,7 +2,7 @@
 -- Shipments: an order has one at a time (shipments_one_live_an_order), and one label request, for its latest shipment.
 -- A cancelled label is not used again: the next one has another shipment id. Lock order: the order (by
 -- orders.lock_order); its request and shipment change only under that lock. No carrier is called while a row is locked:
--- a lease prevents that two callers make the same label.
+-- a lease prevents two callers from making the same label.
 
 create or replace function shipping.shipment_json(s shipping.shipments) returns jsonb
 language sql stable as $$
