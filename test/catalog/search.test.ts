@@ -224,9 +224,9 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
   beforeAll(async () => {
     client = new pg.Client(store.database.url);
     await client.connect();
-    // Creating the rows by SQL and indexing them afterwards takes a tenth of the time.
+    // It takes a tenth of the time to insert the rows with SQL and to create the indexes afterwards.
     await client.query(`
-      create temporary table made as select indexdef from pg_indexes where tablename = 'products' and indexdef ~ 'gin';
+      create temporary table saved_indexes as select indexdef from pg_indexes where tablename = 'products' and indexdef ~ 'gin';
       drop index catalog.idx_products_search, catalog.idx_products_name_trgm, catalog.idx_products_sku_trgm;
       insert into catalog.products (id, sku, name, description, price, currency, tenant_id)
       select platform.uuid7(), 'BULK-' || lpad(n::text, 6, '0'),
@@ -234,7 +234,7 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
           || case when n % 7919 = 5 then ' zanzibar' when n % 2 = 0 and n < 15000 then ' vintage' else '' end,
         case when n = 76 then 'Made of unobtainium' end, 1, 'USD', case n % 3 when 1 then 'default' else 'other-' || n % 7 end
       from generate_series(1, 30000) n;
-      do $$ declare d text; begin for d in select indexdef from made loop execute d; end loop; end $$;
+      do $$ declare d text; begin for d in select indexdef from saved_indexes loop execute d; end loop; end $$;
       analyze catalog.products;
       load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
       set auto_explain.log_analyze = on; set auto_explain.log_timing = off; set auto_explain.log_format = json;
@@ -255,11 +255,11 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     const { rows } = await client.query('select catalog.search_products($1, $2, $3, 21) as id', [q, currency, before]);
     await client.query('rollback');
     const nodes: Plan[] = [];
-    const walk = (plan: Plan): void => {
+    const addNodes = (plan: Plan): void => {
       nodes.push(plan);
-      plan.Plans?.forEach(walk);
+      plan.Plans?.forEach(addNodes);
     };
-    plans.forEach(walk);
+    plans.forEach(addNodes);
     const scans = nodes.filter((node) => node['Relation Name'] === 'products');
     const rowsRead = scans.reduce(
       (sum, node) =>
@@ -292,7 +292,7 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     expect(rowsRead).toBeLessThan(3_500);
   });
 
-  test('for a word that only old products have uses the index of words', async () => {
+  test('for a word that only old products have uses the full-text index', async () => {
     const { found: n, indexes, scanned } = await measure('vintage');
     expect([n, scanned]).toEqual([21, false]);
     expect(indexes).toContain('idx_products_search');
@@ -305,7 +305,7 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     expect((await measure('book', boot?.id)).found).toBe(1); // the older "Book of tea", found by corrected spelling
   });
 
-  test('reads as few rows for a page far behind as for the first one', async () => {
+  test('reads as few rows for a late page as for the first one', async () => {
     const [row] = await store.database.query<{ id: string }>(
       `select id from catalog.products where sku = 'BULK-000100'`,
     );

@@ -217,7 +217,7 @@ const printedLabel = request(
   respond(200, ''),
 );
 
-/** Changes that break each promise. One change may break other promises too. */
+/** Changes that break the promise of each check. One change may break other promises too. */
 const breakages: [check: string, title: string, change: (books: Books) => void][] = [
   ['stock added = free + held + committed', 'a missing unit', (b) => element(b.stock).quantity--],
   ['stock added = free + held + committed', 'a held unit without an order', (b) => element(b.stock).reserved++],
@@ -404,7 +404,7 @@ const breakages: [check: string, title: string, change: (books: Books) => void][
   ],
 ];
 
-test('valid books have no findings, even with duplicates in Kafka and an unpaid intent left behind by an error', () => {
+test('valid books have no findings, even with a duplicate in Kafka and an unpaid intent left by an error', () => {
   const books = validBooks();
   books.records.push({ ...element(books.records, 2), offset: 99, timestamp: 2_000 });
   expect(audit(books)).toEqual([]);
@@ -473,7 +473,7 @@ test('a failed order may keep a partly captured amount whose refund failed at th
   expect(balanceMessages(refundFailedAtBank())).toEqual([]);
 });
 
-const notAllowed: [title: string, change: (books: Books) => void][] = [
+const unexplainedAmounts: [title: string, change: (books: Books) => void][] = [
   ['the merchant was not notified', (b) => b.events.pop()],
   ['the failed refund is smaller', (b) => (element(b.refunds, 1).amount = '12.16')],
   ['the refund belongs to another intent', (b) => (element(b.refunds, 1).intent = 'pi_3')],
@@ -481,7 +481,7 @@ const notAllowed: [title: string, change: (books: Books) => void][] = [
   ['the order is confirmed', (b) => (element(b.orders, 2).status = 'confirmed')],
 ];
 
-test.each(notAllowed)('an order may not keep a partly captured amount if %s', (_, change) => {
+test.each(unexplainedAmounts)('an order may not keep a partly captured amount if %s', (_, change) => {
   const books = refundFailedAtBank();
   change(books);
   expect(balanceMessages(books)).toContain('12.17 were captured for a total of 20.00');
@@ -493,7 +493,7 @@ test.each(outcomeChanges)('the audit recognises the outcome of a payment at Stri
   expect(outcomes(books).get(element(books.intents, 1))).toBe(outcome);
 });
 
-test.each(outcomeChanges.slice(3))('without its explanation, this outcome is a finding: %s', (_, change) => {
+test.each(outcomeChanges.slice(3))('an outcome without its stored explanation is a finding: %s', (_, change) => {
   const books = validBooks();
   change(books);
   books.events = books.events.filter(({ topic }) => topic !== 'payment.refund.failed');
@@ -511,7 +511,7 @@ describe('the audit of a chaos run finds', () => {
     });
   }
 
-  test('a breach of every promise, by the tests above', () => {
+  test('a broken promise for each of its checks: every check has a test above', () => {
     const tested = new Set(breakages.map(([check]) => check));
     expect(checks.map(({ name }) => name).filter((name) => !tested.has(name))).toEqual([]);
   });

@@ -4,8 +4,8 @@ import { changedEntries, findLockProblems, findNpmProblems, type Lock } from '..
 const integrity = 'sha512-x';
 const lockOf = (entry: object): Lock => ({ packages: { '': {}, 'node_modules/@a/b': entry } });
 
-describe('a lock', () => {
-  test('with hashes and without addresses passes', () => {
+describe('a lock file', () => {
+  test('with hashes and without download addresses passes', () => {
     expect(findLockProblems(lockOf({ integrity }), {})).toEqual([]);
     expect(findLockProblems(lockOf({ integrity, hasInstallScript: true }), { '@a/b': true })).toEqual([]);
   });
@@ -23,7 +23,7 @@ describe('a lock', () => {
   });
 });
 
-test('the entries that npm install changed in a lock are named, but not the libc that an older npm leaves out', () => {
+test('the entries that npm install changed in a lock are named, except for a libc that an older npm leaves out', () => {
   const before = lockOf({ version: '1.0.0', integrity, libc: ['musl'] });
   expect(changedEntries(before, lockOf({ version: '1.0.0', integrity }))).toEqual([]);
   expect(changedEntries(before, lockOf({ version: '1.0.1', integrity }))).toEqual(['node_modules/@a/b']);
@@ -40,6 +40,6 @@ test('the errors of npm about the lock and its warnings about engines and peer d
     'npm error code EUSAGE',
     'npm error Missing: left-pad@1.3.0 from lock file',
   ];
-  const others = ['npm warn Unknown user config "x"', 'npm error', 'npm error Clean install a project', ''];
-  expect(findNpmProblems([...problems, ...others].join('\n'))).toEqual(problems);
+  const harmless = ['npm warn Unknown user config "x"', 'npm error', 'npm error Clean install a project', ''];
+  expect(findNpmProblems([...problems, ...harmless].join('\n'))).toEqual(problems);
 });

@@ -6,7 +6,7 @@ import { withClient } from '../../dev/postgres/connection.ts';
 import { dumpSchema } from '../../dev/postgres/dump-schema.ts';
 import { template } from '../support/global-setup.ts';
 
-// That docs/schema.sql is up to date: verify.test.ts.
+// verify.test.ts tests that docs/schema.sql is up to date.
 
 const urlOf = (database: string): string => Object.assign(new URL(inject('postgres')), { pathname: database }).href;
 const execute = (database: string, sql: string): Promise<unknown> =>
@@ -27,7 +27,7 @@ async function dump(database: string): Promise<string> {
   return withClient(urlOf(database), (client) => dumpSchema(client, sources));
 }
 
-/** What the check reports after `sql` has run in a migrated database. */
+/** The differences that the check reports after `sql` has run in a migrated database. */
 const differencesAfter = (sql: string): Promise<string[]> =>
   withDatabase(template, async (database) => {
     const before = await dump(database);

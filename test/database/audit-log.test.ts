@@ -33,14 +33,14 @@ afterAll(async () => {
   await store.close();
 });
 
-const newest = async () => (await store.database.query<{ id: string }>('select max(id) as id from audit.log'))[0]?.id;
-const since = (id: string | undefined) =>
+const newestId = async () => (await store.database.query<{ id: string }>('select max(id) as id from audit.log'))[0]?.id;
+const rowsSince = (id: string | undefined) =>
   store.database.query<Row>(
     'select id, actor, operation, subject, before, after from audit.log where id > $1 order by id',
     [id ?? 0],
   );
-/** A digest of every table's rows. */
-async function contents() {
+/** A digest of the rows of each table. */
+async function digestTables() {
   const tables = await store.database.query<{ name: string }>(
     `select format('%I.%I', schemaname, tablename) as name from pg_tables
      where schemaname not in ('pg_catalog', 'information_schema') order by 1`,
@@ -50,8 +50,8 @@ async function contents() {
   );
   return store.database.query<{ name: string; rows: string | null }>(digests.join(' union all '));
 }
-const by = (key: string) => `key ${key.slice(0, 12)}`;
-const campaign = (productId: string) => ({
+const actorOf = (key: string) => `key ${key.slice(0, 12)}`;
+const newCampaign = (productId: string) => ({
   productId,
   minParticipants: 2,
   maxParticipants: 5,
@@ -65,13 +65,20 @@ const send =
   (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
   (idempotencyKey: string) =>
     store.send(method, path, body, { idempotencyKey, headers });
-const product = (more = {}) => ({ sku: randomUUID(), name: 'New', price: 5, currency: 'EUR', inventory: 3, ...more });
+const newProduct = (fields = {}) => ({
+  sku: randomUUID(),
+  name: 'New',
+  price: 5,
+  currency: 'EUR',
+  inventory: 3,
+  ...fields,
+});
 
 /** The operations of administrators: the audit rows that each leaves, and how to perform it once. */
 const recordedInAuditLog: Record<string, Change> = {
   createProduct: {
     rows: ['product insert', 'stock insert'],
-    prepare: async () => send('POST', '/v1/products', product()),
+    prepare: async () => send('POST', '/v1/products', newProduct()),
   },
   updateProduct: {
     rows: ['product update'],
@@ -84,7 +91,7 @@ const recordedInAuditLog: Record<string, Change> = {
   importProducts: {
     rows: ['product insert', 'stock insert'],
     prepare: async () =>
-      send('POST', '/v1/products/import', JSON.stringify(product()), { 'content-type': 'application/x-ndjson' }),
+      send('POST', '/v1/products/import', JSON.stringify(newProduct()), { 'content-type': 'application/x-ndjson' }),
   },
   setInventory: {
     rows: ['stock insert'],
@@ -101,22 +108,26 @@ const recordedInAuditLog: Record<string, Change> = {
   },
   createCampaign: {
     rows: ['campaign insert'],
-    prepare: async () => send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id)),
+    prepare: async () => send('POST', '/v1/campaigns', newCampaign((await addProduct(store, randomUUID(), 9)).id)),
   },
   cancelCampaign: {
     rows: ['campaign update'],
     async prepare() {
-      const { body } = await send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id))('');
+      const { body } = await send(
+        'POST',
+        '/v1/campaigns',
+        newCampaign((await addProduct(store, randomUUID(), 9)).id),
+      )('');
       return send('POST', `/v1/campaigns/${body.id}/cancel`);
     },
   },
   createRefund: {
     rows: ['refund insert'],
     async prepare() {
-      const shop = paymentFixture(store);
-      const { payment, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
-      await shop.pay(intent);
-      await until(async () => (await shop.paymentOf(payment.id)).status === 'succeeded');
+      const payments = paymentFixture(store);
+      const { payment, intent } = await payments.checkout((await addProduct(store, randomUUID(), 9)).sku);
+      await payments.pay(intent);
+      await until(async () => (await payments.paymentOf(payment.id)).status === 'succeeded');
       return send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 1, reason: 'kind' });
     },
   },
@@ -149,38 +160,42 @@ const recordedAsEvents: Record<string, keyof typeof topics> = {
   receiveKafka: 'order.created',
 };
 
-/** A POST that stores only its idempotency key, because its response is computed and signed. */
+/** The POST operations that store only their idempotency key, because their response is computed and signed. */
 const storesNothing: Record<string, () => Promise<(idempotencyKey: string) => Promise<Reply>>> = {
   async createLiveToken() {
-    const { body } = await send('POST', '/v1/campaigns', campaign((await addProduct(store, randomUUID(), 9)).id))('');
+    const { body } = await send(
+      'POST',
+      '/v1/campaigns',
+      newCampaign((await addProduct(store, randomUUID(), 9)).id),
+    )('');
     return send('POST', `/v1/campaigns/${body.id}/live-token`);
   },
 };
 
 test('every operation that changes data is recorded either in the audit log or as an event', () => {
-  const changing = routes.filter((route) => route.method !== 'get').map((route) => route.id);
-  const accounted = new Set([
+  const writeIds = routes.filter((route) => route.method !== 'get').map((route) => route.id);
+  const listed = new Set([
     ...Object.keys(recordedInAuditLog),
     ...Object.keys(recordedAsEvents),
     ...Object.keys(storesNothing),
   ]);
-  expect(changing.filter((id) => !accounted.has(id))).toEqual([]);
+  expect(writeIds.filter((id) => !listed.has(id))).toEqual([]);
   for (const topic of Object.values(recordedAsEvents)) expect(topics).toHaveProperty([topic]);
 });
 
 describe('an administrator’s change', () => {
   test.each(Object.entries(recordedInAuditLog))(
-    '%s is recorded once, with who, what, before and after',
+    '%s is recorded once, with its actor, operation, and the values before and after',
     async (id, { rows, prepare }) => {
       const change = await prepare();
       await store.settled();
-      const before = await newest();
+      const before = await newestId();
       const key = randomUUID();
       expect((await change(key)).status).toBeLessThan(300);
-      const left = await since(before);
-      expect(left.map((row) => row.operation)).toEqual(rows);
-      for (const row of left) {
-        expect([id, row.actor]).toEqual([id, by(store.key)]);
+      const rowsAdded = await rowsSince(before);
+      expect(rowsAdded.map((row) => row.operation)).toEqual(rows);
+      for (const row of rowsAdded) {
+        expect([id, row.actor]).toEqual([id, actorOf(store.key)]);
         expect(row.subject).toBeTruthy();
         expect(row.after).not.toBeNull();
         if (row.operation.endsWith('update')) expect(row.before).not.toEqual(row.after);
@@ -189,7 +204,7 @@ describe('an administrator’s change', () => {
       // Repeating the request, with the same Idempotency-Key or the same content, changes nothing and records nothing.
       if (['POST', 'PUT'].includes(routes.find((route) => route.id === id)?.method.toUpperCase() ?? '')) {
         await change(key);
-        const again = (await since(before)).filter((row) => row.operation !== 'product update');
+        const again = (await rowsSince(before)).filter((row) => row.operation !== 'product update');
         expect(again.map((row) => row.operation)).toEqual(rows);
       }
     },
@@ -197,18 +212,18 @@ describe('an administrator’s change', () => {
 
   test('that is rejected is not recorded', async () => {
     const { sku } = await addProduct(store, randomUUID(), 1);
-    const before = await newest();
-    expect((await store.send('POST', '/v1/products', product({ sku }))).status).toBe(409);
+    const before = await newestId();
+    expect((await store.send('POST', '/v1/products', newProduct({ sku }))).status).toBe(409);
     expect((await store.send('POST', `/v1/inventory/${sku}/adjustments`, { delta: -9, reason: 'r' })).status).toBe(409);
-    expect(await since(before)).toEqual([]);
+    expect(await rowsSince(before)).toEqual([]);
   });
 
   test('of stock is recorded with the count before and after it, even while orders change the stock', async () => {
     const { sku } = await addProduct(store, randomUUID(), 10);
     await store.send('POST', '/v1/orders', oneLine(sku, 4));
-    const before = await newest();
+    const before = await newestId();
     await store.send('PUT', `/v1/inventory/${sku}`, { quantity: 20 });
-    const [row] = await since(before);
+    const [row] = await rowsSince(before);
     expect([row?.before, row?.after.quantity, row?.after.delta, row?.after.reason]).toEqual([
       { quantity: 6 },
       20,
@@ -219,53 +234,53 @@ describe('an administrator’s change', () => {
 });
 
 test.each(Object.entries(storesNothing))('%s changes no row of any table', async (_id, prepare) => {
-  const ask = await prepare();
+  const sendRequest = await prepare();
   await store.settled();
-  const before = await contents();
+  const before = await digestTables();
   expect(before.length).toBeGreaterThan(20);
-  expect((await ask('')).status).toBeLessThan(300);
+  expect((await sendRequest('')).status).toBeLessThan(300);
   await store.settled();
-  expect(await contents()).toEqual(before);
+  expect(await digestTables()).toEqual(before);
 });
 
 test('orders and their status changes leave no row in the audit log', async () => {
   const { sku } = await addProduct(store, randomUUID(), 10);
-  const before = await newest();
+  const before = await newestId();
   const { body: order } = await store.send('POST', '/v1/orders', oneLine(sku));
   await store.send('POST', '/v1/orders', oneLine(sku), { headers: { prefer: 'respond-async' } });
   await store.settled();
   await store.send('POST', `/v1/orders/${order.id}/cancel`);
   await store.settled();
-  expect(await since(before)).toEqual([]);
+  expect(await rowsSince(before)).toEqual([]);
 });
 
-test('creating, binding and revoking tenants and keys is recorded under the operator’s name, without any key hash', async () => {
-  const before = await newest();
+test('creating tenants and keys, and changing and revoking keys, is recorded under the operator’s name, without a key hash', async () => {
+  const before = await newestId();
   const tenant = `shop-${randomUUID()}`;
   await createTenant(owner, tenant, 'The shop');
   const key = await createKey(owner, { tenant, kind: 'publishable' });
   await setKeyOrigins(owner, key.slice(0, 12), ['https://shop.example']);
   await revokeKey(owner, key.slice(0, 12));
-  const rows = await since(before);
+  const rows = await rowsSince(before);
   expect(rows.map((row) => row.operation)).toEqual(['tenant insert', 'key insert', 'key update', 'key update']);
   for (const row of rows) expect(row.actor).toMatch(/^fusion_owner/);
   expect(rows[2]).toMatchObject({ before: { origins: null }, after: { origins: ['https://shop.example'] } });
   expect(JSON.stringify(rows)).not.toContain('key_hash');
-  const shown = formatAuditLog(await readAuditLog(owner, tenant, 10));
-  expect(shown.split('\n')).toHaveLength(8);
-  expect(shown).toContain('origins: null → ["https://shop.example"]');
+  const formatted = formatAuditLog(await readAuditLog(owner, tenant, 10));
+  expect(formatted.split('\n')).toHaveLength(8);
+  expect(formatted).toContain('origins: null → ["https://shop.example"]');
   expect(formatAuditLog(await readAuditLog(owner, 'acme', 10, key.slice(0, 12)))).toBe('no changes');
 });
 
-test('what the system does by itself is recorded with the actor "system"', async () => {
-  const shop = paymentFixture(store);
-  const { order, intent } = await shop.checkout((await addProduct(store, randomUUID(), 9)).sku);
-  await shop.pay(intent);
-  await until(async () => (await shop.orderOf(order.id)).status === 'confirmed');
-  const before = await newest();
-  await shop.stripe.refunds.create({ payment_intent: intent, amount: 100 });
-  await until(async () => (await since(before)).length > 0);
-  expect(await since(before)).toMatchObject([{ actor: 'system', operation: 'refund insert' }]);
+test('a change that no key or operator requested is recorded with the actor "system"', async () => {
+  const payments = paymentFixture(store);
+  const { order, intent } = await payments.checkout((await addProduct(store, randomUUID(), 9)).sku);
+  await payments.pay(intent);
+  await until(async () => (await payments.orderOf(order.id)).status === 'confirmed');
+  const before = await newestId();
+  await payments.stripe.refunds.create({ payment_intent: intent, amount: 100 });
+  await until(async () => (await rowsSince(before)).length > 0);
+  expect(await rowsSince(before)).toMatchObject([{ actor: 'system', operation: 'refund insert' }]);
 });
 
 describe('the audit log', () => {
@@ -280,7 +295,7 @@ describe('the audit log', () => {
     'drop trigger audit_products on catalog.products',
     `create table public.mine (); create trigger mine after insert on public.mine for each row execute function audit.record('a', 'b')`,
   ];
-  const failure = (client: pg.Client, sql: string) =>
+  const outcomeOf = (client: pg.Client, sql: string) =>
     client.query(sql).then(
       () => 'done',
       (error: pg.DatabaseError) => error.code,
@@ -297,12 +312,12 @@ describe('the audit log', () => {
       for (const { name } of rows) {
         for (const sql of [...statements, 'select from audit.log']) {
           await superuser.query(`begin; select set_config('app.tenant_id', 'default', true); set local role ${name}`);
-          expect([name, sql, await failure(superuser, sql)]).toEqual([name, sql, '42501']);
+          expect([name, sql, await outcomeOf(superuser, sql)]).toEqual([name, sql, '42501']);
           await superuser.query('rollback');
         }
       }
       for (const sql of [...statements, 'select from audit.log', 'set role fusion_audit']) {
-        expect([sql, await failure(worker, sql)]).toEqual([sql, '42501']);
+        expect([sql, await outcomeOf(worker, sql)]).toEqual([sql, '42501']);
       }
     } finally {
       await superuser.end();
@@ -310,7 +325,7 @@ describe('the audit log', () => {
     }
   });
 
-  test('can only be added to by its own role, through its triggers, and never changed', async () => {
+  test('can only be appended to by its own role, through its triggers, and never changed', async () => {
     const privileges = await store.database.query(
       `select p as privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) p
        where has_table_privilege('fusion_audit', 'audit.log', p)`,

@@ -7,20 +7,20 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const product = (sku: string, more: Record<string, unknown> = {}) => ({
+const product = (sku: string, fields: Record<string, unknown> = {}) => ({
   sku,
   name: `Product ${sku}`,
   price: 10,
   currency: 'USD',
   inventory: 5,
-  ...more,
+  ...fields,
 });
 const post = (body: unknown, options?: Send) => store.send('POST', '/v1/products', body, options);
-const outcome = (reply: Reply) => [reply.status, reply.body.code];
-const pointers = (reply: Reply) => reply.body.errors?.map((fault: { pointer: string }) => fault.pointer);
+const outcomeOf = (reply: Reply) => [reply.status, reply.body.code];
+const pointersOf = (reply: Reply) => reply.body.errors?.map((fault: { pointer: string }) => fault.pointer);
 
 describe('a price', () => {
-  const raw = (sku: string, price: string, currency = 'USD') =>
+  const postPrice = (sku: string, price: string, currency = 'USD') =>
     post(`{"sku":"${sku}","name":"n","price":${price},"currency":"${currency}","inventory":1}`);
 
   test.each([
@@ -34,14 +34,14 @@ describe('a price', () => {
     ['4.35', '4.35'],
     ['99999999.99', '99999999.99'],
     ['0.10000000000000000000', '0.10'],
-  ])('of %s is stored as %s', async (written, kept) => {
+  ])('of %s is stored as %s', async (written, stored) => {
     const sku = `PAID ${written}`;
-    const reply = await raw(sku, written);
+    const reply = await postPrice(sku, written);
     expect(reply.status).toBe(201);
-    expect(reply.body.price).toBe(Number(kept));
+    expect(reply.body.price).toBe(Number(stored));
     const rows = await store.database.query('select price::text from catalog.products where sku = $1', [sku]);
-    expect(rows).toEqual([{ price: kept }]);
-    expect((await store.send('GET', `/v1/products/${reply.body.id}`)).body.price).toBe(Number(kept));
+    expect(rows).toEqual([{ price: stored }]);
+    expect((await store.send('GET', `/v1/products/${reply.body.id}`)).body.price).toBe(Number(stored));
   });
 
   test.each([
@@ -62,63 +62,66 @@ describe('a price', () => {
     '[1]',
     'true',
   ])('of %s is rejected and never rounded', async (written) => {
-    const reply = await raw('REFUSED', written);
-    expect(outcome(reply)).toEqual([422, 'validation_failed']);
-    expect(pointers(reply)).toEqual(['/price']);
+    const reply = await postPrice('REFUSED', written);
+    expect(outcomeOf(reply)).toEqual([422, 'validation_failed']);
+    expect(pointersOf(reply)).toEqual(['/price']);
     expect(await store.database.query(`select 1 from catalog.products where sku = 'REFUSED'`)).toEqual([]);
   });
 
   test('has no more decimals than its currency', async () => {
-    expect(outcome(await raw('YEN', '1.5', 'JPY'))).toEqual([422, 'validation_failed']);
-    expect(outcome(await raw('YEN', '100.10', 'KRW'))).toEqual([422, 'validation_failed']);
-    const yen = await raw('YEN', '100.00', 'JPY');
+    expect(outcomeOf(await postPrice('YEN', '1.5', 'JPY'))).toEqual([422, 'validation_failed']);
+    expect(outcomeOf(await postPrice('YEN', '100.10', 'KRW'))).toEqual([422, 'validation_failed']);
+    const yen = await postPrice('YEN', '100.00', 'JPY');
     expect(yen.body.price).toBe(100);
     const changed = await store.send('PATCH', `/v1/products/${yen.body.id}`, { price: 100.5 });
-    expect(outcome(changed)).toEqual([422, 'validation_failed']);
+    expect(outcomeOf(changed)).toEqual([422, 'validation_failed']);
     const cents = await addProduct(store, 'CENTS', 1, 9.5);
     const toYen = await store.send('PATCH', `/v1/products/${cents.id}`, { currency: 'JPY' });
-    expect(outcome(toYen)).toEqual([422, 'validation_failed']);
+    expect(outcomeOf(toYen)).toEqual([422, 'validation_failed']);
     expect((await store.send('GET', `/v1/products/${cents.id}`)).body).toMatchObject({ price: 9.5, currency: 'USD' });
   });
 
   test('needs an existing currency', async () => {
     for (const currency of ['usd', 'US', 'USDX', 'QQQ', '', null, 840]) {
-      expect(outcome(await post(product('COIN', { currency })))).toEqual([422, 'validation_failed']);
+      expect(outcomeOf(await post(product('COIN', { currency })))).toEqual([422, 'validation_failed']);
     }
   });
 });
 
 describe('a request body', () => {
   const json = { 'content-type': 'application/json' };
-  const chunked = (bytes: Uint8Array) =>
+  const postStream = (bytes: Uint8Array) =>
     fetch(`${store.url}/v1/products`, {
       method: 'POST',
       headers: { ...json, authorization: `Bearer ${store.key}` },
       body: new Blob([bytes]).stream(),
       duplex: 'half',
     } as RequestInit & { duplex: 'half' });
-  const padded = (sku: string, length: number) => JSON.stringify(product(sku)).padEnd(length, ' ');
+  const bodyOfLength = (sku: string, length: number) => JSON.stringify(product(sku)).padEnd(length, ' ');
 
   test('of 1 MB is accepted, and one byte more is rejected, with or without Content-Length', async () => {
-    expect((await post(padded('BIG-1', 1_048_576))).status).toBe(201);
-    expect(outcome(await post(padded('BIG-2', 1_048_577)))).toEqual([413, 'body_too_large']);
-    const streamed = await chunked(new TextEncoder().encode(padded('BIG-2', 1_048_577)));
+    expect((await post(bodyOfLength('BIG-1', 1_048_576))).status).toBe(201);
+    expect(outcomeOf(await post(bodyOfLength('BIG-2', 1_048_577)))).toEqual([413, 'body_too_large']);
+    const streamed = await postStream(new TextEncoder().encode(bodyOfLength('BIG-2', 1_048_577)));
     expect([streamed.status, await streamed.json()]).toMatchObject([413, { code: 'body_too_large' }]);
-    const whole = await chunked(new TextEncoder().encode(padded('BIG-3', 1_048_576)));
-    expect(whole.status).toBe(201);
+    const accepted = await postStream(new TextEncoder().encode(bodyOfLength('BIG-3', 1_048_576)));
+    expect(accepted.status).toBe(201);
   });
 
   test('must have a JSON content type', async () => {
     const text = JSON.stringify(product('TYPE'));
     for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp', 'json', 'text/json']) {
-      expect(outcome(await post(text, { headers: { 'content-type': type } }))).toEqual([415, 'unsupported_media_type']);
+      expect(outcomeOf(await post(text, { headers: { 'content-type': type } }))).toEqual([
+        415,
+        'unsupported_media_type',
+      ]);
     }
-    for (const [at, type] of [
+    for (const [index, type] of [
       'application/json',
       'Application/JSON; charset=UTF-8',
       'application/merge-patch+json',
     ].entries()) {
-      const reply = await post(JSON.stringify(product(`TYPE-${at}`)), { headers: { 'content-type': type } });
+      const reply = await post(JSON.stringify(product(`TYPE-${index}`)), { headers: { 'content-type': type } });
       expect(reply.status).toBe(201);
     }
   });
@@ -136,13 +139,13 @@ describe('a request body', () => {
     ['too deep a nesting', `${'['.repeat(400_000)}1e1${']'.repeat(400_000)}`],
     ['too deep a nesting of members', `{"sku":${'{"a":'.repeat(1_000)}1${'}'.repeat(1_000)}}`],
   ])('with malformed JSON (%s) is rejected', async (_, text) => {
-    expect(outcome(await post(text))).toEqual([400, 'malformed_json']);
+    expect(outcomeOf(await post(text))).toEqual([400, 'malformed_json']);
   });
 
   test('that is not UTF-8 is malformed, and a byte order mark is ignored', async () => {
     const bytes = new TextEncoder().encode(JSON.stringify(product('BYTES-x')));
     const invalid = bytes.map((byte) => (byte === 0x78 ? 0xff : byte));
-    expect(outcome(await post(invalid, { headers: json }))).toEqual([400, 'malformed_json']);
+    expect(outcomeOf(await post(invalid, { headers: json }))).toEqual([400, 'malformed_json']);
     expect((await post(`\ufeff${JSON.stringify(product('BOM'))}`)).status).toBe(201);
   });
 
@@ -155,7 +158,7 @@ describe('a request body', () => {
     ['a deep nesting', `${'['.repeat(100)}${']'.repeat(100)}`],
     ['a deep member', `{"sku":${'{"a":'.repeat(100)}1${'}'.repeat(100)}}`],
   ])('that is %s is rejected as invalid', async (_, text) => {
-    expect(outcome(await post(text))).toEqual([422, 'validation_failed']);
+    expect(outcomeOf(await post(text))).toEqual([422, 'validation_failed']);
   });
 
   test.each(['colour', 'tenantId', 'tenant_id', 'id', '__proto__', 'constructor', 'toString', ''])(
@@ -163,8 +166,8 @@ describe('a request body', () => {
     async (name) => {
       const text = JSON.stringify(product('UNKNOWN')).replace('{', `{${JSON.stringify(name)}:{"price":1},`);
       const reply = await post(text);
-      expect(outcome(reply)).toEqual([422, 'validation_failed']);
-      expect(pointers(reply)).toEqual([`/${name}`]);
+      expect(outcomeOf(reply)).toEqual([422, 'validation_failed']);
+      expect(pointersOf(reply)).toEqual([`/${name}`]);
     },
   );
 
@@ -175,27 +178,27 @@ describe('a request body', () => {
     ['a bell', '\\u0007'],
     ['a C1 control', '\\u0085x'],
   ])('with %s in a string is rejected in every field', async (_, text) => {
-    const of = (more: string) => `{"name":"n","price":1,"currency":"USD","inventory":1,"sku":"T"${more}}`;
-    expect(pointers(await post(of(`,"name":"${text}"`)))).toEqual(['/name']);
-    expect(pointers(await post(of(`,"description":"${text}"`)))).toEqual(['/description']);
-    expect(pointers(await post(of(`,"sku":"${text}"`)))).toEqual(['/sku']);
+    const productWith = (field: string) => `{"name":"n","price":1,"currency":"USD","inventory":1,"sku":"T"${field}}`;
+    expect(pointersOf(await post(productWith(`,"name":"${text}"`)))).toEqual(['/name']);
+    expect(pointersOf(await post(productWith(`,"description":"${text}"`)))).toEqual(['/description']);
+    expect(pointersOf(await post(productWith(`,"sku":"${text}"`)))).toEqual(['/sku']);
     const address = `"line1":"l","city":"c","country":"GB"`;
-    const order = (more: string) =>
-      `{"customerId":"c","items":[{"sku":"T","quantity":1}],"shippingAddress":{${address}${more}}}`;
-    for (const [more, pointer] of [
+    const orderWith = (field: string) =>
+      `{"customerId":"c","items":[{"sku":"T","quantity":1}],"shippingAddress":{${address}${field}}}`;
+    for (const [field, pointer] of [
       [`,"city":"${text}"`, '/shippingAddress/city'],
       [`,"more":"${text}"`, '/shippingAddress/more'],
     ] as const) {
-      const reply = await store.send('POST', '/v1/orders', order(more));
-      expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', [pointer]]);
+      const reply = await store.send('POST', '/v1/orders', orderWith(field));
+      expect([...outcomeOf(reply), pointersOf(reply)]).toEqual([422, 'validation_failed', [pointer]]);
     }
   });
 
   test.each(['a\\u0000b', 'a\\ud800b', '\\udc00'])('with a member named %s is rejected', async (name) => {
     const address = `{"line1":"l","city":"c","country":"GB","${name}":"more"}`;
     const reply = await store.send('POST', '/v1/orders', `{"customerId":"c","items":[],"shippingAddress":${address}}`);
-    expect([...outcome(reply), pointers(reply)]).toEqual([422, 'validation_failed', ['/shippingAddress']]);
-    expect(outcome(await post(`{"${name}":1}`))).toEqual([422, 'validation_failed']);
+    expect([...outcomeOf(reply), pointersOf(reply)]).toEqual([422, 'validation_failed', ['/shippingAddress']]);
+    expect(outcomeOf(await post(`{"${name}":1}`))).toEqual([422, 'validation_failed']);
   });
 
   test('may contain any Unicode text, which is stored unchanged except for composition', async () => {

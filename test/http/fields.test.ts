@@ -39,7 +39,7 @@ describe('a timestamp in a request', () => {
     ['2024-02-29T00:00:00Z', '2024-02-29T00:00:00.000Z'],
     ['0001-01-01T00:00:00Z', '0001-01-01T00:00:00.000Z'],
     ['9999-12-31T23:59:59.9994Z', '9999-12-31T23:59:59.999Z'],
-  ])('%s is read as %s', (written, kept) => expect(read(instant, written)).toBe(kept));
+  ])('%s is read as %s', (written, expected) => expect(read(instant, written)).toBe(expected));
 
   test.each([
     ...[
@@ -87,7 +87,7 @@ describe('a timestamp in a request', () => {
     ],
   ])('%s is rejected', (written) => expect(read(instant, written)).toBe('refused'));
 
-  test('is the same moment as JavaScript parses, whatever its offset', () => {
+  test('is read as the same moment that JavaScript parses, for every offset', () => {
     const parts = fc.record({
       at: fc.date({
         min: new Date('0002-01-01T00:00:00Z'),
@@ -96,12 +96,12 @@ describe('a timestamp in a request', () => {
       }),
       minutes: fc.integer({ min: -1_439, max: 1_439 }),
     });
-    const two = (n: number) => String(n).padStart(2, '0');
+    const twoDigits = (n: number) => String(n).padStart(2, '0');
     fc.assert(
       fc.property(parts, ({ at, minutes }) => {
         const local = new Date(at.getTime() + minutes * 60_000).toISOString().slice(0, -1);
         const offset = Math.abs(minutes);
-        const written = `${local}${minutes < 0 ? '-' : '+'}${two(Math.floor(offset / 60))}:${two(offset % 60)}`;
+        const written = `${local}${minutes < 0 ? '-' : '+'}${twoDigits(Math.floor(offset / 60))}:${twoDigits(offset % 60)}`;
         expect(read(instant, written)).toBe(at.toISOString());
       }),
       { seed: 20261129, numRuns: 500 },
@@ -172,31 +172,31 @@ test('an error message says in plain words what a value must be', () => {
     ...{ name: text(5), price: money, count: whole.min(1).max(9), id, currency },
     ...{ status: z.enum(['active', 'archived']), items: z.array(z.string()).min(1).max(2), at: instant },
   });
-  const good = { name: 'n', price: 1, count: 1, id: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f', currency: 'USD' };
-  const right = { ...good, status: 'active', items: ['a'], at: '2026-01-31T12:00:00Z' };
-  const wrong = (more: object) => messagesOf(body, { ...right, ...more });
-  expect(wrong({})).toEqual([]);
-  expect(messagesOf(body, {})).toEqual(Object.keys(right).map((name) => `${name} is required`));
-  expect(wrong({ price: '19.99' })).toEqual(['price must be a number, such as 19.99']);
-  expect(wrong({ price: null })).toEqual(['price must be a number, such as 19.99']);
-  expect(wrong({ price: Number.POSITIVE_INFINITY })).toEqual([
+  const scalars = { name: 'n', price: 1, count: 1, id: '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f', currency: 'USD' };
+  const valid = { ...scalars, status: 'active', items: ['a'], at: '2026-01-31T12:00:00Z' };
+  const messagesWith = (fields: object) => messagesOf(body, { ...valid, ...fields });
+  expect(messagesWith({})).toEqual([]);
+  expect(messagesOf(body, {})).toEqual(Object.keys(valid).map((name) => `${name} is required`));
+  expect(messagesWith({ price: '19.99' })).toEqual(['price must be a number, such as 19.99']);
+  expect(messagesWith({ price: null })).toEqual(['price must be a number, such as 19.99']);
+  expect(messagesWith({ price: Number.POSITIVE_INFINITY })).toEqual([
     'price has more digits than can be kept, or is too large',
   ]);
-  expect(wrong({ price: 1.234 })).toEqual(['price must have at most two decimals']);
-  expect(wrong({ price: -1 })).toEqual(['price must be at least 0']);
+  expect(messagesWith({ price: 1.234 })).toEqual(['price must have at most two decimals']);
+  expect(messagesWith({ price: -1 })).toEqual(['price must be at least 0']);
   for (const count of [1.5, '2', 'two', null, [1]]) {
-    expect(wrong({ count })).toEqual(['count must be a whole number, such as 3']);
+    expect(messagesWith({ count })).toEqual(['count must be a whole number, such as 3']);
   }
-  expect(wrong({ count: 10 })).toEqual(['count must be at most 9']);
-  expect(wrong({ status: 'gone' })).toEqual(['status must be one of: active, archived']);
-  expect(wrong({ items: [] })).toEqual(['items must have at least 1 entry']);
-  expect(wrong({ items: ['a', 'b', 'c'] })).toEqual(['items must have at most 2 entries']);
-  expect(wrong({ items: {} })).toEqual(['items must be a list']);
-  expect(wrong({ name: 'longer' })).toEqual(['name must have at most 5 characters']);
-  expect(wrong({ name: 5 })).toEqual(['name must be text']);
-  expect(wrong({ id: '5' })).toEqual(['id must be an id, such as 019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f']);
-  expect(wrong({ currency: 'usd' })).toEqual(['currency must be a currency code of ISO 4217, such as USD']);
-  expect(wrong({ at: 'soon' })).toEqual(['at must be a time, such as 2026-01-31T12:00:00Z']);
+  expect(messagesWith({ count: 10 })).toEqual(['count must be at most 9']);
+  expect(messagesWith({ status: 'gone' })).toEqual(['status must be one of: active, archived']);
+  expect(messagesWith({ items: [] })).toEqual(['items must have at least 1 entry']);
+  expect(messagesWith({ items: ['a', 'b', 'c'] })).toEqual(['items must have at most 2 entries']);
+  expect(messagesWith({ items: {} })).toEqual(['items must be a list']);
+  expect(messagesWith({ name: 'longer' })).toEqual(['name must have at most 5 characters']);
+  expect(messagesWith({ name: 5 })).toEqual(['name must be text']);
+  expect(messagesWith({ id: '5' })).toEqual(['id must be an id, such as 019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f']);
+  expect(messagesWith({ currency: 'usd' })).toEqual(['currency must be a currency code of ISO 4217, such as USD']);
+  expect(messagesWith({ at: 'soon' })).toEqual(['at must be a time, such as 2026-01-31T12:00:00Z']);
   expect(messagesOf(body, [])).toEqual(['must be an object']);
   expect(messagesOf(limit, 'many')).toEqual(['must be a whole number from 1 to 100']);
   expect(messagesOf(limit, '101')).toEqual(['must be a whole number from 1 to 100']);

@@ -8,17 +8,17 @@ const request = (
   type: string | null = 'application/json',
   headers: Record<string, string> = {},
 ) => {
-  const made = new Request('http://test/', {
+  const created = new Request('http://test/', {
     method: 'POST',
     body,
     headers,
     ...(body instanceof ReadableStream ? { duplex: 'half' } : {}),
   } as RequestInit);
-  if (type === null) made.headers.delete('content-type');
-  else made.headers.set('content-type', type);
-  return made;
+  if (type === null) created.headers.delete('content-type');
+  else created.headers.set('content-type', type);
+  return created;
 };
-const code = (promise: Promise<unknown>) =>
+const outcomeOf = (promise: Promise<unknown>) =>
   promise.then(
     () => 'read',
     (error: { code: string }) => error.code,
@@ -43,10 +43,10 @@ describe('a number in JSON', () => {
         const [parsed] = parseJson(`[${written}]`) as [number];
         // Compare as integers of 10^-40, which represent every generated number exactly.
         const exact = BigInt(`${whole}${fraction}`) * 10n ** BigInt(40 + exponent - fraction.length);
-        const shown = /^-?(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(String(Number(written)));
-        const [, digits = '', decimals = '', power = '0'] = shown ?? [];
-        const held = BigInt(digits + decimals) * 10n ** BigInt(40 + Number(power) - decimals.length);
-        if (held === exact) expect(parsed).toBe(Number(written));
+        const printed = /^-?(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(String(Number(written)));
+        const [, digits = '', decimals = '', power = '0'] = printed ?? [];
+        const parsedExact = BigInt(digits + decimals) * 10n ** BigInt(40 + Number(power) - decimals.length);
+        if (parsedExact === exact) expect(parsed).toBe(Number(written));
         else expect(parsed).toBe(Number(written) < 0 || written.startsWith('-') ? -Infinity : Infinity);
       }),
       { seed: 20260131, numRuns: 2_000 },
@@ -99,7 +99,7 @@ describe('a number in JSON', () => {
 test('a text of 1 MB is scanned in linear time, whatever it contains', () => {
   const size = 1_000_000;
   const fill = (unit: string) => unit.repeat(Math.ceil(size / unit.length)).slice(0, size);
-  // A look-ahead or look-back that is repeated at every character would take hours for each of these texts.
+  // If the scanner looked ahead or back at every character, each of these texts would take hours.
   for (const text of [
     `[1${fill('0')}1]`,
     `[0.${fill('0')}1]`,
@@ -112,8 +112,8 @@ test('a text of 1 MB is scanned in linear time, whatever it contains', () => {
     fill('-'),
     `[${fill('123456789012345678,')}1]`,
   ]) {
-    const read = scanJson(text);
-    expect(read.levels).toBeLessThanOrEqual(1);
+    const scan = scanJson(text);
+    expect(scan.levels).toBeLessThanOrEqual(1);
   }
 });
 
@@ -131,7 +131,7 @@ test('everything else is parsed as by JSON.parse', () => {
 });
 
 describe('a body', () => {
-  const many = (chunks: number, size: number) => {
+  const blankStream = (chunks: number, size: number) => {
     let pulled = 0;
     const stream = new ReadableStream({
       pull(controller) {
@@ -143,14 +143,14 @@ describe('a body', () => {
   };
 
   test('is not read beyond its maximum length', async () => {
-    const { stream, pulled } = many(1_000, 65_536);
-    expect(await code(readJson(request(stream)))).toBe('body_too_large');
+    const { stream, pulled } = blankStream(1_000, 65_536);
+    expect(await outcomeOf(readJson(request(stream)))).toBe('body_too_large');
     expect(pulled()).toBeLessThan(25);
   });
 
   test('with a Content-Length above the maximum is not read at all', async () => {
-    const { stream, pulled } = many(2, 10);
-    expect(await code(readJson(request(stream, 'application/json', { 'content-length': '1048577' })))).toBe(
+    const { stream, pulled } = blankStream(2, 10);
+    expect(await outcomeOf(readJson(request(stream, 'application/json', { 'content-length': '1048577' })))).toBe(
       'body_too_large',
     );
     expect(pulled()).toBeLessThanOrEqual(1);
@@ -170,7 +170,7 @@ describe('a body', () => {
     ['xapplication/json', 'unsupported_media_type'],
     [null, 'unsupported_media_type'],
   ])('of type %s gives: %s', async (type, outcome) => {
-    expect(await code(readJson(request('{}', type)))).toBe(outcome);
+    expect(await outcomeOf(readJson(request('{}', type)))).toBe(outcome);
   });
 
   test.each([
@@ -189,6 +189,6 @@ describe('a body', () => {
     ['{"a":"\\ud83d\\ude00"}', 'read'],
     ['{"\\ud83d\\ude00":1}', 'read'],
   ])('%s gives: %s', async (body, outcome) => {
-    expect(await code(readJson(request(body)))).toBe(outcome);
+    expect(await outcomeOf(readJson(request(body)))).toBe(outcome);
   });
 });

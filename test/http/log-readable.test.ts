@@ -20,8 +20,8 @@ const read = (line: object) => readableLine(JSON.stringify(line));
 
 test('a request is one line with time, method, path, status and duration, and the reason of an error', () => {
   expect(read(request)).toBe('14:03:05 POST /v1/orders 201 23 ms  default');
-  const refused = { ...request, status: 404, outcome: 'not_found', reason: 'There is nothing here.', tenant: null };
-  expect(read(refused)).toBe('14:03:05 POST /v1/orders 404 23 ms  not_found: There is nothing here.');
+  const rejected = { ...request, status: 404, outcome: 'not_found', reason: 'There is nothing here.', tenant: null };
+  expect(read(rejected)).toBe('14:03:05 POST /v1/orders 404 23 ms  not_found: There is nothing here.');
   const failed = {
     ...request,
     status: 500,
@@ -34,7 +34,7 @@ test('a request is one line with time, method, path, status and duration, and th
   );
 });
 
-test('wrangler’s own lines for the same request and messages are left out, and all its other lines are kept', () => {
+test('wrangler’s lines about requests and queue messages are left out, and its other lines are kept', () => {
   expect(readableLine('[wrangler:info] POST /v1/orders 201 Created (23ms)')).toBeUndefined();
   expect(readableLine('[wrangler:info] QUEUE fusioncommerce-payments 1/1 (345ms)')).toBeUndefined();
   for (const line of ['⎔ Reloading local server...', '{"a":', '{}', '[ERROR] Build failed']) {

@@ -5,7 +5,7 @@ import type { AppEnv } from '../../src/http/app-env.ts';
 import type { Operation } from '../../src/http/declaration.ts';
 import { problemDetails } from '../../src/http/problem-details.ts';
 
-/** A database that counts its calls and accepts every key. */
+/** A fake database that counts its calls and accepts every key. */
 export function countingDatabase(authenticate: () => Promise<void> = async () => undefined) {
   const usage = { calls: 0, ms: 0 };
   const db = {
@@ -21,9 +21,18 @@ export function countingDatabase(authenticate: () => Promise<void> = async () =>
 
 type Options = { db?: ReturnType<typeof countingDatabase>; operation?: Partial<Operation> };
 
-export const declared: Operation = { id: 'doThing', tag: 'Things', summary: 'Do a thing', responses: {}, errors: [] };
+export const exampleOperation: Operation = {
+  id: 'doThing',
+  tag: 'Things',
+  summary: 'Do a thing',
+  responses: {},
+  errors: [],
+};
 
-/** An app that runs these middleware and then `handler` for every request, with the context variables already set. */
+/**
+ * An app that runs these middleware and then `handler` for every request, with the context variables already set.
+ * `backgroundTasks` are the promises that were passed to `waitUntil`.
+ */
 export function appWith(
   middleware: MiddlewareHandler<AppEnv>[],
   handler: MiddlewareHandler<AppEnv> = async (c) => c.text('done'),
@@ -33,18 +42,18 @@ export function appWith(
   app.onError(problemDetails);
   app.use(async (c, next) => {
     c.set('requestId', 'request-1');
-    if (operation) c.set('operation', { ...declared, ...operation });
+    if (operation) c.set('operation', { ...exampleOperation, ...operation });
     if (operation) c.set('context', { db, settings: {} as Context['settings'], call: {}, now: () => new Date(0) });
     await next();
   });
   for (const each of middleware) app.use(each);
   app.all('*', handler);
-  const kept: Promise<unknown>[] = [];
+  const backgroundTasks: Promise<unknown>[] = [];
   const executionCtx = {
-    waitUntil: (work: Promise<unknown>) => kept.push(work),
+    waitUntil: (task: Promise<unknown>) => backgroundTasks.push(task),
     passThroughOnException: () => undefined,
   };
   const request = (path: string, init: RequestInit = {}, env: object = {}) =>
     app.request(`https://api.example${path}`, init, env, executionCtx as unknown as ExecutionContext);
-  return { request, kept, db };
+  return { request, backgroundTasks, db };
 }

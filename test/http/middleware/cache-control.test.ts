@@ -8,7 +8,7 @@ const cachingOf = async (scope: string | undefined, headers: Record<string, stri
   return (await request('/')).headers.get('cache-control');
 };
 
-test('a browser may cache what buyers see, and must revalidate it with its ETag', async () => {
+test('a browser may cache what a publishable key may read, and must revalidate it with its ETag', async () => {
   expect(await cachingOf('catalog:read', { ETag: '"1"' })).toBe('private, no-cache');
 });
 

@@ -5,14 +5,14 @@ import type { Context } from '../../../src/context.ts';
 import type { AppEnv } from '../../../src/http/app-env.ts';
 import { findOperation, operation, routesOf } from '../../../src/http/operation.ts';
 import { problemDetails } from '../../../src/http/problem-details.ts';
-import { declared } from '../../support/middleware.ts';
+import { exampleOperation } from '../../support/middleware.ts';
 
 const call: Context['call'] = {};
 const things = new Hono<AppEnv>();
 things.post(
   '/:id',
   operation({
-    ...declared,
+    ...exampleOperation,
     idempotency: 'required',
     params: z.object({ id: z.string().regex(/^\d+$/).transform(Number) }),
     query: z.strictObject({ dry: z.stringbool().default(false) }),
@@ -33,19 +33,19 @@ const post = async (path: string, body: unknown, headers: Record<string, string>
   const type = { 'content-type': 'application/json', 'idempotency-key': 'key-1' };
   const init = { method: 'POST', headers: { ...type, ...headers }, body: JSON.stringify(body) };
   const response = await app.request(path, init);
-  const answered = (await response.json()) as { code?: string; errors?: { pointer: string }[] };
-  return { status: response.status, body: answered };
+  const parsed = (await response.json()) as { code?: string; errors?: { pointer: string }[] };
+  return { status: response.status, body: parsed };
 };
 
 test('a handler gets the validated path, query and body, and every middleware gets the operation', async () => {
   expect(await post('/v1/things/7?dry=true', { name: 'A' })).toEqual({ status: 200, body: [7, true, 'A', 'doThing'] });
 });
 
-test('every invalid value is reported with its place', async () => {
-  const faultsOf = async (path: string, body: unknown) =>
-    (await post(path, body)).body.errors?.map((fault) => fault.pointer);
-  expect(await faultsOf('/v1/things/7', { name: '', color: 'red' })).toEqual(['/name', '/color']);
-  expect(await faultsOf('/v1/things/7?dry=1&dry=2&wet=1', { name: 'A' })).toEqual(['dry', 'wet']);
+test('every invalid value is reported with its field or parameter', async () => {
+  const pointersOf = async (path: string, body: unknown) =>
+    (await post(path, body)).body.errors?.map((error) => error.pointer);
+  expect(await pointersOf('/v1/things/7', { name: '', color: 'red' })).toEqual(['/name', '/color']);
+  expect(await pointersOf('/v1/things/7?dry=1&dry=2&wet=1', { name: 'A' })).toEqual(['dry', 'wet']);
 });
 
 test('path, query, Idempotency-Key and body are checked in this order', async () => {

@@ -6,21 +6,21 @@ import { appWith, countingDatabase } from '../../support/middleware.ts';
 vi.mock('../../../src/events/relay.ts', () => ({ relaySoon: vi.fn(async () => undefined) }));
 beforeEach(() => vi.clearAllMocks());
 
-const keptAfter = async (method: string, calls: number) => {
+const countBackgroundTasks = async (method: string, calls: number) => {
   const db = countingDatabase();
   db.usage.calls = calls;
-  const { request, kept } = appWith([publishEvents], undefined, { db, operation: {} });
+  const { request, backgroundTasks } = appWith([publishEvents], undefined, { db, operation: {} });
   await request('/v1/orders', { method });
-  return kept.length;
+  return backgroundTasks.length;
 };
 
 test('a write publishes its events after its response', async () => {
-  expect(await keptAfter('POST', 1)).toBe(1);
+  expect(await countBackgroundTasks('POST', 1)).toBe(1);
   expect(relaySoon).toHaveBeenCalledWith({}, 'request-1');
 });
 
 test('reads, and writes that never reached the database, publish nothing', async () => {
-  for (const method of ['GET', 'HEAD']) expect(await keptAfter(method, 1)).toBe(0);
-  expect(await keptAfter('POST', 0)).toBe(0);
+  for (const method of ['GET', 'HEAD']) expect(await countBackgroundTasks(method, 1)).toBe(0);
+  expect(await countBackgroundTasks('POST', 0)).toBe(0);
   expect(relaySoon).not.toHaveBeenCalled();
 });
