@@ -8,6 +8,7 @@ import { routes } from '../../dev/openapi/routes.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 import { rejectSecrets, secretsIn } from '../support/secrets.ts';
 
+/** A text that the requests contain and that must never appear in the log. */
 const planted = 'PLANTED';
 let store: Store;
 let fault: Fault | undefined;
@@ -23,8 +24,8 @@ const logText = () =>
     .map((line) => JSON.stringify(line))
     .join('\n');
 
-/** Everything that this store’s Worker has logged, as the check at the end of the suite finds it. */
-async function written(): Promise<string> {
+/** The content of all log files that the check at the end of the suite reads. */
+async function readLogFiles(): Promise<string> {
   const names = await readdir(inject('logs'));
   const files = await Promise.all(names.map((name) => readFile(join(inject('logs'), name), 'utf8')));
   return files.join('');
@@ -38,7 +39,7 @@ const address = {
   country: 'DE',
 };
 
-/** Bodies in which every string of a buyer or a merchant is planted. Invalid ones are rejected, and logged. */
+/** Bodies in which every free text contains the planted text. Rejected ones are logged too. */
 const bodies: unknown[] = [
   { sku: `${planted}-1`, name: planted, description: planted, price: 5, currency: 'EUR', inventory: 50 },
   { customerId: planted, items: [{ sku: `${planted}-1`, quantity: 1 }], shippingAddress: address },
@@ -66,13 +67,16 @@ describe('the log', () => {
           'if-match': `"${planted}"`,
         };
         // A path may contain a SKU. A key in a path must not be logged.
-        const at = path
+        const requestPath = path
           .replace('{carrier}', 'manual')
           .replace('{sku}', 'SHELF-1')
           .replaceAll(/\{\w+\}/g, `sk_live_${planted}${planted}`);
         if (path.endsWith('/live')) continue;
-        await store.send(method.toUpperCase(), at + query, body, { headers, idempotencyKey: `${planted}-${path}` });
-        await store.send(method.toUpperCase(), at, body, { key: `sk_live_${planted}${planted}` });
+        await store.send(method.toUpperCase(), requestPath + query, body, {
+          headers,
+          idempotencyKey: `${planted}-${path}`,
+        });
+        await store.send(method.toUpperCase(), requestPath, body, { key: `sk_live_${planted}${planted}` });
       }
     }
     await until(() => store.logs().filter((line) => line.id === id).length > routes.length / 2);
@@ -101,7 +105,7 @@ describe('the log', () => {
   test('of every store of the suite is in the files that are checked for secrets at the end', async () => {
     const id = randomUUID();
     await store.send('GET', '/healthz', undefined, { headers: { 'x-request-id': id } });
-    await until(async () => (await written()).includes(id));
+    await until(async () => (await readLogFiles()).includes(id));
   });
 });
 

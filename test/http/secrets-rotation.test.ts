@@ -16,12 +16,12 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 test('while Stripe’s webhook secret is rotated, events signed with the old or the new secret are accepted, and no others', async () => {
-  const buyers = paymentFixture(store);
+  const payments = paymentFixture(store);
   const payload = JSON.stringify({ id: 'evt_x', object: 'event', type: 'nothing.known', data: { object: {} } });
-  const status = async (secret: string) => (await buyers.deliver(payload, { secret })).status;
-  expect([await status('whsec_dev'), await status('whsec_next')]).toEqual([200, 200]);
+  const statusFor = async (secret: string) => (await payments.deliver(payload, { secret })).status;
+  expect([await statusFor('whsec_dev'), await statusFor('whsec_next')]).toEqual([200, 200]);
   for (const secret of ['whsec_gone', 'whsec_dev, whsec_next', ' whsec_next']) {
-    expect([secret, await status(secret)]).toEqual([secret, 400]);
+    expect([secret, await statusFor(secret)]).toEqual([secret, 400]);
   }
 });
 
@@ -42,31 +42,31 @@ test('while a carrier’s webhook secret is rotated, updates signed with the old
 });
 
 test('a tenant’s key is rotated without a rejected request, because the old key works until it is revoked', async () => {
-  const [old, next] = [await store.database.key(), await store.database.key()];
+  const [oldKey, newKey] = [await store.database.key(), await store.database.key()];
   await addProduct(store, 'KEYED', 50);
   const statuses = new Set<number>();
   let selling = true;
-  let key = old;
+  let key = oldKey;
   const client = (async () => {
     while (selling) statuses.add((await store.send('POST', '/v1/orders', oneLine('KEYED'), { key })).status);
   })();
-  const sold = async () => {
+  const countOrders = async () => {
     const [row] = await store.database.query<{ n: number }>('select count(*)::int as n from orders.orders');
     return row?.n ?? 0;
   };
-  const after = async (more: number) => {
-    const before = await sold();
-    await until(async () => (await sold()) >= before + more);
+  const untilOrdersAdded = async (count: number) => {
+    const before = await countOrders();
+    await until(async () => (await countOrders()) >= before + count);
   };
-  await after(3);
-  key = next;
-  await after(3); // requests with the old key have ended
+  await untilOrdersAdded(3);
+  key = newKey;
+  await untilOrdersAdded(3); // by then, requests with the old key have ended
   await store.database.query('update platform.api_keys set revoked_at = now() where key_hash = $1', [
-    createHash('sha256').update(old).digest('hex'),
+    createHash('sha256').update(oldKey).digest('hex'),
   ]);
-  await after(3);
+  await untilOrdersAdded(3);
   selling = false;
   await client;
   expect([...statuses]).toEqual([201]);
-  expect((await store.send('GET', '/v1/orders', undefined, { key: old })).status).toBe(401);
+  expect((await store.send('GET', '/v1/orders', undefined, { key: oldKey })).status).toBe(401);
 });

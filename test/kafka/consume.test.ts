@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const adjusted = (sku: string, delta: number, overrides: Record<string, unknown> = {}) => ({
+const adjustment = (sku: string, delta: number, overrides: Record<string, unknown> = {}) => ({
   specversion: '1.0',
   id: randomUUID(),
   source: '/warehouse',
@@ -46,7 +46,7 @@ const untilStockIs = (sku: string, quantity: number) => until(async () => (await
 /** Returns the stock after a later adjustment was applied: by then, earlier events were handled too. */
 async function stockAfterLaterEvent(sku: string) {
   const before = await stockOf('GIFT');
-  await push([adjusted('GIFT', 1)]);
+  await push([adjustment('GIFT', 1)]);
   await untilStockIs('GIFT', before + 1);
   return stockOf(sku);
 }
@@ -59,22 +59,22 @@ const deadLettersWith = (text: string) =>
   );
 
 describe('a pushed external event', () => {
-  test('changes the stock once, however often and in whatever format it is delivered', async () => {
+  test('changes the stock once, even if it is delivered several times and in different formats', async () => {
     await addProduct(store, 'FORMS', 10);
-    const event = adjusted('FORMS', 5);
+    const event = adjustment('FORMS', 5);
     const { data, ...attributes } = event;
     const headers = Object.fromEntries(Object.entries(attributes).map(([name, value]) => [`ce_${name}`, value]));
-    const http = Object.fromEntries(Object.entries(attributes).map(([name, value]) => [`ce-${name}`, value]));
-    const taken = { taken: 1, own: 0, refused: 0 };
+    const httpHeaders = Object.fromEntries(Object.entries(attributes).map(([name, value]) => [`ce-${name}`, value]));
+    const oneTaken = { taken: 1, own: 0, refused: 0 };
     const cloudEvents = { authorization: `Bearer ${secret}`, 'content-type': 'application/cloudevents+json' };
-    expect((await push(event, cloudEvents)).body).toEqual(taken);
+    expect((await push(event, cloudEvents)).body).toEqual(oneTaken);
     await untilStockIs('FORMS', 15);
-    expect((await push([event, event])).body).toEqual({ ...taken, taken: 2 });
-    expect((await push(data, { authorization: `Bearer ${secret}`, ...http })).body).toEqual(taken);
-    expect((await push([{ value: JSON.stringify(data), headers }])).body).toEqual(taken);
+    expect((await push([event, event])).body).toEqual({ ...oneTaken, taken: 2 });
+    expect((await push(data, { authorization: `Bearer ${secret}`, ...httpHeaders })).body).toEqual(oneTaken);
+    expect((await push([{ value: JSON.stringify(data), headers }])).body).toEqual(oneTaken);
     const pairs = Object.entries(headers).map(([key, value]) => ({ key, value }));
-    expect((await push({ topic: 'x', value: data, headers: pairs })).body).toEqual(taken);
-    expect((await push([{ value: event }])).body).toEqual(taken);
+    expect((await push({ topic: 'x', value: data, headers: pairs })).body).toEqual(oneTaken);
+    expect((await push([{ value: event }])).body).toEqual(oneTaken);
     expect(await stockAfterLaterEvent('FORMS')).toBe(15);
     const ledger = await store.database.query(`select delta, reason from inventory.adjustments where sku = 'FORMS'`);
     expect(ledger).toContainEqual({ delta: 5, reason: 'counted' });
@@ -83,7 +83,7 @@ describe('a pushed external event', () => {
 
   test('is a different event if another source sends the same id', async () => {
     await addProduct(store, 'SOURCES', 0);
-    const event = adjusted('SOURCES', 1);
+    const event = adjustment('SOURCES', 1);
     await push([event, { ...event, source: '/erp' }]);
     await untilStockIs('SOURCES', 2);
   });
@@ -92,7 +92,7 @@ describe('a pushed external event', () => {
     const order = await free(home);
     const { trackingNumber } = await shipped(order);
     const data = { trackingNumber, status: 'delivered', occurredAt: new Date().toISOString() };
-    const update = { ...adjusted('', 0), type: 'shipping.tracking.updated', data };
+    const update = { ...adjustment('', 0), type: 'shipping.tracking.updated', data };
     const [asAcme] = await store.database.query<{ outcome: object }>(
       'select shipping.apply_tracking($1, $2) as outcome',
       [{ jobSecret }, { ...data, carrier: 'manual', eventId: 'x', tenant: 'acme' }],
@@ -110,9 +110,9 @@ describe('a pushed external event', () => {
 
   test('that the stock does not allow becomes a dead letter with its reason, and does not stop its batch', async () => {
     await addProduct(store, 'SHORT', 3);
-    const short = adjusted('SHORT', -4);
-    const unknown = adjusted('NO-SUCH-SKU', 1);
-    await push([short, unknown, adjusted('SHORT', -1)]);
+    const short = adjustment('SHORT', -4);
+    const unknown = adjustment('NO-SUCH-SKU', 1);
+    await push([short, unknown, adjustment('SHORT', -1)]);
     await untilStockIs('SHORT', 2);
     await until(
       async () => (await deadLettersWith(short.id)).length === 1 && (await deadLettersWith(unknown.id)).length === 1,
@@ -120,25 +120,25 @@ describe('a pushed external event', () => {
     expect((await deadLettersWith(short.id))[0]?.reason).toContain('less stock');
     expect((await deadLettersWith(unknown.id))[0]?.reason).toContain('no such SKU');
     // The event can be sent again and is applied once there is enough stock.
-    await push([adjusted('SHORT', 10)]);
+    await push([adjustment('SHORT', 10)]);
     await untilStockIs('SHORT', 12);
     await push([short]);
     await untilStockIs('SHORT', 8);
   });
 
   test('that is rejected becomes a dead letter with its reason, and the connector gets a 200', async () => {
-    const forged = adjusted('BOOK', 1, { type: 'payment.succeeded', data: { paymentId: 'p', orderId: 'o' } });
-    const foreign = adjusted('BOOK', 1, { tenantid: 'acme' });
-    const misshapen = adjusted('BOOK', 1, { data: { sku: 'BOOK', delta: '1', reason: 'x' } });
+    const forged = adjustment('BOOK', 1, { type: 'payment.succeeded', data: { paymentId: 'p', orderId: 'o' } });
+    const foreign = adjustment('BOOK', 1, { tenantid: 'acme' });
+    const invalid = adjustment('BOOK', 1, { data: { sku: 'BOOK', delta: '1', reason: 'x' } });
     const plain = { hello: randomUUID() };
-    const old = adjusted('BOOK', 1, { specversion: '0.3' });
-    const answer = await push([forged, foreign, misshapen, plain, old, adjusted('BOOK', 7)]);
-    expect([answer.status, answer.body]).toEqual([200, { taken: 1, own: 0, refused: 5 }]);
+    const old = adjustment('BOOK', 1, { specversion: '0.3' });
+    const response = await push([forged, foreign, invalid, plain, old, adjustment('BOOK', 7)]);
+    expect([response.status, response.body]).toEqual([200, { taken: 1, own: 0, refused: 5 }]);
     await untilStockIs('BOOK', 107);
     const reasons = [
       [forged.id, 'payment.succeeded is not an external event type.'],
       [foreign.id, 'It may not be sent for the tenant that it names.'],
-      [misshapen.id, 'delta'],
+      [invalid.id, 'delta'],
       [plain.hello, 'It is not a CloudEvent'],
       [old.id, 'specversion'],
     ] as const;
@@ -149,8 +149,8 @@ describe('a pushed external event', () => {
     expect((await push(garbage)).status).toBe(200);
     expect(await deadLettersWith(garbage.slice(2))).toHaveLength(1);
     const { body } = await store.send('GET', '/v1/dead-letters?limit=100');
-    const shown = body.data.filter(({ sink }: { sink: string }) => sink === 'outside');
-    expect(shown.map(({ topic: type }: { topic: string }) => type).sort()).toEqual([
+    const externalDeadLetters = body.data.filter(({ sink }: { sink: string }) => sink === 'outside');
+    expect(externalDeadLetters.map(({ topic: type }: { topic: string }) => type).sort()).toEqual([
       'inventory.adjusted',
       'payment.succeeded',
     ]);
@@ -159,8 +159,8 @@ describe('a pushed external event', () => {
   test('needs one of the two secrets, as Bearer token, in Basic authentication or as a signature of the body', async () => {
     const body = JSON.stringify([]);
     const seconds = Math.floor(Date.now() / 1000);
-    const sign = (by: string, at = seconds) =>
-      `t=${at},v1=${createHmac('sha256', by).update(`${at}.${body}`).digest('hex')}`;
+    const sign = (key: string, time = seconds) =>
+      `t=${time},v1=${createHmac('sha256', key).update(`${time}.${body}`).digest('hex')}`;
     const good = [
       { authorization: 'Bearer kafka_old' },
       { authorization: `Basic ${btoa(`connector:${secret}`)}` },
@@ -197,7 +197,7 @@ describe('our own event that is pushed back', () => {
   });
 });
 
-describe('the bridge from Kafka', () => {
+describe('the cron job that consumes from Kafka', () => {
   const kafka = () => new Kafka({ url: store.kafka.url, username: 'dev', password: 'dev' });
   const produce = (...values: unknown[]) =>
     kafka()
@@ -208,15 +208,15 @@ describe('the bridge from Kafka', () => {
 
   test('applies each event once, and skips records that are not events', async () => {
     await addProduct(store, 'BRIDGE', 0);
-    const event = adjusted('BRIDGE', 1);
+    const event = adjustment('BRIDGE', 1);
     const broken = `broken ${randomUUID()}`;
-    await produce(event, broken, event, adjusted('BRIDGE', 10));
+    await produce(event, broken, event, adjustment('BRIDGE', 10));
     await store.cron();
     await untilStockIs('BRIDGE', 11);
     expect(await deadLettersWith(broken)).toMatchObject([
       { sink: 'outside', event_id: expect.stringMatching(/^order\.refunded\/\d+\/\d+$/) },
     ]);
-    await produce(adjusted('BRIDGE', 100));
+    await produce(adjustment('BRIDGE', 100));
     await store.cron();
     await untilStockIs('BRIDGE', 111);
     const turns = store.logs().filter((line) => String(line.id).startsWith('consume-kafka'));
@@ -227,57 +227,60 @@ describe('the bridge from Kafka', () => {
   });
 
   test.each([
-    ['only its content', `new.message::text like '%POISON%'`, 1],
-    ['any trace', `new.event_id like 'order.refunded/%' and new.message::text !~ 'harmless'`, 0],
-  ])('a record that the database rejects (%s) does not stop the records after it', async (_, when, kept) => {
-    const sku = `POISON-${kept}`;
-    await addProduct(store, sku, 0);
-    await store.database.query(`create function public.refuse() returns trigger language plpgsql as $$
+    ['because of its content', `new.message::text like '%POISON%'`, 1],
+    ['even without its content', `new.event_id like 'order.refunded/%' and new.message::text !~ 'harmless'`, 0],
+  ])(
+    'a record that the database rejects (%s) does not stop the records after it',
+    async (_, condition, storedCount) => {
+      const sku = `POISON-${storedCount}`;
+      await addProduct(store, sku, 0);
+      await store.database.query(`create function public.refuse() returns trigger language plpgsql as $$
       begin raise exception using errcode = '23514', constraint = 'refused_letter', message = 'refused'; end $$`);
-    await store.database.query(
-      `create trigger refuse before insert on platform.dead_letters for each row when (${when}) execute function public.refuse()`,
-    );
-    const harmless = `harmless ${randomUUID()}`;
-    await produce(`POISON ${randomUUID()}`, harmless, adjusted(sku, 1));
-    await store.cron();
-    await untilStockIs(sku, 1);
-    expect(await deadLettersWith(harmless)).toHaveLength(1);
-    const deadLetters = await store.database.query(
-      `select reason from platform.dead_letters where sink = 'outside' and reason like '%cannot be stored%'`,
-    );
-    expect(deadLetters).toHaveLength(1);
-    const lines = store.logs().filter(({ constraint }) => constraint === 'refused_letter');
-    expect(lines.at(-1)).toMatchObject({ outcome: kept === 1 ? 'dead_letter' : 'not_kept' });
-    await store.database.query('drop function public.refuse cascade');
-  });
+      await store.database.query(
+        `create trigger refuse before insert on platform.dead_letters for each row when (${condition}) execute function public.refuse()`,
+      );
+      const harmless = `harmless ${randomUUID()}`;
+      await produce(`POISON ${randomUUID()}`, harmless, adjustment(sku, 1));
+      await store.cron();
+      await untilStockIs(sku, 1);
+      expect(await deadLettersWith(harmless)).toHaveLength(1);
+      const deadLetters = await store.database.query(
+        `select reason from platform.dead_letters where sink = 'outside' and reason like '%cannot be stored%'`,
+      );
+      expect(deadLetters).toHaveLength(1);
+      const lines = store.logs().filter(({ constraint }) => constraint === 'refused_letter');
+      expect(lines.at(-1)).toMatchObject({ outcome: storedCount === 1 ? 'dead_letter' : 'not_kept' });
+      await store.database.query('drop function public.refuse cascade');
+    },
+  );
 });
 
-test('an event older than the inbox’s retention becomes a dead letter, and an event without a time is kept forever', async () => {
+test('an event older than the inbox’s retention becomes a dead letter, and an event without a time stays in the inbox forever', async () => {
   const before = await stockOf('BOOK');
-  const at = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString();
+  const daysAgo = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString();
   const [old, early, recent, undated] = [
-    adjusted('BOOK', 1, { time: at(29) }),
-    adjusted('BOOK', 1, { time: at(-3) }),
-    adjusted('BOOK', 1, { time: at(27) }),
-    adjusted('BOOK', 1),
+    adjustment('BOOK', 1, { time: daysAgo(29) }),
+    adjustment('BOOK', 1, { time: daysAgo(-3) }),
+    adjustment('BOOK', 1, { time: daysAgo(27) }),
+    adjustment('BOOK', 1),
   ];
   expect((await push([old, early, recent, undated])).body).toEqual({ taken: 2, own: 0, refused: 2 });
   await untilStockIs('BOOK', before + 2);
   const deadLetters = (await store.send('GET', '/v1/dead-letters?limit=100')).body.data.map(
-    (letter: { reason: string }) => letter.reason,
+    (deadLetter: { reason: string }) => deadLetter.reason,
   );
   expect(deadLetters).toContain('It is older than 28 days: it may have been applied before.');
   expect(deadLetters).toContain('Its time is more than a day ahead.');
 
-  // 31 days later, the inbox has deleted the dated event, which is too old by then.
+  // 31 days later, the purge has deleted the dated event from the inbox. By then that event is too old to be accepted.
   await store.cron('17 * * * *', new Date(Date.now() + 31 * 86_400_000));
-  const [kept] = await store.database.query<{ n: number }>(
+  const [inboxRows] = await store.database.query<{ n: number }>(
     `select count(*)::int as n from platform.inbox where event_id like '%' || $1`,
     [undated?.id],
   );
-  expect(kept?.n).toBe(1);
+  expect(inboxRows?.n).toBe(1);
   expect((await push(undated)).body.taken).toBe(1);
-  expect((await push(adjusted('GIFT', 1))).body.taken).toBe(1);
+  expect((await push(adjustment('GIFT', 1))).body.taken).toBe(1);
   await store.settled();
   expect(await stockOf('BOOK')).toBe(before + 2);
 });
