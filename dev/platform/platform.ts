@@ -206,7 +206,8 @@ async function openDatabase(
   callbacks: StartCallbacks,
 ): Promise<{ url: string; workerPassword: string; isLocal: boolean }> {
   if (database.kind === 'external') {
-    callbacks.progress.say(`    Database    yours, at ${new URL(database.url).host}`);
+    const { host } = new URL(database.url);
+    callbacks.progress.say(`    Database    yours, at ${host} (unset DATABASE_URL for the embedded PostgreSQL)`);
     return { url: database.url, workerPassword: database.workerPassword ?? '', isLocal: database.isLocal };
   }
   const folders = foldersOf(settings.dir);

@@ -2,7 +2,7 @@ import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import type { AppEnv } from '../../../src/http/app-env.ts';
 import type { Route } from '../../../src/http/declaration.ts';
-import { answerOptions, findByPath, notFound } from '../../../src/http/not-found.ts';
+import { findByPath, notFound, respondToOptions } from '../../../src/http/not-found.ts';
 import { exampleOperation } from '../../support/middleware.ts';
 
 const routes: Route[] = [
