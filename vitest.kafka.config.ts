@@ -1,13 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
-/** Tests that need Apache Kafka: `npm run test:kafka` starts it, and tells them where it is. */
+/** Tests that need Apache Kafka: `npm run test:kafka` starts it and passes its address to them. */
 export default defineConfig({
   test: {
     include: ['test/kafka-broker/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 180_000,
     hookTimeout: 120_000,
-    // One Kafka for all of them, and one test ends it.
+    // All tests share one Kafka, and one of them stops it.
     fileParallelism: false,
   },
 });

@@ -7,17 +7,17 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const product = (sku: string, more: Record<string, unknown> = {}) => ({
+const product = (sku: string, fields: Record<string, unknown> = {}) => ({
   sku,
   name: `Product ${sku}`,
   price: 10,
   currency: 'USD',
   inventory: 5,
-  ...more,
+  ...fields,
 });
 const post = (body: unknown, options?: Send) => store.send('POST', '/v1/products', body, options);
-const outcome = (reply: Reply) => [reply.status, reply.body.code];
-const pointers = (reply: Reply) => reply.body.errors?.map((fault: { pointer: string }) => fault.pointer);
+const outcomeOf = (reply: Reply) => [reply.status, reply.body.code];
+const pointersOf = (reply: Reply) => reply.body.errors?.map((error: { pointer: string }) => error.pointer);
 
 describe('an error response', () => {
   test('is a problem document with a code, a detail, the path and the request id', async () => {
@@ -38,18 +38,18 @@ describe('an error response', () => {
 
   test('to an invalid body lists every invalid field', async () => {
     const reply = await post({ sku: '', name: 5, price: 'ten', currency: 'usd', 'a/b~c': 1 });
-    expect(outcome(reply)).toEqual([422, 'validation_failed']);
-    expect(pointers(reply).toSorted()).toEqual(['/a~1b~0c', '/currency', '/inventory', '/name', '/price', '/sku']);
+    expect(outcomeOf(reply)).toEqual([422, 'validation_failed']);
+    expect(pointersOf(reply).toSorted()).toEqual(['/a~1b~0c', '/currency', '/inventory', '/name', '/price', '/sku']);
     for (const fault of reply.body.errors) expect(fault.detail).toMatch(/\w/);
   });
 
   test('to an invalid query or header names the parameter or header', async () => {
-    expect(pointers(await store.send('GET', '/v1/products?limit=0&currency=usd'))).toEqual(['limit', 'currency']);
-    expect(pointers(await post(product('H'), { idempotencyKey: 'x'.repeat(256) }))).toEqual(['Idempotency-Key']);
+    expect(pointersOf(await store.send('GET', '/v1/products?limit=0&currency=usd'))).toEqual(['limit', 'currency']);
+    expect(pointersOf(await post(product('H'), { idempotencyKey: 'x'.repeat(256) }))).toEqual(['Idempotency-Key']);
   });
 
-  test('to a `limit` names it unless it is 1 to 100 in decimal digits', async () => {
-    const refused = [
+  test('names a `limit` that is not 1 to 100 in decimal digits', async () => {
+    const invalid = [
       '0x10',
       '1e1',
       '%2B5',
@@ -65,10 +65,10 @@ describe('an error response', () => {
       '101',
       '0b1',
     ];
-    for (const written of refused) {
+    for (const written of invalid) {
       for (const path of ['/v1/products', '/v1/orders', '/v1/events', '/v1/dead-letters', '/v1/inventory']) {
         const reply = await store.send('GET', `${path}?limit=${written}`);
-        expect([path, written, reply.status, pointers(reply)]).toEqual([path, written, 422, ['limit']]);
+        expect([path, written, reply.status, pointersOf(reply)]).toEqual([path, written, 422, ['limit']]);
       }
     }
     for (const written of ['1', '20', '100']) {
@@ -86,7 +86,7 @@ describe('a path', () => {
   test('that does not exist is a 404 problem document, with or without a key', async () => {
     for (const path of ['/v1', '/v1/nothing', '/v1/products/', '/v2/products', '/V1/products', '//v1/products']) {
       for (const key of [store.key, null]) {
-        expect(outcome(await store.send('GET', path, undefined, { key }))).toEqual([404, 'not_found']);
+        expect(outcomeOf(await store.send('GET', path, undefined, { key }))).toEqual([404, 'not_found']);
       }
     }
   });
@@ -94,9 +94,9 @@ describe('a path', () => {
   test('with an id in another format is not found', async () => {
     const { id } = await addProduct(store, 'ID', 1);
     for (const wrong of ['1', 'undefined', `${id}0`, id.replaceAll('-', ''), `${id}%00`, "'; drop table x;--", '%ff']) {
-      expect(outcome(await store.send('GET', `/v1/products/${wrong}`))).toEqual([404, 'not_found']);
-      expect(outcome(await store.send('GET', `/v1/orders/${wrong}`))).toEqual([404, 'not_found']);
-      expect(outcome(await store.send('PATCH', `/v1/products/${wrong}`, { price: 1 }))).toEqual([404, 'not_found']);
+      expect(outcomeOf(await store.send('GET', `/v1/products/${wrong}`))).toEqual([404, 'not_found']);
+      expect(outcomeOf(await store.send('GET', `/v1/orders/${wrong}`))).toEqual([404, 'not_found']);
+      expect(outcomeOf(await store.send('PATCH', `/v1/products/${wrong}`, { price: 1 }))).toEqual([404, 'not_found']);
     }
   });
 
@@ -129,25 +129,25 @@ describe('a path', () => {
 
   test('with invalid characters is not found, and never fails', async () => {
     for (const part of ['%00', '%ff', 'x%', '%zz', '%E0%A4%A', '%ed%a0%80', 'a'.repeat(5_000), "';--"]) {
-      expect(outcome(await store.send('GET', `/v1/products/by-sku/${part}`))).toEqual([404, 'not_found']);
-      expect(outcome(await store.send('GET', `/v1/inventory/${part}`))).toEqual([404, 'not_found']);
+      expect(outcomeOf(await store.send('GET', `/v1/products/by-sku/${part}`))).toEqual([404, 'not_found']);
+      expect(outcomeOf(await store.send('GET', `/v1/inventory/${part}`))).toEqual([404, 'not_found']);
       const listed = await store.send('GET', `/v1/products?q=${part}`);
       expect([200, 422]).toContain(listed.status);
     }
     // A URL cannot contain these SKUs, because they are relative path segments.
-    for (const sku of ['.', '..']) expect(pointers(await post(product(sku)))).toEqual(['/sku']);
+    for (const sku of ['.', '..']) expect(pointersOf(await post(product(sku)))).toEqual(['/sku']);
   });
 
   test('returns the same headers to HEAD as to GET, without a body', async () => {
     const { id } = await addProduct(store, 'HEAD', 1);
     for (const path of [`/v1/products/${id}`, '/v1/products', '/healthz', '/v1/products/none']) {
       const headers = { authorization: `Bearer ${store.key}` };
-      const [got, head] = [
+      const [get, head] = [
         await fetch(store.url + path, { headers }),
         await fetch(store.url + path, { method: 'HEAD', headers }),
       ];
-      expect([path, head.status, head.headers.get('etag')]).toEqual([path, got.status, got.headers.get('etag')]);
-      expect(head.headers.get('content-type')).toBe(got.headers.get('content-type'));
+      expect([path, head.status, head.headers.get('etag')]).toEqual([path, get.status, get.headers.get('etag')]);
+      expect(head.headers.get('content-type')).toBe(get.headers.get('content-type'));
       expect(await head.text()).toBe('');
     }
   });
@@ -161,7 +161,7 @@ describe('a list', () => {
     });
     for (const limit of ['0', '101', '-1', '1.5', 'ten', '', '1e9', 'NaN', '99999999999999999999']) {
       const reply = await store.send('GET', `/v1/products?limit=${limit}`);
-      expect([limit, ...outcome(reply), pointers(reply)]).toEqual([limit, 422, 'validation_failed', ['limit']]);
+      expect([limit, ...outcomeOf(reply), pointersOf(reply)]).toEqual([limit, 422, 'validation_failed', ['limit']]);
     }
     for (const [limit, length] of [
       ['limit=1', 1],
@@ -174,7 +174,7 @@ describe('a list', () => {
     expect((await store.send('GET', '/v1/products?limit=100')).status).toBe(200);
   });
 
-  test('continues at its Link exactly where the page ended, newest first, each row once', async () => {
+  test('continues at its Link where the page ended, newest first, and shows each row once', async () => {
     const seen: string[] = [];
     let next: string | null | undefined = '/v1/products?limit=7&currency=USD';
     while (next) {
@@ -193,12 +193,12 @@ describe('a list', () => {
     const { body } = await store.send('GET', '/v1/products?limit=1&currency=USD');
     const cursor: string = body.nextCursor;
     const wrong = ['', 'x', 'a'.repeat(5_000), `${cursor}A`, cursor.slice(0, -1), `${cursor}=`, '%00', 'MQ', ' '];
-    for (let at = 0; at < cursor.length; at += 3) {
-      wrong.push(cursor.slice(0, at) + (cursor[at] === 'A' ? 'B' : 'A') + cursor.slice(at + 1));
+    for (let index = 0; index < cursor.length; index += 3) {
+      wrong.push(cursor.slice(0, index) + (cursor[index] === 'A' ? 'B' : 'A') + cursor.slice(index + 1));
     }
     for (const invalid of wrong) {
       const reply = await store.send('GET', `/v1/products?limit=1&currency=USD&cursor=${invalid}`);
-      expect([invalid, ...outcome(reply)]).toEqual([invalid, 400, 'invalid_cursor']);
+      expect([invalid, ...outcomeOf(reply)]).toEqual([invalid, 400, 'invalid_cursor']);
     }
     for (const other of [
       '/v1/products',
@@ -207,21 +207,21 @@ describe('a list', () => {
       '/v1/products?q=a&currency=USD',
     ]) {
       const reply = await store.send('GET', `${other}${other.includes('?') ? '&' : '?'}cursor=${cursor}`);
-      expect(outcome(reply)).toEqual([400, 'invalid_cursor']);
+      expect(outcomeOf(reply)).toEqual([400, 'invalid_cursor']);
     }
     expect((await store.send('GET', `/v1/products?currency=USD&limit=5&cursor=${cursor}`)).body.data).toHaveLength(5);
   });
 });
 
 describe('a request', () => {
-  test('keeps its X-Request-Id or gets a new one, whatever the response', async () => {
+  test('keeps its X-Request-Id or gets a new one, with every response status', async () => {
     for (const path of ['/healthz', '/v1/products', '/v1/products/none', '/nowhere']) {
       const given = await store.send('GET', path, undefined, { headers: { 'x-request-id': 'req-42/ü'.slice(0, 7) } });
       expect(given.headers.get('x-request-id')).toBe('req-42/');
       for (const bad of [undefined, 'with space', 'x'.repeat(256)]) {
         const headers: Record<string, string> = bad === undefined ? {} : { 'x-request-id': bad };
-        const made = (await store.send('GET', path, undefined, { headers })).headers.get('x-request-id');
-        expect(made).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+        const created = (await store.send('GET', path, undefined, { headers })).headers.get('x-request-id');
+        expect(created).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
       }
     }
     expect(store.logs().filter((line) => line.id === 'req-42/').length).toBe(4);

@@ -8,18 +8,18 @@ import { addProduct, oneLine, type Reply, type Store, startStore } from '../supp
 
 type RateLimit = { name: string; namespace_id: string; simple: object };
 
-const outcome = (reply: Reply) => [reply.status, reply.body.code];
-const statuses = (replies: Reply[]) => [...new Set(replies.map((reply) => reply.status))].sort();
-const from = (address: string) => ({ 'cf-connecting-ip': address });
+const outcomeOf = (reply: Reply) => [reply.status, reply.body.code];
+const statusesOf = (replies: Reply[]) => [...new Set(replies.map((reply) => reply.status))].sort();
+const headersFrom = (address: string) => ({ 'cf-connecting-ip': address });
 const inventedKey = () => `sk_live_${randomBytes(16).toString('hex')}`;
 
 /** Sends `count` requests, several at a time, and returns their responses. */
 async function flood(count: number, request: () => Promise<Reply>): Promise<Reply[]> {
   const replies: Reply[] = [];
-  const work = async () => {
+  const client = async () => {
     while (replies.length < count) replies.push(await request());
   };
-  await Promise.all(Array.from({ length: width }, work));
+  await Promise.all(Array.from({ length: concurrency }, client));
   return replies;
 }
 
@@ -34,7 +34,7 @@ test('wrangler.toml has the limits that responses report, and limits the CPU tim
   expect(limits?.cpu_ms).toBe(30_000);
 });
 
-test('an IPv6 /64 counts as one address, and every IPv4 address as its own', () => {
+test('an IPv6 /64 counts as one address, and so does each IPv4 address', () => {
   expect(networkOf('192.0.2.7')).toBe('192.0.2.7');
   expect(networkOf('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2');
   expect(networkOf('2001:db8:1:2::9')).toBe('2001:db8:1:2');
@@ -43,7 +43,7 @@ test('an IPv6 /64 counts as one address, and every IPv4 address as its own', () 
   expect(networkOf('2001:db8:1:2:3::')).toBe('2001:db8:1:2');
 });
 
-test('an address has as many open trials as its limit, and regains those that succeed', () => {
+test('an address may have as many unfinished key trials as its limit, and a trial that succeeds does not count', () => {
   const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
   let now = Date.parse('2026-01-31T12:00:00Z');
   const take = () => takeTrial(env, '192.0.2.99', false, now);
@@ -59,7 +59,7 @@ test('an address has as many open trials as its limit, and regains those that su
   expect(take).not.toThrow();
 });
 
-test('a key gets its requests evenly, half a second’s worth at once, and takes none from another key', () => {
+test('a key gets its requests evenly, at most half a second’s worth at once, and does not affect another key', () => {
   const start = Date.parse('2026-01-31T12:00:00Z');
   const take = (key: string, ms: number) => () => takeRequest(key, { requests: 100, seconds: 10 }, start + ms);
   for (let n = 0; n < 5; n++) take('busy', 0)();
@@ -72,7 +72,7 @@ test('a key gets its requests evenly, half a second’s worth at once, and takes
   expect(take('busy', 60_000)).toThrow('rate_limited');
 });
 
-test('failed trials of an address are spread evenly: half a second’s worth at once, then as many as become free', () => {
+test('failed key trials of an address are spread evenly: half a second’s worth at once, then more as time passes', () => {
   const env = { ADDRESS_LIMIT: { limit: async () => ({ success: true }) } } as unknown as Bindings;
   const start = Date.parse('2026-01-31T12:00:00Z');
   const take = (ms: number) => () => takeTrial(env, '192.0.2.97', false, start + ms);
@@ -96,7 +96,7 @@ test('webhooks of an address are limited only by forged ones, not by other webho
 /** The limit of bad requests per address in these tests. It is small, so that even a slow machine exceeds it. */
 const badRequestLimit = 40;
 /** The number of concurrent requests. */
-const width = 16;
+const concurrency = 16;
 
 describe('a flood of requests', () => {
   let store: Store;
@@ -122,64 +122,63 @@ describe('a flood of requests', () => {
     const [replies, calls] = await callsOf(async () => {
       const all: Reply[] = [];
       for (const authorization of authorizations) {
-        const headers = { ...from('192.0.2.1'), authorization: Buffer.from(authorization).toString('latin1') };
+        const headers = { ...headersFrom('192.0.2.1'), authorization: Buffer.from(authorization).toString('latin1') };
         all.push(...(await flood(50, () => store.send('GET', '/v1/orders', undefined, { key: null, headers }))));
       }
       return all;
     });
-    expect([statuses(replies), calls]).toEqual([[401], 0]);
+    expect([statusesOf(replies), calls]).toEqual([[401], 0]);
   });
 
   test('with one invalid key checks that key once in a while, not for each request', async () => {
     const key = inventedKey();
-    const headers = from('192.0.2.2');
+    const headers = headersFrom('192.0.2.2');
     await store.send('GET', '/v1/orders', undefined, { key, headers });
     const [replies, calls] = await callsOf(() =>
       flood(200, () => store.send('POST', '/v1/orders', oneLine('X'), { key, headers })),
     );
-    expect([statuses(replies), calls]).toEqual([[401], 0]);
+    expect([statusesOf(replies), calls]).toEqual([[401], 0]);
   });
 
   test('with invented keys makes no more calls than its address may, and gets the time to wait', async () => {
-    const headers = from('2001:db8::1');
+    const headers = headersFrom('2001:db8::1');
     const started = Date.now();
     const [replies, calls] = await callsOf(() =>
       flood(10 * badRequestLimit, () => store.send('GET', '/v1/orders', undefined, { key: inventedKey(), headers })),
     );
-    // Requests in progress when a period of an isolate began may exceed the limit. A slow machine needs several
-    // periods.
+    // The requests in progress at the start of a period may exceed the limit. A slow machine needs several periods.
     const periods = Math.ceil((Date.now() - started) / (addressLimit.seconds * 1000)) + 1;
-    expect(calls).toBeLessThanOrEqual(badRequestLimit + width * periods);
+    expect(calls).toBeLessThanOrEqual(badRequestLimit + concurrency * periods);
     expect(calls).toBe(replies.filter((reply) => reply.status === 401).length);
-    expect(statuses(replies)).toEqual([401, 429]);
-    const refused = replies.find((reply) => reply.status === 429);
-    expect(refused?.body.code).toBe('rate_limited');
-    expect(Number(refused?.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
-    expect(refused?.headers.get('ratelimit')).toMatch(/^"address";r=0;t=\d+$/);
-    expect(refused?.headers.get('ratelimit-policy')).toBe(`"address";q=${addressLimit.requests};w=10`);
+    expect(statusesOf(replies)).toEqual([401, 429]);
+    const rejected = replies.find((reply) => reply.status === 429);
+    expect(rejected?.body.code).toBe('rate_limited');
+    expect(Number(rejected?.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    expect(rejected?.headers.get('ratelimit')).toMatch(/^"address";r=0;t=\d+$/);
+    expect(rejected?.headers.get('ratelimit-policy')).toBe(`"address";q=${addressLimit.requests};w=10`);
   });
 
   test('does not block valid keys behind the same address, nor any other address', async () => {
-    const headers = from('192.0.2.3');
+    const headers = headersFrom('192.0.2.3');
     const [ours, theirs] = [store.key, await store.database.key({ tenant: 'acme' })];
     for (const key of [ours, theirs]) await store.send('GET', '/v1/orders', undefined, { key, headers });
-    const spoilt = () => store.send('GET', '/v1/orders', undefined, { key: inventedKey(), headers });
-    expect(statuses(await flood(5 * badRequestLimit, spoilt))).toContain(429);
+    const sendInventedKey = () => store.send('GET', '/v1/orders', undefined, { key: inventedKey(), headers });
+    expect(statusesOf(await flood(5 * badRequestLimit, sendInventedKey))).toContain(429);
     for (const key of [ours, theirs]) {
       expect((await store.send('GET', '/v1/orders', undefined, { key, headers })).status).toBe(200);
     }
-    const elsewhere = { key: await store.database.key(), headers: from('192.0.2.4') };
+    const elsewhere = { key: await store.database.key(), headers: headersFrom('192.0.2.4') };
     expect((await store.send('GET', '/v1/orders', undefined, elsewhere)).status).toBe(200);
   });
 
   test('with valid keys behind one address is limited only per key', async () => {
-    const headers = from('192.0.2.5');
+    const headers = headersFrom('192.0.2.5');
     const keys = await Promise.all(Array.from({ length: 5 * badRequestLimit }, () => store.database.key()));
     const replies = await flood(keys.length, () => {
       const key = keys.pop() ?? store.key;
       return store.send('GET', '/v1/orders', undefined, { key, headers });
     });
-    expect(statuses(replies)).toEqual([200]);
+    expect(statusesOf(replies)).toEqual([200]);
   });
 
   test.each(['/webhooks/stripe', '/webhooks/shipping/manual'])(
@@ -189,22 +188,26 @@ describe('a flood of requests', () => {
       const [replies, calls] = await callsOf(() =>
         flood(5 * badRequestLimit, () => {
           const signed = `t=${Math.floor(Date.now() / 1000)},v1=${randomBytes(32).toString('hex')}`;
-          const headers = { ...from(`192.0.2.${path.length}`), 'stripe-signature': signed, 'x-signature': signed };
+          const headers = {
+            ...headersFrom(`192.0.2.${path.length}`),
+            'stripe-signature': signed,
+            'x-signature': signed,
+          };
           return store.send('POST', path, body, { key: null, headers });
         }),
       );
-      expect([statuses(replies), calls]).toEqual([[400, 429], 0]);
-      expect(outcome(replies.find((reply) => reply.status === 400) as Reply)[1]).toBe('invalid_signature');
+      expect([statusesOf(replies), calls]).toEqual([[400, 429], 0]);
+      expect(outcomeOf(replies.find((reply) => reply.status === 400) as Reply)[1]).toBe('invalid_signature');
     },
   );
 
   test('to /readyz calls the database no more often than its address may', async () => {
     const [replies, calls] = await callsOf(() =>
       flood(5 * badRequestLimit, () =>
-        store.send('GET', '/readyz', undefined, { key: null, headers: from('192.0.2.6') }),
+        store.send('GET', '/readyz', undefined, { key: null, headers: headersFrom('192.0.2.6') }),
       ),
     );
-    expect(statuses(replies)).toEqual([200, 429]);
+    expect(statusesOf(replies)).toEqual([200, 429]);
     expect(calls).toBe(replies.filter((reply) => reply.status === 200).length);
   });
 });
@@ -217,11 +220,11 @@ test('a tenant at its limit is rejected without a call, and does not affect anot
     expect((await store.send('POST', '/v1/products', product, { key: acme })).status).toBe(201);
     await addProduct(store, 'LOUD', 100);
     await store.settled();
-    const loud = () => store.send('GET', '/v1/orders');
-    while (!statuses(await flood(40, loud)).includes(429));
+    const sendNoise = () => store.send('GET', '/v1/orders');
+    while (!statusesOf(await flood(40, sendNoise)).includes(429));
     const before = store.bridge.calls;
     const [noise, orders] = await Promise.all([
-      flood(300, loud),
+      flood(300, sendNoise),
       (async () => {
         const all: Reply[] = [];
         for (let n = 0; n < 10; n++) {
@@ -235,9 +238,9 @@ test('a tenant at its limit is rejected without a call, and does not affect anot
       orders.map(() => [201, 'db;desc="1 calls"']),
     );
     const served = noise.filter((reply) => reply.status === 200).length;
-    expect(statuses(noise)).toContain(429);
-    const own = noise.filter((reply) => reply.headers.has('server-timing')).length;
-    expect([own, before < store.bridge.calls]).toEqual([served, true]);
+    expect(statusesOf(noise)).toContain(429);
+    const withDatabaseCall = noise.filter((reply) => reply.headers.has('server-timing')).length;
+    expect([withDatabaseCall, before < store.bridge.calls]).toEqual([served, true]);
   } finally {
     await store.close();
   }
