@@ -212,7 +212,7 @@ describe('a path', () => {
     expect(outcome(reply)).toEqual([404, 'not_found']);
     expect(reply.body.detail).toBe('There is nothing at this path. Remove the slash at its end.');
     expect((await get('/v1/nothing/')).body.detail).toBe(
-      'There is nothing at this path, or it belongs to another tenant.',
+      'There is no such path or resource, or it belongs to another tenant.',
     );
   });
 
