@@ -24,5 +24,8 @@ const staticRoutes: Route[] = [
   },
 ];
 
-/** Every operation of the API, in the order of the routers in `src/app.ts`, with the static files at the end. */
-export const routes: Route[] = [...routesOf(app), ...staticRoutes];
+/** The operations of the Worker, in the order of the routers in `src/app.ts`. */
+export const workerRoutes: Route[] = routesOf(app);
+
+/** Every operation of the API: those of the Worker, then the static files. */
+export const routes: Route[] = [...workerRoutes, ...staticRoutes];

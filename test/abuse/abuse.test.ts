@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codesOf } from '../../dev/openapi/codes.ts';
-import { routes } from '../../dev/openapi/routes.ts';
+import { workerRoutes as routes } from '../../dev/openapi/routes.ts';
 import { isCode, statusOf } from '../../src/base/errors.ts';
 import type { Route } from '../../src/http/declaration.ts';
 import { type Store, startStore } from '../support/harness.ts';

@@ -1,5 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { routes } from '../../dev/openapi/routes.ts';
+import { workerRoutes as routes } from '../../dev/openapi/routes.ts';
 import type { Route } from '../../src/http/declaration.ts';
 import { addProduct, oneLine, type Store, until } from '../support/harness.ts';
 import { paymentFixture } from '../support/payments.ts';

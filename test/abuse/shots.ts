@@ -1,6 +1,6 @@
 import { request as open } from 'node:http';
 import fc from 'fast-check';
-import { routes } from '../../dev/openapi/routes.ts';
+import { workerRoutes as routes } from '../../dev/openapi/routes.ts';
 import { toCursor } from '../../src/http/cursor.ts';
 import type { Valid } from './requests.ts';
 import { anyBody, headerName, headerValue, json, parameter, segment } from './values.ts';

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey, createTenant, revokeKey, setKeyOrigins } from '../../dev/keys/api-keys.ts';
 import { formatAuditLog, readAuditLog } from '../../dev/keys/audit-log.ts';
-import { routes } from '../../dev/openapi/routes.ts';
+import { workerRoutes as routes } from '../../dev/openapi/routes.ts';
 import { connectTo } from '../../dev/postgres/connection.ts';
 import { topics } from '../../src/events/topics.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';

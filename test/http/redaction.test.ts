@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { Fault } from '../../dev/neon/bridge.ts';
-import { routes } from '../../dev/openapi/routes.ts';
+import { workerRoutes as routes } from '../../dev/openapi/routes.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 import { rejectSecrets, secretsIn } from '../support/secrets.ts';
 
