@@ -21,7 +21,7 @@ export type Request = { method: 'GET' | 'POST'; path: string; body?: unknown; ke
  */
 export type Case = {
   name: string;
-  /** Missing for operations that a cron or a queue runs. Some of these are measured by the Worker's log instead. */
+  /** Missing for operations that a cron or a queue runs. Some of these are measured from the Worker's log instead. */
   request?: (i: number) => Request;
   /** `last` is the result of the previous call. */
   statement: (i: number, last: unknown) => Statement;

@@ -1,4 +1,4 @@
-import { type Row, ratiosOf, short } from './report.ts';
+import { type Row, ratiosOf, shortSize } from './report.ts';
 
 const ms = (value: number | undefined): string =>
   value === undefined ? '–' : value >= 10 ? value.toFixed(0) : value.toFixed(1);
@@ -9,16 +9,16 @@ const ratio = (value: number | undefined): string => (value === undefined ? '–
  * blocks for every size.
  */
 export function markdownOf(rows: Row[], sizes: number[]): string {
-  const [least, most] = [short(sizes[0] ?? 0), short(sizes.at(-1) ?? 0)];
+  const [smallestSize, largestSize] = [shortSize(sizes[0] ?? 0), shortSize(sizes.at(-1) ?? 0)];
   const head = [
     '',
-    `API p50, ms: ${least}`,
-    most,
+    `API p50, ms: ${smallestSize}`,
+    largestSize,
     'ratio',
-    `SQL p50, ms: ${least}`,
-    most,
+    `SQL p50, ms: ${smallestSize}`,
+    largestSize,
     'ratio',
-    ...sizes.map((size) => `blocks: ${short(size)}`),
+    ...sizes.map((size) => `blocks: ${shortSize(size)}`),
   ];
   const lines = rows.map((row) => {
     const largest = row.sizes.at(-1);

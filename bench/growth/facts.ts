@@ -65,14 +65,14 @@ const newOrders = `
 with made as materialized (
   select platform.uuid7() as id, platform.uuid7() as payment_id, 'SKU-' || (g % 400) * 20 + 1 as sku
   from generate_series(1, $1::int) g
-), o as (
+), new_orders as (
   insert into orders.orders (id, customer_id, items, total, currency, status, created_at, tenant_id, updated_at)
   select id, 'late', jsonb_build_array(jsonb_build_object('sku', sku, 'price', 6.99, 'quantity', 1)), 6.99, 'EUR', 'created', now(),
     'default', now() from made
-), r as (
+), new_holds as (
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
   select id, 'default', array[sku], array[1], 'held', now() + interval '1 second' * $2::int, now() from made
-), i as (
+), reserved_stock as (
   update inventory.inventory s set quantity = s.quantity - m.n, reserved = s.reserved + m.n
   from (select sku, count(*)::int as n from made group by sku) m where s.tenant_id = 'default' and s.sku = m.sku
 )

@@ -15,7 +15,7 @@ export type SqlResult = { times: Times; plan: CallPlan };
 
 const warmUps = 12;
 const apiWarmUps = 6;
-const explained = 5;
+const explainedCalls = 5;
 
 /** The number of rows to add for `calls` calls of a case. */
 function countNeeded(needs: NonNullable<Case['needs']>, calls: number, orders: number): number {
@@ -29,13 +29,14 @@ async function provideNeeds(subject: Subject, needs: Case['needs'], calls: numbe
   subject.facts.unpaid = await addNeeds(subject.adminUrl, needs, countNeeded(needs, calls, subject.orders));
 }
 
-let calls = 0;
+/** The number of calls so far. Each call gets another number, so that its arguments differ. */
+let callNumber = 0;
 
 /** Sends requests to the Worker one at a time. Resolves with their times in ms, without the warm-up. */
 async function measureRequests(api: string, request: NonNullable<Case['request']>, wanted: number): Promise<number[]> {
   const samples: number[] = [];
   for (let i = -apiWarmUps; i < wanted; i++) {
-    const { method, path, body, key } = request(++calls);
+    const { method, path, body, key } = request(++callNumber);
     const started = performance.now();
     const response = await fetch(api + path, {
       method,
@@ -53,17 +54,17 @@ async function measureRequests(api: string, request: NonNullable<Case['request']
 }
 
 /**
- * Fires the cron and reads one of its jobs from the Worker's log: the ms that `unit` items took. Empty if it did too
- * few.
+ * Fires the cron and reads one of its jobs from the Worker's log: the ms that `unit` items took. Empty if the job
+ * processed fewer than `unit` items.
  */
-async function measureCron(fixture: Fixture, id: string, counted: string, unit: number): Promise<number[]> {
+async function measureCron(fixture: Fixture, lineText: string, countField: string, unit: number): Promise<number[]> {
   const before = (await readFile(fixture.workerLog, 'utf8')).length;
   await fixture.cron();
   for (const end = Date.now() + 5_000; Date.now() < end; await sleep(100)) {
     const lines = (await readFile(fixture.workerLog, 'utf8')).slice(before).split('\n').slice(0, -1);
-    for (const line of lines.filter((text) => text.includes('{') && text.includes(id))) {
+    for (const line of lines.filter((text) => text.includes('{') && text.includes(lineText))) {
       const entry = JSON.parse(line.slice(line.indexOf('{'))) as Record<string, number>;
-      const done = entry[counted] ?? 0;
+      const done = entry[countField] ?? 0;
       if (done >= unit) return [((entry.durationMs ?? 0) / done) * unit];
     }
   }
@@ -80,24 +81,26 @@ const loggedCases = {
 export type Samples = Map<string, number[]>;
 
 /**
- * Measures `wanted` calls of each case through the API and adds the samples to `into`; cron cases once, from the log.
+ * Measures `wanted` calls of each case through the API and adds the samples to `samplesByCase`. Cases of a cron are
+ * measured once, from the Worker's log.
  */
 export async function measureApi(
   fixture: Fixture,
   subject: Subject,
   wanted: number,
-  into: Samples,
+  samplesByCase: Samples,
   progress: Progress,
 ): Promise<void> {
   progress.begin('API', '');
-  const add = (name: string, samples: number[]) => into.set(name, [...(into.get(name) ?? []), ...samples]);
+  const add = (name: string, samples: number[]) =>
+    samplesByCase.set(name, [...(samplesByCase.get(name) ?? []), ...samples]);
   for (const { name, request, needs } of subject.cases) {
     progress.show(() => name);
     if (request) add(name, await measureRequests(fixture.api, request, wanted));
     if (needs === 'holds' || needs === 'backlog') {
       await provideNeeds(subject, needs, 10);
-      const [id, counted, unit] = loggedCases[needs];
-      add(name, await measureCron(fixture, id, counted, unit));
+      const [lineText, countField, unit] = loggedCases[needs];
+      add(name, await measureCron(fixture, lineText, countField, unit));
       await clearNeeds(subject.adminUrl, needs);
     }
     if (request?.(0).method === 'POST' || needs === 'holds') {
@@ -105,7 +108,7 @@ export async function measureApi(
       await fixture.settled();
     }
   }
-  progress.end(`${wanted} calls of each of ${into.size} cases, one at a time`);
+  progress.end(`${wanted} calls of each of ${samplesByCase.size} cases, one at a time`);
 }
 
 /** Measures the SQL of all cases. Calls alternate between the databases. */
@@ -127,11 +130,12 @@ export async function measureSql(
       if (!subject) throw new Error(`there is no database number ${subjectIndex}`);
       const found = subject.cases.find((candidate) => candidate.name === name) ?? subject.cases[caseIndex];
       if (!found) throw new Error(`unknown case ${name}`);
-      return { session: subject.session, statement: found.statement(calls, lastResults[subjectIndex]) };
+      return { session: subject.session, statement: found.statement(callNumber, lastResults[subjectIndex]) };
     };
-    for (const subject of subjects) await provideNeeds(subject, needs, wanted + warm + explained * subjects.length);
+    for (const subject of subjects)
+      await provideNeeds(subject, needs, wanted + warm + explainedCalls * subjects.length);
     for (let i = -warm; i < wanted; i++) {
-      calls++;
+      callNumber++;
       for (const subjectIndex of subjects.keys()) {
         const { session, statement } = statementOf(subjectIndex);
         const { result, ms } = await session.run(statement);
@@ -141,8 +145,8 @@ export async function measureSql(
     }
     for (const [subjectIndex, subject] of subjects.entries()) {
       const plans: CallPlan[] = [];
-      for (let i = 0; i < explained; i++) {
-        calls++;
+      for (let i = 0; i < explainedCalls; i++) {
+        callNumber++;
         const { session, statement } = statementOf(subjectIndex);
         plans.push(await session.explain(statement));
       }

@@ -30,27 +30,27 @@ const ms = (value: number | undefined): string =>
 const times = (value: number | undefined): string =>
   value === undefined ? '–' : `${value.toFixed(2)}${value > target ? ' !' : '  '}`;
 /** 10k, 5M. */
-export const short = (size: number): string => (size >= 1_000_000 ? `${size / 1_000_000}M` : `${size / 1_000}k`);
+export const shortSize = (size: number): string => (size >= 1_000_000 ? `${size / 1_000_000}M` : `${size / 1_000}k`);
 
 /** The table for the screen, three lines for each case. `!` marks a ratio above the target. */
 export function tableOf(rows: Row[], sizes: number[]): string {
   const width = Math.max(...rows.map(({ name }) => name.length));
-  const columns = sizes.map((size) => `${short(size).padStart(8)}`).join('');
-  const line = (row: Row, unit: string, cell: (one: Measured) => string, ratio: number | undefined): string =>
+  const columns = sizes.map((size) => `${shortSize(size).padStart(8)}`).join('');
+  const line = (row: Row, unit: string, cell: (figures: Measured) => string, ratio: number | undefined): string =>
     [
       `  ${(unit === 'API ms' ? row.name : '').padEnd(width)}`,
       unit.padEnd(7),
-      [...row.sizes, row.smallestAgain].map((one) => cell(one).padStart(8)).join(''),
+      [...row.sizes, row.smallestAgain].map((figures) => cell(figures).padStart(8)).join(''),
       times(ratio).padStart(9),
     ].join('  ');
   return [
-    `  ${''.padEnd(width)}  p50      ${columns}${`${short(sizes[0] ?? 0)}'`.padStart(8)}     ratio`,
+    `  ${''.padEnd(width)}  p50      ${columns}${`${shortSize(sizes[0] ?? 0)}'`.padStart(8)}     ratio`,
     ...rows.flatMap((row) => {
       const ratios = ratiosOf(row);
       return [
-        line(row, 'API ms', (one) => ms(one.api?.p50), ratios.api),
-        line(row, 'SQL ms', (one) => ms(one.sql?.p50), ratios.sql),
-        line(row, 'blocks', (one) => (one.blocks === undefined ? '–' : String(one.blocks)), ratios.blocks),
+        line(row, 'API ms', (figures) => ms(figures.api?.p50), ratios.api),
+        line(row, 'SQL ms', (figures) => ms(figures.sql?.p50), ratios.sql),
+        line(row, 'blocks', (figures) => (figures.blocks === undefined ? '–' : String(figures.blocks)), ratios.blocks),
       ];
     }),
   ].join('\n');
@@ -61,11 +61,11 @@ const round = (value: number): number => Math.round(value * 1000) / 1000;
 
 /** The content of the results file: figures of every size, query plans of the smallest and the largest. */
 export function resultOf(rows: Row[], sizes: number[], machine: object): object {
-  const saved = (one: Measured, withPlan: boolean) => ({
-    ...(one.api ? { api: rounded(one.api) } : {}),
-    ...(one.sql ? { sql: rounded(one.sql) } : {}),
-    ...(one.blocks === undefined ? {} : { blocks: one.blocks }),
-    ...(withPlan && one.plan ? { plan: one.plan.lines } : {}),
+  const saved = (figures: Measured, withPlan: boolean) => ({
+    ...(figures.api ? { api: rounded(figures.api) } : {}),
+    ...(figures.sql ? { sql: rounded(figures.sql) } : {}),
+    ...(figures.blocks === undefined ? {} : { blocks: figures.blocks }),
+    ...(withPlan && figures.plan ? { plan: figures.plan.lines } : {}),
   });
   return {
     ...machine,
@@ -78,7 +78,7 @@ export function resultOf(rows: Row[], sizes: number[], machine: object): object 
         ratio: Object.fromEntries(
           Object.entries(ratios).map(([name, value]) => [name, value === undefined ? null : round(value)]),
         ),
-        sizes: row.sizes.map((one, i) => ({ orders: sizes[i], ...saved(one, i === sizes.length - 1) })),
+        sizes: row.sizes.map((figures, i) => ({ orders: sizes[i], ...saved(figures, i === sizes.length - 1) })),
         smallestAgain: saved(row.smallestAgain, true),
       };
     }),

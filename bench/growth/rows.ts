@@ -16,7 +16,7 @@ export const pastOf = (most: number, now: Date): Past => ({
  */
 export const preparation = ({ beginsAt, secondsAnOrder }: Past): string => `
 create schema if not exists growth;
-create or replace function growth.at(n bigint) returns timestamptz language sql immutable as $$
+create or replace function growth.time_of(n bigint) returns timestamptz language sql immutable as $$
   select timestamptz '${beginsAt.toISOString()}' + n * interval '1 second' * ${secondsAnOrder}
 $$;
 create or replace function growth.id(kind text, n bigint) returns varchar language sql immutable as $$
@@ -30,20 +30,20 @@ create or replace function growth.orders(first bigint, last bigint) returns tabl
   n bigint, id varchar, at timestamptz, tenant varchar, customer varchar, sku varchar, quantity integer, price numeric,
   status varchar, hold varchar, payment varchar, organization varchar, campaign varchar
 ) language sql stable as $$
-  select f.n, growth.id('order', f.n), growth.at(f.n),
+  select f.n, growth.id('order', f.n), growth.time_of(f.n),
     case when f.n <= 2000 and f.n % 10 = 0 then 'corner' else growth.tenant(f.n) end,
-    case when f.h % 5 = 0 then 'regular-' || (f.h / 5) % 20 else 'customer-' || f.h % greatest(f.n / 5, 50) end, 'SKU-' || f.k, 1 + (f.h % 3)::int, 5 + f.k % 95 + 0.99,
-    case when f.d < 82 then 'delivered' when f.d < 87 then 'confirmed' when f.d < 90 then 'shipped' when f.d < 94 then 'failed'
-      when f.d < 98 then 'cancelled' else 'refunded' end,
-    case when f.d < 90 then 'committed' when f.d < 92 then 'refused' else 'released' end,
-    case when f.d < 90 then 'succeeded' when f.d < 92 then null when f.d < 94 then 'failed' when f.d < 98 then 'cancelled'
+    case when f.hash % 5 = 0 then 'regular-' || (f.hash / 5) % 20 else 'customer-' || f.hash % greatest(f.n / 5, 50) end, 'SKU-' || f.sku_number, 1 + (f.hash % 3)::int, 5 + f.sku_number % 95 + 0.99,
+    case when f.fate < 82 then 'delivered' when f.fate < 87 then 'confirmed' when f.fate < 90 then 'shipped' when f.fate < 94 then 'failed'
+      when f.fate < 98 then 'cancelled' else 'refunded' end,
+    case when f.fate < 90 then 'committed' when f.fate < 92 then 'refused' else 'released' end,
+    case when f.fate < 90 then 'succeeded' when f.fate < 92 then null when f.fate < 94 then 'failed' when f.fate < 98 then 'cancelled'
       else 'refunded' end,
-    case when f.h % 10 = 0 then 'org-' || (f.h / 10) % 20 end,
-    case when f.n % 40 = 5 and f.d < 90 then growth.id('campaign', f.n - f.n % 1000) end
+    case when f.hash % 10 = 0 then 'org-' || (f.hash / 10) % 20 end,
+    case when f.n % 40 = 5 and f.fate < 90 then growth.id('campaign', f.n - f.n % 1000) end
   from (
-    select g as n, ('x' || substr(md5('order' || g), 1, 8))::bit(32)::bigint & 2147483647 as h,
-      ((('x' || substr(md5('sku' || g), 1, 8))::bit(32)::bigint & 2147483647) % 12 * 40 + (g / 20) % 40) * 20 + g % 20 as k,
-      (('x' || substr(md5('fate' || g), 1, 8))::bit(32)::bigint & 2147483647) % 100 as d
+    select g as n, ('x' || substr(md5('order' || g), 1, 8))::bit(32)::bigint & 2147483647 as hash,
+      ((('x' || substr(md5('sku' || g), 1, 8))::bit(32)::bigint & 2147483647) % 12 * 40 + (g / 20) % 40) * 20 + g % 20 as sku_number,
+      (('x' || substr(md5('fate' || g), 1, 8))::bit(32)::bigint & 2147483647) % 100 as fate
     from generate_series(first, last) g
     offset 0 -- without it PostgreSQL would compute a hash again for each use
   ) f
@@ -61,13 +61,13 @@ export const productRows = [
      case when g % 10 < 3 then 'Red ' || m.word || ' shirt' else c.word || ' ' || m.word || ' ' || t.word end
        || case when g <= $3 then ' retro' else '' end || case when g % 2000 = 7 then ' limited' else '' end || ' M' || to_hex(g * 7919),
      'Made of ' || m.word || ', ' || t.word || ' for every day, number ' || g, 5 + g % 95 + 0.99, 'EUR', growth.tenant(g),
-     case when g % 50 = 49 then 'archived' else 'active' end, growth.at(g), growth.at(g)
+     case when g % 50 = 49 then 'archived' else 'active' end, growth.time_of(g), growth.time_of(g)
    from generate_series($1::bigint, $2::bigint) g
    cross join lateral (select (array['cotton', 'linen', 'wool', 'silk', 'denim', 'jersey', 'fleece'])[1 + (g / 3) % 7] as word) m
    cross join lateral (select (array['Blue', 'Green', 'Black', 'White', 'Yellow', 'Grey', 'Purple'])[1 + (g / 5) % 7] as word) c
    cross join lateral (select (array['jacket', 'scarf', 'jumper', 'dress', 'apron', 'towel', 'blanket', 'shirt'])[1 + (g / 11) % 8] as word) t`,
   `insert into inventory.inventory (sku, tenant_id, quantity, updated_at)
-   select 'SKU-' || g, growth.tenant(g), 1000000000, growth.at(g) from generate_series($1::bigint, $2::bigint) g where $3 >= 0`,
+   select 'SKU-' || g, growth.tenant(g), 1000000000, growth.time_of(g) from generate_series($1::bigint, $2::bigint) g where $3 >= 0`,
 ];
 
 const batchColumns = `o.*, o.quantity * o.price as total, growth.id('payment', o.n) as payment_id,
@@ -96,8 +96,8 @@ export const orderRows: [string[], string[]] = [
     `insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
        max_participants, actual_participants, secured_participants, price, original_price, start_time, end_time, status,
        settled_at, created_at, updated_at)
-     select growth.id('campaign', g), 'default', growth.id('product', 1), 'SKU-1', 'EUR', 10, 1000, 20, 20, 5, 6.99, growth.at(g),
-       growth.at(g) + interval '7 days', 'successful', growth.at(g) + interval '7 days', growth.at(g), growth.at(g)
+     select growth.id('campaign', g), 'default', growth.id('product', 1), 'SKU-1', 'EUR', 10, 1000, 20, 20, 5, 6.99, growth.time_of(g),
+       growth.time_of(g) + interval '7 days', 'successful', growth.time_of(g) + interval '7 days', growth.time_of(g), growth.time_of(g)
      from generate_series($1::bigint - $1 % 1000, $2::bigint - 1, 1000) g where g >= $1 - 1`,
     `insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, state, joined_at,
        secured_at, updated_at)
@@ -108,24 +108,24 @@ export const orderRows: [string[], string[]] = [
     `insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, state, joined_at,
        secure_by, secured_at, updated_at)
      select growth.id('place', g), 'default', growth.id('campaign', -1), 'user-' || g, growth.id('place-order', g),
-       growth.id('place-payment', g), 'secured', growth.at(g), growth.at(g) + interval '10 minutes', growth.at(g), growth.at(g)
+       growth.id('place-payment', g), 'secured', growth.time_of(g), growth.time_of(g) + interval '10 minutes', growth.time_of(g), growth.time_of(g)
      from generate_series($1::bigint, $2::bigint) g where g % 40 = 25`,
     `insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-     select growth.id('place-order', g), 'default', array['SKU-1'], array[1], 'held', 'infinity', growth.at(g)
+     select growth.id('place-order', g), 'default', array['SKU-1'], array[1], 'held', 'infinity', growth.time_of(g)
      from generate_series($1::bigint, $2::bigint) g where g % 40 = 25`,
     `insert into payments.payments (payment_id, order_id, amount, currency, status, stripe_payment_intent_id, stripe_status,
        created_at, tenant_id, updated_at, intent_open, mode, campaign_id, user_id, checked_at)
      select growth.id('place-payment', g), growth.id('place-order', g), 5, 'EUR', 'pending', 'pi_place_' || g, 'requires_capture',
-       growth.at(g), 'default', growth.at(g), true, 'hold', growth.id('campaign', -1), 'user-' || g, '2100-01-01'
+       growth.time_of(g), 'default', growth.time_of(g), true, 'hold', growth.id('campaign', -1), 'user-' || g, '2100-01-01'
      from generate_series($1::bigint, $2::bigint) g where g % 40 = 25`,
     `insert into payments.payments (payment_id, order_id, amount, currency, status, stripe_payment_intent_id, stripe_status,
        failure_reason, created_at, tenant_id, updated_at, captured, refunded, refund_done, checked_at)
      select o.payment_id, o.id, o.total, 'EUR', o.payment, 'pi_' || o.n,
        case when o.payment in ('succeeded', 'refunded') then 'succeeded' else 'canceled' end,
        case when o.payment = 'failed' then 'reservation_expired' end, o.at, o.tenant, o.at,
-       case when o.payment in ('succeeded', 'refunded') then o.total else 0 end, x.back, x.back, o.at
+       case when o.payment in ('succeeded', 'refunded') then o.total else 0 end, x.refunded, x.refunded, o.at
      from batch o
-     cross join lateral (select case when o.payment = 'refunded' then o.total else 0 end as back) x
+     cross join lateral (select case when o.payment = 'refunded' then o.total else 0 end as refunded) x
      where o.payment is not null`,
     `insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, received, created_at)
      select 'pi_' || o.n, o.tenant, o.payment_id, o.total, 'EUR', x.status,

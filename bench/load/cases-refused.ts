@@ -31,7 +31,7 @@ const createProduct = (body: string, status: number) => () => ({
 });
 
 /** Rejected requests, most of them with a body of 1 MB. Their CPU is compared with that of a static response. */
-export const refusedCases: Case[] = [
+export const rejectedCases: Case[] = [
   rejectedCase('key', '1 MB with an unknown key', () => ({
     ...{ method: 'POST', path: '/v1/products', headers: json, body: padToSize('{}'), status: 401, newKeys: true },
   })),

@@ -47,7 +47,7 @@ async function replay(bench: Bench, turn: Turn, file: string): Promise<Loaded> {
     ...noLatencies,
     requests: orders,
     begun: orders,
-    refused: 0,
+    failed: 0,
     seconds,
     statuses: {},
     firstFailure: undefined,

@@ -253,7 +253,7 @@ export const cases: Case[] = [
         ...noLatencies,
         requests: amount,
         begun: amount,
-        refused: 0,
+        failed: 0,
         seconds,
         statuses: {},
         firstFailure: undefined,

@@ -15,12 +15,12 @@ async function load(job: LoadJob): Promise<Loaded> {
   const latencies: number[] = [];
   const statuses: Record<string, number> = {};
   let requests = 0;
-  let refused = 0;
+  let failed = 0;
   let firstFailure: string | undefined;
   let started = 0;
   let ended = 0;
   const countFailure = (reason: string): void => {
-    refused++;
+    failed++;
     firstFailure ??= reason.slice(0, 500);
   };
   const step = (index: number) => ({
@@ -79,7 +79,7 @@ async function load(job: LoadJob): Promise<Loaded> {
   return {
     requests,
     begun: requests + ('seconds' in job.for ? job.clients : 0),
-    refused,
+    failed,
     seconds: (ended - started) / 1000,
     p50: percentile(sorted, 50),
     p95: percentile(sorted, 95),

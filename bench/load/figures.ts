@@ -10,7 +10,7 @@ export type Sample = {
   p95: number;
   p99: number;
   /** Responses with an unexpected status, and requests without a response. */
-  refused: number;
+  failed: number;
   cpu: CpuOf;
   /** HTTP calls to the database. */
   calls: number;
@@ -26,7 +26,7 @@ export type Figures = {
   p50: number;
   p95: number;
   p99: number;
-  refused: number;
+  failed: number;
   /** CPU time per request, in ms. */
   cpu: CpuOf;
   /** HTTP calls to the database per request, with those of the relay. */
@@ -60,7 +60,7 @@ export function summarise(samples: readonly Sample[]): Figures {
     p50: medianOf(({ p50 }) => p50),
     p95: medianOf(({ p95 }) => p95),
     p99: medianOf(({ p99 }) => p99),
-    refused: samples.reduce((sum, { refused }) => sum + refused, 0),
+    failed: samples.reduce((sum, { failed }) => sum + failed, 0),
     cpu: {
       worker: medianOf(({ cpu, begun }) => cpu.worker / begun),
       bridge: medianOf(({ cpu, begun }) => cpu.bridge / begun),

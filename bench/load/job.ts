@@ -42,7 +42,7 @@ export type Loaded = {
   /** `requests` and the requests still in flight at the end, whose work was done too. */
   begun: number;
   /** Responses with an unexpected status, and requests without a response. */
-  refused: number;
+  failed: number;
   seconds: number;
   p50: number;
   p95: number;

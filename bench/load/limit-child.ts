@@ -36,7 +36,7 @@ async function load(job: LimitJob): Promise<Loaded> {
   return {
     requests: sorted.length,
     begun: sorted.length,
-    refused: 0,
+    failed: 0,
     seconds,
     p50: p50 ?? Number.NaN,
     p95: p95 ?? Number.NaN,

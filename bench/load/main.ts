@@ -4,7 +4,7 @@ import { repository } from '../../dev/platform/settings.ts';
 import { Progress } from '../../dev/support/progress.ts';
 import { startFixture } from '../fixture/fixture.ts';
 import { type Bench, type Case, cases, type Turn, withLimits } from './cases.ts';
-import { refusedCases } from './cases-refused.ts';
+import { rejectedCases } from './cases-refused.ts';
 import { replayCase } from './cases-replay.ts';
 import { type Sample, summarise } from './figures.ts';
 import type { Loaded, LoadJob } from './job.ts';
@@ -47,7 +47,7 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
 
 async function run(options: BenchOptions): Promise<void> {
   const progress = new Progress((text) => process.stdout.write(text), process.stdout.isTTY === true);
-  const all = [...cases, ...refusedCases, replayCase];
+  const all = [...cases, ...rejectedCases, replayCase];
   const chosen = withLimits(all, options.cases).filter(({ name }) => name !== 'replay' || options.file !== undefined);
   if (options.file === undefined)
     progress.say('The case "replay" is skipped because no file of orders is given (--file).');
@@ -89,10 +89,10 @@ async function run(options: BenchOptions): Promise<void> {
 try {
   const options = readBenchOptions(
     process.argv.slice(2),
-    [...cases, ...refusedCases, replayCase].map(({ name }) => name),
+    [...cases, ...rejectedCases, replayCase].map(({ name }) => name),
   );
   if (options) await run(options);
-  else console.log(help([...cases, ...refusedCases, replayCase]));
+  else console.log(help([...cases, ...rejectedCases, replayCase]));
 } catch (error) {
   console.error(`\n${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

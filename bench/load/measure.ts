@@ -52,15 +52,15 @@ export async function measure(bench: Bench, benchCase: Case, turn: Turn): Promis
   await waitUntilIdle(fixture);
   const [cpuAfter, { calls: callsAfter }] = await Promise.all([fixture.cpu(), fixture.calls()]);
   await deletePaused(fixture, benchCase.sinks);
-  if (loaded.refused > 0 || loaded.requests === 0) {
+  if (loaded.failed > 0 || loaded.requests === 0) {
     const statuses = JSON.stringify(loaded.statuses);
     throw new Error(
-      `case ${benchCase.name}: ${loaded.refused} requests failed (responses by status: ${statuses}). The first: ${loaded.firstFailure}`,
+      `case ${benchCase.name}: ${loaded.failed} requests failed (responses by status: ${statuses}). The first: ${loaded.firstFailure}`,
     );
   }
-  const { requests, begun, refused, seconds, p50, p95, p99 } = loaded;
+  const { requests, begun, failed, seconds, p50, p95, p99 } = loaded;
   return {
-    ...{ requests, begun, refused, seconds, p50, p95, p99 },
+    ...{ requests, begun, failed, seconds, p50, p95, p99 },
     cpu: {
       worker: cpuAfter.worker - cpu.worker,
       bridge: cpuAfter.bridge - cpu.bridge,

@@ -39,11 +39,11 @@ const flags = {
   help: { type: 'boolean' },
 } as const;
 
-function readNumber(flag: string, text: string | undefined, byDefault: number, most: number): number {
-  if (text === undefined) return byDefault;
+function readNumber(flag: string, text: string | undefined, defaultValue: number, max: number): number {
+  if (text === undefined) return defaultValue;
   const number = Number(text);
-  if (!Number.isInteger(number) || number < 1 || number > most) {
-    throw new Error(`--${flag} ${text} is not a whole number from 1 to ${most}`);
+  if (!Number.isInteger(number) || number < 1 || number > max) {
+    throw new Error(`--${flag} ${text} is not a whole number from 1 to ${max}`);
   }
   return number;
 }

@@ -5,7 +5,7 @@ export type Shop = {
   /** 10,000 SKUs with more stock than a run can sell. */
   skus: string[];
   hotSku: string;
-  /** Products without stock, for reads past the cache. */
+  /** Products without stock, for reads that miss the cache. */
   uncachedIds: string[];
   productId: string;
   /** Active campaigns with a million places, each for a different product. */
@@ -13,7 +13,7 @@ export type Shop = {
 };
 
 const skuCount = 10_000;
-const otherCount = 40_000;
+const uncachedCount = 40_000;
 const campaignCount = 100;
 
 /**
@@ -30,7 +30,7 @@ const stock = `
 export async function seedShop(fixture: Fixture): Promise<Shop> {
   const { pool } = fixture;
   for (const [prefix, count] of [
-    ['other-', otherCount],
+    ['other-', uncachedCount],
     ['sku-', skuCount],
     ['hot-', 1],
     ['group-', campaignCount + 1],
@@ -80,22 +80,23 @@ export async function seedPayments(
   count: number,
 ): Promise<{ paymentId: string; intentId: string }[]> {
   const { rows } = await fixture.pool.query<{ paymentId: string; intentId: string }>(
-    `with o as (
+    `with new_orders as (
        insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id)
        select platform.uuid7(), 'customer-' || g, jsonb_build_array(jsonb_build_object('sku', 'sku-' || (1 + g % 10000),
          'quantity', 1, 'price', 10)), 10, 'USD', 'created', 'default'
        from generate_series(1, $1::int) g returning id, items->0->>'sku' as sku
-     ), r as (
+     ), new_holds as (
        insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-       select id, 'default', array[sku], array[1], 'held', now() + interval '1 day', now() from o
-     ), i as (
-       update inventory.inventory x set quantity = quantity - n.n, reserved = reserved + n.n
-       from (select sku, count(*)::int as n from o group by sku) n where x.tenant_id = 'default' and x.sku = n.sku
+       select id, 'default', array[sku], array[1], 'held', now() + interval '1 day', now() from new_orders
+     ), reserved_stock as (
+       update inventory.inventory i set quantity = quantity - s.units, reserved = reserved + s.units
+       from (select sku, count(*)::int as units from new_orders group by sku) s
+       where i.tenant_id = 'default' and i.sku = s.sku
      )
      insert into payments.payments (payment_id, order_id, amount, currency, status, stripe_payment_intent_id,
        client_secret, stripe_status, intent_open, tenant_id)
      select platform.uuid7(), id, 10, 'USD', 'pending', 'pi_' || replace(id, '-', ''), 'secret',
-       'requires_payment_method', true, 'default' from o
+       'requires_payment_method', true, 'default' from new_orders
      returning payment_id as "paymentId", stripe_payment_intent_id as "intentId"`,
     [count],
   );
@@ -105,7 +106,7 @@ export async function seedPayments(
 /** Adds undelivered events for Kafka, two for each key, as orders write them. */
 export async function seedOutbox(fixture: Fixture, count: number): Promise<void> {
   await fixture.pool.query(
-    `with e as (
+    `with new_events as (
        insert into platform.events (tenant_id, topic, key, payload, time)
        select 'default', case g % 2 when 0 then 'order.created' else 'inventory.reserved' end, k.key,
          case g % 2 when 0 then jsonb_build_object('orderId', k.key, 'customerId', 'customer-1', 'total', 10, 'currency',
@@ -114,7 +115,7 @@ export async function seedOutbox(fixture: Fixture, count: number): Promise<void>
        from generate_series(0, $1::int - 1) g cross join lateral (select md5((g / 2)::text || now())::uuid::text as key) k
        order by g returning seq, tenant_id, key
      )
-     insert into platform.outbox (sink, seq, tenant_id, key, due_at) select 'kafka', seq, tenant_id, key, now() from e`,
+     insert into platform.outbox (sink, seq, tenant_id, key, due_at) select 'kafka', seq, tenant_id, key, now() from new_events`,
     [count],
   );
 }

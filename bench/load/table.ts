@@ -55,7 +55,7 @@ export function resultLines(results: readonly CaseResult[]): string[] {
 export function targetLines(targets: readonly Target[]): string[] {
   const mark = { true: '✓', false: '✗', undefined: '–' };
   const rows = targets.map((target) => [
-    `${mark[`${isMet(target)}`]} ${target.says}`,
+    `${mark[`${isMet(target)}`]} ${target.metric}`,
     formatFigure(target.reached),
     target.atLeast === undefined
       ? `at most ${formatFigure(target.atMost)}`

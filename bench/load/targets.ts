@@ -9,7 +9,7 @@ export type CaseResult = Figures & {
 };
 
 export type Target = {
-  says: string;
+  metric: string;
   /** The measured figure. Undefined if a case that it needs was not run. */
   reached: number | undefined;
   atLeast?: number;
@@ -33,34 +33,34 @@ export function targetsOf(results: readonly CaseResult[]): Target[] {
     return result && other ? figure(result) / figure(other) : undefined;
   };
   return [
-    { says: 'order of 1 line / bare one-row insert', reached: ratio('order', 'limit-insert'), atLeast: 0.6 },
+    { metric: 'order of 1 line / bare one-row insert', reached: ratio('order', 'limit-insert'), atLeast: 0.6 },
     {
-      says: "order of 1 line / one-statement limit, Postgres's CPU",
+      metric: "order of 1 line / one-statement limit, Postgres's CPU",
       reached: ratio('order', 'limit-order', ({ cpu }) => cpu.postgres),
       atMost: 3,
     },
-    { says: 'order of 25 lines / order of 1 line, time', reached: ratio('order', 'order-25'), atMost: 3 },
-    { says: 'order of 25 lines / order of 1 line, CPU', reached: ratio('order-25', 'order', totalCpu), atMost: 3 },
-    { says: 'order of one hot SKU / limit on one hot SKU', reached: ratio('order-hot', 'limit-hot'), atLeast: 0.3 },
+    { metric: 'order of 25 lines / order of 1 line, time', reached: ratio('order', 'order-25'), atMost: 3 },
+    { metric: 'order of 25 lines / order of 1 line, CPU', reached: ratio('order-25', 'order', totalCpu), atMost: 3 },
+    { metric: 'order of one hot SKU / limit on one hot SKU', reached: ratio('order-hot', 'limit-hot'), atLeast: 0.3 },
     {
-      says: 'order of one hot SKU by queue / limit on one hot SKU',
+      metric: 'order of one hot SKU by queue / limit on one hot SKU',
       reached: ratio('order-queue', 'limit-hot'),
       atLeast: 1,
     },
-    { says: 'join over 100 campaigns / order of 1 line', reached: ratio('join-100', 'order'), atLeast: 0.9 },
-    { says: 'join of one campaign / order of one hot SKU', reached: ratio('join', 'order-hot'), atLeast: 0.9 },
-    { says: 'webhook / order of 1 line', reached: ratio('webhook', 'order'), atLeast: 0.9 },
-    { says: 'relay to Kafka, events per second', reached: find('relay')?.rate, atLeast: 5_000 },
-    { says: 'product from the edge cache, database calls', reached: find('product-hit')?.calls, atMost: 0.01 },
-    { says: 'product not in the cache, database calls', reached: find('product-miss')?.calls, atMost: 1.01 },
+    { metric: 'join over 100 campaigns / order of 1 line', reached: ratio('join-100', 'order'), atLeast: 0.9 },
+    { metric: 'join of one campaign / order of one hot SKU', reached: ratio('join', 'order-hot'), atLeast: 0.9 },
+    { metric: 'webhook / order of 1 line', reached: ratio('webhook', 'order'), atLeast: 0.9 },
+    { metric: 'relay to Kafka, events per second', reached: find('relay')?.rate, atLeast: 5_000 },
+    { metric: 'product from the edge cache, database calls', reached: find('product-hit')?.calls, atMost: 0.01 },
+    { metric: 'product not in the cache, database calls', reached: find('product-miss')?.calls, atMost: 1.01 },
     ...results
       .filter(({ name }) => name.startsWith('refused-'))
       .map(({ name, title }) => ({
-        says: `${title} / static response, the Worker's CPU`,
+        metric: `${title} / static response, the Worker's CPU`,
         reached: ratio(name, 'limit-static', ({ cpu }) => cpu.worker),
         atMost: mostStaticResponses,
       })),
-    { says: "order of 1 line, the Worker's CPU in ms per request", reached: find('order')?.cpu.worker, atMost: 2 },
+    { metric: "order of 1 line, the Worker's CPU in ms per request", reached: find('order')?.cpu.worker, atMost: 2 },
   ];
 }
 

@@ -10,9 +10,9 @@ export type Observer = {
   signal: AbortSignal;
 };
 
-export function quantile(values: number[], part: number): number {
+export function quantile(values: number[], fraction: number): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * fraction))] ?? Number.NaN;
 }
 
 export const median = (values: number[]): number => {
@@ -102,13 +102,13 @@ function drawProducts(seed: number): () => number {
 }
 
 /**
- * Runs one round: at least `seconds`, and at least `least` checkouts per client, because a slow shop needs seconds for
- * one. The rate is all checkouts divided by the time until the last one ends.
+ * Runs one round: at least `seconds`, and at least `minCheckouts` checkouts per client, because one checkout takes
+ * seconds in a slow shop. The rate is all checkouts divided by the time until the last one ends.
  */
 export async function runRound(
   system: System,
   observer: Observer,
-  options: { clients: number; seconds: number; least: number; seed: number },
+  options: { clients: number; seconds: number; minCheckouts: number; seed: number },
 ): Promise<Round> {
   const { pool } = observer;
   const draw = drawProducts(options.seed);
@@ -124,7 +124,8 @@ export async function runRound(
   const end = performance.now() + options.seconds * 1000;
   let begun = 0;
   const nextProduct = (): number | null => {
-    if (observer.signal.aborted || (performance.now() > end && begun >= options.least * options.clients)) return null;
+    if (observer.signal.aborted || (performance.now() > end && begun >= options.minCheckouts * options.clients))
+      return null;
     begun += 1;
     return draw();
   };

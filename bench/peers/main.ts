@@ -76,7 +76,7 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
   const measured: Measured[] = systems.map(({ name, version }) => ({ name, version, rounds: [] }));
   const { clients, seconds, rounds, buyers } = options;
   for (const system of systems) {
-    const warm = { clients, seconds: Math.min(10, seconds), least: 1, seed: 1 };
+    const warm = { clients, seconds: Math.min(10, seconds), minCheckouts: 1, seed: 1 };
     await run.progress.step(
       `warm-up`,
       () => runRound(system, observer, warm),
@@ -87,7 +87,7 @@ async function measure(systems: System[], observer: Observer, options: PeersOpti
     for (const [index, system] of systems.entries()) {
       const result = await run.progress.step(
         `round ${round}`,
-        () => runRound(system, observer, { clients, seconds, least: 4, seed: 100 + round }),
+        () => runRound(system, observer, { clients, seconds, minCheckouts: 4, seed: 100 + round }),
         (result) => describeRound(system, result),
       );
       measured[index]?.rounds.push(result);
@@ -170,7 +170,7 @@ async function main(options: PeersOptions): Promise<void> {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       stopping.abort();
-      // The fixture ends this process after its own parts. Before it starts, this handler does.
+      // Once the fixture has started, it stops its parts and then ends this process. Before that, this handler ends it.
       const ended = Promise.all([...programs].map((program) => program.stop()));
       if (!fixtureStarting) void ended.finally(() => process.exit(130));
     });
@@ -181,9 +181,9 @@ async function main(options: PeersOptions): Promise<void> {
   const run: Run = { progress, version, signal: stopping.signal, started, stops };
   try {
     for (const name of peersOf(options)) {
-      const described = ({ dir, fresh }: { dir: string; fresh: boolean }) =>
+      const describeInstall = ({ dir, fresh }: { dir: string; fresh: boolean }) =>
         `${dir}${fresh ? '' : ', already installed'}`;
-      await progress.step(`npm install`, () => installPeer(options.dir, name, started), described);
+      await progress.step(`npm install`, () => installPeer(options.dir, name, started), describeInstall);
     }
     fixtureStarting = true;
     const fixture = await startFixture({ progress });

@@ -41,8 +41,8 @@ const flags = {
   help: { type: 'boolean' },
 } as const;
 
-function readNumber(flag: string, text: string | undefined, byDefault: number, range: [number, number]): number {
-  if (text === undefined) return byDefault;
+function readNumber(flag: string, text: string | undefined, defaultValue: number, range: [number, number]): number {
+  if (text === undefined) return defaultValue;
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (number >= range[0] && number <= range[1]) return number;
   throw new Error(`--${flag} ${text} is not a whole number from ${range[0]} to ${range[1]}`);

@@ -23,9 +23,9 @@ async function readBody(incoming: IncomingMessage): Promise<Buffer> {
 }
 
 /**
- * A proxy between the Stripe emulator and our webhook. It tells the benchmark when an order is confirmed, which saves
- * polling. It forwards the events that docs/deploy.md subscribes to unchanged, with their signature, and drops the
- * others, which Stripe would not send.
+ * A proxy between the Stripe emulator and our webhook. It notifies the benchmark when an order is confirmed, so that the
+ * benchmark need not poll. It forwards the events that docs/deploy.md subscribes to, unchanged and with their signature.
+ * It drops all other events, since Stripe would not send them.
  */
 async function startForwarder(api: HttpClient) {
   const waiting = new Map<string, (status: number) => void>();

@@ -99,7 +99,7 @@ export function printReport(summaries: Summary[]): string {
   const ratios = others.map((other) => {
     if (ours === undefined) return '';
     const { rate, cpu } = compare(ours, other);
-    return `${ours.name} makes ${format(rate)} checkouts in the time, and ${format(cpu)} with the CPU, of one ${other.name} checkout.`;
+    return `${ours.name} makes ${format(rate)} checkouts in the time of one ${other.name} checkout, and ${format(cpu)} with the CPU of one.`;
   });
   const races = summaries.flatMap(raceLine);
   return [

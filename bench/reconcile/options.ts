@@ -23,10 +23,10 @@ prints the calls to the database and the requests to Stripe. The exit code is 1 
   --every 60          seconds between two turns
   --help`;
 
-function readCount(flag: string, text: string | undefined, byDefault: number, least: number, most: number): number {
-  const count = text === undefined ? byDefault : Number(text);
-  if (!(Number.isInteger(count) && count >= least && count <= most)) {
-    throw new Error(`--${flag} ${text} is not a whole number from ${least} to ${most}`);
+function readCount(flag: string, text: string | undefined, defaultValue: number, min: number, max: number): number {
+  const count = text === undefined ? defaultValue : Number(text);
+  if (!(Number.isInteger(count) && count >= min && count <= max)) {
+    throw new Error(`--${flag} ${text} is not a whole number from ${min} to ${max}`);
   }
   return count;
 }

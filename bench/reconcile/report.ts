@@ -57,8 +57,8 @@ const seconds = (ms: number): string => `${Math.round(Math.abs(ms) / 1000)} s`;
 export function describeRepair({ repairedAt, holdEnds }: Pick<LostWebhook, 'repairedAt' | 'holdEnds'>): string {
   if (repairedAt === undefined) return 'never';
   return repairedAt <= holdEnds
-    ? `${seconds(holdEnds - repairedAt)} before its end`
-    : `${seconds(repairedAt - holdEnds)} after its end`;
+    ? `${seconds(holdEnds - repairedAt)} before the hold ended`
+    : `${seconds(repairedAt - holdEnds)} after the hold ended`;
 }
 
 const table = (rows: string[][]): string => {
@@ -76,7 +76,7 @@ export function reportOf(lost: LostWebhook[], turns: TurnFacts[]): string {
   return [
     '\nLost webhooks\n',
     table([
-      ['tenant', 'SKU', 'paid before turn', 'repaired in turn', 'of its hold', 'order'],
+      ['tenant', 'SKU', 'paid before turn', 'repaired in turn', 'when', 'order'],
       ...lost.map((webhook) => [
         ...[webhook.tenant, webhook.sku, String(webhook.turnsBefore + 1), String(webhook.turn ?? '–')],
         ...[describeRepair(webhook), webhook.status],

@@ -69,11 +69,11 @@ const flags = {
   help: { type: 'boolean' },
 } as const;
 
-function readCount(flag: string, text: string | undefined, fallback: number, most: number): number {
-  if (text === undefined) return fallback;
+function readCount(flag: string, text: string | undefined, defaultValue: number, max: number): number {
+  if (text === undefined) return defaultValue;
   const number = /^\d+$/.test(text) ? Number(text) : 0;
-  if (number >= 1 && number <= most) return number;
-  const range = Number.isFinite(most) ? `from 1 to ${most}` : 'from 1';
+  if (number >= 1 && number <= max) return number;
+  const range = Number.isFinite(max) ? `from 1 to ${max}` : 'from 1';
   throw new ReplayError(`--${flag} ${text} is not a whole number ${range}`);
 }
 

@@ -54,13 +54,14 @@ function count<K>(counts: Map<K, number>, key: K, by = 1): void {
 }
 
 /** Adds a row to the tally of its product. Rows without goods (adjustments) or without a valid SKU are skipped. */
-function tally(products: Map<string, Tally>, read: ClassifiedRow): void {
-  if (read.kind === 'rejected' && ['columns', 'adjustment', 'invoice', 'sku'].includes(read.reason)) return;
-  const product = products.get(read.sku) ?? { name: '', opening: 0, sold: new Map(), other: new Map() };
-  products.set(read.sku, product);
-  product.name ||= read.description;
-  if (read.pence !== undefined) count(read.kind === 'sale' ? product.sold : product.other, read.pence);
-  if (read.kind === 'sale') product.opening += read.units;
+function tally(products: Map<string, Tally>, classified: ClassifiedRow): void {
+  if (classified.kind === 'rejected' && ['columns', 'adjustment', 'invoice', 'sku'].includes(classified.reason)) return;
+  const product = products.get(classified.sku) ?? { name: '', opening: 0, sold: new Map(), other: new Map() };
+  products.set(classified.sku, product);
+  product.name ||= classified.description;
+  if (classified.pence !== undefined)
+    count(classified.kind === 'sale' ? product.sold : product.other, classified.pence);
+  if (classified.kind === 'sale') product.opening += classified.units;
 }
 
 function toProducts(tallies: Map<string, Tally>): Plan['products'] {
@@ -91,21 +92,21 @@ export async function makePlan(
   let rows = 0;
   let sha256 = '';
   for await (const row of readRows(path, { onRead, onEnd: (digest) => (sha256 = digest) })) {
-    const read = classify(row);
+    const classified = classify(row);
     rows++;
-    tally(tallies, read);
-    if (read.kind === 'rejected') {
-      count(counts, read.reason);
+    tally(tallies, classified);
+    if (classified.kind === 'rejected') {
+      count(counts, classified.reason);
       continue;
     }
-    const { kind, sku, units, pence = 0 } = read;
-    const invoice = invoices.get(read.invoice) ?? { kind, lines: 0, pence: 0n, rejected: undefined };
+    const { kind, sku, units, pence = 0 } = classified;
+    const invoice = invoices.get(classified.invoice) ?? { kind, lines: 0, pence: 0n, rejected: undefined };
     if (invoices.size >= limit && invoice.lines === 0) invoice.rejected = 'limit';
-    invoices.set(read.invoice, invoice);
+    invoices.set(classified.invoice, invoice);
     invoice.lines++;
     invoice.pence += BigInt(units) * BigInt(pence);
     if (kind === 'cancellation' && !invoice.rejected)
-      cancellations.push({ row: read.row, invoice: read.invoice, sku, units });
+      cancellations.push({ row: classified.row, invoice: classified.invoice, sku, units });
   }
   let orders = 0;
   let pence = 0n;
@@ -135,17 +136,17 @@ export async function* readOrders(plan: Plan): AsyncGenerator<PlannedOrder> {
   const changed = () => new ReplayError(`${plan.path} has changed during the replay`);
   let sha256 = '';
   for await (const row of readRows(plan.path, { onEnd: (digest) => (sha256 = digest) })) {
-    const read = classify(row);
-    if (read.kind !== 'sale') continue;
-    const invoice = plan.invoices.get(read.invoice);
+    const classified = classify(row);
+    if (classified.kind !== 'sale') continue;
+    const invoice = plan.invoices.get(classified.invoice);
     if (!invoice) throw changed();
     if (invoice.rejected) continue;
-    const order = open.get(read.invoice) ?? { invoice: read.invoice, customer: '', lines: [] };
-    order.customer ||= read.customer;
-    order.lines.push({ sku: read.sku, units: read.units, pence: read.pence ?? 0 });
-    if (order.lines.length < invoice.lines) open.set(read.invoice, order);
+    const order = open.get(classified.invoice) ?? { invoice: classified.invoice, customer: '', lines: [] };
+    order.customer ||= classified.customer;
+    order.lines.push({ sku: classified.sku, units: classified.units, pence: classified.pence ?? 0 });
+    if (order.lines.length < invoice.lines) open.set(classified.invoice, order);
     else {
-      open.delete(read.invoice);
+      open.delete(classified.invoice);
       yield { ...order, customer: order.customer || guestCustomer };
     }
   }

@@ -65,7 +65,7 @@ export async function importProducts(story: Story, known: string[] = []): Promis
 /** Sends a request that the API must reject without any effect. */
 export async function sendInvalidRequests(story: Story): Promise<void> {
   const { shop, tenant, random } = story;
-  const key = story.unique('refused');
+  const key = story.unique('invalid');
   const product = random.pick(shop.skus[tenant] ?? []);
   const order = (items: object[]) => ({ customerId: story.name, purchaseOrderNumber: key, items });
   const place = (body: object, options = {}) =>

@@ -84,7 +84,7 @@ export function chaosClient(api: string, journal: Journal): Client {
     }
   }
 
-  async function sendUntilAnswered(request: ClientRequest, options: RequestOptions, hangUpMs: number): Promise<void> {
+  async function sendUntilResponse(request: ClientRequest, options: RequestOptions, hangUpMs: number): Promise<void> {
     for (let retries = 0; ; retries++) {
       if (await sendOnce(request, options, retries === 0 ? hangUpMs : timeoutMs)) return;
       if (Date.now() > deadline) {
@@ -101,17 +101,17 @@ export function chaosClient(api: string, journal: Journal): Client {
     const request = journal.addRequest({ story, tenant, operation, method, path, key, body });
     const random = key === null ? undefined : options.random;
     const hangUpMs = random?.chance(0.06) ? random.int(1, 60) : timeoutMs;
-    const twice = random?.chance(0.08) ?? false;
-    const again = random?.chance(0.08) ?? false;
-    const sending = [sendUntilAnswered(request, options, hangUpMs)];
-    if (twice) {
+    const sendsTwice = random?.chance(0.08) ?? false;
+    const sendsAgain = random?.chance(0.08) ?? false;
+    const sending = [sendUntilResponse(request, options, hangUpMs)];
+    if (sendsTwice) {
       journal.count('repeats and replays', 'sent twice at once');
-      sending.push(sendUntilAnswered(request, options, timeoutMs));
+      sending.push(sendUntilResponse(request, options, timeoutMs));
     }
     await Promise.all(sending);
-    if (again && Date.now() < deadline) {
+    if (sendsAgain && Date.now() < deadline) {
       journal.count('repeats and replays', 'sent again after the response');
-      await sendUntilAnswered(request, options, timeoutMs);
+      await sendUntilResponse(request, options, timeoutMs);
     }
     if (request.responses.some(({ replayed }) => replayed)) {
       journal.count('repeats and replays', 'got a replayed response');

@@ -36,11 +36,11 @@ export function callFaults(seed: number, journal: Journal): CallFaults {
         case 'database: call dropped before it was sent':
           return { kind: 'lose-request' };
         case 'database: response dropped after the commit':
-          return { kind: 'lose-answer' };
+          return { kind: 'lose-response' };
         case 'database: response late':
-          return { kind: 'hold-answer', until: sleep(random.chance(0.15) ? 6_000 : random.int(200, 2_500)) };
+          return { kind: 'hold-response', until: sleep(random.chance(0.15) ? 6_000 : random.int(200, 2_500)) };
         case 'database: response cut in the middle':
-          return { kind: 'cut-answer' };
+          return { kind: 'cut-response' };
         case 'database: 5xx':
           return { kind: 'status', status: random.pick([500, 502, 503, 504]) };
         default:
@@ -57,7 +57,7 @@ export function callFaults(seed: number, journal: Journal): CallFaults {
             rejectRecords: records.flatMap((_record, index) => (random.chance(0.5) ? [{ index, status: 503 }] : [])),
           };
         case 'kafka: accepts, and responds too late':
-          return { answerDelayMs: 8_500 };
+          return { responseDelayMs: 8_500 };
         case 'kafka: connection dropped before accepting':
           return { drop: 'before' };
         case 'kafka: connection dropped after accepting':

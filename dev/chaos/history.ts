@@ -7,8 +7,8 @@ type Moment = { at: number; text: string };
 const maxMoments = 80;
 
 /**
- * Adds the ids of related rows: an order's payments, refunds and reference. Campaigns are left out, they relate to too
- * much.
+ * Adds the ids of related rows: an order's payments, refunds and reference. Campaigns are left out, because
+ * too many rows relate to them.
  */
 function findRelatedIds(books: Books, subjects: readonly string[]): Set<string> {
   const ids = new Set(subjects);

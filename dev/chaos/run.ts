@@ -19,9 +19,9 @@ export type ChaosOptions = {
   loadMs: number;
   /** The number of clients at a time. */
   people: number;
-  /** The time limit until no work may be open. */
+  /** How long to wait, at most, until no work is open. */
   settleMs: number;
-  /** How long clients retry unanswered requests after the faults; default: a minute. */
+  /** How long clients retry requests without a response after the faults; default: a minute. */
   finalRetryMs?: number;
   /** The mean pause between two faults; null: no faults. */
   gapMs: number | null;

@@ -21,8 +21,8 @@ const isReport = (value: unknown): value is Report =>
   typeof value.vulnerabilities === 'object';
 
 /**
- * Summarizes the output of `npm audit --json`. Throws each high or critical advisory that is not accepted, with its
- * URL. If the registry returned no report (no network, no audit service), the check passes, since that is no fault of
+ * Summarizes the output of `npm audit --json`. Throws an error that lists each high or critical advisory that is
+ * not accepted, with its URL. If the registry returned no report (no network, no audit service), the check passes, since that is no fault of
  * the code.
  */
 export function summarizeAudit(output: string, acceptedUrls: Record<string, string> = accepted): string {

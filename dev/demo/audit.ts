@@ -82,7 +82,7 @@ async function readOrders(shop: Shop, ids: string[], intents: IntentTotals[]): P
     const refundedTotal = refunds
       .filter((refund) => refund.status === 'succeeded')
       .reduce((sum, refund) => sum + toMinor(String(refund.amount), currency), 0);
-    const atStripe = intents.find((one) => one.id === intent);
+    const atStripe = intents.find((total) => total.id === intent);
     money.push({
       id,
       status,

@@ -1,7 +1,10 @@
 import type { Buyer } from './buyers.ts';
 import { type Shipment, type Shop, waitUntil } from './shop.ts';
 
-/** Sends a parcel's tracking updates as carriers may: duplicated and out of order. Resolves with the HTTP statuses. */
+/**
+ * Sends a parcel's tracking updates duplicated and out of order, because carriers sometimes do. Resolves with the HTTP
+ * statuses.
+ */
 async function sendTracking(shop: Shop, { trackingNumber }: Shipment): Promise<number[]> {
   const now = Date.now();
   const update = (status: string, minutesAgo: number) => ({

@@ -13,7 +13,7 @@ export interface Fault {
   /** Close the connection without a response, before or after the request is handled. */
   drop?: 'before' | 'after';
   /** Delay between handling the request and sending the response, in milliseconds. */
-  answerDelayMs?: number;
+  responseDelayMs?: number;
 }
 
 /** The request that a fault is chosen for. `records` are the messages of a produce request, not validated. */
@@ -38,7 +38,7 @@ export async function failBefore(fault: Fault | undefined, signal: AbortSignal):
 
 /** Applies the part of a fault that comes between handling the request and sending the response. */
 export async function failAfter(fault: Fault | undefined, signal: AbortSignal): Promise<void> {
-  if (fault?.answerDelayMs !== undefined) await pause(fault.answerDelayMs, signal);
+  if (fault?.responseDelayMs !== undefined) await pause(fault.responseDelayMs, signal);
   if (fault?.drop === 'after') throw new DroppedConnection();
 }
 

@@ -49,7 +49,7 @@ export class PartitionLog {
   readonly #segments: Segment[] = [];
   #start = 0;
 
-  /** Opens the files and removes a torn last record. Throws if an earlier record is damaged. */
+  /** Opens the files and removes an incomplete last record. Throws if an earlier record is damaged. */
   constructor(options: LogOptions) {
     this.topic = options.topic;
     this.partition = options.partition;

@@ -9,11 +9,11 @@ export type Fault =
   /** The connection closes before the call reaches PostgreSQL. */
   | { kind: 'lose-request' }
   /** PostgreSQL runs the call, and the connection closes without a response. */
-  | { kind: 'lose-answer' }
+  | { kind: 'lose-response' }
   /** PostgreSQL runs the call, and half of the response arrives. */
-  | { kind: 'cut-answer' }
+  | { kind: 'cut-response' }
   /** PostgreSQL runs the call, and the response waits for a promise. */
-  | { kind: 'hold-answer'; until: Promise<unknown> }
+  | { kind: 'hold-response'; until: Promise<unknown> }
   /** A response with this status, as from a failing proxy. The call does not reach PostgreSQL. */
   | { kind: 'status'; status: number };
 
@@ -187,10 +187,10 @@ function sendJson(response: ServerResponse, status: number, body: unknown): void
 }
 
 async function sendWithFault(fault: Fault, response: ServerResponse, status: number, body: unknown): Promise<void> {
-  if (fault.kind === 'hold-answer') {
+  if (fault.kind === 'hold-response') {
     await fault.until;
     sendJson(response, status, body);
-  } else if (fault.kind === 'cut-answer') {
+  } else if (fault.kind === 'cut-response') {
     const bytes = Buffer.from(JSON.stringify(body));
     response.writeHead(status, { 'content-type': 'application/json', 'content-length': bytes.length });
     response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());

@@ -191,8 +191,8 @@ async function initialise(installation: Installation, durable: PostgresOptions['
 
 /**
  * The durability settings. Without fsync, a commit is still written to the operating system first and survives a killed
- * server. Without synchronous_commit it may only be in the server's memory. SIGKILL can leave a torn page, so
- * `process` keeps full_page_writes.
+ * server. Without synchronous_commit it may only be in the server's memory. SIGKILL can leave a page partly
+ * written, so `process` keeps full_page_writes.
  */
 const durabilitySettings: Record<string, Record<string, string>> = {
   true: {},

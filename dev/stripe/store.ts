@@ -130,7 +130,8 @@ function emptyMaps(): Maps {
 
 /**
  * The emulator's state: maps in memory and, if a folder is given, a journal with one JSON line per commit. A line holds
- * all changes of a request, so a crash keeps all of them or none. The next start ignores a torn last line.
+ * all changes of a request, so a crash keeps all of them or none. The next start ignores an incomplete last
+ * line.
  */
 export class Store {
   readonly #maps = emptyMaps();

@@ -66,7 +66,7 @@ export class Webhooks {
     if (options.faults.lose + options.faults.duplicate + options.faults.reorder > 0) this.#logFaults();
   }
 
-  /** Real time plus the lead of the emulator's clock. A test clock that stands still does not stop deliveries. */
+  /** Real time, plus the time by which the emulator's clock is ahead. A stopped test clock does not stop deliveries. */
   #now(): number {
     return Date.now() + (this.#store.get('clock', 'clock')?.aheadMs ?? 0);
   }

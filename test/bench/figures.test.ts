@@ -3,7 +3,7 @@ import { parseStat, sumTree } from '../../bench/fixture/cpu.ts';
 import { median, percentile, type Sample, summarise } from '../../bench/load/figures.ts';
 
 const sample = (requests: number, seconds: number, overrides: Partial<Sample> = {}): Sample => ({
-  ...{ requests, begun: requests, seconds, p50: 1, p95: 2, p99: 3, refused: 0, calls: requests },
+  ...{ requests, begun: requests, seconds, p50: 1, p95: 2, p99: 3, failed: 0, calls: requests },
   cpu: { worker: requests, bridge: 0, postgres: 2 * requests },
   ...overrides,
 });

@@ -19,11 +19,11 @@ const turnWithJob = (fields: object = {}): TurnFacts => ({
 });
 
 describe('the report of lost webhooks', () => {
-  test('shows when each was repaired, and finds no broken guarantee if there is none', () => {
-    expect(findBrokenGuarantees([webhook()], [turnWithJob()], [], [])).toEqual([]);
-    expect(describeRepair(webhook())).toBe('45 s after its end');
-    expect(describeRepair(webhook({ repairedAt: 5_000 }))).toBe('10 s before its end');
-    expect(reportOf([webhook()], [turnWithJob()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after its end +confirmed/);
+  test('shows when each was repaired, and no broken guarantee if all held', () => {
+    expect(findBrokenGuarantees([webhook()], [turnOf()], [], [])).toEqual([]);
+    expect(describeRepair(webhook())).toBe('45 s after the hold ended');
+    expect(describeRepair(webhook({ repairedAt: 5_000 }))).toBe('10 s before the hold ended');
+    expect(reportOf([webhook()], [turnOf()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after the hold ended +confirmed/);
   });
 
   test.each<[string, Partial<LostWebhook>, object, string[], string[]]>([

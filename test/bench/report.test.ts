@@ -36,7 +36,7 @@ test('every case is compared only with existing cases, and case names are unique
 
 const result = (name: string, rate: number, postgres = 1): CaseResult => ({
   ...{ name, title: name, against: [], statements: null, rounds: 3, requests: 1, rate, lowest: rate, highest: rate },
-  ...{ p50: 1, p95: 1, p99: 1, refused: 0, calls: 1, cpu: { worker: 1, bridge: 1, postgres } },
+  ...{ p50: 1, p95: 1, p99: 1, failed: 0, calls: 1, cpu: { worker: 1, bridge: 1, postgres } },
 });
 
 test('a target is met, missed, or open if its case was not run', () => {

@@ -162,7 +162,7 @@ describe('a cached product', () => {
     let reads = 0;
     fault = ({ statements }) => {
       const slow = statements.some(({ query }) => query.includes('product_json')) && reads++ === 0;
-      return slow ? { kind: 'hold-answer', until: held } : undefined;
+      return slow ? { kind: 'hold-response', until: held } : undefined;
     };
     const slow = store.send('GET', path);
     await until(() => reads === 1);

@@ -344,7 +344,7 @@ test('when the database fails during an import, a retry with the same key import
   let batches = 0;
   fault = ({ statements }) =>
     statements.some(({ query }) => query.includes('import_products')) && ++batches === 2
-      ? { kind: 'lose-answer' }
+      ? { kind: 'lose-response' }
       : undefined;
   const failed = await ndjson(rows, { idempotencyKey });
   expect([failed.status, failed.body.code]).toEqual([503, 'unavailable']);

@@ -43,8 +43,8 @@ const count = (sku: string, quantity: number) => store.send('PUT', `/v1/inventor
 /** The fault of one call, and whether the database had already done the work. */
 const faults: [string, Fault, boolean][] = [
   ['lost before', { kind: 'lose-request' }, false],
-  ['lost after', { kind: 'lose-answer' }, true],
-  ['cut off after', { kind: 'cut-answer' }, true],
+  ['lost after', { kind: 'lose-response' }, true],
+  ['cut off after', { kind: 'cut-response' }, true],
   ['met by a 500 before', { kind: 'status', status: 500 }, false],
   ['met by a 503 before', { kind: 'status', status: 503 }, false],
   ['met by a 429 before', { kind: 'status', status: 429 }, false],
@@ -89,7 +89,7 @@ describe('a database call', () => {
 
   test('that fails three times returns 503, and the same key can be retried', async () => {
     await addProduct(store, 'GIVEN-UP', 5);
-    const seen = failing('adjust_stock', { kind: 'lose-answer' }, 3);
+    const seen = failing('adjust_stock', { kind: 'lose-response' }, 3);
     const reply = await adjust('GIVEN-UP', 'given-up');
     expect([...outcome(reply), seen.calls]).toEqual([503, 'unavailable', 3]);
     expect(reply.headers.get('idempotent-replayed')).toBeNull();
@@ -119,7 +119,7 @@ describe('a database call', () => {
     const until = new Promise((resolve) => {
       release = resolve;
     });
-    const seen = failing('adjust_stock', { kind: 'hold-answer', until }, 1_000);
+    const seen = failing('adjust_stock', { kind: 'hold-response', until }, 1_000);
     const reply = await adjust('HELD', 'held');
     release();
     expect([...outcome(reply), seen.calls]).toEqual([503, 'unavailable', 1]);
@@ -282,7 +282,7 @@ describe('an internal error', () => {
     expect(JSON.stringify({ ...lines[0], error: '' })).not.toMatch(traces);
   });
 
-  test.each([...faults, ['answered with half a JSON', { kind: 'cut-answer' }, true]] as typeof faults)(
+  test.each([...faults, ['answered with half a JSON', { kind: 'cut-response' }, true]] as typeof faults)(
     '(the call was %s) leaves no statement and no parameter in the log',
     async (name, chosen) => {
       await addProduct(store, `LOGGED ${name}`, 1);

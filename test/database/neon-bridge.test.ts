@@ -217,13 +217,16 @@ test('a request that was lost has no effect', async () => {
   expect(await quantity()).toBe(5);
 });
 
-test.each<Fault>([{ kind: 'lose-answer' }, { kind: 'cut-answer' }])('after $kind the work is done', async (chosen) => {
-  failOnce(chosen);
-  await expect(sql().transaction((tx) => [tx`update stock set quantity = 1`])).rejects.toThrow();
-  fault = undefined;
-  for (let attempt = 0; (await quantity()) !== 1 && attempt < 100; attempt++) await sleep(10);
-  expect(await quantity()).toBe(1);
-});
+test.each<Fault>([{ kind: 'lose-response' }, { kind: 'cut-response' }])(
+  'after $kind the work is done',
+  async (chosen) => {
+    failOnce(chosen);
+    await expect(sql().transaction((tx) => [tx`update stock set quantity = 1`])).rejects.toThrow();
+    fault = undefined;
+    for (let attempt = 0; (await quantity()) !== 1 && attempt < 100; attempt++) await sleep(10);
+    expect(await quantity()).toBe(1);
+  },
+);
 
 test('an error of a broken proxy has no effect', async () => {
   failOnce({ kind: 'status', status: 503 });
@@ -240,7 +243,7 @@ test('a fault sees the statements, and can delay a call or its response', async 
     seen.push(...call.statements.map(({ query }) => query));
     if (!call.statements.some(({ query }) => query.includes('quantity = 3'))) return undefined;
     await gate.promise;
-    return { kind: 'hold-answer', until: answer.promise };
+    return { kind: 'hold-response', until: answer.promise };
   };
   const held = sql()`update stock set quantity = 3`.then(() => order.push('answered'));
   expect(await quantity()).toBe(5);

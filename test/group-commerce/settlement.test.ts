@@ -277,7 +277,7 @@ test('releasing many participants continues after each interruption', async () =
   await until(() => calls > 1);
   expect(await fixture.stockOf('MANY')).toEqual({ quantity: 1_200, reserved: 800 });
   // The batch is committed, but its response is lost.
-  stopAfter(1, { kind: 'cut-answer' });
+  stopAfter(1, { kind: 'cut-response' });
   await expect(store.cron()).rejects.toThrow();
   expect((await fixture.stockOf('MANY'))?.reserved).toBeLessThan(800);
   fault = undefined;

@@ -84,7 +84,7 @@ describe('the log', () => {
   });
 
   test('contains codes of internal errors, but never statements, parameters or rows', async () => {
-    for (const kind of ['lose-answer', 'cut-answer', 'lose-request'] as const) {
+    for (const kind of ['lose-response', 'cut-response', 'lose-request'] as const) {
       fault = { kind };
       await store.send('POST', '/v1/orders', { customerId: planted, items: [{ sku: planted, quantity: 1 }] });
       fault = undefined;

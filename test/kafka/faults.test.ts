@@ -44,7 +44,7 @@ test('a connection that closes before the response stores everything', async () 
 });
 
 test('a delayed response has stored its records, a delayed request has not', async () => {
-  const delays: Fault[] = [{ answerDelayMs: 20_000 }, { delayMs: 20_000 }];
+  const delays: Fault[] = [{ responseDelayMs: 20_000 }, { delayMs: 20_000 }];
   const { call, stored, requests } = await startFaultyKafka(() => delays.shift());
   const abortDuring = async (value: string) => {
     const controller = new AbortController();

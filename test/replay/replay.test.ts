@@ -173,7 +173,7 @@ test('a replay that is killed while ordering continues in the next run, and noth
   const released = Promise.withResolvers<undefined>();
   // The client dies after the database has placed orders whose responses it did not receive.
   fault = (call) =>
-    callsFunction(call, 'place_order') && ++placed > 12 ? { kind: 'hold-answer', until: released.promise } : undefined;
+    callsFunction(call, 'place_order') && ++placed > 12 ? { kind: 'hold-response', until: released.promise } : undefined;
   await until(() => placed >= 15);
   child.kill('SIGKILL');
   expect((await outcome).code).toBeNull();
@@ -236,7 +236,7 @@ test('lost responses and a database that is briefly unavailable only cost time',
     calls++;
     // Nine failures in a row exceed the Worker’s own retries, so the client gets 503.
     if (calls % 40 > 30) return { kind: 'status', status: 500 };
-    return calls % 3 === 0 ? { kind: 'lose-answer' } : undefined;
+    return calls % 3 === 0 ? { kind: 'lose-response' } : undefined;
   };
   const { code } = await fixture.run(await fixture.write(many('f', 30)));
   fault = undefined;

@@ -14,8 +14,8 @@ type StockRow = {
   payload: unknown;
   time: number | null;
   /** Opening stock by import, opening stock by adjustment, and the sum of all adjustments. */
-  opened: string;
-  topped: string;
+  openedByImport: string;
+  openedByAdjustment: string;
   ledger: string;
   free: number | null;
   reserved: number | null;
@@ -26,27 +26,28 @@ type StockRow = {
 /** Sums are strings, because PostgreSQL returns them as bigint. */
 async function readStock({ client, tenant }: Database, plan: Plan): Promise<StockRow[]> {
   const { rows } = await client.query<StockRow>(
-    `with own as (${importedProducts}),
-     moved as (
-       select a.sku, sum(a.delta) as ledger, coalesce(sum(a.delta) filter (where a.reason = 'opening'), 0) as opened,
-         coalesce(sum(a.delta) filter (where a.reason = $4), 0) as topped
+    `with imported as (${importedProducts}),
+     adjusted as (
+       select a.sku, sum(a.delta) as ledger, coalesce(sum(a.delta) filter (where a.reason = 'opening'), 0) as by_import,
+         coalesce(sum(a.delta) filter (where a.reason = $4), 0) as by_adjustment
        from inventory.adjustments a where a.tenant_id = $1 group by a.sku
-     ), promised as (
+     ), reserved_units as (
        select u.sku, coalesce(sum(u.n) filter (where r.status = 'held'), 0) as held,
          coalesce(sum(u.n) filter (where r.status = 'committed'), 0) as committed
        from inventory.reservations r, unnest(r.skus, r.quantities) u(sku, n) where r.tenant_id = $1 group by u.sku
      )
      select w.sku, p.id as product, e.id as event, e.payload, extract(epoch from e.time) * 1000 as time,
-       coalesce(m.opened, 0)::text as opened, coalesce(m.topped, 0)::text as topped,
+       coalesce(m.by_import, 0)::text as "openedByImport",
+       coalesce(m.by_adjustment, 0)::text as "openedByAdjustment",
        coalesce(m.ledger, 0)::text as ledger, i.quantity as free, i.reserved,
        coalesce(h.held, 0)::text as held, coalesce(h.committed, 0)::text as committed
      from unnest($3::text[]) w(sku)
      left join catalog.products p on p.tenant_id = $1 and p.sku = w.sku
-     left join own on own.id = p.id
-     left join platform.events e on e.tenant_id = $1 and e.key = own.id and e.topic = 'product.created'
+     left join imported on imported.id = p.id
+     left join platform.events e on e.tenant_id = $1 and e.key = imported.id and e.topic = 'product.created'
      left join inventory.inventory i on i.tenant_id = $1 and i.sku = w.sku
-     left join moved m on m.sku = w.sku
-     left join promised h on h.sku = w.sku
+     left join adjusted m on m.sku = w.sku
+     left join reserved_units h on h.sku = w.sku
      order by w.sku`,
     [tenant, traceOf(plan), [...plan.products.keys()], reasonOfOpening(plan)],
   );
@@ -82,7 +83,7 @@ export async function auditStock(
       const time = Number(row.time);
       events.set(row.event, { topic: 'product.created', key: row.product, digest: digestOf(row.payload), time });
     }
-    const opening = Number(row.event === null ? row.topped : row.opened);
+    const opening = Number(row.event === null ? row.openedByAdjustment : row.openedByImport);
     count.opening += opening;
     if (opening !== wanted) openings.differ(`${sku}: ${opening} instead of ${wanted}`);
 

@@ -67,8 +67,8 @@ function responseChecks(books: Books): Record<string, ResponseCheck> {
     if (status === 404 && orders.get(id)?.tenant === request.tenant && !places.has(id))
       report(id, 'the response was 404, but the order exists');
     if (status === 409 && textOf(body, 'code') === 'order_not_cancellable') {
-      const ends = ['order.failed', 'order.refunded', 'shipping.status.changed'];
-      if (!ends.some((topic) => topics.has(topic)))
+      const endTopics = ['order.failed', 'order.refunded', 'shipping.status.changed'];
+      if (!endTopics.some((topic) => topics.has(topic)))
         report(id, 'the response says that it cannot be cancelled, but it never ended');
     }
   };
@@ -110,7 +110,7 @@ function responseChecks(books: Books): Record<string, ResponseCheck> {
     if (status === 201 && (row?.user !== user || row.campaign !== campaign)) {
       report([campaign, user], 'the place in the response does not exist');
     }
-    if (status === 409 && books.participants.some((one) => one.campaign === campaign && one.user === user)) {
+    if (status === 409 && books.participants.some((place) => place.campaign === campaign && place.user === user)) {
       report([campaign, user], `the response was ${textOf(body, 'code')}, but the user has a place`);
     }
   };
@@ -123,8 +123,8 @@ function responseChecks(books: Books): Record<string, ResponseCheck> {
 
   const stopped: ResponseCheck = (request, { status }, report) => {
     const campaign = campaigns.get(request.path.split('/')[3] ?? '');
-    const ends = status === 200 ? ['failed'] : ['successful', 'expired'];
-    if (campaign && !ends.includes(campaign.status)) {
+    const endStatuses = status === 200 ? ['failed'] : ['successful', 'expired'];
+    if (campaign && !endStatuses.includes(campaign.status)) {
       report(campaign.id, `the response to a cancellation was ${status}, but the campaign is ${campaign.status}`);
     }
   };
@@ -195,16 +195,16 @@ const idempotencyKeys: Check = {
   name: 'no idempotency key has two effects',
   run(books, report) {
     for (const request of books.requests) {
-      const [first, ...others] = request.responses.filter(({ body }) => !notRemembered.has(textOf(body, 'code')));
+      const [first, ...repeats] = request.responses.filter(({ body }) => !notRemembered.has(textOf(body, 'code')));
       if (!first || request.key === null) continue;
       // The response for a payment shows its current state, so only the payment's id must be the same.
       const comparable = ({ status, body }: ClientResponse) =>
         request.operation === 'payments.create' ? [status, member(body, 'id')] : [status, withoutRequestId(body)];
-      for (const other of others) {
-        if (!isDeepStrictEqual(comparable(first), comparable(other))) {
+      for (const repeat of repeats) {
+        if (!isDeepStrictEqual(comparable(first), comparable(repeat))) {
           report(
             request.key,
-            `two responses for one key: ${JSON.stringify(comparable(first))}, then ${JSON.stringify(comparable(other))}`,
+            `two responses for one key: ${JSON.stringify(comparable(first))}, then ${JSON.stringify(comparable(repeat))}`,
           );
         }
       }
