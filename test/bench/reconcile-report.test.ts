@@ -20,10 +20,10 @@ const turnWithJob = (fields: object = {}): TurnFacts => ({
 
 describe('the report of lost webhooks', () => {
   test('shows when each was repaired, and no broken guarantee if all held', () => {
-    expect(findBrokenGuarantees([webhook()], [turnOf()], [], [])).toEqual([]);
+    expect(findBrokenGuarantees([webhook()], [turnWithJob()], [], [])).toEqual([]);
     expect(describeRepair(webhook())).toBe('45 s after the hold ended');
     expect(describeRepair(webhook({ repairedAt: 5_000 }))).toBe('10 s before the hold ended');
-    expect(reportOf([webhook()], [turnOf()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after the hold ended +confirmed/);
+    expect(reportOf([webhook()], [turnWithJob()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after the hold ended +confirmed/);
   });
 
   test.each<[string, Partial<LostWebhook>, object, string[], string[]]>([
