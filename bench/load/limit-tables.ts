@@ -28,24 +28,24 @@ const tables = `
 export const limitSkus = 10_000;
 
 /**
- * The least work that an order can be: stock, order and two outbox rows in one statement. $1 is the SKU, $2 the
+ * The least work that an order needs: stock, order and two outbox rows in one statement. $1 is the SKU, $2 the
  * customer.
  */
 export const limitStatement = `
-  with inv as (
+  with stock as (
     update bench.inventory set quantity = quantity - 1, version = version + 1
     where tenant_id = 't1' and sku = $1 and quantity >= 1 returning sku, quantity
-  ), o as (
+  ), new_order as (
     insert into bench.orders (id, tenant_id, customer_id, items, total, currency, status)
-    select gen_random_uuid(), 't1', $2, jsonb_build_array(jsonb_build_object('sku', inv.sku, 'quantity', 1,
-      'unitPrice', 1999)), 1999, 'USD', 'created' from inv
+    select gen_random_uuid(), 't1', $2, jsonb_build_array(jsonb_build_object('sku', stock.sku, 'quantity', 1,
+      'unitPrice', 1999)), 1999, 'USD', 'created' from stock
     returning id, tenant_id, items
-  ), x as (
+  ), new_events as (
     insert into bench.outbox (tenant_id, type, payload)
-    select o.tenant_id, e.t, jsonb_build_object('orderId', o.id, 'items', o.items)
-    from o, (values ('order.created'), ('inventory.reserved')) e(t) returning 1
+    select o.tenant_id, e.type, jsonb_build_object('orderId', o.id, 'items', o.items)
+    from new_order o, (values ('order.created'), ('inventory.reserved')) e(type) returning 1
   )
-  select id from o`;
+  select id from new_order`;
 
 export async function makeLimitTables(pool: pg.Pool): Promise<void> {
   await pool.query(tables);

@@ -83,7 +83,7 @@ function reportOutcome(run: Run, outcome: Outcome, unit: string): void {
   for (const failure of failures) run.progress.say(`      ${failure}`);
 }
 
-const line = ({ sku, name, pence, opening }: PlannedProduct): string =>
+const importLine = ({ sku, name, pence, opening }: PlannedProduct): string =>
   `${JSON.stringify({ sku, name, price: pence / 100, currency: 'GBP', inventory: opening })}\n`;
 
 /**
@@ -107,10 +107,10 @@ export async function importProducts(run: Run): Promise<void> {
   const missing = toImport.filter(({ sku }) => !earlier.products.has(sku)).length;
   if (missing > 0) {
     const digest = createHash('sha256');
-    for (const product of toImport) digest.update(line(product));
+    for (const product of toImport) digest.update(importLine(product));
     const result = await run.client.post({
       path: '/v1/products/import',
-      body: { ndjson: () => toImport.map(line) },
+      body: { ndjson: () => toImport.map(importLine) },
       idempotencyKey: `${markOf(plan)}-catalog-${digest.digest('hex').slice(0, 16)}`,
       // The API considers an import as running for five minutes, even if its Worker died.
       retryForMs: importRetryMs,

@@ -69,8 +69,10 @@ function findImportViolations({ path, text }: SourceFile): string[] {
     const name = match[1] ?? match[2] ?? '';
     if (!name.startsWith('.')) {
       const [first = '', second] = name.split('/');
-      const only = packages[name.startsWith('@') ? `${first}/${second}` : first];
-      return only && !only.test(path) ? [`${path} imports ${name}: only files that match ${only.source} may`] : [];
+      const allowedFiles = packages[name.startsWith('@') ? `${first}/${second}` : first];
+      return allowedFiles && !allowedFiles.test(path)
+        ? [`${path} imports ${name}: only files that match ${allowedFiles.source} may`]
+        : [];
     }
     const target = normalize(join(dirname(path), name));
     if (!target.startsWith('src/')) {
@@ -98,10 +100,10 @@ function findSqlViolations({ path, text }: SourceFile): string[] {
   const code = text.replaceAll(/--.*$/gm, '');
   const created = [...code.matchAll(/create\s+or\s+replace\s+function\s+(\w+)\./gi)].map((match) => match[1]);
   const schema = path.split('/')[2]?.replaceAll('-', '_');
-  const others = [...new Set(created)].filter((name) => name !== schema);
+  const otherSchemas = [...new Set(created)].filter((name) => name !== schema);
   const written = new Set([...code.matchAll(statements)].map((match) => match[1]));
   return [
-    ...others.map((other) => `${path} creates functions of ${other}: move them to the folder of that service`),
+    ...otherSchemas.map((other) => `${path} creates functions of ${other}: move them to the folder of that service`),
     ...[...written]
       .filter((name) => name !== schema)
       .map((name) => `${path} writes a table of ${name}: a file may write only tables of its service, ${schema}`),

@@ -15,8 +15,9 @@ type Table = {
   constraints: string[] | null;
   references: string[] | null;
   indexes: string[] | null;
-  enabled: boolean;
-  forced: boolean;
+  /** Row-level security. */
+  rlsEnabled: boolean;
+  rlsForced: boolean;
   grants: Grants;
 };
 type Routine = {
@@ -27,11 +28,11 @@ type Routine = {
   definition: string;
   comment: string | null;
   owner: string | null;
-  closed: boolean;
+  revokedFromPublic: boolean;
   grants: Grants;
 };
 
-const ours = `(select n.oid from pg_namespace n where n.nspname !~ '^(pg_|information_schema$|public$)')`;
+const ourSchemas = `(select n.oid from pg_namespace n where n.nspname !~ '^(pg_|information_schema$|public$)')`;
 const owner = `(select n.nspowner from pg_namespace n where n.nspname = 'platform')`;
 /** `order by` of names must not depend on the database's collation. */
 const byName = (expression: string): string => `order by ${expression} collate "C"`;
@@ -55,14 +56,14 @@ const roleSql = `
       where m.member = r.oid ${byName('m.roleid::regrole::text')}) as memberships
   from pg_roles r
   where r.oid <> ${owner} and r.oid in (
-    select g.grantee from pg_namespace n, aclexplode(n.nspacl) g where n.oid in ${ours})
+    select g.grantee from pg_namespace n, aclexplode(n.nspacl) g where n.oid in ${ourSchemas})
   ${byName('r.rolname::text')}`;
 
 const schemaSql = `
   select n.nspname as name, obj_description(n.oid, 'pg_namespace') as comment,
-    not exists (select from aclexplode(n.nspacl) g where g.grantee = 0) as closed,
+    not exists (select from aclexplode(n.nspacl) g where g.grantee = 0) as "revokedFromPublic",
     ${asGrants(grantsOf('n.nspacl', 'n.nspowner'))} as grants
-  from pg_namespace n where n.oid in ${ours} or n.nspname = 'public'
+  from pg_namespace n where n.oid in ${ourSchemas} or n.nspname = 'public'
   ${byName('n.nspname::text')}`;
 
 const columnSql = `
@@ -88,7 +89,7 @@ const columnGrants = `
 
 const tableSql = `
   select c.oid::regclass::text as name, n.nspname as schema, obj_description(c.oid, 'pg_class') as comment,
-    array_to_string(c.reloptions, ', ') as options, c.relrowsecurity as enabled, c.relforcerowsecurity as forced,
+    array_to_string(c.reloptions, ', ') as options, c.relrowsecurity as "rlsEnabled", c.relforcerowsecurity as "rlsForced",
     (${columnSql}) as columns,
     (select jsonb_agg('constraint ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid, true)
         order by position(k.contype in 'pufcx'), k.conname collate "C")
@@ -101,7 +102,7 @@ const tableSql = `
     ) as indexes,
     ${asGrants(`${grantsOf('c.relacl', 'c.relowner')} union all (${columnGrants})`)} as grants
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind = 'r' and n.oid in ${ours}
+  where c.relkind = 'r' and n.oid in ${ourSchemas}
   ${byName('c.oid::regclass::text')}`;
 
 const routineSql = `
@@ -109,10 +110,10 @@ const routineSql = `
     p.oid::regprocedure::text as signature, pg_get_functiondef(p.oid) as definition,
     obj_description(p.oid, 'pg_proc') as comment,
     case when p.proowner <> ${owner} then p.proowner::regrole::text end as owner,
-    p.proacl is not null and not exists (select from aclexplode(p.proacl) g where g.grantee = 0) as closed,
+    p.proacl is not null and not exists (select from aclexplode(p.proacl) g where g.grantee = 0) as "revokedFromPublic",
     ${asGrants(grantsOf('p.proacl', 'p.proowner'))} as grants
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-  where n.oid in ${ours}
+  where n.oid in ${ourSchemas}
   ${byName(`n.nspname || '.' || p.oid::regprocedure::text`)}`;
 
 const policySql = `
@@ -122,23 +123,23 @@ const policySql = `
       'to ' || (select string_agg(${roleName('r')}, ', ' ${byName(roleName('r'))}) from unnest(p.polroles) r)) as head,
     regexp_replace(pg_get_expr(p.polqual, p.polrelid, true), '\\s+', ' ', 'g') as using,
     regexp_replace(pg_get_expr(p.polwithcheck, p.polrelid, true), '\\s+', ' ', 'g') as "check"
-  from pg_policy p join pg_class c on c.oid = p.polrelid where c.relnamespace in ${ours}
+  from pg_policy p join pg_class c on c.oid = p.polrelid where c.relnamespace in ${ourSchemas}
   ${byName(`p.polrelid::regclass::text || ' ' || p.polname`)}`;
 
 const triggerSql = `
   select t.tgrelid::regclass::text as table, pg_get_triggerdef(t.oid, true) as definition
-  from pg_trigger t join pg_class c on c.oid = t.tgrelid where not t.tgisinternal and c.relnamespace in ${ours}
+  from pg_trigger t join pg_class c on c.oid = t.tgrelid where not t.tgisinternal and c.relnamespace in ${ourSchemas}
   ${byName(`t.tgrelid::regclass::text || ' ' || t.tgname`)}`;
 
-/** Objects that this dump does not print. Their absence from the file would go unnoticed. */
+/** Objects that this dump cannot print. `dumpSchema` rejects them, because nobody would notice that they are missing. */
 const unsupportedSql = `
-  select c.oid::regclass::text as name from pg_class c where c.relnamespace in ${ours} and (
+  select c.oid::regclass::text as name from pg_class c where c.relnamespace in ${ourSchemas} and (
     c.relkind not in ('r', 'i', 'S', 't')
     or c.relkind = 'S' and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'i'))
   union all select t.oid::regtype::text from pg_type t
-    where t.typnamespace in ${ours} and t.typtype in ('d', 'e', 'r') and t.typelem = 0
+    where t.typnamespace in ${ourSchemas} and t.typtype in ('d', 'e', 'r') and t.typelem = 0
   union all select p.oid::regprocedure::text from pg_proc p
-    where p.pronamespace in ${ours} and p.prokind not in ('f', 'p')
+    where p.pronamespace in ${ourSchemas} and p.prokind not in ('f', 'p')
   order by name`;
 
 const head = `-- The schema of a migrated database: roles, tables, functions, row-level security and triggers.
@@ -186,16 +187,16 @@ async function dumpRoles(client: Queryable): Promise<Block> {
 }
 
 async function dumpSchemas(client: Queryable): Promise<Block[]> {
-  type Schema = { name: string; comment: string | null; closed: boolean; grants: Grants };
+  type Schema = { name: string; comment: string | null; revokedFromPublic: boolean; grants: Grants };
   const { rows } = await client.query<Schema>(schemaSql);
   const { rows: extensions } = await client.query<{ name: string; schema: string }>(`
     select e.extname as name, e.extnamespace::regnamespace::text as schema from pg_extension e
     where e.extname <> 'plpgsql' and e.extnamespace::regnamespace::text !~ '^pg_' ${byName('e.extname::text')}`);
-  return rows.map(({ name, comment: text, closed, grants }) => ({
+  return rows.map(({ name, comment: text, revokedFromPublic, grants }) => ({
     heading: `schema: ${name}`,
     sql: [
       ...(name === 'public' ? [] : [`create schema ${name};`]),
-      ...(name === 'public' && closed ? ['revoke all on schema public from public;'] : []),
+      ...(name === 'public' && revokedFromPublic ? ['revoke all on schema public from public;'] : []),
       ...(name === 'public' ? [] : comment(`schema ${name}`, text)),
       ...grant(`schema ${name}`, grants),
       ...extensions
@@ -232,8 +233,8 @@ function printTable(table: Table): Block {
     ...(table.constraints ?? []).map(simplify),
   ];
   const security = [
-    ...(table.enabled ? [`alter table ${name} enable row level security;`] : []),
-    ...(table.forced ? [`alter table ${name} force row level security;`] : []),
+    ...(table.rlsEnabled ? [`alter table ${name} enable row level security;`] : []),
+    ...(table.rlsForced ? [`alter table ${name} force row level security;`] : []),
   ];
   return {
     heading: `table: ${name}`,
@@ -264,7 +265,7 @@ function printRoutine(routine: Routine, sources: SqlFile[]): Block {
       statement(routine.definition),
       ...comment(`${kind} ${signature}`, routine.comment),
       ...(routine.owner === null ? [] : [`alter ${kind} ${signature} owner to ${routine.owner};`]),
-      ...(routine.closed ? [`revoke all on ${kind} ${signature} from public;`] : []),
+      ...(routine.revokedFromPublic ? [`revoke all on ${kind} ${signature} from public;`] : []),
       ...grant(`${kind} ${signature}`, routine.grants),
     ],
   };

@@ -232,7 +232,7 @@ const breakages: [check: string, title: string, change: (books: Books) => void][
     (b) => (element(b.adjustments, 1).reason = 'x'),
   ],
   [
-    'the stock added to each SKU is the sum that clients were told',
+    'the stock added to each SKU is the sum of the units in successful responses',
     'a wrong opening stock',
     (b) => element(b.adjustments).delta++,
   ],

@@ -23,7 +23,7 @@ const unitsOf = (items: unknown): Map<string, number> => {
   return units;
 };
 
-function responseChecks(books: Books): Record<string, ResponseCheck> {
+function checksOf(books: Books): Record<string, ResponseCheck> {
   const orders = new Map(books.orders.map((row) => [row.id, row]));
   const byReference = groupBy(books.orders, (row) => row.reference ?? '');
   const byKey = groupBy(books.events, (event) => event.key);
@@ -163,7 +163,7 @@ function responseChecks(books: Books): Record<string, ResponseCheck> {
 const trueResponses: Check = {
   name: 'every response that a client got is true',
   run(books, report) {
-    const checkByOperation = responseChecks(books);
+    const checkByOperation = checksOf(books);
     for (const request of books.requests) {
       const final = finalResponse(request);
       const subject = request.key ?? request.path;
@@ -224,4 +224,4 @@ function withoutRequestId(body: unknown): unknown {
   return rest;
 }
 
-export const answerChecks: Check[] = [trueResponses, idempotencyKeys];
+export const responseChecks: Check[] = [trueResponses, idempotencyKeys];

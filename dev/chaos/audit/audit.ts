@@ -1,6 +1,6 @@
 import type { Books } from '../books.ts';
 import type { Check, Finding } from '../finding.ts';
-import { answerChecks } from './answers.ts';
+import { responseChecks } from './answers.ts';
 import { campaignChecks } from './campaigns.ts';
 import { eventChecks } from './events.ts';
 import { moneyChecks } from './money.ts';
@@ -16,7 +16,7 @@ export const checks: Check[] = [
   ...outcomeChecks,
   ...eventChecks,
   ...campaignChecks,
-  ...answerChecks,
+  ...responseChecks,
 ];
 
 /** Checks every promise against the books. Each finding names the promise and its subjects. */

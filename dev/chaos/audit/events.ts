@@ -148,7 +148,7 @@ const kafka: Check = {
     }
     for (const [key, events] of groupBy(books.events, (event) => event.key)) {
       let last: { seq: number; record: Books['records'][number] } | undefined;
-      const inTopic = new Map<string, number>();
+      const lastOffsets = new Map<string, number>();
       for (const { id, seq, topic } of events) {
         const record = first.get(id);
         if (!record) {
@@ -156,10 +156,10 @@ const kafka: Check = {
           continue;
         }
         // Within a topic the offsets show the order, between topics the broker's timestamps.
-        const before = inTopic.get(topic) ?? -1;
+        const before = lastOffsets.get(topic) ?? -1;
         if (record.offset <= before)
           report(key, `event ${seq} (${topic}) was published before an earlier event of its topic`);
-        inTopic.set(topic, record.offset);
+        lastOffsets.set(topic, record.offset);
         if (last && record.timestamp < last.record.timestamp) {
           report(key, `event ${seq} (${topic}) was published before event ${last.seq} (${last.record.topic})`);
         }

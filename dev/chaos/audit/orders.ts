@@ -13,7 +13,7 @@ const statusSteps: Record<string, { from: string[]; to: string }> = {
   'order.refunded': { from: paidStatuses, to: 'refunded' },
 };
 
-/** The same for the stock of an order. An order of a campaign begins with the unit that its place holds. */
+/** The change of an order's stock by each event. An order of a campaign begins with the unit that its place holds. */
 const stockSteps: Record<string, { from: string[]; to: string }> = {
   'inventory.reserved': { from: ['none', 'released'], to: 'held' },
   'inventory.insufficient': { from: ['none'], to: 'refused' },

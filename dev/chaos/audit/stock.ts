@@ -7,10 +7,10 @@ const stockKey = (tenant: string, sku: string) => `${tenant} ${sku}`;
 /** The units of each SKU in reservations with this status. */
 function unitsIn(books: Books, status: string): Map<string, number> {
   const units = new Map<string, number>();
-  for (const one of books.reservations.filter((row) => row.status === status)) {
-    one.skus.forEach((sku, index) => {
-      const key = stockKey(one.tenant, sku);
-      units.set(key, (units.get(key) ?? 0) + (one.quantities[index] ?? 0));
+  for (const row of books.reservations.filter((reservation) => reservation.status === status)) {
+    row.skus.forEach((sku, index) => {
+      const key = stockKey(row.tenant, sku);
+      units.set(key, (units.get(key) ?? 0) + (row.quantities[index] ?? 0));
     });
   }
   return units;
@@ -66,10 +66,10 @@ const ledger: Check = {
 };
 
 const opening: Check = {
-  name: 'the stock added to each SKU is the sum that clients were told',
+  name: 'the stock added to each SKU is the sum of the units in successful responses',
   run(books, report) {
     const added = groupBy(books.adjustments, (row) => stockKey(row.tenant, row.sku));
-    const absolute = new Set(
+    const recounted = new Set(
       books.requests.flatMap(({ operation, tenant, path, body }) => {
         if (operation === 'inventory.set') return [stockKey(tenant, path.split('/').at(-1) ?? '')];
         if (operation !== 'products.import') return [];
@@ -78,7 +78,7 @@ const opening: Check = {
     );
     const expected = new Map<string, number>();
     const add = (key: string, units: number) => expected.set(key, (expected.get(key) ?? 0) + units);
-    for (const request of books.requests.filter((one) => finalResponse(one)?.status === 201)) {
+    for (const request of books.requests.filter((candidate) => finalResponse(candidate)?.status === 201)) {
       if (request.operation === 'products.create') {
         add(stockKey(request.tenant, textOf(request.body, 'sku')), Number(member(request.body, 'inventory')));
       }
@@ -86,14 +86,16 @@ const opening: Check = {
         add(stockKey(request.tenant, request.path.split('/')[3] ?? ''), Number(member(request.body, 'delta')));
       }
     }
-    const unknown = new Set(
-      books.requests.filter((one) => one.abandoned).map((one) => stockKey(one.tenant, one.path.split('/')[3] ?? '')),
+    const abandoned = new Set(
+      books.requests
+        .filter(({ abandoned }) => abandoned)
+        .map(({ tenant, path }) => stockKey(tenant, path.split('/')[3] ?? '')),
     );
     for (const [key, expectedUnits] of expected) {
-      if (absolute.has(key) || unknown.has(key)) continue; // after an absolute count, the sum is unknown
+      if (recounted.has(key) || abandoned.has(key)) continue; // their sum is unknown
       const units = sum(added.get(key) ?? [], (row) => row.delta);
       if (units !== expectedUnits) {
-        report(key, `clients were told that ${expectedUnits} units were added, but the ledger has ${units}`);
+        report(key, `${expectedUnits} units were added by successful responses, but the ledger has ${units}`);
       }
     }
   },
