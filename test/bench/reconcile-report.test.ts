@@ -23,7 +23,9 @@ describe('the report of lost webhooks', () => {
     expect(findBrokenGuarantees([webhook()], [turnWithJob()], [], [])).toEqual([]);
     expect(describeRepair(webhook())).toBe('45 s after the hold ended');
     expect(describeRepair(webhook({ repairedAt: 5_000 }))).toBe('10 s before the hold ended');
-    expect(reportOf([webhook()], [turnWithJob()])).toMatch(/tenant-0 +LAST-0 +1 +1 +45 s after the hold ended +confirmed/);
+    expect(reportOf([webhook()], [turnWithJob()])).toMatch(
+      /tenant-0 +LAST-0 +1 +1 +45 s after the hold ended +confirmed/,
+    );
   });
 
   test.each<[string, Partial<LostWebhook>, object, string[], string[]]>([

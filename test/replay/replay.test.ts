@@ -173,7 +173,9 @@ test('a replay that is killed while ordering continues in the next run, and noth
   const released = Promise.withResolvers<undefined>();
   // The client dies after the database has placed orders whose responses it did not receive.
   fault = (call) =>
-    callsFunction(call, 'place_order') && ++placed > 12 ? { kind: 'hold-response', until: released.promise } : undefined;
+    callsFunction(call, 'place_order') && ++placed > 12
+      ? { kind: 'hold-response', until: released.promise }
+      : undefined;
   await until(() => placed >= 15);
   child.kill('SIGKILL');
   expect((await outcome).code).toBeNull();
