@@ -6,6 +6,7 @@ import addFormats from 'ajv-formats';
 import { transform } from 'esbuild';
 import { expect, test } from 'vitest';
 import { referenceFiles } from '../../dev/reference/build.ts';
+import { verbatimHeading } from '../../dev/reference/errors.ts';
 import { type Content, type OpenApi, operationsOf, type Schema } from '../../dev/reference/openapi.ts';
 import { statusOf } from '../../src/base/errors.ts';
 import { topics } from '../../src/events/topics.ts';
@@ -72,7 +73,7 @@ test('the event catalogue has every topic, with an example that fits its schema'
 });
 
 test('every code of an error has a heading of its own', () => {
-  for (const code of Object.keys(statusOf)) expect(document.info.description).toContain(`### \`${code}\`\n`);
+  for (const code of Object.keys(statusOf)) expect(document.info.description).toContain(`${verbatimHeading(code)}\n`);
 });
 
 test('the document is valid OpenAPI 3.1', async () => {

@@ -118,9 +118,30 @@ test('"Try it" reads a product that the platform has', async () => {
   await page.close();
 });
 
-test('the type of a problem leads to its code', async () => {
-  const { page } = await openPage('#sku_taken');
-  await page.getByRole('heading', { name: 'sku_taken' }).waitFor();
-  expect(page.url()).toMatch(/#description\//);
-  await page.close();
-});
+/** Waits until the browser shows the heading of this code. */
+async function seeCode(page: Page, code: string): Promise<void> {
+  const heading = page.getByRole('heading', { name: code, exact: true });
+  await heading.waitFor();
+  await expect
+    .poll(
+      () =>
+        heading.evaluate((element) => {
+          const { top, bottom } = element.getBoundingClientRect();
+          return top >= 0 && bottom <= innerHeight;
+        }),
+      { timeout: 15_000 },
+    )
+    .toBe(true);
+}
+
+test('the type of a problem, and its code in the sidebar, lead to the heading of the code', async () => {
+  for (const code of ['insufficient_inventory', 'idempotency_key_required']) {
+    const { page } = await openPage(`#${code}`);
+    await seeCode(page, code);
+    await page.getByRole('link', { name: 'refund_exceeds_payment', exact: true }).click();
+    await seeCode(page, 'refund_exceeds_payment');
+    await page.evaluate(`location.hash = '#${code}'`);
+    await seeCode(page, code);
+    await page.close();
+  }
+}, 120_000);

@@ -76,6 +76,10 @@ for (const parameter of Object.values(content.components.parameters)) {
   if (parameter.name === keyHeader) parameter.example = exampleKey;
 }
 
+// Scalar's own option `redirect` scrolls to the section, but then puts the introduction in the address.
+const firstSection = sections.get(location.hash);
+if (firstSection !== undefined) history.replaceState(null, '', firstSection);
+
 const reference = document.querySelector('#reference');
 reference.replaceChildren();
 Scalar.createApiReference(reference, {
@@ -91,7 +95,6 @@ Scalar.createApiReference(reference, {
   generateTagSlug: ({ name }) => slugOf(name),
   generateOperationSlug: ({ operationId }) => operationId,
   generateWebhookSlug: ({ name }) => name,
-  redirect: (hash) => sections.get(hash) ?? null,
   hiddenClients: true,
   hideClientButton: true,
   documentDownloadType: 'none',
