@@ -8,11 +8,14 @@ export type CurlExtra = {
   curlOptions?: string;
   /** A query string. It replaces the `Authorization` header. */
   query?: string;
-  /** The shell variable that stores a field of the response. Default: the id of the resource that the call created. */
+  /** The shell variable that stores a field of the response, which is written as JavaScript. Default: the id of the resource that the call created. */
   saves?: [variable: string, field: string];
   /** Replaces the generated sample, for webhooks: their callers are other systems, not clients of the API. */
   wholeSample?: string;
 };
+
+/** Creating a product needs a SKU that no product has. The later samples use the new product. */
+const chooseNewSku = 'SKU=$(new_sku)\n';
 
 const placeOrder = `# An order to pay
 ORDER_ID=$(curl -sS "$API/v1/orders" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
@@ -44,6 +47,8 @@ SIGNATURE="t=$TIME,v1=$(hmac "$${secret}" "$TIME.$BODY")"
 
 /** By operation id. Values that differ in each run come from `shellSetup`, which the reader pastes first. */
 export const curlExtras: Record<string, CurlExtra> = {
+  createProduct: { before: chooseNewSku },
+  importProducts: { before: chooseNewSku },
   joinCampaign: {
     saves: ['PLACE_ORDER_ID', 'orderId'],
     after: `
@@ -74,7 +79,7 @@ ${signBody('SHIPPING_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/shipping/m
   },
   createLiveToken: { saves: ['LIVE_TOKEN', 'token'] },
   watchCampaign: { curlOptions: ' -N', query: '?token=$LIVE_TOKEN' },
-  listDeadLetters: { before: makeDeadLetter, saves: ['DEAD_LETTER_ID', 'data.0.id'] },
+  listDeadLetters: { before: makeDeadLetter, saves: ['DEAD_LETTER_ID', "'data[0].id'"] },
   receiveKafka: {
     wholeSample: `curl -sS -X POST "$API/webhooks/kafka" \\
   -H "Authorization: Bearer $KAFKA_WEBHOOK_SECRET" \\

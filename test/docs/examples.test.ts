@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openApiDocument } from '../../dev/openapi/document.ts';
 import { routes } from '../../dev/openapi/routes.ts';
-import { seedProducts, seedTenants } from '../../dev/platform/seed.ts';
+import { seededSku, seedProducts, seedTenants } from '../../dev/platform/seed.ts';
 import { referenceDocument } from '../../dev/reference/document.ts';
 import { operationsOf } from '../../dev/reference/openapi.ts';
 import { shellSetup } from '../../dev/reference/shell.ts';
@@ -50,6 +50,7 @@ test('every curl sample, run in the order of the reference page, returns its doc
     stripeWebhookSecret: 'whsec_dev',
     shippingWebhookSecret: 'whsec_dev',
     kafkaWebhookSecret: 'whsec_dev',
+    sku: seededSku,
   });
   const named = samplesOf('curl');
   expect(named.map(([id]) => id).toSorted()).toEqual(routes.map(({ id }) => id).toSorted());

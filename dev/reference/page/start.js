@@ -11,6 +11,7 @@ const localValues = {
   YOUR_STRIPE_WEBHOOK_SECRET: 'whsec_dev',
   YOUR_SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
   YOUR_KAFKA_WEBHOOK_SECRET: 'whsec_dev',
+  YOUR_SKU: 'MUG-01',
 };
 
 /** Pairs each sample value with an existing value of the local platform, so that "Try it" finds a resource. */
