@@ -122,16 +122,12 @@ test('"Try it" reads a product that the platform has', async () => {
 async function seeCode(page: Page, code: string): Promise<void> {
   const heading = page.getByRole('heading', { name: code, exact: true });
   await heading.waitFor();
-  await expect
-    .poll(
-      () =>
-        heading.evaluate((element) => {
-          const { top, bottom } = element.getBoundingClientRect();
-          return top >= 0 && bottom <= innerHeight;
-        }),
-      { timeout: 15_000 },
-    )
-    .toBe(true);
+  const { height: viewportHeight } = page.viewportSize() ?? { height: 0 };
+  const isVisible = async (): Promise<boolean> => {
+    const { y, height } = (await heading.boundingBox()) ?? { y: -1, height: 0 };
+    return y >= 0 && y + height <= viewportHeight;
+  };
+  await expect.poll(isVisible, { timeout: 15_000 }).toBe(true);
 }
 
 test('the type of a problem, and its code in the sidebar, lead to the heading of the code', async () => {
