@@ -18,10 +18,12 @@ each sets variables that later ones use. They need sh, \`curl\` and Node.
 ${shellSetup(placeholders)}
 \`\`\``;
 
-const aboutEvents = `Every event is a record of the Kafka topic with the event's name. \`GET /v1/events\` returns the same events.
-The value of the record is the payload that is described here. The attributes of CloudEvents 1.0 are in the record's headers
-(\`ce_…\`), or beside \`data\` where records have no headers. Ignore fields that you do not know: later versions may add
-fields to payloads.`;
+const aboutEvents = `## Events
+
+Every event is a record of the Kafka topic with the event's name. \`GET /v1/events\` returns the same events.
+The value of the record is the payload that the event catalogue describes. The attributes of CloudEvents 1.0 are in the
+record's headers (\`ce_…\`), or beside \`data\` where records have no headers. Ignore fields that you do not know: later
+versions may add fields to payloads.`;
 
 /**
  * Makes the examples of optional parameters a choice, so that "Try it" sends none of them unless the reader picks one.
@@ -53,9 +55,12 @@ export async function referenceDocument(published: object): Promise<OpenApi> {
   const { info, tags, components } = document;
   return {
     ...document,
-    info: { ...info, description: `${info.description}\n\n${aboutSamples}\n\n${errorsInMarkdown(document)}` },
+    info: {
+      ...info,
+      description: `${info.description}\n\n${aboutSamples}\n\n${aboutEvents}\n\n${errorsInMarkdown(document)}`,
+    },
     components: { ...components, parameters: disableOptionalExamples(components.parameters) },
-    tags: [...tags, ...eventGroups.map(({ name }) => ({ name, description: aboutEvents }))],
+    tags: [...tags, ...eventGroups.map(({ name }) => ({ name }))],
     webhooks: await eventCatalogue(join(repository, 'schemas')),
     'x-samples': samples,
     'x-tagGroups': [

@@ -102,7 +102,12 @@ Scalar.createApiReference(reference, {
   orderSchemaPropertiesBy: 'preserve',
   modelsSectionLabel: 'Schemas',
   localization: {
-    translations: { operation: { webhook: 'Event', testRequest: 'Try it' }, search: { entryWebhook: 'Event' } },
+    translations: {
+      operation: { webhook: 'Event', testRequest: 'Try it' },
+      search: { entryWebhook: 'Event' },
+      // The title of the list in every section, of operations or of events.
+      navigation: { operations: 'Contents' },
+    },
   },
   // No third-party services: fonts, telemetry, assistant, editor.
   withDefaultFonts: false,
