@@ -93,6 +93,10 @@ Scalar.createApiReference(reference, {
   onBeforeRequest({ requestBuilder: { headers } }) {
     if (headers.get(keyHeader) === exampleKey) headers.set(keyHeader, crypto.randomUUID());
   },
+  // On a narrow screen the response is below the request. It is shown shortly after this call.
+  onResponseReceived() {
+    setTimeout(() => document.querySelector('section[aria-label="Response"]')?.scrollIntoView(), 200);
+  },
   generateTagSlug: ({ name }) => slugOf(name),
   generateOperationSlug: ({ operationId }) => operationId,
   generateWebhookSlug: ({ name }) => name,
