@@ -134,6 +134,7 @@ test('the type of a problem, and its code in the sidebar, lead to the heading of
   for (const code of ['insufficient_inventory', 'idempotency_key_required']) {
     const { page } = await openPage(`#${code}`);
     await seeCode(page, code);
+    await expect.poll(() => page.url()).toContain(`#description/${code.replaceAll('_', '-')}`);
     await page.getByRole('link', { name: 'refund_exceeds_payment', exact: true }).click();
     await seeCode(page, 'refund_exceeds_payment');
     await page.evaluate(`location.hash = '#${code}'`);

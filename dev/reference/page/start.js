@@ -121,6 +121,26 @@ Scalar.createApiReference(reference, {
   showDeveloperTools: 'never',
 });
 
+/**
+ * Scrolls to a section of the introduction. While the page loads, Scalar may scroll back to its start: for three seconds,
+ * or until the reader acts, the section is brought back.
+ */
+function holdInView(section) {
+  let checksLeft = 30;
+  const timer = setInterval(() => {
+    const heading = document.getElementById(`api-1/${section.slice(1)}`);
+    if (!heading) return;
+    const { top } = heading.getBoundingClientRect();
+    if (top < 0 || top > innerHeight) heading.scrollIntoView();
+    if (location.hash !== section) history.replaceState(null, '', section);
+    if (--checksLeft === 0) clearInterval(timer);
+  }, 100);
+  for (const act of ['wheel', 'keydown', 'pointerdown', 'popstate']) {
+    addEventListener(act, () => clearInterval(timer), { once: true });
+  }
+}
+if (firstSection?.startsWith('#description/')) holdInView(firstSection);
+
 addEventListener('hashchange', () => {
   const section = sections.get(location.hash);
   if (section !== undefined) location.replace(section);
