@@ -12,7 +12,15 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-const ready = () => store.send('GET', '/readyz', undefined, { key: null });
+let requestCount = 0;
+/** Each request comes from another address, because an address may ask for /readyz only so often. */
+const ready = () => {
+  requestCount++;
+  return store.send('GET', '/readyz', undefined, {
+    key: null,
+    headers: { 'cf-connecting-ip': `192.0.2.${requestCount % 256}` },
+  });
+};
 
 describe('GET /readyz', () => {
   test('needs no key, makes one database call, and reports the age of the outbox: degraded after five minutes', async () => {
