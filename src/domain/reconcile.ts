@@ -3,8 +3,9 @@ import type { Context } from '../context.ts';
 import { listRefunds, makeRefund, type RefundTask, StripeCallError } from '../stripe/client.ts';
 import { pace } from '../stripe/pace.ts';
 import { type PaymentTask, syncPayment } from './charges.ts';
-import { type ApplyResult, applyStripeUpdate, isOutage, makeIntents, type UsedKey, usedKey } from './payments.ts';
+import { makeIntents, type UsedKey, usedKey } from './payments.ts';
 import { noteFailedRow } from './stripe-events.ts';
+import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.ts';
 
 type Task<T> = T & { tenant: string };
 /** The ids that one tenant's rows add to the input of `payments.note_checked`. */

@@ -3,7 +3,7 @@ import { describeError, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
 import { StripeCallError, type StripeUpdate } from '../stripe/client.ts';
 import { handledTypes, listUpdates, lookUpUpdate, webhookOnlyTypes } from '../stripe/webhook.ts';
-import { type ApplyResult, applyStripeUpdate, isOutage } from './payments.ts';
+import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.ts';
 
 type EventUpdate = StripeUpdate & { eventId: string };
 type MissedEvent = { eventId: string; tenant: string; paymentId: string };

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { readOnce } from '../base/body.ts';
 import { ApiError } from '../base/errors.ts';
 import { isFreshAndSignedBy, matchesSecret } from '../base/signature.ts';
-import { applyStripeUpdate } from '../domain/payments.ts';
+import { applyStripeUpdate } from '../domain/stripe-updates.ts';
 import { carrierName, receiveTracking } from '../domain/tracking.ts';
 import { ingestPush } from '../events/external-events.ts';
 import type { AppEnv } from '../http/app-env.ts';

@@ -92,10 +92,9 @@ $$;
 
 -- One batch of an import. `input`: {rows: [{id, sku, name, description, price, currency, inventory, status}], run?,
 -- key?, last?}, each SKU once; `last` ends the run. Returns {results: [{sku, outcome: created|updated|invalid, detail?,
--- repeated?}]} in the order of the rows. An existing SKU is updated: fields that the row leaves out, and the archived
+-- repeated?}]} in order; emits product.created. An existing SKU is updated: fields that the row leaves out, and the archived
 -- status, stay. A count is not set again if a run of the last 24 hours has set it for this SKU and was interrupted or
--- had the same idempotency key, even if a later run has set another count: units may have been sold since. Emits
--- product.created.
+-- had the same idempotency key, even if a later run has set another count: units may have been sold since.
 create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

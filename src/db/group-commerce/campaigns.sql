@@ -91,8 +91,7 @@ $$;
 -- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId,
 -- orderId, paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. A second join of a user returns the first one.
 -- A successful campaign creates the order at once. Raises not_found. Returns the errors campaign_not_open,
--- campaign_full, insufficient_inventory. Emits campaign.joined, payment.created, and campaign.successful when the
--- minimum is reached.
+-- campaign_full, insufficient_inventory. Emits campaign.joined, payment.created, at the minimum campaign.successful.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
