@@ -480,6 +480,7 @@ CREATE INDEX idx_events_key ON platform.events USING btree (tenant_id, key, seq)
 CREATE INDEX idx_events_topic ON platform.events USING btree (tenant_id, topic, seq);
 alter table platform.events enable row level security;
 alter table platform.events force row level security;
+grant insert (tenant_id, topic, key, payload, traceparent, "time"), select (tenant_id, seq, key) on platform.events to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 grant insert, select on platform.events to fusion_platform;
 grant select on platform.events to fusion_reader;
 
@@ -547,6 +548,7 @@ CREATE INDEX idx_outbox_key ON platform.outbox USING btree (sink, key, seq);
 alter table platform.outbox enable row level security;
 alter table platform.outbox force row level security;
 grant delete, insert, select, update on platform.outbox to fusion_platform;
+grant insert (sink, seq, tenant_id, key, due_at) on platform.outbox to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
 -- table: platform.security
 create table platform.security (
@@ -2278,8 +2280,7 @@ begin
     if inventory.take(reservation.skus, reservation.quantities) is not null then
       return false;
     end if;
-    perform platform.emit('inventory.reserved', reservation.order_id,
-      jsonb_build_object('orderId', reservation.order_id, 'status', 'reserved'), false);
+    perform platform.emit('inventory.reserved', reservation.order_id, inventory.reserved_json(reservation.order_id), false);
   end if;
   update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = reservation.order_id;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
@@ -2433,8 +2434,7 @@ CREATE OR REPLACE FUNCTION inventory.emit_decision(order_id character varying, s
 AS $function$
 begin
   if shortages is null then
-    perform platform.emit('inventory.reserved', order_id,
-      jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
+    perform platform.emit('inventory.reserved', order_id, inventory.reserved_json(order_id), true);
   else
     perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
       'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
@@ -2458,6 +2458,31 @@ $function$;
 alter function inventory.emit_reserved(text[]) owner to fusion_inventory;
 revoke all on function inventory.emit_reserved(text[]) from public;
 grant execute on function inventory.emit_reserved(text[]) to fusion_group_commerce;
+
+-- function: inventory.find_shortages(text[],integer[])
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.find_shortages(skus text[], quantities integer[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  shortages jsonb;
+begin
+  with locked as (
+    select i.sku, i.quantity from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
+  )
+  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0))
+    order by w.sku)
+  into shortages
+  from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
+  where coalesce(l.quantity, 0) < w.n;
+  return shortages;
+end
+$function$;
+alter function inventory.find_shortages(text[],integer[]) owner to fusion_inventory;
+revoke all on function inventory.find_shortages(text[],integer[]) from public;
 
 -- function: inventory.hold_unit(character varying,character varying,timestamp with time zone)
 -- src/db/inventory/campaign-holds.sql
@@ -2704,31 +2729,56 @@ alter function inventory.release(text[],text) owner to fusion_inventory;
 revoke all on function inventory.release(text[],text) from public;
 grant execute on function inventory.release(text[],text) to fusion_group_commerce, fusion_orders;
 
--- function: inventory.reserve(character varying,text[],integer[],integer)
+-- function: inventory.reserve(character varying,text[],integer[],timestamp with time zone)
 -- src/db/inventory/reservations.sql
-CREATE OR REPLACE FUNCTION inventory.reserve(order_id character varying, skus text[], quantities integer[], hold_seconds integer)
+CREATE OR REPLACE FUNCTION inventory.reserve(order_id character varying, skus text[], quantities integer[], held_until timestamp with time zone)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  shortages jsonb;
+  shortages jsonb := case when cardinality(skus) > 1 then inventory.find_shortages(skus, quantities) end;
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
-  insert into inventory.reservations as r (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-  values (reserve.order_id, platform.tenant(), reserve.skus, reserve.quantities, 'held',
-          platform.clock() + make_interval(secs => hold_seconds), platform.clock());
-  shortages := inventory.take(skus, quantities);
-  if shortages is not null then
-    update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = reserve.order_id;
+  if shortages is null then
+    with taken as (
+      update inventory.inventory i
+      set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
+          updated_at = now_at
+      from unnest(skus, quantities) w(sku, n)
+      where i.tenant_id = tenant and i.sku = w.sku and i.quantity >= w.n
+      returning i.sku
+    ), hold as (
+      insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+      select reserve.order_id, tenant, reserve.skus, reserve.quantities, 'held', held_until, now_at from taken limit 1
+    ), event as (
+      insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+      select tenant, 'inventory.reserved', reserve.order_id, inventory.reserved_json(reserve.order_id), platform.trace(),
+        now_at
+      from taken limit 1
+      returning seq
+    )
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, reserve.order_id, platform.due_now() from event e, unnest(platform.sinks_of(true)) s;
+    if found then
+      return null;
+    end if;
+    shortages := inventory.find_shortages(skus, quantities);
+    if shortages is null then -- units came back since, and are locked now
+      return inventory.reserve(order_id, skus, quantities, held_until);
+    end if;
   end if;
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+  values (reserve.order_id, tenant, reserve.skus, reserve.quantities, 'refused', now_at);
   perform inventory.emit_decision(order_id, shortages, false);
   return shortages;
 end
 $function$;
-alter function inventory.reserve(character varying,text[],integer[],integer) owner to fusion_inventory;
-revoke all on function inventory.reserve(character varying,text[],integer[],integer) from public;
-grant execute on function inventory.reserve(character varying,text[],integer[],integer) to fusion_orders;
+alter function inventory.reserve(character varying,text[],integer[],timestamp with time zone) owner to fusion_inventory;
+revoke all on function inventory.reserve(character varying,text[],integer[],timestamp with time zone) from public;
+grant execute on function inventory.reserve(character varying,text[],integer[],timestamp with time zone) to fusion_orders;
 
 -- function: inventory.reserve_orders(jsonb,jsonb)
 -- src/db/inventory/deferred-reservations.sql
@@ -2755,6 +2805,18 @@ $function$;
 alter function inventory.reserve_orders(jsonb,jsonb) owner to fusion_inventory;
 revoke all on function inventory.reserve_orders(jsonb,jsonb) from public;
 grant execute on function inventory.reserve_orders(jsonb,jsonb) to fusion_worker;
+
+-- function: inventory.reserved_json(character varying)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.reserved_json(order_id character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('orderId', order_id, 'status', 'reserved')
+$function$;
+alter function inventory.reserved_json(character varying) owner to fusion_inventory;
+revoke all on function inventory.reserved_json(character varying) from public;
 
 -- function: inventory.restock(character varying,text)
 -- src/db/inventory/reservations.sql
@@ -2861,34 +2923,19 @@ CREATE OR REPLACE FUNCTION inventory.take(skus text[], quantities integer[])
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  shortages jsonb;
+  shortages jsonb := case when cardinality(skus) > 1 then inventory.find_shortages(skus, quantities) end;
 begin
-  if cardinality(skus) = 1 then
-    update inventory.inventory i
-    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1],
-        version = platform.next_version(i.version), updated_at = platform.clock()
-    where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
-    if found then
-      return null;
-    end if;
-    return jsonb_build_array(jsonb_build_object('sku', skus[1], 'requested', quantities[1], 'available', coalesce((
-      select i.quantity from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = skus[1]), 0)));
-  end if;
-  with locked as (
-    select i.sku, i.quantity from inventory.inventory i
-    where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
-  )
-  select jsonb_agg(jsonb_build_object('sku', w.sku, 'requested', w.n, 'available', coalesce(l.quantity, 0))
-    order by w.sku)
-  into shortages
-  from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
-  where coalesce(l.quantity, 0) < w.n;
   if shortages is null then
     update inventory.inventory i
     set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
         updated_at = platform.clock()
     from unnest(skus, quantities) w(sku, n)
-    where i.tenant_id = platform.tenant() and i.sku = w.sku;
+    where i.tenant_id = platform.tenant() and i.sku = w.sku and i.quantity >= w.n;
+    if found then
+      return null;
+    end if;
+    -- Units that came back since are locked now, so the second attempt takes them.
+    return coalesce(inventory.find_shortages(skus, quantities), inventory.take(skus, quantities));
   end if;
   return shortages;
 end
@@ -3037,6 +3084,19 @@ $function$;
 alter function orders.confirm_paid_order(character varying) owner to fusion_orders;
 revoke all on function orders.confirm_paid_order(character varying) from public;
 grant execute on function orders.confirm_paid_order(character varying) to fusion_group_commerce, fusion_payments;
+
+-- function: orders.created_json(orders.orders)
+-- src/db/orders/orders.sql
+CREATE OR REPLACE FUNCTION orders.created_json(o orders.orders)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('orderId', o.id, 'customerId', o.customer_id, 'total', o.total, 'currency', o.currency,
+    'items', o.items)
+$function$;
+alter function orders.created_json(orders.orders) owner to fusion_orders;
+revoke all on function orders.created_json(orders.orders) from public;
 
 -- function: orders.expire_holds(jsonb,jsonb)
 -- src/db/orders/states.sql
@@ -3355,19 +3415,22 @@ CREATE OR REPLACE FUNCTION orders.place_campaign_order(input jsonb)
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  order_row orders.orders;
 begin
-  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
-    created_at, updated_at)
-  values (input->>'id', input->>'customerId',
-    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
-    (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
-    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into order_row;
-  perform platform.emit('order.created', order_row.id,
-    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
-    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), false);
+  with new_order as (
+    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
+      created_at, updated_at)
+    values (input->>'id', input->>'customerId',
+      jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+      (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
+      nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+    returning *
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select o.tenant_id, 'order.created', o.id, orders.created_json(o), platform.trace(), o.created_at from new_order o
+    returning tenant_id, seq, key
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select e.tenant_id, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
 end
 $function$;
 alter function orders.place_campaign_order(jsonb) owner to fusion_orders;
@@ -3385,41 +3448,52 @@ CREATE OR REPLACE FUNCTION orders.place_order(call jsonb, input jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'orders:write', 'orders.place');
-  priced record;
-  order_row orders.orders;
-  shortages jsonb;
+  answer jsonb := platform.enter(call, 'orders:write', 'orders.place'); -- the stored answer, if it is a replay
+  order_id constant varchar := input->>'id';
   deferred constant boolean := (input->>'async')::boolean;
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  held_until constant timestamptz := now_at + make_interval(secs => (input->>'holdSeconds')::int);
+  priced record;
+  shortages jsonb;
 begin
-  if replay is not null then
-    return replay;
+  if answer is not null then
+    return answer;
   end if;
   priced := orders.price_order(input);
   if priced.refusal is not null then
     return platform.leave(call, 'orders.place', priced.refusal);
   end if;
-  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
-    purchase_order_number, shipping_address, created_at, updated_at)
-  values (input->>'id', input->>'customerId', priced.items, priced.total, priced.currency,
-    'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
-    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into order_row;
-  perform platform.emit('order.created', order_row.id,
-    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
-    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), deferred);
+  -- The order and order.created, which the inventory consumer gets only if it decides the hold.
+  with new_order as (
+    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
+      purchase_order_number, shipping_address, created_at, updated_at)
+    values (order_id, input->>'customerId', priced.items, priced.total, priced.currency,
+      'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
+      nullif(input->'shippingAddress', 'null'), now_at, now_at)
+    returning *
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'order.created', order_id, orders.created_json(o), platform.trace(), now_at from new_order o
+    returning seq
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
+  )
+  select orders.order_json(o, case when not deferred then
+    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(held_until)) end)
+  into answer from new_order o;
   if deferred then
-    perform inventory.add_pending_hold(order_row.id, priced.skus, priced.quantities);
-    return platform.leave(call, 'orders.place', orders.order_json(order_row, null));
+    perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
+    return platform.leave(call, 'orders.place', answer);
   end if;
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
-  shortages := inventory.reserve(order_row.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
+  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until);
   if shortages is not null then
-    perform orders.fail_order(order_row.id, 'insufficient_inventory');
-    return platform.leave(call, 'orders.place',
-      jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_row.id, 'shortages', shortages));
+    perform orders.fail_order(order_id, 'insufficient_inventory');
+    answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
   end if;
-  return platform.leave(call, 'orders.place', orders.order_json(order_row, jsonb_build_object('status', 'held',
-    'expiresAt', platform.iso(platform.clock() + make_interval(secs => (input->>'holdSeconds')::int)))));
+  return platform.leave(call, 'orders.place', answer);
 end
 $function$;
 alter function orders.place_order(jsonb,jsonb) owner to fusion_orders;
@@ -3515,35 +3589,48 @@ AS $function$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
   expected_currency constant varchar := input->>'currency';
+  line constant jsonb := input->'items'->0;
   is_simple boolean;
   priced jsonb;
 begin
-  select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
-    sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
-    array_agg(least(m.quantity, 2147483647)::int order by m.sku),
-    bool_and(m.is_simple) and min(m.currency) = max(m.currency)
-      and min(m.currency) = coalesce(expected_currency, min(m.currency))
-      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647
-        and count(*) = count(distinct m.sku)
-  into items, total, currency, skus, quantities, is_simple
-  from (
-    select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
-      bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
-        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
+  if jsonb_array_length(input->'items') = 1 then
+    skus := array[line->>'sku'];
+    quantities := array[(line->>'quantity')::int];
+    select jsonb_build_array(jsonb_build_object('sku', c.sku, 'quantity', quantities[1], 'price', p.price)),
+      quantities[1] * p.price, c.currency,
+      p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
+        and p.price = trunc(p.price, platform.currency_decimals(c.currency))
+    into items, total, currency, is_simple
+    from catalog.products c
+    cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
+    where c.tenant_id = platform.tenant() and c.sku = skus[1] and c.status = 'active' limit 1;
+  else
+    select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
+      sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
+      array_agg(least(m.quantity, 2147483647)::int order by m.sku),
+      bool_and(m.is_simple) and min(m.currency) = max(m.currency)
+        and min(m.currency) = coalesce(expected_currency, min(m.currency))
+        and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
+    into items, total, currency, skus, quantities, is_simple
     from (
-      select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
-        case when quoted then coalesce(g.stated, p.price) else p.price end as price
+      select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
+        bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
+          and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
       from (
-        select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
-        from jsonb_array_elements(input->'items') with ordinality e(item, ord)
-      ) g
-      left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
-        select c.price, c.currency from catalog.products c
-        where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
-      ) p on true
-    ) l group by l.sku, l.price
-  ) m;
-  if is_simple then
+        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
+          case when quoted then coalesce(g.stated, p.price) else p.price end as price
+        from (
+          select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
+          from jsonb_array_elements(input->'items') with ordinality e(item, ord)
+        ) g
+        left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
+          select c.price, c.currency from catalog.products c
+          where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
+        ) p on true
+      ) l group by l.sku, l.price
+    ) m;
+  end if;
+  if is_simple and platform.is_chargeable(total, currency) then
     return;
   end if;
   priced := orders.price_lines(input);
@@ -5323,6 +5410,29 @@ alter function platform.authenticate(jsonb,text) owner to fusion_platform;
 revoke all on function platform.authenticate(jsonb,text) from public;
 grant execute on function platform.authenticate(jsonb,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping, fusion_worker;
 
+-- function: platform.begin_call(jsonb,text)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.begin_call(call jsonb, shown_key_hash text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- Initial values without a query cost no statement.
+  trace constant text := set_config('app.traceparent', coalesce(call->>'traceparent', ''), true);
+  lock_wait constant text := set_config('lock_timeout',
+    (4000 + coalesce((call->>'patienceMs')::numeric, 0)::int)::text, true);
+  passed_time text := set_config('app.now', '', true);
+begin
+  if call->>'now' is not null then
+    select set_config('app.now', call->>'now', true) into passed_time from platform.security s where s.passed_clock;
+  end if;
+  return set_config('app.key_hash', shown_key_hash, true);
+end
+$function$;
+alter function platform.begin_call(jsonb,text) owner to fusion_platform;
+revoke all on function platform.begin_call(jsonb,text) from public;
+
 -- function: platform.begin_operation(jsonb,jsonb)
 -- src/db/platform/access.sql
 CREATE OR REPLACE FUNCTION platform.begin_operation(call jsonb, input jsonb)
@@ -5337,12 +5447,9 @@ begin
   if replay is not null then
     return replay;
   end if;
-  insert into platform.idempotency as i (tenant_id, operation, key, request_hash, locked_until, created_at)
+  insert into platform.idempotency (tenant_id, operation, key, request_hash, locked_until, created_at)
   values (platform.tenant(), input->>'operation', call->>'idempotencyKey', call->>'requestHash',
-          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock())
-  on conflict on constraint idempotency_once do update
-    set request_hash = excluded.request_hash, locked_until = excluded.locked_until, answer = null,
-        created_at = excluded.created_at;
+          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock());
   return jsonb_build_object('tenant', platform.tenant(), 'answer', null, 'replayed', false);
 end
 $function$;
@@ -5484,6 +5591,19 @@ alter function platform.currency_decimals(character varying) owner to fusion_pla
 revoke all on function platform.currency_decimals(character varying) from public;
 grant execute on function platform.currency_decimals(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
+-- function: platform.due_now()
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.due_now()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select date_trunc('milliseconds', now())
+$function$;
+alter function platform.due_now() owner to fusion_platform;
+revoke all on function platform.due_now() from public;
+grant execute on function platform.due_now() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
 -- function: platform.emit(text,text,jsonb,boolean)
 -- src/db/platform/events.sql
 CREATE OR REPLACE FUNCTION platform.emit(topic text, key text, payload jsonb, queue boolean)
@@ -5494,17 +5614,13 @@ CREATE OR REPLACE FUNCTION platform.emit(topic text, key text, payload jsonb, qu
 AS $function$
 declare
   tenant constant varchar := platform.tenant();
-  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, even if a time was passed in
-  event_seq bigint;
 begin
-  insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-  values (tenant, emit.topic, emit.key, emit.payload, nullif(current_setting('app.traceparent', true), ''),
-          platform.clock())
-  returning seq into event_seq;
-  insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('kafka', event_seq, tenant, emit.key, due);
-  if queue then
-    insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('queue', event_seq, tenant, emit.key, due);
-  end if;
+  with event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    values (tenant, emit.topic, emit.key, emit.payload, platform.trace(), platform.clock()) returning seq
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select tenant, s, e.seq, emit.key, platform.due_now() from event e, unnest(platform.sinks_of(queue)) s;
 end
 $function$;
 alter function platform.emit(text,text,jsonb,boolean) owner to fusion_platform;
@@ -5541,20 +5657,24 @@ CREATE OR REPLACE FUNCTION platform.enter(call jsonb, scope text, operation text
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  idempotency_key varchar := call->>'idempotencyKey';
+  api_key constant platform.api_keys := platform.identify(call, scope);
+  idempotency_key constant varchar := call->>'idempotencyKey';
   stored platform.idempotency;
 begin
-  perform platform.identify(call, scope);
   if idempotency_key is null then
     return null;
   end if;
-  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || idempotency_key,
+  if not pg_try_advisory_xact_lock(hashtextextended(api_key.tenant_id || ' ' || operation || ' ' || idempotency_key,
     0)) then
     perform platform.fail('idempotency_in_progress');
   end if;
   select * into stored from platform.idempotency i
-    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = idempotency_key;
-  if not found or stored.created_at <= platform.clock() - interval '24 hours' then
+    where i.tenant_id = api_key.tenant_id and i.operation = enter.operation and i.key = idempotency_key;
+  if not found then
+    return null;
+  end if;
+  if stored.created_at <= platform.clock() - interval '24 hours' then
+    perform platform.forget_answer(stored);
     return null;
   end if;
   if stored.request_hash <> call->>'requestHash' then
@@ -5564,6 +5684,7 @@ begin
     if stored.locked_until > platform.clock() then
       perform platform.fail('idempotency_in_progress');
     end if;
+    perform platform.forget_answer(stored);
     return null;
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'answer', stored.answer, 'replayed', true);
@@ -5588,7 +5709,7 @@ begin
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  perform platform.set_call_settings(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
+  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, ''));
 end
 $function$;
 alter function platform.enter_as(jsonb,character varying) owner to fusion_platform;
@@ -5643,6 +5764,18 @@ alter function platform.find_unclaimed_events(text,text[]) owner to fusion_platf
 revoke all on function platform.find_unclaimed_events(text,text[]) from public;
 grant execute on function platform.find_unclaimed_events(text,text[]) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
+-- function: platform.forget_answer(platform.idempotency)
+-- src/db/platform/access.sql
+CREATE OR REPLACE FUNCTION platform.forget_answer(stored platform.idempotency)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  delete from platform.idempotency i
+  where i.tenant_id = stored.tenant_id and i.operation = stored.operation and i.key = stored.key
+$function$;
+alter function platform.forget_answer(platform.idempotency) owner to fusion_platform;
+revoke all on function platform.forget_answer(platform.idempotency) from public;
+
 -- function: platform.health()
 -- src/db/platform/access.sql
 CREATE OR REPLACE FUNCTION platform.health()
@@ -5690,13 +5823,14 @@ CREATE OR REPLACE FUNCTION platform.identify(call jsonb, scope text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  shown_key_hash constant text := platform.begin_call(call, coalesce(call->>'keyHash', ''));
   api_key platform.api_keys;
+  tenant text;
 begin
-  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_call_settings(call);
   if call ? 'liveToken' and scope = 'campaigns:read' then
     api_key := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
   else
-    select * into api_key from platform.api_keys where key_hash = call->>'keyHash';
+    select * into api_key from platform.api_keys k where k.key_hash = shown_key_hash;
   end if;
   if api_key.id is null or api_key.revoked_at <= platform.clock() or api_key.expires_at <= platform.clock() then
     perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', api_key.tenant_id)));
@@ -5711,13 +5845,27 @@ begin
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', 'This key does not allow requests from this origin.'));
   end if;
-  perform set_config('app.tenant_id', api_key.tenant_id, true);
+  tenant := set_config('app.tenant_id', api_key.tenant_id, true);
   return api_key;
 end
 $function$;
 alter function platform.identify(jsonb,text) owner to fusion_platform;
 revoke all on function platform.identify(jsonb,text) from public;
 grant execute on function platform.identify(jsonb,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.is_chargeable(numeric,character varying)
+-- src/db/platform/currencies.sql
+CREATE OR REPLACE FUNCTION platform.is_chargeable(amount numeric, currency character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when currency in ('USD', 'EUR', 'GBP', 'AUD', 'CAD', 'CHF') and amount between 0.5 and 999999.99 then true
+    else platform.charge_fault(amount, currency) is null end
+$function$;
+alter function platform.is_chargeable(numeric,character varying) owner to fusion_platform;
+revoke all on function platform.is_chargeable(numeric,character varying) from public;
+grant execute on function platform.is_chargeable(numeric,character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
 -- function: platform.iso(timestamp with time zone)
 -- src/db/platform/access.sql
@@ -5820,11 +5968,8 @@ CREATE OR REPLACE FUNCTION platform.leave(call jsonb, operation text, answer jso
 AS $function$
 begin
   if call ? 'idempotencyKey' then
-    insert into platform.idempotency as i (tenant_id, operation, key, request_hash, answer, created_at)
-    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock())
-    on conflict on constraint idempotency_once do update
-      set request_hash = excluded.request_hash, answer = excluded.answer, locked_until = null,
-          created_at = excluded.created_at;
+    insert into platform.idempotency (tenant_id, operation, key, request_hash, answer, created_at)
+    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock());
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
 end
@@ -6384,24 +6529,6 @@ alter function platform.set_aside(character varying,text[],text,text) owner to f
 revoke all on function platform.set_aside(character varying,text[],text,text) from public;
 grant execute on function platform.set_aside(character varying,text[],text,text) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
 
--- function: platform.set_call_settings(jsonb)
--- src/db/platform/access.sql
-CREATE OR REPLACE FUNCTION platform.set_call_settings(call jsonb)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform set_config('app.now', '', true), set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
-    set_config('lock_timeout', (4000 + coalesce((call->>'patienceMs')::numeric, 0)::int)::text, true);
-  if call->>'now' is not null and (select s.passed_clock from platform.security s) then
-    perform set_config('app.now', call->>'now', true);
-  end if;
-end
-$function$;
-alter function platform.set_call_settings(jsonb) owner to fusion_platform;
-revoke all on function platform.set_call_settings(jsonb) from public;
-
 -- function: platform.set_outbox_row_aside(platform.outbox,text)
 -- src/db/platform/relay.sql
 CREATE OR REPLACE FUNCTION platform.set_outbox_row_aside(outbox_row platform.outbox, reason text)
@@ -6493,6 +6620,19 @@ $function$;
 alter function platform.sign_live_token(text,text,text) owner to fusion_platform;
 revoke all on function platform.sign_live_token(text,text,text) from public;
 
+-- function: platform.sinks_of(boolean)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.sinks_of(queue boolean)
+ RETURNS character varying[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when queue then '{kafka,queue}'::varchar[] else '{kafka}' end
+$function$;
+alter function platform.sinks_of(boolean) owner to fusion_platform;
+revoke all on function platform.sinks_of(boolean) from public;
+grant execute on function platform.sinks_of(boolean) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
 -- function: platform.subjects_set_aside(text[])
 -- src/db/platform/set-aside.sql
 CREATE OR REPLACE FUNCTION platform.subjects_set_aside(jobs text[])
@@ -6546,6 +6686,19 @@ $function$;
 alter function platform.tenants_with_rows(regclass,text) owner to fusion_platform;
 revoke all on function platform.tenants_with_rows(regclass,text) from public;
 grant execute on function platform.tenants_with_rows(regclass,text) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.trace()
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.trace()
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select nullif(current_setting('app.traceparent', true), '')
+$function$;
+alter function platform.trace() owner to fusion_platform;
+revoke all on function platform.trace() from public;
+grant execute on function platform.trace() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
 -- function: platform.uuid7()
 -- src/db/platform/access.sql

@@ -43,15 +43,15 @@ describe('with SQL functions that lose changes', () => {
   beforeAll(async () => {
     messages = await auditOf(
       'alter table inventory.inventory drop constraint inventory_quantity_not_negative',
-      { functionName: 'inventory.take', from: 'i.quantity >= quantities[1]', to: 'true' },
-      { functionName: 'inventory.take', from: 'where coalesce(l.quantity, 0) < w.n', to: 'where false' },
+      { functionName: 'inventory.reserve', from: 'i.quantity >= w.n', to: 'true' },
+      { functionName: 'inventory.find_shortages', from: 'where coalesce(l.quantity, 0) < w.n', to: 'where false' },
       'update inventory.inventory set quantity = 1',
       'update inventory.adjustments set delta = 1',
       { functionName: 'orders.fail_order', from: /perform platform\.emit\([^;]*;/, to: '' },
       {
-        functionName: 'platform.emit',
-        from: 'insert into platform.outbox',
-        to: `if emit.topic = 'inventory.reserved' then return; end if; insert into platform.outbox`,
+        functionName: 'inventory.reserve',
+        from: 'unnest(platform.sinks_of(true)) s',
+        to: `unnest('{queue}'::varchar[]) s`,
       },
     );
   }, 240_000);
@@ -87,6 +87,11 @@ describe('with SQL functions that act twice or not at all', () => {
   beforeAll(async () => {
     messages = await auditOf(
       { functionName: 'platform.enter', from: 'if idempotency_key is null then', to: 'if true then' },
+      {
+        functionName: 'platform.leave',
+        from: `call->>'requestHash', answer, platform.clock());`,
+        to: `call->>'requestHash', answer, platform.clock()) on conflict do nothing;`,
+      },
       {
         functionName: 'payments.request_refund',
         from: 'refund := payments.add_refund(payment,',

@@ -403,7 +403,7 @@ describe('a function', () => {
         await attacker.query(`set local role ${role}`);
         for (const call of [
           `platform.act_as('acme')`,
-          `platform.set_call_settings('{}')`,
+          `platform.begin_call('{}', '')`,
           `platform.enter_as('{}', 'acme')`,
           `platform.identify('{}', 'orders:read')`,
           `platform.sign('acme', 'orders:read')`,

@@ -1,25 +1,13 @@
 -- requires: platform/access.sql, platform/events.sql, inventory/stock.sql
 -- Holds of orders on stock: made, released and committed. Lock order: order, reservation, stock by SKU.
 
--- Takes the stock of an order's SKUs (sorted, each once), all or nothing. Returns null if it was taken, or the
--- shortages [{sku, requested, available}]. One SKU needs only the conditional update. Several are locked first, in SKU
--- order: carts that cross queue up instead of deadlocking, and the update never succeeds in part.
-create or replace function inventory.take(skus text[], quantities integer[]) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- The SKUs (sorted, each once) without enough stock, [{sku, requested, available}]; null if there is none. Locks all of
+-- them in SKU order, so that carts that cross queue up instead of deadlocking, and a later update never takes a part.
+create or replace function inventory.find_shortages(skus text[], quantities integer[]) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   shortages jsonb;
 begin
-  if cardinality(skus) = 1 then
-    update inventory.inventory i
-    set quantity = i.quantity - quantities[1], reserved = i.reserved + quantities[1],
-        version = platform.next_version(i.version), updated_at = platform.clock()
-    where i.tenant_id = platform.tenant() and i.sku = skus[1] and i.quantity >= quantities[1];
-    if found then
-      return null;
-    end if;
-    return jsonb_build_array(jsonb_build_object('sku', skus[1], 'requested', quantities[1], 'available', coalesce((
-      select i.quantity from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = skus[1]), 0)));
-  end if;
   with locked as (
     select i.sku, i.quantity from inventory.inventory i
     where i.tenant_id = platform.tenant() and i.sku = any(skus) order by i.sku for update
@@ -29,32 +17,81 @@ begin
   into shortages
   from unnest(skus, quantities) w(sku, n) left join locked l on l.sku = w.sku
   where coalesce(l.quantity, 0) < w.n;
+  return shortages;
+end
+$$;
+
+-- Takes the stock of an order's SKUs (sorted, each once), all or nothing. Returns null if it was taken, or the
+-- shortages. One SKU needs only the conditional update. Several are locked first.
+create or replace function inventory.take(skus text[], quantities integer[]) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  shortages jsonb := case when cardinality(skus) > 1 then inventory.find_shortages(skus, quantities) end;
+begin
   if shortages is null then
     update inventory.inventory i
     set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
         updated_at = platform.clock()
     from unnest(skus, quantities) w(sku, n)
-    where i.tenant_id = platform.tenant() and i.sku = w.sku;
+    where i.tenant_id = platform.tenant() and i.sku = w.sku and i.quantity >= w.n;
+    if found then
+      return null;
+    end if;
+    -- Units that came back since are locked now, so the second attempt takes them.
+    return coalesce(inventory.find_shortages(skus, quantities), inventory.take(skus, quantities));
   end if;
   return shortages;
 end
 $$;
 
+-- The payload of inventory.reserved.
+create or replace function inventory.reserved_json(order_id varchar) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('orderId', order_id, 'status', 'reserved')
+$$;
+
 -- Decides an order's hold at once. Returns null if it is held, or the shortages. An order has one decision (the primary
 -- key of reservations). Emits inventory.reserved or inventory.insufficient. For orders.
-create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], hold_seconds integer)
+-- If every SKU has enough units, one statement takes them (the condition on quantity decides) and writes the hold and
+-- its event. Several SKUs are locked first, in SKU order: see inventory.take.
+create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], held_until timestamptz)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  shortages jsonb;
+  shortages jsonb := case when cardinality(skus) > 1 then inventory.find_shortages(skus, quantities) end;
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
-  insert into inventory.reservations as r (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-  values (reserve.order_id, platform.tenant(), reserve.skus, reserve.quantities, 'held',
-          platform.clock() + make_interval(secs => hold_seconds), platform.clock());
-  shortages := inventory.take(skus, quantities);
-  if shortages is not null then
-    update inventory.reservations r set status = 'refused', expires_at = null where r.order_id = reserve.order_id;
+  if shortages is null then
+    with taken as (
+      update inventory.inventory i
+      set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
+          updated_at = now_at
+      from unnest(skus, quantities) w(sku, n)
+      where i.tenant_id = tenant and i.sku = w.sku and i.quantity >= w.n
+      returning i.sku
+    ), hold as (
+      insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
+      select reserve.order_id, tenant, reserve.skus, reserve.quantities, 'held', held_until, now_at from taken limit 1
+    ), event as (
+      insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+      select tenant, 'inventory.reserved', reserve.order_id, inventory.reserved_json(reserve.order_id), platform.trace(),
+        now_at
+      from taken limit 1
+      returning seq
+    )
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, reserve.order_id, platform.due_now() from event e, unnest(platform.sinks_of(true)) s;
+    if found then
+      return null;
+    end if;
+    shortages := inventory.find_shortages(skus, quantities);
+    if shortages is null then -- units came back since, and are locked now
+      return inventory.reserve(order_id, skus, quantities, held_until);
+    end if;
   end if;
+  insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
+  values (reserve.order_id, tenant, reserve.skus, reserve.quantities, 'refused', now_at);
   perform inventory.emit_decision(order_id, shortages, false);
   return shortages;
 end
@@ -72,8 +109,7 @@ create or replace function inventory.emit_decision(order_id varchar, shortages j
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if shortages is null then
-    perform platform.emit('inventory.reserved', order_id,
-      jsonb_build_object('orderId', order_id, 'status', 'reserved'), true);
+    perform platform.emit('inventory.reserved', order_id, inventory.reserved_json(order_id), true);
   else
     perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
       'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
@@ -146,8 +182,7 @@ begin
     if inventory.take(reservation.skus, reservation.quantities) is not null then
       return false;
     end if;
-    perform platform.emit('inventory.reserved', reservation.order_id,
-      jsonb_build_object('orderId', reservation.order_id, 'status', 'reserved'), false);
+    perform platform.emit('inventory.reserved', reservation.order_id, inventory.reserved_json(reservation.order_id), false);
   end if;
   update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = reservation.order_id;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)

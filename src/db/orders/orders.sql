@@ -13,6 +13,13 @@ language sql stable as $$
     'shipment', shipment, 'createdAt', platform.iso(o.created_at), 'updatedAt', platform.iso(o.updated_at))
 $$;
 
+-- The payload of order.created.
+create or replace function orders.created_json(o orders.orders) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('orderId', o.id, 'customerId', o.customer_id, 'total', o.total, 'currency', o.currency,
+    'items', o.items)
+$$;
+
 -- The order's payment. payment_of and shipment_of return sets of at most one row so that Postgres can inline them into
 -- a query. A scalar function with a query would run for each row and check the reader's proof each time.
 create or replace function orders.payment_of(order_id varchar) returns setof jsonb
@@ -115,43 +122,56 @@ begin
 end
 $$;
 
--- Prices the lines of a request. Fast path: one aggregate, if each SKU has one price and nothing is wrong; otherwise
--- price_lines, which may return an error in `refusal`. Lines are merged; `skus` is sorted, each once.
+-- Prices the lines of a request. Fast paths: one line; and one aggregate, if each SKU has one price and nothing is wrong.
+-- Otherwise price_lines, which may return an error in `refusal`. Lines are merged; `skus` is sorted, each once.
 create or replace function orders.price_order(input jsonb, out items jsonb, out total numeric, out currency varchar,
   out skus text[], out quantities integer[], out refusal jsonb)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
   expected_currency constant varchar := input->>'currency';
+  line constant jsonb := input->'items'->0;
   is_simple boolean;
   priced jsonb;
 begin
-  select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
-    sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
-    array_agg(least(m.quantity, 2147483647)::int order by m.sku),
-    bool_and(m.is_simple) and min(m.currency) = max(m.currency)
-      and min(m.currency) = coalesce(expected_currency, min(m.currency))
-      and platform.charge_fault(sum(m.quantity * m.price), min(m.currency)) is null and max(m.quantity) <= 2147483647
-        and count(*) = count(distinct m.sku)
-  into items, total, currency, skus, quantities, is_simple
-  from (
-    select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
-      bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
-        and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
+  if jsonb_array_length(input->'items') = 1 then
+    skus := array[line->>'sku'];
+    quantities := array[(line->>'quantity')::int];
+    select jsonb_build_array(jsonb_build_object('sku', c.sku, 'quantity', quantities[1], 'price', p.price)),
+      quantities[1] * p.price, c.currency,
+      p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
+        and p.price = trunc(p.price, platform.currency_decimals(c.currency))
+    into items, total, currency, is_simple
+    from catalog.products c
+    cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
+    where c.tenant_id = platform.tenant() and c.sku = skus[1] and c.status = 'active' limit 1;
+  else
+    select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
+      sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
+      array_agg(least(m.quantity, 2147483647)::int order by m.sku),
+      bool_and(m.is_simple) and min(m.currency) = max(m.currency)
+        and min(m.currency) = coalesce(expected_currency, min(m.currency))
+        and max(m.quantity) <= 2147483647 and count(*) = count(distinct m.sku)
+    into items, total, currency, skus, quantities, is_simple
     from (
-      select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
-        case when quoted then coalesce(g.stated, p.price) else p.price end as price
+      select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
+        bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
+          and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
       from (
-        select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
-        from jsonb_array_elements(input->'items') with ordinality e(item, ord)
-      ) g
-      left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
-        select c.price, c.currency from catalog.products c
-        where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
-      ) p on true
-    ) l group by l.sku, l.price
-  ) m;
-  if is_simple then
+        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
+          case when quoted then coalesce(g.stated, p.price) else p.price end as price
+        from (
+          select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
+          from jsonb_array_elements(input->'items') with ordinality e(item, ord)
+        ) g
+        left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
+          select c.price, c.currency from catalog.products c
+          where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
+        ) p on true
+      ) l group by l.sku, l.price
+    ) m;
+  end if;
+  if is_simple and platform.is_chargeable(total, currency) then
     return;
   end if;
   priced := orders.price_lines(input);
@@ -172,47 +192,60 @@ $$;
 -- consumer of order.created decides the hold. Without enough stock, the order is stored as failed, holds nothing, and
 -- the result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines. Emits
 -- order.created, and inventory.reserved, or inventory.insufficient and order.failed.
+-- One statement a step: the key, its stored answer, prices, the order, its hold, the answer. Each further statement
+-- would cost more than the rows that it writes.
 -- Generic plans: a new connection plans each statement once, not five times. No sequential scans: a plan that was made
 -- for an empty table must be good for a full one.
 create or replace function orders.place_order(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
-  replay jsonb := platform.enter(call, 'orders:write', 'orders.place');
-  priced record;
-  order_row orders.orders;
-  shortages jsonb;
+  answer jsonb := platform.enter(call, 'orders:write', 'orders.place'); -- the stored answer, if it is a replay
+  order_id constant varchar := input->>'id';
   deferred constant boolean := (input->>'async')::boolean;
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  held_until constant timestamptz := now_at + make_interval(secs => (input->>'holdSeconds')::int);
+  priced record;
+  shortages jsonb;
 begin
-  if replay is not null then
-    return replay;
+  if answer is not null then
+    return answer;
   end if;
   priced := orders.price_order(input);
   if priced.refusal is not null then
     return platform.leave(call, 'orders.place', priced.refusal);
   end if;
-  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
-    purchase_order_number, shipping_address, created_at, updated_at)
-  values (input->>'id', input->>'customerId', priced.items, priced.total, priced.currency,
-    'created', platform.tenant(), input->>'organizationId', input->>'purchaseOrderNumber',
-    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into order_row;
-  perform platform.emit('order.created', order_row.id,
-    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
-    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), deferred);
+  -- The order and order.created, which the inventory consumer gets only if it decides the hold.
+  with new_order as (
+    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, organization_id,
+      purchase_order_number, shipping_address, created_at, updated_at)
+    values (order_id, input->>'customerId', priced.items, priced.total, priced.currency,
+      'created', tenant, input->>'organizationId', input->>'purchaseOrderNumber',
+      nullif(input->'shippingAddress', 'null'), now_at, now_at)
+    returning *
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'order.created', order_id, orders.created_json(o), platform.trace(), now_at from new_order o
+    returning seq
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
+  )
+  select orders.order_json(o, case when not deferred then
+    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(held_until)) end)
+  into answer from new_order o;
   if deferred then
-    perform inventory.add_pending_hold(order_row.id, priced.skus, priced.quantities);
-    return platform.leave(call, 'orders.place', orders.order_json(order_row, null));
+    perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
+    return platform.leave(call, 'orders.place', answer);
   end if;
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
-  shortages := inventory.reserve(order_row.id, priced.skus, priced.quantities, (input->>'holdSeconds')::int);
+  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until);
   if shortages is not null then
-    perform orders.fail_order(order_row.id, 'insufficient_inventory');
-    return platform.leave(call, 'orders.place',
-      jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_row.id, 'shortages', shortages));
+    perform orders.fail_order(order_id, 'insufficient_inventory');
+    answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
   end if;
-  return platform.leave(call, 'orders.place', orders.order_json(order_row, jsonb_build_object('status', 'held',
-    'expiresAt', platform.iso(platform.clock() + make_interval(secs => (input->>'holdSeconds')::int)))));
+  return platform.leave(call, 'orders.place', answer);
 end
 $$;
 
@@ -220,19 +253,22 @@ $$;
 -- currency, campaignId, shippingAddress}. For group commerce. Emits order.created.
 create or replace function orders.place_campaign_order(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  order_row orders.orders;
 begin
-  insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
-    created_at, updated_at)
-  values (input->>'id', input->>'customerId',
-    jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
-    (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
-    nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
-  returning * into order_row;
-  perform platform.emit('order.created', order_row.id,
-    jsonb_build_object('orderId', order_row.id, 'customerId', order_row.customer_id,
-    'total', order_row.total, 'currency', order_row.currency, 'items', order_row.items), false);
+  with new_order as (
+    insert into orders.orders (id, customer_id, items, total, currency, status, tenant_id, campaign_id, shipping_address,
+      created_at, updated_at)
+    values (input->>'id', input->>'customerId',
+      jsonb_build_array(jsonb_build_object('sku', input->'sku', 'quantity', 1, 'price', input->'price')),
+      (input->>'price')::numeric, input->>'currency', 'created', platform.tenant(), input->>'campaignId',
+      nullif(input->'shippingAddress', 'null'), platform.clock(), platform.clock())
+    returning *
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select o.tenant_id, 'order.created', o.id, orders.created_json(o), platform.trace(), o.created_at from new_order o
+    returning tenant_id, seq, key
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select e.tenant_id, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
 end
 $$;
 

@@ -57,18 +57,23 @@ language sql as $$
   select set_config('app.tenant_id', tenant, true)
 $$;
 
--- Sets the time and the trace for the rest of the transaction, over any setting of the session. A call may pass the
--- time only if platform.security allows it. A call that waits for a lock for more than 4 s (plus `patienceMs` for a
--- large order) fails with 55P03 and changes nothing. The Worker retries until its own deadline, and uses no connection
--- in between.
-create or replace function platform.set_call_settings(call jsonb) returns void
+-- Sets the time, the trace and the shown key for the rest of the transaction, over any setting of the session, and
+-- returns the key's hash. A call may pass the time only if platform.security allows it. A call that waits for a lock for
+-- more than 4 s (plus `patienceMs` for a large order) fails with 55P03 and changes nothing. The Worker retries until its
+-- own deadline, and uses no connection in between.
+create or replace function platform.begin_call(call jsonb, shown_key_hash text) returns text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  -- Initial values without a query cost no statement.
+  trace constant text := set_config('app.traceparent', coalesce(call->>'traceparent', ''), true);
+  lock_wait constant text := set_config('lock_timeout',
+    (4000 + coalesce((call->>'patienceMs')::numeric, 0)::int)::text, true);
+  passed_time text := set_config('app.now', '', true);
 begin
-  perform set_config('app.now', '', true), set_config('app.traceparent', coalesce(call->>'traceparent', ''), true),
-    set_config('lock_timeout', (4000 + coalesce((call->>'patienceMs')::numeric, 0)::int)::text, true);
-  if call->>'now' is not null and (select s.passed_clock from platform.security s) then
-    perform set_config('app.now', call->>'now', true);
+  if call->>'now' is not null then
+    select set_config('app.now', call->>'now', true) into passed_time from platform.security s where s.passed_clock;
   end if;
+  return set_config('app.key_hash', shown_key_hash, true);
 end
 $$;
 
@@ -77,13 +82,14 @@ $$;
 create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  shown_key_hash constant text := platform.begin_call(call, coalesce(call->>'keyHash', ''));
   api_key platform.api_keys;
+  tenant text;
 begin
-  perform set_config('app.key_hash', coalesce(call->>'keyHash', ''), true), platform.set_call_settings(call);
   if call ? 'liveToken' and scope = 'campaigns:read' then
     api_key := platform.key_of_live_token(call->>'liveToken', call->>'campaign');
   else
-    select * into api_key from platform.api_keys where key_hash = call->>'keyHash';
+    select * into api_key from platform.api_keys k where k.key_hash = shown_key_hash;
   end if;
   if api_key.id is null or api_key.revoked_at <= platform.clock() or api_key.expires_at <= platform.clock() then
     perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', api_key.tenant_id)));
@@ -98,7 +104,7 @@ begin
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
       'reason', 'This key does not allow requests from this origin.'));
   end if;
-  perform set_config('app.tenant_id', api_key.tenant_id, true);
+  tenant := set_config('app.tenant_id', api_key.tenant_id, true);
   return api_key;
 end
 $$;
@@ -147,6 +153,13 @@ begin
 end
 $$;
 
+-- Frees an idempotency key whose answer has expired, or whose operation of several calls did not end in time.
+create or replace function platform.forget_answer(stored platform.idempotency) returns void
+language sql as $$
+  delete from platform.idempotency i
+  where i.tenant_id = stored.tenant_id and i.operation = stored.operation and i.key = stored.key
+$$;
+
 -- The first statement of every write. Returns null to continue, or the stored answer of this idempotency key. The
 -- advisory lock is on the key, taken before any row: a second request with the same key fails instead of running twice.
 -- It ends with the transaction, so a caller that died blocks no other. Later requests find the stored answer
@@ -154,20 +167,24 @@ $$;
 create or replace function platform.enter(call jsonb, scope text, operation text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  idempotency_key varchar := call->>'idempotencyKey';
+  api_key constant platform.api_keys := platform.identify(call, scope);
+  idempotency_key constant varchar := call->>'idempotencyKey';
   stored platform.idempotency;
 begin
-  perform platform.identify(call, scope);
   if idempotency_key is null then
     return null;
   end if;
-  if not pg_try_advisory_xact_lock(hashtextextended(platform.tenant() || ' ' || operation || ' ' || idempotency_key,
+  if not pg_try_advisory_xact_lock(hashtextextended(api_key.tenant_id || ' ' || operation || ' ' || idempotency_key,
     0)) then
     perform platform.fail('idempotency_in_progress');
   end if;
   select * into stored from platform.idempotency i
-    where i.tenant_id = platform.tenant() and i.operation = enter.operation and i.key = idempotency_key;
-  if not found or stored.created_at <= platform.clock() - interval '24 hours' then
+    where i.tenant_id = api_key.tenant_id and i.operation = enter.operation and i.key = idempotency_key;
+  if not found then
+    return null;
+  end if;
+  if stored.created_at <= platform.clock() - interval '24 hours' then
+    perform platform.forget_answer(stored);
     return null;
   end if;
   if stored.request_hash <> call->>'requestHash' then
@@ -177,6 +194,7 @@ begin
     if stored.locked_until > platform.clock() then
       perform platform.fail('idempotency_in_progress');
     end if;
+    perform platform.forget_answer(stored);
     return null;
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'answer', stored.answer, 'replayed', true);
@@ -188,11 +206,8 @@ create or replace function platform.leave(call jsonb, operation text, answer jso
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if call ? 'idempotencyKey' then
-    insert into platform.idempotency as i (tenant_id, operation, key, request_hash, answer, created_at)
-    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock())
-    on conflict on constraint idempotency_once do update
-      set request_hash = excluded.request_hash, answer = excluded.answer, locked_until = null,
-          created_at = excluded.created_at;
+    insert into platform.idempotency (tenant_id, operation, key, request_hash, answer, created_at)
+    values (platform.tenant(), operation, call->>'idempotencyKey', call->>'requestHash', answer, platform.clock());
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
 end
@@ -208,12 +223,9 @@ begin
   if replay is not null then
     return replay;
   end if;
-  insert into platform.idempotency as i (tenant_id, operation, key, request_hash, locked_until, created_at)
+  insert into platform.idempotency (tenant_id, operation, key, request_hash, locked_until, created_at)
   values (platform.tenant(), input->>'operation', call->>'idempotencyKey', call->>'requestHash',
-          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock())
-  on conflict on constraint idempotency_once do update
-    set request_hash = excluded.request_hash, locked_until = excluded.locked_until, answer = null,
-        created_at = excluded.created_at;
+          platform.clock() + make_interval(secs => (input->>'seconds')::int), platform.clock());
   return jsonb_build_object('tenant', platform.tenant(), 'answer', null, 'replayed', false);
 end
 $$;
@@ -250,7 +262,7 @@ begin
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  perform platform.set_call_settings(call), platform.act_as(coalesce(tenant, '')), set_config('app.key_hash', '', true);
+  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, ''));
 end
 $$;
 

@@ -42,7 +42,16 @@ language sql immutable as $$
   end from (select platform.charge_limits(currency) as limits, platform.currency_decimals(currency) as decimals) l
 $$;
 
+-- Whether an amount can be charged. The first comparison is enough for most orders: these currencies have the lowest
+-- minimum or a lower one.
+create or replace function platform.is_chargeable(amount numeric, currency varchar) returns boolean
+language sql immutable as $$
+  select case when currency in ('USD', 'EUR', 'GBP', 'AUD', 'CAD', 'CHF') and amount between 0.5 and 999999.99 then true
+    else platform.charge_fault(amount, currency) is null end
+$$;
+
 call platform.set_owner('platform', 'fusion_platform');
 
-grant execute on function platform.currency_decimals, platform.charge_limits, platform.charge_fault
+grant execute on function platform.currency_decimals, platform.charge_limits, platform.charge_fault,
+  platform.is_chargeable
   to fusion_catalog, fusion_orders, fusion_group_commerce, fusion_payments;

@@ -1,23 +1,38 @@
 -- requires: platform/access.sql
 -- Events: stored with the change that they report, leased and delivered by the relay, applied once through the inbox.
 
+-- The sinks of an event: Kafka, and the queues if a consumer of ours handles it.
+create or replace function platform.sinks_of(queue boolean) returns varchar[]
+language sql immutable as $$
+  select case when queue then '{kafka,queue}'::varchar[] else '{kafka}' end
+$$;
+
+-- When a new outbox row is due: now by the real clock, even if a time was passed in.
+create or replace function platform.due_now() returns timestamptz
+language sql stable as $$
+  select date_trunc('milliseconds', now())
+$$;
+
+-- The trace of the call, or of the message that a consumer is applying.
+create or replace function platform.trace() returns varchar
+language sql stable as $$
+  select nullif(current_setting('app.traceparent', true), '')
+$$;
+
 -- Adds an event to the transaction. Call it after locking the row that changed: that lock makes the order of `seq` the
--- order of the changes for one key. `queue`: a consumer of ours handles this event.
+-- order of the changes for one key. A statement that writes the change itself may add its event in the same way, as
+-- orders.place_order does.
 create or replace function platform.emit(topic text, key text, payload jsonb, queue boolean) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   tenant constant varchar := platform.tenant();
-  due constant timestamptz := date_trunc('milliseconds', now()); -- the real clock, even if a time was passed in
-  event_seq bigint;
 begin
-  insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-  values (tenant, emit.topic, emit.key, emit.payload, nullif(current_setting('app.traceparent', true), ''),
-          platform.clock())
-  returning seq into event_seq;
-  insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('kafka', event_seq, tenant, emit.key, due);
-  if queue then
-    insert into platform.outbox (sink, seq, tenant_id, key, due_at) values ('queue', event_seq, tenant, emit.key, due);
-  end if;
+  with event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    values (tenant, emit.topic, emit.key, emit.payload, platform.trace(), platform.clock()) returning seq
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select tenant, s, e.seq, emit.key, platform.due_now() from event e, unnest(platform.sinks_of(queue)) s;
 end
 $$;
 
@@ -130,7 +145,7 @@ call platform.set_owner('platform', 'fusion_platform');
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
   platform.next_version,
   platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
-  platform.enter_as, platform.emit, platform.claim_new_events, platform.find_unclaimed_events
+  platform.enter_as, platform.sinks_of, platform.due_now, platform.trace, platform.emit, platform.claim_new_events, platform.find_unclaimed_events
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search;
