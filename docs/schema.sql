@@ -1556,7 +1556,7 @@ alter function group_commerce.free_unsecured_step(text[],jsonb) owner to fusion_
 revoke all on function group_commerce.free_unsecured_step(text[],jsonb) from public;
 
 -- function: group_commerce.join_campaign(jsonb,jsonb)
--- src/db/group-commerce/campaigns.sql
+-- src/db/group-commerce/join.sql
 CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1566,35 +1566,40 @@ CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  replay jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join');
-  campaign group_commerce.group_commerce_campaigns;
-  participant group_commerce.participants;
-  answer jsonb;
+  answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join'); -- the stored answer, if it is a replay
+  earlier_place jsonb;
+  is_archived boolean;
+  campaign_sku varchar;
 begin
-  if replay is not null then
-    return replay;
+  if answer is not null then
+    return answer;
   end if;
-  campaign := group_commerce.lock_campaign(input->>'campaignId');
-  select * into participant from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.campaign_id = campaign.id and x.user_id = input->>'userId'
-      and x.state <> 'released';
-  if found then
-    return platform.leave(call, 'campaigns.join', group_commerce.participant_json(participant));
+  select case when p.id is not null then group_commerce.participant_json(p) end, product.status = 'archived', c.sku
+  into earlier_place, is_archived, campaign_sku
+  from group_commerce.group_commerce_campaigns c
+  left join group_commerce.participants p
+    on p.campaign_id = c.id and p.user_id = input->>'userId' and p.state <> 'released'
+  left join catalog.products product on product.id = c.product_id
+  where c.tenant_id = platform.tenant() and c.id = input->>'campaignId';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if earlier_place is not null then
+    return platform.leave(call, 'campaigns.join', earlier_place);
   end if;
   -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
-  if exists (select from catalog.products x
-    where x.tenant_id = campaign.tenant_id and x.id = campaign.product_id and x.status = 'archived') then
+  if is_archived then
     return platform.leave(call, 'campaigns.join',
       jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
   begin
-    answer := group_commerce.take_place(campaign, input);
+    answer := group_commerce.take_place(input);
   exception when sqlstate 'FC001' then
     -- The stock is the most contended row and is locked last, so a shortage shows after the other writes. Undo them.
     answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
   end;
   return platform.leave(call, 'campaigns.join',
-    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', campaign.sku) end);
+    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', campaign_sku) end);
 end
 $function$;
 alter function group_commerce.join_campaign(jsonb,jsonb) owner to fusion_group_commerce;
@@ -2018,62 +2023,90 @@ $function$;
 alter function group_commerce.settle_places(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.settle_places(text[],jsonb) from public;
 
--- function: group_commerce.take_place(group_commerce.group_commerce_campaigns,jsonb)
--- src/db/group-commerce/campaigns.sql
-CREATE OR REPLACE FUNCTION group_commerce.take_place(c group_commerce.group_commerce_campaigns, input jsonb)
+-- function: group_commerce.take_place(jsonb)
+-- src/db/group-commerce/join.sql
+CREATE OR REPLACE FUNCTION group_commerce.take_place(input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  succeeded constant boolean := c.status = 'successful';
-  is_free constant boolean := c.price = 0;
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  place record;
+  c group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
+  succeeded boolean;
   shortages jsonb;
 begin
-  update group_commerce.group_commerce_campaigns x
-  set actual_participants = x.actual_participants + 1,
-      secured_participants = x.secured_participants + is_free::int,
-      status = case when x.status = 'active' and x.min_participants <= case x.success_on
-          when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
-        then 'successful' else x.status end,
-      version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = c.tenant_id and x.id = c.id and x.status in ('active', 'successful')
-    and x.actual_participants < x.max_participants
-    and x.start_time <= platform.clock() and platform.clock() < x.end_time
-  returning * into c;
-  if not found then
-    select * into c from group_commerce.group_commerce_campaigns x where x.id = input->>'campaignId';
+  with locked as ( -- The joins of a campaign run one after the other: its row decides, not a count that was read before.
+    select * from group_commerce.group_commerce_campaigns x
+    where x.tenant_id = tenant and x.id = input->>'campaignId' for update
+  ), taken as (
+    update group_commerce.group_commerce_campaigns x
+    set actual_participants = x.actual_participants + 1,
+        secured_participants = x.secured_participants + (x.price = 0)::int,
+        status = case when x.status = 'active' and x.min_participants <= case x.success_on
+            when 'joined' then x.actual_participants + 1 else x.secured_participants + (x.price = 0)::int end
+          then 'successful' else x.status end,
+        version = platform.next_version(x.version), updated_at = now_at
+    from locked l
+    where x.tenant_id = tenant and x.id = l.id and x.status in ('active', 'successful')
+      and x.actual_participants < x.max_participants and x.start_time <= now_at and now_at < x.end_time
+    returning x as campaign, l.status = 'successful' as succeeded, l.price = 0 as is_free
+  ), joined as (
+    insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at)
+    select input->>'participantId', tenant, (t.campaign).id, input->>'userId', input->>'orderId',
+      case when not t.is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+      case when t.succeeded then 'ordered' when t.is_free then 'secured' else 'joined' end, now_at,
+      case when not t.is_free then now_at + make_interval(secs =>
+        (input->>case when t.succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
+      case when t.is_free then now_at end, now_at
+    from taken t
+    on conflict (campaign_id, user_id) where state <> 'released' do nothing
+    returning p as participant
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'group-commerce.campaign.joined', (t.campaign).id, jsonb_build_object(
+      'campaign', group_commerce.campaign_json(t.campaign), 'userId', input->>'userId'), platform.trace(), now_at
+    from taken t, joined
+    returning seq, key
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, e.key, platform.due_now() from event e, taken t, unnest(platform.sinks_of(not t.is_free)) s
+  )
+  select t.campaign, t.succeeded, j.participant, l.status as old_status, l.start_time, l.end_time, l.max_participants
+  into place
+  from locked l left join taken t on true left join joined j on true;
+  c := place.campaign;
+  if c.id is null then
     return case
-      when c.status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open',
-        'detail', case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
-      when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
-      when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
+      when place.old_status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open', 'detail',
+        case place.old_status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
+      when now_at < place.start_time then jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign starts at %s.', platform.iso(place.start_time)))
+      when now_at >= place.end_time then jsonb_build_object('error', 'campaign_not_open',
+        'detail', format('The campaign ended at %s.', platform.iso(place.end_time)))
       else jsonb_build_object('error', 'campaign_full',
-        'detail', format('All %s places are taken.', c.max_participants)) end;
+        'detail', format('All %s places are taken.', place.max_participants)) end;
   end if;
-  insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, shipping_address,
-    state, joined_at, secure_by, secured_at, updated_at)
-  values (input->>'participantId', c.tenant_id, c.id, input->>'userId', input->>'orderId',
-    case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-    case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, platform.clock(),
-    case when not is_free then platform.clock()
-      + make_interval(secs => (input->>case when succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
-    case when is_free then platform.clock() end, platform.clock())
-  returning * into participant;
+  participant := place.participant;
+  if participant.id is null then
+    raise exception using errcode = 'serialization_failure', message = 'the user joins at the same time';
+  end if;
+  succeeded := place.succeeded;
   if succeeded then
     perform group_commerce.create_place_order(c, participant);
   end if;
-  if not is_free then
+  if c.price > 0 then
     perform payments.open_place_payment(jsonb_build_object('id', participant.payment_id,
       'orderId', participant.order_id, 'campaignId', c.id, 'userId', participant.user_id, 'amount', c.price,
       'currency', c.currency, 'mode', case when succeeded then 'order'
-        when c.end_time <= platform.clock() + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
+        when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
         else 'card' end));
   end if;
-  shortages := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and not is_free
+  shortages := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and c.price > 0
     then participant.secure_by else 'infinity' end);
   if shortages is not null then
     raise exception using errcode = 'FC001', message = shortages::text;
@@ -2081,17 +2114,14 @@ begin
   if succeeded then
     perform inventory.emit_reserved(array[participant.order_id::text]);
     participant := group_commerce.confirm_free_place(c, participant);
-  end if;
-  perform platform.emit('group-commerce.campaign.joined', c.id,
-    jsonb_build_object('campaign', group_commerce.campaign_json(c), 'userId', participant.user_id), not is_free);
-  if c.status = 'successful' and not succeeded then
+  elsif c.status = 'successful' then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
   return group_commerce.participant_json(participant);
 end
 $function$;
-alter function group_commerce.take_place(group_commerce.group_commerce_campaigns,jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.take_place(group_commerce.group_commerce_campaigns,jsonb) from public;
+alter function group_commerce.take_place(jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.take_place(jsonb) from public;
 
 -- function: group_commerce.undecided_places(integer)
 -- src/db/group-commerce/due.sql
@@ -2492,10 +2522,24 @@ CREATE OR REPLACE FUNCTION inventory.hold_unit(order_id character varying, sku c
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
+  with taken as (
+    update inventory.inventory i
+    set quantity = i.quantity - 1, reserved = i.reserved + 1, version = platform.next_version(i.version),
+        updated_at = now_at
+    where i.tenant_id = tenant and i.sku = hold_unit.sku and i.quantity >= 1
+    returning i.sku
+  )
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-  values (hold_unit.order_id, platform.tenant(), array[hold_unit.sku], array[1], 'held', until, platform.clock());
-  return inventory.take(array[hold_unit.sku], array[1]);
+  select hold_unit.order_id, tenant, array[t.sku], array[1], 'held', until, now_at from taken t;
+  if found then
+    return null;
+  end if;
+  -- A unit that came back since is locked now, so the second attempt takes it.
+  return coalesce(inventory.find_shortages(array[sku], array[1]), inventory.hold_unit(order_id, sku, until));
 end
 $function$;
 alter function inventory.hold_unit(character varying,character varying,timestamp with time zone) owner to fusion_inventory;
@@ -4151,6 +4195,19 @@ alter function payments.awaits_stripe(character varying,timestamp with time zone
 revoke all on function payments.awaits_stripe(character varying,timestamp with time zone) from public;
 grant execute on function payments.awaits_stripe(character varying,timestamp with time zone) to fusion_group_commerce, fusion_inventory;
 
+-- function: payments.created_json(payments.payments)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.created_json(p payments.payments)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('paymentId', p.payment_id, 'orderId', p.order_id, 'amount', p.amount,
+    'currency', p.currency, 'status', p.status)
+$function$;
+alter function payments.created_json(payments.payments) owner to fusion_payments;
+revoke all on function payments.created_json(payments.payments) from public;
+
 -- function: payments.emit_payment_event(payments.payments,text,jsonb,boolean)
 -- src/db/payments/payments.sql
 CREATE OR REPLACE FUNCTION payments.emit_payment_event(payment payments.payments, topic text, data jsonb, queue boolean)
@@ -4236,11 +4293,9 @@ begin
   if not found and order_row.status = 'created' and order_row.total > 0 then
     insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
       checked_at)
-    values (new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id,
-      platform.clock(), platform.clock(), platform.clock())
-    returning * into payment;
-    perform payments.emit_payment_event(payment, 'payment.created',
-      jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
+    select new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id, t, t, t
+    from platform.clock() t returning * into payment;
+    perform platform.emit('payment.created', payment.payment_id, payments.created_json(payment), false);
   end if;
   return payment;
 end
@@ -4743,16 +4798,23 @@ CREATE OR REPLACE FUNCTION payments.open_place_payment(input jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  payment payments.payments;
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
-  insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id, user_id,
-    created_at, updated_at, checked_at)
-  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-    'pending', platform.tenant(), input->>'mode', input->>'campaignId', input->>'userId', platform.clock(),
-      platform.clock(), platform.clock())
-  returning * into payment;
-  perform payments.emit_payment_event(payment, 'payment.created',
-    jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
+  with payment as (
+    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
+      user_id, created_at, updated_at, checked_at)
+    values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
+      'pending', tenant, input->>'mode', input->>'campaignId', input->>'userId', now_at, now_at, now_at)
+    returning p as created
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'payment.created', (p.created).payment_id, payments.created_json(p.created), platform.trace(), now_at
+    from payment p
+    returning seq, key
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
 end
 $function$;
 alter function payments.open_place_payment(jsonb) owner to fusion_payments;

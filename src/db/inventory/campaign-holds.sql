@@ -5,10 +5,24 @@
 -- shortages; then the caller undoes everything. Emits no event: campaign.joined reports it. For group commerce.
 create or replace function inventory.hold_unit(order_id varchar, sku varchar, until timestamptz) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
+  with taken as (
+    update inventory.inventory i
+    set quantity = i.quantity - 1, reserved = i.reserved + 1, version = platform.next_version(i.version),
+        updated_at = now_at
+    where i.tenant_id = tenant and i.sku = hold_unit.sku and i.quantity >= 1
+    returning i.sku
+  )
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
-  values (hold_unit.order_id, platform.tenant(), array[hold_unit.sku], array[1], 'held', until, platform.clock());
-  return inventory.take(array[hold_unit.sku], array[1]);
+  select hold_unit.order_id, tenant, array[t.sku], array[1], 'held', until, now_at from taken t;
+  if found then
+    return null;
+  end if;
+  -- A unit that came back since is locked now, so the second attempt takes it.
+  return coalesce(inventory.find_shortages(array[sku], array[1]), inventory.hold_unit(order_id, sku, until));
 end
 $$;
 

@@ -7,16 +7,23 @@
 create or replace function payments.open_place_payment(input jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  payment payments.payments;
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
-  insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id, user_id,
-    created_at, updated_at, checked_at)
-  values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-    'pending', platform.tenant(), input->>'mode', input->>'campaignId', input->>'userId', platform.clock(),
-      platform.clock(), platform.clock())
-  returning * into payment;
-  perform payments.emit_payment_event(payment, 'payment.created',
-    jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
+  with payment as (
+    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
+      user_id, created_at, updated_at, checked_at)
+    values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
+      'pending', tenant, input->>'mode', input->>'campaignId', input->>'userId', now_at, now_at, now_at)
+    returning p as created
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'payment.created', (p.created).payment_id, payments.created_json(p.created), platform.trace(), now_at
+    from payment p
+    returning seq, key
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s;
 end
 $$;
 

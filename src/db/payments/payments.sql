@@ -11,6 +11,13 @@ language sql stable as $$
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $$;
 
+-- The payload of payment.created.
+create or replace function payments.created_json(p payments.payments) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('paymentId', p.payment_id, 'orderId', p.order_id, 'amount', p.amount,
+    'currency', p.currency, 'status', p.status)
+$$;
+
 -- The payment as a task for the Worker, which calls Stripe. Amounts are text, so that they never become binary
 -- floating-point numbers.
 create or replace function payments.intent_task(p payments.payments) returns jsonb
@@ -39,9 +46,8 @@ language sql stable as $$
   select payment.intent_open or payment.mode <> 'card' and payment.stripe_payment_intent_id is null
 $$;
 
-create or replace function payments.emit_payment_event(payment payments.payments, topic text, data jsonb,
-  queue boolean) returns void
-language sql as $$
+create or replace function payments.emit_payment_event(payment payments.payments, topic text, data jsonb, queue boolean)
+  returns void language sql as $$
   select platform.emit(topic, payment.payment_id,
     jsonb_build_object('paymentId', payment.payment_id, 'orderId', payment.order_id) || data, queue)
 $$;
@@ -59,11 +65,9 @@ begin
   if not found and order_row.status = 'created' and order_row.total > 0 then
     insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
       checked_at)
-    values (new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id,
-      platform.clock(), platform.clock(), platform.clock())
-    returning * into payment;
-    perform payments.emit_payment_event(payment, 'payment.created',
-      jsonb_build_object('amount', payment.amount, 'currency', payment.currency, 'status', payment.status), false);
+    select new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id, t, t, t
+    from platform.clock() t returning * into payment;
+    perform platform.emit('payment.created', payment.payment_id, payments.created_json(payment), false);
   end if;
   return payment;
 end
