@@ -76,9 +76,8 @@ create table audit.log (
   before      jsonb,
   after       jsonb,
   traceparent varchar,
-  constraint log_pkey PRIMARY KEY (id)
+  constraint log_pkey PRIMARY KEY (tenant_id, id)
 );
-CREATE INDEX idx_audit_log_tenant_id ON audit.log USING btree (tenant_id, id DESC);
 alter table audit.log enable row level security;
 alter table audit.log force row level security;
 grant insert on audit.log to fusion_audit;
@@ -427,6 +426,7 @@ create table platform.api_keys (
   expires_at timestamptz,
   revoked_at timestamptz,
   origins    text[],
+  away       boolean     not null default false,
   constraint api_keys_pkey PRIMARY KEY (id),
   constraint api_keys_key_hash_unique UNIQUE (key_hash),
   constraint api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES platform.tenants(id),
@@ -573,6 +573,23 @@ create table platform.sinks (
 );
 grant select, update on platform.sinks to fusion_platform;
 
+-- table: platform.tenant_moves
+create table platform.tenant_moves (
+  id         varchar     not null,
+  state      varchar     not null,
+  cell       varchar     not null,
+  move_id    uuid        not null,
+  forwards   boolean     not null default false,
+  steps      jsonb       not null default '{}'::jsonb,
+  started_at timestamptz not null default now(),
+  moved_at   timestamptz,
+  purged_at  timestamptz,
+  constraint tenant_moves_pkey PRIMARY KEY (id),
+  constraint tenant_moves_id_fkey FOREIGN KEY (id) REFERENCES platform.tenants(id),
+  constraint tenant_moves_state CHECK (state in ('moving', 'switching', 'moved', 'arriving', 'clearing'))
+);
+grant select on platform.tenant_moves to fusion_platform;
+
 -- table: shipping.label_requests
 create table shipping.label_requests (
   order_id     varchar     not null,
@@ -669,6 +686,10 @@ declare
   caller_tenant varchar := current_setting('app.tenant_id', true);
   api_key record;
 begin
+  -- `npm run cells` copies and deletes the rows of a tenant that moves, and copies its audit log too.
+  if current_setting('app.copying', true) = 'on' and session_user <> 'fusion_worker' then
+    return null;
+  end if;
   if tg_argv[0] = 'stock' then
     old_row := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
   end if;
@@ -4022,6 +4043,7 @@ CREATE OR REPLACE FUNCTION payments.apply_stripe(call jsonb, input jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
+  away text[];
   found_id varchar;
   payment payments.payments;
   saved_intent payments.intents;
@@ -4029,7 +4051,7 @@ declare
   fault varchar;
   skus text[] := '{}';
 begin
-  perform platform.enter_as(call, '*');
+  away := platform.enter_to_find(call);
   -- The payment id in the intent's metadata finds the payment before we know the intent's id. It is looked up first:
   -- under row-level security, a comparison with `coalesce` of queries is not an index condition.
   found_id := coalesce(
@@ -4039,7 +4061,12 @@ begin
     input->>'paymentId');
   select * into payment from payments.payments x where x.payment_id = found_id;
   if not found then
+    -- Its tenant may have moved, and its rows may be gone from here.
+    perform platform.refuse_away(coalesce(input->'intent', input->'setup')->'madeFor'->>'tenant');
     return jsonb_build_object('outcome', 'unknown');
+  end if;
+  if payment.tenant_id = any(away) then
+    perform platform.refuse_away(payment.tenant_id);
   end if;
   perform platform.act_as(payment.tenant_id);
   if input ? 'eventId' and cardinality(platform.claim_new_events('stripe', array[input->>'eventId'])) = 0 then
@@ -5771,12 +5798,41 @@ begin
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, ''));
+  -- app.away: the tenants that jobs skip, because another cell serves them or will; of one tenant, whether it is one.
+  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, '')),
+    set_config('app.away', coalesce(case tenant
+      when '*' then (select string_agg(m.id, ' ') from platform.tenant_moves m where m.purged_at is null)
+      else (select m.id from platform.tenant_moves m where m.id = tenant) end, ''), true);
+  if tenant <> '*' and current_setting('app.away') <> '' then
+    perform platform.refuse_away(tenant);
+  end if;
 end
 $function$;
 alter function platform.enter_as(jsonb,character varying) owner to fusion_platform;
 revoke all on function platform.enter_as(jsonb,character varying) from public;
 grant execute on function platform.enter_as(jsonb,character varying) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.enter_to_find(jsonb)
+-- src/db/platform/moves.sql
+CREATE OR REPLACE FUNCTION platform.enter_to_find(call jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  away text[];
+  ignored text;
+begin
+  perform platform.enter_as(call, '*');
+  away := string_to_array(current_setting('app.away'), ' ');
+  ignored := set_config('app.away', '', true);
+  return away;
+end
+$function$;
+alter function platform.enter_to_find(jsonb) owner to fusion_platform;
+revoke all on function platform.enter_to_find(jsonb) from public;
+grant execute on function platform.enter_to_find(jsonb) to fusion_payments, fusion_shipping;
 
 -- function: platform.envelope(platform.events)
 -- src/db/platform/events.sql
@@ -5839,7 +5895,7 @@ alter function platform.forget_answer(platform.idempotency) owner to fusion_plat
 revoke all on function platform.forget_answer(platform.idempotency) from public;
 
 -- function: platform.health()
--- src/db/platform/access.sql
+-- src/db/platform/health.sql
 CREATE OR REPLACE FUNCTION platform.health()
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5851,7 +5907,8 @@ AS $function$
 declare
   answer jsonb;
 begin
-  perform platform.act_as('*');
+  perform platform.act_as('*'), set_config('app.away', coalesce((select string_agg(m.id, ' ')
+    from platform.tenant_moves m where m.purged_at is null), ''), true);
   select jsonb_build_object(
     'outboxAgeSeconds', coalesce(max(w.age), 0),
     'outboxCount', (select count(*) from (select 1 from platform.outbox limit 10000) o),
@@ -5896,6 +5953,9 @@ begin
   end if;
   if api_key.id is null or api_key.revoked_at <= platform.clock() or api_key.expires_at <= platform.clock() then
     perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', api_key.tenant_id)));
+  end if;
+  if api_key.away then -- moved to another cell, or on its way
+    perform platform.refuse_away(api_key.tenant_id, scope);
   end if;
   if not scope = any(api_key.scopes) then
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
@@ -5950,8 +6010,18 @@ CREATE OR REPLACE FUNCTION platform.keep_dead_letters(call jsonb, input jsonb)
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  tenants text[];
 begin
   perform platform.enter_as(call, '*');
+  if exists (select from jsonb_array_elements(input->'messages') m
+    join platform.tenant_moves v on v.id = m->>'tenant') then
+    tenants := array(select distinct m->>'tenant' from jsonb_array_elements(input->'messages') m);
+    if cardinality(tenants) > 1 then
+      perform platform.fail('unavailable'); -- the Worker then stores each message alone
+    end if;
+    perform platform.refuse_away(tenants[1]);
+  end if;
   insert into platform.dead_letters
     (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
   select m->>'id', m->>'tenant', m->>'sink', m->>'eventId', m->>'topic', m->>'key', (m->>'seq')::bigint,
@@ -6250,7 +6320,8 @@ declare
   lock_timeouts constant integer := coalesce(nullif(current_setting('app.locked', true), ''), '0')::int;
   half integer;
 begin
-  if cardinality(keys) = 0 or lock_timeouts > 5 then
+  if cardinality(keys) = 0 or lock_timeouts > 5
+    or tenant = any(string_to_array(current_setting('app.away', true), ' ')) then -- the tenant is on its way
     return '[]';
   end if;
   begin
@@ -6335,7 +6406,9 @@ begin
   end;
   -- A row of one tenant cannot be deleted. Each tenant is tried alone, so that the others' rows are deleted.
   failed_tenants := platform.keys_set_aside('purge');
-  for tenant in select t.id from platform.tenants t where t.id <> all(failed_tenants) order by t.id loop
+  for tenant in select t.id from platform.tenants t
+    where t.id <> all(failed_tenants) and t.id <> all(string_to_array(current_setting('app.away'), ' ')) order by t.id
+  loop
     begin
       perform platform.act_as(tenant);
       purged := purged + platform.purge_rows((input->>'limit')::int);
@@ -6369,10 +6442,12 @@ declare
 begin
   delete from platform.idempotency where ctid = any(array(
     select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
+      and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
     order by created_at limit most for update skip locked));
   get diagnostics idempotency_rows = row_count;
   delete from platform.inbox where ctid = any(array(
     select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
+      and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
     order by applied_at limit most for update skip locked));
   get diagnostics inbox_rows = row_count;
   return idempotency_rows + inbox_rows;
@@ -6380,6 +6455,57 @@ end
 $function$;
 alter function platform.purge_rows(integer) owner to fusion_platform;
 revoke all on function platform.purge_rows(integer) from public;
+
+-- function: platform.refuse_away(character varying,text)
+-- src/db/platform/moves.sql
+CREATE OR REPLACE FUNCTION platform.refuse_away(tenant character varying, scope text DEFAULT ''::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  move platform.tenant_moves;
+begin
+  select * into move from platform.tenant_moves m where m.id = tenant;
+  if move.id is null or (move.state = 'moving' and scope like '%:read') then
+    return;
+  end if;
+  if move.state = 'moved' then
+    perform platform.fail('moved', jsonb_strip_nulls(jsonb_build_object('tenant', tenant,
+      'cell', nullif(move.cell, 'default'))));
+  end if;
+  perform platform.fail('unavailable', jsonb_build_object('tenant', tenant, 'reason',
+    'This tenant is being moved to another database. Repeat the request in a moment, with the same Idempotency-Key.'));
+end
+$function$;
+alter function platform.refuse_away(character varying,text) owner to fusion_platform;
+revoke all on function platform.refuse_away(character varying,text) from public;
+grant execute on function platform.refuse_away(character varying,text) to fusion_payments, fusion_shipping;
+
+-- function: platform.reject_change_while_away()
+-- src/db/platform/moves.sql
+CREATE OR REPLACE FUNCTION platform.reject_change_while_away()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := coalesce(to_jsonb(new), to_jsonb(old))->>tg_argv[0];
+  move platform.tenant_moves;
+begin
+  select * into move from platform.tenant_moves m where m.id = tenant;
+  if found and current_setting('app.copying', true) is distinct from 'on' then
+    raise exception 'the tenant % is not served by this cell (%: %)', tenant, move.state, move.cell
+      using errcode = 'object_not_in_prerequisite_state', hint = case move.state
+        when 'moved' then format('Use the database of the cell %s.', move.cell)
+        else 'Finish the move first: npm run cells -- list' end;
+  end if;
+  return coalesce(new, old);
+end
+$function$;
+alter function platform.reject_change_while_away() owner to fusion_platform;
+revoke all on function platform.reject_change_while_away() from public;
 
 -- function: platform.relay(jsonb,jsonb)
 -- src/db/platform/relay.sql
@@ -6399,8 +6525,8 @@ declare
   leased jsonb;
 begin
   -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
-  -- crash of a relay.
-  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
+  -- crash of a relay. No tenant is skipped: the rows of one that moves are copied once its events are delivered.
+  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true), set_config('app.away', '', true);
   failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
     + (platform.process_relay_rows(of_sink, 'failed',
@@ -6542,6 +6668,11 @@ begin
     values (case when dead_letter.sink = 'kafka' then 'kafka' else 'queue' end, dead_letter.seq, dead_letter.tenant_id,
       dead_letter.key, date_trunc('milliseconds', now()))
     on conflict on constraint outbox_once do nothing;
+    -- Another tenant may have an event with this number that waits, if one of the two came from another cell.
+    if not found and not exists (select from platform.outbox o where o.tenant_id = dead_letter.tenant_id
+      and o.seq = dead_letter.seq) then
+      perform platform.fail('unavailable');
+    end if;
     update platform.dead_letters d set replayed_at = platform.clock() where d.id = dead_letter.id
       returning * into dead_letter;
   end if;
@@ -6803,16 +6934,20 @@ declare
   -- The parcel of a cancelled shipment can still move: that is recorded and emitted, and its order stays cancelled.
   status_order constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
   new_status constant varchar := input->>'status';
+  away text[];
   shipment shipping.shipments;
   event_ids text[];
 begin
-  perform platform.enter_as(call, '*');
+  away := platform.enter_to_find(call);
   -- Carriers reuse a tracking number after months, so the latest shipment is meant.
   select * into shipment from shipping.shipments x
     where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
       and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
+  end if;
+  if shipment.tenant_id = any(away) then
+    perform platform.refuse_away(shipment.tenant_id);
   end if;
   perform platform.act_as(shipment.tenant_id);
   event_ids := array[concat_ws(' ', shipment.provider, shipment.tracking_number, input->>'eventId')];
@@ -7446,7 +7581,7 @@ CREATE TRIGGER audit_products AFTER INSERT OR DELETE ON catalog.products FOR EAC
 
 -- policies and triggers: group_commerce.group_commerce_campaigns
 create policy every_tenant on group_commerce.group_commerce_campaigns for select to fusion_group_commerce
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on group_commerce.group_commerce_campaigns for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:read,campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on group_commerce.group_commerce_campaigns to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -7457,7 +7592,7 @@ CREATE TRIGGER audit_cancellations AFTER UPDATE OF status ON group_commerce.grou
 
 -- policies and triggers: group_commerce.participants
 create policy every_tenant on group_commerce.participants for select to fusion_group_commerce
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on group_commerce.participants for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on group_commerce.participants to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -7479,7 +7614,7 @@ create policy tenant on inventory.inventory to fusion_catalog, fusion_group_comm
 
 -- policies and triggers: inventory.reservations
 create policy every_tenant on inventory.reservations for select to fusion_inventory
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on inventory.reservations for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{inventory:read,inventory:write,orders:read,orders:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on inventory.reservations to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -7488,9 +7623,9 @@ create policy tenant on inventory.reservations to fusion_catalog, fusion_group_c
 
 -- policies and triggers: orders.orders
 create policy every_tenant on orders.orders for select to fusion_inventory
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy every_tenant_in_campaigns on orders.orders for select to fusion_orders
-  using (current_setting('app.tenant_id', true) = '*' AND campaign_id IS NOT NULL);
+  using (current_setting('app.tenant_id', true) = '*' AND campaign_id IS NOT NULL AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on orders.orders for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write,shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -7499,14 +7634,14 @@ create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, 
 
 -- policies and triggers: payments.intents
 create policy every_tenant on payments.intents for select to fusion_payments
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy tenant on payments.intents to public
   using (tenant_id::text = current_setting('app.tenant_id', true))
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: payments.payments
 create policy every_tenant on payments.payments for select to fusion_payments
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on payments.payments for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on payments.payments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -7515,7 +7650,7 @@ create policy tenant on payments.payments to fusion_catalog, fusion_group_commer
 
 -- policies and triggers: payments.refunds
 create policy every_tenant on payments.refunds for select to fusion_payments
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on payments.refunds for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on payments.refunds to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -7537,10 +7672,11 @@ create policy tenant on platform.api_keys to public
   using (tenant_id::text = current_setting('app.tenant_id', true))
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER audit_keys AFTER INSERT OR DELETE OR UPDATE ON platform.api_keys FOR EACH ROW EXECUTE FUNCTION audit.record('key', 'prefix');
+CREATE TRIGGER reject_change_while_away BEFORE INSERT OR DELETE OR UPDATE ON platform.api_keys FOR EACH ROW EXECUTE FUNCTION platform.reject_change_while_away('tenant_id');
 
 -- policies and triggers: platform.dead_letters
 create policy every_tenant on platform.dead_letters to fusion_platform
-  using (current_setting('app.tenant_id', true) = '*')
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))))
   with check (current_setting('app.tenant_id', true) = '*' AND tenant_id::text <> '*');
 create policy proven_tenant on platform.dead_letters for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{events:read,events:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
@@ -7585,10 +7721,11 @@ create policy tenant on platform.outbox to public
 
 -- policies and triggers: platform.tenants
 CREATE TRIGGER audit_tenants AFTER INSERT OR DELETE OR UPDATE ON platform.tenants FOR EACH ROW EXECUTE FUNCTION audit.record('tenant', 'id');
+CREATE TRIGGER reject_change_while_away BEFORE DELETE OR UPDATE ON platform.tenants FOR EACH ROW EXECUTE FUNCTION platform.reject_change_while_away('id');
 
 -- policies and triggers: shipping.label_requests
 create policy every_tenant on shipping.label_requests for select to fusion_shipping
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on shipping.label_requests for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on shipping.label_requests to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -7597,14 +7734,14 @@ create policy tenant on shipping.label_requests to fusion_catalog, fusion_group_
 
 -- policies and triggers: shipping.label_voids
 create policy every_tenant on shipping.label_voids for select to fusion_shipping
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy tenant on shipping.label_voids to public
   using (tenant_id::text = current_setting('app.tenant_id', true))
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: shipping.shipments
 create policy every_tenant on shipping.shipments for select to fusion_shipping
-  using (current_setting('app.tenant_id', true) = '*');
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy proven_tenant on shipping.shipments for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on shipping.shipments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping

@@ -23,8 +23,11 @@ export async function findTables(client: pg.Client): Promise<Table[]> {
   return rows;
 }
 
-/** Inserts rows of each tenant into every table, after dropping the checks and foreign keys of this database. */
-export async function fillTables(client: pg.Client, rowsOf: Record<string, number>): Promise<void> {
+/**
+ * Inserts rows of each tenant into every table, after dropping the checks and foreign keys of this database. Their ids
+ * are numbers above `start`.
+ */
+export async function fillTables(client: pg.Client, rowsOf: Record<string, number>, start = 0): Promise<void> {
   const all = async <T extends pg.QueryResultRow>(sql: string, values?: unknown[]): Promise<T[]> =>
     (await client.query<T>(sql, values)).rows;
   const checks = await all<{ drop: string }>(
@@ -47,7 +50,7 @@ export async function fillTables(client: pg.Client, rowsOf: Record<string, numbe
     uuid: (n) => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`,
     bytea: (n) => `\\x${String(n).padStart(2, '0')}`,
   };
-  let n = 0;
+  let n = start;
   for (const { table } of await findTables(client)) {
     const columns = await all<{ name: string; type: string }>(
       `select column_name as name, udt_name as type from information_schema.columns

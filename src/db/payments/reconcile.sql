@@ -118,6 +118,7 @@ create or replace function payments.apply_stripe(call jsonb, input jsonb) return
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
+  away text[];
   found_id varchar;
   payment payments.payments;
   saved_intent payments.intents;
@@ -125,7 +126,7 @@ declare
   fault varchar;
   skus text[] := '{}';
 begin
-  perform platform.enter_as(call, '*');
+  away := platform.enter_to_find(call);
   -- The payment id in the intent's metadata finds the payment before we know the intent's id. It is looked up first:
   -- under row-level security, a comparison with `coalesce` of queries is not an index condition.
   found_id := coalesce(
@@ -135,7 +136,12 @@ begin
     input->>'paymentId');
   select * into payment from payments.payments x where x.payment_id = found_id;
   if not found then
+    -- Its tenant may have moved, and its rows may be gone from here.
+    perform platform.refuse_away(coalesce(input->'intent', input->'setup')->'madeFor'->>'tenant');
     return jsonb_build_object('outcome', 'unknown');
+  end if;
+  if payment.tenant_id = any(away) then
+    perform platform.refuse_away(payment.tenant_id);
   end if;
   perform platform.act_as(payment.tenant_id);
   if input ? 'eventId' and cardinality(platform.claim_new_events('stripe', array[input->>'eventId'])) = 0 then

@@ -78,7 +78,8 @@ end
 $$;
 
 -- Identifies the caller by the key's hash, or by a token for watching one campaign (`liveToken`, `campaign`).
--- The key's tenant is the tenant for the rest of the transaction. Raises unauthenticated, forbidden.
+-- The key's tenant is the tenant for the rest of the transaction. Raises unauthenticated, forbidden; moved, unavailable
+-- if the tenant is away (platform.refuse_away).
 create or replace function platform.identify(call jsonb, scope text) returns platform.api_keys
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -93,6 +94,9 @@ begin
   end if;
   if api_key.id is null or api_key.revoked_at <= platform.clock() or api_key.expires_at <= platform.clock() then
     perform platform.fail('unauthenticated', jsonb_strip_nulls(jsonb_build_object('tenant', api_key.tenant_id)));
+  end if;
+  if api_key.away then -- moved to another cell, or on its way
+    perform platform.refuse_away(api_key.tenant_id, scope);
   end if;
   if not scope = any(api_key.scopes) then
     perform platform.fail('forbidden', jsonb_build_object('tenant', api_key.tenant_id,
@@ -252,7 +256,7 @@ $$;
 -- The first statement for a message, a webhook or a job, which have no key: checks the job secret and acts as this
 -- tenant ('*': all). The secret is not in the Worker's connection string; the database has its SHA-256
 -- (platform.job_secrets). Raises invalid_authorization_specification, which the Worker treats as an outage: messages
--- wait and none is lost.
+-- wait and none is lost; moved, unavailable if the tenant is away (platform.refuse_away).
 create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -262,36 +266,13 @@ begin
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, ''));
-end
-$$;
-
--- The data of /readyz: the age of the oldest undelivered event in seconds, how many there are, which sinks they wait
--- for, open dead letters, and whether jobs need a job secret. It needs no key, because /readyz is public.
-create or replace function platform.health() returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off set enable_sort = off as $$
-declare
-  answer jsonb;
-begin
-  perform platform.act_as('*');
-  select jsonb_build_object(
-    'outboxAgeSeconds', coalesce(max(w.age), 0),
-    'outboxCount', (select count(*) from (select 1 from platform.outbox limit 10000) o),
-    'sinks', coalesce(jsonb_agg(jsonb_build_object('sink', w.sink, 'ageSeconds', w.age, 'failures', w.failures,
-      'pausedUntil', case when w.paused_until > now() then platform.iso(w.paused_until) end) order by w.sink), '[]'),
-    'deadLetters', (select count(*) from (
-      select 1 from platform.dead_letters where replayed_at is null limit 10000) d),
-    'sealed', (select s.sealed from platform.security s)
-  ) into answer
-  from (
-    select s.sink, s.failures, s.paused_until, extract(epoch from greatest(now() - e.time, interval '0'))::int as age
-    from platform.sinks s
-    cross join lateral (
-      select o.tenant_id, o.seq from platform.outbox o where o.sink = s.sink order by o.seq limit 1
-    ) o
-    join platform.events e on e.tenant_id = o.tenant_id and e.seq = o.seq
-  ) w;
-  return answer;
+  -- app.away: the tenants that jobs skip, because another cell serves them or will; of one tenant, whether it is one.
+  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, '')),
+    set_config('app.away', coalesce(case tenant
+      when '*' then (select string_agg(m.id, ' ') from platform.tenant_moves m where m.purged_at is null)
+      else (select m.id from platform.tenant_moves m where m.id = tenant) end, ''), true);
+  if tenant <> '*' and current_setting('app.away') <> '' then
+    perform platform.refuse_away(tenant);
+  end if;
 end
 $$;

@@ -78,11 +78,22 @@ language sql as $$
 $$;
 
 -- Stores messages that a consumer could not apply. `input`: {messages: [{id, tenant, sink, eventId, topic, key, seq,
--- message, reason, attempts}]}. A message is stored once (dead_letters_open_once).
+-- message, reason, attempts}]}. A message is stored once (dead_letters_open_once). Raises unavailable if a tenant is
+-- away, or moved if it is the only one.
 create or replace function platform.keep_dead_letters(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  tenants text[];
 begin
   perform platform.enter_as(call, '*');
+  if exists (select from jsonb_array_elements(input->'messages') m
+    join platform.tenant_moves v on v.id = m->>'tenant') then
+    tenants := array(select distinct m->>'tenant' from jsonb_array_elements(input->'messages') m);
+    if cardinality(tenants) > 1 then
+      perform platform.fail('unavailable'); -- the Worker then stores each message alone
+    end if;
+    perform platform.refuse_away(tenants[1]);
+  end if;
   insert into platform.dead_letters
     (id, tenant_id, sink, event_id, topic, key, seq, message, reason, attempts, created_at)
   select m->>'id', m->>'tenant', m->>'sink', m->>'eventId', m->>'topic', m->>'key', (m->>'seq')::bigint,
@@ -133,6 +144,11 @@ begin
     values (case when dead_letter.sink = 'kafka' then 'kafka' else 'queue' end, dead_letter.seq, dead_letter.tenant_id,
       dead_letter.key, date_trunc('milliseconds', now()))
     on conflict on constraint outbox_once do nothing;
+    -- Another tenant may have an event with this number that waits, if one of the two came from another cell.
+    if not found and not exists (select from platform.outbox o where o.tenant_id = dead_letter.tenant_id
+      and o.seq = dead_letter.seq) then
+      perform platform.fail('unavailable');
+    end if;
     update platform.dead_letters d set replayed_at = platform.clock() where d.id = dead_letter.id
       returning * into dead_letter;
   end if;
@@ -151,4 +167,4 @@ grant execute on function platform.clock, platform.tenant, platform.iso, platfor
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search;
 grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
 grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation,
-  platform.health, platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;
+  platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;

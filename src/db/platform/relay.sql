@@ -236,8 +236,8 @@ declare
   leased jsonb;
 begin
   -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
-  -- crash of a relay.
-  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true);
+  -- crash of a relay. No tenant is skipped: the rows of one that moves are copied once its events are delivered.
+  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true), set_config('app.away', '', true);
   failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
       array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
     + (platform.process_relay_rows(of_sink, 'failed',

@@ -81,7 +81,8 @@ declare
   lock_timeouts constant integer := coalesce(nullif(current_setting('app.locked', true), ''), '0')::int;
   half integer;
 begin
-  if cardinality(keys) = 0 or lock_timeouts > 5 then
+  if cardinality(keys) = 0 or lock_timeouts > 5
+    or tenant = any(string_to_array(current_setting('app.away', true), ' ')) then -- the tenant is on its way
     return '[]';
   end if;
   begin
@@ -161,7 +162,9 @@ begin
   end;
   -- A row of one tenant cannot be deleted. Each tenant is tried alone, so that the others' rows are deleted.
   failed_tenants := platform.keys_set_aside('purge');
-  for tenant in select t.id from platform.tenants t where t.id <> all(failed_tenants) order by t.id loop
+  for tenant in select t.id from platform.tenants t
+    where t.id <> all(failed_tenants) and t.id <> all(string_to_array(current_setting('app.away'), ' ')) order by t.id
+  loop
     begin
       perform platform.act_as(tenant);
       purged := purged + platform.purge_rows((input->>'limit')::int);
@@ -186,10 +189,12 @@ declare
 begin
   delete from platform.idempotency where ctid = any(array(
     select ctid from platform.idempotency where created_at <= platform.clock() - interval '24 hours'
+      and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
     order by created_at limit most for update skip locked));
   get diagnostics idempotency_rows = row_count;
   delete from platform.inbox where ctid = any(array(
     select ctid from platform.inbox where applied_at <= platform.clock() - interval '30 days'
+      and tenant_id <> all(string_to_array(current_setting('app.away'), ' '))
     order by applied_at limit most for update skip locked));
   get diagnostics inbox_rows = row_count;
   return idempotency_rows + inbox_rows;

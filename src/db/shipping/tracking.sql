@@ -12,16 +12,20 @@ declare
   -- The parcel of a cancelled shipment can still move: that is recorded and emitted, and its order stays cancelled.
   status_order constant text[] := array['created', 'cancelled', 'in_transit', 'delivered'];
   new_status constant varchar := input->>'status';
+  away text[];
   shipment shipping.shipments;
   event_ids text[];
 begin
-  perform platform.enter_as(call, '*');
+  away := platform.enter_to_find(call);
   -- Carriers reuse a tracking number after months, so the latest shipment is meant.
   select * into shipment from shipping.shipments x
     where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
       and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
+  end if;
+  if shipment.tenant_id = any(away) then
+    perform platform.refuse_away(shipment.tenant_id);
   end if;
   perform platform.act_as(shipment.tenant_id);
   event_ids := array[concat_ws(' ', shipment.provider, shipment.tracking_number, input->>'eventId')];
