@@ -79,6 +79,16 @@ describe('the rules reject', () => {
     expect(violationsOf('src/db/orders/orders.sql', `${header} insert into orders.orders values (1) $$;`)).toEqual([]);
   });
 
+  test('SQL that changes stored events: a service may only append them', () => {
+    const header = 'create or replace function orders.place() returns void language sql as $$\n  ';
+    const appended = `${header} insert into platform.events select; insert into platform.outbox select $$;`;
+    expect(violationsOf('src/db/orders/orders.sql', appended)).toEqual([]);
+    for (const statement of ['update platform.events set topic = 1', 'insert into platform.inbox select'])
+      expect(violationsOf('src/db/orders/orders.sql', `${header} ${statement} $$;`)).toEqual([
+        'src/db/orders/orders.sql writes a table of platform: a file may write only tables of its service, orders',
+      ]);
+  });
+
   test('files that import each other', () => {
     const files = [
       { path: 'dev/kafka/log.ts', text: "import type { Topics } from './topics.ts';" },

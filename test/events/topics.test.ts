@@ -59,13 +59,20 @@ function findEmits(): { topic: string; queue: string; file: string }[] {
     .filter((file) => file.endsWith('.sql'))
     .flatMap((file) => {
       const sql = readFileSync(join(dir, file), 'utf8');
-      return [...sql.matchAll(/(?:perform|select) ([a-z_]+\.emit\w*)\(/g)].flatMap((call) => {
+      // A statement that writes its rows, an event and its outbox rows together.
+      const written = [...sql.matchAll(/insert into platform\.events(.*?)platform\.sinks_of\(/gs)].flatMap((insert) => {
+        const queue = argumentsAt(sql, insert.index + insert[0].length)[0] ?? '';
+        const literals = [...(insert[1] ?? '').matchAll(/'([a-z-]+(?:\.[a-z-]+)+)'/g)];
+        return literals.map((literal) => ({ topic: literal[1] ?? '', queue, file }));
+      });
+      const called = [...sql.matchAll(/(?:perform|select) ([a-z_]+\.emit\w*)\(/g)].flatMap((call) => {
         const callArguments = argumentsAt(sql, call.index + call[0].length);
         const literal = callArguments.find((argument) => /^'[a-z.-]+'$/.test(argument))?.slice(1, -1);
         if (literal === undefined) return [];
         const topic = call[1] === 'group_commerce.emit_campaign' ? `group-commerce.campaign.${literal}` : literal;
         return [{ topic, queue: callArguments.at(-1) ?? '', file }];
       });
+      return [...written, ...called];
     });
 }
 
