@@ -2430,37 +2430,118 @@ CREATE OR REPLACE FUNCTION inventory.decide_holds(order_ids text[], traces jsonb
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
-  reservation inventory.reservations;
   pending_ids text[];
-  changed_skus text[];
-  shortages jsonb;
+  skus text[];
+  units bigint[]; -- by SKU: what the batch needs, then what it gets
+  refused jsonb; -- by order: the first SKU that is short
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
   -- Lock order, as everywhere: reservations by order, then all stock of the batch by SKU.
-  perform 1 from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending'
-    order by v.order_id for update;
-  pending_ids := array(select v.order_id from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending' order by v.order_id);
-  changed_skus := array(select distinct s from inventory.reservations v, unnest(v.skus) s
-    where v.order_id = any(pending_ids));
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(changed_skus)
-    order by i.sku for update;
-  for reservation in select * from inventory.reservations v where v.order_id = any(pending_ids) order by v.order_id loop
-    shortages := inventory.take(reservation.skus, reservation.quantities);
+  -- The status is read after the lock, not part of the search: with it, Postgres may read all pending holds.
+  with locked as materialized (
+    select v.order_id, v.skus, v.quantities, v.status from inventory.reservations v
+    where v.tenant_id = tenant and v.order_id = any(order_ids) order by v.order_id for update
+  ), pending as (
+    select l.* from locked l where l.status = 'pending'
+  ), needed as (
+    select n.sku, sum(n.units) as units from pending p, unnest(p.skus, p.quantities) n(sku, units) group by n.sku
+  )
+  select array(select p.order_id from pending p order by p.order_id), array_agg(n.sku order by n.sku),
+    array_agg(n.units order by n.sku)
+  into pending_ids, skus, units from needed n;
+  if cardinality(pending_ids) = 0 then
+    return jsonb_build_object('decided', 0, 'skus', '[]'::jsonb);
+  end if;
+
+  select d.units, d.refused into units, refused from inventory.divide_stock(pending_ids, skus, units) d;
+  update inventory.inventory i
+  set quantity = i.quantity - t.units::int, reserved = i.reserved + t.units::int,
+      version = platform.next_version(i.version), updated_at = now_at
+  from unnest(skus, units) t(sku, units)
+  where i.tenant_id = tenant and i.sku = t.sku and t.units > 0;
+
+  with decided as (
     update inventory.reservations v
-    set status = case when shortages is null then 'held' else 'refused' end, unheard = shortages is not null,
-        expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
-    where v.order_id = reservation.order_id;
-    perform platform.set_trace(traces->>reservation.order_id);
-    perform inventory.emit_decision(reservation.order_id, shortages, true);
-  end loop;
-  return jsonb_build_object('decided', cardinality(pending_ids), 'skus', to_jsonb(changed_skus));
+    set status = case when refused ? v.order_id then 'refused' else 'held' end, unheard = refused ? v.order_id,
+        expires_at = case when not refused ? v.order_id then now_at + make_interval(secs => hold_seconds) end
+    where v.order_id = any(pending_ids)
+    returning v.order_id, refused->v.order_id as shortage
+  ), new_events as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, case when d.shortage is null then 'inventory.reserved' else 'inventory.insufficient' end, d.order_id,
+      case when d.shortage is null then inventory.reserved_json(d.order_id)
+        else inventory.insufficient_json(d.order_id, d.shortage) end,
+      traces->>d.order_id, now_at
+    from decided d order by d.order_id
+    returning seq, key
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select tenant, s, e.seq, e.key, platform.due_now() from new_events e, unnest(platform.sinks_of(true)) s;
+  return jsonb_build_object('decided', cardinality(pending_ids), 'skus',
+    to_jsonb(array(select t.sku from unnest(skus, units) t(sku, units) where t.units > 0)));
 end
 $function$;
 alter function inventory.decide_holds(text[],jsonb,integer) owner to fusion_inventory;
 revoke all on function inventory.decide_holds(text[],jsonb,integer) from public;
+
+-- function: inventory.divide_stock(text[],text[],bigint[])
+-- src/db/inventory/deferred-reservations.sql
+CREATE OR REPLACE FUNCTION inventory.divide_stock(order_ids text[], skus text[], needed bigint[], OUT units bigint[], OUT refused jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  available bigint[];
+  reservation record;
+  place integer;
+  shortage jsonb;
+begin
+  with locked as materialized (
+    select i.sku, i.quantity from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(divide_stock.skus) order by i.sku for update
+  )
+  select array_agg(coalesce(l.quantity, 0) order by s.place) into available
+  from unnest(divide_stock.skus) with ordinality s(sku, place) left join locked l on l.sku = s.sku;
+  units := needed;
+  refused := '{}';
+  if (select bool_and(n.needed <= n.available) from unnest(needed, available) n(needed, available)) then
+    return;
+  end if;
+  -- Some order is short. A refused order takes nothing, so that a smaller one after it may get the units.
+  units := array_fill(0::bigint, array[cardinality(skus)]);
+  for reservation in
+    select v.order_id, v.skus, v.quantities from inventory.reservations v
+    where v.order_id = any(order_ids) order by v.order_id
+  loop
+    shortage := null;
+    for line in 1..cardinality(reservation.skus) loop
+      place := array_position(skus, reservation.skus[line]);
+      if available[place] < reservation.quantities[line] then
+        shortage := jsonb_build_object('sku', reservation.skus[line], 'requested', reservation.quantities[line],
+          'available', available[place]);
+        exit;
+      end if;
+    end loop;
+    if shortage is not null then
+      refused := refused || jsonb_build_object(reservation.order_id, shortage);
+      continue;
+    end if;
+    for line in 1..cardinality(reservation.skus) loop
+      place := array_position(skus, reservation.skus[line]);
+      available[place] := available[place] - reservation.quantities[line];
+      units[place] := units[place] + reservation.quantities[line];
+    end loop;
+  end loop;
+end
+$function$;
+alter function inventory.divide_stock(text[],text[],bigint[]) owner to fusion_inventory;
+revoke all on function inventory.divide_stock(text[],text[],bigint[]) from public;
 
 -- function: inventory.due_holds(integer)
 -- src/db/inventory/expired-holds.sql
@@ -2475,25 +2556,6 @@ $function$;
 alter function inventory.due_holds(integer) owner to fusion_inventory;
 revoke all on function inventory.due_holds(integer) from public;
 grant execute on function inventory.due_holds(integer) to fusion_orders;
-
--- function: inventory.emit_decision(character varying,jsonb,boolean)
--- src/db/inventory/reservations.sql
-CREATE OR REPLACE FUNCTION inventory.emit_decision(order_id character varying, shortages jsonb, queue boolean)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if shortages is null then
-    perform platform.emit('inventory.reserved', order_id, inventory.reserved_json(order_id), true);
-  else
-    perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
-      'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
-  end if;
-end
-$function$;
-alter function inventory.emit_decision(character varying,jsonb,boolean) owner to fusion_inventory;
-revoke all on function inventory.emit_decision(character varying,jsonb,boolean) from public;
 
 -- function: inventory.emit_reserved(text[])
 -- src/db/inventory/campaign-holds.sql
@@ -2566,6 +2628,19 @@ $function$;
 alter function inventory.hold_unit(character varying,character varying,timestamp with time zone) owner to fusion_inventory;
 revoke all on function inventory.hold_unit(character varying,character varying,timestamp with time zone) from public;
 grant execute on function inventory.hold_unit(character varying,character varying,timestamp with time zone) to fusion_group_commerce;
+
+-- function: inventory.insufficient_json(character varying,jsonb)
+-- src/db/inventory/reservations.sql
+CREATE OR REPLACE FUNCTION inventory.insufficient_json(order_id character varying, shortage jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('orderId', order_id, 'status', 'insufficient', 'sku', shortage->'sku',
+    'quantity', shortage->'requested')
+$function$;
+alter function inventory.insufficient_json(character varying,jsonb) owner to fusion_inventory;
+revoke all on function inventory.insufficient_json(character varying,jsonb) from public;
 
 -- function: inventory.is_count_allowed(bigint,integer,integer)
 -- src/db/inventory/stock.sql
@@ -2837,7 +2912,7 @@ begin
   end if;
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
   values (reserve.order_id, tenant, reserve.skus, reserve.quantities, 'refused', now_at);
-  perform inventory.emit_decision(order_id, shortages, false);
+  perform platform.emit('inventory.insufficient', order_id, inventory.insufficient_json(order_id, shortages->0), false);
   return shortages;
 end
 $function$;

@@ -21,6 +21,7 @@ drop function if exists group_commerce.settle_free(group_commerce.group_commerce
 drop function if exists inventory.announce(text[]);
 drop function if exists inventory.decide(text[], jsonb, integer);
 drop function if exists inventory.decide_held(text[], jsonb);
+drop function if exists inventory.emit_decision(varchar, jsonb, boolean);
 drop function if exists inventory.fits(bigint, integer, integer);
 drop function if exists inventory.holds(varchar);
 drop function if exists inventory.most_units();

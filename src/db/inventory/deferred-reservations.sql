@@ -1,36 +1,117 @@
 -- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, inventory/reservations.sql
 -- Holds that the queue decides, for orders placed with `Prefer: respond-async`.
 
--- Decides the pending holds of these orders (of the current tenant), in the order of their ids. `traces`: traceparent
--- by order. Returns {decided, skus}: the SKUs whose stock changed.
-create or replace function inventory.decide_holds(order_ids text[], traces jsonb, hold_seconds integer) returns jsonb
+-- Locks the stock of these SKUs (sorted, each once) and divides it among the orders of a batch, first come first served
+-- and all or nothing for each order. `needed`: what the orders need of each SKU. Returns what they get, in `units`, and
+-- the orders that are refused, with the first SKU that is short: {order: {sku, requested, available}}. The caller has
+-- locked the reservations.
+create or replace function inventory.divide_stock(order_ids text[], skus text[], needed bigint[], out units bigint[],
+  out refused jsonb)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  reservation inventory.reservations;
+  available bigint[];
+  reservation record;
+  place integer;
+  shortage jsonb;
+begin
+  with locked as materialized (
+    select i.sku, i.quantity from inventory.inventory i
+    where i.tenant_id = platform.tenant() and i.sku = any(divide_stock.skus) order by i.sku for update
+  )
+  select array_agg(coalesce(l.quantity, 0) order by s.place) into available
+  from unnest(divide_stock.skus) with ordinality s(sku, place) left join locked l on l.sku = s.sku;
+  units := needed;
+  refused := '{}';
+  if (select bool_and(n.needed <= n.available) from unnest(needed, available) n(needed, available)) then
+    return;
+  end if;
+  -- Some order is short. A refused order takes nothing, so that a smaller one after it may get the units.
+  units := array_fill(0::bigint, array[cardinality(skus)]);
+  for reservation in
+    select v.order_id, v.skus, v.quantities from inventory.reservations v
+    where v.order_id = any(order_ids) order by v.order_id
+  loop
+    shortage := null;
+    for line in 1..cardinality(reservation.skus) loop
+      place := array_position(skus, reservation.skus[line]);
+      if available[place] < reservation.quantities[line] then
+        shortage := jsonb_build_object('sku', reservation.skus[line], 'requested', reservation.quantities[line],
+          'available', available[place]);
+        exit;
+      end if;
+    end loop;
+    if shortage is not null then
+      refused := refused || jsonb_build_object(reservation.order_id, shortage);
+      continue;
+    end if;
+    for line in 1..cardinality(reservation.skus) loop
+      place := array_position(skus, reservation.skus[line]);
+      available[place] := available[place] - reservation.quantities[line];
+      units[place] := units[place] + reservation.quantities[line];
+    end loop;
+  end loop;
+end
+$$;
+
+-- Decides the pending holds of these orders (of the current tenant), in the order of their ids, which is the order in
+-- which they were placed. Each order gets all of its units or none. `traces`: traceparent by order. Returns {decided,
+-- skus}: the SKUs whose stock changed. The whole batch changes the row of a popular SKU once and writes its events in
+-- one statement. Emits inventory.reserved or inventory.insufficient for each order.
+-- Generic plans without sequential scans: a plan that was made for an empty table must be good for a full one.
+create or replace function inventory.decide_holds(order_ids text[], traces jsonb, hold_seconds integer) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
   pending_ids text[];
-  changed_skus text[];
-  shortages jsonb;
+  skus text[];
+  units bigint[]; -- by SKU: what the batch needs, then what it gets
+  refused jsonb; -- by order: the first SKU that is short
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
 begin
   -- Lock order, as everywhere: reservations by order, then all stock of the batch by SKU.
-  perform 1 from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending'
-    order by v.order_id for update;
-  pending_ids := array(select v.order_id from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'pending' order by v.order_id);
-  changed_skus := array(select distinct s from inventory.reservations v, unnest(v.skus) s
-    where v.order_id = any(pending_ids));
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(changed_skus)
-    order by i.sku for update;
-  for reservation in select * from inventory.reservations v where v.order_id = any(pending_ids) order by v.order_id loop
-    shortages := inventory.take(reservation.skus, reservation.quantities);
+  -- The status is read after the lock, not part of the search: with it, Postgres may read all pending holds.
+  with locked as materialized (
+    select v.order_id, v.skus, v.quantities, v.status from inventory.reservations v
+    where v.tenant_id = tenant and v.order_id = any(order_ids) order by v.order_id for update
+  ), pending as (
+    select l.* from locked l where l.status = 'pending'
+  ), needed as (
+    select n.sku, sum(n.units) as units from pending p, unnest(p.skus, p.quantities) n(sku, units) group by n.sku
+  )
+  select array(select p.order_id from pending p order by p.order_id), array_agg(n.sku order by n.sku),
+    array_agg(n.units order by n.sku)
+  into pending_ids, skus, units from needed n;
+  if cardinality(pending_ids) = 0 then
+    return jsonb_build_object('decided', 0, 'skus', '[]'::jsonb);
+  end if;
+
+  select d.units, d.refused into units, refused from inventory.divide_stock(pending_ids, skus, units) d;
+  update inventory.inventory i
+  set quantity = i.quantity - t.units::int, reserved = i.reserved + t.units::int,
+      version = platform.next_version(i.version), updated_at = now_at
+  from unnest(skus, units) t(sku, units)
+  where i.tenant_id = tenant and i.sku = t.sku and t.units > 0;
+
+  with decided as (
     update inventory.reservations v
-    set status = case when shortages is null then 'held' else 'refused' end, unheard = shortages is not null,
-        expires_at = case when shortages is null then platform.clock() + make_interval(secs => hold_seconds) end
-    where v.order_id = reservation.order_id;
-    perform platform.set_trace(traces->>reservation.order_id);
-    perform inventory.emit_decision(reservation.order_id, shortages, true);
-  end loop;
-  return jsonb_build_object('decided', cardinality(pending_ids), 'skus', to_jsonb(changed_skus));
+    set status = case when refused ? v.order_id then 'refused' else 'held' end, unheard = refused ? v.order_id,
+        expires_at = case when not refused ? v.order_id then now_at + make_interval(secs => hold_seconds) end
+    where v.order_id = any(pending_ids)
+    returning v.order_id, refused->v.order_id as shortage
+  ), new_events as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, case when d.shortage is null then 'inventory.reserved' else 'inventory.insufficient' end, d.order_id,
+      case when d.shortage is null then inventory.reserved_json(d.order_id)
+        else inventory.insufficient_json(d.order_id, d.shortage) end,
+      traces->>d.order_id, now_at
+    from decided d order by d.order_id
+    returning seq, key
+  )
+  insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+  select tenant, s, e.seq, e.key, platform.due_now() from new_events e, unnest(platform.sinks_of(true)) s;
+  return jsonb_build_object('decided', cardinality(pending_ids), 'skus',
+    to_jsonb(array(select t.sku from unnest(skus, units) t(sku, units) where t.units > 0)));
 end
 $$;
 

@@ -50,6 +50,13 @@ language sql stable as $$
   select jsonb_build_object('orderId', order_id, 'status', 'reserved')
 $$;
 
+-- The payload of inventory.insufficient, which names one SKU: a shortage as in inventory.find_shortages.
+create or replace function inventory.insufficient_json(order_id varchar, shortage jsonb) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('orderId', order_id, 'status', 'insufficient', 'sku', shortage->'sku',
+    'quantity', shortage->'requested')
+$$;
+
 -- Decides an order's hold at once. Returns null if it is held, or the shortages. An order has one decision (the primary
 -- key of reservations). Emits inventory.reserved or inventory.insufficient. For orders.
 -- If every SKU has enough units, one statement takes them (the condition on quantity decides) and writes the hold and
@@ -92,7 +99,7 @@ begin
   end if;
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
   values (reserve.order_id, tenant, reserve.skus, reserve.quantities, 'refused', now_at);
-  perform inventory.emit_decision(order_id, shortages, false);
+  perform platform.emit('inventory.insufficient', order_id, inventory.insufficient_json(order_id, shortages->0), false);
   return shortages;
 end
 $$;
@@ -102,19 +109,6 @@ create or replace function inventory.add_pending_hold(order_id varchar, skus tex
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
   values (order_id, platform.tenant(), skus, quantities, 'pending', platform.clock())
-$$;
-
--- Emits the event for the decision on an order's hold: inventory.reserved or inventory.insufficient.
-create or replace function inventory.emit_decision(order_id varchar, shortages jsonb, queue boolean) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  if shortages is null then
-    perform platform.emit('inventory.reserved', order_id, inventory.reserved_json(order_id), true);
-  else
-    perform platform.emit('inventory.insufficient', order_id, jsonb_build_object('orderId', order_id,
-      'status', 'insufficient', 'sku', shortages->0->>'sku', 'quantity', (shortages->0->>'requested')::int), queue);
-  end if;
-end
 $$;
 
 -- Releases the holds of these orders, emits inventory.released for each and returns their SKUs. A pending reservation
