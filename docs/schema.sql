@@ -2678,11 +2678,13 @@ CREATE OR REPLACE FUNCTION inventory.keep_until(order_ids text[], until timestam
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+  -- The status is read after the lock, not part of the search: with it, Postgres may read all holds of the tenant.
+  with locked as materialized (
+    select v.order_id, v.status from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) order by v.order_id for update
+  )
   update inventory.reservations r set expires_at = until
-  where r.order_id = any(array(
-    select v.order_id from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.status = 'held'
-    order by v.order_id for update))
+  where r.order_id = any(array(select l.order_id from locked l where l.status = 'held'))
 $function$;
 alter function inventory.keep_until(text[],timestamp with time zone) owner to fusion_inventory;
 revoke all on function inventory.keep_until(text[],timestamp with time zone) from public;
@@ -2696,13 +2698,12 @@ CREATE OR REPLACE FUNCTION inventory.lock_due_holds(order_ids text[])
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  with due as (
-    select r.order_id from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)
-      and r.status = 'held' and r.expires_at <= platform.clock()
-    order by r.order_id for update
+  with locked as materialized (
+    select r.order_id, r.status, r.expires_at from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
   )
-  select coalesce(array_agg(d.order_id::text order by d.order_id), '{}') from due d
+  select coalesce(array_agg(l.order_id::text order by l.order_id), '{}') from locked l
+  where l.status = 'held' and l.expires_at <= platform.clock()
 $function$;
 alter function inventory.lock_due_holds(text[]) owner to fusion_inventory;
 revoke all on function inventory.lock_due_holds(text[]) from public;
@@ -2753,10 +2754,12 @@ CREATE OR REPLACE FUNCTION inventory.mark_orders_informed(order_ids text[])
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+  with locked as materialized (
+    select v.order_id, v.unheard from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) order by v.order_id for update
+  )
   update inventory.reservations r set unheard = false
-  where r.unheard and r.order_id = any(array(
-    select v.order_id from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.unheard order by v.order_id for update))
+  where r.order_id = any(array(select l.order_id from locked l where l.unheard))
 $function$;
 alter function inventory.mark_orders_informed(text[]) owner to fusion_inventory;
 revoke all on function inventory.mark_orders_informed(text[]) from public;
@@ -2835,20 +2838,19 @@ CREATE OR REPLACE FUNCTION inventory.release(order_ids text[], reason text)
 AS $function$
 declare
   skus text[];
+  ended_ids text[];
   released_ids text[];
 begin
-  perform 1 from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status in ('pending', 'held')
-    order by r.order_id for update;
-  update inventory.reservations r set status = 'released'
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'pending';
-  with ended as (
-    update inventory.reservations r set status = 'released', expires_at = null
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
-    returning r.order_id, r.skus, r.quantities
+  -- The status is read after the lock, not part of the search: with it, Postgres may read all holds of the tenant.
+  with locked as materialized (
+    select r.order_id, r.skus, r.status from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
   )
-  select coalesce(array_agg(distinct e.order_id), '{}'), coalesce(array_agg(distinct s), '{}')
-  into released_ids, skus from ended e, unnest(e.skus) s;
+  select coalesce(array_agg(l.order_id) filter (where l.status in ('pending', 'held')), '{}'),
+    coalesce(array_agg(l.order_id) filter (where l.status = 'held'), '{}'),
+    array(select distinct s from locked h, unnest(h.skus) s where h.status = 'held')
+  into ended_ids, released_ids, skus from locked l;
+  update inventory.reservations r set status = 'released', expires_at = null where r.order_id = any(ended_ids);
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i

@@ -178,6 +178,10 @@ test('batches, direct orders and cancellations at once never sell a unit twice, 
 describe('among 5,000 other holds', () => {
   const ids = Array.from({ length: 100 }, (_, index) => `flood-${index + 1}`);
   const messages = ids.map((orderId) => ({ eventId: orderId, orderId }));
+  const soon = "now() + interval '1 minute'";
+
+  /** Gives every hold this state. */
+  const becomes = (fields: string) => database.query(`update inventory.reservations set ${fields}`);
 
   /** The rows of reservations that a statement reads. Its changes are rolled back. */
   async function countReads(role: string, statement: string, values: unknown[]): Promise<number> {
@@ -213,5 +217,17 @@ describe('among 5,000 other holds', () => {
     expect(await countReads('fusion_worker', 'inventory.reserve_orders($1, $2)', [{ jobSecret }, input])).toBeLessThan(
       500,
     );
+  });
+
+  const ofOrders: [statement: string, fields: string][] = [
+    ['inventory.release($1, $$cancelled$$)', `status = 'pending'`],
+    ['inventory.release($1, $$cancelled$$)', `status = 'held', expires_at = ${soon}`],
+    [`inventory.keep_until($1, ${soon})`, `status = 'held', expires_at = ${soon}`],
+    ['inventory.lock_due_holds($1)', `status = 'held', expires_at = now() - interval '1 minute'`],
+    ['inventory.mark_orders_informed($1)', `status = 'refused', unheard = true`],
+  ];
+  test.each(ofOrders)('%s reads the holds of its orders only, with %s', async (statement, fields) => {
+    await becomes(fields);
+    expect(await countReads('fusion_inventory', statement, [ids])).toBeLessThan(500);
   });
 });

@@ -138,10 +138,12 @@ $$;
 -- the orders; this locks their reservations by order id. For orders.
 create or replace function inventory.mark_orders_informed(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
+  with locked as materialized (
+    select v.order_id, v.unheard from inventory.reservations v
+    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) order by v.order_id for update
+  )
   update inventory.reservations r set unheard = false
-  where r.unheard and r.order_id = any(array(
-    select v.order_id from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) and v.unheard order by v.order_id for update))
+  where r.order_id = any(array(select l.order_id from locked l where l.unheard))
 $$;
 
 -- The cron, because a message can be lost. Decides holds that have been pending for `idleSeconds`, and returns the

@@ -5,13 +5,12 @@
 -- debit that started in the meantime, may have moved its end. The caller has locked the orders. For orders.
 create or replace function inventory.lock_due_holds(order_ids text[]) returns text[]
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  with due as (
-    select r.order_id from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)
-      and r.status = 'held' and r.expires_at <= platform.clock()
-    order by r.order_id for update
+  with locked as materialized (
+    select r.order_id, r.status, r.expires_at from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
   )
-  select coalesce(array_agg(d.order_id::text order by d.order_id), '{}') from due d
+  select coalesce(array_agg(l.order_id::text order by l.order_id), '{}') from locked l
+  where l.status = 'held' and l.expires_at <= platform.clock()
 $$;
 
 -- Finds up to `most` holds whose time is over, of each tenant in turn: [{tenant, orders}]. A hold whose payment may

@@ -118,20 +118,19 @@ create or replace function inventory.release(order_ids text[], reason text) retu
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   skus text[];
+  ended_ids text[];
   released_ids text[];
 begin
-  perform 1 from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status in ('pending', 'held')
-    order by r.order_id for update;
-  update inventory.reservations r set status = 'released'
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'pending';
-  with ended as (
-    update inventory.reservations r set status = 'released', expires_at = null
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) and r.status = 'held'
-    returning r.order_id, r.skus, r.quantities
+  -- The status is read after the lock, not part of the search: with it, Postgres may read all holds of the tenant.
+  with locked as materialized (
+    select r.order_id, r.skus, r.status from inventory.reservations r
+    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
   )
-  select coalesce(array_agg(distinct e.order_id), '{}'), coalesce(array_agg(distinct s), '{}')
-  into released_ids, skus from ended e, unnest(e.skus) s;
+  select coalesce(array_agg(l.order_id) filter (where l.status in ('pending', 'held')), '{}'),
+    coalesce(array_agg(l.order_id) filter (where l.status = 'held'), '{}'),
+    array(select distinct s from locked h, unnest(h.skus) s where h.status = 'held')
+  into ended_ids, released_ids, skus from locked l;
+  update inventory.reservations r set status = 'released', expires_at = null where r.order_id = any(ended_ids);
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i
