@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fixture } from '../fixture/fixture.ts';
+import { fillQueue, resumeQueue } from './backlog.ts';
 import type { Loaded, LoadJob, Recipe } from './job.ts';
 import type { LimitJob } from './limit-child.ts';
 import type { Loader } from './load.ts';
@@ -47,6 +48,7 @@ export type Case = {
 export type Prepared = { paymentId: string; intentId: string }[];
 
 export const relayedEvents = 20_000;
+const decidedHolds = 20_000;
 
 const bearer = (key: string): Record<string, string> => ({ authorization: `Bearer ${key}` });
 
@@ -78,6 +80,12 @@ async function secondsUntil(bench: Bench, began: number, query: string): Promise
     await sleep(10);
   }
 }
+
+/** The figures of work that no client waits for. */
+const workDone = (amount: number, seconds: number): Loaded => ({
+  ...{ p50: Number.NaN, p95: Number.NaN, p99: Number.NaN },
+  ...{ requests: amount, begun: amount, failed: 0, seconds, statuses: {}, firstFailure: undefined },
+});
 
 const nothingPending = `select not exists (select from inventory.reservations where status = 'pending') as done`;
 const allDelivered = `select not exists (select from platform.outbox where sink = 'kafka') as done`;
@@ -113,6 +121,9 @@ export const cases: Case[] = [
   ),
   limit('limit-hot', 'limit: one prepared statement, one hot SKU', (bench, turn) =>
     runPreparedStatement(bench, turn, true),
+  ),
+  limit('limit-order-alone', 'limit: one prepared statement, one connection', (bench, turn) =>
+    runPreparedStatement(bench, { ...turn, clients: 1 }, false),
   ),
   {
     name: 'product-hit',
@@ -160,6 +171,14 @@ export const cases: Case[] = [
     run: order(spread, 1),
   },
   {
+    name: 'order-alone',
+    title: 'order of 1 line, 10,000 SKUs, one connection',
+    against: ['limit-order-alone'],
+    sinks: 'none',
+    counted: false,
+    run: (bench, turn) => order(spread, 1)(bench, { ...turn, clients: 1 }, []),
+  },
+  {
     name: 'order-kafka',
     title: 'order of 1 line, with its events to Kafka',
     against: ['limit-insert', 'limit-order'],
@@ -184,16 +203,27 @@ export const cases: Case[] = [
     run: order(hot, 1),
   },
   {
-    name: 'order-queue',
-    title: 'order of one hot SKU by queue, to the last hold',
-    against: ['limit-hot', 'limit-insert'],
-    sinks: 'all',
+    name: 'order-intake',
+    title: 'order of one hot SKU, recorded for the queue',
+    against: ['limit-insert', 'order-hot'],
+    sinks: 'none',
+    counted: true,
+    run: (bench, turn) => send(bench, turn, { kind: 'order', skus: hot(bench.shop), lines: 1, async: true }),
+  },
+  {
+    name: 'decide',
+    title: 'decisions of 20,000 recorded holds on one SKU',
+    against: ['limit-hot'],
+    sinks: 'none',
     counted: false,
+    async prepare(bench, turn) {
+      await fillQueue(bench.fixture, bench.shop.hotSku, turn.warmUp ? 2_000 : decidedHolds);
+      return [];
+    },
     async run(bench, turn) {
-      const recipe: Recipe = { kind: 'order', skus: [bench.shop.hotSku], lines: 1, async: true };
       const began = performance.now();
-      const loaded = await send(bench, { ...turn, for: { amount: amountOf(turn, 400) } }, recipe);
-      return { ...loaded, seconds: await secondsUntil(bench, began, nothingPending) };
+      await resumeQueue(bench.fixture);
+      return workDone(turn.warmUp ? 2_000 : decidedHolds, await secondsUntil(bench, began, nothingPending));
     },
   },
   {
@@ -247,17 +277,7 @@ export const cases: Case[] = [
       const began = performance.now();
       const outcome = await bench.fixture.cron();
       if (outcome !== 'ok') throw new Error(`the cron that relays events ended with the outcome ${outcome}, not ok`);
-      const seconds = await secondsUntil(bench, began, allDelivered);
-      const noLatencies = { p50: Number.NaN, p95: Number.NaN, p99: Number.NaN };
-      return {
-        ...noLatencies,
-        requests: amount,
-        begun: amount,
-        failed: 0,
-        seconds,
-        statuses: {},
-        firstFailure: undefined,
-      };
+      return workDone(amount, await secondsUntil(bench, began, allDelivered));
     },
   },
 ];

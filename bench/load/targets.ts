@@ -43,8 +43,13 @@ export function targetsOf(results: readonly CaseResult[]): Target[] {
     { metric: 'order of 25 lines / order of 1 line, CPU', reached: ratio('order-25', 'order', totalCpu), atMost: 3 },
     { metric: 'order of one hot SKU / limit on one hot SKU', reached: ratio('order-hot', 'limit-hot'), atLeast: 0.3 },
     {
-      metric: 'order of one hot SKU by queue / limit on one hot SKU',
-      reached: ratio('order-queue', 'limit-hot'),
+      metric: "order of 1 line / one-statement limit, Postgres's CPU on one connection",
+      reached: ratio('order-alone', 'limit-order-alone', ({ cpu }) => cpu.postgres),
+      atMost: 2.5,
+    },
+    {
+      metric: 'decisions of holds on one SKU / limit on one hot SKU',
+      reached: ratio('decide', 'limit-hot'),
       atLeast: 1,
     },
     { metric: 'join over 100 campaigns / order of 1 line', reached: ratio('join-100', 'order'), atLeast: 0.9 },
