@@ -1,88 +1,127 @@
-// Caches single products in the data center that reads them, with Cloudflare's Cache API. A cached read is not served
-// if it began before the product's last change in this data center, even if it was cached after that change.
+// Caches single products for 30 s in the data center that reads them, with Cloudflare's Cache API. Tokens tell whether
+// a product has changed since it was read (edge-tokens.ts). A hit needs one lookup, of the product's token, if this
+// isolate has served the product before and has looked at the tenant's token a moment ago. It never needs more than two:
+// where it would, the product is read from the database.
+
+import {
+  areEqual,
+  cache,
+  completeTokens,
+  invalidateTokens,
+  knowsTenantToken,
+  readTokens,
+  type Tokens,
+  urlOf,
+} from './edge-tokens.ts';
+import type { Representation } from './etag.ts';
 
 /** A cached read is served for at most this long. */
 const maxAgeMs = 30_000;
-/** How far the clocks of a data center's machines may differ. */
-const skewMs = 100;
-/** If more products change at once, one mark invalidates the whole tenant, because the response waits for each mark. */
-const maxMarks = 5;
 
-const origin = 'https://edge.fusioncommerce.internal';
-const urlOf = (tenant: string, ...path: string[]) => [origin, ...[tenant, ...path].map(encodeURIComponent)].join('/');
+/** `readAt`: when the read began, in milliseconds. `tokens`: the tokens that it found before. */
+export type CachedProduct = Representation & { readAt: number; tokens: Tokens };
 
-// Our types do not declare `caches.default`: it needs the DOM's types.
-const cache = (): Cache => (caches as unknown as { default: Cache }).default;
+/** `cached`: a product that may be served. If there is none, a read that begins now can be cached with `tokens`. */
+export type Lookup = { cached?: CachedProduct; tokens?: Awaited<ReturnType<typeof completeTokens>> };
 
-const put = (url: string, body: string, maxAge: number, headers: Record<string, string> = {}) =>
-  cache().put(url, new Response(body, { headers: { ...headers, 'cache-control': `max-age=${maxAge}` } }));
-
-/** `readAt`: when the read began, in milliseconds. */
-export type CachedProduct = { body: string; version: number; readAt: number };
-
-const maxReaders = 10_000;
-/** Clients that the database recently allowed to read the catalog. A cached read for them needs no database call. */
+const maxEntries = 10_000;
+/** The SKUs of the products that this isolate has read by id. A product's SKU never changes. */
+const skus = new Map<string, string>();
+const maxProducts = 1_000;
+/** Products that this isolate has served. */
+const products = new Map<string, CachedProduct>();
+/** Clients that the database has allowed to read the catalog, and until when they need not be checked again. */
 const readers = new Map<string, { tenant: string; until: number }>();
 
-/** The tenant of a key that read the catalog through this isolate in the last 30 s. */
-export function knownReader(reader: string, now: Date): string | undefined {
+const nameOf = (tenant: string, name: string): string => `${tenant} ${name}`;
+const productUrl = (tenant: string, sku: string): string => urlOf(tenant, 'product', sku);
+
+function remember<T>(memory: Map<string, T>, max: number, name: string, value: T): void {
+  if (memory.size >= max) memory.clear();
+  memory.set(name, value);
+}
+
+/** The tenant of a key that has read the catalog through this isolate. `isAllowed`: it did so in the last 30 s. */
+export function knownReader(reader: string, now: Date): { tenant: string; isAllowed: boolean } | undefined {
   const known = readers.get(reader);
-  return known !== undefined && known.until > now.getTime() ? known.tenant : undefined;
+  return known && { tenant: known.tenant, isAllowed: known.until > now.getTime() };
 }
 
 export function rememberReader(reader: string, tenant: string, now: Date): void {
-  if (readers.size >= maxReaders) readers.clear();
-  readers.set(reader, { tenant, until: now.getTime() + maxAgeMs });
+  remember(readers, maxEntries, reader, { tenant, until: now.getTime() + maxAgeMs });
 }
 
-const lastChangeAt = async (url: string) =>
-  Number((await (await cache().match(url))?.text()) ?? Number.NEGATIVE_INFINITY);
+async function readShared(tenant: string, sku: string): Promise<CachedProduct | undefined> {
+  const found = await cache().match(productUrl(tenant, sku));
+  if (!found) return undefined;
+  const header = (name: string): string => found.headers.get(name) ?? '';
+  return {
+    body: await found.text(),
+    etag: header('x-etag'),
+    readAt: Number(header('x-read-at')),
+    tokens: { product: header('x-product-token'), tenant: header('x-tenant-token') },
+  };
+}
 
 /**
- * Finds a product that was read less than 30 s ago and has not changed here since. An id is resolved to a SKU first.
+ * Looks for a product that was read less than 30 s ago and has not changed since in this data center. The first read
+ * by id in an isolate finds nothing, because the isolate does not know the product's SKU.
  */
-export async function readCachedProduct(
-  tenant: string,
-  by: 'sku' | 'id',
-  name: string,
-  now: Date,
-): Promise<CachedProduct | undefined> {
-  const sku = by === 'sku' ? name : await (await cache().match(urlOf(tenant, 'id', name)))?.text();
-  if (sku === undefined) return undefined;
-  const [cached, ...changes] = await Promise.all([
-    cache().match(urlOf(tenant, 'sku', sku)),
-    lastChangeAt(urlOf(tenant, 'changed')),
-    lastChangeAt(urlOf(tenant, 'changed', sku)),
+export async function lookUpProduct(tenant: string, by: 'sku' | 'id', name: string, now: Date): Promise<Lookup> {
+  const sku = by === 'sku' ? name : skus.get(nameOf(tenant, name));
+  if (sku === undefined) return {};
+  const isYoung = ({ readAt }: CachedProduct): boolean => now.getTime() - readAt < maxAgeMs;
+  const own = products.get(nameOf(tenant, sku));
+  const held = own && isYoung(own) ? own : undefined;
+  const isOneLookup = knowsTenantToken(tenant);
+  const [tokens, shared] = await Promise.all([
+    readTokens(tenant, sku),
+    held === undefined && isOneLookup ? readShared(tenant, sku) : undefined,
   ]);
-  if (cached === undefined) return undefined;
-  const body = await cached.text();
-  const readAt = Number(cached.headers.get('x-read-at'));
-  if (now.getTime() - readAt >= maxAgeMs || readAt <= Math.max(...changes) + skewMs) return undefined;
-  return { body, version: Number(cached.headers.get('x-version')), readAt };
+  const isCurrent = (found: CachedProduct | undefined): found is CachedProduct =>
+    found !== undefined && isYoung(found) && areEqual(found.tokens, tokens);
+  if (isCurrent(held)) return { cached: held };
+  // Another isolate may have read the product since it changed.
+  const newer = held !== undefined && isOneLookup ? await readShared(tenant, sku) : shared;
+  if (isCurrent(newer)) {
+    remember(products, maxProducts, nameOf(tenant, sku), newer);
+    return { cached: newer };
+  }
+  return { tokens: await completeTokens(tenant, sku, tokens) };
 }
 
-/** Caches a product for the rest of the 30 s that began with its read. */
+/** Remembers the SKU of a product that was read, so that the next read of its id finds it in the cache. */
+export function rememberSku(tenant: string, { id, sku }: { id: string; sku: string }): void {
+  remember(skus, maxEntries, nameOf(tenant, id), sku);
+}
+
+/**
+ * Caches a product for the rest of the 30 s that began with its read. If its read has made a token, others may have made
+ * one at the same time: only the read whose token was stored last is cached.
+ */
 export async function cacheProduct(
   tenant: string,
-  product: { id: string; sku: string },
-  read: CachedProduct,
+  sku: string,
+  read: CachedProduct & { tokens: { areNew: boolean } },
 ): Promise<void> {
+  if (read.tokens.areNew && !areEqual(read.tokens, await readTokens(tenant, sku))) return;
+  remember(products, maxProducts, nameOf(tenant, sku), read);
   const secondsLeft = Math.floor((read.readAt + maxAgeMs - Date.now()) / 1000);
   if (secondsLeft <= 0) return;
-  const headers = { 'x-version': String(read.version), 'x-read-at': String(read.readAt) };
-  await Promise.all([
-    put(urlOf(tenant, 'sku', product.sku), read.body, secondsLeft, headers),
-    put(urlOf(tenant, 'id', product.id), product.sku, maxAgeMs / 1000),
-  ]);
+  const headers = {
+    'x-etag': read.etag,
+    'x-read-at': String(read.readAt),
+    'x-product-token': read.tokens.product,
+    'x-tenant-token': read.tokens.tenant,
+    'cache-control': `max-age=${secondsLeft}`,
+  };
+  await cache().put(productUrl(tenant, sku), new Response(read.body, { headers }));
 }
 
 /**
- * Marks products whose catalog entry or stock has changed, so that their next read in this data center is fresh. Call
- * it after the commit. Never throws: the change is already made, and a cached read expires after 30 s anyway.
+ * Invalidates products whose catalog entry or stock has changed: once it resolves, their next read in this data center
+ * is fresh. Call it after the commit. Never throws: the change is already made, and a cached read expires after 30 s
+ * anyway.
  */
-export async function invalidateProducts(tenant: string, skus: string[]): Promise<void> {
-  const changed = [...new Set(skus)];
-  const urls =
-    changed.length > maxMarks ? [urlOf(tenant, 'changed')] : changed.map((sku) => urlOf(tenant, 'changed', sku));
-  await Promise.allSettled(urls.map((url) => put(url, String(Date.now()), maxAgeMs / 1000 + 1)));
-}
+export const invalidateProducts = (tenant: string, changed: string[]): Promise<void> =>
+  invalidateTokens(tenant, [...new Set(changed)]);

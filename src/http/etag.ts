@@ -10,6 +10,16 @@ async function etagOf(body: string, version: number | undefined): Promise<string
   return version === undefined ? `"${hash}"` : `"${version}-${hash}"`;
 }
 
+/** A resource as JSON, with its ETag. */
+export type Representation = { body: string; etag: string };
+
+export async function represent(resource: unknown, version?: number): Promise<Representation> {
+  const body = JSON.stringify(resource);
+  return { body, etag: await etagOf(body, version) };
+}
+
+type Answer = { status?: 200 | 201 | 202; replayed?: boolean };
+
 /**
  * The response that shows one resource, with its ETag; 304 to a read whose `If-None-Match` names it. Hono's ETag
  * middleware reads the finished body again and knows no versions, which `If-Match` needs.
@@ -17,10 +27,17 @@ async function etagOf(body: string, version: number | undefined): Promise<string
 export async function showResource(
   c: HttpContext,
   resource: unknown,
-  { status = 200, version, replayed }: { status?: 200 | 201 | 202; version?: number; replayed?: boolean } = {},
+  { version, ...answer }: Answer & { version?: number } = {},
 ): Promise<Response> {
-  const body = JSON.stringify(resource);
-  const etag = await etagOf(body, version);
+  return showRepresentation(c, await represent(resource, version), answer);
+}
+
+/** The same for a resource that is already JSON. */
+export function showRepresentation(
+  c: HttpContext,
+  { body, etag }: Representation,
+  { status = 200, replayed }: Answer = {},
+): Response {
   c.header('ETag', etag);
   if (replayed) c.header('Idempotent-Replayed', 'true');
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';

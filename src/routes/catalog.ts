@@ -18,10 +18,12 @@ import {
   cacheProduct,
   invalidateProducts,
   knownReader,
-  readCachedProduct,
+  type Lookup,
+  lookUpProduct,
   rememberReader,
+  rememberSku,
 } from '../http/edge-cache.ts';
-import { showResource, versionsIn } from '../http/etag.ts';
+import { represent, showRepresentation, showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
 import { showResult } from '../http/result.ts';
@@ -38,19 +40,20 @@ async function showFromEdge(
 ): Promise<Response> {
   const { context, reader } = c.var;
   const now = context.now();
-  const tenant = knownReader(reader, now);
-  const cached = tenant === undefined ? undefined : await readCachedProduct(tenant, by, name, now);
-  if (tenant !== undefined && cached !== undefined) {
-    c.set('tenant', tenant);
+  const known = knownReader(reader, now);
+  const { cached, tokens }: Lookup = known ? await lookUpProduct(known.tenant, by, name, now) : {};
+  if (known?.isAllowed && cached) {
+    c.set('tenant', known.tenant);
     c.header('Cache-Status', 'fusioncommerce; hit');
-    return showResource(c, JSON.parse(cached.body), { version: cached.version });
+    return showRepresentation(c, cached);
   }
-  const { product: found, version, tenant: owner } = await read();
-  rememberReader(reader, owner, now);
-  const fresh = { body: JSON.stringify(found), version, readAt: now.getTime() };
-  c.executionCtx.waitUntil(cacheProduct(owner, found, fresh));
+  const { product: found, version, tenant } = await read();
+  rememberReader(reader, tenant, now);
+  rememberSku(tenant, found);
+  const shown = await represent(found, version);
+  if (tokens) c.executionCtx.waitUntil(cacheProduct(tenant, found.sku, { ...shown, readAt: now.getTime(), tokens }));
   c.header('Cache-Status', 'fusioncommerce; fwd=miss');
-  return showResource(c, found, { version });
+  return showRepresentation(c, shown);
 }
 
 /** Products: `/v1/products`. */

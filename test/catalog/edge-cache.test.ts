@@ -1,12 +1,5 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
-import {
-  cacheProduct,
-  invalidateProducts,
-  knownReader,
-  readCachedProduct,
-  rememberReader,
-} from '../../src/http/edge-cache.ts';
 import { addProduct, cronUntil, oneLine, type Reply, type Store, startStore, until } from '../support/harness.ts';
 
 const isHit = (reply: Reply) => reply.headers.get('cache-status') === 'fusioncommerce; hit';
@@ -170,94 +163,5 @@ describe('a cached product', () => {
     release();
     await slow;
     for (let n = 0; n < 20; n++) expect((await store.send('GET', path)).body.price).toBe(55);
-  });
-});
-
-describe('a cache entry', () => {
-  /** A cache that never expires an entry, so that only our own expiry check can reject it. */
-  class EndlessCache {
-    readonly entries = new Map<string, { body: string; headers: Headers }>();
-    broken = false;
-    async match(url: string): Promise<Response | undefined> {
-      const entry = this.entries.get(url);
-      return entry && new Response(entry.body, { headers: entry.headers });
-    }
-    async put(url: string, response: Response): Promise<void> {
-      if (this.broken) throw new Error('Too many API requests by a single Worker invocation.');
-      this.entries.set(url, { body: await response.text(), headers: response.headers });
-    }
-  }
-  let cache: EndlessCache;
-  const began = Date.parse('2026-01-31T12:00:00.000Z');
-  const later = (milliseconds: number) => new Date(began + milliseconds);
-  const product = { id: 'id-1', sku: 'SKU 1/ä' };
-  const entry = (readAt: number) => ({ body: '{}', version: 3, readAt });
-  const recall = (at: number, by: 'id' | 'sku' = 'id') =>
-    readCachedProduct('default', by, by === 'id' ? product.id : product.sku, later(at));
-
-  beforeEach(() => {
-    cache = new EndlessCache();
-    vi.stubGlobal('caches', { default: cache });
-    vi.useFakeTimers({ toFake: ['Date'], now: began });
-  });
-  afterEach(() => {
-    vi.unstubAllGlobals();
-    vi.useRealTimers();
-  });
-
-  test('is valid for 30 s from when the product was read, not from when it was stored', async () => {
-    vi.setSystemTime(later(4_000));
-    await cacheProduct('default', product, entry(began));
-    for (const by of ['id', 'sku'] as const) {
-      expect(await recall(29_999, by)).toEqual(entry(began));
-      expect(await recall(30_000, by)).toBeUndefined();
-    }
-    for (const { headers } of cache.entries.values()) {
-      expect(Number(/^max-age=(\d+)$/.exec(headers.get('cache-control') ?? '')?.[1])).toBeLessThanOrEqual(30);
-    }
-    cache.entries.clear();
-    vi.setSystemTime(later(30_000));
-    await cacheProduct('default', product, entry(began));
-    expect(cache.entries.size).toBe(0);
-  });
-
-  test('is invalid once the product changed here, in whatever order the entry and the change are stored', async () => {
-    await cacheProduct('default', product, entry(began));
-    vi.setSystemTime(later(1_000));
-    await invalidateProducts('default', [product.sku]);
-    expect(await recall(1_000)).toBeUndefined();
-    // A reader that started before the change stores its entry after it.
-    vi.setSystemTime(later(2_000));
-    await cacheProduct('default', product, entry(began + 900));
-    expect(await recall(2_000)).toBeUndefined();
-    await cacheProduct('default', product, entry(began + 1_500));
-    expect(await recall(2_000)).toEqual(entry(began + 1_500));
-    expect(await recall(2_000, 'sku')).toEqual(entry(began + 1_500));
-    await invalidateProducts('acme', [product.sku]);
-    await invalidateProducts('default', ['ANOTHER']);
-    expect(await recall(2_000)).toBeDefined();
-  });
-
-  test('is invalidated with all others of the tenant when too many products change to be marked one by one', async () => {
-    await cacheProduct('default', product, entry(began));
-    vi.setSystemTime(later(1_000));
-    cache.entries.clear();
-    await cacheProduct('default', product, entry(began));
-    const before = cache.entries.size;
-    await invalidateProducts('default', [...Array.from({ length: 1_200 }, (_, n) => `S-${n}`), product.sku]);
-    expect(cache.entries.size - before).toBe(1);
-    expect(await recall(1_000)).toBeUndefined();
-  });
-
-  test('cannot make a committed change fail when the cache is broken', async () => {
-    cache.broken = true;
-    await expect(invalidateProducts('default', ['A', 'B'])).resolves.toBeUndefined();
-  });
-
-  test('is returned to a key for 30 s after the database accepted that key', () => {
-    rememberReader('hash', 'default', later(0));
-    expect(knownReader('hash', later(29_999))).toBe('default');
-    expect(knownReader('hash', later(30_000))).toBeUndefined();
-    expect(knownReader('other', later(0))).toBeUndefined();
   });
 });
