@@ -110,6 +110,9 @@ export const cases: Case[] = [
   limit('limit-static', 'limit: a static response of a bare Worker', (bench, turn) =>
     sendToBareWorker(bench, turn, 'GET', '/static'),
   ),
+  limit('limit-cache', 'limit: one cache lookup of a bare Worker', (bench, turn) =>
+    sendToBareWorker(bench, turn, 'GET', '/cached'),
+  ),
   limit('limit-select', 'limit: one-row select of a bare Worker', (bench, turn) =>
     sendToBareWorker(bench, turn, 'GET', '/select'),
   ),
@@ -128,7 +131,7 @@ export const cases: Case[] = [
   {
     name: 'product-hit',
     title: 'product by id, from the edge cache',
-    against: ['limit-static'],
+    against: ['limit-static', 'limit-cache'],
     sinks: 'none',
     counted: false,
     run: (bench, turn) =>

@@ -3,7 +3,7 @@ import { type Bar, drawChart } from './chart.ts';
 import type { Machine } from './machine.ts';
 import type { CaseResult } from './targets.ts';
 
-const reads = ['limit-static', 'limit-select', 'product-hit', 'product-miss', 'product-page'];
+const reads = ['limit-static', 'limit-cache', 'limit-select', 'product-hit', 'product-miss', 'product-page'];
 const separate = ['checkout', 'relay', 'replay'];
 
 /** The chart in the README: requests per second, and the limits measured in the same run. */
