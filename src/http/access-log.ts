@@ -16,7 +16,7 @@ function describeFailure(thrown: Error): Record<string, unknown> & { outcome: st
 
 function tenantOf(c: HttpContext): string | null {
   if (c.error instanceof ApiError && c.error.tenant !== undefined) return c.error.tenant;
-  return c.var.tenant ?? c.var.context?.db.tenant ?? null;
+  return c.get('tenant') ?? c.get('context')?.db.tenant ?? null;
 }
 
 /**
@@ -25,13 +25,13 @@ function tenantOf(c: HttpContext): string | null {
 export const accessLog = createMiddleware<AppEnv>(async (c, next) => {
   const started = Date.now();
   await next();
-  const usage = c.var.context?.db.usage ?? { calls: 0, ms: 0 };
+  const usage = c.get('context')?.db.usage ?? { calls: 0, ms: 0 };
   const { outcome, ...failure } = c.error ? describeFailure(c.error) : { outcome: 'ok' };
   log({
     kind: 'request',
-    id: c.var.requestId,
+    id: c.get('requestId'),
     tenant: tenantOf(c),
-    operation: c.var.operation?.id ?? null,
+    operation: c.get('operation')?.id ?? null,
     method: c.req.method,
     path: pathForLog(c.req.path),
     status: c.res.status,

@@ -3,7 +3,11 @@ import type { Context } from '../context.ts';
 import type { Bindings } from '../env.ts';
 import type { Operation } from './declaration.ts';
 
-/** The variables that middleware sets for a request, in the order in which it sets them. */
+/**
+ * The variables that middleware sets for a request, in the order in which it sets them. Middleware reads one with
+ * `c.get`, because `c.var` copies all of them each time. After `next()` it sets headers with `c.res.headers`, because
+ * `c.header` makes another response each time. Both were a tenth of the CPU of a read from the edge cache.
+ */
 export type Variables = {
   requestId: string;
   /** The declared operation at this method and path; undefined if there is none. */

@@ -21,9 +21,9 @@ const isNeverAllowed = (operation: Operation, authorization: string | undefined)
  * @throws ApiError unauthenticated, if there is none or it has the wrong format
  */
 export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
-  const { operation } = c.var;
+  const operation = c.get('operation');
   if (operation?.scope === undefined) return next();
-  const { call } = c.var.context;
+  const { call } = c.get('context');
   const authorization = c.req.header('authorization');
   const token = operation.takesLiveToken && authorization === undefined ? c.req.query('token') : undefined;
   const keyHash = token === undefined ? keyOf(authorization) : hashOfLiveToken(token);
@@ -55,17 +55,17 @@ function explain(c: HttpContext, operation: Operation, error: unknown): unknown 
  * @throws ApiError unauthenticated, forbidden, unavailable
  */
 export const authentication = createMiddleware<AppEnv>(async (c, next) => {
-  const { operation } = c.var;
+  const operation = c.get('operation');
   if (operation?.scope === undefined) return next();
   const { scope } = operation;
-  const { db, call } = c.var.context;
+  const { db, call } = c.get('context');
   const check = () =>
     db.authenticate(call, scope).catch((error: unknown) => {
       throw explain(c, operation, error);
     });
   const neverAllowed = isNeverAllowed(operation, c.req.header('authorization'));
-  if (neverAllowed && c.var.isKeyKnown) throw explain(c, operation, new ApiError('forbidden'));
-  if (neverAllowed || (!c.var.isKeyKnown && !isSmall(operation, c.req.raw))) await check();
+  if (neverAllowed && c.get('isKeyKnown')) throw explain(c, operation, new ApiError('forbidden'));
+  if (neverAllowed || (!c.get('isKeyKnown') && !isSmall(operation, c.req.raw))) await check();
   await next();
   if (!c.error) return;
   if (db.usage.calls === 0 && !(c.error instanceof ClientGone)) {

@@ -8,11 +8,11 @@ import { isForPages } from './cors.ts';
  */
 export const cacheControl = createMiddleware<AppEnv>(async (c, next) => {
   await next();
-  if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', cachingOf(c));
+  if (!c.res.headers.has('Cache-Control')) c.res.headers.set('Cache-Control', cachingOf(c));
 });
 
 function cachingOf(c: HttpContext): string {
-  const { operation } = c.var;
+  const operation = c.get('operation');
   if (!operation || !c.res.headers.has('ETag')) return 'no-store';
   return isForPages(operation) ? 'private, no-cache' : 'no-store';
 }

@@ -51,14 +51,14 @@ function mayRead(c: HttpContext): boolean {
  */
 export const cors = createMiddleware<AppEnv>(async (c, next) => {
   await next();
-  const { operation } = c.var;
+  const operation = c.get('operation');
   if (!operation) return;
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
-  if (isRead && operation.scope === undefined) c.header('Access-Control-Allow-Origin', '*');
+  if (isRead && operation.scope === undefined) c.res.headers.set('Access-Control-Allow-Origin', '*');
   if (!isForPages(operation)) return;
-  c.header('Vary', 'Origin', { append: true });
+  c.res.headers.append('Vary', 'Origin');
   const origin = c.req.header('origin');
   if (origin === undefined || !mayRead(c)) return;
-  c.header('Access-Control-Allow-Origin', origin);
-  c.header('Access-Control-Expose-Headers', exposedHeaders);
+  c.res.headers.set('Access-Control-Allow-Origin', origin);
+  c.res.headers.set('Access-Control-Expose-Headers', exposedHeaders);
 });

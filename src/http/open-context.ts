@@ -7,7 +7,7 @@ const traceparentFormat = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 /** Gives an operation its database, settings and clock. Events that the request causes carry its `traceparent`. */
 export const openContext = createMiddleware<AppEnv>(async (c, next) => {
-  if (c.var.operation) {
+  if (c.get('operation')) {
     const settings = settingsOf(c.env);
     const traceparent = c.req.header('traceparent');
     const call = traceparent !== undefined && traceparentFormat.test(traceparent) ? { traceparent } : {};

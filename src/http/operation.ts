@@ -26,7 +26,7 @@ export function operation<P extends z.ZodType, Q extends z.ZodType, B extends z.
   declared: Operation<P, Q, B>,
 ): MiddlewareHandler<AppEnv, string, Validated<P, Q, B>> {
   const middleware = createMiddleware<AppEnv, string, Validated<P, Q, B>>(async (c, next) => {
-    const { call } = c.var.context;
+    const { call } = c.get('context');
     if (declared.takesLiveToken && call.liveToken !== undefined) call.campaign = c.req.param('id') ?? '';
     if (declared.params) c.req.addValidatedData('param', validParams(declared.params, c.req.param()));
     c.req.addValidatedData('query', validQuery(declared, c.req.url));

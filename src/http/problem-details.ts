@@ -10,7 +10,7 @@ export const problemDetails: ErrorHandler<AppEnv> = (thrown, c) => {
   // The client has gone, and nobody reads this. The status is nginx's, for the log.
   if (thrown instanceof ClientGone) return new Response(null, { status: 499 });
   const error = errorOf(thrown);
-  const problem = problemOf(error, new URL(c.req.url).pathname, c.var.requestId);
+  const problem = problemOf(error, new URL(c.req.url).pathname, c.get('requestId'));
   const headers = new Headers({ 'Content-Type': 'application/problem+json' });
   if (error.code === 'unauthenticated') headers.set('WWW-Authenticate', 'Bearer');
   if (error.code === 'unavailable' || error.code === 'idempotency_in_progress') headers.set('Retry-After', '1');

@@ -6,6 +6,6 @@ import type { AppEnv } from './app-env.ts';
 export const publishEvents = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
-  const calls = c.var.context?.db.usage.calls ?? 0;
-  if (!isRead && calls > 0) c.executionCtx.waitUntil(relaySoon(c.env, c.var.requestId));
+  const calls = c.get('context')?.db.usage.calls ?? 0;
+  if (!isRead && calls > 0) c.executionCtx.waitUntil(relaySoon(c.env, c.get('requestId')));
 });

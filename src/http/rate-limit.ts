@@ -6,10 +6,10 @@ import { limitKey, type Outcome, type Report, takeTrial } from './limits.ts';
 
 /** The request's outcome for its limit. A database call checks the key first, so any later error means a good key. */
 function outcomeOf(c: HttpContext): Outcome {
-  const { db } = c.var.context;
+  const { db } = c.get('context');
   const { error } = c;
-  if (c.var.isKeyChecked) return 'good';
-  if (!error) return c.var.operation?.scope === undefined || db.usage.calls > 0 ? 'good' : 'undecided';
+  if (c.get('isKeyChecked')) return 'good';
+  if (!error) return c.get('operation')?.scope === undefined || db.usage.calls > 0 ? 'good' : 'undecided';
   if (!(error instanceof ApiError)) return 'undecided';
   if (error.code === 'unauthenticated' || error.code === 'invalid_signature') return 'bad';
   return db.usage.calls > 0 && error.code !== 'unavailable' && error.code !== 'internal' ? 'good' : 'undecided';
@@ -19,7 +19,7 @@ function outcomeOf(c: HttpContext): Outcome {
 async function startCounting(c: HttpContext, operation: Operation): Promise<Report> {
   const address = c.req.header('cf-connecting-ip');
   if (operation.scope !== undefined) {
-    const { isKnown, report } = await limitKey(c.env, c.var.context.call.keyHash ?? '', address);
+    const { isKnown, report } = await limitKey(c.env, c.get('context').call.keyHash ?? '', address);
     c.set('isKeyKnown', isKnown);
     return report;
   }
@@ -33,7 +33,7 @@ async function startCounting(c: HttpContext, operation: Operation): Promise<Repo
  * @throws ApiError rate_limited, with `Retry-After`; unauthenticated, for a key that was rejected a moment ago
  */
 export const rateLimit = createMiddleware<AppEnv>(async (c, next) => {
-  const { operation } = c.var;
+  const operation = c.get('operation');
   if (!operation) return next();
   const report = await startCounting(c, operation);
   await next();

@@ -12,5 +12,5 @@ export const requestId = createMiddleware<AppEnv>(async (c, next) => {
   const given = c.req.header('x-request-id');
   c.set('requestId', given !== undefined && printableAscii.test(given) ? given : newId(new Date()));
   await next();
-  c.header('X-Request-Id', c.var.requestId);
+  c.res.headers.set('X-Request-Id', c.get('requestId'));
 });

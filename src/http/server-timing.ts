@@ -7,6 +7,6 @@ import type { AppEnv } from './app-env.ts';
  */
 export const serverTiming = createMiddleware<AppEnv>(async (c, next) => {
   await next();
-  const usage = c.var.context?.db.usage;
-  if (usage && usage.calls > 0) c.header('Server-Timing', `db;desc="${usage.calls} calls";dur=${usage.ms}`);
+  const usage = c.get('context')?.db.usage;
+  if (usage && usage.calls > 0) c.res.headers.set('Server-Timing', `db;desc="${usage.calls} calls";dur=${usage.ms}`);
 });

@@ -38,7 +38,7 @@ async function showFromEdge(
   name: string,
   read: () => Promise<Versioned>,
 ): Promise<Response> {
-  const { context, reader } = c.var;
+  const [context, reader] = [c.get('context'), c.get('reader')];
   const now = context.now();
   const known = knownReader(reader, now);
   const { cached, tokens }: Lookup = known ? await lookUpProduct(known.tenant, by, name, now) : {};
