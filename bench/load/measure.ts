@@ -23,7 +23,7 @@ async function waitUntilIdle(fixture: Fixture): Promise<void> {
 const pausedSinks: Record<Sinks, string[]> = { none: ['kafka', 'queue'], kafka: ['queue'], all: [] };
 
 /** Pauses the sinks whose deliveries are not measured with a case, as if they were unavailable. */
-async function pauseSinks(fixture: Fixture, sinks: Sinks): Promise<void> {
+export async function pauseSinks(fixture: Fixture, sinks: Sinks): Promise<void> {
   await fixture.pool.query(
     `update platform.sinks set failures = 0,
        paused_until = case when sink = any($1) then 'infinity'::timestamptz else '-infinity' end`,
