@@ -120,9 +120,15 @@ create table catalog.products (
   constraint products_price_not_negative CHECK (price >= 0::numeric),
   constraint products_status CHECK (status in ('active', 'archived'))
 );
-CREATE INDEX idx_products_name_trgm ON catalog.products USING gin (name public.gin_trgm_ops);
-CREATE INDEX idx_products_search ON catalog.products USING gin (search);
-CREATE INDEX idx_products_sku_trgm ON catalog.products USING gin (sku public.gin_trgm_ops);
+CREATE INDEX idx_products_newest ON catalog.products USING gin (search, name public.gin_trgm_ops, sku public.gin_trgm_ops, (ARRAY[tenant_id::text, (tenant_id::text || ' ') || currency::text, tenant_id::text ||
+CASE
+    WHEN "right"(id::text, 3) = '000' THEN '*'
+    ELSE ''
+END, tenant_id::text ||
+CASE
+    WHEN "right"(id::text, 2) ~ '[02468ace]0' THEN '**'
+    ELSE ''
+END, (tenant_id::text || ' ') || "left"(id::text, 3), (tenant_id::text || ' ') || "left"(id::text, 4), (tenant_id::text || ' ') || "left"(id::text, 5), (tenant_id::text || ' ') || "left"(id::text, 6), (tenant_id::text || ' ') || "left"(id::text, 7), (tenant_id::text || ' ') || "left"(id::text, 8)])) WITH (gin_pending_list_limit='256') WHERE status::text = 'active';
 CREATE INDEX idx_products_tenant_id ON catalog.products USING btree (tenant_id, id DESC);
 alter table catalog.products enable row level security;
 alter table catalog.products force row level security;
@@ -890,9 +896,70 @@ alter function catalog.product_json(catalog.products,integer) owner to fusion_ca
 revoke all on function catalog.product_json(catalog.products,integer) from public;
 grant execute on function catalog.product_json(catalog.products,integer) to fusion_reader;
 
--- function: catalog.search_exact(tsquery,text,character varying,character varying,integer)
--- src/db/catalog/products.sql
-CREATE OR REPLACE FUNCTION catalog.search_exact(words tsquery, pattern text, only_currency character varying, before character varying, max_rows integer)
+-- function: catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer)
+-- src/db/catalog/search.sql
+CREATE OR REPLACE FUNCTION catalog.search_hits(tenant character varying, words tsquery, pattern text, sku_part text, similar_name text, required text[], keys text[], low character varying, before character varying, most integer)
+ RETURNS character varying[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  hits varchar[];
+  candidates bigint;
+begin
+  select count(*), coalesce(array_agg(c.id order by c.id desc)
+    filter (where c.is_match and c.tenant_id = tenant and c.id >= low and c.id < before), '{}')
+  into candidates, hits
+  from (
+    select w.id, w.tenant_id, true as is_match from (select p.id, p.tenant_id from catalog.products p
+      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.search @@ words offset 0) w
+    union all
+    select n.id, n.tenant_id, n.search @@ words is not true from (select p.id, p.tenant_id, p.search
+      from catalog.products p
+      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.name ilike pattern offset 0) n
+    union all
+    select s.id, s.tenant_id, s.sku ilike pattern and s.search @@ words is not true and s.name not ilike pattern
+    from (select p.id, p.tenant_id, p.search, p.name, p.sku from catalog.products p
+      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.sku ilike sku_part offset 0) s
+    union all
+    select a.id, a.tenant_id, true from (select p.id, p.tenant_id from catalog.products p
+      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.name %> similar_name offset 0) a
+    limit most
+  ) c;
+  return case when candidates < most or most is null then hits end;
+end
+$function$;
+alter function catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer) owner to fusion_catalog;
+revoke all on function catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer) from public;
+grant execute on function catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer) to fusion_search;
+
+-- function: catalog.search_keys(character varying,character varying,character varying)
+-- src/db/catalog/search.sql
+CREATE OR REPLACE FUNCTION catalog.search_keys(tenant_id character varying, id character varying, currency character varying)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array[tenant_id::text, tenant_id || ' ' || currency,
+    tenant_id || case when right(id, 3) = '000' then '*' else '' end,
+    tenant_id || case when right(id, 2) ~ '[02468ace]0' then '**' else '' end,
+    tenant_id || ' ' || left(id, 3), tenant_id || ' ' || left(id, 4), tenant_id || ' ' || left(id, 5),
+    tenant_id || ' ' || left(id, 6), tenant_id || ' ' || left(id, 7), tenant_id || ' ' || left(id, 8)]
+$function$;
+alter function catalog.search_keys(character varying,character varying,character varying) owner to fusion_catalog;
+revoke all on function catalog.search_keys(character varying,character varying,character varying) from public;
+grant execute on function catalog.search_keys(character varying,character varying,character varying) to fusion_search;
+
+-- function: catalog.search_newest(tsquery,text,text,character varying,character varying,integer)
+-- src/db/catalog/search.sql
+CREATE OR REPLACE FUNCTION catalog.search_newest(words tsquery, pattern text, similar_name text, only_currency character varying, before character varying, most integer)
  RETURNS character varying[]
  LANGUAGE plpgsql
  STABLE
@@ -902,40 +969,94 @@ AS $function$
 declare
   tenant constant varchar := platform.proven_tenant('catalog:read');
   indexed_pattern constant text := case when pattern ~ '[[:alnum:]]{3}' then pattern end;
+  is_indexed constant boolean := pattern is null or indexed_pattern is not null;
+  -- A long number is rare, more so than the letters before it in many SKUs.
+  number constant text := '%' || substring(indexed_pattern from '[0-9]{5,}') || '%';
+  window_size constant integer := case when is_indexed then catalog.search_window() else 1000 end;
+  required constant text[] := case when only_currency is null then '{}' else array[tenant || ' ' || only_currency] end;
+  newest varchar[]; -- the window, with its matches
   found_ids varchar[];
+  sampled varchar[];
+  wanted integer; -- matches of the sample: enough for a page at nearly all times
+  position varchar; -- everything from here on has been searched
+  high varchar;
+  low varchar;
+  bottom varchar;
 begin
-  found_ids := array(
-    select w.id from (
-      select p.id, p.search, p.name, p.sku, p.status, p.currency from catalog.products p
-      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
-      order by p.tenant_id, p.id desc limit catalog.search_window()
-    ) w
-    where w.status = 'active' and (only_currency is null or w.currency = only_currency)
-      and (w.search @@ words or w.name ilike pattern or w.sku ilike pattern)
-    order by w.id desc limit max_rows);
-  if cardinality(found_ids) = max_rows or not exists (
-    select from catalog.products p where p.tenant_id between tenant and tenant and (before is null or p.id < before)
-    order by p.tenant_id, p.id desc offset catalog.search_window()
-  ) then
-    return found_ids;
+  -- With `=` the planner would walk all tenants' products by primary key; with `between` it does not.
+  select array_agg(w.id order by w.id desc), coalesce(array_agg(w.id order by w.id desc) filter (where w.matches), '{}')
+  into newest, found_ids
+  from (
+    select p.id, p.status = 'active' and (only_currency is null or p.currency = only_currency)
+      and (p.search @@ words or p.name ilike pattern or p.sku ilike pattern or p.name %> similar_name) as matches
+    from catalog.products p
+    where p.tenant_id between tenant and tenant and (before is null or p.id < before)
+    order by p.tenant_id, p.id desc limit window_size
+  ) w;
+  if cardinality(found_ids) >= most or newest[window_size] is null
+    or coalesce(words::text, indexed_pattern, similar_name) is null then
+    return found_ids[:most];
   end if;
-  return array(
-    with hits as materialized ( -- planned without the limit, which would make the planner walk again
-      select p.id, p.status, p.currency from catalog.products p
-      where p.tenant_id = tenant and (p.search @@ words or p.name ilike indexed_pattern or p.sku ilike indexed_pattern)
-    )
-    select h.id from hits h
-    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
-      and (before is null or h.id < before)
-    order by h.id desc limit max_rows);
+
+  position := newest[window_size];
+  if is_indexed and before is not null then
+    -- Continue from where a long range begins: fewer keys.
+    for digits in 3..8 loop
+      exit when length(position) <= 8;
+      position := case when left(newest[window_size / 2], digits) > position then left(newest[window_size / 2], digits)
+        else position end;
+    end loop;
+    found_ids := array(select f from unnest(found_ids) f where f >= position);
+  end if;
+  -- The newest product of all is in the window, if there is no `before`: no range has to end at `position`.
+  high := case when before is null then left(newest[1], 3) || 'fffff-' else position end;
+  bottom := left((select p.id from catalog.products p where p.tenant_id between tenant and tenant
+    order by p.tenant_id desc, p.id limit 1), 3);
+  -- All products that have a long number, unless they turn out to be many.
+  sampled := case when number is not null then catalog.search_hits(tenant, words, indexed_pattern, number, null, required,
+    catalog.search_ranges(tenant, bottom, high), bottom, position, 150) end;
+  while sampled is null loop
+    low := bottom;
+    -- One product in 4,096, then one in 32 of those newer than the newest match among them.
+    for stage in 1..2 loop
+      sampled := catalog.search_hits(tenant, words, indexed_pattern, indexed_pattern, similar_name,
+        required || (tenant || repeat('*', stage)),
+        case stage when 1 then array[tenant || '*'] else catalog.search_ranges(tenant, low, high) end,
+        low, position, null);
+      if stage = 1 and sampled = '{}' then
+        -- A rare word: all that have it, unless the sample is wrong.
+        sampled := catalog.search_hits(tenant, words, indexed_pattern, indexed_pattern, similar_name, required,
+          catalog.search_ranges(tenant, low, high), low, position, 150);
+        if sampled is not null then
+          return (found_ids || sampled)[:most];
+        end if;
+      end if;
+      -- Down to where a long range begins, but past one more match of the sample at most.
+      wanted := case stage when 1 then 1 else 2 + most / 16 end;
+      for digits in 3..8 loop
+        exit when sampled[wanted] is null;
+        low := left(sampled[wanted], digits);
+        exit when sampled[wanted + stage] is null or sampled[wanted + stage] < low;
+      end loop;
+    end loop;
+    found_ids := found_ids || catalog.search_hits(tenant, words, indexed_pattern, indexed_pattern, similar_name, required,
+      catalog.search_ranges(tenant, low, high), low, position, null);
+    if cardinality(found_ids) >= most or low <= bottom then
+      return found_ids[:most];
+    end if;
+    position := low;
+    high := low;
+    sampled := null;
+  end loop;
+  return (found_ids || sampled)[:most];
 end
 $function$;
-alter function catalog.search_exact(tsquery,text,character varying,character varying,integer) owner to fusion_catalog;
-revoke all on function catalog.search_exact(tsquery,text,character varying,character varying,integer) from public;
-grant execute on function catalog.search_exact(tsquery,text,character varying,character varying,integer) to fusion_search;
+alter function catalog.search_newest(tsquery,text,text,character varying,character varying,integer) owner to fusion_catalog;
+revoke all on function catalog.search_newest(tsquery,text,text,character varying,character varying,integer) from public;
+grant execute on function catalog.search_newest(tsquery,text,text,character varying,character varying,integer) to fusion_search;
 
 -- function: catalog.search_products(text,character varying,character varying,integer)
--- src/db/catalog/products.sql
+-- src/db/catalog/search.sql
 CREATE OR REPLACE FUNCTION catalog.search_products(q text, only_currency character varying, before character varying, most integer)
  RETURNS SETOF character varying
  LANGUAGE plpgsql
@@ -949,12 +1070,14 @@ declare
   pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
   -- Not with websearch operators, which ask for exact words, and not without a word that could be misspelt.
   allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
-  found_ids varchar[] := catalog.search_exact(words, pattern, only_currency, before, most);
+  found_ids varchar[] := catalog.search_newest(words, pattern, null, only_currency, before, most);
 begin
   -- A later page must not switch to similar words if the earlier pages had exact matches.
   if found_ids = '{}' and allow_similar
-    and (before is null or catalog.search_exact(words, pattern, only_currency, null, 1) = '{}') then
-    found_ids := catalog.search_similar(q, only_currency, before, most);
+    and (before is null or catalog.search_newest(words, pattern, null, only_currency, null, 1) = '{}') then
+    -- One wrong letter removes a larger share of the trigrams from a short word than from several words.
+    perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
+    found_ids := catalog.search_newest(null, null, q, only_currency, before, most);
   end if;
   return query select unnest(found_ids);
 end
@@ -963,53 +1086,50 @@ alter function catalog.search_products(text,character varying,character varying,
 revoke all on function catalog.search_products(text,character varying,character varying,integer) from public;
 grant execute on function catalog.search_products(text,character varying,character varying,integer) to fusion_reader;
 
--- function: catalog.search_similar(text,character varying,character varying,integer)
--- src/db/catalog/products.sql
-CREATE OR REPLACE FUNCTION catalog.search_similar(q text, only_currency character varying, before character varying, max_rows integer)
- RETURNS character varying[]
+-- function: catalog.search_ranges(character varying,character varying,character varying)
+-- src/db/catalog/search.sql
+CREATE OR REPLACE FUNCTION catalog.search_ranges(tenant character varying, low character varying, high character varying)
+ RETURNS text[]
  LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
- SET plan_cache_mode TO 'force_custom_plan'
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  tenant constant varchar := platform.proven_tenant('catalog:read');
-  found_ids varchar[];
+  keys text[] := '{}';
+  first bigint;
+  next bigint; -- the number of the range after the last one
+  middle bigint;
 begin
-  -- One wrong letter removes a larger share of the trigrams from a short word than from several words.
-  perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
-  found_ids := array(
-    select w.id from (
-      select p.id, p.name, p.status, p.currency from catalog.products p
-      where p.tenant_id between tenant and tenant and (before is null or p.id < before)
-      order by p.tenant_id, p.id desc limit catalog.search_window()
-    ) w
-    where w.status = 'active' and (only_currency is null or w.currency = only_currency) and w.name %> q
-    order by w.id desc limit max_rows);
-  if cardinality(found_ids) = max_rows then
-    return found_ids;
+  if least(length(low), length(high)) < 3 or left(low, 8) || left(high, 8) !~ '^[0-9a-f]+$' then
+    return array[tenant];
   end if;
-  return array(
-    with hits as materialized (
-      select p.id, p.status, p.currency from catalog.products p where p.tenant_id = tenant and p.name %> q
-    )
-    select h.id from hits h
-    where h.status = 'active' and (only_currency is null or h.currency = only_currency)
-      and (before is null or h.id < before)
-    order by h.id desc limit max_rows);
+  first := ('x' || rpad(left(low, 8), 8, '0'))::bit(32)::bigint;
+  next := ('x' || rpad(left(high, 8), 8, '0'))::bit(32)::bigint + (length(high) > 8)::int;
+  -- From both ends: ranges of this length up to where a range of 16 times the length begins.
+  for digits in reverse 8..3 loop
+    middle := case when digits = 3 then next else least((first + 15) / 16 * 16, next) end;
+    keys := keys || array(select tenant || ' ' || lpad(to_hex(n), digits, '0') from generate_series(first, middle - 1) n);
+    first := middle;
+    middle := greatest(next / 16 * 16, first);
+    keys := keys || array(select tenant || ' ' || lpad(to_hex(n), digits, '0') from generate_series(middle, next - 1) n);
+    exit when first >= middle;
+    first := first / 16;
+    next := middle / 16;
+  end loop;
+  return keys;
 end
 $function$;
-alter function catalog.search_similar(text,character varying,character varying,integer) owner to fusion_catalog;
-revoke all on function catalog.search_similar(text,character varying,character varying,integer) from public;
-grant execute on function catalog.search_similar(text,character varying,character varying,integer) to fusion_search;
+alter function catalog.search_ranges(character varying,character varying,character varying) owner to fusion_catalog;
+revoke all on function catalog.search_ranges(character varying,character varying,character varying) from public;
+grant execute on function catalog.search_ranges(character varying,character varying,character varying) to fusion_search;
 
 -- function: catalog.search_window()
--- src/db/catalog/products.sql
+-- src/db/catalog/search.sql
 CREATE OR REPLACE FUNCTION catalog.search_window()
  RETURNS integer
  LANGUAGE sql
  IMMUTABLE
-AS $function$ select 1000 $function$;
+AS $function$ select 250 $function$;
 alter function catalog.search_window() owner to fusion_catalog;
 revoke all on function catalog.search_window() from public;
 grant execute on function catalog.search_window() to fusion_search;

@@ -4,6 +4,8 @@
 -- of every service, so it is in no service's folder.
 
 drop function if exists catalog.search_alike(text, varchar, varchar, integer);
+drop function if exists catalog.search_exact(tsquery, text, varchar, varchar, integer);
+drop function if exists catalog.search_similar(text, varchar, varchar, integer);
 drop function if exists catalog.search_spelt(tsquery, text, varchar, varchar, integer);
 drop function if exists group_commerce.await_money(varchar, boolean, integer, integer);
 drop function if exists group_commerce.do_batch(group_commerce.group_commerce_campaigns, text[], text, jsonb);
