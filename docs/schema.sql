@@ -6342,9 +6342,9 @@ alter function platform.live_token(jsonb,text,timestamp with time zone) owner to
 revoke all on function platform.live_token(jsonb,text,timestamp with time zone) from public;
 grant execute on function platform.live_token(jsonb,text,timestamp with time zone) to fusion_group_commerce;
 
--- function: platform.lock_deliverable_rows(character varying,integer)
--- src/db/platform/relay.sql
-CREATE OR REPLACE FUNCTION platform.lock_deliverable_rows(of_sink character varying, max_rows integer)
+-- function: platform.lock_deliverable_rows(character varying,integer,bigint[])
+-- src/db/platform/deliverable-rows.sql
+CREATE OR REPLACE FUNCTION platform.lock_deliverable_rows(of_sink character varying, max_rows integer, skipped_seqs bigint[])
  RETURNS bigint[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6353,9 +6353,6 @@ CREATE OR REPLACE FUNCTION platform.lock_deliverable_rows(of_sink character vary
 AS $function$
 declare
   now_at constant timestamptz := platform.clock();
-  skipped_seqs constant bigint[] := array(
-    select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k
-      where split_part(k, ' ', 1) = of_sink);
   deliverable bigint[] := '{}';
   seqs bigint[];
   keys varchar[];
@@ -6407,18 +6404,21 @@ begin
         end;
       end if;
     end loop;
-    deliverable := deliverable || array(
-      select u.seq from unnest(seqs, keys) u(seq, key)
-      where not exists (select from unnest(blocked_keys, blocker_seqs) x(key, seq) where x.key = u.key
-        and x.seq < u.seq));
-    exit when cardinality(seqs) < window_size or cardinality(deliverable) >= max_rows;
+    if cardinality(blocked_keys) > 0 then
+      seqs := array(
+        select u.seq from unnest(seqs, keys) u(seq, key)
+        where not exists (select from unnest(blocked_keys, blocker_seqs) x(key, seq) where x.key = u.key
+          and x.seq < u.seq));
+    end if;
+    deliverable := deliverable || seqs;
+    exit when cardinality(keys) < window_size or cardinality(deliverable) >= max_rows;
     window_size := max_rows - cardinality(deliverable);
   end loop;
   return deliverable;
 end
 $function$;
-alter function platform.lock_deliverable_rows(character varying,integer) owner to fusion_platform;
-revoke all on function platform.lock_deliverable_rows(character varying,integer) from public;
+alter function platform.lock_deliverable_rows(character varying,integer,bigint[]) owner to fusion_platform;
+revoke all on function platform.lock_deliverable_rows(character varying,integer,bigint[]) from public;
 
 -- function: platform.next_version(integer)
 -- src/db/platform/access.sql
@@ -6467,9 +6467,6 @@ declare
   error_state text;
   violated_constraint text;
 begin
-  if cardinality(seqs) = 0 then
-    return jsonb_build_object('events', events, 'aside', 0);
-  end if;
   begin
     return jsonb_build_object('events', platform.relay_step(of_sink, step, seqs, input), 'aside', 0);
   exception when others then
@@ -6715,26 +6712,61 @@ CREATE OR REPLACE FUNCTION platform.relay(call jsonb, input jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
+  turn jsonb;
+  answer jsonb := '{}';
+begin
+  -- No tenant is skipped: the rows of one that moves are copied once its events are delivered.
+  perform platform.enter_as(call, '*'), set_config('app.away', '', true);
+  -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
+  -- crash of a relay.
+  if not coalesce((input->>'durable')::boolean, false) then
+    perform set_config('synchronous_commit', 'off', true);
+  end if;
+  if input ? 'sink' then
+    return platform.relay_sink(input);
+  end if;
+  for turn in select jsonb_array_elements(input->'sinks') loop
+    answer := answer || jsonb_build_object(turn->>'sink', platform.relay_sink(turn));
+  end loop;
+  return answer;
+end
+$function$;
+alter function platform.relay(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.relay(jsonb,jsonb) from public;
+grant execute on function platform.relay(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.relay_sink(jsonb)
+-- src/db/platform/relay.sql
+CREATE OR REPLACE FUNCTION platform.relay_sink(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
   of_sink constant varchar := input->>'sink';
   returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
+  skipped_seqs bigint[];
+  leasable bigint[] := '{}';
   paused_ms numeric;
-  failed_rows integer;
+  failed_rows integer := 0;
   leased jsonb;
 begin
-  -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
-  -- crash of a relay. No tenant is skipped: the rows of one that moves are copied once its events are delivered.
-  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true), set_config('app.away', '', true);
-  failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
-      array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
-    + (platform.process_relay_rows(of_sink, 'failed',
+  if jsonb_array_length(input->'delivered') > 0 then
+    failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
+      array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int;
+  end if;
+  if jsonb_array_length(input->'failed') > 0 then
+    failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'failed',
       array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
+  end if;
   -- Rows that this relay leased but does not report: the response with them was lost.
   if (input->>'lost')::boolean then
     returned := returned || array(select o.seq from platform.outbox o
       where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');
   end if;
-  failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'returned', returned, input)->>'aside')::int;
-
+  if cardinality(returned) > 0 then
+    failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'returned', returned, input)->>'aside')::int;
+  end if;
   -- Relays that find the sink unavailable at the same time count as one failure.
   if (input->>'paused')::boolean then
     update platform.sinks s
@@ -6743,19 +6775,23 @@ begin
     where s.sink = of_sink and s.paused_until <= platform.clock();
   end if;
 
-  select extract(epoch from s.paused_until - platform.clock()) * 1000 into paused_ms
-  from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock();
-  if paused_ms > 0 or (input->>'limit')::int = 0 then
-    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed_rows);
+  select coalesce((select extract(epoch from s.paused_until - platform.clock()) * 1000 from platform.sinks s
+      where s.sink = of_sink and s.paused_until > platform.clock()), 0),
+    array(select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k
+      where split_part(k, ' ', 1) = of_sink)
+  into paused_ms, skipped_seqs;
+  if paused_ms = 0 and (input->>'limit')::int > 0 then
+    leasable := platform.lock_deliverable_rows(of_sink, (input->>'limit')::int, skipped_seqs);
   end if;
-  leased := platform.process_relay_rows(of_sink,
-    'lease', platform.lock_deliverable_rows(of_sink, (input->>'limit')::int), input);
+  if cardinality(leasable) = 0 then
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', ceil(paused_ms), 'aside', failed_rows);
+  end if;
+  leased := platform.process_relay_rows(of_sink, 'lease', leasable, input);
   return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int);
 end
 $function$;
-alter function platform.relay(jsonb,jsonb) owner to fusion_platform;
-revoke all on function platform.relay(jsonb,jsonb) from public;
-grant execute on function platform.relay(jsonb,jsonb) to fusion_worker;
+alter function platform.relay_sink(jsonb) owner to fusion_platform;
+revoke all on function platform.relay_sink(jsonb) from public;
 
 -- function: platform.relay_step(character varying,text,bigint[],jsonb)
 -- src/db/platform/relay.sql
@@ -6772,10 +6808,11 @@ declare
 begin
   case step
   when 'delivered' then
-    delete from platform.outbox o where o.sink = of_sink and o.seq = any(seqs);
-    if found then
-      update platform.sinks s set failures = 0, paused_until = '-infinity' where s.sink = of_sink and s.failures > 0;
-    end if;
+    with delivered as (
+      delete from platform.outbox o where o.sink = of_sink and o.seq = any(seqs) returning o.seq
+    )
+    update platform.sinks s set failures = 0, paused_until = '-infinity'
+    where s.sink = of_sink and s.failures > 0 and exists (select from delivered);
   when 'failed' then
     for item in select x from jsonb_array_elements(input->'failed') x where (x->>'seq')::bigint = any(seqs) loop
       select * into outbox_row from platform.outbox o

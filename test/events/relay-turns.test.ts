@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createDatabase, type Database } from '../support/harness.ts';
 import { emit, inSeconds, relayConnection, seqsOf } from '../support/outbox.ts';
+import { jobSecret } from '../support/secrets.ts';
 
 let database: Database;
 beforeAll(async () => {
@@ -168,6 +169,36 @@ describe('a sink that is unavailable', () => {
     expect(seqsOf(await queue.turn())).toEqual([seq]);
     await queue.turn({ delivered: [seq] });
     expect((await pauseOfKafka())?.failures).toBe(1);
+  });
+});
+
+describe('a turn for both sinks', () => {
+  test('leases and records the rows of each sink, and keeps what one of them rejects', async () => {
+    const [first = 0, second = 0] = await emit(database, 'a', { count: 2, queue: true });
+    const relay = await relayConnection(database, 'A');
+    const terms = { lease: 'A', limit: 500, bytes: 1_000_000, seconds: 60 };
+    const bothTurns = async (kafka: object, queue: object) => {
+      const turns = [
+        { sink: 'kafka', ...terms, ...kafka },
+        { sink: 'queue', ...terms, ...queue },
+      ];
+      const { rows } = await relay.query('select platform.relay($1, $2) as result', [
+        JSON.stringify({ jobSecret }),
+        JSON.stringify({ sinks: turns }),
+      ]);
+      return rows[0].result as Record<'kafka' | 'queue', { events: { seq: number }[]; pausedMs: number }>;
+    };
+    const leased = await bothTurns({}, {});
+    expect([seqsOf(leased.kafka.events), seqsOf(leased.queue.events)]).toEqual([
+      [first, second],
+      [first, second],
+    ]);
+    const unavailable = { returned: [first, second], paused: true };
+    const settled = await bothTurns(unavailable, { delivered: [first, second] });
+    expect([settled.kafka.events, settled.queue.events]).toEqual([[], []]);
+    expect([settled.kafka.pausedMs > 0, settled.queue.pausedMs]).toEqual([true, 0]);
+    const left = await database.query<{ sink: string }>('select sink from platform.outbox order by seq');
+    expect(left.map(({ sink }) => sink)).toEqual(['kafka', 'kafka']);
   });
 });
 

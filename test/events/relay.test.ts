@@ -235,8 +235,8 @@ describe('a relay that dies after delivering and before settling', () => {
     fault.neon = ({ statements: [statement] }) => {
       const input = statement?.params.find((param) => param?.includes('"delivered":['));
       if (!input) return undefined;
-      const turn = JSON.parse(input);
-      if (turn.sink !== sink || turn.delivered.length === 0) return undefined;
+      const turns: { sink: string; delivered: number[] }[] = JSON.parse(input).sinks;
+      if (!turns.some((turn) => turn.sink === sink && turn.delivered.length > 0)) return undefined;
       lost++;
       return { kind: 'lose-request' };
     };
@@ -290,6 +290,54 @@ describe('a relay that dies after delivering and before settling', () => {
       const reserved = (await eventsOf(id)).filter(({ topic }) => topic === 'inventory.reserved');
       expect(reserved).toHaveLength(1);
     }
+  });
+});
+
+describe('the relay after a response', () => {
+  test('takes two calls for both sinks: one leases the events, one records that they were delivered', async () => {
+    await addProduct(store, 'BOTH', 5);
+    await store.settled();
+    const turns: { sink: string; delivered: number[] }[][] = [];
+    fault.neon = ({ statements: [statement] }) => {
+      if (statement?.query.includes('platform.relay')) turns.push(JSON.parse(statement.params.at(-1) ?? '').sinks);
+      return undefined;
+    };
+    await emit(store.database, randomUUID(), { topic: 'order.created', queue: true });
+    await store.send('PUT', '/v1/inventory/BOTH', { quantity: 9 });
+    await store.settled();
+    const counts = turns.map((turn) => turn.map(({ sink, delivered }) => [sink, delivered.length]));
+    // The consumer of order.created finds no such order. The relay after it has nothing to deliver.
+    expect(counts.slice(0, 2)).toEqual([
+      [
+        ['kafka', 0],
+        ['queue', 0],
+      ],
+      [
+        ['kafka', 1],
+        ['queue', 1],
+      ],
+    ]);
+  });
+
+  test('reports a fast sink without waiting for a slow one, whose events are reported later', async () => {
+    await store.settled();
+    let release = () => {};
+    const gate = new Promise<undefined>((resolve) => {
+      release = () => resolve(undefined);
+    });
+    fault.kafka = () => gate;
+    const key = randomUUID();
+    await emit(store.database, key, { topic: 'order.confirmed', queue: true });
+    const cron = store.cron();
+    const waiting = async () =>
+      (await store.database.query<{ sink: string }>('select sink from platform.outbox where key = $1', [key])).map(
+        ({ sink }) => sink,
+      );
+    await until(async () => (await waiting()).length === 1);
+    expect(await waiting()).toEqual(['kafka']);
+    release();
+    await cron;
+    expect(await waiting()).toEqual([]);
   });
 });
 

@@ -27,27 +27,37 @@ export type DeliveryReport = {
   paused?: string;
 };
 
-/** How much one turn leases, and for how long. If a relay dies, other relays can lease its rows after that time. */
+/** How much one turn leases of each sink, and for how long. If a relay dies, its rows can be leased after that time. */
 const lease = { limit: 500, bytes: 1_000_000, seconds: 60 };
 
 /**
- * One turn of the relay `name`, in one call: reports the last turn's deliveries and, with `leaseNext`, leases the next
- * rows, oldest first. `lost`: the response of an earlier turn was lost, so its rows are freed. Resolves with the
- * events, how long the sink stays paused (`pausedMs`), and how many rows failed in the database and were set aside
- * (`aside`).
+ * One sink's part in a turn of the relay `name`. `last`: what became of its events of an earlier turn. `lost`: the
+ * response of an earlier turn was lost, so the rows that it leased are freed.
  */
-export async function takeTurn(
-  db: Database,
-  sink: Sink,
-  name: string,
-  last: DeliveryReport,
-  leaseNext: boolean,
-  lost = false,
-) {
+export type SinkTurn = {
+  sink: Sink;
+  name: string;
+  last?: DeliveryReport | undefined;
+  leaseNext: boolean;
+  lost: boolean;
+};
+
+/**
+ * The events of each sink, oldest first, how long the sink stays paused (`pausedMs`), and how many rows failed in the
+ * database and were set aside (`aside`).
+ */
+export type TurnResult = Partial<Record<Sink, { events: LeasedEvent[]; pausedMs: number; aside: number }>>;
+
+const nothing: DeliveryReport = { delivered: [], failed: [], returned: [] };
+
+function toInput({ sink, name, last = nothing, leaseNext, lost }: SinkTurn) {
   const { paused, ...settled } = last;
-  return db.run<{ events: LeasedEvent[]; pausedMs: number; aside: number }>(
-    'platform.relay',
-    {},
-    { sink, lease: name, ...lease, ...(leaseNext ? {} : { limit: 0 }), ...settled, paused: paused !== undefined, lost },
-  );
+  const limit = leaseNext ? lease.limit : 0;
+  return { sink, lease: name, ...lease, limit, ...settled, paused: paused !== undefined, lost };
 }
+
+/**
+ * One turn of a relay, in one call: reports the deliveries of these sinks and, with `leaseNext`, leases their next rows.
+ */
+export const takeTurn = (db: Database, turns: SinkTurn[]): Promise<TurnResult> =>
+  db.run<TurnResult>('platform.relay', {}, { sinks: turns.map(toInput) });

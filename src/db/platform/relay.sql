@@ -1,82 +1,7 @@
--- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql
+-- requires: platform/access.sql, platform/events.sql, platform/set-aside.sql, platform/deliverable-rows.sql
 -- The relay: which outbox rows are delivered to a sink, and how the results are recorded.
 
--- Locks up to `max_rows` rows that may be delivered to the sink now, and returns them. A row may be delivered if it is
--- due and every earlier undelivered row of its key is in the result too, so that each key stays in order. Rows are
--- locked in due order with `skip locked`, so that relays never wait for each other. Rows that are set aside are
--- skipped. The plan must never read or sort the whole table: because of the tenant policy the planner expects almost no
--- rows, and a plan that was made for an empty outbox is used for a full one (see platform.relay).
-create or replace function platform.lock_deliverable_rows(of_sink varchar, max_rows integer) returns bigint[]
-language plpgsql set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off set enable_sort = off as $$
-declare
-  now_at constant timestamptz := platform.clock();
-  skipped_seqs constant bigint[] := array(
-    select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k
-      where split_part(k, ' ', 1) = of_sink);
-  deliverable bigint[] := '{}';
-  seqs bigint[];
-  keys varchar[];
-  blocked_keys varchar[];
-  blocker_seqs bigint[];
-  last_due timestamptz := '-infinity';
-  last_seq bigint := 0;
-  window_size integer := max_rows;
-  blocker record;
-begin
-  -- Blocked rows can fill a window. The next window may have rows of other keys.
-  for attempt in 1..20 loop
-    select array_agg(w.seq order by w.due_at, w.seq), array_agg(w.key order by w.due_at, w.seq), max(w.due_at)
-    into seqs, keys, last_due
-    from (
-      select o.seq, o.key, o.due_at from platform.outbox o
-      where o.sink = of_sink and o.due_at <= now_at and (o.due_at, o.seq) > (last_due, last_seq)
-        and o.seq <> all(skipped_seqs)
-      order by o.due_at, o.seq limit window_size for update skip locked
-    ) w;
-    exit when seqs is null;
-    last_seq := seqs[cardinality(seqs)];
-    blocked_keys := '{}';
-    blocker_seqs := '{}';
-    -- A separate statement: it sees everything that was committed until now, so that no new blocker is missed.
-    for blocker in
-      select k.key, e.seq, e.due_at, e.lease
-      from (select u.key, max(u.seq) as last from unnest(seqs, keys) u(seq, key) group by u.key) k
-      cross join lateral (
-        select o.seq, o.due_at, o.lease from platform.outbox o
-        where o.sink = of_sink and o.key = k.key and o.seq < k.last and o.seq <> all(seqs) and o.seq <> all(deliverable)
-        order by o.seq limit 1
-      ) e
-    loop
-      blocked_keys := blocked_keys || blocker.key;
-      blocker_seqs := blocker_seqs || blocker.seq;
-      -- Rows behind a failed row wait as long as that row. Otherwise each run would read them in vain.
-      if blocker.lease is null and blocker.due_at > now_at then
-        begin
-          update platform.outbox o set due_at = blocker.due_at
-          where o.sink = of_sink
-            and o.seq = any(array(select u.seq from unnest(seqs, keys) u(seq, key) where u.key = blocker.key
-              and u.seq > blocker.seq));
-        exception when others then
-          -- A row that cannot be updated is read again in each run.
-          if sqlstate in ('40001', '40P01', '55P03') then
-            raise;
-          end if;
-        end;
-      end if;
-    end loop;
-    deliverable := deliverable || array(
-      select u.seq from unnest(seqs, keys) u(seq, key)
-      where not exists (select from unnest(blocked_keys, blocker_seqs) x(key, seq) where x.key = u.key
-        and x.seq < u.seq));
-    exit when cardinality(seqs) < window_size or cardinality(deliverable) >= max_rows;
-    window_size := max_rows - cardinality(deliverable);
-  end loop;
-  return deliverable;
-end
-$$;
-
--- One step of a relay run, for these rows. `step`: delivered, failed, returned (as `input` of platform.relay names
+-- One step of a relay run, for these rows. `step`: delivered, failed, returned (as `input` of platform.relay_sink names
 -- them), or lease, which returns the events. Raises no_data_found if the event of a row is missing.
 -- A failed row is locked before the later rows of its key are changed.
 create or replace function platform.relay_step(of_sink varchar, step text, seqs bigint[], input jsonb) returns jsonb
@@ -89,10 +14,11 @@ declare
 begin
   case step
   when 'delivered' then
-    delete from platform.outbox o where o.sink = of_sink and o.seq = any(seqs);
-    if found then
-      update platform.sinks s set failures = 0, paused_until = '-infinity' where s.sink = of_sink and s.failures > 0;
-    end if;
+    with delivered as (
+      delete from platform.outbox o where o.sink = of_sink and o.seq = any(seqs) returning o.seq
+    )
+    update platform.sinks s set failures = 0, paused_until = '-infinity'
+    where s.sink = of_sink and s.failures > 0 and exists (select from delivered);
   when 'failed' then
     for item in select x from jsonb_array_elements(input->'failed') x where (x->>'seq')::bigint = any(seqs) loop
       select * into outbox_row from platform.outbox o
@@ -180,9 +106,6 @@ declare
   error_state text;
   violated_constraint text;
 begin
-  if cardinality(seqs) = 0 then
-    return jsonb_build_object('events', events, 'aside', 0);
-  end if;
   begin
     return jsonb_build_object('events', platform.relay_step(of_sink, step, seqs, input), 'aside', 0);
   exception when others then
@@ -214,41 +137,34 @@ begin
 end
 $$;
 
--- One turn of a relay for one sink: records the results of the last turn's rows, then leases the next rows. `input`:
---   sink, lease   the sink, and the name of this relay
---   delivered     [seq]                  delivered: deletes the rows
---   failed        [{seq, error, dead}]   dead: can never be delivered, becomes a dead letter
---   returned      [seq]                  leased and not tried
---   paused        the whole sink is unavailable
---   lost          the response of an earlier turn was lost; the rows that it leased become free
---   limit, bytes  how many rows (0: none) and bytes of payload to lease     seconds  how long the lease lasts
--- Returns {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs, aside}, oldest first; no
--- events while the sink is paused, for pausedMs more milliseconds. `aside`: rows that failed and were set aside.
--- Plans are generic, made once for each connection: planning again takes longer than a small turn.
-create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+-- A relay's turn for one sink; see platform.relay. Returns {events, pausedMs, aside}.
+create or replace function platform.relay_sink(input jsonb) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   of_sink constant varchar := input->>'sink';
   returned bigint[] := array(select jsonb_array_elements_text(input->'returned')::bigint);
+  skipped_seqs bigint[];
+  leasable bigint[] := '{}';
   paused_ms numeric;
-  failed_rows integer;
+  failed_rows integer := 0;
   leased jsonb;
 begin
-  -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
-  -- crash of a relay. No tenant is skipped: the rows of one that moves are copied once its events are delivered.
-  perform platform.enter_as(call, '*'), set_config('synchronous_commit', 'off', true), set_config('app.away', '', true);
-  failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
-      array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int
-    + (platform.process_relay_rows(of_sink, 'failed',
+  if jsonb_array_length(input->'delivered') > 0 then
+    failed_rows := (platform.process_relay_rows(of_sink, 'delivered',
+      array(select jsonb_array_elements_text(input->'delivered')::bigint), input)->>'aside')::int;
+  end if;
+  if jsonb_array_length(input->'failed') > 0 then
+    failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'failed',
       array(select (x->>'seq')::bigint from jsonb_array_elements(input->'failed') x), input)->>'aside')::int;
+  end if;
   -- Rows that this relay leased but does not report: the response with them was lost.
   if (input->>'lost')::boolean then
     returned := returned || array(select o.seq from platform.outbox o
       where o.sink = of_sink and o.due_at > platform.clock() and o.lease = input->>'lease');
   end if;
-  failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'returned', returned, input)->>'aside')::int;
-
+  if cardinality(returned) > 0 then
+    failed_rows := failed_rows + (platform.process_relay_rows(of_sink, 'returned', returned, input)->>'aside')::int;
+  end if;
   -- Relays that find the sink unavailable at the same time count as one failure.
   if (input->>'paused')::boolean then
     update platform.sinks s
@@ -257,14 +173,57 @@ begin
     where s.sink = of_sink and s.paused_until <= platform.clock();
   end if;
 
-  select extract(epoch from s.paused_until - platform.clock()) * 1000 into paused_ms
-  from platform.sinks s where s.sink = of_sink and s.paused_until > platform.clock();
-  if paused_ms > 0 or (input->>'limit')::int = 0 then
-    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', coalesce(ceil(paused_ms), 0), 'aside', failed_rows);
+  select coalesce((select extract(epoch from s.paused_until - platform.clock()) * 1000 from platform.sinks s
+      where s.sink = of_sink and s.paused_until > platform.clock()), 0),
+    array(select split_part(k, ' ', 2)::bigint from unnest(platform.keys_set_aside('relay')) k
+      where split_part(k, ' ', 1) = of_sink)
+  into paused_ms, skipped_seqs;
+  if paused_ms = 0 and (input->>'limit')::int > 0 then
+    leasable := platform.lock_deliverable_rows(of_sink, (input->>'limit')::int, skipped_seqs);
   end if;
-  leased := platform.process_relay_rows(of_sink,
-    'lease', platform.lock_deliverable_rows(of_sink, (input->>'limit')::int), input);
+  if cardinality(leasable) = 0 then
+    return jsonb_build_object('events', '[]'::jsonb, 'pausedMs', ceil(paused_ms), 'aside', failed_rows);
+  end if;
+  leased := platform.process_relay_rows(of_sink, 'lease', leasable, input);
   return jsonb_build_object('events', leased->'events', 'pausedMs', 0, 'aside', failed_rows + (leased->>'aside')::int);
+end
+$$;
+
+-- One turn of a relay: records the results of the last turn's rows, then leases the next rows. `input`: {sinks, durable},
+-- with one entry in `sinks` for each sink that takes part:
+--   sink, lease   the sink, and the name of this relay
+--   delivered     [seq]                  delivered: deletes the rows
+--   failed        [{seq, error, dead}]   dead: can never be delivered, becomes a dead letter
+--   returned      [seq]                  leased and not tried
+--   paused        the whole sink is unavailable
+--   lost          the response of an earlier turn was lost; the rows that it leased become free
+--   limit, bytes  how many rows (0: none) and bytes of payload to lease     seconds  how long the lease lasts
+-- Returns for each sink, by its name, {events: [{seq, id, topic, key, tenant, payload, traceparent, time}], pausedMs,
+-- aside}, oldest first; no events while the sink is paused, for pausedMs more milliseconds. `aside`: rows that failed
+-- and were set aside. `durable`: the transaction has another change, which a crash must not undo. A Worker of the
+-- previous release sends one such entry as `input`, and gets its result alone.
+-- Plans are generic, made once for each connection: planning again takes longer than a small turn.
+create or replace function platform.relay(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  turn jsonb;
+  answer jsonb := '{}';
+begin
+  -- No tenant is skipped: the rows of one that moves are copied once its events are delivered.
+  perform platform.enter_as(call, '*'), set_config('app.away', '', true);
+  -- If the database crashes, only the changes of this call can be lost. Its rows are then delivered again, as after the
+  -- crash of a relay.
+  if not coalesce((input->>'durable')::boolean, false) then
+    perform set_config('synchronous_commit', 'off', true);
+  end if;
+  if input ? 'sink' then
+    return platform.relay_sink(input);
+  end if;
+  for turn in select jsonb_array_elements(input->'sinks') loop
+    answer := answer || jsonb_build_object(turn->>'sink', platform.relay_sink(turn));
+  end loop;
+  return answer;
 end
 $$;
 
