@@ -2991,9 +2991,9 @@ alter function inventory.release(text[],text) owner to fusion_inventory;
 revoke all on function inventory.release(text[],text) from public;
 grant execute on function inventory.release(text[],text) to fusion_group_commerce, fusion_orders;
 
--- function: inventory.reserve(character varying,text[],integer[],timestamp with time zone)
+-- function: inventory.reserve(character varying,text[],integer[],timestamp with time zone,boolean)
 -- src/db/inventory/reservations.sql
-CREATE OR REPLACE FUNCTION inventory.reserve(order_id character varying, skus text[], quantities integer[], held_until timestamp with time zone)
+CREATE OR REPLACE FUNCTION inventory.reserve(order_id character varying, skus text[], quantities integer[], held_until timestamp with time zone, needs_payment boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -3023,13 +3023,13 @@ begin
       returning seq
     )
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, reserve.order_id, platform.due_now() from event e, unnest(platform.sinks_of(true)) s;
+    select tenant, s, e.seq, reserve.order_id, platform.due_now() from event e, unnest(platform.sinks_of(needs_payment)) s;
     if found then
       return null;
     end if;
     shortages := inventory.find_shortages(skus, quantities);
     if shortages is null then -- units came back since, and are locked now
-      return inventory.reserve(order_id, skus, quantities, held_until);
+      return inventory.reserve(order_id, skus, quantities, held_until, needs_payment);
     end if;
   end if;
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
@@ -3038,9 +3038,9 @@ begin
   return shortages;
 end
 $function$;
-alter function inventory.reserve(character varying,text[],integer[],timestamp with time zone) owner to fusion_inventory;
-revoke all on function inventory.reserve(character varying,text[],integer[],timestamp with time zone) from public;
-grant execute on function inventory.reserve(character varying,text[],integer[],timestamp with time zone) to fusion_orders;
+alter function inventory.reserve(character varying,text[],integer[],timestamp with time zone,boolean) owner to fusion_inventory;
+revoke all on function inventory.reserve(character varying,text[],integer[],timestamp with time zone,boolean) from public;
+grant execute on function inventory.reserve(character varying,text[],integer[],timestamp with time zone,boolean) to fusion_orders;
 
 -- function: inventory.reserve_orders(jsonb,jsonb)
 -- src/db/inventory/deferred-reservations.sql
@@ -3717,6 +3717,7 @@ declare
   now_at constant timestamptz := platform.clock();
   held_until constant timestamptz := now_at + make_interval(secs => (input->>'holdSeconds')::int);
   priced record;
+  opens_payment boolean;
   shortages jsonb;
 begin
   if answer is not null then
@@ -3749,11 +3750,15 @@ begin
     perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', answer);
   end if;
+  opens_payment := input ? 'paymentId' and priced.total > 0;
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
-  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until);
+  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until, not opens_payment);
   if shortages is not null then
     perform orders.fail_order(order_id, 'insufficient_inventory');
     answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
+  elsif opens_payment then
+    answer := answer || jsonb_build_object('payment',
+      payments.open_with_order(input->>'paymentId', order_id, priced.total, priced.currency));
   end if;
   return platform.leave(call, 'orders.place', answer);
 end
@@ -4372,34 +4377,47 @@ alter function payments.ask_charge(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.ask_charge(jsonb,jsonb) from public;
 grant execute on function payments.ask_charge(jsonb,jsonb) to fusion_worker;
 
--- function: payments.attach_intent(jsonb)
--- src/db/payments/payments.sql
-CREATE OR REPLACE FUNCTION payments.attach_intent(intent jsonb)
- RETURNS payments.payments
+-- function: payments.attach_intents(jsonb,boolean)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.attach_intents(made jsonb, skip_locked boolean)
+ RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
-  payment payments.payments;
+  ids text[] := array(select i->>'id' from jsonb_array_elements(made) i);
 begin
-  update payments.payments x
-  set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, intent->>'intentId'),
-      setup_intent_id = coalesce(x.setup_intent_id, intent->>'setupId'),
-      customer_id = coalesce(x.customer_id, intent->>'customerId'),
-      client_secret = coalesce(x.client_secret, intent->>'clientSecret'),
-      stripe_status = coalesce(x.stripe_status, intent->>'status'),
-      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
-      updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
-  returning * into payment;
-  if intent->>'intentId' is not null then
-    perform payments.save_intent(payment, intent->>'intentId', intent);
+  if skip_locked then
+    ids := array(select x.payment_id from payments.payments x
+      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update skip locked);
+  else
+    perform 1 from payments.payments x
+      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update;
   end if;
-  return payment;
+  with attached as (
+    update payments.payments x
+    set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, i->>'intentId'),
+        setup_intent_id = coalesce(x.setup_intent_id, i->>'setupId'),
+        customer_id = coalesce(x.customer_id, i->>'customerId'),
+        client_secret = coalesce(x.client_secret, i->>'clientSecret'),
+        stripe_status = coalesce(x.stripe_status, i->>'status'),
+        intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
+        updated_at = platform.clock()
+    from jsonb_array_elements(made) i
+    where x.tenant_id = platform.tenant() and x.payment_id = i->>'id' and x.payment_id = any(ids)
+    returning x.payment_id, x.tenant_id, x.amount, x.currency, i->>'intentId' as intent_id, i->>'status' as status
+  )
+  insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, created_at)
+  select a.intent_id, a.tenant_id, a.payment_id, a.amount, a.currency, coalesce(a.status, 'requires_payment_method'),
+    platform.clock()
+  from attached a where a.intent_id is not null
+  on conflict (stripe_id) do nothing; -- a webhook has told us already
 end
 $function$;
-alter function payments.attach_intent(jsonb) owner to fusion_payments;
-revoke all on function payments.attach_intent(jsonb) from public;
+alter function payments.attach_intents(jsonb,boolean) owner to fusion_payments;
+revoke all on function payments.attach_intents(jsonb,boolean) from public;
 
 -- function: payments.awaits_stripe(character varying,timestamp with time zone)
 -- src/db/payments/stripe-events.sql
@@ -4572,6 +4590,28 @@ $function$;
 alter function payments.filter_paid_orders(text[]) owner to fusion_payments;
 revoke all on function payments.filter_paid_orders(text[]) from public;
 grant execute on function payments.filter_paid_orders(text[]) to fusion_group_commerce;
+
+-- function: payments.find_intent(jsonb,jsonb)
+-- src/db/payments/checkout.sql
+CREATE OR REPLACE FUNCTION payments.find_intent(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  answer jsonb;
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  select jsonb_build_object('intentId', p.stripe_payment_intent_id, 'clientSecret', p.client_secret,
+    'task', case when payments.lacks_intent(p) then payments.intent_task(p) end, 'reason', p.failure_reason) into answer
+  from payments.payments p where p.tenant_id = platform.tenant() and p.payment_id = input->>'id';
+  return answer;
+end
+$function$;
+alter function payments.find_intent(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.find_intent(jsonb,jsonb) from public;
+grant execute on function payments.find_intent(jsonb,jsonb) to fusion_worker;
 
 -- function: payments.find_reading(jsonb,jsonb)
 -- src/db/payments/stripe-events.sql
@@ -5067,6 +5107,44 @@ alter function payments.open_places(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.open_places(jsonb,jsonb) from public;
 grant execute on function payments.open_places(jsonb,jsonb) to fusion_worker;
 
+-- function: payments.open_with_order(character varying,character varying,numeric,character varying)
+-- src/db/payments/checkout.sql
+CREATE OR REPLACE FUNCTION payments.open_with_order(payment_id character varying, order_id character varying, amount numeric, currency character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  answer jsonb;
+begin
+  with opened as (
+    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
+      checked_at)
+    values (open_with_order.payment_id, open_with_order.order_id, open_with_order.amount, open_with_order.currency,
+      'pending', tenant, now_at, now_at, now_at)
+    returning p as row
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'payment.created', open_with_order.payment_id, payments.created_json(o.row), platform.trace(), now_at
+    from opened o
+    returning seq, key
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s
+  )
+  select payments.payment_json(o.row) || jsonb_build_object('delayed',
+    (select t.delayed_payments from platform.tenants t where t.id = tenant)) into answer
+  from opened o;
+  return answer;
+end
+$function$;
+alter function payments.open_with_order(character varying,character varying,numeric,character varying) owner to fusion_payments;
+revoke all on function payments.open_with_order(character varying,character varying,numeric,character varying) from public;
+grant execute on function payments.open_with_order(character varying,character varying,numeric,character varying) to fusion_orders;
+
 -- function: payments.open_work(jsonb,jsonb)
 -- src/db/payments/reconcile.sql
 CREATE OR REPLACE FUNCTION payments.open_work(call jsonb, input jsonb)
@@ -5239,7 +5317,10 @@ begin
   if replay is not null then
     return replay;
   end if;
-  return platform.leave(call, 'payments.create', payments.payment_json(payments.attach_intent(input)));
+  perform payments.attach_intents(jsonb_build_array(input), false);
+  return platform.leave(call, 'payments.create', (
+    select payments.payment_json(p) from payments.payments p
+    where p.tenant_id = platform.tenant() and p.payment_id = input->>'id'));
 end
 $function$;
 alter function payments.record_intent(jsonb,jsonb) owner to fusion_payments;
@@ -5260,6 +5341,10 @@ declare
   ids text[];
 begin
   perform platform.enter_as(call, input->>'tenant');
+  if jsonb_array_length(input->'refused') = 0 and jsonb_array_length(input->'again') = 0 then
+    perform payments.attach_intents(input->'intents', coalesce((input->>'skipLocked')::boolean, false));
+    return '{}';
+  end if;
   -- Every row of the batch is locked before the first change, one kind after the other: places, orders, payments,
   -- holds, stock. Two batches then never wait for each other in a circle.
   ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
@@ -5285,9 +5370,7 @@ begin
     and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
     and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
     and cardinality(payments.intents_to_cancel(x)) = 0;
-  for item in select jsonb_array_elements(input->'intents') loop
-    perform payments.attach_intent(item);
-  end loop;
+  perform payments.attach_intents(input->'intents', false);
   update payments.payments x set attempt = x.attempt + 1
   where x.tenant_id = platform.tenant()
     and x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))

@@ -1,4 +1,5 @@
 import type { Call, Database } from './db/client.ts';
+import type { MadeIntent } from './db/payments/queries.ts';
 import type { Settings } from './env.ts';
 
 /** The dependencies of an operation, including the clock. */
@@ -8,4 +9,8 @@ export type Context = {
   call: Call;
   settings: Settings;
   now: () => Date;
+  /** PaymentIntents that the operation has made. The relay records them with its next database call. */
+  madeIntents?: TenantIntent[];
 };
+
+export type TenantIntent = { tenant: string; intent: MadeIntent };

@@ -23,6 +23,9 @@ export type Call = {
   patienceMs?: number;
 };
 
+/** A call of a job, a consumer or a webhook: one without an API key. */
+export type Job = { name: `${string}.${string}`; call: Call; input: unknown };
+
 /** The result of a write. `replayed`: it is the stored answer to an earlier request with this idempotency key. */
 export type WriteResult<T> = { tenant: string; answer: T; replayed: boolean };
 
@@ -38,6 +41,8 @@ export type Database = {
    * many rows it locks; a call with many rows may wait longer.
    */
   run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines?: number): Promise<T>;
+  /** Runs two jobs, one after the other, in one HTTP call and one transaction. */
+  runBoth<First, Second>(first: Job, second: Job): Promise<[First, Second]>;
   /** Authenticates and reads in one HTTP call and one transaction, as the read-only role. */
   read<T>(
     call: Call,
@@ -182,6 +187,11 @@ export function openDatabase(settings: DatabaseSettings): Database {
     }
   }
 
+  const withJobSecret = (call: Call) => ({ ...call, jobSecret: settings.DATABASE_JOB_SECRET });
+  const noteTenant = (result: unknown) => {
+    if (typeof result === 'object' && result !== null && 'tenant' in result) tenant = String(result.tenant);
+  };
+
   return {
     usage,
     get tenant() {
@@ -191,8 +201,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
       const isJob = call.keyHash === undefined;
       const patienceMs = patienceMsOf(lines);
       const caller = JSON.stringify({
-        ...call,
-        ...(isJob ? { jobSecret: settings.DATABASE_JOB_SECRET } : {}),
+        ...(isJob ? withJobSecret(call) : call),
         ...(patienceMs > 0 ? { patienceMs: patienceMs / 4 } : {}),
       });
       const statement = sql`select ${sql.raw(name)}(${caller}::jsonb, ${JSON.stringify(input)}::jsonb) as result`;
@@ -204,10 +213,22 @@ export function openDatabase(settings: DatabaseSettings): Database {
       const [response, tries] = await attempt(repeatable, patienceMs > 0 ? executeWithLimit : execute, patienceMs);
       const result = response.rows[0]?.result;
       if (result === undefined) throw new Error(`${name} returned no row`);
-      if (typeof result === 'object' && result !== null && 'tenant' in result) tenant = String(result.tenant);
+      noteTenant(result);
       // If the replay is of our own lost attempt, it is the first response that the client gets.
       if (tries > 1 && typeof result === 'object' && result !== null && 'replayed' in result) result.replayed = false;
       return result;
+    },
+    async runBoth<First, Second>(first: Job, second: Job): Promise<[First, Second]> {
+      const apply = ({ name, call, input }: Job) =>
+        sql`${sql.raw(name)}(${JSON.stringify(withJobSecret(call))}::jsonb, ${JSON.stringify(input)}::jsonb)`;
+      // `offset 0` keeps the subquery apart, so that the first function has run when the second one begins.
+      const statement = sql`select f.result as first, ${apply(second)} as second
+        from (select ${apply(first)} as result offset 0) f`;
+      const [response] = await attempt(true, (db) => db.execute<{ first: First; second: Second }>(statement));
+      const [row] = response.rows;
+      if (!row) throw new Error(`${first.name} and ${second.name} returned no row`);
+      noteTenant(row.first);
+      return [row.first, row.second];
     },
     async health() {
       const statement = sql`select platform.health() as result`;

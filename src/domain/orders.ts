@@ -7,6 +7,7 @@ import type { Context } from '../context.ts';
 import { type OrderFilter, type OrderRow, orderById, orderPage } from '../db/orders/queries.ts';
 import { orderHistory } from '../db/platform/events.ts';
 import { toEvent } from './events.ts';
+import { makeIntent, type OpenedPayment } from './intents.ts';
 import { payment, toPayment } from './payments.ts';
 import { type ErrorResult, toApiError } from './refusals.ts';
 import { shipment } from './shipping.ts';
@@ -55,6 +56,10 @@ export const newOrder = z.strictObject({
   organizationId: reference.optional(),
   purchaseOrderNumber: reference.optional(),
   shippingAddress: address.optional(),
+  expand: z.array(z.literal('payment')).max(1).optional().meta({
+    description:
+      '`payment`: the response has the payment with its `clientSecret`, as `POST /v1/payments` returns it. Not with `Prefer: respond-async`.',
+  }),
 });
 
 const restock = z.boolean().optional().meta({
@@ -90,11 +95,18 @@ type WriteResult = { tenant: string; answer: OrderRow | ErrorResult; replayed: b
  * the consumer of order.created makes the hold.
  * @throws ApiError insufficient_inventory (the order is stored as failed and holds nothing; fields orderId, shortages),
  * unknown_sku, price_changed, currency_mismatch, validation_failed (a total that Stripe cannot charge, too many
- * decimals)
+ * decimals; `expand` with `deferred`)
  */
 export async function placeOrder(context: Context, input: z.infer<typeof newOrder>, deferred: boolean) {
+  const { expand, ...fields } = input;
+  const opensPayment = expand?.includes('payment') ?? false;
+  if (opensPayment && deferred) {
+    const faults = [{ pointer: '/expand', detail: 'The payment needs the hold, so not with `Prefer: respond-async`.' }];
+    throw new ApiError('validation_failed', undefined, { faults });
+  }
   const order = {
-    ...input,
+    ...fields,
+    ...(opensPayment && { paymentId: newId(context.now()) }),
     id: newId(context.now()),
     holdSeconds: context.settings.RESERVATION_TTL_SECONDS,
     async: deferred,
@@ -106,7 +118,22 @@ export async function placeOrder(context: Context, input: z.infer<typeof newOrde
     input.items.length,
   );
   if ('error' in answer) throw toApiError(answer, replayed);
-  return { order: toOrder(answer), tenant, replayed };
+  return { order: toOrder(answer), tenant, replayed, opened: opensPayment ? answer.payment : null };
+}
+
+/**
+ * Adds the payment that was opened with the order: makes its PaymentIntent at Stripe. The order stands if Stripe fails.
+ * @throws ApiError order_not_payable (Stripe will never accept the payment, so the order has failed), unavailable
+ * (repeat with the same Idempotency-Key)
+ */
+export async function addPayment(
+  context: Context,
+  tenant: string,
+  placed: Order,
+  opened: OpenedPayment,
+  replayed: boolean,
+) {
+  return { ...placed, payment: toPayment(await makeIntent(context, tenant, opened, replayed)) };
 }
 
 /**

@@ -4,10 +4,10 @@ import { id, money, text, time } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
 import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/payments/queries.ts';
-import { createSetup } from '../stripe/campaign-charges.ts';
-import { createIntent, type IntentTask, StripeCallError } from '../stripe/client.ts';
+import type { IntentTask } from '../stripe/client.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
+import { createAtStripe, makeIntents, recordFailure } from './intents.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
 
 export const payment = z
@@ -94,24 +94,6 @@ type OpenResult = {
   replayed: boolean;
 };
 
-/** A payment or refund, and the attempt whose idempotency key is used up. The next attempt uses another key. */
-export type UsedKey = { id: string; attempt: number };
-export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
-
-/**
- * Creates the PaymentIntent or SetupIntent that the buyer confirms. Returns the input of `record_intent`.
- * @throws StripeCallError
- */
-async function createAtStripe(context: Context, task: IntentTask) {
-  if (task.mode === 'card') {
-    const { setup, customerId } = await createSetup(context.settings, task);
-    const { client_secret: clientSecret, status } = setup;
-    return { id: task.id, setupId: setup.id, customerId, clientSecret, status };
-  }
-  const intent = await createIntent(context.settings, task);
-  return { id: task.id, intentId: intent.id, clientSecret: intent.client_secret, status: intent.status };
-}
-
 /**
  * Returns the order's payment with the client secret for the buyer's browser. The consumer of inventory.reserved may
  * have made it; otherwise it is made now. Repeated or parallel requests get the same payment.
@@ -135,23 +117,7 @@ export async function openPayment(context: Context, orderId: string) {
     if ('error' in recorded.answer) throw toApiError(recorded.answer);
     return { payment: toPayment(recorded.answer), tenant, replayed: false };
   } catch (error) {
-    if (!(error instanceof StripeCallError)) throw error;
-    const rejected = error.permanent ? [{ id: task.id, reason: error.code }] : [];
-    const usedKeys = error.keyUsed ? [usedKey(task)] : [];
-    if (rejected.length + usedKeys.length > 0) {
-      const { keyHash: _keyHash, idempotencyKey: _idempotencyKey, requestHash: _requestHash, ...call } = context.call;
-      await context.db.run('payments.record_intents', call, {
-        tenant,
-        intents: [],
-        refused: rejected,
-        again: usedKeys,
-      });
-    }
-    if (error.permanent) throw new ApiError('order_not_payable', `Stripe rejects this payment: ${error.code}.`);
-    throw new ApiError(
-      'unavailable',
-      'Stripe did not complete the request. Repeat with the same Idempotency-Key: nobody pays twice.',
-    );
+    throw await recordFailure(context, tenant, task, error);
   }
 }
 
@@ -208,38 +174,3 @@ export async function openPlaces(context: Context, tenant: string, joined: Event
 }
 
 const joinedEvent = z.object({ userId: z.string() });
-
-/**
- * Creates the PaymentIntents of payments that have none, five at a time, and records the results in one call.
- * @returns what was created at Stripe
- * @throws the first temporary failure
- */
-export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]) {
-  if (tasks.length === 0) return [];
-  const intents: Awaited<ReturnType<typeof createAtStripe>>[] = [];
-  const rejected: { id: string; reason: string }[] = [];
-  const usedKeys: UsedKey[] = [];
-  const failures: unknown[] = [];
-  const waiting = [...tasks];
-  const worker = async () => {
-    for (let task = waiting.shift(); task; task = waiting.shift()) {
-      try {
-        intents.push(await createAtStripe(context, task));
-      } catch (error) {
-        if (!(error instanceof StripeCallError)) throw error;
-        if (error.permanent) rejected.push({ id: task.id, reason: error.code });
-        else failures.push(error);
-        if (error.keyUsed) usedKeys.push(usedKey(task));
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: 5 }, worker));
-  await context.db.run('payments.record_intents', context.call, {
-    tenant,
-    intents,
-    refused: rejected,
-    again: usedKeys,
-  });
-  if (failures.length > 0) throw failures[0];
-  return intents;
-}

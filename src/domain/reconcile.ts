@@ -3,7 +3,7 @@ import type { Context } from '../context.ts';
 import { listRefunds, makeRefund, type RefundTask, StripeCallError } from '../stripe/client.ts';
 import { pace } from '../stripe/pace.ts';
 import { type PaymentTask, syncPayment } from './charges.ts';
-import { makeIntents, type UsedKey, usedKey } from './payments.ts';
+import { makeIntents, type UsedKey, usedKey } from './intents.ts';
 import { noteFailedRow } from './stripe-events.ts';
 import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.ts';
 

@@ -1,14 +1,19 @@
+import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { describeError, log } from '../base/log.ts';
-import { type Database, openDatabase } from '../db/client.ts';
+import type { TenantIntent } from '../context.ts';
+import { type Database, type Job, openDatabase } from '../db/client.ts';
 import {
   type DeliveryReport,
   type LeasedEvent,
   type Sink,
+  type SinkTurn,
   sinks,
   type TurnResult,
   takeTurn,
+  takeTurnAfter,
 } from '../db/platform/outbox.ts';
+import { recordMadeIntents } from '../domain/intents.ts';
 import { type Bindings, settingsOf } from '../env.ts';
 import { deliverToKafka } from './kafka/publish/deliver.ts';
 import { selectPublisher } from './kafka/publish/select.ts';
@@ -42,12 +47,14 @@ type Tally = { delivered: number; failed: number; setAside: number; outcome: str
 class Run {
   /** The sinks that may have undelivered events. Requests add to it while the run waits for a delivery. */
   readonly wanted: Set<Sink>;
+  /** PaymentIntents that requests have made. The next turn records those of one tenant. */
+  readonly madeIntents: TenantIntent[] = [];
   readonly #env: Bindings;
   readonly #cause: string;
   readonly #db: Database;
   readonly #name = newId(new Date());
   readonly #started = Date.now();
-  readonly #until = this.#started + maxRunMs;
+  readonly #until: number;
   readonly #reports = new Map<Sink, DeliveryReport>();
   readonly #delivering = new Map<Sink, Promise<void>>();
   /** The deliveries that the last turn began. */
@@ -56,17 +63,28 @@ class Run {
   readonly #lost = new Set<Sink>();
   readonly #tallies = new Map<Sink, Tally>();
   #hasEnded = false;
+  #hasFailed = false;
 
-  constructor(env: Bindings, cause: string, wanted: readonly Sink[]) {
+  constructor(env: Bindings, cause: string, wanted: Iterable<Sink>, until = Date.now() + maxRunMs) {
     this.#env = env;
     this.#cause = cause;
     this.wanted = new Set(wanted);
+    this.#until = until;
     this.#db = openDatabase(settingsOf(env));
   }
 
   /** Whether the run will still lease events for a sink that is added to `wanted`. */
   get isOpen(): boolean {
     return !this.#hasEnded && Date.now() < this.#until;
+  }
+
+  /** After a run that failed: a run for what requests have left to it in the meantime, if there is time. */
+  get successor(): Run | undefined {
+    if (!this.#hasFailed || Date.now() >= this.#until || this.wanted.size + this.madeIntents.length === 0)
+      return undefined;
+    const next = new Run(this.#env, this.#cause, this.wanted, this.#until);
+    next.madeIntents.push(...this.madeIntents);
+    return next;
   }
 
   /** Failures are logged, never thrown. @returns the number of deliveries */
@@ -81,9 +99,10 @@ class Run {
         } else this.#hasEnded = true;
       }
     } catch (error) {
+      // Deliveries that still run are not awaited: their results cannot be recorded, so they are repeated in any case.
       this.#hasEnded = true;
+      this.#hasFailed = true;
       for (const sink of sinks) this.#fail(sink, error);
-      await Promise.all(this.#delivering.values());
     }
     return this.#logAll();
   }
@@ -93,7 +112,17 @@ class Run {
   }
 
   #needsTurn(): boolean {
-    return this.#reports.size > 0 || sinks.some((sink) => this.#mayLease(sink));
+    return this.#reports.size > 0 || this.madeIntents.length > 0 || sinks.some((sink) => this.#mayLease(sink));
+  }
+
+  #nextJob(): Job | undefined {
+    const [first] = this.madeIntents;
+    if (!first) return undefined;
+    const { tenant } = first;
+    const intents = this.madeIntents.filter((made) => made.tenant === tenant).map(({ intent }) => intent);
+    const others = this.madeIntents.filter((made) => made.tenant !== tenant);
+    this.madeIntents.splice(0, Infinity, ...others);
+    return recordMadeIntents(tenant, intents);
   }
 
   async #takeTurn(): Promise<void> {
@@ -104,12 +133,13 @@ class Run {
         ...{ sink, name: this.#name, last: this.#reports.get(sink) },
         ...{ leaseNext: Date.now() < this.#until, lost: this.#lost.delete(sink) },
       }));
-    if (turns.length === 0) return;
+    const job = this.#nextJob();
+    if (turns.length === 0 && !job) return;
     this.#reports.clear();
     // Before the call: events that are stored during it may need another turn.
     for (const { sink } of turns) this.wanted.delete(sink);
     const callsBefore = this.#db.usage.calls;
-    const result = await takeTurn(this.#db, turns);
+    const result = await this.#call(turns, job);
     const isRetried = this.#db.usage.calls - callsBefore > 1;
     for (const { sink, leaseNext } of turns) {
       if (isRetried && leaseNext) {
@@ -118,6 +148,25 @@ class Run {
       }
       this.#deliver(sink, result);
     }
+  }
+
+  async #call(turns: SinkTurn[], job: Job | undefined): Promise<TurnResult> {
+    if (job && turns.length > 0) {
+      try {
+        const [, result] = await takeTurnAfter(this.#db, job, turns);
+        return result;
+      } catch (error) {
+        if (error instanceof ApiError) throw error;
+      }
+    }
+    // Alone: intents that cannot be recorded must not stop the events. The cron finds their payments.
+    if (job) {
+      await this.#db.run(job.name, job.call, job.input).catch((error: unknown) => {
+        if (error instanceof ApiError) throw error;
+        log({ ...this.#line(), outcome: 'failed', job: job.name, ...describeError(error) });
+      });
+    }
+    return turns.length > 0 ? takeTurn(this.#db, turns) : {};
   }
 
   #deliver(sink: Sink, result: TurnResult): void {
@@ -160,10 +209,15 @@ class Run {
     Object.assign(this.#tally(sink), { outcome: 'failed', details: describeError(error) });
   }
 
-  /** One line for each sink with events or a failure. `dbCalls` counts the calls of the whole run. */
-  #logAll(): number {
+  /** `dbCalls` counts the calls of the whole run. */
+  #line() {
     const durationMs = Date.now() - this.#started;
-    const line = { kind: 'relay' as const, id: this.#cause, tenant: null, durationMs, dbCalls: this.#db.usage.calls };
+    return { kind: 'relay' as const, id: this.#cause, tenant: null, durationMs, dbCalls: this.#db.usage.calls };
+  }
+
+  /** One line for each sink with events or a failure. */
+  #logAll(): number {
+    const line = this.#line();
     let total = 0;
     for (const [sink, { delivered, failed, setAside, outcome, details }] of this.#tallies) {
       total += delivered;
@@ -180,17 +234,22 @@ export const relayAll = (env: Bindings, cause: string): Promise<number> => new R
 let current: Run | undefined;
 
 /**
- * Relays after a response, with one run for each isolate. A request that finds one leaves its events to it.
+ * Relays after a response, with one run for each isolate, and records the PaymentIntents that the request has made. A
+ * request that finds a run leaves both to it.
  */
-export async function relaySoon(env: Bindings, cause: string): Promise<void> {
+export async function relaySoon(env: Bindings, cause: string, madeIntents: TenantIntent[] = []): Promise<void> {
   const available = sinks.filter((sink) => !isPaused(sink));
-  if (available.length === 0) return;
+  if (available.length === 0 && madeIntents.length === 0) return;
   if (current?.isOpen) {
     for (const sink of available) current.wanted.add(sink);
+    current.madeIntents.push(...madeIntents);
     return;
   }
-  const run = new Run(env, cause, available);
-  current = run;
-  await run.run();
-  if (current === run) current = undefined;
+  const first = new Run(env, cause, available);
+  first.madeIntents.push(...madeIntents);
+  for (let run: Run | undefined = first; run; run = run.successor) {
+    current = run;
+    await run.run();
+    if (current === run) current = undefined;
+  }
 }

@@ -2,10 +2,14 @@ import { createMiddleware } from 'hono/factory';
 import { relaySoon } from '../events/relay.ts';
 import type { AppEnv } from './app-env.ts';
 
-/** Publishes the events of a write after its response is sent. The cron publishes what this misses. */
+/**
+ * Publishes the events of a write after its response is sent, and records the PaymentIntents that it has made. The cron
+ * does what this misses.
+ */
 export const publishEvents = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
-  const calls = c.get('context')?.db.usage.calls ?? 0;
-  if (!isRead && calls > 0) c.executionCtx.waitUntil(relaySoon(c.env, c.get('requestId')));
+  const context = c.get('context');
+  const calls = context?.db.usage.calls ?? 0;
+  if (!isRead && calls > 0) c.executionCtx.waitUntil(relaySoon(c.env, c.get('requestId'), context.madeIntents));
 });

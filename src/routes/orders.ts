@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { id, page, reference } from '../base/fields.ts';
 import { event } from '../domain/events.ts';
 import {
+  addPayment,
   cancellation,
   cancelOrder,
   listOrders,
@@ -34,7 +35,9 @@ orders.post(
     description:
       'All or nothing: the order, the hold on every line and the events commit together or not at all. Without enough ' +
       'stock the order is kept as `failed` and holds nothing. With `Prefer: respond-async` the response is 202 at once, ' +
-      'and a queue makes the hold: use it for flash sales.',
+      'and a queue makes the hold: use it for flash sales. With `expand: ["payment"]` the payment is opened in the same ' +
+      'request, so that `POST /v1/payments` is not needed. If Stripe is unavailable then, the response is 503, and the ' +
+      'same `Idempotency-Key` continues with the order that was placed.',
     scope: 'orders:write',
     idempotency: 'required',
     body: newOrder,
@@ -43,17 +46,19 @@ orders.post(
       201: { description: 'The order; its units are held', schema: order, example: sampleOrder },
       202: { description: 'The accepted order (`Prefer: respond-async`); its units are not held yet', schema: order },
     },
-    errors: ['insufficient_inventory', 'price_changed', 'unknown_sku', 'currency_mismatch'],
+    errors: ['insufficient_inventory', 'price_changed', 'unknown_sku', 'currency_mismatch', 'order_not_payable'],
   }),
   async (c) => {
     const isDeferred = /(^|,)\s*respond-async\s*(;|,|$)/i.test(c.req.header('prefer') ?? '');
-    const { order: placed, tenant, replayed } = await placeOrder(c.var.context, c.req.valid('json'), isDeferred);
+    const { context } = c.var;
+    const { order: recorded, tenant, replayed, opened } = await placeOrder(context, c.req.valid('json'), isDeferred);
     if (!isDeferred) {
       await invalidateProducts(
         tenant,
-        placed.items.map((line) => line.sku),
+        recorded.items.map((line) => line.sku),
       );
     }
+    const placed = opened ? await addPayment(context, tenant, recorded, opened, replayed) : recorded;
     // A repeated request gets the status of the first response, whatever its own `Prefer` says: only a deferred order
     // has no hold yet.
     const isAccepted = placed.reservation === null;

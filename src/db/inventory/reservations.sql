@@ -58,10 +58,12 @@ language sql stable as $$
 $$;
 
 -- Decides an order's hold at once. Returns null if it is held, or the shortages. An order has one decision (the primary
--- key of reservations). Emits inventory.reserved or inventory.insufficient. For orders.
+-- key of reservations). `needs_payment`: the consumer of inventory.reserved has to open the payment. Emits
+-- inventory.reserved or inventory.insufficient. For orders.
 -- If every SKU has enough units, one statement takes them (the condition on quantity decides) and writes the hold and
 -- its event. Several SKUs are locked first, in SKU order: see inventory.take.
-create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], held_until timestamptz)
+create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], held_until timestamptz,
+  needs_payment boolean)
 returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -88,13 +90,13 @@ begin
       returning seq
     )
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, reserve.order_id, platform.due_now() from event e, unnest(platform.sinks_of(true)) s;
+    select tenant, s, e.seq, reserve.order_id, platform.due_now() from event e, unnest(platform.sinks_of(needs_payment)) s;
     if found then
       return null;
     end if;
     shortages := inventory.find_shortages(skus, quantities);
     if shortages is null then -- units came back since, and are locked now
-      return inventory.reserve(order_id, skus, quantities, held_until);
+      return inventory.reserve(order_id, skus, quantities, held_until, needs_payment);
     end if;
   end if;
   insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)

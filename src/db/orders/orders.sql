@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/stock.sql, payments/payments.sql, shipping/shipments.sql
+-- requires: platform/access.sql, platform/currencies.sql, platform/events.sql, inventory/stock.sql, payments/payments.sql, payments/checkout.sql, shipping/shipments.sql
 -- Orders: prices, placing, and how an order is shown. See platform/access.sql for `call` and the result.
 
 -- An order as the API shows it. `hold` is null while the reservation is pending or if it was rejected.
@@ -188,10 +188,12 @@ end
 $$;
 
 -- Places an order: the order, the hold on every line and the events, or nothing. `input`: {id, customerId, items,
--- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async}. With `async` the
--- consumer of order.created decides the hold. Without enough stock, the order is stored as failed, holds nothing, and
--- the result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines. Emits
--- order.created, and inventory.reserved, or inventory.insufficient and order.failed.
+-- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async, paymentId?}. With
+-- `async` the consumer of order.created decides the hold. With `paymentId` this opens the payment under that id too,
+-- unless the order costs nothing; the consumer of inventory.reserved opens it otherwise. Without enough stock, the order
+-- is stored as failed, holds nothing, and the result is {error: insufficient_inventory, orderId, shortages}. Returns the
+-- errors of price_lines. Emits
+-- order.created, and inventory.reserved (and payment.created), or inventory.insufficient and order.failed.
 -- One statement a step: the key, its stored answer, prices, the order, its hold, the answer. Each further statement
 -- would cost more than the rows that it writes.
 -- Generic plans: a new connection plans each statement once, not five times. No sequential scans: a plan that was made
@@ -207,6 +209,7 @@ declare
   now_at constant timestamptz := platform.clock();
   held_until constant timestamptz := now_at + make_interval(secs => (input->>'holdSeconds')::int);
   priced record;
+  opens_payment boolean;
   shortages jsonb;
 begin
   if answer is not null then
@@ -239,11 +242,15 @@ begin
     perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', answer);
   end if;
+  opens_payment := input ? 'paymentId' and priced.total > 0;
   -- The contended rows come last, so that a popular SKU is locked only for the rest of this call and the commit.
-  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until);
+  shortages := inventory.reserve(order_id, priced.skus, priced.quantities, held_until, not opens_payment);
   if shortages is not null then
     perform orders.fail_order(order_id, 'insufficient_inventory');
     answer := jsonb_build_object('error', 'insufficient_inventory', 'orderId', order_id, 'shortages', shortages);
+  elsif opens_payment then
+    answer := answer || jsonb_build_object('payment',
+      payments.open_with_order(input->>'paymentId', order_id, priced.total, priced.currency));
   end if;
   return platform.leave(call, 'orders.place', answer);
 end

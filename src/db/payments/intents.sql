@@ -81,6 +81,45 @@ begin
 end
 $$;
 
+-- Attaches intents that Stripe has made to their payments. `made`: [{id, intentId, clientSecret, status}], or for saved
+-- cards [{id, setupId, customerId, clientSecret, status}]. Requests with the payment's idempotency key at Stripe all get
+-- the same intent. If Stripe stored an error for an earlier key there may be two: the first that comes with its client
+-- secret counts. `skip_locked`: leaves out payments that another transaction has locked. It records the intent itself,
+-- or ends the payment, whose intent is then found at Stripe by that key. Locks the payments by id.
+create or replace function payments.attach_intents(made jsonb, skip_locked boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+  ids text[] := array(select i->>'id' from jsonb_array_elements(made) i);
+begin
+  if skip_locked then
+    ids := array(select x.payment_id from payments.payments x
+      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update skip locked);
+  else
+    perform 1 from payments.payments x
+      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update;
+  end if;
+  with attached as (
+    update payments.payments x
+    set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, i->>'intentId'),
+        setup_intent_id = coalesce(x.setup_intent_id, i->>'setupId'),
+        customer_id = coalesce(x.customer_id, i->>'customerId'),
+        client_secret = coalesce(x.client_secret, i->>'clientSecret'),
+        stripe_status = coalesce(x.stripe_status, i->>'status'),
+        intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
+        updated_at = platform.clock()
+    from jsonb_array_elements(made) i
+    where x.tenant_id = platform.tenant() and x.payment_id = i->>'id' and x.payment_id = any(ids)
+    returning x.payment_id, x.tenant_id, x.amount, x.currency, i->>'intentId' as intent_id, i->>'status' as status
+  )
+  insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, created_at)
+  select a.intent_id, a.tenant_id, a.payment_id, a.amount, a.currency, coalesce(a.status, 'requires_payment_method'),
+    platform.clock()
+  from attached a where a.intent_id is not null
+  on conflict (stripe_id) do nothing; -- a webhook has told us already
+end
+$$;
+
 -- Makes this intent the payment's own if it is closer to success than the current one. Until one is paid, the buyer
 -- must be able to confirm the payment's own intent, so an intent without a client secret is not used. The caller has
 -- locked the payment.

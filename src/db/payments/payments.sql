@@ -143,31 +143,10 @@ begin
   if replay is not null then
     return replay;
   end if;
-  return platform.leave(call, 'payments.create', payments.payment_json(payments.attach_intent(input)));
-end
-$$;
-
--- Attaches an intent to its payment. Requests with the payment's idempotency key at Stripe all get the same intent. If
--- Stripe stored an error for an earlier key there may be two: the first that comes with its client secret counts.
-create or replace function payments.attach_intent(intent jsonb) returns payments.payments
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  payment payments.payments;
-begin
-  update payments.payments x
-  set stripe_payment_intent_id = coalesce(x.stripe_payment_intent_id, intent->>'intentId'),
-      setup_intent_id = coalesce(x.setup_intent_id, intent->>'setupId'),
-      customer_id = coalesce(x.customer_id, intent->>'customerId'),
-      client_secret = coalesce(x.client_secret, intent->>'clientSecret'),
-      stripe_status = coalesce(x.stripe_status, intent->>'status'),
-      intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
-      updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.payment_id = intent->>'id'
-  returning * into payment;
-  if intent->>'intentId' is not null then
-    perform payments.save_intent(payment, intent->>'intentId', intent);
-  end if;
-  return payment;
+  perform payments.attach_intents(jsonb_build_array(input), false);
+  return platform.leave(call, 'payments.create', (
+    select payments.payment_json(p) from payments.payments p
+    where p.tenant_id = platform.tenant() and p.payment_id = input->>'id'));
 end
 $$;
 
@@ -213,9 +192,10 @@ end
 $$;
 
 -- Records the results of the Worker's calls to Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret,
--- status}], refused: [{id, reason}], again: [{id, attempt}]}. `refused`: Stripe will never accept this payment, so it
--- fails with its order; one that had ended before is closed. `again`: Stripe stored a failure under this attempt's
--- idempotency key, so the next attempt needs another key; counted once, whoever reports it first.
+-- status}], refused: [{id, reason}], again: [{id, attempt}], skipLocked}. `refused`: Stripe will never accept this
+-- payment, so it fails with its order; one that had ended before is closed. `again`: Stripe stored a failure under this
+-- attempt's idempotency key, so the next attempt needs another key; counted once, whoever reports it first.
+-- `skipLocked`: as in attach_intents, and there are only intents.
 create or replace function payments.record_intents(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -224,6 +204,10 @@ declare
   ids text[];
 begin
   perform platform.enter_as(call, input->>'tenant');
+  if jsonb_array_length(input->'refused') = 0 and jsonb_array_length(input->'again') = 0 then
+    perform payments.attach_intents(input->'intents', coalesce((input->>'skipLocked')::boolean, false));
+    return '{}';
+  end if;
   -- Every row of the batch is locked before the first change, one kind after the other: places, orders, payments,
   -- holds, stock. Two batches then never wait for each other in a circle.
   ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
@@ -249,9 +233,7 @@ begin
     and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
     and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
     and cardinality(payments.intents_to_cancel(x)) = 0;
-  for item in select jsonb_array_elements(input->'intents') loop
-    perform payments.attach_intent(item);
-  end loop;
+  perform payments.attach_intents(input->'intents', false);
   update payments.payments x set attempt = x.attempt + 1
   where x.tenant_id = platform.tenant()
     and x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))

@@ -62,6 +62,16 @@ export type PaymentRow = {
   createdAt: string;
 };
 
+/** A PaymentIntent or SetupIntent that was made for the payment `id`, as `payments.record_intents` takes it. */
+export type MadeIntent = {
+  id: string;
+  intentId?: string;
+  setupId?: string;
+  customerId?: string;
+  clientSecret: string | null;
+  status: string;
+};
+
 /** A refund as `payments.refund_json` returns it. */
 export type RefundRow = {
   id: string;

@@ -1,4 +1,4 @@
-import type { Database } from '../client.ts';
+import type { Database, Job } from '../client.ts';
 
 /** Where the relay delivers events. Each sink has its own outbox rows, so one that is unavailable delays no other. */
 export const sinks = ['kafka', 'queue'] as const;
@@ -61,3 +61,10 @@ function toInput({ sink, name, last = nothing, leaseNext, lost }: SinkTurn) {
  */
 export const takeTurn = (db: Database, turns: SinkTurn[]): Promise<TurnResult> =>
   db.run<TurnResult>('platform.relay', {}, { sinks: turns.map(toInput) });
+
+/** Runs a job, and a turn after it in the same call, so that the turn leases the job's events too. */
+export const takeTurnAfter = <T>(db: Database, job: Job, turns: SinkTurn[]): Promise<[T, TurnResult]> =>
+  db.runBoth<T, TurnResult>(job, {
+    ...{ name: 'platform.relay', call: {} },
+    input: { sinks: turns.map(toInput), durable: true },
+  });

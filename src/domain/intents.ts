@@ -1,0 +1,135 @@
+import { ApiError } from '../base/errors.ts';
+import type { Context } from '../context.ts';
+import type { Job } from '../db/client.ts';
+import type { MadeIntent, PaymentRow } from '../db/payments/queries.ts';
+import { createSetup } from '../stripe/campaign-charges.ts';
+import { createIntent, type IntentTask, StripeCallError } from '../stripe/client.ts';
+
+/** A payment or refund, and the attempt whose idempotency key is used up. The next attempt uses another key. */
+export type UsedKey = { id: string; attempt: number };
+export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
+
+/**
+ * Creates the PaymentIntent or SetupIntent that the buyer confirms. Returns the input of `record_intent`.
+ * @throws StripeCallError
+ */
+export async function createAtStripe(context: Context, task: IntentTask): Promise<MadeIntent> {
+  if (task.mode === 'card') {
+    const { setup, customerId } = await createSetup(context.settings, task);
+    const { client_secret: clientSecret, status } = setup;
+    return { id: task.id, setupId: setup.id, customerId, clientSecret, status };
+  }
+  const intent = await createIntent(context.settings, task);
+  return { id: task.id, intentId: intent.id, clientSecret: intent.client_secret, status: intent.status };
+}
+
+/** The call as the tenant, without the client's key. */
+function asTenant({ call }: Context) {
+  const { keyHash: _keyHash, idempotencyKey: _idempotencyKey, requestHash: _requestHash, ...rest } = call;
+  return rest;
+}
+
+/** Records why Stripe made no intent, if a later request must know it. @returns the error for the client */
+export async function recordFailure(
+  context: Context,
+  tenant: string,
+  task: IntentTask,
+  error: unknown,
+): Promise<unknown> {
+  if (!(error instanceof StripeCallError)) return error;
+  const rejected = error.permanent ? [{ id: task.id, reason: error.code }] : [];
+  const usedKeys = error.keyUsed ? [usedKey(task)] : [];
+  if (rejected.length + usedKeys.length > 0) {
+    const input = { tenant, intents: [], refused: rejected, again: usedKeys };
+    await context.db.run('payments.record_intents', asTenant(context), input);
+  }
+  if (error.permanent) return new ApiError('order_not_payable', `Stripe rejects this payment: ${error.code}.`);
+  return new ApiError(
+    'unavailable',
+    'Stripe did not complete the request. Repeat with the same Idempotency-Key: nobody pays twice.',
+  );
+}
+
+/** A payment that was opened with its order, as `payments.open_with_order` returns it. */
+export type OpenedPayment = PaymentRow & { delayed?: boolean };
+type FoundIntent = {
+  intentId: string | null;
+  clientSecret: string | null;
+  task: IntentTask | null;
+  reason: string | null;
+};
+
+/**
+ * Makes the PaymentIntent of a payment that was opened with its order. It is not recorded in a call of its own: the
+ * relay records it with the call that it makes after the response. If that does not happen, the cron finds a payment
+ * without an intent, and the payment's idempotency key returns this intent. `replayed`: the order was placed by an
+ * earlier request, whose intent is returned again.
+ * @throws ApiError order_not_payable, unavailable (Stripe is unavailable: repeat with the same Idempotency-Key)
+ */
+export async function makeIntent(
+  context: Context,
+  tenant: string,
+  payment: OpenedPayment,
+  replayed: boolean,
+): Promise<PaymentRow> {
+  const found: FoundIntent = replayed
+    ? await context.db.run('payments.find_intent', asTenant(context), { tenant, id: payment.id })
+    : { intentId: null, clientSecret: null, task: firstTask(tenant, payment), reason: null };
+  const { task, intentId, clientSecret, reason } = found;
+  if (!task && intentId === null) throw new ApiError('order_not_payable', `The payment has ended: ${reason}.`);
+  if (!task) return { ...payment, stripePaymentIntentId: intentId, clientSecret };
+  try {
+    const intent = await createAtStripe(context, task);
+    context.madeIntents = [...(context.madeIntents ?? []), { tenant, intent }];
+    return { ...payment, stripePaymentIntentId: intent.intentId ?? null, clientSecret: intent.clientSecret };
+  } catch (error) {
+    throw await recordFailure(context, tenant, task, error);
+  }
+}
+
+const firstTask = (tenant: string, { id, orderId, amount, currency, delayed = false }: OpenedPayment): IntentTask => ({
+  ...{ id, tenant, orderId, amount: String(amount), currency, delayed },
+  ...{ attempt: 1, mode: 'order', userId: null },
+});
+
+/** The job that records these PaymentIntents. It waits for no other call: see `payments.attach_intents`. */
+export const recordMadeIntents = (tenant: string, intents: MadeIntent[]): Job => ({
+  name: 'payments.record_intents',
+  call: {},
+  input: { tenant, intents, refused: [], again: [], skipLocked: true },
+});
+
+/**
+ * Creates the PaymentIntents of payments that have none, five at a time, and records the results in one call.
+ * @returns what was created at Stripe
+ * @throws the first temporary failure
+ */
+export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]) {
+  if (tasks.length === 0) return [];
+  const intents: MadeIntent[] = [];
+  const rejected: { id: string; reason: string }[] = [];
+  const usedKeys: UsedKey[] = [];
+  const failures: unknown[] = [];
+  const waiting = [...tasks];
+  const worker = async () => {
+    for (let task = waiting.shift(); task; task = waiting.shift()) {
+      try {
+        intents.push(await createAtStripe(context, task));
+      } catch (error) {
+        if (!(error instanceof StripeCallError)) throw error;
+        if (error.permanent) rejected.push({ id: task.id, reason: error.code });
+        else failures.push(error);
+        if (error.keyUsed) usedKeys.push(usedKey(task));
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: 5 }, worker));
+  await context.db.run('payments.record_intents', context.call, {
+    tenant,
+    intents,
+    refused: rejected,
+    again: usedKeys,
+  });
+  if (failures.length > 0) throw failures[0];
+  return intents;
+}
