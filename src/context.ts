@@ -1,4 +1,4 @@
-import type { Call, Database } from './db/client.ts';
+import type { Call, Database, Job } from './db/client.ts';
 import type { MadeIntent } from './db/payments/queries.ts';
 import type { Settings } from './env.ts';
 
@@ -11,6 +11,17 @@ export type Context = {
   now: () => Date;
   /** PaymentIntents that the operation has made. The relay records them with its next database call. */
   madeIntents?: TenantIntent[];
+  /** Set by the relay: see `runLast` below. */
+  runLast?: <T>(name: Job['name'], call: Call, input: unknown) => Promise<T>;
+  /** How many database calls had been made when the relay leased the operation's events. */
+  leasedCalls?: number;
 };
+
+/**
+ * Runs a job that is the last of its operation. Where the relay can, it leases the job's events in the same database
+ * call.
+ */
+export const runLast = <T>(context: Context, name: Job['name'], call: Call, input: unknown): Promise<T> =>
+  (context.runLast ?? context.db.run)<T>(name, call, input);
 
 export type TenantIntent = { tenant: string; intent: MadeIntent };

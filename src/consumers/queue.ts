@@ -7,7 +7,7 @@ import { type Bindings, type Settings, settingsOf } from '../env.ts';
 import { storeDeadLetters } from '../events/dead-letters.ts';
 import { contextFor, type Delivery, delaySeconds, isDatabaseAvailable, isEvent } from '../events/message.ts';
 import { type QueueName, serviceOf } from '../events/queues.ts';
-import { relaySoon } from '../events/relay.ts';
+import { hasUnleasedEvents, leaseWithLastJob, relaySoon } from '../events/relay.ts';
 import type { Service } from '../events/topics.ts';
 import { consumeForGroupCommerce } from './group-commerce.ts';
 import { consumeForInventory } from './inventory.ts';
@@ -60,13 +60,23 @@ async function retryOrStore(settings: Settings, service: Service, delivery: Deli
   }
 }
 
+/** One call of the queue entry point. */
+type Batch = {
+  settings: Settings;
+  service: Service;
+  openContext: (event: Pick<Event, 'traceparent'>) => Context;
+  /** Whether a message has stored events that no relay has leased. */
+  needsRelay: boolean;
+};
+
 /** Applies messages together. If that fails, applies each alone, so that a bad message stops no other. */
-async function apply(settings: Settings, service: Service, deliveries: Delivery[]): Promise<void> {
+async function apply(batch: Batch, deliveries: Delivery[]): Promise<void> {
+  const { settings, service } = batch;
   const started = Date.now();
   const [first] = deliveries;
   if (!first) return;
   const { tenantid: tenant, type: topic } = first.body;
-  const context = contextFor(settings, deliveries.length === 1 ? first.body : {});
+  const context = batch.openContext(deliveries.length === 1 ? first.body : {});
   // A queue may deliver the same message twice at once.
   const events = [...new Map(deliveries.map(({ body }) => [body.id, body])).values()];
   const write = (outcome: string, details: Record<string, unknown> = {}) =>
@@ -93,11 +103,13 @@ async function apply(settings: Settings, service: Service, deliveries: Delivery[
       for (const delivery of deliveries) delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
     } else if (deliveries.length > 1) {
       write('split', errorFacts);
-      for (const delivery of deliveries) await apply(settings, service, [delivery]);
+      for (const delivery of deliveries) await apply(batch, [delivery]);
     } else {
       write('retry', errorFacts);
       await retryOrStore(settings, service, first, { reason: reasonOf(error), permanent: false });
     }
+  } finally {
+    batch.needsRelay ||= hasUnleasedEvents(context);
   }
 }
 
@@ -125,21 +137,30 @@ export async function consume(batch: MessageBatch<unknown>, env: Bindings, execu
     const group = `${message.body.tenantid} ${message.body.type}`;
     groups.set(group, [...(groups.get(group) ?? []), message as Delivery]);
   }
+  const cause = newId(new Date());
+  const applied: Batch = {
+    ...{ settings, service: service as Service, needsRelay: false },
+    openContext(event) {
+      const context = contextFor(settings, event);
+      leaseWithLastJob(context, env, cause, (task) => execution.waitUntil(task));
+      return context;
+    },
+  };
   if (service === 'payments') {
     // Each message calls Stripe, so tenants are processed in parallel, each within its share.
     const byTenant = Map.groupBy([...groups.values()].flat(), ({ body }) => body.tenantid);
     const applyDeliveries = async (tenantDeliveries: Delivery[]) => {
       for (const deliveries of Map.groupBy(tenantDeliveries, ({ body }) => body.type).values())
-        await apply(settings, service, deliveries);
+        await apply(applied, deliveries);
     };
     await Promise.all(
       [...byTenant].map(([tenant, deliveries]) =>
         workOnShare(env, queue as QueueName, tenant, deliveries, applyDeliveries),
       ),
     );
-  } else for (const deliveries of groups.values()) await apply(settings, service as Service, deliveries);
+  } else for (const deliveries of groups.values()) await apply(applied, deliveries);
   // A message that is not an event will never become one, so it is stored as a dead letter at once.
   await storeDeadLetters(settings, service, nonEvents);
   // Not awaited: the queue registers acknowledgements only when this function returns.
-  execution.waitUntil(relaySoon(env, newId(new Date())));
+  if (applied.needsRelay) execution.waitUntil(relaySoon(env, cause));
 }

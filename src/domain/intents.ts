@@ -1,5 +1,5 @@
 import { ApiError } from '../base/errors.ts';
-import type { Context } from '../context.ts';
+import { type Context, runLast } from '../context.ts';
 import type { Job } from '../db/client.ts';
 import type { MadeIntent, PaymentRow } from '../db/payments/queries.ts';
 import { createSetup } from '../stripe/campaign-charges.ts';
@@ -124,7 +124,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
     }
   };
   await Promise.all(Array.from({ length: 5 }, worker));
-  await context.db.run('payments.record_intents', context.call, {
+  await runLast(context, 'payments.record_intents', context.call, {
     tenant,
     intents,
     refused: rejected,

@@ -2,7 +2,7 @@ import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { type Address, CarrierError, type Label, type LabelRequest } from '../carriers/carrier.ts';
 import { selectCarrier } from '../carriers/select.ts';
-import type { Context } from '../context.ts';
+import { type Context, runLast } from '../context.ts';
 import { type LabelTask, labelById, type PostalAddress } from '../db/shipping/queries.ts';
 import type { Settings } from '../env.ts';
 import type { Event } from './events.ts';
@@ -109,11 +109,16 @@ export async function recordLabels(context: Context, tenant: string, attempts: A
   // Called as the tenant, without a key. Recording twice changes nothing, so the call may be repeated after a lost
   // response.
   const { keyHash: _keyHash, idempotencyKey: _idempotencyKey, requestHash: _requestHash, ...call } = context.call;
-  const recorded = await context.db.run<Record<'made' | 'refused' | 'open', string[]>>('shipping.record_labels', call, {
-    tenant,
-    most: maxFailures,
-    results: attempts.map((attempt) => attempt.made ?? attempt.failed),
-  });
+  const recorded = await runLast<Record<'made' | 'refused' | 'open', string[]>>(
+    context,
+    'shipping.record_labels',
+    call,
+    {
+      tenant,
+      most: maxFailures,
+      results: attempts.map((attempt) => attempt.made ?? attempt.failed),
+    },
+  );
   const madeAttempts = attempts.filter((attempt) => attempt.made && recorded.made.includes(attempt.made.orderId));
   await Promise.all(madeAttempts.map((attempt) => attempt.made && attempt.storePdf(tenant)));
   return recorded;

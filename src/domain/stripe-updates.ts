@@ -1,6 +1,6 @@
 import { ApiError } from '../base/errors.ts';
 import { log } from '../base/log.ts';
-import type { Context } from '../context.ts';
+import { type Context, runLast } from '../context.ts';
 import { lookUpIntent, StripeCallError, type StripeUpdate } from '../stripe/client.ts';
 
 export type ApplyResult = {
@@ -46,7 +46,7 @@ const retryDeadlines = ({ settings }: Context) => ({
 /** Applies one update. One that does not fit its payment (another amount or tenant) changes nothing: `set_aside`. */
 async function applyUpdate(context: Context, update: StripeUpdate): Promise<ApplyResult> {
   const started = Date.now();
-  const applied = await context.db.run<ApplyResult>('payments.apply_stripe', context.call, {
+  const applied = await runLast<ApplyResult>(context, 'payments.apply_stripe', context.call, {
     ...update,
     terms: retryDeadlines(context),
   });

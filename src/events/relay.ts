@@ -1,237 +1,15 @@
 import { ApiError } from '../base/errors.ts';
-import { newId } from '../base/ids.ts';
-import { describeError, log } from '../base/log.ts';
-import type { TenantIntent } from '../context.ts';
-import { type Database, type Job, openDatabase } from '../db/client.ts';
-import {
-  type DeliveryReport,
-  type LeasedEvent,
-  type Sink,
-  type SinkTurn,
-  sinks,
-  type TurnResult,
-  takeTurn,
-  takeTurnAfter,
-} from '../db/platform/outbox.ts';
-import { recordMadeIntents } from '../domain/intents.ts';
-import { type Bindings, settingsOf } from '../env.ts';
-import { deliverToKafka } from './kafka/publish/deliver.ts';
-import { selectPublisher } from './kafka/publish/select.ts';
-import { deliverToQueues } from './queues.ts';
-
-/** A Worker may run for 30 s after its response. The cron delivers the rest. */
-const maxRunMs = 20_000;
-/** How long a turn waits for deliveries that began together, so that one call reports them all. */
-const graceMs = 100;
-/** How often a run that waits for a slow delivery looks for new events of the other sinks. */
-const pollMs = 20;
-
-/** How long an isolate's requests skip an unavailable sink. The cron never skips it. */
-const maxPauseMs = 2_000;
-const pausedUntil = new Map<Sink, number>();
-const isPaused = (sink: Sink): boolean => Date.now() < (pausedUntil.get(sink) ?? 0);
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** What a run did for one sink, for the log. */
-type Tally = { delivered: number; failed: number; setAside: number; outcome: string; details: Record<string, string> };
-
-/**
- * Delivers the outbox's events until it is empty, the time is up or the sinks are unavailable. One database call, a
- * turn, records what was delivered and leases the next events of all sinks, which are then delivered in parallel. A
- * sink that takes longer than the others does not delay them: it is reported in a later turn.
- *
- * Any number of runs may run at once: rows are leased, and a row waits while an earlier row of its key is undelivered.
- * If a run dies after delivering, the events are delivered again later with the same ce_id.
- */
-class Run {
-  /** The sinks that may have undelivered events. Requests add to it while the run waits for a delivery. */
-  readonly wanted: Set<Sink>;
-  /** PaymentIntents that requests have made. The next turn records those of one tenant. */
-  readonly madeIntents: TenantIntent[] = [];
-  readonly #env: Bindings;
-  readonly #cause: string;
-  readonly #db: Database;
-  readonly #name = newId(new Date());
-  readonly #started = Date.now();
-  readonly #until: number;
-  readonly #reports = new Map<Sink, DeliveryReport>();
-  readonly #delivering = new Map<Sink, Promise<void>>();
-  /** The deliveries that the last turn began. */
-  #fresh: Promise<void>[] = [];
-  /** The sinks of a retried call: it may have leased rows in a response that was lost. The next turn frees them. */
-  readonly #lost = new Set<Sink>();
-  readonly #tallies = new Map<Sink, Tally>();
-  #hasEnded = false;
-  #hasFailed = false;
-
-  constructor(env: Bindings, cause: string, wanted: Iterable<Sink>, until = Date.now() + maxRunMs) {
-    this.#env = env;
-    this.#cause = cause;
-    this.wanted = new Set(wanted);
-    this.#until = until;
-    this.#db = openDatabase(settingsOf(env));
-  }
-
-  /** Whether the run will still lease events for a sink that is added to `wanted`. */
-  get isOpen(): boolean {
-    return !this.#hasEnded && Date.now() < this.#until;
-  }
-
-  /** After a run that failed: a run for what requests have left to it in the meantime, if there is time. */
-  get successor(): Run | undefined {
-    if (!this.#hasFailed || Date.now() >= this.#until || this.wanted.size + this.madeIntents.length === 0)
-      return undefined;
-    const next = new Run(this.#env, this.#cause, this.wanted, this.#until);
-    next.madeIntents.push(...this.madeIntents);
-    return next;
-  }
-
-  /** Failures are logged, never thrown. @returns the number of deliveries */
-  async run(): Promise<number> {
-    try {
-      while (!this.#hasEnded) {
-        if (this.#needsTurn()) {
-          if (this.#fresh.length > 0) await Promise.race([Promise.all(this.#fresh), sleep(graceMs)]);
-          await this.#takeTurn();
-        } else if (this.#delivering.size > 0) {
-          await Promise.race([...this.#delivering.values(), sleep(pollMs)]);
-        } else this.#hasEnded = true;
-      }
-    } catch (error) {
-      // Deliveries that still run are not awaited: their results cannot be recorded, so they are repeated in any case.
-      this.#hasEnded = true;
-      this.#hasFailed = true;
-      for (const sink of sinks) this.#fail(sink, error);
-    }
-    return this.#logAll();
-  }
-
-  #mayLease(sink: Sink): boolean {
-    return this.wanted.has(sink) && !this.#delivering.has(sink) && Date.now() < this.#until;
-  }
-
-  #needsTurn(): boolean {
-    return this.#reports.size > 0 || this.madeIntents.length > 0 || sinks.some((sink) => this.#mayLease(sink));
-  }
-
-  #nextJob(): Job | undefined {
-    const [first] = this.madeIntents;
-    if (!first) return undefined;
-    const { tenant } = first;
-    const intents = this.madeIntents.filter((made) => made.tenant === tenant).map(({ intent }) => intent);
-    const others = this.madeIntents.filter((made) => made.tenant !== tenant);
-    this.madeIntents.splice(0, Infinity, ...others);
-    return recordMadeIntents(tenant, intents);
-  }
-
-  async #takeTurn(): Promise<void> {
-    this.#fresh = [];
-    const turns = sinks
-      .filter((sink) => this.#reports.has(sink) || this.#mayLease(sink))
-      .map((sink) => ({
-        ...{ sink, name: this.#name, last: this.#reports.get(sink) },
-        ...{ leaseNext: Date.now() < this.#until, lost: this.#lost.delete(sink) },
-      }));
-    const job = this.#nextJob();
-    if (turns.length === 0 && !job) return;
-    this.#reports.clear();
-    // Before the call: events that are stored during it may need another turn.
-    for (const { sink } of turns) this.wanted.delete(sink);
-    const callsBefore = this.#db.usage.calls;
-    const result = await this.#call(turns, job);
-    const isRetried = this.#db.usage.calls - callsBefore > 1;
-    for (const { sink, leaseNext } of turns) {
-      if (isRetried && leaseNext) {
-        this.#lost.add(sink);
-        this.wanted.add(sink);
-      }
-      this.#deliver(sink, result);
-    }
-  }
-
-  async #call(turns: SinkTurn[], job: Job | undefined): Promise<TurnResult> {
-    if (job && turns.length > 0) {
-      try {
-        const [, result] = await takeTurnAfter(this.#db, job, turns);
-        return result;
-      } catch (error) {
-        if (error instanceof ApiError) throw error;
-      }
-    }
-    // Alone: intents that cannot be recorded must not stop the events. The cron finds their payments.
-    if (job) {
-      await this.#db.run(job.name, job.call, job.input).catch((error: unknown) => {
-        if (error instanceof ApiError) throw error;
-        log({ ...this.#line(), outcome: 'failed', job: job.name, ...describeError(error) });
-      });
-    }
-    return turns.length > 0 ? takeTurn(this.#db, turns) : {};
-  }
-
-  #deliver(sink: Sink, result: TurnResult): void {
-    const { events, pausedMs, aside } = result[sink] ?? { events: [], pausedMs: 0, aside: 0 };
-    pausedUntil.set(sink, Date.now() + Math.min(pausedMs, maxPauseMs));
-    if (aside > 0) this.#tally(sink).setAside += aside;
-    if (events.length === 0) return;
-    const delivery = this.#send(sink, events).then(
-      (report) => {
-        this.#delivering.delete(sink);
-        this.#reports.set(sink, report);
-        this.wanted.add(sink);
-        const tally = this.#tally(sink);
-        tally.delivered += report.delivered.length;
-        tally.failed += report.failed.length;
-        if (report.paused !== undefined)
-          Object.assign(tally, { outcome: 'paused', details: { reason: report.paused } });
-      },
-      (error: unknown) => {
-        this.#delivering.delete(sink);
-        this.#fail(sink, error);
-      },
-    );
-    this.#delivering.set(sink, delivery);
-    this.#fresh.push(delivery);
-  }
-
-  async #send(sink: Sink, events: LeasedEvent[]): Promise<DeliveryReport> {
-    if (sink === 'queue') return deliverToQueues(this.#env, events);
-    return deliverToKafka(selectPublisher(settingsOf(this.#env)), events, this.#until);
-  }
-
-  #tally(sink: Sink): Tally {
-    const tally = this.#tallies.get(sink) ?? { delivered: 0, failed: 0, setAside: 0, outcome: 'ok', details: {} };
-    this.#tallies.set(sink, tally);
-    return tally;
-  }
-
-  #fail(sink: Sink, error: unknown): void {
-    Object.assign(this.#tally(sink), { outcome: 'failed', details: describeError(error) });
-  }
-
-  /** `dbCalls` counts the calls of the whole run. */
-  #line() {
-    const durationMs = Date.now() - this.#started;
-    return { kind: 'relay' as const, id: this.#cause, tenant: null, durationMs, dbCalls: this.#db.usage.calls };
-  }
-
-  /** One line for each sink with events or a failure. */
-  #logAll(): number {
-    const line = this.#line();
-    let total = 0;
-    for (const [sink, { delivered, failed, setAside, outcome, details }] of this.#tallies) {
-      total += delivered;
-      log({ ...line, outcome, sink, delivered, failed, ...(setAside > 0 && { setAside }), ...details });
-    }
-    return total;
-  }
-}
+import type { Context, TenantIntent } from '../context.ts';
+import type { Call, Job } from '../db/client.ts';
+import { sinks } from '../db/platform/outbox.ts';
+import type { Bindings } from '../env.ts';
+import { isPaused, RelayRun } from './relay-run.ts';
 
 /** Delivers to every sink, also to one that was unavailable a moment ago. @returns the number of deliveries */
-export const relayAll = (env: Bindings, cause: string): Promise<number> => new Run(env, cause, sinks).run();
+export const relayAll = (env: Bindings, cause: string): Promise<number> => new RelayRun(env, cause, sinks).run();
 
 /** The run that this isolate's requests leave their events to. */
-let current: Run | undefined;
+let current: RelayRun | undefined;
 
 /**
  * Relays after a response, with one run for each isolate, and records the PaymentIntents that the request has made. A
@@ -245,11 +23,45 @@ export async function relaySoon(env: Bindings, cause: string, madeIntents: Tenan
     current.madeIntents.push(...madeIntents);
     return;
   }
-  const first = new Run(env, cause, available);
-  first.madeIntents.push(...madeIntents);
-  for (let run: Run | undefined = first; run; run = run.successor) {
-    current = run;
+  const run = new RelayRun(env, cause, available);
+  run.madeIntents.push(...madeIntents);
+  await runToEnd(run);
+}
+
+async function runToEnd(first: RelayRun): Promise<void> {
+  for (let run: RelayRun | undefined = first; run; run = run.successor) {
+    if (!current?.isOpen) current = run;
     await run.run();
     if (current === run) current = undefined;
   }
 }
+
+/**
+ * Lets the last job of an operation lease events in its own database call, unless a run of this isolate will lease them
+ * soon. What it leases is delivered after the response.
+ */
+export function leaseWithLastJob(
+  context: Context,
+  env: Bindings,
+  cause: string,
+  waitUntil: (task: Promise<void>) => void,
+): void {
+  context.runLast = async <T>(name: Job['name'], call: Call, input: unknown): Promise<T> => {
+    const available = sinks.filter((sink) => !isPaused(sink));
+    if (current?.isOpen || available.length === 0) return context.db.run<T>(name, call, input);
+    const run = new RelayRun(env, cause, available);
+    try {
+      const result = await run.begin<T>(context.db, { name, call, input });
+      context.leasedCalls = context.db.usage.calls;
+      waitUntil(runToEnd(run));
+      return result;
+    } catch (error) {
+      // Alone, because the relay may be at fault.
+      if (error instanceof ApiError) throw error;
+      return context.db.run<T>(name, call, input);
+    }
+  };
+}
+
+/** Whether the operation may have stored events that it has not leased. */
+export const hasUnleasedEvents = ({ db, leasedCalls = 0 }: Context): boolean => db.usage.calls > leasedCalls;

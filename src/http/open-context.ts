@@ -1,17 +1,25 @@
 import { createMiddleware } from 'hono/factory';
+import type { Context } from '../context.ts';
 import { openDatabase } from '../db/client.ts';
 import { settingsOf } from '../env.ts';
+import { leaseWithLastJob } from '../events/relay.ts';
 import type { AppEnv } from './app-env.ts';
+import { isWebhook } from './declaration.ts';
 
 const traceparentFormat = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** Gives an operation its database, settings and clock. Events that the request causes carry its `traceparent`. */
 export const openContext = createMiddleware<AppEnv>(async (c, next) => {
-  if (c.get('operation')) {
+  const operation = c.get('operation');
+  if (operation) {
     const settings = settingsOf(c.env);
     const traceparent = c.req.header('traceparent');
     const call = traceparent !== undefined && traceparentFormat.test(traceparent) ? { traceparent } : {};
-    c.set('context', { db: openDatabase(settings), settings, call, now: () => new Date() });
+    const context: Context = { db: openDatabase(settings), settings, call, now: () => new Date() };
+    if (isWebhook(operation)) {
+      leaseWithLastJob(context, c.env, c.get('requestId'), (task) => c.executionCtx.waitUntil(task));
+    }
+    c.set('context', context);
   }
   await next();
 });

@@ -1,5 +1,5 @@
 import { createMiddleware } from 'hono/factory';
-import { relaySoon } from '../events/relay.ts';
+import { hasUnleasedEvents, relaySoon } from '../events/relay.ts';
 import type { AppEnv } from './app-env.ts';
 
 /**
@@ -10,6 +10,6 @@ export const publishEvents = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
   const context = c.get('context');
-  const calls = context?.db.usage.calls ?? 0;
-  if (!isRead && calls > 0) c.executionCtx.waitUntil(relaySoon(c.env, c.get('requestId'), context.madeIntents));
+  if (!isRead && context && hasUnleasedEvents(context))
+    c.executionCtx.waitUntil(relaySoon(c.env, c.get('requestId'), context.madeIntents));
 });
