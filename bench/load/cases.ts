@@ -259,7 +259,7 @@ export const cases: Case[] = [
   },
   {
     name: 'checkout',
-    title: 'whole checkout: order, payment, webhook',
+    title: 'whole checkout: order with payment, webhook',
     against: [],
     sinks: 'all',
     counted: false,

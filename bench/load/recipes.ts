@@ -62,12 +62,20 @@ export function scriptOf(recipe: Recipe, seed: number): () => Script {
     while (chosen.size < lines) chosen.add(pick(skus));
     return [...chosen].map((sku) => ({ sku, quantity: 1 + Math.floor(random() * 3) }));
   };
-  const order = (skus: readonly string[], lines: number, extraHeaders: Record<string, string> = {}): Request => ({
-    method: 'POST',
-    path: '/v1/orders',
-    headers: { ...json, ...extraHeaders, 'idempotency-key': uniqueKey() },
-    body: JSON.stringify({ customerId: `customer-${Math.floor(random() * 1_000)}`, items: cart(skus, lines) }),
-  });
+  const order = (
+    skus: readonly string[],
+    lines: number,
+    extraHeaders: Record<string, string> = {},
+    extraFields: object = {},
+  ): Request => {
+    const customerId = `customer-${Math.floor(random() * 1_000)}`;
+    return {
+      method: 'POST',
+      path: '/v1/orders',
+      headers: { ...json, ...extraHeaders, 'idempotency-key': uniqueKey() },
+      body: JSON.stringify({ customerId, items: cart(skus, lines), ...extraFields }),
+    };
+  };
   const oneStep = (next: () => Request | undefined) => (): Script => ({ steps: 1, next });
   switch (recipe.kind) {
     case 'same':
@@ -106,15 +114,12 @@ export function scriptOf(recipe: Recipe, seed: number): () => Script {
       });
     case 'checkout':
       return () => ({
-        steps: 3,
+        steps: 2,
         next(step, lastBody) {
-          if (step === 0) return order(recipe.skus, 1);
-          if (step === 1) {
-            const { id: orderId } = JSON.parse(lastBody) as { id: string };
-            const headers = { ...json, 'idempotency-key': uniqueKey() };
-            return { method: 'POST', path: '/v1/payments', headers, body: JSON.stringify({ orderId }) };
-          }
-          const paid = JSON.parse(lastBody) as { id: string; stripePaymentIntentId: string; amount: number };
+          if (step === 0) return order(recipe.skus, 1, {}, { expand: ['payment'] });
+          const { payment: paid } = JSON.parse(lastBody) as {
+            payment: { id: string; stripePaymentIntentId: string; amount: number };
+          };
           const amount = Math.round(paid.amount * 100);
           const body = paymentSucceeded(paid.id, paid.stripePaymentIntentId, amount, `evt_${uniqueKey()}`);
           const headers = signWebhook(body, recipe.secret, Math.floor(Date.now() / 1000));

@@ -68,8 +68,7 @@ async function startForwarder(api: HttpClient) {
   };
 }
 
-type OrderReply = { id: string; code?: string };
-type PaymentReply = { stripePaymentIntentId: string; clientSecret: string; code?: string };
+type OrderReply = { payment: { stripePaymentIntentId: string; clientSecret: string }; code?: string };
 
 /** Imports the same products as in the peers' shops into a running fixture. */
 export async function openOurShop(fixture: Fixture, version: string): Promise<System> {
@@ -99,7 +98,7 @@ export async function openOurShop(fixture: Fixture, version: string): Promise<Sy
   );
   await fixture.settled();
   let buyers = 0;
-  const waitedMs: Record<string, number> = { order: 0, payment: 0, card: 0, webhook: 0 };
+  const waitedMs: Record<string, number> = { order: 0, card: 0, webhook: 0 };
 
   async function timed<T>(step: string, work: Promise<T>): Promise<T> {
     const start = performance.now();
@@ -132,12 +131,12 @@ export async function openOurShop(fixture: Fixture, version: string): Promise<Sy
     waits: () => ({ ...waitedMs }),
     settle: fixture.settled,
     async checkout(product) {
-      const order = await post<OrderReply>('order', '/v1/orders', {
+      const { payment } = await post<OrderReply>('order', '/v1/orders', {
         customerId: `buyer-${++buyers}`,
         items: [{ sku: skuOf(product), quantity: 1 }],
         shippingAddress,
+        expand: ['payment'],
       });
-      const payment = await post<PaymentReply>('payment', '/v1/payments', { orderId: order.id });
       const intent = payment.stripePaymentIntentId;
       const paid = forwarder.succeeded(intent);
       const card = new URLSearchParams({

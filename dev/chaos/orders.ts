@@ -22,34 +22,43 @@ function createLines({ shop, tenant, random }: Story): { sku: string; quantity: 
   });
 }
 
-type PlacedOrder = { id: string; total: number; hasAddress: boolean };
+type OpenedPayment = { id: string; secret: string };
+type PlacedOrder = { id: string; total: number; hasAddress: boolean; payment: OpenedPayment | undefined };
+
+const paymentOf = (shown: unknown): OpenedPayment => ({
+  id: textOf(shown, 'id'),
+  secret: textOf(shown, 'clientSecret'),
+});
 
 async function place(story: Story, deferred: boolean): Promise<PlacedOrder | undefined> {
   const { random } = story;
   const key = story.unique('order');
   const hasAddress = random.chance(0.45);
+  const isExpanded = !deferred && random.chance(0.5);
   const body = {
     customerId: story.name,
     items: createLines(story),
     purchaseOrderNumber: key, // unique, so that the audit finds the order of this request
     ...(hasAddress ? { shippingAddress } : {}),
+    ...(isExpanded ? { expand: ['payment'] } : {}),
   };
   const headers = deferred ? { prefer: 'respond-async' } : {};
   const response = await story.request('orders.place', 'POST', '/v1/orders', { key, body, headers });
   if (response?.status !== 201 && response?.status !== 202) return undefined;
-  return { id: textOf(response.body, 'id'), total: Number(member(response.body, 'total')), hasAddress };
+  const payment = isExpanded ? paymentOf(member(response.body, 'payment')) : undefined;
+  return { id: textOf(response.body, 'id'), total: Number(member(response.body, 'total')), hasAddress, payment };
 }
 
 const read = (story: Story, id: string) => story.request('orders.read', 'GET', `/v1/orders/${id}`);
 
 /** Opens the payment of an order, retrying until its stock is held. Undefined if the order cannot be paid. */
-async function openPayment(story: Story, orderId: string): Promise<{ id: string; secret: string } | undefined> {
-  let payment: { id: string; secret: string } | undefined;
+async function openPayment(story: Story, orderId: string): Promise<OpenedPayment | undefined> {
+  let payment: OpenedPayment | undefined;
   await retryUntil(story, 12, async () => {
     const key = story.unique('payment');
     const response = await story.request('payments.create', 'POST', '/v1/payments', { key, body: { orderId } });
     if (response?.status === 201) {
-      payment = { id: textOf(response.body, 'id'), secret: textOf(response.body, 'clientSecret') };
+      payment = paymentOf(response.body);
       return true;
     }
     const status = textOf((await read(story, orderId))?.body, 'status');
@@ -158,7 +167,7 @@ export async function placeAndPay(story: Story): Promise<void> {
     await cancel(story, order.id);
     return;
   }
-  const payment = await openPayment(story, order.id);
+  const payment = order.payment ?? (await openPayment(story, order.id));
   if (!payment || payment.secret === '') return;
   await story.pause(0, 400);
   if (random.chance(0.05)) {

@@ -48,9 +48,10 @@ test("a webhook has Stripe's signature of its time and body", () => {
 
 test('a checkout pays the order that was just placed, with its amount in cents', () => {
   const script = scriptOf({ kind: 'checkout', skus, secret: 's' }, 1)();
-  expect(script.next(0, '')?.path).toBe('/v1/orders');
-  expect(JSON.parse(script.next(1, '{"id":"o1"}')?.body ?? '')).toEqual({ orderId: 'o1' });
-  const paid = JSON.parse(script.next(2, '{"id":"p1","stripePaymentIntentId":"pi_1","amount":19.99}')?.body ?? '');
+  const order = script.next(0, '');
+  expect([order?.path, JSON.parse(order?.body ?? '').expand]).toEqual(['/v1/orders', ['payment']]);
+  const placed = '{"id":"o1","payment":{"id":"p1","stripePaymentIntentId":"pi_1","amount":19.99}}';
+  const paid = JSON.parse(script.next(1, placed)?.body ?? '');
   expect(paid.data.object).toMatchObject({ id: 'pi_1', amount_received: 1_999, metadata: { paymentId: 'p1' } });
 });
 

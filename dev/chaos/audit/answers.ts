@@ -51,9 +51,17 @@ function checksOf(books: Books): Record<string, ResponseCheck> {
       }
       if (failedForStock && order?.failure !== 'insufficient_inventory')
         report([reference, id], 'the response says insufficient_inventory, but the order has not failed for it');
+      const payment = member(body, 'payment');
+      if (status === 201 && payment && payments.get(textOf(payment, 'id'))?.order !== id)
+        report([reference, id], 'the payment in the response does not exist');
       const topics = topicsOf(id);
       if (status === 201 && !topics.has('inventory.reserved'))
         report([reference, id], 'the response says that the stock is held, but it never was');
+    } else if (textOf(body, 'code') === 'order_not_payable') {
+      // The order was placed with its payment, which has ended before Stripe had an intent for it.
+      const isEnded = ({ status: last }: { status: string }) => last === 'failed' || last === 'cancelled';
+      if (!createdOrders.every(isEnded))
+        report(reference, 'the response says that the order is not payable, but it is');
     } else if (createdOrders.length > 0 && textOf(body, 'code') !== 'idempotency_key_reused') {
       report(reference, `the response was ${status}, but ${createdOrders.length} orders were created`);
     }
@@ -198,8 +206,12 @@ const idempotencyKeys: Check = {
       const [first, ...repeats] = request.responses.filter(({ body }) => !notRemembered.has(textOf(body, 'code')));
       if (!first || request.key === null) continue;
       // The response for a payment shows its current state, so only the payment's id must be the same.
-      const comparable = ({ status, body }: ClientResponse) =>
-        request.operation === 'payments.create' ? [status, member(body, 'id')] : [status, withoutRequestId(body)];
+      const comparable = ({ status, body }: ClientResponse) => {
+        if (request.operation === 'payments.create') return [status, member(body, 'id')];
+        const shown = withoutRequestId(body);
+        const payment = member(shown, 'payment');
+        return [status, payment ? { ...(shown as object), payment: member(payment, 'id') } : shown];
+      };
       for (const repeat of repeats) {
         if (!isDeepStrictEqual(comparable(first), comparable(repeat))) {
           report(
