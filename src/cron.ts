@@ -1,4 +1,5 @@
-import { Budget, jobBudgets } from './base/budget.ts';
+import { Budget, budgetOf, type jobBudgets } from './base/budget.ts';
+import { cellAttribute, defaultCell } from './base/cells.ts';
 import { ApiError } from './base/errors.ts';
 import { describeError, log } from './base/log.ts';
 import type { Context } from './context.ts';
@@ -28,9 +29,10 @@ type Job = {
 };
 
 /** Invalidates cached products, once for each tenant however many batches have changed its stock. */
-async function invalidateAll(changed: { tenant: string; skus: string[] }[]): Promise<void> {
+async function invalidateAll(context: Context, changed: { tenant: string; skus: string[] }[]): Promise<void> {
   for (const [tenant, parts] of Map.groupBy(changed, ({ tenant: tenantId }) => tenantId)) {
     await invalidateProducts(
+      context,
       tenant,
       parts.flatMap(({ skus }) => skus),
     );
@@ -41,7 +43,7 @@ const expireHoldsJob: Job = {
   name: 'expire-holds',
   async run(context, _env, _cause, budget) {
     const { expired, changed } = await expireHolds(context, budget);
-    await invalidateAll(changed);
+    await invalidateAll(context, changed);
     return { expired };
   },
 };
@@ -50,7 +52,7 @@ const decideHoldsJob: Job = {
   name: 'decide-forgotten',
   async run(context, _env, _cause, budget) {
     const { decided, changed, refused } = await decideOverdueHolds(context, budget);
-    await invalidateAll(changed);
+    await invalidateAll(context, changed);
     let failed = 0;
     for (const [tenant, orders] of refused) {
       for (const orderId of orders) {
@@ -75,7 +77,7 @@ const campaignsJob: Job = {
     const { freed, changed } = await freeUnsecured(context, budget);
     const lost = await freeLostPlaces(context, budget);
     const ended = await releaseCampaigns(context, {}, budget);
-    await invalidateAll([...changed, ...lost.changed, ...ended.changed]);
+    await invalidateAll(context, [...changed, ...lost.changed, ...ended.changed]);
     const ordered = await settleCampaigns(context, {}, budget);
     return { expired, freed: freed + lost.freed, released: ended.released, ordered };
   },
@@ -85,7 +87,7 @@ const reconcileJob: Job = {
   name: 'reconcile-payments',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await reconcilePayments(context, budget);
-    await invalidateAll(changed);
+    await invalidateAll(context, changed);
     return counts;
   },
 };
@@ -94,7 +96,7 @@ const stripeEventsJob: Job = {
   name: 'hear-stripe',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await applyMissedEvents(context, budget);
-    await invalidateAll(changed);
+    await invalidateAll(context, changed);
     return counts;
   },
 };
@@ -103,7 +105,7 @@ const recheckEventsJob: Job = {
   name: 'reconcile-told',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await recheckRecentEvents(context, budget);
-    await invalidateAll(changed);
+    await invalidateAll(context, changed);
     return counts;
   },
 };
@@ -120,7 +122,7 @@ const voidLabelsJob: Job = {
 
 const relayJob: Job = {
   name: 'relay',
-  run: async (_context, env, cause) => ({ delivered: await relayAll(env, cause) }),
+  run: async ({ db }, env, cause) => ({ delivered: await relayAll(env, db.cell, cause) }),
 };
 
 const consumeKafkaJob: Job = {
@@ -142,39 +144,41 @@ const purgeJob: Job = {
 };
 
 /**
- * The jobs of each cron expression of wrangler.toml, in order. Stripe's events are applied before the holds that depend
- * on them expire. Every job has its own budget, so the relay always gets to run.
+ * The jobs of each cron expression of wrangler.toml. `cell`: done in every cell, in order. Stripe's events are applied
+ * before the holds that depend on them expire. `shared`: done once, for all cells. Every job has its own budget, so the
+ * relay always gets to run.
  */
-const schedule: Record<string, Job[]> = {
-  '* * * * *': [
-    stripeEventsJob,
-    reconcileJob,
-    expireHoldsJob,
-    decideHoldsJob,
-    campaignsJob,
-    remindLabelsJob,
-    voidLabelsJob,
-    relayJob,
-    consumeKafkaJob,
-  ],
-  '17 * * * *': [recheckEventsJob, purgeJob],
+const schedule: Record<string, { cell: Job[]; shared: Job[] }> = {
+  '* * * * *': {
+    cell: [
+      stripeEventsJob,
+      reconcileJob,
+      expireHoldsJob,
+      decideHoldsJob,
+      campaignsJob,
+      remindLabelsJob,
+      voidLabelsJob,
+      relayJob,
+    ],
+    shared: [consumeKafkaJob],
+  },
+  '17 * * * *': { cell: [recheckEventsJob, purgeJob], shared: [] },
 };
 
-/**
- * The Worker's cron entry point. The clock of a job is the time for which it was scheduled. A failing job does not stop
- * the others. Concurrent runs do no work twice.
- */
-export async function runJobs(controller: ScheduledController, env: Bindings): Promise<void> {
+/** Runs jobs of one cell, one after another. A failing job does not stop the others. @returns the failures */
+async function runInCell(env: Bindings, jobs: Job[], cell: string, now: Date): Promise<unknown[]> {
   const settings = settingsOf(env);
-  const now = new Date(controller.scheduledTime);
   const failures: unknown[] = [];
-  for (const job of schedule[controller.cron] ?? []) {
+  for (const job of jobs) {
     const started = Date.now();
-    const db = openDatabase(settings);
+    const db = openDatabase(settings.cells, cell);
     const context: Context = { db, settings, call: { now: now.toISOString() }, now: () => now };
-    const line = { kind: 'job' as const, id: `${job.name} ${now.toISOString()}`, tenant: null };
+    const line = {
+      ...{ kind: 'job' as const, id: `${job.name} ${now.toISOString()}` },
+      ...{ tenant: null, cell: cellAttribute(cell) },
+    };
     try {
-      const counts = await job.run(context, env, line.id, new Budget(jobBudgets[job.name]));
+      const counts = await job.run(context, env, line.id, new Budget(budgetOf(job.name, settings.cells.size)));
       log({ ...line, outcome: 'ok', durationMs: Date.now() - started, dbCalls: db.usage.calls, ...counts });
     } catch (error) {
       failures.push(error);
@@ -187,6 +191,22 @@ export async function runJobs(controller: ScheduledController, env: Bindings): P
       });
     }
   }
+  return failures;
+}
+
+/**
+ * The Worker's cron entry point. The clock of a job is the time for which it was scheduled. All cells are processed in
+ * parallel, and a failing cell or job does not stop the others. Concurrent runs do no work twice.
+ */
+export async function runJobs(controller: ScheduledController, env: Bindings): Promise<void> {
+  const { cells } = settingsOf(env);
+  const now = new Date(controller.scheduledTime);
+  const { cell: cellJobs, shared } = schedule[controller.cron] ?? { cell: [], shared: [] };
+  const failures = await Promise.all([
+    ...[...cells.keys()].map((cell) => runInCell(env, cellJobs, cell, now)),
+    runInCell(env, shared, defaultCell, now),
+  ]);
   // If this throws, Cloudflare reports the cron run as failed, which triggers alerts.
-  if (failures.length > 0) throw failures[0];
+  const [failure] = failures.flat();
+  if (failure !== undefined) throw failure;
 }

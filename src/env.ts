@@ -1,6 +1,8 @@
 import * as z from 'zod';
+import { defaultCell, isCellName } from './base/cells.ts';
 import { address } from './base/fields.ts';
 import { selectCarrier } from './carriers/select.ts';
+import type { Cells, DatabaseSettings } from './db/cells.ts';
 import { dialects, selectPublisher } from './events/kafka/publish/select.ts';
 
 /** The bindings of wrangler.toml. A queue is named after the service that consumes it. */
@@ -37,14 +39,21 @@ const parseList = (list: string): string[] =>
 
 const millimetres = z.number().int().min(1).max(10_000);
 
-const schema = z.object({
+/** The variables of one cell. Those of another cell than the default one end in its name: `DATABASE_URL_EU1`. */
+const databaseSchema = z.object({
   DATABASE_URL: z.string().min(1),
   /**
    * Proves to the database that calls of jobs, consumers and webhooks come from the Worker: `npm run keys -- jobs
-   * make`.
+   * make`. A named cell without one of its own uses that of the default cell.
    */
   DATABASE_JOB_SECRET: z.string().min(32),
+  /** A named cell without one of its own uses that of the default cell. */
   NEON_HTTP_URL: z.url().optional(),
+});
+type DatabaseVariable = keyof typeof databaseSchema.shape;
+const databaseVariables = Object.keys(databaseSchema.shape) as DatabaseVariable[];
+
+const schema = z.object({
   /** How long an operation waits for the database, all attempts together, before the response is 503. */
   DATABASE_DEADLINE_MS: z.coerce.number().int().min(1).default(10_000),
   KAFKA_REST_URL: z.url(),
@@ -58,15 +67,18 @@ const schema = z.object({
   /** For `rest-v2`: whether records can have headers. Strimzi's bridge and Karapace 6.2.3 support them. */
   KAFKA_REST_HEADERS: z.stringbool().default(false),
   /**
-   * Topics whose external events our services consume, separated by commas. `off`: none. `topic=tenant`: only for that
-   * tenant.
+   * Topics whose external events our services consume, separated by commas. `off`: none. `topic=tenant` or
+   * `topic=tenant@cell`: only for that tenant.
    */
   KAFKA_CONSUME: z
     .string()
     .default('off')
     .transform(parseList)
-    .pipe(z.array(z.string().regex(/^[\w.-]{1,249}(=[a-z0-9][a-z0-9_-]{0,62})?$/))),
-  /** The tenants that external events may name on all other topics, separated by commas, or `*`. */
+    .pipe(z.array(z.string().regex(/^[\w.-]{1,249}(=[a-z0-9][a-z0-9_-]{0,62}(@[a-z][a-z0-9]{1,11})?)?$/))),
+  /**
+   * The tenants that external events may name on all other topics, separated by commas: `tenant`, `tenant@cell`, or `*`
+   * for all.
+   */
   KAFKA_CONSUME_TENANTS: z.string().default('').transform(parseList),
   /** How long a cron run reads from Kafka. */
   KAFKA_CONSUME_SECONDS: z.coerce.number().int().min(1).max(55).default(40),
@@ -143,7 +155,44 @@ const variables = schema
   })
   .transform((settings) => ({ ...settings, SHIP_FROM: settings.SHIP_FROM ?? defaultSender }));
 
-export type Settings = z.infer<typeof variables>;
+export type Settings = z.infer<typeof variables> & { cells: Cells };
+
+/** A Neon database has two addresses, one of them with a pooler. */
+const placeOf = (url: string): string => {
+  const { hostname, port, pathname } = new URL(url);
+  return `${hostname.replace('-pooler.', '.')}:${port}${pathname}`;
+};
+
+/** The name of a cell in the name of a variable such as `DATABASE_URL_EU1`. */
+const cellInVariable = new RegExp(`^(?:${databaseVariables.join('|')})_([A-Z0-9]+)$`);
+
+/** Reads the variables of every cell. Adds what is wrong to `faults`, as `variable: fault`. */
+function readCells(env: Bindings, deadlineMs: number, faults: string[]): Cells {
+  const cells = new Map<string, DatabaseSettings>();
+  const suffixes = new Set(Object.keys(env).flatMap((name) => cellInVariable.exec(name)?.[1] ?? []));
+  suffixes.delete('UNPOOLED'); // Neon's integrations set it to a second address of DATABASE_URL
+  const places = new Set<string>();
+  for (const suffix of ['', ...suffixes]) {
+    const nameOf = (variable: DatabaseVariable) => (suffix === '' ? variable : `${variable}_${suffix}`);
+    const cell = suffix === '' ? defaultCell : suffix.toLowerCase();
+    const result = databaseSchema.safeParse({
+      DATABASE_URL: env[nameOf('DATABASE_URL')],
+      DATABASE_JOB_SECRET: env[nameOf('DATABASE_JOB_SECRET')] ?? env.DATABASE_JOB_SECRET,
+      NEON_HTTP_URL: env[nameOf('NEON_HTTP_URL')] ?? env.NEON_HTTP_URL,
+    });
+    const url = nameOf('DATABASE_URL');
+    if (suffix !== '' && !isCellName(cell)) faults.push(`${url}: not a name of a cell`);
+    else if (!result.success) {
+      for (const { path, code } of result.error.issues) faults.push(`${nameOf(path[0] as DatabaseVariable)}: ${code}`);
+    } else {
+      const place = URL.canParse(result.data.DATABASE_URL) ? placeOf(result.data.DATABASE_URL) : url;
+      if (places.has(place)) faults.push(`${url}: the database of another cell`);
+      places.add(place);
+      cells.set(cell, { ...result.data, DATABASE_DEADLINE_MS: deadlineMs });
+    }
+  }
+  return cells;
+}
 
 const cache = new WeakMap<object, Settings>();
 
@@ -155,12 +204,18 @@ export function settingsOf(env: Bindings): Settings {
   const cached = cache.get(env);
   if (cached) return cached;
   const result = variables.safeParse(env);
-  if (!result.success) {
-    const faults = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.code}`);
+  const faults = result.success ? [] : result.error.issues.map(({ path, code }) => `${path.join('.')}: ${code}`);
+  const cells = readCells(env, result.data?.DATABASE_DEADLINE_MS ?? 0, faults);
+  for (const name of ['KAFKA_CONSUME', 'KAFKA_CONSUME_TENANTS'] as const) {
+    const named = (result.data?.[name] ?? []).flatMap((entry) => entry.split('@')[1] ?? []);
+    for (const cell of named) if (!cells.has(cell)) faults.push(`${name}: there is no cell ${cell}`);
+  }
+  if (!result.success || faults.length > 0) {
     throw new Error(`These variables are missing or wrong: ${faults.join(', ')}. See the README, "Variables".`);
   }
-  selectCarrier(result.data.CARRIER, result.data); // throws if a variable of the carrier is missing
-  selectPublisher(result.data); // throws if a variable of the dialect is missing
-  cache.set(env, result.data);
-  return result.data;
+  const settings: Settings = { ...result.data, cells };
+  selectCarrier(settings.CARRIER, settings); // throws if a variable of the carrier is missing
+  selectPublisher(settings); // throws if a variable of the dialect is missing
+  cache.set(env, settings);
+  return settings;
 }

@@ -17,7 +17,7 @@ export async function consumeForGroupCommerce(context: Context, tenant: string, 
       await settleCampaigns(context, { tenant, campaignId });
     } else if (topic === 'group-commerce.campaign.expired' || topic === 'group-commerce.campaign.failed') {
       const { changed } = await releaseCampaigns(context, { tenant, campaignId });
-      for (const { skus } of changed) await invalidateProducts(tenant, skus);
+      for (const { skus } of changed) await invalidateProducts(context, tenant, skus);
     } else {
       throw new Error(`group commerce does not consume ${topic}`);
     }

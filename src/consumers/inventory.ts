@@ -12,10 +12,10 @@ import { PartlyApplied } from './partly-applied.ts';
 export async function consumeForInventory(context: Context, tenant: string, topic: string, events: Event[]) {
   if (topic === 'inventory.adjusted') {
     const { skus, failures } = await applyExternalAdjustments(context, tenant, events);
-    await invalidateProducts(tenant, skus);
+    await invalidateProducts(context, tenant, skus);
     if (failures.size > 0) throw new PartlyApplied(failures);
     return;
   }
   if (topic !== 'order.created') throw new Error(`inventory does not consume ${topic}`);
-  await invalidateProducts(tenant, await reserveOrders(context, tenant, events));
+  await invalidateProducts(context, tenant, await reserveOrders(context, tenant, events));
 }

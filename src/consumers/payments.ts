@@ -26,5 +26,5 @@ export async function consumeForPayments(context: Context, tenant: string, topic
     throw new Error(`payments does not consume ${topic}`);
   }
   const changed = await settlePayments(context, tenant, paymentIds);
-  for (const { skus } of changed) await invalidateProducts(tenant, skus);
+  for (const { skus } of changed) await invalidateProducts(context, tenant, skus);
 }

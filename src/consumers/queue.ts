@@ -1,3 +1,4 @@
+import { cellAttribute, qualifyTenant } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { describeError, log } from '../base/log.ts';
@@ -5,7 +6,15 @@ import type { Context } from '../context.ts';
 import type { Event } from '../domain/events.ts';
 import { type Bindings, type Settings, settingsOf } from '../env.ts';
 import { storeDeadLetters } from '../events/dead-letters.ts';
-import { contextFor, type Delivery, delaySeconds, isDatabaseAvailable, isEvent } from '../events/message.ts';
+import {
+  cellOf,
+  contextFor,
+  type Delivery,
+  delaySeconds,
+  isDatabaseAvailable,
+  isEvent,
+  isPaused,
+} from '../events/message.ts';
 import { type QueueName, serviceOf } from '../events/queues.ts';
 import { hasUnleasedEvents, leaseWithLastJob, relaySoon } from '../events/relay.ts';
 import type { Service } from '../events/topics.ts';
@@ -64,9 +73,9 @@ async function retryOrStore(settings: Settings, service: Service, delivery: Deli
 type Batch = {
   settings: Settings;
   service: Service;
-  openContext: (event: Pick<Event, 'traceparent'>) => Context;
-  /** Whether a message has stored events that no relay has leased. */
-  needsRelay: boolean;
+  openContext: (cell: string, event: Pick<Event, 'traceparent'>) => Context;
+  /** The cells in which a message has stored events that no relay has leased. */
+  needRelay: Set<string>;
 };
 
 /** Applies messages together. If that fails, applies each alone, so that a bad message stops no other. */
@@ -76,15 +85,25 @@ async function apply(batch: Batch, deliveries: Delivery[]): Promise<void> {
   const [first] = deliveries;
   if (!first) return;
   const { tenantid: tenant, type: topic } = first.body;
-  const context = batch.openContext(deliveries.length === 1 ? first.body : {});
+  const cell = cellOf(first.body);
+  const context = batch.openContext(cell, deliveries.length === 1 ? first.body : {});
   // A queue may deliver the same message twice at once.
   const events = [...new Map(deliveries.map(({ body }) => [body.id, body])).values()];
   const write = (outcome: string, details: Record<string, unknown> = {}) =>
     log({
-      ...{ kind: 'message', id: first.body.id, tenant, service, topic, messages: deliveries.length },
+      ...{ kind: 'message', id: first.body.id, tenant, cell: cellAttribute(cell), service, topic },
+      messages: deliveries.length,
       ...{ outcome, durationMs: Date.now() - started, dbCalls: context.db.usage.calls },
       ...details,
     });
+  const retryAll = () => {
+    for (const delivery of deliveries) delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
+  };
+  if (isPaused(first)) {
+    retryAll();
+    write('paused');
+    return;
+  }
   try {
     await consumers[service](context, tenant, topic, events);
     for (const delivery of deliveries) delivery.ack();
@@ -100,7 +119,7 @@ async function apply(batch: Batch, deliveries: Delivery[]): Promise<void> {
       }
     } else if (isUnavailable(error) && (deliveries.length === 1 || !(await isDatabaseAvailable(context)))) {
       write('retry', errorFacts);
-      for (const delivery of deliveries) delivery.retry({ delaySeconds: delaySeconds(delivery.attempts) });
+      retryAll();
     } else if (deliveries.length > 1) {
       write('split', errorFacts);
       for (const delivery of deliveries) await apply(batch, [delivery]);
@@ -109,14 +128,34 @@ async function apply(batch: Batch, deliveries: Delivery[]): Promise<void> {
       await retryOrStore(settings, service, first, { reason: reasonOf(error), permanent: false });
     }
   } finally {
-    batch.needsRelay ||= hasUnleasedEvents(context);
+    if (hasUnleasedEvents(context) && !isPaused(first)) batch.needRelay.add(context.db.cell);
   }
 }
 
+/** Applies the messages of one cell, each tenant and topic in one database call. */
+async function applyInCell(env: Bindings, queue: QueueName, batch: Batch, deliveries: Delivery[]): Promise<void> {
+  const applyByTopic = async (ofTenant: Delivery[]) => {
+    for (const group of Map.groupBy(ofTenant, ({ body }) => body.type).values()) await apply(batch, group);
+  };
+  const byTenant = [...Map.groupBy(deliveries, ({ body }) => body.tenantid).values()];
+  if (batch.service !== 'payments') {
+    for (const ofTenant of byTenant) await applyByTopic(ofTenant);
+    return;
+  }
+  // Each message calls Stripe, so tenants are processed in parallel, each within its share.
+  const nameOf = ({ body }: Delivery) => qualifyTenant(body.tenantid, cellOf(body));
+  await Promise.all(
+    byTenant.map(([first, ...others]) =>
+      first ? workOnShare(env, queue, nameOf(first), [first, ...others], applyByTopic) : undefined,
+    ),
+  );
+}
+
 /**
- * The Worker's queue entry point. Messages are grouped by tenant and topic, and each group is applied in one database
- * call. A message is acknowledged once its effect and its inbox row are committed. Otherwise it is delivered again, and
- * after too many failures it is stored as a dead letter.
+ * The Worker's queue entry point. Messages are grouped by cell, tenant and topic, and each group is applied in one
+ * database call. Cells are processed in parallel, so that no cell waits for another one's database. A message is
+ * acknowledged once its effect and its inbox row are committed. Otherwise it is delivered again, and after too many
+ * failures it is stored as a dead letter.
  */
 export async function consume(batch: MessageBatch<unknown>, env: Bindings, execution: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
@@ -127,40 +166,24 @@ export async function consume(batch: MessageBatch<unknown>, env: Bindings, execu
     await storeDeadLetters(settings, service, batch.messages);
     return;
   }
-  const groups = new Map<string, Delivery[]>();
-  const nonEvents: Message<unknown>[] = [];
-  for (const message of batch.messages) {
-    if (!isEvent(message.body)) {
-      nonEvents.push(message);
-      continue;
-    }
-    const group = `${message.body.tenantid} ${message.body.type}`;
-    groups.set(group, [...(groups.get(group) ?? []), message as Delivery]);
-  }
   const cause = newId(new Date());
   const applied: Batch = {
-    ...{ settings, service: service as Service, needsRelay: false },
-    openContext(event) {
-      const context = contextFor(settings, event);
+    ...{ settings, service: service as Service, needRelay: new Set() },
+    openContext(cell, event) {
+      const context = contextFor(settings, cell, event);
       leaseWithLastJob(context, env, cause, (task) => execution.waitUntil(task));
       return context;
     },
   };
-  if (service === 'payments') {
-    // Each message calls Stripe, so tenants are processed in parallel, each within its share.
-    const byTenant = Map.groupBy([...groups.values()].flat(), ({ body }) => body.tenantid);
-    const applyDeliveries = async (tenantDeliveries: Delivery[]) => {
-      for (const deliveries of Map.groupBy(tenantDeliveries, ({ body }) => body.type).values())
-        await apply(applied, deliveries);
-    };
-    await Promise.all(
-      [...byTenant].map(([tenant, deliveries]) =>
-        workOnShare(env, queue as QueueName, tenant, deliveries, applyDeliveries),
-      ),
-    );
-  } else for (const deliveries of groups.values()) await apply(applied, deliveries);
+  const deliveries = batch.messages.filter((message): message is Delivery => isEvent(message.body));
+  const byCell = Map.groupBy(deliveries, ({ body }) => cellOf(body)).values();
+  await Promise.all([...byCell].map((ofCell) => applyInCell(env, queue as QueueName, applied, ofCell)));
   // A message that is not an event will never become one, so it is stored as a dead letter at once.
-  await storeDeadLetters(settings, service, nonEvents);
+  await storeDeadLetters(
+    settings,
+    service,
+    batch.messages.filter(({ body }) => !isEvent(body)),
+  );
   // Not awaited: the queue registers acknowledgements only when this function returns.
-  if (applied.needsRelay) execution.waitUntil(relaySoon(env, cause));
+  for (const cell of applied.needRelay) execution.waitUntil(relaySoon(env, cell, cause));
 }

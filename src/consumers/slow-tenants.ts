@@ -1,3 +1,4 @@
+import type { QualifiedTenant } from '../base/cells.ts';
 import { describeError, log } from '../base/log.ts';
 import type { Bindings } from '../env.ts';
 import type { Delivery } from '../events/message.ts';
@@ -46,7 +47,7 @@ function capacityOf(load: Load, now: number): number {
 export async function workOnShare(
   env: Bindings,
   queue: QueueName,
-  tenant: string,
+  tenant: QualifiedTenant,
   deliveries: Delivery[],
   work: (share: Delivery[]) => Promise<void>,
 ): Promise<void> {

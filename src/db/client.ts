@@ -2,7 +2,18 @@ import { neon, neonConfig } from '@neondatabase/serverless';
 import { sql } from 'drizzle-orm';
 import { drizzle, type NeonHttpDatabase } from 'drizzle-orm/neon-http';
 import type { RunnableQuery } from 'drizzle-orm/runnable-query';
-import { ApiError, isCode } from '../base/errors.ts';
+import { ApiError } from '../base/errors.ts';
+import { type Cells, cellAfterMove, type DatabaseSettings, noteResponse, rememberMove, subjectOf } from './cells.ts';
+import {
+  authenticationCode,
+  isOutcomeUnknown,
+  missingFunctionCode,
+  newCellOf,
+  toApiError,
+  unchangedCodes,
+  unwrap,
+  waitCodes,
+} from './failures.ts';
 
 /** The caller of a SQL function: its argument `call`. It has the hash of the API key, never the key itself. */
 export type Call = {
@@ -34,6 +45,10 @@ export type Database = {
   readonly usage: { calls: number; ms: number };
   /** The tenant of the last call that succeeded, for the log. */
   readonly tenant: string | null;
+  /** The cell that was opened or, after a call, the one to which the caller's tenant has moved. */
+  readonly cell: string;
+  /** The database of another cell. Its calls count in the same `usage`. */
+  inCell(cell: string): Database;
   /** Only checks the key and its scope, for a request that is rejected for another reason. */
   authenticate(call: Call, scope: string): Promise<void>;
   /**
@@ -41,7 +56,10 @@ export type Database = {
    * many rows it locks; a call with many rows may wait longer.
    */
   run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines?: number): Promise<T>;
-  /** Runs two jobs, one after the other, in one HTTP call and one transaction. */
+  /**
+   * Runs two jobs, one after the other, in one HTTP call and one transaction of this cell.
+   * @throws the database's error, if the tenant of the first job has moved to another cell
+   */
   runBoth<First, Second>(first: Job, second: Job): Promise<[First, Second]>;
   /** Authenticates and reads in one HTTP call and one transaction, as the read-only role. */
   read<T>(
@@ -77,93 +95,71 @@ const maxFailures = 5;
 const patienceMsOf = (lines: number): number => Math.max(lines - 100, 0) * 25;
 /** `statement_timeout` of the role. */
 const statementTimeoutMs = 9_000;
-// Lock timeout (55P03) or statement timeout after lock waits (57014): the call only has to wait, until its deadline.
-const waitCodes = new Set(['55P03', '57014']);
-// Serialization failure, deadlock, lock timeout, cancelled, too many connections, starting up: nothing was changed.
-const unchangedCodes = new Set(['40001', '40P01', '55P03', '57014', '53300', '57P03']);
-/**
- * No such function. A migration may rename one while a call runs that needs it, and the next attempt finds the new
- * name.
- */
-const missingFunctionCode = '42883';
-const connectionLostCode = /^(08|53|57P|58|XX)/;
-// Wrong password or job secret. An operator must correct it: the request or message is not at fault.
-const authenticationCode = /^28/;
-
-type DatabaseError = Error & { code?: string; detail?: string };
-
+/** A call ends if a tenant moves more often than this during it. */
+const maxMoves = 3;
 /**
  * Reads the whole response, so that a truncated one is a failed call and not incomplete JSON. Returns the members that
- * the driver uses: making another `Response` costs as much as reading this one.
+ * the driver uses: making another `Response` costs as much as reading this one. `endpoint` replaces the URL that the
+ * driver makes from the connection string: the driver's own setting would hold for all cells.
  */
-async function fetchWhole(url: string, init: RequestInit) {
-  const response = await fetch(url, init);
+async function fetchWhole(url: string, init: RequestInit & { endpoint?: string | undefined }) {
+  const response = await fetch(init.endpoint ?? url, init);
   const body = await response.text();
   const { ok, status } = response;
   return { ok, status, text: async () => body, json: async (): Promise<unknown> => JSON.parse(body) };
 }
 
-/** Whether the call may have taken effect: it has no SQLSTATE, or one that means that the connection was lost. */
-function isOutcomeUnknown({ code, name }: DatabaseError): boolean {
-  return code === undefined ? name === 'NeonDbError' || name === 'SyntaxError' : connectionLostCode.test(code);
-}
-
-/** The driver's error, which Drizzle wraps. */
-function unwrap(error: unknown): DatabaseError | undefined {
-  const inner = error instanceof Error && error.name !== 'NeonDbError' && error.cause ? error.cause : error;
-  return inner instanceof Error ? inner : undefined;
-}
-
-/** The error that a SQL function raised with `platform.fail`, if it is one. */
-function toApiError(error: DatabaseError): ApiError | undefined {
-  if (error.code !== 'FC000' || !isCode(error.message)) return undefined;
-  const detail: { reason?: string; tenant?: string } = error.detail ? JSON.parse(error.detail) : {};
-  return new ApiError(error.message, detail.reason, { tenant: detail.tenant });
-}
-
 const authenticateStatement = (call: Call, scope: string) =>
   sql`select platform.authenticate(${JSON.stringify(call)}::jsonb, ${scope}) ->> 'tenant' as tenant, set_config('role', 'fusion_reader', true)`;
-
-/** How to reach the database: the connection string, an endpoint other than Neon's own, and the deadline of a call. */
-export type DatabaseSettings = {
-  DATABASE_URL: string;
-  /** The job secret: proves that a call without a key comes from the Worker (a job, a consumer or a webhook). */
-  DATABASE_JOB_SECRET: string;
-  NEON_HTTP_URL?: string | undefined;
-  DATABASE_DEADLINE_MS?: number;
-};
 
 /**
  * A client without connections: each call is one HTTP request to Neon's SQL endpoint. All attempts of a call end within
  * DATABASE_DEADLINE_MS (10 s), or later for a call that locks many rows (`patienceMsOf`). Lock timeouts are retried
  * until then; deadlocks and serialization failures are retried and never reach a client. A call whose outcome is
  * unknown is retried only if it reads, is a job, or has an idempotency key: those cannot act twice.
+ *
+ * If the caller's tenant has moved to another cell, the call is repeated there, and the isolate remembers the cell.
  * @throws ApiError with the code that a SQL function raised, or `unavailable` with the database's error as its cause
  */
-export function openDatabase(settings: DatabaseSettings): Database {
-  // Both are global settings of the driver, and equal for all requests of an isolate.
-  neonConfig.fetchFunction = fetchWhole;
-  if (settings.NEON_HTTP_URL) neonConfig.fetchEndpoint = settings.NEON_HTTP_URL;
-  const deadlineMs = settings.DATABASE_DEADLINE_MS ?? 10_000;
-  const usage = { calls: 0, ms: 0 };
+export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms: 0 }): Database {
+  neonConfig.fetchFunction = fetchWhole; // a global setting of the driver, equal for all requests of an isolate
   let tenant: string | null = null;
+  let lastCell = cell;
 
   async function attempt<T>(
-    repeatable: boolean,
-    send: (db: Reader) => PromiseLike<T>,
-    patienceMs = 0,
+    { repeatable = true, follow = true, patienceMs = 0 },
+    subject: string | undefined,
+    send: (db: Reader, settings: DatabaseSettings) => PromiseLike<T>,
   ): Promise<[T, number]> {
-    const end = Date.now() + deadlineMs + patienceMs;
+    let target = follow ? cellAfterMove(subject, cell) : cell; // calls may run at once, so each has its own
+    const started = Date.now();
     let failures = 0;
+    let moves = 0;
     for (let tries = 1; ; tries++) {
-      const started = Date.now();
+      const settings = cells.get(target);
+      if (settings === undefined) throw new ApiError('unavailable', `The cell ${target} is not configured.`);
+      const end = started + (settings.DATABASE_DEADLINE_MS ?? 10_000) + patienceMs;
+      const triedAt = Date.now();
       usage.calls++;
       try {
-        const signal = AbortSignal.timeout(Math.max(end - started, 1));
-        return [await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions: { signal } }))), tries];
+        const signal = AbortSignal.timeout(Math.max(end - triedAt, 1));
+        const fetchOptions = { signal, endpoint: settings.NEON_HTTP_URL };
+        const result = await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions })), settings);
+        noteResponse(target);
+        lastCell = target;
+        return [result, tries];
       } catch (thrown) {
         const error = unwrap(thrown);
         if (!error) throw thrown;
+        const newCell = newCellOf(error);
+        if (newCell !== undefined) {
+          rememberMove(subject, newCell);
+          if (!follow) throw error;
+          if (++moves > maxMoves) throw Object.assign(new ApiError('unavailable'), { cause: error });
+          target = newCell;
+          tries--; // the old cell has done nothing, so this was no attempt
+          continue;
+        }
         const raised = toApiError(error);
         // Our own first attempt may still be running when the second one uses the same idempotency key.
         const isOwnAttempt = tries > 1 && raised?.code === 'idempotency_in_progress';
@@ -175,19 +171,20 @@ export function openDatabase(settings: DatabaseSettings): Database {
         if (!waitCodes.has(error.code ?? '')) failures++;
         if (!retry || failures === maxFailures || Date.now() >= end) {
           // The driver's error, never Drizzle's: that one contains the statement and its parameters.
-          const unavailable = unchanged || unknown || authenticationCode.test(error.code ?? '');
-          throw unavailable ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
+          const isAway = unknown || authenticationCode.test(error.code ?? '');
+          if (isAway) noteResponse(target, Date.now() - started);
+          throw unchanged || isAway ? Object.assign(new ApiError('unavailable'), { cause: error }) : error;
         }
         await new Promise((resolve) =>
           setTimeout(resolve, 2 ** Math.min(tries, maxFailures) * 5 * (0.5 + Math.random())),
         );
       } finally {
-        usage.ms += Date.now() - started;
+        usage.ms += Date.now() - triedAt;
       }
     }
   }
 
-  const withJobSecret = (call: Call) => ({ ...call, jobSecret: settings.DATABASE_JOB_SECRET });
+  const withJobSecret = (call: Call, { DATABASE_JOB_SECRET: jobSecret }: DatabaseSettings) => ({ ...call, jobSecret });
   const noteTenant = (result: unknown) => {
     if (typeof result === 'object' && result !== null && 'tenant' in result) tenant = String(result.tenant);
   };
@@ -197,20 +194,32 @@ export function openDatabase(settings: DatabaseSettings): Database {
     get tenant() {
       return tenant;
     },
+    get cell() {
+      return lastCell;
+    },
+    inCell: (other) => openDatabase(cells, other, usage),
     async run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines = 1): Promise<T> {
       const isJob = call.keyHash === undefined;
       const patienceMs = patienceMsOf(lines);
-      const caller = JSON.stringify({
-        ...(isJob ? withJobSecret(call) : call),
-        ...(patienceMs > 0 ? { patienceMs: patienceMs / 4 } : {}),
-      });
-      const statement = sql`select ${sql.raw(name)}(${caller}::jsonb, ${JSON.stringify(input)}::jsonb) as result`;
+      const inputText = JSON.stringify(input);
+      const statement = (settings: DatabaseSettings) => {
+        const caller = JSON.stringify({
+          ...(isJob ? withJobSecret(call, settings) : call),
+          ...(patienceMs > 0 ? { patienceMs: patienceMs / 4 } : {}),
+        });
+        return sql`select ${sql.raw(name)}(${caller}::jsonb, ${inputText}::jsonb) as result`;
+      };
       const repeatable = call.idempotencyKey !== undefined || isJob;
-      const execute = (db: Reader) => db.execute<{ result: T }>(statement);
+      const execute = (db: Reader, settings: DatabaseSettings) => db.execute<{ result: T }>(statement(settings));
       // A statement cannot set its own time limit, so one before it does, in the same HTTP call and transaction.
       const limit = sql`select set_config('statement_timeout', ${String(statementTimeoutMs + patienceMs)}, true)`;
-      const executeWithLimit = async (db: Reader) => (await db.batch([db.execute(limit), execute(db)]))[1];
-      const [response, tries] = await attempt(repeatable, patienceMs > 0 ? executeWithLimit : execute, patienceMs);
+      const executeWithLimit = async (db: Reader, settings: DatabaseSettings) =>
+        (await db.batch([db.execute(limit), execute(db, settings)]))[1];
+      const [response, tries] = await attempt(
+        { repeatable, patienceMs },
+        subjectOf(call.keyHash, input, cell),
+        patienceMs > 0 ? executeWithLimit : execute,
+      );
       const result = response.rows[0]?.result;
       if (result === undefined) throw new Error(`${name} returned no row`);
       noteTenant(result);
@@ -219,12 +228,14 @@ export function openDatabase(settings: DatabaseSettings): Database {
       return result;
     },
     async runBoth<First, Second>(first: Job, second: Job): Promise<[First, Second]> {
-      const apply = ({ name, call, input }: Job) =>
-        sql`${sql.raw(name)}(${JSON.stringify(withJobSecret(call))}::jsonb, ${JSON.stringify(input)}::jsonb)`;
-      // `offset 0` keeps the subquery apart, so that the first function has run when the second one begins.
-      const statement = sql`select f.result as first, ${apply(second)} as second
-        from (select ${apply(first)} as result offset 0) f`;
-      const [response] = await attempt(true, (db) => db.execute<{ first: First; second: Second }>(statement));
+      const subject = subjectOf(undefined, first.input, cell);
+      const [response] = await attempt({ follow: false }, subject, (db, settings) => {
+        const apply = ({ name, call, input }: Job) =>
+          sql`${sql.raw(name)}(${JSON.stringify(withJobSecret(call, settings))}::jsonb, ${JSON.stringify(input)}::jsonb)`;
+        // `offset 0` keeps the subquery apart, so that the first function has run when the second one begins.
+        return db.execute<{ first: First; second: Second }>(sql`select f.result as first, ${apply(second)} as second
+          from (select ${apply(first)} as result offset 0) f`);
+      });
       const [row] = response.rows;
       if (!row) throw new Error(`${first.name} and ${second.name} returned no row`);
       noteTenant(row.first);
@@ -232,19 +243,19 @@ export function openDatabase(settings: DatabaseSettings): Database {
     },
     async health() {
       const statement = sql`select platform.health() as result`;
-      const [response] = await attempt(true, (db) => db.execute<{ result: Health }>(statement));
+      const [response] = await attempt({}, undefined, (db) => db.execute<{ result: Health }>(statement));
       const result = response.rows[0]?.result;
       if (!result) throw new Error('platform.health returned no row');
       return result;
     },
     async authenticate(call: Call, scope: string) {
-      const [response] = await attempt(true, (db) =>
+      const [response] = await attempt({}, call.keyHash, (db) =>
         db.execute<{ tenant: string }>(authenticateStatement(call, scope)),
       );
       tenant = response.rows[0]?.tenant ?? null;
     },
     async read<T>(call: Call, scope: string, build: (db: Reader) => RunnableQuery<T, 'pg'>) {
-      const [[authenticated, rows]] = await attempt(true, (db) =>
+      const [[authenticated, rows]] = await attempt({}, call.keyHash, (db) =>
         db.batch([db.execute<{ tenant: string }>(authenticateStatement(call, scope)), build(db)]),
       );
       const keyTenant = authenticated.rows[0]?.tenant;

@@ -1,3 +1,4 @@
+import { qualifyTenant } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { type Address, CarrierError, type Label, type LabelRequest } from '../carriers/carrier.ts';
@@ -62,7 +63,8 @@ export const toRequest = ({ shipmentId, orderId, to, from, parcel }: LabelTask):
   reference: orderId,
 });
 
-const pdfKey = (tenant: string, shipmentId: string) => `${tenant}/${shipmentId}.pdf`;
+const pdfKey = ({ db }: Context, tenant: string, shipmentId: string) =>
+  `${qualifyTenant(tenant, db.cell)}/${shipmentId}.pdf`;
 
 /** Stores a PDF. A failure is ignored, because the PDF can be made again. */
 async function putPdf(bucket: R2Bucket | undefined, file: string, print: () => Promise<Uint8Array>): Promise<void> {
@@ -76,7 +78,8 @@ async function putPdf(bucket: R2Bucket | undefined, file: string, print: () => P
  * Asks the carrier for a label that the caller has leased. Never throws: the result says what to record. Call
  * `storePdf` after that.
  */
-export async function attemptLabel({ settings }: Context, task: Task): Promise<Attempt> {
+export async function attemptLabel(context: Context, task: Task): Promise<Attempt> {
+  const { settings } = context;
   const { orderId, shipmentId, traceparent } = task;
   try {
     const carrier = selectCarrier(settings.CARRIER, settings);
@@ -93,7 +96,7 @@ export async function attemptLabel({ settings }: Context, task: Task): Promise<A
       ...(traceparent === undefined ? {} : { traceparent }),
     };
     const print = async () => label.pdf ?? carrier.printLabel(request, label, AbortSignal.timeout(deadlineMs));
-    return { made, storePdf: (tenant) => putPdf(settings.LABELS, pdfKey(tenant, shipmentId), print) };
+    return { made, storePdf: (tenant) => putPdf(settings.LABELS, pdfKey(context, tenant, shipmentId), print) };
   } catch (error) {
     const isCarrierError = error instanceof CarrierError;
     const reason = isCarrierError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
@@ -177,7 +180,7 @@ export async function readLabel(context: Context, shipmentId: string) {
   if (!label) throw new ApiError('not_found');
   const { task, provider, carrier, trackingNumber, externalId, cancelledAt } = label;
   if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not ship with it.');
-  const file = pdfKey(tenant, shipmentId);
+  const file = pdfKey(context, tenant, shipmentId);
   const stored = await bucket?.get(file).catch(() => null);
   if (stored) return { pdf: new Uint8Array(await stored.arrayBuffer()), trackingNumber, tenant };
   try {

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { defaultCell, qualifyTenant } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { time } from '../base/fields.ts';
 import type { Context } from '../context.ts';
@@ -30,7 +31,7 @@ async function readSnapshot(context: Context, campaignId: string): Promise<Snaps
   const now = Date.now();
   const snapshot = { campaign, version, readAt: now, askedAt: now };
   if (snapshots.size >= maxEntries) snapshots.clear();
-  snapshots.set(`${tenant} ${campaignId}`, snapshot);
+  snapshots.set(`${qualifyTenant(tenant, context.db.cell)} ${campaignId}`, snapshot);
   return { ...snapshot, tenant };
 }
 
@@ -39,7 +40,7 @@ async function readSnapshot(context: Context, campaignId: string): Promise<Snaps
  * reading.
  */
 async function currentSnapshot(context: Context, tenant: string, campaignId: string): Promise<Snapshot> {
-  const known = snapshots.get(`${tenant} ${campaignId}`);
+  const known = snapshots.get(`${qualifyTenant(tenant, context.db.cell)} ${campaignId}`);
   const now = Date.now();
   if (known) {
     const isReading = known.askedAt > known.readAt && now - known.askedAt < readTimeoutMs;
@@ -179,7 +180,9 @@ export async function makeLiveToken(context: Context, campaignId: string) {
     campaignId,
     seconds: tokenSeconds,
   });
-  return { token: made.answer, tenant: made.tenant, replayed: made.replayed };
+  const { cell } = context.db;
+  const token = cell === defaultCell ? made.answer.token : made.answer.token.replace(/^lt_/, `lt_${cell}_`);
+  return { token: { ...made.answer, token }, tenant: made.tenant, replayed: made.replayed };
 }
 
 /** Milliseconds until the next read: the poll interval, or less if `endTime` or the connection's limit comes first. */

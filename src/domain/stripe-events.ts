@@ -1,4 +1,5 @@
 import type { Budget } from '../base/budget.ts';
+import { cellAttribute } from '../base/cells.ts';
 import { describeError, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
 import { StripeCallError, type StripeUpdate } from '../stripe/client.ts';
@@ -52,7 +53,10 @@ export async function noteFailedRow(
   const facts = describeError(error);
   const reason = [facts.error, facts.code, facts.constraint].filter((part) => part !== undefined).join(' ');
   await context.db.run('platform.note_failed_row', context.call, { ...row, reason });
-  const line = { kind: 'job' as const, id: `${row.job} ${row.key}`, tenant: row.tenant, outcome: 'set_aside' };
+  const line = {
+    ...{ kind: 'job' as const, id: `${row.job} ${row.key}`, outcome: 'set_aside' },
+    ...{ tenant: row.tenant, cell: cellAttribute(context.db.cell) },
+  };
   log({ ...line, durationMs: 0, dbCalls: context.db.usage.calls, ...facts });
 }
 

@@ -1,7 +1,9 @@
+import { cellAttribute } from '../base/cells.ts';
 import { newId } from '../base/ids.ts';
 import { describeError, log } from '../base/log.ts';
+import type { Context } from '../context.ts';
 import type { Settings } from '../env.ts';
-import { contextFor, delaySeconds, isDatabaseAvailable, isEvent } from './message.ts';
+import { cellOf, contextFor, delaySeconds, isDatabaseAvailable, isEvent, isPaused } from './message.ts';
 
 /** The tenant of a message that names none. No API key can read such a dead letter; an operator's SQL can. */
 export const unknownTenant = 'unknown';
@@ -43,7 +45,8 @@ function toDeadLetter(service: string, message: Message<unknown>, reason: string
 }
 
 /**
- * Stores messages that a service could not apply as dead letters, in one call, and then acknowledges them. Each event
+ * Stores messages that a service could not apply as dead letters of their cells, in one call for each cell, and then
+ * acknowledges them. Each event
  * is stored once while its dead letter waits for a replay. If the call fails, each message is stored alone, and one
  * that cannot be stored is delivered again later. Never throws. `reason`: why the consumer gave up before the queue
  * did.
@@ -54,13 +57,37 @@ export async function storeDeadLetters(
   messages: readonly Message<unknown>[],
   reason?: string,
 ): Promise<void> {
+  const cells = [...Map.groupBy(messages, ({ body }) => cellOf(body))];
+  await Promise.all(cells.map(([cell, ofCell]) => storeInCell(contextFor(settings, cell), service, ofCell, reason)));
+}
+
+async function storeInCell(
+  context: Context,
+  service: string,
+  messages: readonly Message<unknown>[],
+  reason: string | undefined,
+): Promise<void> {
   const started = Date.now();
   const [first] = messages;
   if (!first) return;
-  const context = contextFor(settings);
+  const retryAll = () => {
+    for (const message of messages) message.retry({ delaySeconds: delaySeconds(message.attempts, maxDelaySeconds) });
+  };
   const deadLetters = messages.map((message) => toDeadLetter(service, message, reason));
   const { eventId: id, tenant } = deadLetters[0] ?? { eventId: first.id, tenant: unknownTenant };
-  const line = { kind: 'message' as const, id, tenant, service, messages: messages.length };
+  const line = {
+    kind: 'message' as const,
+    id,
+    tenant,
+    cell: cellAttribute(context.db.cell),
+    service,
+    messages: messages.length,
+  };
+  if (isPaused(first)) {
+    retryAll();
+    log({ ...line, outcome: 'paused', durationMs: 0, dbCalls: 0 });
+    return;
+  }
   try {
     await context.db.run('platform.keep_dead_letters', context.call, { messages: toStorable(deadLetters) });
     for (const message of messages) message.ack();
@@ -69,10 +96,10 @@ export async function storeDeadLetters(
     const usage = { durationMs: Date.now() - started, dbCalls: context.db.usage.calls };
     if (messages.length > 1 && (await isDatabaseAvailable(context))) {
       log({ ...line, outcome: 'split', ...usage, ...describeError(error) });
-      for (const message of messages) await storeDeadLetters(settings, service, [message], reason);
+      for (const message of messages) await storeInCell(context, service, [message], reason);
       return;
     }
-    for (const message of messages) message.retry({ delaySeconds: delaySeconds(message.attempts, maxDelaySeconds) });
+    retryAll();
     log({ ...line, outcome: 'retry', attempts: first.attempts, ...usage, ...describeError(error) });
   }
 }

@@ -1,8 +1,9 @@
+import { cellAttribute, defaultCell } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { describeError, log } from '../base/log.ts';
-import type { Context } from '../context.ts';
-import type { Event } from '../domain/events.ts';
+import { type Context, inCell } from '../context.ts';
+import type { Cells } from '../db/cells.ts';
 import { ageFault } from '../domain/inbox-age.ts';
 import type { Bindings, Settings } from '../env.ts';
 import { toStorable, unknownTenant } from './dead-letters.ts';
@@ -11,7 +12,7 @@ import { readPush } from './kafka/consume/push.ts';
 import { type CloudEvent, describeFaults, type Incoming, readCloudEvent } from './kafka/consume/read-events.ts';
 import { selectConsumer } from './kafka/consume/select.ts';
 import { ownSource } from './kafka/publish/deliver.ts';
-import { isDatabaseAvailable, isTenant } from './message.ts';
+import { isDatabaseAvailable, isTenant, type QueueEvent } from './message.ts';
 import { sendToQueue } from './queues.ts';
 import type { Service } from './topics.ts';
 
@@ -23,15 +24,29 @@ const maxStoredCharacters = 20_000;
 /** How many records were sent to the queues (`taken`), were our own (`own`) or became dead letters (`refused`). */
 export type IngestCounts = { taken: number; own: number; refused: number };
 
-type Rejection = { fault: string; tenant?: string; event?: CloudEvent };
-type Classification = { service: Service; message: Event } | 'own' | Rejection;
+type Rejection = { fault: string; tenant?: string; cell?: string; event?: CloudEvent };
+type Classification = { service: Service; message: QueueEvent } | 'own' | Rejection;
 
-/** The tenant of an external event: the one that it names, if that is allowed, or the only allowed tenant. */
-function tenantOf(event: CloudEvent, tenants: string[]): string | undefined {
-  const only = tenants.length === 1 && tenants[0] !== '*' ? tenants[0] : undefined;
-  const named = event.tenantid ?? only;
-  if (named === undefined || !isTenant(named)) return undefined;
-  return tenants.includes('*') || tenants.includes(named) ? named : undefined;
+/** Splits `tenant` or `tenant@cell`. */
+function parseTenant(text: string): { tenant: string; cell: string } {
+  const [tenant = '', cell = defaultCell] = text.split('@');
+  return { tenant, cell };
+}
+
+/**
+ * The tenant of an external event and its cell: the tenant that the event names, if that is allowed, or the only
+ * allowed tenant. An event without a `cell` may mean a tenant of any cell, if only one of them is allowed.
+ */
+function ownerOf(event: CloudEvent, allowed: string[], cells: Cells): { tenant: string; cell: string } | undefined {
+  const tenants = allowed.filter((entry) => entry !== '*').map(parseTenant);
+  const isAnyAllowed = tenants.length < allowed.length;
+  const [only, ...others] = isAnyAllowed ? [] : tenants;
+  const { tenantid, cell } = event;
+  if (tenantid === undefined) return others.length === 0 && only && isTenant(only.tenant) ? only : undefined;
+  const named = tenants.filter((each) => each.tenant === tenantid && (cell === undefined || each.cell === cell));
+  const owner = (named.length === 1 && named[0]) || { tenant: tenantid, cell: cell ?? defaultCell };
+  if (!isTenant(tenantid) || !cells.has(owner.cell)) return undefined;
+  return isAnyAllowed || named.some((each) => each.cell === owner.cell) ? owner : undefined;
 }
 
 /** The tenants that events of each topic may name: the topic's own, or those of `KAFKA_CONSUME_TENANTS`. */
@@ -52,31 +67,33 @@ function allowedTenantsByTopic({
  * of an external event is unique only within its source, so it is prefixed with its tenant and source: no external
  * event can use up one of our ids in the inbox.
  */
-function classify(incoming: Incoming, now: Date): Classification {
+function classify(incoming: Incoming, cells: Cells, now: Date): Classification {
   const read = readCloudEvent(incoming);
   if ('fault' in read) return read;
   const { event } = read;
   if (event.source === ownSource) return 'own';
-  const tenant = tenantOf(event, incoming.tenants);
-  if (tenant === undefined) {
+  const owner = ownerOf(event, incoming.tenants, cells);
+  if (owner === undefined) {
     const reason =
       event.tenantid === undefined ? 'It names no tenant.' : 'It may not be sent for the tenant that it names.';
     return { event, fault: reason };
   }
+  const { tenant, cell } = owner;
   const eventType = Object.hasOwn(externalEventTypes, event.type) ? externalEventTypes[event.type] : undefined;
-  if (!eventType) return { event, tenant, fault: `${event.type} is not an external event type.` };
+  if (!eventType) return { event, ...owner, fault: `${event.type} is not an external event type.` };
   const data = eventType.payload.safeParse(event.data);
-  if (!data.success) return { event, tenant, fault: `Its payload is invalid: ${describeFaults(data.error)}` };
+  if (!data.success) return { event, ...owner, fault: `Its payload is invalid: ${describeFaults(data.error)}` };
   const payload = data.data as Record<string, unknown>;
   const fault = event.time === undefined ? undefined : ageFault(event.time, now);
-  if (fault !== undefined) return { event, tenant, fault };
-  const message: Event = {
+  if (fault !== undefined) return { event, ...owner, fault };
+  const message: QueueEvent = {
     specversion: '1.0',
     id: `${tenant} ${event.source} ${event.id}`,
     type: event.type,
     source: event.source,
     time: event.time ?? now.toISOString(),
     tenantid: tenant,
+    cell: cellAttribute(cell),
     subject: String(payload[eventType.key]),
     sequence: '',
     ...(event.traceparent === undefined ? {} : { traceparent: event.traceparent }),
@@ -129,21 +146,40 @@ async function storeRejected(context: Context, deadLetters: DeadLetter[]): Promi
 }
 
 /**
+ * Stores dead letters in the cell of their tenants. If its database is unavailable, stores them in the default cell
+ * without a tenant, so that one cell's database does not stop the reading of a topic for all cells.
+ */
+async function storeInCell(context: Context, cell: string, deadLetters: DeadLetter[]): Promise<void> {
+  if (cell === defaultCell) return storeRejected(inCell(context, cell), deadLetters);
+  try {
+    await storeRejected(inCell(context, cell), deadLetters);
+  } catch (error) {
+    if (!(error instanceof ApiError && error.code === 'unavailable')) throw error;
+    const withoutTenant = deadLetters.map(({ tenant, reason, ...rest }) => ({
+      ...{ ...rest, tenant: unknownTenant },
+      reason: `${reason} Its tenant is ${tenant} in the cell ${cell}, whose database is unavailable.`,
+    }));
+    await storeRejected(inCell(context, defaultCell), withoutTenant);
+  }
+}
+
+/**
  * Ingests external records: events that our services consume go to their queues, in order, and the others become dead
  * letters. When this returns, the queues and the database have all of them, and the sender may forget them. If it
  * throws, the records may be sent again, and nothing is applied twice.
  * @throws ApiError unavailable
  */
 export async function ingestRecords(context: Context, env: Bindings, records: Incoming[]): Promise<IngestCounts> {
-  const messages = new Map<Service, Event[]>();
-  const deadLetters: DeadLetter[] = [];
+  const messages = new Map<Service, QueueEvent[]>();
+  const rejected = new Map<string, DeadLetter[]>();
   const counts: IngestCounts = { taken: 0, own: 0, refused: 0 };
   for (const incoming of records) {
-    const result = classify(incoming, context.now());
+    const result = classify(incoming, context.settings.cells, context.now());
     if (result === 'own') counts.own++;
     else if ('fault' in result) {
       counts.refused++;
-      deadLetters.push(toDeadLetter(incoming, result));
+      const cell = result.cell ?? defaultCell;
+      rejected.set(cell, [...(rejected.get(cell) ?? []), toDeadLetter(incoming, result)]);
     } else {
       counts.taken++;
       const serviceMessages = messages.get(result.service);
@@ -157,7 +193,7 @@ export async function ingestRecords(context: Context, env: Bindings, records: In
       throw new ApiError('unavailable', `The ${service} queue did not accept the events: ${reason}.`);
     });
   }
-  if (deadLetters.length > 0) await storeRejected(context, deadLetters);
+  for (const [cell, deadLetters] of rejected) await storeInCell(context, cell, deadLetters);
   return counts;
 }
 

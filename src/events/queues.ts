@@ -1,6 +1,7 @@
+import { cellAttribute } from '../base/cells.ts';
 import type { DeliveryReport, LeasedEvent } from '../db/platform/outbox.ts';
-import type { Event } from '../domain/events.ts';
 import type { Bindings } from '../env.ts';
+import type { QueueEvent } from './message.ts';
 import { type Service, topics } from './topics.ts';
 
 /**
@@ -31,13 +32,14 @@ const bindingOf = (env: Bindings, queue: QueueName): Queue =>
     shipping: env.SHIPPING_QUEUE,
   })[queue];
 
-const toEvent = (event: LeasedEvent): Event => ({
+const toEvent = (event: LeasedEvent): QueueEvent => ({
   specversion: '1.0',
   id: event.id,
   type: event.topic,
   source: '/fusioncommerce',
   time: event.time,
   tenantid: event.tenant,
+  cell: cellAttribute(event.cell),
   subject: event.key,
   sequence: String(event.seq),
   ...(event.traceparent === null ? {} : { traceparent: event.traceparent }),
@@ -48,7 +50,7 @@ const toEvent = (event: LeasedEvent): Event => ({
  * Drops the data of an event that is too large for a message. A consumer that needs it reads the event that `dataref`
  * names.
  */
-function fitMessage(event: Event): { body: Event; bytes: number } {
+function fitMessage(event: QueueEvent): { body: QueueEvent; bytes: number } {
   const bytes = new TextEncoder().encode(JSON.stringify(event)).length;
   if (bytes <= maxMessageBytes) return { body: event, bytes };
   const { data: _data, ...rest } = event;
@@ -56,9 +58,9 @@ function fitMessage(event: Event): { body: Event; bytes: number } {
 }
 
 /** Splits messages, in order, into batches within Cloudflare's limits. */
-function splitIntoBatches(events: Event[]): Event[][] {
-  const batches: Event[][] = [];
-  let batch: Event[] = [];
+function splitIntoBatches(events: QueueEvent[]): QueueEvent[][] {
+  const batches: QueueEvent[][] = [];
+  let batch: QueueEvent[] = [];
   let size = 0;
   for (const { body, bytes } of events.map(fitMessage)) {
     if (batch.length === maxMessages || size + bytes > maxBatchBytes) {
@@ -78,7 +80,7 @@ function splitIntoBatches(events: Event[]): Event[][] {
  */
 export async function deliverToQueues(env: Bindings, leased: LeasedEvent[]): Promise<DeliveryReport> {
   const failures = new Map<string, string>();
-  const byQueue = new Map<QueueName, Event[]>();
+  const byQueue = new Map<QueueName, QueueEvent[]>();
   for (const event of leased.map(toEvent)) {
     for (const service of topics[event.type]?.consumers ?? []) {
       const queue = queueNameOf(service, event.type);
@@ -87,7 +89,7 @@ export async function deliverToQueues(env: Bindings, leased: LeasedEvent[]): Pro
       else byQueue.set(queue, [event]);
     }
   }
-  const send = async (queue: QueueName, events: Event[]) => {
+  const send = async (queue: QueueName, events: QueueEvent[]) => {
     for (const batch of splitIntoBatches(events)) {
       try {
         await bindingOf(env, queue).sendBatch(batch.map((body) => ({ body, contentType: 'json' as const })));
@@ -115,7 +117,7 @@ export async function deliverToQueues(env: Bindings, leased: LeasedEvent[]): Pro
 export async function sendToQueue(
   env: Bindings,
   queue: QueueName,
-  events: Event[],
+  events: QueueEvent[],
   delayOf: (position: number) => number = () => 0,
 ): Promise<void> {
   let sent = 0;

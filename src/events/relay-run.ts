@@ -1,3 +1,4 @@
+import { cellAttribute } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { describeError, log } from '../base/log.ts';
@@ -28,8 +29,9 @@ const pollMs = 20;
 
 /** How long an isolate's requests skip an unavailable sink. The cron never skips it. */
 const maxPauseMs = 2_000;
-const pausedUntil = new Map<Sink, number>();
-export const isPaused = (sink: Sink): boolean => Date.now() < (pausedUntil.get(sink) ?? 0);
+/** By cell and sink, because a sink is paused in a cell's database. */
+const pausedUntil = new Map<string, number>();
+export const isPaused = (cell: string, sink: Sink): boolean => Date.now() < (pausedUntil.get(`${cell} ${sink}`) ?? 0);
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -37,7 +39,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 type Tally = { delivered: number; failed: number; setAside: number; outcome: string; details: Record<string, string> };
 
 /**
- * Delivers the outbox's events until it is empty, the time is up or the sinks are unavailable. One database call, a
+ * Delivers the events of one cell's outbox until it is empty, the time is up or the sinks are unavailable. One database call, a
  * turn, records what was delivered and leases the next events of all sinks, which are then delivered in parallel. A
  * sink that takes longer than the others does not delay them: it is reported in a later turn.
  *
@@ -47,9 +49,10 @@ type Tally = { delivered: number; failed: number; setAside: number; outcome: str
 export class RelayRun {
   /** The sinks that may have undelivered events. Requests add to it while the run waits for a delivery. */
   readonly wanted: Set<Sink>;
-  /** PaymentIntents that requests have made. The next turn records those of one tenant. */
+  /** PaymentIntents that requests to the cell have made. The next turn records those of one tenant. */
   readonly madeIntents: TenantIntent[] = [];
   readonly #env: Bindings;
+  readonly #cell: string;
   readonly #cause: string;
   readonly #db: Database;
   readonly #name = newId(new Date());
@@ -65,12 +68,13 @@ export class RelayRun {
   #hasEnded = false;
   #hasFailed = false;
 
-  constructor(env: Bindings, cause: string, wanted: Iterable<Sink>, until = Date.now() + maxRunMs) {
+  constructor(env: Bindings, cell: string, cause: string, wanted: Iterable<Sink>, until = Date.now() + maxRunMs) {
     this.#env = env;
+    this.#cell = cell;
     this.#cause = cause;
     this.wanted = new Set(wanted);
     this.#until = until;
-    this.#db = openDatabase(settingsOf(env));
+    this.#db = openDatabase(settingsOf(env).cells, cell);
   }
 
   /** Whether the run will still lease events for a sink that is added to `wanted`. */
@@ -82,13 +86,13 @@ export class RelayRun {
   get successor(): RelayRun | undefined {
     if (!this.#hasFailed || Date.now() >= this.#until || this.wanted.size + this.madeIntents.length === 0)
       return undefined;
-    const next = new RelayRun(this.#env, this.#cause, this.wanted, this.#until);
+    const next = new RelayRun(this.#env, this.#cell, this.#cause, this.wanted, this.#until);
     next.madeIntents.push(...this.madeIntents);
     return next;
   }
 
   /**
-   * Runs a job, and the run's first turn in the same database call. `run` then delivers the events.
+   * Runs a job in the run's cell, and the run's first turn in the same database call. `run` then delivers the events.
    * @throws what `db` throws
    */
   async begin<T>(db: Database, job: Job): Promise<T> {
@@ -191,7 +195,7 @@ export class RelayRun {
 
   #deliver(sink: Sink, result: TurnResult): void {
     const { events, pausedMs, aside } = result[sink] ?? { events: [], pausedMs: 0, aside: 0 };
-    pausedUntil.set(sink, Date.now() + Math.min(pausedMs, maxPauseMs));
+    pausedUntil.set(`${this.#cell} ${sink}`, Date.now() + Math.min(pausedMs, maxPauseMs));
     if (aside > 0) this.#tally(sink).setAside += aside;
     if (events.length === 0) return;
     const delivery = this.#send(sink, events).then(
@@ -232,7 +236,8 @@ export class RelayRun {
   /** `dbCalls` counts the calls of the whole run. */
   #line() {
     const durationMs = Date.now() - this.#started;
-    return { kind: 'relay' as const, id: this.#cause, tenant: null, durationMs, dbCalls: this.#db.usage.calls };
+    const line = { kind: 'relay' as const, id: this.#cause, tenant: null, cell: cellAttribute(this.#cell) };
+    return { ...line, durationMs, dbCalls: this.#db.usage.calls };
   }
 
   /** One line for each sink with events or a failure. */

@@ -1,38 +1,47 @@
 import { ApiError } from '../base/errors.ts';
 import type { Context, TenantIntent } from '../context.ts';
-import type { Call, Job } from '../db/client.ts';
-import { sinks } from '../db/platform/outbox.ts';
+import type { Job } from '../db/client.ts';
+import { type Sink, sinks } from '../db/platform/outbox.ts';
 import type { Bindings } from '../env.ts';
 import { isPaused, RelayRun } from './relay-run.ts';
 
-/** Delivers to every sink, also to one that was unavailable a moment ago. @returns the number of deliveries */
-export const relayAll = (env: Bindings, cause: string): Promise<number> => new RelayRun(env, cause, sinks).run();
+/** Delivers one cell's events to every sink, also to one that was unavailable a moment ago. @returns the number of deliveries */
+export const relayAll = (env: Bindings, cell: string, cause: string): Promise<number> =>
+  new RelayRun(env, cell, cause, sinks).run();
 
-/** The run that this isolate's requests leave their events to. */
-let current: RelayRun | undefined;
+/** The run of each cell that this isolate's requests leave their events to. */
+const current = new Map<string, RelayRun>();
+
+const availableSinks = (cell: string): Sink[] => sinks.filter((sink) => !isPaused(cell, sink));
 
 /**
- * Relays after a response, with one run for each isolate, and records the PaymentIntents that the request has made. A
- * request that finds a run leaves both to it.
+ * Relays after a response, with one run for each isolate and cell, and records the PaymentIntents that the request has
+ * made. A request that finds a run leaves both to it.
  */
-export async function relaySoon(env: Bindings, cause: string, madeIntents: TenantIntent[] = []): Promise<void> {
-  const available = sinks.filter((sink) => !isPaused(sink));
+export async function relaySoon(
+  env: Bindings,
+  cell: string,
+  cause: string,
+  madeIntents: TenantIntent[] = [],
+): Promise<void> {
+  const available = availableSinks(cell);
   if (available.length === 0 && madeIntents.length === 0) return;
-  if (current?.isOpen) {
-    for (const sink of available) current.wanted.add(sink);
-    current.madeIntents.push(...madeIntents);
+  const open = current.get(cell);
+  if (open?.isOpen) {
+    for (const sink of available) open.wanted.add(sink);
+    open.madeIntents.push(...madeIntents);
     return;
   }
-  const run = new RelayRun(env, cause, available);
+  const run = new RelayRun(env, cell, cause, available);
   run.madeIntents.push(...madeIntents);
-  await runToEnd(run);
+  await runToEnd(cell, run);
 }
 
-async function runToEnd(first: RelayRun): Promise<void> {
+async function runToEnd(cell: string, first: RelayRun): Promise<void> {
   for (let run: RelayRun | undefined = first; run; run = run.successor) {
-    if (!current?.isOpen) current = run;
+    if (!current.get(cell)?.isOpen) current.set(cell, run);
     await run.run();
-    if (current === run) current = undefined;
+    if (current.get(cell) === run) current.delete(cell);
   }
 }
 
@@ -41,24 +50,26 @@ async function runToEnd(first: RelayRun): Promise<void> {
  * soon. What it leases is delivered after the response.
  */
 export function leaseWithLastJob(
-  context: Context,
+  first: Context,
   env: Bindings,
   cause: string,
   waitUntil: (task: Promise<void>) => void,
 ): void {
-  context.runLast = async <T>(name: Job['name'], call: Call, input: unknown): Promise<T> => {
-    const available = sinks.filter((sink) => !isPaused(sink));
-    if (current?.isOpen || available.length === 0) return context.db.run<T>(name, call, input);
-    const run = new RelayRun(env, cause, available);
+  first.runLast = async <T>(context: Context, { name, call, input }: Job): Promise<T> => {
+    const { db } = context;
+    const { cell } = db;
+    const available = availableSinks(cell);
+    if (current.get(cell)?.isOpen || available.length === 0) return db.run<T>(name, call, input);
+    const run = new RelayRun(env, cell, cause, available);
     try {
-      const result = await run.begin<T>(context.db, { name, call, input });
-      context.leasedCalls = context.db.usage.calls;
-      waitUntil(runToEnd(run));
+      const result = await run.begin<T>(db, { name, call, input });
+      context.leasedCalls = db.usage.calls;
+      waitUntil(runToEnd(cell, run));
       return result;
     } catch (error) {
-      // Alone, because the relay may be at fault.
+      // Alone, because the relay may be at fault, or the tenant has moved to a cell with another relay.
       if (error instanceof ApiError) throw error;
-      return context.db.run<T>(name, call, input);
+      return db.run<T>(name, call, input);
     }
   };
 }

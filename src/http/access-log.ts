@@ -1,4 +1,5 @@
 import { createMiddleware } from 'hono/factory';
+import { cellAttribute, defaultCell } from '../base/cells.ts';
 import { ApiError, ClientGone } from '../base/errors.ts';
 import { describeError, log, pathForLog } from '../base/log.ts';
 import type { AppEnv, HttpContext } from './app-env.ts';
@@ -31,6 +32,7 @@ export const accessLog = createMiddleware<AppEnv>(async (c, next) => {
     kind: 'request',
     id: c.get('requestId'),
     tenant: tenantOf(c),
+    cell: cellAttribute(c.get('context')?.db.cell ?? defaultCell),
     operation: c.get('operation')?.id ?? null,
     method: c.req.method,
     path: pathForLog(c.req.path),

@@ -1,9 +1,11 @@
 import { createMiddleware } from 'hono/factory';
 import { declaredLength } from '../base/body.ts';
+import { defaultCell } from '../base/cells.ts';
 import { ApiError, ClientGone } from '../base/errors.ts';
+import { inCell } from '../context.ts';
 import type { AppEnv, HttpContext } from './app-env.ts';
 import { originOf, pageScopes } from './cors.ts';
-import { hashOfLiveToken, isPublishable, keyOf } from './credentials.ts';
+import { isPublishable, readKey, readLiveToken } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
 /** A body of up to this many bytes is read before the key is checked, because reading it costs almost nothing. */
@@ -17,21 +19,25 @@ const isNeverAllowed = (operation: Operation, authorization: string | undefined)
   isPublishable(authorization) && !pageScopes.includes(operation.scope ?? '');
 
 /**
- * Reads the key, or the token that replaces it, and keeps its hash for the operation's database call.
+ * Reads the key, or the token that replaces it, keeps its hash for the operation's database call, and opens the
+ * database of the cell that it names.
  * @throws ApiError unauthenticated, if there is none or it has the wrong format
  */
 export const readCredentials = createMiddleware<AppEnv>(async (c, next) => {
   const operation = c.get('operation');
   if (operation?.scope === undefined) return next();
-  const { call } = c.get('context');
+  const context = c.get('context');
+  const { call, settings } = context;
   const authorization = c.req.header('authorization');
-  const token = operation.takesLiveToken && authorization === undefined ? c.req.query('token') : undefined;
-  const keyHash = token === undefined ? keyOf(authorization) : hashOfLiveToken(token);
-  if (token !== undefined) call.liveToken = token;
-  call.keyHash = keyHash;
+  const text = operation.takesLiveToken && authorization === undefined ? c.req.query('token') : undefined;
+  const live = text === undefined ? undefined : readLiveToken(text, settings.cells);
+  const { hash, cell } = live ?? readKey(authorization, settings.cells);
+  if (live !== undefined) call.liveToken = live.token;
+  call.keyHash = hash;
+  if (cell !== defaultCell) c.set('context', inCell(context, cell));
   const origin = originOf(operation, c.req.header('origin'));
   if (origin !== undefined) call.origin = origin;
-  c.set('reader', origin === undefined ? keyHash : `${keyHash} ${origin}`);
+  c.set('reader', origin === undefined ? hash : `${hash} ${origin}`);
   await next();
 });
 

@@ -1,35 +1,41 @@
+import { cellOfKey, defaultCell } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { sha256 } from '../base/sha256.ts';
+import type { Cells } from '../db/cells.ts';
+
+/** What the database needs to find the caller: the hash of the key or token, and the cell that it names. */
+export type Credentials = { hash: string; cell: string };
 
 const keyFormat = /^Bearer +((?:sk|pk)_[A-Za-z0-9_]{4,200})$/i;
 
 /**
- * The SHA-256 of a request's key, in hex. Nothing else of the key is passed on. The database finds the key's tenant and
- * scopes in the operation's own call.
+ * The SHA-256 of a request's key, in hex, and its cell. Nothing else of the key is passed on. The cell's database finds
+ * the key's tenant and scopes in the operation's own call.
  * @throws ApiError unauthenticated, if there is no key or it has the wrong format
  */
-export function keyOf(authorization: string | undefined): string {
+export function readKey(authorization: string | undefined, cells: Cells): Credentials {
   const key = keyFormat.exec(authorization ?? '')?.[1];
   if (key === undefined) throw new ApiError('unauthenticated');
-  return sha256(key);
+  return { hash: sha256(key), cell: cells.size > 1 ? cellOfKey(key, cells) : defaultCell };
 }
 
 /** Whether the key has the format of a publishable key. */
 export const isPublishable = (authorization: string | undefined): boolean => /^Bearer +pk_/i.test(authorization ?? '');
 
-const liveTokenFormat = /^lt_[0-9a-f-]{36}_[0-9]{10}_[0-9a-f]{64}$/;
+const liveTokenFormat = /^lt_(?:([a-z][a-z0-9]{1,11})_)?([0-9a-f-]{36}_[0-9]{10}_[0-9a-f]{64})$/;
 
 /**
- * The SHA-256 of a live token, which replaces a key to watch one campaign. The database checks that it is valid for
- * that campaign.
- * @throws ApiError unauthenticated, if it has the wrong format
+ * Reads a live token, which replaces a key to watch one campaign: its hash, its cell, and the token as that cell's
+ * database made it. The database checks that it is valid for that campaign.
+ * @throws ApiError unauthenticated, if it has the wrong format or names a cell that does not exist
  */
-export function hashOfLiveToken(token: string): string {
-  if (!liveTokenFormat.test(token)) {
+export function readLiveToken(text: string, cells: Cells): Credentials & { token: string } {
+  const [, cell = defaultCell, token] = liveTokenFormat.exec(text) ?? [];
+  if (token === undefined || !cells.has(cell)) {
     throw new ApiError(
       'unauthenticated',
       'The live token is not valid or has expired. Get a new one with `POST …/live-token`.',
     );
   }
-  return sha256(token);
+  return { hash: sha256(text), cell, token: `lt_${token}` };
 }

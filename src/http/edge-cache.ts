@@ -3,6 +3,8 @@
 // isolate has served the product before and has looked at the tenant's token a moment ago. It never needs more than two:
 // where it would, the product is read from the database.
 
+import { type QualifiedTenant, qualifyTenant } from '../base/cells.ts';
+import type { Database } from '../db/client.ts';
 import {
   areEqual,
   cache,
@@ -31,10 +33,10 @@ const maxProducts = 1_000;
 /** Products that this isolate has served. */
 const products = new Map<string, CachedProduct>();
 /** Clients that the database has allowed to read the catalog, and until when they need not be checked again. */
-const readers = new Map<string, { tenant: string; until: number }>();
+const readers = new Map<string, { tenant: QualifiedTenant; until: number }>();
 
-const nameOf = (tenant: string, name: string): string => `${tenant} ${name}`;
-const productUrl = (tenant: string, sku: string): string => urlOf(tenant, 'product', sku);
+const nameOf = (tenant: QualifiedTenant, name: string): string => `${tenant} ${name}`;
+const productUrl = (tenant: QualifiedTenant, sku: string): string => urlOf(tenant, 'product', sku);
 
 function remember<T>(memory: Map<string, T>, max: number, name: string, value: T): void {
   if (memory.size >= max) memory.clear();
@@ -42,16 +44,16 @@ function remember<T>(memory: Map<string, T>, max: number, name: string, value: T
 }
 
 /** The tenant of a key that has read the catalog through this isolate. `isAllowed`: it did so in the last 30 s. */
-export function knownReader(reader: string, now: Date): { tenant: string; isAllowed: boolean } | undefined {
+export function knownReader(reader: string, now: Date): { tenant: QualifiedTenant; isAllowed: boolean } | undefined {
   const known = readers.get(reader);
   return known && { tenant: known.tenant, isAllowed: known.until > now.getTime() };
 }
 
-export function rememberReader(reader: string, tenant: string, now: Date): void {
+export function rememberReader(reader: string, tenant: QualifiedTenant, now: Date): void {
   remember(readers, maxEntries, reader, { tenant, until: now.getTime() + maxAgeMs });
 }
 
-async function readShared(tenant: string, sku: string): Promise<CachedProduct | undefined> {
+async function readShared(tenant: QualifiedTenant, sku: string): Promise<CachedProduct | undefined> {
   const found = await cache().match(productUrl(tenant, sku));
   if (!found) return undefined;
   const header = (name: string): string => found.headers.get(name) ?? '';
@@ -67,7 +69,12 @@ async function readShared(tenant: string, sku: string): Promise<CachedProduct | 
  * Looks for a product that was read less than 30 s ago and has not changed since in this data center. The first read
  * by id in an isolate finds nothing, because the isolate does not know the product's SKU.
  */
-export async function lookUpProduct(tenant: string, by: 'sku' | 'id', name: string, now: Date): Promise<Lookup> {
+export async function lookUpProduct(
+  tenant: QualifiedTenant,
+  by: 'sku' | 'id',
+  name: string,
+  now: Date,
+): Promise<Lookup> {
   const sku = by === 'sku' ? name : skus.get(nameOf(tenant, name));
   if (sku === undefined) return {};
   const isYoung = ({ readAt }: CachedProduct): boolean => now.getTime() - readAt < maxAgeMs;
@@ -91,7 +98,7 @@ export async function lookUpProduct(tenant: string, by: 'sku' | 'id', name: stri
 }
 
 /** Remembers the SKU of a product that was read, so that the next read of its id finds it in the cache. */
-export function rememberSku(tenant: string, { id, sku }: { id: string; sku: string }): void {
+export function rememberSku(tenant: QualifiedTenant, { id, sku }: { id: string; sku: string }): void {
   remember(skus, maxEntries, nameOf(tenant, id), sku);
 }
 
@@ -100,7 +107,7 @@ export function rememberSku(tenant: string, { id, sku }: { id: string; sku: stri
  * one at the same time: only the read whose token was stored last is cached.
  */
 export async function cacheProduct(
-  tenant: string,
+  tenant: QualifiedTenant,
   sku: string,
   read: CachedProduct & { tokens: { areNew: boolean } },
 ): Promise<void> {
@@ -123,5 +130,8 @@ export async function cacheProduct(
  * is fresh. Call it after the commit. Never throws: the change is already made, and a cached read expires after 30 s
  * anyway.
  */
-export const invalidateProducts = (tenant: string, changed: string[]): Promise<void> =>
-  invalidateTokens(tenant, [...new Set(changed)]);
+export const invalidateProducts = (
+  { db }: { db: Pick<Database, 'cell'> },
+  tenant: string,
+  changed: string[],
+): Promise<void> => invalidateTokens(qualifyTenant(tenant, db.cell), [...new Set(changed)]);

@@ -4,6 +4,8 @@
 // or replaces a token after its commit. So if a read began before the change, its product is never served, however late
 // it is cached. No clocks are compared for this, and a token that the cache loses only costs another database read.
 
+import type { QualifiedTenant } from '../base/cells.ts';
+
 const origin = 'https://edge.fusioncommerce.internal';
 export const urlOf = (...path: string[]): string => [origin, ...path.map(encodeURIComponent)].join('/');
 
@@ -19,8 +21,8 @@ export const areEqual = (one: Tokens, other: Partial<Tokens>): boolean =>
 type Token = { value: string; since: number };
 
 const lifeSeconds = 3_600;
-const productUrl = (tenant: string, sku: string): string => urlOf(tenant, 'token', sku);
-const tenantUrl = (tenant: string): string => urlOf(tenant, 'token');
+const productUrl = (tenant: QualifiedTenant, sku: string): string => urlOf(tenant, 'token', sku);
+const tenantUrl = (tenant: QualifiedTenant): string => urlOf(tenant, 'token');
 
 async function readToken(url: string): Promise<Token | undefined> {
   const headers = (await cache().match(url))?.headers;
@@ -36,7 +38,7 @@ async function renewToken(url: string): Promise<Token> {
 }
 
 /** The tokens of a product. A missing one is undefined. */
-export async function readTokens(tenant: string, sku: string): Promise<Partial<Tokens>> {
+export async function readTokens(tenant: QualifiedTenant, sku: string): Promise<Partial<Tokens>> {
   const [product, tenantToken] = await Promise.all([readToken(productUrl(tenant, sku)), readTenantToken(tenant)]);
   return { ...(product && { product: product.value }), ...(tenantToken && { tenant: tenantToken }) };
 }
@@ -46,7 +48,7 @@ export async function readTokens(tenant: string, sku: string): Promise<Partial<T
  * was missing.
  */
 export async function completeTokens(
-  tenant: string,
+  tenant: QualifiedTenant,
   sku: string,
   { product, tenant: tenantToken }: Partial<Tokens>,
 ): Promise<(Tokens & { areNew: boolean }) | undefined> {
@@ -81,19 +83,19 @@ const marginMs = 500;
 const maxTenants = 10_000;
 const watched = new Map<string, Token & { lookedAt: number }>();
 
-function remember<T>(memory: Map<string, T>, tenant: string, value: T): void {
+function remember<T>(memory: Map<string, T>, tenant: QualifiedTenant, value: T): void {
   if (memory.size >= maxTenants) memory.clear();
   memory.set(tenant, value);
 }
 
 /** Whether this isolate knows the tenant's token without a lookup. */
-export function knowsTenantToken(tenant: string): boolean {
+export function knowsTenantToken(tenant: QualifiedTenant): boolean {
   const token = watched.get(tenant);
   const now = Date.now();
   return token !== undefined && now - token.lookedAt < watchMs && now - token.since >= quietMs;
 }
 
-async function readTenantToken(tenant: string): Promise<string | undefined> {
+async function readTenantToken(tenant: QualifiedTenant): Promise<string | undefined> {
   if (knowsTenantToken(tenant)) return watched.get(tenant)?.value;
   const lookedAt = Date.now();
   const token = await readToken(tenantUrl(tenant));
@@ -108,14 +110,14 @@ const maxFirstDeletes = 40;
 /** Tenants with large changes by this isolate. From `from` to `until`, no isolate remembers the tenant's token. */
 const largeChanges = new Map<string, { from: number; until: number }>();
 
-const deleteProductTokens = (tenant: string, skus: string[]) =>
+const deleteProductTokens = (tenant: QualifiedTenant, skus: string[]) =>
   Promise.allSettled(skus.map((sku) => cache().delete(productUrl(tenant, sku))));
 
 /**
  * Invalidates changed products: each of them or, if they are many, all products of their tenant. After it has resolved,
  * no read that begins in this data center gets an older state. Never throws.
  */
-export async function invalidateTokens(tenant: string, skus: string[]): Promise<void> {
+export async function invalidateTokens(tenant: QualifiedTenant, skus: string[]): Promise<void> {
   if (skus.length <= maxDeletes) {
     await deleteProductTokens(tenant, skus);
     return;

@@ -11,5 +11,5 @@ export const publishEvents = createMiddleware<AppEnv>(async (c, next) => {
   const isRead = c.req.method === 'GET' || c.req.method === 'HEAD';
   const context = c.get('context');
   if (!isRead && context && hasUnleasedEvents(context))
-    c.executionCtx.waitUntil(relaySoon(c.env, c.get('requestId'), context.madeIntents));
+    c.executionCtx.waitUntil(relaySoon(c.env, context.db.cell, c.get('requestId'), context.madeIntents));
 });

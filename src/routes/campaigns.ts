@@ -119,7 +119,7 @@ campaigns.post(
   async (c) => {
     const { id: campaignId } = c.req.valid('param');
     const joined = await joinCampaign(c.var.context, campaignId, c.req.valid('json'));
-    await invalidateProducts(joined.tenant, joined.skus);
+    await invalidateProducts(c.var.context, joined.tenant, joined.skus);
     return showResult(c, joined.participant, { status: 201, replayed: joined.replayed });
   },
 );
@@ -143,7 +143,7 @@ campaigns.post(
   async (c) => {
     const { id: campaignId } = c.req.valid('param');
     const left = await leaveCampaign(c.var.context, campaignId, c.req.valid('json').userId);
-    await invalidateProducts(left.tenant, left.skus);
+    await invalidateProducts(c.var.context, left.tenant, left.skus);
     return showResult(c, left.participant, { replayed: left.replayed });
   },
 );

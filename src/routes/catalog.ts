@@ -1,5 +1,6 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
+import { qualifyTenant, tenantIdOf } from '../base/cells.ts';
 import { currency, exact, id, page, sku } from '../base/fields.ts';
 import {
   createProduct,
@@ -43,15 +44,17 @@ async function showFromEdge(
   const known = knownReader(reader, now);
   const { cached, tokens }: Lookup = known ? await lookUpProduct(known.tenant, by, name, now) : {};
   if (known?.isAllowed && cached) {
-    c.set('tenant', known.tenant);
+    c.set('tenant', tenantIdOf(known.tenant));
     c.header('Cache-Status', 'fusioncommerce; hit');
     return showRepresentation(c, cached);
   }
-  const { product: found, version, tenant } = await read();
+  const { product: found, version, tenant: tenantId } = await read();
+  const tenant = qualifyTenant(tenantId, context.db.cell);
   rememberReader(reader, tenant, now);
   rememberSku(tenant, found);
   const shown = await represent(found, version);
-  if (tokens) c.executionCtx.waitUntil(cacheProduct(tenant, found.sku, { ...shown, readAt: now.getTime(), tokens }));
+  if (tokens && known?.tenant === tenant)
+    c.executionCtx.waitUntil(cacheProduct(tenant, found.sku, { ...shown, readAt: now.getTime(), tokens }));
   c.header('Cache-Status', 'fusioncommerce; fwd=miss');
   return showRepresentation(c, shown);
 }
@@ -159,7 +162,7 @@ catalog.delete(
       { status: 'archived' },
       versions,
     );
-    await invalidateProducts(tenant, [archived.sku]);
+    await invalidateProducts(c.var.context, tenant, [archived.sku]);
     return c.body(null, 204);
   },
 );
@@ -184,7 +187,7 @@ catalog.patch(
     const { id: productId } = c.req.valid('param');
     const versions = versionsIn(c.req.header('if-match'));
     const changed = await updateProduct(c.var.context, productId, c.req.valid('json'), versions);
-    await invalidateProducts(changed.tenant, [changed.product.sku]);
+    await invalidateProducts(c.var.context, changed.tenant, [changed.product.sku]);
     return showResource(c, changed.product, { version: changed.version });
   },
 );

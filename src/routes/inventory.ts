@@ -77,7 +77,7 @@ inventory.put(
     const { sku: name } = c.req.valid('param');
     const versions = versionsIn(c.req.header('if-match'));
     const { stock: counted, tenant } = await setStock(c.var.context, name, c.req.valid('json').quantity, versions);
-    await invalidateProducts(tenant, [name]);
+    await invalidateProducts(c.var.context, tenant, [name]);
     return showResource(c, counted, { version: counted.version });
   },
 );
@@ -99,7 +99,7 @@ inventory.post(
   async (c) => {
     const { sku: name } = c.req.valid('param');
     const { stock: adjusted, tenant, replayed } = await adjustStock(c.var.context, name, c.req.valid('json'));
-    await invalidateProducts(tenant, [name]);
+    await invalidateProducts(c.var.context, tenant, [name]);
     return showResource(c, adjusted, { status: 201, version: adjusted.version, replayed });
   },
 );

@@ -54,6 +54,7 @@ orders.post(
     const { order: recorded, tenant, replayed, opened } = await placeOrder(context, c.req.valid('json'), isDeferred);
     if (!isDeferred) {
       await invalidateProducts(
+        c.var.context,
         tenant,
         recorded.items.map((line) => line.sku),
       );
@@ -146,7 +147,7 @@ orders.post(
   async (c) => {
     const { id: orderId } = c.req.valid('param');
     const { order: cancelled, skus, tenant, replayed } = await cancelOrder(c.var.context, orderId, c.req.valid('json'));
-    await invalidateProducts(tenant, skus);
+    await invalidateProducts(c.var.context, tenant, skus);
     return showResource(c, cancelled, { replayed });
   },
 );

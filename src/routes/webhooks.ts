@@ -45,7 +45,7 @@ webhooks.post(
     const { context } = c.var;
     const { update } = await readWebhook(context, readOnce(c.req.raw), c.req.header('stripe-signature'));
     const { tenant, skus } = update ? await applyStripeUpdate(context, update) : {};
-    if (tenant !== undefined && skus) await invalidateProducts(tenant, skus);
+    if (tenant !== undefined && skus) await invalidateProducts(context, tenant, skus);
     return c.json({ received: true });
   },
 );

@@ -1,6 +1,7 @@
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { randomFrom } from '../../bench/load/recipes.ts';
+import { defaultCell, qualifyTenant } from '../../src/base/cells.ts';
 
 type Isolate = typeof import('../../src/http/edge-cache.ts');
 type EdgeCache = Pick<Cache, 'match' | 'put' | 'delete'>;
@@ -14,9 +15,10 @@ async function startIsolate(): Promise<Isolate> {
 const useCache = (cache: EdgeCache): void => void vi.stubGlobal('caches', { default: cache });
 
 let tenants = 0;
-let tenant = '';
+let tenant = qualifyTenant('', defaultCell);
+const inDefaultCell = { db: { cell: defaultCell } };
 beforeEach(() => {
-  tenant = `tenant-${tenants++}`;
+  tenant = qualifyTenant(`tenant-${tenants++}`, defaultCell);
 });
 afterEach(() => {
   vi.unstubAllGlobals();
@@ -116,7 +118,7 @@ describe("with Cloudflare's Cache API", () => {
         expect(await countLookups(lookUp)).toBeLessThanOrEqual(2);
         await read(isolate, () => 'old');
       }
-      await one.invalidateProducts(tenant, many(isolate === one ? 1 : 6));
+      await one.invalidateProducts(inDefaultCell, tenant, many(isolate === one ? 1 : 6));
     }
   });
 
@@ -142,7 +144,7 @@ describe("with Cloudflare's Cache API", () => {
     expect(await read(isolate, () => 'old', { by: 'id' })).toEqual(miss('old'));
     expect(await read(isolate, () => 'not read', { by: 'id' })).toEqual(hit('old'));
     expect(await read(isolate, () => 'not read', { by: 'sku' })).toEqual(hit('old'));
-    await isolate.invalidateProducts(tenant, ['SKU 1/ä']);
+    await isolate.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
     expect(await read(isolate, () => 'new', { by: 'id' })).toEqual(miss('new'));
   });
 
@@ -152,7 +154,7 @@ describe("with Cloudflare's Cache API", () => {
     pass(10_000);
     for (const isolate of [one, other]) await read(isolate, () => 'x', { sku: 'ANOTHER' });
     for (const isolate of [one, other]) expect(await read(isolate, () => 'not read')).toEqual(hit('old'));
-    await writer.invalidateProducts(tenant, many(count));
+    await writer.invalidateProducts(inDefaultCell, tenant, many(count));
     expect(await read(one, () => 'new')).toEqual(miss('new'));
     expect((await read(other, () => 'new')).body).toBe('new');
   });
@@ -161,13 +163,13 @@ describe("with Cloudflare's Cache API", () => {
     const [slow, other, writer] = [await startIsolate(), await startIsolate(), await startIsolate()];
     for (const count of [1, 6]) {
       await read(slow, () => 'old');
-      await writer.invalidateProducts(tenant, ['SKU 1/ä']);
+      await writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
       await read(slow, async () => {
-        await writer.invalidateProducts(tenant, many(count)); // committed after this read saw the old state
+        await writer.invalidateProducts(inDefaultCell, tenant, many(count)); // committed after this read saw the old state
         return 'old';
       });
       expect(await read(slow, () => 'new')).toEqual(miss('new'));
-      await writer.invalidateProducts(tenant, ['SKU 1/ä']);
+      await writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
       expect(await read(other, () => 'new')).toEqual(miss('new'));
     }
   });
@@ -175,12 +177,12 @@ describe("with Cloudflare's Cache API", () => {
   test('a read that stores its product late does not replace a newer one', async () => {
     const [slow, fast, writer] = [await startIsolate(), await startIsolate(), await startIsolate()];
     await read(fast, () => 'old');
-    await writer.invalidateProducts(tenant, ['SKU 1/ä']);
+    await writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
     pass(10_000);
     const held = holdNext('put product');
     const late = read(slow, () => 'old');
     await held.reached;
-    await writer.invalidateProducts(tenant, ['SKU 1/ä']);
+    await writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
     expect(await read(fast, () => 'new')).toEqual(miss('new'));
     held.release();
     await late;
@@ -195,7 +197,7 @@ describe("with Cloudflare's Cache API", () => {
     const late = read(slow, () => state);
     await held.reached;
     state = 'new';
-    await writer.invalidateProducts(tenant, ['SKU 1/ä']);
+    await writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
     held.release();
     expect(await late).toEqual(miss('new'));
     expect(await read(slow, () => 'not read')).toEqual(hit('new'));
@@ -204,10 +206,10 @@ describe("with Cloudflare's Cache API", () => {
   test('two changes whose invalidations arrive in the wrong order both count', async () => {
     const [reader, writer, other] = [await startIsolate(), await startIsolate(), await startIsolate()];
     const held = holdNext('delete');
-    const first = writer.invalidateProducts(tenant, ['SKU 1/ä']);
+    const first = writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
     await held.reached;
     await read(reader, async () => {
-      await other.invalidateProducts(tenant, ['SKU 1/ä']);
+      await other.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
       return 'between';
     });
     held.release();
@@ -227,12 +229,12 @@ describe("with Cloudflare's Cache API", () => {
       if (new Error().stack?.includes('edge-tokens.ts')) waits++;
       return start(...call);
     }) as typeof setTimeout);
-    await writer.invalidateProducts(tenant, many(41));
+    await writer.invalidateProducts(inDefaultCell, tenant, many(41));
     pass(1_000);
     expect(waits).toBe(1);
     expect(await read(reader, () => 'new')).toEqual(miss('new'));
     expect(await read(reader, () => 'not read')).toEqual(hit('new'));
-    await writer.invalidateProducts(tenant, many(41));
+    await writer.invalidateProducts(inDefaultCell, tenant, many(41));
     expect(waits).toBe(1);
     timers.mockRestore();
     expect(await read(reader, () => 'newer')).toEqual(miss('newer'));
@@ -242,7 +244,7 @@ describe("with Cloudflare's Cache API", () => {
     const writer = await startIsolate();
     const batch = (count: number) => async (): Promise<number> => {
       operations = [];
-      await writer.invalidateProducts(tenant, many(count));
+      await writer.invalidateProducts(inDefaultCell, tenant, many(count));
       return operations.length;
     };
     expect(await batch(5)()).toBe(5);
@@ -257,13 +259,13 @@ describe("with Cloudflare's Cache API", () => {
     for (const difference of [-20_000, 20_000]) {
       await read(reader, async () => {
         pass(difference); // the writer's clock
-        await writer.invalidateProducts(tenant, ['SKU 1/ä']);
+        await writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
         pass(-difference);
         return 'old';
       });
       expect(await read(reader, () => 'new')).toEqual(miss('new'));
       expect(await read(reader, () => 'not read')).toEqual(hit('new'));
-      await writer.invalidateProducts(tenant, ['SKU 1/ä']);
+      await writer.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
     }
   });
 
@@ -274,7 +276,7 @@ describe("with Cloudflare's Cache API", () => {
       expect(await read(isolate, () => 'not read')).toEqual(hit(lost));
       expect(await real.delete(`https://edge.fusioncommerce.internal/${tenant}/${lost}`)).toBe(true);
       expect(await read(isolate, () => 'new')).toEqual(miss('new'));
-      await isolate.invalidateProducts(tenant, ['SKU 1/ä']);
+      await isolate.invalidateProducts(inDefaultCell, tenant, ['SKU 1/ä']);
     }
   });
 
@@ -290,18 +292,20 @@ describe("with Cloudflare's Cache API", () => {
     }
   });
 
-  test('another tenant keeps its products', async () => {
+  test('another tenant, and one with the same id in another cell, keeps its products', async () => {
     const isolate = await startIsolate();
     await read(isolate, () => 'old');
-    await isolate.invalidateProducts('acme', many(6));
-    await isolate.invalidateProducts(tenant, ['ANOTHER']);
+    await isolate.invalidateProducts(inDefaultCell, 'acme', many(6));
+    await isolate.invalidateProducts(inDefaultCell, tenant, ['ANOTHER']);
+    await isolate.invalidateProducts({ db: { cell: 'eu1' } }, tenant, many(6));
+    await isolate.invalidateProducts({ db: { cell: 'eu1' } }, tenant, ['SKU 1/ä']);
     expect(await read(isolate, () => 'not read')).toEqual(hit('old'));
   });
 
   test('a broken cache cannot make a committed change fail', async () => {
     const isolate = await startIsolate();
     delay = () => Promise.reject(new Error('Too many API requests by a single Worker invocation.'));
-    for (const count of [1, 6, 41]) await isolate.invalidateProducts(tenant, many(count));
+    for (const count of [1, 6, 41]) await isolate.invalidateProducts(inDefaultCell, tenant, many(count));
   });
 });
 
@@ -375,7 +379,7 @@ describe('with a slow cache', () => {
           const versions = changed.map((sku): [string, number] => [sku, (stored.get(sku) ?? 0) + 1]);
           for (const [sku, next] of versions) stored.set(sku, next);
           await sleep(below(50));
-          await pick().invalidateProducts(tenant, changed);
+          await pick().invalidateProducts(inDefaultCell, tenant, changed);
           for (const [sku, next] of versions) ended.set(sku, Math.max(ended.get(sku) ?? 0, next));
         }
       }
@@ -399,9 +403,10 @@ describe('a reader', () => {
   test('needs no database call for 30 s after the database accepted its key', async () => {
     const { knownReader, rememberReader } = await startIsolate();
     const at = (ms: number): Date => new Date(1_800_000_000_000 + ms);
-    rememberReader('hash', 'default', at(0));
-    expect(knownReader('hash', at(29_999))).toEqual({ tenant: 'default', isAllowed: true });
-    expect(knownReader('hash', at(30_000))).toEqual({ tenant: 'default', isAllowed: false });
+    const tenant = qualifyTenant('default', defaultCell);
+    rememberReader('hash', tenant, at(0));
+    expect(knownReader('hash', at(29_999))).toEqual({ tenant, isAllowed: true });
+    expect(knownReader('hash', at(30_000))).toEqual({ tenant, isAllowed: false });
     expect(knownReader('other', at(0))).toBeUndefined();
   });
 });

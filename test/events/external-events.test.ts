@@ -45,8 +45,14 @@ async function startConsumer() {
     KAFKA_CONSUME: [`${topic}=default`, 'greetings'],
     KAFKA_CONSUME_TENANTS: ['acme', 'other'],
     KAFKA_CONSUME_SECONDS: 1,
+    cells: new Map([['default', {}]]),
   } as unknown as Settings;
-  const context = { db: { run, health }, settings, call: {}, now: () => new Date() } as unknown as Context;
+  const context = {
+    db: { run, health, cell: 'default' },
+    settings,
+    call: {},
+    now: () => new Date(),
+  } as unknown as Context;
   const env = { INVENTORY_QUEUE: queue } as unknown as Bindings;
   const committed = async () => {
     const partitions = Array.from({ length: 4 }, (_, partition) => ({ topic, partition }));

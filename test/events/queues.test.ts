@@ -29,7 +29,8 @@ let seq = 0;
 const leased = (topic: string, payload: unknown = {}): LeasedEvent => {
   seq++;
   const time = '2026-11-22T12:00:00.000Z';
-  return { seq, id: `id-${seq}`, topic, key: `key-${seq}`, tenant: 'default', payload, traceparent: null, time };
+  const event = { seq, id: `id-${seq}`, topic, key: `key-${seq}`, tenant: 'default', payload, traceparent: null, time };
+  return { ...event, cell: 'default' };
 };
 
 const bindings = (queues: Record<string, Queue>) => queues as unknown as Bindings;

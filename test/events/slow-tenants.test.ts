@@ -1,4 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
+import { defaultCell, qualifyTenant } from '../../src/base/cells.ts';
 import { workOnShare } from '../../src/consumers/slow-tenants.ts';
 import type { Bindings } from '../../src/env.ts';
 import type { Delivery } from '../../src/events/message.ts';
@@ -6,6 +7,8 @@ import type { Delivery } from '../../src/events/message.ts';
 afterEach(() => {
   vi.useRealTimers();
 });
+
+const tenant = (id: string) => qualifyTenant(id, defaultCell);
 
 /** A queue that records the delays of the messages that are sent back to it. */
 function fixture() {
@@ -36,7 +39,7 @@ function held() {
 test('two small batches of a tenant are processed concurrently without delay', async () => {
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
-  const both = [3, 4].map((count) => workOnShare(env, 'payments', 'small', deliveries(count), work));
+  const both = [3, 4].map((count) => workOnShare(env, 'payments', tenant('small'), deliveries(count), work));
   end();
   await Promise.all(both);
   expect(taken).toEqual([3, 4]);
@@ -46,12 +49,12 @@ test('two small batches of a tenant are processed concurrently without delay', a
 test('at most ten messages of a tenant are processed at once, and the others are delayed', async () => {
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
-  const three = [7, 7, 7].map((count) => workOnShare(env, 'payments', 'large', deliveries(count), work));
+  const three = [7, 7, 7].map((count) => workOnShare(env, 'payments', tenant('large'), deliveries(count), work));
   end();
   await Promise.all(three);
   expect(taken).toEqual([7, 3]);
   expect(delays).toEqual(Array(11).fill(1));
-  await workOnShare(env, 'payments', 'large', deliveries(10), work);
+  await workOnShare(env, 'payments', tenant('large'), deliveries(10), work);
   expect(taken).toEqual([7, 3, 10]);
 });
 
@@ -59,9 +62,9 @@ test('while Stripe is slow for a tenant, ten of its messages are delayed by 5 s,
   vi.useFakeTimers();
   const { env, deliveries, delays } = fixture();
   const { taken, work, end } = held();
-  const first = workOnShare(env, 'payments', 'slow', deliveries(10), work);
+  const first = workOnShare(env, 'payments', tenant('slow'), deliveries(10), work);
   vi.advanceTimersByTime(2_000);
-  await workOnShare(env, 'payments', 'slow', deliveries(25), work);
+  await workOnShare(env, 'payments', tenant('slow'), deliveries(25), work);
   expect(taken).toEqual([10]);
   expect(delays).toEqual([...Array(10).fill(5), ...Array(10).fill(10), ...Array(5).fill(15)]);
   end();

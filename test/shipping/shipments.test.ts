@@ -1,6 +1,7 @@
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import Stripe from 'stripe';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { defaultCell } from '../../src/base/cells.ts';
 import { openDatabase } from '../../src/db/client.ts';
 import { readLabel } from '../../src/domain/labels.ts';
 import { requestShipment } from '../../src/domain/shipping.ts';
@@ -211,7 +212,7 @@ describe('a label', () => {
       } as unknown as Bindings);
       const keyHash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(store.key));
       const call = { keyHash: Buffer.from(keyHash).toString('hex') };
-      const context = { db: openDatabase(settings), settings, call, now: () => new Date() };
+      const context = { db: openDatabase(settings.cells, defaultCell), settings, call, now: () => new Date() };
       const { shipment } = await requestShipment(context, { orderId: await confirmed(), address: home });
       expect(shipment.labelUrl).toBe(`https://shop.test/v1/shipments/${shipment.id}/label`);
       const file = `default/${shipment.id}.pdf`;

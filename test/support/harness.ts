@@ -42,8 +42,8 @@ export type Database = {
   drop: () => Promise<void>;
 };
 
-/** Creates a migrated database with the tenants `default` and `acme`. */
-export async function createDatabase(): Promise<Database> {
+/** Creates a migrated database with the tenants `default` and `acme`. Keys of a named cell carry its name. */
+export async function createDatabase(cell?: string): Promise<Database> {
   const admin = inject('postgres');
   const name = `test_${randomBytes(6).toString('hex')}`;
   const superuser = async (sql: string) => {
@@ -72,7 +72,8 @@ export async function createDatabase(): Promise<Database> {
     query: async (text, values) => (await pool.query(text, values)).rows,
     async key(options = {}) {
       const kind = options.kind ?? 'secret';
-      const key = `${kind === 'secret' ? 'sk' : 'pk'}_test_${randomBytes(16).toString('hex')}`;
+      const start = `${kind === 'secret' ? 'sk' : 'pk'}_test_${cell === undefined ? '' : `${cell}_`}`;
+      const key = start + randomBytes(16).toString('hex');
       await pool.query(
         `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, scopes, expires_at, revoked_at, origins)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
@@ -108,7 +109,10 @@ export type Send = { key?: string | null; headers?: Record<string, string>; idem
 
 export type Store = {
   url: string;
+  /** The database of the default cell. */
   database: Database;
+  /** The databases of the other cells, and a secret key of the tenant `default` in each. */
+  cells: Record<string, { database: Database; key: string }>;
   bridge: NeonBridge;
   kafka: Kafka;
   /** The Stripe emulator, which sends its webhooks to the store. */
@@ -119,8 +123,8 @@ export type Store = {
   send: (method: string, path: string, body?: unknown, options?: Send) => Promise<Reply>;
   /** Runs a cron as if at this time. */
   cron: (expression?: string, at?: Date) => Promise<void>;
-  /** Resolves when the outbox is empty and the consumers have applied every message. */
-  settled: () => Promise<void>;
+  /** Resolves when the outbox of a cell (default: the default cell) is empty and the consumers have applied every message. */
+  settled: (of?: Database) => Promise<void>;
   /** The entries that the Worker has logged. */
   logs: () => Record<string, unknown>[];
   miniflare: Miniflare;
@@ -131,6 +135,8 @@ export type Store = {
 type Scheduled = { scheduled: (event: { cron: string; scheduledTime: Date }) => Promise<{ outcome: string }> };
 
 export type StoreOptions = {
+  /** The names of cells beside the default cell. Each has a database of its own. */
+  cells?: string[];
   variables?: Record<string, string>;
   neonFault?: NeonBridgeOptions['fault'];
   kafkaFault?: ChooseFault;
@@ -169,6 +175,15 @@ const rateOf = (id: string, limit: number, period: 10 | 60) => ({ namespace_id: 
  */
 export async function startStore(options: StoreOptions = {}): Promise<Store> {
   const database = await createDatabase();
+  const cells: Store['cells'] = {};
+  for (const name of options.cells ?? []) {
+    const cellDatabase = await createDatabase(name);
+    cells[name] = { database: cellDatabase, key: await cellDatabase.key() };
+  }
+  const cellUrls = Object.entries(cells).map(([name, cell]) => [
+    `DATABASE_URL_${name.toUpperCase()}`,
+    cell.database.workerUrl,
+  ]);
   const dir = await mkdtemp(join(tmpdir(), 'fusioncommerce-store-'));
   const bridge = await startNeonBridge({ port: 0, ...(options.neonFault ? { fault: options.neonFault } : {}) });
   const kafka = await startKafka({
@@ -205,6 +220,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     bindings: {
       ...(workerOptions.bindings as Record<string, string>),
       DATABASE_URL: database.workerUrl,
+      ...Object.fromEntries(cellUrls),
       DATABASE_JOB_SECRET: jobSecret,
       NEON_HTTP_URL: bridge.url,
       KAFKA_REST_URL: kafka.url,
@@ -259,6 +275,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
   return {
     url,
     database,
+    cells,
     bridge,
     kafka,
     stripe,
@@ -269,9 +286,9 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       const { outcome } = await worker.scheduled({ cron: expression, scheduledTime: at });
       if (outcome !== 'ok') throw new Error(`the cron ended with ${outcome}: ${output.slice(-2000)}`);
     },
-    async settled() {
+    async settled(of = database) {
       for (let quiet = 0; quiet < 3; ) {
-        const [left] = await database.query<{ n: number }>(
+        const [left] = await of.query<{ n: number }>(
           `select (select count(*)::int from platform.outbox)
              + (select count(*)::int from inventory.reservations where status = 'pending') as n`,
         );
@@ -291,7 +308,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       await bridge.close();
       await kafka.close();
       await stripe.close();
-      await database.drop();
+      for (const each of [database, ...Object.values(cells).map((cell) => cell.database)]) await each.drop();
       await rm(dir, { recursive: true, force: true });
     },
   };

@@ -1,5 +1,6 @@
 import { Hono, type MiddlewareHandler } from 'hono';
 import { vi } from 'vitest';
+import { defaultCell } from '../../src/base/cells.ts';
 import type { Context } from '../../src/context.ts';
 import type { AppEnv } from '../../src/http/app-env.ts';
 import type { Operation } from '../../src/http/declaration.ts';
@@ -11,6 +12,7 @@ export function countingDatabase(authenticate: () => Promise<void> = async () =>
   const db = {
     usage,
     tenant: 'acme',
+    cell: defaultCell,
     authenticate: vi.fn(async () => {
       usage.calls++;
       await authenticate();
@@ -18,6 +20,9 @@ export function countingDatabase(authenticate: () => Promise<void> = async () =>
   };
   return db as typeof db & Context['db'];
 }
+
+/** The settings of an installation with one cell. */
+const settings = { cells: new Map([[defaultCell, {}]]) } as object;
 
 type Options = { db?: ReturnType<typeof countingDatabase>; operation?: Partial<Operation> };
 
@@ -43,7 +48,8 @@ export function appWith(
   app.use(async (c, next) => {
     c.set('requestId', 'request-1');
     if (operation) c.set('operation', { ...exampleOperation, ...operation });
-    if (operation) c.set('context', { db, settings: {} as Context['settings'], call: {}, now: () => new Date(0) });
+    if (operation)
+      c.set('context', { db, settings: settings as Context['settings'], call: {}, now: () => new Date(0) });
     await next();
   });
   for (const each of middleware) app.use(each);

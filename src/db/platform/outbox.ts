@@ -6,6 +6,8 @@ export type Sink = (typeof sinks)[number];
 
 /** An event that only this relay may deliver to a sink while its lease lasts. */
 export type LeasedEvent = {
+  /** The cell whose outbox it comes from. */
+  cell: string;
   seq: number;
   id: string;
   topic: string;
@@ -48,6 +50,17 @@ export type SinkTurn = {
  */
 export type TurnResult = Partial<Record<Sink, { events: LeasedEvent[]; pausedMs: number; aside: number }>>;
 
+/** A turn as the database returns it. It does not know its own cell. */
+type StoredTurn = Partial<Record<Sink, { events: Omit<LeasedEvent, 'cell'>[]; pausedMs: number; aside: number }>>;
+
+const nameCell = ({ cell }: Database, turn: StoredTurn): TurnResult =>
+  Object.fromEntries(
+    Object.entries(turn).map(([sink, { events, ...rest }]) => [
+      sink,
+      { ...rest, events: events.map((event): LeasedEvent => ({ ...event, cell })) },
+    ]),
+  );
+
 const nothing: DeliveryReport = { delivered: [], failed: [], returned: [] };
 
 function toInput({ sink, name, last = nothing, leaseNext, lost }: SinkTurn) {
@@ -59,12 +72,14 @@ function toInput({ sink, name, last = nothing, leaseNext, lost }: SinkTurn) {
 /**
  * One turn of a relay, in one call: reports the deliveries of these sinks and, with `leaseNext`, leases their next rows.
  */
-export const takeTurn = (db: Database, turns: SinkTurn[]): Promise<TurnResult> =>
-  db.run<TurnResult>('platform.relay', {}, { sinks: turns.map(toInput) });
+export const takeTurn = async (db: Database, turns: SinkTurn[]): Promise<TurnResult> =>
+  nameCell(db, await db.run<StoredTurn>('platform.relay', {}, { sinks: turns.map(toInput) }));
 
 /** Runs a job, and a turn after it in the same call, so that the turn leases the job's events too. */
-export const takeTurnAfter = <T>(db: Database, job: Job, turns: SinkTurn[]): Promise<[T, TurnResult]> =>
-  db.runBoth<T, TurnResult>(job, {
+export async function takeTurnAfter<T>(db: Database, job: Job, turns: SinkTurn[]): Promise<[T, TurnResult]> {
+  const [result, turn] = await db.runBoth<T, StoredTurn>(job, {
     ...{ name: 'platform.relay', call: {} },
     input: { sinks: turns.map(toInput), durable: true },
   });
+  return [result, nameCell(db, turn)];
+}

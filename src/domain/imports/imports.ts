@@ -45,7 +45,7 @@ export const importReport = z
 export type ImportReport = z.infer<typeof importReport>;
 
 /** Called after each batch with the tenant's SKUs that have changed. */
-type OnChanged = (tenant: string, skus: string[]) => Promise<void>;
+type OnChanged = (context: Context, tenant: string, skus: string[]) => Promise<void>;
 
 type Batch = Map<string, { line: number; product: ImportedProduct }>;
 type Outcome = { sku: string; outcome: 'created' | 'updated' | 'invalid'; detail?: string; repeated?: boolean };
@@ -126,7 +126,7 @@ async function importLines(
     }
     batch = new Map();
     size = 0;
-    if (updated.length > 0) await onChanged(tenant, updated);
+    if (updated.length > 0) await onChanged(context, tenant, updated);
   }
 
   for await (const read of lines) {

@@ -19,7 +19,7 @@ const countBackgroundTasks = async (method: string, calls: number) => {
 
 test('a write publishes its events after its response', async () => {
   expect(await countBackgroundTasks('POST', 1)).toBe(1);
-  expect(relaySoon).toHaveBeenCalledWith({}, 'request-1', undefined);
+  expect(relaySoon).toHaveBeenCalledWith({}, 'default', 'request-1', undefined);
 });
 
 test('reads, and writes that never reached the database, publish nothing', async () => {

@@ -8,7 +8,7 @@ export type Incoming = {
   place: string;
   value: string | null;
   headers: Record<string, string>;
-  /** The tenants that it may name. `*`: any tenant. */
+  /** The tenants that it may name: `tenant`, or `tenant@cell`. `*`: any tenant. */
   tenants: string[];
 };
 
@@ -21,6 +21,8 @@ const cloudEvent = z.object({
   subject: exact(255).optional(),
   time: instant.optional(),
   tenantid: exact(63).optional(),
+  /** The cell of the tenant. Our own extension. */
+  cell: exact(12).optional(),
   traceparent: z
     .string()
     .regex(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/)

@@ -1,3 +1,4 @@
+import { defaultCell } from '../../../base/cells.ts';
 import type { DeliveryReport, LeasedEvent } from '../../../db/platform/outbox.ts';
 import { type KafkaRecord, KafkaUnavailable, type Published, type Publisher } from './publisher.ts';
 
@@ -16,6 +17,7 @@ const toRecord = (event: LeasedEvent): KafkaRecord => ({
     ce_source: ownSource,
     ce_time: event.time,
     ce_tenantid: event.tenant,
+    ...(event.cell === defaultCell ? {} : { ce_cell: event.cell }),
     ...(event.traceparent === null ? {} : { ce_traceparent: event.traceparent }),
     'content-type': 'application/json',
   },
