@@ -45,6 +45,14 @@ const signBody = (secret: string): string => `TIME=$(date +%s)
 SIGNATURE="t=$TIME,v1=$(hmac "$${secret}" "$TIME.$BODY")"
 `;
 
+const trackingSample = (path: string): string =>
+  `TRACKING_NUMBER=$(curl -sS "$API/v1/shipments/$SHIPMENT_ID" -H "Authorization: Bearer $KEY" | field trackingNumber)
+BODY='{"eventId": "'"$(uuid)"'", "trackingNumber": "'"$TRACKING_NUMBER"'", "status": "in_transit", "occurredAt": "'"$(at 0)"'"}'
+${signBody('SHIPPING_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/shipping/${path}" \\
+  -H "X-Signature: $SIGNATURE" \\
+  -H 'Content-Type: application/json' \\
+  --data-binary "$BODY"`;
+
 /** By operation id. Values that differ in each run come from `shellSetup`, which the reader pastes first. */
 export const curlExtras: Record<string, CurlExtra> = {
   createProduct: { before: chooseNewSku },
@@ -69,14 +77,8 @@ ${signBody('STRIPE_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/stripe" \\
   --data-binary "$BODY"`,
   },
   getLabel: { curlOptions: ' -o label.pdf' },
-  receiveTracking: {
-    wholeSample: `TRACKING_NUMBER=$(curl -sS "$API/v1/shipments/$SHIPMENT_ID" -H "Authorization: Bearer $KEY" | field trackingNumber)
-BODY='{"eventId": "'"$(uuid)"'", "trackingNumber": "'"$TRACKING_NUMBER"'", "status": "in_transit", "occurredAt": "'"$(at 0)"'"}'
-${signBody('SHIPPING_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/shipping/manual" \\
-  -H "X-Signature: $SIGNATURE" \\
-  -H 'Content-Type: application/json' \\
-  --data-binary "$BODY"`,
-  },
+  receiveTracking: { wholeSample: trackingSample('manual') },
+  receiveTrackingInCell: { wholeSample: trackingSample('manual/default') },
   createLiveToken: { saves: ['LIVE_TOKEN', 'token'] },
   watchCampaign: { curlOptions: ' -N', query: '?token=$LIVE_TOKEN' },
   listDeadLetters: { before: makeDeadLetter, saves: ['DEAD_LETTER_ID', "'data[0].id'"] },

@@ -53,6 +53,18 @@ type Examples = {
   responses?: Record<string, unknown>;
 };
 
+const trackingUpdate = {
+  body: {
+    'application/json': {
+      eventId: 'scan-1',
+      trackingNumber: sampleShipment.trackingNumber,
+      status: 'in_transit',
+      occurredAt: '2026-01-31T18:00:00.000Z',
+    },
+  },
+  responses: { 200: { received: true } },
+};
+
 /** Examples that the declarations of the operations lack. A declared example takes precedence. */
 export const examples: Record<string, Examples> = {
   importProducts: {
@@ -97,17 +109,8 @@ export const examples: Record<string, Examples> = {
     },
     responses: { 200: { received: true } },
   },
-  receiveTracking: {
-    body: {
-      'application/json': {
-        eventId: 'scan-1',
-        trackingNumber: sampleShipment.trackingNumber,
-        status: 'in_transit',
-        occurredAt: '2026-01-31T18:00:00.000Z',
-      },
-    },
-    responses: { 200: { received: true } },
-  },
+  receiveTracking: trackingUpdate,
+  receiveTrackingInCell: trackingUpdate,
   receiveKafka: {
     body: {
       'application/cloudevents+json': inventoryAdjusted(),
@@ -163,7 +166,8 @@ function withExample(path: string, parameter: Parameter): Parameter {
   if (parameter.in !== 'path') return parameter;
   const declared = parameter.schema.examples ?? parameter.schema.enum;
   const sampleId = parameter.name === 'id' ? ids[path.slice(0, path.indexOf('/{'))] : undefined;
-  const example = sampleId ?? (Array.isArray(declared) ? declared[0] : undefined);
+  const sampleCell = parameter.name === 'cell' ? 'default' : undefined;
+  const example = sampleId ?? sampleCell ?? (Array.isArray(declared) ? declared[0] : undefined);
   if (example === undefined)
     throw new Error(`${path}: {${parameter.name}} has no example. Add one in ${import.meta.filename}`);
   return { ...parameter, example };

@@ -52,18 +52,17 @@ const stripe = [
   'Stripe-Signature',
   bodyOf('receiveStripeEvent', 'application/json'),
 ] as const;
-const tracking = [
-  'SHIPPING_WEBHOOK_SECRET',
-  '/webhooks/shipping/manual',
-  'X-Signature',
-  bodyOf('receiveTracking', 'application/json'),
-] as const;
+const trackingAt = (path: string) =>
+  ['SHIPPING_WEBHOOK_SECRET', path, 'X-Signature', bodyOf('receiveTracking', 'application/json')] as const;
+const tracking = trackingAt('/webhooks/shipping/manual');
+const trackingInCell = trackingAt('/webhooks/shipping/manual/default');
 const cloudEvent = bodyOf('receiveKafka', 'application/cloudevents+json');
 
 /** Samples of the webhooks, whose callers sign the body or send a shared secret. */
 export const signedSamples: Record<string, { typescript: string; python: string }> = {
   receiveStripeEvent: { typescript: signedTypeScript(...stripe), python: signedPython(...stripe) },
   receiveTracking: { typescript: signedTypeScript(...tracking), python: signedPython(...tracking) },
+  receiveTrackingInCell: { typescript: signedTypeScript(...trackingInCell), python: signedPython(...trackingInCell) },
   receiveKafka: {
     typescript: `const response = await fetch(\`\${process.env.API}/webhooks/kafka\`, {
   method: 'POST',

@@ -49,7 +49,8 @@ export async function* syncPayment(context: Context, task: PaymentTask): AsyncGe
  * Captures the authorization of a place, or charges the saved method without the buyer, once. A known
  * charge is looked up and never repeated. The database records the attempt before Stripe is called.
  */
-async function* captureOrCharge({ db, call, settings }: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
+async function* captureOrCharge(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
+  const { db, call, settings } = context;
   if (task.mode !== 'card') yield await captureHold(settings, task);
   else if (task.intentId !== null) yield await lookUpIntent(settings, task.intentId);
   else {
@@ -61,7 +62,7 @@ async function* captureOrCharge({ db, call, settings }: Context, task: PaymentTa
     );
     if ('ended' in claim) return;
     if (claim.task.intentId !== null) yield await lookUpIntent(settings, claim.task.intentId);
-    else yield* chargeSaved(settings, claim.task, claim.again);
+    else yield* chargeSaved(context, claim.task, claim.again);
   }
 }
 

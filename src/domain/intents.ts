@@ -15,11 +15,11 @@ export const usedKey = ({ id, attempt }: UsedKey): UsedKey => ({ id, attempt });
  */
 export async function createAtStripe(context: Context, task: IntentTask): Promise<MadeIntent> {
   if (task.mode === 'card') {
-    const { setup, customerId } = await createSetup(context.settings, task);
+    const { setup, customerId } = await createSetup(context, task);
     const { client_secret: clientSecret, status } = setup;
     return { id: task.id, setupId: setup.id, customerId, clientSecret, status };
   }
-  const intent = await createIntent(context.settings, task);
+  const intent = await createIntent(context, task);
   return { id: task.id, intentId: intent.id, clientSecret: intent.client_secret, status: intent.status };
 }
 

@@ -162,7 +162,7 @@ async function processRefund(run: Run, task: Task<RefundTask>): Promise<void> {
   const { context } = run;
   run.resultsFor(task.tenant).refunds.push(task.id);
   try {
-    run.countApplied(await applyStripeUpdate(context, await makeRefund(context.settings, task)));
+    run.countApplied(await applyStripeUpdate(context, await makeRefund(context, task)));
   } catch (error) {
     if (!(error instanceof StripeCallError)) throw error;
     if (error.keyUsed) run.resultsFor(task.tenant).again.push(usedKey(task));

@@ -3,10 +3,11 @@ import * as z from 'zod';
 import { readOnce } from '../base/body.ts';
 import { ApiError } from '../base/errors.ts';
 import { isFreshAndSignedBy, matchesSecret } from '../base/signature.ts';
-import { applyStripeUpdate } from '../domain/stripe-updates.ts';
+import { applyStripeWebhook } from '../domain/stripe-updates.ts';
 import { carrierName, receiveTracking } from '../domain/tracking.ts';
 import { ingestPush } from '../events/external-events.ts';
-import type { AppEnv } from '../http/app-env.ts';
+import type { AppEnv, HttpContext } from '../http/app-env.ts';
+import type { Operation } from '../http/declaration.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { operation } from '../http/operation.ts';
 import { readWebhook } from '../stripe/webhook.ts';
@@ -28,6 +29,8 @@ function tokenOf(authorization: string): string {
 /** Webhooks, with bodies that their senders sign: `/webhooks`. */
 export const webhooks = new Hono<AppEnv>();
 
+const received = z.object({ received: z.literal(true) });
+
 webhooks.post(
   '/stripe',
   operation({
@@ -36,44 +39,70 @@ webhooks.post(
     tag: 'Payments',
     summary: 'Receive an event from Stripe',
     description:
-      'Stripe signs the raw body. The signature’s time may differ by at most 300 s. Duplicates have no effect, and the order of arrival does not matter.',
+      'Stripe signs the raw body. The signature’s time may differ by at most 300 s. Duplicates have no effect, and the ' +
+      'order of arrival does not matter. All cells share one endpoint at Stripe: the metadata of a payment names its ' +
+      'cell, and an event without metadata is applied in the cell that knows its PaymentIntent.',
     stream: ['application/json'],
-    responses: { 200: { description: 'The event was received', schema: z.object({ received: z.literal(true) }) } },
+    responses: { 200: { description: 'The event was received', schema: received } },
     errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
   }),
   async (c) => {
-    const { context } = c.var;
-    const { update } = await readWebhook(context, readOnce(c.req.raw), c.req.header('stripe-signature'));
-    const { tenant, skus } = update ? await applyStripeUpdate(context, update) : {};
-    if (tenant !== undefined && skus) await invalidateProducts(context, tenant, skus);
+    const { update } = await readWebhook(c.var.context, readOnce(c.req.raw), c.req.header('stripe-signature'));
+    if (update) {
+      const { context, result } = await applyStripeWebhook(c.var.context, update);
+      c.set('context', context);
+      if (result.tenant !== undefined && result.skus) await invalidateProducts(context, result.tenant, result.skus);
+    }
     return c.json({ received: true });
   },
 );
 
+const trackingWebhook: Pick<Operation, 'counted' | 'tag' | 'stream' | 'responses' | 'errors'> = {
+  counted: 'rejected',
+  tag: 'Shipping',
+  stream: ['application/json'],
+  responses: { 200: { description: 'The event was received', schema: received } },
+  errors: ['malformed_json', 'invalid_signature', 'body_too_large', 'validation_failed', 'unavailable'],
+};
+
+async function takeTracking(c: HttpContext, carrier: z.infer<typeof carrierName>, cell?: string): Promise<Response> {
+  const { headers } = c.req.raw;
+  const query = new URL(c.req.url).searchParams;
+  const request = { headers, body: readOnce(c.req.raw), query };
+  c.set('context', await receiveTracking(c.var.context, carrier, cell, request));
+  return c.json({ received: true });
+}
+
 webhooks.post(
   '/shipping/:carrier',
   operation({
+    ...trackingWebhook,
     id: 'receiveTracking',
-    counted: 'rejected',
-    tag: 'Shipping',
     summary: 'Receive a tracking update from a carrier',
     description:
       'The carrier signs the raw body in its own way. Duplicates have no effect, and the order of arrival does not matter: ' +
       'a `delivered` parcel stays delivered. For `manual`: `{eventId, trackingNumber, status, occurredAt, detail?}` with ' +
       '`X-Signature: t=<unix seconds>,v1=<hex of HMAC-SHA256 over "<t>.<body>">`, whose time may differ by at most ' +
-      '300 s. The status is `created`, `in_transit`, `delivered` or `exception`.',
+      '300 s. The status is `created`, `in_transit`, `delivered` or `exception`. The update is applied in the cell that ' +
+      'has the parcel.',
     params: z.object({ carrier: carrierName }),
-    stream: ['application/json'],
-    responses: { 200: { description: 'The event was received', schema: z.object({ received: z.literal(true) }) } },
-    errors: ['malformed_json', 'invalid_signature', 'body_too_large', 'validation_failed', 'unavailable'],
   }),
-  async (c) => {
-    const { headers } = c.req.raw;
-    const query = new URL(c.req.url).searchParams;
-    const request = { headers, body: readOnce(c.req.raw), query };
-    await receiveTracking(c.var.context, c.req.valid('param').carrier, request);
-    return c.json({ received: true });
-  },
+  (c) => takeTracking(c, c.req.valid('param').carrier),
+);
+
+webhooks.post(
+  '/shipping/:carrier/:cell',
+  operation({
+    ...trackingWebhook,
+    id: 'receiveTrackingInCell',
+    summary: 'Receive a tracking update for the parcels of one cell',
+    description:
+      'As `receiveTracking`, for a carrier account that only the tenants of one cell use. No other cell is asked, so it ' +
+      'works whatever state the others are in. `default` is the cell without a name.',
+    params: z.object({ carrier: carrierName, cell: z.string().regex(/^[a-z][a-z0-9]{1,11}$/) }),
+    errors: [...trackingWebhook.errors, 'not_found'],
+  }),
+  (c) => takeTracking(c, c.req.valid('param').carrier, c.req.valid('param').cell),
 );
 
 webhooks.post(

@@ -1,4 +1,5 @@
 import Stripe from 'stripe';
+import type { Context } from '../context.ts';
 import {
   callStripe,
   excludedMethods,
@@ -13,6 +14,7 @@ import {
   type StripeUpdate,
   setupUpdate,
 } from './client.ts';
+import { cellMetadata, metadataOf } from './metadata.ts';
 
 /** A campaign payment that is captured or charged once the campaign has succeeded. */
 export type ChargeTask = IntentTask & {
@@ -23,18 +25,16 @@ export type ChargeTask = IntentTask & {
   methodId: string | null;
 };
 
-const metadataOf = (task: IntentTask) => ({ paymentId: task.id, orderId: task.orderId, tenant: task.tenant });
-
 /**
  * Starts saving a card for a place: creates a Stripe customer for this payment and the SetupIntent that the buyer
  * confirms. Repeated calls return the same objects, because the idempotency keys are made from the payment's row.
  * @throws StripeCallError
  */
-export async function createSetup(settings: StripeSettings, task: IntentTask) {
-  const stripe = openStripe(settings);
+export async function createSetup(context: Context, task: IntentTask) {
+  const stripe = openStripe(context.settings);
   const customer = await callStripe(
     stripe.customers.create(
-      { metadata: { tenant: task.tenant, userId: task.userId ?? '' } },
+      { metadata: { tenant: task.tenant, userId: task.userId ?? '', ...cellMetadata(context.db.cell) } },
       { idempotencyKey: `customer-${task.id}-${task.attempt}` },
     ),
   );
@@ -45,7 +45,7 @@ export async function createSetup(settings: StripeSettings, task: IntentTask) {
         usage: 'off_session',
         automatic_payment_methods: { enabled: true },
         ...excludedMethods(task),
-        metadata: metadataOf(task),
+        metadata: metadataOf(context, task),
       },
       { idempotencyKey: `setup-${task.id}-${task.attempt}` },
     ),
@@ -131,10 +131,11 @@ async function updateOnDecline(request: Promise<Stripe.PaymentIntent>): Promise<
  * @throws StripeCallError
  */
 export async function* chargeSaved(
-  settings: StripeSettings,
+  context: Context,
   task: ChargeTask,
   mayExist: boolean,
 ): AsyncGenerator<StripeUpdate> {
+  const { settings } = context;
   const stripe = openStripe(settings);
   const method = task.methodId === null ? {} : { payment_method: task.methodId };
   if (mayExist) {
@@ -159,7 +160,7 @@ export async function* chargeSaved(
         automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
         confirm: true,
         off_session: true,
-        metadata: metadataOf(task),
+        metadata: metadataOf(context, task),
       },
       { idempotencyKey: `charge-${task.id}-${task.attempt}` },
     ),

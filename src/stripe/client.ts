@@ -1,6 +1,8 @@
 import Stripe from 'stripe';
 import { fromMinor, toMinor } from '../base/money.ts';
+import type { Context } from '../context.ts';
 import type { Settings } from '../env.ts';
+import { cellIn, cellMetadata, type MadeFor, madeFor, metadataOf } from './metadata.ts';
 
 const deadlineMs = 8_000;
 
@@ -28,9 +30,6 @@ export class StripeCallError extends Error {
   }
 }
 
-/** The payment, order and tenant in the metadata of a Stripe object. */
-export type MadeFor = { paymentId: string | null; orderId: string | null; tenant: string | null };
-
 /** The state of a PaymentIntent as `payments.apply_stripe` takes it. */
 export type IntentUpdate = {
   status: string;
@@ -51,6 +50,8 @@ export type RefundUpdate = {
   failure: string | null;
 };
 export type StripeUpdate = {
+  /** The cell that the object names. Undefined: any cell may have its payment. */
+  cell: string | undefined;
   eventId?: string;
   paymentId?: string;
   intentId?: string;
@@ -148,13 +149,8 @@ export function minorOf({ amount, currency }: { amount: string; currency: string
 export const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
   typeof expandable === 'string' ? expandable : expandable?.id;
 
-const madeFor = (metadata: Stripe.Metadata | null): MadeFor => ({
-  paymentId: metadata?.paymentId ?? null,
-  orderId: metadata?.orderId ?? null,
-  tenant: metadata?.tenant ?? null,
-});
-
 export const intentUpdate = (intent: Stripe.PaymentIntent): StripeUpdate => ({
+  cell: cellIn(intent.metadata),
   intentId: intent.id,
   ...(intent.metadata?.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
   intent: {
@@ -169,6 +165,7 @@ export const intentUpdate = (intent: Stripe.PaymentIntent): StripeUpdate => ({
 });
 
 export const setupUpdate = (setup: Stripe.SetupIntent): StripeUpdate => ({
+  cell: cellIn(setup.metadata),
   setupId: setup.id,
   ...(setup.metadata?.paymentId === undefined ? {} : { paymentId: setup.metadata.paymentId }),
   setup: {
@@ -186,6 +183,7 @@ export function refundUpdate(refund: Stripe.Refund): StripeUpdate | undefined {
   const intentId = idOf(refund.payment_intent);
   if (intentId === undefined) return undefined;
   return {
+    cell: cellIn(refund.metadata),
     intentId,
     refund: {
       id: refund.metadata?.refundId ?? null,
@@ -229,16 +227,16 @@ export const excludedMethods = ({ delayed }: IntentTask) =>
  * names the payment.
  * @throws StripeCallError
  */
-export async function createIntent(settings: StripeSettings, task: IntentTask): Promise<Stripe.PaymentIntent> {
+export async function createIntent(context: Context, task: IntentTask): Promise<Stripe.PaymentIntent> {
   return callStripe(
-    openStripe(settings).paymentIntents.create(
+    openStripe(context.settings).paymentIntents.create(
       {
         amount: minorOf(task),
         currency: task.currency.toLowerCase(),
         automatic_payment_methods: { enabled: true },
         ...excludedMethods(task),
         ...(task.mode === 'hold' ? { capture_method: 'manual' as const } : {}),
-        metadata: { paymentId: task.id, orderId: task.orderId, tenant: task.tenant },
+        metadata: metadataOf(context, task),
       },
       { idempotencyKey: `payment-${task.id}-${task.attempt}` },
     ),
@@ -275,7 +273,7 @@ export async function closeIntent(settings: StripeSettings, intentId: string): P
  * first looks for a refund with our id in its metadata.
  * @throws StripeCallError
  */
-export async function makeRefund(settings: StripeSettings, task: RefundTask): Promise<StripeUpdate> {
+export async function makeRefund({ settings, db }: Context, task: RefundTask): Promise<StripeUpdate> {
   const stripe = openStripe(settings);
   if (task.stripeRefundId !== null) {
     const update = refundUpdate(await callStripe(stripe.refunds.retrieve(task.stripeRefundId)));
@@ -290,10 +288,10 @@ export async function makeRefund(settings: StripeSettings, task: RefundTask): Pr
       {
         payment_intent: task.intentId,
         amount: minorOf(task),
-        metadata: { refundId: task.id, paymentId: task.paymentId },
+        metadata: { refundId: task.id, paymentId: task.paymentId, ...cellMetadata(db.cell) },
       },
       { idempotencyKey: `refund-${task.id}-${task.attempt}` },
     ),
   );
-  return refundUpdate(refund) ?? { intentId: task.intentId };
+  return refundUpdate(refund) ?? { cell: db.cell, intentId: task.intentId };
 }

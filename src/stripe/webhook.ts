@@ -16,6 +16,7 @@ import {
   type StripeUpdate,
   setupUpdate,
 } from './client.ts';
+import { cellIn } from './metadata.ts';
 
 const minorUnits = z.number().int().min(0).max(9_999_999_999);
 const shortText = z.string().min(1).max(255);
@@ -132,7 +133,11 @@ function updateOf(event: Stripe.Event): StripeUpdate | undefined {
       // A charge that was never captured only released its authorization.
       return intentId === undefined || charge.amount_captured === 0
         ? undefined
-        : { intentId, charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) } };
+        : {
+            cell: cellIn(charge.metadata),
+            intentId,
+            charge: { refunded: fromMinor(charge.amount_refunded, charge.currency) },
+          };
     }
     case 'charge.dispute.created':
     case 'charge.dispute.closed': {
@@ -140,7 +145,7 @@ function updateOf(event: Stripe.Event): StripeUpdate | undefined {
       const intentId = idOf(dispute.payment_intent);
       const ended = ['won', 'warning_closed', 'prevented'].includes(dispute.status);
       const status = ended ? 'won' : dispute.status === 'lost' ? 'lost' : 'open';
-      return intentId === undefined ? undefined : { intentId, dispute: { status } };
+      return intentId === undefined ? undefined : { cell: cellIn(dispute.metadata), intentId, dispute: { status } };
     }
     default:
       return undefined;

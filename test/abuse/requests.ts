@@ -104,6 +104,7 @@ export type Fixture = Awaited<ReturnType<typeof createFixture>>;
 /** The value of the path parameter `{name}` of an operation. */
 function parameterOf({ id, path }: Route, name: string, fixture: Fixture): string {
   if (name === 'sku') return fixture.sku;
+  if (name === 'cell') return 'default';
   const idByCollection: Record<string, string> = {
     products: id === 'archiveProduct' ? fixture.archived.id : fixture.product.id,
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
@@ -186,7 +187,7 @@ export function streamOf(
     const body = `{"sku":"I-${randomUUID().slice(0, 8)}","name":"n","price":10,"currency":"USD","inventory":900}\n`;
     return { body, headers: { 'content-type': 'application/x-ndjson' } };
   }
-  if (id === 'receiveTracking') return signed(store, id, JSON.stringify(tracking(fixture, carrier)), carrier);
+  if (id.startsWith('receiveTracking')) return signed(store, id, JSON.stringify(tracking(fixture, carrier)), carrier);
   if (id === 'receiveStripeEvent') return signed(store, id, JSON.stringify(stripeEvent(fixture)));
   if (id === 'receiveKafka') {
     const event = {

@@ -2,18 +2,23 @@ import { createHmac } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { inCell } from '../support/cells.ts';
 import { addProduct, cronUntil, oneLine, type Store, startStore, until } from '../support/harness.ts';
+import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
+import { home, secret, sign } from '../support/shipping.ts';
 
 let store: Store;
 let c2: Store;
+let payments: PaymentFixture;
 beforeAll(async () => {
   store = await startStore({
     cells: ['c2'],
     variables: {
+      SHIPPING_WEBHOOK_SECRET: secret,
       KAFKA_WEBHOOK_SECRET: 'pushed',
       KAFKA_CONSUME_TENANTS: 'default, acme, acme@c2',
     },
   });
   c2 = inCell(store, 'c2');
+  payments = paymentFixture(c2);
 });
 afterAll(() => store.close());
 
@@ -126,6 +131,87 @@ describe('crons', () => {
     expect(jobs('c2').size).toBeGreaterThan(5);
     // What reads from Kafka reads for all cells, so it is done once.
     expect(new Set([...jobs('c2'), 'consume-kafka'])).toEqual(jobs(undefined));
+  });
+});
+
+describe('Stripe', () => {
+  test('is told the cell of each payment, and its webhooks are applied there', async () => {
+    await addProduct(c2, 'PAID', 5);
+    const { order, intent } = await payments.checkout('PAID');
+    expect((await payments.stripe.paymentIntents.retrieve(intent)).metadata).toMatchObject({ cell: 'c2' });
+    await payments.pay(intent);
+    await until(async () => (await statusOf(c2, order.id)) === 'confirmed');
+    await addProduct(store, 'PAID', 5);
+    const own = paymentFixture(store);
+    const { intent: other } = await own.checkout('PAID');
+    expect((await own.stripe.paymentIntents.retrieve(other)).metadata).not.toHaveProperty('cell');
+  });
+
+  test('an object that names no cell is applied in the cell that knows its payment', async () => {
+    await addProduct(c2, 'REFUNDED', 5);
+    const { order, payment, intent } = await payments.checkout('REFUNDED');
+    await payments.pay(intent);
+    await until(async () => (await statusOf(c2, order.id)) === 'confirmed');
+    // Made in the dashboard, so without our metadata.
+    await payments.stripe.refunds.create({ payment_intent: intent, amount: 400 });
+    await until(async () => {
+      const { body } = await c2.send('GET', `/v1/payments/${payment.id}/refunds`);
+      return body.data.some((refund: { amount: number; status: string }) => refund.amount === 4);
+    });
+  });
+
+  test('an event that no webhook delivers is found by the cron of its own cell', async () => {
+    await addProduct(c2, 'UNHEARD', 5);
+    const { order, intent } = await payments.checkout('UNHEARD');
+    await payments.webhooks({ url: 'http://127.0.0.1:9/nowhere' });
+    await payments.pay(intent);
+    await cronUntil(store, new Date(), async () => (await statusOf(c2, order.id)) === 'confirmed');
+    await payments.webhooks({ url: `${store.url}/webhooks/stripe` });
+  });
+
+  test('an event about an unknown payment changes nothing and is accepted', async () => {
+    const payload = JSON.stringify({
+      ...{ id: 'evt_foreign', object: 'event', type: 'charge.dispute.created' },
+      data: { object: { id: 'dp_1', object: 'dispute', status: 'needs_response', payment_intent: 'pi_foreign' } },
+    });
+    expect((await payments.deliver(payload)).status).toBe(200);
+  });
+});
+
+describe('a tracking update', () => {
+  const parcel = async (of: Store) => {
+    await of.send('POST', '/v1/products', { sku: 'GIFT', name: 'Gift', price: 0, currency: 'USD', inventory: 100 });
+    const { body } = await of.send('POST', '/v1/orders', oneLine('GIFT', 1, { shippingAddress: home }));
+    await until(async () => (await of.send('GET', `/v1/orders/${body.id}`)).body.shipment !== null);
+    const { shipment } = (await of.send('GET', `/v1/orders/${body.id}`)).body;
+    return { id: shipment.id as string, trackingNumber: shipment.trackingNumber as string };
+  };
+  const track = (path: string, trackingNumber: string, eventId: string) => {
+    const occurredAt = new Date().toISOString();
+    const body = JSON.stringify({ eventId, trackingNumber, status: 'in_transit', occurredAt });
+    return store.send('POST', `/webhooks/shipping/manual${path}`, body, {
+      key: null,
+      idempotencyKey: null,
+      headers: { 'x-signature': sign(body) },
+    });
+  };
+  const shipmentStatus = async (of: Store, id: string) => (await of.send('GET', `/v1/shipments/${id}`)).body.status;
+
+  test('is applied in the cell that has the parcel', async () => {
+    for (const of of both()) {
+      const { id, trackingNumber } = await parcel(of);
+      expect((await track('', trackingNumber, 'a')).status).toBe(200);
+      expect(await shipmentStatus(of, id)).toBe('in_transit');
+    }
+  });
+
+  test('that names a cell is applied there and nowhere else', async () => {
+    const { id, trackingNumber } = await parcel(c2);
+    expect((await track('/default', trackingNumber, 'b')).status).toBe(200);
+    expect(await shipmentStatus(c2, id)).toBe('created');
+    expect((await track('/c2', trackingNumber, 'b')).status).toBe(200);
+    expect(await shipmentStatus(c2, id)).toBe('in_transit');
+    expect((await track('/c3', trackingNumber, 'b')).status).toBe(404);
   });
 });
 
