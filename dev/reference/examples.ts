@@ -124,7 +124,12 @@ export const examples: Record<string, Examples> = {
   replayDeadLetter: { responses: { 202: { ...sampleDeadLetter, replayedAt: '2026-01-31T15:00:00.000Z' } } },
   getHealth: { responses: { 200: { status: 'ok' } } },
   getReadiness: {
-    responses: { 200: { status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] } },
+    responses: {
+      200: {
+        ...{ status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0 },
+        ...{ cells: [{ cell: 'default', status: 'ok' }], problems: [] },
+      },
+    },
   },
 };
 

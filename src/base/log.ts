@@ -1,3 +1,5 @@
+import { ApiError } from './errors.ts';
+
 /** One log line: a request, a queue message, a job or a relay run. No field may hold a secret, a body or SQL. */
 export type Line = {
   kind: 'request' | 'message' | 'job' | 'relay';
@@ -35,6 +37,7 @@ export function describeError(error: unknown): Record<string, string> {
   if (!(error instanceof Error)) return { error: typeof error };
   const source = error.cause instanceof Error ? error.cause : error;
   const facts: Record<string, string> = { error: source.name };
+  if (error instanceof ApiError && error.detail !== undefined) facts.reason = error.detail;
   if ('sourceError' in source && source.sourceError instanceof Error) facts.broken = source.sourceError.name;
   for (const name of ['code', 'constraint', 'routine'] as const) {
     const value = (source as unknown as Record<string, unknown>)[name];

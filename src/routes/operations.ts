@@ -27,10 +27,11 @@ operations.get(
     id: 'getReadiness',
     counted: 'all',
     tag: 'Operations',
-    summary: 'Check the database and the age of the outbox',
+    summary: 'Check the databases and the age of the outbox',
     description:
-      '`degraded` is still 200: orders are accepted while Kafka is unavailable, and their events wait in the outbox.',
-    responses: { 200: { description: 'The database responds', schema: readiness } },
+      '`degraded` is still 200: orders are accepted while Kafka is unavailable, and their events wait in the outbox. With ' +
+      'several cells, it is 503 only if no cell responds: the others serve their tenants. Alert on `problems` too.',
+    responses: { 200: { description: 'A database responds', schema: readiness } },
     errors: ['unavailable'],
   }),
   async (c) => c.json(await readHealth(c.var.context)),

@@ -26,7 +26,10 @@ describe('GET /readyz', () => {
   test('needs no key, makes one database call, and reports the age of the outbox: degraded after five minutes', async () => {
     const idle = await ready();
     expect(idle.status).toBe(200);
-    expect(idle.body).toEqual({ status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] });
+    expect(idle.body).toEqual({
+      ...{ status: 'ok', outboxAgeSeconds: 0, outboxCount: 0, deadLetters: 0, problems: [] },
+      cells: [{ cell: 'default', status: 'ok' }],
+    });
     expect(idle.headers.get('server-timing')).toContain('"1 calls"');
     kafkaUnavailable = true;
     const [oldest = 0] = await emit(store.database, randomUUID(), { count: 3 });
