@@ -22,6 +22,8 @@ export type KeyOptions = {
   origins?: string[];
   name?: string;
   expiresAt?: Date;
+  /** The cell of the database, if it is not the default cell: the key carries its name. */
+  cell?: string;
   /** A fixed key instead of a random one. Only for the local platform. */
   key?: string;
 };
@@ -72,7 +74,8 @@ export async function createKey(client: pg.Client, options: KeyOptions): Promise
   const { rowCount } = await client.query('select from platform.tenants where id = $1', [options.tenant]);
   if (rowCount === 0)
     throw new Error(`there is no tenant ${options.tenant}: create it with "npm run keys -- tenant ${options.tenant}"`);
-  const key = options.key ?? randomKey(options.kind);
+  const start = startOfKey(options.kind, options.cell);
+  const key = options.key ?? start + randomPart();
   await asTenant(client, options.tenant, () =>
     client.query(
       `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, name, scopes, expires_at, origins)
@@ -80,7 +83,7 @@ export async function createKey(client: pg.Client, options: KeyOptions): Promise
       [
         newId(new Date()),
         options.tenant,
-        key.slice(0, 12),
+        key.slice(0, start.length + shownCharacters),
         createHash('sha256').update(key).digest('hex'),
         options.kind,
         options.name ?? null,
@@ -162,8 +165,15 @@ export function asTenant<T>(client: pg.Client, tenant: string, work: () => Promi
   });
 }
 
-function randomKey(kind: Kind): string {
+/** What a key begins with. The database of a request is found by it, so `src/base/cells.ts` must read it again. */
+const startOfKey = (kind: Kind, cell?: string): string =>
+  `${kind === 'secret' ? 'sk' : 'pk'}_live_${cell === undefined ? '' : `${cell}_`}`;
+
+/** How many characters of a key's random part are stored, so that a person can tell keys apart. */
+const shownCharacters = 4;
+
+/** It has no underscore, so that nobody takes it for the name of a cell. */
+function randomPart(): string {
   const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  const secret = Array.from({ length: 32 }, () => alphabet[randomInt(alphabet.length)]).join('');
-  return `${kind === 'secret' ? 'sk' : 'pk'}_live_${secret}`;
+  return Array.from({ length: 32 }, () => alphabet[randomInt(alphabet.length)]).join('');
 }

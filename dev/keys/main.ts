@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import { describeFailure, readDatabaseUrl, withClient } from '../postgres/connection.ts';
+import { defaultCell, readCellUrl, readCellUrls, variableOf } from '../cells/urls.ts';
+import { describeFailure, withClient } from '../postgres/connection.ts';
 import { listJobSecrets, makeJobSecret, readJobState, revokeJobSecret, sealJobs } from '../postgres/job-secrets.ts';
 import { parseOptions, UsageError } from '../support/options.ts';
 import {
@@ -43,12 +44,15 @@ const help = `npm run keys -- <command>
 Scopes of a secret key: ${scopes.join(' ')}
 Scopes of a publishable key: ${publishableScopes.join(' ')}
 
-Set DATABASE_URL to the connection string of the database's owner.`;
+  --cell <name>                   with any command: work in this cell. Its keys carry the name: sk_live_eu1_…
+
+Set DATABASE_URL to the connection string of the database's owner, and DATABASE_URL_EU1 to that of the cell eu1.`;
 
 const readArguments = () =>
   parseOptions('npm run keys', {
     allowPositionals: true,
     options: {
+      cell: { type: 'string', default: defaultCell },
       tenant: { type: 'string' },
       kind: { type: 'string' },
       scopes: { type: 'string' },
@@ -72,6 +76,7 @@ async function runCommand(client: pg.Client, { values, positionals }: Arguments)
     if (delayedPayments !== undefined && delayedPayments !== 'on' && delayedPayments !== 'off') {
       throw new UsageError('--delayed-payments must be on or off');
     }
+    await rejectOtherCells(client, subject, values.cell);
     const created = await createTenant(client, subject, values.name ?? subject);
     if (delayedPayments !== undefined) {
       await allowDelayedPayments(client, subject, delayedPayments === 'on');
@@ -86,6 +91,7 @@ async function runCommand(client: pg.Client, { values, positionals }: Arguments)
     const key = await createKey(client, {
       tenant,
       kind,
+      ...(values.cell === defaultCell ? {} : { cell: values.cell }),
       ...(values.scopes === undefined ? {} : { scopes: values.scopes.split(',').map((scope) => scope.trim()) }),
       ...(values.origin === undefined ? {} : { origins: values.origin }),
       ...(values.name === undefined ? {} : { name: values.name }),
@@ -104,7 +110,7 @@ async function runCommand(client: pg.Client, { values, positionals }: Arguments)
     const { prefix, tenant_id } = await revokeKey(client, subject.replace(/…$/, '')); // the list prints prefixes with …
     return `revoked ${prefix}… of the tenant ${tenant_id}`;
   }
-  if (command === 'jobs') return runJobsCommand(client, subject, positionals[2], values.name);
+  if (command === 'jobs') return runJobsCommand(client, values.cell, subject, positionals[2], values.name);
   if (command === 'log') {
     if (values.tenant === undefined) throw new UsageError('--tenant <id> is missing');
     const limit = Number(values.limit);
@@ -112,6 +118,22 @@ async function runCommand(client: pg.Client, { values, positionals }: Arguments)
     return formatAuditLog(await readAuditLog(client, values.tenant, limit, values.subject));
   }
   throw new UsageError(command === undefined ? help : `unknown command ${command}\n\n${help}`);
+}
+
+/**
+ * Throws if the tenant is new here and exists in another cell. The Worker tells them apart, but a tenant can move only to
+ * a cell that has no other tenant with its id, and people mix them up.
+ */
+async function rejectOtherCells(client: pg.Client, tenant: string, cell: string): Promise<void> {
+  const exists = async (connection: pg.Client): Promise<boolean> =>
+    (await connection.query('select from platform.tenants where id = $1', [tenant])).rowCount === 1;
+  if (await exists(client)) return;
+  const others = [...(process.env.DATABASE_URL ? readCellUrls() : [])].filter(([name]) => name !== cell);
+  for (const [name, url] of others) {
+    if (await withClient(url, exists)) {
+      throw new Error(`the cell ${name} has a tenant ${tenant}: choose another id`);
+    }
+  }
 }
 
 /** Tells the operator how to treat a new key. */
@@ -124,13 +146,15 @@ function describeNewKey(kind: Kind, origins: string[] | undefined): string {
 
 async function runJobsCommand(
   client: pg.Client,
+  cell: string,
   verb: string | undefined,
   sha256: string | undefined,
   name = 'worker',
 ): Promise<string> {
   if (verb === 'make') {
     const secret = await makeJobSecret(client, name);
-    return `${secret}\nThis secret is shown only once. Give it to the Worker: npx wrangler secret put DATABASE_JOB_SECRET`;
+    const variable = variableOf('DATABASE_JOB_SECRET', cell);
+    return `${secret}\nThis secret is shown only once. Give it to the Worker: npx wrangler secret put ${variable}`;
   }
   if (verb === 'list') {
     const lines = (await listJobSecrets(client)).map(
@@ -195,7 +219,7 @@ if (import.meta.main) {
   try {
     const parsed = readArguments();
     if (parsed.values.help || process.argv.length === 2) console.log(help);
-    else console.log(await withClient(readDatabaseUrl(), (client) => runCommand(client, parsed)));
+    else console.log(await withClient(readCellUrl(parsed.values.cell), (client) => runCommand(client, parsed)));
   } catch (error) {
     console.error(describeFailure(error));
     process.exitCode = 1;

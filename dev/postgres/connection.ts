@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 
-/** Reads and validates DATABASE_URL. Throws an error that says how to set it. */
-export function readDatabaseUrl(): string {
-  const url = process.env.DATABASE_URL;
+/** Reads and validates a connection string. Throws an error that says how to set it. */
+export function readDatabaseUrl(variable = 'DATABASE_URL', env: NodeJS.ProcessEnv = process.env): string {
+  const url = env[variable];
   if (url === undefined || url === '') {
-    throw new Error('DATABASE_URL is not set. Set it to the database, e.g. postgres://owner:password@host/fusion');
+    throw new Error(`${variable} is not set. Set it to the database, e.g. postgres://owner:password@host/fusion`);
   }
   if (!URL.canParse(url) || !/^postgres(ql)?:$/.test(new URL(url).protocol)) {
-    throw new Error('DATABASE_URL must have the form postgres://user:password@host:port/database');
+    throw new Error(`${variable} must have the form postgres://user:password@host:port/database`);
   }
   return url;
 }

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import pg from 'pg';
-import { acceptOnlyHelp } from '../support/options.ts';
-import { connectTo, describeFailure, inTransaction, readDatabaseUrl } from './connection.ts';
+import { defaultCell, readCellUrl, readCellUrls, variableOf } from '../cells/urls.ts';
+import { parseOptions } from '../support/options.ts';
+import { connectTo, describeFailure, inTransaction } from './connection.ts';
 import { readJobState } from './job-secrets.ts';
 import { revokeLargeObjects } from './large-objects.ts';
 import { readFunctions, readMigrations, type SqlFile } from './sql-files.ts';
@@ -152,25 +153,45 @@ async function install(client: pg.Client, { name, text, sha256 }: SqlFile): Prom
   );
 }
 
-const help = `npm run migrate
+const help = `npm run migrate [-- --cell <name>]
 
-Migrates the database: runs the missing migrations, then installs the SQL functions of src/db if any of them changed.
-Safe to repeat and to run concurrently.
+Migrates the databases of all cells, or of one: runs the missing migrations, then installs the SQL functions of src/db if
+any of them changed. Safe to repeat and to run concurrently. If one cell fails, the others are migrated all the same.
 
-  DATABASE_URL              the database, as its owner (a role with CREATEROLE), e.g.
-                            postgres://owner:password@host/fusion?sslmode=require
-  WORKER_DATABASE_PASSWORD  optional: the password with which the Worker's role fusion_worker logs in`;
+  DATABASE_URL                the database of the default cell, as its owner (a role with CREATEROLE), e.g.
+                              postgres://owner:password@host/fusion?sslmode=require
+  DATABASE_URL_EU1            the database of the cell eu1, and so on
+  WORKER_DATABASE_PASSWORD    optional: the password with which the Worker's role fusion_worker logs in
+  WORKER_DATABASE_PASSWORD_EU1  optional: another one for the cell eu1
+
+  --cell <name>               migrate this cell only; default is the cell of DATABASE_URL`;
+
+async function migrateCell(cell: string, url: string): Promise<void> {
+  const { host, pathname } = new URL(url);
+  console.log(`migrating ${host}${pathname}${cell === defaultCell ? '' : `, the cell ${cell}`}`);
+  const variable = variableOf('WORKER_DATABASE_PASSWORD', cell);
+  const workerPassword = process.env[variable] || process.env.WORKER_DATABASE_PASSWORD;
+  const log = (line: string): void => console.log(`  ${line}`);
+  const ran = await migrate({ url, log, ...(workerPassword === undefined ? {} : { workerPassword }) });
+  console.log(ran.length === 0 ? 'nothing to do' : 'done');
+}
 
 if (import.meta.main) {
-  acceptOnlyHelp('npm run migrate', help);
   try {
-    const url = readDatabaseUrl();
-    const { host, pathname } = new URL(url);
-    console.log(`migrating ${host}${pathname}`);
-    const workerPassword = process.env.WORKER_DATABASE_PASSWORD;
-    const log = (line: string): void => console.log(`  ${line}`);
-    const ran = await migrate({ url, log, ...(workerPassword === undefined ? {} : { workerPassword }) });
-    console.log(ran.length === 0 ? 'nothing to do' : 'done');
+    const { values } = parseOptions('npm run migrate', {
+      options: { cell: { type: 'string' }, help: { type: 'boolean' } },
+    });
+    if (values.help) console.log(help);
+    else {
+      const { cell } = values;
+      const urls = cell === undefined ? readCellUrls() : new Map([[cell, readCellUrl(cell)]]);
+      for (const [name, url] of urls) {
+        await migrateCell(name, url).catch((error: unknown) => {
+          console.error(describeFailure(error));
+          process.exitCode = 1;
+        });
+      }
+    }
   } catch (error) {
     console.error(describeFailure(error));
     process.exitCode = 1;
