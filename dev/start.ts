@@ -3,7 +3,7 @@ import { claimData, resetData } from './platform/data-folder.ts';
 import { readableLine } from './platform/log-lines.ts';
 import { type Platform, startPlatform } from './platform/platform.ts';
 import { checkPorts } from './platform/ports.ts';
-import { seededSku } from './platform/seed.ts';
+import { devKeysOf, seededSku } from './platform/seed.ts';
 import { portsInUse, readDevVars, readSettings, type StartSettings } from './platform/settings.ts';
 import { describeFailure } from './postgres/connection.ts';
 import { parseOptions } from './support/options.ts';
@@ -23,9 +23,11 @@ Environment variables; they can also be set in the file .dev.vars:
   Ports, with their defaults:
   PORT 8787 (the API)   POSTGRES_PORT 54329   NEON_PORT 4444   KAFKA_PORT 8082   STRIPE_PORT 12111
 
+  CELLS                      how many cells: 2 adds the cell c2, another database of the same PostgreSQL; default: 1
   DATA_DIR                   the data folder; default: .data in this repository
   DATABASE_URL               your PostgreSQL (for example Neon), with the login of its owner; replaces the local one
   WORKER_DATABASE_PASSWORD   the password to set there for the Worker's role fusion_worker
+  DATABASE_URL_EU1           the database of your cell eu1, with the login of fusion_worker; run "npm run migrate" first
   NEON_HTTP_URL              your endpoint for Neon's HTTP protocol
   KAFKA_REST_URL             your Kafka; also set KAFKA_REST_USERNAME, KAFKA_REST_PASSWORD and KAFKA_REST_DIALECT
   STRIPE_SECRET_KEY          your Stripe account; also set STRIPE_WEBHOOK_SECRET
@@ -128,7 +130,7 @@ function partOf(error: Error): string {
 
 /** The text printed when everything runs: addresses, keys, and a command that places an order. */
 function describePlatform(settings: StartSettings, platform: Platform): string {
-  const { api, databaseUrl, neonUrl, kafkaUrl, stripeUrl, seeded } = platform;
+  const { api, databaseUrl, neonUrl, kafkaUrl, stripeUrl, seeded, cells } = platform;
   const rows = [
     ['API', `${api}   reference: ${api}/docs`],
     ...(databaseUrl && settings.database.kind === 'embedded' ? [['DATABASE_URL', databaseUrl]] : []),
@@ -145,6 +147,10 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
           ['', 'tenant acme: sk_dev_acme (secret), pk_dev_acme (publishable)'],
         ]
       : []),
+    ...cells.map(({ name, databaseUrl: url }) => {
+      const { secret, publishable } = devKeysOf('default', name);
+      return [`Cell ${name}`, `${url}   tenant default: ${secret}, ${publishable}`];
+    }),
   ];
   const order = `{"customerId":"ada","items":[{"sku":"${seededSku}","quantity":2}]}`;
   const curl =

@@ -7,9 +7,10 @@ import { withClient } from '../postgres/connection.ts';
 import { localJobSecret, makeStartSecret, prepareLocalJobs } from '../postgres/job-secrets.ts';
 import { createDatabase, foldsCase, toWorkerUrl } from '../postgres/local-database.ts';
 import { migrate } from '../postgres/migrate.ts';
-import { startPostgres } from '../postgres/server.ts';
+import { type Postgres, startPostgres } from '../postgres/server.ts';
 import { startStripe } from '../stripe/server.ts';
 import type { Progress } from '../support/progress.ts';
+import { cellVariables, type LocalCell, prepareCells } from './cells.ts';
 import { readCrons, startClock } from './clock.ts';
 import { foldersOf, recordChild } from './data-folder.ts';
 import { seedProducts, seedTenants } from './seed.ts';
@@ -24,6 +25,8 @@ export type Platform = {
   neonUrl: string | undefined;
   kafkaUrl: string | undefined;
   stripeUrl: string | undefined;
+  /** The cells beside the default cell that were created here. */
+  cells: LocalCell[];
   /** Whether the development keys and products are in the database. */
   seeded: boolean;
 };
@@ -45,7 +48,7 @@ export type StartCallbacks = {
 export async function startPlatform(settings: StartSettings, callbacks: StartCallbacks): Promise<Platform> {
   const { ports, database, variables } = settings;
   const folders = foldersOf(settings.dir);
-  const { ownerUrl, workerUrl, jobSecret, seeded } = await prepareDatabase(settings, callbacks);
+  const { ownerUrl, workerUrl, jobSecret, seeded, cells } = await prepareDatabase(settings, callbacks);
   callbacks.throwIfStopped();
 
   // Fixed values, like the seeded keys, so that every example of /docs works as printed.
@@ -59,6 +62,7 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
     ...variables,
     DATABASE_URL: workerUrl,
     DATABASE_JOB_SECRET: jobSecret,
+    ...cellVariables(cells),
   };
   let neonUrl: string | undefined;
   if (database.kind === 'embedded' || database.needsBridge) {
@@ -143,7 +147,10 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
   if (seeded)
     await callbacks.progress.step(
       'Products',
-      () => seedProducts(worker.url),
+      async () => {
+        await seedProducts(worker.url);
+        for (const { name } of cells) await seedProducts(worker.url, name);
+      },
       () => 'sample products of the tenant default',
     );
   const crons = await readCrons(join(repository, 'wrangler.toml'));
@@ -153,23 +160,28 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
       .catch((error: Error) => callbacks.onWorkerLine(`the cron ${cron} failed: ${error.message}`));
   });
   callbacks.onPartStarted('Crons', async () => stopClock());
-  return { api: worker.url, databaseUrl: ownerUrl, neonUrl, kafkaUrl, stripeUrl, seeded };
+  return { api: worker.url, databaseUrl: ownerUrl, neonUrl, kafkaUrl, stripeUrl, cells, seeded };
 }
 
+type PreparedDatabase = {
+  ownerUrl: string | undefined;
+  workerUrl: string;
+  jobSecret: string;
+  seeded: boolean;
+  cells: LocalCell[];
+};
+
 /** Connects to or starts the database and migrates it. Adds the development keys if it is on this machine. */
-async function prepareDatabase(
-  settings: StartSettings,
-  callbacks: StartCallbacks,
-): Promise<{ ownerUrl: string | undefined; workerUrl: string; jobSecret: string; seeded: boolean }> {
+async function prepareDatabase(settings: StartSettings, callbacks: StartCallbacks): Promise<PreparedDatabase> {
   const { database } = settings;
   const givenSecret = settings.variables.DATABASE_JOB_SECRET;
   if (database.kind === 'external' && !database.isOwner) {
     callbacks.progress.say(
       '    Database    yours, as fusion_worker. Migrations and keys need its owner: "npm run migrate", "npm run keys"',
     );
-    return { ownerUrl: undefined, workerUrl: database.url, jobSecret: givenSecret ?? '', seeded: false };
+    return { ownerUrl: undefined, workerUrl: database.url, jobSecret: givenSecret ?? '', seeded: false, cells: [] };
   }
-  const { url, workerPassword, isLocal } = await openDatabase(settings, database, callbacks);
+  const { url, workerPassword, isLocal, postgres } = await openDatabase(settings, database, callbacks);
   callbacks.throwIfStopped();
   const describe = (applied: string[]): string =>
     applied.length === 0 ? 'the schema is up to date' : `${applied.length} files applied`;
@@ -197,14 +209,22 @@ async function prepareDatabase(
     await prepareLocalJobs(client, givenSecret);
     return givenSecret ?? localJobSecret;
   });
-  return { ownerUrl: url, workerUrl: toWorkerUrl(url, workerPassword), jobSecret, seeded: isLocal };
+  const cells =
+    postgres === undefined || settings.cells.length === 0
+      ? []
+      : await callbacks.progress.step(
+          'Cells',
+          () => prepareCells(postgres, settings.cells, jobSecret),
+          () => `${settings.cells.join(', ')}: databases of the same PostgreSQL, with tenants and keys of their own`,
+        );
+  return { ownerUrl: url, workerUrl: toWorkerUrl(url, workerPassword), jobSecret, seeded: isLocal, cells };
 }
 
 async function openDatabase(
   settings: StartSettings,
   database: DatabaseSettings,
   callbacks: StartCallbacks,
-): Promise<{ url: string; workerPassword: string; isLocal: boolean }> {
+): Promise<{ url: string; workerPassword: string; isLocal: boolean; postgres?: Postgres }> {
   if (database.kind === 'external') {
     const { host } = new URL(database.url);
     callbacks.progress.say(`    Database    yours, at ${host} (unset DATABASE_URL for the embedded PostgreSQL)`);
@@ -226,5 +246,5 @@ async function openDatabase(
   callbacks.onPartStarted('PostgreSQL', postgres.stop);
   await recordChild(settings.dir, postgres.pid);
   void postgres.exited.then((reason) => callbacks.onPartExited('PostgreSQL', reason));
-  return { url: await createDatabase(postgres), workerPassword: 'fusion_worker', isLocal: true };
+  return { url: await createDatabase(postgres), workerPassword: 'fusion_worker', isLocal: true, postgres };
 }

@@ -3,9 +3,15 @@ import { connectTo } from '../postgres/connection.ts';
 
 /** The tenants and keys of the local platform, as the documentation names them. No other platform has them. */
 const tenants = [
-  { id: 'default', name: 'Default', secret: 'sk_dev_default', publishable: 'pk_dev_default' },
-  { id: 'acme', name: 'Acme', secret: 'sk_dev_acme', publishable: 'pk_dev_acme' },
+  { id: 'default', name: 'Default' },
+  { id: 'acme', name: 'Acme' },
 ];
+
+/** The development keys of a tenant: `sk_dev_default`, or `sk_dev_c2_default` in the cell `c2`. */
+export const devKeysOf = (tenant: string, cell?: string): Record<Kind, string> => {
+  const rest = cell === undefined ? tenant : `${cell}_${tenant}`;
+  return { secret: `sk_dev_${rest}`, publishable: `pk_dev_${rest}` };
+};
 
 const products = [
   { sku: 'MUG-01', name: 'Stoneware mug', description: 'Holds 0.3 l and forgives the dishwasher.', price: 14.5 },
@@ -18,14 +24,14 @@ const products = [
 /** The SKU of one of the seeded products. */
 export const seededSku = 'MUG-01';
 
-/** Creates both tenants and their keys in a migrated database. Safe to repeat. */
-export async function seedTenants(url: string): Promise<void> {
+/** Creates both tenants and their keys in a migrated database, of a cell if it is named. Safe to repeat. */
+export async function seedTenants(url: string, cell?: string): Promise<void> {
   const client = await connectTo(url);
   try {
-    for (const { id, name, ...keys } of tenants) {
+    for (const { id, name } of tenants) {
       await createTenant(client, id, name);
       for (const kind of ['secret', 'publishable'] as const satisfies Kind[]) {
-        await createKey(client, { tenant: id, kind, key: keys[kind], name: 'local development' });
+        await createKey(client, { tenant: id, kind, key: devKeysOf(id, cell)[kind], name: 'local development' });
       }
     }
   } finally {
@@ -33,13 +39,13 @@ export async function seedTenants(url: string): Promise<void> {
   }
 }
 
-/** Creates sample products of the tenant `default` through the API. Safe to repeat. */
-export async function seedProducts(api: string): Promise<void> {
+/** Creates sample products of the tenant `default` through the API, in a cell if it is named. Safe to repeat. */
+export async function seedProducts(api: string, cell?: string): Promise<void> {
   for (const product of products) {
     const response = await fetch(`${api}/v1/products`, {
       method: 'POST',
       headers: {
-        authorization: 'Bearer sk_dev_default',
+        authorization: `Bearer ${devKeysOf('default', cell).secret}`,
         'content-type': 'application/json',
         'idempotency-key': `seed-${product.sku}`,
       },

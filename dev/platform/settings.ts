@@ -23,6 +23,8 @@ export type StartSettings = {
   dir: string;
   ports: { api: Port; postgres: Port; neon: Port; kafka: Port; stripe: Port };
   database: DatabaseSettings;
+  /** The names of the cells to create beside the default cell. */
+  cells: string[];
   /** False if the user's variables name another Kafka, or a Stripe account. */
   emulateKafka: boolean;
   emulateStripe: boolean;
@@ -36,7 +38,7 @@ export const repository = resolve(import.meta.dirname, '..', '..');
 
 /** The environment variables that are passed to the Worker. All variables of .dev.vars are. */
 const workerVariable =
-  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|DATABASE_(DEADLINE_MS|JOB_SECRET)$|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL$)/;
+  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|RESERVATION_|DATABASE_(DEADLINE_MS$|JOB_SECRET(_|$)|URL_(?!UNPOOLED$))|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL(_|$))/;
 
 /** The variables of .dev.vars, a file that only the user writes. Empty if there is no such file. */
 export function readDevVars(path = resolve(repository, '.dev.vars')): Environment {
@@ -62,6 +64,7 @@ export function readSettings(environment: Environment, devVars: Environment = {}
     part,
     port: readPort(variable, given[variable], defaultPort),
   });
+  const database = readDatabase(given);
   return {
     dir: resolve(repository, given.DATA_DIR || '.data'),
     ports: {
@@ -71,7 +74,8 @@ export function readSettings(environment: Environment, devVars: Environment = {}
       kafka: port('KAFKA_PORT', 'Kafka REST', 8082),
       stripe: port('STRIPE_PORT', 'Stripe', 12111),
     },
-    database: readDatabase(given),
+    database,
+    cells: readCells(given, database),
     emulateKafka: variables.KAFKA_REST_URL === undefined,
     emulateStripe: variables.STRIPE_SECRET_KEY === undefined,
     variables,
@@ -98,6 +102,22 @@ function readPort(variable: string, text: string | undefined, defaultPort: numbe
     );
   }
   return port;
+}
+
+/** Names the cells of `CELLS=3`: c2 and c3. The user's own cells are given by `DATABASE_URL_<NAME>` instead. */
+function readCells(given: Environment, database: DatabaseSettings): string[] {
+  const text = given.CELLS;
+  if (text === undefined || text === '') return [];
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > 9) {
+    throw new Error(`CELLS=${text} is not a number of cells: set CELLS to a number from 1 to 9, or unset it`);
+  }
+  if (count > 1 && database.kind !== 'embedded') {
+    throw new Error(
+      'CELLS creates local databases: unset DATABASE_URL, or name your own cells with DATABASE_URL_<NAME>',
+    );
+  }
+  return Array.from({ length: count - 1 }, (_, index) => `c${index + 2}`);
 }
 
 function readDatabase(given: Environment): DatabaseSettings {

@@ -4,10 +4,9 @@ import type { Postgres } from './server.ts';
 
 /** The owner is not a superuser, as on Neon, so that the same statements work there. */
 const owner = 'fusion_owner';
-const name = 'fusion';
 
-/** Creates the local platform's database and its owner, if they do not exist. Resolves with the owner's URL. */
-export async function createDatabase(postgres: Postgres): Promise<string> {
+/** Creates a database of the local platform and its owner, if they do not exist. Resolves with the owner's URL. */
+export async function createDatabase(postgres: Postgres, name = 'fusion'): Promise<string> {
   const superuser = await connectTo(postgres.url('postgres'));
   try {
     const exists = async (statement: string): Promise<boolean> => (await superuser.query(statement)).rowCount === 1;

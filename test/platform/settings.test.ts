@@ -70,3 +70,15 @@ test("a remote database with its owner's login needs a password for the Worker; 
     'DATABASE_URL is not a PostgreSQL connection string',
   );
 });
+
+test('CELLS names the cells to create; cells of your own are passed to the Worker', () => {
+  expect(readSettings({}).cells).toEqual([]);
+  expect(readSettings({ CELLS: '1' }).cells).toEqual([]);
+  expect(readSettings({ CELLS: '3' }).cells).toEqual(['c2', 'c3']);
+  for (const text of ['0', 'two', '10', '1.5']) expect(() => readSettings({ CELLS: text })).toThrow('CELLS=');
+  const own = { DATABASE_URL: 'postgres://owner:x@localhost/fusion' };
+  expect(() => readSettings({ ...own, CELLS: '2' })).toThrow('DATABASE_URL_<NAME>');
+  const given = { DATABASE_URL_EU1: 'postgres://fusion_worker:x@db.example/f', DATABASE_JOB_SECRET_EU1: 'js_eu1' };
+  const { variables } = readSettings({ ...given, NEON_HTTP_URL_EU1: 'https://n.example', DATABASE_URL_UNPOOLED: 'x' });
+  expect(variables).toEqual({ ...given, NEON_HTTP_URL_EU1: 'https://n.example' });
+});

@@ -34,9 +34,12 @@ afterAll(async () => {
 });
 
 /** Runs `npm start` without npm, with the ports and the data folder of this test. */
-function start(args: string[] = []): Start {
+function start(args: string[] = [], variables: Record<string, string> = {}): Start {
   const child = spawn(process.execPath, [script, ...args], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...ports, DATA_DIR: dir } as unknown as NodeJS.ProcessEnv,
+    env: {
+      ...{ PATH: process.env.PATH, HOME: process.env.HOME, ...ports, DATA_DIR: dir },
+      ...variables,
+    } as unknown as NodeJS.ProcessEnv,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let printed = '';
@@ -90,7 +93,7 @@ function findPart(descendants: Map<number, string>, part: string): number {
   return found[0];
 }
 
-test('the printed command places an order, Ctrl-C leaves no process behind, and the next start finds the order', async () => {
+test('the printed command places an order, Ctrl-C leaves no process behind, and the next start finds the order and may add a cell', async () => {
   const first = start(['--quiet']);
   await untilReady(first);
   expect(first.printed()).toMatch(/Kafka REST .* emulator/);
@@ -105,12 +108,21 @@ test('the printed command places an order, Ctrl-C leaves no process behind, and 
   expect(await first.ended).toBe(0);
   await expectGone(descendants);
 
-  const second = start(['--quiet']);
+  const second = start(['--quiet'], { CELLS: '2' });
   await untilReady(second);
   const response = await fetch(`http://127.0.0.1:${ports.PORT}/v1/orders/${order.id}`, {
     headers: { authorization: 'Bearer sk_dev_default' },
   });
   expect(await response.json()).toMatchObject({ id: order.id, total: 29 });
+  // The second start has another cell, whose tenants have keys and orders of their own.
+  const { output: inCell } = await run('/bin/sh', ['-c', curl.replace('sk_dev_default', 'sk_dev_c2_default')]);
+  const { id } = JSON.parse(inCell) as { id: string };
+  const statusWith = async (key: string) => {
+    const headers = { authorization: `Bearer ${key}` };
+    return (await fetch(`http://127.0.0.1:${ports.PORT}/v1/orders/${id}`, { headers })).status;
+  };
+  expect([await statusWith('sk_dev_c2_default'), await statusWith('sk_dev_default')]).toEqual([200, 404]);
+  expect(second.printed()).toMatch(/Cell c2 .*fusion_c2 .*sk_dev_c2_default/);
 }, 120_000);
 
 test.each(['bin/postgres', 'wrangler-dist/cli.js', 'bin/workerd'])(
