@@ -14,10 +14,10 @@ export type Check = { name: string; run: () => Promise<string> };
 
 const root = resolve(import.meta.dirname, '..', '..');
 /** Cloudflare's free plan allows 3 MB (gzip). A small bundle makes the first request fast. */
-const maxBundleKiB = 250;
+const maxBundleKiB = 200;
 
-/** Runs a program of node_modules. Resolves with its output; rejects with its output if it fails. */
-export function runTool(name: string, args: string[]): Promise<string> {
+/** Runs a program of node_modules in a folder. Resolves with its output; rejects with its output if it fails. */
+export function runTool(name: string, args: string[], cwd = root): Promise<string> {
   const bin = join(root, 'node_modules', '.bin');
   const env = {
     ...process.env,
@@ -27,7 +27,7 @@ export function runTool(name: string, args: string[]): Promise<string> {
     CLOUDFLARE_CF_FETCH_ENABLED: 'false',
   };
   return new Promise((done, fail) => {
-    execFile(join(bin, name), args, { cwd: root, env, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {
+    execFile(join(bin, name), args, { cwd, env, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {
       const output = stripVTControlCharacters(`${stdout}${stderr}`).trim();
       if (error) fail(new Error(output || error.message));
       else done(output);

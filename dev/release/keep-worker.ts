@@ -25,8 +25,8 @@ async function keepWorker(commit: string): Promise<string> {
     await run('git', ['archive', '--output', join(dir, 'source.tar'), hash.trim()], { cwd: repository });
     await run('tar', ['-xf', join(dir, 'source.tar'), '-C', source]);
     await symlink(join(repository, 'node_modules'), join(source, 'node_modules'));
-    const config = join(source, 'wrangler.toml');
-    await runTool('wrangler', ['deploy', '--dry-run', '--config', config, '--outdir', join(dir, 'bundle')]);
+    // There, wrangler's own build command writes what the bundle needs.
+    await runTool('wrangler', ['deploy', '--dry-run', '--outdir', join(dir, 'bundle')], source);
     const packed = gzipSync(await readFile(join(dir, 'bundle', 'index.js')), { level: 9 });
     const fixtures = join(repository, 'test', 'fixtures');
     await writeFile(join(fixtures, 'worker-previous.js.gz'), packed);
