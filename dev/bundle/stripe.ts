@@ -1,16 +1,10 @@
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { repository } from '../platform/settings.ts';
-import { acceptOnlyHelp } from '../support/options.ts';
+import { readTexts } from './texts.ts';
 
 const client = join(repository, 'node_modules', 'stripe', 'esm');
-
-/** The texts of all files in a folder whose names end like this. */
-async function readTexts(folder: string, end: string): Promise<string[]> {
-  const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(end));
-  return Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')));
-}
 
 /** Every name that follows a dot, such as `refunds` in `openStripe(settings).refunds.list(…)`. */
 export const membersIn = (texts: readonly string[]): Set<string> =>
@@ -59,19 +53,4 @@ export async function bundleStripe(): Promise<string> {
     logLevel: 'error',
   });
   return outputFiles[0]?.text ?? '';
-}
-
-const help = `npm run bundle-stripe
-
-Writes dist/stripe.js: Stripe's client with the resources that src/stripe uses. wrangler bundles this file instead of the
-package ("alias" in wrangler.toml), and runs this command before it bundles.`;
-
-if (import.meta.main) {
-  acceptOnlyHelp('npm run bundle-stripe', help);
-  const folder = join(repository, 'dist');
-  await mkdir(folder, { recursive: true });
-  // Renamed, because another build may read the file.
-  const draft = join(folder, `.${process.pid}.stripe.js`);
-  await writeFile(draft, await bundleStripe());
-  await rename(draft, join(folder, 'stripe.js'));
 }

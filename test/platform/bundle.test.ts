@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { bundleStripe, classesUnder, membersIn } from '../../dev/bundle/stripe.ts';
+import { bundleZod, namesUsedIn } from '../../dev/bundle/zod.ts';
 
 test('a resource is used if its name follows a dot, on whatever line', () => {
   expect(membersIn(['openStripe(settings)\n  .events.list({})', 'stripe.checkout.sessions.create()'])).toEqual(
@@ -18,4 +19,17 @@ test('the bundled client of Stripe has the methods of each resource that src/str
     expect(bundle).toContain(`"${path}"`);
   expect(bundle).toContain('/v1/payment_methods/${encodeURIComponent');
   for (const path of ['/v1/issuing/cards', '/v1/subscriptions']) expect(bundle).not.toContain(`"${path}"`);
+});
+
+test('what follows `z.` is used, except names that are no values of zod', () => {
+  expect(namesUsedIn(['z.object({ a: z.string() })', 'type A = z.infer<typeof a>; z.core.$ZodIssue'])).toEqual([
+    'object',
+    'string',
+  ]);
+});
+
+test('the bundled zod has the code of schemas, and not that of JSON Schema', async () => {
+  const bundle = await bundleZod();
+  expect(bundle).toContain('invalid_type');
+  expect(bundle).not.toContain('cannot be represented in JSON Schema');
 });
