@@ -2437,10 +2437,29 @@ CREATE OR REPLACE FUNCTION inventory.commit(order_id character varying)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
   reservation inventory.reservations;
 begin
+  with hold as (
+    update inventory.reservations v set status = 'committed', expires_at = null
+    where v.tenant_id = tenant and v.order_id = commit.order_id and v.status = 'held'
+    returning v.skus, v.quantities
+  ), locked as ( -- several SKUs are locked in their order, before the first of them is updated
+    select from inventory.inventory i
+    where i.tenant_id = tenant and i.sku = any((select h.skus from hold h where cardinality(h.skus) > 1)::text[])
+    order by i.sku for update
+  )
+  -- No join, so that each SKU is looked up in the index, whatever row count the planner expects.
+  update inventory.inventory i
+  set reserved = i.reserved - (select h.quantities[array_position(h.skus, i.sku::text)] from hold h),
+      version = platform.next_version(i.version), updated_at = now_at
+  where i.tenant_id = tenant and i.sku = any((select h.skus from hold h)::text[]) and (select count(*) from locked) >= 0;
+  if found then
+    return true;
+  end if;
   select * into reservation from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
+    where v.tenant_id = tenant and v.order_id = commit.order_id for update;
   if not found or reservation.status in ('pending', 'refused') then
     return false;
   end if;
@@ -2451,16 +2470,10 @@ begin
     if inventory.take(reservation.skus, reservation.quantities) is not null then
       return false;
     end if;
+    update inventory.reservations v set status = 'held', expires_at = now_at where v.order_id = reservation.order_id;
     perform platform.emit('inventory.reserved', reservation.order_id, inventory.reserved_json(reservation.order_id), false);
   end if;
-  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = reservation.order_id;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
-    order by i.sku for update;
-  update inventory.inventory i
-  set reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  where i.tenant_id = platform.tenant() and i.sku = w.sku;
-  return true;
+  return inventory.commit(order_id); -- it is held now, and locked
 end
 $function$;
 alter function inventory.commit(character varying) owner to fusion_inventory;
@@ -3308,8 +3321,48 @@ alter function orders.cancel_order(jsonb,jsonb) owner to fusion_orders;
 revoke all on function orders.cancel_order(jsonb,jsonb) from public;
 grant execute on function orders.cancel_order(jsonb,jsonb) to fusion_worker;
 
+-- function: orders.confirm_held_order(character varying)
+-- src/db/orders/confirm.sql
+CREATE OR REPLACE FUNCTION orders.confirm_held_order(order_id character varying)
+ RETURNS orders.orders
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  order_row orders.orders;
+  request shipping.label_requests;
+begin
+  with confirmed as (
+    update orders.orders o set status = 'confirmed', failure_reason = null, updated_at = now_at
+    where o.tenant_id = tenant and o.id = order_id
+      and (o.status = 'created' or o.status = 'failed' and o.campaign_id is null)
+      and exists (select from inventory.reservations r
+        where r.order_id = confirm_held_order.order_id and r.status in ('held', 'committed'))
+    returning o.*
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'order.confirmed', c.id, jsonb_build_object('orderId', c.id), platform.trace(), now_at
+    from confirmed c
+    returning seq, key
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(true)) s
+  )
+  select * into order_row from confirmed;
+  -- The label request is a row from now on, so the cron finds it if the message is lost.
+  if order_row.shipping_address is not null then
+    request := shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
+  end if;
+  return order_row;
+end
+$function$;
+alter function orders.confirm_held_order(character varying) owner to fusion_orders;
+revoke all on function orders.confirm_held_order(character varying) from public;
+
 -- function: orders.confirm_paid_order(character varying)
--- src/db/orders/states.sql
+-- src/db/orders/confirm.sql
 CREATE OR REPLACE FUNCTION orders.confirm_paid_order(order_id character varying)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3317,8 +3370,15 @@ CREATE OR REPLACE FUNCTION orders.confirm_paid_order(order_id character varying)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  order_row orders.orders;
+  order_row orders.orders := orders.confirm_held_order(order_id);
 begin
+  if order_row.id is not null then
+    -- The contended rows come last. A hold ends only under the order's lock: an order without a hold must not commit.
+    if not inventory.commit(order_id) then
+      raise exception using errcode = 'serialization_failure', message = 'the hold has ended meanwhile';
+    end if;
+    return '{"confirmed": true, "skus": []}';
+  end if;
   select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
   if order_row.status = 'cancelled' then
     return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
@@ -3330,14 +3390,10 @@ begin
   if order_row.status not in ('created', 'failed') then
     return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
   end if;
-  if not inventory.commit(order_row.id) then
+  if not inventory.commit(order_id) then
     return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
   end if;
-  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock()
-  where x.id = order_row.id;
-  -- The label request is a row from now on, so the cron finds it if the message is lost.
-  perform shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
-  perform platform.emit('order.confirmed', order_row.id, jsonb_build_object('orderId', order_row.id), true);
+  perform orders.confirm_held_order(order_id);
   return jsonb_build_object('confirmed', true, 'skus',
     case when order_row.status = 'created' then '[]'::jsonb
       else to_jsonb(array(select i->>'sku' from jsonb_array_elements(order_row.items) i)) end);
@@ -4075,16 +4131,13 @@ $function$;
 alter function payments.apply_early_refunds(payments.payments) owner to fusion_payments;
 revoke all on function payments.apply_early_refunds(payments.payments) from public;
 
--- function: payments.apply_intent(payments.payments,jsonb)
+-- function: payments.apply_intent(payments.payments,jsonb,boolean)
 -- src/db/payments/reconcile.sql
-CREATE OR REPLACE FUNCTION payments.apply_intent(payment payments.payments, intent jsonb)
+CREATE OR REPLACE FUNCTION payments.apply_intent(payment payments.payments, intent jsonb, has_refunds boolean)
  RETURNS text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  outcome jsonb;
-  skus text[];
 begin
   if intent->>'id' is distinct from payment.stripe_payment_intent_id then
     if payment.captured > 0 then
@@ -4100,25 +4153,7 @@ begin
       perform payments.record_excess_payment(payment, (intent->>'received')::numeric);
       return '{}';
     end if;
-    update payments.payments x
-    set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
-        stripe_status = 'succeeded', updated_at = platform.clock()
-    where x.payment_id = payment.payment_id returning * into payment;
-    perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
-    outcome := payments.apply_capture(payment);
-    skus := array(select jsonb_array_elements_text(outcome->'skus'));
-    -- The updates of refunds may arrive before the update that reports the capture.
-    skus := skus || payments.apply_early_refunds(payment);
-    select * into payment from payments.payments x where x.payment_id = payment.payment_id;
-    if (outcome->>'confirmed')::boolean then
-      if payment.campaign_id is not null then
-        perform group_commerce.mark_charged(payment.order_id);
-      end if;
-    elsif payment.captured > payment.refunded then
-      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
-        payment.captured - payment.refunded, outcome->>'reason');
-    end if;
-    return skus;
+    return payments.apply_success(payment, intent, has_refunds);
   end if;
   if intent->>'status' = 'canceled' then
     if payment.status = 'pending' and payments.switch_to_other_intent(payment) then
@@ -4154,8 +4189,8 @@ begin
   return '{}';
 end
 $function$;
-alter function payments.apply_intent(payments.payments,jsonb) owner to fusion_payments;
-revoke all on function payments.apply_intent(payments.payments,jsonb) from public;
+alter function payments.apply_intent(payments.payments,jsonb,boolean) owner to fusion_payments;
+revoke all on function payments.apply_intent(payments.payments,jsonb,boolean) from public;
 
 -- function: payments.apply_refund(payments.payments,jsonb)
 -- src/db/payments/refunds.sql
@@ -4246,22 +4281,26 @@ CREATE OR REPLACE FUNCTION payments.apply_stripe(call jsonb, input jsonb)
 AS $function$
 declare
   away text[];
-  found_id varchar;
   payment payments.payments;
+  order_row orders.orders;
+  tenant text;
+  current_state record;
   saved_intent payments.intents;
   previous_dispute varchar;
   fault varchar;
   skus text[] := '{}';
 begin
   away := platform.enter_to_find(call);
-  -- The payment id in the intent's metadata finds the payment before we know the intent's id. It is looked up first:
-  -- under row-level security, a comparison with `coalesce` of queries is not an index condition.
-  found_id := coalesce(
-    (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
-    (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
-    (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
-    input->>'paymentId');
-  select * into payment from payments.payments x where x.payment_id = found_id;
+  -- The payment id in the intent's metadata finds the payment before we know the intent's id.
+  select * into payment from payments.payments x where x.payment_id = (
+    select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'
+    union all
+    select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'
+    union all
+    select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'
+    union all
+    select input->>'paymentId'
+    limit 1);
   if not found then
     -- Its tenant may have moved, and its rows may be gone from here.
     perform platform.refuse_away(coalesce(input->'intent', input->'setup')->'madeFor'->>'tenant');
@@ -4270,15 +4309,23 @@ begin
   if payment.tenant_id = any(away) then
     perform platform.refuse_away(payment.tenant_id);
   end if;
-  perform platform.act_as(payment.tenant_id);
-  if input ? 'eventId' and cardinality(platform.claim_new_events('stripe', array[input->>'eventId'])) = 0 then
-    return jsonb_build_object('outcome', 'duplicate', 'tenant', payment.tenant_id);
+  tenant := set_config('app.tenant_id', payment.tenant_id, true);
+  if input ? 'eventId' and not platform.claim_event('stripe', input->>'eventId') then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', tenant);
   end if;
   if payment.campaign_id is not null then
     perform group_commerce.lock_places(array[payment.order_id::text]);
   end if;
-  perform orders.lock_order(payment.order_id);
-  select * into payment from payments.payments x where x.payment_id = payment.payment_id for update;
+  order_row := orders.lock_order(payment.order_id);
+  -- Faults and refunds of a payment without money change only under the order's lock.
+  select x as payment, exists (select from payments.refunds r where r.payment_id = x.payment_id) as has_refunds,
+    exists (select from payments.intents y where y.stripe_id = input->>'intentId' and y.fault is not null) as had_fault
+  into current_state from payments.payments x where x.payment_id = payment.payment_id for update of x;
+  payment := current_state.payment;
+  if payments.is_expected_success(payment, order_row, input) and not current_state.had_fault then
+    return jsonb_build_object('outcome', 'applied', 'tenant', tenant, 'skus', to_jsonb(payments.apply_success(payment,
+      input->'intent' || jsonb_build_object('id', input->'intentId'), current_state.has_refunds)));
+  end if;
   previous_dispute := payment.dispute;
   if input ? 'intent' then
     saved_intent := payments.save_intent(payment, input->>'intentId', input->'intent');
@@ -4332,7 +4379,8 @@ begin
     perform payments.update_hold_end(payment, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
   end if;
   if input ? 'intent' then
-    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id));
+    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id),
+      current_state.has_refunds);
   elsif input ? 'setup' then
     perform payments.apply_setup(payment, input->'setup');
   elsif input ? 'refund' then
@@ -4348,6 +4396,41 @@ $function$;
 alter function payments.apply_stripe(jsonb,jsonb) owner to fusion_payments;
 revoke all on function payments.apply_stripe(jsonb,jsonb) from public;
 grant execute on function payments.apply_stripe(jsonb,jsonb) to fusion_worker;
+
+-- function: payments.apply_success(payments.payments,jsonb,boolean)
+-- src/db/payments/orders.sql
+CREATE OR REPLACE FUNCTION payments.apply_success(payment payments.payments, intent jsonb, has_refunds boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  outcome jsonb;
+  skus text[] := '{}';
+begin
+  payment := payments.record_capture(payment, intent);
+  outcome := payments.apply_capture(payment);
+  if outcome->'skus' <> '[]' then
+    skus := array(select jsonb_array_elements_text(outcome->'skus'));
+  end if;
+  if has_refunds then
+    skus := skus || payments.apply_early_refunds(payment);
+  end if;
+  if not (outcome->>'confirmed')::boolean then
+    -- Read again: the end of the order may have requested its refund, and refunds that arrived early are summed.
+    select * into payment from payments.payments x where x.payment_id = payment.payment_id;
+    if payment.captured > payment.refunded then
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+        payment.captured - payment.refunded, outcome->>'reason');
+    end if;
+  elsif payment.campaign_id is not null then
+    perform group_commerce.mark_charged(payment.order_id);
+  end if;
+  return skus;
+end
+$function$;
+alter function payments.apply_success(payments.payments,jsonb,boolean) owner to fusion_payments;
+revoke all on function payments.apply_success(payments.payments,jsonb,boolean) from public;
 
 -- function: payments.ask_charge(jsonb,jsonb)
 -- src/db/payments/intents.sql
@@ -4792,6 +4875,21 @@ AS $function$
 $function$;
 alter function payments.is_excess_payment(payments.payments) owner to fusion_payments;
 revoke all on function payments.is_excess_payment(payments.payments) from public;
+
+-- function: payments.is_expected_success(payments.payments,orders.orders,jsonb)
+-- src/db/payments/intents.sql
+CREATE OR REPLACE FUNCTION payments.is_expected_success(payment payments.payments, order_row orders.orders, input jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select input->'intent'->>'status' = 'succeeded' and payment.status = 'pending' and payment.campaign_id is null
+    and order_row.status = 'created' and (input->'intent'->>'received')::numeric = payment.amount
+    and input->>'intentId' = coalesce(payment.stripe_payment_intent_id, input->>'intentId')
+    and payments.intent_fault(payment, payment.stripe_payment_intent_id is not null, input->'intent') is null
+$function$;
+alter function payments.is_expected_success(payments.payments,orders.orders,jsonb) owner to fusion_payments;
+revoke all on function payments.is_expected_success(payments.payments,orders.orders,jsonb) from public;
 
 -- function: payments.is_intent_open(text)
 -- src/db/payments/intents.sql
@@ -5281,6 +5379,50 @@ end
 $function$;
 alter function payments.promote_intent(payments.payments,payments.intents,text) owner to fusion_payments;
 revoke all on function payments.promote_intent(payments.payments,payments.intents,text) from public;
+
+-- function: payments.record_capture(payments.payments,jsonb)
+-- src/db/payments/orders.sql
+CREATE OR REPLACE FUNCTION payments.record_capture(payment payments.payments, intent jsonb)
+ RETURNS payments.payments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := payment.tenant_id;
+  now_at constant timestamptz := platform.clock();
+begin
+  with saved_intent as (
+    insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, created_at)
+    values (intent->>'id', tenant, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
+      coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
+    on conflict (stripe_id) do update
+    set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
+        status = excluded.status, received = greatest(x.received, excluded.received)
+  ), captured as (
+    update payments.payments x
+    set status = 'succeeded', stripe_payment_intent_id = intent->>'id', captured = (intent->>'received')::numeric,
+        failure_reason = null, stripe_status = 'succeeded',
+        intent_open = exists (select from payments.intents i where i.payment_id = x.payment_id
+          and i.stripe_id <> intent->>'id' and i.fault is null and payments.is_intent_open(i.status)),
+        checked_at = now_at, updated_at = now_at
+    where x.payment_id = payment.payment_id
+    returning x.*
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'payment.succeeded', c.payment_id,
+      jsonb_build_object('paymentId', c.payment_id, 'orderId', c.order_id), platform.trace(), now_at
+    from captured c
+    returning seq, key
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s
+  )
+  select * into payment from captured;
+  return payment;
+end
+$function$;
+alter function payments.record_capture(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.record_capture(payments.payments,jsonb) from public;
 
 -- function: payments.record_excess_payment(payments.payments,numeric)
 -- src/db/payments/intents.sql
@@ -5873,6 +6015,25 @@ alter function platform.charge_limits(character varying) owner to fusion_platfor
 revoke all on function platform.charge_limits(character varying) from public;
 grant execute on function platform.charge_limits(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
+-- function: platform.claim_event(text,text)
+-- src/db/platform/events.sql
+CREATE OR REPLACE FUNCTION platform.claim_event(consumer text, event_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+  values (platform.tenant(), claim_event.consumer, claim_event.event_id, platform.clock())
+  on conflict on constraint inbox_once do nothing;
+  return found;
+end
+$function$;
+alter function platform.claim_event(text,text) owner to fusion_platform;
+revoke all on function platform.claim_event(text,text) from public;
+grant execute on function platform.claim_event(text,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
 -- function: platform.claim_new_events(text,text[])
 -- src/db/platform/events.sql
 CREATE OR REPLACE FUNCTION platform.claim_new_events(consumer text, event_ids text[])
@@ -6071,19 +6232,26 @@ CREATE OR REPLACE FUNCTION platform.enter_as(call jsonb, tenant character varyin
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  -- Initial values without a query cost no statement. If the secret is wrong, these settings end with the transaction.
+  key_hash constant text := platform.begin_call(call, '');
+  acting_as constant text := set_config('app.tenant_id', coalesce(tenant, ''), true);
+  away text;
 begin
-  if not exists (
-    select from platform.job_secrets j where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex')
-  ) and (call->>'jobSecret' is not null or (select s.sealed from platform.security s)) then
+  -- app.away: the tenants that jobs skip, because another cell serves them or will; of one tenant, whether it is one.
+  select coalesce(case tenant
+      when '*' then (select string_agg(m.id, ' ') from platform.tenant_moves m where m.purged_at is null)
+      else (select m.id from platform.tenant_moves m where m.id = tenant) end, '')
+  into away
+  where exists (select from platform.job_secrets j
+      where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex'))
+    or call->>'jobSecret' is null and not (select s.sealed from platform.security s);
+  if not found then
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  -- app.away: the tenants that jobs skip, because another cell serves them or will; of one tenant, whether it is one.
-  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, '')),
-    set_config('app.away', coalesce(case tenant
-      when '*' then (select string_agg(m.id, ' ') from platform.tenant_moves m where m.purged_at is null)
-      else (select m.id from platform.tenant_moves m where m.id = tenant) end, ''), true);
-  if tenant <> '*' and current_setting('app.away') <> '' then
+  away := set_config('app.away', away, true);
+  if tenant <> '*' and away <> '' then
     perform platform.refuse_away(tenant);
   end if;
 end
@@ -7229,7 +7397,7 @@ grant execute on function platform.uuid7() to fusion_catalog, fusion_group_comme
 CREATE OR REPLACE FUNCTION shipping.add_recipient_name(address jsonb, customer_id character varying)
  RETURNS jsonb
  LANGUAGE sql
- IMMUTABLE
+ STABLE
 AS $function$
   select case
     when address ? 'name' then address
@@ -7452,16 +7620,13 @@ CREATE OR REPLACE FUNCTION shipping.open_label_request(order_row orders.orders, 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  now_at constant timestamptz := platform.clock();
   request shipping.label_requests;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-    and x.order_id = order_row.id;
-  if not found and address is not null then
-    insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
-    values (order_row.id, order_row.tenant_id, shipment_id,
-      'open', shipping.add_recipient_name(address, order_row.customer_id), platform.clock(), platform.clock())
-    returning * into request;
-  end if;
+  insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
+  values (order_row.id, order_row.tenant_id, shipment_id, 'open',
+    shipping.add_recipient_name(address, order_row.customer_id), now_at, now_at)
+  on conflict (order_id) do nothing returning * into request;
   return request;
 end
 $function$;
@@ -7499,7 +7664,11 @@ begin
       where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
+    select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+      and x.order_id = order_row.id;
+    if not found and order_row.shipping_address is not null then
+      request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
+    end if;
     -- `ended`: a refund of this order failed at the bank. Only the merchant can request its next label.
     continue when request.order_id is null or request.status in ('made', 'ended');
     task := shipping.lease_label(request, input);
@@ -7559,7 +7728,9 @@ begin
   end if;
   is_closed := request.status in ('made', 'ended');
   needs_reminder := request.order_id is null or request.status = 'refused' or is_closed;
-  request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
+  if request.order_id is null then
+    request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
+  end if;
   update shipping.label_requests x
   set address = wanted_address, attempts = case when x.address = wanted_address and not is_closed then x.attempts
       else 0 end, shipment_id = case when is_closed then input->>'shipmentId' else x.shipment_id end,

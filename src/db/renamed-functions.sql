@@ -44,6 +44,7 @@ drop function if exists orders.shown(varchar);
 drop function if exists orders.take_back_refunded(varchar);
 drop function if exists payments.attach_intent(jsonb);
 drop function if exists payments.answer_open(jsonb, payments.payments);
+drop function if exists payments.apply_intent(payments.payments, jsonb);
 drop function if exists payments.ask_captures(text[]);
 drop function if exists payments.awaits_answer(varchar, timestamptz);
 drop function if exists payments.charges_unseen(payments.payments);

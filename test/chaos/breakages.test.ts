@@ -74,7 +74,7 @@ describe('with SQL functions that lose changes', () => {
 describe('with SQL functions that count money wrongly', () => {
   test('the audit finds captured money that the database does not have', async () => {
     const messages = await auditOf({
-      functionName: 'payments.apply_intent',
+      functionName: 'payments.record_capture',
       from: `captured = (intent->>'received')::numeric`,
       to: `captured = (intent->>'received')::numeric - 0.01`,
     });
@@ -101,7 +101,7 @@ describe('with SQL functions that act twice or not at all', () => {
       },
       {
         functionName: 'orders.confirm_paid_order',
-        from: 'if not inventory.commit(order_row.id) then',
+        from: 'if not inventory.commit(order_id) then',
         to: 'if false then',
       },
       { functionName: 'payments.add_automatic_refund', from: 'if refund_amount <= 0 or', to: 'if true or' },

@@ -163,10 +163,29 @@ $$;
 create or replace function inventory.commit(order_id varchar) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
   reservation inventory.reservations;
 begin
+  with hold as (
+    update inventory.reservations v set status = 'committed', expires_at = null
+    where v.tenant_id = tenant and v.order_id = commit.order_id and v.status = 'held'
+    returning v.skus, v.quantities
+  ), locked as ( -- several SKUs are locked in their order, before the first of them is updated
+    select from inventory.inventory i
+    where i.tenant_id = tenant and i.sku = any((select h.skus from hold h where cardinality(h.skus) > 1)::text[])
+    order by i.sku for update
+  )
+  -- No join, so that each SKU is looked up in the index, whatever row count the planner expects.
+  update inventory.inventory i
+  set reserved = i.reserved - (select h.quantities[array_position(h.skus, i.sku::text)] from hold h),
+      version = platform.next_version(i.version), updated_at = now_at
+  where i.tenant_id = tenant and i.sku = any((select h.skus from hold h)::text[]) and (select count(*) from locked) >= 0;
+  if found then
+    return true;
+  end if;
   select * into reservation from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = commit.order_id for update;
+    where v.tenant_id = tenant and v.order_id = commit.order_id for update;
   if not found or reservation.status in ('pending', 'refused') then
     return false;
   end if;
@@ -177,16 +196,10 @@ begin
     if inventory.take(reservation.skus, reservation.quantities) is not null then
       return false;
     end if;
+    update inventory.reservations v set status = 'held', expires_at = now_at where v.order_id = reservation.order_id;
     perform platform.emit('inventory.reserved', reservation.order_id, inventory.reserved_json(reservation.order_id), false);
   end if;
-  update inventory.reservations v set status = 'committed', expires_at = null where v.order_id = reservation.order_id;
-  perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus)
-    order by i.sku for update;
-  update inventory.inventory i
-  set reserved = i.reserved - w.n, version = platform.next_version(i.version), updated_at = platform.clock()
-  from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  where i.tenant_id = platform.tenant() and i.sku = w.sku;
-  return true;
+  return inventory.commit(order_id); -- it is held now, and locked
 end
 $$;
 

@@ -6,7 +6,7 @@ import type { PaymentRow } from '../payments/queries.ts';
 
 export type Line = { sku: string; quantity: number; price: number };
 
-/** The orders table. The functions in orders.sql and states.sql write it. */
+/** The orders table. The functions in orders.sql, states.sql and confirm.sql write it. */
 export const orders = pgSchema('orders').table('orders', {
   id: varchar('id').primaryKey(),
   customerId: varchar('customer_id').notNull(),

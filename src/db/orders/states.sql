@@ -70,39 +70,6 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
 $$;
 
--- The order is paid (or costs nothing): confirms it and commits its hold. A hold that was released is taken again.
--- Returns {confirmed, reason, skus}; confirmed is false if the stock is gone or the order was cancelled, and then the
--- caller refunds the money. The caller has locked the order. For payments. Emits order.confirmed.
-create or replace function orders.confirm_paid_order(order_id varchar) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  order_row orders.orders;
-begin
-  select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
-  if order_row.status = 'cancelled' then
-    return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
-  end if;
-  -- Another buyer may have the place already, so the money is refunded even if the unit is still there.
-  if order_row.id is null or (order_row.status = 'failed' and order_row.campaign_id is not null) then
-    return jsonb_build_object('confirmed', false, 'reason', 'place_lost', 'skus', '[]'::jsonb);
-  end if;
-  if order_row.status not in ('created', 'failed') then
-    return jsonb_build_object('confirmed', true, 'skus', '[]'::jsonb);
-  end if;
-  if not inventory.commit(order_row.id) then
-    return jsonb_build_object('confirmed', false, 'reason', 'stock_gone', 'skus', '[]'::jsonb);
-  end if;
-  update orders.orders x set status = 'confirmed', failure_reason = null, updated_at = platform.clock()
-  where x.id = order_row.id;
-  -- The label request is a row from now on, so the cron finds it if the message is lost.
-  perform shipping.open_label_request(order_row, order_row.shipping_address, platform.uuid7());
-  perform platform.emit('order.confirmed', order_row.id, jsonb_build_object('orderId', order_row.id), true);
-  return jsonb_build_object('confirmed', true, 'skus',
-    case when order_row.status = 'created' then '[]'::jsonb
-      else to_jsonb(array(select i->>'sku' from jsonb_array_elements(order_row.items) i)) end);
-end
-$$;
-
 -- Fails an order that can no longer be paid, and releases its stock. Locks the order first. For payments.
 create or replace function orders.fail_unpaid(order_id varchar, reason varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -293,8 +260,7 @@ call platform.set_owner('orders', 'fusion_orders');
 grant execute on function orders.cancel_order, orders.fail_short_orders, orders.expire_holds to fusion_worker;
 grant execute on function orders.lock_order to fusion_payments, fusion_shipping;
 grant execute on function orders.lock_orders to fusion_payments;
-grant execute on function orders.confirm_paid_order, orders.find_ended_campaign_orders, orders.mark_places_freed
-  to fusion_group_commerce;
-grant execute on function orders.confirm_paid_order, orders.fail_unpaid, orders.mark_refunded,
-  orders.reopen_after_failed_refund to fusion_payments;
+grant execute on function orders.find_ended_campaign_orders, orders.mark_places_freed to fusion_group_commerce;
+grant execute on function orders.fail_unpaid, orders.mark_refunded, orders.reopen_after_failed_refund
+  to fusion_payments;
 grant execute on function orders.mark_shipped to fusion_shipping;

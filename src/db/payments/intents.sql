@@ -41,6 +41,18 @@ language sql stable as $$
     else payments.metadata_fault(payment, is_known, intent->'madeFor') end
 $$;
 
+-- Whether an update reports what a payment waits for: its own intent has taken the amount, and the order can be
+-- confirmed. A pending payment is the only live one of its order (payments_one_live_an_order). An intent that is not
+-- known yet must name the payment in its metadata.
+create or replace function payments.is_expected_success(payment payments.payments, order_row orders.orders, input jsonb)
+  returns boolean
+language sql stable as $$
+  select input->'intent'->>'status' = 'succeeded' and payment.status = 'pending' and payment.campaign_id is null
+    and order_row.status = 'created' and (input->'intent'->>'received')::numeric = payment.amount
+    and input->>'intentId' = coalesce(payment.stripe_payment_intent_id, input->>'intentId')
+    and payments.intent_fault(payment, payment.stripe_payment_intent_id is not null, input->'intent') is null
+$$;
+
 -- Saves an intent with its latest update. A final status stays, in whatever order updates arrive. An intent that cannot
 -- pay its payment is reported to the tenant as a dead letter. Its money is not refunded automatically: somebody with
 -- access to the Stripe account has changed it, perhaps on purpose. The caller has locked the payment; this locks the

@@ -20,6 +20,77 @@ begin
 end
 $$;
 
+-- Records that an intent has taken the money of its payment: the intent, the payment and payment.succeeded. `intent`: as
+-- in apply_stripe, with its `id`. The caller has locked the order and the payment; this locks the intent.
+create or replace function payments.record_capture(payment payments.payments, intent jsonb) returns payments.payments
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  tenant constant varchar := payment.tenant_id;
+  now_at constant timestamptz := platform.clock();
+begin
+  with saved_intent as (
+    insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, created_at)
+    values (intent->>'id', tenant, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
+      coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
+    on conflict (stripe_id) do update
+    set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
+        status = excluded.status, received = greatest(x.received, excluded.received)
+  ), captured as (
+    update payments.payments x
+    set status = 'succeeded', stripe_payment_intent_id = intent->>'id', captured = (intent->>'received')::numeric,
+        failure_reason = null, stripe_status = 'succeeded',
+        intent_open = exists (select from payments.intents i where i.payment_id = x.payment_id
+          and i.stripe_id <> intent->>'id' and i.fault is null and payments.is_intent_open(i.status)),
+        checked_at = now_at, updated_at = now_at
+    where x.payment_id = payment.payment_id
+    returning x.*
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'payment.succeeded', c.payment_id,
+      jsonb_build_object('paymentId', c.payment_id, 'orderId', c.order_id), platform.trace(), now_at
+    from captured c
+    returning seq, key
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, e.key, platform.due_now() from event e, unnest(platform.sinks_of(false)) s
+  )
+  select * into payment from captured;
+  return payment;
+end
+$$;
+
+-- The payment's own intent has taken its money: confirms the order, or refunds the money if the order cannot have it.
+-- `has_refunds`: updates of refunds arrived before the update of the capture. Returns the SKUs whose stock changed.
+-- The caller has locked the place, the order and the payment.
+create or replace function payments.apply_success(payment payments.payments, intent jsonb, has_refunds boolean)
+  returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  outcome jsonb;
+  skus text[] := '{}';
+begin
+  payment := payments.record_capture(payment, intent);
+  outcome := payments.apply_capture(payment);
+  if outcome->'skus' <> '[]' then
+    skus := array(select jsonb_array_elements_text(outcome->'skus'));
+  end if;
+  if has_refunds then
+    skus := skus || payments.apply_early_refunds(payment);
+  end if;
+  if not (outcome->>'confirmed')::boolean then
+    -- Read again: the end of the order may have requested its refund, and refunds that arrived early are summed.
+    select * into payment from payments.payments x where x.payment_id = payment.payment_id;
+    if payment.captured > payment.refunded then
+      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
+        payment.captured - payment.refunded, outcome->>'reason');
+    end if;
+  elsif payment.campaign_id is not null then
+    perform group_commerce.mark_charged(payment.order_id);
+  end if;
+  return skus;
+end
+$$;
+
 -- Applies a changed sum of refunds to the order. After a full refund the order is refunded and its place is freed with
 -- its unit. After a refund that failed at the bank, the order is no longer refunded. Returns the SKUs whose stock
 -- changed. The caller has locked the place, the order and the payment.

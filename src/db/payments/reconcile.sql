@@ -119,22 +119,26 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   away text[];
-  found_id varchar;
   payment payments.payments;
+  order_row orders.orders;
+  tenant text;
+  current_state record;
   saved_intent payments.intents;
   previous_dispute varchar;
   fault varchar;
   skus text[] := '{}';
 begin
   away := platform.enter_to_find(call);
-  -- The payment id in the intent's metadata finds the payment before we know the intent's id. It is looked up first:
-  -- under row-level security, a comparison with `coalesce` of queries is not an index condition.
-  found_id := coalesce(
-    (select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'),
-    (select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'),
-    (select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'),
-    input->>'paymentId');
-  select * into payment from payments.payments x where x.payment_id = found_id;
+  -- The payment id in the intent's metadata finds the payment before we know the intent's id.
+  select * into payment from payments.payments x where x.payment_id = (
+    select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'
+    union all
+    select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'
+    union all
+    select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'
+    union all
+    select input->>'paymentId'
+    limit 1);
   if not found then
     -- Its tenant may have moved, and its rows may be gone from here.
     perform platform.refuse_away(coalesce(input->'intent', input->'setup')->'madeFor'->>'tenant');
@@ -143,15 +147,23 @@ begin
   if payment.tenant_id = any(away) then
     perform platform.refuse_away(payment.tenant_id);
   end if;
-  perform platform.act_as(payment.tenant_id);
-  if input ? 'eventId' and cardinality(platform.claim_new_events('stripe', array[input->>'eventId'])) = 0 then
-    return jsonb_build_object('outcome', 'duplicate', 'tenant', payment.tenant_id);
+  tenant := set_config('app.tenant_id', payment.tenant_id, true);
+  if input ? 'eventId' and not platform.claim_event('stripe', input->>'eventId') then
+    return jsonb_build_object('outcome', 'duplicate', 'tenant', tenant);
   end if;
   if payment.campaign_id is not null then
     perform group_commerce.lock_places(array[payment.order_id::text]);
   end if;
-  perform orders.lock_order(payment.order_id);
-  select * into payment from payments.payments x where x.payment_id = payment.payment_id for update;
+  order_row := orders.lock_order(payment.order_id);
+  -- Faults and refunds of a payment without money change only under the order's lock.
+  select x as payment, exists (select from payments.refunds r where r.payment_id = x.payment_id) as has_refunds,
+    exists (select from payments.intents y where y.stripe_id = input->>'intentId' and y.fault is not null) as had_fault
+  into current_state from payments.payments x where x.payment_id = payment.payment_id for update of x;
+  payment := current_state.payment;
+  if payments.is_expected_success(payment, order_row, input) and not current_state.had_fault then
+    return jsonb_build_object('outcome', 'applied', 'tenant', tenant, 'skus', to_jsonb(payments.apply_success(payment,
+      input->'intent' || jsonb_build_object('id', input->'intentId'), current_state.has_refunds)));
+  end if;
   previous_dispute := payment.dispute;
   if input ? 'intent' then
     saved_intent := payments.save_intent(payment, input->>'intentId', input->'intent');
@@ -205,7 +217,8 @@ begin
     perform payments.update_hold_end(payment, coalesce(input->'intent', input->'setup')->>'status', input->'terms');
   end if;
   if input ? 'intent' then
-    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id));
+    skus := payments.apply_intent(payment, input->'intent' || jsonb_build_object('id', saved_intent.stripe_id),
+      current_state.has_refunds);
   elsif input ? 'setup' then
     perform payments.apply_setup(payment, input->'setup');
   elsif input ? 'refund' then
@@ -219,12 +232,11 @@ begin
 end
 $$;
 
--- Applies an update of a PaymentIntent. The caller has locked the place, the order and the payment.
-create or replace function payments.apply_intent(payment payments.payments, intent jsonb) returns text[]
+-- Applies an update of a PaymentIntent. `has_refunds`: as in apply_success. The caller has locked the place, the order
+-- and the payment.
+create or replace function payments.apply_intent(payment payments.payments, intent jsonb, has_refunds boolean)
+  returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  outcome jsonb;
-  skus text[];
 begin
   if intent->>'id' is distinct from payment.stripe_payment_intent_id then
     if payment.captured > 0 then
@@ -240,25 +252,7 @@ begin
       perform payments.record_excess_payment(payment, (intent->>'received')::numeric);
       return '{}';
     end if;
-    update payments.payments x
-    set status = 'succeeded', captured = (intent->>'received')::numeric, failure_reason = null, intent_open = false,
-        stripe_status = 'succeeded', updated_at = platform.clock()
-    where x.payment_id = payment.payment_id returning * into payment;
-    perform payments.emit_payment_event(payment, 'payment.succeeded', '{}', false);
-    outcome := payments.apply_capture(payment);
-    skus := array(select jsonb_array_elements_text(outcome->'skus'));
-    -- The updates of refunds may arrive before the update that reports the capture.
-    skus := skus || payments.apply_early_refunds(payment);
-    select * into payment from payments.payments x where x.payment_id = payment.payment_id;
-    if (outcome->>'confirmed')::boolean then
-      if payment.campaign_id is not null then
-        perform group_commerce.mark_charged(payment.order_id);
-      end if;
-    elsif payment.captured > payment.refunded then
-      perform payments.add_automatic_refund(payment, payment.stripe_payment_intent_id,
-        payment.captured - payment.refunded, outcome->>'reason');
-    end if;
-    return skus;
+    return payments.apply_success(payment, intent, has_refunds);
   end if;
   if intent->>'status' = 'canceled' then
     if payment.status = 'pending' and payments.switch_to_other_intent(payment) then

@@ -259,19 +259,26 @@ $$;
 -- wait and none is lost; moved, unavailable if the tenant is away (platform.refuse_away).
 create or replace function platform.enter_as(call jsonb, tenant varchar) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  -- Initial values without a query cost no statement. If the secret is wrong, these settings end with the transaction.
+  key_hash constant text := platform.begin_call(call, '');
+  acting_as constant text := set_config('app.tenant_id', coalesce(tenant, ''), true);
+  away text;
 begin
-  if not exists (
-    select from platform.job_secrets j where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex')
-  ) and (call->>'jobSecret' is not null or (select s.sealed from platform.security s)) then
+  -- app.away: the tenants that jobs skip, because another cell serves them or will; of one tenant, whether it is one.
+  select coalesce(case tenant
+      when '*' then (select string_agg(m.id, ' ') from platform.tenant_moves m where m.purged_at is null)
+      else (select m.id from platform.tenant_moves m where m.id = tenant) end, '')
+  into away
+  where exists (select from platform.job_secrets j
+      where j.sha256 = encode(sha256(convert_to(call->>'jobSecret', 'UTF8')), 'hex'))
+    or call->>'jobSecret' is null and not (select s.sealed from platform.security s);
+  if not found then
     raise exception 'this call needs a job secret' using errcode = 'invalid_authorization_specification',
       hint = 'Set DATABASE_JOB_SECRET to a secret made by "npm run keys -- jobs make".';
   end if;
-  -- app.away: the tenants that jobs skip, because another cell serves them or will; of one tenant, whether it is one.
-  perform platform.begin_call(call, ''), platform.act_as(coalesce(tenant, '')),
-    set_config('app.away', coalesce(case tenant
-      when '*' then (select string_agg(m.id, ' ') from platform.tenant_moves m where m.purged_at is null)
-      else (select m.id from platform.tenant_moves m where m.id = tenant) end, ''), true);
-  if tenant <> '*' and current_setting('app.away') <> '' then
+  away := set_config('app.away', away, true);
+  if tenant <> '*' and away <> '' then
     perform platform.refuse_away(tenant);
   end if;
 end

@@ -49,6 +49,17 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(event_id), '{}') from claimed
 $$;
 
+-- Claims one event, like claim_new_events. Returns false if this consumer has applied it.
+create or replace function platform.claim_event(consumer text, event_id text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
+  values (platform.tenant(), claim_event.consumer, claim_event.event_id, platform.clock())
+  on conflict on constraint inbox_once do nothing;
+  return found;
+end
+$$;
+
 -- The ids among these that this consumer has not applied, without claiming them.
 create or replace function platform.find_unclaimed_events(consumer text, event_ids text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -161,7 +172,7 @@ call platform.set_owner('platform', 'fusion_platform');
 grant execute on function platform.clock, platform.tenant, platform.iso, platform.uuid7, platform.fail,
   platform.next_version,
   platform.act_as, platform.set_trace, platform.identify, platform.authenticate, platform.enter, platform.leave,
-  platform.enter_as, platform.sinks_of, platform.due_now, platform.trace, platform.emit, platform.claim_new_events, platform.find_unclaimed_events
+  platform.enter_as, platform.sinks_of, platform.due_now, platform.trace, platform.emit, platform.claim_event, platform.claim_new_events, platform.find_unclaimed_events
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
 grant execute on function platform.proven_tenant to fusion_reader, fusion_search;

@@ -19,29 +19,25 @@ $$;
 
 -- An address with a recipient name, which carriers need and a buyer may have left out.
 create or replace function shipping.add_recipient_name(address jsonb, customer_id varchar) returns jsonb
-language sql immutable as $$
+language sql stable as $$
   select case
     when address ? 'name' then address
     when address ? 'company' then (address - 'company') || jsonb_build_object('name', address->'company')
     else address || jsonb_build_object('name', customer_id) end
 $$;
 
--- The order's label request. It is inserted if there is none and the order has an address. The caller has locked the
--- order. Also called by orders.
+-- Adds the label request of an order that has none. The caller has locked the order. Also called by orders.
 create or replace function shipping.open_label_request(order_row orders.orders, address jsonb, shipment_id varchar)
   returns shipping.label_requests
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  now_at constant timestamptz := platform.clock();
   request shipping.label_requests;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-    and x.order_id = order_row.id;
-  if not found and address is not null then
-    insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
-    values (order_row.id, order_row.tenant_id, shipment_id,
-      'open', shipping.add_recipient_name(address, order_row.customer_id), platform.clock(), platform.clock())
-    returning * into request;
-  end if;
+  insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, tried_at, created_at)
+  values (order_row.id, order_row.tenant_id, shipment_id, 'open',
+    shipping.add_recipient_name(address, order_row.customer_id), now_at, now_at)
+  on conflict (order_id) do nothing returning * into request;
   return request;
 end
 $$;
@@ -89,7 +85,11 @@ begin
       where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
+    select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
+      and x.order_id = order_row.id;
+    if not found and order_row.shipping_address is not null then
+      request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
+    end if;
     -- `ended`: a refund of this order failed at the bank. Only the merchant can request its next label.
     continue when request.order_id is null or request.status in ('made', 'ended');
     task := shipping.lease_label(request, input);
@@ -232,7 +232,9 @@ begin
   end if;
   is_closed := request.status in ('made', 'ended');
   needs_reminder := request.order_id is null or request.status = 'refused' or is_closed;
-  request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
+  if request.order_id is null then
+    request := shipping.open_label_request(order_row, input->'address', input->>'shipmentId');
+  end if;
   update shipping.label_requests x
   set address = wanted_address, attempts = case when x.address = wanted_address and not is_closed then x.attempts
       else 0 end, shipment_id = case when is_closed then input->>'shipmentId' else x.shipment_id end,
