@@ -4433,7 +4433,7 @@ alter function payments.apply_success(payments.payments,jsonb,boolean) owner to 
 revoke all on function payments.apply_success(payments.payments,jsonb,boolean) from public;
 
 -- function: payments.ask_charge(jsonb,jsonb)
--- src/db/payments/intents.sql
+-- src/db/payments/charges.sql
 CREATE OR REPLACE FUNCTION payments.ask_charge(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4962,7 +4962,7 @@ alter function payments.needs_closing(payments.payments) owner to fusion_payment
 revoke all on function payments.needs_closing(payments.payments) from public;
 
 -- function: payments.note_charges(jsonb,jsonb)
--- src/db/payments/intents.sql
+-- src/db/payments/charges.sql
 CREATE OR REPLACE FUNCTION payments.note_charges(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
