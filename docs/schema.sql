@@ -3023,7 +3023,7 @@ begin
       set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
           updated_at = now_at
       from unnest(skus, quantities) w(sku, n)
-      where i.tenant_id = tenant and i.sku = w.sku and i.quantity >= w.n
+      where i.tenant_id = tenant and i.sku = any(skus) and i.sku = w.sku and i.quantity >= w.n
       returning i.sku
     ), hold as (
       insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
@@ -3205,7 +3205,7 @@ begin
     set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
         updated_at = platform.clock()
     from unnest(skus, quantities) w(sku, n)
-    where i.tenant_id = platform.tenant() and i.sku = w.sku and i.quantity >= w.n;
+    where i.tenant_id = platform.tenant() and i.sku = any(skus) and i.sku = w.sku and i.quantity >= w.n;
     if found then
       return null;
     end if;

@@ -33,7 +33,7 @@ begin
     set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
         updated_at = platform.clock()
     from unnest(skus, quantities) w(sku, n)
-    where i.tenant_id = platform.tenant() and i.sku = w.sku and i.quantity >= w.n;
+    where i.tenant_id = platform.tenant() and i.sku = any(skus) and i.sku = w.sku and i.quantity >= w.n;
     if found then
       return null;
     end if;
@@ -62,6 +62,7 @@ $$;
 -- inventory.reserved or inventory.insufficient. For orders.
 -- If every SKU has enough units, one statement takes them (the condition on quantity decides) and writes the hold and
 -- its event. Several SKUs are locked first, in SKU order: see inventory.take.
+-- `any(skus)` makes the SKU an index condition also in a plan that was made for a tenant with almost no products.
 create or replace function inventory.reserve(order_id varchar, skus text[], quantities integer[], held_until timestamptz,
   needs_payment boolean)
 returns jsonb
@@ -77,7 +78,7 @@ begin
       set quantity = i.quantity - w.n, reserved = i.reserved + w.n, version = platform.next_version(i.version),
           updated_at = now_at
       from unnest(skus, quantities) w(sku, n)
-      where i.tenant_id = tenant and i.sku = w.sku and i.quantity >= w.n
+      where i.tenant_id = tenant and i.sku = any(skus) and i.sku = w.sku and i.quantity >= w.n
       returning i.sku
     ), hold as (
       insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, expires_at, created_at)
