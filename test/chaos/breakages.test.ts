@@ -50,7 +50,7 @@ describe('with SQL functions that lose changes', () => {
       { functionName: 'orders.fail_order', from: /perform platform\.emit\([^;]*;/, to: '' },
       {
         functionName: 'inventory.reserve',
-        from: 'unnest(platform.sinks_of(true)) s',
+        from: 'unnest(platform.sinks_of(needs_payment)) s',
         to: `unnest('{queue}'::varchar[]) s`,
       },
     );
