@@ -120,15 +120,15 @@ create table catalog.products (
   constraint products_price_not_negative CHECK (price >= 0::numeric),
   constraint products_status CHECK (status in ('active', 'archived'))
 );
-CREATE INDEX idx_products_newest ON catalog.products USING gin (search, name public.gin_trgm_ops, sku public.gin_trgm_ops, (ARRAY[tenant_id::text, (tenant_id::text || ' ') || currency::text, tenant_id::text ||
+CREATE INDEX idx_products_search_newest ON catalog.products USING gin (search, name public.gin_trgm_ops, sku public.gin_trgm_ops, (ARRAY[hashtextextended('', hashtext(tenant_id::text)::bigint), hashtextextended(currency::text, hashtext(tenant_id::text)::bigint), hashtextextended(
 CASE
     WHEN "right"(id::text, 3) = '000' THEN '*'
     ELSE ''
-END, tenant_id::text ||
+END, hashtext(tenant_id::text)::bigint), hashtextextended(
 CASE
     WHEN "right"(id::text, 2) ~ '[02468ace]0' THEN '**'
     ELSE ''
-END, (tenant_id::text || ' ') || "left"(id::text, 3), (tenant_id::text || ' ') || "left"(id::text, 4), (tenant_id::text || ' ') || "left"(id::text, 5), (tenant_id::text || ' ') || "left"(id::text, 6), (tenant_id::text || ' ') || "left"(id::text, 7), (tenant_id::text || ' ') || "left"(id::text, 8)])) WITH (gin_pending_list_limit='256') WHERE status::text = 'active';
+END, hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 3), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 4), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 5), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 6), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 7), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 8), hashtext(tenant_id::text)::bigint)])) WITH (gin_pending_list_limit='256') WHERE status::text = 'active';
 CREATE INDEX idx_products_tenant_id ON catalog.products USING btree (tenant_id, id DESC);
 alter table catalog.products enable row level security;
 alter table catalog.products force row level security;
@@ -896,9 +896,20 @@ alter function catalog.product_json(catalog.products,integer) owner to fusion_ca
 revoke all on function catalog.product_json(catalog.products,integer) from public;
 grant execute on function catalog.product_json(catalog.products,integer) to fusion_reader;
 
--- function: catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer)
+-- function: catalog.search_key(character varying,text)
 -- src/db/catalog/search.sql
-CREATE OR REPLACE FUNCTION catalog.search_hits(tenant character varying, words tsquery, pattern text, sku_part text, similar_name text, required text[], keys text[], low character varying, before character varying, most integer)
+CREATE OR REPLACE FUNCTION catalog.search_key(tenant character varying, name text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select hashtextextended(name, hashtext(tenant)) $function$;
+alter function catalog.search_key(character varying,text) owner to fusion_catalog;
+revoke all on function catalog.search_key(character varying,text) from public;
+grant execute on function catalog.search_key(character varying,text) to fusion_search;
+
+-- function: catalog.search_matches(character varying,tsquery,text,text,text,bigint[],bigint[],character varying,character varying,integer)
+-- src/db/catalog/search.sql
+CREATE OR REPLACE FUNCTION catalog.search_matches(tenant character varying, words tsquery, pattern text, sku_part text, similar_name text, required bigint[], keys bigint[], low character varying, before character varying, most integer)
  RETURNS character varying[]
  LANGUAGE plpgsql
  STABLE
@@ -915,47 +926,30 @@ begin
   into candidates, hits
   from (
     select w.id, w.tenant_id, true as is_match from (select p.id, p.tenant_id from catalog.products p
-      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
-        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.search @@ words offset 0) w
+      where p.status = 'active' and catalog.search_product_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_product_keys(p.tenant_id, p.id, p.currency) && keys and p.search @@ words offset 0) w
     union all
     select n.id, n.tenant_id, n.search @@ words is not true from (select p.id, p.tenant_id, p.search
       from catalog.products p
-      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
-        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.name ilike pattern offset 0) n
+      where p.status = 'active' and catalog.search_product_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_product_keys(p.tenant_id, p.id, p.currency) && keys and p.name ilike pattern offset 0) n
     union all
     select s.id, s.tenant_id, s.sku ilike pattern and s.search @@ words is not true and s.name not ilike pattern
     from (select p.id, p.tenant_id, p.search, p.name, p.sku from catalog.products p
-      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
-        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.sku ilike sku_part offset 0) s
+      where p.status = 'active' and catalog.search_product_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_product_keys(p.tenant_id, p.id, p.currency) && keys and p.sku ilike sku_part offset 0) s
     union all
     select a.id, a.tenant_id, true from (select p.id, p.tenant_id from catalog.products p
-      where p.status = 'active' and catalog.search_keys(p.tenant_id, p.id, p.currency) @> required
-        and catalog.search_keys(p.tenant_id, p.id, p.currency) && keys and p.name %> similar_name offset 0) a
+      where p.status = 'active' and catalog.search_product_keys(p.tenant_id, p.id, p.currency) @> required
+        and catalog.search_product_keys(p.tenant_id, p.id, p.currency) && keys and p.name %> similar_name offset 0) a
     limit most
   ) c;
   return case when candidates < most or most is null then hits end;
 end
 $function$;
-alter function catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer) owner to fusion_catalog;
-revoke all on function catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer) from public;
-grant execute on function catalog.search_hits(character varying,tsquery,text,text,text,text[],text[],character varying,character varying,integer) to fusion_search;
-
--- function: catalog.search_keys(character varying,character varying,character varying)
--- src/db/catalog/search.sql
-CREATE OR REPLACE FUNCTION catalog.search_keys(tenant_id character varying, id character varying, currency character varying)
- RETURNS text[]
- LANGUAGE sql
- IMMUTABLE
-AS $function$
-  select array[tenant_id::text, tenant_id || ' ' || currency,
-    tenant_id || case when right(id, 3) = '000' then '*' else '' end,
-    tenant_id || case when right(id, 2) ~ '[02468ace]0' then '**' else '' end,
-    tenant_id || ' ' || left(id, 3), tenant_id || ' ' || left(id, 4), tenant_id || ' ' || left(id, 5),
-    tenant_id || ' ' || left(id, 6), tenant_id || ' ' || left(id, 7), tenant_id || ' ' || left(id, 8)]
-$function$;
-alter function catalog.search_keys(character varying,character varying,character varying) owner to fusion_catalog;
-revoke all on function catalog.search_keys(character varying,character varying,character varying) from public;
-grant execute on function catalog.search_keys(character varying,character varying,character varying) to fusion_search;
+alter function catalog.search_matches(character varying,tsquery,text,text,text,bigint[],bigint[],character varying,character varying,integer) owner to fusion_catalog;
+revoke all on function catalog.search_matches(character varying,tsquery,text,text,text,bigint[],bigint[],character varying,character varying,integer) from public;
+grant execute on function catalog.search_matches(character varying,tsquery,text,text,text,bigint[],bigint[],character varying,character varying,integer) to fusion_search;
 
 -- function: catalog.search_newest(tsquery,text,text,character varying,character varying,integer)
 -- src/db/catalog/search.sql
@@ -973,7 +967,8 @@ declare
   -- A long number is rare, more so than the letters before it in many SKUs.
   number constant text := '%' || substring(indexed_pattern from '[0-9]{5,}') || '%';
   window_size constant integer := case when is_indexed then catalog.search_window() else 1000 end;
-  required constant text[] := case when only_currency is null then '{}' else array[tenant || ' ' || only_currency] end;
+  required constant bigint[] := case when only_currency is null then '{}'
+    else array[catalog.search_key(tenant, only_currency)] end;
   newest varchar[]; -- the window, with its matches
   found_ids varchar[];
   sampled varchar[];
@@ -982,6 +977,7 @@ declare
   high varchar;
   low varchar;
   bottom varchar;
+  all_keys bigint[]; -- of all products from `bottom` on that the window has not
 begin
   -- With `=` the planner would walk all tenants' products by primary key; with `between` it does not.
   select array_agg(w.id order by w.id desc), coalesce(array_agg(w.id order by w.id desc) filter (where w.matches), '{}')
@@ -1012,21 +1008,23 @@ begin
   high := case when before is null then left(newest[1], 3) || 'fffff-' else position end;
   bottom := left((select p.id from catalog.products p where p.tenant_id between tenant and tenant
     order by p.tenant_id desc, p.id limit 1), 3);
+  all_keys := case when before is null then array[catalog.search_key(tenant, '')]
+    else catalog.search_range_keys(tenant, bottom, high) end;
   -- All products that have a long number, unless they turn out to be many.
-  sampled := case when number is not null then catalog.search_hits(tenant, words, indexed_pattern, number, null, required,
-    catalog.search_ranges(tenant, bottom, high), bottom, position, 150) end;
+  sampled := case when number is not null then catalog.search_matches(tenant, words, indexed_pattern, number, null, required,
+    all_keys, bottom, position, 300) end;
   while sampled is null loop
     low := bottom;
     -- One product in 4,096, then one in 32 of those newer than the newest match among them.
     for stage in 1..2 loop
-      sampled := catalog.search_hits(tenant, words, indexed_pattern, indexed_pattern, similar_name,
-        required || (tenant || repeat('*', stage)),
-        case stage when 1 then array[tenant || '*'] else catalog.search_ranges(tenant, low, high) end,
+      sampled := catalog.search_matches(tenant, words, indexed_pattern, indexed_pattern, similar_name,
+        required || catalog.search_key(tenant, repeat('*', stage)),
+        case stage when 1 then array[catalog.search_key(tenant, '*')] else catalog.search_range_keys(tenant, low, high) end,
         low, position, null);
       if stage = 1 and sampled = '{}' then
         -- A rare word: all that have it, unless the sample is wrong.
-        sampled := catalog.search_hits(tenant, words, indexed_pattern, indexed_pattern, similar_name, required,
-          catalog.search_ranges(tenant, low, high), low, position, 150);
+        sampled := catalog.search_matches(tenant, words, indexed_pattern, indexed_pattern, similar_name, required, all_keys,
+          low, position, 300);
         if sampled is not null then
           return (found_ids || sampled)[:most];
         end if;
@@ -1039,8 +1037,8 @@ begin
         exit when sampled[wanted + stage] is null or sampled[wanted + stage] < low;
       end loop;
     end loop;
-    found_ids := found_ids || catalog.search_hits(tenant, words, indexed_pattern, indexed_pattern, similar_name, required,
-      catalog.search_ranges(tenant, low, high), low, position, null);
+    found_ids := found_ids || catalog.search_matches(tenant, words, indexed_pattern, indexed_pattern, similar_name, required,
+      catalog.search_range_keys(tenant, low, high), low, position, null);
     if cardinality(found_ids) >= most or low <= bottom then
       return found_ids[:most];
     end if;
@@ -1054,6 +1052,24 @@ $function$;
 alter function catalog.search_newest(tsquery,text,text,character varying,character varying,integer) owner to fusion_catalog;
 revoke all on function catalog.search_newest(tsquery,text,text,character varying,character varying,integer) from public;
 grant execute on function catalog.search_newest(tsquery,text,text,character varying,character varying,integer) to fusion_search;
+
+-- function: catalog.search_product_keys(character varying,character varying,character varying)
+-- src/db/catalog/search.sql
+CREATE OR REPLACE FUNCTION catalog.search_product_keys(tenant_id character varying, id character varying, currency character varying)
+ RETURNS bigint[]
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select array[hashtextextended('', hashtext(tenant_id)), hashtextextended(currency, hashtext(tenant_id)),
+    hashtextextended(case when right(id, 3) = '000' then '*' else '' end, hashtext(tenant_id)),
+    hashtextextended(case when right(id, 2) ~ '[02468ace]0' then '**' else '' end, hashtext(tenant_id)),
+    hashtextextended(left(id, 3), hashtext(tenant_id)), hashtextextended(left(id, 4), hashtext(tenant_id)),
+    hashtextextended(left(id, 5), hashtext(tenant_id)), hashtextextended(left(id, 6), hashtext(tenant_id)),
+    hashtextextended(left(id, 7), hashtext(tenant_id)), hashtextextended(left(id, 8), hashtext(tenant_id))]
+$function$;
+alter function catalog.search_product_keys(character varying,character varying,character varying) owner to fusion_catalog;
+revoke all on function catalog.search_product_keys(character varying,character varying,character varying) from public;
+grant execute on function catalog.search_product_keys(character varying,character varying,character varying) to fusion_search;
 
 -- function: catalog.search_products(text,character varying,character varying,integer)
 -- src/db/catalog/search.sql
@@ -1086,32 +1102,34 @@ alter function catalog.search_products(text,character varying,character varying,
 revoke all on function catalog.search_products(text,character varying,character varying,integer) from public;
 grant execute on function catalog.search_products(text,character varying,character varying,integer) to fusion_reader;
 
--- function: catalog.search_ranges(character varying,character varying,character varying)
+-- function: catalog.search_range_keys(character varying,character varying,character varying)
 -- src/db/catalog/search.sql
-CREATE OR REPLACE FUNCTION catalog.search_ranges(tenant character varying, low character varying, high character varying)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION catalog.search_range_keys(tenant character varying, low character varying, high character varying)
+ RETURNS bigint[]
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  keys text[] := '{}';
+  keys bigint[] := '{}';
   first bigint;
   next bigint; -- the number of the range after the last one
   middle bigint;
 begin
   if least(length(low), length(high)) < 3 or left(low, 8) || left(high, 8) !~ '^[0-9a-f]+$' then
-    return array[tenant];
+    return array[catalog.search_key(tenant, '')];
   end if;
   first := ('x' || rpad(left(low, 8), 8, '0'))::bit(32)::bigint;
   next := ('x' || rpad(left(high, 8), 8, '0'))::bit(32)::bigint + (length(high) > 8)::int;
   -- From both ends: ranges of this length up to where a range of 16 times the length begins.
   for digits in reverse 8..3 loop
     middle := case when digits = 3 then next else least((first + 15) / 16 * 16, next) end;
-    keys := keys || array(select tenant || ' ' || lpad(to_hex(n), digits, '0') from generate_series(first, middle - 1) n);
+    keys := keys || array(select catalog.search_key(tenant, lpad(to_hex(n), digits, '0'))
+      from generate_series(first, middle - 1) n);
     first := middle;
     middle := greatest(next / 16 * 16, first);
-    keys := keys || array(select tenant || ' ' || lpad(to_hex(n), digits, '0') from generate_series(middle, next - 1) n);
+    keys := keys || array(select catalog.search_key(tenant, lpad(to_hex(n), digits, '0'))
+      from generate_series(middle, next - 1) n);
     exit when first >= middle;
     first := first / 16;
     next := middle / 16;
@@ -1119,9 +1137,9 @@ begin
   return keys;
 end
 $function$;
-alter function catalog.search_ranges(character varying,character varying,character varying) owner to fusion_catalog;
-revoke all on function catalog.search_ranges(character varying,character varying,character varying) from public;
-grant execute on function catalog.search_ranges(character varying,character varying,character varying) to fusion_search;
+alter function catalog.search_range_keys(character varying,character varying,character varying) owner to fusion_catalog;
+revoke all on function catalog.search_range_keys(character varying,character varying,character varying) from public;
+grant execute on function catalog.search_range_keys(character varying,character varying,character varying) to fusion_search;
 
 -- function: catalog.search_window()
 -- src/db/catalog/search.sql

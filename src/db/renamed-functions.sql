@@ -5,6 +5,9 @@
 
 drop function if exists catalog.search_alike(text, varchar, varchar, integer);
 drop function if exists catalog.search_exact(tsquery, text, varchar, varchar, integer);
+drop function if exists catalog.search_hits(varchar, tsquery, text, text, text, text[], text[], varchar, varchar, integer);
+drop function if exists catalog.search_keys(varchar, varchar, varchar);
+drop function if exists catalog.search_ranges(varchar, varchar, varchar);
 drop function if exists catalog.search_similar(text, varchar, varchar, integer);
 drop function if exists catalog.search_spelt(tsquery, text, varchar, varchar, integer);
 drop function if exists group_commerce.await_money(varchar, boolean, integer, integer);

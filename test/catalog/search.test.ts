@@ -227,7 +227,7 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     // It takes a tenth of the time to insert the rows with SQL and to create the indexes afterwards.
     await client.query(`
       create temporary table saved_indexes as select indexdef from pg_indexes where tablename = 'products' and indexdef ~ 'gin';
-      drop index catalog.idx_products_newest;
+      drop index catalog.idx_products_search_newest;
       insert into catalog.products (id, sku, name, description, price, currency, tenant_id)
       select left(h, 8) || '-' || right(h, 4) || substr(platform.uuid7()::text, 14), 'BULK-' || lpad(n::text, 6, '0'),
         (array['Red','Blue','Green','White','Pink'])[1 + n % 5] || ' ' || (array['lamp','table','chair','bottle'])[1 + n % 4]
@@ -274,14 +274,14 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
   }
 
   test.each([
-    ['a rare word', 'zanzibar', 1, 'idx_products_newest'],
-    ['a rare word of a description', 'unobtainium', 1, 'idx_products_newest'],
-    ['a part of a name', 'anziba', 1, 'idx_products_newest'],
-    ['a word in another case, beyond ASCII', 'шапка', 1, 'idx_products_newest'],
-    ['a part in another case, beyond ASCII', 'имня', 1, 'idx_products_newest'],
-    ['one SKU', 'BULK-000301', 1, 'idx_products_newest'],
-    ['a misspelt word', 'zanzibr', 1, 'idx_products_newest'],
-    ['a word that no product has', 'xylophone', 0, 'idx_products_newest'],
+    ['a rare word', 'zanzibar', 1, 'idx_products_search_newest'],
+    ['a rare word of a description', 'unobtainium', 1, 'idx_products_search_newest'],
+    ['a part of a name', 'anziba', 1, 'idx_products_search_newest'],
+    ['a word in another case, beyond ASCII', 'шапка', 1, 'idx_products_search_newest'],
+    ['a part in another case, beyond ASCII', 'имня', 1, 'idx_products_search_newest'],
+    ['one SKU', 'BULK-000301', 1, 'idx_products_search_newest'],
+    ['a misspelt word', 'zanzibr', 1, 'idx_products_search_newest'],
+    ['a word that no product has', 'xylophone', 0, 'idx_products_search_newest'],
     ['a common word', 'lamps', 21, 'idx_products_tenant_id'],
     ['two common words', 'red lamp', 21, 'idx_products_tenant_id'],
     ['a part of many SKUs', 'bulk-0', 21, 'idx_products_tenant_id'],
@@ -290,14 +290,14 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     expect([n, scanned]).toEqual([rows, false]);
     expect(indexes).toContain(index);
     // It reads the newest 250 products for exact words and for similar ones, and then what the index has found.
-    expect(rowsRead).toBeLessThan(700);
+    expect(rowsRead).toBeLessThan(1_000);
   });
 
   test('for a word that only old products have reads a part of them', async () => {
     for (const currency of [null, 'USD']) {
       const { found: n, rowsRead, indexes, scanned } = await measure('vintage', null, currency);
       expect([n, scanned]).toEqual([21, false]);
-      expect(indexes).toContain('idx_products_newest');
+      expect(indexes).toContain('idx_products_search_newest');
       expect(rowsRead).toBeLessThan(1_500); // of 2,500 that have it
     }
   });
@@ -315,6 +315,6 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     );
     const { found: n, rowsRead } = await measure('lamp', row?.id);
     expect(n).toBeGreaterThan(0);
-    expect(rowsRead).toBeLessThan(700);
+    expect(rowsRead).toBeLessThan(1_000);
   });
 });
