@@ -6,7 +6,7 @@ const ratio = (value: number | undefined): string => (value === undefined ? '–
 
 /**
  * The table for the documentation: times of the largest size and of the smallest size measured at the same time, and
- * blocks for every size.
+ * blocks for every size, with their ratio and the ratio without the upper levels of B-trees.
  */
 export function markdownOf(rows: Row[], sizes: number[]): string {
   const [smallestSize, largestSize] = [shortSize(sizes[0] ?? 0), shortSize(sizes.at(-1) ?? 0)];
@@ -19,6 +19,8 @@ export function markdownOf(rows: Row[], sizes: number[]): string {
     largestSize,
     'ratio',
     ...sizes.map((size) => `blocks: ${shortSize(size)}`),
+    'ratio',
+    'without levels',
   ];
   const lines = rows.map((row) => {
     const largest = row.sizes.at(-1);
@@ -28,6 +30,7 @@ export function markdownOf(rows: Row[], sizes: number[]): string {
       ...[ms(row.smallestAgain.api?.p50), ms(largest?.api?.p50), ratio(ratios.api)],
       ...[ms(row.smallestAgain.sql?.p50), ms(largest?.sql?.p50), ratio(ratios.sql)],
       ...row.sizes.map((size) => String(size.blocks ?? '–')),
+      ...[ratio(ratios.blocks), ratio(ratios.belowLevels)],
     ];
   });
   return [head, head.map((_, i) => (i === 0 ? '---' : '--:')), ...lines]

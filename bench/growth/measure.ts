@@ -151,7 +151,7 @@ export async function measureSql(
         plans.push(await session.explain(statement));
       }
       plans.sort((a, b) => a.blocks - b.blocks);
-      const plan = plans[Math.floor(plans.length / 2)] ?? { blocks: Number.NaN, lines: [] };
+      const plan = plans[Math.floor(plans.length / 2)] ?? { blocks: Number.NaN, levels: Number.NaN, lines: [] };
       results[subjectIndex]?.set(subjects[0]?.cases[caseIndex]?.name ?? name, {
         times: timesOf(samples[subjectIndex] ?? []),
         plan,

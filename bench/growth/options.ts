@@ -9,7 +9,8 @@ compares these two. Results and query plans are written to bench/results/growth-
 
   --sizes     numbers of orders, ascending. Default: 10000,100000,1000000,5000000
   --products  the most products; there are never more products than orders. Default: 1000000
-  --dir       folder for the temporary data (about 5 GB per million orders), removed at the end. Default: the system's
+  --dir       folder for the temporary data (about 6 GB per million orders, and 10 GB while it is filled), removed at
+              the end. Default: the system's
   --calls     calls of each case. Default: 80
   --only      run only cases whose name contains this text
   --docs      write the table into docs/performance.md

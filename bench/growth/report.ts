@@ -1,19 +1,26 @@
 import type { CallPlan } from './plan.ts';
 import type { Times } from './times.ts';
 
-/** The figures of one case at one size. */
-export type Measured = { api?: Times; sql?: Times; blocks?: number; plan?: CallPlan };
+/** The figures of one case at one size. `levels`: as in CallPlan. */
+export type Measured = { api?: Times; sql?: Times; blocks?: number; levels?: number; plan?: CallPlan };
 /** One case at all sizes. `smallestAgain`: the smallest size, measured again at the same time as the largest. */
 export type Row = { name: string; sizes: Measured[]; smallestAgain: Measured };
 
 /** The project's target: the p50 at the largest size is at most this many times the p50 at the smallest. */
 export const target = 1.3;
 
-/** Largest divided by smallest, both measured at the same time. Undefined if one is missing. */
+const withoutLevels = ({ blocks, levels }: Measured): number | undefined =>
+  blocks === undefined ? undefined : blocks - (levels ?? 0);
+
+/**
+ * Largest divided by smallest, both measured at the same time. Undefined if one is missing. `belowLevels`: of the
+ * blocks below the upper levels of B-trees. A B-tree gets another level when its table has become some hundred times as large.
+ */
 export function ratiosOf({ sizes, smallestAgain }: Row): {
   api: number | undefined;
   sql: number | undefined;
   blocks: number | undefined;
+  belowLevels: number | undefined;
 } {
   const largest = sizes.at(-1);
   const ratio = (a: number | undefined, b: number | undefined) =>
@@ -22,6 +29,7 @@ export function ratiosOf({ sizes, smallestAgain }: Row): {
     api: ratio(largest?.api?.p50, smallestAgain.api?.p50),
     sql: ratio(largest?.sql?.p50, smallestAgain.sql?.p50),
     blocks: ratio(largest?.blocks, smallestAgain.blocks),
+    belowLevels: ratio(largest && withoutLevels(largest), withoutLevels(smallestAgain)),
   };
 }
 
@@ -32,7 +40,7 @@ const times = (value: number | undefined): string =>
 /** 10k, 5M. */
 export const shortSize = (size: number): string => (size >= 1_000_000 ? `${size / 1_000_000}M` : `${size / 1_000}k`);
 
-/** The table for the screen, three lines for each case. `!` marks a ratio above the target. */
+/** The table for the screen, four lines for each case. `!` marks a ratio above the target. */
 export function tableOf(rows: Row[], sizes: number[]): string {
   const width = Math.max(...rows.map(({ name }) => name.length));
   const columns = sizes.map((size) => `${shortSize(size).padStart(8)}`).join('');
@@ -50,7 +58,8 @@ export function tableOf(rows: Row[], sizes: number[]): string {
       return [
         line(row, 'API ms', (figures) => ms(figures.api?.p50), ratios.api),
         line(row, 'SQL ms', (figures) => ms(figures.sql?.p50), ratios.sql),
-        line(row, 'blocks', (figures) => (figures.blocks === undefined ? '–' : String(figures.blocks)), ratios.blocks),
+        line(row, 'blocks', (figures) => String(figures.blocks ?? '–'), ratios.blocks),
+        line(row, ' below', (figures) => String(withoutLevels(figures) ?? '–'), ratios.belowLevels),
       ];
     }),
   ].join('\n');
@@ -64,7 +73,7 @@ export function resultOf(rows: Row[], sizes: number[], machine: object): object 
   const saved = (figures: Measured, withPlan: boolean) => ({
     ...(figures.api ? { api: rounded(figures.api) } : {}),
     ...(figures.sql ? { sql: rounded(figures.sql) } : {}),
-    ...(figures.blocks === undefined ? {} : { blocks: figures.blocks }),
+    ...(figures.blocks === undefined ? {} : { blocks: figures.blocks, levels: figures.levels }),
     ...(withPlan && figures.plan ? { plan: figures.plan.lines } : {}),
   });
   return {

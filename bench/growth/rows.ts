@@ -73,11 +73,11 @@ export const productRows = [
 const batchColumns = `o.*, o.quantity * o.price as total, growth.id('payment', o.n) as payment_id,
   growth.id('shipment', o.n) as shipment_id`;
 
-/** A temporary table for the orders of one batch, computed once for all statements that insert from it. */
-export const batchTable = `create temp table batch as select ${batchColumns} from growth.orders(0, -1) o`;
+/** A table for the orders of one batch, computed once for all statements that insert from it. */
+export const batchTable = `create unlogged table if not exists growth.batch as select ${batchColumns} from growth.orders(0, -1) o`;
 
-/** Replaces the batch by the orders number $1 to $2. */
-export const batchRows = ['truncate batch', `insert into batch select ${batchColumns} from growth.orders($1, $2) o`];
+/** Adds the orders number $1 to $2 to the batch. */
+export const batchRows = `insert into growth.batch select ${batchColumns} from growth.orders($1, $2) o`;
 
 /** Inserts the orders of a batch and their related rows, in two lists that two connections can run concurrently. */
 export const orderRows: [string[], string[]] = [
@@ -90,9 +90,9 @@ export const orderRows: [string[], string[]] = [
        case when o.status in ('delivered', 'shipped') then ${address} end, o.campaign,
        case when o.status = 'failed' then case o.hold when 'refused' then 'insufficient_inventory' else 'reservation_expired' end end,
        o.at + interval '3 days'
-     from batch o`,
+     from growth.batch o`,
     `insert into inventory.reservations (order_id, tenant_id, skus, quantities, status, created_at)
-     select o.id, o.tenant, array[o.sku::text], array[o.quantity], o.hold, o.at from batch o`,
+     select o.id, o.tenant, array[o.sku::text], array[o.quantity], o.hold, o.at from growth.batch o`,
     `insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
        max_participants, actual_participants, secured_participants, price, original_price, start_time, end_time, status,
        settled_at, created_at, updated_at)
@@ -103,7 +103,7 @@ export const orderRows: [string[], string[]] = [
        secured_at, updated_at)
      select growth.id('participant', o.n), o.tenant, o.campaign, o.customer || '-' || o.n, o.id, o.payment_id, 'charged',
        o.at, o.at, o.at
-     from batch o where o.campaign is not null and o.tenant = 'default'`,
+     from growth.batch o where o.campaign is not null and o.tenant = 'default'`,
     // The active campaign, which one order in forty belongs to: places, reservations and payments.
     `insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, state, joined_at,
        secure_by, secured_at, updated_at)
@@ -124,32 +124,32 @@ export const orderRows: [string[], string[]] = [
        case when o.payment in ('succeeded', 'refunded') then 'succeeded' else 'canceled' end,
        case when o.payment = 'failed' then 'reservation_expired' end, o.at, o.tenant, o.at,
        case when o.payment in ('succeeded', 'refunded') then o.total else 0 end, x.refunded, x.refunded, o.at
-     from batch o
+     from growth.batch o
      cross join lateral (select case when o.payment = 'refunded' then o.total else 0 end as refunded) x
      where o.payment is not null`,
     `insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, received, created_at)
      select 'pi_' || o.n, o.tenant, o.payment_id, o.total, 'EUR', x.status,
        case when x.status = 'succeeded' then o.total else 0 end, o.at
-     from batch o
+     from growth.batch o
      cross join lateral (
        select case when o.payment in ('succeeded', 'refunded') then 'succeeded' else 'canceled' end as status
      ) x
      where o.payment is not null`,
     `insert into payments.refunds (id, tenant_id, payment_id, amount, currency, status, stripe_refund_id, checked_at, created_at)
      select growth.id('refund', o.n), o.tenant, o.payment_id, o.total, 'EUR', 'succeeded', 're_' || o.n, o.at, o.at
-     from batch o where o.payment = 'refunded'`,
+     from growth.batch o where o.payment = 'refunded'`,
     `insert into shipping.label_requests (order_id, tenant_id, shipment_id, status, address, attempts, tried_at, created_at)
      select o.id, o.tenant, o.shipment_id, 'made', ${address}, 1, o.at, o.at
-     from batch o where o.status in ('delivered', 'shipped')`,
+     from growth.batch o where o.status in ('delivered', 'shipped')`,
     `insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, created_at, tenant_id, updated_at)
      select o.shipment_id, o.id, 'FC' || o.n, 'manual', '/v1/shipments/' || o.shipment_id || '/label',
        case o.status when 'shipped' then 'in_transit' else 'delivered' end, o.at, o.tenant, o.at
-     from batch o where o.status in ('delivered', 'shipped')`,
+     from growth.batch o where o.status in ('delivered', 'shipped')`,
   ],
   [
     `insert into platform.events (tenant_id, topic, key, payload, time)
      select o.tenant, e.topic, e.key, e.payload, o.at + e.step * interval '2 seconds'
-     from batch o
+     from growth.batch o
      cross join lateral (values
        (1, 'order.created', o.id, jsonb_build_object('orderId', o.id, 'customerId', o.customer, 'total', o.total,
          'currency', 'EUR', 'items', jsonb_build_array(jsonb_build_object('sku', o.sku, 'price', o.price, 'quantity', o.quantity)))),

@@ -76,7 +76,7 @@ const measured = ({ api, sql }: DatabaseResults, caseName: string): Measured => 
   const [samples, result] = [api.get(caseName) ?? [], sql?.get(caseName)];
   return {
     ...(samples.length > 0 ? { api: timesOf(samples) } : {}),
-    ...(result ? { sql: result.times, blocks: result.plan.blocks, plan: result.plan } : {}),
+    ...(result ? { sql: result.times, blocks: result.plan.blocks, levels: result.plan.levels, plan: result.plan } : {}),
   };
 };
 

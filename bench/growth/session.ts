@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { connectTo } from '../../dev/postgres/connection.ts';
 import { addJobSecret, localJobSecret } from '../../dev/postgres/job-secrets.ts';
-import { type CallPlan, readPlans } from './plan.ts';
+import { type CallPlan, readPlans, type Searches } from './plan.ts';
 
 /**
  * The SQL that the Worker sends for one operation: a function call, or a query that follows `platform.authenticate`.
@@ -32,6 +32,17 @@ export async function openSession(adminUrl: string): Promise<Session> {
   await client.query(`
     set auto_explain.log_analyze = on; set auto_explain.log_buffers = on; set auto_explain.log_timing = off;
     set auto_explain.log_nested_statements = on; set auto_explain.log_format = json; set auto_explain.log_level = notice`);
+  await client.query('create extension if not exists pageinspect with schema public');
+  /** The upper levels of B-trees that so many searches touch. An index of another kind counts nothing. */
+  const countLevels = async (searches: Searches): Promise<number> => {
+    const { rows } = await client.query<{ name: string; levels: number }>(
+      `select c.relname as name, (public.bt_metap(format('%I.%I', n.nspname, c.relname))).fastlevel::int as levels
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_am a on a.oid = c.relam
+       where a.amname = 'btree' and c.relname = any($1)`,
+      [[...searches.keys()]],
+    );
+    return rows.reduce((sum, { name, levels }) => sum + levels * (searches.get(name) ?? 0), 0);
+  };
   const setExplain = (on: boolean) => client.query(`set auto_explain.log_min_duration = ${on ? 0 : -1}`);
   await setExplain(false);
   await client.query('set session authorization fusion_worker');
@@ -74,8 +85,10 @@ export async function openSession(adminUrl: string): Promise<Session> {
       const planNotices = notices.slice(noticesBeforeRead);
       await client.query('reset session authorization');
       await setExplain(false);
+      const { searches, ...plan } = readPlans(planNotices, planLines);
+      const levels = await countLevels(searches);
       await client.query('set session authorization fusion_worker');
-      return readPlans(planNotices, planLines);
+      return { ...plan, levels };
     },
     close: () => client.end(),
   };
