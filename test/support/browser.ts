@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,7 +29,13 @@ export async function openBrowser(): Promise<OpenBrowser> {
         else process.env.TMPDIR = before;
       }
       env.LD_LIBRARY_PATH = join(dir, 'al2023', 'lib');
-      env.FONTCONFIG_PATH = join(dir, 'fonts');
+      // The package's own configuration looks for its fonts in /tmp only. Without any font Chromium crashes.
+      env.FONTCONFIG_FILE = join(dir, 'fonts.conf');
+      const folders = [join(dir, 'fonts'), '/usr/share/fonts'].map((folder) => `<dir>${folder}</dir>`).join('');
+      await writeFile(
+        env.FONTCONFIG_FILE,
+        `<fontconfig>${folders}<cachedir>${join(dir, 'cache')}</cachedir></fontconfig>`,
+      );
     }
     const browser = await playwright.launch({ executablePath: configuredPath ?? join(dir, 'chromium'), env });
     return { browser, close: () => browser.close().finally(remove) };
