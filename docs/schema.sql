@@ -4240,7 +4240,10 @@ begin
   set stripe_refund_id = coalesce(x.stripe_refund_id, reported->>'stripeId'), checked_at = platform.clock(),
       status = case when x.status = 'pending' or reported->>'status' = 'failed' then reported->>'status'
         else x.status end, failure_reason = coalesce(reported->>'failure', x.failure_reason)
-  where x.id = refund.id returning * into refund;
+  where x.id = refund.id and (reported->>'stripeId' is not null or x.stripe_refund_id is null) returning * into refund;
+  if not found then
+    return '{}';
+  end if;
   is_paid := payment.captured > 0 and (refund.stripe_intent_id is not distinct from payment.stripe_payment_intent_id
     or exists (select from payments.intents i where i.stripe_id = refund.stripe_intent_id and i.received > 0));
   if is_paid and refund.status is distinct from previous_status then

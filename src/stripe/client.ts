@@ -269,29 +269,28 @@ export async function closeIntent(settings: StripeSettings, intentId: string): P
 }
 
 /**
- * Makes the refund of a row, once. The idempotency key is made from the row. If an earlier try may have succeeded, it
- * first looks for a refund with our id in its metadata.
+ * Makes the refund of a row, once. The idempotency key is made from the row. Looks for a refund with our id in its
+ * metadata if an earlier try may have made it: before, and if Stripe then rejects the refund because of that one.
  * @throws StripeCallError
  */
 export async function makeRefund({ settings, db }: Context, task: RefundTask): Promise<StripeUpdate> {
+  const { id, intentId, paymentId } = task;
   const stripe = openStripe(settings);
   if (task.stripeRefundId !== null) {
     const update = refundUpdate(await callStripe(stripe.refunds.retrieve(task.stripeRefundId)));
     if (update) return update;
   }
-  if (task.mayExist) {
-    const existing = (await listRefunds(settings, task.intentId)).find(({ refund }) => refund?.id === task.id);
-    if (existing) return existing;
+  const findExisting = async () => (await listRefunds(settings, intentId)).find(({ refund }) => refund?.id === id);
+  const existing = task.mayExist ? await findExisting() : undefined;
+  if (existing) return existing;
+  const metadata = { refundId: id, paymentId, ...cellMetadata(db.cell) };
+  const key = { idempotencyKey: `refund-${id}-${task.attempt}` };
+  try {
+    const request = stripe.refunds.create({ payment_intent: intentId, amount: minorOf(task), metadata }, key);
+    return refundUpdate(await callStripe(request)) ?? { cell: db.cell, intentId };
+  } catch (error) {
+    const made = error instanceof StripeCallError && error.permanent ? await findExisting() : undefined;
+    if (made) return made;
+    throw error;
   }
-  const refund = await callStripe(
-    stripe.refunds.create(
-      {
-        payment_intent: task.intentId,
-        amount: minorOf(task),
-        metadata: { refundId: task.id, paymentId: task.paymentId, ...cellMetadata(db.cell) },
-      },
-      { idempotencyKey: `refund-${task.id}-${task.attempt}` },
-    ),
-  );
-  return refundUpdate(refund) ?? { cell: db.cell, intentId: task.intentId };
 }

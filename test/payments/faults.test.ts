@@ -4,6 +4,7 @@ import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, oneLine, type Store, startStore, until } from '../support/harness.ts';
 import { type PaymentFixture, paymentFixture } from '../support/payments.ts';
+import { jobSecret } from '../support/secrets.ts';
 
 let store: Store;
 let shop: PaymentFixture;
@@ -214,6 +215,37 @@ describe('a refund whose response is lost', () => {
       ]);
     });
   }
+
+  test('is not recorded as failed because a later try finds no money left', async () => {
+    const { payment, intent } = await paid('LATE-EFFECT');
+    await shop.webhooks({ lose: 1 });
+    await shop.fault({ times: 1000, method: 'POST', path: '/v1/refunds', action: 'drop', acts: false });
+    await store.send('POST', `/v1/payments/${payment.id}/refunds`);
+    await until(async () => (await openRefunds(payment.id)).length === 1);
+    const [row] = await store.database.query<{ id: string }>(`select id from payments.refunds where payment_id = $1`, [
+      payment.id,
+    ]);
+    await shop.clearFaults();
+    // The effect of a try that has used another idempotency key.
+    await shop.stripe.refunds.create({
+      payment_intent: intent,
+      metadata: { refundId: row?.id ?? '', paymentId: payment.id },
+    });
+    await until(async () => (await openRefunds(payment.id)).length === 0);
+    expect((await store.send('GET', `/v1/payments/${payment.id}/refunds`)).body.data).toMatchObject([
+      { id: row?.id, amount: 30, status: 'succeeded' },
+    ]);
+    // A rejection that arrives after the refund changes nothing.
+    const refund = {
+      id: row?.id,
+      stripeId: null,
+      status: 'failed',
+      amount: '30.00',
+      failure: 'charge_already_refunded',
+    };
+    await store.database.query('select payments.apply_stripe($1, $2)', [{ jobSecret }, { intentId: intent, refund }]);
+    expect((await shop.paymentOf(payment.id)).status).toBe('refunded');
+  });
 
   test('and that a bank returns later, with its webhooks also lost, is reported by the hourly cron', async () => {
     const { payment, intent } = await paid('SENT-BACK', 'pm_card_refundFail');

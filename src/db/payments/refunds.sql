@@ -149,8 +149,9 @@ $$;
 
 -- Applies an update of one refund, ours or made by hand at Stripe; `reported` has its intent's id. The result does not
 -- depend on the order of updates. A failed refund stays failed: a bank can return money days after the refund
--- succeeded, and then the merchant has it again. The caller has locked the order and the payment; this locks the
--- refund.
+-- succeeded, and then the merchant has it again. A failure without `stripeId` says that Stripe rejected one of our
+-- requests: it counts only while no other request has made the refund. The caller has locked the order and the payment;
+-- this locks the refund.
 create or replace function payments.apply_refund(payment payments.payments, reported jsonb) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -176,7 +177,10 @@ begin
   set stripe_refund_id = coalesce(x.stripe_refund_id, reported->>'stripeId'), checked_at = platform.clock(),
       status = case when x.status = 'pending' or reported->>'status' = 'failed' then reported->>'status'
         else x.status end, failure_reason = coalesce(reported->>'failure', x.failure_reason)
-  where x.id = refund.id returning * into refund;
+  where x.id = refund.id and (reported->>'stripeId' is not null or x.stripe_refund_id is null) returning * into refund;
+  if not found then
+    return '{}';
+  end if;
   is_paid := payment.captured > 0 and (refund.stripe_intent_id is not distinct from payment.stripe_payment_intent_id
     or exists (select from payments.intents i where i.stripe_id = refund.stripe_intent_id and i.received > 0));
   if is_paid and refund.status is distinct from previous_status then
