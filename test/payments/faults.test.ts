@@ -196,6 +196,8 @@ describe('an intent that the database does not know', () => {
 });
 
 describe('a refund whose response is lost', () => {
+  const isRetry = (line: Record<string, unknown>) =>
+    line.outcome === 'retry' && line.topic === 'payment.refund.requested';
   const ways = {
     'with a dropped connection': { action: 'drop', acts: true },
     'with an error that Stripe repeats': { action: 'status', status: 500, saved: true, acts: true },
@@ -219,18 +221,17 @@ describe('a refund whose response is lost', () => {
   test('is not recorded as failed because a later try finds no money left', async () => {
     const { payment, intent } = await paid('LATE-EFFECT');
     await shop.webhooks({ lose: 1 });
+    const before = store.logs().filter(isRetry).length;
     await shop.fault({ times: 1000, method: 'POST', path: '/v1/refunds', action: 'drop', acts: false });
     await store.send('POST', `/v1/payments/${payment.id}/refunds`);
-    await until(async () => (await openRefunds(payment.id)).length === 1);
+    await until(() => store.logs().filter(isRetry).length > before);
     const [row] = await store.database.query<{ id: string }>(`select id from payments.refunds where payment_id = $1`, [
       payment.id,
     ]);
+    // The effect of a try that has used another idempotency key. The store's next try comes a second later.
     await shop.clearFaults();
-    // The effect of a try that has used another idempotency key.
-    await shop.stripe.refunds.create({
-      payment_intent: intent,
-      metadata: { refundId: row?.id ?? '', paymentId: payment.id },
-    });
+    const metadata = { refundId: row?.id ?? '', paymentId: payment.id };
+    await shop.stripe.refunds.create({ payment_intent: intent, metadata });
     await until(async () => (await openRefunds(payment.id)).length === 0);
     expect((await store.send('GET', `/v1/payments/${payment.id}/refunds`)).body.data).toMatchObject([
       { id: row?.id, amount: 30, status: 'succeeded' },
@@ -268,8 +269,6 @@ describe('a refund whose response is lost', () => {
   test('is found again after Stripe has forgotten its idempotency key', async () => {
     const { payment, intent } = await paid('FORGOTTEN');
     await shop.webhooks({ lose: 1 });
-    const isRetry = (line: Record<string, unknown>) =>
-      line.outcome === 'retry' && line.topic === 'payment.refund.requested';
     const before = store.logs().filter(isRetry).length;
     // The first attempt makes the refund, and no attempt gets a response.
     await shop.fault({ times: 2, method: 'POST', path: '/v1/refunds', action: 'drop', acts: true });
