@@ -1,4 +1,4 @@
-import type { Case } from './cases.ts';
+import type { Case } from './case.ts';
 import type { RejectedRequest } from './job.ts';
 
 const size = 1_000_000;

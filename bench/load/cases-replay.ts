@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { repository } from '../../dev/platform/settings.ts';
-import type { Bench, Case, Turn } from './cases.ts';
+import type { Bench, Case, Turn } from './case.ts';
 import type { Loaded } from './job.ts';
 
 /** Runs `npm run replay` against the fixture as a new tenant. Throws with its last output if its audit fails. */

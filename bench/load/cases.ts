@@ -1,51 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Fixture } from '../fixture/fixture.ts';
 import { fillQueue, resumeQueue } from './backlog.ts';
-import type { Loaded, LoadJob, Recipe } from './job.ts';
-import type { LimitJob } from './limit-child.ts';
-import type { Loader } from './load.ts';
+import type { Bench, Case, Turn } from './case.ts';
+import type { Loaded, Recipe } from './job.ts';
 import { paymentCents, type Shop, seedOutbox, seedPayments } from './seed.ts';
-
-export type Bench = {
-  fixture: Fixture;
-  shop: Shop;
-  load: Loader<LoadJob, Loaded>;
-  limit: Loader<LimitJob, Loaded>;
-  file: string | undefined;
-};
-
-/** One measurement of a case. `seed` differs each time because Idempotency-Keys are made from it. */
-export type Turn = {
-  clients: number;
-  for: { seconds: number } | { amount: number };
-  seed: number;
-  /** Not counted. Cases with a fixed amount of work do less of it. */
-  warmUp?: boolean;
-};
-
-/**
- * The sinks that deliver events while a case runs. Events for the other sinks wait and are deleted after the case.
- * `kafka`: events go to Kafka only, so our own consumers (which open an order's payment) do nothing.
- */
-export type Sinks = 'none' | 'kafka' | 'all';
-
-export type Case = {
-  name: string;
-  title: string;
-  /** A limit of the machine, measured without the API. */
-  isLimit?: true;
-  /** Names of the cases that its rate is compared with. */
-  against: string[];
-  sinks: Sinks;
-  /** Whether its SQL statements are counted: it calls the database through the Worker. */
-  counted: boolean;
-  /** Creates the rows that `run` needs. Not measured. */
-  prepare?: (bench: Bench, turn: Turn) => Promise<Prepared>;
-  run: (bench: Bench, turn: Turn, prepared: Prepared) => Promise<Loaded>;
-};
-
-/** Payments that wait for their webhook. Empty if the case needs none. */
-export type Prepared = { paymentId: string; intentId: string }[];
 
 export const relayedEvents = 20_000;
 const decidedHolds = 20_000;

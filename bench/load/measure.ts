@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localJobSecret } from '../../dev/postgres/job-secrets.ts';
 import type { Cpu, Fixture } from '../fixture/fixture.ts';
-import type { Bench, Case, Sinks, Turn } from './cases.ts';
+import type { Bench, Case, Sinks, Turn } from './case.ts';
 import type { Sample } from './figures.ts';
 
 const timeoutMs = 120_000;

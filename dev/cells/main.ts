@@ -2,8 +2,9 @@ import { connectTo, describeFailure } from '../postgres/connection.ts';
 import { parseOptions, UsageError } from '../support/options.ts';
 import { Progress } from '../support/progress.ts';
 import { stopSignal } from '../support/stop-signal.ts';
-import { MoveStopped, moveTenant, purgeTenant, undoMove } from './move.ts';
+import { MoveStopped, moveTenant, undoMove } from './move.ts';
 import { listMoves } from './places.ts';
+import { purgeTenant } from './purge.ts';
 import type { Cell } from './session.ts';
 import { defaultCell, readCellUrls } from './urls.ts';
 

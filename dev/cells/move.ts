@@ -1,8 +1,8 @@
-import { activateTenant, clearArrival, copiedTables, prepareArrival, purgeRows, raiseSequences } from './arrival.ts';
+import { activateTenant, clearArrival, copiedTables, prepareArrival, raiseSequences } from './arrival.ts';
 import { describeDifferences, type Figures, readFigures } from './compare.ts';
 import { copyTable, MoveLost } from './copy.ts';
 import { closeTenant, forwardTenant, pauseTenant, recordStep, redirectTenant, reopenTenant } from './departure.ts';
-import { type Place, readPlace } from './places.ts';
+import { type Place, readPlace, readPlaces } from './places.ts';
 import { awaitDeliveries, awaitRunningTransactions, WaitedTooLong } from './quiet.ts';
 import { asMover, type Cell } from './session.ts';
 import { findTenantTables, type Table } from './tables.ts';
@@ -27,7 +27,8 @@ export type MoveOptions = {
 /** The move has begun and is not finished: the tenant's writes are paused. */
 export class MoveStopped extends Error {}
 
-const count = (n: number, noun: string): string => `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : 's'}`;
+/** A number with its noun, such as `1,200 rows`. */
+export const count = (n: number, noun: string): string => `${n.toLocaleString('en-US')} ${noun}${n === 1 ? '' : 's'}`;
 
 /**
  * Moves a tenant to another cell. If an earlier run stopped, this one continues. Writes are paused until it ends; reads
@@ -55,9 +56,6 @@ export async function moveTenant(cells: Cell[], tenant: string, to: string, opti
   }
   await shortenForwarding(cells, tenant, target, steps);
 }
-
-const readPlaces = (cells: Cell[], tenant: string): Promise<Place[]> =>
-  Promise.all(cells.map((cell) => readPlace(cell, tenant)));
 
 function findCell(cells: Cell[], name: string): Cell {
   const cell = cells.find((each) => each.name === name);
@@ -270,33 +268,4 @@ export async function undoMove(
     () => reopenTenant(leaving.cell, tenant, moveId),
     () => `${leaving.cell.name} serves ${tenant}`,
   );
-}
-
-/**
- * Deletes the rows that a tenant has left behind in other cells. They are kept for a week, since they are the proof of
- * what was copied.
- */
-export async function purgeTenant(
-  cells: Cell[],
-  tenant: string,
-  { steps, keepDays = 7 }: Pick<MoveOptions, 'steps'> & { keepDays?: number },
-): Promise<void> {
-  const places = await readPlaces(cells, tenant);
-  const left = places.filter(({ state, move }) => state === 'moved' && move?.purgedAt === null);
-  if (left.length === 0) throw new Error(`${tenant} left no rows behind in any cell`);
-  for (const { cell, move } of left) {
-    if (move === null) continue;
-    const home = places.find((place) => place.cell.name === move.cell);
-    if (home?.state !== 'here')
-      throw new Error(`${move.cell} does not serve ${tenant} now: ${cell.name} keeps its rows`);
-    const movedAt = move.movedAt?.getTime() ?? Date.now();
-    if (Date.now() - movedAt < keepDays * 86_400_000) {
-      throw new Error(
-        `${tenant} left ${cell.name} less than ${keepDays} days ago: add --now to delete its rows anyway`,
-      );
-    }
-    const tables = await findTenantTables(cell.client);
-    const describe = (n: number): string => `${count(n, 'row')} deleted in ${cell.name}`;
-    await steps.step('purge', () => purgeRows(cell, tables, tenant, move.moveId), describe);
-  }
 }

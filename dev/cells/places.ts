@@ -26,6 +26,9 @@ export async function readPlace(cell: Cell, tenant: string): Promise<Place> {
   return row.state === null ? { cell, state: 'here', move: null } : { cell, state: row.state, move: row };
 }
 
+export const readPlaces = (cells: Cell[], tenant: string): Promise<Place[]> =>
+  Promise.all(cells.map((cell) => readPlace(cell, tenant)));
+
 /** Every tenant of a cell that is away or on its way, and the number of those that it serves. */
 export async function listMoves({ client }: Cell): Promise<{ served: number; moves: (Move & { tenant: string })[] }> {
   const { rows } = await client.query<Move & { tenant: string; state: Move['state'] | null }>(

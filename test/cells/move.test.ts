@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type MoveOptions, MoveStopped, moveTenant, purgeTenant, undoMove } from '../../dev/cells/move.ts';
+import { type MoveOptions, MoveStopped, moveTenant, undoMove } from '../../dev/cells/move.ts';
 import { readPlace } from '../../dev/cells/places.ts';
+import { purgeTenant } from '../../dev/cells/purge.ts';
 import { connectTo } from '../../dev/postgres/connection.ts';
 import {
   addTenant,
