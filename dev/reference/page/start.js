@@ -121,27 +121,33 @@ Scalar.createApiReference(reference, {
   showDeveloperTools: 'never',
 });
 
+let holding;
+
 /**
- * Scrolls to a section of the introduction. While the page loads, Scalar may scroll back to its start: for three seconds,
- * or until the reader acts, the section is brought back.
+ * Scrolls to a section of the introduction. Scalar may scroll away from it while it loads or still follows an earlier
+ * link: for three seconds, or until the reader acts, the section is brought back.
  */
 function holdInView(section) {
+  clearInterval(holding);
   let checksLeft = 30;
-  const timer = setInterval(() => {
+  holding = setInterval(() => {
     const heading = document.getElementById(`api-1/${section.slice(1)}`);
     if (!heading) return;
     const { top } = heading.getBoundingClientRect();
     if (top < 0 || top > innerHeight) heading.scrollIntoView();
     if (location.hash !== section) history.replaceState(null, '', section);
-    if (--checksLeft === 0) clearInterval(timer);
+    if (--checksLeft === 0) clearInterval(holding);
   }, 100);
-  for (const act of ['wheel', 'keydown', 'pointerdown', 'popstate']) {
-    addEventListener(act, () => clearInterval(timer), { once: true });
-  }
 }
-if (firstSection?.startsWith('#description/')) holdInView(firstSection);
+for (const act of ['wheel', 'keydown', 'pointerdown', 'popstate']) addEventListener(act, () => clearInterval(holding));
+
+const isIntroduction = (section) => section?.startsWith('#description/');
+if (isIntroduction(firstSection)) holdInView(firstSection);
 
 addEventListener('hashchange', () => {
   const section = sections.get(location.hash);
-  if (section !== undefined) location.replace(section);
+  if (isIntroduction(section)) {
+    history.replaceState(null, '', section);
+    holdInView(section);
+  } else if (section !== undefined) location.replace(section);
 });
