@@ -230,6 +230,8 @@ export const cases: Case[] = [
     counted: false,
     async prepare(bench, turn) {
       await seedOutbox(bench.fixture, turn.warmUp ? 2_000 : relayedEvents);
+      // The same cron first asks Stripe about payments that waited for five minutes, which takes seconds.
+      await bench.fixture.pool.query(`update payments.payments set checked_at = now() where status = 'pending'`);
       return [];
     },
     async run(bench, turn) {
