@@ -235,7 +235,7 @@ describe('the intent of an order that was placed with its payment', () => {
     await shop.audit();
   });
 
-  test('is made known by the cron if the Worker ends before it is recorded', async () => {
+  test('is recorded by the cron if the Worker ends before it has recorded it', async () => {
     const sku = await newSku();
     loseRecords();
     const { body: order } = await place(sku);
