@@ -149,7 +149,7 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
       : []),
     ...cells.map(({ name, databaseUrl: url }) => {
       const { secret, publishable } = devKeysOf('default', name);
-      return [`Cell ${name}`, `${url}   tenant default: ${secret}, ${publishable}`];
+      return [`Cell ${name}`, `${url}   tenant default: ${secret} (secret), ${publishable} (publishable)`];
     }),
   ];
   const order = `{"customerId":"ada","items":[{"sku":"${seededSku}","quantity":2}]}`;

@@ -6964,7 +6964,7 @@ begin
   if found and current_setting('app.copying', true) is distinct from 'on' then
     raise exception 'the tenant % is not served by this cell (%: %)', tenant, move.state, move.cell
       using errcode = 'object_not_in_prerequisite_state', hint = case move.state
-        when 'moved' then format('Use the database of the cell %s.', move.cell)
+        when 'moved' then format('Make the change in the cell %1$s (npm run keys -- --cell %1$s …).', move.cell)
         else 'Finish the move first: npm run cells -- list' end;
   end if;
   return coalesce(new, old);

@@ -2,7 +2,7 @@ import { connectTo, describeFailure } from '../postgres/connection.ts';
 import { parseOptions, UsageError } from '../support/options.ts';
 import { Progress } from '../support/progress.ts';
 import { stopSignal } from '../support/stop-signal.ts';
-import { MoveStopped, moveTenant, undoMove } from './move.ts';
+import { count, MoveStopped, moveTenant, undoMove } from './move.ts';
 import { listMoves } from './places.ts';
 import { purgeTenant } from './purge.ts';
 import type { Cell } from './session.ts';
@@ -11,12 +11,13 @@ import { defaultCell, readCellUrls } from './urls.ts';
 const help = `npm run cells -- <command>
 
   list                       the cells, how many tenants each serves, and the tenants that have moved or are moving
-  move <tenant> --to <cell>  move a tenant to another cell. Its writes are paused (503, to be repeated) until the end, and
-                             its reads for the last second. The rows are copied, counted and compared; then the new cell
-                             serves the tenant, and the old cell forwards its keys. If the command stops, run it again.
+  move <tenant> --to <cell>  move a tenant to another cell. Its writes are paused until the end, and its reads for the
+                             last second: they get 503, and clients retry. The rows are copied, counted and compared;
+                             then the new cell serves the tenant, and the old cell forwards its keys. If the command
+                             stops, run it again.
        [--from <cell>]       the cell that it leaves, if two cells each have a tenant with this id
        [--wait 180]          how many seconds to wait for running transactions and for undelivered events
-  move <tenant> --undo       end a move that stopped: delete the copied rows and give the tenant its writes back
+  move <tenant> --undo       end a move that stopped: delete the copied rows and allow the tenant's writes again
   purge <tenant>             delete the rows that a tenant left behind, a week after its move or later
        [--now]               do not wait for a week
 
@@ -56,7 +57,7 @@ async function list(cells: Cell[]): Promise<string> {
   const lines: string[] = [];
   for (const cell of cells) {
     const { served, moves } = await listMoves(cell);
-    lines.push(`${cell.name}  ${served} tenants`);
+    lines.push(`${cell.name}  ${count(served, 'tenant')}`);
     for (const { tenant, state, cell: other, movedAt, purgedAt } of moves) {
       const when = movedAt === null ? '' : ` on ${movedAt.toISOString().slice(0, 10)}`;
       const rows = state !== 'moved' ? '' : purgedAt === null ? ', its rows are still here' : ', its rows are deleted';

@@ -71,7 +71,8 @@ const findLeaving = (places: Place[], from?: string): Place | undefined =>
 function findHome(places: Place[], tenant: string, from?: string): Place {
   const homes = places.filter(({ cell, state }) => state === 'here' && (from === undefined || cell.name === from));
   const [home, second] = homes;
-  if (home === undefined) throw new Error(`no cell serves a tenant ${tenant}: "npm run cells -- list" shows all cells`);
+  if (home === undefined)
+    throw new Error(`no cell serves a tenant ${tenant}: check its id, and the cells ("npm run cells -- list")`);
   if (second !== undefined) {
     const names = homes.map(({ cell }) => cell.name).join(' and ');
     throw new Error(`${names} each have a tenant ${tenant}: name the one with --from <cell>`);
@@ -94,7 +95,9 @@ async function checkCells({ cell: source, state }: Place, target: Cell, tenant: 
   }
   const place = await readPlace(target, tenant);
   if (state === 'here' && ['here', 'moving', 'switching'].includes(place.state)) {
-    throw new Error(`the cell ${target.name} has a tenant ${tenant} of its own: tenant ids must differ`);
+    throw new Error(
+      `the cell ${target.name} has a tenant ${tenant} of its own: ids must differ, so ${tenant} cannot move there`,
+    );
   }
   return findTenantTables(source.client);
 }

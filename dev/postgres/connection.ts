@@ -5,7 +5,9 @@ import pg from 'pg';
 export function readDatabaseUrl(variable = 'DATABASE_URL', env: NodeJS.ProcessEnv = process.env): string {
   const url = env[variable];
   if (url === undefined || url === '') {
-    throw new Error(`${variable} is not set. Set it to the database, e.g. postgres://owner:password@host/fusion`);
+    throw new Error(
+      `${variable} is not set. Set it to the connection string of the database, e.g. postgres://owner:password@host/fusion`,
+    );
   }
   if (!URL.canParse(url) || !/^postgres(ql)?:$/.test(new URL(url).protocol)) {
     throw new Error(`${variable} must have the form postgres://user:password@host:port/database`);
@@ -68,5 +70,6 @@ function isTransient(error: unknown): boolean {
 export function describeFailure(error: unknown): string {
   if (!(error instanceof pg.DatabaseError)) return error instanceof Error ? error.message : String(error);
   if (error.code === '42P01' || error.code === '3F000') return `${error.message}: run "npm run migrate" first`;
-  return [error.message, error.detail, error.where, error.hint].filter(Boolean).join('\n  ');
+  const where = / at RAISE$/.test(error.where ?? '') ? undefined : error.where; // our own message says enough
+  return [error.message, error.detail, where, error.hint].filter(Boolean).join('\n  ');
 }

@@ -26,7 +26,7 @@ export const readiness = z
       .meta({ description: 'Dead letters that were not replayed, counted up to 10,000 in each cell' }),
     cells: z
       .array(z.object({ cell: z.string(), status: z.enum(['ok', 'degraded', 'unavailable']) }))
-      .meta({ description: 'The state of each cell. `default` is the cell without a name' }),
+      .meta({ description: 'The state of each cell. `default` is the cell of `DATABASE_URL`' }),
     problems: z.array(problem).meta({ description: 'What is wrong and how to fix it. Empty if the status is `ok`' }),
   })
   .meta({ id: 'Readiness' });

@@ -58,7 +58,7 @@ export const newOrder = z.strictObject({
   shippingAddress: address.optional(),
   expand: z.array(z.literal('payment')).max(1).optional().meta({
     description:
-      '`payment`: the response has the payment with its `clientSecret`, as `POST /v1/payments` returns it. Not with `Prefer: respond-async`.',
+      '`payment`: the response has the payment with its `clientSecret`, as `POST /v1/payments` returns it. Not possible with `Prefer: respond-async`.',
   }),
 });
 
@@ -101,7 +101,12 @@ export async function placeOrder(context: Context, input: z.infer<typeof newOrde
   const { expand, ...fields } = input;
   const opensPayment = expand?.includes('payment') ?? false;
   if (opensPayment && deferred) {
-    const faults = [{ pointer: '/expand', detail: 'The payment needs the hold, so not with `Prefer: respond-async`.' }];
+    const faults = [
+      {
+        pointer: '/expand',
+        detail: 'Not possible with `Prefer: respond-async`: a payment needs a hold. Leave out one.',
+      },
+    ];
     throw new ApiError('validation_failed', undefined, { faults });
   }
   const order = {

@@ -29,9 +29,9 @@ operations.get(
     tag: 'Operations',
     summary: 'Check the databases and the age of the outbox',
     description:
-      '`degraded` is still 200: orders are accepted while Kafka is unavailable, and their events wait in the outbox. With ' +
-      'several cells, it is 503 only if no cell responds: the others serve their tenants. Alert on `problems` too.',
-    responses: { 200: { description: 'A database responds', schema: readiness } },
+      '`degraded` is still 200: orders are accepted while Kafka is unavailable, and their events wait in the outbox. If ' +
+      'there are several cells (databases), the response is 503 only if none of them responds. So alert on `problems` too.',
+    responses: { 200: { description: 'At least one database responds', schema: readiness } },
     errors: ['unavailable'],
   }),
   async (c) => c.json(await readHealth(c.var.context)),

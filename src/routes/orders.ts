@@ -35,9 +35,10 @@ orders.post(
     description:
       'All or nothing: the order, the hold on every line and the events commit together or not at all. Without enough ' +
       'stock the order is kept as `failed` and holds nothing. With `Prefer: respond-async` the response is 202 at once, ' +
-      'and a queue makes the hold: use it for flash sales. With `expand: ["payment"]` the payment is opened in the same ' +
-      'request, so that `POST /v1/payments` is not needed. If Stripe is unavailable then, the response is 503, and the ' +
-      'same `Idempotency-Key` continues with the order that was placed.',
+      'and a queue makes the hold: use it for flash sales. With `expand: ["payment"]` the same request opens the ' +
+      'payment, so that `POST /v1/payments` is not needed. If Stripe is unavailable, the order is placed but the response ' +
+      'is 503: repeat the request with the same `Idempotency-Key` to get the payment of this order. If Stripe rejects ' +
+      'the payment permanently, the order becomes `failed` and the response is 409 `order_not_payable`.',
     scope: 'orders:write',
     idempotency: 'required',
     body: newOrder,

@@ -40,8 +40,8 @@ webhooks.post(
     summary: 'Receive an event from Stripe',
     description:
       'Stripe signs the raw body. The signature’s time may differ by at most 300 s. Duplicates have no effect, and the ' +
-      'order of arrival does not matter. All cells share one endpoint at Stripe: the metadata of a payment names its ' +
-      'cell, and an event without metadata is applied in the cell that knows its PaymentIntent.',
+      'order of arrival does not matter. All cells share one endpoint at Stripe. The metadata of a payment names its ' +
+      'cell. An event without metadata is applied in the cell that knows its PaymentIntent.',
     stream: ['application/json'],
     responses: { 200: { description: 'The event was received', schema: received } },
     errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
@@ -97,8 +97,8 @@ webhooks.post(
     id: 'receiveTrackingInCell',
     summary: 'Receive a tracking update for the parcels of one cell',
     description:
-      'As `receiveTracking`, for a carrier account that only the tenants of one cell use. No other cell is asked, so it ' +
-      'works whatever state the others are in. `default` is the cell without a name.',
+      'The same as `receiveTracking`, for a carrier account that only the tenants of one cell use. The Worker looks for ' +
+      'the parcel in this cell only, so other cells may be unavailable. `default` is the cell of `DATABASE_URL`.',
     params: z.object({ carrier: carrierName, cell: z.string().regex(/^[a-z][a-z0-9]{1,11}$/) }),
     errors: [...trackingWebhook.errors, 'not_found'],
   }),
