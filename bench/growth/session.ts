@@ -33,7 +33,7 @@ export async function openSession(adminUrl: string): Promise<Session> {
     set auto_explain.log_analyze = on; set auto_explain.log_buffers = on; set auto_explain.log_timing = off;
     set auto_explain.log_nested_statements = on; set auto_explain.log_format = json; set auto_explain.log_level = notice`);
   await client.query('create extension if not exists pageinspect with schema public');
-  /** The upper levels of B-trees that so many searches touch. An index of another kind counts nothing. */
+  /** How many blocks of the upper levels of B-trees this number of searches touches. Other kinds of index count 0. */
   const countLevels = async (searches: Searches): Promise<number> => {
     const { rows } = await client.query<{ name: string; levels: number }>(
       `select c.relname as name, (public.bt_metap(format('%I.%I', n.nspname, c.relname))).fastlevel::int as levels

@@ -9,7 +9,7 @@ type CallFrame = {
   columnNumber: number;
 };
 
-/** The format of Chrome's CPU profiles, which is that of `Profiler.stop` in V8's inspector. */
+/** The format of Chrome's CPU profiles, the same as that of `Profiler.stop` in V8's inspector. */
 export type CpuProfile = {
   nodes: { id: number; callFrame: CallFrame; hitCount: number; children: number[] }[];
   /** Microseconds. */

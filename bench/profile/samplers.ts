@@ -14,7 +14,7 @@ export type StartSampling = (fixture: Fixture, locate: Locate) => Promise<() => 
 /** Samples per second. An odd number, so that they do not keep step with timers. */
 const perSecond = 1_999;
 
-/** V8's flags with which perf can name JavaScript functions, interpreted ones too. */
+/** These flags let perf name V8's JavaScript functions, interpreted ones too. */
 export const perfFlags = ['--perf-basic-prof', '--interpreted-frames-native-stack'];
 
 /** Why perf cannot be used here. Undefined if it can. */

@@ -21,7 +21,7 @@ export async function readLocations(mapFile: string): Promise<Locate> {
   };
 }
 
-/** Replaces what stands between brackets of this kind, at any depth, which is most of the name of a C++ template. */
+/** Replaces the text between brackets of this kind, at any depth: the arguments in the name of a C++ template. */
 function withoutBrackets(name: string, open: string, close: string): string {
   let depth = 0;
   let short = '';

@@ -37,7 +37,7 @@ const withoutUnused = (used: ReadonlySet<string>): Plugin => ({
   },
 });
 
-/** Stripe's client as one module, with those of its resources that the Worker uses. */
+/** Stripe's client as one module, with only the resources that the Worker uses. */
 export async function bundleStripe(): Promise<string> {
   const names = membersIn(await readTexts(join(repository, 'src', 'stripe'), '.ts'));
   const used = classesUnder(names, await readTexts(client, '.js'));

@@ -5,7 +5,7 @@ import * as zod from 'zod';
 import { repository } from '../platform/settings.ts';
 import { readTexts } from './texts.ts';
 
-/** What of zod the Worker's files use, such as `object` in `z.object(…)`. `z.core` has types only. */
+/** The names of zod that the Worker's files use, such as `object` in `z.object(…)`. `z.core` has types only. */
 export const namesUsedIn = (texts: readonly string[]): string[] => {
   const names = new Set(texts.flatMap((text) => [...text.matchAll(/\bz\.(\w+)/g)].map(([, name = '']) => name)));
   return [...names].filter((name) => name in zod && name !== 'core').sort();
@@ -22,7 +22,7 @@ const withoutJsonSchema: Plugin = {
   },
 };
 
-/** zod as one module, with those of its functions that the Worker uses. */
+/** zod as one module, with only the functions that the Worker uses. */
 export async function bundleZod(): Promise<string> {
   const names = namesUsedIn(await readTexts(join(repository, 'src'), '.ts'));
   const { outputFiles } = await build({

@@ -4,7 +4,7 @@ import { readPlace } from './places.ts';
 import { asMover, type Cell } from './session.ts';
 import type { Table } from './tables.ts';
 
-// What a move does in the cell that the tenant goes to.
+// The steps of a move in the new cell, to which the tenant moves.
 
 /** The tables that identify the tenant's calls. They are copied first, and deleted last. */
 const isIdentity = ({ name }: Table): boolean => name === 'platform.tenants' || name === 'platform.api_keys';

@@ -22,7 +22,7 @@ export async function readFigures({ client }: Cell, table: Table, tenant: string
   return figures;
 }
 
-/** Compares two cells' figures of a table: what differs, in words. */
+/** Compares two cells' figures of a table, and describes each difference. */
 export function describeDifferences(table: string, source: Figures, target: Figures): string[] {
   const difference = (what: string, a: string | undefined, b: string | undefined): string[] =>
     a === b ? [] : [`${table}: ${what} ${a ?? 'none'} in the old cell, ${b ?? 'none'} in the new cell`];

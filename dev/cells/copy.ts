@@ -108,7 +108,7 @@ export async function deleteRows(
         [tenant, moveId, state],
       );
       if (record.rowCount !== 1) throw new MoveLost();
-      // Only the owner can: to everybody else, and to the owner until here, the audit log is append-only.
+      // The audit log is append-only, so a trigger prevents this. Only the owner can disable the trigger.
       if (table.name === 'audit.log') await client.query('alter table audit.log disable trigger log_is_append_only');
       const result = await client.query(`delete from ${table.name} where ${table.tenant} = $1`, [tenant]);
       if (table.name === 'audit.log') await client.query('alter table audit.log enable trigger log_is_append_only');

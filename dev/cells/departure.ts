@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { asMover, type Cell } from './session.ts';
 
-// What a move does in the cell that the tenant leaves.
+// The steps of a move in the old cell, which the tenant leaves.
 
 /**
  * Begins a move: from now on the tenant's writes are answered `unavailable`, and jobs skip it. Resolves with the id of
@@ -28,7 +28,7 @@ export async function recordStep({ client }: Cell, tenant: string, moveId: strin
   );
 }
 
-/** From here on not even reads are served, until the other cell serves the tenant. False if another run was faster. */
+/** Stops reads too, until the other cell serves the tenant. False if another run was faster. */
 export async function closeTenant({ client }: Cell, tenant: string, moveId: string): Promise<boolean> {
   const { rowCount } = await client.query(
     `update platform.tenant_moves set state = 'switching' where id = $1 and move_id = $2 and state = 'moving'`,
@@ -67,7 +67,7 @@ export async function reopenTenant({ client }: Cell, tenant: string, moveId: str
   });
 }
 
-/** Triggers write the audit log of everything else; a move is not a change of one row. */
+/** Writes to the audit log. Triggers do this for changes of rows, but a move is not a change of one row. */
 async function addAuditRow(client: Cell['client'], tenant: string, operation: string, to: string | null) {
   await client.query(
     `insert into audit.log (tenant_id, actor, operation, subject, after)

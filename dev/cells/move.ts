@@ -80,7 +80,7 @@ function findHome(places: Place[], tenant: string, from?: string): Place {
   return home;
 }
 
-/** Checks what a move needs, before anything changes. Resolves with the tables that have rows of tenants. */
+/** Checks the conditions of a move before anything changes. Resolves with the tables that have rows of tenants. */
 async function checkCells({ cell: source, state }: Place, target: Cell, tenant: string): Promise<Table[]> {
   const installed = async ({ client }: Cell): Promise<Map<string, string>> => {
     const { rows } = await client.query<{ name: string; sha256: string }>(
@@ -102,7 +102,7 @@ async function checkCells({ cell: source, state }: Place, target: Cell, tenant: 
   return findTenantTables(source.client);
 }
 
-/** A cell that forwards the tenant to one that forwards it to the target forwards it to the target itself. */
+/** Cells that the tenant left earlier forward it to the target directly, not through the cells in between. */
 async function shortenForwarding(cells: Cell[], tenant: string, target: Cell, steps: Steps): Promise<void> {
   const forwarding = (await readPlaces(cells, tenant)).filter(({ state }) => state === 'moved');
   const last = forwarding.find(({ move }) => move?.cell === target.name);
@@ -230,7 +230,7 @@ class Move {
     return rows;
   }
 
-  /** Compares both cells. The rows cannot change any more, so what is equal now is equal at the switch. */
+  /** Compares both cells. The rows cannot change any more, so they are still equal at the switch. */
   private async check(): Promise<number> {
     const { tenant, target } = this;
     const source = this.from.cell;

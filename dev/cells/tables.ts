@@ -9,7 +9,7 @@ export type Table = {
   tenant: string;
   columns: Column[];
   primaryKey: string[];
-  /** The same without the tenant's id: the order in which its rows are copied. */
+  /** The primary key without the tenant's id. Rows are copied in this order. */
   key: string[];
   /** The sequence that numbers the rows, and the column that it fills. */
   sequence: { name: string; column: string } | null;
