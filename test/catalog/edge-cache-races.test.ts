@@ -340,7 +340,7 @@ describe('with a slow cache', () => {
   }
 
   test.each([1, 2, 3, 4, 5, 6])(
-    'no read is older than the last change that had ended before it began (seed %i)',
+    'a read is never older than the last change that ended before it began (seed %i)',
     async (seed) => {
       const random = randomFrom(seed);
       const below = (limit: number): number => Math.floor(random() * limit);

@@ -293,7 +293,7 @@ describe('a search in 10,000 products among 20,000 of other tenants', () => {
     expect(rowsRead).toBeLessThan(1_000);
   });
 
-  test('for a word that only old products have reads a part of them', async () => {
+  test('for a word that only old products have reads only some of them', async () => {
     for (const currency of [null, 'USD']) {
       const { found: n, rowsRead, indexes, scanned } = await measure('vintage', null, currency);
       expect([n, scanned]).toEqual([21, false]);

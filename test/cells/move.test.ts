@@ -96,7 +96,7 @@ const rowsIn = async (cell: TestCell) => {
 
 describe('moving a tenant', () => {
   test.each([1, 2])(
-    'under orders of two tenants loses and doubles none, and leaves the other alone (seed %i)',
+    'while two tenants sell loses and doubles no order, and does not affect the other tenant (seed %i)',
     async (seed) => {
       const random = randomFrom(seed);
       const key = await addTenant(old, tenant, { A: 1000, B: 1000 });
@@ -239,7 +239,7 @@ describe('moving a tenant', () => {
       `update catalog.products set name = 'B' where tenant_id = $1`,
       'catalog.products: a row differs, although counts and sums are equal',
     ],
-  ])('stops if %s in one cell, and gives the writes back when it is undone', async (_title, change, message) => {
+  ])('stops if %s in one cell, and allows writes again when it is undone', async (_title, change, message) => {
     const key = await addTenant(old, tenant, { A: 100 });
     for (let n = 0; n < 3; n++) await placeOrder(key);
     const before = await rowsIn(old);
@@ -316,7 +316,7 @@ describe('moving a tenant', () => {
     expect(await placeIn(eu1)).toBe('here');
   });
 
-  test('ends at once, with the writes back, if a transaction or a delivery does not end', async () => {
+  test('ends by itself and allows writes again, if a transaction or a delivery does not end', async () => {
     const key = await addTenant(old, tenant, { A: 100 });
     const slow = await old.worker.connect();
     await slow.query('begin');

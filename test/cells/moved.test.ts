@@ -140,7 +140,7 @@ describe('after a tenant has moved', () => {
     expect(row).toEqual({ status: 'held' });
   });
 
-  test('a move to a cell that this Worker does not know makes the tenant unavailable, and nobody else', async () => {
+  test('a move to a cell that this Worker does not know makes only that tenant unavailable', async () => {
     await raiseForAcme('moved', { tenant: 'acme', cell: 'us1' });
     const unseen = await store.database.key({ tenant: 'acme' });
     expect((await store.send('GET', '/v1/orders', undefined, { key: unseen })).status).toBe(503);

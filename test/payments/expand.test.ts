@@ -90,7 +90,7 @@ describe('an order with expand: ["payment"]', () => {
     await shop.audit();
   });
 
-  test('needs no work of the consumer of inventory.reserved, and an order without expand does', async () => {
+  test('leaves the consumer of inventory.reserved nothing to do, unlike an order without expand', async () => {
     const sku = await newSku();
     await store.settled();
     const isAboutPayment = (line: Record<string, unknown>) =>
@@ -312,7 +312,7 @@ describe('while Stripe is unavailable', () => {
   });
 });
 
-test('a payment that Stripe rejects for ever fails the order, and the same key gets the same error', async () => {
+test('a payment that Stripe rejects permanently fails the order, and the same key gets the same error', async () => {
   await shop.removeChargeLimits();
   const sku = await newSku(5, 0.1);
   const ask = { idempotencyKey: randomUUID() };

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { bundleStripe, classesUnder, membersIn } from '../../dev/bundle/stripe.ts';
 import { bundleZod, namesUsedIn } from '../../dev/bundle/zod.ts';
 
-test('a resource is used if its name follows a dot, on whatever line', () => {
+test('a resource is used if its name follows a dot, on the same line or the next one', () => {
   expect(membersIn(['openStripe(settings)\n  .events.list({})', 'stripe.checkout.sessions.create()'])).toEqual(
     new Set(['events', 'list', 'checkout', 'sessions', 'create']),
   );
@@ -21,7 +21,7 @@ test('the bundled client of Stripe has the methods of each resource that src/str
   for (const path of ['/v1/issuing/cards', '/v1/subscriptions']) expect(bundle).not.toContain(`"${path}"`);
 });
 
-test('what follows `z.` is used, except names that are no values of zod', () => {
+test('a name after `z.` is used, unless zod exports no value of that name', () => {
   expect(namesUsedIn(['z.object({ a: z.string() })', 'type A = z.infer<typeof a>; z.core.$ZodIssue'])).toEqual([
     'object',
     'string',
