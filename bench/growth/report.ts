@@ -13,8 +13,9 @@ const withoutLevels = ({ blocks, levels }: Measured): number | undefined =>
   blocks === undefined ? undefined : blocks - (levels ?? 0);
 
 /**
- * Largest divided by smallest, both measured at the same time. Undefined if one is missing. `belowLevels`: of the
- * blocks below the upper levels of B-trees. A B-tree gets another level when its table has become some hundred times as large.
+ * Largest divided by smallest, both measured at the same time. Undefined if one is missing. `belowLevels`: the ratio of
+ * the blocks without the upper levels of B-trees. A B-tree gets another level each time its table has become a few hundred
+ * times as large.
  */
 export function ratiosOf({ sizes, smallestAgain }: Row): {
   api: number | undefined;

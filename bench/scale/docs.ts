@@ -1,6 +1,15 @@
 import { withTable } from '../growth/docs.ts';
 import { formatFigure } from '../load/table.ts';
-import { type Ceiling, ceilingsOf, type Load, loadOf, type Measured, ordersPerCu, ratesPerMinute } from './model.ts';
+import {
+  type Ceiling,
+  ceilingsOf,
+  keyRequestsOf,
+  type Load,
+  loadOf,
+  type Measured,
+  ordersPerCu,
+  ratesPerMinute,
+} from './model.ts';
 
 /** A Markdown table with padded columns, the first aligned left and the others right. */
 function table(rows: string[][]): string {
@@ -65,14 +74,15 @@ export function measuredTable(measured: Measured): string {
   return [
     table([
       ['', 'PostgreSQL CPU, ms', 'Worker CPU, ms', 'database calls', 'a second on two cores'],
-      row('whole checkout: order, payment, webhook', 'checkout'),
+      row('whole checkout', 'checkout'),
       row('order alone', 'order'),
       row('order of one hot SKU', 'order-hot'),
       row('join of one campaign', 'join'),
       row('an event, relayed to Kafka', 'relay'),
     ]),
     '',
-    `- One checkout makes ${formatFigure(order.requests)} requests: two with the shop's key, the others are Stripe's.`,
+    `- One checkout makes ${formatFigure(order.requests)} requests: ${formatFigure(keyRequestsOf(measured))} with the ` +
+      "shop's key, and two webhooks from Stripe.",
     `- It sends ${formatFigure(order.queueMessages)} queue messages, and ${formatFigure(order.records)} Kafka records ` +
       `of ${formatFigure(order.recordBytes)} bytes.`,
     `- It leaves ${formatFigure(order.databaseBytes / 1000)} kB in the database.`,

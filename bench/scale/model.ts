@@ -29,8 +29,10 @@ export const settings = {
 
 /** The planned share of a database's CPU. Above it, requests would wait. As in bench/peers/costs.ts. */
 const utilisation = 0.5;
-/** The calls of one checkout that the shop's key makes; the others are Stripe's webhooks. */
-const keyRequestsPerOrder = 2;
+/** Stripe sends two webhooks for a checkout: the payment was created, and it was paid. */
+const webhooksPerOrder = 2;
+/** The requests of one checkout that are made with the shop's key. */
+export const keyRequestsOf = ({ order }: Measured): number => order.requests - webhooksPerOrder;
 
 export const ratesPerMinute = [100, 10_000, 1_000_000];
 
@@ -130,7 +132,7 @@ export function ceilingsOf(measured: Measured): Ceiling[] {
     {
       name: 'one key: rate limit in one data center',
       basis: 'setting',
-      ordersPerMinute: perMinute(settings.keyRequestsPerSecond / keyRequestsPerOrder),
+      ordersPerMinute: perMinute(settings.keyRequestsPerSecond / keyRequestsOf(measured)),
     },
     {
       name: `one cell: Neon compute of ${limits.neonAutoscalingCu} CU at half of its CPU`,
