@@ -21,6 +21,7 @@ drop function if exists group_commerce.next_unsettled(jsonb, jsonb, text[]);
 drop function if exists group_commerce.note_settled(group_commerce.group_commerce_campaigns, text[]);
 drop function if exists group_commerce.order_place(group_commerce.group_commerce_campaigns, group_commerce.participants);
 drop function if exists group_commerce.take_place(group_commerce.group_commerce_campaigns, jsonb);
+drop function if exists group_commerce.take_place(jsonb);
 drop function if exists group_commerce.settle_early(text[]);
 drop function if exists group_commerce.settle_free(group_commerce.group_commerce_campaigns, group_commerce.participants);
 drop function if exists inventory.announce(text[]);

@@ -2,137 +2,146 @@
 -- Joining a campaign. Lock order: the campaign, then the rows that every order locks (order, payment, reservation,
 -- stock).
 
+-- Why this campaign takes no more places: campaign_not_open or campaign_full. Null if it takes another one.
+create or replace function group_commerce.join_fault(c group_commerce.group_commerce_campaigns) returns jsonb
+language sql stable as $$
+  select case
+    when c.status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open', 'detail',
+      case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
+    when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
+    when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
+    when c.actual_participants >= c.max_participants then jsonb_build_object('error', 'campaign_full',
+      'detail', format('All %s places are taken.', c.max_participants)) end
+$$;
+
 -- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId,
 -- orderId, paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. A second join of a user returns the first one.
 -- A successful campaign creates the order at once. Raises not_found. Returns the errors campaign_not_open,
 -- campaign_full, insufficient_inventory. Emits campaign.joined, payment.created, at the minimum campaign.successful.
--- One statement a step: the key, its stored answer, an earlier place, the place, its payment, its unit, the answer.
+-- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
+-- unit, the answer.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join'); -- the stored answer, if it is a replay
-  earlier_place jsonb;
-  is_archived boolean;
-  campaign_sku varchar;
+  -- A variable, because the planner takes an expression for as costly in an index condition as in a filter. In a plan
+  -- made for a campaign without places it could then read all of its places.
+  joining_user constant varchar := input->>'userId';
+  found_place record;
 begin
   if answer is not null then
     return answer;
   end if;
-  select case when p.id is not null then group_commerce.participant_json(p) end, product.status = 'archived', c.sku
-  into earlier_place, is_archived, campaign_sku
+  select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
+    (select group_commerce.participant_json(p) from group_commerce.participants p
+      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
+  into found_place
   from group_commerce.group_commerce_campaigns c
-  left join group_commerce.participants p
-    on p.campaign_id = c.id and p.user_id = input->>'userId' and p.state <> 'released'
   left join catalog.products product on product.id = c.product_id
   where c.tenant_id = platform.tenant() and c.id = input->>'campaignId';
   if not found then
     perform platform.fail('not_found');
   end if;
-  if earlier_place is not null then
-    return platform.leave(call, 'campaigns.join', earlier_place);
+  if found_place.place is not null then
+    return platform.leave(call, 'campaigns.join', found_place.place);
   end if;
   -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
-  if is_archived then
+  if found_place.is_archived then
     return platform.leave(call, 'campaigns.join',
       jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
+  if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
+    return platform.leave(call, 'campaigns.join', found_place.fault);
+  end if;
   begin
-    answer := group_commerce.take_place(input);
+    answer := group_commerce.claim_place(found_place.campaign, input);
   exception when sqlstate 'FC001' then
-    -- The stock is the most contended row and is locked last, so a shortage shows after the other writes. Undo them.
-    answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
+    -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
+    answer := sqlerrm;
   end;
-  return platform.leave(call, 'campaigns.join',
-    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', campaign_sku) end);
+  return platform.leave(call, 'campaigns.join', answer);
 end
 $$;
 
--- One conditional update takes the place and decides success, and the same statement stores the participant
--- (participants_one_place_a_user) and campaign.joined. Raises FC001 (the shortages) if there is no stock. If the same
--- user joins at the same time, raises a serialization failure: the Worker repeats the call, which finds that place.
-create or replace function group_commerce.take_place(input jsonb) returns jsonb
+-- Takes a place in the campaign, which was read as `c`. Its payment is written first, because it needs no contended
+-- row. Then one conditional update takes the place and decides success, and the same statement stores the participant
+-- (participants_one_place_a_user) and campaign.joined. Raises FC001 with the answer if there is no place or no stock.
+-- Raises a serialization failure if the campaign became successful since it was read, or if the same user joins at the
+-- same time: the Worker repeats the call, which then finds this.
+create or replace function group_commerce.claim_place(c group_commerce.group_commerce_campaigns, input jsonb)
+returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
+  succeeded constant boolean := c.status = 'successful';
+  is_free constant boolean := c.price = 0;
   place record;
-  c group_commerce.group_commerce_campaigns;
   participant group_commerce.participants;
-  succeeded boolean;
-  shortages jsonb;
+  fault jsonb;
 begin
-  with locked as ( -- The joins of a campaign run one after the other: its row decides, not a count that was read before.
-    select * from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = tenant and x.id = input->>'campaignId' for update
-  ), taken as (
+  if not is_free then
+    perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
+      'campaignId', c.id, 'userId', input->'userId', 'amount', c.price, 'currency', c.currency, 'mode',
+      case when succeeded then 'order'
+        when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
+        else 'card' end));
+  end if;
+  with taken as (
     update group_commerce.group_commerce_campaigns x
     set actual_participants = x.actual_participants + 1,
-        secured_participants = x.secured_participants + (x.price = 0)::int,
+        secured_participants = x.secured_participants + is_free::int,
         status = case when x.status = 'active' and x.min_participants <= case x.success_on
-            when 'joined' then x.actual_participants + 1 else x.secured_participants + (x.price = 0)::int end
+            when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
           then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    from locked l
-    where x.tenant_id = tenant and x.id = l.id and x.status in ('active', 'successful')
-      and x.actual_participants < x.max_participants and x.start_time <= now_at and now_at < x.end_time
-    returning x as campaign, l.status = 'successful' as succeeded, l.price = 0 as is_free
+    where x.tenant_id = tenant and x.id = c.id and x.status = c.status and x.actual_participants < x.max_participants
+    returning x as campaign
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
       shipping_address, state, joined_at, secure_by, secured_at, updated_at)
-    select input->>'participantId', tenant, (t.campaign).id, input->>'userId', input->>'orderId',
-      case when not t.is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-      case when t.succeeded then 'ordered' when t.is_free then 'secured' else 'joined' end, now_at,
-      case when not t.is_free then now_at + make_interval(secs =>
-        (input->>case when t.succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
-      case when t.is_free then now_at end, now_at
-    from taken t
+    select input->>'participantId', tenant, c.id, input->>'userId', input->>'orderId',
+      case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+      case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
+      case when not is_free then now_at + make_interval(secs =>
+        (input->>case when succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
+      case when is_free then now_at end, now_at
+    from taken
     on conflict (campaign_id, user_id) where state <> 'released' do nothing
     returning p as participant
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    select tenant, 'group-commerce.campaign.joined', (t.campaign).id, jsonb_build_object(
+    select tenant, 'group-commerce.campaign.joined', c.id, jsonb_build_object(
       'campaign', group_commerce.campaign_json(t.campaign), 'userId', input->>'userId'), platform.trace(), now_at
     from taken t, joined
-    returning seq, key
+    returning seq
   ), waiting as (
     insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, e.key, platform.due_now() from event e, taken t, unnest(platform.sinks_of(not t.is_free)) s
+    select tenant, s, e.seq, c.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
   )
-  select t.campaign, t.succeeded, j.participant, l.status as old_status, l.start_time, l.end_time, l.max_participants
-  into place
-  from locked l left join taken t on true left join joined j on true;
-  c := place.campaign;
-  if c.id is null then
-    return case
-      when place.old_status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open', 'detail',
-        case place.old_status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
-      when now_at < place.start_time then jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign starts at %s.', platform.iso(place.start_time)))
-      when now_at >= place.end_time then jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign ended at %s.', platform.iso(place.end_time)))
-      else jsonb_build_object('error', 'campaign_full',
-        'detail', format('All %s places are taken.', place.max_participants)) end;
-  end if;
+  select t.campaign, j.participant into place from taken t left join joined j on true;
   participant := place.participant;
   if participant.id is null then
-    raise exception using errcode = 'serialization_failure', message = 'the user joins at the same time';
+    select group_commerce.join_fault(x) into fault from group_commerce.group_commerce_campaigns x
+      where x.tenant_id = tenant and x.id = c.id;
+    if fault is not null then
+      raise exception using errcode = 'FC001', message = fault::text;
+    end if;
+    raise exception using errcode = 'serialization_failure',
+      message = 'the campaign became successful, or the user joins at the same time';
   end if;
-  succeeded := place.succeeded;
+  c := place.campaign;
   if succeeded then
     perform group_commerce.create_place_order(c, participant);
   end if;
-  if c.price > 0 then
-    perform payments.open_place_payment(jsonb_build_object('id', participant.payment_id,
-      'orderId', participant.order_id, 'campaignId', c.id, 'userId', participant.user_id, 'amount', c.price,
-      'currency', c.currency, 'mode', case when succeeded then 'order'
-        when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
-        else 'card' end));
-  end if;
-  shortages := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and c.price > 0
+  fault := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and not is_free
     then participant.secure_by else 'infinity' end);
-  if shortages is not null then
-    raise exception using errcode = 'FC001', message = shortages::text;
+  if fault is not null then
+    raise exception using errcode = 'FC001',
+      message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
   end if;
   if succeeded then
     perform inventory.emit_reserved(array[participant.order_id::text]);
@@ -140,7 +149,7 @@ begin
   elsif c.status = 'successful' then
     perform group_commerce.emit_campaign(c, 'successful', true);
   end if;
-  return group_commerce.participant_json(participant);
+  return group_commerce.participant_json(participant) || jsonb_build_object('sku', c.sku);
 end
 $$;
 
