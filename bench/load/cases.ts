@@ -20,9 +20,14 @@ const sendToBareWorker = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path
     recipe: { kind: 'same', method, path },
   });
 
-const runPreparedStatement = (bench: Bench, turn: Turn, hot: boolean): Promise<Loaded> => {
+/** About the rate of `order`. */
+const pacedRate = 700;
+
+const runPreparedStatement = (bench: Bench, turn: Turn, hot: boolean, rate?: number): Promise<Loaded> => {
   const seconds = 'seconds' in turn.for ? turn.for.seconds : 1;
-  return bench.limit.run({ url: bench.fixture.adminUrl, clients: turn.clients, seconds, hot, seed: turn.seed });
+  const { clients, seed } = turn;
+  const job = { url: bench.fixture.adminUrl, clients, seconds, hot, seed };
+  return bench.limit.run(rate === undefined ? job : { ...job, rate });
 };
 
 /** The number of requests of a turn: its amount, or its seconds at `rate` requests per second. */
@@ -81,6 +86,9 @@ export const cases: Case[] = [
   ),
   limit('limit-hot', 'limit: one prepared statement, one hot SKU', (bench, turn) =>
     runPreparedStatement(bench, turn, true),
+  ),
+  limit('limit-order-paced', `limit: one prepared statement, ${pacedRate} a second`, (bench, turn) =>
+    runPreparedStatement(bench, turn, false, pacedRate),
   ),
   limit('limit-order-alone', 'limit: one prepared statement, one connection', (bench, turn) =>
     runPreparedStatement(bench, { ...turn, clients: 1 }, false),

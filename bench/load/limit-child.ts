@@ -1,10 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { percentile } from './figures.ts';
 import type { Loaded } from './job.ts';
 import { limitSkus, limitStatement } from './limit-tables.ts';
 import { randomFrom } from './recipes.ts';
 
-export type LimitJob = { url: string; clients: number; seconds: number; hot: boolean; seed: number };
+/** `rate`: how many statements a second all clients send together. Undefined: as many as they can. */
+export type LimitJob = { url: string; clients: number; seconds: number; hot: boolean; seed: number; rate?: number };
 
 async function load(job: LimitJob): Promise<Loaded> {
   const clients = await Promise.all(
@@ -18,14 +20,18 @@ async function load(job: LimitJob): Promise<Loaded> {
   const latencies: number[] = [];
   const began = performance.now();
   const end = began + job.seconds * 1000;
+  const msBetween = job.rate === undefined ? 0 : (job.clients * 1000) / job.rate;
   const runStatements = async (client: pg.Client): Promise<void> => {
-    for (let now = performance.now(); now < end; ) {
+    let due = began + random() * msBetween;
+    for (;;) {
+      if (due > performance.now()) await sleep(due - performance.now());
+      const now = performance.now();
+      if (now >= end) break;
       const values = [`s${job.hot ? 1 : 1 + Math.floor(random() * limitSkus)}`, `c${Math.floor(random() * 1_000)}`];
       // With a name, each connection prepares the statement: it is parsed and planned once.
       await client.query({ name: 'order', text: limitStatement, values, rowMode: 'array' });
-      const finished = performance.now();
-      latencies.push(finished - now);
-      now = finished;
+      latencies.push(performance.now() - now);
+      due += msBetween;
     }
   };
   await Promise.all(clients.map(runStatements));
