@@ -802,9 +802,10 @@ begin
   with row as (
     select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
   ), existing as (
-    select p.* from catalog.products p
-    where p.tenant_id = platform.tenant() and p.sku = any(array(select row.sku from row))
-    order by p.sku for update
+    select p.* from (select row.sku from row order by row.sku) wanted
+    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each row
+      select * from catalog.products c where c.tenant_id = (select platform.tenant()) and c.sku = wanted.sku limit 1 for update
+    ) p
   ), merged as (
     select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
       case when row.item ? 'description' then row.item->>'description' else k.description end as description,
@@ -832,7 +833,11 @@ begin
       when not m.repeated and not inventory.is_count_allowed(m.count, i.quantity, i.reserved)
         then format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units())
       end as fault
-    from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
+    from counted m
+    left join lateral (
+      select s.quantity, s.reserved from inventory.inventory s
+      where s.tenant_id = platform.tenant() and s.sku = m.sku limit 1
+    ) i on true
   ), written as (
     insert into catalog.products as p
       (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run,
@@ -1215,10 +1220,10 @@ CREATE OR REPLACE FUNCTION group_commerce.awaits_order(of_order character varyin
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select exists (
-    select from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
-    where p.tenant_id = platform.tenant() and p.order_id = of_order and p.state in ('joined', 'secured')
-      and c.status in ('active', 'successful'))
+  select coalesce((
+    select p.state in ('joined', 'secured') and (select c.status from group_commerce.group_commerce_campaigns c
+      where c.id = p.campaign_id) in ('active', 'successful')
+    from group_commerce.participants p where p.order_id = of_order), false)
 $function$;
 alter function group_commerce.awaits_order(character varying) owner to fusion_group_commerce;
 revoke all on function group_commerce.awaits_order(character varying) from public;
@@ -1288,7 +1293,7 @@ begin
   foreach paid_order_id in array order_ids loop
     perform orders.confirm_paid_order(paid_order_id);
     update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.order_id = paid_order_id;
+    where x.order_id = paid_order_id;
   end loop;
 end
 $function$;
@@ -1333,7 +1338,7 @@ begin
     return replay;
   end if;
   select * into product from catalog.products x
-    where x.tenant_id = platform.tenant() and x.id = input->>'productId' and x.status = 'active';
+    where x.id = input->>'productId' and x.status = 'active';
   original := coalesce((input->>'originalPrice')::numeric, product.price);
   fault := case
     when product.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
@@ -1443,7 +1448,7 @@ begin
   foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = campaign_id and x.status = 'active'
+    where x.id = campaign_id and x.status = 'active'
       and x.end_time <= platform.clock()
     returning * into campaign;
     if found then
@@ -1535,7 +1540,7 @@ begin
   perform group_commerce.lock_places(order_ids);
   for place in
     select p.id, p.campaign_id, reasons->>p.order_id as reason from group_commerce.participants p
-    where p.tenant_id = platform.tenant() and p.state in ('ordered', 'charged') and p.order_id = any(order_ids)
+    where p.order_id = any(order_ids) and p.state in ('ordered', 'charged')
     order by p.id
   loop
     skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);
@@ -1564,7 +1569,7 @@ begin
   with released as (
     update group_commerce.participants p
     set state = 'released', reason = why, updated_at = platform.clock()
-    where p.tenant_id = platform.tenant() and p.id = any(ids) and p.state <> 'released'
+    where p.id = any(ids) and p.state <> 'released'
     returning p.user_id, p.order_id, p.secured_at
   )
   select coalesce(array_agg(g.user_id order by g.order_id), '{}'),
@@ -1577,7 +1582,7 @@ begin
   set actual_participants = x.actual_participants - cardinality(users),
       secured_participants = x.secured_participants - secured, version = platform.next_version(x.version),
       updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = campaign returning * into campaign_row;
+  where x.id = campaign returning * into campaign_row;
   if ending is not null then
     perform payments.end_for_orders(orders, ending, why);
     perform inventory.release(orders, why);
@@ -1602,8 +1607,7 @@ AS $function$
 declare
   participant group_commerce.participants;
 begin
-  select * into participant from group_commerce.participants x where x.tenant_id = platform.tenant()
-    and x.order_id = of_order
+  select * into participant from group_commerce.participants x where x.order_id = of_order
     and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
   if not found then
     return '{}';
@@ -1628,8 +1632,8 @@ declare
   participant group_commerce.participants;
 begin
   select * into participant from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state in ('joined', 'secured');
-  if found then
+    where x.order_id = of_order;
+  if participant.state in ('joined', 'secured') then
     perform group_commerce.free_places(participant.campaign_id, array[participant.id::text], why, ending);
   end if;
 end
@@ -1698,9 +1702,8 @@ begin
   for place in
     select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
     from group_commerce.participants p
-    join group_commerce.group_commerce_campaigns x on x.id = p.campaign_id and x.status = 'active'
-    where p.tenant_id = platform.tenant() and p.state = 'joined' and p.secure_by <= platform.clock()
-      and p.order_id = any(order_ids)
+    where p.order_id = any(order_ids) and p.state = (select 'joined') and p.secure_by <= platform.clock()
+      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
     group by p.campaign_id order by p.campaign_id
   loop
     skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
@@ -1739,7 +1742,7 @@ begin
   left join group_commerce.participants p
     on p.campaign_id = c.id and p.user_id = input->>'userId' and p.state <> 'released'
   left join catalog.products product on product.id = c.product_id
-  where c.tenant_id = platform.tenant() and c.id = input->>'campaignId';
+  where c.id = input->>'campaignId';
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -1783,9 +1786,13 @@ begin
   end if;
   campaign := group_commerce.lock_campaign(input->>'campaignId');
   select * into participant from group_commerce.participants x
-    where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
-    order by x.state = 'released', x.id desc limit 1 for update;
-  if not found then
+    where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
+  if not found then -- places that were left have no index by their user: this reads the campaign's places
+    select * into participant from group_commerce.participants x
+      where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
+      order by x.id desc limit 1 for update;
+  end if;
+  if participant.id is null then
     perform platform.fail('not_found');
   end if;
   if participant.state <> 'released' then
@@ -1815,7 +1822,7 @@ declare
   campaign group_commerce.group_commerce_campaigns;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = platform.tenant() and x.id = campaign_id for update;
+    where x.id = campaign_id for update;
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -1835,12 +1842,11 @@ CREATE OR REPLACE FUNCTION group_commerce.lock_places(order_ids text[])
 AS $function$
 begin
   perform 1 from group_commerce.group_commerce_campaigns c
-    where c.tenant_id = platform.tenant() and c.id in (
-      select p.campaign_id from group_commerce.participants p
-      where p.tenant_id = platform.tenant() and p.order_id = any(order_ids))
+    where c.id = any(array(
+      select p.campaign_id from group_commerce.participants p where p.order_id = any(order_ids)))
     order by c.id for update;
   perform 1 from group_commerce.participants p
-    where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) order by p.id for update;
+    where p.order_id = any(order_ids) order by p.id for update;
 end
 $function$;
 alter function group_commerce.lock_places(text[]) owner to fusion_group_commerce;
@@ -1870,7 +1876,7 @@ begin
   for item in
     select p.id, p.campaign_id, m->>'reason' as reason, m->>'traceparent' as trace
     from jsonb_array_elements(input->'messages') m
-    join group_commerce.participants p on p.tenant_id = platform.tenant() and p.order_id = m->>'orderId'
+    join group_commerce.participants p on p.order_id = m->>'orderId' and p.order_id = any(ids)
     where m->>'eventId' = any(new_event_ids) and p.state in ('ordered', 'charged') order by p.id
   loop
     perform platform.set_trace(item.trace);
@@ -1902,7 +1908,7 @@ begin
       platform.live_token(call, input->>'campaignId', (replay->'answer'->>'expiresAt')::timestamptz));
   end if;
   if not exists (select from group_commerce.group_commerce_campaigns c
-    where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
+    where c.id = input->>'campaignId') then
     perform platform.fail('not_found');
   end if;
   token := platform.live_token(call, input->>'campaignId',
@@ -1926,7 +1932,7 @@ declare
   participant group_commerce.participants;
 begin
   select * into participant from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state = 'ordered';
+    where x.order_id = of_order and x.state = 'ordered';
   if not found then
     return;
   end if;
@@ -1937,7 +1943,7 @@ begin
     update group_commerce.group_commerce_campaigns x
     set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version),
         updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = participant.campaign_id;
+    where x.id = participant.campaign_id;
   end if;
 end
 $function$;
@@ -1959,15 +1965,14 @@ declare
   previous_status varchar;
 begin
   select x.status into previous_status from group_commerce.group_commerce_campaigns x
-    join group_commerce.participants y on y.campaign_id = x.id
-    where y.tenant_id = platform.tenant() and y.order_id = of_order;
+    where x.id = (select y.campaign_id from group_commerce.participants y where y.order_id = of_order);
   if previous_status is null or previous_status not in ('active', 'successful') then
     return; -- its places are being released
   end if;
   update group_commerce.participants x
   set state = case x.state when 'joined' then 'secured' else x.state end, secured_at = platform.clock(),
       updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+  where x.order_id = of_order and x.secured_at is null
     and x.state in ('joined', 'ordered')
   returning * into participant;
   if not found then
@@ -1978,7 +1983,7 @@ begin
       status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
         and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
       version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = participant.campaign_id returning * into campaign;
+  where x.id = participant.campaign_id returning * into campaign;
   if previous_status = 'active' and campaign.status = 'successful' then
     perform group_commerce.emit_campaign(campaign, 'successful', true);
   end if;
@@ -2001,7 +2006,7 @@ CREATE OR REPLACE FUNCTION group_commerce.mark_settled(campaign group_commerce.g
 AS $function$
   update group_commerce.group_commerce_campaigns x
   set settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = campaign.tenant_id and x.id = campaign.id and x.settled_at is null and not exists (
+  where x.id = campaign.id and x.settled_at is null and not exists (
     select from group_commerce.participants p
     where p.tenant_id = campaign.tenant_id and p.campaign_id = campaign.id and p.state = any(states))
 $function$;
@@ -2094,14 +2099,14 @@ CREATE OR REPLACE FUNCTION group_commerce.release_places(ids text[], input jsonb
 AS $function$
 declare
   ending constant text := 'campaign_' || (select x.status from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = platform.tenant() and x.id = input->>'campaign');
+    where x.id = input->>'campaign');
   orders text[];
 begin
   orders := array(
     select x.order_id from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.state <> 'released' order by x.id for update);
+    where x.id = any(ids) and x.state <> 'released' order by x.id for update);
   update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.order_id = any(orders);
+  where x.order_id = any(orders);
   orders := array(select o from unnest(orders) o order by o);
   perform payments.end_for_orders(orders, 'cancelled', ending);
   perform inventory.release(orders, ending);
@@ -2146,12 +2151,12 @@ declare
   grace_end constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = platform.tenant() and x.id = input->>'campaign';
+    where x.id = input->>'campaign';
   -- Locks the participants by id, but not the campaign, which joins and payments wait for: nothing here changes the
   -- campaign's row or locks it later.
   for participant in
     select * from group_commerce.participants x
-    where x.tenant_id = campaign.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
+    where x.id = any(ids) and x.state = any((select '{joined,secured}'::text[])::text[])
     order by x.id for update
   loop
     update group_commerce.participants x
@@ -2174,7 +2179,7 @@ begin
   perform group_commerce.confirm_early_captures(payments.filter_paid_orders(secured_ids));
   if campaign.price = 0 then
     perform group_commerce.confirm_free_place(campaign, x) from group_commerce.participants x
-      where x.tenant_id = campaign.tenant_id and x.order_id = any(secured_ids) order by x.id;
+      where x.order_id = any(secured_ids) order by x.id;
   end if;
   return jsonb_build_object('done', cardinality(secured_ids || unsecured_ids || processing_ids));
 end
@@ -2200,7 +2205,7 @@ declare
 begin
   with locked as ( -- The joins of a campaign run one after the other: its row decides, not a count that was read before.
     select * from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = tenant and x.id = input->>'campaignId' for update
+    where x.id = input->>'campaignId' for update
   ), taken as (
     update group_commerce.group_commerce_campaigns x
     set actual_participants = x.actual_participants + 1,
@@ -2210,7 +2215,7 @@ begin
           then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
     from locked l
-    where x.tenant_id = tenant and x.id = l.id and x.status in ('active', 'successful')
+    where x.id = input->>'campaignId' and x.id = l.id and x.status in ('active', 'successful')
       and x.actual_participants < x.max_participants and x.start_time <= now_at and now_at < x.end_time
     returning x as campaign, l.status = 'successful' as succeeded, l.price = 0 as is_free
   ), joined as (
@@ -2318,7 +2323,7 @@ begin
   update group_commerce.participants x
   set updated_at = platform.clock(), secure_by = case when is_decided then platform.clock()
       + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+  where x.order_id = of_order and x.secured_at is null
     and x.state in ('joined', 'ordered')
   returning * into participant;
   if participant.state = 'ordered' then
@@ -2461,7 +2466,7 @@ declare
 begin
   with hold as (
     update inventory.reservations v set status = 'committed', expires_at = null
-    where v.tenant_id = tenant and v.order_id = commit.order_id and v.status = 'held'
+    where v.order_id = commit.order_id and v.status = (select 'held')
     returning v.skus, v.quantities
   ), locked as ( -- several SKUs are locked in their order, before the first of them is updated
     select from inventory.inventory i
@@ -2477,7 +2482,7 @@ begin
     return true;
   end if;
   select * into reservation from inventory.reservations v
-    where v.tenant_id = tenant and v.order_id = commit.order_id for update;
+    where v.order_id = commit.order_id for update;
   if not found or reservation.status in ('pending', 'refused') then
     return false;
   end if;
@@ -2596,7 +2601,7 @@ begin
   -- The status is read after the lock, not part of the search: with it, Postgres may read all pending holds.
   with locked as materialized (
     select v.order_id, v.skus, v.quantities, v.status from inventory.reservations v
-    where v.tenant_id = tenant and v.order_id = any(order_ids) order by v.order_id for update
+    where v.order_id = any(order_ids) order by v.order_id for update
   ), pending as (
     select l.* from locked l where l.status = 'pending'
   ), needed as (
@@ -2614,7 +2619,7 @@ begin
   set quantity = i.quantity - t.units::int, reserved = i.reserved + t.units::int,
       version = platform.next_version(i.version), updated_at = now_at
   from unnest(skus, units) t(sku, units)
-  where i.tenant_id = tenant and i.sku = t.sku and t.units > 0;
+  where i.tenant_id = tenant and i.sku = any(skus) and i.sku = t.sku and t.units > 0;
 
   with decided as (
     update inventory.reservations v
@@ -2815,7 +2820,7 @@ CREATE OR REPLACE FUNCTION inventory.is_held(order_id character varying)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select exists (select from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = is_held.order_id and r.status = 'held')
+    where r.order_id = is_held.order_id and r.status = (select 'held'))
 $function$;
 alter function inventory.is_held(character varying) owner to fusion_inventory;
 revoke all on function inventory.is_held(character varying) from public;
@@ -2832,7 +2837,7 @@ AS $function$
   -- The status is read after the lock, not part of the search: with it, Postgres may read all holds of the tenant.
   with locked as materialized (
     select v.order_id, v.status from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) order by v.order_id for update
+    where v.order_id = any(order_ids) order by v.order_id for update
   )
   update inventory.reservations r set expires_at = until
   where r.order_id = any(array(select l.order_id from locked l where l.status = 'held'))
@@ -2851,7 +2856,7 @@ CREATE OR REPLACE FUNCTION inventory.lock_due_holds(order_ids text[])
 AS $function$
   with locked as materialized (
     select r.order_id, r.status, r.expires_at from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
+    where r.order_id = any(order_ids) order by r.order_id for update
   )
   select coalesce(array_agg(l.order_id::text order by l.order_id), '{}') from locked l
   where l.status = 'held' and l.expires_at <= platform.clock()
@@ -2869,7 +2874,7 @@ CREATE OR REPLACE FUNCTION inventory.lock_hold(order_id character varying)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select 1 from inventory.reservations r
-  where r.tenant_id = platform.tenant() and r.order_id = lock_hold.order_id for update
+  where r.order_id = lock_hold.order_id for update
 $function$;
 alter function inventory.lock_hold(character varying) owner to fusion_inventory;
 revoke all on function inventory.lock_hold(character varying) from public;
@@ -2884,12 +2889,15 @@ CREATE OR REPLACE FUNCTION inventory.lock_holds(order_ids text[])
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  if cardinality(order_ids) = 0 then
+    return;
+  end if;
   perform 1 from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update;
+    where r.order_id = any(order_ids) order by r.order_id for update;
   perform 1 from inventory.inventory i
     where i.tenant_id = platform.tenant() and i.sku = any(array(
       select distinct s from inventory.reservations r, unnest(r.skus) s
-      where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)))
+      where r.order_id = any(order_ids)))
     order by i.sku for update;
 end
 $function$;
@@ -2907,7 +2915,7 @@ CREATE OR REPLACE FUNCTION inventory.mark_orders_informed(order_ids text[])
 AS $function$
   with locked as materialized (
     select v.order_id, v.unheard from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) order by v.order_id for update
+    where v.order_id = any(order_ids) order by v.order_id for update
   )
   update inventory.reservations r set unheard = false
   where r.order_id = any(array(select l.order_id from locked l where l.unheard))
@@ -2995,13 +3003,16 @@ begin
   -- The status is read after the lock, not part of the search: with it, Postgres may read all holds of the tenant.
   with locked as materialized (
     select r.order_id, r.skus, r.status from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
+    where r.order_id = any(order_ids) order by r.order_id for update
   )
   select coalesce(array_agg(l.order_id) filter (where l.status in ('pending', 'held')), '{}'),
     coalesce(array_agg(l.order_id) filter (where l.status = 'held'), '{}'),
     array(select distinct s from locked h, unnest(h.skus) s where h.status = 'held')
   into ended_ids, released_ids, skus from locked l;
   update inventory.reservations r set status = 'released', expires_at = null where r.order_id = any(ended_ids);
+  if cardinality(released_ids) = 0 then
+    return skus;
+  end if;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i
@@ -3011,7 +3022,7 @@ begin
     select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
     where r.order_id = any(released_ids) group by s.sku
   ) w
-  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  where i.tenant_id = platform.tenant() and i.sku = any(skus) and i.sku = w.sku;
   perform platform.emit('inventory.released', o,
     jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
     false) from unnest(released_ids) o order by o;
@@ -3123,7 +3134,7 @@ declare
   reservation inventory.reservations;
 begin
   update inventory.reservations v set status = 'released'
-  where v.tenant_id = platform.tenant() and v.order_id = restock.order_id and v.status = 'committed'
+  where v.order_id = restock.order_id and v.status = 'committed'
   returning * into reservation;
   if not found then
     return '{}';
@@ -3135,13 +3146,13 @@ begin
   select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
     'returned above the largest count', platform.clock()
   from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku
   where i.quantity::bigint + i.reserved + w.n > 2147483647;
   update inventory.inventory i
   set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
       version = platform.next_version(i.version), updated_at = platform.clock()
   from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku;
   perform platform.emit('inventory.released', reservation.order_id,
     jsonb_build_object('orderId', reservation.order_id, 'status', 'released', 'reason', reason), false);
   return reservation.skus;
@@ -3278,7 +3289,7 @@ begin
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
   select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), w.quantity, 'opening', platform.clock()
   from unnest(skus, quantities) w(sku, quantity)
-  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = any(skus) and i.sku = w.sku
   where w.quantity <> coalesce(i.quantity, 0);
   insert into inventory.inventory as i (sku, tenant_id, quantity, updated_at)
   select w.sku, platform.tenant(), w.quantity, platform.clock() from unnest(skus, quantities) w(sku, quantity)
@@ -3309,7 +3320,7 @@ begin
   if replay is not null then
     return replay;
   end if;
-  select * into order_row from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  select * into order_row from orders.orders c where c.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -3354,7 +3365,7 @@ declare
 begin
   with confirmed as (
     update orders.orders o set status = 'confirmed', failure_reason = null, updated_at = now_at
-    where o.tenant_id = tenant and o.id = order_id
+    where o.id = order_id
       and (o.status = 'created' or o.status = 'failed' and o.campaign_id is null)
       and exists (select from inventory.reservations r
         where r.order_id = confirm_held_order.order_id and r.status in ('held', 'committed'))
@@ -3397,7 +3408,7 @@ begin
     end if;
     return '{"confirmed": true, "skus": []}';
   end if;
-  select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  select * into order_row from orders.orders x where x.id = order_id;
   if order_row.status = 'cancelled' then
     return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
   end if;
@@ -3538,7 +3549,7 @@ begin
     array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
     where m->>'eventId' = any(new_event_ids) order by 1);
-  perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
+  perform 1 from orders.orders o where o.id = any(ids) order by o.id for update;
   select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
     from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
   foreach id in array ids loop
@@ -3626,7 +3637,7 @@ CREATE OR REPLACE FUNCTION orders.lock_order(order_id character varying)
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
+  select * from orders.orders o where o.id = order_id for update
 $function$;
 alter function orders.lock_order(character varying) owner to fusion_orders;
 revoke all on function orders.lock_order(character varying) from public;
@@ -3640,7 +3651,7 @@ CREATE OR REPLACE FUNCTION orders.lock_orders(order_ids text[])
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update
+  select 1 from orders.orders o where o.id = any(order_ids) order by o.id for update
 $function$;
 alter function orders.lock_orders(text[]) owner to fusion_orders;
 revoke all on function orders.lock_orders(text[]) from public;
@@ -3656,9 +3667,9 @@ CREATE OR REPLACE FUNCTION orders.mark_places_freed(order_ids text[])
 AS $function$
 begin
   perform 1 from orders.orders o
-    where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update;
+    where o.id = any(order_ids) order by o.id for update;
   update orders.orders o set place_open = false
-  where o.tenant_id = platform.tenant() and o.id = any(order_ids) and o.place_open;
+  where o.id = any(order_ids) and o.place_open = (select true);
 end
 $function$;
 alter function orders.mark_places_freed(text[]) owner to fusion_orders;
@@ -3677,7 +3688,7 @@ declare
   previous_status varchar;
   has_label boolean;
 begin
-  select o.status into previous_status from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  select o.status into previous_status from orders.orders o where o.id = order_id;
   -- A place in a campaign has a payment before it has an order: `previous_status` is null then.
   if previous_status is null or previous_status not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
@@ -3703,7 +3714,7 @@ CREATE OR REPLACE FUNCTION orders.mark_shipped(order_id character varying, reach
 AS $function$
 begin
   update orders.orders o set status = reached, updated_at = platform.clock()
-  where o.tenant_id = platform.tenant() and o.id = order_id
+  where o.id = order_id
     and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
   return found;
 end
@@ -3861,7 +3872,7 @@ begin
     from jsonb_array_elements(input->'items') with ordinality l(item, ord)
     left join lateral (
       select c.price, c.currency from catalog.products c
-      where c.tenant_id = platform.tenant() and c.sku = l.item->>'sku' and c.status = 'active' limit 1
+      where c.tenant_id = (select platform.tenant()) and c.sku = l.item->>'sku' and c.status = 'active' limit 1
     ) p on true
   ), final as (
     select l.*, case when quoted then coalesce(l.stated, l.listed) else l.listed end as price from line l
@@ -3931,6 +3942,7 @@ declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
   expected_currency constant varchar := input->>'currency';
   line constant jsonb := input->'items'->0;
+  tenant constant varchar := platform.tenant();
   is_simple boolean;
   priced jsonb;
 begin
@@ -3944,7 +3956,7 @@ begin
     into items, total, currency, is_simple
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
-    where c.tenant_id = platform.tenant() and c.sku = skus[1] and c.status = 'active' limit 1;
+    where c.tenant_id = tenant and c.sku = skus[1] and c.status = 'active' limit 1;
   else
     select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
       sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
@@ -3966,7 +3978,7 @@ begin
         ) g
         left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
           select c.price, c.currency from catalog.products c
-          where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
+          where c.tenant_id = tenant and c.sku = g.sku and c.status = 'active' limit 1
         ) p on true
       ) l group by l.sku, l.price
     ) m;
@@ -4020,7 +4032,7 @@ declare
   restored_status varchar;
 begin
   select * into order_row from orders.orders x
-    where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+    where x.id = order_id and x.status = 'refunded';
   if not found then
     return '{}';
   end if;
@@ -4467,7 +4479,7 @@ declare
 begin
   perform platform.enter_as(call, input->>'tenant');
   select * into payment from payments.payments x
-    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+    where x.payment_id = input->>'id' for update;
   if not found or payment.status <> 'pending' or not payment.capture_asked then
     return jsonb_build_object('ended', true);
   end if;
@@ -4495,10 +4507,10 @@ declare
 begin
   if skip_locked then
     ids := array(select x.payment_id from payments.payments x
-      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update skip locked);
+      where x.payment_id = any(ids) order by x.payment_id for update skip locked);
   else
     perform 1 from payments.payments x
-      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update;
+      where x.payment_id = any(ids) order by x.payment_id for update;
   end if;
   with attached as (
     update payments.payments x
@@ -4510,7 +4522,7 @@ begin
         intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
         updated_at = platform.clock()
     from jsonb_array_elements(made) i
-    where x.tenant_id = platform.tenant() and x.payment_id = i->>'id' and x.payment_id = any(ids)
+    where x.payment_id = i->>'id' and x.payment_id = any(ids)
     returning x.payment_id, x.tenant_id, x.amount, x.currency, i->>'intentId' as intent_id, i->>'status' as status
   )
   insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, created_at)
@@ -4533,7 +4545,7 @@ CREATE OR REPLACE FUNCTION payments.awaits_stripe(order_id character varying, en
 AS $function$
   select exists (
     select from payments.payments p
-    where p.order_id = awaits_stripe.order_id and p.status = 'pending'
+    where p.order_id = awaits_stripe.order_id and p.status = (select 'pending')
       and coalesce(p.stripe_payment_intent_id, p.setup_intent_id) is not null
       and (p.asked_at is null or p.asked_at < ended))
 $function$;
@@ -4599,7 +4611,7 @@ declare
 begin
   for payment in
     select * from payments.payments x
-    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status in ('pending', 'succeeded')
+    where x.order_id = any(order_ids) and x.status in ('pending', 'succeeded')
     order by x.payment_id for update
   loop
     if payment.status = 'pending' then
@@ -4635,7 +4647,7 @@ declare
   payment payments.payments;
 begin
   select * into payment from payments.payments x
-    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('pending', 'succeeded');
+    where x.order_id = order_row.id and x.status in ('pending', 'succeeded');
   if not found and order_row.status = 'created' and order_row.total > 0 then
     insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
       checked_at)
@@ -4689,7 +4701,7 @@ CREATE OR REPLACE FUNCTION payments.filter_paid_orders(order_ids text[])
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select coalesce(array_agg(p.order_id::text order by p.order_id), '{}') from payments.payments p
-  where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) and p.status = 'succeeded'
+  where p.order_id = any(order_ids) and p.status = 'succeeded'
 $function$;
 alter function payments.filter_paid_orders(text[]) owner to fusion_payments;
 revoke all on function payments.filter_paid_orders(text[]) from public;
@@ -4709,7 +4721,7 @@ begin
   perform platform.enter_as(call, input->>'tenant');
   select jsonb_build_object('intentId', p.stripe_payment_intent_id, 'clientSecret', p.client_secret,
     'task', case when payments.lacks_intent(p) then payments.intent_task(p) end, 'reason', p.failure_reason) into answer
-  from payments.payments p where p.tenant_id = platform.tenant() and p.payment_id = input->>'id';
+  from payments.payments p where p.payment_id = input->>'id';
   return answer;
 end
 $function$;
@@ -4888,7 +4900,7 @@ CREATE OR REPLACE FUNCTION payments.is_excess_payment(payment payments.payments)
  LANGUAGE sql
  STABLE
 AS $function$
-  select exists (select from payments.payments x where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id
+  select exists (select from payments.payments x where x.order_id = payment.order_id
     and x.payment_id <> payment.payment_id and x.status = 'succeeded')
     or exists (select from payments.refunds r where r.payment_id = payment.payment_id and r.automatic
       and r.reason = 'paid_twice'
@@ -4993,8 +5005,7 @@ AS $function$
 begin
   perform platform.enter_as(call, input->>'tenant');
   update payments.payments x set charges_looked_at = platform.clock()
-  where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   return '{}';
 end
 $function$;
@@ -5013,25 +5024,22 @@ AS $function$
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform 1 from payments.payments p
-    where p.tenant_id = platform.tenant() and p.payment_id = any(array(
+    where p.payment_id = any(array(
       select jsonb_array_elements_text(coalesce(input->'payments', '[]') || coalesce(input->'listed', '[]'))))
     order by p.payment_id for update;
   perform 1 from payments.refunds r
-    where r.tenant_id = platform.tenant() and r.id = any(array(
+    where r.id = any(array(
       select jsonb_array_elements_text(coalesce(input->'refunds', '[]'))
       union select x->>'id' from jsonb_array_elements(coalesce(input->'again', '[]')) x))
     order by r.id for update;
   update payments.payments p set checked_at = platform.clock()
-  where p.tenant_id = platform.tenant()
-    and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   update payments.payments p set refunds_told = p.refund_done
-  where p.tenant_id = platform.tenant()
-    and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
+  where p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
   update payments.refunds r set checked_at = platform.clock()
-  where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
+  where r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
   update payments.refunds r set attempt = r.attempt + 1
-  where r.tenant_id = platform.tenant()
-    and r.id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
+  where r.id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
   perform platform.clear_set_aside('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
   return '{}';
@@ -5098,7 +5106,7 @@ begin
   if order_row.id is null then
     -- A place in a campaign has a payment before it has an order.
     select * into payment from payments.payments x
-      where x.tenant_id = platform.tenant() and x.order_id = input->>'orderId' and x.campaign_id is not null;
+      where x.order_id = input->>'orderId' and x.campaign_id is not null;
     if not found then
       perform platform.fail('not_found');
     end if;
@@ -5147,7 +5155,7 @@ begin
   perform orders.lock_orders(ids);
   -- Lock order: all orders by id (above), then the holds and stock of all orders that are confirmed in the loop.
   perform inventory.lock_holds(array(select x.id from orders.orders x
-    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.total = 0));
+    where x.id = any(ids) and x.total = 0));
   for item in
     select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace
       from jsonb_array_elements(input->'messages') m
@@ -5217,8 +5225,7 @@ begin
   return jsonb_build_object('tasks', (
     select coalesce(jsonb_agg(distinct payments.intent_task(p)), '[]')
     from jsonb_array_elements(input->'joins') j
-    join payments.payments p on p.tenant_id = platform.tenant() and p.campaign_id = j->>'campaignId'
-      and p.user_id = j->>'userId'
+    join payments.payments p on p.campaign_id = j->>'campaignId' and p.user_id = j->>'userId'
     where payments.lacks_intent(p)));
 end
 $function$;
@@ -5300,7 +5307,7 @@ begin
       || group_commerce.undecided_places(max_rows);
     ids := array(
       select p.payment_id::text from unnest(urgent_order_ids) o(id) join payments.payments p on p.order_id = o.id
-      where p.status = 'pending' and p.payment_id <> all(excluded_ids))
+      where p.status = (select 'pending') and p.payment_id <> all(excluded_ids))
       || array(
       select w.payment_id::text
       from platform.tenants_with_rows('payments.payments',
@@ -5320,7 +5327,7 @@ begin
       ) w order by w.turn, w.id limit max_rows);
   else
     refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids)
-      and r.status = 'pending');
+      and r.status = (select 'pending'));
   end if;
   select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
   from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
@@ -5331,7 +5338,8 @@ begin
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
     'intentId', coalesce(w.stripe_intent_id,
       (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
-  into refunds from payments.refunds w where w.id = any(refund_ids) and w.status = 'pending';
+  into refunds from payments.refunds w
+  where cardinality(refund_ids) > 0 and w.id = any(refund_ids) and w.status = (select 'pending');
   return jsonb_build_object('intents', intents, 'refunds', refunds);
 end
 $function$;
@@ -5349,7 +5357,7 @@ CREATE OR REPLACE FUNCTION payments.orders_set_aside()
 AS $function$
   select array(select p.order_id::text from payments.payments p
     where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe']))
-      and p.status = 'pending')
+      and p.status = (select 'pending'))
 $function$;
 alter function payments.orders_set_aside() owner to fusion_payments;
 revoke all on function payments.orders_set_aside() from public;
@@ -5483,7 +5491,7 @@ begin
   perform payments.attach_intents(jsonb_build_array(input), false);
   return platform.leave(call, 'payments.create', (
     select payments.payment_json(p) from payments.payments p
-    where p.tenant_id = platform.tenant() and p.payment_id = input->>'id'));
+    where p.payment_id = input->>'id'));
 end
 $function$;
 alter function payments.record_intent(jsonb,jsonb) owner to fusion_payments;
@@ -5510,33 +5518,33 @@ begin
   end if;
   -- Every row of the batch is locked before the first change, one kind after the other: places, orders, payments,
   -- holds, stock. Two batches then never wait for each other in a circle.
-  ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
-    and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r));
-  perform group_commerce.lock_places(ids);
-  perform orders.lock_orders(ids);
+  ids := array(select x.order_id from payments.payments x
+    where x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r)));
+  if cardinality(ids) > 0 then
+    perform group_commerce.lock_places(ids);
+    perform orders.lock_orders(ids);
+  end if;
   perform 1 from payments.payments x
-    where x.tenant_id = platform.tenant() and x.payment_id in (
+    where x.payment_id = any(array(
       select r->>'id' from jsonb_array_elements(
-        coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r)
+        coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r))
     order by x.payment_id for update;
   perform inventory.lock_holds(ids);
   for item in select jsonb_array_elements(input->'refused') loop
     select * into payment from payments.payments x
-      where x.tenant_id = platform.tenant() and x.payment_id = item->>'id' and x.status = 'pending';
-    if found then
+      where x.payment_id = item->>'id';
+    if payment.status = 'pending' then
       perform payments.fail_order_or_place(payment, item->>'reason');
     end if;
   end loop;
   -- If Stripe rejects the creation of an intent, there is no intent to close.
   update payments.payments x set intent_open = false
-  where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
+  where x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
     and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
     and cardinality(payments.intents_to_cancel(x)) = 0;
   perform payments.attach_intents(input->'intents', false);
   update payments.payments x set attempt = x.attempt + 1
-  where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
+  where x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
   return '{}';
 end
@@ -5609,7 +5617,7 @@ declare
 begin
   for payment in
     select * from payments.payments x
-    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status = 'pending'
+    where x.order_id = any(order_ids) and x.status = (select 'pending')
       and x.mode <> 'order' and not x.capture_asked
     order by x.payment_id for update
   loop
@@ -5641,7 +5649,7 @@ begin
     return replay;
   end if;
   select * into payment from payments.payments x
-    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+    where x.payment_id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -5731,7 +5739,7 @@ declare
   other_payment payments.payments;
 begin
   select * into other_payment from payments.payments x
-    where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id and x.payment_id <> payment.payment_id
+    where x.order_id = payment.order_id and x.payment_id <> payment.payment_id
       and x.status in ('pending', 'succeeded') for update;
   if found and other_payment.status = 'pending' then
     update payments.payments x
@@ -5741,7 +5749,7 @@ begin
     perform payments.emit_payment_event(other_payment, 'payment.cancelled', '{}', true);
   end if;
   return other_payment.status is distinct from 'succeeded' and not exists (select from orders.orders o
-    where o.tenant_id = payment.tenant_id and o.id = payment.order_id and o.status = 'refunded');
+    where o.id = payment.order_id and o.status = 'refunded');
 end
 $function$;
 alter function payments.supersede_other_payment(payments.payments) owner to fusion_payments;
@@ -5887,7 +5895,7 @@ CREATE OR REPLACE FUNCTION payments.why_ended(o orders.orders)
  STABLE
 AS $function$
   select coalesce((select p.failure_reason from payments.payments p
-    where p.tenant_id = o.tenant_id and p.order_id = o.id order by p.payment_id desc limit 1), o.failure_reason)
+    where p.order_id = o.id order by p.payment_id desc limit 1), o.failure_reason)
 $function$;
 alter function payments.why_ended(orders.orders) owner to fusion_payments;
 revoke all on function payments.why_ended(orders.orders) from public;
@@ -7499,9 +7507,9 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  select * into request from shipping.label_requests x where x.order_id = of_order;
   select * into shipment from shipping.shipments x
-    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.cancelled_at is null;
+    where x.order_id = of_order and x.cancelled_at is null;
   if shipment.id is not null then
     update shipping.shipments x
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
@@ -7518,8 +7526,8 @@ begin
     perform shipping.request_void(request, null);
   end if;
   update shipping.label_requests x set status = 'ended'
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.status in ('open', 'refused');
-  return exists (select from shipping.shipments x where x.tenant_id = platform.tenant() and x.order_id = of_order);
+  where x.order_id = of_order and x.status in ('open', 'refused');
+  return exists (select from shipping.shipments x where x.order_id = of_order);
 end
 $function$;
 alter function shipping.end_shipment(character varying) owner to fusion_shipping;
@@ -7616,7 +7624,7 @@ begin
   foreach id in array shipments loop
     update shipping.label_voids x
     set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
-    where x.shipment_id = id and x.status = 'open' and x.due_at <= platform.clock()
+    where x.shipment_id = id and x.status = (select 'open') and x.due_at <= platform.clock()
     returning * into label_void;
     continue when not found;
     tasks := tasks || (
@@ -7624,7 +7632,7 @@ begin
       select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
         'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
         'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id))
-      from shipping.label_requests r where r.tenant_id = label_void.tenant_id and r.order_id = label_void.order_id);
+      from shipping.label_requests r where r.order_id = label_void.order_id);
   end loop;
   return tasks;
 end
@@ -7682,11 +7690,10 @@ begin
     continue when order_row.id is null;
     if order_row.status <> 'confirmed' then
       update shipping.label_requests x set status = 'ended'
-      where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('open', 'refused');
+      where x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-      and x.order_id = order_row.id;
+    select * into request from shipping.label_requests x where x.order_id = order_row.id;
     if not found and order_row.shipping_address is not null then
       request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
     end if;
@@ -7731,10 +7738,9 @@ begin
     perform platform.fail('not_found');
   end if;
   wanted_address := shipping.add_recipient_name(input->'address', order_row.customer_id);
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-    and x.order_id = order_row.id;
+  select * into request from shipping.label_requests x where x.order_id = order_row.id;
   select * into shipment from shipping.shipments x
-    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.cancelled_at is null;
+    where x.order_id = order_row.id and x.cancelled_at is null;
   if shipment.id is not null then
     return platform.leave(call, 'shipments.create', case when request.address = wanted_address
       then shipping.shipment_json(shipment)
@@ -7791,7 +7797,7 @@ begin
       set leased_until = null, last_error = item->>'reason',
           status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused'
             else 'open' end
-      where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
+      where x.order_id = item->>'orderId' and x.status = (select 'open')
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
       returning x.status into new_status;
       if new_status = 'open' and (item->>'remind')::boolean then
@@ -7887,13 +7893,13 @@ begin
         status = case when item->>'outcome' = 'voided' then 'done' when item->>'outcome' = 'refused'
           or x.created_at <= platform.clock() - interval '30 days' then 'refused' else 'open' end,
         due_at = platform.clock() + make_interval(mins => least(power(2, least(x.attempts, 11)), 1440)::int)
-    where x.tenant_id = platform.tenant() and x.shipment_id = item->>'shipmentId' and x.status = 'open'
+    where x.shipment_id = item->>'shipmentId' and x.status = (select 'open')
     returning * into label_void;
     continue when not found or label_void.status <> 'refused';
     update shipping.shipments x
     set exception = 'The carrier did not void the label: ' || coalesce(label_void.last_error, 'no reason given'),
         updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = label_void.shipment_id;
+    where x.id = label_void.shipment_id;
     if label_void.tracking_number is not null then
       perform platform.emit('shipping.status.changed', label_void.order_id,
         jsonb_build_object('orderId', label_void.order_id,
@@ -7965,7 +7971,7 @@ begin
   foreach id in array order_ids loop
     perform orders.lock_order(id);
     update shipping.label_requests x set tried_at = platform.clock()
-    where x.order_id = id and x.status = 'open'
+    where x.order_id = id and x.status = (select 'open')
       and x.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
     if found then
       perform platform.emit('shipping.label.requested', id, jsonb_build_object('orderId', id), true);
@@ -8012,15 +8018,13 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-    and x.order_id = order_row.id;
+  select * into request from shipping.label_requests x where x.order_id = order_row.id;
   if request.shipment_id <> label->>'shipmentId' then
     request.shipment_id := label->>'shipmentId';
     perform shipping.request_void(request, label);
     return null;
   end if;
-  select * into shipment from shipping.shipments x where x.tenant_id = order_row.tenant_id
-    and x.id = request.shipment_id;
+  select * into shipment from shipping.shipments x where x.id = request.shipment_id;
   if found then
     return shipment;
   end if;
@@ -8028,7 +8032,7 @@ begin
     update shipping.label_requests x
     set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
       order_row.status, label->>'carrier', label->>'trackingNumber')
-    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+    where x.order_id = order_row.id;
     perform shipping.request_void(request, label);
     return null;
   end if;
@@ -8038,7 +8042,7 @@ begin
     'created', order_row.tenant_id, label->>'provider', label->>'externalId', platform.clock(), platform.clock())
   returning * into shipment;
   update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
-  where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  where x.order_id = order_row.id;
   if label ? 'traceparent' then
     perform platform.set_trace(label->>'traceparent');
   end if;
@@ -8083,7 +8087,7 @@ create policy proven_tenant on catalog.products for select to fusion_reader
 create policy search on catalog.products for select to fusion_search
   using (true);
 create policy tenant on catalog.products to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER audit_changes AFTER UPDATE ON catalog.products FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION audit.record('product', 'sku');
 CREATE TRIGGER audit_products AFTER INSERT OR DELETE ON catalog.products FOR EACH ROW EXECUTE FUNCTION audit.record('product', 'sku');
@@ -8094,7 +8098,7 @@ create policy every_tenant on group_commerce.group_commerce_campaigns for select
 create policy proven_tenant on group_commerce.group_commerce_campaigns for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:read,campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on group_commerce.group_commerce_campaigns to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER audit_campaigns AFTER INSERT ON group_commerce.group_commerce_campaigns FOR EACH ROW EXECUTE FUNCTION audit.record('campaign', 'id');
 CREATE TRIGGER audit_cancellations AFTER UPDATE OF status ON group_commerce.group_commerce_campaigns FOR EACH ROW WHEN (old.status::text <> 'failed' AND new.status::text = 'failed') EXECUTE FUNCTION audit.record('campaign', 'id');
@@ -8105,7 +8109,7 @@ create policy every_tenant on group_commerce.participants for select to fusion_g
 create policy proven_tenant on group_commerce.participants for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{campaigns:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on group_commerce.participants to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: inventory.adjustments
@@ -8127,7 +8131,7 @@ create policy every_tenant on inventory.reservations for select to fusion_invent
 create policy proven_tenant on inventory.reservations for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{inventory:read,inventory:write,orders:read,orders:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on inventory.reservations to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = current_setting('app.tenant_id', true))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: orders.orders
@@ -8138,14 +8142,14 @@ create policy every_tenant_in_campaigns on orders.orders for select to fusion_or
 create policy proven_tenant on orders.orders for select to fusion_reader
   using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write,shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: payments.intents
 create policy every_tenant on payments.intents for select to fusion_payments
   using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy tenant on payments.intents to public
-  using (tenant_id::text = current_setting('app.tenant_id', true))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: payments.payments
@@ -8154,7 +8158,7 @@ create policy every_tenant on payments.payments for select to fusion_payments
 create policy proven_tenant on payments.payments for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on payments.payments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = current_setting('app.tenant_id', true))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: payments.refunds
@@ -8163,7 +8167,7 @@ create policy every_tenant on payments.refunds for select to fusion_payments
 create policy proven_tenant on payments.refunds for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,payments:read,payments:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on payments.refunds to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = current_setting('app.tenant_id', true))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER audit_refunds AFTER INSERT ON payments.refunds FOR EACH ROW EXECUTE FUNCTION audit.record('refund', 'payment_id');
 
@@ -8238,14 +8242,14 @@ create policy every_tenant on shipping.label_requests for select to fusion_shipp
 create policy proven_tenant on shipping.label_requests for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on shipping.label_requests to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = current_setting('app.tenant_id', true))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: shipping.label_voids
 create policy every_tenant on shipping.label_voids for select to fusion_shipping
   using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
 create policy tenant on shipping.label_voids to public
-  using (tenant_id::text = current_setting('app.tenant_id', true))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: shipping.shipments
@@ -8254,5 +8258,5 @@ create policy every_tenant on shipping.shipments for select to fusion_shipping
 create policy proven_tenant on shipping.shipments for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{orders:read,orders:write,shipping:read,shipping:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on shipping.shipments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
-  using (tenant_id::text = current_setting('app.tenant_id', true))
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));

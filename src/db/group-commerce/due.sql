@@ -42,7 +42,7 @@ begin
   foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = campaign_id and x.status = 'active'
+    where x.id = campaign_id and x.status = 'active'
       and x.end_time <= platform.clock()
     returning * into campaign;
     if found then
@@ -104,9 +104,8 @@ begin
   for place in
     select p.campaign_id, array_agg(p.id::text order by p.id) as ids, array_agg(p.order_id::text) as orders
     from group_commerce.participants p
-    join group_commerce.group_commerce_campaigns x on x.id = p.campaign_id and x.status = 'active'
-    where p.tenant_id = platform.tenant() and p.state = 'joined' and p.secure_by <= platform.clock()
-      and p.order_id = any(order_ids)
+    where p.order_id = any(order_ids) and p.state = (select 'joined') and p.secure_by <= platform.clock()
+      and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
     group by p.campaign_id order by p.campaign_id
   loop
     skus := skus || group_commerce.free_places(place.campaign_id, place.ids, 'not_secured', null);
@@ -177,7 +176,7 @@ begin
   perform group_commerce.lock_places(order_ids);
   for place in
     select p.id, p.campaign_id, reasons->>p.order_id as reason from group_commerce.participants p
-    where p.tenant_id = platform.tenant() and p.state in ('ordered', 'charged') and p.order_id = any(order_ids)
+    where p.order_id = any(order_ids) and p.state in ('ordered', 'charged')
     order by p.id
   loop
     skus := skus || group_commerce.free_places(place.campaign_id, array[place.id::text], place.reason, null);

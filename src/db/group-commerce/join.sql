@@ -41,7 +41,7 @@ begin
   into found_place
   from group_commerce.group_commerce_campaigns c
   left join catalog.products product on product.id = c.product_id
-  where c.tenant_id = platform.tenant() and c.id = input->>'campaignId';
+  where c.id = input->>'campaignId';
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -98,7 +98,7 @@ begin
             when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
           then 'successful' else x.status end,
         version = platform.next_version(x.version), updated_at = now_at
-    where x.tenant_id = tenant and x.id = c.id and x.status = c.status and x.actual_participants < x.max_participants
+    where x.id = c.id and x.status = c.status and x.actual_participants < x.max_participants
     returning x as campaign
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
@@ -126,7 +126,7 @@ begin
   participant := place.participant;
   if participant.id is null then
     select group_commerce.join_fault(x) into fault from group_commerce.group_commerce_campaigns x
-      where x.tenant_id = tenant and x.id = c.id;
+      where x.id = c.id;
     if fault is not null then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;

@@ -14,7 +14,7 @@ begin
       platform.live_token(call, input->>'campaignId', (replay->'answer'->>'expiresAt')::timestamptz));
   end if;
   if not exists (select from group_commerce.group_commerce_campaigns c
-    where c.tenant_id = platform.tenant() and c.id = input->>'campaignId') then
+    where c.id = input->>'campaignId') then
     perform platform.fail('not_found');
   end if;
   token := platform.live_token(call, input->>'campaignId',

@@ -7,12 +7,11 @@ create or replace function group_commerce.lock_places(order_ids text[]) returns 
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform 1 from group_commerce.group_commerce_campaigns c
-    where c.tenant_id = platform.tenant() and c.id in (
-      select p.campaign_id from group_commerce.participants p
-      where p.tenant_id = platform.tenant() and p.order_id = any(order_ids))
+    where c.id = any(array(
+      select p.campaign_id from group_commerce.participants p where p.order_id = any(order_ids)))
     order by c.id for update;
   perform 1 from group_commerce.participants p
-    where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) order by p.id for update;
+    where p.order_id = any(order_ids) order by p.id for update;
 end
 $$;
 
@@ -27,15 +26,14 @@ declare
   previous_status varchar;
 begin
   select x.status into previous_status from group_commerce.group_commerce_campaigns x
-    join group_commerce.participants y on y.campaign_id = x.id
-    where y.tenant_id = platform.tenant() and y.order_id = of_order;
+    where x.id = (select y.campaign_id from group_commerce.participants y where y.order_id = of_order);
   if previous_status is null or previous_status not in ('active', 'successful') then
     return; -- its places are being released
   end if;
   update group_commerce.participants x
   set state = case x.state when 'joined' then 'secured' else x.state end, secured_at = platform.clock(),
       updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+  where x.order_id = of_order and x.secured_at is null
     and x.state in ('joined', 'ordered')
   returning * into participant;
   if not found then
@@ -46,7 +44,7 @@ begin
       status = case when x.status = 'active' and x.success_on = 'secured' and platform.clock() < x.end_time
         and x.secured_participants + 1 >= x.min_participants then 'successful' else x.status end,
       version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.id = participant.campaign_id returning * into campaign;
+  where x.id = participant.campaign_id returning * into campaign;
   if previous_status = 'active' and campaign.status = 'successful' then
     perform group_commerce.emit_campaign(campaign, 'successful', true);
   end if;
@@ -69,7 +67,7 @@ begin
   update group_commerce.participants x
   set updated_at = platform.clock(), secure_by = case when is_decided then platform.clock()
       + make_interval(secs => case x.state when 'joined' then secure_seconds else grace_seconds end) else 'infinity' end
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.secured_at is null
+  where x.order_id = of_order and x.secured_at is null
     and x.state in ('joined', 'ordered')
   returning * into participant;
   if participant.state = 'ordered' then
@@ -85,7 +83,7 @@ declare
   participant group_commerce.participants;
 begin
   select * into participant from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state = 'ordered';
+    where x.order_id = of_order and x.state = 'ordered';
   if not found then
     return;
   end if;
@@ -96,7 +94,7 @@ begin
     update group_commerce.group_commerce_campaigns x
     set secured_participants = x.secured_participants + 1, version = platform.next_version(x.version),
         updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = participant.campaign_id;
+    where x.id = participant.campaign_id;
   end if;
 end
 $$;
@@ -108,8 +106,8 @@ declare
   participant group_commerce.participants;
 begin
   select * into participant from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.state in ('joined', 'secured');
-  if found then
+    where x.order_id = of_order;
+  if participant.state in ('joined', 'secured') then
     perform group_commerce.free_places(participant.campaign_id, array[participant.id::text], why, ending);
   end if;
 end
@@ -118,10 +116,10 @@ $$;
 -- Whether a place is taken and its order does not exist yet. For payments.
 create or replace function group_commerce.awaits_order(of_order varchar) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select exists (
-    select from group_commerce.participants p join group_commerce.group_commerce_campaigns c on c.id = p.campaign_id
-    where p.tenant_id = platform.tenant() and p.order_id = of_order and p.state in ('joined', 'secured')
-      and c.status in ('active', 'successful'))
+  select coalesce((
+    select p.state in ('joined', 'secured') and (select c.status from group_commerce.group_commerce_campaigns c
+      where c.id = p.campaign_id) in ('active', 'successful')
+    from group_commerce.participants p where p.order_id = of_order), false)
 $$;
 
 -- Frees a place whose money was refunded in full: always if it has no order, and with an order only if its unit is back
@@ -131,8 +129,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   participant group_commerce.participants;
 begin
-  select * into participant from group_commerce.participants x where x.tenant_id = platform.tenant()
-    and x.order_id = of_order
+  select * into participant from group_commerce.participants x where x.order_id = of_order
     and (x.state in ('joined', 'secured') or (restocked and x.state in ('ordered', 'charged')));
   if not found then
     return '{}';
@@ -161,7 +158,7 @@ begin
   for item in
     select p.id, p.campaign_id, m->>'reason' as reason, m->>'traceparent' as trace
     from jsonb_array_elements(input->'messages') m
-    join group_commerce.participants p on p.tenant_id = platform.tenant() and p.order_id = m->>'orderId'
+    join group_commerce.participants p on p.order_id = m->>'orderId' and p.order_id = any(ids)
     where m->>'eventId' = any(new_event_ids) and p.state in ('ordered', 'charged') order by p.id
   loop
     perform platform.set_trace(item.trace);

@@ -91,12 +91,12 @@ declare
   grace_end constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = platform.tenant() and x.id = input->>'campaign';
+    where x.id = input->>'campaign';
   -- Locks the participants by id, but not the campaign, which joins and payments wait for: nothing here changes the
   -- campaign's row or locks it later.
   for participant in
     select * from group_commerce.participants x
-    where x.tenant_id = campaign.tenant_id and x.id = any(ids) and x.state in ('joined', 'secured')
+    where x.id = any(ids) and x.state = any((select '{joined,secured}'::text[])::text[])
     order by x.id for update
   loop
     update group_commerce.participants x
@@ -119,7 +119,7 @@ begin
   perform group_commerce.confirm_early_captures(payments.filter_paid_orders(secured_ids));
   if campaign.price = 0 then
     perform group_commerce.confirm_free_place(campaign, x) from group_commerce.participants x
-      where x.tenant_id = campaign.tenant_id and x.order_id = any(secured_ids) order by x.id;
+      where x.order_id = any(secured_ids) order by x.id;
   end if;
   return jsonb_build_object('done', cardinality(secured_ids || unsecured_ids || processing_ids));
 end
@@ -135,7 +135,7 @@ begin
   foreach paid_order_id in array order_ids loop
     perform orders.confirm_paid_order(paid_order_id);
     update group_commerce.participants x set state = 'charged', updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.order_id = paid_order_id;
+    where x.order_id = paid_order_id;
   end loop;
 end
 $$;
@@ -166,7 +166,7 @@ returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update group_commerce.group_commerce_campaigns x
   set settled_at = platform.clock(), version = platform.next_version(x.version), updated_at = platform.clock()
-  where x.tenant_id = campaign.tenant_id and x.id = campaign.id and x.settled_at is null and not exists (
+  where x.id = campaign.id and x.settled_at is null and not exists (
     select from group_commerce.participants p
     where p.tenant_id = campaign.tenant_id and p.campaign_id = campaign.id and p.state = any(states))
 $$;
@@ -190,14 +190,14 @@ create or replace function group_commerce.release_places(ids text[], input jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   ending constant text := 'campaign_' || (select x.status from group_commerce.group_commerce_campaigns x
-    where x.tenant_id = platform.tenant() and x.id = input->>'campaign');
+    where x.id = input->>'campaign');
   orders text[];
 begin
   orders := array(
     select x.order_id from group_commerce.participants x
-    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.state <> 'released' order by x.id for update);
+    where x.id = any(ids) and x.state <> 'released' order by x.id for update);
   update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
-  where x.tenant_id = platform.tenant() and x.order_id = any(orders);
+  where x.order_id = any(orders);
   orders := array(select o from unnest(orders) o order by o);
   perform payments.end_for_orders(orders, 'cancelled', ending);
   perform inventory.release(orders, ending);

@@ -33,7 +33,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   -- The status is read after the lock, not part of the search: with it, Postgres may read all holds of the tenant.
   with locked as materialized (
     select v.order_id, v.status from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) order by v.order_id for update
+    where v.order_id = any(order_ids) order by v.order_id for update
   )
   update inventory.reservations r set expires_at = until
   where r.order_id = any(array(select l.order_id from locked l where l.status = 'held'))

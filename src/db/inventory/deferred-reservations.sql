@@ -73,7 +73,7 @@ begin
   -- The status is read after the lock, not part of the search: with it, Postgres may read all pending holds.
   with locked as materialized (
     select v.order_id, v.skus, v.quantities, v.status from inventory.reservations v
-    where v.tenant_id = tenant and v.order_id = any(order_ids) order by v.order_id for update
+    where v.order_id = any(order_ids) order by v.order_id for update
   ), pending as (
     select l.* from locked l where l.status = 'pending'
   ), needed as (
@@ -91,7 +91,7 @@ begin
   set quantity = i.quantity - t.units::int, reserved = i.reserved + t.units::int,
       version = platform.next_version(i.version), updated_at = now_at
   from unnest(skus, units) t(sku, units)
-  where i.tenant_id = tenant and i.sku = t.sku and t.units > 0;
+  where i.tenant_id = tenant and i.sku = any(skus) and i.sku = t.sku and t.units > 0;
 
   with decided as (
     update inventory.reservations v
@@ -140,7 +140,7 @@ create or replace function inventory.mark_orders_informed(order_ids text[]) retu
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with locked as materialized (
     select v.order_id, v.unheard from inventory.reservations v
-    where v.tenant_id = platform.tenant() and v.order_id = any(order_ids) order by v.order_id for update
+    where v.order_id = any(order_ids) order by v.order_id for update
   )
   update inventory.reservations r set unheard = false
   where r.order_id = any(array(select l.order_id from locked l where l.unheard))

@@ -7,7 +7,7 @@ create or replace function inventory.lock_due_holds(order_ids text[]) returns te
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   with locked as materialized (
     select r.order_id, r.status, r.expires_at from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
+    where r.order_id = any(order_ids) order by r.order_id for update
   )
   select coalesce(array_agg(l.order_id::text order by l.order_id), '{}') from locked l
   where l.status = 'held' and l.expires_at <= platform.clock()

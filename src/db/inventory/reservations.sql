@@ -127,13 +127,16 @@ begin
   -- The status is read after the lock, not part of the search: with it, Postgres may read all holds of the tenant.
   with locked as materialized (
     select r.order_id, r.skus, r.status from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update
+    where r.order_id = any(order_ids) order by r.order_id for update
   )
   select coalesce(array_agg(l.order_id) filter (where l.status in ('pending', 'held')), '{}'),
     coalesce(array_agg(l.order_id) filter (where l.status = 'held'), '{}'),
     array(select distinct s from locked h, unnest(h.skus) s where h.status = 'held')
   into ended_ids, released_ids, skus from locked l;
   update inventory.reservations r set status = 'released', expires_at = null where r.order_id = any(ended_ids);
+  if cardinality(released_ids) = 0 then
+    return skus;
+  end if;
   perform 1 from inventory.inventory i where i.tenant_id = platform.tenant() and i.sku = any(skus)
     order by i.sku for update;
   update inventory.inventory i
@@ -143,7 +146,7 @@ begin
     select s.sku, sum(s.n)::int as n from inventory.reservations r, unnest(r.skus, r.quantities) s(sku, n)
     where r.order_id = any(released_ids) group by s.sku
   ) w
-  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  where i.tenant_id = platform.tenant() and i.sku = any(skus) and i.sku = w.sku;
   perform platform.emit('inventory.released', o,
     jsonb_build_object('orderId', o, 'status', 'released', 'reason', reason),
     false) from unnest(released_ids) o order by o;
@@ -155,7 +158,7 @@ $$;
 create or replace function inventory.is_held(order_id varchar) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (select from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = is_held.order_id and r.status = 'held')
+    where r.order_id = is_held.order_id and r.status = (select 'held'))
 $$;
 
 -- Commits an order's hold: its units leave the stock for good. A hold that was released is taken again first if the
@@ -170,7 +173,7 @@ declare
 begin
   with hold as (
     update inventory.reservations v set status = 'committed', expires_at = null
-    where v.tenant_id = tenant and v.order_id = commit.order_id and v.status = 'held'
+    where v.order_id = commit.order_id and v.status = (select 'held')
     returning v.skus, v.quantities
   ), locked as ( -- several SKUs are locked in their order, before the first of them is updated
     select from inventory.inventory i
@@ -186,7 +189,7 @@ begin
     return true;
   end if;
   select * into reservation from inventory.reservations v
-    where v.tenant_id = tenant and v.order_id = commit.order_id for update;
+    where v.order_id = commit.order_id for update;
   if not found or reservation.status in ('pending', 'refused') then
     return false;
   end if;
@@ -212,7 +215,7 @@ declare
   reservation inventory.reservations;
 begin
   update inventory.reservations v set status = 'released'
-  where v.tenant_id = platform.tenant() and v.order_id = restock.order_id and v.status = 'committed'
+  where v.order_id = restock.order_id and v.status = 'committed'
   returning * into reservation;
   if not found then
     return '{}';
@@ -224,13 +227,13 @@ begin
   select i.tenant_id, i.sku, (2147483647 - i.reserved - i.quantity::bigint - w.n)::int, 2147483647 - i.reserved,
     'returned above the largest count', platform.clock()
   from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku
   where i.quantity::bigint + i.reserved + w.n > 2147483647;
   update inventory.inventory i
   set quantity = least(i.quantity::bigint + w.n, 2147483647 - i.reserved),
       version = platform.next_version(i.version), updated_at = platform.clock()
   from unnest(reservation.skus, reservation.quantities) w(sku, n)
-  where i.tenant_id = platform.tenant() and i.sku = w.sku;
+  where i.tenant_id = platform.tenant() and i.sku = any(reservation.skus) and i.sku = w.sku;
   perform platform.emit('inventory.released', reservation.order_id,
     jsonb_build_object('orderId', reservation.order_id, 'status', 'released', 'reason', reason), false);
   return reservation.skus;

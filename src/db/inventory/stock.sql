@@ -28,7 +28,7 @@ begin
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
   select platform.tenant(), w.sku, w.quantity - coalesce(i.quantity, 0), w.quantity, 'opening', platform.clock()
   from unnest(skus, quantities) w(sku, quantity)
-  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = w.sku
+  left join inventory.inventory i on i.tenant_id = platform.tenant() and i.sku = any(skus) and i.sku = w.sku
   where w.quantity <> coalesce(i.quantity, 0);
   insert into inventory.inventory as i (sku, tenant_id, quantity, updated_at)
   select w.sku, platform.tenant(), w.quantity, platform.clock() from unnest(skus, quantities) w(sku, quantity)
@@ -121,7 +121,7 @@ $$;
 create or replace function inventory.lock_hold(order_id varchar) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   select 1 from inventory.reservations r
-  where r.tenant_id = platform.tenant() and r.order_id = lock_hold.order_id for update
+  where r.order_id = lock_hold.order_id for update
 $$;
 
 -- Locks the reservations of several orders by id, then their stock by SKU. A function that ends several orders one by
@@ -130,12 +130,15 @@ $$;
 create or replace function inventory.lock_holds(order_ids text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  if cardinality(order_ids) = 0 then
+    return;
+  end if;
   perform 1 from inventory.reservations r
-    where r.tenant_id = platform.tenant() and r.order_id = any(order_ids) order by r.order_id for update;
+    where r.order_id = any(order_ids) order by r.order_id for update;
   perform 1 from inventory.inventory i
     where i.tenant_id = platform.tenant() and i.sku = any(array(
       select distinct s from inventory.reservations r, unnest(r.skus) s
-      where r.tenant_id = platform.tenant() and r.order_id = any(order_ids)))
+      where r.order_id = any(order_ids)))
     order by i.sku for update;
 end
 $$;

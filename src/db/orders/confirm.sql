@@ -13,7 +13,7 @@ declare
 begin
   with confirmed as (
     update orders.orders o set status = 'confirmed', failure_reason = null, updated_at = now_at
-    where o.tenant_id = tenant and o.id = order_id
+    where o.id = order_id
       and (o.status = 'created' or o.status = 'failed' and o.campaign_id is null)
       and exists (select from inventory.reservations r
         where r.order_id = confirm_held_order.order_id and r.status in ('held', 'committed'))
@@ -51,7 +51,7 @@ begin
     end if;
     return '{"confirmed": true, "skus": []}';
   end if;
-  select * into order_row from orders.orders x where x.tenant_id = platform.tenant() and x.id = order_id;
+  select * into order_row from orders.orders x where x.id = order_id;
   if order_row.status = 'cancelled' then
     return jsonb_build_object('confirmed', false, 'reason', 'order_cancelled', 'skus', '[]'::jsonb);
   end if;

@@ -66,7 +66,7 @@ begin
     from jsonb_array_elements(input->'items') with ordinality l(item, ord)
     left join lateral (
       select c.price, c.currency from catalog.products c
-      where c.tenant_id = platform.tenant() and c.sku = l.item->>'sku' and c.status = 'active' limit 1
+      where c.tenant_id = (select platform.tenant()) and c.sku = l.item->>'sku' and c.status = 'active' limit 1
     ) p on true
   ), final as (
     select l.*, case when quoted then coalesce(l.stated, l.listed) else l.listed end as price from line l
@@ -131,6 +131,7 @@ declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
   expected_currency constant varchar := input->>'currency';
   line constant jsonb := input->'items'->0;
+  tenant constant varchar := platform.tenant();
   is_simple boolean;
   priced jsonb;
 begin
@@ -144,7 +145,7 @@ begin
     into items, total, currency, is_simple
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
-    where c.tenant_id = platform.tenant() and c.sku = skus[1] and c.status = 'active' limit 1;
+    where c.tenant_id = tenant and c.sku = skus[1] and c.status = 'active' limit 1;
   else
     select jsonb_agg(jsonb_build_object('sku', m.sku, 'quantity', m.quantity, 'price', m.price) order by m.ord),
       sum(m.quantity * m.price), min(m.currency), array_agg(m.sku order by m.sku),
@@ -166,7 +167,7 @@ begin
         ) g
         left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
           select c.price, c.currency from catalog.products c
-          where c.tenant_id = platform.tenant() and c.sku = g.sku and c.status = 'active' limit 1
+          where c.tenant_id = tenant and c.sku = g.sku and c.status = 'active' limit 1
         ) p on true
       ) l group by l.sku, l.price
     ) m;

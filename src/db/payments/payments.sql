@@ -61,7 +61,7 @@ declare
   payment payments.payments;
 begin
   select * into payment from payments.payments x
-    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('pending', 'succeeded');
+    where x.order_id = order_row.id and x.status in ('pending', 'succeeded');
   if not found and order_row.status = 'created' and order_row.total > 0 then
     insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
       checked_at)
@@ -77,7 +77,7 @@ $$;
 create or replace function payments.why_ended(o orders.orders) returns text
 language sql stable as $$
   select coalesce((select p.failure_reason from payments.payments p
-    where p.tenant_id = o.tenant_id and p.order_id = o.id order by p.payment_id desc limit 1), o.failure_reason)
+    where p.order_id = o.id order by p.payment_id desc limit 1), o.failure_reason)
 $$;
 
 -- POST /v1/payments. `input`: {orderId, id}. Returns the order's live payment. If it has a `task`, the Worker requests
@@ -97,7 +97,7 @@ begin
   if order_row.id is null then
     -- A place in a campaign has a payment before it has an order.
     select * into payment from payments.payments x
-      where x.tenant_id = platform.tenant() and x.order_id = input->>'orderId' and x.campaign_id is not null;
+      where x.order_id = input->>'orderId' and x.campaign_id is not null;
     if not found then
       perform platform.fail('not_found');
     end if;
@@ -146,7 +146,7 @@ begin
   perform payments.attach_intents(jsonb_build_array(input), false);
   return platform.leave(call, 'payments.create', (
     select payments.payment_json(p) from payments.payments p
-    where p.tenant_id = platform.tenant() and p.payment_id = input->>'id'));
+    where p.payment_id = input->>'id'));
 end
 $$;
 
@@ -169,7 +169,7 @@ begin
   perform orders.lock_orders(ids);
   -- Lock order: all orders by id (above), then the holds and stock of all orders that are confirmed in the loop.
   perform inventory.lock_holds(array(select x.id from orders.orders x
-    where x.tenant_id = platform.tenant() and x.id = any(ids) and x.total = 0));
+    where x.id = any(ids) and x.total = 0));
   for item in
     select m->>'orderId' as order_id, min(m->>'id') as id, min(m->>'traceparent') as trace
       from jsonb_array_elements(input->'messages') m
@@ -210,33 +210,33 @@ begin
   end if;
   -- Every row of the batch is locked before the first change, one kind after the other: places, orders, payments,
   -- holds, stock. Two batches then never wait for each other in a circle.
-  ids := array(select x.order_id from payments.payments x where x.tenant_id = platform.tenant()
-    and x.payment_id in (select r->>'id' from jsonb_array_elements(input->'refused') r));
-  perform group_commerce.lock_places(ids);
-  perform orders.lock_orders(ids);
+  ids := array(select x.order_id from payments.payments x
+    where x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r)));
+  if cardinality(ids) > 0 then
+    perform group_commerce.lock_places(ids);
+    perform orders.lock_orders(ids);
+  end if;
   perform 1 from payments.payments x
-    where x.tenant_id = platform.tenant() and x.payment_id in (
+    where x.payment_id = any(array(
       select r->>'id' from jsonb_array_elements(
-        coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r)
+        coalesce(input->'refused', '[]') || coalesce(input->'intents', '[]') || coalesce(input->'again', '[]')) r))
     order by x.payment_id for update;
   perform inventory.lock_holds(ids);
   for item in select jsonb_array_elements(input->'refused') loop
     select * into payment from payments.payments x
-      where x.tenant_id = platform.tenant() and x.payment_id = item->>'id' and x.status = 'pending';
-    if found then
+      where x.payment_id = item->>'id';
+    if payment.status = 'pending' then
       perform payments.fail_order_or_place(payment, item->>'reason');
     end if;
   end loop;
   -- If Stripe rejects the creation of an intent, there is no intent to close.
   update payments.payments x set intent_open = false
-  where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
+  where x.payment_id = any(array(select r->>'id' from jsonb_array_elements(input->'refused') r))
     and x.status <> 'pending' and x.mode <> 'card' and x.stripe_payment_intent_id is null
     and cardinality(payments.intents_to_cancel(x)) = 0;
   perform payments.attach_intents(input->'intents', false);
   update payments.payments x set attempt = x.attempt + 1
-  where x.tenant_id = platform.tenant()
-    and x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
+  where x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
   return '{}';
 end
@@ -252,7 +252,7 @@ declare
 begin
   for payment in
     select * from payments.payments x
-    where x.tenant_id = platform.tenant() and x.order_id = any(order_ids) and x.status in ('pending', 'succeeded')
+    where x.order_id = any(order_ids) and x.status in ('pending', 'succeeded')
     order by x.payment_id for update
   loop
     if payment.status = 'pending' then

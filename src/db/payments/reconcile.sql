@@ -36,7 +36,7 @@ begin
       || group_commerce.undecided_places(max_rows);
     ids := array(
       select p.payment_id::text from unnest(urgent_order_ids) o(id) join payments.payments p on p.order_id = o.id
-      where p.status = 'pending' and p.payment_id <> all(excluded_ids))
+      where p.status = (select 'pending') and p.payment_id <> all(excluded_ids))
       || array(
       select w.payment_id::text
       from platform.tenants_with_rows('payments.payments',
@@ -56,7 +56,7 @@ begin
       ) w order by w.turn, w.id limit max_rows);
   else
     refund_ids := array(select r.id::text from payments.refunds r where r.payment_id = any(ids)
-      and r.status = 'pending');
+      and r.status = (select 'pending'));
   end if;
   select coalesce(jsonb_agg(payments.intent_task(p) order by u.place), '[]') into intents
   from (select distinct on (x.id) x.id, x.place from unnest(ids) with ordinality x(id, place) order by x.id, x.place) u
@@ -67,7 +67,8 @@ begin
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
     'intentId', coalesce(w.stripe_intent_id,
       (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
-  into refunds from payments.refunds w where w.id = any(refund_ids) and w.status = 'pending';
+  into refunds from payments.refunds w
+  where cardinality(refund_ids) > 0 and w.id = any(refund_ids) and w.status = (select 'pending');
   return jsonb_build_object('intents', intents, 'refunds', refunds);
 end
 $$;
@@ -81,25 +82,22 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform 1 from payments.payments p
-    where p.tenant_id = platform.tenant() and p.payment_id = any(array(
+    where p.payment_id = any(array(
       select jsonb_array_elements_text(coalesce(input->'payments', '[]') || coalesce(input->'listed', '[]'))))
     order by p.payment_id for update;
   perform 1 from payments.refunds r
-    where r.tenant_id = platform.tenant() and r.id = any(array(
+    where r.id = any(array(
       select jsonb_array_elements_text(coalesce(input->'refunds', '[]'))
       union select x->>'id' from jsonb_array_elements(coalesce(input->'again', '[]')) x))
     order by r.id for update;
   update payments.payments p set checked_at = platform.clock()
-  where p.tenant_id = platform.tenant()
-    and p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
+  where p.payment_id = any(array(select jsonb_array_elements_text(input->'payments')));
   update payments.payments p set refunds_told = p.refund_done
-  where p.tenant_id = platform.tenant()
-    and p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
+  where p.payment_id = any(array(select jsonb_array_elements_text(input->'listed')));
   update payments.refunds r set checked_at = platform.clock()
-  where r.tenant_id = platform.tenant() and r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
+  where r.id = any(array(select jsonb_array_elements_text(input->'refunds')));
   update payments.refunds r set attempt = r.attempt + 1
-  where r.tenant_id = platform.tenant()
-    and r.id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
+  where r.id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', r.id, 'attempt', r.attempt));
   perform platform.clear_set_aside('reconcile-payments', array(select jsonb_array_elements_text(input->'done')));
   return '{}';

@@ -96,7 +96,7 @@ begin
     return replay;
   end if;
   select * into payment from payments.payments x
-    where x.tenant_id = platform.tenant() and x.payment_id = input->>'id' for update;
+    where x.payment_id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;

@@ -78,7 +78,7 @@ create or replace function payments.awaits_stripe(order_id varchar, ended timest
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (
     select from payments.payments p
-    where p.order_id = awaits_stripe.order_id and p.status = 'pending'
+    where p.order_id = awaits_stripe.order_id and p.status = (select 'pending')
       and coalesce(p.stripe_payment_intent_id, p.setup_intent_id) is not null
       and (p.asked_at is null or p.asked_at < ended))
 $$;
@@ -88,7 +88,7 @@ create or replace function payments.orders_set_aside() returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(select p.order_id::text from payments.payments p
     where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe']))
-      and p.status = 'pending')
+      and p.status = (select 'pending'))
 $$;
 
 call platform.set_owner('payments', 'fusion_payments');

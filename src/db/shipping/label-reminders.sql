@@ -50,7 +50,7 @@ begin
   foreach id in array order_ids loop
     perform orders.lock_order(id);
     update shipping.label_requests x set tried_at = platform.clock()
-    where x.order_id = id and x.status = 'open'
+    where x.order_id = id and x.status = (select 'open')
       and x.tried_at <= platform.clock() - make_interval(secs => (input->>'idleSeconds')::int);
     if found then
       perform platform.emit('shipping.label.requested', id, jsonb_build_object('orderId', id), true);

@@ -82,11 +82,10 @@ begin
     continue when order_row.id is null;
     if order_row.status <> 'confirmed' then
       update shipping.label_requests x set status = 'ended'
-      where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.status in ('open', 'refused');
+      where x.order_id = order_row.id and x.status in ('open', 'refused');
       continue;
     end if;
-    select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-      and x.order_id = order_row.id;
+    select * into request from shipping.label_requests x where x.order_id = order_row.id;
     if not found and order_row.shipping_address is not null then
       request := shipping.open_label_request(order_row, order_row.shipping_address, item.shipment_id);
     end if;
@@ -114,15 +113,13 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-    and x.order_id = order_row.id;
+  select * into request from shipping.label_requests x where x.order_id = order_row.id;
   if request.shipment_id <> label->>'shipmentId' then
     request.shipment_id := label->>'shipmentId';
     perform shipping.request_void(request, label);
     return null;
   end if;
-  select * into shipment from shipping.shipments x where x.tenant_id = order_row.tenant_id
-    and x.id = request.shipment_id;
+  select * into shipment from shipping.shipments x where x.id = request.shipment_id;
   if found then
     return shipment;
   end if;
@@ -130,7 +127,7 @@ begin
     update shipping.label_requests x
     set status = 'ended', leased_until = null, last_error = format('The order was %s while its label was made: %s %s.',
       order_row.status, label->>'carrier', label->>'trackingNumber')
-    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+    where x.order_id = order_row.id;
     perform shipping.request_void(request, label);
     return null;
   end if;
@@ -140,7 +137,7 @@ begin
     'created', order_row.tenant_id, label->>'provider', label->>'externalId', platform.clock(), platform.clock())
   returning * into shipment;
   update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
-  where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id;
+  where x.order_id = order_row.id;
   if label ? 'traceparent' then
     perform platform.set_trace(label->>'traceparent');
   end if;
@@ -174,7 +171,7 @@ begin
       set leased_until = null, last_error = item->>'reason',
           status = case when (item->>'permanent')::boolean or x.attempts >= (input->>'most')::int then 'refused'
             else 'open' end
-      where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status = 'open'
+      where x.order_id = item->>'orderId' and x.status = (select 'open')
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
       returning x.status into new_status;
       if new_status = 'open' and (item->>'remind')::boolean then
@@ -214,10 +211,9 @@ begin
     perform platform.fail('not_found');
   end if;
   wanted_address := shipping.add_recipient_name(input->'address', order_row.customer_id);
-  select * into request from shipping.label_requests x where x.tenant_id = order_row.tenant_id
-    and x.order_id = order_row.id;
+  select * into request from shipping.label_requests x where x.order_id = order_row.id;
   select * into shipment from shipping.shipments x
-    where x.tenant_id = order_row.tenant_id and x.order_id = order_row.id and x.cancelled_at is null;
+    where x.order_id = order_row.id and x.cancelled_at is null;
   if shipment.id is not null then
     return platform.leave(call, 'shipments.create', case when request.address = wanted_address
       then shipping.shipment_json(shipment)

@@ -28,9 +28,9 @@ declare
   request shipping.label_requests;
   shipment shipping.shipments;
 begin
-  select * into request from shipping.label_requests x where x.tenant_id = platform.tenant() and x.order_id = of_order;
+  select * into request from shipping.label_requests x where x.order_id = of_order;
   select * into shipment from shipping.shipments x
-    where x.tenant_id = platform.tenant() and x.order_id = of_order and x.cancelled_at is null;
+    where x.order_id = of_order and x.cancelled_at is null;
   if shipment.id is not null then
     update shipping.shipments x
     set status = 'cancelled', cancelled_at = platform.clock(), updated_at = platform.clock()
@@ -47,8 +47,8 @@ begin
     perform shipping.request_void(request, null);
   end if;
   update shipping.label_requests x set status = 'ended'
-  where x.tenant_id = platform.tenant() and x.order_id = of_order and x.status in ('open', 'refused');
-  return exists (select from shipping.shipments x where x.tenant_id = platform.tenant() and x.order_id = of_order);
+  where x.order_id = of_order and x.status in ('open', 'refused');
+  return exists (select from shipping.shipments x where x.order_id = of_order);
 end
 $$;
 
@@ -99,7 +99,7 @@ begin
   foreach id in array shipments loop
     update shipping.label_voids x
     set attempts = x.attempts + 1, due_at = platform.clock() + make_interval(secs => (input->>'seconds')::int)
-    where x.shipment_id = id and x.status = 'open' and x.due_at <= platform.clock()
+    where x.shipment_id = id and x.status = (select 'open') and x.due_at <= platform.clock()
     returning * into label_void;
     continue when not found;
     tasks := tasks || (
@@ -107,7 +107,7 @@ begin
       select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
         'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
         'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id))
-      from shipping.label_requests r where r.tenant_id = label_void.tenant_id and r.order_id = label_void.order_id);
+      from shipping.label_requests r where r.order_id = label_void.order_id);
   end loop;
   return tasks;
 end
@@ -157,13 +157,13 @@ begin
         status = case when item->>'outcome' = 'voided' then 'done' when item->>'outcome' = 'refused'
           or x.created_at <= platform.clock() - interval '30 days' then 'refused' else 'open' end,
         due_at = platform.clock() + make_interval(mins => least(power(2, least(x.attempts, 11)), 1440)::int)
-    where x.tenant_id = platform.tenant() and x.shipment_id = item->>'shipmentId' and x.status = 'open'
+    where x.shipment_id = item->>'shipmentId' and x.status = (select 'open')
     returning * into label_void;
     continue when not found or label_void.status <> 'refused';
     update shipping.shipments x
     set exception = 'The carrier did not void the label: ' || coalesce(label_void.last_error, 'no reason given'),
         updated_at = platform.clock()
-    where x.tenant_id = platform.tenant() and x.id = label_void.shipment_id;
+    where x.id = label_void.shipment_id;
     if label_void.tracking_number is not null then
       perform platform.emit('shipping.status.changed', label_void.order_id,
         jsonb_build_object('orderId', label_void.order_id,
