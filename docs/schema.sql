@@ -1279,6 +1279,94 @@ alter function group_commerce.cancel_campaign(jsonb,jsonb) owner to fusion_group
 revoke all on function group_commerce.cancel_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.cancel_campaign(jsonb,jsonb) to fusion_worker;
 
+-- function: group_commerce.claim_place(group_commerce.group_commerce_campaigns,jsonb)
+-- src/db/group-commerce/join.sql
+CREATE OR REPLACE FUNCTION group_commerce.claim_place(c group_commerce.group_commerce_campaigns, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant varchar := platform.tenant();
+  now_at constant timestamptz := platform.clock();
+  succeeded constant boolean := c.status = 'successful';
+  is_free constant boolean := c.price = 0;
+  place record;
+  participant group_commerce.participants;
+  fault jsonb;
+begin
+  if not is_free then
+    perform payments.open_place_payment(jsonb_build_object('id', input->'paymentId', 'orderId', input->'orderId',
+      'campaignId', c.id, 'userId', input->'userId', 'amount', c.price, 'currency', c.currency, 'mode',
+      case when succeeded then 'order'
+        when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
+        else 'card' end));
+  end if;
+  with taken as (
+    update group_commerce.group_commerce_campaigns x
+    set actual_participants = x.actual_participants + 1,
+        secured_participants = x.secured_participants + is_free::int,
+        status = case when x.status = 'active' and x.min_participants <= case x.success_on
+            when 'joined' then x.actual_participants + 1 else x.secured_participants + is_free::int end
+          then 'successful' else x.status end,
+        version = platform.next_version(x.version), updated_at = now_at
+    where x.id = c.id and x.status = c.status and x.actual_participants < x.max_participants
+    returning x as campaign
+  ), joined as (
+    insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
+      shipping_address, state, joined_at, secure_by, secured_at, updated_at)
+    select input->>'participantId', tenant, c.id, input->>'userId', input->>'orderId',
+      case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
+      case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
+      case when not is_free then now_at + make_interval(secs =>
+        (input->>case when succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
+      case when is_free then now_at end, now_at
+    from taken
+    on conflict (campaign_id, user_id) where state <> 'released' do nothing
+    returning p as participant
+  ), event as (
+    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
+    select tenant, 'group-commerce.campaign.joined', c.id, jsonb_build_object(
+      'campaign', group_commerce.campaign_json(t.campaign), 'userId', input->>'userId'), platform.trace(), now_at
+    from taken t, joined
+    returning seq
+  ), waiting as (
+    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
+    select tenant, s, e.seq, c.id, platform.due_now() from event e, unnest(platform.sinks_of(not is_free)) s
+  )
+  select t.campaign, j.participant into place from taken t left join joined j on true;
+  participant := place.participant;
+  if participant.id is null then
+    select group_commerce.join_fault(x) into fault from group_commerce.group_commerce_campaigns x
+      where x.id = c.id;
+    if fault is not null then
+      raise exception using errcode = 'FC001', message = fault::text;
+    end if;
+    raise exception using errcode = 'serialization_failure',
+      message = 'the campaign became successful, or the user joins at the same time';
+  end if;
+  c := place.campaign;
+  if succeeded then
+    perform group_commerce.create_place_order(c, participant);
+  end if;
+  fault := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and not is_free
+    then participant.secure_by else 'infinity' end);
+  if fault is not null then
+    raise exception using errcode = 'FC001',
+      message = jsonb_build_object('error', 'insufficient_inventory', 'shortages', fault)::text;
+  end if;
+  if succeeded then
+    perform inventory.emit_reserved(array[participant.order_id::text]);
+    participant := group_commerce.confirm_free_place(c, participant);
+  elsif c.status = 'successful' then
+    perform group_commerce.emit_campaign(c, 'successful', true);
+  end if;
+  return group_commerce.participant_json(participant) || jsonb_build_object('sku', c.sku);
+end
+$function$;
+alter function group_commerce.claim_place(group_commerce.group_commerce_campaigns,jsonb) owner to fusion_group_commerce;
+revoke all on function group_commerce.claim_place(group_commerce.group_commerce_campaigns,jsonb) from public;
+
 -- function: group_commerce.confirm_early_captures(text[])
 -- src/db/group-commerce/settlement.sql
 CREATE OR REPLACE FUNCTION group_commerce.confirm_early_captures(order_ids text[])
@@ -1729,44 +1817,67 @@ CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
 AS $function$
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join'); -- the stored answer, if it is a replay
-  earlier_place jsonb;
-  is_archived boolean;
-  campaign_sku varchar;
+  -- A variable, because the planner takes an expression for as costly in an index condition as in a filter. In a plan
+  -- made for a campaign without places it could then read all of its places.
+  joining_user constant varchar := input->>'userId';
+  found_place record;
 begin
   if answer is not null then
     return answer;
   end if;
-  select case when p.id is not null then group_commerce.participant_json(p) end, product.status = 'archived', c.sku
-  into earlier_place, is_archived, campaign_sku
+  select c as campaign, product.status = 'archived' as is_archived, group_commerce.join_fault(c) as fault,
+    (select group_commerce.participant_json(p) from group_commerce.participants p
+      where p.campaign_id = c.id and p.user_id = joining_user and p.state <> 'released') as place
+  into found_place
   from group_commerce.group_commerce_campaigns c
-  left join group_commerce.participants p
-    on p.campaign_id = c.id and p.user_id = input->>'userId' and p.state <> 'released'
   left join catalog.products product on product.id = c.product_id
   where c.id = input->>'campaignId';
   if not found then
     perform platform.fail('not_found');
   end if;
-  if earlier_place is not null then
-    return platform.leave(call, 'campaigns.join', earlier_place);
+  if found_place.place is not null then
+    return platform.leave(call, 'campaigns.join', found_place.place);
   end if;
   -- The campaign of an archived product continues: taken places stay valid, but no new ones are sold.
-  if is_archived then
+  if found_place.is_archived then
     return platform.leave(call, 'campaigns.join',
       jsonb_build_object('error', 'campaign_not_open', 'detail', 'The product of this campaign is archived.'));
   end if;
+  if found_place.fault is not null then -- without a lock, so that the joins of a full campaign do not queue up
+    return platform.leave(call, 'campaigns.join', found_place.fault);
+  end if;
   begin
-    answer := group_commerce.take_place(input);
+    answer := group_commerce.claim_place(found_place.campaign, input);
   exception when sqlstate 'FC001' then
-    -- The stock is the most contended row and is locked last, so a shortage shows after the other writes. Undo them.
-    answer := jsonb_build_object('error', 'insufficient_inventory', 'shortages', sqlerrm::jsonb);
+    -- The contended rows, campaign and stock, are locked last, so this shows after the other writes. They are undone.
+    answer := sqlerrm;
   end;
-  return platform.leave(call, 'campaigns.join',
-    answer || case when answer ? 'error' then '{}' else jsonb_build_object('sku', campaign_sku) end);
+  return platform.leave(call, 'campaigns.join', answer);
 end
 $function$;
 alter function group_commerce.join_campaign(jsonb,jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.join_campaign(jsonb,jsonb) from public;
 grant execute on function group_commerce.join_campaign(jsonb,jsonb) to fusion_worker;
+
+-- function: group_commerce.join_fault(group_commerce.group_commerce_campaigns)
+-- src/db/group-commerce/join.sql
+CREATE OR REPLACE FUNCTION group_commerce.join_fault(c group_commerce.group_commerce_campaigns)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when c.status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open', 'detail',
+      case c.status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
+    when platform.clock() < c.start_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign starts at %s.', platform.iso(c.start_time)))
+    when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
+      'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
+    when c.actual_participants >= c.max_participants then jsonb_build_object('error', 'campaign_full',
+      'detail', format('All %s places are taken.', c.max_participants)) end
+$function$;
+alter function group_commerce.join_fault(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
+revoke all on function group_commerce.join_fault(group_commerce.group_commerce_campaigns) from public;
 
 -- function: group_commerce.leave_campaign(jsonb,jsonb)
 -- src/db/group-commerce/campaigns.sql
@@ -2186,106 +2297,6 @@ end
 $function$;
 alter function group_commerce.settle_places(text[],jsonb) owner to fusion_group_commerce;
 revoke all on function group_commerce.settle_places(text[],jsonb) from public;
-
--- function: group_commerce.take_place(jsonb)
--- src/db/group-commerce/join.sql
-CREATE OR REPLACE FUNCTION group_commerce.take_place(input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant varchar := platform.tenant();
-  now_at constant timestamptz := platform.clock();
-  place record;
-  c group_commerce.group_commerce_campaigns;
-  participant group_commerce.participants;
-  succeeded boolean;
-  shortages jsonb;
-begin
-  with locked as ( -- The joins of a campaign run one after the other: its row decides, not a count that was read before.
-    select * from group_commerce.group_commerce_campaigns x
-    where x.id = input->>'campaignId' for update
-  ), taken as (
-    update group_commerce.group_commerce_campaigns x
-    set actual_participants = x.actual_participants + 1,
-        secured_participants = x.secured_participants + (x.price = 0)::int,
-        status = case when x.status = 'active' and x.min_participants <= case x.success_on
-            when 'joined' then x.actual_participants + 1 else x.secured_participants + (x.price = 0)::int end
-          then 'successful' else x.status end,
-        version = platform.next_version(x.version), updated_at = now_at
-    from locked l
-    where x.id = input->>'campaignId' and x.id = l.id and x.status in ('active', 'successful')
-      and x.actual_participants < x.max_participants and x.start_time <= now_at and now_at < x.end_time
-    returning x as campaign, l.status = 'successful' as succeeded, l.price = 0 as is_free
-  ), joined as (
-    insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
-      shipping_address, state, joined_at, secure_by, secured_at, updated_at)
-    select input->>'participantId', tenant, (t.campaign).id, input->>'userId', input->>'orderId',
-      case when not t.is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
-      case when t.succeeded then 'ordered' when t.is_free then 'secured' else 'joined' end, now_at,
-      case when not t.is_free then now_at + make_interval(secs =>
-        (input->>case when t.succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
-      case when t.is_free then now_at end, now_at
-    from taken t
-    on conflict (campaign_id, user_id) where state <> 'released' do nothing
-    returning p as participant
-  ), event as (
-    insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
-    select tenant, 'group-commerce.campaign.joined', (t.campaign).id, jsonb_build_object(
-      'campaign', group_commerce.campaign_json(t.campaign), 'userId', input->>'userId'), platform.trace(), now_at
-    from taken t, joined
-    returning seq, key
-  ), waiting as (
-    insert into platform.outbox (tenant_id, sink, seq, key, due_at)
-    select tenant, s, e.seq, e.key, platform.due_now() from event e, taken t, unnest(platform.sinks_of(not t.is_free)) s
-  )
-  select t.campaign, t.succeeded, j.participant, l.status as old_status, l.start_time, l.end_time, l.max_participants
-  into place
-  from locked l left join taken t on true left join joined j on true;
-  c := place.campaign;
-  if c.id is null then
-    return case
-      when place.old_status not in ('active', 'successful') then jsonb_build_object('error', 'campaign_not_open', 'detail',
-        case place.old_status when 'failed' then 'The campaign was cancelled.' else 'The campaign has expired.' end)
-      when now_at < place.start_time then jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign starts at %s.', platform.iso(place.start_time)))
-      when now_at >= place.end_time then jsonb_build_object('error', 'campaign_not_open',
-        'detail', format('The campaign ended at %s.', platform.iso(place.end_time)))
-      else jsonb_build_object('error', 'campaign_full',
-        'detail', format('All %s places are taken.', place.max_participants)) end;
-  end if;
-  participant := place.participant;
-  if participant.id is null then
-    raise exception using errcode = 'serialization_failure', message = 'the user joins at the same time';
-  end if;
-  succeeded := place.succeeded;
-  if succeeded then
-    perform group_commerce.create_place_order(c, participant);
-  end if;
-  if c.price > 0 then
-    perform payments.open_place_payment(jsonb_build_object('id', participant.payment_id,
-      'orderId', participant.order_id, 'campaignId', c.id, 'userId', participant.user_id, 'amount', c.price,
-      'currency', c.currency, 'mode', case when succeeded then 'order'
-        when c.end_time <= now_at + make_interval(secs => (input->>'holdWithinSeconds')::int) then 'hold'
-        else 'card' end));
-  end if;
-  shortages := inventory.hold_unit(participant.order_id, c.sku, case when succeeded and c.price > 0
-    then participant.secure_by else 'infinity' end);
-  if shortages is not null then
-    raise exception using errcode = 'FC001', message = shortages::text;
-  end if;
-  if succeeded then
-    perform inventory.emit_reserved(array[participant.order_id::text]);
-    participant := group_commerce.confirm_free_place(c, participant);
-  elsif c.status = 'successful' then
-    perform group_commerce.emit_campaign(c, 'successful', true);
-  end if;
-  return group_commerce.participant_json(participant);
-end
-$function$;
-alter function group_commerce.take_place(jsonb) owner to fusion_group_commerce;
-revoke all on function group_commerce.take_place(jsonb) from public;
 
 -- function: group_commerce.undecided_places(integer)
 -- src/db/group-commerce/due.sql
@@ -4936,6 +4947,20 @@ $function$;
 alter function payments.is_intent_open(text) owner to fusion_payments;
 revoke all on function payments.is_intent_open(text) from public;
 
+-- function: payments.is_rejection_current(payments.payments,jsonb)
+-- src/db/payments/payments.sql
+CREATE OR REPLACE FUNCTION payments.is_rejection_current(p payments.payments, rejection jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select p.status = 'pending' and p.stripe_payment_intent_id is not distinct from rejection->>'intentId'
+    and (p.setup_intent_id is not distinct from rejection->>'setupId'
+      or not rejection ? 'setupId' and p.capture_asked)
+$function$;
+alter function payments.is_rejection_current(payments.payments,jsonb) owner to fusion_payments;
+revoke all on function payments.is_rejection_current(payments.payments,jsonb) from public;
+
 -- function: payments.lacks_intent(payments.payments)
 -- src/db/payments/payments.sql
 CREATE OR REPLACE FUNCTION payments.lacks_intent(p payments.payments)
@@ -5510,6 +5535,7 @@ declare
   item jsonb;
   payment payments.payments;
   ids text[];
+  kept jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
   if jsonb_array_length(input->'refused') = 0 and jsonb_array_length(input->'again') = 0 then
@@ -5533,8 +5559,11 @@ begin
   for item in select jsonb_array_elements(input->'refused') loop
     select * into payment from payments.payments x
       where x.payment_id = item->>'id';
-    if payment.status = 'pending' then
+    continue when not found or payment.status not in ('pending', 'succeeded');
+    if payments.is_rejection_current(payment, item) then
       perform payments.fail_order_or_place(payment, item->>'reason');
+    else
+      kept := kept || to_jsonb(payment.payment_id);
     end if;
   end loop;
   -- If Stripe rejects the creation of an intent, there is no intent to close.
@@ -5546,7 +5575,7 @@ begin
   update payments.payments x set attempt = x.attempt + 1
   where x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
-  return '{}';
+  return jsonb_build_object('kept', kept);
 end
 $function$;
 alter function payments.record_intents(jsonb,jsonb) owner to fusion_payments;

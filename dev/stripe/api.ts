@@ -141,7 +141,10 @@ export class Api {
       );
     }
     const injectedError = faultError(fault);
-    if (injectedError !== null && !injectedError.saved && !takesEffect(fault)) throw injectedError;
+    if (injectedError !== null && !injectedError.saved && !takesEffect(fault)) {
+      if (fault?.ms !== undefined) await sleep(fault.ms);
+      throw injectedError;
+    }
     delete form.key;
     if (role === 'publishable') for (const name of BROWSER_PARAMS) delete form[name];
     const key = method === 'POST' && typeof headers['idempotency-key'] === 'string' ? headers['idempotency-key'] : null;

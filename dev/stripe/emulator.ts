@@ -35,7 +35,7 @@ const faultRequest = z.strictObject({
   method: z.enum(['GET', 'POST', 'DELETE']).optional(),
   path: z.string().optional(),
   action: z.enum(['status', 'hang', 'drop', 'delay']),
-  status: z.union([z.literal(429), z.literal(500), z.literal(503)]).optional(),
+  status: z.literal([400, 429, 500, 503]).optional(),
   acts: z.boolean().optional(),
   saved: z.boolean().optional(),
   ms: milliseconds.optional(),

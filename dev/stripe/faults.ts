@@ -10,8 +10,8 @@ export type RequestFault = {
   path?: string;
   /** `status` returns an error, `hang` sends no response, `drop` closes the connection, `delay` responds late. */
   action: 'delay' | 'drop' | 'hang' | 'status';
-  /** The status that the action `status` returns. Default: 500. */
-  status?: 429 | 500 | 503;
+  /** The status that the action `status` returns. Default: 500. 400: the account may not charge this amount. */
+  status?: 400 | 429 | 500 | 503;
   /** Whether the request takes effect. By default it does with `drop` and `delay`, and not with `hang` and `status`. */
   acts?: boolean;
   /** For `status`: whether an idempotency key keeps the error. Default: true for 500 and 503, as with Stripe. */
@@ -22,7 +22,10 @@ export type RequestFault = {
   decides?: 'decline' | 'succeed';
   /** Milliseconds. Default: 1000. */
   decideMs?: number;
-  /** For `delay` and `hang`: milliseconds. A hang without it lasts until the client disconnects. */
+  /**
+   * For `delay`, `hang` and a `status` that is not saved: milliseconds. A hang without it lasts until the client
+   * disconnects.
+   */
   ms?: number;
 };
 
@@ -78,6 +81,11 @@ export function faultError(fault: RequestFault | null): StripeFailure | null {
     const message = 'Testmode request rate limit exceeded, the rate limits in testmode are lower than livemode.';
     const body = { type: 'invalid_request_error' as const, code: 'rate_limit', message };
     return new StripeFailure(429, body, { saved: fault.saved ?? false });
+  }
+  if (status === 400) {
+    const message = 'The amount exceeds the limit of this account. (Injected by the emulator.)';
+    const body = { type: 'invalid_request_error' as const, code: 'amount_too_large', param: 'amount', message };
+    return new StripeFailure(400, body, { saved: fault.saved ?? false });
   }
   const saved = fault.saved ?? true;
   const message = 'An unknown error occurred. (Injected by the emulator.)';

@@ -29,7 +29,19 @@ function asTenant({ call }: Context) {
   return rest;
 }
 
-/** Records why Stripe made no intent, if a later request must know it. @returns the error for the client */
+/** A request that Stripe rejected, and the objects that its payment had then: see `payments.is_rejection_current`. */
+export type Rejection = { id: string; reason: string; intentId: string | null; setupId: string | null };
+
+/** The rejection of a request that should have made the payment's first PaymentIntent or SetupIntent. */
+const creationRejection = ({ id }: IntentTask, { code }: StripeCallError): Rejection => ({
+  ...{ id, reason: code },
+  ...{ intentId: null, setupId: null },
+});
+
+/**
+ * Records why Stripe made no intent, if a later request must know it.
+ * @returns the error for the client, or undefined if the payment has the intent of another request
+ */
 export async function recordFailure(
   context: Context,
   tenant: string,
@@ -37,11 +49,12 @@ export async function recordFailure(
   error: unknown,
 ): Promise<unknown> {
   if (!(error instanceof StripeCallError)) return error;
-  const rejected = error.permanent ? [{ id: task.id, reason: error.code }] : [];
+  const rejected = error.permanent ? [creationRejection(task, error)] : [];
   const usedKeys = error.keyUsed ? [usedKey(task)] : [];
   if (rejected.length + usedKeys.length > 0) {
     const input = { tenant, intents: [], refused: rejected, again: usedKeys };
-    await context.db.run('payments.record_intents', asTenant(context), input);
+    const { kept } = await context.db.run<{ kept: string[] }>('payments.record_intents', asTenant(context), input);
+    if (kept.includes(task.id)) return undefined;
   }
   if (error.permanent) return new ApiError('order_not_payable', `Stripe rejects this payment: ${error.code}.`);
   return new ApiError(
@@ -83,7 +96,9 @@ export async function makeIntent(
     context.madeIntents = [...(context.madeIntents ?? []), { tenant, intent }];
     return { ...payment, stripePaymentIntentId: intent.intentId ?? null, clientSecret: intent.clientSecret };
   } catch (error) {
-    throw await recordFailure(context, tenant, task, error);
+    const failure = await recordFailure(context, tenant, task, error);
+    if (failure !== undefined) throw failure;
+    return makeIntent(context, tenant, payment, true);
   }
 }
 
@@ -107,7 +122,7 @@ export const recordMadeIntents = (tenant: string, intents: MadeIntent[]): Job =>
 export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]) {
   if (tasks.length === 0) return [];
   const intents: MadeIntent[] = [];
-  const rejected: { id: string; reason: string }[] = [];
+  const rejected: Rejection[] = [];
   const usedKeys: UsedKey[] = [];
   const failures: unknown[] = [];
   const waiting = [...tasks];
@@ -117,7 +132,7 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
         intents.push(await createAtStripe(context, task));
       } catch (error) {
         if (!(error instanceof StripeCallError)) throw error;
-        if (error.permanent) rejected.push({ id: task.id, reason: error.code });
+        if (error.permanent) rejected.push(creationRejection(task, error));
         else failures.push(error);
         if (error.keyUsed) usedKeys.push(usedKey(task));
       }

@@ -100,7 +100,10 @@ type OpenResult = {
  * @throws ApiError not_found, order_not_payable, unavailable (Stripe is unavailable: repeat with the same
  * Idempotency-Key)
  */
-export async function openPayment(context: Context, orderId: string) {
+export async function openPayment(
+  context: Context,
+  orderId: string,
+): Promise<{ payment: Payment; tenant: string; replayed: boolean }> {
   const opened = await context.db
     .run<OpenResult>('payments.open_payment', context.call, { orderId, id: newId(context.now()) })
     .catch(notFoundAsFieldError('/orderId', 'There is no such order.'));
@@ -117,7 +120,9 @@ export async function openPayment(context: Context, orderId: string) {
     if ('error' in recorded.answer) throw toApiError(recorded.answer);
     return { payment: toPayment(recorded.answer), tenant, replayed: false };
   } catch (error) {
-    throw await recordFailure(context, tenant, task, error);
+    const failure = await recordFailure(context, tenant, task, error);
+    if (failure !== undefined) throw failure;
+    return openPayment(context, orderId);
   }
 }
 

@@ -3,7 +3,7 @@ import type { Context } from '../context.ts';
 import { listRefunds, makeRefund, type RefundTask, StripeCallError } from '../stripe/client.ts';
 import { pace } from '../stripe/pace.ts';
 import { type PaymentTask, syncPayment } from './charges.ts';
-import { makeIntents, type UsedKey, usedKey } from './intents.ts';
+import { makeIntents, type Rejection, type UsedKey, usedKey } from './intents.ts';
 import { noteFailedRow } from './stripe-events.ts';
 import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.ts';
 
@@ -220,14 +220,16 @@ export async function settlePayments(context: Context, tenant: string, paymentId
   return run.changed;
 }
 
-/** Records that the idempotency key is used up, or that Stripe will never accept this charge, so the place is lost. */
-const recordStripeError = (context: Context, task: Task<PaymentTask>, { permanent, code }: StripeCallError) =>
-  context.db.run('payments.record_intents', context.call, {
-    tenant: task.tenant,
-    intents: [],
-    refused: permanent ? [{ id: task.id, reason: code }] : [],
-    again: permanent ? [] : [usedKey(task)],
-  });
+/**
+ * Records that the idempotency key is used up, or that Stripe will never accept this charge, so the place is lost. It
+ * is not lost if another request has made its charge (`payments.is_rejection_current`).
+ */
+function recordStripeError(context: Context, task: Task<PaymentTask>, { permanent, code }: StripeCallError) {
+  const { id, tenant, intentId, setupId } = task;
+  const refused: Rejection[] = permanent ? [{ id, reason: code, intentId, setupId }] : [];
+  const again = permanent ? [] : [usedKey(task)];
+  return context.db.run('payments.record_intents', context.call, { tenant, intents: [], refused, again });
+}
 
 /**
  * Captures or charges the payments of places in successful campaigns, at the rate that Stripe allows. Each is captured

@@ -199,6 +199,14 @@ describe('a request fault', () => {
     expect((await stripe.paymentIntents.list()).data).toHaveLength(1);
   });
 
+  test('of 400 is a permanent rejection, which its key does not keep', async () => {
+    const { stripe, emulator } = await startFixture();
+    await callControl(emulator, 'POST', 'faults', { action: 'status', status: 400, ms: 1 });
+    const make = () => stripe.paymentIntents.create(params, { idempotencyKey: 'k-1' });
+    expect(await failure(make())).toBeInstanceOf(Stripe.errors.StripeInvalidRequestError);
+    expect((await make()).amount).toBe(1000);
+  });
+
   test('can return 500 although the request took effect', async () => {
     const { stripe, emulator } = await startFixture();
     await callControl(emulator, 'POST', 'faults', { action: 'status', status: 500, acts: true });

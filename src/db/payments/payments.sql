@@ -46,6 +46,17 @@ language sql stable as $$
   select payment.intent_open or payment.mode <> 'card' and payment.stripe_payment_intent_id is null
 $$;
 
+-- Whether Stripe's rejection of a request still counts. `rejection`: {intentId, setupId}, the objects that the payment
+-- had when the request was sent. If another request has made an intent or a charge since, the payment goes on with that
+-- one. A Worker of an earlier release sends neither: its rejection counts while there is no intent, and the one of a
+-- charge also with the SetupIntent that saved the card. The caller has locked the payment.
+create or replace function payments.is_rejection_current(p payments.payments, rejection jsonb) returns boolean
+language sql stable as $$
+  select p.status = 'pending' and p.stripe_payment_intent_id is not distinct from rejection->>'intentId'
+    and (p.setup_intent_id is not distinct from rejection->>'setupId'
+      or not rejection ? 'setupId' and p.capture_asked)
+$$;
+
 create or replace function payments.emit_payment_event(payment payments.payments, topic text, data jsonb, queue boolean)
   returns void language sql as $$
   select platform.emit(topic, payment.payment_id,
@@ -192,16 +203,18 @@ end
 $$;
 
 -- Records the results of the Worker's calls to Stripe. `input`: {tenant, intents: [{id, intentId, clientSecret,
--- status}], refused: [{id, reason}], again: [{id, attempt}], skipLocked}. `refused`: Stripe will never accept this
--- payment, so it fails with its order; one that had ended before is closed. `again`: Stripe stored a failure under this
--- attempt's idempotency key, so the next attempt needs another key; counted once, whoever reports it first.
--- `skipLocked`: as in attach_intents, and there are only intents.
+-- status}], refused: [{id, reason, intentId, setupId}], again: [{id, attempt}], skipLocked}. `refused`: Stripe will
+-- never accept this payment, so it fails with its order, unless another request has succeeded (is_rejection_current);
+-- one that had ended before is closed. `again`: Stripe stored a failure under this attempt's idempotency key, so the
+-- next attempt needs another key; counted once, whoever reports it first. `skipLocked`: as in attach_intents, and there
+-- are only intents. Returns {kept}: the rejected payments that another request has given an intent.
 create or replace function payments.record_intents(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
   payment payments.payments;
   ids text[];
+  kept jsonb := '[]';
 begin
   perform platform.enter_as(call, input->>'tenant');
   if jsonb_array_length(input->'refused') = 0 and jsonb_array_length(input->'again') = 0 then
@@ -225,8 +238,11 @@ begin
   for item in select jsonb_array_elements(input->'refused') loop
     select * into payment from payments.payments x
       where x.payment_id = item->>'id';
-    if payment.status = 'pending' then
+    continue when not found or payment.status not in ('pending', 'succeeded');
+    if payments.is_rejection_current(payment, item) then
       perform payments.fail_order_or_place(payment, item->>'reason');
+    else
+      kept := kept || to_jsonb(payment.payment_id);
     end if;
   end loop;
   -- If Stripe rejects the creation of an intent, there is no intent to close.
@@ -238,7 +254,7 @@ begin
   update payments.payments x set attempt = x.attempt + 1
   where x.payment_id = any(array(select retry->>'id' from jsonb_array_elements(input->'again') retry))
     and input->'again' @> jsonb_build_array(jsonb_build_object('id', x.payment_id, 'attempt', x.attempt));
-  return '{}';
+  return jsonb_build_object('kept', kept);
 end
 $$;
 
