@@ -124,10 +124,17 @@ async function updateOnDecline(request: Promise<Stripe.PaymentIntent>): Promise<
   }
 }
 
+/** The charges of this payment that Stripe has attempted, and the first one that was never attempted. */
+async function findCharges(settings: StripeSettings, task: ChargeTask) {
+  const found = (await listCharges(settings, task)).filter(isOwnCharge(task));
+  return { attempted: found.filter((intent) => !isUnattempted(intent)), unattempted: found.find(isUnattempted) };
+}
+
 /**
  * Charges a saved payment method once, without the buyer. With `mayExist` an earlier request may have made the charge:
  * then it looks for that charge first and reports its state, whatever it is. The idempotency key alone is not enough,
- * since Stripe forgets it after 24 hours and a debit takes days.
+ * since Stripe forgets it after 24 hours and a debit takes days. It looks again if Stripe rejects the request, because
+ * another request may have made or confirmed the charge since then (`payment_intent_unexpected_state`).
  * @throws StripeCallError
  */
 export async function* chargeSaved(
@@ -135,34 +142,39 @@ export async function* chargeSaved(
   task: ChargeTask,
   mayExist: boolean,
 ): AsyncGenerator<StripeUpdate> {
-  const { settings } = context;
-  const stripe = openStripe(settings);
-  const method = task.methodId === null ? {} : { payment_method: task.methodId };
-  if (mayExist) {
-    const found = (await listCharges(settings, task)).filter(isOwnCharge(task));
-    const attempted = found.filter((intent) => !isUnattempted(intent));
-    for (const intent of attempted) yield intentUpdate(intent);
-    if (attempted.length > 0) return;
-    const [unattempted] = found;
-    if (unattempted !== undefined) {
-      const key = { idempotencyKey: `confirm-${task.id}-${task.attempt}` };
-      yield await updateOnDecline(stripe.paymentIntents.confirm(unattempted.id, { ...method, off_session: true }, key));
-      return;
-    }
+  const earlier = mayExist ? await findCharges(context.settings, task) : { attempted: [], unattempted: undefined };
+  for (const intent of earlier.attempted) yield intentUpdate(intent);
+  if (earlier.attempted.length > 0) return;
+  try {
+    yield await updateOnDecline(requestCharge(context, task, earlier.unattempted));
+  } catch (error) {
+    if (!(error instanceof StripeCallError && error.permanent)) throw error;
+    const { attempted } = await findCharges(context.settings, task);
+    const made = attempted.filter(({ status }) => status !== 'canceled');
+    if (made.length === 0) throw error;
+    for (const intent of made) yield intentUpdate(intent);
   }
-  yield await updateOnDecline(
-    stripe.paymentIntents.create(
-      {
-        amount: minorOf(task),
-        currency: task.currency.toLowerCase(),
-        ...(task.customerId === null ? {} : { customer: task.customerId }),
-        ...method,
-        automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
-        confirm: true,
-        off_session: true,
-        metadata: metadataOf(context, task),
-      },
-      { idempotencyKey: `charge-${task.id}-${task.attempt}` },
-    ),
+}
+
+/** Confirms a charge that was created but never attempted, or creates and confirms one. */
+function requestCharge(context: Context, task: ChargeTask, unattempted: Stripe.PaymentIntent | undefined) {
+  const stripe = openStripe(context.settings);
+  const method = task.methodId === null ? {} : { payment_method: task.methodId };
+  if (unattempted !== undefined) {
+    const key = { idempotencyKey: `confirm-${task.id}-${task.attempt}` };
+    return stripe.paymentIntents.confirm(unattempted.id, { ...method, off_session: true }, key);
+  }
+  return stripe.paymentIntents.create(
+    {
+      amount: minorOf(task),
+      currency: task.currency.toLowerCase(),
+      ...(task.customerId === null ? {} : { customer: task.customerId }),
+      ...method,
+      automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
+      confirm: true,
+      off_session: true,
+      metadata: metadataOf(context, task),
+    },
+    { idempotencyKey: `charge-${task.id}-${task.attempt}` },
   );
 }

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { type Store, startStore, until } from '../support/harness.ts';
 import { paymentFixture } from '../support/payments.ts';
+import { jobSecret } from '../support/secrets.ts';
 
 // A campaign charges a saved card without the buyer. Whatever responses or webhooks are lost, Stripe charges once or
 // refunds.
@@ -244,27 +245,106 @@ describe('a charge whose response and webhooks are lost, and whose order is then
   });
 });
 
-test('an intent that was created but never confirmed is confirmed, and no second one is created', async () => {
-  const made = await placeWithSavedCard({ action: 'delay', ms: 0, method: 'DELETE' });
-  // An earlier request created the intent and was interrupted.
-  const [row] = await store.database.query<{ payment_id: string; customer_id: string }>(
-    'select payment_id, customer_id from payments.payments where order_id = $1',
-    [made.orderId],
+/** An earlier request asked Stripe for the charge and was interrupted. Returns what Stripe was asked for. */
+async function interrupted(orderId: string) {
+  const [row] = await store.database.query<{ payment_id: string; customer_id: string; payment_method_id: string }>(
+    `update payments.payments set charge_asked_at = now() where order_id = $1
+     returning payment_id, customer_id, payment_method_id`,
+    [orderId],
   );
-  await shop.stripe.paymentIntents
-    .create({ amount: 2000, currency: 'usd', customer: row?.customer_id ?? '' })
-    .catch(() => undefined);
-  await shop.stripe.paymentIntents.create({
+  const { payment_id = '', customer_id = '', payment_method_id = '' } = row ?? {};
+  const charge = {
     amount: 2000,
     currency: 'usd',
-    customer: row?.customer_id ?? '',
-    automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
-    metadata: { paymentId: row?.payment_id ?? '', orderId: made.orderId, tenant: 'default' },
-  });
-  await store.database.query('update payments.payments set charge_asked_at = now() where order_id = $1', [
-    made.orderId,
-  ]);
+    customer: customer_id,
+    automatic_payment_methods: { enabled: true, allow_redirects: 'never' as const },
+    metadata: { paymentId: payment_id, orderId, tenant: 'default' },
+  };
+  return { paymentId: payment_id, method: payment_method_id, charge };
+}
+
+test('an intent that was created but never confirmed is confirmed, and no second one is created', async () => {
+  const made = await placeWithSavedCard({ action: 'delay', ms: 0, method: 'DELETE' });
+  const { charge } = await interrupted(made.orderId);
+  const { metadata: _metadata, automatic_payment_methods: _methods, ...byHand } = charge;
+  await shop.stripe.paymentIntents.create(byHand);
+  await shop.stripe.paymentIntents.create(charge);
   await fixture.join(made.campaign.id, 'b');
   await until(async () => (await orderOf(made.orderId)).status === 'confirmed');
   expect(await charges(made.orderId)).toMatchObject([{ status: 'succeeded', captured: 2000 }]);
+});
+
+describe('a charge that another request has made, while Stripe rejects ours,', () => {
+  /** Runs `other` while Stripe has our request, which `fault` delays. */
+  async function overtake(campaignId: string, fault: Record<string, unknown>, other: () => Promise<unknown>) {
+    await shop.webhooks({ lose: 1 });
+    await shop.clearFaults();
+    await shop.fault({ times: 1, method: 'POST', ms: 1_500, ...fault });
+    await fixture.join(campaignId, 'b');
+    await until(async () => ((await shop.emulator('GET', 'faults')) as unknown[]).length === 0);
+    await other();
+    await store.settled();
+  }
+  const isPaidOnce = async ({ orderId, campaign }: Awaited<ReturnType<typeof placeWithSavedCard>>) => {
+    await until(async () => (await orderOf(orderId)).status === 'confirmed');
+    expect(await charges(orderId)).toMatchObject([{ status: 'succeeded', captured: 2000, refunded: 0 }]);
+    expect((await fixture.statesOf(campaign.id)).a).toBe('charged');
+  };
+
+  test.each([
+    ['has succeeded', {}],
+    ['is processing', { decides: 'succeed', decideMs: 30 * hour }],
+  ])('is kept if that request has confirmed it first and it %s', async (_what, decision) => {
+    const made = await placeWithSavedCard({ action: 'delay', ms: 0, method: 'DELETE' });
+    const { charge, method } = await interrupted(made.orderId);
+    const { id } = await shop.stripe.paymentIntents.create(charge);
+    const path = `/v1/payment_intents/${id}/confirm`;
+    await overtake(made.campaign.id, { path, action: 'delay' }, async () => {
+      await shop.fault({ times: 1, method: 'POST', path, action: 'delay', ms: 0, ...decision });
+      await shop.stripe.paymentIntents.confirm(id, { payment_method: method, off_session: true });
+    });
+    if ('decides' in decision) await advance(40);
+    await isPaidOnce(made);
+  });
+
+  test('is kept if that request has made it after we looked for it', async () => {
+    const made = await placeWithSavedCard({ action: 'delay', ms: 0, method: 'DELETE' });
+    const { charge, method } = await interrupted(made.orderId);
+    await overtake(made.campaign.id, { path: '/v1/payment_intents', action: 'status', status: 400 }, () =>
+      shop.stripe.paymentIntents.create({ ...charge, payment_method: method, confirm: true, off_session: true }),
+    );
+    await isPaidOnce(made);
+  });
+
+  test('is kept if it was recorded before the rejection', async () => {
+    const made = await placeWithSavedCard({
+      ...{ action: 'delay', ms: 0, decides: 'succeed', decideMs: 30 * hour },
+    });
+    await succeed(made);
+    const [payment] = await store.database.query<{ id: string; setup: string }>(
+      `select payment_id as id, setup_intent_id as setup from payments.payments
+       where order_id = $1 and stripe_payment_intent_id is not null`,
+      [made.orderId],
+    );
+    const refused = [{ id: payment?.id, reason: 'amount_too_large', intentId: null, setupId: payment?.setup }];
+    await store.database.query('select payments.record_intents($1, $2)', [
+      { jobSecret },
+      { tenant: 'default', intents: [], refused, again: [] },
+    ]);
+    await advance(40);
+    await isPaidOnce(made);
+  });
+
+  test('does not exist if only an unconfirmed intent does: the rejection releases the place', async () => {
+    const made = await placeWithSavedCard({ action: 'delay', ms: 0, method: 'DELETE' });
+    const { charge } = await interrupted(made.orderId);
+    const { id } = await shop.stripe.paymentIntents.create(charge);
+    const path = `/v1/payment_intents/${id}/confirm`;
+    await overtake(made.campaign.id, { path, action: 'status', status: 400 }, async () => undefined);
+    await until(() => released(made.campaign.id));
+    expect(await orderOf(made.orderId)).toMatchObject({
+      status: 'failed',
+      payment: { failureReason: 'amount_too_large' },
+    });
+  });
 });
