@@ -240,7 +240,15 @@ export function makeEasyPost(settings: EasyPostSettings): Carrier {
         : (await findEarlier(request, signal)).earlier;
       if (!found?.postage_label || isVoid(found)) return;
       const path = `/shipments/${encodeURIComponent(found.id)}/refund`;
-      const voided = await callProvider(provider, { method: 'POST', path, body: {}, signal }, shipment);
+      const voided = await callProvider(provider, { method: 'POST', path, body: {}, signal }, shipment).catch(
+        async (error: unknown) => {
+          if (!(error instanceof CarrierError && error.permanent)) throw error;
+          // An earlier request whose response was lost may have taken effect since the lookup.
+          const current = await get(found.id, signal);
+          if (isVoid(current)) return current;
+          throw error;
+        },
+      );
       // `rejected` can be retried: a label that is minutes old is often not known to its carrier yet.
       if (!isVoid(voided))
         throw new CarrierError('easypost', `the refund is ${voided.refund_status ?? 'unknown'}`, false);

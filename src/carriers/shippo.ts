@@ -78,6 +78,8 @@ const statuses = new Map<string, TrackingStatus>(
   }),
 );
 
+const isVoid = ({ status }: Transaction): boolean => ['ERROR', 'REFUNDED', 'REFUNDPENDING'].includes(status);
+
 const joinMessages = (list: z.infer<typeof messages>): string =>
   (list ?? [])
     .map((each) => each.text ?? '')
@@ -228,13 +230,19 @@ export function makeShippo(settings: ShippoSettings): Carrier {
       const bought = label?.externalId
         ? await get(label.externalId, signal)
         : await findPurchase(request.shipmentId, signal);
-      if (!bought || ['ERROR', 'REFUNDED', 'REFUNDPENDING'].includes(bought.status)) return;
+      if (!bought || isVoid(bought)) return;
       if (bought.status !== 'SUCCESS' && bought.status !== 'REFUNDREJECTED')
         throw new CarrierError('shippo', `the label is still ${bought.status}`, false);
       const body = { transaction: bought.object_id, async: false };
-      const { status } = await callProvider(provider, { method: 'POST', path: '/refunds', body, signal }, refund);
-      // ERROR: the label was used. https://docs.goshippo.com/docs/billing_and_invoices/refundinglabels/
-      if (status === 'ERROR') throw new CarrierError('shippo', 'the refund was rejected: the label was used', true);
+      try {
+        const { status } = await callProvider(provider, { method: 'POST', path: '/refunds', body, signal }, refund);
+        // ERROR: the label was used. https://docs.goshippo.com/docs/billing_and_invoices/refundinglabels/
+        if (status === 'ERROR') throw new CarrierError('shippo', 'the refund was rejected: the label was used', true);
+      } catch (error) {
+        if (!(error instanceof CarrierError && error.permanent)) throw error;
+        // An earlier request whose response was lost may have taken effect since the lookup.
+        if (!isVoid(await get(bought.object_id, signal))) throw error;
+      }
     },
 
     async verifyWebhook(headers, body, now, query) {

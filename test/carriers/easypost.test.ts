@@ -331,6 +331,14 @@ describe('voiding an EasyPost label', () => {
     expect(calls()).not.toContain(refundCall);
   });
 
+  it('is done if an earlier request has refunded the shipment after the lookup, and EasyPost rejects the second', async () => {
+    let lookups = 0;
+    easyPost.answers[byId] = () => refunded(++lookups === 1 ? null : 'submitted')();
+    easyPost.answers[refundCall] = () => fault('SHIPMENT.REFUND.UNAVAILABLE');
+    await carrier().voidLabel(request, label);
+    expect(calls()).toEqual([byId, refundCall, byId]);
+  });
+
   it('is retried after EasyPost rejected a refund, and fails for good when a refund is unavailable', async () => {
     easyPost.answers[byId] = refunded('rejected');
     easyPost.answers[refundCall] = refunded('rejected');

@@ -350,6 +350,20 @@ describe('voiding a Shippo label', () => {
     expect(shippo.calls()).not.toContain('POST /refunds');
   });
 
+  it.each([
+    ['an error', { status: 400, body: { detail: 'A refund for this transaction already exists.' } }],
+    ['the status ERROR', { status: 201, body: { ...refund, status: 'ERROR' } }],
+  ])(
+    'is done if an earlier request has voided the label after the lookup, and Shippo returns %s',
+    async (_what, second) => {
+      let lookups = 0;
+      shippo.answers[byId] = () => status(++lookups === 1 ? 'SUCCESS' : 'REFUNDPENDING')();
+      shippo.answers['POST /refunds'] = () => second;
+      await carrier().voidLabel(request, label);
+      expect(shippo.calls()).toEqual([byId, 'POST /refunds', byId]);
+    },
+  );
+
   it('fails for good for a used label, and is retried for a label that is not ready', async () => {
     shippo.answers['POST /refunds'] = () => ({ status: 201, body: { ...refund, status: 'ERROR' } });
     expect(await failure(carrier().voidLabel(request, label))).toMatchObject({ permanent: true });
