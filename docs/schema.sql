@@ -7590,7 +7590,7 @@ AS $function$
       leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
   where x.order_id = r.order_id and x.status in ('open', 'refused')
     and coalesce(x.leased_until <= platform.clock(), true)
-  returning shipping.label_task(x)
+  returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until)
 $function$;
 alter function shipping.lease_label(shipping.label_requests,jsonb) owner to fusion_shipping;
 revoke all on function shipping.lease_label(shipping.label_requests,jsonb) from public;
@@ -7828,8 +7828,13 @@ begin
             else 'open' end
       where x.order_id = item->>'orderId' and x.status = (select 'open')
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
+        and x.leased_until is not distinct from coalesce((item->>'lease')::timestamptz, x.leased_until)
       returning x.status into new_status;
-      if new_status = 'open' and (item->>'remind')::boolean then
+      if not found then
+        select x.status into new_status from shipping.label_requests x
+        where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status in ('open', 'refused')
+          and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id);
+      elsif new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
           jsonb_build_object('orderId', item->>'orderId'), true);
       end if;

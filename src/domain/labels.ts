@@ -20,7 +20,7 @@ const maxAttempts = 10;
 /** The queue delays a message for at most 300 s, so after this time the message is lost. */
 const lostAfterSeconds = 900;
 
-export type Task = LabelTask & { traceparent?: string | null };
+export type Task = LabelTask & { lease?: string; traceparent?: string | null };
 
 /** A label that was made, as `record_labels` and `record_shipment` take it. */
 type LabelMade = Pick<Label, 'trackingNumber' | 'carrier' | 'externalId'> & {
@@ -31,7 +31,11 @@ type LabelMade = Pick<Label, 'trackingNumber' | 'carrier' | 'externalId'> & {
   traceparent?: string | null;
 };
 /** A label that was not made, as `record_labels` takes it. */
-type LabelFailed = { orderId: string; shipmentId: string; reason: string; permanent: boolean; remind?: boolean };
+type LabelFailed = Pick<Task, 'orderId' | 'shipmentId' | 'lease'> & {
+  reason: string;
+  permanent: boolean;
+  remind?: boolean;
+};
 
 export type Attempt =
   | { made: LabelMade; storePdf: (tenant: string) => Promise<void> }
@@ -80,7 +84,7 @@ async function putPdf(bucket: R2Bucket | undefined, file: string, print: () => P
  */
 export async function attemptLabel(context: Context, task: Task): Promise<Attempt> {
   const { settings } = context;
-  const { orderId, shipmentId, traceparent } = task;
+  const { orderId, shipmentId, lease, traceparent } = task;
   try {
     const carrier = selectCarrier(settings.CARRIER, settings);
     const request = toRequest(task);
@@ -100,7 +104,8 @@ export async function attemptLabel(context: Context, task: Task): Promise<Attemp
   } catch (error) {
     const isCarrierError = error instanceof CarrierError;
     const reason = isCarrierError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
-    return { failed: { orderId, shipmentId, reason, permanent: isCarrierError && error.permanent }, error };
+    const permanent = isCarrierError && error.permanent;
+    return { failed: { orderId, shipmentId, ...(lease !== undefined && { lease }), reason, permanent }, error };
   }
 }
 

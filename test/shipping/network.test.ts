@@ -8,6 +8,7 @@ describe('a carrier on the network', () => {
   let store: Store;
   let shippo: FakeShippo;
   let recordsAreLost = false;
+  let recordsWait: Promise<undefined> | undefined;
   const { orderOf, free, confirmed, shipped, ship, historyOf, deadLettersOf, requestOf } = shop(() => store);
   beforeAll(async () => {
     shippo = await startFakeShippo();
@@ -19,10 +20,10 @@ describe('a carrier on the network', () => {
         SHIPPO_API_URL: shippo.url,
         SHIP_FROM: JSON.stringify({ ...home, name: 'Warehouse 2' }),
       },
-      neonFault: ({ statements }) =>
-        recordsAreLost && statements.some(({ query }) => query.includes('shipping.record_labels'))
-          ? { kind: 'lose-request' }
-          : undefined,
+      neonFault: ({ statements }) => {
+        if (!statements.some(({ query }) => query.includes('shipping.record_labels'))) return undefined;
+        return recordsAreLost ? { kind: 'lose-request' } : recordsWait;
+      },
     });
     await addProduct(store, 'GIFT', 1_000, 0);
   });
@@ -93,6 +94,28 @@ describe('a carrier on the network', () => {
     await store.send('POST', `/v1/dead-letters/${deadLetter?.id}/replay`);
     expect(await shipped(id)).toMatchObject({ carrier: 'USPS' });
     expect(await soldTo(id)).toBe(1);
+  });
+
+  test('whose rejection is recorded late does not end the lease of another request', async () => {
+    const id = await confirmed();
+    const recorded = Promise.withResolvers<undefined>();
+    recordsWait = recorded.promise;
+    const triedBefore = shippo.tried;
+    shippo.purchaseOutcome = () => 'reject';
+    const rejected = ship(id);
+    await until(async () => shippo.tried > triedBefore);
+    // The lease of the first request is over, and another request has leased the label.
+    const lease = `update shipping.label_requests set leased_until = now() + interval '1 minute' where order_id = $1
+      returning leased_until::text`;
+    const [leased] = await store.database.query(lease, [id]);
+    recordsWait = undefined;
+    recorded.resolve(undefined);
+    expect((await rejected).status).toBe(422);
+    const [request] = await store.database.query(
+      'select leased_until::text, status, last_error from shipping.label_requests where order_id = $1',
+      [id],
+    );
+    expect(request).toEqual({ ...leased, status: 'open', last_error: null });
   });
 
   test('sells one label even if the Worker dies before it records the label', async () => {

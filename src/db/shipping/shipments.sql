@@ -44,7 +44,8 @@ $$;
 
 -- Takes the lease of a label request. A request that was given up starts to count its attempts again. `terms`: {from,
 -- parcel, seconds}: the current sender and parcel, which the operator may have corrected, and how long the lease lasts.
--- Returns null if another caller has the lease. The caller has locked the order.
+-- Returns the task with its `lease`, by which record_labels recognizes the caller; null if another caller has the
+-- lease. The caller has locked the order.
 create or replace function shipping.lease_label(r shipping.label_requests, terms jsonb) returns jsonb
 language sql set search_path = pg_catalog, pg_temp as $$
   update shipping.label_requests x
@@ -53,7 +54,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
       leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
   where x.order_id = r.order_id and x.status in ('open', 'refused')
     and coalesce(x.leased_until <= platform.clock(), true)
-  returning shipping.label_task(x)
+  returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until)
 $$;
 
 -- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
@@ -148,10 +149,10 @@ end
 $$;
 
 -- Records the carrier's results. `input`: {tenant, results, most?}; a result is a label (see save_label) or {orderId,
--- shipmentId, reason, permanent, remind?}. A request is given up (`refused`) if its failure is permanent or the
--- `most`th in a row; with `remind` the queue retries it. Returns {made, refused, open}, each a list of order ids; an
--- order in none of them needs no label any more. Locks the orders by id, one after the other. Emits
--- shipping.label.requested.
+-- shipmentId, lease?, reason, permanent, remind?}. A request is given up (`refused`) if its failure is permanent or the
+-- `most`th in a row; with `remind` the queue retries it. A failure counts only while its caller has the lease: another
+-- caller may be making the label by now. Returns {made, refused, open}, each a list of order ids; an order in none of
+-- them needs no label any more. Locks the orders by id, one after the other. Emits shipping.label.requested.
 create or replace function shipping.record_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -173,8 +174,13 @@ begin
             else 'open' end
       where x.order_id = item->>'orderId' and x.status = (select 'open')
         and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id)
+        and x.leased_until is not distinct from coalesce((item->>'lease')::timestamptz, x.leased_until)
       returning x.status into new_status;
-      if new_status = 'open' and (item->>'remind')::boolean then
+      if not found then
+        select x.status into new_status from shipping.label_requests x
+        where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status in ('open', 'refused')
+          and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id);
+      elsif new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
           jsonb_build_object('orderId', item->>'orderId'), true);
       end if;
