@@ -117,7 +117,8 @@ begin
   ), existing as (
     select p.* from (select row.sku from row order by row.sku) wanted
     cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each row
-      select * from catalog.products c where c.tenant_id = (select platform.tenant()) and c.sku = wanted.sku limit 1 for update
+      select * from catalog.products c
+      where c.tenant_id = (select platform.tenant()) and c.sku = wanted.sku limit 1 for update
     ) p
   ), merged as (
     select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
