@@ -6036,14 +6036,13 @@ CREATE OR REPLACE FUNCTION platform.charge_fault(amount numeric, currency charac
 AS $function$
   select case
     when amount = 0 then null
-    when l.limits is null then format('Stripe cannot charge %s.', currency)
-    when amount < (l.limits->>'least')::numeric then
-      format('%s %s is too little: Stripe charges %s %s or more.', round(amount, l.decimals), currency,
-        round((l.limits->>'least')::numeric, l.decimals), currency)
-    when amount > (l.limits->>'most')::numeric then
-      format('%s %s is too much: Stripe charges %s %s at most.', round(amount, l.decimals), currency,
-        round((l.limits->>'most')::numeric, l.decimals), currency)
-  end from (select platform.charge_limits(currency) as limits, platform.currency_decimals(currency) as decimals) l
+    when not platform.is_currency(currency) then format('Stripe cannot charge %s.', currency)
+    when amount < platform.least_charge(currency) then
+      format('%s %s is too little: Stripe charges %s %s or more.', round(amount, platform.currency_decimals(currency)),
+        currency, round(platform.least_charge(currency), platform.currency_decimals(currency)), currency)
+    when amount > platform.most_charge(currency) then
+      format('%s %s is too much: Stripe charges %s %s at most.', round(amount, platform.currency_decimals(currency)),
+        currency, round(platform.most_charge(currency), platform.currency_decimals(currency)), currency) end
 $function$;
 alter function platform.charge_fault(numeric,character varying) owner to fusion_platform;
 revoke all on function platform.charge_fault(numeric,character varying) from public;
@@ -6056,19 +6055,8 @@ CREATE OR REPLACE FUNCTION platform.charge_limits(currency character varying)
  LANGUAGE sql
  IMMUTABLE
 AS $function$
-  select case when currency = any(string_to_array(
-    'AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY COP '
-    'CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK JMD JOD JPY '
-    'KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK '
-    'NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP SLE SOS SRD STD SZL THB TJS TND TOP '
-    'TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW', ' '))
-  then jsonb_build_object(
-    'least', coalesce(('{"AED": 2, "AUD": 0.5, "BGN": 1, "BRL": 0.5, "CAD": 0.5, "CHF": 0.5, "CZK": 15, "DKK": 2.5, "EUR": 0.5,
-      "GBP": 0.3, "HKD": 4, "HUF": 175, "INR": 0.5, "JPY": 50, "MXN": 10, "MYR": 2, "NOK": 3, "NZD": 0.5, "PLN": 2, "RON": 2,
-      "SEK": 3, "SGD": 0.5, "THB": 10, "USD": 0.5}'::jsonb->>currency)::numeric,
-      case when platform.currency_decimals(currency) = 0 then 1 else 0.01 end),
-    'most', case when currency in ('ISK', 'UGX') then 999999 when platform.currency_decimals(currency) = 0 then 99999999
-      when currency in ('BHD', 'JOD', 'KWD', 'OMR', 'TND') then 99999.99 else 999999.99 end) end
+  select case when platform.is_currency(currency) then jsonb_build_object('least', platform.least_charge(currency),
+    'most', platform.most_charge(currency)) end
 $function$;
 alter function platform.charge_limits(character varying) owner to fusion_platform;
 revoke all on function platform.charge_limits(character varying) from public;
@@ -6496,6 +6484,24 @@ alter function platform.is_chargeable(numeric,character varying) owner to fusion
 revoke all on function platform.is_chargeable(numeric,character varying) from public;
 grant execute on function platform.is_chargeable(numeric,character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
+-- function: platform.is_currency(character varying)
+-- src/db/platform/currencies.sql
+CREATE OR REPLACE FUNCTION platform.is_currency(currency character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select currency = any(string_to_array(
+    'AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY COP '
+    'CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK JMD JOD JPY '
+    'KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK '
+    'NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP SLE SOS SRD STD SZL THB TJS TND TOP '
+    'TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW', ' '))
+$function$;
+alter function platform.is_currency(character varying) owner to fusion_platform;
+revoke all on function platform.is_currency(character varying) from public;
+grant execute on function platform.is_currency(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
+
 -- function: platform.iso(timestamp with time zone)
 -- src/db/platform/access.sql
 CREATE OR REPLACE FUNCTION platform.iso(t timestamp with time zone)
@@ -6596,6 +6602,23 @@ $function$;
 alter function platform.keys_to_retry(character varying,integer) owner to fusion_platform;
 revoke all on function platform.keys_to_retry(character varying,integer) from public;
 grant execute on function platform.keys_to_retry(character varying,integer) to fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_shipping;
+
+-- function: platform.least_charge(character varying)
+-- src/db/platform/currencies.sql
+CREATE OR REPLACE FUNCTION platform.least_charge(currency character varying)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when currency in ('AUD', 'BRL', 'CAD', 'CHF', 'EUR', 'INR', 'NZD', 'SGD', 'USD') then 0.5
+    when currency in ('AED', 'MYR', 'PLN', 'RON') then 2 when currency in ('NOK', 'SEK') then 3
+    when currency in ('MXN', 'THB') then 10 when currency = 'JPY' then 50 when currency = 'GBP' then 0.3
+    when currency = 'BGN' then 1 when currency = 'DKK' then 2.5 when currency = 'HKD' then 4 when currency = 'CZK' then 15
+    when currency = 'HUF' then 175 when platform.currency_decimals(currency) = 0 then 1 else 0.01 end
+$function$;
+alter function platform.least_charge(character varying) owner to fusion_platform;
+revoke all on function platform.least_charge(character varying) from public;
+grant execute on function platform.least_charge(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
 -- function: platform.leave(jsonb,text,jsonb)
 -- src/db/platform/access.sql
@@ -6729,6 +6752,20 @@ end
 $function$;
 alter function platform.lock_deliverable_rows(character varying,integer,bigint[]) owner to fusion_platform;
 revoke all on function platform.lock_deliverable_rows(character varying,integer,bigint[]) from public;
+
+-- function: platform.most_charge(character varying)
+-- src/db/platform/currencies.sql
+CREATE OR REPLACE FUNCTION platform.most_charge(currency character varying)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when currency in ('ISK', 'UGX') then 999999 when platform.currency_decimals(currency) = 0 then 99999999
+    when currency in ('BHD', 'JOD', 'KWD', 'OMR', 'TND') then 99999.99 else 999999.99 end
+$function$;
+alter function platform.most_charge(character varying) owner to fusion_platform;
+revoke all on function platform.most_charge(character varying) from public;
+grant execute on function platform.most_charge(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
 
 -- function: platform.next_version(integer)
 -- src/db/platform/access.sql

@@ -41,6 +41,16 @@ test('the database and the Worker have the same table of currencies', async () =
   );
 });
 
+test('the limits of a charge are inlined, so a check calls no function for them', async () => {
+  const plan = await store.database.query<{ 'QUERY PLAN': string }>(
+    `explain (verbose, costs off) select platform.is_currency(code), platform.least_charge(code),
+       platform.most_charge(code) from unnest(array['JPY']::varchar[]) code`,
+  );
+  const lines = plan.map((row) => row['QUERY PLAN']).join();
+  expect(lines).toContain('JPY');
+  expect(lines).not.toContain('platform.');
+});
+
 describe('every accepted total can be paid:', () => {
   const codes = [...chargeable.keys()];
   const size = 16;
