@@ -199,6 +199,7 @@ create table group_commerce.participants (
   constraint participants_state CHECK (state in ('joined', 'secured', 'ordered', 'charged', 'released'))
 );
 CREATE INDEX idx_participants_due ON group_commerce.participants USING btree (secure_by) WHERE state::text = 'joined';
+CREATE INDEX idx_participants_released ON group_commerce.participants USING btree (campaign_id, user_id) WHERE state::text = 'released';
 CREATE INDEX idx_participants_tenant_id ON group_commerce.participants USING btree (tenant_id, campaign_id, id DESC);
 CREATE INDEX idx_participants_unsettled ON group_commerce.participants USING btree (campaign_id, id) WHERE state in ('joined', 'secured');
 CREATE UNIQUE INDEX participants_one_place_a_user ON group_commerce.participants USING btree (campaign_id, user_id) WHERE state::text <> 'released';
@@ -1899,9 +1900,9 @@ begin
   campaign := group_commerce.lock_campaign(input->>'campaignId');
   select * into participant from group_commerce.participants x
     where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
-  if not found then -- places that were left have no index by their user: this reads the campaign's places
+  if not found then -- by idx_participants_released, whose condition is this status
     select * into participant from group_commerce.participants x
-      where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
+      where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state = 'released'
       order by x.id desc limit 1 for update;
   end if;
   if participant.id is null then

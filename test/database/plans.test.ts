@@ -72,6 +72,10 @@ async function addRows(tenant: string, areOpen: boolean): Promise<void> {
       joined_at, secure_by, updated_at)
     select '$t-place-' || n, '$t', '$t-open', '$t-user-' || n, '$t-order-' || n, '$t-payment-' || n,
       'charged|joined|secured|ordered', now(), 'infinity', now() from generate_series(1, $n) n`);
+  await insert(`insert into group_commerce.participants (id, tenant_id, campaign_id, user_id, order_id, payment_id, state,
+      reason, joined_at, secure_by, updated_at)
+    select '$t-left-' || n, '$t', '$t-open', '$t-leaver-' || n, '$t-no-order-' || n, '$t-payment-' || n, 'released',
+      'left', now(), 'infinity', now() from generate_series(1, $n) n`);
   await insert(`update group_commerce.group_commerce_campaigns set actual_participants = actual_participants + $n
     where id = '$t-open'`);
   await insert(`insert into platform.inbox (tenant_id, consumer, event_id, applied_at)
@@ -241,6 +245,7 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
       joins: [{ campaignId: 'default-open', userId: place.userId }],
     });
     await call('payments.open_payment', { orderId: place.orderId, id: randomUUID() });
+    await call('group_commerce.leave_campaign', { campaignId: 'default-open', userId: place.userId });
     await call('group_commerce.leave_campaign', { campaignId: 'default-open', userId: place.userId });
   },
   'places whose payment is secured, ends or is refunded': async (call) => {

@@ -166,9 +166,9 @@ begin
   campaign := group_commerce.lock_campaign(input->>'campaignId');
   select * into participant from group_commerce.participants x
     where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state <> 'released' for update;
-  if not found then -- places that were left have no index by their user: this reads the campaign's places
+  if not found then -- by idx_participants_released, whose condition is this status
     select * into participant from group_commerce.participants x
-      where x.tenant_id = campaign.tenant_id and x.campaign_id = campaign.id and x.user_id = input->>'userId'
+      where x.campaign_id = campaign.id and x.user_id = input->>'userId' and x.state = 'released'
       order by x.id desc limit 1 for update;
   end if;
   if participant.id is null then
