@@ -1,12 +1,14 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { repository } from '../../dev/platform/settings.ts';
 import { Progress } from '../../dev/support/progress.ts';
 import { startFixture } from '../fixture/fixture.ts';
+import { withTable } from '../growth/docs.ts';
 import type { Bench, Case, Turn } from './case.ts';
 import { cases, withLimits } from './cases.ts';
 import { rejectedCases } from './cases-refused.ts';
 import { replayCase } from './cases-replay.ts';
+import { markdownOf } from './docs.ts';
 import { type Sample, summarise } from './figures.ts';
 import type { Loaded, LoadJob } from './job.ts';
 import type { LimitJob } from './limit-child.ts';
@@ -74,12 +76,16 @@ async function run(options: BenchOptions): Promise<void> {
     if (!options.save) return;
     await mkdir(folder, { recursive: true });
     const now = new Date().toISOString();
-    const file = join(folder, `${now.slice(0, 16).replaceAll(':', '')}.json`);
+    const file = `${now.slice(0, 16).replaceAll(':', '')}.json`;
     const { rounds, seconds, clients } = options;
     const content = { at: now, machine, options: { rounds, seconds, clients }, results, targets };
-    await writeFile(file, `${JSON.stringify(content, null, 2)}\n`);
+    await writeFile(join(folder, file), `${JSON.stringify(content, null, 2)}\n`);
+    if (options.docs) {
+      const page = join(repository, 'docs', 'performance.md');
+      await writeFile(page, withTable(await readFile(page, 'utf8'), markdownOf(content, file), 'bench'));
+    }
     if (options.cases.length === 0) await writeFile(join(folder, 'bench.svg'), chartOf(results, machine, now));
-    progress.say(`Results are written to ${file}`);
+    progress.say(`Results are written to ${join(folder, file)}`);
   } finally {
     load.stop();
     limit.stop();

@@ -10,6 +10,8 @@ export type BenchOptions = {
   file: string | undefined;
   /** Whether to write the results and the chart. */
   save: boolean;
+  /** Whether to write the tables of docs/performance.md. */
+  docs: boolean;
 };
 
 export const help = (cases: readonly { name: string; title: string }[]): string => `npm run bench -- [flags]
@@ -24,6 +26,7 @@ written to bench/results/<time>.json, the chart to bench/results/bench.svg. docs
   --clients 16   concurrent clients
   --file f.csv   orders of the Online Retail data set (.csv or .csv.gz) for the case "replay", which is skipped without it
   --no-save      write neither results nor chart
+  --docs         also write the tables of docs/performance.md
   --help
 
 Cases
@@ -36,6 +39,7 @@ const flags = {
   clients: { type: 'string' },
   file: { type: 'string' },
   'no-save': { type: 'boolean' },
+  docs: { type: 'boolean' },
   help: { type: 'boolean' },
 } as const;
 
@@ -56,6 +60,8 @@ export function readBenchOptions(args: string[], names: readonly string[]): Benc
   const unknown = cases.filter((name) => !names.includes(name));
   if (unknown.length > 0)
     throw new Error(`--cases: unknown case ${unknown.join(', ')}; the cases are ${names.join(', ')}`);
+  if (values.docs && (values['no-save'] || cases.length > 0))
+    throw new Error('--docs needs the results of all cases: leave out --no-save and --cases');
   return {
     cases,
     rounds: readNumber('rounds', values.rounds, 3, 100),
@@ -63,5 +69,6 @@ export function readBenchOptions(args: string[], names: readonly string[]): Benc
     clients: readNumber('clients', values.clients, 16, 256),
     file: values.file,
     save: !values['no-save'],
+    docs: values.docs === true,
   };
 }

@@ -20,9 +20,19 @@ export function align(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
+/** The rate of a case beside those of the cases that it is compared with: `31.0 % of limit-insert`. */
+export const comparedRates = (
+  { rate, against }: Pick<CaseResult, 'rate' | 'against'>,
+  rates: ReadonlyMap<string, number>,
+): string[] =>
+  against.flatMap((name) => {
+    const limit = rates.get(name);
+    return limit === undefined ? [] : [`${percent(rate / limit)} of ${name}`];
+  });
+
 /** The results as a table for the screen. CPU in ms per request. */
 export function resultLines(results: readonly CaseResult[]): string[] {
-  const rateOf = (name: string): number | undefined => results.find((result) => result.name === name)?.rate;
+  const rates = new Map(results.map(({ name, rate }) => [name, rate]));
   const head = [
     '',
     'per s',
@@ -42,12 +52,7 @@ export function resultLines(results: readonly CaseResult[]): string[] {
     `${formatFigure(result.lowest)}–${formatFigure(result.highest)}`,
     ...[result.p50, result.p95, result.p99, result.calls, result.statements].map(formatFigure),
     ...[result.cpu.worker, result.cpu.bridge, result.cpu.postgres].map(formatFigure),
-    result.against
-      .flatMap((name) => {
-        const limit = rateOf(name);
-        return limit === undefined ? [] : [`${percent(result.rate / limit)} of ${name}`];
-      })
-      .join(', '),
+    comparedRates(result, rates).join(', '),
   ]);
   return align([[...head, 'rate compared'], ...rows]);
 }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { cases, withLimits } from '../../bench/load/cases.ts';
 import { drawChart, roundUp, ticksOf } from '../../bench/load/chart.ts';
+import { markdownOf } from '../../bench/load/docs.ts';
 import { readBenchOptions } from '../../bench/load/options.ts';
 import { align, formatFigure, targetLines } from '../../bench/load/table.ts';
 import { type CaseResult, isMet, targetsOf } from '../../bench/load/targets.ts';
@@ -9,7 +10,7 @@ const names = cases.map(({ name }) => name);
 
 test('without flags each case is measured in three rounds of 5 s with 16 clients', () => {
   expect(readBenchOptions([], names)).toEqual({
-    ...{ cases: [], rounds: 3, seconds: 5, clients: 16, file: undefined, save: true },
+    ...{ cases: [], rounds: 3, seconds: 5, clients: 16, file: undefined, save: true, docs: false },
   });
   expect(readBenchOptions(['--cases', 'order,relay', '--rounds', '1', '--no-save'], names)).toMatchObject({
     ...{ cases: ['order', 'relay'], rounds: 1, save: false },
@@ -22,6 +23,12 @@ test('an unknown case and an invalid number are rejected, and the error names th
   expect(() => readBenchOptions(['--rounds', 'many'], names)).toThrow(
     '--rounds many is not a whole number from 1 to 100',
   );
+});
+
+test('the documentation gets only the results of all cases', () => {
+  expect(readBenchOptions(['--docs'], names)).toMatchObject({ docs: true });
+  for (const flags of [['--no-save'], ['--cases', 'order']])
+    expect(() => readBenchOptions(['--docs', ...flags], names)).toThrow('--docs needs the results of all cases');
 });
 
 test('a chosen case is run together with every case that it is compared with', () => {
@@ -88,4 +95,27 @@ test('a chart is well-formed, has a bar and a figure for each case, and has colo
   expect(svg).toContain('prefers-color-scheme: dark');
   expect(svg).not.toContain('Nothing');
   expect(svg.match(/<text/g)?.length).toBe(svg.match(/<\/text>/g)?.length);
+});
+
+test('the documentation shows each figure, the run that it comes from, and whether its target is met', () => {
+  const results = [{ ...result('order', 500), against: ['limit-insert'] }, result('limit-insert', 1_000)];
+  const machine = { cpu: 'CPU X', cores: 2, memoryGb: 8, system: 'Linux 6', postgres: '18.4', durability: {} };
+  const versions = { node: '24.0.0', workerd: '1.0' };
+  const markdown = markdownOf(
+    {
+      at: '2026-01-02T03:04:05.000Z',
+      machine: { ...machine, versions, commit: 'abc1234' },
+      options: { rounds: 3, seconds: 4, clients: 16 },
+      results,
+      targets: targetsOf(results).slice(0, 2),
+    },
+    'x.json',
+  );
+  expect(markdown).toContain('16 clients, 2026-01-02 03:04 UTC, commit abc1234');
+  expect(markdown).toContain('[`bench/results/x.json`](../bench/results/x.json)');
+  expect(markdown).toContain(
+    '| order | 500 | 500–500 | 1.00 / 1.00 / 1.00 | 1.00 | – | 1.00 / 1.00 / 1.00 | 50.0 % of limit-insert |',
+  );
+  expect(markdown).toContain('| order of 1 line / bare one-row insert | 0.50 | ≥ 0.45 | ✓ |');
+  expect(markdown).toContain('| order of 1 line / bare one-row insert, the goal | 0.50 | ≥ 0.60 | missed |');
 });

@@ -193,8 +193,8 @@ $$;
 -- `async` the consumer of order.created decides the hold. With `paymentId` this opens the payment under that id too,
 -- unless the order costs nothing; the consumer of inventory.reserved opens it otherwise. Without enough stock, the order
 -- is stored as failed, holds nothing, and the result is {error: insufficient_inventory, orderId, shortages}. Returns the
--- errors of price_lines. Emits
--- order.created, and inventory.reserved (and payment.created), or inventory.insufficient and order.failed.
+-- errors of price_lines.
+-- Emits order.created, and inventory.reserved (and payment.created), or inventory.insufficient and order.failed.
 -- One statement a step: the key, its stored answer, prices, the order, its hold, the answer. Each further statement
 -- would cost more than the rows that it writes.
 -- Generic plans: a new connection plans each statement once, not five times. No sequential scans: a plan that was made
