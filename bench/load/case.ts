@@ -10,6 +10,8 @@ export type Bench = {
   load: Loader<LoadJob, Loaded>;
   limit: Loader<LimitJob, Loaded>;
   file: string | undefined;
+  /** How many requests a second the latest turn of each case has reached, by the case's name. */
+  rates: Map<string, number>;
 };
 
 /** One measurement of a case. `seed` differs each time because Idempotency-Keys are made from it. */

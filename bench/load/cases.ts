@@ -20,9 +20,6 @@ const sendToBareWorker = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path
     recipe: { kind: 'same', method, path },
   });
 
-/** About the rate of `order`. */
-const pacedRate = 700;
-
 const runPreparedStatement = (bench: Bench, turn: Turn, hot: boolean, rate?: number): Promise<Loaded> => {
   const seconds = 'seconds' in turn.for ? turn.for.seconds : 1;
   const { clients, seed } = turn;
@@ -68,6 +65,14 @@ const limit = (name: string, title: string, run: Case['run']): Case => ({
   run,
 });
 
+/** The limit of a case, with pauses: as many statements a second as that case made requests just before. */
+const pacedLimit = (paced: string, title: string, clientsOf: (turn: Turn) => number): Case => ({
+  ...limit(`limit-${paced}-paced`, title, (bench, turn) =>
+    runPreparedStatement(bench, { ...turn, clients: clientsOf(turn) }, false, bench.rates.get(paced)),
+  ),
+  against: [paced],
+});
+
 export const cases: Case[] = [
   limit('limit-static', 'limit: a static response of a bare Worker', (bench, turn) =>
     sendToBareWorker(bench, turn, 'GET', '/static'),
@@ -86,9 +91,6 @@ export const cases: Case[] = [
   ),
   limit('limit-hot', 'limit: one prepared statement, one hot SKU', (bench, turn) =>
     runPreparedStatement(bench, turn, true),
-  ),
-  limit('limit-order-paced', `limit: one prepared statement, ${pacedRate} a second`, (bench, turn) =>
-    runPreparedStatement(bench, turn, false, pacedRate),
   ),
   limit('limit-order-alone', 'limit: one prepared statement, one connection', (bench, turn) =>
     runPreparedStatement(bench, { ...turn, clients: 1 }, false),
@@ -138,6 +140,7 @@ export const cases: Case[] = [
     counted: true,
     run: order(spread, 1),
   },
+  pacedLimit('order', 'limit: one prepared statement, at the rate of order', ({ clients }) => clients),
   {
     name: 'order-alone',
     title: 'order of 1 line, 10,000 SKUs, one connection',
@@ -146,6 +149,7 @@ export const cases: Case[] = [
     counted: false,
     run: (bench, turn) => order(spread, 1)(bench, { ...turn, clients: 1 }, []),
   },
+  pacedLimit('order-alone', 'limit: one prepared statement, at that rate', () => 1),
   {
     name: 'order-kafka',
     title: 'order of 1 line, with its events to Kafka',

@@ -37,6 +37,7 @@ async function runRounds(bench: Bench, chosen: readonly Case[], options: BenchOp
         async () => {
           const turn: Turn = { clients: options.clients, for: { seconds }, seed: seed++, warmUp: round === 0 };
           const sample = await measure(bench, benchCase, turn);
+          bench.rates.set(benchCase.name, sample.requests / sample.seconds);
           if (round > 0) samples.get(benchCase.name)?.push(sample);
           return sample;
         },
@@ -61,7 +62,7 @@ async function run(options: BenchOptions): Promise<void> {
   try {
     await makeLimitTables(fixture.pool);
     const shop = await progress.step('Shop', () => seedShop(fixture));
-    const bench: Bench = { fixture, shop, load, limit, file: options.file };
+    const bench: Bench = { fixture, shop, load, limit, file: options.file, rates: new Map() };
     const statements = await progress.step('Statements', () => countStatements(bench, chosen, 1));
     const samples = await runRounds(bench, chosen, options, progress);
     const results: CaseResult[] = chosen.map(({ name, title, against }) => ({

@@ -48,7 +48,7 @@ async function profile({ name, seconds, clients, out, sampler }: ProfileOptions)
   const limit = startLoader<LimitJob, Loaded>('./limit-child.ts');
   try {
     const shop = await progress.step('Shop', () => seedShop(fixture));
-    const bench: Bench = { fixture, shop, load, limit, file: undefined };
+    const bench: Bench = { fixture, shop, load, limit, file: undefined, rates: new Map() };
     const locate = await readLocations(join(fixture.dir, 'bundle', 'index.js.map'));
     const seed = Math.floor(Date.now() / 1000) % 1_000_000_000;
     const turn = (more: Partial<Turn>): Turn => ({ clients, for: { seconds }, seed, ...more });

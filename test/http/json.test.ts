@@ -134,6 +134,7 @@ describe('a body', () => {
   const blankStream = (chunks: number, size: number) => {
     let pulled = 0;
     const stream = new ReadableStream({
+      type: 'bytes', // as workerd's bodies are
       pull(controller) {
         if (pulled++ < chunks) controller.enqueue(new TextEncoder().encode(' '.repeat(size)));
         else controller.close();
