@@ -65,14 +65,6 @@ const limit = (name: string, title: string, run: Case['run']): Case => ({
   run,
 });
 
-/** The limit of a case, with pauses: as many statements a second as that case made requests just before. */
-const pacedLimit = (paced: string, title: string, clientsOf: (turn: Turn) => number): Case => ({
-  ...limit(`limit-${paced}-paced`, title, (bench, turn) =>
-    runPreparedStatement(bench, { ...turn, clients: clientsOf(turn) }, false, bench.rates.get(paced)),
-  ),
-  against: [paced],
-});
-
 export const cases: Case[] = [
   limit('limit-static', 'limit: a static response of a bare Worker', (bench, turn) =>
     sendToBareWorker(bench, turn, 'GET', '/static'),
@@ -140,7 +132,12 @@ export const cases: Case[] = [
     counted: true,
     run: order(spread, 1),
   },
-  pacedLimit('order', 'limit: one prepared statement, at the rate of order', ({ clients }) => clients),
+  {
+    ...limit('limit-order-paced', 'limit: one prepared statement, at the rate of order', (bench, turn) =>
+      runPreparedStatement(bench, turn, false, bench.rates.get('order')),
+    ),
+    against: ['order'],
+  },
   {
     name: 'order-alone',
     title: 'order of 1 line, 10,000 SKUs, one connection',
@@ -149,7 +146,6 @@ export const cases: Case[] = [
     counted: false,
     run: (bench, turn) => order(spread, 1)(bench, { ...turn, clients: 1 }, []),
   },
-  pacedLimit('order-alone', 'limit: one prepared statement, at that rate', () => 1),
   {
     name: 'order-kafka',
     title: 'order of 1 line, with its events to Kafka',

@@ -25,7 +25,17 @@ const versionOf = (name: string): string => {
 function commitOf(): string {
   try {
     const git = (...args: string[]): string => execFileSync('git', args, { cwd: repository, encoding: 'utf8' }).trim();
-    const changed = git('status', '--porcelain', '--', 'src', 'migrations', 'bench', 'dev', 'package-lock.json');
+    const changed = git(
+      'status',
+      '--porcelain',
+      '--',
+      'src',
+      'migrations',
+      'bench',
+      ':!bench/results',
+      'dev',
+      'package-lock.json',
+    );
     return `${git('rev-parse', '--short', 'HEAD')}${changed === '' ? '' : ' and uncommitted changes'}`;
   } catch {
     return 'unknown';

@@ -49,22 +49,12 @@ export function targetsOf(results: readonly CaseResult[]): Target[] {
       reached: ratio('order', 'limit-order', ({ cpu }) => cpu.postgres),
       atMost: 3.5,
     },
-    {
-      metric: "order of 1 line / one-statement limit at the same rate, Postgres's CPU",
-      reached: ratio('order', 'limit-order-paced', ({ cpu }) => cpu.postgres),
-      atMost: 3.5,
-    },
     { metric: 'order of 25 lines / order of 1 line, time', reached: ratio('order', 'order-25'), atMost: 3 },
     { metric: 'order of 25 lines / order of 1 line, CPU', reached: ratio('order-25', 'order', totalCpu), atMost: 3 },
     { metric: 'order of one hot SKU / limit on one hot SKU', reached: ratio('order-hot', 'limit-hot'), atLeast: 0.3 },
     {
       metric: "order of 1 line / one-statement limit, Postgres's CPU on one connection",
       reached: ratio('order-alone', 'limit-order-alone', ({ cpu }) => cpu.postgres),
-      atMost: 2.5,
-    },
-    {
-      metric: "order of 1 line / one-statement limit at the same rate, Postgres's CPU on one connection",
-      reached: ratio('order-alone', 'limit-order-alone-paced', ({ cpu }) => cpu.postgres),
       atMost: 2.5,
     },
     {
