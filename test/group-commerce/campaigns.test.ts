@@ -99,13 +99,15 @@ describe('joining a campaign', () => {
     expect(full.headers.get('server-timing')).toMatch(/desc="1 calls"/);
   });
 
-  test('twice, or many times at once, gives a user one place', async () => {
-    const campaign = await fixture.start('TWICE', 10, { minParticipants: 5 });
+  test.each([1, 2, 10])('many times at once, and once more, gives a user one place, of %i', async (maxParticipants) => {
+    const sku = `TWICE-${maxParticipants}`;
+    const campaign = await fixture.start(sku, 10, { minParticipants: 1, maxParticipants, successOn: 'secured' });
     const answers = await Promise.all(Array.from({ length: 10 }, () => fixture.join(campaign.id, 'user-1')));
     expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
     expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(201));
+    expect((await fixture.join(campaign.id, 'user-1')).body.id).toBe(answers[0]?.body.id);
     expect((await fixture.read(campaign.id)).actualParticipants).toBe(1);
-    expect(await fixture.stockOf('TWICE')).toEqual({ quantity: 9, reserved: 1 });
+    expect(await fixture.stockOf(sku)).toEqual({ quantity: 9, reserved: 1 });
   });
 
   test('without stock changes nothing: no place, no payment, no event', async () => {

@@ -79,6 +79,7 @@ declare
   now_at constant timestamptz := platform.clock();
   succeeded constant boolean := c.status = 'successful';
   is_free constant boolean := c.price = 0;
+  joining_user constant varchar := input->>'userId';
   place record;
   participant group_commerce.participants;
   fault jsonb;
@@ -103,7 +104,7 @@ begin
   ), joined as (
     insert into group_commerce.participants as p (id, tenant_id, campaign_id, user_id, order_id, payment_id,
       shipping_address, state, joined_at, secure_by, secured_at, updated_at)
-    select input->>'participantId', tenant, c.id, input->>'userId', input->>'orderId',
+    select input->>'participantId', tenant, c.id, joining_user, input->>'orderId',
       case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
       case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
       case when not is_free then now_at + make_interval(secs =>
@@ -125,8 +126,10 @@ begin
   select t.campaign, j.participant into place from taken t left join joined j on true;
   participant := place.participant;
   if participant.id is null then
-    select group_commerce.join_fault(x) into fault from group_commerce.group_commerce_campaigns x
-      where x.id = c.id;
+    select case when not exists (select from group_commerce.participants p
+        where p.campaign_id = x.id and p.user_id = joining_user and p.state <> 'released')
+      then group_commerce.join_fault(x) end
+    into fault from group_commerce.group_commerce_campaigns x where x.id = c.id;
     if fault is not null then
       raise exception using errcode = 'FC001', message = fault::text;
     end if;
