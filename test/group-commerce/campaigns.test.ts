@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { campaignFixture } from '../support/campaigns.ts';
 import { addProduct, cronUntil, type Store, startStore, until } from '../support/harness.ts';
@@ -102,7 +103,21 @@ describe('joining a campaign', () => {
   test.each([1, 2, 10])('many times at once, and once more, gives a user one place, of %i', async (maxParticipants) => {
     const sku = `TWICE-${maxParticipants}`;
     const campaign = await fixture.start(sku, 10, { minParticipants: 1, maxParticipants, successOn: 'secured' });
-    const answers = await Promise.all(Array.from({ length: 10 }, () => fixture.join(campaign.id, 'user-1')));
+    // All have read that there are places before the first of them takes one.
+    const other = new pg.Client(store.database.url);
+    await other.connect();
+    await other.query('begin');
+    await other.query('select from group_commerce.group_commerce_campaigns where id = $1 for update', [campaign.id]);
+    const joins = Array.from({ length: 10 }, () => fixture.join(campaign.id, 'user-1'));
+    await until(async () => {
+      const [row] = await store.database.query<{ joins: number }>(
+        `select count(*)::int as joins from pg_stat_activity
+         where usename = 'fusion_worker' and datname = current_database() and wait_event_type = 'Lock'`,
+      );
+      return row?.joins === joins.length;
+    });
+    await other.end();
+    const answers = await Promise.all(joins);
     expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
     expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(201));
     expect((await fixture.join(campaign.id, 'user-1')).body.id).toBe(answers[0]?.body.id);
