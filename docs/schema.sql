@@ -1541,7 +1541,7 @@ begin
   foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.id = campaign_id and x.status = 'active'
+    where x.id = campaign_id and x.status = (select 'active')
       and x.end_time <= platform.clock()
     returning * into campaign;
     if found then
@@ -1662,7 +1662,7 @@ begin
   with released as (
     update group_commerce.participants p
     set state = 'released', reason = why, updated_at = platform.clock()
-    where p.id = any(ids) and p.state <> 'released'
+    where p.id = any(ids) and p.state <> (select 'released')
     returning p.user_id, p.order_id, p.secured_at
   )
   select coalesce(array_agg(g.user_id order by g.order_id), '{}'),
@@ -1822,8 +1822,8 @@ CREATE OR REPLACE FUNCTION group_commerce.join_campaign(call jsonb, input jsonb)
 AS $function$
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join'); -- the stored answer, if it is a replay
-  -- A variable, because the planner takes an expression for as costly in an index condition as in a filter. In a plan
-  -- made for a campaign without places it could then read all of its places.
+  -- A variable, because to the planner an expression costs the same in an index condition as in a filter. A plan made
+  -- while the campaign had no places could later read all of them.
   joining_user constant varchar := input->>'userId';
   found_place record;
 begin
@@ -2220,7 +2220,7 @@ declare
 begin
   orders := array(
     select x.order_id from group_commerce.participants x
-    where x.id = any(ids) and x.state <> 'released' order by x.id for update);
+    where x.id = any(ids) and x.state <> (select 'released') order by x.id for update);
   update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
   where x.order_id = any(orders);
   orders := array(select o from unnest(orders) o order by o);
@@ -3505,7 +3505,7 @@ declare
 begin
   ids := array(
     select o.id from orders.orders o
-    where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
+    where o.id = any(order_ids) and o.status = 'created'
     order by o.id for update skip locked);
   -- Checked again under the locks: an order that was due may have been paid or extended since.
   ids := inventory.lock_due_holds(ids);
@@ -5567,7 +5567,7 @@ begin
     continue when not found or payment.status not in ('pending', 'succeeded');
     if payments.is_rejection_current(payment, item) then
       perform payments.fail_order_or_place(payment, item->>'reason');
-    else
+    elsif not payments.lacks_intent(payment) then
       kept := kept || to_jsonb(payment.payment_id);
     end if;
   end loop;
@@ -7874,7 +7874,7 @@ begin
       returning x.status into new_status;
       if not found then
         select x.status into new_status from shipping.label_requests x
-        where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status in ('open', 'refused')
+        where x.order_id = item->>'orderId' and x.status in ('open', 'refused')
           and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id);
       elsif new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',

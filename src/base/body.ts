@@ -6,22 +6,24 @@ export const maxBodyBytes = 1_048_576;
 const chunkBytes = 65_536;
 
 /**
- * Yields the chunks of a request's body as they arrive.
+ * Yields the chunks of a request's body as they arrive, each in memory of its own size: a body may come byte by byte.
  * @throws ClientGone if the client disconnects before the end
  */
 export async function* chunksOf(request: Request): AsyncGenerator<Uint8Array> {
   const reader = request.body?.getReader({ mode: 'byob' });
   if (!reader) return;
+  let buffer = new ArrayBuffer(chunkBytes);
   let ended = false;
   try {
     for (;;) {
-      const { done, value } = await reader.read(new Uint8Array(chunkBytes)).catch(() => {
+      const { done, value } = await reader.read(new Uint8Array(buffer)).catch(() => {
         ended = true;
         throw new ClientGone();
       });
       ended = done;
       if (done) return;
-      yield value;
+      yield value.slice();
+      buffer = value.buffer;
     }
   } finally {
     // A caller that stops early does not want the rest.
@@ -52,20 +54,20 @@ export async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffe
     if (whole.byteLength > declared) throw new ApiError('body_too_large');
     return new Uint8Array(whole);
   }
-  const chunks: Uint8Array[] = [];
+  let whole = new Uint8Array(chunkBytes);
   let size = 0;
   for await (const chunk of chunksOf(request)) {
-    size += chunk.byteLength;
-    if (size > maxBodyBytes) throw new ApiError('body_too_large');
-    chunks.push(chunk);
+    const end = size + chunk.byteLength;
+    if (end > maxBodyBytes) throw new ApiError('body_too_large');
+    if (end > whole.byteLength) {
+      const larger = new Uint8Array(Math.min(Math.max(2 * whole.byteLength, end), maxBodyBytes));
+      larger.set(whole.subarray(0, size));
+      whole = larger;
+    }
+    whole.set(chunk, size);
+    size = end;
   }
-  const whole = new Uint8Array(size);
-  let offset = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return whole;
+  return whole.slice(0, size);
 }
 
 /** Returns a function that reads the body on its first call and returns the same bytes on every later call. */

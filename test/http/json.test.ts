@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { chunksOf, readBytes } from '../../src/base/body.ts';
 import { parseJson, readJson } from '../../src/base/json.ts';
 import { scanJson } from '../../src/base/json-scan.ts';
 
@@ -131,22 +132,41 @@ test('everything else is parsed as by JSON.parse', () => {
 });
 
 describe('a body', () => {
-  const blankStream = (chunks: number, size: number) => {
-    let pulled = 0;
-    const stream = new ReadableStream({
-      type: 'bytes', // as workerd's bodies are
+  /** A stream of bytes, as workerd's bodies are. `next` returns undefined at the end. */
+  const streamOf = (next: () => Uint8Array | undefined) =>
+    new ReadableStream({
+      type: 'bytes',
       pull(controller) {
-        if (pulled++ < chunks) controller.enqueue(new TextEncoder().encode(' '.repeat(size)));
-        else controller.close();
+        const chunk = next();
+        if (chunk) return controller.enqueue(chunk);
+        controller.close();
+        controller.byobRequest?.respond(0); // ends a read that waits with its own buffer
       },
     });
-    return { stream, pulled: () => pulled };
+  const blankStream = (chunks: number, size: number) => {
+    let pulled = 0;
+    const blank = () => new TextEncoder().encode(' '.repeat(size));
+    return { stream: streamOf(() => (pulled++ < chunks ? blank() : undefined)), pulled: () => pulled };
   };
 
   test('is not read beyond its maximum length', async () => {
     const { stream, pulled } = blankStream(1_000, 65_536);
     expect(await outcomeOf(readJson(request(stream)))).toBe('body_too_large');
     expect(pulled()).toBeLessThan(25);
+  });
+
+  test('that comes byte by byte takes no more memory than its bytes', async () => {
+    const sizes = new Set<number>();
+    for await (const chunk of chunksOf(request(blankStream(5_000, 1).stream))) sizes.add(chunk.buffer.byteLength);
+    expect([...sizes]).toEqual([1]);
+  });
+
+  test.each([1, 7, 65_536, 400_000])('that comes in pieces of %i bytes is read whole, in order', async (size) => {
+    const length = Math.min(size * 200, 1_000_000);
+    const bytes = Uint8Array.from({ length }, (_, n) => n % 251);
+    const pieces = Array.from({ length: Math.ceil(length / size) }, (_, n) => bytes.slice(n * size, (n + 1) * size));
+    const stream = streamOf(() => pieces.shift());
+    expect(Buffer.from(await readBytes(request(stream))).equals(bytes)).toBe(true);
   });
 
   test('with a Content-Length above the maximum is not read at all', async () => {

@@ -115,3 +115,26 @@ test('a payment without an intent fails with the rejection', async () => {
   await until(async () => (await shop.orderOf(order.id)).status === 'failed');
   expect(await shop.orderOf(order.id)).toMatchObject({ payment: { failureReason: 'amount_too_large' } });
 });
+
+// Otherwise the client's request would ask Stripe again without end.
+test('a payment that still lacks the intent that was rejected is not reported as kept', async () => {
+  const campaign = await fixture.start('STILL-NONE', 5, {
+    endTime: new Date(Date.now() + 30 * 86_400_000).toISOString(),
+  });
+  const { body: joined } = await fixture.join(campaign.id, 'a');
+  await until(async () => typeof (await paymentOf(joined.orderId))?.setup === 'string');
+  await store.settled();
+  await store.database.query(
+    `update payments.payments set setup_intent_id = null, stripe_payment_intent_id = 'pi_made_by_hand'
+     where order_id = $1`,
+    [joined.orderId],
+  );
+  const payment = await paymentOf(joined.orderId);
+  const refused = [{ id: payment?.id, reason: 'amount_too_large', intentId: null, setupId: null }];
+  const [recorded] = await store.database.query<{ answer: object }>(
+    'select payments.record_intents($1, $2) as answer',
+    [{ jobSecret }, { tenant: 'default', intents: [], refused, again: [] }],
+  );
+  expect(recorded?.answer).toEqual({ kept: [] });
+  expect(await paymentOf(joined.orderId)).toEqual(payment);
+});

@@ -125,7 +125,7 @@ begin
   with released as (
     update group_commerce.participants p
     set state = 'released', reason = why, updated_at = platform.clock()
-    where p.id = any(ids) and p.state <> 'released'
+    where p.id = any(ids) and p.state <> (select 'released')
     returning p.user_id, p.order_id, p.secured_at
   )
   select coalesce(array_agg(g.user_id order by g.order_id), '{}'),

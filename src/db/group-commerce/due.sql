@@ -42,7 +42,7 @@ begin
   foreach campaign_id in array ids loop
     update group_commerce.group_commerce_campaigns x
     set status = 'expired', version = platform.next_version(x.version), updated_at = platform.clock()
-    where x.id = campaign_id and x.status = 'active'
+    where x.id = campaign_id and x.status = (select 'active')
       and x.end_time <= platform.clock()
     returning * into campaign;
     if found then

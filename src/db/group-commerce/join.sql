@@ -1,6 +1,6 @@
 -- requires: group-commerce/campaigns.sql
 -- Joining a campaign. Lock order: the campaign, then the rows that every order locks (order, payment, reservation,
--- stock).
+-- stock). A join inserts its payment before that; no other transaction can wait for it.
 
 -- Why this campaign takes no more places: campaign_not_open or campaign_full. Null if it takes another one.
 create or replace function group_commerce.join_fault(c group_commerce.group_commerce_campaigns) returns jsonb
@@ -27,8 +27,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   answer jsonb := platform.enter(call, 'campaigns:write', 'campaigns.join'); -- the stored answer, if it is a replay
-  -- A variable, because the planner takes an expression for as costly in an index condition as in a filter. In a plan
-  -- made for a campaign without places it could then read all of its places.
+  -- A variable, because to the planner an expression costs the same in an index condition as in a filter. A plan made
+  -- while the campaign had no places could later read all of them.
   joining_user constant varchar := input->>'userId';
   found_place record;
 begin

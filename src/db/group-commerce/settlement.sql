@@ -195,7 +195,7 @@ declare
 begin
   orders := array(
     select x.order_id from group_commerce.participants x
-    where x.id = any(ids) and x.state <> 'released' order by x.id for update);
+    where x.id = any(ids) and x.state <> (select 'released') order by x.id for update);
   update group_commerce.participants x set state = 'released', reason = ending, updated_at = platform.clock()
   where x.order_id = any(orders);
   orders := array(select o from unnest(orders) o order by o);

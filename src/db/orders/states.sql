@@ -242,7 +242,7 @@ declare
 begin
   ids := array(
     select o.id from orders.orders o
-    where o.tenant_id = platform.tenant() and o.status = 'created' and o.id = any(order_ids)
+    where o.id = any(order_ids) and o.status = 'created'
     order by o.id for update skip locked);
   -- Checked again under the locks: an order that was due may have been paid or extended since.
   ids := inventory.lock_due_holds(ids);

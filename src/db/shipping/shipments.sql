@@ -178,7 +178,7 @@ begin
       returning x.status into new_status;
       if not found then
         select x.status into new_status from shipping.label_requests x
-        where x.tenant_id = platform.tenant() and x.order_id = item->>'orderId' and x.status in ('open', 'refused')
+        where x.order_id = item->>'orderId' and x.status in ('open', 'refused')
           and x.shipment_id = coalesce(item->>'shipmentId', x.shipment_id);
       elsif new_status = 'open' and (item->>'remind')::boolean then
         perform platform.emit('shipping.label.requested', item->>'orderId',
