@@ -1879,7 +1879,8 @@ AS $function$
     when platform.clock() >= c.end_time then jsonb_build_object('error', 'campaign_not_open',
       'detail', format('The campaign ended at %s.', platform.iso(c.end_time)))
     when c.actual_participants >= c.max_participants then jsonb_build_object('error', 'campaign_full',
-      'detail', format('All %s places are taken.', c.max_participants)) end
+      'detail', case c.max_participants when 1 then 'The only place is taken.'
+        else format('All %s places are taken.', c.max_participants) end) end
 $function$;
 alter function group_commerce.join_fault(group_commerce.group_commerce_campaigns) owner to fusion_group_commerce;
 revoke all on function group_commerce.join_fault(group_commerce.group_commerce_campaigns) from public;

@@ -4,6 +4,12 @@ const ms = (value: number | undefined): string =>
   value === undefined ? '–' : value >= 10 ? value.toFixed(0) : value.toFixed(1);
 const ratio = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(2));
 
+/** A Markdown table: the first row is the head, the first column is aligned left and the others right. */
+export const markdownTable = ([head = [], ...rows]: string[][]): string =>
+  [head, head.map((_, column) => (column === 0 ? '---' : '--:')), ...rows]
+    .map((cells) => `| ${cells.join(' | ')} |`)
+    .join('\n');
+
 /**
  * The table for the documentation: times of the largest size and of the smallest size measured at the same time, and
  * blocks for every size, with their ratio and the ratio without the upper levels of B-trees.
@@ -33,9 +39,7 @@ export function markdownOf(rows: Row[], sizes: number[]): string {
       ...[ratio(ratios.blocks), ratio(ratios.belowLevels)],
     ];
   });
-  return [head, head.map((_, i) => (i === 0 ? '---' : '--:')), ...lines]
-    .map((cells) => `| ${cells.join(' | ')} |`)
-    .join('\n');
+  return markdownTable([head, ...lines]);
 }
 
 /** Replaces the text between a document's markers for `name`. @throws Error if the document has no such markers */

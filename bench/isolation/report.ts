@@ -1,3 +1,4 @@
+import { markdownTable } from '../growth/docs.ts';
 import type { NoiseCounts } from './noise.ts';
 import { type Kind, kinds, type Times } from './sales.ts';
 
@@ -43,10 +44,7 @@ const cellsOf = ({ kind, sales, p50, p95, ratio }: Row): string[] => [
 export const textOf = (rows: Row[]): string =>
   [head, ...rows.map(cellsOf)].map((cells) => `  ${cells.map((cell) => cell.padStart(11)).join('')}`).join('\n');
 
-export const markdownOf = (rows: Row[]): string =>
-  [head, head.map((_, n) => (n === 0 ? '---' : '--:')), ...rows.map(cellsOf)]
-    .map((cells) => `| ${cells.join(' | ')} |`)
-    .join('\n');
+export const markdownOf = (rows: Row[]): string => markdownTable([head, ...rows.map(cellsOf)]);
 
 /** The number of responses to the noise by status, one line per kind of noise. */
 export function describeResponses(all: NoiseCounts[]): string[] {

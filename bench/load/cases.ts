@@ -23,8 +23,7 @@ const sendToBareWorker = (bench: Bench, turn: Turn, method: 'GET' | 'POST', path
 const runPreparedStatement = (bench: Bench, turn: Turn, hot: boolean, rate?: number): Promise<Loaded> => {
   const seconds = 'seconds' in turn.for ? turn.for.seconds : 1;
   const { clients, seed } = turn;
-  const job = { url: bench.fixture.adminUrl, clients, seconds, hot, seed };
-  return bench.limit.run(rate === undefined ? job : { ...job, rate });
+  return bench.limit.run({ url: bench.fixture.adminUrl, clients, seconds, hot, seed, rate });
 };
 
 /** The number of requests of a turn: its amount, or its seconds at `rate` requests per second. */

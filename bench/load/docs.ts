@@ -1,3 +1,4 @@
+import { markdownTable } from '../growth/docs.ts';
 import type { Machine } from './machine.ts';
 import { comparedRates, formatFigure } from './table.ts';
 import { type CaseResult, isMet, type Target } from './targets.ts';
@@ -10,11 +11,6 @@ export type Results = {
   results: CaseResult[];
   targets: Target[];
 };
-
-const table = (rows: string[][]): string =>
-  [rows[0] ?? [], (rows[0] ?? []).map(() => '---'), ...rows.slice(1)]
-    .map((cells) => `| ${cells.join(' | ')} |`)
-    .join('\n');
 
 const wanted = ({ atLeast, atMost }: Target): string =>
   atLeast === undefined ? `≤ ${formatFigure(atMost)}` : `≥ ${formatFigure(atLeast)}`;
@@ -40,7 +36,7 @@ export function markdownOf({ at, machine, options, results, targets }: Results, 
     `- ${machine.cores} cores of ${machine.cpu}, ${machine.system.split(' ')[0]}, Node ${machine.versions.node}, PostgreSQL ${machine.postgres}, workerd ${machine.versions.workerd}.`,
     `- Everything is in [\`bench/results/${file}\`](../bench/results/${file}).`,
     '',
-    table([
+    markdownTable([
       [
         ...['case', 'a second', 'from–to', 'p50 / p95 / p99 ms', 'database calls', 'statements'],
         ...['CPU Worker / bridge / Postgres', 'of the limit'],
@@ -48,7 +44,7 @@ export function markdownOf({ at, machine, options, results, targets }: Results, 
       ...resultRows,
     ]),
     '',
-    table([
+    markdownTable([
       ['target', 'reached', 'wanted', ''],
       ...targets.map((target) => [target.metric, formatFigure(target.reached), wanted(target), mark(target)]),
     ]),

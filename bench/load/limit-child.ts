@@ -5,8 +5,15 @@ import type { Loaded } from './job.ts';
 import { limitSkus, limitStatement } from './limit-tables.ts';
 import { randomFrom } from './recipes.ts';
 
-/** `rate`: how many statements a second all clients send together. Undefined: as many as they can. */
-export type LimitJob = { url: string; clients: number; seconds: number; hot: boolean; seed: number; rate?: number };
+export type LimitJob = {
+  url: string;
+  clients: number;
+  seconds: number;
+  hot: boolean;
+  seed: number;
+  /** How many statements a second all clients send together. Undefined: as many as they can. */
+  rate: number | undefined;
+};
 
 async function load(job: LimitJob): Promise<Loaded> {
   const clients = await Promise.all(
