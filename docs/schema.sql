@@ -82,6 +82,123 @@ alter table audit.log enable row level security;
 alter table audit.log force row level security;
 grant insert on audit.log to fusion_audit;
 
+-- table: catalog.collections
+create table catalog.collections (
+  id         varchar     not null,
+  tenant_id  varchar     not null,
+  name       varchar     not null,
+  slug       varchar,
+  parent_id  varchar,
+  version    integer     not null default 1,
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  constraint collections_pkey PRIMARY KEY (id),
+  constraint collections_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES catalog.collections(id)
+);
+CREATE UNIQUE INDEX collections_slug_unique ON catalog.collections USING btree (tenant_id, slug) WHERE slug IS NOT NULL;
+CREATE INDEX idx_collections_parent_id ON catalog.collections USING btree (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX idx_collections_tenant_id ON catalog.collections USING btree (tenant_id, id DESC);
+alter table catalog.collections enable row level security;
+alter table catalog.collections force row level security;
+grant delete, insert, select, update on catalog.collections to fusion_catalog;
+grant select on catalog.collections to fusion_reader;
+
+-- table: catalog.product_groups
+create table catalog.product_groups (
+  id          varchar     not null,
+  tenant_id   varchar     not null,
+  name        varchar     not null,
+  description text,
+  slug        varchar,
+  options     text[]      not null,
+  metadata    jsonb       not null default '{}'::jsonb,
+  version     integer     not null default 1,
+  created_at  timestamptz not null,
+  updated_at  timestamptz not null,
+  constraint product_groups_pkey PRIMARY KEY (id)
+);
+CREATE INDEX idx_product_groups_tenant_id ON catalog.product_groups USING btree (tenant_id, id DESC);
+CREATE UNIQUE INDEX product_groups_slug_unique ON catalog.product_groups USING btree (tenant_id, slug) WHERE slug IS NOT NULL;
+alter table catalog.product_groups enable row level security;
+alter table catalog.product_groups force row level security;
+grant delete, insert, select, update on catalog.product_groups to fusion_catalog;
+grant select on catalog.product_groups to fusion_reader;
+
+-- table: catalog.products
+create table catalog.products (
+  id               varchar       not null,
+  sku              varchar       not null,
+  name             varchar       not null,
+  description      text,
+  price            numeric(10,2) not null,
+  currency         varchar(3)    not null,
+  tenant_id        varchar       not null default 'default',
+  status           varchar       not null default 'active',
+  version          integer       not null default 1,
+  created_at       timestamptz   not null default now(),
+  updated_at       timestamptz   not null default now(),
+  search           tsvector      generated always as (to_tsvector('english'::regconfig, (name::text || ' ') || COALESCE(description, '')) || to_tsvector('simple'::regconfig, (sku::text || ' ') || name::text)) stored,
+  import_run       varchar,
+  import_counts    integer[],
+  import_before    integer[],
+  import_repeats   varchar,
+  group_id         varchar,
+  options          jsonb         not null default '{}'::jsonb,
+  slug             varchar,
+  images           jsonb         not null default '[]'::jsonb,
+  weight           integer,
+  tax_category     varchar,
+  compare_at_price numeric(10,2),
+  collections      varchar[]     not null default '{}'::character varying[],
+  metadata         jsonb         not null default '{}'::jsonb,
+  constraint products_pkey PRIMARY KEY (id),
+  constraint products_sku_unique UNIQUE (tenant_id, sku),
+  constraint products_group_id_fkey FOREIGN KEY (group_id) REFERENCES catalog.product_groups(id),
+  constraint products_compare_at_price_not_negative CHECK (compare_at_price >= 0::numeric),
+  constraint products_currency_form CHECK (currency::text ~ '^[A-Z]{3}$'),
+  constraint products_price_not_negative CHECK (price >= 0::numeric),
+  constraint products_status CHECK (status in ('active', 'archived')),
+  constraint products_weight_not_negative CHECK (weight >= 0)
+);
+CREATE INDEX idx_products_group_id ON catalog.products USING btree (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX idx_products_search_newest ON catalog.products USING gin (search, name public.gin_trgm_ops, sku public.gin_trgm_ops, (ARRAY[hashtextextended('', hashtext(tenant_id::text)::bigint), hashtextextended(currency::text, hashtext(tenant_id::text)::bigint), hashtextextended(
+CASE
+    WHEN "right"(id::text, 3) = '000' THEN '*'
+    ELSE ''
+END, hashtext(tenant_id::text)::bigint), hashtextextended(
+CASE
+    WHEN "right"(id::text, 2) ~ '[02468ace]0' THEN '**'
+    ELSE ''
+END, hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 3), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 4), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 5), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 6), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 7), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 8), hashtext(tenant_id::text)::bigint)])) WITH (gin_pending_list_limit='256') WHERE status::text = 'active';
+CREATE INDEX idx_products_tenant_id ON catalog.products USING btree (tenant_id, id DESC);
+CREATE UNIQUE INDEX products_slug_unique ON catalog.products USING btree (tenant_id, slug) WHERE slug IS NOT NULL;
+CREATE UNIQUE INDEX products_variant_unique ON catalog.products USING btree (group_id, options) WHERE group_id IS NOT NULL AND status::text = 'active';
+alter table catalog.products enable row level security;
+alter table catalog.products force row level security;
+grant insert, select, update on catalog.products to fusion_catalog;
+grant select on catalog.products to fusion_group_commerce, fusion_orders, fusion_reader;
+grant select (id, sku, name, currency, tenant_id, status, search) on catalog.products to fusion_search;
+
+-- table: catalog.collection_products
+create table catalog.collection_products (
+  tenant_id     varchar       not null,
+  collection_id varchar       not null,
+  product_id    varchar       not null,
+  status        varchar       not null,
+  currency      varchar(3)    not null,
+  price         numeric(10,2) not null,
+  name          varchar       not null,
+  group_id      varchar,
+  constraint collection_products_once PRIMARY KEY (collection_id, product_id),
+  constraint collection_products_collection_id_fkey FOREIGN KEY (collection_id) REFERENCES catalog.collections(id),
+  constraint collection_products_product_id_fkey FOREIGN KEY (product_id) REFERENCES catalog.products(id)
+);
+CREATE INDEX idx_collection_products_product_id ON catalog.collection_products USING btree (product_id);
+alter table catalog.collection_products enable row level security;
+alter table catalog.collection_products force row level security;
+grant delete, insert, select, update on catalog.collection_products to fusion_catalog;
+grant select on catalog.collection_products to fusion_reader;
+
 -- table: catalog.import_runs
 create table catalog.import_runs (
   id         varchar     not null,
@@ -96,45 +213,47 @@ alter table catalog.import_runs enable row level security;
 alter table catalog.import_runs force row level security;
 grant delete, insert, select, update on catalog.import_runs to fusion_catalog;
 
--- table: catalog.products
-create table catalog.products (
-  id             varchar       not null,
-  sku            varchar       not null,
-  name           varchar       not null,
-  description    text,
-  price          numeric(10,2) not null,
-  currency       varchar(3)    not null,
-  tenant_id      varchar       not null default 'default',
-  status         varchar       not null default 'active',
-  version        integer       not null default 1,
-  created_at     timestamptz   not null default now(),
-  updated_at     timestamptz   not null default now(),
-  search         tsvector      generated always as (to_tsvector('english'::regconfig, (name::text || ' ') || COALESCE(description, '')) || to_tsvector('simple'::regconfig, (sku::text || ' ') || name::text)) stored,
-  import_run     varchar,
-  import_counts  integer[],
-  import_before  integer[],
-  import_repeats varchar,
-  constraint products_pkey PRIMARY KEY (id),
-  constraint products_sku_unique UNIQUE (tenant_id, sku),
-  constraint products_currency_form CHECK (currency::text ~ '^[A-Z]{3}$'),
-  constraint products_price_not_negative CHECK (price >= 0::numeric),
-  constraint products_status CHECK (status in ('active', 'archived'))
+-- table: catalog.price_lists
+create table catalog.price_lists (
+  id          varchar     not null,
+  tenant_id   varchar     not null,
+  name        varchar     not null,
+  currency    varchar(3)  not null,
+  starts_at   timestamptz,
+  ends_at     timestamptz,
+  audience    varchar     not null,
+  audience_id varchar,
+  version     integer     not null default 1,
+  created_at  timestamptz not null,
+  updated_at  timestamptz not null,
+  constraint price_lists_pkey PRIMARY KEY (id),
+  constraint price_lists_audience CHECK (audience in ('all', 'group', 'organization')),
+  constraint price_lists_audience_id CHECK ((audience::text = 'all') = (audience_id IS NULL)),
+  constraint price_lists_period CHECK (ends_at > starts_at)
 );
-CREATE INDEX idx_products_search_newest ON catalog.products USING gin (search, name public.gin_trgm_ops, sku public.gin_trgm_ops, (ARRAY[hashtextextended('', hashtext(tenant_id::text)::bigint), hashtextextended(currency::text, hashtext(tenant_id::text)::bigint), hashtextextended(
-CASE
-    WHEN "right"(id::text, 3) = '000' THEN '*'
-    ELSE ''
-END, hashtext(tenant_id::text)::bigint), hashtextextended(
-CASE
-    WHEN "right"(id::text, 2) ~ '[02468ace]0' THEN '**'
-    ELSE ''
-END, hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 3), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 4), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 5), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 6), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 7), hashtext(tenant_id::text)::bigint), hashtextextended("left"(id::text, 8), hashtext(tenant_id::text)::bigint)])) WITH (gin_pending_list_limit='256') WHERE status::text = 'active';
-CREATE INDEX idx_products_tenant_id ON catalog.products USING btree (tenant_id, id DESC);
-alter table catalog.products enable row level security;
-alter table catalog.products force row level security;
-grant insert, select, update on catalog.products to fusion_catalog;
-grant select on catalog.products to fusion_group_commerce, fusion_orders, fusion_reader;
-grant select (id, sku, name, currency, tenant_id, status, search) on catalog.products to fusion_search;
+CREATE INDEX idx_price_lists_tenant_id ON catalog.price_lists USING btree (tenant_id, id DESC);
+alter table catalog.price_lists enable row level security;
+alter table catalog.price_lists force row level security;
+grant delete, insert, select, update on catalog.price_lists to fusion_catalog;
+grant select on catalog.price_lists to fusion_orders, fusion_reader;
+
+-- table: catalog.prices
+create table catalog.prices (
+  tenant_id    varchar       not null,
+  list_id      varchar       not null,
+  sku          varchar       not null,
+  min_quantity integer       not null,
+  price        numeric(10,2) not null,
+  constraint prices_once PRIMARY KEY (list_id, sku, min_quantity),
+  constraint prices_list_id_fkey FOREIGN KEY (list_id) REFERENCES catalog.price_lists(id),
+  constraint prices_min_quantity CHECK (min_quantity >= 1),
+  constraint prices_price_not_negative CHECK (price >= 0::numeric)
+);
+CREATE INDEX idx_prices_sku ON catalog.prices USING btree (tenant_id, sku, list_id);
+alter table catalog.prices enable row level security;
+alter table catalog.prices force row level security;
+grant delete, insert, select, update on catalog.prices to fusion_catalog;
+grant select on catalog.prices to fusion_orders, fusion_reader;
 
 -- table: group_commerce.group_commerce_campaigns
 create table group_commerce.group_commerce_campaigns (
@@ -226,13 +345,15 @@ grant insert, select on inventory.adjustments to fusion_inventory;
 
 -- table: inventory.inventory
 create table inventory.inventory (
-  sku        varchar     not null,
-  tenant_id  varchar     not null default 'default',
-  quantity   integer     not null,
-  version    integer     not null default 0,
-  reserved   integer     not null default 0,
-  updated_at timestamptz not null default now(),
+  sku           varchar     not null,
+  tenant_id     varchar     not null default 'default',
+  quantity      integer     not null,
+  version       integer     not null default 0,
+  reserved      integer     not null default 0,
+  updated_at    timestamptz not null default now(),
+  low_threshold integer,
   constraint inventory_pkey PRIMARY KEY (sku, tenant_id),
+  constraint inventory_low_threshold_not_negative CHECK (low_threshold >= 0),
   constraint inventory_quantity_not_negative CHECK (quantity >= 0),
   constraint inventory_reserved_not_negative CHECK (reserved >= 0),
   constraint inventory_units_fit CHECK ((quantity::bigint + reserved) <= 2147483647)
@@ -265,6 +386,28 @@ alter table inventory.reservations enable row level security;
 alter table inventory.reservations force row level security;
 grant insert, select, update on inventory.reservations to fusion_inventory;
 grant select on inventory.reservations to fusion_orders, fusion_reader;
+
+-- table: orders.customers
+create table orders.customers (
+  id             varchar     not null,
+  tenant_id      varchar     not null,
+  email          varchar     not null,
+  name           varchar,
+  phone          varchar,
+  addresses      jsonb       not null default '[]'::jsonb,
+  customer_group varchar,
+  metadata       jsonb       not null default '{}'::jsonb,
+  version        integer     not null default 1,
+  created_at     timestamptz not null,
+  updated_at     timestamptz not null,
+  constraint customers_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX customers_email_unique ON orders.customers USING btree (tenant_id, lower(email::text));
+CREATE INDEX idx_customers_tenant_id ON orders.customers USING btree (tenant_id, id DESC);
+alter table orders.customers enable row level security;
+alter table orders.customers force row level security;
+grant insert, select, update on orders.customers to fusion_orders;
+grant select on orders.customers to fusion_reader;
 
 -- table: orders.orders
 create table orders.orders (
@@ -329,6 +472,7 @@ create table payments.payments (
   charge_asked_at          timestamptz,
   charges_looked_at        timestamptz,
   asked_at                 timestamptz,
+  stripe_account           varchar,
   constraint payments_pkey PRIMARY KEY (payment_id),
   constraint payments_amount_not_negative CHECK (amount >= 0::numeric),
   constraint payments_dispute CHECK (dispute in ('open', 'won', 'lost')),
@@ -350,15 +494,16 @@ grant select on payments.payments to fusion_orders, fusion_reader;
 
 -- table: payments.intents
 create table payments.intents (
-  stripe_id  varchar     not null,
-  tenant_id  varchar     not null,
-  payment_id varchar     not null,
-  amount     numeric     not null,
-  currency   varchar     not null,
-  status     varchar     not null,
-  received   numeric     not null default 0,
-  fault      varchar,
-  created_at timestamptz not null,
+  stripe_id      varchar     not null,
+  tenant_id      varchar     not null,
+  payment_id     varchar     not null,
+  amount         numeric     not null,
+  currency       varchar     not null,
+  status         varchar     not null,
+  received       numeric     not null default 0,
+  fault          varchar,
+  created_at     timestamptz not null,
+  stripe_account varchar,
   constraint intents_known_once PRIMARY KEY (stripe_id),
   constraint intents_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES payments.payments(payment_id)
 );
@@ -410,11 +555,34 @@ grant insert, select, update on payments.stripe_reading to fusion_payments;
 
 -- table: platform.tenants
 create table platform.tenants (
-  id               varchar     not null,
-  name             varchar     not null,
-  created_at       timestamptz not null default now(),
-  delayed_payments boolean     not null default true,
+  id                  varchar     not null,
+  name                varchar     not null,
+  created_at          timestamptz not null default now(),
+  delayed_payments    boolean     not null default true,
+  country             varchar(2),
+  currency            varchar(3),
+  prices_include_tax  boolean     not null default false,
+  ship_from           jsonb,
+  parcel              jsonb,
+  carrier             varchar,
+  carrier_credentials varchar,
+  hold_seconds        integer,
+  cart_seconds        integer,
+  approval_seconds    integer,
+  grace_seconds       integer,
+  links               jsonb       not null default '{}'::jsonb,
+  storefront_url      varchar,
+  oidc                jsonb,
+  stripe_account      varchar,
+  version             integer     not null default 1,
+  updated_at          timestamptz not null default now(),
   constraint tenants_pkey PRIMARY KEY (id),
+  constraint tenants_stripe_account_unique UNIQUE (stripe_account),
+  constraint tenants_approval_seconds CHECK (approval_seconds >= 1 AND approval_seconds <= 2592000),
+  constraint tenants_carrier CHECK (carrier in ('manual', 'shippo', 'easypost')),
+  constraint tenants_cart_seconds CHECK (cart_seconds >= 1 AND cart_seconds <= 31536000),
+  constraint tenants_grace_seconds CHECK (grace_seconds >= 1 AND grace_seconds <= 2592000),
+  constraint tenants_hold_seconds CHECK (hold_seconds >= 1 AND hold_seconds <= 2592000),
   constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
 );
 grant select on platform.tenants to fusion_platform;
@@ -896,7 +1064,9 @@ CREATE OR REPLACE FUNCTION catalog.product_json(p catalog.products, quantity int
  STABLE
 AS $function$
   select jsonb_build_object('id', p.id, 'sku', p.sku, 'name', p.name, 'description', p.description, 'price', p.price,
-    'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status,
+    'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status, 'groupId', p.group_id,
+    'options', p.options, 'slug', p.slug, 'images', p.images, 'weight', p.weight, 'taxCategory', p.tax_category,
+    'compareAtPrice', p.compare_at_price, 'collections', p.collections, 'metadata', p.metadata,
     'createdAt', platform.iso(p.created_at), 'updatedAt', platform.iso(p.updated_at))
 $function$;
 alter function catalog.product_json(catalog.products,integer) owner to fusion_catalog;
@@ -8153,9 +8323,34 @@ create policy tenant on audit.log to public
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 CREATE TRIGGER log_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON audit.log FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
 
+-- policies and triggers: catalog.collection_products
+create policy tenant on catalog.collection_products to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: catalog.collections
+create policy tenant on catalog.collections to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
 -- policies and triggers: catalog.import_runs
 create policy tenant on catalog.import_runs to public
   using (tenant_id::text = current_setting('app.tenant_id', true))
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: catalog.price_lists
+create policy tenant on catalog.price_lists to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: catalog.prices
+create policy tenant on catalog.prices to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: catalog.product_groups
+create policy tenant on catalog.product_groups to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: catalog.products
@@ -8208,6 +8403,11 @@ create policy every_tenant on inventory.reservations for select to fusion_invent
 create policy proven_tenant on inventory.reservations for select to fusion_reader
   using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{inventory:read,inventory:write,orders:read,orders:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on inventory.reservations to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
+-- policies and triggers: orders.customers
+create policy tenant on orders.customers to public
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 

@@ -14,13 +14,13 @@ import { requestId } from './http/request-id.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { serverTiming } from './http/server-timing.ts';
 import { campaigns } from './routes/campaigns.ts';
-import { catalog } from './routes/catalog.ts';
 import { deadLetters } from './routes/dead-letters.ts';
 import { events } from './routes/events.ts';
 import { inventory } from './routes/inventory.ts';
 import { operations } from './routes/operations.ts';
 import { orders } from './routes/orders.ts';
 import { payments } from './routes/payments.ts';
+import { products } from './routes/products.ts';
 import { shipments } from './routes/shipments.ts';
 import { webhooks } from './routes/webhooks.ts';
 
@@ -43,7 +43,7 @@ app.use(readCredentials);
 app.use(rateLimit);
 app.use(authentication);
 
-app.route('/v1/products', catalog);
+app.route('/v1/products', products);
 app.route('/v1/inventory', inventory);
 app.route('/v1/orders', orders);
 app.route('/v1/campaigns', campaigns);

@@ -3,7 +3,10 @@ import type pg from 'pg';
 import { newId } from '../../src/base/ids.ts';
 import { inTransaction } from '../postgres/connection.ts';
 
-const resources = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'];
+const resources = [
+  ...['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events', 'customers', 'discounts', 'tax'],
+  ...['organizations', 'invoices', 'quotes', 'webhooks', 'tenant', 'keys'],
+];
 
 /**
  * All scopes. A secret key may have any of them. A publishable key is visible in browsers, so it may only read these.

@@ -9,6 +9,8 @@ export const statusOf = {
   not_found: 404,
   method_not_allowed: 405,
   sku_taken: 409,
+  variant_taken: 409,
+  slug_taken: 409,
   insufficient_inventory: 409,
   price_changed: 409,
   order_not_cancellable: 409,

@@ -79,6 +79,21 @@ export const currency = z
   .refine((code) => chargeable.has(code), { error: 'must be a currency that Stripe can charge, such as USD' })
   .meta({ description: 'ISO 4217; a currency that Stripe can charge', examples: ['USD'] });
 
+/** A merchant's own strings about a resource. */
+export const metadata = z
+  .record(word(40), z.string().max(500, { abort: true }).refine(isPlain, { error: notPlain }))
+  .refine((strings) => Object.keys(strings).length <= 50, { error: 'must have at most 50 entries' })
+  .meta({ description: 'Your own strings: at most 50, with names of 40 and values of 500 characters' });
+
+/** The part of a shop's URL that names a resource. */
+export const slug = z
+  .string()
+  .max(200, { abort: true })
+  .regex(/^[\p{Ll}\p{Lo}\p{M}\p{N}]+(-[\p{Ll}\p{Lo}\p{M}\p{N}]+)*$/u, {
+    error: 'must be lower-case letters and digits with single hyphens between them, such as black-t-shirt',
+  })
+  .meta({ examples: ['black-t-shirt'] });
+
 /** The largest stock of one SKU, held units included. Far below the largest integer, so sold units can be put back. */
 export const maxUnits = 1_000_000_000;
 

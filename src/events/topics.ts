@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { currency, id, money } from '../base/fields.ts';
-import { product } from '../domain/catalog.ts';
+import { product } from '../domain/catalog/products.ts';
 import { campaign } from '../domain/group-commerce.ts';
 import { order } from '../domain/orders.ts';
 
@@ -21,6 +21,12 @@ const orderId = id;
 const endedOrder = z.object({ orderId, reason: z.string() });
 const paymentRef = z.object({ paymentId: id, orderId });
 const refund = paymentRef.extend({ refundId: id, amount: money, currency });
+
+/** Events of older releases lack the fields that were added later. */
+const productPayload = product.partial({
+  ...{ groupId: true, options: true, slug: true, images: true, weight: true, taxCategory: true },
+  ...{ compareAtPrice: true, collections: true, metadata: true },
+});
 
 const participation = z.object({ campaign, userId: z.string() });
 
@@ -53,7 +59,7 @@ export const topics: Record<string, Topic> = {
     consumers: ['orders'],
   },
   'inventory.released': orderTopic(endedOrder.extend({ status: z.literal('released') })),
-  'product.created': { retentionDays: 30, partitions: 6, key: 'id', payload: product, consumers: [] },
+  'product.created': { retentionDays: 30, partitions: 6, key: 'id', payload: productPayload, consumers: [] },
   'group-commerce.campaign.created': campaignTopic(30, campaign),
   'group-commerce.campaign.joined': campaignTopic(7, participation, ['payments'], 'campaign.id'),
   'group-commerce.campaign.left': campaignTopic(7, participation.extend({ reason: z.string() }), [], 'campaign.id'),

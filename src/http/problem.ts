@@ -22,6 +22,11 @@ const wording: Record<Code, { title: string; detail: string }> = {
     detail: 'This path has no operation with this method. `Allow` lists the methods that it has.',
   },
   sku_taken: { title: 'SKU taken', detail: 'A product with this SKU already exists.' },
+  variant_taken: {
+    title: 'Variant taken',
+    detail: 'Another product of this group has the same options. Archive it, or give this one other options.',
+  },
+  slug_taken: { title: 'Slug taken', detail: 'Another resource of this kind has this slug.' },
   insufficient_inventory: {
     title: 'Not enough stock',
     detail: 'There is not enough stock. No units are held for this request.',

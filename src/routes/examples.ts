@@ -19,6 +19,23 @@ export const sampleProduct = {
   currency: 'USD',
   inventory: 100,
   status: 'active',
+  groupId: '019ab3ef-91d2-7b10-8c44-2f6d8e0a1b3c',
+  options: { Size: 'M', Colour: 'Black' },
+  slug: null,
+  images: [
+    {
+      id: '019ab3f0-77aa-7e51-9b06-5d4c3b2a1908',
+      path: '/media/019ab3f0-77aa-7e51-9b06-5d4c3b2a1908.webp',
+      alt: 'A black T-shirt',
+      width: 1200,
+      height: 1600,
+    },
+  ],
+  weight: 180,
+  taxCategory: null,
+  compareAtPrice: 34.99,
+  collections: [],
+  metadata: {},
   createdAt: '2026-01-31T12:00:00.000Z',
   updatedAt: '2026-01-31T12:00:00.000Z',
 };

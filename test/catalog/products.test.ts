@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { product as productSchema } from '../../src/domain/catalog.ts';
+import { product as productSchema } from '../../src/domain/catalog/products.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore } from '../support/harness.ts';
 
 let store: Store;

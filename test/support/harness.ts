@@ -10,17 +10,13 @@ import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions } from 'wrangler';
 import type { ChooseFault } from '../../dev/kafka/faults.ts';
 import { type Kafka, startKafka } from '../../dev/kafka/server.ts';
+import { scopes } from '../../dev/keys/api-keys.ts';
 import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../../dev/neon/bridge.ts';
 import { prepareLocalJobs } from '../../dev/postgres/job-secrets.ts';
 import { type StripeEmulator, type StripeOptions, startStripe } from '../../dev/stripe/server.ts';
 import { topics } from '../../src/events/topics.ts';
 import { template } from './global-setup.ts';
 import { jobSecret, workerPassword } from './secrets.ts';
-
-const scopes = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'].flatMap((noun) => [
-  `${noun}:read`,
-  `${noun}:write`,
-]);
 
 export type KeyOptions = {
   tenant?: string;

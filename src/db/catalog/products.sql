@@ -5,7 +5,9 @@
 create or replace function catalog.product_json(p catalog.products, quantity integer) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.id, 'sku', p.sku, 'name', p.name, 'description', p.description, 'price', p.price,
-    'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status,
+    'currency', p.currency, 'inventory', coalesce(quantity, 0), 'status', p.status, 'groupId', p.group_id,
+    'options', p.options, 'slug', p.slug, 'images', p.images, 'weight', p.weight, 'taxCategory', p.tax_category,
+    'compareAtPrice', p.compare_at_price, 'collections', p.collections, 'metadata', p.metadata,
     'createdAt', platform.iso(p.created_at), 'updatedAt', platform.iso(p.updated_at))
 $$;
 

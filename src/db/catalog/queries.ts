@@ -1,5 +1,5 @@
 import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
-import { customType, integer, numeric, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
+import { customType, integer, jsonb, numeric, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from '../client.ts';
 import { inventory } from '../inventory/queries.ts';
 
@@ -18,6 +18,15 @@ export const products = pgSchema('catalog').table('products', {
   version: integer('version').notNull().default(1),
   createdAt: timestamp('created_at', { withTimezone: true }).notNull().defaultNow(),
   updatedAt: timestamp('updated_at', { withTimezone: true }).notNull().defaultNow(),
+  groupId: varchar('group_id'),
+  options: jsonb('options').notNull().default({}),
+  slug: varchar('slug'),
+  images: jsonb('images').notNull().default([]),
+  weight: integer('weight'),
+  taxCategory: varchar('tax_category'),
+  compareAtPrice: numeric('compare_at_price', { precision: 10, scale: 2 }),
+  collections: varchar('collections').array().notNull().default([]),
+  metadata: jsonb('metadata').notNull().default({}),
   search: tsvector('search'),
 });
 
@@ -31,6 +40,15 @@ export type ProductRow = {
   currency: string;
   inventory: number;
   status: 'active' | 'archived';
+  groupId: string | null;
+  options: Record<string, string>;
+  slug: string | null;
+  images: { id: string; path: string; alt: string | null; width: number; height: number }[];
+  weight: number | null;
+  taxCategory: string | null;
+  compareAtPrice: number | null;
+  collections: string[];
+  metadata: Record<string, string>;
   createdAt: string;
   updatedAt: string;
 };

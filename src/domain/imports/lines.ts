@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { ApiError, type Fault } from '../../base/errors.ts';
 import { parseJson } from '../../base/json.ts';
-import { newProduct } from '../catalog.ts';
+import { newProduct } from '../catalog/products.ts';
 import { readCsv } from './csv.ts';
 import { type LineCode, readLines } from './split-lines.ts';
 

@@ -12,7 +12,7 @@ import {
   readProductBySku,
   updateProduct,
   type Versioned,
-} from '../domain/catalog.ts';
+} from '../domain/catalog/products.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
 import type { AppEnv, HttpContext } from '../http/app-env.ts';
 import {
@@ -60,9 +60,9 @@ async function showFromEdge(
 }
 
 /** Products: `/v1/products`. */
-export const catalog = new Hono<AppEnv>();
+export const products = new Hono<AppEnv>();
 
-catalog.post(
+products.post(
   '/',
   operation({
     id: 'createProduct',
@@ -82,7 +82,7 @@ catalog.post(
   },
 );
 
-catalog.get(
+products.get(
   '/',
   operation({
     id: 'listProducts',
@@ -104,7 +104,7 @@ catalog.get(
   },
 );
 
-catalog.get(
+products.get(
   '/by-sku/:sku',
   operation({
     id: 'getProductBySku',
@@ -122,7 +122,7 @@ catalog.get(
   },
 );
 
-catalog.get(
+products.get(
   '/:id',
   operation({
     id: 'getProduct',
@@ -140,7 +140,7 @@ catalog.get(
   },
 );
 
-catalog.delete(
+products.delete(
   '/:id',
   operation({
     id: 'archiveProduct',
@@ -167,7 +167,7 @@ catalog.delete(
   },
 );
 
-catalog.patch(
+products.patch(
   '/:id',
   operation({
     id: 'updateProduct',
@@ -192,7 +192,7 @@ catalog.patch(
   },
 );
 
-catalog.post(
+products.post(
   '/import',
   operation({
     id: 'importProducts',

@@ -1,11 +1,27 @@
 import * as z from 'zod';
-import { fitsCurrency } from '../base/currencies.ts';
-import { ApiError } from '../base/errors.ts';
-import { count, currency, id, money, sku, text, time } from '../base/fields.ts';
-import { newId } from '../base/ids.ts';
-import type { Context } from '../context.ts';
-import { type ProductFilter, type ProductRow, productById, productBySku, productPage } from '../db/catalog/queries.ts';
-import { type ErrorResult, toApiError } from './refusals.ts';
+import { fitsCurrency } from '../../base/currencies.ts';
+import { ApiError } from '../../base/errors.ts';
+import { count, currency, id, metadata, money, sku, text, time } from '../../base/fields.ts';
+import { newId } from '../../base/ids.ts';
+import type { Context } from '../../context.ts';
+import {
+  type ProductFilter,
+  type ProductRow,
+  productById,
+  productBySku,
+  productPage,
+} from '../../db/catalog/queries.ts';
+import { type ErrorResult, toApiError } from '../refusals.ts';
+
+const image = z
+  .object({
+    id,
+    path: z.string().meta({ description: 'Read it without a key; it never changes', examples: ['/media/….webp'] }),
+    alt: z.string().nullable().meta({ description: 'What the image shows, for people who do not see it' }),
+    width: z.number().int(),
+    height: z.number().int(),
+  })
+  .meta({ id: 'Image' });
 
 export const product = z
   .object({
@@ -17,6 +33,18 @@ export const product = z
     currency: z.string(),
     inventory: z.number().int().meta({ description: 'Units that can still be sold' }),
     status: z.enum(['active', 'archived']),
+    groupId: id.nullable().meta({ description: 'The product group of which this is a variant' }),
+    options: z.record(z.string(), z.string()).meta({
+      description: 'The value of each option of its group',
+      examples: [{ Size: 'M', Colour: 'Black' }],
+    }),
+    slug: z.string().nullable(),
+    images: z.array(image).meta({ description: 'In the order in which they are shown' }),
+    weight: z.number().int().nullable().meta({ description: 'Grams' }),
+    taxCategory: z.string().nullable(),
+    compareAtPrice: money.nullable().meta({ description: 'A former or recommended price, to show beside the price' }),
+    collections: z.array(id).meta({ description: 'The ids of the collections that it is in' }),
+    metadata,
     createdAt: time,
     updatedAt: time,
   })
@@ -53,6 +81,15 @@ export const toProduct = (row: ProductRow): Product => ({
   currency: row.currency,
   inventory: row.inventory,
   status: row.status,
+  groupId: row.groupId,
+  options: row.options,
+  slug: row.slug,
+  images: row.images.map(({ id, path, alt, width, height }) => ({ id, path, alt, width, height })),
+  weight: row.weight,
+  taxCategory: row.taxCategory,
+  compareAtPrice: row.compareAtPrice,
+  collections: row.collections,
+  metadata: row.metadata,
   createdAt: row.createdAt,
   updatedAt: row.updatedAt,
 });
