@@ -14,6 +14,7 @@ const topicDescriptions: Record<string, string> = {
   'inventory.reserved': 'The units of every line of an order are held.',
   'inventory.insufficient': 'There is not enough stock for a line of an order. Nothing is held.',
   'inventory.released': 'The hold of an order ended without a sale. Its units can be sold again.',
+  'inventory.low': 'The quantity of a SKU has fallen to its threshold of low stock, or below it.',
   'product.created': 'A product was created.',
   'group-commerce.campaign.created': 'A campaign was created.',
   'group-commerce.campaign.joined': 'A buyer joined a campaign.',

@@ -14,13 +14,24 @@ export const stock = z
     quantity: z.number().int().meta({ description: 'Units that can still be sold' }),
     reserved: z.number().int().meta({ description: 'Units held by orders that are not paid yet' }),
     version: z.number().int(),
+    lowStockThreshold: z.number().int().nullable().meta({
+      description: '`inventory.low` is emitted when the quantity falls to this number',
+    }),
     updatedAt: time,
   })
   .meta({ id: 'Stock' });
 
 export type Stock = z.infer<typeof stock>;
 
-export const stockCount = z.strictObject({ quantity: count });
+export const stockCount = z
+  .strictObject({
+    quantity: count,
+    lowStockThreshold: count.nullable().meta({
+      description: 'Emit `inventory.low` when the quantity falls to this number. `null`: never',
+    }),
+  })
+  .partial()
+  .refine((change) => Object.keys(change).length > 0, { error: 'must have a quantity or a lowStockThreshold' });
 
 export const stockAdjustment = z.strictObject({ delta: unitsMoved, reason: text(255) });
 
@@ -29,6 +40,7 @@ export const toStock = (row: StockRow): Stock => ({
   quantity: row.quantity,
   reserved: row.reserved,
   version: row.version,
+  lowStockThreshold: row.lowStockThreshold,
   updatedAt: row.updatedAt,
 });
 
@@ -43,12 +55,16 @@ async function write(context: Context, name: 'set_stock' | 'adjust_stock', input
 }
 
 /**
- * Sets the sellable units of a SKU to an absolute count. Held units stay held.
+ * Sets the sellable units of a SKU to an absolute count, its threshold of low stock, or both. Held units stay held.
  * @throws ApiError not_found, version_mismatch (the version is none of `ifMatch`), validation_failed (the count plus
  * the held units exceeds the maximum)
  */
-export const setStock = (context: Context, stockSku: string, quantity: number, ifMatch: number[] | undefined) =>
-  write(context, 'set_stock', { sku: stockSku, quantity, ifMatch });
+export const setStock = (
+  context: Context,
+  stockSku: string,
+  change: z.infer<typeof stockCount>,
+  ifMatch: number[] | undefined,
+) => write(context, 'set_stock', { sku: stockSku, ...change, ifMatch });
 
 /**
  * Adds `delta` units (negative: takes them out) in one conditional update.

@@ -59,6 +59,13 @@ export const topics: Record<string, Topic> = {
     consumers: ['orders'],
   },
   'inventory.released': orderTopic(endedOrder.extend({ status: z.literal('released') })),
+  'inventory.low': {
+    retentionDays: 7,
+    partitions: 6,
+    key: 'sku',
+    payload: z.object({ sku: z.string(), quantity: z.number().int(), lowStockThreshold: z.number().int() }),
+    consumers: [],
+  },
   'product.created': { retentionDays: 30, partitions: 6, key: 'id', payload: productPayload, consumers: [] },
   'group-commerce.campaign.created': campaignTopic(30, campaign),
   'group-commerce.campaign.joined': campaignTopic(7, participation, ['payments'], 'campaign.id'),

@@ -45,6 +45,7 @@ export const sampleStock = {
   quantity: 98,
   reserved: 2,
   version: 1,
+  lowStockThreshold: 10,
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
 

@@ -62,21 +62,22 @@ inventory.put(
   operation({
     id: 'setInventory',
     tag: 'Inventory',
-    summary: 'Set how many units of a SKU can be sold',
+    summary: 'Set how many units of a SKU can be sold, and when its stock is low',
     description:
-      'Units that orders hold stay held. Every sale changes the version, so `If-Match` rejects an outdated count.',
+      'Units that orders hold stay held. Every sale changes the version, so `If-Match` rejects an outdated count. ' +
+      '`inventory.low` is emitted once when the quantity falls to `lowStockThreshold`, and again after it has risen above it.',
     scope: 'inventory:write',
     ifMatch: true,
     params,
     body: stockCount,
-    example: { quantity: 100 },
+    example: { quantity: 100, lowStockThreshold: 10 },
     responses: { 200: { description: 'The stock', schema: stock, example: sampleStock } },
     errors: ['not_found', 'version_mismatch'],
   }),
   async (c) => {
     const { sku: name } = c.req.valid('param');
     const versions = versionsIn(c.req.header('if-match'));
-    const { stock: counted, tenant } = await setStock(c.var.context, name, c.req.valid('json').quantity, versions);
+    const { stock: counted, tenant } = await setStock(c.var.context, name, c.req.valid('json'), versions);
     await invalidateProducts(c.var.context, tenant, [name]);
     return showResource(c, counted, { version: counted.version });
   },

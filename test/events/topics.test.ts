@@ -33,8 +33,11 @@ const sagaTopics = [
   'shipping.status.changed',
 ];
 
-/** Topics that this test does not trigger: the first needs an authorized card, the second a carrier that fails. */
-const notTriggered = ['payment.capture.requested', 'shipping.label.requested'];
+/**
+ * Topics that this test does not trigger: the first needs a threshold (test/inventory/low-stock.test.ts), the second an
+ * authorized card, the third a carrier that fails.
+ */
+const notTriggered = ['inventory.low', 'payment.capture.requested', 'shipping.label.requested'];
 
 /** The arguments of a SQL call whose opening parenthesis is just before `start`. */
 function argumentsAt(sql: string, start: number): string[] {

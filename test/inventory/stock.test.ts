@@ -31,7 +31,14 @@ describe('stock', () => {
   test('shows its available units, its held units and its version', async () => {
     await addProduct(store, 'SHOWN', 10);
     const first = await read('SHOWN');
-    expect(first.body).toEqual({ sku: 'SHOWN', quantity: 10, reserved: 0, version: 0, updatedAt: expect.any(String) });
+    expect(first.body).toEqual({
+      sku: 'SHOWN',
+      quantity: 10,
+      reserved: 0,
+      version: 0,
+      lowStockThreshold: null,
+      updatedAt: expect.any(String),
+    });
     await store.send('POST', '/v1/orders', oneLine('SHOWN', 4));
     const held = await read('SHOWN');
     expect(held.body).toMatchObject({ quantity: 6, reserved: 4, version: 1 });

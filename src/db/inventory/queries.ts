@@ -13,6 +13,7 @@ export const inventory = schema.table(
     quantity: integer('quantity').notNull(),
     version: integer('version').notNull().default(0),
     reserved: integer('reserved').notNull().default(0),
+    lowThreshold: integer('low_threshold'),
     updatedAt: timestamp('updated_at', { withTimezone: true }).notNull().defaultNow(),
   },
   (table) => [primaryKey({ columns: [table.sku, table.tenantId] })],
@@ -40,7 +41,14 @@ export const adjustments = schema.table('adjustments', {
 });
 
 /** Stock as `inventory.stock_json` returns it. */
-export type StockRow = { sku: string; quantity: number; reserved: number; version: number; updatedAt: string };
+export type StockRow = {
+  sku: string;
+  quantity: number;
+  reserved: number;
+  version: number;
+  lowStockThreshold: number | null;
+  updatedAt: string;
+};
 
 const row = { stock: sql<StockRow>`inventory.stock_json("inventory")` };
 

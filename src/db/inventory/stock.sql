@@ -4,7 +4,7 @@
 create or replace function inventory.stock_json(i inventory.inventory) returns jsonb
 language sql stable as $$
   select jsonb_build_object('sku', i.sku, 'quantity', i.quantity, 'reserved', i.reserved, 'version', i.version,
-    'updatedAt', platform.iso(i.updated_at))
+    'lowStockThreshold', i.low_threshold, 'updatedAt', platform.iso(i.updated_at))
 $$;
 
 -- The largest count of one SKU, held units included, that a count, an adjustment or an import may set. It is far below
@@ -47,8 +47,9 @@ language sql stable as $$
     'detail', format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units()))))
 $$;
 
--- `input`: {sku, quantity, ifMatch?: [version]}. Raises not_found, version_mismatch. Returns the error
--- validation_failed above inventory.max_units(). Locks the stock for the version check.
+-- `input`: {sku, quantity?, lowStockThreshold?, ifMatch?: [version]}. What is left out stays; a threshold of null ends
+-- it. Raises not_found, version_mismatch. Returns the error validation_failed above inventory.max_units(). Locks the
+-- stock for the version check.
 create or replace function inventory.set_stock(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -72,7 +73,9 @@ begin
   end if;
   old_quantity := stock.quantity;
   update inventory.inventory s
-  set quantity = (input->>'quantity')::int, version = platform.next_version(s.version), updated_at = platform.clock()
+  set quantity = coalesce((input->>'quantity')::int, s.quantity), version = platform.next_version(s.version),
+      low_threshold = case when input ? 'lowStockThreshold' then (input->>'lowStockThreshold')::int
+        else s.low_threshold end, updated_at = platform.clock()
   where s.tenant_id = stock.tenant_id and s.sku = stock.sku
   returning * into stock;
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
