@@ -32,8 +32,10 @@ export type Operation<
   /** The body is not JSON: the operation reads it itself, in one of these media types. */
   stream?: string[];
   example?: unknown;
-  /** `type`: the media type of a response that no schema describes. */
-  responses: Partial<Record<Status, { description: string; schema?: z.ZodType; type?: string; example?: unknown }>>;
+  /** `type`: the media type of a response that no schema describes, or several, with an example of each by its type. */
+  responses: Partial<
+    Record<Status, { description: string; schema?: z.ZodType; type?: string | string[]; example?: unknown }>
+  >;
   errors: Code[];
 };
 

@@ -40,6 +40,35 @@ export const sampleProduct = {
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
 
+export const sampleProductExport = {
+  type: ['text/csv', 'application/x-ndjson'],
+  example: {
+    'text/csv':
+      'sku,name,description,price,currency,compareAtPrice,inventory,status,slug,weight,taxCategory,group,groupName,' +
+      'collections,image,metadata,option:Size\r\n' +
+      'TEE-BLACK-M,"Black T-shirt, M",,29.99,USD,,100,active,,180,,t-shirt,T-shirt,summer,,,M\r\n',
+    'application/x-ndjson':
+      '{"sku":"TEE-BLACK-M","name":"Black T-shirt, M","price":29.99,"currency":"USD","inventory":100,' +
+      '"status":"active","weight":180,"group":"t-shirt","groupName":"T-shirt","options":{"Size":"M"},' +
+      '"collections":["summer"],"image":[],"metadata":{}}\n',
+  },
+};
+
+export const sampleOrderExport = {
+  type: ['text/csv', 'application/x-ndjson'],
+  example: {
+    'text/csv':
+      'orderId,createdAt,status,customerId,organizationId,purchaseOrderNumber,campaignId,total,currency,paymentId,' +
+      'paymentStatus,amountRefunded,trackingNumber,shippingName,shippingLine1,shippingLine2,shippingCity,' +
+      'shippingState,shippingPostalCode,shippingCountry,sku,quantity,price\r\n' +
+      '019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f,2026-01-31T12:00:00.000Z,created,customer-1,,,,59.98,USD,,,,,,,,,,,,' +
+      'TEE-BLACK-M,2,29.99\r\n',
+    'application/x-ndjson':
+      '{"id":"019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f","customerId":"customer-1","items":[{"sku":"TEE-BLACK-M",' +
+      '"quantity":2,"price":29.99}],"total":59.98,"currency":"USD","status":"created"}\n',
+  },
+};
+
 export const sampleStock = {
   sku: 'TEE-BLACK-M',
   quantity: 98,

@@ -2,6 +2,8 @@ import { Hono } from 'hono';
 import * as z from 'zod';
 import { id, page, reference } from '../base/fields.ts';
 import { event } from '../domain/events.ts';
+import { exportFormat } from '../domain/exports/format.ts';
+import { exportOrders } from '../domain/exports/orders.ts';
 import {
   addPayment,
   cancellation,
@@ -15,13 +17,19 @@ import {
   readOrder,
 } from '../domain/orders.ts';
 import type { AppEnv } from '../http/app-env.ts';
+import { showDownload } from '../http/download.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { showResource } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, bySequence, positionOf, showPage } from '../http/paging.ts';
-import { listOf, sampleOrder } from './examples.ts';
+import { listOf, sampleOrder, sampleOrderExport } from './examples.ts';
 
 const params = z.object({ id });
+const filter = {
+  customerId: reference.optional(),
+  status: orderStatus.optional(),
+  organizationId: reference.optional(),
+};
 
 /** Orders: `/v1/orders`. */
 export const orders = new Hono<AppEnv>();
@@ -77,19 +85,35 @@ orders.get(
     tag: 'Orders',
     summary: 'List orders, newest first',
     scope: 'orders:read',
-    query: z.object({
-      ...page,
-      customerId: reference.optional(),
-      status: orderStatus.optional(),
-      organizationId: reference.optional(),
-    }),
+    query: z.object({ ...page, ...filter }),
     responses: { 200: { description: 'One page', schema: listOf(order) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
-    const { limit, cursor, ...filter } = c.req.valid('query');
-    const rows = await listOrders(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
+    const { limit, cursor, ...chosen } = c.req.valid('query');
+    const rows = await listOrders(c.var.context, chosen, positionOf(c, cursor, byId), limit + 1);
     return showPage(c, { rows, limit, position: (row) => row.id });
+  },
+);
+
+orders.get(
+  '/export',
+  operation({
+    id: 'exportOrders',
+    tag: 'Orders',
+    summary: 'Download all orders as CSV or NDJSON, newest first',
+    description:
+      'Streamed: of any length. CSV has one line for each line of an order. An apostrophe stands before text that a ' +
+      'spreadsheet would take for a formula. If the connection breaks off, the file is not complete: download it again.',
+    scope: 'orders:read',
+    query: z.object({ format: exportFormat, ...filter }),
+    responses: { 200: { description: 'The file', ...sampleOrderExport } },
+    errors: [],
+  }),
+  async (c) => {
+    const { format, ...chosen } = c.req.valid('query');
+    const file = await exportOrders(c.var.context, format, chosen);
+    return showDownload(c, file);
   },
 );
 

@@ -13,8 +13,11 @@ import {
   updateProduct,
   type Versioned,
 } from '../domain/catalog/products.ts';
+import { exportFormat } from '../domain/exports/format.ts';
+import { exportProducts } from '../domain/exports/products.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
 import type { AppEnv, HttpContext } from '../http/app-env.ts';
+import { showDownload } from '../http/download.ts';
 import {
   cacheProduct,
   invalidateProducts,
@@ -28,7 +31,7 @@ import { represent, showRepresentation, showResource, versionsIn } from '../http
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
 import { showResult } from '../http/result.ts';
-import { listOf, sampleProduct } from './examples.ts';
+import { listOf, sampleProduct, sampleProductExport } from './examples.ts';
 
 const params = z.object({ id });
 
@@ -101,6 +104,27 @@ products.get(
     const { limit, cursor, ...filter } = c.req.valid('query');
     const rows = await listProducts(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
     return showPage(c, { rows, limit, position: (row) => row.id });
+  },
+);
+
+products.get(
+  '/export',
+  operation({
+    id: 'exportProducts',
+    tag: 'Catalog',
+    summary: 'Download all products as CSV or NDJSON, newest first',
+    description:
+      'Streamed: of any length, archived products included. An import takes the same file. If the connection breaks ' +
+      'off, the file is not complete: download it again. It needs the scope `catalog:write`, because publishable keys ' +
+      'have `catalog:read`.',
+    scope: 'catalog:write',
+    query: z.object({ format: exportFormat }),
+    responses: { 200: { description: 'The file', ...sampleProductExport } },
+    errors: [],
+  }),
+  async (c) => {
+    const { origin } = new URL(c.req.url);
+    return showDownload(c, await exportProducts(c.var.context, c.req.valid('query').format, origin));
   },
 );
 

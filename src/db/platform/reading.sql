@@ -13,8 +13,10 @@ begin
       then '((tenant_id)::text = ANY (ARRAY[current_setting(''app.tenant_id''::text, true)]))'
       else '((tenant_id)::text = current_setting(''app.tenant_id''::text, true))' end as named
     from (values
-      ('catalog.products', true, 'catalog:read'),
-      ('inventory.inventory', true, 'catalog:read inventory:read inventory:write'),
+      ('catalog.products', true, 'catalog:read catalog:write'),
+      ('catalog.product_groups', true, 'catalog:read catalog:write'),
+      ('catalog.collections', true, 'catalog:read catalog:write'),
+      ('inventory.inventory', true, 'catalog:read catalog:write inventory:read inventory:write'),
       ('inventory.reservations', false, 'inventory:read inventory:write orders:read orders:write'),
       ('group_commerce.group_commerce_campaigns', true, 'campaigns:read campaigns:write'),
       ('group_commerce.participants', true, 'campaigns:write'),
