@@ -3220,6 +3220,23 @@ alter function inventory.release(text[],text) owner to fusion_inventory;
 revoke all on function inventory.release(text[],text) from public;
 grant execute on function inventory.release(text[],text) to fusion_group_commerce, fusion_orders;
 
+-- function: inventory.report_low_stock()
+-- src/db/inventory/low-stock.sql
+CREATE OR REPLACE FUNCTION inventory.report_low_stock()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.emit('inventory.low', new.sku, jsonb_build_object('sku', new.sku, 'quantity', new.quantity,
+    'lowStockThreshold', new.low_threshold), false);
+  return null;
+end
+$function$;
+alter function inventory.report_low_stock() owner to fusion_inventory;
+revoke all on function inventory.report_low_stock() from public;
+
 -- function: inventory.reserve(character varying,text[],integer[],timestamp with time zone,boolean)
 -- src/db/inventory/reservations.sql
 CREATE OR REPLACE FUNCTION inventory.reserve(order_id character varying, skus text[], quantities integer[], held_until timestamp with time zone, needs_payment boolean)
@@ -3378,7 +3395,9 @@ begin
   end if;
   old_quantity := stock.quantity;
   update inventory.inventory s
-  set quantity = (input->>'quantity')::int, version = platform.next_version(s.version), updated_at = platform.clock()
+  set quantity = coalesce((input->>'quantity')::int, s.quantity), version = platform.next_version(s.version),
+      low_threshold = case when input ? 'lowStockThreshold' then (input->>'lowStockThreshold')::int
+        else s.low_threshold end, updated_at = platform.clock()
   where s.tenant_id = stock.tenant_id and s.sku = stock.sku
   returning * into stock;
   insert into inventory.adjustments (tenant_id, sku, delta, quantity, reason, created_at)
@@ -3399,7 +3418,7 @@ CREATE OR REPLACE FUNCTION inventory.stock_json(i inventory.inventory)
  STABLE
 AS $function$
   select jsonb_build_object('sku', i.sku, 'quantity', i.quantity, 'reserved', i.reserved, 'version', i.version,
-    'updatedAt', platform.iso(i.updated_at))
+    'lowStockThreshold', i.low_threshold, 'updatedAt', platform.iso(i.updated_at))
 $function$;
 alter function inventory.stock_json(inventory.inventory) owner to fusion_inventory;
 revoke all on function inventory.stock_json(inventory.inventory) from public;
@@ -8329,7 +8348,9 @@ create policy tenant on catalog.collection_products to public
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: catalog.collections
-create policy tenant on catalog.collections to public
+create policy proven_tenant on catalog.collections for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read,catalog:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on catalog.collections to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
@@ -8349,13 +8370,15 @@ create policy tenant on catalog.prices to public
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: catalog.product_groups
-create policy tenant on catalog.product_groups to public
+create policy proven_tenant on catalog.product_groups for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read,catalog:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on catalog.product_groups to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: catalog.products
 create policy proven_tenant on catalog.products for select to fusion_reader
-  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read,catalog:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy search on catalog.products for select to fusion_search
   using (true);
 create policy tenant on catalog.products to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
@@ -8392,10 +8415,11 @@ CREATE TRIGGER audit_stock AFTER INSERT ON inventory.adjustments FOR EACH ROW EX
 
 -- policies and triggers: inventory.inventory
 create policy proven_tenant on inventory.inventory for select to fusion_reader
-  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read,inventory:read,inventory:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read,catalog:write,inventory:read,inventory:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
 create policy tenant on inventory.inventory to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using (tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)]))
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER report_low_stock AFTER UPDATE ON inventory.inventory FOR EACH ROW WHEN (new.quantity <= new.low_threshold AND (old.quantity <= old.low_threshold) IS NOT TRUE) EXECUTE FUNCTION inventory.report_low_stock();
 
 -- policies and triggers: inventory.reservations
 create policy every_tenant on inventory.reservations for select to fusion_inventory
