@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Account, API_VERSION, type Call, type Route } from './account.ts';
+import { type Account, type Accounts, API_VERSION, type Call, type Route } from './account.ts';
 import { chargeRoutes } from './charges.ts';
+import { accountInvalid, accountRoutes } from './connect.ts';
 import { customerRoutes } from './customers.ts';
 import { disputeRoutes } from './disputes.ts';
 import { eventRoutes } from './events.ts';
@@ -10,6 +11,7 @@ import { claimKey, finishClaim } from './idempotency.ts';
 import { intentRoutes } from './intents.ts';
 import { expand, readExpand } from './lists.ts';
 import { methodRoutes } from './methods.ts';
+import { linkRoutes } from './onboarding.ts';
 import { refundRoutes } from './refunds.ts';
 import { setupRoutes } from './setup.ts';
 import { randomCharacters } from './store.ts';
@@ -24,7 +26,7 @@ export type Keys = { secret: string; publishable: string };
 
 const ROUTES = [
   ...[...intentRoutes, ...setupRoutes, ...refundRoutes, ...chargeRoutes, ...disputeRoutes],
-  ...[...customerRoutes, ...methodRoutes, ...eventRoutes],
+  ...[...customerRoutes, ...methodRoutes, ...eventRoutes, ...accountRoutes, ...linkRoutes],
 ].map((route) => ({ ...route, pattern: new RegExp(`^${route.path.replace(/:id/, '([^/]+)')}$`) }));
 
 // Parameters that Stripe.js sends and Stripe's reference does not list.
@@ -57,6 +59,11 @@ function readKey(headers: IncomingHttpHeaders, form: Form): string | undefined {
   return typeof form.key === 'string' ? form.key : undefined;
 }
 
+/** Hides most of a key, as Stripe's errors do. */
+function maskKey(key: string): string {
+  return `${key.slice(0, 8)}${'*'.repeat(8)}${key.slice(-4)}`;
+}
+
 function authenticate(keys: Keys, key: string | undefined): 'publishable' | 'secret' {
   if (key === keys.secret) return 'secret';
   if (key === keys.publishable) return 'publishable';
@@ -64,7 +71,18 @@ function authenticate(keys: Keys, key: string | undefined): 'publishable' | 'sec
     const how = "in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')";
     throw unsavedError(401, `You did not provide an API key. You need to provide your API key ${how}.`);
   }
-  throw unsavedError(401, `Invalid API Key provided: ${key.slice(0, 8)}${'*'.repeat(8)}${key.slice(-4)}`);
+  throw unsavedError(401, `Invalid API Key provided: ${maskKey(key)}`);
+}
+
+/**
+ * The connected account that the request names in `Stripe-Account` or, as Stripe.js does, in `_stripe_account`.
+ * Undefined if it names none.
+ */
+function readAccountId(headers: IncomingHttpHeaders, form: Form, role: 'publishable' | 'secret'): string | undefined {
+  const header = headers['stripe-account'];
+  if (typeof header === 'string' && header !== '') return header;
+  const { _stripe_account: parameter } = form;
+  return role === 'publishable' && typeof parameter === 'string' && parameter !== '' ? parameter : undefined;
 }
 
 /** Serializes the parameters in sorted order, so that equal requests have equal texts. */
@@ -85,15 +103,15 @@ function buyerView(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).filter(([name]) => BUYER_FIELDS.has(name)));
 }
 
-/** Emulates Stripe's HTTP API for one account: API keys, idempotency, injected faults and the endpoints. */
+/** Emulates Stripe's HTTP API: API keys, connected accounts, idempotency, injected faults and the endpoints. */
 export class Api {
-  readonly #account: Account;
+  readonly #accounts: Accounts;
   readonly #keys: Keys;
   readonly #faults: RequestFaults;
   readonly #log: (line: string) => void;
 
-  constructor(account: Account, keys: Keys, faults: RequestFaults, log: (line: string) => void) {
-    this.#account = account;
+  constructor(accounts: Accounts, keys: Keys, faults: RequestFaults, log: (line: string) => void) {
+    this.#accounts = accounts;
     this.#keys = keys;
     this.#faults = faults;
     this.#log = log;
@@ -114,6 +132,8 @@ export class Api {
     if (fault?.action === 'hang') return { hang: fault.ms ?? Number.POSITIVE_INFINITY };
     const key = request.headers['idempotency-key'];
     if (typeof key === 'string') reply.headers['Idempotency-Key'] = key;
+    const connected = request.headers['stripe-account'];
+    if (typeof connected === 'string') reply.headers['Stripe-Account'] = connected;
     reply.headers['Request-Id'] = requestId;
     reply.headers['Stripe-Version'] = String(request.headers['stripe-version'] ?? API_VERSION);
     return { reply };
@@ -123,13 +143,23 @@ export class Api {
     const { method, path, headers } = request;
     const isJson = method === 'POST' && (headers['content-type'] ?? '').includes('json');
     const form = parseForm(method === 'POST' ? request.body : request.query);
-    const role = authenticate(this.#keys, readKey(headers, form));
+    const apiKey = readKey(headers, form);
+    const role = authenticate(this.#keys, apiKey);
+    const maskedKey = maskKey(apiKey ?? '');
+    const account = this.#findAccount(readAccountId(headers, form, role), maskedKey);
     const route = ROUTES.find((route) => route.method === method && route.pattern.test(path));
     if (route === undefined) {
       throw unsavedError(404, `Unrecognized request URL (${method}: ${path}). Please see https://stripe.com/docs.`);
     }
     const endpoint = `${method} ${route.path}`;
-    this.#account.requests.set(endpoint, (this.#account.requests.get(endpoint) ?? 0) + 1);
+    this.#accounts.requests.set(endpoint, (this.#accounts.requests.get(endpoint) ?? 0) + 1);
+    if (route.platformOnly && account.connectedId !== null) {
+      throw unsavedError(
+        403,
+        'Only Stripe Connect platforms can work with other accounts.',
+        'platform_account_required',
+      );
+    }
     if (role === 'publishable' && route.publishable === undefined) {
       const message = 'This API call cannot be made with a publishable API key. Please use a secret API key.';
       throw unsavedError(403, message, 'secret_key_required');
@@ -148,15 +178,23 @@ export class Api {
     delete form.key;
     if (role === 'publishable') for (const name of BROWSER_PARAMS) delete form[name];
     const key = method === 'POST' && typeof headers['idempotency-key'] === 'string' ? headers['idempotency-key'] : null;
-    const saved = key === null ? null : claimKey(this.#account, key, method, path, serializeSorted(form));
+    const saved = key === null ? null : claimKey(account, key, method, path, serializeSorted(form));
     if (saved !== null) {
       const replayHeaders = { 'Idempotent-Replayed': 'true', 'Original-Request': saved.requestId };
       return { status: saved.status, headers: replayHeaders, body: saved.body };
     }
     if (fault?.action === 'delay') await sleep(fault.ms ?? 0);
     const id = decodeURIComponent(route.pattern.exec(path)?.[1] ?? '');
-    const call: Call = { account: this.#account, params: new Params(form), id, byBuyer: role === 'publishable' };
+    const call: Call = { account, params: new Params(form), id, byBuyer: role === 'publishable', maskedKey };
     return this.#runEndpoint(route, call, { requestId, key }, injectedError, fault);
+  }
+
+  /** @throws StripeFailure if the platform has no access to the account */
+  #findAccount(id: string | undefined, maskedKey: string): Account {
+    if (id === undefined) return this.#accounts.platform;
+    const account = this.#accounts.find(id);
+    if (account?.hasAccess !== true) throw accountInvalid(id, maskedKey);
+    return account;
   }
 
   /** Runs the endpoint synchronously, so that no other request sees a partial change. Then saves the response. */
@@ -167,10 +205,11 @@ export class Api {
     injectedError: StripeFailure | null,
     fault: RequestFault | null,
   ): Reply {
-    const account = this.#account;
+    const { account } = call;
+    const { accounts } = account;
     const acts = takesEffect(fault);
-    account.effects = faultEffects(fault);
-    account.cause = { id: cause.requestId, idempotency_key: cause.key };
+    accounts.effects = faultEffects(fault);
+    accounts.cause = { id: cause.requestId, idempotency_key: cause.key };
     let reply: Reply;
     // If the endpoint does not run, there is no response that a retry could receive.
     let saved = acts || injectedError !== null;
@@ -189,13 +228,13 @@ export class Api {
       saved = error instanceof StripeFailure ? error.saved : true;
       reply = this.#errorReply(error, cause.requestId, call.byBuyer);
     }
-    account.effects = {};
+    accounts.effects = {};
     if (cause.key !== null) {
       const answer = { status: reply.status, body: reply.body, requestId: cause.requestId };
       finishClaim(account, cause.key, saved ? answer : null);
     }
-    account.store.commit();
-    account.webhooks.wake();
+    accounts.state.commit();
+    accounts.webhooks.wake();
     return reply;
   }
 

@@ -65,7 +65,7 @@ export function makeCharge(
     amount: intent.amount,
     amount_captured: result.captured ? intent.amount : 0,
     amount_refunded: 0,
-    application: null,
+    application: account.application,
     application_fee: null,
     application_fee_amount: null,
     balance_transaction: null,

@@ -1,7 +1,8 @@
 import * as z from 'zod';
-import type { Account, Call } from './account.ts';
+import type { Account, Accounts, Call } from './account.ts';
+import { namedAccount } from './connect.ts';
 import { closeDispute, openDispute } from './disputes.ts';
-import { cancelIntent, captureIntent, updateIntent } from './intents.ts';
+import { cancelIntent, captureIntent, confirmByHand, createIntent, updateIntent } from './intents.ts';
 import { createRefund, failRefund } from './refunds.ts';
 import type { Dispute, Intent } from './store.ts';
 import { badRequest, missing, Params, readControlBody } from './wire.ts';
@@ -11,14 +12,25 @@ import { badRequest, missing, Params, readControlBody } from './wire.ts';
 const amount = z.number().int().min(1).optional();
 const payment_intent = z.string();
 
-function action<T>(schema: z.ZodType<T>, run: (account: Account, body: T) => unknown) {
-  return (account: Account, body: unknown) => run(account, readControlBody(schema, body));
+/** An action on the account that owns the intent or refund in the body. */
+function action<T extends { payment_intent?: string; refund?: string }>(
+  schema: z.ZodType<T>,
+  run: (account: Account, body: T) => unknown,
+) {
+  return (accounts: Accounts, body: unknown) => {
+    const valid = readControlBody(schema, body);
+    return run(accounts.ownerOf(valid.payment_intent ?? valid.refund ?? ''), valid);
+  };
 }
 
+type CallParams = Record<string, number | string | Record<string, string> | undefined>;
+
 /** Builds a request of the merchant to an endpoint. Omits undefined values. */
-function buildCall(account: Account, id: string, params: Record<string, number | string | undefined>): Call {
-  const form = Object.entries(params).flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`]]));
-  return { account, id, byBuyer: false, params: new Params(Object.fromEntries(form)) };
+function buildCall(account: Account, id: string, params: CallParams): Call {
+  const form = Object.entries(params).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, typeof value === 'object' ? value : `${value}`]],
+  );
+  return { account, id, byBuyer: false, maskedKey: '', params: new Params(Object.fromEntries(form)) };
 }
 
 function findIntent(account: Account, id: string): Intent {
@@ -33,8 +45,25 @@ function findDispute(account: Account, intent: string): Dispute {
   return found;
 }
 
+const newPayment = z.strictObject({
+  account: z.string().optional(),
+  amount: z.number().int().min(1),
+  currency: z.string(),
+  metadata: z.record(z.string(), z.string()).optional(),
+  payment_method: z.string().optional(),
+});
+
 /** The actions by name. Each returns the changed object. */
 export const dashboard = {
+  create: (accounts: Accounts, body: unknown) => {
+    const { account, ...payment } = readControlBody(newPayment, body);
+    const owner = namedAccount(accounts, account);
+    const intent = createIntent(buildCall(owner, '', { ...payment, payment_method: undefined }));
+    return payment.payment_method === undefined ? intent : confirmByHand(owner, intent, payment.payment_method);
+  },
+  pay: action(z.strictObject({ payment_intent, payment_method: z.string().default('pm_card_visa') }), (account, body) =>
+    confirmByHand(account, findIntent(account, body.payment_intent), body.payment_method),
+  ),
   capture: action(z.strictObject({ payment_intent, amount }), (account, { payment_intent: id, amount }) =>
     captureIntent(buildCall(account, id, { amount_to_capture: amount })),
   ),

@@ -1,15 +1,18 @@
 import * as z from 'zod';
-import type { Account } from './account.ts';
+import type { Accounts } from './account.ts';
 import type { Reply } from './api.ts';
 import { authenticateIntent, settleCharge } from './attempt.ts';
 import { addIntents, bulkIntents } from './bulk.ts';
 import { chargeAmounts } from './charges.ts';
+import { addReadyAccount, changeAccount, setAccess } from './connect.ts';
 import { formatAmount } from './currencies.ts';
 import { dashboard } from './dashboard.ts';
 import { closeDispute } from './disputes.ts';
 import type { RequestFaults } from './faults.ts';
 import { advanceClock } from './jobs.ts';
+import { openLink, useLink } from './onboarding.ts';
 import { authenticateSetup } from './setup.ts';
+import type { Kind, Tables } from './store.ts';
 import { badRequest, missing, parseForm, readControlBody, StripeFailure } from './wire.ts';
 
 // Endpoints under /_emulator control the emulator. Stripe does not have them.
@@ -50,11 +53,21 @@ const clockMove = z.strictObject({
     .max(10 * 366 * 24 * 3600),
 });
 const authentication = z.strictObject({ outcome: z.enum(['succeed', 'fail']) });
+const readyAccount = z.strictObject({
+  id: z.string().regex(/^acct_\w+$/),
+  metadata: z.record(z.string(), z.string()).optional(),
+});
+const accountChange = z.strictObject({
+  charges_enabled: z.boolean().optional(),
+  details_submitted: z.boolean().optional(),
+  payouts_enabled: z.boolean().optional(),
+});
+const onboardingEnd = z.strictObject({ outcome: z.enum(['finish', 'leave']).default('finish') });
 const disputeEnd = z.strictObject({ status: z.enum(['won', 'lost']) });
 
 type ControlResult = { json: unknown } | { html: string } | { location: string };
 type ControlCall = {
-  account: Account;
+  accounts: Accounts;
   faults: RequestFaults;
   /** The id in the path, or `''` if the path has none. */
   id: string;
@@ -70,33 +83,45 @@ function omitUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[
   };
 }
 
-/** The whole state, for an audit. `intents` has the captured and refunded amount of each intent, in minor units. */
-function readState(account: Account, faults: RequestFaults) {
-  const { store, webhooks } = account;
-  const charges = store.all('charge');
-  const intents = store.all('payment_intent').map((intent) => {
-    const amounts = charges.filter((charge) => charge.payment_intent === intent.id).map(chargeAmounts);
-    const sum = (part: 'captured' | 'refunded') => amounts.reduce((total, amount) => total + amount[part], 0);
-    const { id, amount, currency, status, metadata } = intent;
-    return { id, amount, currency, status, metadata, captured: sum('captured'), refunded: sum('refunded') };
+/** The objects of a kind of every account, those of the platform first. */
+function allOf<K extends Kind>(accounts: Accounts, kind: K): Tables[K][] {
+  return accounts.all().flatMap((account) => account.store.all(kind));
+}
+
+/**
+ * The whole state of every account, for an audit. `intents` has the captured and refunded amount of each intent, in
+ * minor units, and its connected account.
+ */
+function readState(accounts: Accounts, faults: RequestFaults) {
+  const intents = accounts.all().flatMap(({ store, connectedId }) => {
+    const charges = store.all('charge');
+    return store.all('payment_intent').map((intent) => {
+      const amounts = charges.filter((charge) => charge.payment_intent === intent.id).map(chargeAmounts);
+      const sum = (part: 'captured' | 'refunded') => amounts.reduce((total, amount) => total + amount[part], 0);
+      const { id, amount, currency, status, metadata } = intent;
+      const [captured, refunded] = [sum('captured'), sum('refunded')];
+      return { id, account: connectedId, amount, currency, status, metadata, captured, refunded };
+    });
   });
   return {
     intents,
-    payment_intents: store.all('payment_intent'),
-    charges,
-    refunds: store.all('refund'),
-    setup_intents: store.all('setup_intent'),
-    disputes: store.all('dispute'),
-    clock: account.seconds(),
+    accounts: allOf(accounts, 'account'),
+    payment_intents: allOf(accounts, 'payment_intent'),
+    charges: allOf(accounts, 'charge'),
+    refunds: allOf(accounts, 'refund'),
+    setup_intents: allOf(accounts, 'setup_intent'),
+    disputes: allOf(accounts, 'dispute'),
+    clock: accounts.seconds(),
     hidden: faults.hidden,
-    webhooks: webhooks.report(),
+    webhooks: accounts.webhooks.report(),
   };
 }
 
 function authenticateAny(
   kind: 'payment_intents' | 'setup_intents',
-  { account, id, body, fromPage }: ControlCall,
+  { accounts, id, body, fromPage }: ControlCall,
 ): ControlResult {
+  const account = accounts.ownerOf(id);
   const { outcome } = readControlBody(authentication, body);
   const intent = account.store.get('payment_intent', id);
   const setup = account.store.get('setup_intent', id);
@@ -114,7 +139,8 @@ function authenticateAny(
 }
 
 /** Decides a pending charge now: a bank debit, or a charge that a fault delays. */
-function settleIntent({ account, id, body }: ControlCall): ControlResult {
+function settleIntent({ accounts, id, body }: ControlCall): ControlResult {
+  const account = accounts.ownerOf(id);
   const { outcome } = readControlBody(authentication, body);
   const intent = account.store.get('payment_intent', id);
   if (intent === undefined) throw missing('payment_intent', id, 'intent', 404);
@@ -126,24 +152,23 @@ function settleIntent({ account, id, body }: ControlCall): ControlResult {
 }
 
 /** The newest 200 objects of each kind, for scripts that act on some of them. */
-function readRecent({ store }: Account) {
-  const newest = <T>(all: T[]): T[] => all.slice(-200).reverse();
-  return {
-    payment_intents: newest(store.all('payment_intent')),
-    refunds: newest(store.all('refund')),
-    disputes: newest(store.all('dispute')),
+function readRecent(accounts: Accounts) {
+  const newest = (kind: 'dispute' | 'payment_intent' | 'refund') => {
+    const sorted = allOf(accounts, kind).sort((a, b) => a.created - b.created);
+    return sorted.slice(-200).reverse();
   };
+  return { payment_intents: newest('payment_intent'), refunds: newest('refund'), disputes: newest('dispute') };
 }
 
-function readClock(account: Account) {
-  return { now: new Date(account.now()).toISOString(), seconds: account.seconds() };
+function readClock(accounts: Accounts) {
+  return { now: new Date(accounts.now()).toISOString(), seconds: accounts.seconds() };
 }
 
 /** The page that emulates the bank's 3-D Secure challenge. `next_action` sends the browser to it. */
-function challengePage({ account, id }: ControlCall): ControlResult {
-  const intent = account.store.get('payment_intent', id);
-  if (intent === undefined && account.store.get('setup_intent', id) === undefined)
-    throw missing('intent', id, 'id', 404);
+function challengePage({ accounts, id }: ControlCall): ControlResult {
+  const { store } = accounts.ownerOf(id);
+  const intent = store.get('payment_intent', id);
+  if (intent === undefined && store.get('setup_intent', id) === undefined) throw missing('intent', id, 'id', 404);
   const purpose =
     intent === undefined ? 'saving of your card' : `payment of ${formatAmount(intent.amount, intent.currency)}`;
   const button = (outcome: string, label: string) => `<button name="outcome" value="${outcome}">${label}</button>`;
@@ -154,17 +179,17 @@ function challengePage({ account, id }: ControlCall): ControlResult {
 }
 
 const CONTROLS: Record<string, (call: ControlCall) => ControlResult> = {
-  'GET state': ({ account, faults }) => ({ json: readState(account, faults) }),
-  'GET recent': ({ account }) => ({ json: readRecent(account) }),
-  'GET processing': ({ account }) => ({
-    json: { payment_intents: account.store.all('payment_intent').filter(({ status }) => status === 'processing') },
+  'GET state': ({ accounts, faults }) => ({ json: readState(accounts, faults) }),
+  'GET recent': ({ accounts }) => ({ json: readRecent(accounts) }),
+  'GET processing': ({ accounts }) => ({
+    json: { payment_intents: allOf(accounts, 'payment_intent').filter(({ status }) => status === 'processing') },
   }),
-  'GET requests': ({ account }) => ({ json: { requests: Object.fromEntries(account.requests) } }),
-  'POST intents': ({ account, body }) => ({ json: addIntents(account, readControlBody(bulkIntents, body)) }),
-  'GET webhooks': ({ account }) => ({ json: account.webhooks.report() }),
-  'POST webhooks': ({ account, body }) => {
-    account.webhooks.configure(omitUndefined(readControlBody(webhookChange, body)));
-    return { json: account.webhooks.report() };
+  'GET requests': ({ accounts }) => ({ json: { requests: Object.fromEntries(accounts.requests) } }),
+  'POST intents': ({ accounts, body }) => ({ json: addIntents(accounts, readControlBody(bulkIntents, body)) }),
+  'GET webhooks': ({ accounts }) => ({ json: accounts.webhooks.report() }),
+  'POST webhooks': ({ accounts, body }) => {
+    accounts.webhooks.configure(omitUndefined(readControlBody(webhookChange, body)));
+    return { json: accounts.webhooks.report() };
   },
   'GET faults': ({ faults }) => ({ json: faults.list() }),
   'POST faults': ({ faults, body }) => {
@@ -179,20 +204,32 @@ const CONTROLS: Record<string, (call: ControlCall) => ControlResult> = {
   'POST payment_intents/:id/authenticate': (call) => authenticateAny('payment_intents', call),
   'GET setup_intents/:id/authenticate': challengePage,
   'POST setup_intents/:id/authenticate': (call) => authenticateAny('setup_intents', call),
+  'POST accounts': ({ accounts, body }) => {
+    const { id, metadata } = readControlBody(readyAccount, body);
+    return { json: addReadyAccount(accounts, id, metadata) };
+  },
+  'POST accounts/:id/change': ({ accounts, id, body }) => ({
+    json: changeAccount(accounts, id, omitUndefined(readControlBody(accountChange, body))),
+  }),
+  'POST accounts/:id/authorize': ({ accounts, id }) => ({ json: setAccess(accounts, id, true) }),
+  'POST accounts/:id/deauthorize': ({ accounts, id }) => ({ json: setAccess(accounts, id, false) }),
+  'GET account_links/:id/onboard': ({ accounts, id }) => openLink(accounts, id),
+  'POST account_links/:id/onboard': ({ accounts, id, body }) =>
+    useLink(accounts, id, readControlBody(onboardingEnd, body).outcome),
   'POST payment_intents/:id/settle': settleIntent,
-  'GET clock': ({ account }) => ({ json: readClock(account) }),
-  'POST clock': ({ account, body }) => {
-    advanceClock(account, readControlBody(clockMove, body).advanceSeconds * 1000);
-    return { json: readClock(account) };
+  'GET clock': ({ accounts }) => ({ json: readClock(accounts) }),
+  'POST clock': ({ accounts, body }) => {
+    advanceClock(accounts, readControlBody(clockMove, body).advanceSeconds * 1000);
+    return { json: readClock(accounts) };
   },
   ...Object.fromEntries(
     Object.entries(dashboard).map(([name, act]): [string, (call: ControlCall) => ControlResult] => [
       `POST dashboard/${name}`,
-      ({ account, body }) => ({ json: act(account, body) }),
+      ({ accounts, body }) => ({ json: act(accounts, body) }),
     ]),
   ),
-  'POST disputes/:id/close': ({ account, id, body }) => ({
-    json: closeDispute(account, id, readControlBody(disputeEnd, body).status),
+  'POST disputes/:id/close': ({ accounts, id, body }) => ({
+    json: closeDispute(accounts.ownerOf(id), id, readControlBody(disputeEnd, body).status),
   }),
 };
 
@@ -207,7 +244,7 @@ function readBody(contentType: string, text: string): unknown {
 
 /** Handles a request under `/_emulator/`. It needs no API key: the emulator listens on this machine only. */
 export function handleControl(
-  account: Account,
+  accounts: Accounts,
   faults: RequestFaults,
   request: { method: string; path: string; contentType: string; text: string },
 ): Reply {
@@ -223,8 +260,8 @@ export function handleControl(
     if (control === undefined)
       throw new StripeFailure(404, { type: 'invalid_request_error', message: 'No such endpoint. GET / lists them.' });
     const fromPage = request.contentType.includes('x-www-form-urlencoded');
-    account.cause = { id: null, idempotency_key: null };
-    const result = control({ account, faults, id, body: readBody(request.contentType, request.text), fromPage });
+    accounts.cause = { id: null, idempotency_key: null };
+    const result = control({ accounts, faults, id, body: readBody(request.contentType, request.text), fromPage });
     if ('json' in result) return json(200, result.json);
     if ('location' in result) return { status: 303, headers: { Location: result.location }, body: '' };
     return { status: 200, headers: { 'Content-Type': 'text/html; charset=utf-8' }, body: result.html };
@@ -232,7 +269,7 @@ export function handleControl(
     if (error instanceof StripeFailure) return json(error.status, { error: error.body });
     throw error;
   } finally {
-    account.store.commit();
-    account.webhooks.wake();
+    accounts.state.commit();
+    accounts.webhooks.wake();
   }
 }

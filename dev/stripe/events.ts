@@ -12,7 +12,7 @@ function isRetained(account: Account, event: StoredEvent): boolean {
 
 /** Sets `pending_webhooks` of each event to the number of webhooks that are not delivered yet. */
 function withPending(account: Account, events: StoredEvent[]): StoredEvent[] {
-  const undelivered = new Set(account.store.all('delivery').map((delivery) => delivery.event));
+  const undelivered = new Set(account.accounts.platform.store.all('delivery').map((delivery) => delivery.event));
   return events.map((event) => ({ ...event, pending_webhooks: undelivered.has(event.id) ? 1 : 0 }));
 }
 

@@ -109,7 +109,7 @@ export function draftIntent(account: Account, params: Params): Intent {
     amount_capturable: 0,
     amount_details: { tip: {} },
     amount_received: 0,
-    application: null,
+    application: account.application,
     application_fee_amount: null,
     canceled_at: null,
     cancellation_reason: null,

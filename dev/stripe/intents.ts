@@ -2,13 +2,14 @@ import type { Account, Call, Route } from './account.ts';
 import { unexpectedState } from './attempt.ts';
 import { loadCharge } from './charges.ts';
 import { checkMethod, checkReturnUrl, confirmIntent, readConfirm } from './confirm.ts';
+import { requireCharges } from './connect.ts';
 import { checkAmount, formatAmount, readCurrency } from './currencies.ts';
 import { loadCustomer } from './customers.ts';
 import { CAPTURE_METHODS, draftIntent, rejectPaymentMethodTypes, setFields } from './intent-draft.ts';
 import { listPage } from './lists.ts';
 import { factsOf, readMethod } from './methods.ts';
 import type { Intent, Method } from './store.ts';
-import { badRequest, invalid, missing } from './wire.ts';
+import { badRequest, invalid, missing, Params } from './wire.ts';
 
 const FIELDS = [
   ...['description', 'metadata', 'receipt_email', 'setup_future_usage', 'shipping', 'statement_descriptor'],
@@ -34,7 +35,7 @@ export function loadIntent({ account, params, id, byBuyer }: Call): Intent {
   return intent;
 }
 
-function createIntent(call: Call): Intent {
+export function createIntent(call: Call): Intent {
   const { account, params } = call;
   params.allowOnly(CREATE);
   const confirm = params.flag('confirm') ?? false;
@@ -45,6 +46,7 @@ function createIntent(call: Call): Intent {
     throw invalid(message, confirmOnly);
   }
   const intent = draftIntent(account, params);
+  requireCharges(account);
   if (confirm) checkReturnUrl(call, intent.automatic_payment_methods?.allow_redirects, options);
   const method = readMethod(call);
   if (method !== undefined) chooseMethod(account, intent, method);
@@ -104,6 +106,7 @@ function confirm(call: Call): Intent {
   rejectPaymentMethodTypes(params);
   params.allowOnly([...FIELDS, ...CONFIRM, ...(call.byBuyer ? ['client_secret'] : ['capture_method'])]);
   const intent = loadIntent(call);
+  requireCharges(call.account);
   const options = readConfirm(params);
   checkReturnUrl(call, intent.automatic_payment_methods?.allow_redirects, options);
   if (OPEN.includes(intent.status)) {
@@ -111,6 +114,14 @@ function confirm(call: Call): Intent {
     intent.capture_method = params.choice('capture_method', CAPTURE_METHODS) ?? intent.capture_method;
   }
   return confirmIntent(call, intent, options);
+}
+
+/** Pays the intent without its client secret and without a browser: nothing can redirect the buyer. */
+export function confirmByHand(account: Account, intent: Intent, method: string): Intent {
+  requireCharges(account);
+  const params = new Params({ payment_method: method });
+  const options = { offSession: false, failOnAction: false, returnUrl: null, useSdk: false };
+  return confirmIntent({ account, id: intent.id, byBuyer: false, maskedKey: '', params }, intent, options);
 }
 
 export function captureIntent(call: Call): Intent {

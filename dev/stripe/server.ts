@@ -1,11 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Account, API_VERSION } from './account.ts';
+import { Accounts, API_VERSION } from './account.ts';
 import { Api, type Outcome, type Reply } from './api.ts';
+import { addReadyAccount } from './connect.ts';
 import { handleControl } from './emulator.ts';
 import { RequestFaults } from './faults.ts';
 import { runDueJobs, startJobs } from './jobs.ts';
-import { Store } from './store.ts';
+import { State } from './store.ts';
 import { type WebhookFaults, Webhooks } from './webhooks.ts';
 
 export type StripeOptions = {
@@ -20,6 +21,10 @@ export type StripeOptions = {
   webhookUrl?: string;
   /** One secret, or several during a rotation. Each webhook is signed with all of them. */
   webhookSecret: string | string[];
+  /** Signs the webhooks of connected accounts, as Stripe's endpoint for them does. Default: `webhookSecret`. */
+  connectWebhookSecret?: string | string[];
+  /** Connected accounts that exist from the start and can take payments. */
+  connectedAccounts?: string[];
   /** The clock, in milliseconds, for keys, authorizations and `created`. `POST /_emulator/clock` moves it forward. */
   now?: () => number;
   /** The seed of the webhook faults. */
@@ -51,7 +56,9 @@ const MAX_BODY_BYTES = 1024 * 1024;
 const ABOUT = `A local emulator of api.stripe.com. It is not Stripe, and no money moves.
 
 It implements API version ${API_VERSION}: payment_intents, setup_intents, refunds, charges, disputes, customers,
-payment_methods, events, with the test payment methods of docs.stripe.com/testing, idempotency keys and signed webhooks.
+payment_methods, events, accounts, account_links, with the test payment methods of docs.stripe.com/testing, idempotency keys and signed webhooks.
+Stripe-Account (or _stripe_account with the publishable key) names a connected account, to which all objects of the
+request belong. Its events have the field account, and a webhook secret of their own.
 
 Endpoints that control the emulator. Stripe does not have them:
   GET  /_emulator/state                                   the whole state, for an audit
@@ -59,7 +66,7 @@ Endpoints that control the emulator. Stripe does not have them:
   GET  /_emulator/recent                                  the newest 200 intents, refunds and disputes
   GET  /_emulator/processing                              the intents whose charge is pending
   GET  /_emulator/requests                                the number of requests per endpoint
-  POST /_emulator/intents    {intents: [{id, amount, currency, metadata}]}   adds many unpaid intents, without events
+  POST /_emulator/intents    {account, intents: [{id, amount, currency, metadata}]}   adds unpaid intents, without events
   POST /_emulator/webhooks   {url, delayMs, duplicate, reorder, reorderMs, lose, seed}
   POST /_emulator/faults     {times, method, path, action: status|hang|drop|delay, status, acts, saved, ms, loseEvents,
                               decides: succeed|decline, decideMs}
@@ -72,7 +79,17 @@ Endpoints that control the emulator. Stripe does not have them:
   POST /_emulator/payment_intents/{id}/settle         {"outcome": "succeed" | "fail"}   decides a pending charge now
   POST /_emulator/disputes/{id}/close                 {"status": "won" | "lost"}
 
-Actions of a merchant in Stripe's dashboard, with the events that Stripe sends. Amounts are minor units:
+Connected accounts:
+  POST /_emulator/accounts                     {id, metadata}   adds an account that can take payments, without events
+  POST /_emulator/accounts/{id}/change         {charges_enabled, payouts_enabled, details_submitted}
+  POST /_emulator/accounts/{id}/deauthorize    its owner revokes the access: every call with it is a 403
+  POST /_emulator/accounts/{id}/authorize      its owner gives the access back
+  POST /_emulator/account_links/{id}/onboard   {"outcome": "finish" | "leave"}   the form of an account link's page
+
+Actions of a merchant in Stripe's dashboard, with the events that Stripe sends. Amounts are minor units. The
+account is the one that the object belongs to:
+  POST /_emulator/dashboard/create        {account, amount, currency, metadata, payment_method}   paid if it has a method
+  POST /_emulator/dashboard/pay           {payment_intent, payment_method}      default: pm_card_visa
   POST /_emulator/dashboard/capture       {payment_intent, amount}      default: all of it; the rest is released
   POST /_emulator/dashboard/cancel        {payment_intent, cancellation_reason}
   POST /_emulator/dashboard/change        {payment_intent, amount, currency}            before payment
@@ -133,28 +150,29 @@ export async function startStripe(options: StripeOptions): Promise<StripeEmulato
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
-  let store: Store;
+  let state: State;
   try {
-    store = new Store(options.dir);
+    state = new State(options.dir);
   } catch (error) {
     server.close();
     throw error;
   }
-  const webhooks = new Webhooks(store, {
+  const webhooks = new Webhooks(state, {
     url: options.webhookUrl ?? null,
     secrets: [options.webhookSecret].flat(),
+    connectSecrets: [options.connectWebhookSecret ?? options.webhookSecret].flat(),
     retryBaseMs: options.retryBaseMs ?? 500,
     timeoutMs: options.webhookTimeoutMs ?? 10_000,
     faults: { delayMs: 0, duplicate: 0, reorder: 0, reorderMs: 1000, lose: 0, ...options.webhookFaults, seed },
     log,
   });
   const asyncMs = options.asyncMs ?? 1000;
-  const account = new Account(store, webhooks, options.now ?? Date.now, {
+  const accounts = new Accounts(state, webhooks, options.now ?? Date.now, {
     asyncMs,
     debitMs: options.debitMs ?? asyncMs,
   });
   const faults = new RequestFaults();
-  const api = new Api(account, { secret: options.secretKey, publishable: publishableKey }, faults, log);
+  const api = new Api(accounts, { secret: options.secretKey, publishable: publishableKey }, faults, log);
 
   const handle = async (request: IncomingMessage, response: ServerResponse) => {
     const { pathname: path, search } = new URL(request.url ?? '/', 'http://emulator');
@@ -171,10 +189,10 @@ export async function startStripe(options: StripeOptions): Promise<StripeEmulato
       return send(response, { status: 204, headers: allow, body: '' });
     }
     if (path === '/') return send(response, { status: 200, headers: { 'Content-Type': 'text/plain' }, body: ABOUT });
-    runDueJobs(account);
+    runDueJobs(accounts);
     if (path.startsWith('/_emulator/')) {
       const contentType = request.headers['content-type'] ?? '';
-      send(response, handleControl(account, faults, { method, path, contentType, text }));
+      send(response, handleControl(accounts, faults, { method, path, contentType, text }));
     } else {
       const apiRequest = { method, path, query: search.slice(1), headers: request.headers, body: text };
       sendOutcome(response, await api.handle(apiRequest));
@@ -182,8 +200,10 @@ export async function startStripe(options: StripeOptions): Promise<StripeEmulato
     jobs.wake();
   };
 
-  account.url = url;
-  const jobs = startJobs(account);
+  accounts.url = url;
+  for (const id of options.connectedAccounts ?? []) addReadyAccount(accounts, id);
+  state.commit();
+  const jobs = startJobs(accounts);
   webhooks.wake();
 
   return {
@@ -197,7 +217,7 @@ export async function startStripe(options: StripeOptions): Promise<StripeEmulato
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
       await closed;
-      store.close();
+      state.close();
     },
   };
 }

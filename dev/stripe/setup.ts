@@ -1,6 +1,7 @@
 import type { Account, Call, Route } from './account.ts';
 import { nextAction } from './attempt.ts';
 import { checkReturnUrl, readConfirm } from './confirm.ts';
+import { requireCharges } from './connect.ts';
 import { loadCustomer } from './customers.ts';
 import { readTypes } from './intent-draft.ts';
 import { listPage } from './lists.ts';
@@ -33,6 +34,7 @@ function unexpectedState(setup: SetupIntent, message: string): StripeFailure {
 function createSetup(call: Call): SetupIntent {
   const { account, params } = call;
   params.allowOnly(CREATE);
+  requireCharges(account);
   const types = readTypes(params, ['card', 'sepa_debit', 'us_bank_account']);
   const customer = params.optional('customer');
   const confirm = params.flag('confirm') ?? false;
@@ -41,7 +43,7 @@ function createSetup(call: Call): SetupIntent {
     id,
     object: 'setup_intent',
     allowed_payment_method_types: null,
-    application: null,
+    application: account.application,
     cancellation_reason: null,
     client_secret: `${id}_secret_${randomCharacters(25)}`,
     created: account.seconds(),
@@ -99,6 +101,7 @@ function succeed(account: Account, setup: SetupIntent, method: Method): SetupInt
 
 function confirmSetup(call: Call, setup: SetupIntent, chosenMethod?: Method): SetupIntent {
   const { account, params } = call;
+  requireCharges(account);
   if (!OPEN.includes(setup.status)) {
     throw unexpectedState(setup, `You cannot confirm this SetupIntent because it has a status of ${setup.status}.`);
   }

@@ -25,9 +25,29 @@ export type Refund = Stripe.Refund & { charge: string; payment_intent: string };
 export type SetupIntent = Stripe.SetupIntent & { customer: string | null; payment_method: string | null };
 export type Dispute = Stripe.Dispute & { charge: string; payment_intent: string };
 
+/**
+ * A connected account. `access` is false after its owner has revoked the platform's access. Stripe shows the rest.
+ */
+export type ConnectedAccount = { id: string; access: boolean; shown: Stripe.Account };
+
+/** A single-use link to the emulator's onboarding page. `id` is the secret part of its URL. */
+export type OnboardingLink = {
+  id: string;
+  account: string;
+  expiresAt: number;
+  refreshUrl: string;
+  returnUrl: string;
+  /** It was opened, so that it cannot be opened again. */
+  opened: boolean;
+  /** The form of its page was sent. */
+  used: boolean;
+};
+
 export type StoredEvent = {
   id: string;
   object: 'event';
+  /** The connected account that it happened on. Events of the platform's own account do not have it. */
+  account?: string;
   api_version: string;
   created: number;
   data: { object: unknown; previous_attributes?: Record<string, unknown> };
@@ -40,8 +60,18 @@ export type StoredEvent = {
 /** What the API does not show about a payment method: its test method, and whether it was set up or used. */
 export type MethodFacts = { id: string; name: string; setUp: boolean; spent: boolean };
 
-/** One delivery of one event. `dueAt` and `firstAt` are milliseconds of the webhooks' clock. */
-export type Delivery = { id: string; event: string; attempt: number; dueAt: number; firstAt: number };
+/**
+ * One delivery of one event of `account` (none: the platform's own). `dueAt` and `firstAt` are milliseconds of the
+ * webhooks' clock.
+ */
+export type Delivery = {
+  id: string;
+  account?: string;
+  event: string;
+  attempt: number;
+  dueAt: number;
+  firstAt: number;
+};
 
 export type JobKind =
   | 'attempt_fails'
@@ -82,10 +112,14 @@ export type Tables = {
   job: Job;
   key: KeyRecord;
   clock: Clock;
+  account: ConnectedAccount;
+  link: OnboardingLink;
 };
 export type Kind = keyof Tables;
 type Maps = { [K in Kind]: Map<string, Tables[K]> };
-type Line = { put: [Kind, unknown][]; drop: [Kind, string][] };
+/** A change of the platform's own account, or of the connected account that the third item names. */
+type Change<T> = [kind: Kind, value: T, account?: string];
+type Line = { put: Change<unknown>[]; drop: Change<string>[] };
 
 const PREFIXES: Record<string, Kind> = {
   cus: 'customer',
@@ -125,26 +159,22 @@ function emptyMaps(): Maps {
     job: new Map(),
     key: new Map(),
     clock: new Map(),
+    account: new Map(),
+    link: new Map(),
   };
 }
 
-/**
- * The emulator's state: maps in memory and, if a folder is given, a journal with one JSON line per commit. A line holds
- * all changes of a request, so a crash keeps all of them or none. The next start ignores an incomplete last
- * line.
- */
+/** The name of the platform's own account in the journal, which older journals do not have. */
+const PLATFORM = '';
+
+/** The objects of one Stripe account. They are invisible to every other account. */
 export class Store {
   readonly #maps = emptyMaps();
   readonly #changed = new Map<string, [Kind, string]>();
-  #journal: number | null = null;
+  readonly #commit: () => void;
 
-  constructor(dir?: string) {
-    if (dir === undefined) return;
-    mkdirSync(dir, { recursive: true });
-    const file = join(dir, 'journal.jsonl');
-    if (existsSync(file)) this.#replay(readFileSync(file, 'utf8'));
-    this.#compact(file);
-    this.#journal = openSync(file, 'a');
+  constructor(commit: () => void) {
+    this.#commit = commit;
   }
 
   get<K extends Kind>(kind: K, id: string): Tables[K] | undefined {
@@ -179,16 +209,71 @@ export class Store {
     this.#changed.set(`${kind} ${id}`, [kind, id]);
   }
 
+  /** Commits the changes of every account, as `State` does. */
+  commit(): void {
+    this.#commit();
+  }
+
+  /** Returns the changes since the last call. An object without a value was dropped. */
+  takeChanges(): { kind: Kind; id: string; value: unknown }[] {
+    const changes = [...this.#changed.values()].map(([kind, id]) => ({ kind, id, value: this.#maps[kind].get(id) }));
+    this.#changed.clear();
+    return changes;
+  }
+
+  /** Adds or drops an object that the journal has already. */
+  restore(kind: Kind, value: unknown): void {
+    const map: Map<string, unknown> = this.#maps[kind];
+    if (typeof value === 'string') map.delete(value);
+    else if (typeof value === 'object' && value !== null && 'id' in value) map.set(String(value.id), value);
+  }
+
+  /** Every object with its kind. */
+  *entries(): Generator<[Kind, Tables[Kind]]> {
+    for (const kind of Object.keys(this.#maps) as Kind[]) {
+      for (const value of this.#maps[kind].values()) yield [kind, value];
+    }
+  }
+}
+
+/**
+ * The emulator's state: one store per account in memory and, if a folder is given, a journal with one JSON line per
+ * commit. A line holds all changes of a request, so a crash keeps all of them or none. The next start ignores an
+ * incomplete last line.
+ */
+export class State {
+  readonly #stores = new Map<string, Store>();
+  #journal: number | null = null;
+
+  constructor(dir?: string) {
+    this.storeOf(null);
+    if (dir === undefined) return;
+    mkdirSync(dir, { recursive: true });
+    const file = join(dir, 'journal.jsonl');
+    if (existsSync(file)) this.#replay(readFileSync(file, 'utf8'));
+    this.#compact(file);
+    this.#journal = openSync(file, 'a');
+  }
+
+  /** The store of a connected account, or of the platform's own account (null). */
+  storeOf(account: string | null): Store {
+    const name = account ?? PLATFORM;
+    const store = this.#stores.get(name) ?? new Store(() => this.commit());
+    this.#stores.set(name, store);
+    return store;
+  }
+
   /** Writes the changes since the last commit. Call it before sending a response or a webhook. */
   commit(): void {
-    if (this.#changed.size === 0) return;
     const line: Line = { put: [], drop: [] };
-    for (const [kind, id] of this.#changed.values()) {
-      const value = this.#maps[kind].get(id);
-      if (value === undefined) line.drop.push([kind, id]);
-      else line.put.push([kind, value]);
+    for (const [name, store] of this.#stores) {
+      const account: [string?] = name === PLATFORM ? [] : [name];
+      for (const { kind, id, value } of store.takeChanges()) {
+        if (value === undefined) line.drop.push([kind, id, ...account]);
+        else line.put.push([kind, value, ...account]);
+      }
     }
-    this.#changed.clear();
+    if (line.put.length + line.drop.length === 0) return;
     if (this.#journal !== null) appendFileSync(this.#journal, `${JSON.stringify(line)}\n`);
   }
 
@@ -203,28 +288,24 @@ export class Store {
     lines.pop();
     for (const raw of lines) {
       const line: Line = JSON.parse(raw);
-      for (const [kind, value] of line.put) this.#restore(kind, value);
-      for (const [kind, id] of line.drop) this.#maps[kind].delete(id);
+      for (const [kind, value, account] of [...line.put, ...line.drop]) {
+        this.storeOf(account ?? null).restore(kind, value);
+      }
     }
-  }
-
-  #restore(kind: Kind, value: unknown): void {
-    const map: Map<string, unknown> = this.#maps[kind];
-    if (typeof value === 'object' && value !== null && 'id' in value) map.set(String(value.id), value);
   }
 
   /** Rewrites the journal with one line per object, without the history of changes. */
   #compact(file: string): void {
     let text = '';
-    for (const kind of Object.keys(this.#maps) as Kind[]) {
-      for (const value of this.#maps[kind].values()) {
+    for (const [name, store] of this.#stores) {
+      const account: [string?] = name === PLATFORM ? [] : [name];
+      for (const [kind, value] of [...store.entries()]) {
         // The process died while this request ran. There is no response to replay, so the key can be used again.
-        if (kind === 'key' && 'answer' in value && value.answer === null) continue;
-        text += `${JSON.stringify({ put: [[kind, value]], drop: [] } satisfies Line)}\n`;
+        if (kind === 'key' && 'answer' in value && value.answer === null) store.restore('key', value.id);
+        else text += `${JSON.stringify({ put: [[kind, value, ...account]], drop: [] } satisfies Line)}\n`;
       }
     }
     writeFileSync(`${file}.new`, text);
     renameSync(`${file}.new`, file);
-    for (const record of this.all('key')) if (record.answer === null) this.#maps.key.delete(record.id);
   }
 }

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { type Delivery, newId, type Store, type StoredEvent } from './store.ts';
+import { type Delivery, newId, type State, type Store, type StoredEvent } from './store.ts';
 
 /** Webhook faults. `duplicate`, `reorder` and `lose` are probabilities per event (0 to 1). */
 export type WebhookFaults = {
@@ -17,7 +17,10 @@ export type WebhookFaults = {
 
 export type WebhookOptions = {
   url: string | null;
+  /** They sign the events of the platform's own account. */
   secrets: string[];
+  /** They sign the events of connected accounts, which Stripe sends to an endpoint of their own. */
+  connectSecrets: string[];
   retryBaseMs: number;
   timeoutMs: number;
   faults: WebhookFaults;
@@ -46,10 +49,12 @@ export function signWebhook(body: string, secrets: readonly string[], seconds: n
 }
 
 /**
- * Sends each event to one endpoint until it returns 2xx, with growing pauses, for three days. There is no guaranteed
- * order, as with Stripe. Pending deliveries are in the store, so a restart continues them.
+ * Sends each event to one URL until it returns 2xx, with growing pauses, for three days. Events of connected accounts
+ * have secrets of their own, as with Stripe's endpoint for them. There is no guaranteed order, as with Stripe. Pending deliveries are in the store, so a restart continues them.
  */
 export class Webhooks {
+  readonly #state: State;
+  /** The deliveries of every account are in the store of the platform's own account. */
   readonly #store: Store;
   readonly #sending = new Set<string>();
   readonly #abort = new AbortController();
@@ -59,8 +64,9 @@ export class Webhooks {
   #random: () => number;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(store: Store, options: WebhookOptions) {
-    this.#store = store;
+  constructor(state: State, options: WebhookOptions) {
+    this.#state = state;
+    this.#store = state.storeOf(null);
     this.#settings = options;
     this.#random = mulberry32(options.faults.seed);
     if (options.faults.lose + options.faults.duplicate + options.faults.reorder > 0) this.#logFaults();
@@ -117,7 +123,8 @@ export class Webhooks {
   }
 
   #add(event: StoredEvent, firstAt: number, dueAt: number): void {
-    this.#store.put('delivery', { id: newId('whd'), event: event.id, attempt: 0, dueAt, firstAt });
+    const account = event.account === undefined ? {} : { account: event.account };
+    this.#store.put('delivery', { id: newId('whd'), ...account, event: event.id, attempt: 0, dueAt, firstAt });
   }
 
   /** Sends the deliveries that are due and sets a timer for the next one. */
@@ -138,7 +145,7 @@ export class Webhooks {
 
   async #send(delivery: Delivery, url: string): Promise<void> {
     this.#sending.add(delivery.id);
-    const event = this.#store.get('event', delivery.event);
+    const event = this.#state.storeOf(delivery.account ?? null).get('event', delivery.event);
     const delivered = event === undefined || (await this.#post(event, url));
     this.#sending.delete(delivery.id);
     if (this.#abort.signal.aborted) return;
@@ -161,6 +168,7 @@ export class Webhooks {
     this.#counts.attempts += 1;
     // Indented as Stripe's webhooks are, so that a receiver that verifies a re-serialized body fails.
     const body = JSON.stringify(event, null, 2);
+    const secrets = event.account === undefined ? this.#settings.secrets : this.#settings.connectSecrets;
     try {
       const response = await fetch(url, {
         method: 'POST',
@@ -169,7 +177,7 @@ export class Webhooks {
         headers: {
           'Content-Type': 'application/json; charset=utf-8',
           'User-Agent': 'Stripe/1.0 (+https://stripe.com/docs/webhooks) emulator',
-          'Stripe-Signature': signWebhook(body, this.#settings.secrets, Math.floor(Date.now() / 1000)),
+          'Stripe-Signature': signWebhook(body, secrets, Math.floor(Date.now() / 1000)),
         },
         signal: AbortSignal.any([this.#abort.signal, AbortSignal.timeout(this.#settings.timeoutMs)]),
       });

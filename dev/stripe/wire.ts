@@ -78,11 +78,11 @@ export function parseForm(text: string): Form {
 
 // Parameters of the real API that the emulator does not support. It rejects them instead of ignoring them.
 const NOT_EMULATED = new Set(
-  `address allowed_payment_method_types amount_details amount_to_confirm application_fee_amount balance business_name
-  capture_method confirmation_method confirmation_token customer_account hooks
+  `account_token address allowed_payment_method_types amount_details amount_to_confirm application_fee_amount balance business_name
+  capture_method company confirmation_method confirmation_token customer_account hooks
   individual_name instructions_email invoice_settings mandate mandate_data on_behalf_of origin payment_details
-  payment_method_configuration payment_method_options preferred_locales radar_options refund_application_fee
-  reverse_transfer shipping single_use source tax tax_exempt transfer_data`.split(/\s+/),
+  individual payment_method_configuration payment_method_options preferred_locales radar_options refund_application_fee
+  reverse_transfer settings shipping single_use source tax tax_exempt tos_acceptance transfer_data`.split(/\s+/),
 );
 
 /** Typed access to the parameters of a request. Invalid parameters throw Stripe's error. */
