@@ -128,10 +128,17 @@ export async function connectToShop({ url, key, stripeUrl, databaseUrl, shipping
 
     /** Confirms a payment as the buyer's browser does. Resolves with the intent's status or the code of the decline. */
     async confirm(payment: Payment, card: string): Promise<string> {
+      const [intent] = (
+        await database.query<{ account: string | null }>(
+          'select stripe_account as account from payments.intents where stripe_id = $1',
+          [payment.stripePaymentIntentId],
+        )
+      ).rows;
       const response = await fetch(`${stripeUrl}/v1/payment_intents/${payment.stripePaymentIntentId}/confirm`, {
         method: 'POST',
         body: new URLSearchParams({
           key: 'pk_test_dev',
+          ...(intent?.account ? { _stripe_account: intent.account } : {}),
           client_secret: payment.clientSecret ?? '',
           payment_method: card,
           return_url: 'https://shop.example/thanks',

@@ -13,7 +13,7 @@ import type { Progress } from '../support/progress.ts';
 import { cellVariables, type LocalCell, prepareCells } from './cells.ts';
 import { readCrons, startClock } from './clock.ts';
 import { foldersOf, recordChild } from './data-folder.ts';
-import { seedProducts, seedTenants } from './seed.ts';
+import { acmeStripeAccount, connectAcme, seedProducts, seedTenants } from './seed.ts';
 import { type DatabaseSettings, repository, type StartSettings } from './settings.ts';
 import { startWorker } from './worker.ts';
 
@@ -116,6 +116,8 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
           dir: folders.stripe,
           secretKey: 'sk_test_dev',
           webhookSecret: 'whsec_dev',
+          connectWebhookSecret: 'whsec_dev_connect',
+          connectedAccounts: [acmeStripeAccount],
           webhookUrl: `${api}/webhooks/stripe`,
           log: (line) => log.write(`${line}\n`),
         }),
@@ -123,8 +125,12 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
     );
     callbacks.onPartStarted('Stripe', stripe.close);
     stripeUrl = stripe.url;
-    const local = { STRIPE_SECRET_KEY: 'sk_test_dev', STRIPE_WEBHOOK_SECRET: 'whsec_dev', STRIPE_API_URL: stripe.url };
-    Object.assign(workerVariables, local);
+    Object.assign(workerVariables, {
+      STRIPE_SECRET_KEY: 'sk_test_dev',
+      STRIPE_WEBHOOK_SECRET: 'whsec_dev',
+      STRIPE_CONNECT_WEBHOOK_SECRET: 'whsec_dev_connect',
+      STRIPE_API_URL: stripe.url,
+    });
   }
   callbacks.throwIfStopped();
 
@@ -199,7 +205,10 @@ async function prepareDatabase(settings: StartSettings, callbacks: StartCallback
   if (isLocal) {
     await callbacks.progress.step(
       'Tenants',
-      () => seedTenants(url),
+      async () => {
+        await seedTenants(url);
+        await connectAcme(url, settings.emulateStripe);
+      },
       () => 'default and acme, with development keys',
     );
   } else

@@ -1,11 +1,14 @@
-import { createKey, createTenant, type Kind } from '../keys/api-keys.ts';
-import { connectTo } from '../postgres/connection.ts';
+import { asTenant, createKey, createTenant, type Kind } from '../keys/api-keys.ts';
+import { connectTo, withClient } from '../postgres/connection.ts';
 
 /** The tenants and keys of the local platform, as the documentation names them. No other platform has them. */
 const tenants = [
   { id: 'default', name: 'Default' },
   { id: 'acme', name: 'Acme' },
 ];
+
+/** The connected account of the tenant acme at the Stripe emulator. Payments of `default` use the platform's own. */
+export const acmeStripeAccount = 'acct_dev_acme';
 
 /** The development keys of a tenant: `sk_dev_default`, or `sk_dev_c2_default` in the cell `c2`. */
 export const devKeysOf = (tenant: string, cell?: string): Record<Kind, string> => {
@@ -37,6 +40,22 @@ export async function seedTenants(url: string, cell?: string): Promise<void> {
   } finally {
     await client.end();
   }
+}
+
+/**
+ * Connects acme to its account at the Stripe emulator, unless it has another account. Ends that with a Stripe that is
+ * not emulated, because it does not know the account. Safe to repeat.
+ */
+export async function connectAcme(url: string, emulated: boolean): Promise<void> {
+  await withClient(url, (client) =>
+    asTenant(client, 'acme', () =>
+      client.query(
+        `update platform.tenants set stripe_account = $1
+         where id = 'acme' and coalesce(stripe_account, $2) = $2 and stripe_account is distinct from $1`,
+        [emulated ? acmeStripeAccount : null, acmeStripeAccount],
+      ),
+    ),
+  );
 }
 
 /** Creates sample products of the tenant `default` through the API, in a cell if it is named. Safe to repeat. */

@@ -178,7 +178,8 @@ function showAccount({ account, id, maskedKey }: Call): Stripe.Account {
   return connected.shown;
 }
 
-function readController(params: Params, shown: Stripe.Account): void {
+/** Throws if the request is not for a Standard account, or not one that Stripe's defaults describe. */
+function checkController(params: Params): void {
   const type = params.choice('type', ['standard', 'express', 'custom']);
   const controller = params.child('controller');
   if (controller === undefined) {
@@ -202,7 +203,6 @@ function readController(params: Params, shown: Stripe.Account): void {
       param: 'controller',
     });
   }
-  shown.type = 'standard';
 }
 
 function setProfile(params: Params, shown: Stripe.Account): void {
@@ -221,7 +221,7 @@ function createAccount({ account, params }: Call): Stripe.Account {
   params.allowOnly(CREATE);
   const id = `acct_1${randomCharacters(15)}`;
   const shown = draftAccount({ id, created: account.seconds() });
-  readController(params, shown);
+  checkController(params);
   const type = params.choice('business_type', ['company', 'government_entity', 'individual', 'non_profit']);
   shown.business_type = type ?? null;
   shown.country = params.optional('country') ?? shown.country ?? 'US';

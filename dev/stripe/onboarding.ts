@@ -44,10 +44,16 @@ function loadLink(accounts: Accounts, id: string): OnboardingLink {
   return link;
 }
 
+/** Whether the link can still be used. A page that was opened in time can be sent later. */
+function isValid(accounts: Accounts, link: OnboardingLink): boolean {
+  const inTime = link.opened || accounts.seconds() < link.expiresAt;
+  return inTime && !link.used && accounts.connected(link.account)?.access === true;
+}
+
 /** Opens the page of a link. A link that has expired or was opened before redirects to its `refresh_url`. */
 export function openLink(accounts: Accounts, id: string): { html: string } | { location: string } {
   const link = loadLink(accounts, id);
-  if (link.opened || link.used || accounts.seconds() >= link.expiresAt) return { location: link.refreshUrl };
+  if (link.opened || !isValid(accounts, link)) return { location: link.refreshUrl };
   accounts.platform.store.put('link', { ...link, opened: true });
   return {
     html: `<!doctype html><html lang="en"><title>Onboarding (emulated)</title>
@@ -61,8 +67,7 @@ export function openLink(accounts: Accounts, id: string): { html: string } | { l
 /** Sends the form of the page. The browser returns to the platform, whether onboarding is finished or not. */
 export function useLink(accounts: Accounts, id: string, outcome: 'finish' | 'leave'): { location: string } {
   const link = loadLink(accounts, id);
-  const expired = !link.opened && accounts.seconds() >= link.expiresAt;
-  if (link.used || expired) return { location: link.refreshUrl };
+  if (!isValid(accounts, link)) return { location: link.refreshUrl };
   accounts.platform.store.put('link', { ...link, opened: true, used: true });
   if (outcome === 'finish') finishOnboarding(accounts, link.account);
   return { location: link.returnUrl };

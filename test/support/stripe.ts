@@ -6,9 +6,10 @@ import { type StripeEmulator, type StripeOptions, startStripe } from '../../dev/
 
 export const SECRET_KEY = 'sk_test_dev';
 export const WEBHOOK_SECRET = 'whsec_dev';
+export const CONNECT_WEBHOOK_SECRET = 'whsec_dev_connect';
 
 /** Stripe's SDK with the application's settings, connected to an emulator. */
-export function sdkFor(port: number, key = SECRET_KEY, options: { timeout?: number } = {}): Stripe {
+export function sdkFor(port: number, key = SECRET_KEY, options: Stripe.StripeConfig = {}): Stripe {
   const server = { host: '127.0.0.1', port, protocol: 'http' } as const;
   return new Stripe(key, { ...server, maxNetworkRetries: 0, telemetry: false, ...options });
 }
@@ -19,6 +20,7 @@ export async function startFixture(options: Partial<StripeOptions> = {}) {
     port: 0,
     secretKey: SECRET_KEY,
     webhookSecret: WEBHOOK_SECRET,
+    connectWebhookSecret: CONNECT_WEBHOOK_SECRET,
     asyncMs: 5,
     retryBaseMs: 10,
     ...options,
