@@ -3,7 +3,7 @@ import { claimData, resetData } from './platform/data-folder.ts';
 import { readableLine } from './platform/log-lines.ts';
 import { type Platform, startPlatform } from './platform/platform.ts';
 import { checkPorts } from './platform/ports.ts';
-import { devKeysOf, seededSku } from './platform/seed.ts';
+import { acmeStripeAccount, devKeysOf, seededSku } from './platform/seed.ts';
 import { portsInUse, readDevVars, readSettings, type StartSettings } from './platform/settings.ts';
 import { describeFailure } from './postgres/connection.ts';
 import { parseOptions } from './support/options.ts';
@@ -140,6 +140,9 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
       kafkaUrl ? `${kafkaUrl}   user dev, password dev` : `yours, at ${settings.variables.KAFKA_REST_URL}`,
     ],
     ['Stripe', stripeUrl ? `${stripeUrl}   secret key sk_test_dev, webhook secret whsec_dev` : 'your account'],
+    ...(stripeUrl && seeded
+      ? [['', `tenant acme: account ${acmeStripeAccount}, webhook secret whsec_dev_connect`]]
+      : []),
     ['Data folder', settings.dir],
     ...(seeded
       ? [

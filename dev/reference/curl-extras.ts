@@ -23,10 +23,13 @@ ORDER_ID=$(curl -sS "$API/v1/orders" -H "Authorization: Bearer $KEY" -H "Idempot
   --data-binary '{"customerId": "customer-1", "items": [{"sku": "'"$SKU"'", "quantity": 2}]}' | field id)
 `;
 
-/** Pays PAYMENT_ID as the buyer's browser does with Stripe.js, and waits until Stripe's webhook has arrived. */
+/**
+ * Pays PAYMENT_ID as the buyer's browser does with Stripe.js, and waits until Stripe's webhook has arrived.
+ * STRIPE_ACCOUNT names the account of a tenant that has one of its own.
+ */
 const pay = `# Pay it, as the buyer's browser does with Stripe.js, and wait for Stripe's webhook
 INTENT_ID=$(curl -sS "$API/v1/payments/$PAYMENT_ID" -H "Authorization: Bearer $KEY" | field stripePaymentIntentId)
-curl -sS "$STRIPE/v1/payment_intents/$INTENT_ID/confirm" -u "$STRIPE_KEY:" \\
+curl -sS "$STRIPE/v1/payment_intents/$INTENT_ID/confirm" -u "$STRIPE_KEY:" \${STRIPE_ACCOUNT:+"-HStripe-Account:$STRIPE_ACCOUNT"} \\
   -d payment_method=pm_card_visa -d return_url=https://shop.example/paid > /dev/null
 until curl -sS "$API/v1/payments/$PAYMENT_ID" -H "Authorization: Bearer $KEY" | grep -q '"status":"succeeded"'; do sleep 1; done
 `;

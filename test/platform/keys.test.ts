@@ -6,6 +6,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   allowDelayedPayments,
+  asTenant,
   createKey,
   createTenant,
   listKeys,
@@ -14,7 +15,7 @@ import {
   scopes,
   setKeyOrigins,
 } from '../../dev/keys/api-keys.ts';
-import { seedTenants } from '../../dev/platform/seed.ts';
+import { acmeStripeAccount, connectAcme, seedTenants } from '../../dev/platform/seed.ts';
 import { migrate } from '../../dev/postgres/migrate.ts';
 import { type Postgres, startPostgres } from '../../dev/postgres/server.ts';
 import { run } from '../../dev/support/process.ts';
@@ -124,6 +125,28 @@ test('the seed creates the keys of the local platform once', async () => {
   expect(await authenticate('pk_dev_acme', 'catalog:read')).toBe('acme');
   expect(await authenticate('pk_dev_acme', 'orders:read')).toBe('forbidden');
   expect(await listKeys(owner, 'acme')).toHaveLength(2);
+});
+
+test('the seed connects acme to its emulated Stripe account, and not to one of a real Stripe', async () => {
+  await seedTenants(url);
+  const accounts = async () =>
+    (
+      await owner.query<{ id: string; stripe_account: string }>(
+        'select id, stripe_account from platform.tenants where stripe_account is not null',
+      )
+    ).rows;
+  await connectAcme(url, false);
+  expect(await accounts()).toEqual([]);
+  await connectAcme(url, true);
+  await connectAcme(url, true);
+  expect(await accounts()).toEqual([{ id: 'acme', stripe_account: acmeStripeAccount }]);
+  await connectAcme(url, false);
+  expect(await accounts()).toEqual([]);
+  await asTenant(owner, 'acme', () =>
+    owner.query(`update platform.tenants set stripe_account = 'acct_real' where id = 'acme'`),
+  );
+  for (const emulated of [true, false]) await connectAcme(url, emulated);
+  expect(await accounts()).toEqual([{ id: 'acme', stripe_account: 'acct_real' }]);
 });
 
 test('the command says to keep a secret key secret, and on which pages browsers may use a publishable key', async () => {
