@@ -17,11 +17,14 @@ import { campaigns } from './routes/campaigns.ts';
 import { deadLetters } from './routes/dead-letters.ts';
 import { events } from './routes/events.ts';
 import { inventory } from './routes/inventory.ts';
+import { keys } from './routes/keys.ts';
 import { operations } from './routes/operations.ts';
 import { orders } from './routes/orders.ts';
 import { payments } from './routes/payments.ts';
 import { products } from './routes/products.ts';
 import { shipments } from './routes/shipments.ts';
+import { storefront } from './routes/storefront.ts';
+import { tenant } from './routes/tenant.ts';
 import { webhooks } from './routes/webhooks.ts';
 
 /** The HTTP API. A request passes the middleware from top to bottom, then its router, and back up. */
@@ -49,6 +52,9 @@ app.route('/v1/orders', orders);
 app.route('/v1/campaigns', campaigns);
 app.route('/v1/payments', payments);
 app.route('/v1/shipments', shipments);
+app.route('/v1/storefront', storefront);
+app.route('/v1/tenant', tenant);
+app.route('/v1/keys', keys);
 app.route('/v1/events', events);
 app.route('/v1/dead-letters', deadLetters);
 app.route('/webhooks', webhooks);

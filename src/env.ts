@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { defaultCell, isCellName } from './base/cells.ts';
-import { address } from './base/fields.ts';
+import { parcel, sender } from './base/fields.ts';
 import { selectCarrier } from './carriers/select.ts';
 import type { Cells, DatabaseSettings } from './db/cells.ts';
 import { dialects, selectPublisher } from './events/kafka/publish/select.ts';
@@ -36,8 +36,6 @@ const json = <T extends z.ZodType>(schema: T) =>
 /** A comma-separated list. `off` is the empty list. */
 const parseList = (list: string): string[] =>
   list === 'off' ? [] : [...new Set(list.split(',').map((item) => item.trim()))].filter((item) => item !== '');
-
-const millimetres = z.number().int().min(1).max(10_000);
 
 /** The variables of one cell. Those of another cell than the default one end in its name: `DATABASE_URL_EU1`. */
 const databaseSchema = z.object({
@@ -87,6 +85,8 @@ const schema = z.object({
   STRIPE_SECRET_KEY: z.string().min(1),
   /** Two secrets, separated by a comma, while one is being replaced. */
   STRIPE_WEBHOOK_SECRET: z.string().min(1),
+  /** For storefronts, which collect payments in the browser. It is public; a secret key here would be published. */
+  STRIPE_PUBLISHABLE_KEY: z.string().regex(/^pk_/).optional(),
   /** Only for a server other than api.stripe.com, such as the emulator. */
   STRIPE_API_URL: z.url().optional(),
   CARRIER: z.enum(['manual', 'shippo', 'easypost']).default('manual'),
@@ -104,16 +104,9 @@ const schema = z.object({
   /**
    * The sender of every parcel: JSON, in the format of the API's addresses. Required for a carrier other than `manual`.
    */
-  SHIP_FROM: json(address.extend({ name: z.string().min(1) })).optional(),
+  SHIP_FROM: json(sender).optional(),
   /** Weight and size of every parcel: JSON. */
-  SHIP_PARCEL: json(
-    z.object({
-      weightGrams: z.number().int().min(1).max(100_000),
-      lengthMm: millimetres,
-      widthMm: millimetres,
-      heightMm: millimetres,
-    }),
-  ).default({ weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 }),
+  SHIP_PARCEL: json(parcel).default({ weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 }),
   /** The public URL of the API. `labelUrl` begins with it; without it, `labelUrl` is a path. */
   PUBLIC_URL: z.url().optional(),
   LABELS: z.custom<R2Bucket>().optional(),

@@ -1,20 +1,9 @@
-import { createHash, randomInt } from 'node:crypto';
 import type pg from 'pg';
+import { type Kind, makeKey, originMessage, prefixOf, readOrigin, scopesOf } from '../../src/base/api-keys.ts';
+import { defaultCell } from '../../src/base/cells.ts';
 import { newId } from '../../src/base/ids.ts';
+import { sha256 } from '../../src/base/sha256.ts';
 import { inTransaction } from '../postgres/connection.ts';
-
-const resources = [
-  ...['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events', 'customers', 'discounts', 'tax'],
-  ...['organizations', 'invoices', 'quotes', 'webhooks', 'tenant', 'keys'],
-];
-
-/**
- * All scopes. A secret key may have any of them. A publishable key is visible in browsers, so it may only read these.
- */
-export const scopes = resources.flatMap((resource) => [`${resource}:read`, `${resource}:write`]);
-export const publishableScopes = ['catalog:read', 'campaigns:read'];
-
-export type Kind = 'secret' | 'publishable';
 
 export type KeyOptions = {
   tenant: string;
@@ -55,7 +44,8 @@ export async function createTenant(client: pg.Client, id: string, name: string):
  * Sets whether a tenant's buyers may use payment methods that settle days later. False if the tenant does not exist.
  */
 export async function allowDelayedPayments(client: pg.Client, id: string, allowed: boolean): Promise<boolean> {
-  const statement = 'update platform.tenants set delayed_payments = $2 where id = $1';
+  const statement = `update platform.tenants
+    set delayed_payments = $2, version = platform.next_version(version), updated_at = now() where id = $1`;
   const { rowCount } = await asTenant(client, id, () => client.query(statement, [id, allowed]));
   return rowCount === 1;
 }
@@ -65,20 +55,16 @@ export async function allowDelayedPayments(client: pg.Client, id: string, allowe
  * already, nothing changes. Throws if the tenant does not exist, or if this kind of key cannot have a scope.
  */
 export async function createKey(client: pg.Client, options: KeyOptions): Promise<string> {
-  const allowed = options.kind === 'secret' ? scopes : publishableScopes;
-  const granted = options.scopes ?? allowed;
-  const rejected = granted.filter((scope) => !allowed.includes(scope));
-  if (rejected.length > 0) {
-    throw new Error(`a ${options.kind} key cannot have ${rejected.join(', ')}: choose from ${allowed.join(', ')}`);
-  }
-  const origins = options.origins === undefined ? null : options.origins.map(readOrigin);
+  const granted = options.scopes ?? scopesOf(options.kind);
+  rejectOtherScopes(options.kind, granted);
+  const origins = options.origins === undefined ? null : options.origins.map(toOrigin);
   if (origins !== null && options.kind === 'secret')
     throw new Error('a secret key can have no origins, because no page may use it: create a publishable key');
   const { rowCount } = await client.query('select from platform.tenants where id = $1', [options.tenant]);
   if (rowCount === 0)
     throw new Error(`there is no tenant ${options.tenant}: create it with "npm run keys -- tenant ${options.tenant}"`);
-  const start = startOfKey(options.kind, options.cell);
-  const key = options.key ?? start + randomPart();
+  const cell = options.cell ?? defaultCell;
+  const key = options.key ?? makeKey(options.kind)(cell);
   await asTenant(client, options.tenant, () =>
     client.query(
       `insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, name, scopes, expires_at, origins)
@@ -86,8 +72,8 @@ export async function createKey(client: pg.Client, options: KeyOptions): Promise
       [
         newId(new Date()),
         options.tenant,
-        key.slice(0, start.length + shownCharacters),
-        createHash('sha256').update(key).digest('hex'),
+        prefixOf(key, options.kind, cell),
+        sha256(key),
         options.kind,
         options.name ?? null,
         granted,
@@ -129,10 +115,36 @@ export async function setKeyOrigins(client: pg.Client, idOrPrefix: string, origi
   const key = await findKey(client, idOrPrefix);
   if (key.kind === 'secret')
     throw new Error('a secret key can have no origins, because no page may use it: create a publishable key');
-  const newOrigins = origins === null ? null : origins.map(readOrigin);
+  const newOrigins = origins === null ? null : origins.map(toOrigin);
   const statement = 'update platform.api_keys set origins = $2 where id = $1';
   await asTenant(client, key.tenant_id, () => client.query(statement, [key.id, newOrigins]));
   return { ...key, origins: newOrigins };
+}
+
+/**
+ * Adds scopes to a key. Throws if no key or several keys have this id or prefix, if the key is revoked, or if its kind
+ * cannot have a scope.
+ */
+export async function grantScopes(client: pg.Client, idOrPrefix: string, added: string[]): Promise<KeyRow> {
+  const key = await findKey(client, idOrPrefix);
+  rejectOtherScopes(key.kind, added);
+  if (key.revoked_at !== null) throw new Error(`the key ${key.prefix}… is revoked: create another one`);
+  // Added in the statement, so that scopes which another operator adds at the same time stay.
+  const statement = `update platform.api_keys k
+    set scopes = k.scopes || array(select s from unnest($2::text[]) s where not s = any(k.scopes))
+    where k.id = $1 returning k.scopes`;
+  const { rows } = await asTenant(client, key.tenant_id, () =>
+    client.query<Pick<KeyRow, 'scopes'>>(statement, [key.id, [...new Set(added)]]),
+  );
+  return { ...key, ...rows[0] };
+}
+
+/** Throws if this kind of key cannot have one of these scopes. */
+function rejectOtherScopes(kind: Kind, wanted: string[]): void {
+  const allowed = scopesOf(kind);
+  const rejected = wanted.filter((scope) => !allowed.includes(scope));
+  if (rejected.length > 0)
+    throw new Error(`a ${kind} key cannot have ${rejected.join(', ')}: choose from ${allowed.join(', ')}`);
 }
 
 async function findKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
@@ -148,14 +160,10 @@ async function findKey(client: pg.Client, idOrPrefix: string): Promise<KeyRow> {
   return key;
 }
 
-/** The origin as browsers send it. Throws for a URL with a path, a pattern, or a name without a scheme. */
-function readOrigin(text: string): string {
-  const origin = URL.canParse(text) ? new URL(text).origin : 'null';
-  if (!/^https?:\/\/[\w.:[\]-]+$/.test(origin) || text.replace(/\/$/, '') !== origin) {
-    throw new Error(
-      `${text} is not an origin: give the scheme, the host, and the port if it is not the default, such as https://shop.example`,
-    );
-  }
+/** The origin as browsers send it. Throws for anything that is not an origin. */
+function toOrigin(text: string): string {
+  const origin = readOrigin(text);
+  if (origin === undefined) throw new Error(`${text} ${originMessage}`);
   return origin;
 }
 
@@ -166,17 +174,4 @@ export function asTenant<T>(client: pg.Client, tenant: string, work: () => Promi
     await client.query(statement, [tenant, process.env.USER ?? '']); // for the audit log
     return work();
   });
-}
-
-/** What a key begins with. The database of a request is found by it, so `src/base/cells.ts` must read it again. */
-const startOfKey = (kind: Kind, cell?: string): string =>
-  `${kind === 'secret' ? 'sk' : 'pk'}_live_${cell === undefined ? '' : `${cell}_`}`;
-
-/** How many characters of a key's random part are stored, so that a person can tell keys apart. */
-const shownCharacters = 4;
-
-/** It has no underscore, so that nobody takes it for the name of a cell. */
-function randomPart(): string {
-  const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  return Array.from({ length: 32 }, () => alphabet[randomInt(alphabet.length)]).join('');
 }

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { type Kind, publishableScopes, scopes } from '../../src/base/api-keys.ts';
 import { defaultCell, readCellUrl, readCellUrls, variableOf } from '../cells/urls.ts';
 import { describeFailure, withClient } from '../postgres/connection.ts';
 import { listJobSecrets, makeJobSecret, readJobState, revokeJobSecret, sealJobs } from '../postgres/job-secrets.ts';
@@ -7,12 +8,10 @@ import {
   allowDelayedPayments,
   createKey,
   createTenant,
+  grantScopes,
   type KeyRow,
-  type Kind,
   listKeys,
-  publishableScopes,
   revokeKey,
-  scopes,
   setKeyOrigins,
 } from './api-keys.ts';
 import { formatAuditLog, readAuditLog } from './audit-log.ts';
@@ -32,13 +31,14 @@ const help = `npm run keys -- <command>
   list [--tenant <id>]            list keys by their first characters
   origins <prefix or id>          replace the origins of a publishable key; without --origin, allow all
        [--origin https://…]
+  grant <prefix or id> <scope> …  add scopes to a key, such as tenant:write and keys:write to one of an earlier release
   revoke <prefix or id>           revoke a key at once
   jobs make [--name text]         create a job secret and print it once; the Worker needs it to run jobs and consumers
   jobs list                       list the job secrets by their SHA-256
   jobs revoke <SHA-256>           revoke a job secret; its first characters are enough
   jobs seal                       reject jobs without a job secret; do this once the Worker has DATABASE_JOB_SECRET
   log --tenant <id>               print the audit log, newest first: changes of products, stock (by hand), campaigns,
-       [--subject <id or SKU>]    refunds, replayed dead letters and keys, and who made them
+       [--subject <id or SKU>]    refunds, replayed dead letters, settings and keys, and who made them
        [--limit 50]
 
 Scopes of a secret key: ${scopes.join(' ')}
@@ -104,6 +104,13 @@ async function runCommand(client: pg.Client, { values, positionals }: Arguments)
     if (subject === undefined) throw new UsageError('the key is missing: npm run keys -- origins <prefix or id>');
     const { prefix, origins } = await setKeyOrigins(client, subject.replace(/…$/, ''), values.origin ?? null);
     return `pages of ${origins?.join(', ') ?? 'any origin'} may use ${prefix}…`;
+  }
+  if (command === 'grant') {
+    const added = positionals.slice(2).flatMap((text) => text.split(','));
+    if (subject === undefined || added.length === 0)
+      throw new UsageError('the key or its scopes are missing: npm run keys -- grant <prefix or id> <scope> …');
+    const { prefix, tenant_id } = await grantScopes(client, subject.replace(/…$/, ''), added);
+    return `${prefix}… of the tenant ${tenant_id} has ${added.join(', ')}`;
   }
   if (command === 'revoke') {
     if (subject === undefined) throw new UsageError('the key is missing: npm run keys -- revoke <prefix or id>');

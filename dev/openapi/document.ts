@@ -93,6 +93,7 @@ const tags: Record<string, string> = {
     'Payments of orders through Stripe: one live payment for each order, and refunds up to the captured amount.',
   Shipping: 'Shipments of paid orders: labels and tracking.',
   'Group commerce': 'Group buying: campaigns that succeed once enough buyers have joined.',
+  Tenant: 'The settings of your tenant, what its storefront shows of them, and its API keys.',
   Events: 'The event history, and events that could not be delivered.',
   Operations: 'The health of the service, and this description. No key is needed.',
 };
@@ -110,7 +111,9 @@ type Traits = {
 };
 
 function traitsOf(routes: Route[]): (route: Route) => Traits {
-  const isSingle = (route: Route) => route.method === 'get' && route.path.endsWith('}') && route.responses[200]?.schema;
+  const isList = (schema: z.ZodType | undefined) => 'nextCursor' in fieldsOf(schema);
+  const isSingle = ({ method, scope, responses }: Route) =>
+    method === 'get' && scope !== undefined && responses[200]?.schema && !isList(responses[200].schema);
   // If an operation reads a resource by its id, every response with that resource has an ETag.
   const resources = new Set(routes.filter(isSingle).map((route) => route.responses[200]?.schema));
   const readablePaths = new Set(routes.filter(isSingle).map((route) => route.path));

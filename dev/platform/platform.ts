@@ -127,6 +127,7 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
     stripeUrl = stripe.url;
     Object.assign(workerVariables, {
       STRIPE_SECRET_KEY: 'sk_test_dev',
+      STRIPE_PUBLISHABLE_KEY: 'pk_test_dev',
       STRIPE_WEBHOOK_SECRET: 'whsec_dev',
       STRIPE_CONNECT_WEBHOOK_SECRET: 'whsec_dev_connect',
       STRIPE_API_URL: stripe.url,

@@ -1,4 +1,5 @@
-import { asTenant, createKey, createTenant, type Kind } from '../keys/api-keys.ts';
+import type { Kind } from '../../src/base/api-keys.ts';
+import { asTenant, createKey, createTenant } from '../keys/api-keys.ts';
 import { connectTo, withClient } from '../postgres/connection.ts';
 
 /** The tenants and keys of the local platform, as the documentation names them. No other platform has them. */

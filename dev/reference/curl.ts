@@ -10,6 +10,7 @@ const idVariables: Record<string, string> = {
   '/v1/payments': 'PAYMENT_ID',
   '/v1/shipments': 'SHIPMENT_ID',
   '/v1/dead-letters': 'DEAD_LETTER_ID',
+  '/v1/keys': 'KEY_ID',
 };
 
 /** Example values that differ in each run, and the shell expressions that replace them. */

@@ -26,6 +26,18 @@ const sampleEvent = {
   },
 };
 
+const sampleKey = {
+  id: '019ab3f6-2b3c-7d4e-8f50-61728394a5b6',
+  prefix: 'sk_live_x7Qp',
+  kind: 'secret',
+  name: 'warehouse',
+  scopes: ['orders:read', 'shipping:read'],
+  origins: null,
+  createdAt: '2026-01-31T12:00:00.000Z',
+  expiresAt: null,
+  revokedAt: null,
+};
+
 const sampleDeadLetter = {
   id: '019ab3f5-5f60-7172-8d84-9e0f1a2b3c4d',
   sink: 'shipping',
@@ -119,6 +131,8 @@ export const examples: Record<string, Examples> = {
     },
   },
   getLabel: { responses: { 200: '%PDF-1.7 …' } },
+  listKeys: { responses: { 200: listOf(sampleKey) } },
+  createKey: { responses: { 201: { ...sampleKey, key: 'sk_live_x7Qp…' } } },
   listEvents: { responses: { 200: listOf(sampleEvent) } },
   listDeadLetters: { responses: { 200: listOf(sampleDeadLetter) } },
   replayDeadLetter: { responses: { 202: { ...sampleDeadLetter, replayedAt: '2026-01-31T15:00:00.000Z' } } },
@@ -153,6 +167,7 @@ const ids: Record<string, string> = {
   '/v1/payments': samplePayment.id,
   '/v1/shipments': sampleShipment.id,
   '/v1/dead-letters': sampleDeadLetter.id,
+  '/v1/keys': sampleKey.id,
 };
 
 /** The values that page/start.js replaces in the examples on the local platform. */

@@ -130,6 +130,11 @@ export const instant = z
   .overwrite(toUtc)
   .meta({ format: 'date-time', examples });
 
+export const country = z
+  .string()
+  .refine((code) => countries.has(code), { error: 'must be a country code of ISO 3166-1, such as GB' })
+  .meta({ description: 'ISO 3166-1 alpha-2, or XK for Kosovo', examples: ['GB'] });
+
 export const address = z
   .object({
     name: text(200).optional(),
@@ -139,15 +144,44 @@ export const address = z
     city: text(200),
     state: text(200).optional(),
     postalCode: text(32).optional(),
-    country: z
-      .string()
-      .refine((code) => countries.has(code), { error: 'must be a country code of ISO 3166-1, such as GB' })
-      .meta({ description: 'ISO 3166-1 alpha-2, or XK for Kosovo', examples: ['GB'] }),
+    country,
     phone: text(64).optional(),
     email: text(254).optional(),
   })
   .catchall(text(500))
   .meta({ id: 'Address' });
+
+/** The sender of a parcel. */
+export const sender = address.extend({ name: text(200) }).meta({ id: 'Sender' });
+
+const millimetres = whole.min(1).max(10_000);
+
+/** The weight and size of a parcel. */
+export const parcel = z
+  .strictObject({
+    weightGrams: whole.min(1).max(100_000),
+    lengthMm: millimetres,
+    widthMm: millimetres,
+    heightMm: millimetres,
+  })
+  .meta({ id: 'Parcel' });
+
+const isWebUrl = (value: string, scheme: RegExp): boolean =>
+  scheme.test(value) && !/[\s\\]/.test(value) && URL.canParse(value) && new URL(value).username === '';
+
+/** The address of a public web page. It is stored unchanged. */
+export const webUrl = exact(2_000)
+  .refine((value) => isWebUrl(value, /^https:\/\/[^/]/), { error: 'must be a URL that begins with https://' })
+  .meta({ format: 'uri', examples: ['https://shop.example/terms'] });
+
+/** The address of a part of the tenant's own site. During development it may be on the developer's machine. */
+export const siteUrl = exact(2_000)
+  .refine((value) => isWebUrl(value, /^(https:\/\/[^/]|http:\/\/(localhost|127\.0\.0\.1)(:\d+)?(\/|$))/), {
+    error: 'must be a URL that begins with https://, or with http://localhost during development',
+    abort: true,
+  })
+  .refine((value) => !/[?#]/.test(value), { error: 'must not have a query or a fragment' })
+  .meta({ format: 'uri', examples: ['https://shop.example'] });
 
 export const defaultLimit = 20;
 

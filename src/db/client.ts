@@ -52,8 +52,9 @@ export type Database = {
   /** Only checks the key and its scope, for a request that is rejected for another reason. */
   authenticate(call: Call, scope: string): Promise<void>;
   /**
-   * Runs one SQL function of a service, `service.verb(call, input)`, as one HTTP call and one transaction. `lines`: how
-   * many rows it locks; a call with many rows may wait longer.
+   * Runs one SQL function of a service, `service.verb(call, input)`, as one HTTP call and one transaction. An input that
+   * depends on the cell, to which the tenant may have moved, is a function of it. `lines`: how many rows it locks; a call with many rows
+   * may wait longer.
    */
   run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines?: number): Promise<T>;
   /**
@@ -129,7 +130,7 @@ export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms:
   async function attempt<T>(
     { repeatable = true, follow = true, patienceMs = 0 },
     subject: string | undefined,
-    send: (db: Reader, settings: DatabaseSettings) => PromiseLike<T>,
+    send: (db: Reader, settings: DatabaseSettings, cell: string) => PromiseLike<T>,
   ): Promise<[T, number]> {
     let target = follow ? cellAfterMove(subject, cell) : cell; // calls may run at once, so each has its own
     const started = Date.now();
@@ -144,7 +145,7 @@ export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms:
       try {
         const signal = AbortSignal.timeout(Math.max(end - triedAt, 1));
         const fetchOptions = { signal, endpoint: settings.NEON_HTTP_URL };
-        const result = await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions })), settings);
+        const result = await send(drizzle(neon(settings.DATABASE_URL, { fetchOptions })), settings, target);
         noteResponse(target);
         lastCell = target;
         return [result, tries];
@@ -201,8 +202,9 @@ export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms:
     async run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines = 1): Promise<T> {
       const isJob = call.keyHash === undefined;
       const patienceMs = patienceMsOf(lines);
-      const inputText = JSON.stringify(input);
-      const statement = (settings: DatabaseSettings) => {
+      const sameText = typeof input === 'function' ? undefined : JSON.stringify(input);
+      const statement = (settings: DatabaseSettings, target: string) => {
+        const inputText = sameText ?? JSON.stringify(typeof input === 'function' ? input(target) : input);
         const caller = JSON.stringify({
           ...(isJob ? withJobSecret(call, settings) : call),
           ...(patienceMs > 0 ? { patienceMs: patienceMs / 4 } : {}),
@@ -210,11 +212,12 @@ export function openDatabase(cells: Cells, cell: string, usage = { calls: 0, ms:
         return sql`select ${sql.raw(name)}(${caller}::jsonb, ${inputText}::jsonb) as result`;
       };
       const repeatable = call.idempotencyKey !== undefined || isJob;
-      const execute = (db: Reader, settings: DatabaseSettings) => db.execute<{ result: T }>(statement(settings));
+      const execute = (db: Reader, settings: DatabaseSettings, target: string) =>
+        db.execute<{ result: T }>(statement(settings, target));
       // A statement cannot set its own time limit, so one before it does, in the same HTTP call and transaction.
       const limit = sql`select set_config('statement_timeout', ${String(statementTimeoutMs + patienceMs)}, true)`;
-      const executeWithLimit = async (db: Reader, settings: DatabaseSettings) =>
-        (await db.batch([db.execute(limit), execute(db, settings)]))[1];
+      const executeWithLimit = async (db: Reader, settings: DatabaseSettings, target: string) =>
+        (await db.batch([db.execute(limit), execute(db, settings, target)]))[1];
       const [response, tries] = await attempt(
         { repeatable, patienceMs },
         subjectOf(call.keyHash, input, cell),

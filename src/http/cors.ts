@@ -1,11 +1,12 @@
 import { createMiddleware } from 'hono/factory';
+import { publishableScopes } from '../base/api-keys.ts';
 import { ApiError } from '../base/errors.ts';
 import type { AppEnv, HttpContext } from './app-env.ts';
 import { isPublishable } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 
 /** The scopes of publishable keys, and therefore of pages of other origins: they read what buyers may see. */
-export const pageScopes = ['catalog:read', 'campaigns:read'];
+export const pageScopes = publishableScopes;
 
 /** Whether a page may call the operation from the buyer's browser, with a publishable key. */
 export const isForPages = ({ scope }: Pick<Operation, 'scope'>): boolean =>

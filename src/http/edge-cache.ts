@@ -1,7 +1,7 @@
-// Caches single products for 30 s in the data center that reads them, with Cloudflare's Cache API. Tokens tell whether
-// a product has changed since it was read (edge-tokens.ts). A hit needs one lookup, of the product's token, if this
-// isolate has served the product before and has looked at the tenant's token a moment ago. It never needs more than two:
-// where it would, the product is read from the database.
+// Caches single products, and the storefront as if it were one, for 30 s in the data center that reads them, with
+// Cloudflare's Cache API. Tokens tell whether a product has changed since it was read (edge-tokens.ts). A hit needs one
+// lookup, of the product's token, if this isolate has served the product before and has looked at the tenant's token a
+// moment ago. It never needs more than two: where it would, the product is read from the database.
 
 import { type QualifiedTenant, qualifyTenant } from '../base/cells.ts';
 import type { Database } from '../db/client.ts';
@@ -25,6 +25,9 @@ export type CachedProduct = Representation & { readAt: number; tokens: Tokens };
 
 /** `cached`: a product that may be served. If there is none, a read that begins now can be cached with `tokens`. */
 export type Lookup = { cached?: CachedProduct; tokens?: Awaited<ReturnType<typeof completeTokens>> };
+
+/** The name of the tenant's storefront among the products. No SKU is as long. */
+export const storefrontName = 'storefront'.padEnd(256, '-');
 
 const maxEntries = 10_000;
 /** The SKUs of the products that this isolate has read by id. A product's SKU never changes. */
@@ -135,3 +138,7 @@ export const invalidateProducts = (
   tenant: string,
   changed: string[],
 ): Promise<void> => invalidateTokens(qualifyTenant(tenant, db.cell), [...new Set(changed)]);
+
+/** Invalidates what GET /v1/storefront shows, in the same way. */
+export const invalidateStorefront = (context: { db: Pick<Database, 'cell'> }, tenant: string): Promise<void> =>
+  invalidateProducts(context, tenant, [storefrontName]);

@@ -172,3 +172,22 @@ export const sampleShipment = {
   status: 'created',
   createdAt: '2026-01-31T12:01:00.000Z',
 };
+
+export const sampleTenant = {
+  id: 'shop',
+  name: 'The tea shop',
+  country: 'DE',
+  currency: 'EUR',
+  pricesIncludeTax: true,
+  shipFrom: { name: 'The tea shop', line1: 'Speicherstadt 4', city: 'Hamburg', postalCode: '20457', country: 'DE' },
+  parcel: { weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 },
+  delayedPayments: true,
+  holdSeconds: 1_800,
+  cartSeconds: null,
+  approvalSeconds: null,
+  graceSeconds: null,
+  storefrontUrl: 'https://tea.example',
+  oidc: null,
+  links: { terms: 'https://tea.example/terms', privacy: 'https://tea.example/privacy', returns: null },
+  stripeAccount: null,
+};

@@ -1,6 +1,5 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { qualifyTenant, tenantIdOf } from '../base/cells.ts';
 import { currency, exact, id, page, sku } from '../base/fields.ts';
 import {
   createProduct,
@@ -16,18 +15,11 @@ import {
 import { exportFormat } from '../domain/exports/format.ts';
 import { exportProducts } from '../domain/exports/products.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
-import type { AppEnv, HttpContext } from '../http/app-env.ts';
+import type { AppEnv } from '../http/app-env.ts';
 import { showDownload } from '../http/download.ts';
-import {
-  cacheProduct,
-  invalidateProducts,
-  knownReader,
-  type Lookup,
-  lookUpProduct,
-  rememberReader,
-  rememberSku,
-} from '../http/edge-cache.ts';
-import { represent, showRepresentation, showResource, versionsIn } from '../http/etag.ts';
+import { invalidateProducts } from '../http/edge-cache.ts';
+import { showFromEdge } from '../http/edge-response.ts';
+import { showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
 import { showResult } from '../http/result.ts';
@@ -35,32 +27,10 @@ import { listOf, sampleProduct, sampleProductExport } from './examples.ts';
 
 const params = z.object({ id });
 
-/** Shows a product from the edge cache, or reads it from the database and caches it. */
-async function showFromEdge(
-  c: HttpContext,
-  by: 'id' | 'sku',
-  name: string,
-  read: () => Promise<Versioned>,
-): Promise<Response> {
-  const [context, reader] = [c.get('context'), c.get('reader')];
-  const now = context.now();
-  const known = knownReader(reader, now);
-  const { cached, tokens }: Lookup = known ? await lookUpProduct(known.tenant, by, name, now) : {};
-  if (known?.isAllowed && cached) {
-    c.set('tenant', tenantIdOf(known.tenant));
-    c.header('Cache-Status', 'fusioncommerce; hit');
-    return showRepresentation(c, cached);
-  }
-  const { product: found, version, tenant: tenantId } = await read();
-  const tenant = qualifyTenant(tenantId, context.db.cell);
-  rememberReader(reader, tenant, now);
-  rememberSku(tenant, found);
-  const shown = await represent(found, version);
-  if (tokens && known?.tenant === tenant)
-    c.executionCtx.waitUntil(cacheProduct(tenant, found.sku, { ...shown, readAt: now.getTime(), tokens }));
-  c.header('Cache-Status', 'fusioncommerce; fwd=miss');
-  return showRepresentation(c, shown);
-}
+const toFound = ({ product: resource, version, tenant }: Versioned) => ({
+  ...{ resource, version, tenant },
+  ...{ sku: resource.sku, id: resource.id },
+});
 
 /** Products: `/v1/products`. */
 export const products = new Hono<AppEnv>();
@@ -142,7 +112,7 @@ products.get(
   }),
   (c) => {
     const { sku: name } = c.req.valid('param');
-    return showFromEdge(c, 'sku', name, () => readProductBySku(c.var.context, name));
+    return showFromEdge(c, 'sku', name, async () => toFound(await readProductBySku(c.var.context, name)));
   },
 );
 
@@ -160,7 +130,7 @@ products.get(
   }),
   (c) => {
     const { id: productId } = c.req.valid('param');
-    return showFromEdge(c, 'id', productId, () => readProduct(c.var.context, productId));
+    return showFromEdge(c, 'id', productId, async () => toFound(await readProduct(c.var.context, productId)));
   },
 );
 

@@ -86,6 +86,7 @@ async function createFixture(store: Store) {
   await until(async () => (await readOrder(confirmed)).status === 'confirmed');
   await until(async () => (await readOrder(parcel)).shipment !== null);
   const { shipment } = await readOrder(parcel);
+  const { body: apiKey } = await store.send('POST', '/v1/keys', { kind: 'secret', scopes: ['orders:read'] });
   const deadLetter = randomUUID();
   await store.database.query(
     `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
@@ -96,7 +97,20 @@ async function createFixture(store: Store) {
   );
   await payments.quiet();
   await until(async () => (await countUnfinished(store)) === 0);
-  return { sku, product, archived, open, cancellable, confirmed, payment, campaign, doomed, shipment, deadLetter };
+  return {
+    sku,
+    product,
+    archived,
+    open,
+    cancellable,
+    confirmed,
+    payment,
+    campaign,
+    doomed,
+    shipment,
+    deadLetter,
+    apiKey,
+  };
 }
 
 export type Fixture = Awaited<ReturnType<typeof createFixture>>;
@@ -112,6 +126,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     shipments: fixture.shipment.id,
     campaigns: id === 'cancelCampaign' ? fixture.doomed.id : fixture.campaign.id,
     'dead-letters': fixture.deadLetter,
+    keys: fixture.apiKey.id,
   };
   const found = idByCollection[path.split('/')[2] ?? ''];
   if (found === undefined)
@@ -130,6 +145,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     startTime: fixture.campaign.startTime,
     endTime: fixture.campaign.endTime,
     ...(id === 'createRefund' ? { amount: 1 } : {}),
+    ...(id === 'createKey' ? { scopes: ['keys:write'] } : {}), // all that a key with only the declared scope can grant
   };
   const replaceIds = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(replaceIds);

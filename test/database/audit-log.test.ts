@@ -131,6 +131,21 @@ const recordedInAuditLog: Record<string, Change> = {
       return send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 1, reason: 'kind' });
     },
   },
+  updateTenant: {
+    rows: ['tenant update'],
+    prepare: async () => send('PATCH', '/v1/tenant', { name: randomUUID() }),
+  },
+  createKey: {
+    rows: ['key insert'],
+    prepare: async () => send('POST', '/v1/keys', { kind: 'secret', scopes: ['orders:read'] }),
+  },
+  revokeKey: {
+    rows: ['key update'],
+    async prepare() {
+      const { body } = await send('POST', '/v1/keys', { kind: 'secret', scopes: ['orders:read'] })(randomUUID());
+      return send('DELETE', `/v1/keys/${body.id}`);
+    },
+  },
   replayDeadLetter: {
     rows: ['dead_letter update'],
     async prepare() {

@@ -364,14 +364,17 @@ describe('a function', () => {
     expect(await snapshot()).toBe(before);
   }, 120_000);
 
-  test('with other parameters either proves a tenant, searches, reports the health, or only computes a value', async () => {
+  test('with other parameters either proves a tenant, needs that proof, reports the health, or only computes a value', async () => {
     const others = (await callable()).filter(({ args }) => args !== 'call jsonb, input jsonb');
     expect(others.filter(({ kind }) => kind !== 'f')).toEqual([]);
     expect(others.filter(({ definer }) => definer).map(({ name }) => name)).toEqual([
       'catalog.search_products',
       'platform.authenticate',
       'platform.health',
+      'platform.key_page',
       'platform.proven_tenant',
+      'platform.read_storefront',
+      'platform.read_tenant',
     ]);
     await inTransaction(async () => {
       await set('app.tenant_id', 'acme');
@@ -387,6 +390,9 @@ describe('a function', () => {
       await attacker.query('set local role fusion_reader');
       expect(await attempt(`select platform.proven_tenant('orders:read') as tenant`)).toEqual([{ tenant: null }]);
       expect(await attempt(`select catalog.search_products('a', null, null, 100)`)).toEqual([]);
+      expect(await attempt('select platform.read_tenant() as row')).toEqual([{ row: null }]);
+      expect(await attempt('select platform.read_storefront() as row')).toEqual([{ row: null }]);
+      expect(await attempt('select platform.key_page(null, 100)')).toEqual([]);
       // The other functions run with the caller’s rights. They only compute a value from a given row.
       const shaping = others.filter(({ definer }) => !definer);
       const { rows } = await owner.query<{ name: string }>(

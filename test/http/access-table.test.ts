@@ -25,8 +25,10 @@ const otherTenantInBody: Record<string, Expected> = {
   createCampaign: rejection(422, 'validation_failed'),
   createPayment: rejection(422, 'validation_failed'),
   createShipment: rejection(422, 'validation_failed'),
+  createKey: success,
   createProduct: success,
   importProducts: success,
+  updateTenant: success,
 };
 
 /** The expected response of every cell of the table, from the declaration of the operation and the kind of key. */

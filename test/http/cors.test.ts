@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { publishableScopes } from '../../dev/keys/api-keys.ts';
 import { workerRoutes as routes } from '../../dev/openapi/routes.ts';
+import { publishableScopes } from '../../src/base/api-keys.ts';
 import { isForPages, pageScopes } from '../../src/http/cors.ts';
 import { addProduct, type Reply, type Store, startStore } from '../support/harness.ts';
 

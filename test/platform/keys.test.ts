@@ -10,15 +10,14 @@ import {
   createKey,
   createTenant,
   listKeys,
-  publishableScopes,
   revokeKey,
-  scopes,
   setKeyOrigins,
 } from '../../dev/keys/api-keys.ts';
 import { acmeStripeAccount, connectAcme, seedTenants } from '../../dev/platform/seed.ts';
 import { migrate } from '../../dev/postgres/migrate.ts';
 import { type Postgres, startPostgres } from '../../dev/postgres/server.ts';
 import { run } from '../../dev/support/process.ts';
+import { publishableScopes, scopes } from '../../src/base/api-keys.ts';
 
 let postgres: Postgres;
 let owner: pg.Client;

@@ -10,10 +10,11 @@ import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions } from 'wrangler';
 import type { ChooseFault } from '../../dev/kafka/faults.ts';
 import { type Kafka, startKafka } from '../../dev/kafka/server.ts';
-import { scopes } from '../../dev/keys/api-keys.ts';
+
 import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../../dev/neon/bridge.ts';
 import { prepareLocalJobs } from '../../dev/postgres/job-secrets.ts';
 import { type StripeEmulator, type StripeOptions, startStripe } from '../../dev/stripe/server.ts';
+import { scopes } from '../../src/base/api-keys.ts';
 import { topics } from '../../src/events/topics.ts';
 import { template } from './global-setup.ts';
 import { jobSecret, workerPassword } from './secrets.ts';
@@ -224,6 +225,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
       KAFKA_REST_USERNAME: 'dev',
       KAFKA_REST_PASSWORD: 'dev',
       STRIPE_SECRET_KEY: 'sk_test_dev',
+      STRIPE_PUBLISHABLE_KEY: 'pk_test_dev',
       STRIPE_WEBHOOK_SECRET: 'whsec_dev',
       STRIPE_CONNECT_WEBHOOK_SECRET: 'whsec_dev_connect',
       STRIPE_API_URL: stripe.url,

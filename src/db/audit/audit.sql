@@ -3,12 +3,12 @@
 -- flow (orders, holds, payments, parcels) have their history in platform.events. They have no trigger here, so an order
 -- costs nothing extra.
 
--- Trigger arguments: the kind of row, and the column that identifies it. `before` and `after` leave out key hashes,
+-- Trigger arguments: the kind of row, and the column that identifies it. `before` and `after` leave out secrets,
 -- derived columns, and messages, which contain buyers' data.
 create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before,import_repeats}';
+  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');

@@ -18,9 +18,10 @@ language sql stable as $$
 $$;
 
 -- Takes a place and a unit of stock, or nothing. `input`: {campaignId, userId, shippingAddress?, participantId,
--- orderId, paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. A second join of a user returns the first one.
--- A successful campaign creates the order at once. Raises not_found. Returns the errors campaign_not_open,
--- campaign_full, insufficient_inventory. Emits campaign.joined, payment.created, at the minimum campaign.successful.
+-- orderId, paymentId, secureSeconds, graceSeconds, holdWithinSeconds}. The tenant's own `grace_seconds` replaces
+-- `graceSeconds`. A second join of a user returns the first one. A successful campaign creates the order at once.
+-- Raises not_found. Returns the errors campaign_not_open, campaign_full, insufficient_inventory. Emits campaign.joined,
+-- payment.created, at the minimum campaign.successful.
 -- One statement a step: the key, its stored answer, the campaign with an earlier place, the payment, the place, its
 -- unit, the answer.
 create or replace function group_commerce.join_campaign(call jsonb, input jsonb) returns jsonb
@@ -108,8 +109,9 @@ begin
     select input->>'participantId', tenant, c.id, joining_user, input->>'orderId',
       case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
       case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
-      case when not is_free then now_at + make_interval(secs =>
-        (input->>case when succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
+      case when not is_free then now_at + make_interval(secs => case when succeeded then coalesce(
+          (select t.grace_seconds from platform.tenants t where t.id = tenant), (input->>'graceSeconds')::int)
+        else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at
     from taken
     on conflict (campaign_id, user_id) where state <> 'released' do nothing

@@ -29,8 +29,9 @@ end
 $$;
 
 -- Creates orders for one batch of `limit` participants of a successful campaign. Secured participants are charged
--- through the queue; the others have `graceSeconds` to pay. `input`: {tenant?, campaignId?, limit, graceSeconds}.
--- Returns {done, more}; repeat while `more`. Emits order.created, inventory.reserved, payment.capture.requested.
+-- through the queue; the others have `graceSeconds` to pay, or the tenant's own `grace_seconds`. `input`: {tenant?,
+-- campaignId?, limit, graceSeconds}. Returns {done, more}; repeat while `more`. Emits order.created, inventory.reserved,
+-- payment.capture.requested.
 create or replace function group_commerce.settle_batch(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -88,10 +89,12 @@ declare
   secured_ids text[] := '{}';
   unsecured_ids text[] := '{}';
   processing_ids text[] := '{}';
-  grace_end constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
+  grace_end timestamptz;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
     where x.id = input->>'campaign';
+  select platform.clock() + make_interval(secs => coalesce(t.grace_seconds, (input->>'graceSeconds')::int))
+  into grace_end from platform.tenants t where t.id = campaign.tenant_id;
   -- Locks the participants by id, but not the campaign, which joins and payments wait for: nothing here changes the
   -- campaign's row or locks it later.
   for participant in

@@ -54,9 +54,10 @@ end
 $$;
 
 -- Decides the pending holds of these orders (of the current tenant), in the order of their ids, which is the order in
--- which they were placed. Each order gets all of its units or none. `traces`: traceparent by order. Returns {decided,
--- skus}: the SKUs whose stock changed. The whole batch changes the row of a popular SKU once and writes its events in
--- one statement. Emits inventory.reserved or inventory.insufficient for each order.
+-- which they were placed. Each order gets all of its units or none. `traces`: traceparent by order. `hold_seconds`: how
+-- long a hold lasts if the tenant has not set it. Returns {decided, skus}: the SKUs whose stock changed. The whole batch
+-- changes the row of a popular SKU once and writes its events in one statement. Emits inventory.reserved or
+-- inventory.insufficient for each order.
 -- Generic plans without sequential scans: a plan that was made for an empty table must be good for a full one.
 create or replace function inventory.decide_holds(order_ids text[], traces jsonb, hold_seconds integer) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -96,7 +97,8 @@ begin
   with decided as (
     update inventory.reservations v
     set status = case when refused ? v.order_id then 'refused' else 'held' end, unheard = refused ? v.order_id,
-        expires_at = case when not refused ? v.order_id then now_at + make_interval(secs => hold_seconds) end
+        expires_at = case when not refused ? v.order_id then now_at + make_interval(secs => coalesce(
+          (select t.hold_seconds from platform.tenants t where t.id = tenant), decide_holds.hold_seconds)) end
     where v.order_id = any(pending_ids)
     returning v.order_id, refused->v.order_id as shortage
   ), new_events as (

@@ -189,11 +189,11 @@ end
 $$;
 
 -- Places an order: the order, the hold on every line and the events, or nothing. `input`: {id, customerId, items,
--- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async, paymentId?}. With
--- `async` the consumer of order.created decides the hold. With `paymentId` this opens the payment under that id too,
--- unless the order costs nothing; the consumer of inventory.reserved opens it otherwise. Without enough stock, the order
--- is stored as failed, holds nothing, and the result is {error: insufficient_inventory, orderId, shortages}. Returns the
--- errors of price_lines.
+-- currency?, pricing?, organizationId?, purchaseOrderNumber?, shippingAddress?, holdSeconds, async, paymentId?}. The
+-- tenant's own `hold_seconds` replaces `holdSeconds`. With `async` the consumer of order.created decides the hold. With
+-- `paymentId` this opens the payment under that id too, unless the order costs nothing; the consumer of
+-- inventory.reserved opens it otherwise. Without enough stock, the order is stored as failed, holds nothing, and the
+-- result is {error: insufficient_inventory, orderId, shortages}. Returns the errors of price_lines.
 -- Emits order.created, and inventory.reserved (and payment.created), or inventory.insufficient and order.failed.
 -- One statement a step: the key, its stored answer, prices, the order, its hold, the answer. Each further statement
 -- would cost more than the rows that it writes.
@@ -208,7 +208,7 @@ declare
   deferred constant boolean := (input->>'async')::boolean;
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
-  held_until constant timestamptz := now_at + make_interval(secs => (input->>'holdSeconds')::int);
+  held_until timestamptz;
   priced record;
   opens_payment boolean;
   shortages jsonb;
@@ -237,8 +237,10 @@ begin
     select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
   )
   select orders.order_json(o, case when not deferred then
-    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(held_until)) end)
-  into answer from new_order o;
+    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(hold.until)) end), hold.until
+  into answer, held_until
+  from new_order o, (select now_at + make_interval(secs => coalesce(
+    (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
   if deferred then
     perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', answer);
