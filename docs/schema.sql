@@ -586,7 +586,10 @@ create table platform.tenants (
   constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
 );
 grant select on platform.tenants to fusion_platform;
-grant select (id, delayed_payments) on platform.tenants to fusion_payments;
+grant select (id, delayed_payments, hold_seconds, grace_seconds) on platform.tenants to fusion_payments;
+grant select (id, grace_seconds) on platform.tenants to fusion_group_commerce;
+grant select (id, hold_seconds) on platform.tenants to fusion_inventory, fusion_orders;
+grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, version, updated_at) on platform.tenants to fusion_platform;
 
 -- table: platform.api_keys
 create table platform.api_keys (
@@ -612,7 +615,7 @@ create table platform.api_keys (
 CREATE INDEX idx_api_keys_tenant_id ON platform.api_keys USING btree (tenant_id, id);
 alter table platform.api_keys enable row level security;
 alter table platform.api_keys force row level security;
-grant select on platform.api_keys to fusion_platform;
+grant insert, select, update on platform.api_keys to fusion_platform;
 grant select (id, prefix, key_hash) on platform.api_keys to fusion_audit;
 
 -- table: platform.dead_letters
@@ -854,7 +857,7 @@ CREATE OR REPLACE FUNCTION audit.record()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  hidden constant text[] := '{key_hash,search,message,import_run,import_counts,import_before,import_repeats}';
+  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
@@ -1491,8 +1494,9 @@ begin
     select input->>'participantId', tenant, c.id, joining_user, input->>'orderId',
       case when not is_free then input->>'paymentId' end, nullif(input->'shippingAddress', 'null'),
       case when succeeded then 'ordered' when is_free then 'secured' else 'joined' end, now_at,
-      case when not is_free then now_at + make_interval(secs =>
-        (input->>case when succeeded then 'graceSeconds' else 'secureSeconds' end)::int) end,
+      case when not is_free then now_at + make_interval(secs => case when succeeded then coalesce(
+          (select t.grace_seconds from platform.tenants t where t.id = tenant), (input->>'graceSeconds')::int)
+        else (input->>'secureSeconds')::int end) end,
       case when is_free then now_at end, now_at
     from taken
     on conflict (campaign_id, user_id) where state <> 'released' do nothing
@@ -2435,10 +2439,12 @@ declare
   secured_ids text[] := '{}';
   unsecured_ids text[] := '{}';
   processing_ids text[] := '{}';
-  grace_end constant timestamptz := platform.clock() + make_interval(secs => (input->>'graceSeconds')::int);
+  grace_end timestamptz;
 begin
   select * into campaign from group_commerce.group_commerce_campaigns x
     where x.id = input->>'campaign';
+  select platform.clock() + make_interval(secs => coalesce(t.grace_seconds, (input->>'graceSeconds')::int))
+  into grace_end from platform.tenants t where t.id = campaign.tenant_id;
   -- Locks the participants by id, but not the campaign, which joins and payments wait for: nothing here changes the
   -- campaign's row or locks it later.
   for participant in
@@ -2811,7 +2817,8 @@ begin
   with decided as (
     update inventory.reservations v
     set status = case when refused ? v.order_id then 'refused' else 'held' end, unheard = refused ? v.order_id,
-        expires_at = case when not refused ? v.order_id then now_at + make_interval(secs => hold_seconds) end
+        expires_at = case when not refused ? v.order_id then now_at + make_interval(secs => coalesce(
+          (select t.hold_seconds from platform.tenants t where t.id = tenant), decide_holds.hold_seconds)) end
     where v.order_id = any(pending_ids)
     returning v.order_id, refused->v.order_id as shortage
   ), new_events as (
@@ -4006,7 +4013,7 @@ declare
   deferred constant boolean := (input->>'async')::boolean;
   tenant constant varchar := platform.tenant();
   now_at constant timestamptz := platform.clock();
-  held_until constant timestamptz := now_at + make_interval(secs => (input->>'holdSeconds')::int);
+  held_until timestamptz;
   priced record;
   opens_payment boolean;
   shortages jsonb;
@@ -4035,8 +4042,10 @@ begin
     select tenant, s, e.seq, order_id, platform.due_now() from event e, unnest(platform.sinks_of(deferred)) s
   )
   select orders.order_json(o, case when not deferred then
-    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(held_until)) end)
-  into answer from new_order o;
+    jsonb_build_object('status', 'held', 'expiresAt', platform.iso(hold.until)) end), hold.until
+  into answer, held_until
+  from new_order o, (select now_at + make_interval(secs => coalesce(
+    (select t.hold_seconds from platform.tenants t where t.id = tenant), (input->>'holdSeconds')::int)) as until) hold;
   if deferred then
     perform inventory.add_pending_hold(order_id, priced.skus, priced.quantities);
     return platform.leave(call, 'orders.place', answer);
@@ -6025,10 +6034,13 @@ begin
   end if;
   if payment.campaign_id is not null then
     perform group_commerce.update_secure_by(payment.order_id, is_decided, coalesce((terms->>'secureSeconds')::int, 600),
-      coalesce((terms->>'graceSeconds')::int, 900));
+      coalesce((select t.grace_seconds from platform.tenants t where t.id = payment.tenant_id),
+        (terms->>'graceSeconds')::int, 900));
   else
     perform inventory.keep_until(array[payment.order_id::text], case when is_decided
-      then platform.clock() + make_interval(secs => coalesce((terms->>'holdSeconds')::int, 900)) else 'infinity' end);
+      then platform.clock() + make_interval(secs => coalesce(
+        (select t.hold_seconds from platform.tenants t where t.id = payment.tenant_id), (terms->>'holdSeconds')::int, 900))
+      else 'infinity' end);
   end if;
 end
 $function$;
@@ -6347,6 +6359,52 @@ $function$;
 alter function platform.clock() owner to fusion_platform;
 revoke all on function platform.clock() from public;
 grant execute on function platform.clock() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.create_key(jsonb,jsonb)
+-- src/db/platform/api-keys.sql
+CREATE OR REPLACE FUNCTION platform.create_key(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'keys:write', 'keys.create');
+  caller platform.api_keys;
+  wanted text[];
+  lacking text[];
+  api_key platform.api_keys;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into caller from platform.api_keys k
+    where k.key_hash = call->>'keyHash' and k.revoked_at is null for share;
+  if not found then
+    perform platform.fail('unauthenticated');
+  end if;
+  wanted := case when jsonb_typeof(input->'scopes') = 'array' then array(select jsonb_array_elements_text(input->'scopes'))
+    else caller.scopes end;
+  lacking := array(select s from unnest(wanted) s where not s = any(caller.scopes));
+  if cardinality(lacking) > 0 then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      format('A key can grant only scopes that it has. This key lacks %s.', array_to_string(lacking, ', '))));
+  end if;
+  if (input->>'expiresAt')::timestamptz <= platform.clock() then
+    return platform.leave(call, 'keys.create', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/expiresAt', 'detail', 'must be in the future'))));
+  end if;
+  insert into platform.api_keys (id, tenant_id, prefix, key_hash, kind, name, scopes, origins, created_at, expires_at)
+  values (input->>'id', platform.tenant(), input->>'prefix', input->>'keyHash', input->>'kind', input->>'name', wanted,
+    case when jsonb_typeof(input->'origins') = 'array' then array(select jsonb_array_elements_text(input->'origins')) end,
+    platform.clock(), (input->>'expiresAt')::timestamptz)
+  returning * into api_key;
+  return platform.leave(call, 'keys.create', platform.key_json(api_key));
+end
+$function$;
+alter function platform.create_key(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.create_key(jsonb,jsonb) from public;
+grant execute on function platform.create_key(jsonb,jsonb) to fusion_worker;
 
 -- function: platform.currency_decimals(character varying)
 -- src/db/platform/currencies.sql
@@ -6742,6 +6800,20 @@ alter function platform.keep_dead_letters(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.keep_dead_letters(jsonb,jsonb) from public;
 grant execute on function platform.keep_dead_letters(jsonb,jsonb) to fusion_worker;
 
+-- function: platform.key_json(platform.api_keys)
+-- src/db/platform/api-keys.sql
+CREATE OR REPLACE FUNCTION platform.key_json(k platform.api_keys)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', k.id, 'prefix', k.prefix, 'kind', k.kind, 'name', k.name, 'scopes', k.scopes,
+    'origins', k.origins, 'createdAt', platform.iso(k.created_at), 'expiresAt', platform.iso(k.expires_at),
+    'revokedAt', platform.iso(k.revoked_at))
+$function$;
+alter function platform.key_json(platform.api_keys) owner to fusion_platform;
+revoke all on function platform.key_json(platform.api_keys) from public;
+
 -- function: platform.key_of_live_token(text,text)
 -- src/db/platform/live-tokens.sql
 CREATE OR REPLACE FUNCTION platform.key_of_live_token(token text, campaign text)
@@ -6764,6 +6836,22 @@ end
 $function$;
 alter function platform.key_of_live_token(text,text) owner to fusion_platform;
 revoke all on function platform.key_of_live_token(text,text) from public;
+
+-- function: platform.key_page(character varying,integer)
+-- src/db/platform/api-keys.sql
+CREATE OR REPLACE FUNCTION platform.key_page(before character varying, most integer)
+ RETURNS SETOF jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select platform.key_json(k) from platform.api_keys k
+  where k.tenant_id = (select platform.proven_tenant('keys:read')) and (before is null or k.id < before)
+  order by k.tenant_id, k.id desc limit most
+$function$;
+alter function platform.key_page(character varying,integer) owner to fusion_platform;
+revoke all on function platform.key_page(character varying,integer) from public;
+grant execute on function platform.key_page(character varying,integer) to fusion_reader;
 
 -- function: platform.keys_set_aside(character varying)
 -- src/db/platform/set-aside.sql
@@ -7191,6 +7279,36 @@ $function$;
 alter function platform.purge_rows(integer) owner to fusion_platform;
 revoke all on function platform.purge_rows(integer) from public;
 
+-- function: platform.read_storefront()
+-- src/db/platform/tenants.sql
+CREATE OR REPLACE FUNCTION platform.read_storefront()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select jsonb_build_object('name', t.name, 'country', t.country, 'currency', t.currency,
+    'pricesIncludeTax', t.prices_include_tax, 'links', t.links, 'stripeAccount', t.stripe_account)
+  from platform.tenants t where t.id = platform.proven_tenant('catalog:read')
+$function$;
+alter function platform.read_storefront() owner to fusion_platform;
+revoke all on function platform.read_storefront() from public;
+grant execute on function platform.read_storefront() to fusion_reader;
+
+-- function: platform.read_tenant()
+-- src/db/platform/tenants.sql
+CREATE OR REPLACE FUNCTION platform.read_tenant()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select platform.tenant_json(t) from platform.tenants t where t.id = platform.proven_tenant('tenant:read')
+$function$;
+alter function platform.read_tenant() owner to fusion_platform;
+revoke all on function platform.read_tenant() from public;
+grant execute on function platform.read_tenant() to fusion_reader;
+
 -- function: platform.refuse_away(character varying,text)
 -- src/db/platform/moves.sql
 CREATE OR REPLACE FUNCTION platform.refuse_away(tenant character varying, scope text DEFAULT ''::text)
@@ -7476,6 +7594,52 @@ alter function platform.report_problem(text,text,text,text,jsonb,text) owner to 
 revoke all on function platform.report_problem(text,text,text,text,jsonb,text) from public;
 grant execute on function platform.report_problem(text,text,text,text,jsonb,text) to fusion_payments;
 
+-- function: platform.revoke_key(jsonb,jsonb)
+-- src/db/platform/api-keys.sql
+CREATE OR REPLACE FUNCTION platform.revoke_key(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'keys:write', 'keys.revoke');
+  now_at constant timestamptz := platform.clock();
+  checked record;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  with locked as materialized (
+    select k.id, k.key_hash, k.scopes, k.revoked_at, k.expires_at from platform.api_keys k
+    where k.tenant_id = platform.tenant() and (k.id = input->>'id' or 'keys:write' = any(k.scopes))
+    order by k.id for update
+  ), administrators as (
+    select l.id from locked l where 'keys:write' = any(l.scopes) and l.revoked_at is null
+      and (l.expires_at is null or l.expires_at > now_at)
+  )
+  select (select a.revoked_at is not null from locked a where a.key_hash = call->>'keyHash') as is_caller_revoked,
+    exists (select from locked l where l.id = input->>'id') as is_found,
+    array(select a.id from administrators a) = array[(input->>'id')::varchar] as is_last
+  into checked;
+  if checked.is_caller_revoked then
+    perform platform.fail('unauthenticated');
+  end if;
+  if not checked.is_found then
+    perform platform.fail('not_found');
+  end if;
+  if checked.is_last then
+    return platform.leave(call, 'keys.revoke', jsonb_build_object('error', 'conflict', 'detail',
+      'This is the last valid key with the scope keys:write. Create another one first.'));
+  end if;
+  update platform.api_keys k set revoked_at = now_at where k.id = input->>'id' and k.revoked_at is null;
+  return platform.leave(call, 'keys.revoke', '{}');
+end
+$function$;
+alter function platform.revoke_key(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.revoke_key(jsonb,jsonb) from public;
+grant execute on function platform.revoke_key(jsonb,jsonb) to fusion_worker;
+
 -- function: platform.set_aside(character varying,text[],text,text)
 -- src/db/platform/set-aside.sql
 CREATE OR REPLACE FUNCTION platform.set_aside(job character varying, keys text[], reason text, subject text DEFAULT NULL::text)
@@ -7630,6 +7794,22 @@ alter function platform.tenant() owner to fusion_platform;
 revoke all on function platform.tenant() from public;
 grant execute on function platform.tenant() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
 
+-- function: platform.tenant_json(platform.tenants)
+-- src/db/platform/tenants.sql
+CREATE OR REPLACE FUNCTION platform.tenant_json(t platform.tenants)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', t.id, 'name', t.name, 'country', t.country, 'currency', t.currency,
+    'pricesIncludeTax', t.prices_include_tax, 'shipFrom', t.ship_from, 'parcel', t.parcel,
+    'delayedPayments', t.delayed_payments, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
+    'approvalSeconds', t.approval_seconds, 'graceSeconds', t.grace_seconds, 'links', t.links,
+    'storefrontUrl', t.storefront_url, 'oidc', t.oidc, 'stripeAccount', t.stripe_account, 'version', t.version)
+$function$;
+alter function platform.tenant_json(platform.tenants) owner to fusion_platform;
+revoke all on function platform.tenant_json(platform.tenants) from public;
+
 -- function: platform.tenants_with_rows(regclass,text)
 -- src/db/platform/set-aside.sql
 CREATE OR REPLACE FUNCTION platform.tenants_with_rows(source_table regclass, condition text)
@@ -7667,6 +7847,54 @@ $function$;
 alter function platform.trace() owner to fusion_platform;
 revoke all on function platform.trace() from public;
 grant execute on function platform.trace() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.update_tenant(jsonb,jsonb)
+-- src/db/platform/tenants.sql
+CREATE OR REPLACE FUNCTION platform.update_tenant(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'tenant:write', 'tenant.update');
+  change constant jsonb := input->'change';
+  changed constant text[] := array(select jsonb_object_keys(change));
+  tenant platform.tenants;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into tenant from platform.tenants t where t.id = platform.tenant() for no key update;
+  if not input->'ifMatch' @> to_jsonb(tenant.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  update platform.tenants t
+  set name = coalesce(change->>'name', t.name),
+      country = case when 'country' = any(changed) then change->>'country' else t.country end,
+      currency = case when 'currency' = any(changed) then change->>'currency' else t.currency end,
+      prices_include_tax = coalesce((change->>'pricesIncludeTax')::boolean, t.prices_include_tax),
+      ship_from = case when 'shipFrom' = any(changed) then nullif(change->'shipFrom', 'null') else t.ship_from end,
+      parcel = case when 'parcel' = any(changed) then nullif(change->'parcel', 'null') else t.parcel end,
+      delayed_payments = coalesce((change->>'delayedPayments')::boolean, t.delayed_payments),
+      hold_seconds = case when 'holdSeconds' = any(changed) then (change->>'holdSeconds')::int else t.hold_seconds end,
+      cart_seconds = case when 'cartSeconds' = any(changed) then (change->>'cartSeconds')::int else t.cart_seconds end,
+      approval_seconds = case when 'approvalSeconds' = any(changed) then (change->>'approvalSeconds')::int
+        else t.approval_seconds end,
+      grace_seconds = case when 'graceSeconds' = any(changed) then (change->>'graceSeconds')::int
+        else t.grace_seconds end,
+      links = jsonb_strip_nulls(t.links || coalesce(change->'links', '{}')),
+      storefront_url = case when 'storefrontUrl' = any(changed) then change->>'storefrontUrl' else t.storefront_url end,
+      oidc = case when 'oidc' = any(changed) then nullif(change->'oidc', 'null') else t.oidc end,
+      version = platform.next_version(t.version), updated_at = platform.clock()
+  where t.id = tenant.id
+  returning * into tenant;
+  return platform.leave(call, 'tenant.update', platform.tenant_json(tenant));
+end
+$function$;
+alter function platform.update_tenant(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.update_tenant(jsonb,jsonb) from public;
+grant execute on function platform.update_tenant(jsonb,jsonb) to fusion_worker;
 
 -- function: platform.uuid7()
 -- src/db/platform/access.sql
