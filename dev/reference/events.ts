@@ -16,6 +16,8 @@ const topicDescriptions: Record<string, string> = {
   'inventory.released': 'The hold of an order ended without a sale. Its units can be sold again.',
   'inventory.low': 'The quantity of a SKU has fallen to its threshold of low stock, or below it.',
   'product.created': 'A product was created.',
+  'product.updated': 'A product was changed or restored. A change of its stock alone does not emit it.',
+  'product.archived': 'A product was archived. It can no longer be ordered.',
   'group-commerce.campaign.created': 'A campaign was created.',
   'group-commerce.campaign.joined': 'A buyer joined a campaign.',
   'group-commerce.campaign.left': 'A buyer left a campaign, or lost their place in it.',

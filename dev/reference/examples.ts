@@ -1,9 +1,11 @@
 import {
   sampleCampaign,
+  sampleCollection,
   sampleOrder,
   sampleParticipant,
   samplePayment,
   sampleProduct,
+  sampleProductGroup,
   sampleShipment,
 } from '../../src/routes/examples.ts';
 import type { Content, OpenApi, Operation, Parameter, Samples } from './openapi.ts';
@@ -162,6 +164,8 @@ function inventoryAdjusted(): object {
 /** The example value of `{id}`, by the path before it. */
 const ids: Record<string, string> = {
   '/v1/products': sampleProduct.id,
+  '/v1/product-groups': sampleProductGroup.id,
+  '/v1/collections': sampleCollection.id,
   '/v1/orders': sampleOrder.id,
   '/v1/campaigns': sampleCampaign.id,
   '/v1/payments': samplePayment.id,
@@ -186,8 +190,8 @@ function withExample(path: string, parameter: Parameter): Parameter {
   if (parameter.in !== 'path') return parameter;
   const declared = parameter.schema.examples ?? parameter.schema.enum;
   const sampleId = parameter.name === 'id' ? ids[path.slice(0, path.indexOf('/{'))] : undefined;
-  const sampleCell = parameter.name === 'cell' ? 'default' : undefined;
-  const example = sampleId ?? sampleCell ?? (Array.isArray(declared) ? declared[0] : undefined);
+  const named: Record<string, string> = { cell: 'default', productId: sampleProduct.id };
+  const example = sampleId ?? named[parameter.name] ?? (Array.isArray(declared) ? declared[0] : undefined);
   if (example === undefined)
     throw new Error(`${path}: {${parameter.name}} has no example. Add one in ${import.meta.filename}`);
   return { ...parameter, example };

@@ -33,7 +33,7 @@ export const remark = (max: number) =>
   );
 
 /** One line of text that begins and ends with a visible character. */
-const word = (max: number) =>
+export const word = (max: number) =>
   z
     .string()
     // A letter can be written as several code points. Normalized, names that look the same are equal.

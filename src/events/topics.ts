@@ -66,7 +66,9 @@ export const topics: Record<string, Topic> = {
     payload: z.object({ sku: z.string(), quantity: z.number().int(), lowStockThreshold: z.number().int() }),
     consumers: [],
   },
-  'product.created': { retentionDays: 30, partitions: 6, key: 'id', payload: productPayload, consumers: [] },
+  'product.created': productTopic(productPayload),
+  'product.updated': productTopic(product),
+  'product.archived': productTopic(product),
   'group-commerce.campaign.created': campaignTopic(30, campaign),
   'group-commerce.campaign.joined': campaignTopic(7, participation, ['payments'], 'campaign.id'),
   'group-commerce.campaign.left': campaignTopic(7, participation.extend({ reason: z.string() }), [], 'campaign.id'),
@@ -106,6 +108,10 @@ function orderTopic(payload: z.ZodType, consumers: Service[] = []): Topic {
 
 function paymentTopic(payload: z.ZodType, consumers: Service[] = []): Topic {
   return { retentionDays: 90, partitions: 12, key: 'paymentId', payload, consumers };
+}
+
+function productTopic(payload: z.ZodType): Topic {
+  return { retentionDays: 30, partitions: 6, key: 'id', payload, consumers: [] };
 }
 
 function shippingTopic(payload: z.ZodType, consumers: Service[] = []): Topic {

@@ -67,6 +67,25 @@ export const sampleOrderExport = {
       '{"id":"019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f","customerId":"customer-1","items":[{"sku":"TEE-BLACK-M",' +
       '"quantity":2,"price":29.99}],"total":59.98,"currency":"USD","status":"created"}\n',
   },
+export const sampleProductGroup = {
+  id: sampleProduct.groupId,
+  name: 'T-shirt',
+  description: 'Organic cotton',
+  slug: 't-shirt',
+  options: ['Size', 'Colour'],
+  metadata: {},
+  createdAt: '2026-01-31T12:00:00.000Z',
+  updatedAt: '2026-01-31T12:00:00.000Z',
+  products: [sampleProduct],
+};
+
+export const sampleCollection = {
+  id: '019ab3ee-0f1e-7d2c-9b3a-4e5f60718293',
+  name: 'Summer',
+  slug: 'summer',
+  parentId: null,
+  createdAt: '2026-01-31T12:00:00.000Z',
+  updatedAt: '2026-01-31T12:00:00.000Z',
 };
 
 export const sampleStock = {

@@ -46,7 +46,7 @@ products.post(
     body: newProduct,
     example: { sku: 'TEE-BLACK-M', name: 'Black T-shirt, M', price: 29.99, currency: 'USD', inventory: 100 },
     responses: { 201: { description: 'The product', schema: product, example: sampleProduct } },
-    errors: ['sku_taken'],
+    errors: ['sku_taken', 'slug_taken', 'variant_taken'],
   }),
   async (c) => {
     const { product: added, version, replayed } = await createProduct(c.var.context, c.req.valid('json'));
@@ -168,14 +168,15 @@ products.patch(
     tag: 'Catalog',
     summary: 'Change a product',
     description:
-      'The SKU cannot be changed. Stock is changed through `/v1/inventory`. `status: "active"` restores an archived product.',
+      'The SKU cannot be changed. Stock is changed through `/v1/inventory`, images and collections through their own ' +
+      'paths. `status: "active"` restores an archived product. `groupId: null` takes a product out of its group.',
     scope: 'catalog:write',
     ifMatch: true,
     params,
     body: productChange,
     example: { price: 24.99, status: 'active' },
     responses: { 200: { description: 'The changed product', schema: product, example: sampleProduct } },
-    errors: ['not_found', 'version_mismatch'],
+    errors: ['not_found', 'version_mismatch', 'slug_taken', 'variant_taken'],
   }),
   async (c) => {
     const { id: productId } = c.req.valid('param');

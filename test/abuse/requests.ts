@@ -59,6 +59,15 @@ async function createFixture(store: Store) {
   const sku = `S-${randomUUID().slice(0, 8)}`;
   const product = await addProduct(store, sku, 1_000);
   const archived = await addProduct(store, `${sku}-old`, 1);
+  const create = async (path: string, body: object): Promise<string> => (await store.send('POST', path, body)).body.id;
+  const groups = [];
+  const collections = [];
+  for (let n = 0; n < 2; n++) {
+    groups.push(
+      await create('/v1/product-groups', { name: 'g', options: ['Size'], slug: `${sku}-${n}`.toLowerCase() }),
+    );
+    collections.push(await create('/v1/collections', { name: 'c' }));
+  }
   const gift = await addProduct(store, `${sku}-free`, 1_000, 0);
   const { order: sold, payment, intent } = await payments.checkout(sku);
   await payments.pay(intent);
@@ -101,6 +110,8 @@ async function createFixture(store: Store) {
     sku,
     product,
     archived,
+    groups,
+    collections,
     open,
     cancellable,
     confirmed,
@@ -119,8 +130,12 @@ export type Fixture = Awaited<ReturnType<typeof createFixture>>;
 function parameterOf({ id, path }: Route, name: string, fixture: Fixture): string {
   if (name === 'sku') return fixture.sku;
   if (name === 'cell') return 'default';
-  const idByCollection: Record<string, string> = {
+  if (name === 'productId') return fixture.product.id;
+  if (name === 'slug') return `${fixture.sku}-0`.toLowerCase();
+  const idByCollection: Record<string, string | undefined> = {
     products: id === 'archiveProduct' ? fixture.archived.id : fixture.product.id,
+    'product-groups': fixture.groups[id === 'deleteProductGroup' ? 1 : 0],
+    collections: fixture.collections[id === 'deleteCollection' ? 1 : 0],
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
@@ -137,6 +152,7 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
 /** The example of the operation, with its ids replaced by those of existing rows. */
 function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
   const replacements: Record<string, unknown> = {
+    slug: `n-${randomUUID().slice(0, 8)}`,
     sku: id === 'createProduct' ? `N-${randomUUID().slice(0, 8)}` : fixture.sku,
     orderId: id === 'createShipment' ? fixture.confirmed : fixture.open,
     productId: fixture.product.id,

@@ -83,7 +83,39 @@ describe('a cached product', () => {
         ),
       { price: 9 },
     ],
+    [
+      'a group',
+      async ({ id }) => {
+        const { body } = await store.send('POST', '/v1/product-groups', { name: 'G', options: ['Size'] });
+        await store.send('PATCH', `/v1/products/${id}`, { groupId: body.id, options: { Size: 'M' } });
+      },
+      { options: { Size: 'M' } },
+    ],
   ];
+
+  /** Reads the product by id from the cache, and then finds it changed. */
+  async function expectFresh({ id, sku }: { id: string; sku: string }, change: () => Promise<Reply>, shown: object) {
+    for (const path of pathsOf({ id, sku })) await warm(path);
+    expect((await change()).status).toBe(204);
+    for (const path of pathsOf({ id, sku })) expect((await store.send('GET', path)).body).toMatchObject(shown);
+  }
+
+  test('is never stale after it joined or left a collection, or its collection or group was deleted', async () => {
+    const added = await addProduct(store, 'GROUPED', 10);
+    const ids: string[] = [];
+    for (let n = 0; n < 2; n++) ids.push((await store.send('POST', '/v1/collections', { name: 'C' })).body.id);
+    const [first, second] = ids;
+    const member = (id: string | undefined) => `/v1/collections/${id}/products/${added.id}`;
+    await expectFresh(added, () => store.send('PUT', member(first)), { collections: [first] });
+    await expectFresh(added, () => store.send('PUT', member(second)), { collections: [first, second] });
+    await expectFresh(added, () => store.send('DELETE', member(first)), { collections: [second] });
+    await expectFresh(added, () => store.send('DELETE', `/v1/collections/${second}`), { collections: [] });
+    const { body: group } = await store.send('POST', '/v1/product-groups', { name: 'G', options: ['Size'] });
+    await store.send('PATCH', `/v1/products/${added.id}`, {
+      ...{ status: 'archived', groupId: group.id, options: { Size: 'M' } },
+    });
+    await expectFresh(added, () => store.send('DELETE', `/v1/product-groups/${group.id}`), { groupId: null });
+  });
 
   test.each(changes)(
     'is never stale after %s, by id or by SKU, and is cached again afterwards',

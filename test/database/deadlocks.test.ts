@@ -27,6 +27,8 @@ afterAll(async () => {
 
 const skus = ['A', 'B', 'C'];
 const campaigns = ['camp-1', 'camp-2', 'camp-3'];
+const groups = ['group-1', 'group-2'];
+const collections = ['coll-1', 'coll-2', 'coll-3'];
 let random = 1;
 /** A random integer from 0 to `limit` - 1. The seed is fixed (mulberry32). */
 const randomBelow = (limit: number) => {
@@ -45,7 +47,7 @@ const inOneHour = () => new Date(Date.now() + 3_600_000).toISOString();
 
 /**
  * The deadlocks that were found. An error with our SQLSTATE FC000 is a valid outcome, and so is 40001 for a user who
- * joins twice at once, which the Worker repeats. Any other error fails the test.
+ * joins twice or a product that changes its group at once, which the Worker repeats. Any other error fails the test.
  */
 const deadlocks: string[] = [];
 async function run(name: string, caller: object, input: object): Promise<unknown> {
@@ -66,6 +68,10 @@ const pendingPaymentIds = () =>
   selectIds(`select payment_id as id from payments.payments where status = 'pending' order by random() limit 6`);
 const messages = (orders: string[]) =>
   orders.map((orderId) => ({ eventId: randomUUID(), orderId, id: randomUUID(), reason: 'x' }));
+
+const makeGroup = (id: string) =>
+  run('catalog.create_product_group', call(), { id, name: 'g', options: ['Size'] });
+const makeCollection = (id: string) => run('catalog.create_collection', call(), { id, name: 'c' });
 
 const statements: Record<string, () => Promise<unknown>> = {
   join: () =>
@@ -155,6 +161,37 @@ const statements: Record<string, () => Promise<unknown>> = {
         reason: 'in',
       })),
     }),
+  'move variant': () =>
+    run('catalog.update_product', call(), {
+      id: `p-${oneOf(skus)}`,
+      change: { groupId: oneOf(groups), options: { Size: oneOf(['S', 'M', 'L']) }, price: 10 },
+    }),
+  'add variant': () => {
+    const id = randomUUID();
+    return run('catalog.create_product', call(), {
+      ...{ id, sku: id, name: 'x', description: null, price: 10, currency: 'USD', inventory: 5 },
+      ...{ groupId: oneOf(groups), options: { Size: id } },
+    });
+  },
+  'remake group': async () => {
+    const id = oneOf(groups);
+    if ((await run('catalog.delete_product_group', call(), { id })) !== null) await makeGroup(id);
+  },
+  'set archived': () =>
+    run('catalog.update_product', call(), {
+      id: `p-${oneOf(skus)}`,
+      change: { status: oneOf(['active', 'archived', 'active']) },
+    }),
+  'set collection': () =>
+    run('catalog.set_collection_product', call(), {
+      ...{ collectionId: oneOf(collections), productId: `p-${oneOf(skus)}`, isMember: randomBelow(2) === 0 },
+    }),
+  'move collection': () =>
+    run('catalog.update_collection', call(), { id: oneOf(collections), change: { parentId: oneOf(collections) } }),
+  'remake collection': async () => {
+    const id = oneOf(collections);
+    if ((await run('catalog.delete_collection', call(), { id })) !== null) await makeCollection(id);
+  },
   import: () =>
     run('catalog.import_products', call(), {
       rows: [...someOf(skus), `NEW-${randomBelow(6)}`, `NEW-${randomBelow(6)}`]
@@ -203,6 +240,8 @@ test('no two statements that lock several rows can deadlock', async () => {
       },
     });
   }
+  for (const id of groups) await makeGroup(id);
+  for (const id of collections) await makeCollection(id);
   const names = Object.keys(statements);
   const runStatement = async (name: string) => statements[name]?.();
   for (const name of ['join', 'place']) for (let n = 0; n < 20; n++) await runStatement(name);

@@ -27,6 +27,8 @@ const otherTenantInBody: Record<string, Expected> = {
   createShipment: rejection(422, 'validation_failed'),
   createKey: success,
   createProduct: success,
+  createProductGroup: success,
+  createCollection: success,
   importProducts: success,
   updateTenant: success,
 };

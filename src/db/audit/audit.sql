@@ -50,6 +50,11 @@ create or replace trigger audit_products after insert or delete on catalog.produ
 create or replace trigger audit_changes after update on catalog.products
   for each row when (old.* is distinct from new.*) execute function audit.record('product', 'sku');
 
+create or replace trigger audit_product_groups after insert or update or delete on catalog.product_groups
+  for each row execute function audit.record('product_group', 'id');
+create or replace trigger audit_collections after insert or update or delete on catalog.collections
+  for each row execute function audit.record('collection', 'id');
+
 -- On the ledger, not on the stock: the stock changes with every order.
 create or replace trigger audit_stock after insert on inventory.adjustments
   for each row execute function audit.record('stock', 'sku');

@@ -16,6 +16,7 @@ begin
       ('catalog.products', true, 'catalog:read catalog:write'),
       ('catalog.product_groups', true, 'catalog:read catalog:write'),
       ('catalog.collections', true, 'catalog:read catalog:write'),
+      ('catalog.collection_products', false, 'catalog:read'),
       ('inventory.inventory', true, 'catalog:read catalog:write inventory:read inventory:write'),
       ('inventory.reservations', false, 'inventory:read inventory:write orders:read orders:write'),
       ('group_commerce.group_commerce_campaigns', true, 'campaigns:read campaigns:write'),

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { fitsCurrency } from '../../base/currencies.ts';
 import { ApiError } from '../../base/errors.ts';
-import { count, currency, id, metadata, money, sku, text, time } from '../../base/fields.ts';
+import { count, currency, id, metadata, money, sku, slug, text, time, whole, word } from '../../base/fields.ts';
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
 import {
@@ -55,16 +55,39 @@ export type Product = z.infer<typeof product>;
 const name = text(500);
 const description = text(10_000).nullable();
 
+/** Fields that a product may have. Without a group, `options` must be empty. */
+const optionalFields = z
+  .object({
+    groupId: id.nullable().meta({ description: 'The product group of which it is a variant; null: none' }),
+    options: z
+      .record(word(40), word(100))
+      .meta({ description: 'A value for each option of its group', examples: [{ Size: 'M', Colour: 'Black' }] }),
+    slug: slug.nullable(),
+    weight: whole.min(0).max(100_000_000).nullable().meta({ description: 'Grams' }),
+    taxCategory: word(100).nullable(),
+    compareAtPrice: money.nullable(),
+    metadata: metadata.meta({ description: 'Your own strings: at most 50. A change replaces all of them' }),
+  })
+  .partial();
+
 export const newProduct = z
-  .strictObject({ sku, name, description: description.optional(), price: money, currency, inventory: count })
+  .strictObject({
+    ...{ sku, name, description: description.optional(), price: money, currency, inventory: count },
+    ...optionalFields.shape,
+  })
   .superRefine((value, check) => {
-    if (!fitsCurrency(value.price, value.currency)) {
-      check.addIssue({ code: 'custom', path: ['price'], message: `${value.currency} has no decimals` });
+    for (const field of ['price', 'compareAtPrice'] as const) {
+      if (!fitsCurrency(value[field] ?? 0, value.currency)) {
+        check.addIssue({ code: 'custom', path: [field], message: `${value.currency} has no decimals` });
+      }
     }
   });
 
 export const productChange = z
-  .strictObject({ name, description, price: money, currency, status: z.enum(['active', 'archived']) })
+  .strictObject({
+    ...{ name, description, price: money, currency, status: z.enum(['active', 'archived']) },
+    ...optionalFields.shape,
+  })
   .partial()
   .refine((change) => Object.keys(change).length > 0, { error: 'must change at least one field' });
 
@@ -108,14 +131,16 @@ async function write(context: Context, name: 'create_product' | 'update_product'
 
 /**
  * Adds a product and the opening stock of its SKU, and emits product.created, in one transaction.
- * @throws ApiError sku_taken
+ * @throws ApiError sku_taken, slug_taken, variant_taken, validation_failed (its options do not fit its group)
  */
 export const createProduct = (context: Context, input: z.infer<typeof newProduct>) =>
   write(context, 'create_product', { ...input, id: newId(context.now()) });
 
 /**
- * Changes only the given fields. `ifMatch`: the versions that the client's `If-Match` accepts.
- * @throws ApiError not_found, version_mismatch, validation_failed (the price does not fit the currency)
+ * Changes only the given fields, and emits product.updated or product.archived. `ifMatch`: the versions that the
+ * client's `If-Match` accepts.
+ * @throws ApiError not_found, version_mismatch, slug_taken, variant_taken, validation_failed (a price does not fit the
+ * currency, or the options do not fit the group)
  */
 export const updateProduct = (
   context: Context,
