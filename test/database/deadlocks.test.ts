@@ -69,8 +69,7 @@ const pendingPaymentIds = () =>
 const messages = (orders: string[]) =>
   orders.map((orderId) => ({ eventId: randomUUID(), orderId, id: randomUUID(), reason: 'x' }));
 
-const makeGroup = (id: string) =>
-  run('catalog.create_product_group', call(), { id, name: 'g', options: ['Size'] });
+const makeGroup = (id: string) => run('catalog.create_product_group', call(), { id, name: 'g', options: ['Size'] });
 const makeCollection = (id: string) => run('catalog.create_collection', call(), { id, name: 'c' });
 
 const statements: Record<string, () => Promise<unknown>> = {
@@ -164,24 +163,28 @@ const statements: Record<string, () => Promise<unknown>> = {
   'move variant': () =>
     run('catalog.update_product', call(), {
       id: `p-${oneOf(skus)}`,
-      change: { groupId: oneOf(groups), options: { Size: oneOf(['S', 'M', 'L']) }, price: 10 },
+      change: randomBelow(2)
+        ? { groupId: oneOf(groups), options: { Size: oneOf(['S', 'M', 'L']) }, price: 10 }
+        : { groupId: null },
     }),
-  'add variant': () => {
+  'add variant': async () => {
     const id = randomUUID();
-    return run('catalog.create_product', call(), {
+    await run('catalog.create_product', call(), {
       ...{ id, sku: id, name: 'x', description: null, price: 10, currency: 'USD', inventory: 5 },
       ...{ groupId: oneOf(groups), options: { Size: id } },
     });
+    // A group with products for sale cannot be deleted.
+    await run('catalog.update_product', call(), { id, change: { status: 'archived' } });
   },
   'remake group': async () => {
     const id = oneOf(groups);
     if ((await run('catalog.delete_product_group', call(), { id })) !== null) await makeGroup(id);
   },
-  'set archived': () =>
-    run('catalog.update_product', call(), {
-      id: `p-${oneOf(skus)}`,
-      change: { status: oneOf(['active', 'archived', 'active']) },
-    }),
+  'archive and restore': async () => {
+    const id = `p-${oneOf(skus)}`;
+    for (const status of ['archived', 'active'])
+      await run('catalog.update_product', call(), { id, change: { status } });
+  },
   'set collection': () =>
     run('catalog.set_collection_product', call(), {
       ...{ collectionId: oneOf(collections), productId: `p-${oneOf(skus)}`, isMember: randomBelow(2) === 0 },
