@@ -37,6 +37,8 @@ const json = <T extends z.ZodType>(schema: T) =>
 const parseList = (list: string): string[] =>
   list === 'off' ? [] : [...new Set(list.split(',').map((item) => item.trim()))].filter((item) => item !== '');
 
+const secretsKey = z.string().regex(/^[A-Za-z0-9+/]{43}=$/);
+
 /** The variables of one cell. Those of another cell than the default one end in its name: `DATABASE_URL_EU1`. */
 const databaseSchema = z.object({
   DATABASE_URL: z.string().min(1),
@@ -102,10 +104,20 @@ const schema = z.object({
   EASYPOST_WEBHOOK_SECRET: z.string().min(1).optional(),
   EASYPOST_API_URL: z.url().optional(),
   /**
-   * The sender of every parcel: JSON, in the format of the API's addresses. Required for a carrier other than `manual`.
+   * Encrypts the credentials of tenants: 32 bytes in base64. Two keys, separated by a comma, while one is being replaced:
+   * the first one encrypts, both decrypt.
+   */
+  TENANT_SECRETS_KEY: z
+    .string()
+    .transform(parseList)
+    .pipe(z.tuple([secretsKey], secretsKey))
+    .optional(),
+  /**
+   * The sender of the parcels of tenants that have no `shipFrom`: JSON, in the format of the API's addresses. Required
+   * for a carrier other than `manual`.
    */
   SHIP_FROM: json(sender).optional(),
-  /** Weight and size of every parcel: JSON. */
+  /** Weight and size of the parcels of tenants that have no `parcel`: JSON. */
   SHIP_PARCEL: json(parcel).default({ weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 }),
   /** The public URL of the API. `labelUrl` begins with it; without it, `labelUrl` is a path. */
   PUBLIC_URL: z.url().optional(),

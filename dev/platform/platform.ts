@@ -55,6 +55,7 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
   const developmentSecrets = {
     SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
     KAFKA_WEBHOOK_SECRET: 'whsec_dev',
+    TENANT_SECRETS_KEY: btoa('fusioncommerce-local-development'),
     KAFKA_CONSUME_TENANTS: 'default',
   };
   const workerVariables: Record<string, string> = {

@@ -81,7 +81,7 @@ ${signBody('STRIPE_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/stripe" \\
   },
   getLabel: { curlOptions: ' -o label.pdf' },
   receiveTracking: { wholeSample: trackingSample('manual') },
-  receiveTrackingInCell: { wholeSample: trackingSample('manual/default') },
+  receiveTrackingAt: { wholeSample: trackingSample('manual/default') },
   createLiveToken: { saves: ['LIVE_TOKEN', 'token'] },
   watchCampaign: { curlOptions: ' -N', query: '?token=$LIVE_TOKEN' },
   listDeadLetters: { before: makeDeadLetter, saves: ['DEAD_LETTER_ID', "'data[0].id'"] },

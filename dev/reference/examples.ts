@@ -124,7 +124,7 @@ export const examples: Record<string, Examples> = {
     responses: { 200: { received: true } },
   },
   receiveTracking: trackingUpdate,
-  receiveTrackingInCell: trackingUpdate,
+  receiveTrackingAt: trackingUpdate,
   receiveKafka: {
     body: {
       'application/cloudevents+json': inventoryAdjusted(),
@@ -190,7 +190,7 @@ function withExample(path: string, parameter: Parameter): Parameter {
   if (parameter.in !== 'path') return parameter;
   const declared = parameter.schema.examples ?? parameter.schema.enum;
   const sampleId = parameter.name === 'id' ? ids[path.slice(0, path.indexOf('/{'))] : undefined;
-  const named: Record<string, string> = { cell: 'default', productId: sampleProduct.id };
+  const named: Record<string, string> = { place: 'default', productId: sampleProduct.id };
   const example = sampleId ?? named[parameter.name] ?? (Array.isArray(declared) ? declared[0] : undefined);
   if (example === undefined)
     throw new Error(`${path}: {${parameter.name}} has no example. Add one in ${import.meta.filename}`);

@@ -55,14 +55,14 @@ const stripe = [
 const trackingAt = (path: string) =>
   ['SHIPPING_WEBHOOK_SECRET', path, 'X-Signature', bodyOf('receiveTracking', 'application/json')] as const;
 const tracking = trackingAt('/webhooks/shipping/manual');
-const trackingInCell = trackingAt('/webhooks/shipping/manual/default');
+const trackingAtPlace = trackingAt('/webhooks/shipping/manual/default');
 const cloudEvent = bodyOf('receiveKafka', 'application/cloudevents+json');
 
 /** Samples of the webhooks, whose callers sign the body or send a shared secret. */
 export const signedSamples: Record<string, { typescript: string; python: string }> = {
   receiveStripeEvent: { typescript: signedTypeScript(...stripe), python: signedPython(...stripe) },
   receiveTracking: { typescript: signedTypeScript(...tracking), python: signedPython(...tracking) },
-  receiveTrackingInCell: { typescript: signedTypeScript(...trackingInCell), python: signedPython(...trackingInCell) },
+  receiveTrackingAt: { typescript: signedTypeScript(...trackingAtPlace), python: signedPython(...trackingAtPlace) },
   receiveKafka: {
     typescript: `const response = await fetch(\`\${process.env.API}/webhooks/kafka\`, {
   method: 'POST',

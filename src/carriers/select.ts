@@ -19,7 +19,7 @@ export type CarrierSettings = {
   EASYPOST_API_URL?: string | undefined;
 };
 
-const parseList = (secrets: string): string[] =>
+export const parseSecrets = (secrets: string): string[] =>
   secrets
     .split(',')
     .map((secret) => secret.trim())
@@ -31,30 +31,41 @@ const requireVariable = (carrier: string, settings: CarrierSettings, variable: k
   return value;
 };
 
-/**
- * Makes the carrier that CARRIER names: `manual` (built in; without SHIPPING_WEBHOOK_SECRET it rejects tracking
- * updates), `shippo` or `easypost`.
- * @throws Error that names the missing or invalid variable, never the value of a secret
- */
-export function selectCarrier(name: string, settings: CarrierSettings, fetch?: Send): Carrier {
+/** The credentials of an account at a carrier. Without secrets it rejects webhooks. */
+export type Credentials = { apiKey: string; webhookSecrets: string[] };
+
+type ServerSettings = Pick<CarrierSettings, 'SHIPPO_API_URL' | 'EASYPOST_API_URL'>;
+
+/** Makes the carrier of this name with these credentials. `manual` is built in and has no key. */
+export function makeCarrier(name: string, credentials: Credentials, settings: ServerSettings, fetch?: Send): Carrier {
   switch (name) {
     case 'manual':
-      return makeManual({ webhookSecrets: parseList(settings.SHIPPING_WEBHOOK_SECRET ?? '') });
+      return makeManual(credentials);
     case 'shippo':
-      return makeShippo({
-        apiKey: requireVariable(name, settings, 'SHIPPO_API_KEY'),
-        webhookSecrets: parseList(requireVariable(name, settings, 'SHIPPO_WEBHOOK_SECRET')),
-        baseUrl: settings.SHIPPO_API_URL,
-        fetch,
-      });
+      return makeShippo({ ...credentials, baseUrl: settings.SHIPPO_API_URL, fetch });
     case 'easypost':
-      return makeEasyPost({
-        apiKey: requireVariable(name, settings, 'EASYPOST_API_KEY'),
-        webhookSecrets: parseList(requireVariable(name, settings, 'EASYPOST_WEBHOOK_SECRET')),
-        baseUrl: settings.EASYPOST_API_URL,
-        fetch,
-      });
+      return makeEasyPost({ ...credentials, baseUrl: settings.EASYPOST_API_URL, fetch });
     default:
       throw new Error(`CARRIER is ${JSON.stringify(name)}; it can be manual, shippo or easypost`);
   }
 }
+
+/** The operator's credentials for a carrier. */
+function credentialsOf(name: string, settings: CarrierSettings): Credentials {
+  if (name === 'shippo' || name === 'easypost') {
+    const prefix = name === 'shippo' ? 'SHIPPO' : 'EASYPOST';
+    return {
+      apiKey: requireVariable(name, settings, `${prefix}_API_KEY`),
+      webhookSecrets: parseSecrets(requireVariable(name, settings, `${prefix}_WEBHOOK_SECRET`)),
+    };
+  }
+  return { apiKey: '', webhookSecrets: parseSecrets(settings.SHIPPING_WEBHOOK_SECRET ?? '') };
+}
+
+/**
+ * Makes the carrier that CARRIER names, with the operator's credentials: `manual` (without SHIPPING_WEBHOOK_SECRET it
+ * rejects tracking updates), `shippo` or `easypost`.
+ * @throws Error that names the missing or invalid variable, never the value of a secret
+ */
+export const selectCarrier = (name: string, settings: CarrierSettings, fetch?: Send): Carrier =>
+  makeCarrier(name, credentialsOf(name, settings), settings, fetch);

@@ -2,10 +2,10 @@ import { qualifyTenant } from '../base/cells.ts';
 import { ApiError } from '../base/errors.ts';
 import { newId } from '../base/ids.ts';
 import { type Address, CarrierError, type Label, type LabelRequest } from '../carriers/carrier.ts';
-import { selectCarrier } from '../carriers/select.ts';
 import { type Context, runLast } from '../context.ts';
-import { type LabelTask, labelById, type PostalAddress } from '../db/shipping/queries.ts';
+import { type AccountRow, type LabelTask, labelById, type PostalAddress } from '../db/shipping/queries.ts';
 import type { Settings } from '../env.ts';
+import { isAboutCredentials, openCarrier } from './carrier-accounts.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
 
@@ -20,13 +20,14 @@ const maxAttempts = 10;
 /** The queue delays a message for at most 300 s, so after this time the message is lost. */
 const lostAfterSeconds = 900;
 
-export type Task = LabelTask & { lease?: string; traceparent?: string | null };
+export type Task = LabelTask & { account: AccountRow; lease?: string; traceparent?: string | null };
 
 /** A label that was made, as `record_labels` and `record_shipment` take it. */
 type LabelMade = Pick<Label, 'trackingNumber' | 'carrier' | 'externalId'> & {
   orderId: string;
   shipmentId: string;
   provider: string;
+  ownAccount: boolean;
   labelUrl: string;
   traceparent?: string | null;
 };
@@ -38,16 +39,17 @@ type LabelFailed = Pick<Task, 'orderId' | 'shipmentId' | 'lease'> & {
 };
 
 export type Attempt =
-  | { made: LabelMade; storePdf: (tenant: string) => Promise<void> }
+  | { made: LabelMade; storePdf: () => Promise<void> }
   | { made?: undefined; failed: LabelFailed; error: unknown };
 
 /** Why a message was not applied. `permanent`: a later delivery would fail too. */
 export type Failure = { reason: string; permanent: boolean };
 
-/** The settings that the database stores with a label request. */
-export const labelSettings = ({ SHIP_FROM, SHIP_PARCEL }: Settings) => ({
+/** The settings of the operator that the database stores with a label request, where its tenant has none of its own. */
+export const labelSettings = ({ SHIP_FROM, SHIP_PARCEL, CARRIER }: Settings) => ({
   from: SHIP_FROM,
   parcel: SHIP_PARCEL,
+  carrier: CARRIER,
   seconds: leaseSeconds,
 });
 
@@ -82,11 +84,11 @@ async function putPdf(bucket: R2Bucket | undefined, file: string, print: () => P
  * Asks the carrier for a label that the caller has leased. Never throws: the result says what to record. Call
  * `storePdf` after that.
  */
-export async function attemptLabel(context: Context, task: Task): Promise<Attempt> {
+export async function attemptLabel(context: Context, tenant: string, task: Task): Promise<Attempt> {
   const { settings } = context;
-  const { orderId, shipmentId, lease, traceparent } = task;
+  const { orderId, shipmentId, lease, traceparent, account } = task;
   try {
-    const carrier = selectCarrier(settings.CARRIER, settings);
+    const carrier = await openCarrier(settings, tenant, account);
     const request = toRequest(task);
     const label = await carrier.createLabel(request, AbortSignal.timeout(deadlineMs));
     const made = {
@@ -96,11 +98,12 @@ export async function attemptLabel(context: Context, task: Task): Promise<Attemp
       carrier: label.carrier,
       externalId: label.externalId,
       provider: carrier.name,
+      ownAccount: account.isOwn,
       labelUrl: `${settings.PUBLIC_URL?.replace(/\/+$/, '') ?? ''}/v1/shipments/${shipmentId}/label`,
       ...(traceparent === undefined ? {} : { traceparent }),
     };
     const print = async () => label.pdf ?? carrier.printLabel(request, label, AbortSignal.timeout(deadlineMs));
-    return { made, storePdf: (tenant) => putPdf(settings.LABELS, pdfKey(context, tenant, shipmentId), print) };
+    return { made, storePdf: () => putPdf(settings.LABELS, pdfKey(context, tenant, shipmentId), print) };
   } catch (error) {
     const isCarrierError = error instanceof CarrierError;
     const reason = isCarrierError ? error.message : `unexpected ${error instanceof Error ? error.name : 'error'}`;
@@ -128,7 +131,7 @@ export async function recordLabels(context: Context, tenant: string, attempts: A
     },
   );
   const madeAttempts = attempts.filter((attempt) => attempt.made && recorded.made.includes(attempt.made.orderId));
-  await Promise.all(madeAttempts.map((attempt) => attempt.made && attempt.storePdf(tenant)));
+  await Promise.all(madeAttempts.map((attempt) => attempt.made && attempt.storePdf()));
   return recorded;
 }
 
@@ -151,7 +154,7 @@ export async function makeLabels(context: Context, tenant: string, events: Event
   };
   for (const orderId of busy) fail(orderId, { reason: 'Another request is making this label.', permanent: false });
   if (tasks.length === 0) return failures;
-  const attempts = await Promise.all(tasks.map((task) => attemptLabel(context, task)));
+  const attempts = await Promise.all(tasks.map((task) => attemptLabel(context, tenant, task)));
   const { refused, open } = await recordLabels(context, tenant, attempts, maxAttempts);
   for (const attempt of attempts) {
     if (attempt.made) continue;
@@ -176,26 +179,28 @@ export const remindLabels = (context: Context): Promise<{ reminded: number }> =>
 /**
  * Reads a shipment's printable label (PDF), in one database call. If the file is not stored, it is drawn or downloaded
  * again.
- * @throws ApiError not_found, conflict (it was cancelled with its order), unavailable (the carrier is unavailable)
+ * @throws ApiError not_found, conflict (it was cancelled with its order), unavailable (the carrier is unavailable, or
+ * the tenant's key for it)
  */
 export async function readLabel(context: Context, shipmentId: string) {
   const { LABELS: bucket } = context.settings;
   const { tenant, rows } = await context.db.read(context.call, 'shipping:read', (db) => labelById(db, shipmentId));
   const [label] = rows;
   if (!label) throw new ApiError('not_found');
-  const { task, provider, carrier, trackingNumber, externalId, cancelledAt } = label;
+  const { task, account, carrier, trackingNumber, externalId, cancelledAt } = label;
   if (cancelledAt) throw new ApiError('conflict', 'The label was cancelled with its order. Do not ship with it.');
   const file = pdfKey(context, tenant, shipmentId);
   const stored = await bucket?.get(file).catch(() => null);
   if (stored) return { pdf: new Uint8Array(await stored.arrayBuffer()), trackingNumber, tenant };
   try {
     const printedLabel = { trackingNumber, carrier, externalId: externalId ?? undefined };
-    const printer = selectCarrier(provider, context.settings);
+    const printer = await openCarrier(context.settings, tenant, account);
     const pdf = await printer.printLabel(toRequest(task), printedLabel, AbortSignal.timeout(deadlineMs));
     await putPdf(bucket, file, async () => pdf);
     return { pdf, trackingNumber, tenant };
   } catch (error) {
     if (!(error instanceof CarrierError)) throw error;
+    if (isAboutCredentials(error)) throw new ApiError('unavailable', error.message);
     throw new ApiError('unavailable', 'The carrier is unavailable. Try again later.');
   }
 }

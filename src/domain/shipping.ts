@@ -5,6 +5,7 @@ import { newId } from '../base/ids.ts';
 import { CarrierError } from '../carriers/carrier.ts';
 import type { Context } from '../context.ts';
 import { type ShipmentRow, shipmentById } from '../db/shipping/queries.ts';
+import { isAboutCredentials } from './carrier-accounts.ts';
 import { attemptLabel, labelSettings, recordLabels, type Task } from './labels.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
 
@@ -40,6 +41,7 @@ const toShipment = (row: ShipmentRow): Shipment => ({
 /** Turns a carrier's error into the client's: a bad address names its field, anything else is 503. */
 function toClientError(error: unknown): unknown {
   if (!(error instanceof CarrierError)) return error;
+  if (isAboutCredentials(error)) return new ApiError('unavailable', error.message);
   const reason = error.message.slice(error.carrier.length + 2);
   if (!error.permanent) {
     const text =
@@ -49,7 +51,7 @@ function toClientError(error: unknown): unknown {
   if (reason.startsWith('from.'))
     return new ApiError(
       'unavailable',
-      'The carrier rejects the sender’s address. The operator must correct SHIP_FROM.',
+      'The carrier rejects the sender’s address. Correct `shipFrom` of the tenant, or the operator’s SHIP_FROM.',
     );
   const [, field, detail = reason] = /^to\.(\w+): (.*)/.exec(reason) ?? [];
   const pointer = field === undefined ? '/address' : `/address/${field === 'region' ? 'state' : field}`;
@@ -83,7 +85,7 @@ export async function requestShipment(context: Context, input: z.infer<typeof ne
 }
 
 async function finishShipment(context: Context, tenant: string, { task, remind }: { task: Task; remind: boolean }) {
-  const attempt = await attemptLabel(context, task);
+  const attempt = await attemptLabel(context, tenant, task);
   if (!attempt.made) {
     await recordLabels(context, tenant, [{ ...attempt, failed: { ...attempt.failed, remind } }]);
     throw toClientError(attempt.error);
@@ -94,7 +96,7 @@ async function finishShipment(context: Context, tenant: string, { task, remind }
     attempt.made,
   );
   if ('error' in answer) throw toApiError(answer, replayed);
-  await attempt.storePdf(tenant);
+  await attempt.storePdf();
   return { shipment: toShipment(answer), replayed };
 }
 

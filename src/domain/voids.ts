@@ -1,7 +1,7 @@
 import { CarrierError } from '../carriers/carrier.ts';
-import { selectCarrier } from '../carriers/select.ts';
 import type { Context } from '../context.ts';
-import type { LabelTask } from '../db/shipping/queries.ts';
+import type { AccountRow, LabelTask } from '../db/shipping/queries.ts';
+import { openCarrier } from './carrier-accounts.ts';
 import { toRequest } from './labels.ts';
 
 /** A carrier has this long to respond. A label's lease lasts longer, so two calls for one label never overlap. */
@@ -12,7 +12,7 @@ const maxVoids = 10;
 
 type Task = LabelTask & {
   tenant: string;
-  provider?: string;
+  account: AccountRow;
   carrier?: string;
   trackingNumber?: string;
   externalId?: string;
@@ -22,7 +22,7 @@ async function voidOne({ settings }: Context, task: Task) {
   const { tenant, orderId, shipmentId, trackingNumber, carrier = '', externalId } = task;
   const label = trackingNumber === undefined ? undefined : { trackingNumber, carrier, externalId };
   try {
-    const provider = selectCarrier(task.provider ?? settings.CARRIER, settings);
+    const provider = await openCarrier(settings, tenant, task.account);
     await provider.voidLabel(toRequest(task), label, AbortSignal.timeout(deadlineMs));
     return { tenant, orderId, shipmentId, outcome: 'voided' as const };
   } catch (error) {

@@ -4,7 +4,7 @@ import { readOnce } from '../base/body.ts';
 import { ApiError } from '../base/errors.ts';
 import { isFreshAndSignedBy, matchesSecret } from '../base/signature.ts';
 import { applyStripeWebhook } from '../domain/stripe-updates.ts';
-import { carrierName, receiveTracking } from '../domain/tracking.ts';
+import { carrierName, receiveTracking, receiveTrackingAt } from '../domain/tracking.ts';
 import { ingestPush } from '../events/external-events.ts';
 import type { AppEnv, HttpContext } from '../http/app-env.ts';
 import type { Operation } from '../http/declaration.ts';
@@ -65,13 +65,11 @@ const trackingWebhook: Pick<Operation, 'counted' | 'tag' | 'stream' | 'responses
   errors: ['malformed_json', 'invalid_signature', 'body_too_large', 'validation_failed', 'unavailable'],
 };
 
-async function takeTracking(c: HttpContext, carrier: z.infer<typeof carrierName>, cell?: string): Promise<Response> {
-  const { headers } = c.req.raw;
-  const query = new URL(c.req.url).searchParams;
-  const request = { headers, body: readOnce(c.req.raw), query };
-  c.set('context', await receiveTracking(c.var.context, carrier, cell, request));
-  return c.json({ received: true });
-}
+const messageOf = (c: HttpContext) => ({
+  headers: c.req.raw.headers,
+  body: readOnce(c.req.raw),
+  query: new URL(c.req.url).searchParams,
+});
 
 webhooks.post(
   '/shipping/:carrier',
@@ -87,22 +85,36 @@ webhooks.post(
       'has the parcel.',
     params: z.object({ carrier: carrierName }),
   }),
-  (c) => takeTracking(c, c.req.valid('param').carrier),
+  async (c) => {
+    c.set('context', await receiveTracking(c.var.context, c.req.valid('param').carrier, messageOf(c)));
+    return c.json({ received: true });
+  },
 );
 
 webhooks.post(
-  '/shipping/:carrier/:cell',
+  '/shipping/:carrier/:place',
   operation({
     ...trackingWebhook,
-    id: 'receiveTrackingInCell',
-    summary: 'Receive a tracking update for the parcels of one cell',
+    id: 'receiveTrackingAt',
+    counted: 'rejected by the database',
+    summary: 'Receive a tracking update for the parcels of one tenant, or of one cell',
     description:
-      'The same as `receiveTracking`, for a carrier account that only the tenants of one cell use. The Worker looks for ' +
-      'the parcel in this cell only, so other cells may be unavailable. `default` is the cell of `DATABASE_URL`.',
-    params: z.object({ carrier: carrierName, cell: z.string().regex(/^[a-z][a-z0-9]{1,11}$/) }),
+      'The same as `receiveTracking`. `place` is a tenant, for its own account at the carrier: its own webhook secret signs ' +
+      'the update, which can change only its parcels. Outside of the default cell it is `tenant@cell`. Or `place` is the ' +
+      'name of a cell, for an account of the operator that only the tenants of one cell use. The Worker then looks for the ' +
+      'parcel in this cell only, so other cells may be unavailable. `default` is the cell of `DATABASE_URL`. A tenant with ' +
+      'the name of a cell is `tenant@cell` too, such as `default@default`.',
+    params: z.object({
+      carrier: carrierName,
+      place: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,62}(@[a-z][a-z0-9]{1,11})?$/),
+    }),
     errors: [...trackingWebhook.errors, 'not_found'],
   }),
-  (c) => takeTracking(c, c.req.valid('param').carrier, c.req.valid('param').cell),
+  async (c) => {
+    const { carrier, place } = c.req.valid('param');
+    c.set('context', await receiveTrackingAt(c.var.context, carrier, messageOf(c), place));
+    return c.json({ received: true });
+  },
 );
 
 webhooks.post(

@@ -129,7 +129,7 @@ export type Fixture = Awaited<ReturnType<typeof createFixture>>;
 /** The value of the path parameter `{name}` of an operation. */
 function parameterOf({ id, path }: Route, name: string, fixture: Fixture): string {
   if (name === 'sku') return fixture.sku;
-  if (name === 'cell') return 'default';
+  if (name === 'place') return 'default';
   if (name === 'productId') return fixture.product.id;
   if (name === 'slug') return `${fixture.sku}-0`.toLowerCase();
   const idByCollection: Record<string, string | undefined> = {

@@ -211,7 +211,7 @@ describe('a tracking update', () => {
     expect(await shipmentStatus(c2, id)).toBe('created');
     expect((await track('/c2', trackingNumber, 'b')).status).toBe(200);
     expect(await shipmentStatus(c2, id)).toBe('in_transit');
-    expect((await track('/c3', trackingNumber, 'b')).status).toBe(404);
+    expect((await track('/c3', trackingNumber, 'b')).body.code).toBe('invalid_signature');
   });
 });
 

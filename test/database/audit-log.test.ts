@@ -172,7 +172,7 @@ const recordedAsEvents: Record<string, keyof typeof topics> = {
   createShipment: 'shipping.label.requested',
   receiveStripeEvent: 'payment.succeeded',
   receiveTracking: 'shipping.status.changed',
-  receiveTrackingInCell: 'shipping.status.changed',
+  receiveTrackingAt: 'shipping.status.changed',
   receiveKafka: 'order.created',
 };
 

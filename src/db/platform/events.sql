@@ -175,7 +175,7 @@ grant execute on function platform.clock, platform.tenant, platform.iso, platfor
   platform.enter_as, platform.sinks_of, platform.due_now, platform.trace, platform.emit, platform.claim_event, platform.claim_new_events, platform.find_unclaimed_events
   to fusion_catalog, fusion_inventory, fusion_orders, fusion_group_commerce, fusion_payments, fusion_shipping,
      fusion_search;
-grant execute on function platform.proven_tenant to fusion_reader, fusion_search;
+grant execute on function platform.proven_tenant to fusion_reader, fusion_search, fusion_shipping;
 grant execute on function platform.iso, platform.envelope, platform.letter_json to fusion_reader;
 grant execute on function platform.authenticate, platform.begin_operation, platform.end_operation,
   platform.keep_dead_letters, platform.replay_dead_letter to fusion_worker;

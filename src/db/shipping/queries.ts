@@ -1,5 +1,5 @@
 import { eq, sql } from 'drizzle-orm';
-import { integer, jsonb, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
+import { boolean, integer, jsonb, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from '../client.ts';
 
 const schema = pgSchema('shipping');
@@ -16,6 +16,7 @@ export const shipments = schema.table('shipments', {
   createdAt: time('created_at').defaultNow(),
   tenantId: varchar('tenant_id').notNull().default('default'),
   provider: varchar('provider').notNull().default('manual'),
+  ownAccount: boolean('own_account').notNull().default(false),
   externalId: varchar('external_id'),
   exception: text('exception'),
   trackedAt: time('tracked_at'),
@@ -35,6 +36,8 @@ export const labelRequests = schema.table('label_requests', {
   attempts: integer('attempts').notNull().default(0),
   leasedUntil: time('leased_until'),
   lastError: text('last_error'),
+  provider: varchar('provider'),
+  ownAccount: boolean('own_account').notNull().default(false),
   triedAt: time('tried_at').notNull(),
   createdAt: time('created_at').notNull(),
 });
@@ -53,6 +56,12 @@ export type LabelTask = {
   from: PostalAddress;
   parcel: { weightGrams: number; lengthMm: number; widthMm: number; heightMm: number };
 };
+
+/** A tenant's credentials for a carrier. The Worker has encrypted each of them. */
+export type EncryptedCredentials = { apiKey?: string; webhookSecret?: string };
+
+/** Who calls a carrier, as `shipping.account_json` returns it. `provider` is null if it was not recorded. */
+export type AccountRow = { provider: string | null; isOwn: boolean; credentials: EncryptedCredentials | null };
 
 /** A shipment as `shipping.shipment_json` returns it. */
 export type ShipmentRow = {
@@ -76,7 +85,7 @@ export const labelById = (db: Reader, id: string) =>
   db
     .select({
       task: sql<LabelTask>`shipping.label_task("label_requests")`,
-      provider: shipments.provider,
+      account: sql<AccountRow>`shipping.read_account(${shipments.provider}, ${shipments.ownAccount})`,
       carrier: shipments.carrier,
       trackingNumber: shipments.trackingNumber,
       externalId: shipments.externalId,

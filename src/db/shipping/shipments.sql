@@ -42,23 +42,52 @@ begin
 end
 $$;
 
+-- The account at a carrier that makes, prints or voids a label: {provider, isOwn, credentials}. `isOwn`: the tenant's own
+-- account, with its present credentials for that provider, encrypted; otherwise the operator's.
+create or replace function shipping.account_json(provider varchar, own_account boolean, tenant varchar) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('provider', provider, 'isOwn', own_account, 'credentials', case when own_account then
+    (select t.carrier_credentials::jsonb -> provider::text from platform.tenants t where t.id = tenant) end)
+$$;
+
+-- The same for a reader, of the tenant that it has authenticated.
+create or replace function shipping.read_account(provider varchar, own_account boolean) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select shipping.account_json(provider, own_account, platform.proven_tenant('shipping:read', 'shipping:write'))
+$$;
+
 -- Takes the lease of a label request. A request that was given up starts to count its attempts again. `terms`: {from,
--- parcel, seconds}: the current sender and parcel, which the operator may have corrected, and how long the lease lasts.
--- Returns the task with its `lease`, by which record_labels recognizes the caller; null if another caller has the
--- lease. The caller has locked the order.
+-- parcel, carrier, seconds}: the operator's sender, parcel and carrier, for a tenant that has set none, and how long the
+-- lease lasts. If another carrier or account was asked before, it may have made a label: that one is voided, and the
+-- request gets a new shipment id. Returns the task with its `account` and `lease`, by which record_labels recognizes the
+-- caller; null if another caller has the lease. The caller has locked the order.
 create or replace function shipping.lease_label(r shipping.label_requests, terms jsonb) returns jsonb
-language sql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  task jsonb;
+begin
   update shipping.label_requests x
-  set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1, sender = terms->'from',
-      parcel = terms->'parcel', tried_at = platform.clock(),
+  set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1,
+      sender = coalesce(t.ship_from, terms->'from'), parcel = coalesce(t.parcel, terms->'parcel'),
+      provider = coalesce(t.carrier, terms->>'carrier'), own_account = t.carrier is not null,
+      shipment_id = case when x.provider <> 'manual'
+        and (x.provider, x.own_account) <> (coalesce(t.carrier, terms->>'carrier'), t.carrier is not null)
+        then platform.uuid7() else x.shipment_id end, tried_at = platform.clock(),
       leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
-  where x.order_id = r.order_id and x.status in ('open', 'refused')
+  from platform.tenants t
+  where x.order_id = r.order_id and t.id = r.tenant_id and x.status in ('open', 'refused')
     and coalesce(x.leased_until <= platform.clock(), true)
-  returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until)
+  returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until,
+    'account', shipping.account_json(x.provider, x.own_account, x.tenant_id)) into task;
+  if task->>'shipmentId' <> r.shipment_id then
+    perform shipping.request_void(r, null);
+  end if;
+  return task;
+end
 $$;
 
 -- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
--- shipmentId, traceparent}], from, parcel, seconds}. Returns {tasks, busy}. `tasks`: labels that this caller makes now,
+-- shipmentId, traceparent}], from, parcel, carrier, seconds}. Returns {tasks, busy}. `tasks`: labels that this caller makes now,
 -- also after a redelivery, because the first delivery may have failed. `busy`: orders whose label another caller makes.
 -- An order without an address waits for one; a cancelled or refunded order gets no label. Locks the orders by id, one
 -- after the other.
@@ -103,8 +132,8 @@ begin
 end
 $$;
 
--- Saves a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, externalId?,
--- labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all callers have the same one. Returns
+-- Saves a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, ownAccount?,
+-- externalId?, labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all callers have the same one. Returns
 -- null if the order was cancelled or refunded in the meantime; then the request records the label, and it is voided. A
 -- label of an earlier shipment id is voided too. Locks the order. Emits shipping.label.created.
 create or replace function shipping.save_label(label jsonb) returns shipping.shipments
@@ -133,9 +162,10 @@ begin
     return null;
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
-    external_id, created_at, updated_at)
+    own_account, external_id, created_at, updated_at)
   values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl',
-    'created', order_row.tenant_id, label->>'provider', label->>'externalId', platform.clock(), platform.clock())
+    'created', order_row.tenant_id, label->>'provider',
+    coalesce((label->>'ownAccount')::boolean, false), label->>'externalId', platform.clock(), platform.clock())
   returning * into shipment;
   update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
   where x.order_id = order_row.id;
@@ -193,7 +223,7 @@ begin
 end
 $$;
 
--- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, seconds}. Returns the shipment; or {task,
+-- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, carrier, seconds}. Returns the shipment; or {task,
 -- remind}, and then the Worker calls the carrier and ends with record_shipment or record_labels; or {busy} if another
 -- caller is making the label. `remind`: no queued message would retry the label. If a failed refund has made an order
 -- `confirmed` again, it gets another label under the new shipment id, because its first label was cancelled. Locks the
@@ -269,7 +299,7 @@ $$;
 call platform.set_owner('shipping', 'fusion_shipping');
 
 grant execute on function shipping.shipment_json to fusion_reader, fusion_orders;
-grant execute on function shipping.label_task to fusion_reader;
+grant execute on function shipping.label_task, shipping.read_account to fusion_reader;
 grant execute on function shipping.open_label_request to fusion_orders;
 grant execute on function shipping.open_labels, shipping.record_labels, shipping.open_shipment, shipping.record_shipment
   to fusion_worker;

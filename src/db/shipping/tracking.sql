@@ -2,8 +2,8 @@
 -- Tracking: the status of parcels, as reported by their carriers.
 
 -- Applies a carrier's tracking update, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
--- occurredAt, detail?, undated?, tenant?}; with `tenant` only its shipments are searched. Updates may arrive in any
--- order; the most advanced status stays. `exception` is recorded and emitted and changes no status. Returns {outcome,
+-- occurredAt, detail?, undated?, tenant?}; with `tenant` only its shipments are searched, otherwise only those that were
+-- made with the operator's account. Updates may arrive in any order; the most advanced status stays. `exception` is recorded and emitted and changes no status. Returns {outcome,
 -- tenant}: applied, duplicate, or unknown (no shipment of ours). Locks the order. Emits shipping.status.changed,
 -- shipping.cancelled.
 create or replace function shipping.apply_tracking(call jsonb, input jsonb) returns jsonb
@@ -20,7 +20,7 @@ begin
   -- Carriers reuse a tracking number after months, so the latest shipment is meant.
   select * into shipment from shipping.shipments x
     where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
-      and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
+      and case when input ? 'tenant' then x.tenant_id = input->>'tenant' else not x.own_account end order by x.id desc limit 1;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;
@@ -56,6 +56,18 @@ begin
 end
 $$;
 
+-- Finds the secret with which a tenant's own account at a carrier signs tracking updates. `input`: {tenant, carrier}.
+-- Returns {secret}, encrypted; null if there is no such tenant or secret.
+create or replace function shipping.find_webhook_secret(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  return jsonb_build_object('secret', (
+    select t.carrier_credentials::jsonb #>> array[input->>'carrier', 'webhookSecret']
+    from platform.tenants t where t.id = input->>'tenant'));
+end
+$$;
+
 call platform.set_owner('shipping', 'fusion_shipping');
 
-grant execute on function shipping.apply_tracking to fusion_worker;
+grant execute on function shipping.apply_tracking, shipping.find_webhook_secret to fusion_worker;

@@ -2,21 +2,22 @@
 -- Labels of cancelled or refunded orders, which the cron voids at the carrier. The rows change only under the order's
 -- lock.
 
--- Requests that a label be voided. `label`: {provider, carrier, trackingNumber, externalId?}, or null if only the
--- carrier knows whether it made one. If the label becomes known later, it is due again. The caller has locked the
+-- Requests that a label be voided. `label`: {provider, ownAccount?, carrier, trackingNumber, externalId?}, or null if only
+-- the carrier that was asked last knows whether it made one. If the label becomes known later, it is due again. The caller has locked the
 -- order.
 create or replace function shipping.request_void(request shipping.label_requests, label jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
-  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number,
-    external_id, status, due_at, created_at)
-  values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier',
+  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, own_account, carrier,
+    tracking_number, external_id, status, due_at, created_at)
+  values (request.shipment_id, request.tenant_id, request.order_id, coalesce(label->>'provider', request.provider),
+    coalesce((label->>'ownAccount')::boolean, label is null and request.own_account), label->>'carrier',
     label->>'trackingNumber', label->>'externalId', 'open',
     -- The carrier may still be making an unknown label for the caller that has the lease.
     case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute'
       else platform.clock() end, platform.clock())
   on conflict (shipment_id) do update
-    set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
-        external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
+    set provider = excluded.provider, own_account = excluded.own_account, carrier = excluded.carrier,
+        tracking_number = excluded.tracking_number, external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
     where v.tracking_number is null and excluded.tracking_number is not null
 $$;
 
@@ -37,7 +38,7 @@ begin
     where x.id = shipment.id and x.status = 'created';
     if found then
       perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
-        'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
+        'ownAccount', shipment.own_account, 'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
       perform platform.emit('shipping.cancelled', of_order,
         jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
     end if;
@@ -106,7 +107,8 @@ begin
       -- The request may be for a later shipment by now.
       select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
         'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
-        'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id))
+        'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id,
+        'account', shipping.account_json(label_void.provider, label_void.own_account, label_void.tenant_id)))
       from shipping.label_requests r where r.order_id = label_void.order_id);
   end loop;
   return tasks;
