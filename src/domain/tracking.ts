@@ -90,6 +90,7 @@ export async function receiveTrackingAt(context: Context, name: CarrierName, mes
     tenant,
     carrier: name,
   });
+  context.leasedCalls = db.usage.calls; // it has emitted nothing, so a rejected webhook starts no relay
   const carrier = await openWebhooks(context.settings, tenant, name, secret);
   return takeUpdate(inside, carrier, message, async (input) => {
     await applyIn(inside, { ...input, tenant });

@@ -201,6 +201,23 @@ describe('a flood of requests', () => {
     },
   );
 
+  test('with forged events for a tenant’s carrier calls the database no more often than its address may', async () => {
+    const [replies, calls] = await callsOf(() =>
+      flood(5 * badRequestLimit, () => {
+        const signed = `t=${Math.floor(Date.now() / 1000)},v1=${randomBytes(32).toString('hex')}`;
+        const headers = { ...headersFrom('192.0.2.7'), 'x-signature': signed };
+        return store.send(
+          'POST',
+          `/webhooks/shipping/manual/shop${randomBytes(3).toString('hex')}`,
+          {},
+          { key: null, headers },
+        );
+      }),
+    );
+    expect(statusesOf(replies)).toEqual([400, 429]);
+    expect(calls).toBe(replies.filter((reply) => reply.status === 400).length);
+  });
+
   test('to /readyz calls the database no more often than its address may', async () => {
     const [replies, calls] = await callsOf(() =>
       flood(5 * badRequestLimit, () =>
