@@ -15,6 +15,7 @@ import {
   setKeyOrigins,
 } from './api-keys.ts';
 import { formatAuditLog, readAuditLog } from './audit-log.ts';
+import { describeEncryption, encryptAgain, readSecretsKeys } from './credentials.ts';
 
 const help = `npm run keys -- <command>
 
@@ -37,6 +38,8 @@ const help = `npm run keys -- <command>
   jobs list                       list the job secrets by their SHA-256
   jobs revoke <SHA-256>           revoke a job secret; its first characters are enough
   jobs seal                       reject jobs without a job secret; do this once the Worker has DATABASE_JOB_SECRET
+  credentials                     encrypt the credentials of all tenants again, with the first key of
+                                  TENANT_SECRETS_KEY; do this before you remove the second one
   log --tenant <id>               print the audit log, newest first: changes of products, stock (by hand), campaigns,
        [--subject <id or SKU>]    refunds, replayed dead letters, settings and keys, and who made them
        [--limit 50]
@@ -118,6 +121,9 @@ async function runCommand(client: pg.Client, { values, positionals }: Arguments)
     return `revoked ${prefix}… of the tenant ${tenant_id}`;
   }
   if (command === 'jobs') return runJobsCommand(client, values.cell, subject, positionals[2], values.name);
+  if (command === 'credentials') {
+    return describeEncryption(await encryptAgain(client, readSecretsKeys(process.env.TENANT_SECRETS_KEY)));
+  }
   if (command === 'log') {
     if (values.tenant === undefined) throw new UsageError('--tenant <id> is missing');
     const limit = Number(values.limit);

@@ -6,7 +6,7 @@ import type { AccountRow, EncryptedCredentials } from '../db/shipping/queries.ts
 import type { Settings } from '../env.ts';
 
 /** A credential is bound to its tenant, carrier and field: copied elsewhere, it does not decrypt. */
-const ownerOf = (tenant: string, provider: string, field: keyof EncryptedCredentials) => [
+export const credentialOwner = (tenant: string, provider: string, field: string) => [
   'carrier',
   tenant,
   provider,
@@ -31,7 +31,8 @@ export async function encryptCredentials(
       const detail = 'This store cannot keep secrets of tenants. Its operator must set TENANT_SECRETS_KEY.';
       throw new ApiError('unavailable', detail);
     }
-    encrypted[field] = secret === null || !keys ? null : await encrypt(keys, ownerOf(tenant, provider, field), secret);
+    encrypted[field] =
+      secret === null || !keys ? null : await encrypt(keys, credentialOwner(tenant, provider, field), secret);
   }
   return encrypted;
 }
@@ -54,14 +55,14 @@ export async function openCarrier(settings: Settings, tenant: string, account: A
   if (name === 'manual') return makeCarrier(name, { apiKey: '', webhookSecrets: [] }, settings);
   const encrypted = account.credentials?.apiKey;
   if (encrypted === undefined) throw new CarrierError(name, missingKey, true, { code: 'credentials' });
-  const apiKey = await decrypt(settings.TENANT_SECRETS_KEY ?? [], ownerOf(tenant, name, 'apiKey'), encrypted);
+  const apiKey = await decrypt(settings.TENANT_SECRETS_KEY ?? [], credentialOwner(tenant, name, 'apiKey'), encrypted);
   if (apiKey === undefined) throw new CarrierError(name, unreadableKey, false, { code: 'credentials' });
   return makeCarrier(name, { apiKey, webhookSecrets: [] }, settings);
 }
 
 /** A tenant's own carrier that only verifies and parses webhooks. Without a secret that decrypts it rejects them. */
 export async function openWebhooks(settings: Settings, tenant: string, name: string, encrypted: string | null) {
-  const owner = ownerOf(tenant, name, 'webhookSecret');
+  const owner = credentialOwner(tenant, name, 'webhookSecret');
   const secret = encrypted === null ? '' : await decrypt(settings.TENANT_SECRETS_KEY ?? [], owner, encrypted);
   return makeCarrier(name, { apiKey: '', webhookSecrets: parseSecrets(secret ?? '') }, settings);
 }
