@@ -12,4 +12,5 @@ alter table platform.tenants
   -- Such a carrier would take the operator's address, or the one that drawn labels show by default, for the sender.
   add constraint tenants_carrier_has_sender check (coalesce(carrier, 'manual') = 'manual' or ship_from is not null);
 
+grant update (carrier, carrier_credentials) on platform.tenants to fusion_platform;
 grant select (id, ship_from, parcel, carrier, carrier_credentials) on platform.tenants to fusion_shipping;

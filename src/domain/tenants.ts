@@ -8,6 +8,9 @@ import {
   type TenantRow,
   tenantSettings,
 } from '../db/platform/tenants.ts';
+import { encryptCredentials } from './carrier-accounts.ts';
+import { type ErrorResult, toApiError } from './refusals.ts';
+import { carrierName } from './tracking.ts';
 
 const links = z
   .object({ terms: z.string().nullable(), privacy: z.string().nullable(), returns: z.string().nullable() })
@@ -44,10 +47,17 @@ const settings = {
     .meta({ description: 'Who signs the tokens of its customers, and for which audience' }),
 };
 
+const carrier = z.object({ name: carrierName, hasApiKey: z.boolean(), hasWebhookSecret: z.boolean() });
+
 export const tenant = z
   .object({
     id: z.string(),
     ...settings,
+    carrier: carrier.nullable().meta({
+      description:
+        'The carrier that makes its labels, with its own account; null: `CARRIER` of the Worker, with the account of the ' +
+        'operator. The credentials are never shown',
+    }),
     links,
     stripeAccount: z.string().nullable().meta({ description: 'The connected account at Stripe; read-only' }),
   })
@@ -56,6 +66,13 @@ export const tenant = z
 export type Tenant = z.infer<typeof tenant>;
 
 const link = webUrl.nullable();
+/** Printable ASCII without spaces, since it becomes a header. */
+const credential = (min: number) =>
+  z
+    .string()
+    .regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without spaces')
+    .min(min)
+    .max(255);
 
 export const tenantChange = z
   .strictObject({
@@ -64,6 +81,28 @@ export const tenantChange = z
       .strictObject({ terms: link, privacy: link, returns: link })
       .partial()
       .meta({ description: 'A link that is left out stays as it is; null removes it' }),
+    carrier: z
+      .strictObject({
+        name: carrierName,
+        apiKey: credential(1)
+          .nullable()
+          .optional()
+          .meta({ description: 'Of your account at the carrier. `manual` needs none' }),
+        webhookSecret: credential(16)
+          .nullable()
+          .optional()
+          .meta({
+            description:
+              'Signs tracking updates to `/webhooks/shipping/{carrier}/{tenant}`; two separated by a comma while one ' +
+              'replaces the other',
+          }),
+      })
+      .nullable()
+      .meta({
+        description:
+          'A credential that is left out stays as it is, and null removes it. Those for your earlier carriers stay too, ' +
+          'so that labels which they made can be voided. Without a carrier (null) all are removed',
+      }),
   })
   .partial()
   .refine((change) => Object.keys(change).length > 0, { error: 'must change at least one field' });
@@ -97,6 +136,11 @@ const toTenant = (row: TenantRow): Tenant => ({
   pricesIncludeTax: row.pricesIncludeTax,
   shipFrom: row.shipFrom,
   parcel: row.parcel,
+  carrier: row.carrier && {
+    name: carrierName.parse(row.carrier.name),
+    hasApiKey: row.carrier.hasApiKey,
+    hasWebhookSecret: row.carrier.hasWebhookSecret,
+  },
   delayedPayments: row.delayedPayments,
   holdSeconds: row.holdSeconds,
   cartSeconds: row.cartSeconds,
@@ -122,19 +166,34 @@ export async function readTenant(context: Context) {
 }
 
 /**
+ * The change with encrypted credentials. They are bound to the tenant, whose id only the database knows: so a change with
+ * credentials takes a second database call.
+ * @throws ApiError unavailable, without TENANT_SECRETS_KEY; forbidden
+ */
+async function encryptChange(context: Context, change: z.infer<typeof tenantChange>) {
+  const { carrier: set } = change;
+  if (typeof set?.apiKey !== 'string' && typeof set?.webhookSecret !== 'string') return change;
+  const { tenant: id } = await context.db.read(context.call, 'tenant:write', tenantSettings);
+  const credentials = await encryptCredentials(context.settings, id, set.name, set);
+  return { ...change, carrier: { name: set.name, ...credentials } };
+}
+
+/**
  * Changes only the given fields. `ifMatch`: the versions that the client's `If-Match` accepts.
- * @throws ApiError version_mismatch
+ * @throws ApiError version_mismatch, validation_failed (a carrier without a key or sender), unavailable (credentials of
+ * a carrier, without TENANT_SECRETS_KEY)
  */
 export async function updateTenant(
   context: Context,
   change: z.infer<typeof tenantChange>,
   ifMatch: number[] | undefined,
 ) {
-  const { answer } = await context.db.run<{ tenant: string; answer: TenantRow }>(
+  const { answer, replayed } = await context.db.run<{ answer: TenantRow | ErrorResult; replayed: boolean }>(
     'platform.update_tenant',
     context.call,
-    { change, ifMatch },
+    { change: await encryptChange(context, change), ifMatch },
   );
+  if ('error' in answer) throw toApiError(answer, replayed);
   return { tenant: toTenant(answer), version: answer.version };
 }
 

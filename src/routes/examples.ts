@@ -200,6 +200,7 @@ export const sampleTenant = {
   pricesIncludeTax: true,
   shipFrom: { name: 'The tea shop', line1: 'Speicherstadt 4', city: 'Hamburg', postalCode: '20457', country: 'DE' },
   parcel: { weightGrams: 500, lengthMm: 300, widthMm: 200, heightMm: 100 },
+  carrier: { name: 'shippo' as const, hasApiKey: true, hasWebhookSecret: true },
   delayedPayments: true,
   holdSeconds: 1_800,
   cartSeconds: null,

@@ -34,14 +34,14 @@ tenant.patch(
     summary: 'Change the settings of your tenant',
     description:
       'Only the given fields change. Null sets a setting back to the default of the Worker. New times hold for orders ' +
-      'and places from then on. `id` and `stripeAccount` cannot be changed here. Links need https; `storefrontUrl` and ' +
+      'and places from then on, and a new carrier for labels that are not made yet. `id` and `stripeAccount` cannot be changed here. Links need https; `storefrontUrl` and ' +
       '`oidc.issuer` may also be on http://localhost, for development.',
     scope: 'tenant:write',
     ifMatch: true,
     body: tenantChange,
     example: { name: 'The tea shop', country: 'DE', currency: 'EUR', pricesIncludeTax: true, holdSeconds: 1_800 },
     responses: { 200: { description: 'The changed tenant', schema: tenantSchema, example: sampleTenant } },
-    errors: ['version_mismatch'],
+    errors: ['version_mismatch', 'unavailable'],
   }),
   async (c) => {
     const versions = versionsIn(c.req.header('if-match'));

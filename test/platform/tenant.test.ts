@@ -24,6 +24,7 @@ const plain = {
   pricesIncludeTax: false,
   shipFrom: null,
   parcel: null,
+  carrier: null,
   delayedPayments: true,
   holdSeconds: null,
   cartSeconds: null,
@@ -151,7 +152,8 @@ describe('the settings of a tenant', () => {
 
   test('are in the audit log with the key that changed them, without the credentials of the carrier', async () => {
     await store.database.query(
-      `update platform.tenants set carrier_credentials = 'sealed-secret' where id = 'default'`,
+      `update platform.tenants set carrier_credentials = '{"manual": {"webhookSecret": "sealed-secret"}}'
+       where id = 'default'`,
     );
     await change({ name: 'Audited' });
     const rows = await store.database.query<{ row: { actor: string; after: object } }>(

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { encryptAgain, readSecretsKeys } from '../../dev/keys/credentials.ts';
+import { withClient } from '../../dev/postgres/connection.ts';
 import { encryptCredentials } from '../../src/domain/carrier-accounts.ts';
 import trackUpdated from '../fixtures/carriers/shippo-track-updated.json' with { type: 'json' };
 import { type FakeEasyPost, type FakeShippo, startFakeEasyPost, startFakeShippo } from '../support/carrier.ts';
@@ -20,21 +22,25 @@ const stores = {} as Record<Tenant, Store>;
 const shops = {} as Record<Tenant, ReturnType<typeof shop>>;
 const own = shop(() => store); // the tenant `default`, which uses the operator's carrier
 
-/** Sets a tenant's sender and carrier, with credentials that are encrypted as the Worker does it. */
+/** Sets a tenant's sender and carrier. Null: those of the operator. */
 async function setCarrier(
-  tenant: string,
+  tenant: Tenant,
   name: string | null,
-  credentials: { apiKey?: string; webhookSecret?: string } = {},
-  key = secretsKey,
+  credentials: { apiKey?: string | null; webhookSecret?: string | null } = {},
 ): Promise<void> {
-  const settings = { TENANT_SECRETS_KEY: [key] } as unknown as Parameters<typeof encryptCredentials>[0];
-  const encrypted = name === null ? null : await encryptCredentials(settings, tenant, name, credentials);
-  await store.database.query(
-    `update platform.tenants set ship_from = $2, carrier = $3::text, carrier_credentials = case when $3::text is null then null
-       else (coalesce(carrier_credentials::jsonb, '{}') || jsonb_build_object($3::text, $4::jsonb))::text end
-     where id = $1`,
-    [tenant, JSON.stringify(senderOf(tenant)), name, JSON.stringify(encrypted)],
-  );
+  const change = { shipFrom: senderOf(tenant), carrier: name && { name, ...credentials } };
+  const { status, body } = await stores[tenant].send('PATCH', '/v1/tenant', change);
+  if (status !== 200) throw new Error(JSON.stringify(body));
+}
+
+/** Replaces a tenant's key by one that was encrypted with a key that the Worker does not have. */
+async function loseKey(tenant: Tenant): Promise<void> {
+  const settings = { TENANT_SECRETS_KEY: [otherKey] } as unknown as Parameters<typeof encryptCredentials>[0];
+  const encrypted = await encryptCredentials(settings, tenant, 'shippo', { apiKey: keys[tenant] });
+  await store.database.query('update platform.tenants set carrier_credentials = $2 where id = $1', [
+    tenant,
+    JSON.stringify({ shippo: encrypted }),
+  ]);
 }
 
 beforeAll(async () => {
@@ -97,7 +103,7 @@ describe('a label', () => {
 
   test('is made with the carrier, key, sender and parcel of its tenant', async () => {
     const parcel = { weightGrams: 321, lengthMm: 111, widthMm: 99, heightMm: 55 };
-    await store.database.query(`update platform.tenants set parcel = $1 where id = 'acme'`, [JSON.stringify(parcel)]);
+    await stores.acme.send('PATCH', '/v1/tenant', { parcel });
     const from = shippo.calls.length;
     const orders = await Promise.all([
       ...[shops.acme.free(home), shops.acme.free(home), shops.stall.free(home), shops.corner.free(home)],
@@ -146,7 +152,7 @@ describe('a label', () => {
   });
 
   test('waits if its tenant’s key cannot be decrypted, and the reason says what to do', async () => {
-    await setCarrier('acme', 'shippo', { apiKey: keys.acme }, otherKey);
+    await loseKey('acme');
     const id = await shops.acme.confirmed();
     const { status, body } = await shops.acme.ship(id);
     expect([status, body.code]).toEqual([503, 'unavailable']);
@@ -214,7 +220,7 @@ describe('a label of a cancelled order', () => {
 
   test('is voided later if the key cannot be decrypted for now, and other tenants’ labels are voided', async () => {
     const [acme, stall] = [await made('acme'), await made('stall')];
-    await setCarrier('acme', 'shippo', { apiKey: keys.acme }, otherKey);
+    await loseKey('acme');
     await cancel(stores.acme, acme.id);
     await cancel(stores.stall, stall.id);
     await store.cron();
@@ -332,6 +338,103 @@ describe('a tracking update', () => {
     expect(reply.headers.get('server-timing')).toContain('2 calls');
     expect(await statusOf(stores.acme, id)).toBe('in_transit');
   });
+});
+
+describe('the carrier in /v1/tenant', () => {
+  beforeEach(async () => {
+    await setCarrier('stall', null);
+    await setCarrier('stall', 'shippo', { apiKey: keys.stall });
+  });
+  const patch = (change: object, headers: Record<string, string> = {}) =>
+    stores.stall.send('PATCH', '/v1/tenant', change, { headers });
+  const pointersOf = ({ body }: { body: { errors: { pointer: string }[] } }) =>
+    body.errors.map(({ pointer }) => pointer);
+
+  test('shows which credentials are set and never a credential, and a change takes two database calls', async () => {
+    const apiKey = 'shippo_PLANTED_again';
+    const changed = await patch({ carrier: { name: 'shippo', apiKey, webhookSecret: 'PLANTED-secret-of-stall' } });
+    expect(changed.body.carrier).toEqual({ name: 'shippo', hasApiKey: true, hasWebhookSecret: true });
+    expect(changed.headers.get('server-timing')).toContain('2 calls');
+    expect((await stores.stall.send('GET', '/v1/tenant')).body).toEqual(changed.body);
+    expect(JSON.stringify(changed.body)).not.toContain('PLANTED');
+    const [row] = await store.database.query<{ carrier_credentials: string }>(
+      `select carrier_credentials from platform.tenants where id = 'stall'`,
+    );
+    expect(Object.keys(JSON.parse(row?.carrier_credentials ?? '{}'))).toEqual(['shippo']);
+    expect(row?.carrier_credentials).not.toContain('PLANTED');
+  });
+
+  test('keeps a credential that a change leaves out, and removes one that is null', async () => {
+    await patch({ carrier: { name: 'shippo', webhookSecret: 'PLANTED-secret-of-stall' } });
+    expect((await patch({ carrier: { name: 'shippo' } })).body.carrier).toMatchObject({ hasWebhookSecret: true });
+    expect((await patch({ carrier: { name: 'manual' } })).body.carrier).toEqual({
+      ...{ name: 'manual', hasApiKey: false, hasWebhookSecret: false },
+    });
+    expect((await patch({ carrier: { name: 'shippo', webhookSecret: null } })).body.carrier).toEqual({
+      ...{ name: 'shippo', hasApiKey: true, hasWebhookSecret: false },
+    });
+    expect((await patch({ carrier: null })).body.carrier).toBeNull();
+    expect(pointersOf(await patch({ carrier: { name: 'shippo' } }))).toEqual(['/carrier/apiKey']);
+  });
+
+  test('needs a key and a sender, and rejects what no carrier has', async () => {
+    expect(pointersOf(await patch({ carrier: { name: 'shippo', apiKey: null } }))).toEqual(['/carrier/apiKey']);
+    expect(pointersOf(await patch({ carrier: { name: 'easypost' } }))).toEqual(['/carrier/apiKey']);
+    expect(pointersOf(await patch({ shipFrom: null }))).toEqual(['/shipFrom']);
+    for (const [carrier, pointer] of [
+      [{ name: 'dhl' }, '/carrier/name'],
+      [{ name: 'shippo', apiKey: 'with space' }, '/carrier/apiKey'],
+      [{ name: 'shippo', apiKey: '' }, '/carrier/apiKey'],
+      [{ name: 'shippo', webhookSecret: 'short' }, '/carrier/webhookSecret'],
+      [{ name: 'shippo', secret: 'x' }, '/carrier/secret'],
+    ] as const) {
+      expect(pointersOf(await patch({ carrier }))).toEqual([pointer]);
+    }
+    expect((await patch({ carrier: { name: 'shippo', apiKey: keys.stall } }, { 'if-match': '"0"' })).status).toBe(412);
+    const reader = await store.database.key({ tenant: 'stall', scopes: ['tenant:read'] });
+    const forbidden = { carrier: { name: 'shippo', apiKey: keys.stall } };
+    expect((await store.send('PATCH', '/v1/tenant', forbidden, { key: reader })).body.code).toBe('forbidden');
+  });
+
+  test('in a database that is changed by hand needs a key and a sender, too', async () => {
+    const update = (change: string) => store.database.query(`update platform.tenants set ${change} where id = 'stall'`);
+    await expect(update('carrier_credentials = null')).rejects.toThrow('tenants_carrier_has_key');
+    await expect(update('ship_from = null')).rejects.toThrow('tenants_carrier_has_sender');
+  });
+
+  test('is encrypted again with a new key by the operator’s command, and what no key decrypts stays and is named', async () => {
+    await loseKey('acme');
+    const newKey = Buffer.alloc(32, 9).toString('base64');
+    const recrypt = (...twoKeys: string[]) =>
+      withClient(store.database.url, (client) => encryptAgain(client, readSecretsKeys(twoKeys.join())));
+    const { encrypted, lost } = await recrypt(newKey, secretsKey);
+    expect([encrypted, lost]).toEqual([expect.any(Number), ['acme shippo apiKey']]);
+    const { body } = await shops.stall.ship(await shops.stall.confirmed());
+    expect(body.detail).toContain('cannot be decrypted'); // the Worker has the old key alone
+    const again = await recrypt(secretsKey, newKey);
+    expect(again).toEqual({ encrypted, lost });
+    expect((await shops.stall.ship(await shops.stall.confirmed())).status).toBe(201);
+    expect(() => readSecretsKeys('c2hvcnQ=')).toThrow('32 bytes');
+  });
+});
+
+test('a Worker without TENANT_SECRETS_KEY rejects credentials with 503 that names it, and makes drawn labels', async () => {
+  const plain = await startStore();
+  try {
+    const carrier = { name: 'shippo', apiKey: 'shippo_PLANTED_plain' };
+    const { status, body } = await plain.send('PATCH', '/v1/tenant', { shipFrom: senderOf('default'), carrier });
+    expect([status, body.code, body.detail]).toEqual([
+      503,
+      'unavailable',
+      expect.stringContaining('TENANT_SECRETS_KEY'),
+    ]);
+    expect((await plain.send('PATCH', '/v1/tenant', { carrier: { name: 'manual' } })).status).toBe(200);
+    const { ship, confirmed } = shop(() => plain);
+    await addProduct(plain, 'GIFT', 10, 0);
+    expect((await ship(await confirmed())).status).toBe(201);
+  } finally {
+    await plain.close();
+  }
 });
 
 test('no credential of a tenant is in the audit log, an event, an answer or a stored response', async () => {

@@ -1,12 +1,29 @@
 -- requires: platform/access.sql
 -- A tenant's settings. A setting that is null is that of the Worker's variables. The credentials of its carrier are not
--- among them: no function here reads them.
+-- among them: no function here returns them.
+
+-- A tenant's own carrier as the API shows it.
+create or replace function platform.carrier_json(name varchar, credentials varchar) returns jsonb
+language sql stable as $$
+  select case when name is not null then jsonb_build_object('name', name,
+    'hasApiKey', credentials::jsonb #>> array[name, 'apiKey'] is not null,
+    'hasWebhookSecret', credentials::jsonb #>> array[name, 'webhookSecret'] is not null) end
+$$;
+
+-- The credentials of a tenant after a change of its carrier: {name, apiKey?, webhookSecret?}, encrypted; null removes one.
+-- Those for its earlier carriers stay, for the labels that they made. Without a carrier of its own it has none.
+create or replace function platform.change_credentials(credentials varchar, carrier jsonb) returns varchar
+language sql stable as $$
+  select case when carrier <> 'null' then (coalesce(credentials::jsonb, '{}') || jsonb_build_object(carrier->>'name',
+    jsonb_strip_nulls(coalesce(credentials::jsonb -> (carrier->>'name'), '{}') || carrier - 'name')))::text end
+$$;
 
 -- A tenant as the API shows it. `version` is for the ETag.
 create or replace function platform.tenant_json(t platform.tenants) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', t.id, 'name', t.name, 'country', t.country, 'currency', t.currency,
     'pricesIncludeTax', t.prices_include_tax, 'shipFrom', t.ship_from, 'parcel', t.parcel,
+    'carrier', platform.carrier_json(t.carrier, t.carrier_credentials),
     'delayedPayments', t.delayed_payments, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
     'approvalSeconds', t.approval_seconds, 'graceSeconds', t.grace_seconds, 'links', t.links,
     'storefrontUrl', t.storefront_url, 'oidc', t.oidc, 'stripeAccount', t.stripe_account, 'version', t.version)
@@ -28,9 +45,11 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- `input`: {ifMatch?: [version], change: {name?, country?, currency?, pricesIncludeTax?, shipFrom?, parcel?,
--- delayedPayments?, holdSeconds?, cartSeconds?, approvalSeconds?, graceSeconds?, links?, storefrontUrl?, oidc?}}. A field
+-- delayedPayments?, holdSeconds?, cartSeconds?, approvalSeconds?, graceSeconds?, links?, storefrontUrl?, oidc?,
+-- carrier? (see change_credentials)}}. A field
 -- that is left out stays as it is, and so does a link. Null: the Worker's setting, or no link. Raises version_mismatch.
--- Locks the tenant for the version check.
+-- Returns the error validation_failed: a carrier without a key or sender (tenants_carrier_has_key,
+-- tenants_carrier_has_sender). Locks the tenant for the version check.
 create or replace function platform.update_tenant(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -46,12 +65,27 @@ begin
   if not input->'ifMatch' @> to_jsonb(tenant.version) then
     perform platform.fail('version_mismatch');
   end if;
+  if 'shipFrom' = any(changed) then
+    tenant.ship_from := nullif(change->'shipFrom', 'null');
+  end if;
+  if 'carrier' = any(changed) then
+    tenant.carrier := change->'carrier'->>'name';
+    tenant.carrier_credentials := platform.change_credentials(tenant.carrier_credentials, change->'carrier');
+  end if;
+  if tenant.carrier <> 'manual' and tenant.carrier_credentials::jsonb #>> array[tenant.carrier, 'apiKey'] is null then
+    return platform.leave(call, 'tenant.update', '{"error": "validation_failed", "errors": [{"pointer":
+      "/carrier/apiKey", "detail": "This carrier needs your API key"}]}');
+  end if;
+  if tenant.carrier <> 'manual' and tenant.ship_from is null then
+    return platform.leave(call, 'tenant.update', '{"error": "validation_failed", "errors": [{"pointer": "/shipFrom",
+      "detail": "This carrier needs the address of your sender"}]}');
+  end if;
   update platform.tenants t
   set name = coalesce(change->>'name', t.name),
       country = case when 'country' = any(changed) then change->>'country' else t.country end,
       currency = case when 'currency' = any(changed) then change->>'currency' else t.currency end,
       prices_include_tax = coalesce((change->>'pricesIncludeTax')::boolean, t.prices_include_tax),
-      ship_from = case when 'shipFrom' = any(changed) then nullif(change->'shipFrom', 'null') else t.ship_from end,
+      ship_from = tenant.ship_from, carrier = tenant.carrier, carrier_credentials = tenant.carrier_credentials,
       parcel = case when 'parcel' = any(changed) then nullif(change->'parcel', 'null') else t.parcel end,
       delayed_payments = coalesce((change->>'delayedPayments')::boolean, t.delayed_payments),
       hold_seconds = case when 'holdSeconds' = any(changed) then (change->>'holdSeconds')::int else t.hold_seconds end,

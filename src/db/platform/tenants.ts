@@ -14,6 +14,7 @@ export type TenantRow = {
   pricesIncludeTax: boolean;
   shipFrom: z.infer<typeof sender> | null;
   parcel: z.infer<typeof parcel> | null;
+  carrier: { name: string; hasApiKey: boolean; hasWebhookSecret: boolean } | null;
   delayedPayments: boolean;
   holdSeconds: number | null;
   cartSeconds: number | null;
