@@ -87,6 +87,8 @@ const parameters = {
 
 const tags: Record<string, string> = {
   Catalog: 'The products of a tenant.',
+  'Price lists': 'Prices for everyone, for a group of customers or for an organization, in any currency.',
+  Customers: 'The customers of a tenant, with their addresses and their group.',
   Inventory: 'How many units of a SKU can be sold, and how many are held for orders.',
   Orders: 'Orders from placing to delivery. Placing is all or nothing.',
   Payments:

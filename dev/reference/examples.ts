@@ -1,9 +1,11 @@
 import {
   sampleCampaign,
   sampleCollection,
+  sampleCustomer,
   sampleOrder,
   sampleParticipant,
   samplePayment,
+  samplePriceList,
   sampleProduct,
   sampleProductGroup,
   sampleShipment,
@@ -90,6 +92,7 @@ export const examples: Record<string, Examples> = {
       },
     },
   },
+  listPrices: { responses: { 200: listOf({ sku: sampleProduct.sku, minQuantity: 10, price: 24.99 }) } },
   placeOrder: {
     responses: { 202: { ...sampleOrder, reservation: null } },
   },
@@ -166,6 +169,8 @@ const ids: Record<string, string> = {
   '/v1/products': sampleProduct.id,
   '/v1/product-groups': sampleProductGroup.id,
   '/v1/collections': sampleCollection.id,
+  '/v1/price-lists': samplePriceList.id,
+  '/v1/customers': sampleCustomer.id,
   '/v1/orders': sampleOrder.id,
   '/v1/campaigns': sampleCampaign.id,
   '/v1/payments': samplePayment.id,
@@ -178,6 +183,8 @@ const ids: Record<string, string> = {
 export const samples: Samples = {
   samples: {
     '/v1/products?limit=1': { id: sampleProduct.id, sku: sampleProduct.sku },
+    '/v1/price-lists?limit=1': { id: samplePriceList.id },
+    '/v1/customers?limit=1': { id: sampleCustomer.id },
     '/v1/orders?limit=100': { id: sampleOrder.id, 'payment.id': samplePayment.id, 'shipment.id': sampleShipment.id },
     '/v1/campaigns?limit=1': { id: sampleCampaign.id },
     '/v1/dead-letters?limit=1': { id: sampleDeadLetter.id },

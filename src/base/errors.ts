@@ -11,6 +11,7 @@ export const statusOf = {
   sku_taken: 409,
   variant_taken: 409,
   slug_taken: 409,
+  email_taken: 409,
   insufficient_inventory: 409,
   price_changed: 409,
   order_not_cancellable: 409,

@@ -59,6 +59,11 @@ export const sku = word(64)
   .refine((value) => !/^\.\.?$/.test(value), { error: 'must not be . or ..' })
   .meta({ description: 'Stock-keeping unit, case-sensitive', examples: ['TEE-BLACK-M'] });
 
+/** An e-mail address. What stands before and after the `@` is the mail server's business. */
+export const email = word(254).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), {
+  error: 'must be an e-mail address, such as ada@example.com',
+});
+
 /** The client's own identifier for a customer, a user or an organization. */
 export const reference = word(255);
 

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { currency, id, money } from '../base/fields.ts';
+import { priceList } from '../domain/catalog/price-lists.ts';
 import { product } from '../domain/catalog/products.ts';
 import { campaign } from '../domain/group-commerce.ts';
 import { order } from '../domain/orders.ts';
@@ -69,6 +70,16 @@ export const topics: Record<string, Topic> = {
   'product.created': productTopic(productPayload),
   'product.updated': productTopic(product),
   'product.archived': productTopic(product),
+  'price-list.updated': {
+    retentionDays: 30,
+    partitions: 6,
+    key: 'id',
+    payload: priceList.extend({
+      change: z.enum(['created', 'changed', 'prices', 'deleted']),
+      changedPrices: z.number().int(),
+    }),
+    consumers: [],
+  },
   'group-commerce.campaign.created': campaignTopic(30, campaign),
   'group-commerce.campaign.joined': campaignTopic(7, participation, ['payments'], 'campaign.id'),
   'group-commerce.campaign.left': campaignTopic(7, participation.extend({ reason: z.string() }), [], 'campaign.id'),

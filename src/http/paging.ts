@@ -18,6 +18,15 @@ export const bySku = z
   .string()
   .max(255)
   .refine((value) => value.isWellFormed() && !value.includes('\0'));
+/** The position in a price list: a minimum quantity and a SKU. */
+export const byPrice = z
+  .string()
+  .regex(/^[1-9]\d{0,8} /)
+  .transform((position) => {
+    const [minQuantity = ''] = position.split(' ', 1);
+    return { minQuantity: Number(minQuantity), sku: position.slice(minQuantity.length + 1) };
+  })
+  .refine(({ sku }) => bySku.safeParse(sku).success);
 /** The position in a list of events: a sequence number. */
 export const bySequence = z
   .string()

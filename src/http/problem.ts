@@ -26,6 +26,7 @@ const wording: Record<Code, { title: string; detail: string }> = {
     title: 'Variant taken',
     detail: 'Another product of this group has the same options. Archive it, or give this one other options.',
   },
+  email_taken: { title: 'E-mail taken', detail: 'Another customer has this e-mail address.' },
   slug_taken: { title: 'Slug taken', detail: 'Another resource of this kind has this slug.' },
   insufficient_inventory: {
     title: 'Not enough stock',

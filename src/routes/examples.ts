@@ -88,6 +88,54 @@ export const sampleCollection = {
   updatedAt: '2026-01-31T12:00:00.000Z',
 };
 
+export const samplePriceList = {
+  id: '019ab3f0-6d2f-7e3b-8a21-4c2d6b8f0e32',
+  name: 'Wholesale',
+  currency: 'USD',
+  startsAt: null,
+  endsAt: '2036-12-31T23:00:00.000Z',
+  audience: { customerGroup: 'wholesale' },
+  priceCount: 1,
+  createdAt: '2026-01-31T12:00:00.000Z',
+  updatedAt: '2026-01-31T12:00:00.000Z',
+};
+
+export const samplePrice = {
+  sku: 'TEE-BLACK-M',
+  quantity: 12,
+  currency: 'USD',
+  price: 24.99,
+  source: { level: 'group', list: { id: samplePriceList.id, name: samplePriceList.name } },
+  minQuantity: 10,
+  nextBreak: null,
+  breaks: [
+    { minQuantity: 1, price: 29.99 },
+    { minQuantity: 10, price: 24.99 },
+  ],
+};
+
+export const sampleCustomer = {
+  id: '019ab3f0-7e30-7f4c-9b32-5d3e7c901f43',
+  email: 'ada@example.com',
+  name: 'Ada Lovelace',
+  phone: null,
+  addresses: [
+    {
+      id: '019ab3f0-8f41-705d-8c43-6e4f8da12054',
+      name: 'Ada Lovelace',
+      line1: '1092 Indian Summer Court',
+      city: 'San José',
+      state: 'CA',
+      postalCode: '95122',
+      country: 'US',
+    },
+  ],
+  group: 'wholesale',
+  metadata: {},
+  createdAt: '2026-01-31T12:00:00.000Z',
+  updatedAt: '2026-01-31T12:00:00.000Z',
+};
+
 export const sampleStock = {
   sku: 'TEE-BLACK-M',
   quantity: 98,

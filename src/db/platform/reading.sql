@@ -18,6 +18,9 @@ begin
       ('catalog.collections', true, 'catalog:read catalog:write'),
       ('catalog.collection_products', false, 'catalog:read'),
       ('inventory.inventory', true, 'catalog:read catalog:write inventory:read inventory:write'),
+      ('catalog.price_lists', true, 'catalog:write'), -- not for publishable keys: a list may belong to one organization
+      ('catalog.prices', false, 'catalog:write'),
+      ('orders.customers', true, 'customers:read customers:write'),
       ('inventory.reservations', false, 'inventory:read inventory:write orders:read orders:write'),
       ('group_commerce.group_commerce_campaigns', true, 'campaigns:read campaigns:write'),
       ('group_commerce.participants', true, 'campaigns:write'),

@@ -1,0 +1,77 @@
+-- requires: platform/access.sql, platform/events.sql
+-- Customers: who they are, where they live and which group's prices they get.
+
+-- A customer as the API shows it. Writes add `version`, for the ETag.
+create or replace function orders.customer_json(c orders.customers) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('id', c.id, 'email', c.email, 'name', c.name, 'phone', c.phone, 'addresses', c.addresses,
+    'group', c.customer_group, 'metadata', c.metadata, 'createdAt', platform.iso(c.created_at),
+    'updatedAt', platform.iso(c.updated_at))
+$$;
+
+-- `input`: {id, email, name?, phone?, addresses?, group?, metadata?}. Returns the error email_taken
+-- (customers_email_unique).
+create or replace function orders.create_customer(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'customers:write', 'customers.create');
+  customer orders.customers;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into orders.customers (id, tenant_id, email, name, phone, addresses, customer_group, metadata, created_at,
+    updated_at)
+  values (input->>'id', platform.tenant(), input->>'email', input->>'name', input->>'phone',
+    coalesce(nullif(input->'addresses', 'null'), '[]'), input->>'group', coalesce(nullif(input->'metadata', 'null'), '{}'),
+    platform.clock(), platform.clock())
+  on conflict (tenant_id, email_key) do nothing
+  returning * into customer;
+  if not found then
+    return platform.leave(call, 'customers.create', jsonb_build_object('error', 'email_taken'));
+  end if;
+  return platform.leave(call, 'customers.create',
+    orders.customer_json(customer) || jsonb_build_object('version', customer.version));
+end
+$$;
+
+-- `input`: {id, ifMatch?: [version], change: {email?, name?, phone?, addresses?, group?, metadata?}}. Raises not_found,
+-- version_mismatch. Returns the error email_taken (customers_email_unique). Locks the customer for the version check.
+create or replace function orders.update_customer(call jsonb, input jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  replay jsonb := platform.enter(call, 'customers:write', 'customers.update');
+  change jsonb := input->'change';
+  customer orders.customers;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into customer from orders.customers c where c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(customer.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  update orders.customers c
+  set email = coalesce(change->>'email', c.email),
+      name = case when change ? 'name' then change->>'name' else c.name end,
+      phone = case when change ? 'phone' then change->>'phone' else c.phone end,
+      addresses = coalesce(change->'addresses', c.addresses),
+      customer_group = case when change ? 'group' then change->>'group' else c.customer_group end,
+      metadata = coalesce(change->'metadata', c.metadata),
+      version = platform.next_version(c.version), updated_at = platform.clock()
+  where c.id = customer.id
+  returning * into customer;
+  return platform.leave(call, 'customers.update',
+    orders.customer_json(customer) || jsonb_build_object('version', customer.version));
+exception when unique_violation then -- another customer has the e-mail, or takes it at the same time
+  return platform.leave(call, 'customers.update', jsonb_build_object('error', 'email_taken'));
+end
+$$;
+
+call platform.set_owner('orders', 'fusion_orders');
+
+grant execute on function orders.create_customer, orders.update_customer to fusion_worker;
+grant execute on function orders.customer_json to fusion_reader;
