@@ -92,8 +92,7 @@ create table catalog.collections (
   version    integer     not null default 1,
   created_at timestamptz not null,
   updated_at timestamptz not null,
-  constraint collections_pkey PRIMARY KEY (id),
-  constraint collections_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES catalog.collections(id)
+  constraint collections_pkey PRIMARY KEY (id)
 );
 CREATE UNIQUE INDEX collections_slug_unique ON catalog.collections USING btree (tenant_id, slug) WHERE slug IS NOT NULL;
 CREATE INDEX idx_collections_parent_id ON catalog.collections USING btree (parent_id) WHERE parent_id IS NOT NULL;
@@ -226,11 +225,14 @@ create table catalog.price_lists (
   version     integer     not null default 1,
   created_at  timestamptz not null,
   updated_at  timestamptz not null,
+  price_count integer     not null default 0,
   constraint price_lists_pkey PRIMARY KEY (id),
   constraint price_lists_audience CHECK (audience in ('all', 'group', 'organization')),
   constraint price_lists_audience_id CHECK ((audience::text = 'all') = (audience_id IS NULL)),
-  constraint price_lists_period CHECK (ends_at > starts_at)
+  constraint price_lists_period CHECK (ends_at > starts_at),
+  constraint price_lists_price_count CHECK (price_count >= 0 AND price_count <= 100000)
 );
+CREATE INDEX idx_price_lists_audience ON catalog.price_lists USING btree (tenant_id, audience, audience_id);
 CREATE INDEX idx_price_lists_tenant_id ON catalog.price_lists USING btree (tenant_id, id DESC);
 alter table catalog.price_lists enable row level security;
 alter table catalog.price_lists force row level security;
@@ -400,9 +402,10 @@ create table orders.customers (
   version        integer     not null default 1,
   created_at     timestamptz not null,
   updated_at     timestamptz not null,
+  email_key      varchar     generated always as (lower(email::text)) stored,
   constraint customers_pkey PRIMARY KEY (id)
 );
-CREATE UNIQUE INDEX customers_email_unique ON orders.customers USING btree (tenant_id, lower(email::text));
+CREATE UNIQUE INDEX customers_email_unique ON orders.customers USING btree (tenant_id, email_key);
 CREATE INDEX idx_customers_tenant_id ON orders.customers USING btree (tenant_id, id DESC);
 alter table orders.customers enable row level security;
 alter table orders.customers force row level security;
@@ -580,6 +583,8 @@ create table platform.tenants (
   constraint tenants_stripe_account_unique UNIQUE (stripe_account),
   constraint tenants_approval_seconds CHECK (approval_seconds >= 1 AND approval_seconds <= 2592000),
   constraint tenants_carrier CHECK (carrier in ('manual', 'shippo', 'easypost')),
+  constraint tenants_carrier_has_key CHECK (COALESCE(carrier, 'manual')::text = 'manual' OR (carrier_credentials::jsonb #>> ARRAY[carrier, 'apiKey']::text[]) IS NOT NULL),
+  constraint tenants_carrier_has_sender CHECK (COALESCE(carrier, 'manual')::text = 'manual' OR ship_from IS NOT NULL),
   constraint tenants_cart_seconds CHECK (cart_seconds >= 1 AND cart_seconds <= 31536000),
   constraint tenants_grace_seconds CHECK (grace_seconds >= 1 AND grace_seconds <= 2592000),
   constraint tenants_hold_seconds CHECK (hold_seconds >= 1 AND hold_seconds <= 2592000),
@@ -589,7 +594,8 @@ grant select on platform.tenants to fusion_platform;
 grant select (id, delayed_payments, hold_seconds, grace_seconds) on platform.tenants to fusion_payments;
 grant select (id, grace_seconds) on platform.tenants to fusion_group_commerce;
 grant select (id, hold_seconds) on platform.tenants to fusion_inventory, fusion_orders;
-grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, version, updated_at) on platform.tenants to fusion_platform;
+grant select (id, ship_from, parcel, carrier, carrier_credentials) on platform.tenants to fusion_shipping;
+grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, version, updated_at) on platform.tenants to fusion_platform;
 
 -- table: platform.api_keys
 create table platform.api_keys (
@@ -782,6 +788,8 @@ create table shipping.label_requests (
   last_error   text,
   tried_at     timestamptz not null,
   created_at   timestamptz not null,
+  provider     varchar,
+  own_account  boolean     not null default false,
   constraint label_requests_pkey PRIMARY KEY (order_id),
   constraint label_requests_shipment_unique UNIQUE (shipment_id),
   constraint label_requests_status CHECK (status in ('open', 'made', 'refused', 'ended'))
@@ -808,6 +816,7 @@ create table shipping.label_voids (
   due_at          timestamptz not null,
   last_error      text,
   created_at      timestamptz not null,
+  own_account     boolean     not null default false,
   constraint label_voids_pkey PRIMARY KEY (shipment_id),
   constraint label_voids_status CHECK (status in ('open', 'done', 'refused'))
 );
@@ -834,6 +843,7 @@ create table shipping.shipments (
   tracked_at      timestamptz,
   updated_at      timestamptz not null default now(),
   cancelled_at    timestamptz,
+  own_account     boolean     not null default false,
   constraint shipments_pkey PRIMARY KEY (id),
   constraint shipments_status CHECK (status in ('created', 'in_transit', 'delivered', 'cancelled'))
 );
@@ -902,6 +912,108 @@ $function$;
 alter function audit.refuse_change() owner to fusion_audit;
 revoke all on function audit.refuse_change() from public;
 
+-- function: catalog.collection_json(catalog.collections)
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.collection_json(c catalog.collections)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', c.id, 'name', c.name, 'slug', c.slug, 'parentId', c.parent_id,
+    'createdAt', platform.iso(c.created_at), 'updatedAt', platform.iso(c.updated_at))
+$function$;
+alter function catalog.collection_json(catalog.collections) owner to fusion_catalog;
+revoke all on function catalog.collection_json(catalog.collections) from public;
+grant execute on function catalog.collection_json(catalog.collections) to fusion_reader;
+
+-- function: catalog.copy_to_collections(character varying[])
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.copy_to_collections(product_ids character varying[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  update catalog.collection_products m
+  set status = p.status, currency = p.currency, price = p.price, name = p.name, group_id = p.group_id
+  from catalog.products p
+  where m.product_id = any(product_ids) and p.id = m.product_id
+    and (m.status, m.currency, m.price, m.name, m.group_id)
+      is distinct from (p.status, p.currency, p.price, p.name, p.group_id);
+end
+$function$;
+alter function catalog.copy_to_collections(character varying[]) owner to fusion_catalog;
+revoke all on function catalog.copy_to_collections(character varying[]) from public;
+
+-- function: catalog.create_collection(jsonb,jsonb)
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.create_collection(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'collections.create');
+  collection catalog.collections;
+  error jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  if input->>'parentId' is not null then
+    perform catalog.lock_collection_tree();
+    error := catalog.parent_error(input->>'id', input->>'parentId');
+    if error is not null then
+      return platform.leave(call, 'collections.create', error);
+    end if;
+  end if;
+  insert into catalog.collections (id, tenant_id, name, slug, parent_id, created_at, updated_at)
+  values (input->>'id', platform.tenant(), input->>'name', input->>'slug', input->>'parentId', platform.clock(),
+    platform.clock())
+  on conflict (tenant_id, slug) where slug is not null do nothing
+  returning * into collection;
+  if not found then
+    return platform.leave(call, 'collections.create', jsonb_build_object('error', 'slug_taken'));
+  end if;
+  return platform.leave(call, 'collections.create',
+    catalog.collection_json(collection) || jsonb_build_object('version', collection.version));
+end
+$function$;
+alter function catalog.create_collection(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.create_collection(jsonb,jsonb) from public;
+grant execute on function catalog.create_collection(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.create_price_list(jsonb,jsonb)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.create_price_list(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'priceLists.create');
+  list catalog.price_lists;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into catalog.price_lists (id, tenant_id, name, currency, starts_at, ends_at, audience, audience_id, created_at,
+    updated_at)
+  values (input->>'id', platform.tenant(), input->>'name', input->>'currency', (input->>'startsAt')::timestamptz,
+    (input->>'endsAt')::timestamptz, input->>'audience', input->>'audienceId', platform.clock(), platform.clock())
+  returning * into list;
+  perform catalog.emit_price_list(list, 'created', 0);
+  return platform.leave(call, 'priceLists.create',
+    catalog.price_list_json(list) || jsonb_build_object('version', list.version));
+end
+$function$;
+alter function catalog.create_price_list(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.create_price_list(jsonb,jsonb) from public;
+grant execute on function catalog.create_price_list(jsonb,jsonb) to fusion_worker;
+
 -- function: catalog.create_product(jsonb,jsonb)
 -- src/db/catalog/products.sql
 CREATE OR REPLACE FUNCTION catalog.create_product(call jsonb, input jsonb)
@@ -913,19 +1025,38 @@ AS $function$
 declare
   replay jsonb := platform.enter(call, 'catalog:write', 'products.create');
   product catalog.products;
+  violated text;
   answer jsonb;
 begin
   if replay is not null then
     return replay;
   end if;
-  insert into catalog.products (id, sku, name, description, price, currency, tenant_id, created_at, updated_at)
-  values (input->>'id', input->>'sku', input->>'name', input->>'description', (input->>'price')::numeric,
-          input->>'currency', platform.tenant(), platform.clock(), platform.clock())
-  on conflict on constraint products_sku_unique do nothing
-  returning * into product;
-  if not found then
-    return platform.leave(call, 'products.create', jsonb_build_object('error', 'sku_taken'));
+  product.id := input->>'id';
+  product.group_id := input->>'groupId';
+  product.options := coalesce(input->'options', '{}');
+  if product.group_id is not null or product.options <> '{}' then
+    answer := catalog.variant_faults(product);
+    if answer <> '[]' then
+      return platform.leave(call, 'products.create',
+        jsonb_build_object('error', 'validation_failed', 'errors', answer));
+    end if;
   end if;
+  begin
+    insert into catalog.products (id, sku, name, description, price, currency, tenant_id, created_at, updated_at,
+      group_id, options, slug, weight, tax_category, compare_at_price, metadata)
+    values (product.id, input->>'sku', input->>'name', input->>'description', (input->>'price')::numeric,
+      input->>'currency', platform.tenant(), platform.clock(), platform.clock(), product.group_id, product.options,
+      input->>'slug', (input->>'weight')::int, input->>'taxCategory', (input->>'compareAtPrice')::numeric,
+      coalesce(input->'metadata', '{}'))
+    returning * into product;
+  exception when unique_violation then
+    get stacked diagnostics violated = constraint_name;
+    answer := catalog.taken_error(violated);
+    if answer is null then
+      raise;
+    end if;
+    return platform.leave(call, 'products.create', answer);
+  end;
   perform inventory.upsert_stock(array[product.sku], array[(input->>'inventory')::int]);
   answer := catalog.product_json(product, (input->>'inventory')::int);
   perform platform.emit('product.created', product.id, answer, false);
@@ -935,6 +1066,195 @@ $function$;
 alter function catalog.create_product(jsonb,jsonb) owner to fusion_catalog;
 revoke all on function catalog.create_product(jsonb,jsonb) from public;
 grant execute on function catalog.create_product(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.create_product_group(jsonb,jsonb)
+-- src/db/catalog/product-groups.sql
+CREATE OR REPLACE FUNCTION catalog.create_product_group(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'productGroups.create');
+  product_group catalog.product_groups;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into catalog.product_groups (id, tenant_id, name, description, slug, options, metadata, created_at, updated_at)
+  values (input->>'id', platform.tenant(), input->>'name', input->>'description', input->>'slug',
+    array(select jsonb_array_elements_text(input->'options')), coalesce(input->'metadata', '{}'), platform.clock(),
+    platform.clock())
+  on conflict (tenant_id, slug) where slug is not null do nothing
+  returning * into product_group;
+  if not found then
+    return platform.leave(call, 'productGroups.create', jsonb_build_object('error', 'slug_taken'));
+  end if;
+  return platform.leave(call, 'productGroups.create', catalog.product_group_json(product_group)
+    || jsonb_build_object('products', '[]'::jsonb, 'version', product_group.version));
+end
+$function$;
+alter function catalog.create_product_group(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.create_product_group(jsonb,jsonb) from public;
+grant execute on function catalog.create_product_group(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.delete_collection(jsonb,jsonb)
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.delete_collection(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'collections.delete');
+  collection catalog.collections;
+  product catalog.products;
+  skus varchar[] := '{}';
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  perform catalog.lock_collection_tree();
+  select * into collection from catalog.collections c where c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(collection.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  if exists (select from catalog.collections c where c.parent_id = collection.id) then
+    perform platform.fail('conflict', jsonb_build_object('reason',
+      'The collection has collections below it. Delete or move them first.'));
+  end if;
+  if (select count(*) from (select from catalog.collection_products m where m.collection_id = collection.id
+      limit 1001) c) > 1000 then
+    perform platform.fail('conflict', jsonb_build_object('reason',
+      'The collection has more than 1,000 products. Take products out first.'));
+  end if;
+  for product in select p.* from catalog.collection_products m join catalog.products p on p.id = m.product_id
+    where m.collection_id = collection.id order by p.id for update of p
+  loop
+    perform catalog.set_membership(product, collection.id, false);
+    skus := skus || product.sku;
+  end loop;
+  delete from catalog.collections c where c.id = collection.id;
+  return platform.leave(call, 'collections.delete', jsonb_build_object('skus', to_jsonb(skus)));
+end
+$function$;
+alter function catalog.delete_collection(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.delete_collection(jsonb,jsonb) from public;
+grant execute on function catalog.delete_collection(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.delete_price_list(jsonb,jsonb)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.delete_price_list(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'priceLists.delete');
+  list catalog.price_lists;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  list := catalog.lock_price_list(input->>'id', input->'ifMatch');
+  delete from catalog.prices p where p.list_id = list.id;
+  delete from catalog.price_lists l where l.id = list.id;
+  perform catalog.emit_price_list(list, 'deleted', list.price_count);
+  return platform.leave(call, 'priceLists.delete', jsonb_build_object('id', list.id));
+end
+$function$;
+alter function catalog.delete_price_list(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.delete_price_list(jsonb,jsonb) from public;
+grant execute on function catalog.delete_price_list(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.delete_product_group(jsonb,jsonb)
+-- src/db/catalog/product-groups.sql
+CREATE OR REPLACE FUNCTION catalog.delete_product_group(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'productGroups.delete');
+  product_group catalog.product_groups;
+  before catalog.products;
+  product catalog.products;
+  ids varchar[] := '{}';
+  skus varchar[] := '{}';
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into product_group from catalog.product_groups g where g.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(product_group.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  for before in select * from catalog.products p where p.group_id = product_group.id order by p.id for update loop
+    if before.status = 'active' then
+      perform platform.fail('conflict', jsonb_build_object('reason',
+        'The group has products for sale. Archive them or take them out first (`groupId: null`).'));
+    end if;
+    update catalog.products p
+    set group_id = null, options = '{}', version = platform.next_version(p.version), updated_at = platform.clock()
+    where p.id = before.id returning * into product;
+    perform catalog.emit_change(before, product);
+    ids := ids || product.id;
+    skus := skus || product.sku;
+  end loop;
+  perform catalog.copy_to_collections(ids);
+  delete from catalog.product_groups g where g.id = product_group.id;
+  return platform.leave(call, 'productGroups.delete', jsonb_build_object('skus', to_jsonb(skus)));
+end
+$function$;
+alter function catalog.delete_product_group(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.delete_product_group(jsonb,jsonb) from public;
+grant execute on function catalog.delete_product_group(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.emit_change(catalog.products,catalog.products)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.emit_change(before catalog.products, after catalog.products)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  topic constant text := catalog.topic_of_change(before, after);
+begin
+  if topic = 'product.archived' then
+    perform platform.emit('product.archived', after.id, catalog.product_json(after, catalog.quantity_of(after)), false);
+  elsif topic = 'product.updated' then
+    perform platform.emit('product.updated', after.id, catalog.product_json(after, catalog.quantity_of(after)), false);
+  end if;
+end
+$function$;
+alter function catalog.emit_change(catalog.products,catalog.products) owner to fusion_catalog;
+revoke all on function catalog.emit_change(catalog.products,catalog.products) from public;
+
+-- function: catalog.emit_price_list(catalog.price_lists,text,integer)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.emit_price_list(l catalog.price_lists, change text, changed integer)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select platform.emit('price-list.updated', l.id,
+    catalog.price_list_json(l) || jsonb_build_object('change', change, 'changedPrices', changed), false)
+$function$;
+alter function catalog.emit_price_list(catalog.price_lists,text,integer) owner to fusion_catalog;
+revoke all on function catalog.emit_price_list(catalog.price_lists,text,integer) from public;
 
 -- function: catalog.fits_currency(numeric,character varying)
 -- src/db/catalog/products.sql
@@ -949,7 +1269,7 @@ alter function catalog.fits_currency(numeric,character varying) owner to fusion_
 revoke all on function catalog.fits_currency(numeric,character varying) from public;
 
 -- function: catalog.import_products(jsonb,jsonb)
--- src/db/catalog/products.sql
+-- src/db/catalog/imports.sql
 CREATE OR REPLACE FUNCTION catalog.import_products(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -958,6 +1278,7 @@ CREATE OR REPLACE FUNCTION catalog.import_products(call jsonb, input jsonb)
 AS $function$
 declare
   results jsonb;
+  violated text;
   run_id constant varchar := input->>'run';
   same_runs text[];
 begin
@@ -971,77 +1292,111 @@ begin
   same_runs := array(select r.id from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
       and run_id is not null and (r.ended_at is null or r.key = input->>'key'));
-  with row as (
-    select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
-  ), existing as (
-    select p.* from (select row.sku from row order by row.sku) wanted
-    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each row
-      select * from catalog.products c
-      where c.tenant_id = (select platform.tenant()) and c.sku = wanted.sku limit 1 for update
-    ) p
-  ), merged as (
-    select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
-      case when row.item ? 'description' then row.item->>'description' else k.description end as description,
-      coalesce((row.item->>'price')::numeric, k.price) as price,
-      coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
-      coalesce(row.item->>'status', k.status, 'active') as status,
-      (row.item->>'inventory')::int as count, k.import_run, k.id is null as is_new,
-      case when k.import_run = run_id then k.import_counts end as set_now,
-      case when k.import_run = run_id then k.import_before
-        when k.import_run = any(same_runs) then k.import_before || k.import_counts
-        -- The last run set another count than the run before it, which broke off.
-        when k.import_counts is not null and k.import_repeats = any(same_runs) then k.import_before end as set_before,
-      case when k.import_run <> run_id and k.import_run = any(same_runs) then k.import_run
-        else k.import_repeats end as repeats
-    from row left join existing k on k.sku = row.sku
-  ), counted as (
-    select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
-  ), validated as (
-    select m.*, case when m.repeated then null when m.is_new then coalesce(m.count, 0) else m.count end as inventory,
-      case
-      when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
-      when not catalog.fits_currency(m.price, m.currency)
-        then format('%s has no decimals: %s does not fit', m.currency, m.price)
-      when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
-      when not m.repeated and not inventory.is_count_allowed(m.count, i.quantity, i.reserved)
-        then format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units())
-      end as fault
-    from counted m
+  begin
+    with row as (
+      select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
+    ), existing as (
+      select p.old, (p.old).* from (select row.sku from row order by row.sku) wanted
+      cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each row
+        select c as old from catalog.products c
+        where c.tenant_id = (select platform.tenant()) and c.sku = wanted.sku limit 1 for update
+      ) p
+    ), merged as (
+      select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
+        case when row.item ? 'description' then row.item->>'description' else k.description end as description,
+        coalesce((row.item->>'price')::numeric, k.price) as price,
+        coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
+        coalesce(row.item->>'status', k.status, 'active') as status,
+        (row.item->>'inventory')::int as count, k.import_run, k.id is null as is_new, k.old,
+        case when k.import_run = run_id then k.import_counts end as set_now,
+        case when k.import_run = run_id then k.import_before
+          when k.import_run = any(same_runs) then k.import_before || k.import_counts
+          -- The last run set another count than the run before it, which broke off.
+          when k.import_counts is not null and k.import_repeats = any(same_runs) then k.import_before end as set_before,
+        case when k.import_run <> run_id and k.import_run = any(same_runs) then k.import_run
+          else k.import_repeats end as repeats
+      from row left join existing k on k.sku = row.sku
+    ), counted as (
+      select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
+    ), restored as ( -- an archived variant comes back, unless another one has its options by now
+      select m.sku, row_number() over (partition by (m.old).group_id, (m.old).options order by m.ord) > 1
+        or exists (select from catalog.products o where o.group_id = (m.old).group_id and o.options = (m.old).options
+          and o.status = 'active') as is_taken
+      from counted m where (m.old).group_id is not null and (m.old).status = 'archived' and m.status = 'active'
+    ), validated as (
+      select m.*, i.quantity as stock,
+        case when m.repeated then null when m.is_new then coalesce(m.count, 0) else m.count end as inventory,
+        case
+        when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
+        when not catalog.fits_currency(m.price, m.currency)
+          then format('%s has no decimals: %s does not fit', m.currency, m.price)
+        when not catalog.fits_currency((m.old).compare_at_price, m.currency)
+          then format('%s has no decimals: the compareAtPrice %s does not fit', m.currency, (m.old).compare_at_price)
+        when (select r.is_taken from restored r where r.sku = m.sku)
+          then 'Another product of its group has the same options.'
+        when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
+        when not m.repeated and not inventory.is_count_allowed(m.count, i.quantity, i.reserved)
+          then format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units())
+        end as fault
+      from counted m
+      left join lateral (
+        select s.quantity, s.reserved from inventory.inventory s
+        where s.tenant_id = platform.tenant() and s.sku = m.sku limit 1
+      ) i on true
+    ), written as (
+      insert into catalog.products as p
+        (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run,
+         import_counts, import_before, import_repeats)
+      select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
+        platform.clock(), case when j.count is not null then run_id end,
+        case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
+        case when j.set_before is not null then j.repeats end
+      from validated j where j.fault is null order by j.sku
+      on conflict on constraint products_sku_unique do update
+        set name = excluded.name, description = excluded.description, price = excluded.price,
+            currency = excluded.currency, status = excluded.status,
+            import_run = coalesce(excluded.import_run, p.import_run),
+            import_counts = case when excluded.import_run is null then p.import_counts else excluded.import_counts end,
+            import_before = case when excluded.import_run is null then p.import_before else excluded.import_before end,
+            import_repeats = case when excluded.import_run is null then p.import_repeats
+              else excluded.import_repeats end,
+            version = platform.next_version(p.version), updated_at = excluded.updated_at
+      returning p as product
+    )
+    select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,
+      'repeated', j.repeated or null, 'created', w.version = 1, 'raced', j.is_new and w.version > 1,
+      'collected', case when w.collections <> '{}' then w.id end, 'event', w.event,
+      'product', case when w.event is not null then catalog.product_json(w.product, coalesce(j.inventory, j.stock)) end)
+      order by j.ord)
+    into results
+    from validated j
     left join lateral (
-      select s.quantity, s.reserved from inventory.inventory s
-      where s.tenant_id = platform.tenant() and s.sku = m.sku limit 1
-    ) i on true
-  ), written as (
-    insert into catalog.products as p
-      (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run,
-       import_counts, import_before, import_repeats)
-    select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
-      platform.clock(), case when j.count is not null then run_id end,
-      case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
-      case when j.set_before is not null then j.repeats end
-    from validated j where j.fault is null order by j.sku
-    on conflict on constraint products_sku_unique do update
-      set name = excluded.name, description = excluded.description, price = excluded.price,
-          currency = excluded.currency, status = excluded.status,
-          import_run = coalesce(excluded.import_run, p.import_run),
-          import_counts = case when excluded.import_run is null then p.import_counts else excluded.import_counts end,
-          import_before = case when excluded.import_run is null then p.import_before else excluded.import_before end,
-          import_repeats = case when excluded.import_run is null then p.import_repeats else excluded.import_repeats end,
-          version = platform.next_version(p.version), updated_at = excluded.updated_at
-    returning p as product
-  )
-  select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,
-    'repeated', j.repeated or null, 'created', (w.product).version = 1,
-    'product', case when (w.product).version = 1 then catalog.product_json(w.product, j.inventory) end) order by j.ord)
-  into results
-  from validated j left join written w on (w.product).sku = j.sku;
+      select r.product, (r.product).id, (r.product).version, (r.product).collections,
+        case when (r.product).version = 1 then 'product.created'
+          else catalog.topic_of_change(j.old, r.product) end as event
+      from written r where (r.product).sku = j.sku
+    ) w on true;
+  exception when unique_violation then
+    get stacked diagnostics violated = constraint_name;
+    if violated <> 'products_variant_unique' then
+      raise;
+    end if;
+    -- A variant with these options was added meanwhile. The Worker repeats the batch, which then rejects the line.
+    raise exception using errcode = 'serialization_failure', message = 'a variant of this batch was added meanwhile';
+  end;
+  if results @> '[{"raced": true}]' then
+    -- Created since this statement began, so it was neither locked nor validated. The Worker repeats the batch.
+    raise exception using errcode = 'serialization_failure', message = 'a product of this batch was created meanwhile';
+  end if;
+  perform catalog.copy_to_collections(array(select r->>'collected' from jsonb_array_elements(results) r
+    where r->'collected' <> 'null'));
   perform inventory.upsert_stock(
     array(select r->>'sku' from jsonb_array_elements(results) r
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'),
     array(select (r->>'inventory')::int from jsonb_array_elements(results) r
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'));
-  perform platform.emit('product.created', r->'product'->>'id', r->'product', false)
-  from jsonb_array_elements(results) r where (r->>'created')::boolean;
+  perform platform.emit(r->>'event', r->'product'->>'id', r->'product', false)
+  from jsonb_array_elements(results) r where r->'event' <> 'null';
   if (input->>'last')::boolean then
     update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant()
       and r.id = run_id;
@@ -1059,6 +1414,162 @@ alter function catalog.import_products(jsonb,jsonb) owner to fusion_catalog;
 revoke all on function catalog.import_products(jsonb,jsonb) from public;
 grant execute on function catalog.import_products(jsonb,jsonb) to fusion_worker;
 
+-- function: catalog.lock_collection_tree()
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.lock_collection_tree()
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' collections', 0))
+$function$;
+alter function catalog.lock_collection_tree() owner to fusion_catalog;
+revoke all on function catalog.lock_collection_tree() from public;
+
+-- function: catalog.lock_price_list(character varying,jsonb)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.lock_price_list(list_id character varying, versions jsonb)
+ RETURNS catalog.price_lists
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  list catalog.price_lists;
+begin
+  select * into list from catalog.price_lists l where l.id = list_id for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not versions @> to_jsonb(list.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  return list;
+end
+$function$;
+alter function catalog.lock_price_list(character varying,jsonb) owner to fusion_catalog;
+revoke all on function catalog.lock_price_list(character varying,jsonb) from public;
+
+-- function: catalog.parent_error(character varying,character varying)
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.parent_error(collection_id character varying, new_parent character varying)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  above varchar[]; -- the new parent and the collections above it
+  levels_below integer; -- with the collection itself
+  fault text;
+begin
+  with recursive parent as (
+    select c.id, c.parent_id from catalog.collections c where c.id = new_parent
+    union
+    select c.id, c.parent_id from parent p join catalog.collections c on c.id = p.parent_id
+  )
+  select array_agg(p.id) into above from parent p;
+  with recursive child as (
+    select collection_id as id, 1 as level
+    union all
+    select c.id, p.level + 1 from child p join catalog.collections c on c.parent_id = p.id
+  )
+  select max(c.level) into levels_below from child c;
+  fault := case when above is null then 'There is no such collection.'
+    when collection_id = any(above) then 'A collection cannot be below itself.'
+    when cardinality(above) + levels_below > 10 then 'Collections can have at most 10 levels.' end;
+  if fault is not null then
+    return jsonb_build_object('error', 'validation_failed',
+      'errors', jsonb_build_array(jsonb_build_object('pointer', '/parentId', 'detail', fault)));
+  end if;
+  return null;
+end
+$function$;
+alter function catalog.parent_error(character varying,character varying) owner to fusion_catalog;
+revoke all on function catalog.parent_error(character varying,character varying) from public;
+
+-- function: catalog.price_faults(catalog.price_lists,text[],numeric[])
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.price_faults(list catalog.price_lists, skus text[], prices numeric[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unknown jsonb;
+  misfit jsonb;
+begin
+  select jsonb_agg(jsonb_build_object('pointer', format('/prices/%s/sku', w.ord - 1),
+      'detail', format('There is no product with SKU "%s".', w.sku)) order by w.ord)
+    filter (where p.found is null),
+    jsonb_agg(jsonb_build_object('pointer', format('/prices/%s/price', w.ord - 1),
+      'detail', format('%s has no decimals: %s does not fit.', list.currency, w.price)) order by w.ord)
+    filter (where not catalog.fits_currency(w.price, list.currency))
+  into unknown, misfit
+  from unnest(skus, prices) with ordinality w(sku, price, ord)
+  left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each price
+    select true as found from catalog.products c where c.tenant_id = list.tenant_id and c.sku = w.sku limit 1
+  ) p on true
+  where w.price is not null;
+  return case when unknown is not null then jsonb_build_object('error', 'unknown_sku', 'errors', unknown)
+    when misfit is not null then jsonb_build_object('error', 'validation_failed', 'errors', misfit) end;
+end
+$function$;
+alter function catalog.price_faults(catalog.price_lists,text[],numeric[]) owner to fusion_catalog;
+revoke all on function catalog.price_faults(catalog.price_lists,text[],numeric[]) from public;
+
+-- function: catalog.price_faults(catalog.products,boolean)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.price_faults(p catalog.products, is_priced boolean)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('pointer', f.pointer, 'detail', f.detail)), '[]')
+  from (values
+    ('/price', case when not catalog.fits_currency(p.price, p.currency)
+      then format('%s has no decimals: %s does not fit', p.currency, p.price) end),
+    ('/compareAtPrice', case when not catalog.fits_currency(p.compare_at_price, p.currency)
+      then format('%s has no decimals: %s does not fit', p.currency, p.compare_at_price) end),
+    ('/currency', case when is_priced and platform.charge_limits(p.currency) is null
+      then format('Stripe cannot charge %s.', p.currency) end)
+  ) f(pointer, detail) where f.detail is not null
+$function$;
+alter function catalog.price_faults(catalog.products,boolean) owner to fusion_catalog;
+revoke all on function catalog.price_faults(catalog.products,boolean) from public;
+
+-- function: catalog.price_list_json(catalog.price_lists)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.price_list_json(l catalog.price_lists)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', l.id, 'name', l.name, 'currency', l.currency, 'startsAt', platform.iso(l.starts_at),
+    'endsAt', platform.iso(l.ends_at), 'audience', case l.audience when 'all' then to_jsonb('all'::text)
+      when 'group' then jsonb_build_object('customerGroup', l.audience_id)
+      else jsonb_build_object('organizationId', l.audience_id) end,
+    'priceCount', l.price_count, 'createdAt', platform.iso(l.created_at), 'updatedAt', platform.iso(l.updated_at))
+$function$;
+alter function catalog.price_list_json(catalog.price_lists) owner to fusion_catalog;
+revoke all on function catalog.price_list_json(catalog.price_lists) from public;
+grant execute on function catalog.price_list_json(catalog.price_lists) to fusion_reader;
+
+-- function: catalog.product_group_json(catalog.product_groups)
+-- src/db/catalog/product-groups.sql
+CREATE OR REPLACE FUNCTION catalog.product_group_json(g catalog.product_groups)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', g.id, 'name', g.name, 'description', g.description, 'slug', g.slug,
+    'options', to_jsonb(g.options), 'metadata', g.metadata, 'createdAt', platform.iso(g.created_at),
+    'updatedAt', platform.iso(g.updated_at))
+$function$;
+alter function catalog.product_group_json(catalog.product_groups) owner to fusion_catalog;
+revoke all on function catalog.product_group_json(catalog.product_groups) from public;
+grant execute on function catalog.product_group_json(catalog.product_groups) to fusion_reader;
+
 -- function: catalog.product_json(catalog.products,integer)
 -- src/db/catalog/products.sql
 CREATE OR REPLACE FUNCTION catalog.product_json(p catalog.products, quantity integer)
@@ -1075,6 +1586,35 @@ $function$;
 alter function catalog.product_json(catalog.products,integer) owner to fusion_catalog;
 revoke all on function catalog.product_json(catalog.products,integer) from public;
 grant execute on function catalog.product_json(catalog.products,integer) to fusion_reader;
+
+-- function: catalog.products_of_group(character varying)
+-- src/db/catalog/product-groups.sql
+CREATE OR REPLACE FUNCTION catalog.products_of_group(group_id character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(catalog.product_json(p, i.quantity) order by p.id), '[]')
+  from catalog.products p
+  left join inventory.inventory i on i.tenant_id = p.tenant_id and i.sku = p.sku
+  -- A sub-select, so that no index of products for sale is read instead of the group's products.
+  where p.group_id = products_of_group.group_id and p.status = (select 'active')
+$function$;
+alter function catalog.products_of_group(character varying) owner to fusion_catalog;
+revoke all on function catalog.products_of_group(character varying) from public;
+grant execute on function catalog.products_of_group(character varying) to fusion_reader;
+
+-- function: catalog.quantity_of(catalog.products)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.quantity_of(p catalog.products)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select i.quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku
+$function$;
+alter function catalog.quantity_of(catalog.products) owner to fusion_catalog;
+revoke all on function catalog.quantity_of(catalog.products) from public;
 
 -- function: catalog.search_key(character varying,text)
 -- src/db/catalog/search.sql
@@ -1332,6 +1872,264 @@ alter function catalog.search_window() owner to fusion_catalog;
 revoke all on function catalog.search_window() from public;
 grant execute on function catalog.search_window() to fusion_search;
 
+-- function: catalog.set_collection_product(jsonb,jsonb)
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.set_collection_product(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'collections.setProduct');
+  is_member constant boolean := input->>'isMember';
+  collection constant varchar := input->>'collectionId';
+  product catalog.products;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  perform 1 from catalog.collections c where c.id = collection for key share;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  select * into product from catalog.products p where p.id = input->>'productId' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if is_member and not collection = any(product.collections) and cardinality(product.collections) >= 100 then
+    perform platform.fail('conflict', jsonb_build_object('reason', 'A product can be in at most 100 collections.'));
+  end if;
+  perform catalog.set_membership(product, collection, is_member);
+  return platform.leave(call, 'collections.setProduct', jsonb_build_object('skus', jsonb_build_array(product.sku)));
+end
+$function$;
+alter function catalog.set_collection_product(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.set_collection_product(jsonb,jsonb) from public;
+grant execute on function catalog.set_collection_product(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.set_membership(catalog.products,character varying,boolean)
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.set_membership(before catalog.products, collection character varying, is_member boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  product catalog.products;
+begin
+  if is_member = (collection = any(before.collections)) then
+    return;
+  end if;
+  if is_member then
+    insert into catalog.collection_products
+      (tenant_id, collection_id, product_id, status, currency, price, name, group_id)
+    values (before.tenant_id, collection, before.id, before.status, before.currency, before.price, before.name,
+      before.group_id);
+  else
+    delete from catalog.collection_products m where m.collection_id = collection and m.product_id = before.id;
+  end if;
+  update catalog.products p
+  set collections = case when is_member then array(select c from unnest(p.collections || collection) c order by c)
+        else array_remove(p.collections, collection) end,
+      version = platform.next_version(p.version), updated_at = platform.clock()
+  where p.id = before.id returning * into product;
+  perform catalog.emit_change(before, product);
+end
+$function$;
+alter function catalog.set_membership(catalog.products,character varying,boolean) owner to fusion_catalog;
+revoke all on function catalog.set_membership(catalog.products,character varying,boolean) from public;
+
+-- function: catalog.set_prices(jsonb,jsonb)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.set_prices(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'priceLists.setPrices');
+  skus constant text[] := array(select p->>'sku' from jsonb_array_elements(input->'prices') p);
+  quantities constant integer[] := array(select (p->>'minQuantity')::int from jsonb_array_elements(input->'prices') p);
+  prices constant numeric[] := array(select (p->>'price')::numeric from jsonb_array_elements(input->'prices') p);
+  most constant integer := 100000;
+  list catalog.price_lists;
+  fault jsonb;
+  added integer;
+  changed integer;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  list := catalog.lock_price_list(input->>'id', input->'ifMatch');
+  fault := catalog.price_faults(list, skus, prices);
+  if fault is not null then
+    return platform.leave(call, 'priceLists.setPrices', fault);
+  end if;
+  select count(*) filter (where w.price is not null and p.price is null)
+      - count(*) filter (where w.price is null and p.price is not null), count(*) filter (where w.price is distinct from p.price)
+  into added, changed
+  from unnest(skus, quantities, prices) w(sku, min_quantity, price)
+  left join catalog.prices p on p.list_id = list.id and p.sku = w.sku and p.min_quantity = w.min_quantity;
+  if list.price_count + added > most then
+    return platform.leave(call, 'priceLists.setPrices', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/prices',
+        'detail', format('The list would have %s prices: at most %s fit.', list.price_count + added, most)))));
+  end if;
+  if changed > 0 then
+    delete from catalog.prices p using unnest(skus, quantities, prices) w(sku, min_quantity, price)
+    where p.list_id = list.id and p.sku = w.sku and p.min_quantity = w.min_quantity and w.price is null;
+    insert into catalog.prices as p (tenant_id, list_id, sku, min_quantity, price)
+    select list.tenant_id, list.id, w.sku, w.min_quantity, w.price
+    from unnest(skus, quantities, prices) w(sku, min_quantity, price) where w.price is not null
+    on conflict on constraint prices_once do update set price = excluded.price where p.price <> excluded.price;
+    update catalog.price_lists l
+    set price_count = l.price_count + added, version = platform.next_version(l.version), updated_at = platform.clock()
+    where l.id = list.id
+    returning * into list;
+    perform catalog.emit_price_list(list, 'prices', changed);
+  end if;
+  return platform.leave(call, 'priceLists.setPrices',
+    catalog.price_list_json(list) || jsonb_build_object('version', list.version));
+end
+$function$;
+alter function catalog.set_prices(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.set_prices(jsonb,jsonb) from public;
+grant execute on function catalog.set_prices(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.taken_error(text)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.taken_error(constraint_name text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select jsonb_build_object('error', case constraint_name when 'products_sku_unique' then 'sku_taken'
+      when 'products_variant_unique' then 'variant_taken' else 'slug_taken' end)
+  where constraint_name in ('products_sku_unique', 'products_variant_unique', 'products_slug_unique',
+    'product_groups_slug_unique', 'collections_slug_unique')
+$function$;
+alter function catalog.taken_error(text) owner to fusion_catalog;
+revoke all on function catalog.taken_error(text) from public;
+
+-- function: catalog.topic_of_change(catalog.products,catalog.products)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.topic_of_change(before catalog.products, after catalog.products)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when catalog.product_json(before, 0) - 'updatedAt' = catalog.product_json(after, 0) - 'updatedAt' then null
+    when after.status = 'archived' and before.status is distinct from 'archived' then 'product.archived'
+    else 'product.updated' end
+$function$;
+alter function catalog.topic_of_change(catalog.products,catalog.products) owner to fusion_catalog;
+revoke all on function catalog.topic_of_change(catalog.products,catalog.products) from public;
+
+-- function: catalog.update_collection(jsonb,jsonb)
+-- src/db/catalog/collections.sql
+CREATE OR REPLACE FUNCTION catalog.update_collection(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'collections.update');
+  change jsonb := input->'change';
+  collection catalog.collections;
+  error jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  if change ? 'parentId' then
+    perform catalog.lock_collection_tree();
+  end if;
+  select * into collection from catalog.collections c where c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(collection.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  if change->>'parentId' is not null then
+    error := catalog.parent_error(collection.id, change->>'parentId');
+    if error is not null then
+      return platform.leave(call, 'collections.update', error);
+    end if;
+  end if;
+  begin
+    update catalog.collections c
+    set name = coalesce(change->>'name', c.name),
+        slug = case when change ? 'slug' then change->>'slug' else c.slug end,
+        parent_id = case when change ? 'parentId' then change->>'parentId' else c.parent_id end,
+        version = platform.next_version(c.version), updated_at = platform.clock()
+    where c.id = collection.id
+    returning * into collection;
+  exception when unique_violation then
+    return platform.leave(call, 'collections.update', jsonb_build_object('error', 'slug_taken'));
+  end;
+  return platform.leave(call, 'collections.update',
+    catalog.collection_json(collection) || jsonb_build_object('version', collection.version));
+end
+$function$;
+alter function catalog.update_collection(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.update_collection(jsonb,jsonb) from public;
+grant execute on function catalog.update_collection(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.update_price_list(jsonb,jsonb)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.update_price_list(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'priceLists.update');
+  change jsonb := input->'change';
+  list catalog.price_lists;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  list := catalog.lock_price_list(input->>'id', input->'ifMatch');
+  list.name := coalesce(change->>'name', list.name);
+  if change ? 'startsAt' then
+    list.starts_at := change->>'startsAt';
+  end if;
+  if change ? 'endsAt' then
+    list.ends_at := change->>'endsAt';
+  end if;
+  if change ? 'audience' then
+    list.audience := change->>'audience';
+    list.audience_id := change->>'audienceId';
+  end if;
+  if list.ends_at <= list.starts_at then
+    return platform.leave(call, 'priceLists.update', jsonb_build_object('error', 'validation_failed', 'errors',
+      jsonb_build_array(jsonb_build_object('pointer', '/endsAt', 'detail', 'must be after startsAt'))));
+  end if;
+  update catalog.price_lists l
+  set name = list.name, starts_at = list.starts_at, ends_at = list.ends_at, audience = list.audience,
+      audience_id = list.audience_id, version = platform.next_version(l.version), updated_at = platform.clock()
+  where l.id = list.id
+  returning * into list;
+  perform catalog.emit_price_list(list, 'changed', 0);
+  return platform.leave(call, 'priceLists.update',
+    catalog.price_list_json(list) || jsonb_build_object('version', list.version));
+end
+$function$;
+alter function catalog.update_price_list(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.update_price_list(jsonb,jsonb) from public;
+grant execute on function catalog.update_price_list(jsonb,jsonb) to fusion_worker;
+
 -- function: catalog.update_product(jsonb,jsonb)
 -- src/db/catalog/products.sql
 CREATE OR REPLACE FUNCTION catalog.update_product(call jsonb, input jsonb)
@@ -1343,49 +2141,170 @@ AS $function$
 declare
   replay jsonb := platform.enter(call, 'catalog:write', 'products.update');
   change jsonb := input->'change';
+  is_regrouped constant boolean := input->'change' ?| array['groupId', 'options'];
+  new_group varchar := input->'change'->>'groupId';
+  before catalog.products;
   product catalog.products;
-  quantity integer;
+  faults jsonb := '[]';
+  violated text;
 begin
   if replay is not null then
     return replay;
   end if;
-  select * into product from catalog.products c
-    where c.tenant_id = platform.tenant() and c.id = input->>'id' for update;
+  if is_regrouped then
+    if not change ? 'groupId' then
+      select c.group_id into new_group from catalog.products c where c.id = input->>'id';
+    end if;
+    perform 1 from catalog.product_groups g where g.id = new_group for update; -- groups come before products
+  end if;
+  select * into before from catalog.products c where c.id = input->>'id' for update;
   if not found then
     perform platform.fail('not_found');
   end if;
-  if not input->'ifMatch' @> to_jsonb(product.version) then
+  if not input->'ifMatch' @> to_jsonb(before.version) then
     perform platform.fail('version_mismatch');
   end if;
+  product := before;
   product.name := coalesce(change->>'name', product.name);
   product.description := case when change ? 'description' then change->>'description' else product.description end;
   product.price := coalesce((change->>'price')::numeric, product.price);
   product.currency := coalesce(change->>'currency', product.currency);
   product.status := coalesce(change->>'status', product.status);
-  if not catalog.fits_currency(product.price, product.currency) then
-    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/price', 'detail',
-        format('%s has no decimals: %s does not fit', product.currency, product.price)))));
+  product.slug := case when change ? 'slug' then change->>'slug' else product.slug end;
+  product.weight := case when change ? 'weight' then (change->>'weight')::int else product.weight end;
+  product.tax_category := case when change ? 'taxCategory' then change->>'taxCategory' else product.tax_category end;
+  product.compare_at_price := case when change ? 'compareAtPrice' then (change->>'compareAtPrice')::numeric
+    else product.compare_at_price end;
+  product.metadata := coalesce(change->'metadata', product.metadata);
+  if is_regrouped then
+    if not change ? 'groupId' and new_group is distinct from product.group_id then
+      raise exception using errcode = 'serialization_failure', message = 'the product has joined another group';
+    end if;
+    product.group_id := new_group;
+    product.options := coalesce(change->'options', case when new_group is null then '{}' else product.options end);
+    faults := catalog.variant_faults(product);
   end if;
-  if (change ? 'price' or change ? 'currency') and platform.charge_limits(product.currency) is null then
-    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors',
-      jsonb_build_array(jsonb_build_object('pointer', '/currency',
-        'detail', format('Stripe cannot charge %s.', product.currency)))));
+  faults := faults || catalog.price_faults(product, change ?| array['price', 'currency']);
+  if faults <> '[]' then
+    return platform.leave(call, 'products.update', jsonb_build_object('error', 'validation_failed', 'errors', faults));
   end if;
-  update catalog.products c
-  set name = product.name, description = product.description, price = product.price, currency = product.currency,
-      status = product.status, version = platform.next_version(c.version), updated_at = platform.clock()
-  where c.id = product.id
-  returning * into product;
-  select i.quantity into quantity from inventory.inventory i where i.tenant_id = product.tenant_id
-    and i.sku = product.sku;
-  return platform.leave(call, 'products.update',
-    catalog.product_json(product, quantity) || jsonb_build_object('version', product.version));
+  begin
+    update catalog.products c
+    set name = product.name, description = product.description, price = product.price, currency = product.currency,
+        status = product.status, group_id = product.group_id, options = product.options, slug = product.slug,
+        weight = product.weight, tax_category = product.tax_category, compare_at_price = product.compare_at_price,
+        metadata = product.metadata, version = platform.next_version(c.version), updated_at = platform.clock()
+    where c.id = product.id
+    returning * into product;
+  exception when unique_violation then
+    get stacked diagnostics violated = constraint_name;
+    faults := catalog.taken_error(violated);
+    if faults is null then
+      raise;
+    end if;
+    return platform.leave(call, 'products.update', faults);
+  end;
+  if product.collections <> '{}' then
+    perform catalog.copy_to_collections(array[product.id]);
+  end if;
+  perform catalog.emit_change(before, product);
+  return platform.leave(call, 'products.update', catalog.product_json(product, catalog.quantity_of(product))
+    || jsonb_build_object('version', product.version));
 end
 $function$;
 alter function catalog.update_product(jsonb,jsonb) owner to fusion_catalog;
 revoke all on function catalog.update_product(jsonb,jsonb) from public;
 grant execute on function catalog.update_product(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.update_product_group(jsonb,jsonb)
+-- src/db/catalog/product-groups.sql
+CREATE OR REPLACE FUNCTION catalog.update_product_group(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'productGroups.update');
+  change jsonb := input->'change';
+  product_group catalog.product_groups;
+  new_options text[];
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into product_group from catalog.product_groups g where g.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(product_group.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  new_options := case when change ? 'options' then array(select jsonb_array_elements_text(change->'options'))
+    else product_group.options end;
+  if not (new_options @> product_group.options and new_options <@ product_group.options)
+    and exists (select from catalog.products p where p.group_id = product_group.id) then
+    perform platform.fail('conflict', jsonb_build_object('reason', 'The options of a group with products cannot be '
+      'renamed, added or removed. Take its products out first, archived ones included (`groupId: null`).'));
+  end if;
+  begin
+    update catalog.product_groups g
+    set name = coalesce(change->>'name', g.name), options = new_options,
+        description = case when change ? 'description' then change->>'description' else g.description end,
+        slug = case when change ? 'slug' then change->>'slug' else g.slug end,
+        metadata = coalesce(change->'metadata', g.metadata), version = platform.next_version(g.version),
+        updated_at = platform.clock()
+    where g.id = product_group.id
+    returning * into product_group;
+  exception when unique_violation then
+    return platform.leave(call, 'productGroups.update', jsonb_build_object('error', 'slug_taken'));
+  end;
+  return platform.leave(call, 'productGroups.update', catalog.product_group_json(product_group)
+    || jsonb_build_object('products', catalog.products_of_group(product_group.id), 'version', product_group.version));
+end
+$function$;
+alter function catalog.update_product_group(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.update_product_group(jsonb,jsonb) from public;
+grant execute on function catalog.update_product_group(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.variant_faults(catalog.products)
+-- src/db/catalog/products.sql
+CREATE OR REPLACE FUNCTION catalog.variant_faults(p catalog.products)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  option_names text[] := '{}';
+  fault text;
+begin
+  if p.group_id is not null then
+    select g.options into option_names from catalog.product_groups g where g.id = p.group_id for update;
+    if not found then
+      fault := 'There is no such product group.';
+    elsif (select count(*) from catalog.products c where c.group_id = p.group_id and c.id <> p.id) >= 250 then
+      fault := 'A product group has at most 250 products, archived ones included.';
+    end if;
+    if fault is not null then
+      return jsonb_build_array(jsonb_build_object('pointer', '/groupId', 'detail', fault));
+    end if;
+  end if;
+  return (select coalesce(jsonb_agg(jsonb_build_object('pointer',
+      '/options/' || replace(replace(f.name, '~', '~0'), '/', '~1'), 'detail', f.detail) order by f.name), '[]')
+    from (
+      select n as name, 'is required: the product group has this option' as detail
+      from unnest(option_names) n where not p.options ? n
+      union all
+      select k, case when p.group_id is null then 'needs a product group'
+        else 'is not an option of the product group' end
+      from jsonb_object_keys(p.options) k where k <> all(option_names)
+    ) f);
+end
+$function$;
+alter function catalog.variant_faults(catalog.products) owner to fusion_catalog;
+revoke all on function catalog.variant_faults(catalog.products) from public;
 
 -- function: group_commerce.awaits_order(character varying)
 -- src/db/group-commerce/money.sql
@@ -3645,6 +4564,39 @@ alter function orders.confirm_paid_order(character varying) owner to fusion_orde
 revoke all on function orders.confirm_paid_order(character varying) from public;
 grant execute on function orders.confirm_paid_order(character varying) to fusion_group_commerce, fusion_payments;
 
+-- function: orders.create_customer(jsonb,jsonb)
+-- src/db/orders/customers.sql
+CREATE OR REPLACE FUNCTION orders.create_customer(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'customers:write', 'customers.create');
+  customer orders.customers;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  insert into orders.customers (id, tenant_id, email, name, phone, addresses, customer_group, metadata, created_at,
+    updated_at)
+  values (input->>'id', platform.tenant(), input->>'email', input->>'name', input->>'phone',
+    coalesce(nullif(input->'addresses', 'null'), '[]'), input->>'group', coalesce(nullif(input->'metadata', 'null'), '{}'),
+    platform.clock(), platform.clock())
+  on conflict (tenant_id, email_key) do nothing
+  returning * into customer;
+  if not found then
+    return platform.leave(call, 'customers.create', jsonb_build_object('error', 'email_taken'));
+  end if;
+  return platform.leave(call, 'customers.create',
+    orders.customer_json(customer) || jsonb_build_object('version', customer.version));
+end
+$function$;
+alter function orders.create_customer(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.create_customer(jsonb,jsonb) from public;
+grant execute on function orders.create_customer(jsonb,jsonb) to fusion_worker;
+
 -- function: orders.created_json(orders.orders)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.created_json(o orders.orders)
@@ -3657,6 +4609,21 @@ AS $function$
 $function$;
 alter function orders.created_json(orders.orders) owner to fusion_orders;
 revoke all on function orders.created_json(orders.orders) from public;
+
+-- function: orders.customer_json(orders.customers)
+-- src/db/orders/customers.sql
+CREATE OR REPLACE FUNCTION orders.customer_json(c orders.customers)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('id', c.id, 'email', c.email, 'name', c.name, 'phone', c.phone, 'addresses', c.addresses,
+    'group', c.customer_group, 'metadata', c.metadata, 'createdAt', platform.iso(c.created_at),
+    'updatedAt', platform.iso(c.updated_at))
+$function$;
+alter function orders.customer_json(orders.customers) owner to fusion_orders;
+revoke all on function orders.customer_json(orders.customers) from public;
+grant execute on function orders.customer_json(orders.customers) to fusion_reader;
 
 -- function: orders.expire_holds(jsonb,jsonb)
 -- src/db/orders/states.sql
@@ -3815,6 +4782,69 @@ alter function orders.find_ended_campaign_orders(timestamp with time zone,intege
 revoke all on function orders.find_ended_campaign_orders(timestamp with time zone,integer) from public;
 grant execute on function orders.find_ended_campaign_orders(timestamp with time zone,integer) to fusion_group_commerce;
 
+-- function: orders.find_price(jsonb,jsonb)
+-- src/db/orders/prices.sql
+CREATE OR REPLACE FUNCTION orders.find_price(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  api_key constant platform.api_keys := platform.identify(call, 'catalog:read');
+  wanted varchar := input->>'currency';
+  product catalog.products;
+  lists catalog.price_lists[];
+  answer jsonb;
+begin
+  if api_key.kind = 'publishable' and input ?| array['customerId', 'organizationId'] then
+    perform platform.fail('forbidden', jsonb_build_object('reason',
+      'A publishable key shows the prices for everyone: use a secret key, or leave out customerId and organizationId.'));
+  end if;
+  select * into product from catalog.products c where c.id = input->>'productId';
+  if product.status is distinct from 'active' then
+    perform platform.fail('not_found', jsonb_build_object('reason', 'There is no such product for sale.'));
+  end if;
+  wanted := coalesce(wanted, product.currency);
+  lists := orders.lists_for(input->>'customerId', input->>'organizationId');
+  with tier as (
+    select 1 as quantity
+    union
+    select c.min_quantity from unnest(lists) l
+    cross join lateral (
+      select p.min_quantity from catalog.prices p where p.list_id = l.id and p.sku = product.sku
+      order by p.min_quantity limit 100
+    ) c where l.currency = wanted
+    union
+    select (input->>'quantity')::int
+  ), priced as (
+    select t.quantity, coalesce(p.price, case when wanted = product.currency then product.price end) as price,
+      coalesce(p.min_quantity, 1) as min_quantity, p.list_id, p.list_name, coalesce(p.audience, 'catalog') as level
+    from tier t left join lateral orders.list_price(lists, product.sku, t.quantity, wanted) p on true
+  ), changed as (
+    select p.quantity, p.price from (select *, lag(price) over (order by quantity) as previous from priced) p
+    where p.price is not null and p.price is distinct from p.previous order by p.quantity limit 100
+  )
+  select jsonb_build_object('sku', product.sku, 'quantity', p.quantity, 'currency', wanted, 'price', p.price,
+    'minQuantity', p.min_quantity, 'source', jsonb_build_object('level', p.level, 'list',
+      case when p.list_id is not null then jsonb_build_object('id', p.list_id, 'name', p.list_name) end),
+    'breaks', (select jsonb_agg(jsonb_build_object('minQuantity', c.quantity, 'price', c.price) order by c.quantity)
+      from changed c))
+  into answer
+  from priced p where p.quantity = (input->>'quantity')::int and p.price is not null;
+  if answer is null then
+    answer := jsonb_build_object('error', 'currency_mismatch', 'detail',
+      format('This product has no price in %s for this quantity.', wanted));
+  end if;
+  return jsonb_build_object('tenant', platform.tenant(), 'answer', answer, 'replayed', false);
+end
+$function$;
+alter function orders.find_price(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.find_price(jsonb,jsonb) from public;
+grant execute on function orders.find_price(jsonb,jsonb) to fusion_worker;
+
 -- function: orders.full_order_json(orders.orders,inventory.reservations)
 -- src/db/orders/orders.sql
 CREATE OR REPLACE FUNCTION orders.full_order_json(o orders.orders, r inventory.reservations)
@@ -3841,6 +4871,49 @@ $function$;
 alter function orders.hold_json(inventory.reservations) owner to fusion_orders;
 revoke all on function orders.hold_json(inventory.reservations) from public;
 grant execute on function orders.hold_json(inventory.reservations) to fusion_reader;
+
+-- function: orders.list_price(catalog.price_lists[],character varying,bigint,character varying)
+-- src/db/orders/prices.sql
+CREATE OR REPLACE FUNCTION orders.list_price(lists catalog.price_lists[], sku character varying, quantity bigint, currency character varying)
+ RETURNS TABLE(price numeric, min_quantity integer, list_id character varying, list_name character varying, audience character varying)
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+  select p.price, p.min_quantity, l.id, l.name, l.audience
+  from unnest(list_price.lists) l
+  cross join lateral ( -- `limit 1` keeps this a lookup by the primary key for each list
+    select c.price, c.min_quantity from catalog.prices c
+    where c.list_id = l.id and c.sku = list_price.sku and c.min_quantity <= list_price.quantity
+    order by c.min_quantity desc limit 1
+  ) p
+  where l.currency = list_price.currency
+  order by case l.audience when 'organization' then 1 when 'group' then 2 else 3 end, p.price, l.id limit 1
+$function$;
+alter function orders.list_price(catalog.price_lists[],character varying,bigint,character varying) owner to fusion_orders;
+revoke all on function orders.list_price(catalog.price_lists[],character varying,bigint,character varying) from public;
+
+-- function: orders.lists_for(character varying,character varying)
+-- src/db/orders/prices.sql
+CREATE OR REPLACE FUNCTION orders.lists_for(customer_id character varying, organization_id character varying)
+ RETURNS catalog.price_lists[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select array(
+    select l from (
+      select o from catalog.price_lists o
+      where o.tenant_id = (select platform.tenant()) and o.audience = 'all'
+      union all
+      select o from (values ('organization', organization_id),
+        ('group', (select c.customer_group from orders.customers c where c.id = lists_for.customer_id))) a(kind, id)
+      join catalog.price_lists o
+        on o.tenant_id = (select platform.tenant()) and o.audience = a.kind and o.audience_id = a.id
+    ) found(l)
+    where ((l).starts_at is null or (l).starts_at <= platform.clock())
+      and ((l).ends_at is null or (l).ends_at > platform.clock()))
+$function$;
+alter function orders.lists_for(character varying,character varying) owner to fusion_orders;
+revoke all on function orders.lists_for(character varying,character varying) from public;
 
 -- function: orders.lock_order(character varying)
 -- src/db/orders/states.sql
@@ -4068,7 +5141,7 @@ revoke all on function orders.place_order(jsonb,jsonb) from public;
 grant execute on function orders.place_order(jsonb,jsonb) to fusion_worker;
 
 -- function: orders.price_lines(jsonb)
--- src/db/orders/orders.sql
+-- src/db/orders/prices.sql
 CREATE OR REPLACE FUNCTION orders.price_lines(input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4077,20 +5150,27 @@ CREATE OR REPLACE FUNCTION orders.price_lines(input jsonb)
 AS $function$
 declare
   quoted constant boolean := coalesce(input->>'pricing', '') = 'quoted';
+  lists constant catalog.price_lists[] := orders.lists_for(input->>'customerId', input->>'organizationId');
   priced jsonb;
   fault text;
 begin
   with line as (
     -- `limit 1` keeps this a lookup by the unique index for each line, whatever row count the planner expects.
     select l.ord, l.item->>'sku' as sku, (l.item->>'quantity')::int as quantity, (l.item->>'price')::numeric as stated,
-      p.price as listed, p.currency
+      sum((l.item->>'quantity')::int) over (partition by l.item->>'sku') as sku_quantity,
+      p.price as catalog_price, p.currency as catalog_currency, coalesce(input->>'currency', p.currency) as wanted
     from jsonb_array_elements(input->'items') with ordinality l(item, ord)
     left join lateral (
       select c.price, c.currency from catalog.products c
       where c.tenant_id = (select platform.tenant()) and c.sku = l.item->>'sku' and c.status = 'active' limit 1
     ) p on true
+  ), listed as (
+    select l.ord, l.sku, l.quantity, l.stated, coalesce(p.price, l.catalog_price) as listed,
+      case when l.catalog_currency is not null and p.price is not null then l.wanted else l.catalog_currency end
+        as currency
+    from line l left join lateral orders.list_price(lists, l.sku, l.sku_quantity, l.wanted) p on true
   ), final as (
-    select l.*, case when quoted then coalesce(l.stated, l.listed) else l.listed end as price from line l
+    select l.*, case when quoted then coalesce(l.stated, l.listed) else l.listed end as price from listed l
   ), merged as (
     select min(f.ord) as ord, f.sku, sum(f.quantity) as quantity, f.price from final f group by f.sku, f.price
   ), needed as (
@@ -4146,7 +5226,7 @@ alter function orders.price_lines(jsonb) owner to fusion_orders;
 revoke all on function orders.price_lines(jsonb) from public;
 
 -- function: orders.price_order(jsonb)
--- src/db/orders/orders.sql
+-- src/db/orders/prices.sql
 CREATE OR REPLACE FUNCTION orders.price_order(input jsonb, OUT items jsonb, OUT total numeric, OUT currency character varying, OUT skus text[], OUT quantities integer[], OUT refusal jsonb)
  RETURNS record
  LANGUAGE plpgsql
@@ -4168,6 +5248,7 @@ begin
       quantities[1] * p.price, c.currency,
       p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
         and p.price = trunc(p.price, platform.currency_decimals(c.currency))
+        and not exists (select from catalog.prices l where l.tenant_id = tenant and l.sku = skus[1])
     into items, total, currency, is_simple
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
@@ -4182,10 +5263,10 @@ begin
     into items, total, currency, skus, quantities, is_simple
     from (
       select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
-        bool_and(l.currency is not null and (quoted or l.stated is null or l.stated = l.listed)
+        bool_and(l.currency is not null and not l.is_listed and (quoted or l.stated is null or l.stated = l.listed)
           and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
       from (
-        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency,
+        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency, h.is_listed is not null as is_listed,
           case when quoted then coalesce(g.stated, p.price) else p.price end as price
         from (
           select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
@@ -4195,6 +5276,9 @@ begin
           select c.price, c.currency from catalog.products c
           where c.tenant_id = tenant and c.sku = g.sku and c.status = 'active' limit 1
         ) p on true
+        left join lateral (
+          select true as is_listed from catalog.prices c where c.tenant_id = tenant and c.sku = g.sku limit 1
+        ) h on true
       ) l group by l.sku, l.price
     ) m;
   end if;
@@ -4288,6 +5372,49 @@ $function$;
 alter function orders.shipment_of(character varying) owner to fusion_orders;
 revoke all on function orders.shipment_of(character varying) from public;
 grant execute on function orders.shipment_of(character varying) to fusion_reader;
+
+-- function: orders.update_customer(jsonb,jsonb)
+-- src/db/orders/customers.sql
+CREATE OR REPLACE FUNCTION orders.update_customer(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'customers:write', 'customers.update');
+  change jsonb := input->'change';
+  customer orders.customers;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  select * into customer from orders.customers c where c.id = input->>'id' for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not input->'ifMatch' @> to_jsonb(customer.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  update orders.customers c
+  set email = coalesce(change->>'email', c.email),
+      name = case when change ? 'name' then change->>'name' else c.name end,
+      phone = case when change ? 'phone' then change->>'phone' else c.phone end,
+      addresses = coalesce(change->'addresses', c.addresses),
+      customer_group = case when change ? 'group' then change->>'group' else c.customer_group end,
+      metadata = coalesce(change->'metadata', c.metadata),
+      version = platform.next_version(c.version), updated_at = platform.clock()
+  where c.id = customer.id
+  returning * into customer;
+  return platform.leave(call, 'customers.update',
+    orders.customer_json(customer) || jsonb_build_object('version', customer.version));
+exception when unique_violation then -- another customer has the e-mail, or takes it at the same time
+  return platform.leave(call, 'customers.update', jsonb_build_object('error', 'email_taken'));
+end
+$function$;
+alter function orders.update_customer(jsonb,jsonb) owner to fusion_orders;
+revoke all on function orders.update_customer(jsonb,jsonb) from public;
+grant execute on function orders.update_customer(jsonb,jsonb) to fusion_worker;
 
 -- function: payments.add_automatic_refund(payments.payments,character varying,numeric,character varying)
 -- src/db/payments/refunds.sql
@@ -6233,6 +7360,33 @@ alter function platform.begin_operation(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.begin_operation(jsonb,jsonb) from public;
 grant execute on function platform.begin_operation(jsonb,jsonb) to fusion_worker;
 
+-- function: platform.carrier_json(character varying,character varying)
+-- src/db/platform/tenants.sql
+CREATE OR REPLACE FUNCTION platform.carrier_json(name character varying, credentials character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when name is not null then jsonb_build_object('name', name,
+    'hasApiKey', credentials::jsonb #>> array[name, 'apiKey'] is not null,
+    'hasWebhookSecret', credentials::jsonb #>> array[name, 'webhookSecret'] is not null) end
+$function$;
+alter function platform.carrier_json(character varying,character varying) owner to fusion_platform;
+revoke all on function platform.carrier_json(character varying,character varying) from public;
+
+-- function: platform.change_credentials(character varying,jsonb)
+-- src/db/platform/tenants.sql
+CREATE OR REPLACE FUNCTION platform.change_credentials(credentials character varying, carrier jsonb)
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when carrier <> 'null' then (coalesce(credentials::jsonb, '{}') || jsonb_build_object(carrier->>'name',
+    jsonb_strip_nulls(coalesce(credentials::jsonb -> (carrier->>'name'), '{}') || carrier - 'name')))::text end
+$function$;
+alter function platform.change_credentials(character varying,jsonb) owner to fusion_platform;
+revoke all on function platform.change_credentials(character varying,jsonb) from public;
+
 -- function: platform.charge_fault(numeric,character varying)
 -- src/db/platform/currencies.sql
 CREATE OR REPLACE FUNCTION platform.charge_fault(amount numeric, currency character varying)
@@ -7198,7 +8352,7 @@ end
 $function$;
 alter function platform.proven_tenant(text[]) owner to fusion_platform;
 revoke all on function platform.proven_tenant(text[]) from public;
-grant execute on function platform.proven_tenant(text[]) to fusion_reader, fusion_search;
+grant execute on function platform.proven_tenant(text[]) to fusion_reader, fusion_search, fusion_shipping;
 
 -- function: platform.purge(jsonb,jsonb)
 -- src/db/platform/set-aside.sql
@@ -7803,6 +8957,7 @@ CREATE OR REPLACE FUNCTION platform.tenant_json(t platform.tenants)
 AS $function$
   select jsonb_build_object('id', t.id, 'name', t.name, 'country', t.country, 'currency', t.currency,
     'pricesIncludeTax', t.prices_include_tax, 'shipFrom', t.ship_from, 'parcel', t.parcel,
+    'carrier', platform.carrier_json(t.carrier, t.carrier_credentials),
     'delayedPayments', t.delayed_payments, 'holdSeconds', t.hold_seconds, 'cartSeconds', t.cart_seconds,
     'approvalSeconds', t.approval_seconds, 'graceSeconds', t.grace_seconds, 'links', t.links,
     'storefrontUrl', t.storefront_url, 'oidc', t.oidc, 'stripeAccount', t.stripe_account, 'version', t.version)
@@ -7869,12 +9024,27 @@ begin
   if not input->'ifMatch' @> to_jsonb(tenant.version) then
     perform platform.fail('version_mismatch');
   end if;
+  if 'shipFrom' = any(changed) then
+    tenant.ship_from := nullif(change->'shipFrom', 'null');
+  end if;
+  if 'carrier' = any(changed) then
+    tenant.carrier := change->'carrier'->>'name';
+    tenant.carrier_credentials := platform.change_credentials(tenant.carrier_credentials, change->'carrier');
+  end if;
+  if tenant.carrier <> 'manual' and tenant.carrier_credentials::jsonb #>> array[tenant.carrier, 'apiKey'] is null then
+    return platform.leave(call, 'tenant.update', '{"error": "validation_failed", "errors": [{"pointer":
+      "/carrier/apiKey", "detail": "This carrier needs your API key"}]}');
+  end if;
+  if tenant.carrier <> 'manual' and tenant.ship_from is null then
+    return platform.leave(call, 'tenant.update', '{"error": "validation_failed", "errors": [{"pointer": "/shipFrom",
+      "detail": "This carrier needs the address of your sender"}]}');
+  end if;
   update platform.tenants t
   set name = coalesce(change->>'name', t.name),
       country = case when 'country' = any(changed) then change->>'country' else t.country end,
       currency = case when 'currency' = any(changed) then change->>'currency' else t.currency end,
       prices_include_tax = coalesce((change->>'pricesIncludeTax')::boolean, t.prices_include_tax),
-      ship_from = case when 'shipFrom' = any(changed) then nullif(change->'shipFrom', 'null') else t.ship_from end,
+      ship_from = tenant.ship_from, carrier = tenant.carrier, carrier_credentials = tenant.carrier_credentials,
       parcel = case when 'parcel' = any(changed) then nullif(change->'parcel', 'null') else t.parcel end,
       delayed_payments = coalesce((change->>'delayedPayments')::boolean, t.delayed_payments),
       hold_seconds = case when 'holdSeconds' = any(changed) then (change->>'holdSeconds')::int else t.hold_seconds end,
@@ -7909,6 +9079,19 @@ $function$;
 alter function platform.uuid7() owner to fusion_platform;
 revoke all on function platform.uuid7() from public;
 grant execute on function platform.uuid7() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: shipping.account_json(character varying,boolean,character varying)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.account_json(provider character varying, own_account boolean, tenant character varying)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select jsonb_build_object('provider', provider, 'isOwn', own_account, 'credentials', case when own_account then
+    (select t.carrier_credentials::jsonb -> provider::text from platform.tenants t where t.id = tenant) end)
+$function$;
+alter function shipping.account_json(character varying,boolean,character varying) owner to fusion_shipping;
+revoke all on function shipping.account_json(character varying,boolean,character varying) from public;
 
 -- function: shipping.add_recipient_name(jsonb,character varying)
 -- src/db/shipping/shipments.sql
@@ -7945,7 +9128,7 @@ begin
   -- Carriers reuse a tracking number after months, so the latest shipment is meant.
   select * into shipment from shipping.shipments x
     where x.provider = input->>'carrier' and x.tracking_number = input->>'trackingNumber'
-      and (not input ? 'tenant' or x.tenant_id = input->>'tenant') order by x.id desc limit 1;
+      and case when input ? 'tenant' then x.tenant_id = input->>'tenant' else not x.own_account end order by x.id desc limit 1;
   if not found then
     return jsonb_build_object('outcome', 'unknown');
   end if;
@@ -8005,7 +9188,7 @@ begin
     where x.id = shipment.id and x.status = 'created';
     if found then
       perform shipping.request_void(request, jsonb_build_object('provider', shipment.provider,
-        'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
+        'ownAccount', shipment.own_account, 'carrier', shipment.carrier, 'trackingNumber', shipment.tracking_number, 'externalId', shipment.external_id));
       perform platform.emit('shipping.cancelled', of_order,
         jsonb_build_object('orderId', of_order, 'trackingNumber', shipment.tracking_number), false);
     end if;
@@ -8022,6 +9205,25 @@ $function$;
 alter function shipping.end_shipment(character varying) owner to fusion_shipping;
 revoke all on function shipping.end_shipment(character varying) from public;
 grant execute on function shipping.end_shipment(character varying) to fusion_orders;
+
+-- function: shipping.find_webhook_secret(jsonb,jsonb)
+-- src/db/shipping/tracking.sql
+CREATE OR REPLACE FUNCTION shipping.find_webhook_secret(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  return jsonb_build_object('secret', (
+    select t.carrier_credentials::jsonb #>> array[input->>'carrier', 'webhookSecret']
+    from platform.tenants t where t.id = input->>'tenant'));
+end
+$function$;
+alter function shipping.find_webhook_secret(jsonb,jsonb) owner to fusion_shipping;
+revoke all on function shipping.find_webhook_secret(jsonb,jsonb) from public;
+grant execute on function shipping.find_webhook_secret(jsonb,jsonb) to fusion_worker;
 
 -- function: shipping.label_task(shipping.label_requests)
 -- src/db/shipping/shipments.sql
@@ -8041,16 +9243,30 @@ grant execute on function shipping.label_task(shipping.label_requests) to fusion
 -- src/db/shipping/shipments.sql
 CREATE OR REPLACE FUNCTION shipping.lease_label(r shipping.label_requests, terms jsonb)
  RETURNS jsonb
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  task jsonb;
+begin
   update shipping.label_requests x
-  set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1, sender = terms->'from',
-      parcel = terms->'parcel', tried_at = platform.clock(),
+  set status = 'open', attempts = case when x.status = 'open' then x.attempts else 0 end + 1,
+      sender = coalesce(t.ship_from, terms->'from'), parcel = coalesce(t.parcel, terms->'parcel'),
+      provider = coalesce(t.carrier, terms->>'carrier'), own_account = t.carrier is not null,
+      shipment_id = case when x.provider <> 'manual'
+        and (x.provider, x.own_account) <> (coalesce(t.carrier, terms->>'carrier'), t.carrier is not null)
+        then platform.uuid7() else x.shipment_id end, tried_at = platform.clock(),
       leased_until = platform.clock() + make_interval(secs => (terms->>'seconds')::int)
-  where x.order_id = r.order_id and x.status in ('open', 'refused')
+  from platform.tenants t
+  where x.order_id = r.order_id and t.id = r.tenant_id and x.status in ('open', 'refused')
     and coalesce(x.leased_until <= platform.clock(), true)
-  returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until)
+  returning shipping.label_task(x) || jsonb_build_object('lease', x.leased_until,
+    'account', shipping.account_json(x.provider, x.own_account, x.tenant_id)) into task;
+  if task->>'shipmentId' <> r.shipment_id then
+    perform shipping.request_void(r, null);
+  end if;
+  return task;
+end
 $function$;
 alter function shipping.lease_label(shipping.label_requests,jsonb) owner to fusion_shipping;
 revoke all on function shipping.lease_label(shipping.label_requests,jsonb) from public;
@@ -8120,7 +9336,8 @@ begin
       -- The request may be for a later shipment by now.
       select shipping.label_task(r) || jsonb_strip_nulls(jsonb_build_object('tenant', label_void.tenant_id,
         'shipmentId', label_void.shipment_id, 'provider', label_void.provider, 'carrier', label_void.carrier,
-        'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id))
+        'trackingNumber', label_void.tracking_number, 'externalId', label_void.external_id,
+        'account', shipping.account_json(label_void.provider, label_void.own_account, label_void.tenant_id)))
       from shipping.label_requests r where r.order_id = label_void.order_id);
   end loop;
   return tasks;
@@ -8260,6 +9477,20 @@ $function$;
 alter function shipping.open_shipment(jsonb,jsonb) owner to fusion_shipping;
 revoke all on function shipping.open_shipment(jsonb,jsonb) from public;
 grant execute on function shipping.open_shipment(jsonb,jsonb) to fusion_worker;
+
+-- function: shipping.read_account(character varying,boolean)
+-- src/db/shipping/shipments.sql
+CREATE OR REPLACE FUNCTION shipping.read_account(provider character varying, own_account boolean)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select shipping.account_json(provider, own_account, platform.proven_tenant('shipping:read', 'shipping:write'))
+$function$;
+alter function shipping.read_account(character varying,boolean) owner to fusion_shipping;
+revoke all on function shipping.read_account(character varying,boolean) from public;
+grant execute on function shipping.read_account(character varying,boolean) to fusion_reader;
 
 -- function: shipping.record_labels(jsonb,jsonb)
 -- src/db/shipping/shipments.sql
@@ -8485,16 +9716,17 @@ CREATE OR REPLACE FUNCTION shipping.request_void(request shipping.label_requests
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, carrier, tracking_number,
-    external_id, status, due_at, created_at)
-  values (request.shipment_id, request.tenant_id, request.order_id, label->>'provider', label->>'carrier',
+  insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, own_account, carrier,
+    tracking_number, external_id, status, due_at, created_at)
+  values (request.shipment_id, request.tenant_id, request.order_id, coalesce(label->>'provider', request.provider),
+    coalesce((label->>'ownAccount')::boolean, label is null and request.own_account), label->>'carrier',
     label->>'trackingNumber', label->>'externalId', 'open',
     -- The carrier may still be making an unknown label for the caller that has the lease.
     case when label is null then greatest(request.leased_until, platform.clock()) + interval '1 minute'
       else platform.clock() end, platform.clock())
   on conflict (shipment_id) do update
-    set provider = excluded.provider, carrier = excluded.carrier, tracking_number = excluded.tracking_number,
-        external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
+    set provider = excluded.provider, own_account = excluded.own_account, carrier = excluded.carrier,
+        tracking_number = excluded.tracking_number, external_id = excluded.external_id, status = 'open', due_at = excluded.due_at
     where v.tracking_number is null and excluded.tracking_number is not null
 $function$;
 alter function shipping.request_void(shipping.label_requests,jsonb) owner to fusion_shipping;
@@ -8531,9 +9763,10 @@ begin
     return null;
   end if;
   insert into shipping.shipments (id, order_id, tracking_number, carrier, label_url, status, tenant_id, provider,
-    external_id, created_at, updated_at)
+    own_account, external_id, created_at, updated_at)
   values (request.shipment_id, order_row.id, label->>'trackingNumber', label->>'carrier', label->>'labelUrl',
-    'created', order_row.tenant_id, label->>'provider', label->>'externalId', platform.clock(), platform.clock())
+    'created', order_row.tenant_id, label->>'provider',
+    coalesce((label->>'ownAccount')::boolean, false), label->>'externalId', platform.clock(), platform.clock())
   returning * into shipment;
   update shipping.label_requests x set status = 'made', leased_until = null, last_error = null
   where x.order_id = order_row.id;
@@ -8571,7 +9804,9 @@ create policy tenant on audit.log to public
 CREATE TRIGGER log_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON audit.log FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
 
 -- policies and triggers: catalog.collection_products
-create policy tenant on catalog.collection_products to public
+create policy proven_tenant on catalog.collection_products for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on catalog.collection_products to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
@@ -8581,6 +9816,7 @@ create policy proven_tenant on catalog.collections for select to fusion_reader
 create policy tenant on catalog.collections to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_collections AFTER INSERT OR DELETE OR UPDATE ON catalog.collections FOR EACH ROW EXECUTE FUNCTION audit.record('collection', 'id');
 
 -- policies and triggers: catalog.import_runs
 create policy tenant on catalog.import_runs to public
@@ -8588,12 +9824,16 @@ create policy tenant on catalog.import_runs to public
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: catalog.price_lists
-create policy tenant on catalog.price_lists to public
+create policy proven_tenant on catalog.price_lists for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on catalog.price_lists to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: catalog.prices
-create policy tenant on catalog.prices to public
+create policy proven_tenant on catalog.prices for select to fusion_reader
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on catalog.prices to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
@@ -8603,6 +9843,7 @@ create policy proven_tenant on catalog.product_groups for select to fusion_reade
 create policy tenant on catalog.product_groups to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_product_groups AFTER INSERT OR DELETE OR UPDATE ON catalog.product_groups FOR EACH ROW EXECUTE FUNCTION audit.record('product_group', 'id');
 
 -- policies and triggers: catalog.products
 create policy proven_tenant on catalog.products for select to fusion_reader
@@ -8659,7 +9900,9 @@ create policy tenant on inventory.reservations to fusion_catalog, fusion_group_c
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
 -- policies and triggers: orders.customers
-create policy tenant on orders.customers to public
+create policy proven_tenant on orders.customers for select to fusion_reader
+  using ((tenant_id::text = ANY (ARRAY[current_setting('app.tenant_id', true)])) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{customers:read,customers:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy tenant on orders.customers to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
