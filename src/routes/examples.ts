@@ -67,6 +67,8 @@ export const sampleOrderExport = {
       '{"id":"019ab3f1-0a4b-7c3d-8e5f-6a7b8c9d0e1f","customerId":"customer-1","items":[{"sku":"TEE-BLACK-M",' +
       '"quantity":2,"price":29.99}],"total":59.98,"currency":"USD","status":"created"}\n',
   },
+};
+
 export const sampleProductGroup = {
   id: sampleProduct.groupId,
   name: 'T-shirt',

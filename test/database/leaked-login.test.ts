@@ -250,7 +250,13 @@ describe('a login with a key of one tenant', () => {
       });
     }
     expect(open).toEqual({
-      'catalog:read': ['catalog.products', 'inventory.inventory'],
+      'catalog:read': [
+        'catalog.collection_products',
+        'catalog.collections',
+        'catalog.product_groups',
+        'catalog.products',
+        'inventory.inventory',
+      ],
       'campaigns:read': ['group_commerce.group_commerce_campaigns'],
     });
     await inTransaction(async () => {
@@ -375,6 +381,7 @@ describe('a function', () => {
       'platform.proven_tenant',
       'platform.read_storefront',
       'platform.read_tenant',
+      'shipping.read_account',
     ]);
     await inTransaction(async () => {
       await set('app.tenant_id', 'acme');

@@ -339,6 +339,7 @@ describe('the reader', () => {
       'platform.proven_tenant',
       'platform.read_storefront',
       'platform.read_tenant',
+      'shipping.read_account',
     ]);
   });
 });

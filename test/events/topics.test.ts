@@ -33,11 +33,8 @@ const sagaTopics = [
   'shipping.status.changed',
 ];
 
-/**
- * Topics that this test does not trigger: the first needs a threshold (test/inventory/low-stock.test.ts), the second an
- * authorized card, the third a carrier that fails.
- */
-const notTriggered = ['inventory.low', 'payment.capture.requested', 'shipping.label.requested'];
+/** Topics that this test does not trigger: the first needs an authorized card, the second a carrier that fails. */
+const notTriggered = ['payment.capture.requested', 'shipping.label.requested'];
 
 /** The arguments of a SQL call whose opening parenthesis is just before `start`. */
 function argumentsAt(sql: string, start: number): string[] {
@@ -128,6 +125,11 @@ describe('a published event', () => {
     const asyncHeaders = { prefer: 'respond-async' };
 
     await addProduct(store, 'DRIVEN', 100, 10.5, { description: 'Driven down every path' });
+    const { id: changed } = await addProduct(store, 'CHANGED', 2);
+    await store.send('PUT', '/v1/inventory/CHANGED', { quantity: 1, lowStockThreshold: 1 });
+    await store.send('PATCH', `/v1/products/${changed}`, { name: 'Changed', metadata: { season: 'winter' } });
+    await store.send('DELETE', `/v1/products/${changed}`);
+    await store.send('POST', '/v1/price-lists', { name: 'All', currency: 'USD', audience: 'all' });
     await addProduct(store, 'EMPTY', 0);
     await placeOrder('EMPTY');
     await placeOrder('EMPTY', {}, asyncHeaders);
