@@ -3,7 +3,7 @@ import { localJobSecret, prepareLocalJobs } from '../postgres/job-secrets.ts';
 import { createDatabase, toWorkerUrl } from '../postgres/local-database.ts';
 import { migrate } from '../postgres/migrate.ts';
 import type { Postgres } from '../postgres/server.ts';
-import { seedTenants } from './seed.ts';
+import { seedSettings, seedTenants } from './seed.ts';
 
 /** A cell of the local platform beside the default cell: another database of the same PostgreSQL. */
 export type LocalCell = { name: string; databaseUrl: string };
@@ -21,6 +21,7 @@ export async function prepareCells(
     const databaseUrl = await createDatabase(postgres, `fusion_${name}`);
     await migrate({ url: databaseUrl, workerPassword });
     await seedTenants(databaseUrl, name);
+    await seedSettings(databaseUrl);
     await withClient(databaseUrl, (client) => prepareLocalJobs(client, jobSecret));
     cells.push({ name, databaseUrl });
   }

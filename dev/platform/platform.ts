@@ -13,7 +13,7 @@ import type { Progress } from '../support/progress.ts';
 import { cellVariables, type LocalCell, prepareCells } from './cells.ts';
 import { readCrons, startClock } from './clock.ts';
 import { foldersOf, recordChild } from './data-folder.ts';
-import { acmeStripeAccount, connectAcme, seedProducts, seedTenants } from './seed.ts';
+import { acmeStripeAccount, connectAcme, seedProducts, seedSettings, seedTenants } from './seed.ts';
 import { type DatabaseSettings, repository, type StartSettings } from './settings.ts';
 import { startWorker } from './worker.ts';
 
@@ -209,6 +209,7 @@ async function prepareDatabase(settings: StartSettings, callbacks: StartCallback
       'Tenants',
       async () => {
         await seedTenants(url);
+        await seedSettings(url);
         await connectAcme(url, settings.emulateStripe);
       },
       () => 'default and acme, with development keys',

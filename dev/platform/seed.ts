@@ -59,6 +59,59 @@ export async function connectAcme(url: string, emulated: boolean): Promise<void>
   );
 }
 
+/**
+ * Sample settings of both tenants, which differ so that nobody takes one tenant's for the other's. The columns of
+ * `platform.tenants`. `default` keeps the Worker's times, which `npm start` can change by variables.
+ */
+const settings: Record<string, Record<string, unknown>> = {
+  default: {
+    name: 'Nordlicht Tea',
+    country: 'DE',
+    currency: 'EUR',
+    prices_include_tax: true,
+    ship_from: {
+      ...{ name: 'Nordlicht Tea', line1: 'Am Sandtorkai 30', city: 'Hamburg', postalCode: '20457', country: 'DE' },
+      ...{ phone: '+49 40 5550123', email: 'shop@nordlicht.example' },
+    },
+    parcel: { weightGrams: 600, lengthMm: 250, widthMm: 180, heightMm: 100 },
+    links: {
+      terms: 'https://nordlicht.example/terms',
+      privacy: 'https://nordlicht.example/privacy',
+      returns: 'https://nordlicht.example/returns',
+    },
+    storefront_url: 'https://nordlicht.example',
+  },
+  acme: {
+    name: 'Acme Outfitters',
+    country: 'US',
+    currency: 'USD',
+    ship_from: {
+      ...{ name: 'Acme Outfitters', line1: '500 Howard Street', city: 'San Francisco', state: 'CA' },
+      ...{ postalCode: '94105', country: 'US', phone: '+1 415 555 0123', email: 'shop@acme.example' },
+    },
+    parcel: { weightGrams: 1_500, lengthMm: 400, widthMm: 300, heightMm: 150 },
+    hold_seconds: 1_800,
+    links: { terms: 'https://acme.example/terms', privacy: 'https://acme.example/privacy' },
+    storefront_url: 'https://acme.example',
+  },
+};
+
+/** Gives both tenants their sample settings, if nothing has changed their settings yet. Safe to repeat. */
+export async function seedSettings(url: string): Promise<void> {
+  const client = await connectTo(url);
+  try {
+    for (const [id, columns] of Object.entries(settings)) {
+      const names = Object.keys(columns).join(', ');
+      const statement = `update platform.tenants t
+        set (${names}, version, updated_at) = (select ${names}, t.version + 1, now()
+          from jsonb_populate_record(t, $2)) where t.id = $1 and t.version = 1`;
+      await asTenant(client, id, () => client.query(statement, [id, JSON.stringify(columns)]));
+    }
+  } finally {
+    await client.end();
+  }
+}
+
 /** Creates sample products of the tenant `default` through the API, in a cell if it is named. Safe to repeat. */
 export async function seedProducts(api: string, cell?: string): Promise<void> {
   for (const product of products) {

@@ -1,11 +1,14 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createKey, createTenant, listKeys } from '../../dev/keys/api-keys.ts';
+import { repository } from '../../dev/platform/settings.ts';
 import { makeJobSecret, sealJobs } from '../../dev/postgres/job-secrets.ts';
 import { migrate } from '../../dev/postgres/migrate.ts';
 import { type Postgres, startPostgres } from '../../dev/postgres/server.ts';
+import { publishableScopes, scopes } from '../../src/base/api-keys.ts';
 
 let postgres: Postgres;
 let folder: string;
@@ -176,4 +179,36 @@ test('a new database requires the job secret at once; an older one warns until i
   await sealJobs(client);
   await client.end();
   expect(await migrationLog()).not.toMatch(/WARNING|no job can run/);
+});
+
+test('keys of an older database that have every scope get the new ones, except tenant:write and keys:write', async () => {
+  const url = await createDatabase();
+  const folders = await writeFiles('older', {});
+  const all = await readdir(join(repository, 'migrations'));
+  const older = all.filter((name) => name < '20261130082000_keep_settings_of_tenants.sql');
+  expect(older.length).toBeLessThan(all.length);
+  for (const name of older) await copyFile(join(repository, 'migrations', name), join(folders.dir, name));
+  await migrate({ url, ...folders });
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    await createTenant(client, 'shop', 'Shop');
+    const resources = ['catalog', 'inventory', 'orders', 'campaigns', 'payments', 'shipping', 'events'];
+    const every = resources.flatMap((name) => [`${name}:read`, `${name}:write`]);
+    const some = every.filter((scope) => scope !== 'events:write');
+    await createKey(client, { tenant: 'shop', kind: 'secret', name: 'every', scopes: every });
+    await createKey(client, { tenant: 'shop', kind: 'secret', name: 'some', scopes: some });
+    await createKey(client, { tenant: 'shop', kind: 'publishable', name: 'public' });
+    await migrate({ url });
+    const byName = Object.fromEntries((await listKeys(client, 'shop')).map((key) => [key.name, key.scopes.toSorted()]));
+    expect(byName).toEqual({
+      every: scopes.filter((scope) => scope !== 'tenant:write' && scope !== 'keys:write').toSorted(),
+      some: some.toSorted(),
+      public: publishableScopes.toSorted(),
+    });
+    await createKey(client, { tenant: 'shop', kind: 'secret', name: 'new' });
+    expect((await listKeys(client, 'shop')).find((key) => key.name === 'new')?.scopes).toEqual(scopes);
+  } finally {
+    await client.end();
+  }
 });

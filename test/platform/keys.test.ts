@@ -9,11 +9,13 @@ import {
   asTenant,
   createKey,
   createTenant,
+  grantScopes,
   listKeys,
   revokeKey,
   setKeyOrigins,
 } from '../../dev/keys/api-keys.ts';
-import { acmeStripeAccount, connectAcme, seedTenants } from '../../dev/platform/seed.ts';
+import { readAuditLog } from '../../dev/keys/audit-log.ts';
+import { acmeStripeAccount, connectAcme, seedSettings, seedTenants } from '../../dev/platform/seed.ts';
 import { migrate } from '../../dev/postgres/migrate.ts';
 import { type Postgres, startPostgres } from '../../dev/postgres/server.ts';
 import { run } from '../../dev/support/process.ts';
@@ -146,6 +148,71 @@ test('the seed connects acme to its emulated Stripe account, and not to one of a
   );
   for (const emulated of [true, false]) await connectAcme(url, emulated);
   expect(await accounts()).toEqual([{ id: 'acme', stripe_account: 'acct_real' }]);
+});
+
+test('the seed gives both tenants different settings once, and keeps what was changed later', async () => {
+  const rowOf = async (id: string) =>
+    (
+      await owner.query<{ row: Record<string, unknown> }>(
+        'select to_jsonb(t) as row from platform.tenants t where id = $1',
+        [id],
+      )
+    ).rows[0]?.row;
+  await seedTenants(url);
+  await seedSettings(url);
+  const [one, two] = [await rowOf('default'), await rowOf('acme')];
+  for (const field of [
+    'name',
+    'country',
+    'currency',
+    'ship_from',
+    'parcel',
+    'links',
+    'storefront_url',
+    'hold_seconds',
+  ]) {
+    expect(one?.[field], field).not.toEqual(two?.[field]);
+  }
+  await owner.query(
+    `update platform.tenants set country = 'FR', hold_seconds = null, version = version + 1 where id = 'acme'`,
+  );
+  await seedTenants(url);
+  await seedSettings(url);
+  expect(await rowOf('acme')).toMatchObject({ name: two?.name, country: 'FR', hold_seconds: null });
+  expect(await rowOf('default')).toEqual(one);
+});
+
+test('the operator can grant scopes to an existing key, and the audit log shows it', async () => {
+  const key = await createKey(owner, { tenant: 'shop', kind: 'secret', scopes: ['orders:read'] });
+  const { id } = (await listKeys(owner, 'shop')).find(({ prefix }) => prefix === key.slice(0, 12)) ?? { id: '' };
+  const script = join(import.meta.dirname, '..', '..', 'dev', 'keys', 'main.ts');
+  const grant = async (...args: string[]) =>
+    (await run(process.execPath, [script, 'grant', ...args], { env: { ...process.env, DATABASE_URL: url } })).output;
+  expect(await grant(`${key.slice(0, 12)}…`, 'tenant:write', 'keys:write')).toContain('has tenant:write, keys:write');
+  expect(await authenticate(key, 'tenant:write')).toBe('shop');
+  await Promise.all(
+    ['tenant:read', 'keys:read', 'tenant:read'].map(async (scope) => {
+      const client = new pg.Client({ connectionString: url });
+      await client.connect();
+      await grantScopes(client, id, [scope]).finally(() => client.end());
+    }),
+  );
+  const row = (await listKeys(owner, 'shop')).find((each) => each.id === id);
+  expect(row?.scopes.toSorted()).toEqual(['keys:read', 'keys:write', 'orders:read', 'tenant:read', 'tenant:write']);
+  const [entry] = (await readAuditLog(owner, 'shop', 10, key.slice(0, 12))).toReversed().slice(1);
+  expect(entry).toMatchObject({
+    operation: 'key update',
+    before: { scopes: ['orders:read'] },
+    after: { scopes: ['orders:read', 'tenant:write', 'keys:write'] },
+  });
+  expect(await grant(id, 'everything')).toContain('a secret key cannot have everything');
+  expect(await grant(id)).toContain('npm run keys -- grant');
+  const publishable = await createKey(owner, { tenant: 'shop', kind: 'publishable' });
+  await expect(grantScopes(owner, publishable.slice(0, 12), ['orders:read'])).rejects.toThrow(
+    'cannot have orders:read',
+  );
+  await revokeKey(owner, id);
+  await expect(grantScopes(owner, id, ['tax:read'])).rejects.toThrow('is revoked');
 });
 
 test('the command says to keep a secret key secret, and on which pages browsers may use a publishable key', async () => {
