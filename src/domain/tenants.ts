@@ -1,18 +1,12 @@
 import * as z from 'zod';
 import { country, currency, exact, parcel, sender, siteUrl, text, webUrl, whole } from '../base/fields.ts';
 import type { Context } from '../context.ts';
-import {
-  type Links,
-  type StorefrontRow,
-  storefront as storefrontRow,
-  type TenantRow,
-  tenantSettings,
-} from '../db/platform/tenants.ts';
+import { type Links, type TenantRow, tenantSettings } from '../db/platform/tenants.ts';
 import { encryptCredentials } from './carrier-accounts.ts';
 import { type ErrorResult, toApiError } from './refusals.ts';
 import { carrierName } from './tracking.ts';
 
-const links = z
+export const links = z
   .object({ terms: z.string().nullable(), privacy: z.string().nullable(), returns: z.string().nullable() })
   .meta({ description: 'The pages that a storefront links to; null: none' });
 
@@ -107,21 +101,8 @@ export const tenantChange = z
   .partial()
   .refine((change) => Object.keys(change).length > 0, { error: 'must change at least one field' });
 
-export const storefront = z
-  .object({
-    name: z.string(),
-    country: z.string().nullable(),
-    currency: z.string().nullable(),
-    pricesIncludeTax: z.boolean(),
-    links,
-    stripe: z.object({
-      publishableKey: z.string().nullable().meta({ description: "The platform's key for Stripe.js" }),
-      account: z.string().nullable().meta({ description: "The tenant's account; null: the platform's own" }),
-    }),
-  })
-  .meta({ id: 'Storefront' });
-
-const toLinks = (set: Links) => ({
+/** A link that is not set is null. */
+export const toLinks = (set: Links) => ({
   terms: set.terms ?? null,
   privacy: set.privacy ?? null,
   returns: set.returns ?? null,
@@ -153,7 +134,7 @@ const toTenant = (row: TenantRow): Tenant => ({
 });
 
 /** The first row of a function that returns null without a proof, which `read` has made. */
-function only<T>(row: T | null | undefined): T {
+export function only<T>(row: T | null | undefined): T {
   if (row === null || row === undefined) throw new Error('the tenant of the key has no row');
   return row;
 }
@@ -195,19 +176,4 @@ export async function updateTenant(
   );
   if ('error' in answer) throw toApiError(answer, replayed);
   return { tenant: toTenant(answer), version: answer.version };
-}
-
-/** What a storefront needs to know before it shows the first page. */
-export async function readStorefront(context: Context) {
-  const { tenant: id, rows } = await context.db.read(context.call, 'catalog:read', storefrontRow);
-  const { stripeAccount, links: set, ...row }: StorefrontRow = only(rows[0]?.storefront);
-  const shown: z.infer<typeof storefront> = {
-    name: row.name,
-    country: row.country,
-    currency: row.currency,
-    pricesIncludeTax: row.pricesIncludeTax,
-    links: toLinks(set),
-    stripe: { publishableKey: context.settings.STRIPE_PUBLISHABLE_KEY ?? null, account: stripeAccount },
-  };
-  return { tenant: id, storefront: shown };
 }

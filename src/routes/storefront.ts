@@ -1,5 +1,5 @@
 import { Hono } from 'hono';
-import { readStorefront, storefront as storefrontSchema } from '../domain/tenants.ts';
+import { readStorefront, storefront as storefrontSchema } from '../domain/storefront.ts';
 import type { AppEnv } from '../http/app-env.ts';
 import { storefrontName } from '../http/edge-cache.ts';
 import { showFromEdge } from '../http/edge-response.ts';

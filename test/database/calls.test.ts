@@ -167,6 +167,8 @@ describe('Server-Timing', () => {
       ['POST', '/v1/inventory/TIMED/adjustments', { delta: 1, reason: 'r' }],
       ['POST', `/v1/orders/${order.id}/cancel`, {}],
       ['DELETE', `/v1/products/${id}`],
+      ['PATCH', '/v1/tenant', { holdSeconds: 900 }],
+      ['POST', '/v1/keys', { kind: 'secret' }],
     ] as const;
     for (const [method, path, body] of writes) {
       expect([path, reportedCalls(await store.send(method, path, body))]).toEqual([path, 1]);
@@ -183,6 +185,9 @@ describe('Server-Timing', () => {
       `/v1/orders/${order.id}/events`,
       '/v1/events',
       '/v1/dead-letters',
+      '/v1/tenant',
+      '/v1/storefront',
+      '/v1/keys',
       '/v1/orders/none',
       '/readyz',
     ];

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDatabase, type Database } from '../support/harness.ts';
@@ -66,6 +66,10 @@ const selectIds = async (text: string): Promise<string[]> => (await pool.query(t
 const openOrders = () => selectIds(`select id from orders.orders where status = 'created' order by random() limit 6`);
 const pendingPaymentIds = () =>
   selectIds(`select payment_id as id from payments.payments where status = 'pending' order by random() limit 6`);
+const createdKeys = () =>
+  selectIds(
+    `select id from platform.api_keys where prefix = 'sk_test' and revoked_at is null order by random() limit 1`,
+  );
 const messages = (orders: string[]) =>
   orders.map((orderId) => ({ eventId: randomUUID(), orderId, id: randomUUID(), reason: 'x' }));
 
@@ -73,6 +77,12 @@ const makeGroup = (id: string) => run('catalog.create_product_group', call(), { 
 const makeCollection = (id: string) => run('catalog.create_collection', call(), { id, name: 'c' });
 
 const statements: Record<string, () => Promise<unknown>> = {
+  'create key': () =>
+    run('platform.create_key', call(), {
+      ...{ id: randomUUID(), kind: 'secret', prefix: 'sk_test', scopes: ['keys:write'] },
+      keyHash: createHash('sha256').update(randomUUID()).digest('hex'),
+    }),
+  'revoke key': async () => run('platform.revoke_key', call(), { id: (await createdKeys())[0] ?? 'none' }),
   join: () =>
     run('group_commerce.join_campaign', call(), {
       ...{
@@ -212,7 +222,6 @@ const statements: Record<string, () => Promise<unknown>> = {
 };
 
 test('no two statements that lock several rows can deadlock', async () => {
-  const { createHash } = await import('node:crypto');
   keyHash = createHash('sha256')
     .update(await database.key())
     .digest('hex');

@@ -9,9 +9,9 @@ import { showResult } from '../http/result.ts';
 import { listOf } from './examples.ts';
 
 /** The tenant's API keys: `/v1/keys`. */
-export const keys = new Hono<AppEnv>();
+export const apiKeys = new Hono<AppEnv>();
 
-keys.get(
+apiKeys.get(
   '/',
   operation({
     id: 'listKeys',
@@ -30,7 +30,7 @@ keys.get(
   },
 );
 
-keys.post(
+apiKeys.post(
   '/',
   operation({
     id: 'createKey',
@@ -52,7 +52,7 @@ keys.post(
   },
 );
 
-keys.delete(
+apiKeys.delete(
   '/:id',
   operation({
     id: 'revokeKey',
