@@ -21,19 +21,26 @@ beforeAll(async () => {
   if (c2 === undefined) throw new Error('the store has no cell c2');
   moved = c2;
   await wrapEntrances();
-  key = await store.database.key({ tenant: 'acme' });
-  const [row] = await store.database.query<{ key: object }>(
-    `select to_jsonb(k) as key from platform.api_keys k where tenant_id = 'acme'`,
-  );
-  await moved.query(
-    'insert into platform.api_keys select * from jsonb_populate_record(null::platform.api_keys, $1::jsonb)',
-    [JSON.stringify(row?.key)],
-  );
+  key = await movedKey();
 });
 afterAll(() => store.close());
 beforeEach(() => {
   Object.assign(calls, { default: 0, c2: 0 });
 });
+
+/** A key of acme from before its move, which both cells know. */
+async function movedKey(): Promise<string> {
+  const made = await store.database.key({ tenant: 'acme' });
+  const [row] = await store.database.query<{ key: object }>(
+    `select to_jsonb(k) as key from platform.api_keys k where key_hash = encode(sha256($1::bytea), 'hex')`,
+    [made],
+  );
+  await moved.query(
+    'insert into platform.api_keys select * from jsonb_populate_record(null::platform.api_keys, $1::jsonb)',
+    [JSON.stringify(row?.key)],
+  );
+  return made;
+}
 
 /** Puts a function before the one that identifies callers, and before the one that jobs begin with. */
 async function wrapEntrances(): Promise<void> {
@@ -89,6 +96,15 @@ test('while a tenant moves, its requests are unavailable for a moment, and the o
 
 describe('after a tenant has moved', () => {
   beforeAll(() => raiseForAcme('moved', { tenant: 'acme', cell: 'c2' }));
+
+  test('a key that it creates with an old key names the new cell, also if the Worker did not know of the move', async () => {
+    const old = await movedKey();
+    const { status, body } = await store.send('POST', '/v1/keys', { kind: 'secret' }, { key: old });
+    expect([status, body.prefix]).toEqual([201, body.key.slice(0, 15)]);
+    expect(body.key).toMatch(/^sk_live_c2_[0-9A-Za-z]{32}$/);
+    expect(calls.default).toBeGreaterThan(0);
+    expect((await store.send('GET', '/v1/products', undefined, { key: body.key })).status).toBe(200);
+  });
 
   test('a request with its old key is answered by its new cell, and later ones go there at once', async () => {
     const product = { sku: 'NEW', name: 'New', price: 10, currency: 'USD', inventory: 5 };
