@@ -16,7 +16,7 @@ begin
       ('catalog.products', true, 'catalog:read catalog:write'),
       ('catalog.product_groups', true, 'catalog:read catalog:write'),
       ('catalog.collections', true, 'catalog:read catalog:write'),
-      ('catalog.collection_products', false, 'catalog:read'),
+      ('catalog.collection_products', false, 'catalog:read catalog:write'),
       ('inventory.inventory', true, 'catalog:read catalog:write inventory:read inventory:write'),
       ('catalog.price_lists', true, 'catalog:write'), -- not for publishable keys: a list may belong to one organization
       ('catalog.prices', false, 'catalog:write'),
