@@ -400,6 +400,9 @@ describe('a function', () => {
       expect(await attempt('select platform.read_tenant() as row')).toEqual([{ row: null }]);
       expect(await attempt('select platform.read_storefront() as row')).toEqual([{ row: null }]);
       expect(await attempt('select platform.key_page(null, 100)')).toEqual([]);
+      expect(await attempt(`select shipping.read_account('manual', true)->>'credentials' as row`)).toEqual([
+        { row: null },
+      ]);
       // The other functions run with the caller’s rights. They only compute a value from a given row.
       const shaping = others.filter(({ definer }) => !definer);
       const { rows } = await owner.query<{ name: string }>(
