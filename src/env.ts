@@ -9,12 +9,15 @@ import { dialects, selectPublisher } from './events/kafka/publish/select.ts';
 export type Bindings = {
   GROUP_COMMERCE_QUEUE: Queue;
   CHARGES_QUEUE: Queue;
+  CATALOG_QUEUE: Queue;
   INVENTORY_QUEUE: Queue;
   ORDERS_QUEUE: Queue;
   PAYMENTS_QUEUE: Queue;
   SHIPPING_QUEUE: Queue;
   /** Stores labels. Without it they are drawn or downloaded again on each request. */
   LABELS?: R2Bucket;
+  /** Stores the images of products. Without it, an upload gets 503. */
+  MEDIA?: R2Bucket;
   KEY_LIMIT?: RateLimit;
   ADDRESS_LIMIT?: RateLimit;
 } & Record<string, unknown>;
@@ -122,6 +125,12 @@ const schema = z.object({
   /** The public URL of the API. `labelUrl` begins with it; without it, `labelUrl` is a path. */
   PUBLIC_URL: z.url().optional(),
   LABELS: z.custom<R2Bucket>().optional(),
+  MEDIA: z.custom<R2Bucket>().optional(),
+  /**
+   * Lets images be fetched from this machine, over http too. Only the local platform and tests set it, because it lets a
+   * tenant reach what listens there.
+   */
+  ALLOW_LOOPBACK_URLS: z.stringbool().default(false),
   /** The number of requests that KEY_LIMIT allows a key in 10 s. Each isolate spreads them evenly. */
   KEY_LIMIT_REQUESTS: z.coerce.number().int().min(1).default(20_000),
   /** How fast a campaign's payments are taken. Stripe allows 25 requests a second in test mode and 100 in live mode. */

@@ -1,4 +1,4 @@
-import { inPython, inTypeScript } from './literals.ts';
+import { inPython, inTypeScript, sampleFile } from './literals.ts';
 import type { ResolvedOperation } from './openapi.ts';
 import { browserSample, signedSamples } from './special-samples.ts';
 
@@ -35,6 +35,12 @@ function successOf({ operation }: ResolvedOperation): 'nothing' | 'json' | 'file
   return types.includes('application/json') ? 'json' : 'file';
 }
 
+const isImage = (mediaType: string | undefined): boolean => mediaType?.startsWith('image/') ?? false;
+
+/** The name under which a sample saves the file in a response. */
+const savedFile = ({ operation }: ResolvedOperation): string =>
+  operation.operationId === 'getMedia' ? sampleFile : 'label.pdf';
+
 /** An operation's sample in TypeScript. It uses `fetch`, which Node, Workers and browsers have. */
 export function typescriptSample(resolved: ResolvedOperation): string {
   if (resolved.operation.operationId === 'watchCampaign') return browserSample;
@@ -48,20 +54,24 @@ export function typescriptSample(resolved: ResolvedOperation): string {
     ...(mediaType === undefined ? [] : [`'Content-Type': '${mediaType}'`]),
   ];
   const isJson = mediaType === 'application/json';
+  const isFile = isImage(mediaType);
   const options = [
     ...(method === 'get' ? [] : [`  method: '${method.toUpperCase()}',\n`]),
     ...(headers.length === 0 ? [] : [`  headers: {\n${headers.map((line) => `    ${line},\n`).join('')}  },\n`]),
     ...(mediaType === undefined
       ? []
-      : [`  body: ${isJson ? `JSON.stringify(${inTypeScript(body, 1)})` : inTypeScript(body, 1)},\n`]),
+      : isFile
+        ? [`  body: await readFile('${sampleFile}'),\n`]
+        : [`  body: ${isJson ? `JSON.stringify(${inTypeScript(body, 1)})` : inTypeScript(body, 1)},\n`]),
   ];
   const optionsArgument = options.length === 0 ? '' : `, {\n${options.join('')}}`;
   const handleSuccess = {
     nothing: 'console.log(response.status);',
     json: 'console.log(await response.json());',
-    file: "await writeFile('label.pdf', new Uint8Array(await response.arrayBuffer()));",
+    file: `await writeFile('${savedFile(resolved)}', new Uint8Array(await response.arrayBuffer()));`,
   }[success];
-  return `${success === 'file' ? "import { writeFile } from 'node:fs/promises';\n\n" : ''}const response = await fetch(\`\${process.env.API}${path}\`${optionsArgument});
+  const used = success === 'file' ? 'writeFile' : isFile ? 'readFile' : undefined;
+  return `${used === undefined ? '' : `import { ${used} } from 'node:fs/promises';\n\n`}const response = await fetch(\`\${process.env.API}${path}\`${optionsArgument});
 if (!response.ok) throw new Error(\`\${response.status} \${await response.text()}\`);
 ${handleSuccess}`;
 }
@@ -84,11 +94,13 @@ export function pythonSample(resolved: ResolvedOperation): string {
     ...(headers.length === 0 ? [] : [`    headers={\n${headers.map((line) => `        ${line},\n`).join('')}    },\n`]),
     ...(mediaType === undefined
       ? []
-      : [isJson ? `    json=${inPython(body, 1)},\n` : `    data=${inPython(body, 1)}.encode(),\n`]),
+      : isImage(mediaType)
+        ? [`    data=open("${sampleFile}", "rb"),\n`]
+        : [isJson ? `    json=${inPython(body, 1)},\n` : `    data=${inPython(body, 1)}.encode(),\n`]),
     ...(isStream ? ['    stream=True,\n'] : []),
     `    timeout=${isStream ? 60 : 30},\n`,
   ];
-  const saveFile = 'with open("label.pdf", "wb") as file:\n    file.write(response.content)';
+  const saveFile = `with open("${savedFile(resolved)}", "wb") as file:\n    file.write(response.content)`;
   const printLines = 'for line in response.iter_lines(decode_unicode=True):\n    print(line)';
   const handleSuccess = {
     nothing: 'print(response.status_code)',

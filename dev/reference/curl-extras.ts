@@ -1,3 +1,5 @@
+import { sampleFile } from './literals.ts';
+
 /** Additions to an operation's curl sample that do not follow from its declaration. */
 export type CurlExtra = {
   /** Lines before the call, which create the resources that it needs. */
@@ -16,6 +18,10 @@ export type CurlExtra = {
 
 /** Creating a product needs a SKU that no product has. The later samples use the new product. */
 const chooseNewSku = 'SKU=$(new_sku)\n';
+
+const makePicture = `# A picture of one pixel
+printf '%s' UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAUAmJaQAA3AA/v89WAAAAA== | base64 -d > ${sampleFile}
+`;
 
 const placeOrder = `# An order to pay
 ORDER_ID=$(curl -sS "$API/v1/orders" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
@@ -60,6 +66,8 @@ ${signBody('SHIPPING_WEBHOOK_SECRET')}curl -sS -X POST "$API/webhooks/shipping/$
 export const curlExtras: Record<string, CurlExtra> = {
   createProduct: { before: chooseNewSku },
   importProducts: { before: chooseNewSku },
+  addProductImage: { before: makePicture, saves: ['IMAGE_ID', 'id'] },
+  getMedia: { curlOptions: ` -o ${sampleFile}` },
   joinCampaign: {
     saves: ['PLACE_ORDER_ID', 'orderId'],
     after: `

@@ -1,5 +1,6 @@
-import { sampleCampaign, sampleOrder, sampleProduct } from '../../src/routes/examples.ts';
+import { sampleCampaign, sampleImage, sampleOrder, sampleProduct } from '../../src/routes/examples.ts';
 import { type CurlExtra, curlExtras } from './curl-extras.ts';
+import { sampleFile } from './literals.ts';
 import type { Parameter, ResolvedOperation } from './openapi.ts';
 
 /** The shell variable for the id of each resource. The sample that creates a resource sets it for later samples. */
@@ -17,6 +18,7 @@ const idVariables: Record<string, string> = {
 const shellExpressions: Record<string, string> = {
   [sampleProduct.sku]: '$SKU',
   [sampleProduct.id]: '$PRODUCT_ID',
+  [sampleImage.id]: '$IMAGE_ID',
   [sampleOrder.id]: '$ORDER_ID',
   [sampleCampaign.startTime]: '$(at 0)',
   [sampleCampaign.endTime]: '$(at 72)',
@@ -36,7 +38,7 @@ function pathOf(path: string, parameters: Parameter[]): string {
     if (variable !== undefined) return `$${variable}`;
     const parameter = parameters.find((candidate) => candidate.in === 'path' && candidate.name === name);
     const sample = String(parameter?.example ?? placeholder);
-    return shellExpressions[sample] ?? encodeURIComponent(sample);
+    return shellExpressions[sample] ?? encodeURIComponent(sample).replace(sampleImage.id, '$IMAGE_ID');
   });
 }
 
@@ -55,7 +57,7 @@ export function curlSample({ path, method, operation, parameters }: ResolvedOper
   if (type !== undefined) {
     lines.push(`-H 'Content-Type: ${type}'`);
     const body = type === 'application/json' ? JSON.stringify(content?.example ?? {}, null, 2) : content?.example;
-    lines.push(typeof body === 'string' ? `--data-binary ${quoteForShell(body)}` : '--data-binary @file');
+    lines.push(typeof body === 'string' ? `--data-binary ${quoteForShell(body)}` : `--data-binary @${sampleFile}`);
   }
   const call = lines.join(' \\\n  ');
   const [variable, field] = extra.saves ?? [method === 'post' ? idVariables[path] : undefined, 'id'];

@@ -19,6 +19,8 @@ const topicDescriptions: Record<string, string> = {
   'product.updated': 'A product was changed or restored. A change of its stock alone does not emit it.',
   'product.archived': 'A product was archived. It can no longer be ordered.',
   'price-list.updated': 'A price list, or prices in it, were created, changed or deleted.',
+  'product.image.requested': 'An import names the URL of an image that its product does not have yet.',
+  'product.image.deleted': 'An image was deleted. Its file is deleted next.',
   'group-commerce.campaign.created': 'A campaign was created.',
   'group-commerce.campaign.joined': 'A buyer joined a campaign.',
   'group-commerce.campaign.left': 'A buyer left a campaign, or lost their place in it.',

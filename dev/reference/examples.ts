@@ -138,6 +138,7 @@ export const examples: Record<string, Examples> = {
   getLabel: { responses: { 200: '%PDF-1.7 …' } },
   listKeys: { responses: { 200: listOf(sampleKey) } },
   createKey: { responses: { 201: { ...sampleKey, key: 'sk_live_x7Qp…' } } },
+  getMedia: { responses: { 200: 'RIFF … WEBP …' } },
   listEvents: { responses: { 200: listOf(sampleEvent) } },
   listDeadLetters: { responses: { 200: listOf(sampleDeadLetter) } },
   replayDeadLetter: { responses: { 202: { ...sampleDeadLetter, replayedAt: '2026-01-31T15:00:00.000Z' } } },

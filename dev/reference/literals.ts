@@ -40,3 +40,6 @@ export const inTypeScript = (value: unknown, depth = 0): string => literal(value
 
 /** Writes a JSON value as Python, indented by `depth` levels. */
 export const inPython = (value: unknown, depth = 0): string => literal(value, python, depth);
+
+/** The image that samples upload and download. */
+export const sampleFile = 'picture.webp';

@@ -2,6 +2,9 @@ import { ApiError, ClientGone } from './errors.ts';
 
 export const maxBodyBytes = 1_048_576;
 
+/** The limit of a body, and the error's detail if it is not the usual limit of 1 MB. */
+type Limit = { bytes: number; detail?: string };
+
 /** workerd reads 4 kB at a time unless the reader brings its own buffer, and each read costs as much as parsing 4 kB. */
 const chunkBytes = 65_536;
 
@@ -40,14 +43,17 @@ export function declaredLength(request: Request): number | undefined {
 }
 
 /**
- * Reads a whole body, of at most 1 MB and at most the declared length.
+ * Reads a whole body, of at most the limit (1 MB) and at most the declared length.
  * @throws ApiError body_too_large
  * @throws ClientGone if the client disconnects before the end
  */
-export async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBytes(
+  request: Request,
+  { bytes: limit, detail }: Limit = { bytes: maxBodyBytes },
+): Promise<Uint8Array<ArrayBuffer>> {
   const declared = declaredLength(request);
   if (declared !== undefined) {
-    if (declared > maxBodyBytes) throw new ApiError('body_too_large');
+    if (declared > limit) throw new ApiError('body_too_large', detail);
     // In one call: reading chunk by chunk costs more than everything else that happens to a body.
     const whole = await request.arrayBuffer().catch(() => {
       throw new ClientGone();
@@ -59,9 +65,9 @@ export async function readBytes(request: Request): Promise<Uint8Array<ArrayBuffe
   let size = 0;
   for await (const chunk of chunksOf(request)) {
     const end = size + chunk.byteLength;
-    if (end > maxBodyBytes) throw new ApiError('body_too_large');
+    if (end > limit) throw new ApiError('body_too_large', detail);
     if (end > whole.byteLength) {
-      const larger = new Uint8Array(Math.min(Math.max(2 * whole.byteLength, end), maxBodyBytes));
+      const larger = new Uint8Array(Math.min(Math.max(2 * whole.byteLength, end), limit));
       larger.set(whole.subarray(0, size));
       whole = larger;
     }

@@ -18,6 +18,7 @@ import {
 import { type QueueName, serviceOf } from '../events/queues.ts';
 import { hasUnleasedEvents, leaseWithLastJob, relaySoon } from '../events/relay.ts';
 import type { Service } from '../events/topics.ts';
+import { consumeForCatalog } from './catalog.ts';
 import { consumeForGroupCommerce } from './group-commerce.ts';
 import { consumeForInventory } from './inventory.ts';
 import { consumeForOrders } from './orders.ts';
@@ -30,12 +31,16 @@ import { workOnShare } from './slow-tenants.ts';
 export type Consumer = (context: Context, tenant: string, topic: string, events: Event[]) => Promise<void>;
 
 const consumers: Record<Service, Consumer> = {
+  catalog: consumeForCatalog,
   'group-commerce': consumeForGroupCommerce,
   inventory: consumeForInventory,
   orders: consumeForOrders,
   payments: consumeForPayments,
   shipping: consumeForShipping,
 };
+
+/** The services whose messages call other systems: Stripe, and the servers of images. Each tenant has its share of them. */
+const servicesWithShares: ReadonlySet<Service> = new Set(['catalog', 'payments']);
 
 /** `fusioncommerce-<queue>`, or its dead-letter queue `fusioncommerce-<queue>-dlq`. */
 const queueName = /^fusioncommerce-([\w-]+?)(-dlq)?$/;
@@ -138,11 +143,11 @@ async function applyInCell(env: Bindings, queue: QueueName, batch: Batch, delive
     for (const group of Map.groupBy(ofTenant, ({ body }) => body.type).values()) await apply(batch, group);
   };
   const byTenant = [...Map.groupBy(deliveries, ({ body }) => body.tenantid).values()];
-  if (batch.service !== 'payments') {
+  if (!servicesWithShares.has(batch.service)) {
     for (const ofTenant of byTenant) await applyByTopic(ofTenant);
     return;
   }
-  // Each message calls Stripe, so tenants are processed in parallel, each within its share.
+  // Each message waits for another system, so tenants are processed in parallel, each within its share.
   const nameOf = ({ body }: Delivery) => qualifyTenant(body.tenantid, cellOf(body));
   await Promise.all(
     byTenant.map(([first, ...others]) =>

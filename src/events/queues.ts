@@ -26,6 +26,7 @@ const bindingOf = (env: Bindings, queue: QueueName): Queue =>
   ({
     'group-commerce': env.GROUP_COMMERCE_QUEUE,
     charges: env.CHARGES_QUEUE,
+    catalog: env.CATALOG_QUEUE,
     inventory: env.INVENTORY_QUEUE,
     orders: env.ORDERS_QUEUE,
     payments: env.PAYMENTS_QUEUE,

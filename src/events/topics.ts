@@ -6,7 +6,7 @@ import { campaign } from '../domain/group-commerce.ts';
 import { order } from '../domain/orders.ts';
 
 /** The services that have their own queue, bound as `<NAME>_QUEUE`. */
-export type Service = 'group-commerce' | 'inventory' | 'orders' | 'payments' | 'shipping';
+export type Service = 'catalog' | 'group-commerce' | 'inventory' | 'orders' | 'payments' | 'shipping';
 
 export type Topic = {
   retentionDays: number;
@@ -80,6 +80,15 @@ export const topics: Record<string, Topic> = {
     }),
     consumers: [],
   },
+  'product.image.requested': imageTopic(
+    z.object({
+      productId: id,
+      url: z.string(),
+      alt: z.string().optional(),
+      position: z.number().int().optional().meta({ description: 'Its place among the images. The first is 1' }),
+    }),
+  ),
+  'product.image.deleted': imageTopic(z.object({ productId: id, imageId: id, path: z.string() })),
   'group-commerce.campaign.created': campaignTopic(30, campaign),
   'group-commerce.campaign.joined': campaignTopic(7, participation, ['payments'], 'campaign.id'),
   'group-commerce.campaign.left': campaignTopic(7, participation.extend({ reason: z.string() }), [], 'campaign.id'),
@@ -111,6 +120,10 @@ export const topics: Record<string, Topic> = {
 
 function campaignTopic(retentionDays: number, payload: z.ZodType, consumers: Service[] = [], key = 'id'): Topic {
   return { retentionDays, partitions: 6, key, payload, consumers };
+}
+
+function imageTopic(payload: z.ZodType): Topic {
+  return { retentionDays: 7, partitions: 6, key: 'productId', payload, consumers: ['catalog'] };
 }
 
 function orderTopic(payload: z.ZodType, consumers: Service[] = []): Topic {

@@ -31,7 +31,17 @@ const withTransportSecurity = (strictTransportSecurity: string | false) =>
 const overTls = withTransportSecurity('max-age=31536000');
 const plain = withTransportSecurity(false);
 
-/** Makes browsers treat a response as data only: Hono's secure headers, set for an API. */
-export const securityHeaders = createMiddleware<AppEnv>((c, next) =>
-  (c.req.url.startsWith('https:') ? overTls : plain)(c, next),
-);
+const policyHeader = 'Content-Security-Policy';
+
+/**
+ * Makes browsers treat a response as data only: Hono's secure headers, set for an API. A content policy that the
+ * operation has set stays.
+ */
+export const securityHeaders = createMiddleware<AppEnv>(async (c, next) => {
+  let own: string | null = null;
+  await (c.req.url.startsWith('https:') ? overTls : plain)(c, async () => {
+    await next();
+    own = c.res.headers.get(policyHeader);
+  });
+  if (own !== null) c.res.headers.set(policyHeader, own);
+});

@@ -10,6 +10,14 @@ export const listOf = (schema: z.ZodType) =>
       .meta({ description: 'The value of `cursor` for the next page; null on the last page' }),
   });
 
+export const sampleImage = {
+  id: '019ab3f0-77aa-7e51-9b06-5d4c3b2a1908',
+  path: '/media/019ab3f0-77aa-7e51-9b06-5d4c3b2a1908.webp',
+  alt: 'A black T-shirt',
+  width: 1200,
+  height: 1600,
+};
+
 export const sampleProduct = {
   id: '019ab3f0-5c1e-7d2a-9f10-3b1c5a7e9d21',
   sku: 'TEE-BLACK-M',
@@ -22,15 +30,7 @@ export const sampleProduct = {
   groupId: '019ab3ef-91d2-7b10-8c44-2f6d8e0a1b3c',
   options: { Size: 'M', Colour: 'Black' },
   slug: null,
-  images: [
-    {
-      id: '019ab3f0-77aa-7e51-9b06-5d4c3b2a1908',
-      path: '/media/019ab3f0-77aa-7e51-9b06-5d4c3b2a1908.webp',
-      alt: 'A black T-shirt',
-      width: 1200,
-      height: 1600,
-    },
-  ],
+  images: [sampleImage],
   weight: 180,
   taxCategory: null,
   compareAtPrice: 34.99,

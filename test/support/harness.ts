@@ -4,7 +4,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from 'miniflare';
+import {
+  convertV4MiniflareOptions,
+  fetch as fetchOutside,
+  Miniflare,
+  type Response as OutsideResponse,
+  type V4MiniflareOptions,
+} from 'miniflare';
 import pg from 'pg';
 import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions } from 'wrangler';
@@ -143,6 +149,10 @@ export type StoreOptions = {
   keyLimit?: number;
   /** The limit of bad requests per address and 60 s. Default: the limit in wrangler.toml. */
   addressLimit?: number;
+  /** Starts the Worker without a bucket for images. */
+  withoutMedia?: boolean;
+  /** Responds in place of the network to what the Worker requests. Undefined: the request goes out. */
+  outside?: (url: URL) => Promise<OutsideResponse | undefined>;
   /** The file of another Worker bundle. Default: the bundle of this checkout. */
   worker?: string;
   /**
@@ -208,6 +218,7 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
   // The log of every Worker is checked for secrets when the suite ends, see global-setup.ts.
   const logFile = createWriteStream(join(inject('logs'), `${randomUUID()}.log`));
   const worker = options.worker ?? join(inject('bundle'), 'index.js');
+  const { outside } = options;
   const settings: V4MiniflareOptions = {
     host: '127.0.0.1',
     ...workerOptions,
@@ -239,6 +250,10 @@ export async function startStore(options: StoreOptions = {}): Promise<Store> {
     ...(options.queueRetries === undefined
       ? {}
       : { queueConsumers: withRetries(workerOptions.queueConsumers, options.queueRetries) }),
+    ...(options.withoutMedia ? { r2Buckets: {} } : {}),
+    ...(outside === undefined
+      ? {}
+      : { outboundService: async (request) => (await outside(new URL(request.url))) ?? fetchOutside(request) }),
     handleStructuredLogs({ message }) {
       output += `${message}\n`;
       logFile.write(`${message}\n`);

@@ -13,7 +13,7 @@ import {
 } from '../../db/catalog/queries.ts';
 import { type ErrorResult, toApiError } from '../refusals.ts';
 
-const image = z
+export const image = z
   .object({
     id,
     path: z.string().meta({ description: 'Read it without a key; it never changes', examples: ['/media/….webp'] }),
