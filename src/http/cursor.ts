@@ -1,7 +1,7 @@
 import { ApiError } from '../base/errors.ts';
 
-/** Longer than any cursor that we return. */
-const maxLength = 2_000;
+/** Longer than any cursor that we return: the longest has a name of 500 characters. */
+const maxLength = 4_000;
 
 /** FNV-1a, 64 bits: detects a cursor that was changed or belongs to another list. It protects no secret. */
 function checksum(text: string): string {

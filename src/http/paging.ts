@@ -4,10 +4,13 @@ import { id } from '../base/fields.ts';
 import type { HttpContext } from './app-env.ts';
 import { fromCursor, toCursor } from './cursor.ts';
 
+/** These do not change which rows a list has, nor their order. */
+const notFilters = ['cursor', 'limit', 'facets'];
+
 /** The list that a cursor belongs to: its path and filters, so that the cursor is valid for no other list. */
 export function listName(c: HttpContext): string {
   const url = new URL(c.req.url);
-  const filters = [...url.searchParams].filter(([name]) => name !== 'cursor' && name !== 'limit').sort();
+  const filters = [...url.searchParams].filter(([name]) => !notFilters.includes(name)).sort();
   return `${url.pathname}?${new URLSearchParams(filters)}`;
 }
 
@@ -60,12 +63,18 @@ type Page<T> = {
 export function showPage<T>(c: HttpContext, { rows, limit, position, show = (row) => row }: Page<T>): Response {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);
-  const nextCursor = rows.length > limit && last !== undefined ? toCursor(listName(c), position(last)) : null;
+  const next = rows.length > limit && last !== undefined ? position(last) : null;
+  return showPart(c, shown.map(show), next);
+}
+
+/** Shows a page that continues at the position `next`, with further fields beside its rows. */
+export function showPart(c: HttpContext, data: unknown[], next: string | null, more: object = {}): Response {
+  const nextCursor = next === null ? null : toCursor(listName(c), next);
   if (nextCursor !== null) {
     const { pathname, searchParams } = new URL(c.req.url);
     searchParams.set('cursor', nextCursor);
     // Relative (RFC 8288): the client chooses the request's Host header.
     c.header('Link', `<${pathname}?${searchParams}>; rel="next"`);
   }
-  return c.json({ data: shown.map(show), nextCursor });
+  return c.json({ data, nextCursor, ...more });
 }

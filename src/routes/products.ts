@@ -1,9 +1,16 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
-import { currency, exact, id, page, sku } from '../base/fields.ts';
+import { ApiError } from '../base/errors.ts';
+import { id, sku } from '../base/fields.ts';
+import {
+  listProducts,
+  productPageFields,
+  productPositions,
+  productQuery,
+  toPosition,
+} from '../domain/catalog/lists.ts';
 import {
   createProduct,
-  listProducts,
   newProduct,
   product,
   productChange,
@@ -16,12 +23,13 @@ import { exportFormat } from '../domain/exports/format.ts';
 import { exportProducts } from '../domain/exports/products.ts';
 import { importProducts, importReport } from '../domain/imports/imports.ts';
 import type { AppEnv } from '../http/app-env.ts';
+import { isPublishable } from '../http/credentials.ts';
 import { showDownload } from '../http/download.ts';
 import { invalidateProducts } from '../http/edge-cache.ts';
 import { showFromEdge } from '../http/edge-response.ts';
 import { showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
-import { byId, positionOf, showPage } from '../http/paging.ts';
+import { positionOf, showPart } from '../http/paging.ts';
 import { showResult } from '../http/result.ts';
 import { listOf, sampleProduct, sampleProductExport } from './examples.ts';
 
@@ -60,20 +68,22 @@ products.get(
   operation({
     id: 'listProducts',
     tag: 'Catalog',
-    summary: 'List or search products for sale, newest first',
+    summary: 'List or search products',
+    description:
+      'Sorted in one of four orders, with filters, as products or as groups. A page may have fewer rows than `limit`, or ' +
+      'none, and still a `nextCursor`: it reads 5,000 products at most to find those that match.',
     scope: 'catalog:read',
-    query: z.object({
-      ...page,
-      q: exact(200).optional().meta({ description: 'Words of the name and description, or a part of the name or SKU' }),
-      currency: currency.optional(),
-    }),
-    responses: { 200: { description: 'One page', schema: listOf(product) } },
+    query: productQuery,
+    responses: { 200: { description: 'One page', schema: listOf(product).extend(productPageFields) } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
     const { limit, cursor, ...filter } = c.req.valid('query');
-    const rows = await listProducts(c.var.context, filter, positionOf(c, cursor, byId), limit + 1);
-    return showPage(c, { rows, limit, position: (row) => row.id });
+    if (filter.status !== 'active' && isPublishable(c.req.header('authorization')))
+      throw new ApiError('forbidden', 'Publishable keys list active products only: use a secret key.');
+    const after = positionOf(c, cursor, productPositions[filter.sort]);
+    const { rows, next, facets } = await listProducts(c.var.context, filter, after, limit);
+    return showPart(c, rows, next && toPosition(next), facets ? { facets } : {});
   },
 );
 

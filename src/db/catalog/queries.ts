@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, lt, sql } from 'drizzle-orm';
+import { and, eq, sql } from 'drizzle-orm';
 import { customType, integer, jsonb, numeric, pgSchema, text, timestamp, varchar } from 'drizzle-orm/pg-core';
 import type { Reader } from '../client.ts';
 import { inventory } from '../inventory/queries.ts';
@@ -68,22 +68,53 @@ export const productById = (db: Reader, id: string) => selectProducts(db).where(
 
 export const productBySku = (db: Reader, sku: string) => selectProducts(db).where(eq(products.sku, sku));
 
-export type ProductFilter = { q?: string | undefined; currency?: string | undefined };
+/** What a list of products shows, and in which order. */
+export type ProductFilter = {
+  q?: string | undefined;
+  /** The id or the slug of a collection. */
+  collection?: string | undefined;
+  status?: 'active' | 'archived' | 'all' | undefined;
+  inStock?: boolean | undefined;
+  minPrice?: number | undefined;
+  maxPrice?: number | undefined;
+  currency?: string | undefined;
+  ids?: string[] | undefined;
+  view?: 'products' | 'groups' | undefined;
+  sort?: 'newest' | 'price' | '-price' | 'name' | undefined;
+  facets?: ('options' | 'price')[] | undefined;
+};
 
-/** A page of products for sale, newest first: `limit` rows below the id `before`. Also sorted by tenant: see `selectOrders`. */
-export function productPage(db: Reader, filter: ProductFilter, before: string | undefined, limit: number) {
-  if (filter.q !== undefined) {
-    // An array, so that each id is looked up. A subquery would be joined by walking all newer products.
-    const found = sql`array(select catalog.search_products(${filter.q}, ${filter.currency ?? null}, ${before ?? null}, ${limit}))`;
-    return selectProducts(db).where(sql`${products.id} = any(${found})`).orderBy(desc(products.id)).limit(limit);
-  }
-  const conditions = [
-    eq(products.status, 'active'),
-    filter.currency === undefined ? undefined : eq(products.currency, filter.currency),
-    before === undefined ? undefined : lt(products.id, before),
-  ];
-  return selectProducts(db)
-    .where(and(...conditions))
-    .orderBy(asc(products.tenantId), desc(products.id))
-    .limit(limit);
+/** A row of `view: 'groups'`: a group with its first product, or a product without a group. */
+export type GroupRow = {
+  group: { id: string; name: string; slug: string | null; options: string[] } | null;
+  product: ProductRow;
+  variants: number;
+  minPrice: number;
+  maxPrice: number;
+  currency: string;
+  inStock: boolean;
+  images: ProductRow['images'];
+};
+
+type PriceFacet = {
+  currency: string;
+  min: number;
+  max: number;
+  count: number;
+  ranges: { from: number; to: number; count: number }[];
+};
+
+export type FacetsRow = {
+  complete: boolean;
+  options?: Record<string, { value: string; count: number }[]>;
+  price?: PriceFacet[];
+};
+
+/** `next`: the key to continue after. A page may have fewer rows than `limit`, and still a next one. */
+export type ListedPage = { rows: (ProductRow | GroupRow)[]; next: string[] | null; facets: FacetsRow | null };
+
+/** A page of products after the key `after`. See src/db/catalog/lists.sql. */
+export function productPage(db: Reader, filter: ProductFilter, after: string[] | undefined, limit: number) {
+  const input = JSON.stringify({ status: 'active', view: 'products', sort: 'newest', ...filter, after, limit });
+  return db.select({ page: sql<ListedPage>`"page"` }).from(sql`catalog.list_products(${input}::jsonb) as "page"`);
 }

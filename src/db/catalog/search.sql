@@ -192,6 +192,18 @@ begin
 end
 $$;
 
+-- What `q` asks for: words for the full text (null if it has none), and a pattern for a part of a name or SKU.
+create or replace function catalog.search_terms(q text, out words tsquery, out pattern text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  parsed_query constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
+begin
+  -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
+  words := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
+  pattern := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+end
+$$;
+
 -- Ids of products for sale that match `q`, newest first, below `before`: by full text on name, description and SKU
 -- (with websearch operators), or by a part of name or SKU. If nothing matches, by names with a similar word. Runs as
 -- fusion_search (see the migration) and sets the tenant itself.
@@ -199,17 +211,14 @@ create or replace function catalog.search_products(q text, only_currency varchar
 returns setof varchar
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
-  parsed_query constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
-  -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
-  words constant tsquery := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
-  pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+  terms constant record := catalog.search_terms(q);
   -- Not with websearch operators, which ask for exact words, and not without a word that could be misspelt.
   allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
-  found_ids varchar[] := catalog.search_newest(words, pattern, null, only_currency, before, most);
+  found_ids varchar[] := catalog.search_newest(terms.words, terms.pattern, null, only_currency, before, most);
 begin
   -- A later page must not switch to similar words if the earlier pages had exact matches.
   if found_ids = '{}' and allow_similar
-    and (before is null or catalog.search_newest(words, pattern, null, only_currency, null, 1) = '{}') then
+    and (before is null or catalog.search_newest(terms.words, terms.pattern, null, only_currency, null, 1) = '{}') then
     -- One wrong letter removes a larger share of the trigrams from a short word than from several words.
     perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
     found_ids := catalog.search_newest(null, null, q, only_currency, before, most);
@@ -224,5 +233,5 @@ alter function catalog.search_products owner to fusion_search;
 revoke create on schema catalog from fusion_search;
 
 grant execute on function catalog.search_product_keys, catalog.search_key, catalog.search_range_keys,
-  catalog.search_matches, catalog.search_window, catalog.search_newest to fusion_search;
-grant execute on function catalog.search_products to fusion_reader;
+  catalog.search_matches, catalog.search_window, catalog.search_newest, catalog.search_terms to fusion_search;
+grant execute on function catalog.search_products, catalog.search_terms to fusion_reader;

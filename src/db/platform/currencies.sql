@@ -72,3 +72,4 @@ call platform.set_owner('platform', 'fusion_platform');
 grant execute on function platform.currency_decimals, platform.is_currency, platform.least_charge,
   platform.most_charge, platform.charge_limits, platform.charge_fault, platform.is_chargeable
   to fusion_catalog, fusion_orders, fusion_group_commerce, fusion_payments;
+grant execute on function platform.currency_decimals to fusion_reader;

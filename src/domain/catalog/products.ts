@@ -4,13 +4,7 @@ import { ApiError } from '../../base/errors.ts';
 import { count, currency, id, metadata, money, sku, slug, text, time, whole, word } from '../../base/fields.ts';
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
-import {
-  type ProductFilter,
-  type ProductRow,
-  productById,
-  productBySku,
-  productPage,
-} from '../../db/catalog/queries.ts';
+import { type ProductRow, productById, productBySku } from '../../db/catalog/queries.ts';
 import { type ErrorResult, toApiError } from '../refusals.ts';
 
 export const image = z
@@ -94,6 +88,10 @@ export const productChange = z
 /** A product with the version that its ETag shows. */
 export type Versioned = { product: Product; version: number; tenant: string };
 
+export const toImage = ({ id, path, alt, width, height }: ProductRow['images'][number]) => ({
+  ...{ id, path, alt, width, height },
+});
+
 /** Puts the fields in the order of the API. jsonb has its own order. */
 export const toProduct = (row: ProductRow): Product => ({
   id: row.id,
@@ -107,7 +105,7 @@ export const toProduct = (row: ProductRow): Product => ({
   groupId: row.groupId,
   options: row.options,
   slug: row.slug,
-  images: row.images.map(({ id, path, alt, width, height }) => ({ id, path, alt, width, height })),
+  images: row.images.map(toImage),
   weight: row.weight,
   taxCategory: row.taxCategory,
   compareAtPrice: row.compareAtPrice,
@@ -163,9 +161,3 @@ export const readProduct = (context: Context, productId: string) =>
 /** @throws ApiError not_found */
 export const readProductBySku = (context: Context, productSku: string) =>
   firstProduct(context.db.read(context.call, 'catalog:read', (db) => productBySku(db, productSku)));
-
-/** Products for sale, newest first. */
-export async function listProducts(context: Context, filter: ProductFilter, before: string | undefined, limit: number) {
-  const { rows } = await context.db.read(context.call, 'catalog:read', (db) => productPage(db, filter, before, limit));
-  return rows.map((row) => toProduct(row.product));
-}
