@@ -8,7 +8,7 @@ import type { Reader } from '../../src/db/client.ts';
 import { createDatabase, type Database } from '../support/harness.ts';
 
 /** How many products the tenant has before and after it has grown. One in ten is in the collection. */
-const [few, many] = [6_000, Number(process.env['LIST_PRODUCTS'] ?? 48_000)];
+const [few, many] = [4_000, Number(process.env['LIST_PRODUCTS'] ?? 48_000)];
 /** A search of a larger index reads some blocks more. A plan that reads the list would read thousands. */
 const slack = (blocks: number) => blocks * 1.3 + 60;
 

@@ -246,7 +246,7 @@ describe('a service', () => {
     );
     expect(rows.length).toBeGreaterThan(20);
     for (const { schema, name, owner, path, open } of rows) {
-      const search = name === 'search_products';
+      const search = ['search_products', 'walk_products'].includes(name);
       expect({ name, owner, path, open }).toEqual({
         name,
         owner: search ? 'fusion_search' : `fusion_${schema}`,
@@ -327,7 +327,7 @@ describe('the reader', () => {
     expect(writable).toEqual([]);
   });
 
-  test('can call no function that runs as another role, except the search, the check of its proof, and reads that check it', async () => {
+  test('can call no function that runs as another role, except the search, the walk along a list, the check of its proof, and reads that check it', async () => {
     const rows = await all<{ name: string }>(
       `select p.oid::regproc::text as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
        where n.nspname = any($1) and p.prosecdef and has_function_privilege('fusion_reader', p.oid, 'EXECUTE')`,
@@ -335,6 +335,7 @@ describe('the reader', () => {
     );
     expect(rows.map((row) => row.name).toSorted()).toEqual([
       'catalog.search_products',
+      'catalog.walk_products',
       'platform.key_page',
       'platform.proven_tenant',
       'platform.read_storefront',
@@ -350,10 +351,13 @@ describe('the search role, which may read rows of every tenant', () => {
       `select schemaname || '.' || tablename as table, roles::text, cmd from pg_policies
        where coalesce(qual, '') !~ $$current_setting\\('app\\.$$ or with_check !~ $$current_setting\\('app\\.$$`,
     );
-    expect(rows).toEqual([{ table: 'catalog.products', roles: '{fusion_search}', cmd: 'SELECT' }]);
+    expect(rows.toSorted((a, b) => (String(a['table']) < String(b['table']) ? -1 : 1))).toEqual([
+      { table: 'catalog.collection_products', roles: '{fusion_search}', cmd: 'SELECT' },
+      { table: 'catalog.products', roles: '{fusion_search}', cmd: 'SELECT' },
+    ]);
   });
 
-  test('reads no price or description, writes nothing, owns one function, and no role can become it', async () => {
+  test('reads no description, writes nothing, owns two functions, and no role can become it', async () => {
     const columns = await all<{ name: string }>(
       `select a.attname as name from pg_attribute a where a.attrelid = 'catalog.products'::regclass
          and a.attnum > 0 and not a.attisdropped
@@ -363,6 +367,7 @@ describe('the search role, which may read rows of every tenant', () => {
       'currency',
       'id',
       'name',
+      'price',
       'search',
       'sku',
       'status',
@@ -377,10 +382,13 @@ describe('the search role, which may read rows of every tenant', () => {
     const owned = await all<{ name: string }>(
       `select oid::regprocedure::text as name from pg_proc where proowner = 'fusion_search'::regrole`,
     );
-    expect(owned.map((row) => row.name.split('(')[0])).toEqual(['catalog.search_products']);
+    expect(owned.map((row) => row.name.split('(')[0]).toSorted()).toEqual([
+      'catalog.search_products',
+      'catalog.walk_products',
+    ]);
     const [other] = await all<{ n: number }>(
       `select count(*)::int as n from pg_class c join pg_namespace s on s.oid = c.relnamespace
-       where s.nspname = any($1) and c.relkind = 'r' and c.oid <> 'catalog.products'::regclass
+       where s.nspname = any($1) and c.relkind = 'r' and c.oid not in ('catalog.products'::regclass, 'catalog.collection_products'::regclass)
          and has_any_column_privilege('fusion_search', c.oid, 'SELECT, INSERT, UPDATE')`,
       [services],
     );
@@ -389,18 +397,35 @@ describe('the search role, which may read rows of every tenant', () => {
 
   test('finds nothing without a tenant, and nothing of another tenant with one', async () => {
     await client.query(`update catalog.products set name = 'Teapot', status = 'active'`);
-    const search = (tenant: string | undefined) =>
-      as('fusion_reader', tenant, () =>
-        all<{ id: string }>(`select catalog.search_products('teapot', null, null, 100) as id`),
-      );
-    expect(await search(undefined)).toEqual([]);
-    expect(await search('')).toEqual([]);
-    expect(await search('*')).toEqual([]);
-    for (const [tenant, count] of Object.entries(rowsOf)) {
-      const found = (await search(tenant)).map((row) => row.id);
-      const own = await all<{ id: string }>('select id from catalog.products where tenant_id = $1', [tenant]);
-      expect(found).toHaveLength(count);
-      expect(found.toSorted()).toEqual(own.map((row) => row.id).toSorted());
+    const find = (tenant: string | undefined, call: string) =>
+      as('fusion_reader', tenant, () => all<{ id: string }>(`select id from ${call} f(id)`));
+    for (const call of [
+      `catalog.search_products('teapot', null, null, 100)`,
+      `catalog.walk_products(null, 'price', 'active', null, 0, null, null, 100)`,
+    ]) {
+      expect(await find(undefined, call)).toEqual([]);
+      expect(await find('', call)).toEqual([]);
+      expect(await find('*', call)).toEqual([]);
+      for (const [tenant, count] of Object.entries(rowsOf)) {
+        const found = (await find(tenant, call)).map((row) => row.id);
+        const own = await all<{ id: string }>('select id from catalog.products where tenant_id = $1', [tenant]);
+        expect(found).toHaveLength(count);
+        expect(found.toSorted()).toEqual(own.map((row) => row.id).toSorted());
+      }
+    }
+  });
+
+  test('finds nothing in a collection of another tenant', async () => {
+    const collections = await all<{ id: string; tenant: string; status: string }>(
+      `select collection_id as id, tenant_id as tenant, status from catalog.collection_products`,
+    );
+    for (const { id, tenant, status } of collections) {
+      for (const caller of Object.keys(rowsOf)) {
+        const found = await as('fusion_reader', caller, () =>
+          all(`select id from catalog.walk_products($1, 'newest', $2, null, null, null, null, 100)`, [id, status]),
+        );
+        expect(found).toHaveLength(caller === tenant ? 1 : 0);
+      }
     }
   });
 });
