@@ -79,10 +79,11 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       `search: ${name}`,
       'catalog:read',
       (i) => `/v1/products?${new URLSearchParams({ q: q(i) })}`,
-      (i) => productPage(db, { q: q(i) }, undefined, page + 1),
+      (i) => productPage(db, { q: q(i) }, undefined, page),
     );
   const newOrder = (i: number) => ({ customerId: `buyer-${i}`, items: [{ sku: pick(facts.skus, i), quantity: 1 }] });
-  const { campaign } = facts;
+  const { campaign, collection } = facts;
+  const shelf = { collection, sort: 'price', currency: 'EUR' } as const;
   const job = (name: string, sql: string, input: unknown): Case => ({
     name,
     statement: () => callFunction(sql, input),
@@ -145,7 +146,13 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       'product page: first',
       'catalog:read',
       () => '/v1/products',
-      () => productPage(db, {}, undefined, page + 1),
+      () => productPage(db, {}, undefined, page),
+    ),
+    reading(
+      'product page: filtered and sorted, of a collection with a tenth of the products',
+      'catalog:read',
+      () => `/v1/products?${new URLSearchParams({ ...shelf, minPrice: '20', maxPrice: '60', inStock: 'true' })}`,
+      () => productPage(db, { ...shelf, minPrice: 20, maxPrice: 60, inStock: true }, undefined, page),
     ),
     reading(
       'stock page: first',

@@ -14,6 +14,8 @@ export type Facts = {
   words: string[];
   /** The active campaign. */
   campaign: string;
+  /** The collection with one product in ten. */
+  collection: string;
   /** Payments of the unpaid orders that `addNeeds` has added. */
   unpaid: string[];
 };
@@ -53,6 +55,7 @@ export async function readFacts(adminUrl: string, size: Size): Promise<Facts> {
       ),
       words: await column(`select 'M' || to_hex(n * 7919) as v from (${sample}) s`, [size.products]),
       campaign: (await column(`select growth.id('campaign', -1) as v`))[0] ?? '',
+      collection: (await column(`select growth.id('collection', 1) as v`))[0] ?? '',
       unpaid: [],
     };
   } finally {

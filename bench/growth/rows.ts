@@ -68,6 +68,11 @@ export const productRows = [
    cross join lateral (select (array['jacket', 'scarf', 'jumper', 'dress', 'apron', 'towel', 'blanket', 'shirt'])[1 + (g / 11) % 8] as word) t`,
   `insert into inventory.inventory (sku, tenant_id, quantity, updated_at)
    select 'SKU-' || g, growth.tenant(g), 1000000000, growth.time_of(g) from generate_series($1::bigint, $2::bigint) g where $3 >= 0`,
+  // One product in ten is in the collection.
+  `insert into catalog.collection_products (tenant_id, collection_id, product_id, status, currency, price, name)
+   select p.tenant_id, growth.id('collection', 1), p.id, p.status, p.currency, p.price, p.name
+   from generate_series($1::bigint, $2::bigint) g join catalog.products p on p.id = growth.id('product', g)
+   where g % 20 in (3, 7) and $3 >= 0`,
 ];
 
 const batchColumns = `o.*, o.quantity * o.price as total, growth.id('payment', o.n) as payment_id,
@@ -175,10 +180,12 @@ export const recentRows = [
    from generate_series($1::bigint, $2::bigint) g where g % 8 = 0`,
 ];
 
-/** The tenants and the active campaign. */
+/** The tenants, the collection and the active campaign. */
 export const firstRows = [
   `insert into platform.tenants (id, name) select t, t from unnest(array['acme', 'corner'] ||
      array(select 'shop-' || g from generate_series(0, 39) g)) t on conflict (id) do nothing`,
+  `insert into catalog.collections (id, tenant_id, name, created_at, updated_at)
+   values (growth.id('collection', 1), 'default', 'Everyday', now(), now())`,
   `insert into group_commerce.group_commerce_campaigns (id, tenant_id, product_id, sku, currency, min_participants,
      max_participants, price, original_price, start_time, end_time, status, created_at, updated_at)
    values (growth.id('campaign', -1), 'default', growth.id('product', 1), 'SKU-1', 'EUR', 1000000, 1000000, 5, 6.99, now() - interval '1 day',

@@ -91,7 +91,13 @@ test('an order list of a tenant with only old orders reads only the orders of th
 });
 
 test('a product page reads only the products of its tenant', async () => {
-  expect(scansOf(await planOf('product page')).join()).toContain('idx_products_tenant_id');
+  expect(scansOf(await planOf('product page')).join()).toContain('idx_products_newest on products: 21');
+});
+
+test('a filtered and sorted page of a collection reads only what it shows', async () => {
+  const plan = await planOf('of a collection');
+  expect(scansOf(plan).join()).toContain('idx_collection_products_price on collection_products: 21');
+  expect(plan.blocks).toBeLessThan(1_000);
 });
 
 test.each(['("retro")', '("limited")', 'a unique word', 'no product matches'])(

@@ -56,8 +56,13 @@ async function list(tenant: string, filter: ProductFilter, after: string[] | nul
   }
 }
 
-/** Reads all pages, and how many of them were not full although they were not the last. */
-async function readPages(tenant: string, filter: ProductFilter, limit: number) {
+/** Reads all pages, and how many of them were not full although they were not the last. `between`: after each page. */
+async function readPages(
+  tenant: string,
+  filter: ProductFilter,
+  limit: number,
+  between: () => Promise<unknown> = async () => undefined,
+) {
   const listed: ListedPage['rows'] = [];
   let short = 0;
   for (let after: string[] | null = null; ; ) {
@@ -67,6 +72,7 @@ async function readPages(tenant: string, filter: ProductFilter, limit: number) {
     if (page.next === null) return { listed, short };
     if (page.rows.length < limit) short++;
     after = page.next;
+    await between();
   }
 }
 
@@ -198,4 +204,22 @@ describe('the pages of any list', () => {
   test('have them also if they read a few products each, and are not full then', async () => {
     expect(await compare(150)).toBeGreaterThan(0);
   }, 300_000);
+
+  test.each(['newest', 'price', '-price', 'name'] as const)(
+    'have each product once while others are added: sorted by %s',
+    async (sort) => {
+      const add = () =>
+        database.query(
+          `insert into catalog.products (id, sku, name, price, currency, tenant_id)
+           select gen_random_uuid(), gen_random_uuid(), name, price, currency, tenant_id from catalog.products
+           where sku in ('SKU-3', 'SKU-600', 'SKU-1200')`,
+        );
+      const { listed } = await readPages('default', { sort }, 90, add);
+      const known = new Set(stored.map(({ id }) => id));
+      const ids = (listed as ProductRow[]).map(({ id }) => id);
+      expect(new Set(ids).size).toBe(ids.length);
+      expect(ids.filter((id) => known.has(id))).toEqual(findAll('default', { sort }).map(({ id }) => id));
+      expect(ids.length).toBeGreaterThan(known.size / 3);
+    },
+  );
 });

@@ -139,6 +139,10 @@ describe('a login without a key', () => {
       await attacker.query('prepare p as select * from catalog.products');
       for (let run = 0; run < 7; run++) expect(await attempt('execute p')).toEqual([]);
       expect(await attempt(`select catalog.search_products('a', null, null, 100)`)).toEqual([]);
+      for (const sort of ['newest', 'price', 'name'])
+        expect(
+          await attempt(`select catalog.walk_products(null, '${sort}', null, null, null, null, null, 100)`),
+        ).toEqual([]);
       expect(
         await attempt(
           `select count(*)::int as n from orders.orders where id = any(array(select id from orders.orders))`,
@@ -375,6 +379,7 @@ describe('a function', () => {
     expect(others.filter(({ kind }) => kind !== 'f')).toEqual([]);
     expect(others.filter(({ definer }) => definer).map(({ name }) => name)).toEqual([
       'catalog.search_products',
+      'catalog.walk_products',
       'platform.authenticate',
       'platform.health',
       'platform.key_page',
@@ -403,6 +408,10 @@ describe('a function', () => {
       expect(await attempt(`select shipping.read_account('manual', true)->>'credentials' as row`)).toEqual([
         { row: null },
       ]);
+      for (const sort of ['newest', 'price', 'name'])
+        expect(
+          await attempt(`select catalog.walk_products(null, '${sort}', null, null, null, null, null, 100)`),
+        ).toEqual([]);
       // The other functions run with the caller’s rights. They only compute a value from a given row.
       const shaping = others.filter(({ definer }) => !definer);
       const { rows } = await owner.query<{ name: string }>(
