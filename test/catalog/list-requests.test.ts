@@ -164,7 +164,12 @@ describe('a cursor', () => {
   test('is short enough to be used after a name of 500 characters', async () => {
     const key = await store.database.key({ tenant: 'acme' });
     for (const sku of ['LONG-1', 'LONG-2'])
-      await store.send('POST', '/v1/products', { sku, name: '漢'.repeat(500), price: 1, currency: 'USD', inventory: 0 }, { key });
+      await store.send(
+        'POST',
+        '/v1/products',
+        { sku, name: '漢'.repeat(500), price: 1, currency: 'USD', inventory: 0 },
+        { key },
+      );
     const first = await list('sort=name&limit=1', key);
     expect(skusOf(await list(`sort=name&limit=1&cursor=${first.body.nextCursor}`, key))).toEqual(['LONG-2']);
   });

@@ -184,13 +184,15 @@ async function compare(bound: number): Promise<number> {
     const limit = 8 + random(93);
     const all = findAll(tenant, filter);
     const { listed, short } = await readPages(tenant, filter, limit);
-    expect(listed.map((row) => (row as ProductRow).id), JSON.stringify([tenant, limit, filter])).toEqual(
-      all.map(({ id }) => id),
-    );
+    expect(
+      listed.map((row) => (row as ProductRow).id),
+      JSON.stringify([tenant, limit, filter]),
+    ).toEqual(all.map(({ id }) => id));
     const folded = await readPages(tenant, { ...filter, view: 'groups' }, limit);
-    expect(folded.listed.map((row) => shown(row as GroupRow)), JSON.stringify([tenant, limit, filter])).toEqual(
-      foldAll(all),
-    );
+    expect(
+      folded.listed.map((row) => shown(row as GroupRow)),
+      JSON.stringify([tenant, limit, filter]),
+    ).toEqual(foldAll(all));
     shortPages += short + folded.short;
   }
   return shortPages;
