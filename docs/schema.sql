@@ -150,6 +150,7 @@ create table catalog.products (
   compare_at_price numeric(10,2),
   collections      varchar[]     not null default '{}'::character varying[],
   metadata         jsonb         not null default '{}'::jsonb,
+  image_sources    jsonb         not null default '{}'::jsonb,
   constraint products_pkey PRIMARY KEY (id),
   constraint products_sku_unique UNIQUE (tenant_id, sku),
   constraint products_group_id_fkey FOREIGN KEY (group_id) REFERENCES catalog.product_groups(id),
@@ -160,6 +161,9 @@ create table catalog.products (
   constraint products_weight_not_negative CHECK (weight >= 0)
 );
 CREATE INDEX idx_products_group_id ON catalog.products USING btree (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX idx_products_name ON catalog.products USING btree (tenant_id, status, lower(name::text COLLATE "C"), id COLLATE "C");
+CREATE INDEX idx_products_newest ON catalog.products USING btree (tenant_id, status, id COLLATE "C");
+CREATE INDEX idx_products_price ON catalog.products USING btree (tenant_id, status, currency, price, id COLLATE "C");
 CREATE INDEX idx_products_search_newest ON catalog.products USING gin (search, name public.gin_trgm_ops, sku public.gin_trgm_ops, (ARRAY[hashtextextended('', hashtext(tenant_id::text)::bigint), hashtextextended(currency::text, hashtext(tenant_id::text)::bigint), hashtextextended(
 CASE
     WHEN "right"(id::text, 3) = '000' THEN '*'
@@ -176,7 +180,7 @@ alter table catalog.products enable row level security;
 alter table catalog.products force row level security;
 grant insert, select, update on catalog.products to fusion_catalog;
 grant select on catalog.products to fusion_group_commerce, fusion_orders, fusion_reader;
-grant select (id, sku, name, currency, tenant_id, status, search) on catalog.products to fusion_search;
+grant select (id, sku, name, price, currency, tenant_id, status, search) on catalog.products to fusion_search;
 
 -- table: catalog.collection_products
 create table catalog.collection_products (
@@ -192,11 +196,14 @@ create table catalog.collection_products (
   constraint collection_products_collection_id_fkey FOREIGN KEY (collection_id) REFERENCES catalog.collections(id),
   constraint collection_products_product_id_fkey FOREIGN KEY (product_id) REFERENCES catalog.products(id)
 );
+CREATE INDEX idx_collection_products_name ON catalog.collection_products USING btree (collection_id, status, lower(name::text COLLATE "C"), product_id COLLATE "C");
+CREATE INDEX idx_collection_products_newest ON catalog.collection_products USING btree (collection_id, status, product_id COLLATE "C");
+CREATE INDEX idx_collection_products_price ON catalog.collection_products USING btree (collection_id, status, currency, price, product_id COLLATE "C");
 CREATE INDEX idx_collection_products_product_id ON catalog.collection_products USING btree (product_id);
 alter table catalog.collection_products enable row level security;
 alter table catalog.collection_products force row level security;
 grant delete, insert, select, update on catalog.collection_products to fusion_catalog;
-grant select on catalog.collection_products to fusion_reader;
+grant select on catalog.collection_products to fusion_reader, fusion_search;
 
 -- table: catalog.import_runs
 create table catalog.import_runs (
@@ -912,6 +919,150 @@ $function$;
 alter function audit.refuse_change() owner to fusion_audit;
 revoke all on function audit.refuse_change() from public;
 
+-- function: catalog.add_fetched_images(jsonb,jsonb)
+-- src/db/catalog/image-requests.sql
+CREATE OR REPLACE FUNCTION catalog.add_fetched_images(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  claimed text[];
+  item jsonb;
+  product catalog.products;
+  refusal text;
+  added jsonb := '[]';
+  refused jsonb := '{}';
+  changed jsonb := '[]';
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  perform from catalog.products c
+  where c.id = any(array(select i->>'productId' from jsonb_array_elements(input->'images') i)) order by c.sku for update;
+  -- A refused event stays unclaimed, so that its dead letter can be replayed.
+  claimed := platform.find_unclaimed_events('catalog',
+    array(select i->>'eventId' from jsonb_array_elements(input->'images') i));
+  for item in
+    select i from jsonb_array_elements(input->'images') i where i->>'eventId' = any(claimed)
+    order by i->>'productId', (i->>'position')::int, i->>'eventId'
+  loop
+    select * into product from catalog.products c where c.id = item->>'productId';
+    refusal := catalog.image_refusal(product, item->>'url');
+    if refusal is null then
+      perform platform.set_trace(item->>'traceparent');
+      product.images := jsonb_insert(product.images, array[least(coalesce((item->>'position')::int - 1,
+        jsonb_array_length(product.images)), jsonb_array_length(product.images))::text], item->'image');
+      product.image_sources := product.image_sources
+        || jsonb_build_object(catalog.image_source(item->>'url'), item->'image'->'id');
+      perform catalog.save_images(product);
+      added := added || jsonb_build_array(item->'eventId');
+      changed := changed || to_jsonb(product.sku);
+    elsif refusal <> 'done' then
+      refused := refused || jsonb_build_object(item->>'eventId', refusal);
+      continue;
+    end if;
+    perform platform.claim_event('catalog', item->>'eventId');
+  end loop;
+  return jsonb_build_object('added', added, 'refused', refused, 'changed', changed);
+end
+$function$;
+alter function catalog.add_fetched_images(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.add_fetched_images(jsonb,jsonb) from public;
+grant execute on function catalog.add_fetched_images(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.add_image(jsonb,jsonb)
+-- src/db/catalog/images.sql
+CREATE OR REPLACE FUNCTION catalog.add_image(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.images.add');
+  product catalog.products;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  product := catalog.lock_product(input->>'productId', null);
+  if jsonb_array_length(product.images) >= catalog.max_images() then
+    return platform.leave(call, 'products.images.add', jsonb_build_object('error', 'conflict', 'detail',
+      format('A product has at most %s images. Delete one first.', catalog.max_images())));
+  end if;
+  product.images := product.images || jsonb_build_array(input->'image');
+  perform catalog.save_images(product);
+  return platform.leave(call, 'products.images.add',
+    jsonb_build_object('image', input->'image', 'sku', product.sku));
+end
+$function$;
+alter function catalog.add_image(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.add_image(jsonb,jsonb) from public;
+grant execute on function catalog.add_image(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.after_key(text,text,jsonb)
+-- src/db/catalog/list-order.sql
+CREATE OR REPLACE FUNCTION catalog.after_key(sort text, row_name text, key jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when key is null then 'true' else format('(%s) %s (%s)', catalog.sort_columns(sort, row_name),
+    case when catalog.is_descending(sort) then '<' else '>' end,
+    (select string_agg(case when sort in ('price', '-price') and n = 2 then format('%L::numeric', value)
+      else quote_literal(value) end, ', ' order by n) from jsonb_array_elements_text(key) with ordinality e(value, n))) end
+$function$;
+alter function catalog.after_key(text,text,jsonb) owner to fusion_catalog;
+revoke all on function catalog.after_key(text,text,jsonb) from public;
+grant execute on function catalog.after_key(text,text,jsonb) to fusion_reader, fusion_search;
+
+-- function: catalog.arrange_images(jsonb,jsonb)
+-- src/db/catalog/images.sql
+CREATE OR REPLACE FUNCTION catalog.arrange_images(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.images.arrange');
+  product catalog.products;
+  faults jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  product := catalog.lock_product(input->>'productId', input->'ifMatch');
+  with given as (
+    select g.item->>'id' as id, g.item, g.ord, row_number() over (partition by g.item->>'id' order by g.ord) as turn
+    from jsonb_array_elements(input->'images') with ordinality g(item, ord)
+  ), existing as (
+    select e.item->>'id' as id, e.item, e.ord from jsonb_array_elements(product.images) with ordinality e(item, ord)
+  ), fault(pointer, detail, ord) as (
+    select format('/images/%s/id', g.ord - 1),
+      case when e.id is null then 'is not an image of this product' else 'is given more than once' end, g.ord
+    from given g left join existing e on e.id = g.id
+    where e.id is null or g.turn > 1
+    union all
+    select '/images', 'must name every image of the product: ' || e.id || ' is missing', 1000 + e.ord
+    from existing e where not exists (select from given g where g.id = e.id)
+  )
+  select (select jsonb_agg(jsonb_build_object('pointer', f.pointer, 'detail', f.detail) order by f.ord) from fault f),
+    (select jsonb_agg(e.item || jsonb_build_object('alt', coalesce(g.item->'alt', e.item->'alt')) order by g.ord)
+     from given g join existing e on e.id = g.id)
+  into faults, product.images;
+  if faults is not null then
+    return platform.leave(call, 'products.images.arrange',
+      jsonb_build_object('error', 'validation_failed', 'errors', faults));
+  end if;
+  product.images := coalesce(product.images, '[]');
+  return platform.leave(call, 'products.images.arrange', catalog.save_images(product));
+end
+$function$;
+alter function catalog.arrange_images(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.arrange_images(jsonb,jsonb) from public;
+grant execute on function catalog.arrange_images(jsonb,jsonb) to fusion_worker;
+
 -- function: catalog.collection_json(catalog.collections)
 -- src/db/catalog/collections.sql
 CREATE OR REPLACE FUNCTION catalog.collection_json(c catalog.collections)
@@ -1256,6 +1407,103 @@ $function$;
 alter function catalog.emit_price_list(catalog.price_lists,text,integer) owner to fusion_catalog;
 revoke all on function catalog.emit_price_list(catalog.price_lists,text,integer) from public;
 
+-- function: catalog.find_image_requests(jsonb,jsonb)
+-- src/db/catalog/image-requests.sql
+CREATE OR REPLACE FUNCTION catalog.find_image_requests(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unclaimed text[];
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  unclaimed := platform.find_unclaimed_events('catalog',
+    array(select r->>'eventId' from jsonb_array_elements(input->'requests') r));
+  return (
+    select jsonb_build_object(
+      'open', coalesce(jsonb_agg(r->'eventId') filter (where o.outcome is null), '[]'),
+      'refused', coalesce(jsonb_object_agg(r->>'eventId', o.outcome) filter (where o.outcome <> 'done'), '{}'))
+    from jsonb_array_elements(input->'requests') r
+    left join lateral (select c as product from catalog.products c where c.id = r->>'productId' limit 1) p on true
+    cross join lateral (select catalog.image_refusal(p.product, r->>'url') as outcome) o
+    where r->>'eventId' = any(unclaimed));
+end
+$function$;
+alter function catalog.find_image_requests(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.find_image_requests(jsonb,jsonb) from public;
+grant execute on function catalog.find_image_requests(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.find_products(jsonb,text,boolean,jsonb,integer,integer)
+-- src/db/catalog/lists.sql
+CREATE OR REPLACE FUNCTION catalog.find_products(filter jsonb, sort text, fold boolean, after jsonb, most integer, bound integer, OUT ids character varying[], OUT keys jsonb[], OUT stopped jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  condition constant text := catalog.list_condition(filter, 'p');
+  by_search constant boolean := filter ? 'q' and sort = 'newest' and filter->>'status' = 'active' and not filter ? 'collection';
+  finds_words constant boolean := filter ? 'q' and filter->>'status' = 'active' and not by_search
+    and (filter ? 'words' or filter->>'pattern' ~ '[[:alnum:]]{3}');
+  finds_prices constant boolean := (filter ? 'low' or filter ? 'high') and sort not in ('price', '-price') and not by_search;
+  is_first constant text := case when fold then format('(select true from catalog.products v
+      where v.group_id = p.group_id and %s and (%s) %s (%s) limit 1) is null', catalog.list_condition(filter, 'v'),
+    catalog.sort_columns(sort, 'v'), case when catalog.is_descending(sort) then '>' else '<' end,
+    catalog.sort_columns(sort, 'p')) else 'true' end;
+  chosen varchar[] := array(select distinct jsonb_array_elements_text(filter->'ids'));
+  is_chosen boolean := filter ? 'ids';
+  has_gathered boolean := false;
+  size integer := most;
+  examined integer := 0;
+  part varchar[];
+  part_keys jsonb[];
+begin
+  ids := '{}';
+  keys := '{}';
+  loop
+    if is_chosen then
+      part := chosen;
+    elsif by_search then
+      part := array(select catalog.search_products(filter->>'q', filter->>'currency', after->>0, size));
+      part_keys := array(select jsonb_build_array(id) from unnest(part) id);
+    else
+      select coalesce(array_agg(w.id order by w.n), '{}'), array_agg(w.key order by w.n) into part, part_keys
+      from catalog.walk_products(filter->>'collection', sort, filter->>'status', filter->>'currency',
+        (filter->>'low')::numeric, (filter->>'high')::numeric, after, size) with ordinality w(id, key, n);
+    end if;
+    execute format('select $1 || coalesce(array_agg(f.id), ''{}''), $2 || coalesce(array_agg(f.key), ''{}'')
+      from (select p.id, %s as key from unnest($3) c(id)
+        cross join lateral (select x.* from catalog.products x where x.id = c.id limit 1) p
+        where %s and %s and %s order by %s limit %s) f',
+      catalog.sort_key(sort, 'p'), condition, catalog.after_key(sort, 'p', after), is_first, catalog.sort_order(sort, 'p'),
+      most - cardinality(ids)) into ids, keys using ids, keys, part;
+    exit when cardinality(ids) >= most or is_chosen or cardinality(part) < size;
+    after := part_keys[size];
+    examined := examined + size;
+    if examined >= bound then
+      stopped := after;
+      exit;
+    end if;
+    if examined >= 400 and not has_gathered and (finds_words or finds_prices) then
+      has_gathered := true;
+      chosen := case when finds_words
+        then array(select catalog.search_products(filter->>'q', filter->>'currency', null, bound + 1))
+        else array(select w.id from catalog.walk_products(filter->>'collection', 'price', filter->>'status',
+          filter->>'currency', (filter->>'low')::numeric, (filter->>'high')::numeric, null, bound + 1) w) end;
+      is_chosen := cardinality(chosen) <= bound;
+    end if;
+    size := least(size * 4, 1000, bound - examined);
+  end loop;
+end
+$function$;
+alter function catalog.find_products(jsonb,text,boolean,jsonb,integer,integer) owner to fusion_catalog;
+revoke all on function catalog.find_products(jsonb,text,boolean,jsonb,integer,integer) from public;
+grant execute on function catalog.find_products(jsonb,text,boolean,jsonb,integer,integer) to fusion_reader;
+
 -- function: catalog.fits_currency(numeric,character varying)
 -- src/db/catalog/products.sql
 CREATE OR REPLACE FUNCTION catalog.fits_currency(price numeric, currency character varying)
@@ -1267,6 +1515,47 @@ AS $function$
 $function$;
 alter function catalog.fits_currency(numeric,character varying) owner to fusion_catalog;
 revoke all on function catalog.fits_currency(numeric,character varying) from public;
+
+-- function: catalog.has_image(jsonb,jsonb,text)
+-- src/db/catalog/image-requests.sql
+CREATE OR REPLACE FUNCTION catalog.has_image(images jsonb, sources jsonb, url text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select sources ? catalog.image_source(url)
+    or exists (select from jsonb_array_elements(images) e where right(url, length(e->>'path')) = e->>'path')
+$function$;
+alter function catalog.has_image(jsonb,jsonb,text) owner to fusion_catalog;
+revoke all on function catalog.has_image(jsonb,jsonb,text) from public;
+
+-- function: catalog.image_refusal(catalog.products,text)
+-- src/db/catalog/image-requests.sql
+CREATE OR REPLACE FUNCTION catalog.image_refusal(p catalog.products, url text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when p.id is null then 'The product does not exist.'
+    when catalog.has_image(p.images, p.image_sources, url) then 'done'
+    when jsonb_array_length(p.images) >= catalog.max_images()
+      then format('A product has at most %s images. Delete one, then replay this.', catalog.max_images()) end
+$function$;
+alter function catalog.image_refusal(catalog.products,text) owner to fusion_catalog;
+revoke all on function catalog.image_refusal(catalog.products,text) from public;
+
+-- function: catalog.image_source(text)
+-- src/db/catalog/images.sql
+CREATE OR REPLACE FUNCTION catalog.image_source(url text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select encode(sha256(convert_to(url, 'UTF8')), 'hex')
+$function$;
+alter function catalog.image_source(text) owner to fusion_catalog;
+revoke all on function catalog.image_source(text) from public;
 
 -- function: catalog.import_products(jsonb,jsonb)
 -- src/db/catalog/imports.sql
@@ -1414,6 +1703,233 @@ alter function catalog.import_products(jsonb,jsonb) owner to fusion_catalog;
 revoke all on function catalog.import_products(jsonb,jsonb) from public;
 grant execute on function catalog.import_products(jsonb,jsonb) to fusion_worker;
 
+-- function: catalog.is_descending(text)
+-- src/db/catalog/list-order.sql
+CREATE OR REPLACE FUNCTION catalog.is_descending(sort text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select sort in ('newest', '-price') $function$;
+alter function catalog.is_descending(text) owner to fusion_catalog;
+revoke all on function catalog.is_descending(text) from public;
+grant execute on function catalog.is_descending(text) to fusion_reader, fusion_search;
+
+-- function: catalog.list_bound()
+-- src/db/catalog/lists.sql
+CREATE OR REPLACE FUNCTION catalog.list_bound()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select 5000 $function$;
+alter function catalog.list_bound() owner to fusion_catalog;
+revoke all on function catalog.list_bound() from public;
+grant execute on function catalog.list_bound() to fusion_reader;
+
+-- function: catalog.list_condition(jsonb,text)
+-- src/db/catalog/lists.sql
+CREATE OR REPLACE FUNCTION catalog.list_condition(filter jsonb, row_name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select concat_ws(' and ', 'true',
+    case when filter ? 'status' then format('%s.status = %L', row_name, filter->>'status') end,
+    case when filter ? 'currency' then format('%s.currency = %L', row_name, filter->>'currency') end,
+    case when filter ? 'low' then format('%s.price >= %s', row_name, (filter->>'low')::numeric) end,
+    case when filter ? 'high' then format('%s.price <= %s', row_name, (filter->>'high')::numeric) end,
+    case when filter ? 'ids' then format('%s.id = any(%L::varchar[])', row_name,
+      array(select jsonb_array_elements_text(filter->'ids'))) end,
+    case when filter ?| array['words', 'pattern'] then format('(coalesce(%1$s.search @@ %2$L, false) or coalesce(%1$s.name ilike %3$L, false)
+      or coalesce(%1$s.sku ilike %3$L, false))', row_name, filter->>'words', filter->>'pattern') end,
+    case when filter ? 'collection' then format('(select true from catalog.collection_products m
+      where m.collection_id = %L and m.product_id = %s.id limit 1)', filter->>'collection', row_name) end,
+    case when filter ? 'inStock' then format('coalesce((select i.quantity > 0 from inventory.inventory i
+      where i.tenant_id = %1$s.tenant_id and i.sku = %1$s.sku limit 1), false) = %2$L', row_name, filter->>'inStock') end)
+$function$;
+alter function catalog.list_condition(jsonb,text) owner to fusion_catalog;
+revoke all on function catalog.list_condition(jsonb,text) from public;
+grant execute on function catalog.list_condition(jsonb,text) to fusion_reader;
+
+-- function: catalog.list_facets(jsonb,boolean,jsonb)
+-- src/db/catalog/facets.sql
+CREATE OR REPLACE FUNCTION catalog.list_facets(filter jsonb, fold boolean, wanted jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  most constant integer := 10000;
+  any_price constant jsonb := filter - array['low', 'high'];
+  facets jsonb := jsonb_build_object('complete', true);
+  found record;
+begin
+  if wanted ? 'options' then
+    found := catalog.find_products(filter, case when filter = any_price then 'newest' else 'price' end, false, null, most + 1,
+      2 * most);
+    facets := jsonb_build_object('complete', found.stopped is null and cardinality(found.ids) <= most,
+      'options', catalog.option_facets(found.ids[:most], fold));
+  end if;
+  if wanted ? 'price' then
+    if not wanted ? 'options' or filter <> any_price then
+      found := catalog.find_products(any_price, 'newest', false, null, most + 1, 2 * most);
+    end if;
+    facets := facets || jsonb_build_object('complete', (facets->>'complete')::boolean and found.stopped is null
+      and cardinality(found.ids) <= most, 'price', catalog.price_facets(found.ids[:most], fold));
+  end if;
+  return case when wanted is not null then facets end;
+end
+$function$;
+alter function catalog.list_facets(jsonb,boolean,jsonb) owner to fusion_catalog;
+revoke all on function catalog.list_facets(jsonb,boolean,jsonb) from public;
+grant execute on function catalog.list_facets(jsonb,boolean,jsonb) to fusion_reader;
+
+-- function: catalog.list_filter(jsonb)
+-- src/db/catalog/lists.sql
+CREATE OR REPLACE FUNCTION catalog.list_filter(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  filter jsonb := jsonb_strip_nulls(jsonb_build_object('status', nullif(input->>'status', 'all'),
+    'currency', input->>'currency', 'low', input->>'minPrice', 'high', input->>'maxPrice', 'inStock', input->'inStock',
+    'ids', input->'ids', 'q', input->>'q'));
+  collection varchar;
+  terms record;
+  found_ids varchar[];
+  is_exact boolean;
+  is_plain constant boolean := input->>'sort' = 'newest' and input->>'view' = 'products' and input->>'status' = 'active'
+    and num_nonnulls(input->>'collection', input->>'ids') = 0;
+begin
+  if input->>'collection' is not null then
+    -- A slug may look like an id; the id counts.
+    select c.id into collection from catalog.collections c where c.id = input->>'collection';
+    if not found then
+      select c.id into collection from catalog.collections c
+      where c.tenant_id = platform.proven_tenant('catalog:read') and c.slug = input->>'collection';
+    end if;
+    if collection is null then
+      return null;
+    end if;
+    filter := filter || jsonb_build_object('collection', collection);
+  end if;
+  if filter ? 'q' and not is_plain then
+    terms := catalog.search_terms(filter->>'q');
+    filter := filter || jsonb_strip_nulls(jsonb_build_object('words', terms.words, 'pattern',
+      case when terms.words is null or terms.pattern ~ '[[:alnum:]]{3}' then terms.pattern end));
+    if not filter ?| array['words', 'pattern'] then
+      return null;
+    end if;
+    if filter->>'status' = 'active' then
+      found_ids := array(select catalog.search_products(filter->>'q', filter->>'currency', null, 1));
+      if found_ids = '{}' then
+        return null;
+      end if;
+      execute format('select %s from catalog.products p where p.id = %L',
+        catalog.list_condition(jsonb_build_object('words', filter->'words', 'pattern', filter->'pattern'), 'p'), found_ids[1]) into is_exact;
+      if not is_exact then
+        found_ids := array(select catalog.search_products(filter->>'q', filter->>'currency', null, 1000));
+        filter := filter - array['q', 'words', 'pattern'] || jsonb_build_object('ids', to_jsonb(
+          array(select f from unnest(found_ids) f where not filter ? 'ids' or filter->'ids' ? f)));
+      end if;
+    end if;
+  end if;
+  return filter;
+end
+$function$;
+alter function catalog.list_filter(jsonb) owner to fusion_catalog;
+revoke all on function catalog.list_filter(jsonb) from public;
+grant execute on function catalog.list_filter(jsonb) to fusion_reader;
+
+-- function: catalog.list_products(jsonb)
+-- src/db/catalog/lists.sql
+CREATE OR REPLACE FUNCTION catalog.list_products(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  filter constant jsonb := coalesce(catalog.list_filter(input), '{"ids": []}');
+  fold constant boolean := input->>'view' = 'groups';
+  size constant integer := (input->>'limit')::int;
+  page record;
+  shown varchar[];
+begin
+  page := catalog.find_products(filter, input->>'sort', fold, nullif(input->'after', 'null'), size + 1,
+    catalog.list_bound());
+  shown := page.ids[:size];
+  return jsonb_build_object(
+    'rows', case when fold then catalog.listed_groups(filter, shown) else catalog.listed_products(shown) end,
+    'next', case when cardinality(page.ids) > size then page.keys[size] else page.stopped end,
+    'facets', catalog.list_facets(filter, fold, input->'facets'));
+end
+$function$;
+alter function catalog.list_products(jsonb) owner to fusion_catalog;
+revoke all on function catalog.list_products(jsonb) from public;
+grant execute on function catalog.list_products(jsonb) to fusion_reader;
+
+-- function: catalog.listed_groups(jsonb,character varying[])
+-- src/db/catalog/lists.sql
+CREATE OR REPLACE FUNCTION catalog.listed_groups(filter jsonb, ids character varying[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  listed jsonb;
+begin
+  execute format('select coalesce(jsonb_agg(jsonb_build_object(
+      ''group'', (select jsonb_build_object(''id'', g.id, ''name'', g.name, ''slug'', g.slug, ''options'', g.options)
+        from catalog.product_groups g where g.id = p.group_id limit 1),
+      ''product'', catalog.product_json(p.product, s.quantity), ''variants'', a.variants, ''minPrice'', a.low,
+      ''maxPrice'', a.high, ''currency'', p.currency, ''inStock'', a.in_stock, ''images'', coalesce(a.images, ''[]''))
+      order by u.n), ''[]'')
+    from unnest($1) with ordinality u(id, n)
+    cross join lateral (select x as product, x.id, x.tenant_id, x.sku, x.currency, x.group_id
+      from catalog.products x where x.id = u.id limit 1) p
+    cross join lateral (
+      select count(*) as variants, min(v.price) filter (where v.currency = p.currency) as low,
+        max(v.price) filter (where v.currency = p.currency) as high, bool_or(coalesce(t.quantity > 0, false)) as in_stock,
+        (array_agg(v.images order by v.id <> p.id, v.id) filter (where v.images <> ''[]''))[1] as images
+      from (
+        select v.* from catalog.products v where v.id = p.id and p.group_id is null
+        union all select v.* from catalog.products v where v.group_id = p.group_id and %s offset 0
+      ) v
+      left join lateral (select i.quantity from inventory.inventory i
+        where i.tenant_id = v.tenant_id and i.sku = v.sku limit 1) t on true
+    ) a
+    left join lateral (select i.quantity from inventory.inventory i
+      where i.tenant_id = p.tenant_id and i.sku = p.sku limit 1) s on true',
+    catalog.list_condition(filter, 'v')) into listed using ids;
+  return listed;
+end
+$function$;
+alter function catalog.listed_groups(jsonb,character varying[]) owner to fusion_catalog;
+revoke all on function catalog.listed_groups(jsonb,character varying[]) from public;
+grant execute on function catalog.listed_groups(jsonb,character varying[]) to fusion_reader;
+
+-- function: catalog.listed_products(character varying[])
+-- src/db/catalog/lists.sql
+CREATE OR REPLACE FUNCTION catalog.listed_products(ids character varying[])
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(catalog.product_json(p.product, s.quantity) order by u.n), '[]')
+  from unnest(ids) with ordinality u(id, n)
+  cross join lateral (select x as product, x.tenant_id, x.sku from catalog.products x where x.id = u.id limit 1) p
+  left join lateral (select i.quantity from inventory.inventory i where i.tenant_id = p.tenant_id and i.sku = p.sku limit 1) s
+    on true
+$function$;
+alter function catalog.listed_products(character varying[]) owner to fusion_catalog;
+revoke all on function catalog.listed_products(character varying[]) from public;
+grant execute on function catalog.listed_products(character varying[]) to fusion_reader;
+
 -- function: catalog.lock_collection_tree()
 -- src/db/catalog/collections.sql
 CREATE OR REPLACE FUNCTION catalog.lock_collection_tree()
@@ -1447,6 +1963,66 @@ end
 $function$;
 alter function catalog.lock_price_list(character varying,jsonb) owner to fusion_catalog;
 revoke all on function catalog.lock_price_list(character varying,jsonb) from public;
+
+-- function: catalog.lock_product(text,jsonb)
+-- src/db/catalog/images.sql
+CREATE OR REPLACE FUNCTION catalog.lock_product(product_id text, if_match jsonb)
+ RETURNS catalog.products
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  product catalog.products;
+begin
+  select * into product from catalog.products c where c.id = product_id for update;
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  if not if_match @> to_jsonb(product.version) then
+    perform platform.fail('version_mismatch');
+  end if;
+  return product;
+end
+$function$;
+alter function catalog.lock_product(text,jsonb) owner to fusion_catalog;
+revoke all on function catalog.lock_product(text,jsonb) from public;
+
+-- function: catalog.max_images()
+-- src/db/catalog/images.sql
+CREATE OR REPLACE FUNCTION catalog.max_images()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select 20 $function$;
+alter function catalog.max_images() owner to fusion_catalog;
+revoke all on function catalog.max_images() from public;
+
+-- function: catalog.option_facets(character varying[],boolean)
+-- src/db/catalog/facets.sql
+CREATE OR REPLACE FUNCTION catalog.option_facets(ids character varying[], fold boolean)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_object_agg(o.name, o.values), '{}')
+  from (
+    select v.name, jsonb_agg(jsonb_build_object('value', v.value, 'count', v.count) order by v.count desc, v.value collate "C")
+      as values
+    from (
+      select e.key as name, e.value, count(distinct case when fold then coalesce(p.group_id, p.id) else p.id end) as count,
+        row_number() over (partition by e.key order by count(*) desc, e.value collate "C") as place
+      from unnest(ids) u(id)
+      cross join lateral (select x.* from catalog.products x where x.id = u.id limit 1) p
+      cross join lateral jsonb_each_text(p.options) e(key, value)
+      group by e.key, e.value
+    ) v
+    where v.place <= 100
+    group by v.name
+  ) o
+$function$;
+alter function catalog.option_facets(character varying[],boolean) owner to fusion_catalog;
+revoke all on function catalog.option_facets(character varying[],boolean) from public;
+grant execute on function catalog.option_facets(character varying[],boolean) to fusion_reader;
 
 -- function: catalog.parent_error(character varying,character varying)
 -- src/db/catalog/collections.sql
@@ -1486,6 +2062,37 @@ end
 $function$;
 alter function catalog.parent_error(character varying,character varying) owner to fusion_catalog;
 revoke all on function catalog.parent_error(character varying,character varying) from public;
+
+-- function: catalog.price_facets(character varying[],boolean)
+-- src/db/catalog/facets.sql
+CREATE OR REPLACE FUNCTION catalog.price_facets(ids character varying[], fold boolean)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  with listed as materialized (
+    select p.currency, p.price, case when fold then coalesce(p.group_id, p.id) else p.id end as id
+    from unnest(ids) u(id)
+    cross join lateral (select x.* from catalog.products x where x.id = u.id limit 1) p
+  ), total as (
+    select l.currency, min(l.price) as low, max(l.price) as high, count(distinct l.id) as count,
+      trim_scale(catalog.range_width(min(l.price), max(l.price), l.currency)) as width
+    from listed l group by l.currency
+  ), range as (
+    select t.currency, jsonb_agg(jsonb_build_object('from', r.number * t.width, 'to', (r.number + 1) * t.width, 'count', r.count)
+      order by r.number) as ranges
+    from total t
+    cross join lateral (select floor(l.price / t.width) as number, count(distinct l.id) as count
+      from listed l where l.currency = t.currency group by 1) r
+    group by t.currency
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('currency', t.currency, 'min', t.low, 'max', t.high, 'count', t.count,
+    'ranges', r.ranges) order by t.currency), '[]')
+  from total t join range r on r.currency = t.currency
+$function$;
+alter function catalog.price_facets(character varying[],boolean) owner to fusion_catalog;
+revoke all on function catalog.price_facets(character varying[],boolean) from public;
+grant execute on function catalog.price_facets(character varying[],boolean) to fusion_reader;
 
 -- function: catalog.price_faults(catalog.price_lists,text[],numeric[])
 -- src/db/catalog/price-lists.sql
@@ -1615,6 +2222,108 @@ AS $function$
 $function$;
 alter function catalog.quantity_of(catalog.products) owner to fusion_catalog;
 revoke all on function catalog.quantity_of(catalog.products) from public;
+
+-- function: catalog.range_width(numeric,numeric,character varying)
+-- src/db/catalog/facets.sql
+CREATE OR REPLACE FUNCTION catalog.range_width(low numeric, high numeric, currency character varying)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select min(w.width) from (
+    select factor * power(10::numeric, exponent) as width
+    from unnest(array[1, 2, 5]) factor, generate_series(-platform.currency_decimals(currency), 8) exponent
+  ) w where w.width * 9 >= high - low
+$function$;
+alter function catalog.range_width(numeric,numeric,character varying) owner to fusion_catalog;
+revoke all on function catalog.range_width(numeric,numeric,character varying) from public;
+grant execute on function catalog.range_width(numeric,numeric,character varying) to fusion_reader;
+
+-- function: catalog.remove_image(jsonb,jsonb)
+-- src/db/catalog/images.sql
+CREATE OR REPLACE FUNCTION catalog.remove_image(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'catalog:write', 'products.images.remove');
+  product catalog.products;
+  removed jsonb;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  product := catalog.lock_product(input->>'productId', input->'ifMatch');
+  select e.item into removed from jsonb_array_elements(product.images) e(item) where e.item->>'id' = input->>'imageId';
+  if not found then
+    perform platform.fail('not_found');
+  end if;
+  select coalesce(jsonb_agg(e.item order by e.ord), '[]') into product.images
+  from jsonb_array_elements(product.images) with ordinality e(item, ord) where e.item->>'id' <> input->>'imageId';
+  -- A later import with this URL fetches the image again.
+  select coalesce(jsonb_object_agg(s.key, s.value), '{}') into product.image_sources
+  from jsonb_each(product.image_sources) s where s.value <> input->'imageId';
+  perform catalog.save_images(product);
+  perform platform.emit('product.image.deleted', product.id,
+    jsonb_build_object('productId', product.id, 'imageId', removed->'id', 'path', removed->'path'), true);
+  return platform.leave(call, 'products.images.remove', jsonb_build_object('sku', product.sku));
+end
+$function$;
+alter function catalog.remove_image(jsonb,jsonb) owner to fusion_catalog;
+revoke all on function catalog.remove_image(jsonb,jsonb) from public;
+grant execute on function catalog.remove_image(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.request_images(jsonb)
+-- src/db/catalog/image-requests.sql
+CREATE OR REPLACE FUNCTION catalog.request_images(requests jsonb)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with given as (
+    select r.item->>'productId' as product_id, r.item->>'url' as url, (array_agg(r.item->'alt' order by r.ord))[1] as alt,
+      min(r.ord) as ord
+    from jsonb_array_elements(requests) with ordinality r(item, ord) group by 1, 2
+  ), wanted as (
+    select g.product_id, g.url, g.alt, g.ord,
+      jsonb_array_length(p.images) + row_number() over (partition by g.product_id order by g.ord) as position
+    from given g
+    cross join lateral (select c.images, c.image_sources from catalog.products c where c.id = g.product_id limit 1) p
+    where not catalog.has_image(p.images, p.image_sources, g.url)
+  ), emitted as (
+    select platform.emit('product.image.requested', w.product_id, jsonb_strip_nulls(jsonb_build_object(
+      'productId', w.product_id, 'url', w.url, 'alt', w.alt, 'position', w.position)), true)
+    from (select * from wanted order by ord) w
+  )
+  select count(*) from emitted
+$function$;
+alter function catalog.request_images(jsonb) owner to fusion_catalog;
+revoke all on function catalog.request_images(jsonb) from public;
+
+-- function: catalog.save_images(catalog.products)
+-- src/db/catalog/images.sql
+CREATE OR REPLACE FUNCTION catalog.save_images(product catalog.products)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  answer jsonb;
+begin
+  update catalog.products c
+  set images = product.images, image_sources = product.image_sources, version = platform.next_version(c.version),
+      updated_at = platform.clock()
+  where c.id = product.id
+  returning * into product;
+  answer := catalog.product_json(product, catalog.quantity_of(product));
+  perform platform.emit('product.updated', product.id, answer, false);
+  return answer || jsonb_build_object('version', product.version);
+end
+$function$;
+alter function catalog.save_images(catalog.products) owner to fusion_catalog;
+revoke all on function catalog.save_images(catalog.products) from public;
 
 -- function: catalog.search_key(character varying,text)
 -- src/db/catalog/search.sql
@@ -1800,17 +2509,14 @@ CREATE OR REPLACE FUNCTION catalog.search_products(q text, only_currency charact
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 declare
-  parsed_query constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
-  -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
-  words constant tsquery := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
-  pattern constant text := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+  terms constant record := catalog.search_terms(q);
   -- Not with websearch operators, which ask for exact words, and not without a word that could be misspelt.
   allow_similar constant boolean := q ~ '[[:alnum:]]{3}' and q !~ '"|(^|\s)-\S' and q !~* '\mor\M';
-  found_ids varchar[] := catalog.search_newest(words, pattern, null, only_currency, before, most);
+  found_ids varchar[] := catalog.search_newest(terms.words, terms.pattern, null, only_currency, before, most);
 begin
   -- A later page must not switch to similar words if the earlier pages had exact matches.
   if found_ids = '{}' and allow_similar
-    and (before is null or catalog.search_newest(words, pattern, null, only_currency, null, 1) = '{}') then
+    and (before is null or catalog.search_newest(terms.words, terms.pattern, null, only_currency, null, 1) = '{}') then
     -- One wrong letter removes a larger share of the trigrams from a short word than from several words.
     perform set_config('pg_trgm.word_similarity_threshold', case when q ~ '\s' then '0.6' else '0.4' end, true);
     found_ids := catalog.search_newest(null, null, q, only_currency, before, most);
@@ -1860,6 +2566,26 @@ $function$;
 alter function catalog.search_range_keys(character varying,character varying,character varying) owner to fusion_catalog;
 revoke all on function catalog.search_range_keys(character varying,character varying,character varying) from public;
 grant execute on function catalog.search_range_keys(character varying,character varying,character varying) to fusion_search;
+
+-- function: catalog.search_terms(text)
+-- src/db/catalog/search.sql
+CREATE OR REPLACE FUNCTION catalog.search_terms(q text, OUT words tsquery, OUT pattern text)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  parsed_query constant tsquery := websearch_to_tsquery('english', q) || websearch_to_tsquery('simple', q);
+begin
+  -- A query of exclusions alone ("-42") has no word to look up, so it is treated as a part of a SKU.
+  words := case when querytree(parsed_query) not in ('', 'T') then parsed_query end;
+  pattern := '%' || regexp_replace(nullif(btrim(q), ''), '([\\%_])', '\\\1', 'g') || '%';
+end
+$function$;
+alter function catalog.search_terms(text) owner to fusion_catalog;
+revoke all on function catalog.search_terms(text) from public;
+grant execute on function catalog.search_terms(text) to fusion_reader, fusion_search;
 
 -- function: catalog.search_window()
 -- src/db/catalog/search.sql
@@ -2001,6 +2727,48 @@ $function$;
 alter function catalog.set_prices(jsonb,jsonb) owner to fusion_catalog;
 revoke all on function catalog.set_prices(jsonb,jsonb) from public;
 grant execute on function catalog.set_prices(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.sort_columns(text,text)
+-- src/db/catalog/list-order.sql
+CREATE OR REPLACE FUNCTION catalog.sort_columns(sort text, row_name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select format(case when sort = 'name' then 'lower(%1$s.name collate "C"), ' when sort in ('price', '-price')
+    then '%1$s.currency, %1$s.price, ' else '' end || '%1$s.id collate "C"', row_name)
+$function$;
+alter function catalog.sort_columns(text,text) owner to fusion_catalog;
+revoke all on function catalog.sort_columns(text,text) from public;
+grant execute on function catalog.sort_columns(text,text) to fusion_reader, fusion_search;
+
+-- function: catalog.sort_key(text,text)
+-- src/db/catalog/list-order.sql
+CREATE OR REPLACE FUNCTION catalog.sort_key(sort text, row_name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select format(case when sort in ('price', '-price') then 'jsonb_build_array(%1$s.currency, %1$s.price::text, %1$s.id)'
+    else 'jsonb_build_array(' || catalog.sort_columns(sort, row_name) || ')' end, row_name)
+$function$;
+alter function catalog.sort_key(text,text) owner to fusion_catalog;
+revoke all on function catalog.sort_key(text,text) from public;
+grant execute on function catalog.sort_key(text,text) to fusion_reader, fusion_search;
+
+-- function: catalog.sort_order(text,text)
+-- src/db/catalog/list-order.sql
+CREATE OR REPLACE FUNCTION catalog.sort_order(sort text, row_name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when catalog.is_descending(sort) then replace(catalog.sort_columns(sort, row_name), ',', ' desc,') || ' desc'
+    else catalog.sort_columns(sort, row_name) end
+$function$;
+alter function catalog.sort_order(text,text) owner to fusion_catalog;
+revoke all on function catalog.sort_order(text,text) from public;
+grant execute on function catalog.sort_order(text,text) to fusion_reader, fusion_search;
 
 -- function: catalog.taken_error(text)
 -- src/db/catalog/products.sql
@@ -2305,6 +3073,60 @@ end
 $function$;
 alter function catalog.variant_faults(catalog.products) owner to fusion_catalog;
 revoke all on function catalog.variant_faults(catalog.products) from public;
+
+-- function: catalog.walk_products(character varying,text,character varying,character varying,numeric,numeric,jsonb,integer)
+-- src/db/catalog/list-order.sql
+CREATE OR REPLACE FUNCTION catalog.walk_products(in_collection character varying, sort text, only_status character varying, only_currency character varying, low numeric, high numeric, after_key jsonb, most integer)
+ RETURNS TABLE(id character varying, key jsonb)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET enable_sort TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+declare
+  tenant constant varchar := platform.proven_tenant('catalog:read');
+  by_price constant boolean := sort in ('price', '-price');
+  descending constant boolean := catalog.is_descending(sort);
+  -- Of one currency after the other, because a range of prices of all currencies is not one part of the index.
+  each_currency constant boolean := by_price and only_currency is null and num_nonnulls(low, high) > 0;
+  source constant text := case when in_collection is null
+    then format('from (select p.id, p.status, p.currency, p.price, p.name from catalog.products p where p.tenant_id = %L) r',
+      tenant)
+    else format('from (select c.product_id as id, c.status, c.currency, c.price, c.name from catalog.collection_products c
+      where c.collection_id = %L and c.tenant_id = %L) r', in_collection, tenant) end;
+  statuses constant varchar[] := case when only_status is null then array['active', 'archived'] else array[only_status] end;
+  in_range constant text := case when by_price and low is not null then format(' and r.price >= %s', low) else '' end
+    || case when by_price and high is not null then format(' and r.price <= %s', high) else '' end;
+  currency varchar := case when by_price then only_currency end;
+  remaining integer := most;
+  added integer;
+begin
+  loop
+    if each_currency then
+      execute format('select %s(n.currency) from unnest(%L::varchar[]) s(status), lateral (select r.currency %s
+          where r.status = s.status and r.currency %s %L order by r.currency %s limit 1) n',
+        case when descending then 'max' else 'min' end, statuses, source,
+        case when descending then '<' else '>' end || case when currency is null then '=' else '' end,
+        coalesce(currency, after_key->>0, case when descending then 'ZZZ' else '' end),
+        case when descending then 'desc' else 'asc' end) into currency;
+      exit when currency is null;
+    end if;
+    return query execute (select format('select r.id, %s from (%s) r order by %s limit %s', catalog.sort_key(sort, 'r'),
+        string_agg(format('(select r.* %s where r.status = %L%s%s and %s order by %s limit %s)', source, s,
+          case when currency is null then '' else format(' and r.currency = %L', currency) end, in_range, catalog.after_key(sort, 'r', after_key),
+          catalog.sort_order(sort, 'r'), remaining), ' union all '), catalog.sort_order(sort, 'r'), remaining)
+      from unnest(statuses) s);
+    get diagnostics added = row_count;
+    remaining := remaining - added;
+    exit when remaining <= 0 or not each_currency;
+  end loop;
+end
+$function$;
+alter function catalog.walk_products(character varying,text,character varying,character varying,numeric,numeric,jsonb,integer) owner to fusion_search;
+revoke all on function catalog.walk_products(character varying,text,character varying,character varying,numeric,numeric,jsonb,integer) from public;
+grant execute on function catalog.walk_products(character varying,text,character varying,character varying,numeric,numeric,jsonb,integer) to fusion_reader;
 
 -- function: group_commerce.awaits_order(character varying)
 -- src/db/group-commerce/money.sql
@@ -7572,7 +8394,7 @@ AS $function$
 $function$;
 alter function platform.currency_decimals(character varying) owner to fusion_platform;
 revoke all on function platform.currency_decimals(character varying) from public;
-grant execute on function platform.currency_decimals(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments;
+grant execute on function platform.currency_decimals(character varying) to fusion_catalog, fusion_group_commerce, fusion_orders, fusion_payments, fusion_reader;
 
 -- function: platform.due_now()
 -- src/db/platform/events.sql
@@ -8842,6 +9664,7 @@ alter function platform.set_outbox_row_aside(platform.outbox,text) owner to fusi
 revoke all on function platform.set_outbox_row_aside(platform.outbox,text) from public;
 
 -- procedure: platform.set_owner(name,name)
+-- migrations/20261130092500_sort_lists_of_products.sql
 CREATE OR REPLACE PROCEDURE platform.set_owner(IN service name, IN owner name)
  LANGUAGE plpgsql
 AS $procedure$
@@ -8851,7 +9674,8 @@ begin
   execute format('grant create on schema %I to %I', service, owner);
   for f in
     select p.oid from pg_proc p
-    where p.pronamespace = service::regnamespace and p.prokind = 'f' and p.proowner <> owner::regrole
+    where p.pronamespace = service::regnamespace and p.prokind = 'f'
+      and p.proowner not in (owner::regrole, 'fusion_search'::regrole)
   loop
     execute format('alter function %s owner to %I', f, owner);
     execute format('revoke all on function %s from public', f);
@@ -9805,7 +10629,9 @@ CREATE TRIGGER log_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON audit.l
 
 -- policies and triggers: catalog.collection_products
 create policy proven_tenant on catalog.collection_products for select to fusion_reader
-  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+  using (tenant_id::text = current_setting('app.tenant_id', true) AND CASE WHEN tenant_id::text = ((( SELECT platform.proven_tenant(VARIADIC '{catalog:read,catalog:write}'::text[]) AS proven_tenant))::text) THEN true ELSE NULL::boolean END IS NOT NULL);
+create policy search on catalog.collection_products for select to fusion_search
+  using (true);
 create policy tenant on catalog.collection_products to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
