@@ -351,7 +351,7 @@ describe('the search role, which may read rows of every tenant', () => {
       `select schemaname || '.' || tablename as table, roles::text, cmd from pg_policies
        where coalesce(qual, '') !~ $$current_setting\\('app\\.$$ or with_check !~ $$current_setting\\('app\\.$$`,
     );
-    expect(rows.toSorted((a, b) => (String(a['table']) < String(b['table']) ? -1 : 1))).toEqual([
+    expect(rows.toSorted((a, b) => (String(a.table) < String(b.table) ? -1 : 1))).toEqual([
       { table: 'catalog.collection_products', roles: '{fusion_search}', cmd: 'SELECT' },
       { table: 'catalog.products', roles: '{fusion_search}', cmd: 'SELECT' },
     ]);
