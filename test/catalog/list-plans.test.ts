@@ -63,7 +63,10 @@ for (const sort of ['newest', '-price', 'name'] as const) {
   lists[`${sort}, sold out`] = { sort, status: 'all', inStock: false };
 }
 /** These read the products that match and sort them, or read past those that do not match. */
-const areBounded = ['newest, of two prices', 'name, of two prices', 'name, sold out'];
+const areBounded = [
+  ...['newest, of two prices', 'name, of two prices', 'name, sold out'],
+  ...['name, products, of some prices', 'name, groups, of some prices'],
+];
 
 const statementOf = (filter: ProductFilter, after?: string[]) => {
   const { sql: text, params: values } = productPage(db, filter, after, 20).toSQL();
