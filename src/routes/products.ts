@@ -74,7 +74,13 @@ products.get(
       'none, and still a `nextCursor`: it reads 5,000 products at most to find those that match.',
     scope: 'catalog:read',
     query: productQuery,
-    responses: { 200: { description: 'One page', schema: listOf(product).extend(productPageFields) } },
+    responses: {
+      200: {
+        description: 'One page',
+        schema: listOf(product).extend(productPageFields),
+        example: { data: [sampleProduct], nextCursor: null },
+      },
+    },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
