@@ -261,7 +261,11 @@ describe('every label of a cancelled order is voided:', () => {
     await cancel(id);
     // The purchase whose response was lost.
     shippo.purchaseOutcome = () => 'sell';
-    await fetch(`${shippo.url}/transactions`, { method: 'POST', body: JSON.stringify({ metadata: shipmentId }) });
+    await fetch(`${shippo.url}/transactions`, {
+      method: 'POST',
+      headers: { authorization: 'ShippoToken shippo_test_1' },
+      body: JSON.stringify({ metadata: shipmentId }),
+    });
     await later(0);
     expect(shippo.voided).not.toContain(shipmentId);
     await later(3);
