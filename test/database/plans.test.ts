@@ -35,6 +35,15 @@ async function addRows(tenant: string, areOpen: boolean): Promise<void> {
     );
   await insert(`insert into catalog.products (id, sku, name, price, currency, tenant_id)
     select '$t-product-' || n, '$t-sku-' || n, 'x', 10, 'USD', '$t' from generate_series(1, $n) n`);
+  await insert(`insert into catalog.product_groups (id, tenant_id, name, slug, options, created_at, updated_at)
+    select '$t-group-' || n, '$t', 'x', '$t-group-' || n, '{Size}', now(), now() from generate_series(1, $n) n`);
+  await insert(`update catalog.products p set group_id = replace(p.id, 'product', 'group'), options = '{"Size": "M"}'
+    where p.id like '$t-product-%'`);
+  await insert(`insert into catalog.collections (id, tenant_id, name, slug, parent_id, created_at, updated_at)
+    select '$t-coll-' || n, '$t', 'x', '$t-coll-' || n, case when n > 0 then '$t-coll-' || (n - 1) / 5 end, now(), now()
+    from generate_series(0, $n) n`);
+  await insert(`insert into catalog.collection_products (tenant_id, collection_id, product_id, status, currency, price, name)
+    select '$t', '$t-coll-' || n, '$t-product-' || n, 'active', 'USD', 10, 'x' from generate_series(1, $n) n`);
   await insert(`insert into inventory.inventory (sku, tenant_id, quantity, reserved)
     select '$t-sku-' || n, '$t', 10, 10 from generate_series(1, $n) n`);
   await insert(`insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at, quantity)
@@ -301,6 +310,34 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
     await call('inventory.adjust_stock', { sku, delta: 1, reason: 'x' });
     const messages = [{ eventId: randomUUID(), sku, delta: 1, reason: 'x' }];
     await call('inventory.apply_adjustments', { tenant: 'default', messages });
+  },
+  'variants and collections': async (call) => {
+    const [group, parent, child, sku] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()];
+    const product = { name: 'x', price: 10, currency: 'USD', inventory: 5 };
+    const slug = (name: string) => ({ name: 'x', slug: `${name}-${group}` });
+    await call('catalog.create_product_group', { id: group, ...slug('g'), options: ['Size'] });
+    await call('catalog.create_product', {
+      id: sku,
+      sku,
+      ...product,
+      ...slug('p'),
+      groupId: group,
+      options: { Size: 'M' },
+    });
+    await call('catalog.update_product', { id: sku, change: { options: { Size: 'L' }, ...slug('q') } });
+    await call('catalog.update_product_group', { id: group, change: { ...slug('h'), options: ['Size'] } });
+    await call('catalog.create_collection', { id: parent, ...slug('c') });
+    await call('catalog.create_collection', { id: child, ...slug('d'), parentId: parent });
+    await call('catalog.update_collection', { id: child, change: { ...slug('e'), parentId: null } });
+    await call('catalog.update_collection', { id: child, change: { parentId: parent } });
+    await call('catalog.set_collection_product', { collectionId: child, productId: sku, isMember: true });
+    await call('catalog.update_product', { id: sku, change: { price: 11, status: 'archived' } });
+    await call('catalog.import_products', { rows: [{ id: randomUUID(), sku, price: 12, status: 'active' }] });
+    await call('catalog.update_product', { id: sku, change: { status: 'archived' } });
+    await call('catalog.set_collection_product', { collectionId: child, productId: sku, isMember: false });
+    await call('catalog.set_collection_product', { collectionId: child, productId: sku, isMember: true });
+    await call('catalog.delete_collection', { id: child });
+    await call('catalog.delete_product_group', { id: group });
   },
 };
 
