@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { collection as collectionSchema } from '../../src/domain/catalog/collections.ts';
 import { addProduct, type Reply, type Store, startStore } from '../support/harness.ts';
+import { sendTogether } from '../support/locks.ts';
 
 let store: Store;
 beforeAll(async () => {
@@ -90,7 +91,12 @@ describe('a collection', () => {
   test('is not moved into a cycle by two requests at the same time', async () => {
     for (let round = 0; round < 10; round++) {
       const [a, b] = [await collection(), await collection()];
-      const replies = await Promise.all([patch(a, { parentId: b }), patch(b, { parentId: a })]);
+      const replies = await sendTogether(
+        store,
+        'select from catalog.collections where id = any($1) order by id for update',
+        [a, b],
+        [() => patch(a, { parentId: b }), () => patch(b, { parentId: a })],
+      );
       expect(replies.map(({ status }) => status).sort()).toEqual([200, 422]);
     }
   });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { productGroup, productGroupWithProducts } from '../../src/domain/catalog/product-groups.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore } from '../support/harness.ts';
+import { sendTogether } from '../support/locks.ts';
 
 let store: Store;
 beforeAll(async () => {
@@ -140,7 +141,12 @@ describe('a product group', () => {
        from generate_series(1, 247) n`,
       [id],
     );
-    const replies = await Promise.all([...Array(8).keys()].map((n) => post(id, { Number: `new ${n}` })));
+    const replies = await sendTogether(
+      store,
+      'select from catalog.product_groups where id = any($1) for update',
+      [id],
+      [...Array(8).keys()].map((n) => () => post(id, { Number: `new ${n}` })),
+    );
     expect(replies.filter(({ status }) => status === 201)).toHaveLength(3);
     const full = replies.filter(({ status }) => status !== 201);
     for (const reply of full)
@@ -230,7 +236,12 @@ describe('a product in a group', () => {
         await archive(body.id);
         ids.push(body.id);
       }
-      const replies = await Promise.all(ids.map((one) => patch(one, { status: 'active' })));
+      const replies = await sendTogether(
+        store,
+        'select from catalog.products where id = any($1) order by id for update',
+        ids,
+        ids.map((one) => () => patch(one, { status: 'active' })),
+      );
       expect(replies.map(outcome).sort()).toEqual([
         [200, undefined],
         [409, 'variant_taken'],
