@@ -144,6 +144,9 @@ function describePlatform(settings: StartSettings, platform: Platform): string {
       ? [['', `tenant acme: account ${acmeStripeAccount}, webhook secret whsec_dev_connect`]]
       : []),
     ['Data folder', settings.dir],
+    ...(settings.variables.ALLOW_LOOPBACK_URLS === undefined
+      ? [['Images', 'may be fetched from this machine, over http too (ALLOW_LOOPBACK_URLS=true)']]
+      : []),
     ...(seeded
       ? [
           ['API keys', 'tenant default: sk_dev_default (secret), pk_dev_default (publishable)'],

@@ -57,6 +57,7 @@ export async function startPlatform(settings: StartSettings, callbacks: StartCal
     KAFKA_WEBHOOK_SECRET: 'whsec_dev',
     TENANT_SECRETS_KEY: btoa('fusioncommerce-local-development'),
     KAFKA_CONSUME_TENANTS: 'default',
+    ALLOW_LOOPBACK_URLS: 'true', // images of an import may come from a server on this machine
   };
   const workerVariables: Record<string, string> = {
     ...developmentSecrets,

@@ -38,7 +38,7 @@ export const repository = resolve(import.meta.dirname, '..', '..');
 
 /** The environment variables that are passed to the Worker. All variables of .dev.vars are. */
 const workerVariable =
-  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|TENANT_SECRETS_KEY$|RESERVATION_|DATABASE_(DEADLINE_MS$|JOB_SECRET(_|$)|URL_(?!UNPOOLED$))|JOIN_|CAMPAIGN_|LIVE_|NEON_HTTP_URL(_|$))/;
+  /^(KAFKA_(?!PORT$|TEST_)|STRIPE_(?!PORT$)|SHIP(PING|PO)?_|EASYPOST_|CARRIER$|PUBLIC_URL$|TENANT_SECRETS_KEY$|RESERVATION_|DATABASE_(DEADLINE_MS$|JOB_SECRET(_|$)|URL_(?!UNPOOLED$))|JOIN_|ALLOW_LOOPBACK_URLS$|CAMPAIGN_|LIVE_|NEON_HTTP_URL(_|$))/;
 
 /** The variables of .dev.vars, a file that only the user writes. Empty if there is no such file. */
 export function readDevVars(path = resolve(repository, '.dev.vars')): Environment {

@@ -2,6 +2,7 @@ import { createHmac, randomUUID } from 'node:crypto';
 import { workerRoutes as routes } from '../../dev/openapi/routes.ts';
 import type { Route } from '../../src/http/declaration.ts';
 import { addProduct, oneLine, type Store, until } from '../support/harness.ts';
+import { webp } from '../support/images.ts';
 import { paymentFixture } from '../support/payments.ts';
 import { home, secret, sign } from '../support/shipping.ts';
 
@@ -53,6 +54,9 @@ async function countUnfinished(store: Store): Promise<number> {
   return left?.n ?? 0;
 }
 
+/** The file of an image. It is text too, so that it can be changed like the other bodies. */
+const picture = webp().toString('latin1');
+
 /** Creates rows of every kind for the store's tenant, in states that their operations accept. */
 async function createFixture(store: Store) {
   const payments = paymentFixture(store);
@@ -95,6 +99,17 @@ async function createFixture(store: Store) {
   await until(async () => (await readOrder(confirmed)).status === 'confirmed');
   await until(async () => (await readOrder(parcel)).shipment !== null);
   const { shipment } = await readOrder(parcel);
+  const addPicture = async (productId: string) =>
+    (
+      await store.send('POST', `/v1/products/${productId}/images`, picture, {
+        headers: { 'content-type': 'image/webp' },
+      })
+    ).body;
+  const pictured = [];
+  for (let n = 0; n < 2; n++) {
+    const { id } = await addProduct(store, `${sku}-pictured-${n}`, 1);
+    pictured.push({ id, image: await addPicture(id) });
+  }
   const { body: apiKey } = await store.send('POST', '/v1/keys', { kind: 'secret', scopes: ['orders:read'] });
   const deadLetter = randomUUID();
   await store.database.query(
@@ -110,6 +125,7 @@ async function createFixture(store: Store) {
     sku,
     product,
     archived,
+    pictured,
     groups,
     collections,
     open,
@@ -130,6 +146,11 @@ export type Fixture = Awaited<ReturnType<typeof createFixture>>;
 function parameterOf({ id, path }: Route, name: string, fixture: Fixture): string {
   if (name === 'sku') return fixture.sku;
   if (name === 'place') return 'default';
+  const [arranged, stripped] = fixture.pictured;
+  if (name === 'imageId') return stripped?.image.id ?? '';
+  if (name === 'file') return arranged?.image.path.replace('/media/', '') ?? '';
+  if (id === 'arrangeProductImages') return arranged?.id ?? '';
+  if (id === 'deleteProductImage') return stripped?.id ?? '';
   if (name === 'productId') return fixture.product.id;
   if (name === 'slug') return `${fixture.sku}-0`.toLowerCase();
   const idByCollection: Record<string, string | undefined> = {
@@ -160,6 +181,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     price: 5,
     startTime: fixture.campaign.startTime,
     endTime: fixture.campaign.endTime,
+    ...(id === 'arrangeProductImages' ? { images: [{ id: fixture.pictured[0]?.image.id }] } : {}),
     ...(id === 'createRefund' ? { amount: 1 } : {}),
     ...(id === 'createKey' ? { scopes: ['keys:write'] } : {}), // all that a key with only the declared scope can grant
   };
@@ -219,6 +241,7 @@ export function streamOf(
     const body = `{"sku":"I-${randomUUID().slice(0, 8)}","name":"n","price":10,"currency":"USD","inventory":900}\n`;
     return { body, headers: { 'content-type': 'application/x-ndjson' } };
   }
+  if (id === 'addProductImage') return { body: picture, headers: { 'content-type': 'image/webp' } };
   if (id.startsWith('receiveTracking')) return signed(store, id, JSON.stringify(tracking(fixture, carrier)), carrier);
   if (id === 'receiveStripeEvent') return signed(store, id, JSON.stringify(stripeEvent(fixture)));
   if (id === 'receiveKafka') {
