@@ -349,7 +349,7 @@ describe('a name in the URL of an image', () => {
     ['private, in IPv6', ['93.184.216.34', 'fd00::1']],
   ])('is not asked for if an address is %s', async (name, found) => {
     const { id } = await newProduct(strict);
-    const host = `${name.replaceAll(/\W/g, '')}.example.com`;
+    const host = `${name.replaceAll(/\W/g, '').toLowerCase()}.example.com`;
     addresses[host] = found;
     await requestImages(id, [{ url: `https://${host}/a.png` }], strict);
     expect(await failedFor(id, strict)).toEqual(['The name in the URL leads to an address that is not public.']);

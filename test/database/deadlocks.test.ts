@@ -205,6 +205,14 @@ const statements: Record<string, () => Promise<unknown>> = {
     const id = oneOf(collections);
     if ((await run('catalog.delete_collection', call(), { id })) !== null) await makeCollection(id);
   },
+  'fetched images': () =>
+    run('catalog.add_fetched_images', job(), {
+      tenant: 'default',
+      images: someOf(skus).map((sku) => ({
+        ...{ eventId: randomUUID(), productId: `p-${sku}`, url: randomUUID() },
+        image: { id: randomUUID(), path: '/media/x.png', alt: null, width: 1, height: 1 },
+      })),
+    }),
   import: () =>
     run('catalog.import_products', call(), {
       rows: [...someOf(skus), `NEW-${randomBelow(6)}`, `NEW-${randomBelow(6)}`]
