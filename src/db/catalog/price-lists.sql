@@ -121,6 +121,20 @@ begin
 end
 $$;
 
+-- Tells orders that these SKUs have prices in a list. Locks the products by SKU, as an import does.
+create or replace function catalog.note_list_prices(tenant varchar, skus text[], prices numeric[]) returns void
+language sql as $$
+  update catalog.products p set has_list_prices = true
+  where p.id = any(array(
+    select c.id from (
+      select distinct w.sku from unnest(skus, prices) w(sku, price) where w.price is not null order by w.sku
+    ) w
+    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each SKU
+      select o.id from catalog.products o
+      where o.tenant_id = tenant and o.sku = w.sku and not o.has_list_prices limit 1 for no key update
+    ) c))
+$$;
+
 -- Sets and removes prices of a list. `input`: {id, ifMatch?: [version], prices: [{sku, minQuantity, price}]}, each SKU
 -- and minQuantity once; a null price removes. Raises not_found, version_mismatch. Returns the errors unknown_sku,
 -- validation_failed (decimals; more than 100,000 prices: price_lists_price_count). Emits price-list.updated if a price
@@ -161,6 +175,7 @@ begin
   if changed > 0 then
     delete from catalog.prices p using unnest(skus, quantities, prices) w(sku, min_quantity, price)
     where p.list_id = list.id and p.sku = w.sku and p.min_quantity = w.min_quantity and w.price is null;
+    perform catalog.note_list_prices(list.tenant_id, skus, prices);
     insert into catalog.prices as p (tenant_id, list_id, sku, min_quantity, price)
     select list.tenant_id, list.id, w.sku, w.min_quantity, w.price
     from unnest(skus, quantities, prices) w(sku, min_quantity, price) where w.price is not null

@@ -118,8 +118,8 @@ begin
 end
 $$;
 
--- Prices the lines of a request. Fast paths: one line; and one aggregate, if each SKU has one price, no price list has
--- the SKU and nothing is wrong. Otherwise price_lines, which may return an error in `refusal`. Lines are merged; `skus`
+-- Prices the lines of a request. Fast paths: one line; and one aggregate, if each SKU has one price, none in a price
+-- list, and nothing is wrong. Otherwise price_lines, which may return an error in `refusal`. Lines are merged; `skus`
 -- is sorted, each once.
 create or replace function orders.price_order(input jsonb, out items jsonb, out total numeric, out currency varchar,
   out skus text[], out quantities integer[], out refusal jsonb)
@@ -139,7 +139,7 @@ begin
       quantities[1] * p.price, c.currency,
       p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
         and p.price = trunc(p.price, platform.currency_decimals(c.currency))
-        and not exists (select from catalog.prices l where l.tenant_id = tenant and l.sku = skus[1])
+        and not c.has_list_prices
     into items, total, currency, is_simple
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
@@ -154,22 +154,19 @@ begin
     into items, total, currency, skus, quantities, is_simple
     from (
       select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
-        bool_and(l.currency is not null and not l.is_listed and (quoted or l.stated is null or l.stated = l.listed)
+        bool_and(l.currency is not null and not l.has_list_prices and (quoted or l.stated is null or l.stated = l.listed)
           and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
       from (
-        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency, h.is_listed is not null as is_listed,
+        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency, p.has_list_prices,
           case when quoted then coalesce(g.stated, p.price) else p.price end as price
         from (
           select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
           from jsonb_array_elements(input->'items') with ordinality e(item, ord)
         ) g
         left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
-          select c.price, c.currency from catalog.products c
+          select c.price, c.currency, c.has_list_prices from catalog.products c
           where c.tenant_id = tenant and c.sku = g.sku and c.status = 'active' limit 1
         ) p on true
-        left join lateral (
-          select true as is_listed from catalog.prices c where c.tenant_id = tenant and c.sku = g.sku limit 1
-        ) h on true
       ) l group by l.sku, l.price
     ) m;
   end if;
