@@ -111,6 +111,10 @@ async function createFixture(store: Store) {
     pictured.push({ id, image: await addPicture(id) });
   }
   const { body: apiKey } = await store.send('POST', '/v1/keys', { kind: 'secret', scopes: ['orders:read'] });
+  const newList = { name: 'L', currency: 'USD', audience: 'all' };
+  const { body: priceList } = await store.send('POST', '/v1/price-lists', newList);
+  const { body: doomedList } = await store.send('POST', '/v1/price-lists', newList);
+  const { body: customer } = await store.send('POST', '/v1/customers', { email: `${sku}@example.com` });
   const deadLetter = randomUUID();
   await store.database.query(
     `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, seq, message, reason,
@@ -137,6 +141,9 @@ async function createFixture(store: Store) {
     shipment,
     deadLetter,
     apiKey,
+    priceList,
+    doomedList,
+    customer,
   };
 }
 
@@ -157,6 +164,8 @@ function parameterOf({ id, path }: Route, name: string, fixture: Fixture): strin
     products: id === 'archiveProduct' ? fixture.archived.id : fixture.product.id,
     'product-groups': fixture.groups[id === 'deleteProductGroup' ? 1 : 0],
     collections: fixture.collections[id === 'deleteCollection' ? 1 : 0],
+    'price-lists': id === 'deletePriceList' ? fixture.doomedList.id : fixture.priceList.id,
+    customers: fixture.customer.id,
     orders: id === 'cancelOrder' ? fixture.cancellable : fixture.open,
     payments: fixture.payment.id,
     shipments: fixture.shipment.id,
@@ -178,6 +187,7 @@ function bodyOf({ id, example }: Route, fixture: Fixture): unknown {
     orderId: id === 'createShipment' ? fixture.confirmed : fixture.open,
     productId: fixture.product.id,
     userId: id === 'leaveCampaign' ? 'user-0' : 'user-1',
+    ...(id === 'createCustomer' ? { email: `${randomUUID()}@example.com` } : {}),
     price: 5,
     startTime: fixture.campaign.startTime,
     endTime: fixture.campaign.endTime,

@@ -29,6 +29,8 @@ const otherTenantInBody: Record<string, Expected> = {
   createProduct: success,
   createProductGroup: success,
   createCollection: success,
+  createPriceList: success,
+  createCustomer: success,
   importProducts: success,
   updateTenant: success,
 };
