@@ -213,6 +213,13 @@ const statements: Record<string, () => Promise<unknown>> = {
         image: { id: randomUUID(), path: '/media/x.png', alt: null, width: 1, height: 1 },
       })),
     }),
+  'set prices': () =>
+    run('catalog.set_prices', call(), {
+      id: `list-${randomBelow(2)}`,
+      prices: [...someOf(skus), 'FREE', `NEW-${randomBelow(6)}`]
+        .filter((sku, index, all) => all.indexOf(sku) === index)
+        .map((sku) => ({ sku, minQuantity: 1 + randomBelow(3), price: [null, 5, 10][randomBelow(3)] })),
+    }),
   import: () =>
     run('catalog.import_products', call(), {
       rows: [...someOf(skus), `NEW-${randomBelow(6)}`, `NEW-${randomBelow(6)}`]
@@ -244,6 +251,8 @@ test('no two statements that lock several rows can deadlock', async () => {
       inventory: 50_000,
     });
   }
+  for (const id of ['list-0', 'list-1'])
+    await run('catalog.create_price_list', call(), { id, name: id, currency: 'USD', audience: 'all' });
   for (const [index, id] of campaigns.entries()) {
     await run('group_commerce.create_campaign', call(), {
       ...{

@@ -44,6 +44,18 @@ async function addRows(tenant: string, areOpen: boolean): Promise<void> {
     from generate_series(0, $n) n`);
   await insert(`insert into catalog.collection_products (tenant_id, collection_id, product_id, status, currency, price, name)
     select '$t', '$t-coll-' || n, '$t-product-' || n, 'active', 'USD', 10, 'x' from generate_series(1, $n) n`);
+  // A list for each of many organizations, all with SKU A, and a large list for everyone.
+  await insert(`insert into catalog.price_lists (id, tenant_id, name, currency, audience, audience_id, created_at,
+      updated_at)
+    select '$t-list-' || n, '$t', 'x', 'USD', 'organization', 'org-' || n, now(), now() from generate_series(1, $n) n`);
+  await insert(`insert into catalog.prices (tenant_id, list_id, sku, min_quantity, price)
+    select '$t', '$t-list-' || n, 'A', q, 9 from generate_series(1, $n) n, unnest(array[1, 10]) q`);
+  await insert(`insert into catalog.price_lists (id, tenant_id, name, currency, audience, created_at, updated_at)
+    values ('$t-all-' || $open, '$t', 'x', 'USD', 'all', now(), now())`);
+  await insert(`insert into catalog.prices (tenant_id, list_id, sku, min_quantity, price)
+    select '$t', '$t-all-' || $open, '$t-sku-' || n, q, 9 from generate_series(1, $n) n, unnest(array[1, 10]) q`);
+  await insert(`insert into orders.customers (id, tenant_id, email, customer_group, created_at, updated_at)
+    select '$t-customer-' || n, '$t', '$t-' || n || '@example.com', 'vip', now(), now() from generate_series(1, $n) n`);
   await insert(`insert into inventory.inventory (sku, tenant_id, quantity, reserved)
     select '$t-sku-' || n, '$t', 10, 10 from generate_series(1, $n) n`);
   await insert(`insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at, quantity)
@@ -300,6 +312,21 @@ const scenarios: Record<string, (call: Call) => Promise<void>> = {
     await join(call, campaignId);
     await call('group_commerce.expire_campaigns', { limit: 1 }, { now: inOneHour() });
     await call('group_commerce.release_batch', { tenant: 'default', campaignId, limit: 5 });
+  },
+  'orders that price lists give their prices': async (call) => {
+    const id = randomUUID();
+    const customer = { id, email: `${id}@example.com`, group: 'vip' };
+    await call('orders.create_customer', customer);
+    await call('orders.update_customer', { id, change: { name: 'x' } });
+    const list = { id: randomUUID(), name: 'x', currency: 'USD', audience: 'group', audienceId: id };
+    await call('catalog.create_price_list', list);
+    await call('catalog.update_price_list', { id: list.id, change: { name: 'y' } });
+    const prices = skus.map((sku) => ({ sku, minQuantity: 1, price: 10 }));
+    await call('catalog.set_prices', { id: list.id, prices });
+    await place(call, ['A'], { customerId: id, organizationId: 'org-1' });
+    await place(call, skus, { customerId: id, organizationId: 'org-1' });
+    await call('orders.find_price', { productId: 'p-A', quantity: 3, customerId: id, organizationId: 'org-1' });
+    await call('catalog.delete_price_list', { id: list.id });
   },
   'products and stock': async (call) => {
     const sku = randomUUID();
