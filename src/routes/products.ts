@@ -217,6 +217,14 @@ products.post(
       'neither is one that a later import has set. If the response was lost, use the same Idempotency-Key.',
     scope: 'catalog:write',
     idempotency: 'optional',
+    query: z.object({
+      format: z.enum(['shopify']).optional().meta({
+        description: 'Of a product file of Shopify, sent as text/csv. Otherwise the Content-Type names the format',
+      }),
+      currency: currency.optional().meta({
+        description: "Of the prices in a product file of Shopify. Default: the tenant's currency",
+      }),
+    }),
     stream: ['application/x-ndjson', 'text/csv'],
     example: {
       'application/x-ndjson':
@@ -229,7 +237,12 @@ products.post(
     errors: ['unsupported_media_type'],
   }),
   async (c) => {
-    const { report, replayed } = await importProducts(c.var.context, c.req.raw, invalidateProducts);
+    const { report, replayed } = await importProducts(
+      c.var.context,
+      c.req.raw,
+      c.req.valid('query'),
+      invalidateProducts,
+    );
     return showResult(c, report, { replayed });
   },
 );

@@ -104,7 +104,14 @@ begin
 end
 $$;
 
+-- The currency of the transaction's tenant, for services that have authenticated it; null if it has none.
+create or replace function platform.tenant_currency() returns varchar
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select t.currency from platform.tenants t where t.id = platform.tenant()
+$$;
+
 call platform.set_owner('platform', 'fusion_platform');
 
 grant execute on function platform.read_tenant, platform.read_storefront to fusion_reader;
 grant execute on function platform.update_tenant to fusion_worker;
+grant execute on function platform.tenant_currency to fusion_catalog;

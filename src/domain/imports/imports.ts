@@ -5,7 +5,8 @@ import { ApiError } from '../../base/errors.ts';
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
 import type { Call, WriteResult } from '../../db/client.ts';
-import { type ImportedProduct, type ImportLine, importFormat, readImport } from './lines.ts';
+import { importFormat, readImport } from './lines.ts';
+import type { ImportedProduct, ImportLine } from './product-line.ts';
 import { type LineCode, lineCodes } from './split-lines.ts';
 
 const maxRejected = 10_000;
@@ -47,13 +48,21 @@ export type ImportReport = z.infer<typeof importReport>;
 /** Called after each batch with the tenant's SKUs that have changed. */
 type OnChanged = (context: Context, tenant: string, skus: string[]) => Promise<void>;
 
-type Batch = Map<string, { line: number; product: ImportedProduct }>;
-type Outcome = { sku: string; outcome: 'created' | 'updated' | 'invalid'; detail?: string; repeated?: boolean };
+type Batch = Map<string, { line: number; size: number; product: ImportedProduct; retried?: true }>;
+type Outcome = {
+  sku: string;
+  outcome: 'created' | 'updated' | 'invalid' | 'again';
+  code?: LineCode;
+  detail?: string;
+  repeated?: boolean;
+};
 type Stored = { report: ImportReport; digest: string };
 
 const maxBatchRows = 250;
 // In characters: 250 long descriptions would make one batch's request too large.
 const maxBatchCharacters = 1_000_000;
+// Each image is an event.
+const maxBatchImages = 500;
 /**
  * After each batch an import pauses for four times the batch's duration, at most this long, so that it never keeps the
  * database busy.
@@ -96,7 +105,14 @@ async function importLines(
   let rejectedCount = 0;
   let batch: Batch = new Map();
   let size = 0;
+  let images = 0;
   let pauseMs = 0;
+
+  function add(line: number, lineSize: number, product: ImportedProduct, retried?: true): void {
+    batch.set(product.sku, { line, size: lineSize, product, ...(retried ? { retried } : {}) });
+    size += lineSize;
+    images += product.images?.length ?? 0;
+  }
 
   function reject(line: number, code: LineCode, detail: string): void {
     rejectedCount++;
@@ -107,25 +123,34 @@ async function importLines(
     if (batch.size === 0) return;
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
     const started = Date.now();
-    const rows = [...batch.values()].map(({ product }) => ({ ...product, id: newId(context.now()) }));
+    const rows = [...batch.values()].map(({ product, retried }) => ({
+      ...product,
+      id: newId(context.now()),
+      ...(retried ? { retried } : {}),
+    }));
     const { tenant, answer } = await context.db.run<WriteResult<{ results: Outcome[] }>>(
       'catalog.import_products',
       call,
       {
-        ...{ rows, run, key, last },
+        ...{ rows, run, key, last, retries: true },
       },
     );
     pauseMs = Math.min(4 * (Date.now() - started), maxPauseMs);
     const updated: string[] = [];
-    for (const { sku, outcome, detail, repeated } of answer.results) {
+    const sent = batch;
+    batch = new Map();
+    size = 0;
+    images = 0;
+    for (const { sku, outcome, code, detail, repeated } of answer.results) {
+      const row = sent.get(sku);
       if (repeated) report.repeated = (report.repeated ?? 0) + 1;
-      if (outcome === 'invalid') reject(batch.get(sku)?.line ?? 0, 'validation_failed', detail ?? '');
+      if (outcome === 'invalid') reject(row?.line ?? 0, code ?? 'validation_failed', detail ?? '');
+      // Another line of the batch had these options or this slug before it. Now it may have given them up.
+      else if (outcome === 'again') row && add(row.line, row.size, row.product, true);
       else report[outcome]++;
       // A new product cannot be in any cache.
       if (outcome === 'updated') updated.push(sku);
     }
-    batch = new Map();
-    size = 0;
     if (updated.length > 0) await onChanged(context, tenant, updated);
   }
 
@@ -139,15 +164,18 @@ async function importLines(
       }
       continue;
     }
-    if (batch.size === maxBatchRows || size > maxBatchCharacters || batch.has(read.product.sku)) await send();
-    batch.set(read.product.sku, { line: read.line, product: read.product });
-    size += read.size;
+    const isFull = () => batch.size >= maxBatchRows || size > maxBatchCharacters || images > maxBatchImages;
+    while (isFull() || batch.has(read.product.sku)) await send();
+    add(read.line, read.size, read.product);
   }
   // An import that stopped early is repeated with a corrected file. Its counts are not set again then.
-  await send(report.stoppedAt === undefined);
+  while (batch.size > 0) await send(report.stoppedAt === undefined);
   report.rejected.sort((a, b) => a.line - b.line);
   return rejectedCount > maxRejected ? { ...report, rejectedCount } : report;
 }
+
+/** `format`: a file of Shopify, whose prices are in `currency`. */
+export type ImportQuery = { format?: 'shopify' | undefined; currency?: string | undefined };
 
 /**
  * Imports products from an NDJSON or CSV stream of any length, in the body's order, up to 250 lines a transaction. It
@@ -155,20 +183,42 @@ async function importLines(
  * reading stops, and the report says where. Products that were imported before a failure or a disconnect stay. The
  * import can be repeated: a count that it has set is not set again for 24 hours.
  * The idempotency key is claimed before the body is read and compared with the body's digest at the end.
- * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV), idempotency_key_reused
+ * @throws ApiError unsupported_media_type, validation_failed (the first line of a CSV; a Shopify file without currency),
+ * idempotency_key_reused
  */
-export async function importProducts(context: Context, request: globalThis.Request, onChanged: OnChanged) {
-  const format = importFormat(request.headers);
-  const hash = createHash('sha256').update(`${format}\n`);
+export async function importProducts(
+  context: Context,
+  request: globalThis.Request,
+  query: ImportQuery,
+  onChanged: OnChanged,
+) {
+  const format = importFormat(request.headers, query.format);
+  if (query.currency !== undefined && format !== 'shopify') {
+    const detail = 'Only a Shopify file has one currency. Name the currency in each line.';
+    throw new ApiError('validation_failed', undefined, { faults: [{ pointer: 'currency', detail }] });
+  }
+  const hash = createHash('sha256').update(`${format}${query.currency ?? ''}\n`);
   const body = hashBody(request, (chunk) => hash.update(chunk));
   const { idempotencyKey, requestHash: _, ...call } = context.call;
+  // An empty import only authenticates the key.
+  const begin = () =>
+    context.db.run<WriteResult<{ currency: string | null }>>('catalog.import_products', call, { rows: [] });
+  const read = async (currency: string | null | undefined) => {
+    if (format === 'shopify' && !currency) {
+      const detail = "Name the currency of the file's prices in ?currency=, or set the tenant's currency.";
+      throw new ApiError('validation_failed', undefined, { faults: [{ pointer: 'currency', detail }] });
+    }
+    const urls = { allowLoopback: context.settings.ALLOW_LOOPBACK_URLS };
+    const lines = readImport(format, body, urls, currency ?? '');
+    const report = await importLines(context, call, idempotencyKey, lines, onChanged);
+    await body.rest();
+    return report;
+  };
 
   if (idempotencyKey === undefined) {
-    // An empty import authenticates the key before any of the body is read.
-    const { tenant } = await context.db.run<WriteResult<unknown>>('catalog.import_products', call, { rows: [] });
-    const report = await importLines(context, call, idempotencyKey, readImport(format, body), onChanged);
-    await body.rest();
-    return { report, tenant, replayed: false };
+    // Before any of the body is read.
+    const { tenant, answer } = await begin();
+    return { report: await read(query.currency ?? answer.currency), tenant, replayed: false };
   }
 
   const begun = await context.db.run<WriteResult<Stored | null>>('platform.begin_operation', context.call, {
@@ -183,8 +233,8 @@ export async function importProducts(context: Context, request: globalThis.Reque
   const end = (answer: Stored | null) =>
     context.db.run('platform.end_operation', context.call, { ...operation, answer });
   try {
-    const report = await importLines(context, call, idempotencyKey, readImport(format, body), onChanged);
-    await body.rest();
+    const isCurrencyMissing = format === 'shopify' && query.currency === undefined;
+    const report = await read(isCurrencyMissing ? (await begin()).answer.currency : query.currency);
     await end({ report, digest: hash.digest('hex') });
     return { report, tenant: begun.tenant, replayed: false };
   } catch (error) {

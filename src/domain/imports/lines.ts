@@ -1,67 +1,28 @@
-import * as z from 'zod';
 import { ApiError, type Fault } from '../../base/errors.ts';
+import { word } from '../../base/fields.ts';
 import { parseJson } from '../../base/json.ts';
-import { newProduct } from '../catalog/products.ts';
+import type { UrlRules } from '../../base/public-url.ts';
 import { readCsv } from './csv.ts';
-import { type LineCode, readLines } from './split-lines.ts';
+import { type ImportLine, lineFields, maxFaults, quoteValue, toRejection, validateLine } from './product-line.ts';
+import { readShopify } from './shopify/reader.ts';
+import { readLines } from './split-lines.ts';
 
-const { sku, name, description, price, currency, inventory } = newProduct.shape;
+/** The columns of CSV, beside one for each option, such as `option:Size`. */
+const columns = new Set(lineFields.filter((field) => field !== 'options'));
+const optionPrefix = 'option:';
+const optionName = word(40);
 
-/** One line of an import. Every field except the SKU is optional, since an existing product may be updated in part. */
-export const importedProduct = z.strictObject({
-  sku,
-  name: name.optional(),
-  description,
-  price: price.optional(),
-  currency: currency.optional(),
-  inventory: inventory.optional(),
-  status: z.enum(['active', 'archived']).optional(),
-});
-
-export type ImportedProduct = z.infer<typeof importedProduct>;
-
-/** The result of reading a line: a product and its size in characters, or an error. `line` counts from 1. */
-export type ImportLine =
-  | { line: number; size: number; product: ImportedProduct }
-  | { line: number; code: LineCode; detail: string };
-
-const columns = new Set(Object.keys(importedProduct.shape));
+const whole = /^-?(0|[1-9]\d*)$/;
+const decimal = /^-?(0|[1-9]\d*)(\.\d{1,2})?$/;
 /** The formats of number fields in CSV: a count has no decimal point, a price at most two decimals. */
-const numberFormats: Record<string, RegExp> = { price: /^-?(0|[1-9]\d*)(\.\d{1,2})?$/, inventory: /^-?(0|[1-9]\d*)$/ };
-const maxDetailLength = 200;
-const maxFaults = 10;
+const numberFormats: Record<string, RegExp> = {
+  price: decimal,
+  compareAtPrice: decimal,
+  inventory: whole,
+  weight: whole,
+};
 
-/** A value as the report quotes it: shortened, and without the content of lists and objects. */
-function quoteValue(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
-  return String(value);
-}
-
-/** Describes what is wrong with a line: its SKU, and each invalid field with its value. */
-function describeIssues(issues: z.core.$ZodIssue[], value: unknown): string {
-  const line = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  const faults = issues.slice(0, maxFaults).map(({ path: [field], message }) => {
-    if (field === undefined) return `The line ${message}`;
-    const invalidValue = line[String(field)];
-    return `${String(field)} ${message}${invalidValue === undefined ? '' : `, and not ${quoteValue(invalidValue)}`}`;
-  });
-  const hasValidSku = typeof line.sku === 'string' && line.sku !== '' && !issues.some(({ path }) => path[0] === 'sku');
-  return `${hasValidSku ? `${quoteValue(line.sku)}: ` : ''}${faults.join('; ')}`;
-}
-
-function validateProduct(line: number, size: number, value: unknown): ImportLine {
-  const result = importedProduct.safeParse(value);
-  if (result.success) return { line, size, product: result.data };
-  // The report is stored for its Idempotency-Key, so the detail must not contain text that cannot be stored.
-  const detail = describeIssues(result.error.issues, value)
-    .slice(0, maxDetailLength)
-    .toWellFormed()
-    .replaceAll('\0', '\uFFFD');
-  return { line, code: 'validation_failed', detail };
-}
-
-async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> {
+async function* readNdjson(body: AsyncIterable<Uint8Array>, rules: UrlRules): AsyncGenerator<ImportLine> {
   for await (const item of readLines(body)) {
     if ('code' in item) {
       yield item;
@@ -75,9 +36,13 @@ async function* readNdjson(body: AsyncIterable<Uint8Array>): AsyncGenerator<Impo
       yield { line: item.line, code: 'malformed_json', detail: 'The line is not valid JSON.' };
       continue;
     }
-    yield validateProduct(item.line, item.text.length, value);
+    yield validateLine(item.line, item.text.length, value, rules);
   }
 }
+
+const isColumn = (column: string): boolean =>
+  columns.has(column) ||
+  (column.startsWith(optionPrefix) && optionName.safeParse(column.slice(optionPrefix.length)).success);
 
 /** @throws ApiError validation_failed: an invalid header makes every line unreadable */
 function checkHeader(header: string[]): void {
@@ -85,9 +50,10 @@ function checkHeader(header: string[]): void {
   const faults: Fault[] = [];
   for (const column of header) {
     if (faults.length === maxFaults) break;
-    if (!columns.has(column)) {
+    if (!isColumn(column)) {
       const name = quoteValue(column.toWellFormed());
-      faults.push({ pointer: '/1', detail: `Unknown column ${name}. The columns are: ${[...columns].join(', ')}.` });
+      const known = [...columns, 'option:NAME'].join(', ');
+      faults.push({ pointer: '/1', detail: `Unknown column ${name}. The columns are: ${known}.` });
     } else if (seen.has(column)) {
       faults.push({ pointer: '/1', detail: `The column ${column} appears twice.` });
     }
@@ -100,11 +66,36 @@ function checkHeader(header: string[]): void {
     throw new ApiError('validation_failed', 'The first line is invalid. Nothing was changed.', { faults });
 }
 
-async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> {
+/** A field that is not empty, as the schema of a line takes it. Text that does not fit is left for the schema to reject. */
+function readField(column: string, field: string): unknown {
+  if (column === 'collections' || column === 'image') return field.split(/\s+/).filter((part) => part !== '');
+  if (column === 'metadata') {
+    try {
+      return parseJson(field);
+    } catch {
+      return field;
+    }
+  }
+  return numberFormats[column]?.test(field) ? parseJson(field) : field;
+}
+
+function toValue(header: string[], fields: string[]): Record<string, unknown> {
+  const value: Record<string, unknown> = {};
+  const options = new Map<string, string>();
+  for (const [index, column] of header.entries()) {
+    const field = fields[index] ?? '';
+    if (field === '') continue;
+    if (column.startsWith(optionPrefix)) options.set(column.slice(optionPrefix.length), field);
+    else value[column] = readField(column, field);
+  }
+  return options.size === 0 ? value : { ...value, options: Object.fromEntries(options) };
+}
+
+async function* readCsvProducts(body: AsyncIterable<Uint8Array>, rules: UrlRules): AsyncGenerator<ImportLine> {
   let header: string[] | undefined;
   for await (const record of readCsv(readLines(body))) {
     if (!header) {
-      header = 'code' in record ? [] : record.fields.map((column) => column.trim());
+      header = 'code' in record ? [] : record.fields.map((column) => column.trim().normalize('NFC'));
       checkHeader(header);
       continue;
     }
@@ -114,44 +105,47 @@ async function* readCsvProducts(body: AsyncIterable<Uint8Array>): AsyncGenerator
     }
     const { line, fields } = record;
     if (fields.length !== header.length) {
-      const detail = `The line has ${fields.length} fields; the header has ${header.length}.`;
-      yield { line, code: 'validation_failed', detail };
+      yield toRejection(line, `The line has ${fields.length} fields; the header has ${header.length}.`);
       continue;
     }
-    const value: Record<string, unknown> = {};
-    for (const [index, column] of header.entries()) {
-      const field = fields[index] ?? '';
-      if (field === '') continue;
-      value[column] = numberFormats[column]?.test(field) ? parseJson(field) : field;
-    }
-    yield validateProduct(line, fields.join().length, value);
+    yield validateLine(line, fields.join().length, toValue(header, fields), rules);
   }
 }
 
-const readers = { ndjson: readNdjson, csv: readCsvProducts };
-
-const formats: Record<string, keyof typeof readers> = {
+const contentTypes: Record<string, 'ndjson' | 'csv'> = {
   'application/x-ndjson': 'ndjson',
   'application/ndjson': 'ndjson',
   'application/jsonl': 'ndjson',
   'text/csv': 'csv',
 };
 
+export type ImportFormat = 'ndjson' | 'csv' | 'shopify';
+
 /** @throws ApiError unsupported_media_type */
-export function importFormat(headers: Headers): 'ndjson' | 'csv' {
+export function importFormat(headers: Headers, wanted: 'shopify' | undefined): ImportFormat {
   const type = (headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
-  const format = Object.hasOwn(formats, type) ? formats[type] : undefined;
+  const format = Object.hasOwn(contentTypes, type) ? contentTypes[type] : undefined;
   const encoding = headers.get('content-encoding') ?? 'identity';
   if (!format || encoding !== 'identity') {
     throw new ApiError('unsupported_media_type', 'Send application/x-ndjson or text/csv, not compressed.');
   }
-  return format;
+  if (wanted === 'shopify' && format !== 'csv') {
+    throw new ApiError('unsupported_media_type', "Send Shopify's product file as text/csv.");
+  }
+  return wanted ?? format;
 }
 
 /**
- * Reads the lines of an import from a stream of any length and holds at most 1 MB. In CSV an empty field counts as
- * omitted.
+ * Reads the lines of an import from a stream of any length and holds at most 1 MB, or one product of a Shopify file. In
+ * CSV an empty field counts as omitted. `currency`: of the prices in a Shopify file.
  * @throws ApiError validation_failed for CSV whose first line does not name the columns
  */
-export const readImport = (format: 'ndjson' | 'csv', body: AsyncIterable<Uint8Array>): AsyncGenerator<ImportLine> =>
-  readers[format](body);
+export function readImport(
+  format: ImportFormat,
+  body: AsyncIterable<Uint8Array>,
+  rules: UrlRules,
+  currency: string,
+): AsyncGenerator<ImportLine> {
+  if (format === 'shopify') return readShopify(body, rules, currency);
+  return format === 'csv' ? readCsvProducts(body, rules) : readNdjson(body, rules);
+}

@@ -1,5 +1,11 @@
 /** The error codes of a single line. */
-export const lineCodes = ['malformed_json', 'body_too_large', 'validation_failed'] as const;
+export const lineCodes = [
+  'malformed_json',
+  'body_too_large',
+  'validation_failed',
+  'variant_taken',
+  'slug_taken',
+] as const;
 
 export type LineCode = (typeof lineCodes)[number];
 
