@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import * as z from 'zod';
 import { ApiError } from '../base/errors.ts';
-import { id, sku } from '../base/fields.ts';
+import { currency, id, sku } from '../base/fields.ts';
 import {
   listProducts,
   productPageFields,

@@ -8,6 +8,8 @@ export type ExportedProductRow = {
   product: ProductRow;
   group: string | null;
   groupName: string | null;
+  /** The names of its group's options, in their order. */
+  optionNames: string[] | null;
   collections: string[];
 };
 
@@ -20,6 +22,9 @@ export function exportedProducts(db: Reader, before: string | undefined, limit: 
         string | null
       >`(select coalesce(g.slug, g.id) from catalog.product_groups g where g.id = ${products.groupId})`,
       groupName: sql<string | null>`(select g.name from catalog.product_groups g where g.id = ${products.groupId})`,
+      optionNames: sql<
+        string[] | null
+      >`(select g.options from catalog.product_groups g where g.id = ${products.groupId})`,
       collections: sql<string[]>`array(select coalesce(c.slug, c.id) from catalog.collections c
         where c.id = any(${products.collections}) order by 1)`,
     })
@@ -30,10 +35,11 @@ export function exportedProducts(db: Reader, before: string | undefined, limit: 
     .limit(limit);
 }
 
-/** The names of all options that groups of the tenant have, in one row. */
+/** The names of all options that groups of the tenant have, in one row: the first option of a group comes first. */
 export const optionNames = (db: Reader) =>
   db
     .select({
-      names: sql<string[]>`array(select distinct o from catalog.product_groups g, unnest(g.options) o order by o)`,
+      names: sql<string[]>`array(select o.name from catalog.product_groups g,
+        unnest(g.options) with ordinality o(name, place) group by o.name order by min(o.place), o.name)`,
     })
     .from(sql`(select) as one`);

@@ -68,7 +68,7 @@ $$;
 -- The consumer's second call. `input`: {tenant, images: [{eventId, productId, url, position?, traceparent?, image}]}, whose
 -- files are stored. Returns {added, refused, changed}: the ids of the events whose image was added, those that cannot
 -- succeed with the reason, and the SKUs of the changed products. The caller deletes the files that were not added.
--- Locks the products by SKU, as an import does.
+-- Locks the products by id, as an import does.
 create or replace function catalog.add_fetched_images(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -82,7 +82,7 @@ declare
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform from catalog.products c
-  where c.id = any(array(select i->>'productId' from jsonb_array_elements(input->'images') i)) order by c.sku for update;
+  where c.id = any(array(select i->>'productId' from jsonb_array_elements(input->'images') i)) order by c.id for update;
   -- A refused event stays unclaimed, so that its dead letter can be replayed.
   claimed := platform.find_unclaimed_events('catalog',
     array(select i->>'eventId' from jsonb_array_elements(input->'images') i));

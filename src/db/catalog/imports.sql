@@ -221,33 +221,29 @@ begin
         m.slug is not null and (m.is_new or (m.old).slug is distinct from m.slug) as takes_slug,
         m.group_id is not null and (m.is_new or (m.old).group_id is distinct from m.group_id) as joins
       from checked m where m.fault is null and (m.group_id is not null or m.slug is not null)
-    ), holder as ( -- the products that have these already
-      select m.ord, o.variant, s.variant as slug_holder,
-        row_number() over (partition by m.takes_options, m.group_id, m.options order by m.ord) > 1
-          and m.takes_options as is_second,
-        row_number() over (partition by m.takes_slug, m.slug order by m.ord) > 1 and m.takes_slug as is_second_slug,
+    ), holder as ( -- the products, or earlier rows, that have these already
+      select m.ord, coalesce(o.sku, case when m.takes_options then nullif(first_value(m.sku)
+          over (partition by m.takes_options, m.group_id, m.options order by m.ord), m.sku) end) as of_options,
+        coalesce(s.sku, case when m.takes_slug then nullif(first_value(m.sku)
+          over (partition by m.takes_slug, m.slug order by m.ord), m.sku) end) as of_slug,
         m.joins and 250 < count(*) filter (where m.joins) over (partition by m.group_id order by m.ord)
           + (select count(*) from catalog.products c where c.group_id = m.group_id) as is_full
       from moved m
-      left join lateral (select o.sku as variant from catalog.products o where m.takes_options
-        and o.group_id = m.group_id and o.options = m.options and o.status = 'active' and o.id <> m.id limit 1) o on true
-      left join lateral (select s.sku as variant from catalog.products s where m.takes_slug
+      left join lateral (select o.sku from catalog.products o where m.takes_options and o.group_id = m.group_id
+        and o.options = m.options and o.status = 'active' and o.id <> m.id limit 1) o on true
+      left join lateral (select s.sku from catalog.products s where m.takes_slug
         and s.tenant_id = (select platform.tenant()) and s.slug = m.slug and s.id <> m.id limit 1) s on true
     ), validated as (
-      select m.*, coalesce(m.fault, t.fault) as reason, t.code,
-        (input->>'retries')::boolean and not m.item ? 'retried' and (h.is_second or h.is_second_slug
-          or exists (select from row r where r.sku in (h.variant, h.slug_holder))) as again
+      select m.*, coalesce(m.fault, case
+          when h.is_full then 'A product group has at most 250 products, archived ones included.'
+          when h.of_options is not null then format('The product %s of this group has the same options.', h.of_options)
+          when h.of_slug is not null then format('The product %s has the slug %s.', h.of_slug, m.slug) end) as reason,
+        case when h.is_full then null when h.of_options is not null then 'variant_taken'
+          when h.of_slug is not null then 'slug_taken' end as code,
+        (input->>'retries')::boolean and not m.item ? 'retried'
+          and exists (select from row r where r.sku in (h.of_options, h.of_slug)) as again
       from checked m
       left join holder h on h.ord = m.ord
-      left join lateral (select case
-          when h.is_full then 'A product group has at most 250 products, archived ones included.'
-          when h.variant is not null then format('The product %s of this group has the same options.', h.variant)
-          when h.is_second then 'An earlier line has the same group and options.'
-          when h.slug_holder is not null then format('The product %s has the slug %s.', h.slug_holder, m.slug)
-          when h.is_second_slug then format('An earlier line has the slug %s.', m.slug) end as fault,
-        case when h.is_full then null when h.variant is not null or h.is_second then 'variant_taken'
-          when h.slug_holder is not null or h.is_second_slug then 'slug_taken' end as code
-      ) t on true
     ), written as (
       insert into catalog.products as p
         (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, group_id, options, slug,

@@ -9,12 +9,13 @@ const columns = [
 ] as const;
 
 /** A product as a line of an import. `origin`: where its images are served. */
-function toLine({ product, group, groupName, collections }: ExportedProductRow, origin: string) {
+function toLine({ product, group, groupName, optionNames, collections }: ExportedProductRow, origin: string) {
   const { sku, name, description, price, currency, compareAtPrice, inventory, status, slug, weight } = product;
   return {
     ...{ sku, name, description, price, currency, compareAtPrice, inventory, status, slug, weight },
     taxCategory: product.taxCategory,
-    ...{ group, groupName, options: product.options, collections },
+    ...{ group, groupName, collections },
+    options: Object.fromEntries((optionNames ?? []).map((name) => [name, product.options[name]])),
     image: product.images.map(({ path }) => origin + path),
     metadata: product.metadata,
   };
