@@ -4,6 +4,7 @@ import { ApiError } from './base/errors.ts';
 import { describeError, log } from './base/log.ts';
 import type { Context } from './context.ts';
 import { openDatabase } from './db/client.ts';
+import { applyMissedEventsOfAccounts, recheckEventsOfAccounts } from './domain/account-events.ts';
 import {
   expireCampaigns,
   freeLostPlaces,
@@ -101,10 +102,28 @@ const stripeEventsJob: Job = {
   },
 };
 
+const accountEventsJob: Job = {
+  name: 'hear-accounts',
+  async run(context, _env, _cause, budget) {
+    const { changed, ...counts } = await applyMissedEventsOfAccounts(context, budget);
+    await invalidateAll(context, changed);
+    return counts;
+  },
+};
+
 const recheckEventsJob: Job = {
   name: 'reconcile-told',
   async run(context, _env, _cause, budget) {
     const { changed, ...counts } = await recheckRecentEvents(context, budget);
+    await invalidateAll(context, changed);
+    return counts;
+  },
+};
+
+const recheckAccountsJob: Job = {
+  name: 'recheck-accounts',
+  async run(context, _env, _cause, budget) {
+    const { changed, ...counts } = await recheckEventsOfAccounts(context, budget);
     await invalidateAll(context, changed);
     return counts;
   },
@@ -152,6 +171,7 @@ const schedule: Record<string, { cell: Job[]; shared: Job[] }> = {
   '* * * * *': {
     cell: [
       stripeEventsJob,
+      accountEventsJob,
       reconcileJob,
       expireHoldsJob,
       decideHoldsJob,
@@ -162,7 +182,7 @@ const schedule: Record<string, { cell: Job[]; shared: Job[] }> = {
     ],
     shared: [consumeKafkaJob],
   },
-  '17 * * * *': { cell: [recheckEventsJob, purgeJob], shared: [] },
+  '17 * * * *': { cell: [recheckEventsJob, recheckAccountsJob, purgeJob], shared: [] },
 };
 
 /** Runs jobs of one cell, one after another. A failing job does not stop the others. @returns the failures */

@@ -92,6 +92,8 @@ const schema = z.object({
   STRIPE_WEBHOOK_SECRET: z.string().min(1),
   /** For storefronts, which collect payments in the browser. It is public; a secret key here would be published. */
   STRIPE_PUBLISHABLE_KEY: z.string().regex(/^pk_/).optional(),
+  /** The secret of the Connect endpoint, for tenants with their own account. A list like the one above. */
+  STRIPE_CONNECT_WEBHOOK_SECRET: z.string().min(1).optional(),
   /** Only for a server other than api.stripe.com, such as the emulator. */
   STRIPE_API_URL: z.url().optional(),
   CARRIER: z.enum(['manual', 'shippo', 'easypost']).default('manual'),

@@ -1,10 +1,11 @@
 /**
  * How much one job may do in one cron run. Cloudflare's paid plan allows an invocation 10,000 subrequests (calls to the
  * database, to Stripe and to the cache all count) and 15 minutes. The budgets of the jobs that run every minute
- * add up to 2,850 calls and 143 s, so every job gets to run. The next run continues where a job stopped.
+ * add up to 3,250 calls and 158 s, so every job gets to run. The next run continues where a job stopped.
  */
 export const jobBudgets = {
   'hear-stripe': { seconds: 10, calls: 200 },
+  'hear-accounts': { seconds: 15, calls: 400 },
   'reconcile-payments': { seconds: 15, calls: 400 },
   'expire-holds': { seconds: 8, calls: 60 },
   'decide-forgotten': { seconds: 5, calls: 40 },
@@ -15,12 +16,13 @@ export const jobBudgets = {
   relay: { seconds: 20, calls: 1_000 },
   'consume-kafka': { seconds: 60, calls: 1_000 },
   'reconcile-told': { seconds: 30, calls: 600 },
+  'recheck-accounts': { seconds: 60, calls: 1_000 },
   purge: { seconds: 20, calls: 200 },
 } as const;
 
 /** The calls of one cron run in all cells. It leaves some of Cloudflare's 10,000 to the jobs without a budget. */
 const maxCalls = 9_000;
-const callsOfCell = 2_850;
+const callsOfCell = 3_250;
 
 /** The budget of a job in one of these many cells. From the fourth cell on, all cells share the calls of a run. */
 export function budgetOf(job: keyof typeof jobBudgets, cells: number): { seconds: number; calls: number } {
@@ -31,16 +33,28 @@ export function budgetOf(job: keyof typeof jobBudgets, cells: number): { seconds
 /** What remains of a job's calls and time. `spend` deducts calls and returns false once calls or time have run out. */
 export class Budget {
   readonly #until: number;
+  readonly #whole: Budget | undefined;
   #calls: number;
 
-  constructor({ seconds, calls }: { seconds: number; calls: number }) {
+  constructor({ seconds, calls }: { seconds: number; calls: number }, whole?: Budget) {
     this.#until = Date.now() + seconds * 1000;
     this.#calls = calls;
+    this.#whole = whole;
+  }
+
+  /** The calls that remain. */
+  get calls(): number {
+    return this.#calls;
   }
 
   spend(calls = 1): boolean {
-    if (this.#calls <= 0 || Date.now() >= this.#until) return false;
+    if (this.#calls <= 0 || Date.now() >= this.#until || this.#whole?.spend(calls) === false) return false;
     this.#calls -= calls;
     return true;
+  }
+
+  /** A part with at most this many calls. What it spends is also spent of the whole. */
+  part(calls: number): Budget {
+    return new Budget({ seconds: (this.#until - Date.now()) / 1000, calls }, this);
   }
 }

@@ -55,6 +55,7 @@ drop function if exists payments.charges_unseen(payments.payments);
 drop function if exists payments.count_refunds(varchar);
 drop function if exists payments.doubtful_orders();
 drop function if exists payments.emit_payment(payments.payments, text, jsonb, boolean);
+drop function if exists payments.events_known_until();
 drop function if exists payments.fault_of(payments.payments, boolean, jsonb);
 drop function if exists payments.follow_debit(payments.payments, text, jsonb);
 drop function if exists payments.follow_other(payments.payments);

@@ -32,17 +32,18 @@ export type PaymentTask = ChargeTask & {
  */
 export async function* syncPayment(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   const { settings } = context;
-  for (const extraIntent of task.strays) yield await closeIntent(settings, extraIntent);
+  const { account } = task;
+  for (const extraIntent of task.strays) yield await closeIntent(settings, account, extraIntent);
   if (task.status === 'pending') {
     if (task.capture) yield* captureOrCharge(context, task);
-    else if (task.intentId !== null) yield await lookUpIntent(settings, task.intentId);
-    else if (task.setupId !== null) yield await lookUpSetup(settings, task.setupId);
+    else if (task.intentId !== null) yield await lookUpIntent(settings, account, task.intentId);
+    else if (task.setupId !== null) yield await lookUpSetup(settings, account, task.setupId);
     return;
   }
   if (!task.intentOpen || task.status === 'succeeded' || task.status === 'refunded') return;
   if (task.chargesUnseen) yield* findUnrecordedCharges(context, task);
-  if (task.intentId !== null) yield await closeIntent(settings, task.intentId);
-  if (task.setupId !== null) yield await closeSetup(settings, task.setupId);
+  if (task.intentId !== null) yield await closeIntent(settings, account, task.intentId);
+  if (task.setupId !== null) yield await closeSetup(settings, account, task.setupId);
 }
 
 /**
@@ -52,7 +53,7 @@ export async function* syncPayment(context: Context, task: PaymentTask): AsyncGe
 async function* captureOrCharge(context: Context, task: PaymentTask): AsyncGenerator<StripeUpdate> {
   const { db, call, settings } = context;
   if (task.mode !== 'card') yield await captureHold(settings, task);
-  else if (task.intentId !== null) yield await lookUpIntent(settings, task.intentId);
+  else if (task.intentId !== null) yield await lookUpIntent(settings, task.account, task.intentId);
   else {
     const input = { tenant: task.tenant, id: task.id };
     const claim = await db.run<{ ended: true } | { task: PaymentTask; again: boolean }>(
@@ -61,7 +62,7 @@ async function* captureOrCharge(context: Context, task: PaymentTask): AsyncGener
       input,
     );
     if ('ended' in claim) return;
-    if (claim.task.intentId !== null) yield await lookUpIntent(settings, claim.task.intentId);
+    if (claim.task.intentId !== null) yield await lookUpIntent(settings, task.account, claim.task.intentId);
     else yield* chargeSaved(context, claim.task, claim.again);
   }
 }
@@ -75,9 +76,9 @@ async function* findUnrecordedCharges(
   task: PaymentTask,
 ): AsyncGenerator<StripeUpdate> {
   for (const intent of await listCharges(settings, task)) {
-    yield intentUpdate(intent);
+    yield intentUpdate(task.account, intent);
     const open = intent.status !== 'succeeded' && intent.status !== 'canceled';
-    if (open && isOwnCharge(task)(intent)) yield await closeIntent(settings, intent.id);
+    if (open && isOwnCharge(task)(intent)) yield await closeIntent(settings, task.account, intent.id);
   }
   await db.run('payments.note_charges', call, { tenant: task.tenant, payments: [task.id] });
 }

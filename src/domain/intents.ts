@@ -17,10 +17,16 @@ export async function createAtStripe(context: Context, task: IntentTask): Promis
   if (task.mode === 'card') {
     const { setup, customerId } = await createSetup(context, task);
     const { client_secret: clientSecret, status } = setup;
-    return { id: task.id, setupId: setup.id, customerId, clientSecret, status };
+    return { id: task.id, account: task.account, setupId: setup.id, customerId, clientSecret, status };
   }
   const intent = await createIntent(context, task);
-  return { id: task.id, intentId: intent.id, clientSecret: intent.client_secret, status: intent.status };
+  return {
+    id: task.id,
+    account: task.account,
+    intentId: intent.id,
+    clientSecret: intent.client_secret,
+    status: intent.status,
+  };
 }
 
 /** The call as the tenant, without the client's key. */
@@ -57,6 +63,10 @@ export async function recordFailure(
     if (kept.includes(task.id)) return undefined;
   }
   if (error.permanent) return new ApiError('order_not_payable', `Stripe rejects this payment: ${error.code}.`);
+  if (error.noAccess) {
+    const detail = `The shop’s Stripe account ${task.account} gives no access any more. Once it does, the order can be paid.`;
+    return new ApiError('order_not_payable', detail);
+  }
   return new ApiError(
     'unavailable',
     'Stripe did not complete the request. Repeat with the same Idempotency-Key: nobody pays twice.',
@@ -102,10 +112,13 @@ export async function makeIntent(
   }
 }
 
-const firstTask = (tenant: string, { id, orderId, amount, currency, delayed = false }: OpenedPayment): IntentTask => ({
-  ...{ id, tenant, orderId, amount: String(amount), currency, delayed },
-  ...{ attempt: 1, mode: 'order', userId: null },
-});
+function firstTask(tenant: string, payment: OpenedPayment): IntentTask {
+  const { id, orderId, amount, currency, delayed = false, stripeAccount: account = null } = payment;
+  return {
+    ...{ id, tenant, account, orderId, amount: String(amount), currency, delayed },
+    ...{ attempt: 1, mode: 'order', userId: null },
+  };
+}
 
 /** The job that records these PaymentIntents. It waits for no other call: see `payments.attach_intents`. */
 export const recordMadeIntents = (tenant: string, intents: MadeIntent[]): Job => ({
@@ -114,10 +127,25 @@ export const recordMadeIntents = (tenant: string, intents: MadeIntent[]): Job =>
   input: { tenant, intents, refused: [], again: [], skipLocked: true },
 });
 
+const lacksAccess = (error: unknown): boolean => error instanceof StripeCallError && error.noAccess;
+
+/**
+ * For the queue: creates the PaymentIntents of payments that have none. Those of a tenant that gives no access to its
+ * account wait for the cron, which asks again while they are pending.
+ * @throws the first temporary failure
+ */
+export async function makeIntentsOfMessages(context: Context, tenant: string, tasks: IntentTask[]): Promise<void> {
+  try {
+    await makeIntents(context, tenant, tasks);
+  } catch (error) {
+    if (!lacksAccess(error)) throw error;
+  }
+}
+
 /**
  * Creates the PaymentIntents of payments that have none, five at a time, and records the results in one call.
  * @returns what was created at Stripe
- * @throws the first temporary failure
+ * @throws the first temporary failure, of an account without access only if there is no other
  */
 export async function makeIntents(context: Context, tenant: string, tasks: IntentTask[]) {
   if (tasks.length === 0) return [];
@@ -145,6 +173,6 @@ export async function makeIntents(context: Context, tenant: string, tasks: Inten
     refused: rejected,
     again: usedKeys,
   });
-  if (failures.length > 0) throw failures[0];
+  if (failures.length > 0) throw failures.find((failure) => !lacksAccess(failure)) ?? failures[0];
   return intents;
 }

@@ -7,7 +7,7 @@ import { type PaymentRow, paymentById, type RefundRow, refundsOf } from '../db/p
 import type { IntentTask } from '../stripe/client.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
-import { createAtStripe, makeIntents, recordFailure } from './intents.ts';
+import { createAtStripe, makeIntentsOfMessages, recordFailure } from './intents.ts';
 import { type ErrorResult, notFoundAsFieldError, toApiError } from './refusals.ts';
 
 export const payment = z
@@ -28,6 +28,10 @@ export const payment = z
     clientSecret: z.string().nullable().meta({
       description:
         'For Stripe.js, while the payment is pending. null until the payment exists at Stripe: `POST /v1/payments` creates it there at once',
+    }),
+    stripeAccount: z.string().nullable().meta({
+      description:
+        'The shop’s own account at Stripe on which the payment was opened: Stripe.js needs it as `stripeAccount`. null: the platform’s account',
     }),
     failureReason: z
       .string()
@@ -73,6 +77,7 @@ export const toPayment = (row: PaymentRow): Payment => ({
   dispute: row.dispute ?? null,
   stripePaymentIntentId: row.stripePaymentIntentId,
   clientSecret: row.clientSecret,
+  stripeAccount: row.stripeAccount ?? null,
   failureReason: row.failureReason,
   createdAt: row.createdAt,
 });
@@ -165,7 +170,7 @@ export async function openPayments(context: Context, tenant: string, reserved: E
     tenant,
     messages,
   });
-  await makeIntents(context, tenant, tasks);
+  await makeIntentsOfMessages(context, tenant, tasks);
 }
 
 /** Makes the payments of campaign places, from campaign.joined. There the payment exists before the order. */
@@ -175,7 +180,7 @@ export async function openPlaces(context: Context, tenant: string, joined: Event
     tenant,
     joins,
   });
-  await makeIntents(context, tenant, tasks);
+  await makeIntentsOfMessages(context, tenant, tasks);
 }
 
 const joinedEvent = z.object({ userId: z.string() });

@@ -1,7 +1,8 @@
 import type { Budget } from '../base/budget.ts';
 import type { Context } from '../context.ts';
-import { listRefunds, makeRefund, type RefundTask, StripeCallError } from '../stripe/client.ts';
+import { StripeCallError } from '../stripe/client.ts';
 import { pace } from '../stripe/pace.ts';
+import { listRefunds, makeRefund, type RefundTask } from '../stripe/refunds.ts';
 import { type PaymentTask, syncPayment } from './charges.ts';
 import { makeIntents, type Rejection, type UsedKey, usedKey } from './intents.ts';
 import { noteFailedRow } from './stripe-events.ts';
@@ -10,6 +11,7 @@ import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.
 type Task<T> = T & { tenant: string };
 /** The ids that one tenant's rows add to the input of `payments.note_checked`. */
 type Results = Record<'payments' | 'listed' | 'refunds' | 'done', string[]> & { again: UsedKey[] };
+type Failed = { tenant: string; key: string; subject: string; error: unknown };
 type OpenWork = {
   intents: Task<PaymentTask>[];
   refunds: Task<RefundTask>[];
@@ -32,13 +34,18 @@ const idleSeconds = 300;
 /** After this many consecutive calls without a response from Stripe, the run stops. The next run continues. */
 const outageThreshold = 3;
 
+/** A payment or refund to process. `subject`: the payment. `isOver`: the buyer can change nothing about it any more. */
+type Row = { tenant: string; key: string; subject: string; isOver: boolean };
+
 /** The progress and results of one run of `processTasks`. */
 class Run {
   readonly context: Context;
   readonly changed: { tenant: string; skus: string[] }[] = [];
   readonly failures: unknown[] = [];
   /** Rows that failed in our own database. Such a failure concerns one row, and a retry would fail too. */
-  readonly failedRows: { tenant: string; key: string; subject: string; error: unknown }[] = [];
+  readonly failedRows: Failed[] = [];
+  /** Rows that are over, of a tenant that gives no access to its account: they wait until somebody replays them. */
+  readonly rowsWithoutAccess: Failed[] = [];
   applied = 0;
   looked = 0;
   #consecutiveOutages = 0;
@@ -69,7 +76,7 @@ class Run {
    * Processes one row. A failure is recorded and does not stop the other rows.
    * @throws ApiError unavailable if the database is unavailable
    */
-  async processRow(row: { tenant: string; key: string; subject: string }, task: () => Promise<void>): Promise<void> {
+  async processRow({ isOver, ...row }: Row, task: () => Promise<void>): Promise<void> {
     this.looked++;
     this.#subjects.set(row.key, row.subject);
     try {
@@ -80,7 +87,8 @@ class Run {
       if (isOutage(error)) throw error;
       if (error instanceof StripeCallError) {
         this.#consecutiveOutages = error.unavailable ? this.#consecutiveOutages + 1 : 0;
-        this.failures.push(error);
+        if (error.noAccess && isOver) this.rowsWithoutAccess.push({ ...row, error });
+        else this.failures.push(error);
       } else this.failedRows.push({ ...row, error });
     }
   }
@@ -146,7 +154,7 @@ async function processPayment(run: Run, found: Task<PaymentTask>): Promise<void>
     }
     if (!isRecorded) run.resultsFor(task.tenant).payments.push(task.id);
     if (task.refundsUnseen && task.intentId !== null) {
-      for (const update of await listRefunds(context.settings, task.intentId))
+      for (const update of await listRefunds(context.settings, task.account, task.intentId))
         run.countApplied(await applyStripeUpdate(context, update));
       run.resultsFor(task.tenant).listed.push(task.id);
     }
@@ -168,7 +176,7 @@ async function processRefund(run: Run, task: Task<RefundTask>): Promise<void> {
     if (error.keyUsed) run.resultsFor(task.tenant).again.push(usedKey(task));
     if (!error.permanent) throw error;
     const refund = { id: task.id, stripeId: null, status: 'failed', amount: task.amount, failure: error.code };
-    const input = { intentId: task.intentId, refund };
+    const input = { account: task.account, intentId: task.intentId, refund };
     run.countApplied(await context.db.run<ApplyResult>('payments.apply_stripe', context.call, input));
   }
 }
@@ -187,15 +195,21 @@ async function processTasks(
 ): Promise<Run> {
   const run = new Run(context);
   const tasks = [
-    ...intents.map((task) => ({ task, subject: task.id, run: () => processPayment(run, task) })),
-    ...refunds.map((task) => ({ task, subject: task.paymentId, run: () => processRefund(run, task) })),
+    ...intents.map((task) => ({
+      ...{ task, subject: task.id, isOver: task.status !== 'pending' },
+      run: () => processPayment(run, task),
+    })),
+    ...refunds.map((task) => ({
+      ...{ task, subject: task.paymentId, isOver: true },
+      run: () => processRefund(run, task),
+    })),
   ];
   const worker = async () => {
     for (let next = tasks.shift(); next && !run.isStripeUnavailable; next = tasks.shift()) {
       if (budget && !budget.spend(2)) return;
       if (paced) await pace(context.settings);
       const { tenant, id } = next.task;
-      await run.processRow({ tenant, key: id, subject: next.subject }, next.run);
+      await run.processRow({ tenant, key: id, subject: next.subject, isOver: next.isOver }, next.run);
     }
   };
   try {
@@ -203,6 +217,8 @@ async function processTasks(
   } finally {
     await run.recordResults();
   }
+  for (const { error, ...row } of run.rowsWithoutAccess)
+    await noteFailedRow(context, { job: 'reconcile-payments', ...row, untilReplayed: true }, error);
   return run;
 }
 
@@ -253,6 +269,6 @@ export async function reconcilePayments(context: Context, budget: Budget) {
   const run = await processTasks(context, found, true, budget);
   for (const { error, ...row } of run.failedRows)
     await noteFailedRow(context, { job: 'reconcile-payments', ...row }, error);
-  const { looked, applied, failures, failedRows, changed } = run;
-  return { looked, applied, failed: failures.length, setAside: failedRows.length, changed };
+  const { looked, applied, failures, failedRows, rowsWithoutAccess, changed } = run;
+  return { looked, applied, failed: failures.length, setAside: failedRows.length + rowsWithoutAccess.length, changed };
 }

@@ -2,7 +2,7 @@ import type { Budget } from '../base/budget.ts';
 import { cellAttribute } from '../base/cells.ts';
 import { describeError, log } from '../base/log.ts';
 import type { Context } from '../context.ts';
-import { StripeCallError, type StripeUpdate } from '../stripe/client.ts';
+import { type StripeAccount, StripeCallError, type StripeUpdate } from '../stripe/client.ts';
 import { handledTypes, listUpdates, lookUpUpdate, webhookOnlyTypes } from '../stripe/webhook.ts';
 import { type ApplyResult, applyStripeUpdate, isOutage } from './stripe-updates.ts';
 
@@ -25,6 +25,11 @@ const webhookWindowMs = 4 * 24 * 3_600 * second;
 /** The most events of one window (100 a request). A window with more events is split. */
 const maxEventsPerWindow = 2_000;
 
+export const noCounts = (): MissedEventCounts => ({ told: 0, applied: 0, failed: 0, changed: [] });
+
+/** The key under which an event is set aside. */
+const keyOf = (account: StripeAccount, eventId: string) => (account === null ? eventId : `${account} ${eventId}`);
+
 /** Applies an event. If it fails, it is set aside and retried later, and the other events go on. */
 async function applyEvent(
   context: Context,
@@ -32,22 +37,26 @@ async function applyEvent(
   update: EventUpdate,
   counts: MissedEventCounts,
 ): Promise<void> {
+  const key = keyOf(update.account, update.eventId);
   try {
     const { outcome, skus }: ApplyResult = await applyStripeUpdate(context, update);
     if (outcome === 'applied') counts.applied++;
     if (skus?.length) counts.changed.push({ tenant, skus });
-    await context.db.run('payments.note_heard', context.call, { tenant, eventId: update.eventId });
+    await context.db.run('payments.note_heard', context.call, { tenant, eventId: key });
   } catch (error) {
     if (isOutage(error)) throw error;
     counts.failed++;
-    await noteFailedRow(context, { job: 'hear-stripe', tenant, key: update.eventId, subject: paymentId }, error);
+    await noteFailedRow(context, { job: 'hear-stripe', tenant, key, subject: paymentId }, error);
   }
 }
 
-/** Stores a row that failed as a dead letter of its job, and logs it. */
+/**
+ * Stores a row that failed as a dead letter of its job, and logs it. `untilReplayed`: the job does not try it again by
+ * itself.
+ */
 export async function noteFailedRow(
   context: Context,
-  row: { job: string; tenant: string; key: string; subject?: string },
+  row: { job: string; tenant: string; key: string; subject?: string; untilReplayed?: boolean },
   error: unknown,
 ): Promise<void> {
   const facts = describeError(error);
@@ -60,9 +69,10 @@ export async function noteFailedRow(
   log({ ...line, durationMs: 0, dbCalls: context.db.usage.calls, ...facts });
 }
 
-/** Applies the events that are not applied yet. @returns false if the budget was used up before the end */
+/** Applies the events of one account that are not applied yet. @returns false if the budget was used up before the end */
 async function applyMissing(
   context: Context,
+  account: StripeAccount,
   updates: EventUpdate[],
   counts: MissedEventCounts,
   budget: Budget,
@@ -81,7 +91,10 @@ async function applyMissing(
       paymentId: paymentId ?? paymentOf.get(intentId ?? ''),
     }));
     if (!budget.spend()) return false;
-    const found = await context.db.run<{ events: MissedEvent[] }>('payments.find_unheard', context.call, { events });
+    const found = await context.db.run<{ events: MissedEvent[] }>('payments.find_unheard', context.call, {
+      account,
+      events,
+    });
     waiting.push(...found.events);
   }
   // The events of one payment are applied in order, different payments in parallel.
@@ -101,13 +114,15 @@ async function applyMissing(
   return !outOfBudget;
 }
 
+type Window = { account: StripeAccount; types: string[]; from: number; to: number; maxEvents: number };
+
 /**
- * Reads the events between two times in windows and applies those that were missed. Calls `recordProgress` after each
- * window, when all of its events are applied or set aside.
+ * Reads an account's events between two times in windows of `maxEvents` and applies those that were missed. Calls
+ * `recordProgress` after each window, when all of its events are applied or set aside.
  */
 async function readWindows(
   context: Context,
-  { types, from, to }: { types: string[]; from: number; to: number },
+  { account, types, from, to, maxEvents }: Window,
   counts: MissedEventCounts,
   budget: Budget,
   recordProgress: (until: number) => Promise<void>,
@@ -115,51 +130,93 @@ async function readWindows(
   let span = to - from;
   for (let start = from; start < to; ) {
     const end = Math.min(to, start + span);
-    if (!budget.spend(Math.min(maxEventsPerWindow / 100, 20))) return;
-    const maxEvents = span > second ? maxEventsPerWindow : 10_000;
-    const updates = await listUpdates(context.settings, types, start, end, maxEvents);
+    if (!budget.spend(maxEvents / 100)) return;
+    const most = span > second ? maxEvents : 10_000;
+    const updates = await listUpdates(context.settings, account, types, start, end, most);
     if (updates === undefined && span > second) {
       span = Math.max(second, Math.floor(span / 4));
       continue;
     }
     counts.told += updates?.length ?? 0;
-    if (!(await applyMissing(context, updates ?? [], counts, budget))) return;
+    if (!(await applyMissing(context, account, updates ?? [], counts, budget))) return;
     await recordProgress(end);
     start = end;
     span *= 2;
   }
 }
 
-/**
- * Cron job, since a webhook can be lost: reads Stripe's list of events from where the last run ended, and applies those
- * that no webhook has delivered. The cost depends on the number of changes, not on the number of waiting payments. The
- * time until which the list was read decides which holds may end (`payments.events_known_until`).
- * @throws StripeCallError
- */
-export async function applyMissedEvents(context: Context, budget: Budget): Promise<MissedEventCounts> {
-  const counts: MissedEventCounts = { told: 0, applied: 0, failed: 0, changed: [] };
-  const { readUntil, again: failedEventIds } = await context.db.run<{ readUntil: string | null; again: string[] }>(
-    'payments.find_reading',
-    context.call,
-    {},
-  );
-  for (const eventId of failedEventIds) {
+/** Retries events of one account that failed before. @throws StripeCallError if Stripe is unavailable */
+export async function retryEvents(
+  context: Context,
+  account: StripeAccount,
+  eventIds: string[],
+  counts: MissedEventCounts,
+  budget: Budget,
+): Promise<void> {
+  for (const eventId of eventIds) {
     if (!budget.spend(2)) break;
-    const update = await lookUpUpdate(context.settings, eventId).catch((error: unknown) => {
+    const update = await lookUpUpdate(context.settings, account, eventId).catch((error: unknown) => {
       if (!(error instanceof StripeCallError) || error.unavailable) throw error;
       counts.failed++;
       return null;
     });
     if (update === null) continue; // the next run retries it
-    if (update?.eventId) await applyMissing(context, [{ ...update, eventId: update.eventId }], counts, budget);
-    else await context.db.run('payments.note_heard', context.call, { tenant: '*', eventId });
+    if (update?.eventId) await applyMissing(context, account, [{ ...update, eventId: update.eventId }], counts, budget);
+    else await context.db.run('payments.note_heard', context.call, { tenant: '*', eventId: keyOf(account, eventId) });
   }
+}
+
+/**
+ * Reads an account's events since `readUntil` and applies those that no webhook has delivered. `lookBackMs`: where to
+ * begin if they were never read.
+ */
+export async function readEvents(
+  context: Context,
+  account: StripeAccount,
+  { readUntil, lookBackMs, maxEvents }: { readUntil: string | null; lookBackMs: number; maxEvents: number },
+  counts: MissedEventCounts,
+  budget: Budget,
+  recordProgress: (until: string) => Promise<void>,
+): Promise<void> {
   // A cron that runs for a later time cannot read events of the future.
   const to = Math.min(context.now().getTime(), Date.now());
-  const from = (readUntil === null ? to - initialLookBackMs : Math.min(new Date(readUntil).getTime(), to)) - overlapMs;
-  await readWindows(context, { types: handledTypes, from, to: to + second }, counts, budget, async (until) => {
-    const input = { until: new Date(Math.min(until, to)).toISOString() };
-    await context.db.run('payments.note_reading', context.call, input);
+  const from = (readUntil === null ? to - lookBackMs : Math.min(new Date(readUntil).getTime(), to)) - overlapMs;
+  const window = { account, types: handledTypes, from, to: to + second, maxEvents };
+  await readWindows(context, window, counts, budget, (until) =>
+    recordProgress(new Date(Math.min(until, to)).toISOString()),
+  );
+}
+
+/** Reads the last four days of an account again: see `recheckRecentEvents`. */
+export function rereadEvents(
+  context: Context,
+  account: StripeAccount,
+  maxEvents: number,
+  counts: MissedEventCounts,
+  budget: Budget,
+): Promise<void> {
+  const to = Math.max(context.now().getTime(), Date.now()) + second;
+  const window = { account, types: webhookOnlyTypes, from: to - webhookWindowMs, to, maxEvents };
+  return readWindows(context, window, counts, budget, async () => undefined);
+}
+
+/**
+ * Cron job, since a webhook can be lost: reads the list of events of the platform's own account from where the last run
+ * ended, and applies those that no webhook has delivered. The cost depends on the number of changes, not on the number
+ * of waiting payments. The time until which the list was read decides which holds may end (`payments.awaits_stripe`).
+ * @throws StripeCallError
+ */
+export async function applyMissedEvents(context: Context, budget: Budget): Promise<MissedEventCounts> {
+  const counts = noCounts();
+  const { readUntil, again } = await context.db.run<{ readUntil: string | null; again: string[] }>(
+    'payments.find_reading',
+    context.call,
+    {},
+  );
+  await retryEvents(context, null, again, counts, budget);
+  const from = { readUntil, lookBackMs: initialLookBackMs, maxEvents: maxEventsPerWindow };
+  await readEvents(context, null, from, counts, budget, async (until) => {
+    await context.db.run('payments.note_reading', context.call, { until });
   });
   return counts;
 }
@@ -169,14 +226,7 @@ export async function applyMissedEvents(context: Context, budget: Budget): Promi
  * as a dispute, or a refund that a bank returns after it had succeeded. Applied events have no further effect.
  */
 export async function recheckRecentEvents(context: Context, budget: Budget): Promise<MissedEventCounts> {
-  const counts: MissedEventCounts = { told: 0, applied: 0, failed: 0, changed: [] };
-  const to = Math.max(context.now().getTime(), Date.now()) + second;
-  await readWindows(
-    context,
-    { types: webhookOnlyTypes, from: to - webhookWindowMs, to },
-    counts,
-    budget,
-    async () => undefined,
-  );
+  const counts = noCounts();
+  await rereadEvents(context, null, maxEventsPerWindow, counts, budget);
   return counts;
 }

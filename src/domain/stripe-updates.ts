@@ -27,9 +27,9 @@ async function applyWith(search: Search, context: Context, update: StripeUpdate)
   const applied = await search(context, update.cell, (inside) => applyUpdate(inside, update));
   const isUnknown = applied.result.outcome === 'unknown';
   if (!isUnknown || update.intentId === undefined || update.intent !== undefined) return applied;
-  const found = await lookUpIntent(context.settings, update.intentId).catch((error: unknown) => {
+  const found = await lookUpIntent(context.settings, update.account, update.intentId).catch((error: unknown) => {
     if (!(error instanceof StripeCallError)) throw error;
-    if (error.permanent) return undefined;
+    if (error.permanent || error.noAccess) return undefined;
     const reason = `Stripe did not return the payment of ${update.intentId}.`;
     throw Object.assign(new ApiError('unavailable', reason), { cause: error });
   });
@@ -46,8 +46,8 @@ export const applyStripeUpdate = async (context: Context, update: StripeUpdate):
     .result;
 
 /**
- * Applies the update of a webhook in the cell that has its payment. All cells have one account at Stripe, so any of
- * them may be meant.
+ * Applies the update of a webhook in the cell that has its payment. All cells use the platform's account at Stripe, so
+ * any of them may be meant.
  * @throws ApiError unavailable
  */
 export const applyStripeWebhook = (context: Context, update: StripeUpdate): Promise<Applied<ApplyResult>> =>
@@ -76,7 +76,7 @@ async function applyUpdate(context: Context, { cell: _cell, ...update }: StripeU
   if (applied.outcome === 'set_aside') {
     log({
       kind: 'message',
-      id: update.intentId ?? update.setupId ?? '',
+      id: [update.account ?? [], update.intentId ?? update.setupId ?? ''].flat().join(' '),
       tenant: applied.tenant ?? null,
       cell: cellAttribute(context.db.cell),
       outcome: 'set_aside',

@@ -208,6 +208,7 @@ export const samplePayment = {
   dispute: null,
   stripePaymentIntentId: 'pi_3Q0000000000000000000000',
   clientSecret: 'pi_3Q0000000000000000000000_secret_0000000000000000000000000',
+  stripeAccount: null,
   failureReason: null,
   createdAt: '2026-01-31T12:00:01.000Z',
 };

@@ -3,12 +3,13 @@ import * as z from 'zod';
 import { readOnce } from '../base/body.ts';
 import { ApiError } from '../base/errors.ts';
 import { isFreshAndSignedBy, matchesSecret } from '../base/signature.ts';
+import { applyAccountWebhook } from '../domain/stripe-account.ts';
 import { applyStripeWebhook } from '../domain/stripe-updates.ts';
 import { carrierName, receiveTracking, receiveTrackingAt } from '../domain/tracking.ts';
 import { ingestPush } from '../events/external-events.ts';
 import type { AppEnv, HttpContext } from '../http/app-env.ts';
 import type { Operation } from '../http/declaration.ts';
-import { invalidateProducts } from '../http/edge-cache.ts';
+import { invalidateProducts, invalidateStorefront } from '../http/edge-cache.ts';
 import { operation } from '../http/operation.ts';
 import { readWebhook } from '../stripe/webhook.ts';
 
@@ -41,13 +42,23 @@ webhooks.post(
     description:
       'Stripe signs the raw body. The signature’s time may differ by at most 300 s. Duplicates have no effect, and the ' +
       'order of arrival does not matter. All cells share one endpoint at Stripe. The metadata of a payment names its ' +
-      'cell. An event without metadata is applied in the cell that knows its PaymentIntent.',
+      'cell. An event without metadata is applied in the cell that knows its PaymentIntent. An event of a connected ' +
+      'account has to be signed with the secret of the Connect endpoint, and only changes payments of that account.',
     stream: ['application/json'],
     responses: { 200: { description: 'The event was received', schema: received } },
     errors: ['invalid_signature', 'malformed_json', 'body_too_large', 'validation_failed', 'unavailable'],
   }),
   async (c) => {
-    const { update } = await readWebhook(c.var.context, readOnce(c.req.raw), c.req.header('stripe-signature'));
+    const { update, accountUpdate } = await readWebhook(
+      c.var.context,
+      readOnce(c.req.raw),
+      c.req.header('stripe-signature'),
+    );
+    if (accountUpdate) {
+      const { context, result } = await applyAccountWebhook(c.var.context, accountUpdate);
+      c.set('context', context);
+      if (result.tenant !== undefined) await invalidateStorefront(context, result.tenant);
+    }
     if (update) {
       const { context, result } = await applyStripeWebhook(c.var.context, update);
       c.set('context', context);

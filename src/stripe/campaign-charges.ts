@@ -9,6 +9,7 @@ import {
   lookUpIntent,
   minorOf,
   openStripe,
+  type StripeAccount,
   StripeCallError,
   type StripeSettings,
   type StripeUpdate,
@@ -31,7 +32,7 @@ export type ChargeTask = IntentTask & {
  * @throws StripeCallError
  */
 export async function createSetup(context: Context, task: IntentTask) {
-  const stripe = openStripe(context.settings);
+  const stripe = openStripe(context.settings, task.account);
   const customer = await callStripe(
     stripe.customers.create(
       { metadata: { tenant: task.tenant, userId: task.userId ?? '', ...cellMetadata(context.db.cell) } },
@@ -54,15 +55,23 @@ export async function createSetup(context: Context, task: IntentTask) {
 }
 
 /** Reads the state of a SetupIntent. @throws StripeCallError */
-export const lookUpSetup = async (settings: StripeSettings, setupId: string): Promise<StripeUpdate> =>
-  setupUpdate(await callStripe(openStripe(settings).setupIntents.retrieve(setupId)));
+export const lookUpSetup = async (
+  settings: StripeSettings,
+  account: StripeAccount,
+  setupId: string,
+): Promise<StripeUpdate> =>
+  setupUpdate(account, await callStripe(openStripe(settings, account).setupIntents.retrieve(setupId)));
 
 /**
  * Cancels a SetupIntent that nobody may confirm any more. If it has saved a card, detaches the card.
  * @throws StripeCallError
  */
-export async function closeSetup(settings: StripeSettings, setupId: string): Promise<StripeUpdate> {
-  const stripe = openStripe(settings);
+export async function closeSetup(
+  settings: StripeSettings,
+  account: StripeAccount,
+  setupId: string,
+): Promise<StripeUpdate> {
+  const stripe = openStripe(settings, account);
   const setup = await callStripe(stripe.setupIntents.retrieve(setupId));
   const methodId = idOf(setup.payment_method);
   if (setup.status === 'succeeded') {
@@ -72,10 +81,10 @@ export async function closeSetup(settings: StripeSettings, setupId: string): Pro
         if (!(error instanceof StripeCallError && error.permanent)) throw error;
       });
     }
-    return setupUpdate(setup);
+    return setupUpdate(account, setup);
   }
-  if (setup.status === 'canceled') return setupUpdate(setup);
-  return setupUpdate(await callStripe(stripe.setupIntents.cancel(setupId)));
+  if (setup.status === 'canceled') return setupUpdate(account, setup);
+  return setupUpdate(account, await callStripe(stripe.setupIntents.cancel(setupId)));
 }
 
 /**
@@ -86,19 +95,20 @@ export async function captureHold(settings: StripeSettings, task: ChargeTask): P
   if (task.intentId === null) throw new Error(`the payment ${task.id} cannot be captured: it has no PaymentIntent`);
   const key = { idempotencyKey: `capture-${task.id}-${task.attempt}` };
   try {
-    return intentUpdate(await openStripe(settings).paymentIntents.capture(task.intentId, {}, key));
+    const captured = openStripe(settings, task.account).paymentIntents.capture(task.intentId, {}, key);
+    return intentUpdate(task.account, await captured);
   } catch (error) {
     const { StripeCardError, StripeInvalidRequestError } = Stripe.errors;
     if (error instanceof StripeCardError || error instanceof StripeInvalidRequestError)
-      return lookUpIntent(settings, task.intentId);
+      return lookUpIntent(settings, task.account, task.intentId);
     return callStripe(Promise.reject(error));
   }
 }
 
 /** Every PaymentIntent of a payment's customer. The customer belongs to this payment alone. @throws StripeCallError */
-export async function listCharges(settings: StripeSettings, { customerId }: ChargeTask) {
+export async function listCharges(settings: StripeSettings, { account, customerId }: ChargeTask) {
   if (customerId === null) return [];
-  const list = openStripe(settings).paymentIntents.list({ customer: customerId, limit: 100 });
+  const list = openStripe(settings, account).paymentIntents.list({ customer: customerId, limit: 100 });
   return callStripe(list.autoPagingToArray({ limit: 1_000 }));
 }
 
@@ -112,13 +122,13 @@ const isUnattempted = (intent: Stripe.PaymentIntent): boolean =>
   (intent.status === 'requires_payment_method' && intent.last_payment_error === null);
 
 /** Turns a decline into an update of the declined PaymentIntent. @throws StripeCallError for any other error */
-async function updateOnDecline(request: Promise<Stripe.PaymentIntent>): Promise<StripeUpdate> {
+async function updateOnDecline(account: StripeAccount, request: Promise<Stripe.PaymentIntent>): Promise<StripeUpdate> {
   try {
-    return intentUpdate(await request);
+    return intentUpdate(account, await request);
   } catch (error) {
     if (!(error instanceof Stripe.errors.StripeCardError && error.payment_intent))
       return callStripe(Promise.reject(error));
-    const update = intentUpdate(error.payment_intent);
+    const update = intentUpdate(account, error.payment_intent);
     const failure = error.decline_code ?? error.code ?? 'card_declined';
     return { ...update, ...(update.intent ? { intent: { ...update.intent, failure } } : {}) };
   }
@@ -143,22 +153,22 @@ export async function* chargeSaved(
   mayExist: boolean,
 ): AsyncGenerator<StripeUpdate> {
   const earlier = mayExist ? await findCharges(context.settings, task) : { attempted: [], unattempted: undefined };
-  for (const intent of earlier.attempted) yield intentUpdate(intent);
+  for (const intent of earlier.attempted) yield intentUpdate(task.account, intent);
   if (earlier.attempted.length > 0) return;
   try {
-    yield await updateOnDecline(requestCharge(context, task, earlier.unattempted));
+    yield await updateOnDecline(task.account, requestCharge(context, task, earlier.unattempted));
   } catch (error) {
     if (!(error instanceof StripeCallError && error.permanent)) throw error;
     const { attempted } = await findCharges(context.settings, task);
     const made = attempted.filter(({ status }) => status !== 'canceled');
     if (made.length === 0) throw error;
-    for (const intent of made) yield intentUpdate(intent);
+    for (const intent of made) yield intentUpdate(task.account, intent);
   }
 }
 
 /** Confirms a charge that was created but never attempted, or creates and confirms one. */
 function requestCharge(context: Context, task: ChargeTask, unattempted: Stripe.PaymentIntent | undefined) {
-  const stripe = openStripe(context.settings);
+  const stripe = openStripe(context.settings, task.account);
   const method = task.methodId === null ? {} : { payment_method: task.methodId };
   if (unattempted !== undefined) {
     const key = { idempotencyKey: `confirm-${task.id}-${task.attempt}` };

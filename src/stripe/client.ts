@@ -2,33 +2,41 @@ import Stripe from 'stripe';
 import { fromMinor, toMinor } from '../base/money.ts';
 import type { Context } from '../context.ts';
 import type { Settings } from '../env.ts';
-import { cellIn, cellMetadata, type MadeFor, madeFor, metadataOf } from './metadata.ts';
+import { cellIn, type MadeFor, madeFor, metadataOf } from './metadata.ts';
 
 const deadlineMs = 8_000;
 
 export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
 
 /**
- * A call to Stripe failed. `permanent`: the same call can never succeed (the amount is below the
- * minimum). `keyUsed`: Stripe has stored this failure for the idempotency key, so the next try needs another key.
- * `unavailable`: Stripe cannot be reached or rejects our API key, so other calls would fail too. Without any of these,
- * the error concerns this payment alone.
+ * A call to Stripe failed. `permanent`: the same call can never succeed (the amount is below the minimum). `noAccess`: the
+ * tenant has withdrawn our access to its account, so its other calls would fail too. `keyUsed`: Stripe has stored this
+ * failure for the idempotency key, so the next try needs another key. `unavailable`: Stripe cannot be reached or rejects
+ * our API key, so other calls would fail too. Without any of these, the error concerns this payment alone.
  */
 export class StripeCallError extends Error {
   readonly permanent: boolean;
   readonly keyUsed: boolean;
   readonly unavailable: boolean;
+  readonly noAccess: boolean;
   readonly code: string;
 
-  constructor(code: string, kind: { permanent?: boolean; keyUsed?: boolean; unavailable?: boolean }) {
+  constructor(
+    code: string,
+    kind: { permanent?: boolean; keyUsed?: boolean; unavailable?: boolean; noAccess?: boolean },
+  ) {
     super(`Stripe: ${code}`);
     this.name = 'StripeCallError';
     this.code = code;
     this.permanent = kind.permanent ?? false;
     this.keyUsed = kind.keyUsed ?? false;
     this.unavailable = kind.unavailable ?? false;
+    this.noAccess = kind.noAccess ?? false;
   }
 }
+
+/** The tenant's own account at Stripe, on which its objects are; null: the platform's own. */
+export type StripeAccount = string | null;
 
 /** The state of a PaymentIntent as `payments.apply_stripe` takes it. */
 export type IntentUpdate = {
@@ -52,6 +60,7 @@ export type RefundUpdate = {
 export type StripeUpdate = {
   /** The cell that the object names. Undefined: any cell may have its payment. */
   cell: string | undefined;
+  account: StripeAccount;
   eventId?: string;
   paymentId?: string;
   intentId?: string;
@@ -66,6 +75,7 @@ export type StripeUpdate = {
 export type IntentTask = {
   id: string;
   tenant: string;
+  account: StripeAccount;
   orderId: string;
   amount: string;
   currency: string;
@@ -79,26 +89,15 @@ export type IntentTask = {
   /** Whether the tenant accepts payment methods that settle later. */
   delayed: boolean;
 };
-export type RefundTask = {
-  id: string;
-  paymentId: string;
-  amount: string;
-  currency: string;
-  attempt: number;
-  intentId: string;
-  stripeRefundId: string | null;
-  /** An earlier try may have made the refund, so look for it first. */
-  mayExist: boolean;
-};
-
-/** A client of Stripe's API, or of STRIPE_API_URL. It retries a failed request once. */
-export function openStripe(settings: StripeSettings): Stripe {
+/** A client of Stripe's API, or of STRIPE_API_URL, for one account. It retries a failed request once. */
+export function openStripe(settings: StripeSettings, account: StripeAccount): Stripe {
   const api = settings.STRIPE_API_URL === undefined ? undefined : new URL(settings.STRIPE_API_URL);
   return new Stripe(settings.STRIPE_SECRET_KEY, {
     httpClient: Stripe.createFetchHttpClient(),
     timeout: deadlineMs,
     maxNetworkRetries: 1,
     telemetry: false,
+    ...(account === null ? {} : { stripeAccount: account }),
     ...(api === undefined
       ? {}
       : { protocol: api.protocol === 'http:' ? 'http' : 'https', host: api.hostname, port: api.port || '443' }),
@@ -123,8 +122,10 @@ function toCallError(error: unknown): unknown {
   // another request succeeds with this key.
   if (status >= 500)
     return new StripeCallError(code, { keyUsed: isStoredForKey(error.headers), unavailable: status > 500 });
-  // No status: Stripe was not reached. 402, 403, 409 and 429 (also a lock on one object) concern this call alone.
-  return new StripeCallError(code, { unavailable: status === 0 || status === 401 });
+  // No status: Stripe was not reached. 402, 403, 409 and 429 (also a lock on one object) concern this call alone, or
+  // the calls of one account.
+  const noAccess = status === 403 && code === 'account_invalid';
+  return new StripeCallError(code, { unavailable: status === 0 || status === 401, noAccess });
 }
 
 /** Awaits a call to Stripe. @throws StripeCallError */
@@ -149,8 +150,9 @@ export function minorOf({ amount, currency }: { amount: string; currency: string
 export const idOf = (expandable: string | { id: string } | null | undefined): string | undefined =>
   typeof expandable === 'string' ? expandable : expandable?.id;
 
-export const intentUpdate = (intent: Stripe.PaymentIntent): StripeUpdate => ({
+export const intentUpdate = (account: StripeAccount, intent: Stripe.PaymentIntent): StripeUpdate => ({
   cell: cellIn(intent.metadata),
+  account,
   intentId: intent.id,
   ...(intent.metadata?.paymentId === undefined ? {} : { paymentId: intent.metadata.paymentId }),
   intent: {
@@ -164,8 +166,9 @@ export const intentUpdate = (intent: Stripe.PaymentIntent): StripeUpdate => ({
   },
 });
 
-export const setupUpdate = (setup: Stripe.SetupIntent): StripeUpdate => ({
+export const setupUpdate = (account: StripeAccount, setup: Stripe.SetupIntent): StripeUpdate => ({
   cell: cellIn(setup.metadata),
+  account,
   setupId: setup.id,
   ...(setup.metadata?.paymentId === undefined ? {} : { paymentId: setup.metadata.paymentId }),
   setup: {
@@ -175,25 +178,6 @@ export const setupUpdate = (setup: Stripe.SetupIntent): StripeUpdate => ({
     failure: setup.last_setup_error?.decline_code ?? setup.last_setup_error?.code ?? null,
   },
 });
-
-const refundStatus = (status: string | null): RefundUpdate['status'] =>
-  status === 'succeeded' ? 'succeeded' : status === 'failed' || status === 'canceled' ? 'failed' : 'pending';
-
-export function refundUpdate(refund: Stripe.Refund): StripeUpdate | undefined {
-  const intentId = idOf(refund.payment_intent);
-  if (intentId === undefined) return undefined;
-  return {
-    cell: cellIn(refund.metadata),
-    intentId,
-    refund: {
-      id: refund.metadata?.refundId ?? null,
-      stripeId: refund.id,
-      status: refundStatus(refund.status),
-      amount: fromMinor(refund.amount, refund.currency),
-      failure: refund.failure_reason ?? null,
-    },
-  };
-}
 
 /**
  * Payment methods that report success hours or days after the buyer has confirmed: debits, transfers and vouchers.
@@ -229,7 +213,7 @@ export const excludedMethods = ({ delayed }: IntentTask) =>
  */
 export async function createIntent(context: Context, task: IntentTask): Promise<Stripe.PaymentIntent> {
   return callStripe(
-    openStripe(context.settings).paymentIntents.create(
+    openStripe(context.settings, task.account).paymentIntents.create(
       {
         amount: minorOf(task),
         currency: task.currency.toLowerCase(),
@@ -244,53 +228,27 @@ export async function createIntent(context: Context, task: IntentTask): Promise<
 }
 
 /** Reads the state of a PaymentIntent. @throws StripeCallError */
-export const lookUpIntent = async (settings: StripeSettings, intentId: string): Promise<StripeUpdate> =>
-  intentUpdate(await callStripe(openStripe(settings).paymentIntents.retrieve(intentId)));
-
-/** Every refund of a PaymentIntent, including refunds made in the dashboard. @throws StripeCallError */
-export async function listRefunds(settings: StripeSettings, intentId: string): Promise<StripeUpdate[]> {
-  const { data } = await callStripe(openStripe(settings).refunds.list({ payment_intent: intentId, limit: 100 }));
-  return data.map(refundUpdate).filter((update) => update !== undefined);
-}
+export const lookUpIntent = async (
+  settings: StripeSettings,
+  account: StripeAccount,
+  intentId: string,
+): Promise<StripeUpdate> =>
+  intentUpdate(account, await callStripe(openStripe(settings, account).paymentIntents.retrieve(intentId)));
 
 /**
  * Cancels a PaymentIntent that nobody may pay any more. If it has ended already, returns how it ended (paid, for
  * example).
  * @throws StripeCallError
  */
-export async function closeIntent(settings: StripeSettings, intentId: string): Promise<StripeUpdate> {
-  const stripe = openStripe(settings);
+export async function closeIntent(
+  settings: StripeSettings,
+  account: StripeAccount,
+  intentId: string,
+): Promise<StripeUpdate> {
   try {
-    return intentUpdate(await stripe.paymentIntents.cancel(intentId));
+    return intentUpdate(account, await openStripe(settings, account).paymentIntents.cancel(intentId));
   } catch (error) {
-    if (error instanceof Stripe.errors.StripeInvalidRequestError) return lookUpIntent(settings, intentId);
+    if (error instanceof Stripe.errors.StripeInvalidRequestError) return lookUpIntent(settings, account, intentId);
     throw toCallError(error);
-  }
-}
-
-/**
- * Makes the refund of a row, once. The idempotency key is made from the row. Looks for a refund with our id in its
- * metadata if an earlier try may have made it: before, and if Stripe then rejects the refund because of that one.
- * @throws StripeCallError
- */
-export async function makeRefund({ settings, db }: Context, task: RefundTask): Promise<StripeUpdate> {
-  const { id, intentId, paymentId } = task;
-  const stripe = openStripe(settings);
-  if (task.stripeRefundId !== null) {
-    const update = refundUpdate(await callStripe(stripe.refunds.retrieve(task.stripeRefundId)));
-    if (update) return update;
-  }
-  const findExisting = async () => (await listRefunds(settings, intentId)).find(({ refund }) => refund?.id === id);
-  const existing = task.mayExist ? await findExisting() : undefined;
-  if (existing) return existing;
-  const metadata = { refundId: id, paymentId, ...cellMetadata(db.cell) };
-  const key = { idempotencyKey: `refund-${id}-${task.attempt}` };
-  try {
-    const request = stripe.refunds.create({ payment_intent: intentId, amount: minorOf(task), metadata }, key);
-    return refundUpdate(await callStripe(request)) ?? { cell: db.cell, intentId };
-  } catch (error) {
-    const made = error instanceof StripeCallError && error.permanent ? await findExisting() : undefined;
-    if (made) return made;
-    throw error;
   }
 }

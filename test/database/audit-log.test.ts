@@ -173,6 +173,10 @@ const recordedInAuditLog: Record<string, Change> = {
       return send('POST', `/v1/payments/${payment.id}/refunds`, { amount: 1, reason: 'kind' });
     },
   },
+  openStripeAccount: {
+    rows: ['tenant update'],
+    prepare: async () => send('POST', '/v1/tenant/stripe-account', {}),
+  },
   updateTenant: {
     rows: ['tenant update'],
     prepare: async () => send('PATCH', '/v1/tenant', { name: randomUUID() }),

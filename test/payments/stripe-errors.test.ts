@@ -18,6 +18,7 @@ afterAll(() => new Promise((resolve) => server.close(resolve)));
 const ask = (at = url): Promise<unknown> =>
   lookUpIntent(
     { STRIPE_SECRET_KEY: 'sk_test_dev', STRIPE_WEBHOOK_SECRET: 'whsec_dev', STRIPE_API_URL: at },
+    null,
     'pi_1',
   ).catch((error: unknown) => error);
 

@@ -5,9 +5,12 @@ import { addProduct, type Store } from './harness.ts';
 const day = 86_400_000;
 
 /** Helpers for tests of campaigns: starting campaigns, joining, paying, and auditing the result. */
-export function campaignFixture(store: Store) {
+export function campaignFixture(store: Store, stripeAccount?: string) {
   const { hostname, port } = new URL(store.stripe.url);
-  const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 2 });
+  const stripe = new Stripe('sk_test_dev', {
+    ...{ host: hostname, port, protocol: 'http', maxNetworkRetries: 2 },
+    ...(stripeAccount === undefined ? {} : { stripeAccount }),
+  });
 
   /** Starts an active campaign on a new product. By default it ends within the validity of an authorization. */
   async function start(sku: string, stock: number, more: Record<string, unknown> = {}) {

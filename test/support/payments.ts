@@ -4,13 +4,26 @@ import { expect } from 'vitest';
 import { toMinor } from '../../src/base/money.ts';
 import { oneLine, type Store } from './harness.ts';
 
-type Intent = { id: string; status: string; captured: number; refunded: number; metadata: Record<string, string> };
+type Intent = {
+  id: string;
+  account: string | null;
+  status: string;
+  captured: number;
+  refunded: number;
+  metadata: Record<string, string>;
+};
 type State = { intents: Intent[]; refunds: Stripe.Refund[]; disputes: Stripe.Dispute[] };
 
-/** Helpers for tests of payments: the buyer’s actions, Stripe’s events, and an audit of the books. */
-export function paymentFixture(store: Store) {
+/**
+ * Helpers for tests of payments: the buyer’s actions, Stripe’s events, and an audit of the books. `stripeAccount`: the
+ * tenant’s own account, if it has one.
+ */
+export function paymentFixture(store: Store, stripeAccount?: string) {
   const { hostname, port } = new URL(store.stripe.url);
-  const stripe = new Stripe('sk_test_dev', { host: hostname, port, protocol: 'http', maxNetworkRetries: 0 });
+  const stripe = new Stripe('sk_test_dev', {
+    ...{ host: hostname, port, protocol: 'http', maxNetworkRetries: 0 },
+    ...(stripeAccount === undefined ? {} : { stripeAccount }),
+  });
 
   const emulator = async (method: string, path: string, body?: unknown): Promise<unknown> => {
     const response = await fetch(`${store.stripe.url}/_emulator/${path}`, {

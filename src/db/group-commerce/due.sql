@@ -61,7 +61,6 @@ create or replace function group_commerce.free_unsecured(call jsonb, input jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   excluded_ids text[];
-  known_until timestamptz;
   due record;
   result jsonb;
   freed integer := 0;
@@ -69,13 +68,12 @@ declare
 begin
   perform platform.enter_as(call, '*');
   excluded_ids := platform.keys_set_aside('campaigns') || payments.orders_set_aside();
-  known_until := payments.events_known_until();
   for due in
     select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
       -- No join, so that the planner starts from the due places and not from all places of running campaigns.
       select p.tenant_id, p.order_id from group_commerce.participants p
       where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(excluded_ids)
-        and (p.secure_by <= known_until or not payments.awaits_stripe(p.order_id, p.secure_by))
+        and not payments.awaits_stripe(p.order_id, p.secure_by)
         and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
       order by p.secure_by limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
@@ -125,7 +123,7 @@ begin
   perform platform.act_as('*');
   return array(
     select p.order_id::text from group_commerce.participants p
-    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.events_known_until()
+    where p.state = 'joined' and p.secure_by <= platform.clock()
       and payments.awaits_stripe(p.order_id, p.secure_by)
       and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
     order by p.secure_by limit most);

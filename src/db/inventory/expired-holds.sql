@@ -14,7 +14,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Finds up to `most` holds whose time is over, of each tenant in turn: [{tenant, orders}]. A hold whose payment may
--- have been paid does not end until Stripe's events are read past its end, or the payment was looked up. `undecided`
+-- have been paid does not end until the events of its account at Stripe are read past its end, or it was looked up. `undecided`
 -- finds those holds instead.
 create or replace function inventory.pick_holds(most integer, undecided boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -22,7 +22,6 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 declare
   due jsonb;
   excluded_ids text[];
-  known_until timestamptz;
 begin
   perform platform.act_as('*');
   if not undecided then -- a row that was set aside may have ended in another way since
@@ -32,7 +31,6 @@ begin
   end if;
   excluded_ids := case when undecided then '{}' else platform.keys_set_aside('expire-holds')
     || payments.orders_set_aside() end;
-  known_until := payments.events_known_until();
   select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')
   into due
   from (
@@ -49,7 +47,7 @@ begin
             and v.order_id <> all(excluded_ids)
           order by v.expires_at limit 10 * most
         ) w
-        where undecided = (w.expires_at > known_until and payments.awaits_stripe(w.order_id, w.expires_at))
+        where undecided = payments.awaits_stripe(w.order_id, w.expires_at)
         limit most
       ) h
       order by h.turn, h.expires_at limit most

@@ -12,9 +12,10 @@ declare
 begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
-      user_id, created_at, updated_at, checked_at)
-    values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-      'pending', tenant, input->>'mode', input->>'campaignId', input->>'userId', now_at, now_at, now_at)
+      user_id, stripe_account, created_at, updated_at, checked_at)
+    select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
+      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId', t.stripe_account, now_at, now_at, now_at
+    from platform.tenants t where t.id = tenant
     returning p as created
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)

@@ -13,10 +13,11 @@ declare
   answer jsonb;
 begin
   with opened as (
-    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
-      checked_at)
-    values (open_with_order.payment_id, open_with_order.order_id, open_with_order.amount, open_with_order.currency,
-      'pending', tenant, now_at, now_at, now_at)
+    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, stripe_account,
+      created_at, updated_at, checked_at)
+    select open_with_order.payment_id, open_with_order.order_id, open_with_order.amount, open_with_order.currency,
+      'pending', t.id, t.stripe_account, now_at, now_at, now_at
+    from platform.tenants t where t.id = tenant
     returning p as row
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)

@@ -65,10 +65,10 @@ declare
   saved payments.intents;
 begin
   select * into previous from payments.intents x where x.stripe_id = intent_id for update;
-  insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, fault,
-    created_at)
-  values (intent_id, payment.tenant_id, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
-    coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
+  insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
+    received, fault, created_at)
+  values (intent_id, payment.tenant_id, payment.payment_id, payment.stripe_account,
+    coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
     coalesce((intent->>'received')::numeric, 0),
     payments.intent_fault(payment, previous.fault is null
       and (previous.stripe_id is not null or payment.stripe_payment_intent_id is not distinct from intent_id),
@@ -93,11 +93,13 @@ begin
 end
 $$;
 
--- Attaches intents that Stripe has made to their payments. `made`: [{id, intentId, clientSecret, status}], or for saved
--- cards [{id, setupId, customerId, clientSecret, status}]. Requests with the payment's idempotency key at Stripe all get
--- the same intent. If Stripe stored an error for an earlier key there may be two: the first that comes with its client
--- secret counts. `skip_locked`: leaves out payments that another transaction has locked. It records the intent itself,
--- or ends the payment, whose intent is then found at Stripe by that key. Locks the payments by id.
+-- Attaches intents that Stripe has made to their payments. `made`: [{id, account, intentId, clientSecret, status}], or
+-- for saved cards [{id, account, setupId, customerId, clientSecret, status}]. An intent of another account than the
+-- payment's is left out. A Worker of an earlier release names none: it only knows the platform's account. Requests with
+-- the payment's idempotency key at Stripe all get the same intent. If Stripe stored an error for an earlier key there
+-- may be two: the first that comes with its client secret counts. `skip_locked`: leaves out payments that another
+-- transaction has locked. It records the intent itself, or ends the payment, whose intent is then found at Stripe by
+-- that key. Locks the payments by id.
 create or replace function payments.attach_intents(made jsonb, skip_locked boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -121,12 +123,13 @@ begin
         intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
         updated_at = platform.clock()
     from jsonb_array_elements(made) i
-    where x.payment_id = i->>'id' and x.payment_id = any(ids)
-    returning x.payment_id, x.tenant_id, x.amount, x.currency, i->>'intentId' as intent_id, i->>'status' as status
+    where x.payment_id = i->>'id' and x.payment_id = any(ids) and x.stripe_account is not distinct from i->>'account'
+    returning x.payment_id, x.tenant_id, x.stripe_account, x.amount, x.currency, i->>'intentId' as intent_id,
+      i->>'status' as status
   )
-  insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, created_at)
-  select a.intent_id, a.tenant_id, a.payment_id, a.amount, a.currency, coalesce(a.status, 'requires_payment_method'),
-    platform.clock()
+  insert into payments.intents (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status, created_at)
+  select a.intent_id, a.tenant_id, a.payment_id, a.stripe_account, a.amount, a.currency,
+    coalesce(a.status, 'requires_payment_method'), platform.clock()
   from attached a where a.intent_id is not null
   on conflict (stripe_id) do nothing; -- a webhook has told us already
 end

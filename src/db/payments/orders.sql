@@ -29,9 +29,10 @@ declare
   now_at constant timestamptz := platform.clock();
 begin
   with saved_intent as (
-    insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, created_at)
-    values (intent->>'id', tenant, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
-      coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
+    insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
+      received, created_at)
+    values (intent->>'id', tenant, payment.payment_id, payment.stripe_account,
+      coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
     on conflict (stripe_id) do update
     set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
         status = excluded.status, received = greatest(x.received, excluded.received)

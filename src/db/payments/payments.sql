@@ -7,7 +7,7 @@ language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
     'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute,
     'stripePaymentIntentId', p.stripe_payment_intent_id,
-    'clientSecret', case when p.status = 'pending' then p.client_secret end,
+    'clientSecret', case when p.status = 'pending' then p.client_secret end, 'stripeAccount', p.stripe_account,
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $$;
 
@@ -23,7 +23,8 @@ $$;
 create or replace function payments.intent_task(p payments.payments) returns jsonb
 language sql stable as $$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
-    'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
+    'account', p.stripe_account, 'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt,
+    'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open,
     'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
@@ -74,10 +75,10 @@ begin
   select * into payment from payments.payments x
     where x.order_id = order_row.id and x.status in ('pending', 'succeeded');
   if not found and order_row.status = 'created' and order_row.total > 0 then
-    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
-      checked_at)
-    select new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id, t, t, t
-    from platform.clock() t returning * into payment;
+    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, stripe_account,
+      created_at, updated_at, checked_at)
+    select new_id, order_row.id, order_row.total, order_row.currency, 'pending', t.id, t.stripe_account, c, c, c
+    from platform.clock() c, platform.tenants t where t.id = order_row.tenant_id returning * into payment;
     perform platform.emit('payment.created', payment.payment_id, payments.created_json(payment), false);
   end if;
   return payment;
@@ -145,7 +146,7 @@ end
 $$;
 
 -- Ends POST /v1/payments with the intent that Stripe made. `input`: {id, intentId, clientSecret, status}, or for a
--- saved card {id, setupId, customerId, clientSecret, status}.
+-- saved card {id, setupId, customerId, clientSecret, status}; both with the account of its task.
 create or replace function payments.record_intent(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -28,6 +28,7 @@ export const payments = schema.table('payments', {
   intentOpen: boolean('intent_open').notNull().default(false),
   checkedAt: time('checked_at').notNull().defaultNow(),
   dispute: varchar('dispute'),
+  stripeAccount: varchar('stripe_account'),
 });
 
 /** Refunds, full or partial. */
@@ -58,6 +59,7 @@ export type PaymentRow = {
   dispute?: 'open' | 'won' | 'lost' | null;
   stripePaymentIntentId: string | null;
   clientSecret: string | null;
+  stripeAccount?: string | null;
   failureReason: string | null;
   createdAt: string;
 };
@@ -65,6 +67,8 @@ export type PaymentRow = {
 /** A PaymentIntent or SetupIntent that was made for the payment `id`, as `payments.record_intents` takes it. */
 export type MadeIntent = {
   id: string;
+  /** The account at Stripe that has it; null: the platform's own. */
+  account: string | null;
   intentId?: string;
   setupId?: string;
   customerId?: string;

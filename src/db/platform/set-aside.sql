@@ -113,13 +113,17 @@ begin
 end
 $$;
 
--- Sets aside a row that failed in a separate call. The Worker reports it. `input`: {tenant, job, key, subject?,
--- reason}.
+-- Sets aside a row that failed in a separate call. The Worker reports it. `input`: {tenant, job, key, subject?, reason,
+-- untilReplayed?}. `untilReplayed`: the job does not try it again before somebody replays its dead letter.
 create or replace function platform.note_failed_row(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform platform.set_aside(input->>'job', array[input->>'key'], input->>'reason', input->>'subject');
+  if (input->>'untilReplayed')::boolean then
+    update platform.dead_letters d set retry_at = 'infinity'
+    where d.sink = input->>'job' and d.event_id = input->>'key' and d.replayed_at is null;
+  end if;
   return '{}';
 end
 $$;
