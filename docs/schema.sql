@@ -150,6 +150,7 @@ create table catalog.products (
   compare_at_price numeric(10,2),
   collections      varchar[]     not null default '{}'::character varying[],
   metadata         jsonb         not null default '{}'::jsonb,
+  has_list_prices  boolean       not null default false,
   image_sources    jsonb         not null default '{}'::jsonb,
   constraint products_pkey PRIMARY KEY (id),
   constraint products_sku_unique UNIQUE (tenant_id, sku),
@@ -450,6 +451,22 @@ alter table orders.orders force row level security;
 grant insert, select, update on orders.orders to fusion_orders;
 grant select on orders.orders to fusion_inventory, fusion_payments, fusion_reader, fusion_shipping;
 
+-- table: payments.account_readings
+create table payments.account_readings (
+  tenant_id    varchar     not null,
+  account      varchar     not null,
+  read_until   timestamptz,
+  tried_at     timestamptz not null default '-infinity'::timestamp with time zone,
+  rechecked_at timestamptz not null default '-infinity'::timestamp with time zone,
+  withdrawn_at timestamptz,
+  constraint account_readings_once PRIMARY KEY (tenant_id, account)
+);
+CREATE INDEX idx_account_readings_rechecked_at ON payments.account_readings USING btree (rechecked_at);
+CREATE INDEX idx_account_readings_tried_at ON payments.account_readings USING btree (tried_at);
+alter table payments.account_readings enable row level security;
+alter table payments.account_readings force row level security;
+grant insert, select, update on payments.account_readings to fusion_payments;
+
 -- table: payments.payments
 create table payments.payments (
   payment_id               varchar       not null,
@@ -490,6 +507,7 @@ create table payments.payments (
   constraint payments_refunds_within_captured CHECK (0::numeric <= refund_done AND refund_done <= refunded AND refunded <= captured),
   constraint payments_status CHECK (status in ('pending', 'succeeded', 'failed', 'cancelled', 'refunded'))
 );
+CREATE INDEX idx_payments_account ON payments.payments USING btree (tenant_id, stripe_account) WHERE stripe_account IS NOT NULL AND (status::text = 'pending' OR intent_open OR refunds_told > refund_done);
 CREATE INDEX idx_payments_campaign ON payments.payments USING btree (campaign_id, user_id) WHERE campaign_id IS NOT NULL;
 CREATE INDEX idx_payments_open ON payments.payments USING btree (tenant_id, checked_at) WHERE status::text = 'pending' OR intent_open OR refunds_told > refund_done;
 CREATE INDEX idx_payments_order ON payments.payments USING btree (order_id, tenant_id);
@@ -586,8 +604,10 @@ create table platform.tenants (
   stripe_account      varchar,
   version             integer     not null default 1,
   updated_at          timestamptz not null default now(),
+  stripe_pending      varchar,
   constraint tenants_pkey PRIMARY KEY (id),
   constraint tenants_stripe_account_unique UNIQUE (stripe_account),
+  constraint tenants_stripe_pending_unique UNIQUE (stripe_pending),
   constraint tenants_approval_seconds CHECK (approval_seconds >= 1 AND approval_seconds <= 2592000),
   constraint tenants_carrier CHECK (carrier in ('manual', 'shippo', 'easypost')),
   constraint tenants_carrier_has_key CHECK (COALESCE(carrier, 'manual')::text = 'manual' OR (carrier_credentials::jsonb #>> ARRAY[carrier, 'apiKey']::text[]) IS NOT NULL),
@@ -598,11 +618,11 @@ create table platform.tenants (
   constraint tenants_id_form CHECK (id::text ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
 );
 grant select on platform.tenants to fusion_platform;
-grant select (id, delayed_payments, hold_seconds, grace_seconds) on platform.tenants to fusion_payments;
+grant select (id, delayed_payments, hold_seconds, grace_seconds, stripe_account) on platform.tenants to fusion_payments;
 grant select (id, grace_seconds) on platform.tenants to fusion_group_commerce;
 grant select (id, hold_seconds) on platform.tenants to fusion_inventory, fusion_orders;
 grant select (id, ship_from, parcel, carrier, carrier_credentials) on platform.tenants to fusion_shipping;
-grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, version, updated_at) on platform.tenants to fusion_platform;
+grant update (name, delayed_payments, country, currency, prices_include_tax, ship_from, parcel, carrier, carrier_credentials, hold_seconds, cart_seconds, approval_seconds, grace_seconds, links, storefront_url, oidc, stripe_account, version, updated_at, stripe_pending) on platform.tenants to fusion_platform;
 
 -- table: platform.api_keys
 create table platform.api_keys (
@@ -938,7 +958,7 @@ declare
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform from catalog.products c
-  where c.id = any(array(select i->>'productId' from jsonb_array_elements(input->'images') i)) order by c.sku for update;
+  where c.id = any(array(select i->>'productId' from jsonb_array_elements(input->'images') i)) order by c.id for update;
   -- A refused event stays unclaimed, so that its dead letter can be replayed.
   claimed := platform.find_unclaimed_events('catalog',
     array(select i->>'eventId' from jsonb_array_elements(input->'images') i));
@@ -1557,6 +1577,100 @@ $function$;
 alter function catalog.image_source(text) owner to fusion_catalog;
 revoke all on function catalog.image_source(text) from public;
 
+-- function: catalog.import_collections(jsonb)
+-- src/db/catalog/imports.sql
+CREATE OR REPLACE FUNCTION catalog.import_collections(rows jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  named constant text[] := array(select distinct c from jsonb_array_elements(rows) r
+    cross join lateral jsonb_array_elements_text(r->'collections') c order by c);
+  created varchar[];
+  ids jsonb;
+  locked varchar[];
+begin
+  with added as (
+    insert into catalog.collections (id, tenant_id, name, slug, created_at, updated_at)
+    select platform.uuid7(), platform.tenant(), n.name, n.name, platform.clock(), platform.clock()
+    from unnest(named) n(name)
+    where not exists (select from catalog.collections c where c.id = n.name)
+      and not exists (select from catalog.collections c
+        where c.tenant_id = (select platform.tenant()) and c.slug = n.name)
+    order by n.name
+    on conflict (tenant_id, slug) where slug is not null do nothing
+    returning id
+  )
+  select array(select a.id from added a) into created;
+  select coalesce(jsonb_object_agg(n.name, coalesce(
+    (select c.id from catalog.collections c where c.id = n.name),
+    (select c.id from catalog.collections c where c.tenant_id = (select platform.tenant()) and c.slug = n.name))), '{}')
+  into ids from unnest(named) n(name);
+  locked := array(select c.id from catalog.collections c
+    where c.id = any(array(select i.value from jsonb_each_text(ids) i)) order by c.id for key share);
+  if exists (select from jsonb_each_text(ids) i where i.value is null or i.value <> all(locked)) then
+    raise exception using errcode = 'serialization_failure', message = 'a collection was deleted meanwhile';
+  end if;
+  return jsonb_build_object('ids', ids, 'created', to_jsonb(created));
+end
+$function$;
+alter function catalog.import_collections(jsonb) owner to fusion_catalog;
+revoke all on function catalog.import_collections(jsonb) from public;
+
+-- function: catalog.import_groups(jsonb)
+-- src/db/catalog/imports.sql
+CREATE OR REPLACE FUNCTION catalog.import_groups(rows jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  named constant text[] := array(select distinct r->>'group' from jsonb_array_elements(rows) r where r ? 'group' order by 1);
+  kept constant text[] := array(select p.group_id from jsonb_array_elements(rows) r
+    cross join lateral (select c.group_id from catalog.products c
+      where c.tenant_id = (select platform.tenant()) and c.sku = r->>'sku' limit 1) p
+    where r ? 'options' and not r ? 'group' and p.group_id is not null);
+  created varchar[];
+  locked varchar[];
+  ids jsonb;
+begin
+  with first as (
+    select distinct on (r.item->>'group') r.item->>'group' as slug, r.item->>'groupName' as name,
+      array(select jsonb_array_elements_text(r.item->'optionNames')) as options
+    from jsonb_array_elements(rows) with ordinality r(item, ord)
+    where r.item->>'group' is not null and r.item ? 'optionNames' order by 1, r.ord
+  ), added as (
+    insert into catalog.product_groups (id, tenant_id, name, slug, options, created_at, updated_at)
+    select platform.uuid7(), platform.tenant(), coalesce(f.name, f.slug), f.slug, f.options, platform.clock(),
+      platform.clock()
+    from first f
+    where not exists (select from catalog.product_groups g where g.id = f.slug)
+      and not exists (select from catalog.product_groups g
+        where g.tenant_id = (select platform.tenant()) and g.slug = f.slug)
+    order by f.slug
+    on conflict (tenant_id, slug) where slug is not null do nothing
+    returning id
+  )
+  select array(select a.id from added a) into created;
+  with found as (
+    select n.name, coalesce(
+      (select g.id from catalog.product_groups g where g.id = n.name),
+      (select g.id from catalog.product_groups g where g.tenant_id = (select platform.tenant()) and g.slug = n.name)) as id
+    from unnest(named) n(name)
+  )
+  select array_agg(f.id order by f.id), coalesce(jsonb_object_agg(f.name, f.id), '{}') into locked, ids
+  from found f where f.id is not null;
+  locked := array(select g.id from catalog.product_groups g where g.id = any(locked || kept::varchar[])
+    order by g.id for update);
+  return jsonb_build_object('ids', ids, 'locked', to_jsonb(locked), 'created', to_jsonb(created));
+end
+$function$;
+alter function catalog.import_groups(jsonb) owner to fusion_catalog;
+revoke all on function catalog.import_groups(jsonb) from public;
+
 -- function: catalog.import_products(jsonb,jsonb)
 -- src/db/catalog/imports.sql
 CREATE OR REPLACE FUNCTION catalog.import_products(call jsonb, input jsonb)
@@ -1570,10 +1684,16 @@ declare
   violated text;
   run_id constant varchar := input->>'run';
   same_runs text[];
+  named_groups jsonb := '{"ids": {}, "locked": [], "created": []}';
+  named_collections jsonb := '{"ids": {}, "created": []}';
 begin
   perform platform.identify(call, 'catalog:write');
+  if input->'rows' = '[]' then
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer',
+      jsonb_build_object('results', '[]'::jsonb, 'currency', platform.tenant_currency()));
+  end if;
   -- One import of a tenant at a time: two batches that write the same SKUs in different orders would deadlock. This
-  -- lock comes first, then products by SKU, then stock by SKU.
+  -- lock comes first, then groups, collections and products by id, then stock by SKU.
   perform pg_advisory_xact_lock(hashtextextended(platform.tenant() || ' import', 0));
   insert into catalog.import_runs (id, tenant_id, key, created_at)
   select run_id, platform.tenant(), input->>'key', platform.clock() where run_id is not null
@@ -1581,21 +1701,44 @@ begin
   same_runs := array(select r.id from catalog.import_runs r
     where r.tenant_id = platform.tenant() and r.created_at > platform.clock() - interval '24 hours'
       and run_id is not null and (r.ended_at is null or r.key = input->>'key'));
+  if jsonb_path_exists(input, '$.rows[*].group') or jsonb_path_exists(input, '$.rows[*].options') then
+    named_groups := catalog.import_groups(input->'rows');
+  end if;
+  if jsonb_path_exists(input, '$.rows[*].collections') then
+    named_collections := catalog.import_collections(input->'rows');
+  end if;
   begin
     with row as (
       select r.ord, r.item, r.item->>'sku' as sku from jsonb_array_elements(input->'rows') with ordinality r(item, ord)
     ), existing as (
-      select p.old, (p.old).* from (select row.sku from row order by row.sku) wanted
-      cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each row
-        select c as old from catalog.products c
-        where c.tenant_id = (select platform.tenant()) and c.sku = wanted.sku limit 1 for update
-      ) p
+      select p.old, (p.old).* from (
+        select c.id from row
+        cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each row
+          select c.id from catalog.products c
+          where c.tenant_id = (select platform.tenant()) and c.sku = row.sku limit 1
+        ) c order by c.id
+      ) wanted
+      cross join lateral (select c as old from catalog.products c where c.id = wanted.id limit 1 for update) p
     ), merged as (
-      select row.ord, row.sku, coalesce(k.id, row.item->>'id') as id, coalesce(row.item->>'name', k.name) as name,
+      select row.ord, row.sku, row.item, coalesce(k.id, row.item->>'id') as id,
+        coalesce(row.item->>'name', k.name) as name,
         case when row.item ? 'description' then row.item->>'description' else k.description end as description,
         coalesce((row.item->>'price')::numeric, k.price) as price,
         coalesce(row.item->>'currency', k.currency) as currency, row.item ?| array['price', 'currency'] as priced,
         coalesce(row.item->>'status', k.status, 'active') as status,
+        row.item ?| array['group', 'options'] as regrouped,
+        case when row.item ? 'group' then named_groups->'ids'->>(row.item->>'group') else k.group_id end as group_id,
+        coalesce(row.item->'options', case when not (row.item ? 'group' and row.item->>'group' is null) then k.options end,
+          '{}') as options,
+        case when row.item ? 'slug' then row.item->>'slug' else k.slug end as slug,
+        case when row.item ? 'weight' then (row.item->>'weight')::int else k.weight end as weight,
+        case when row.item ? 'taxCategory' then row.item->>'taxCategory' else k.tax_category end as tax_category,
+        case when row.item ? 'compareAtPrice' then (row.item->>'compareAtPrice')::numeric
+          else k.compare_at_price end as compare_at_price,
+        case when row.item ? 'collections' then array(select distinct named_collections->'ids'->>c
+            from jsonb_array_elements_text(row.item->'collections') c order by 1)::varchar[]
+          else coalesce(k.collections, '{}') end as collections,
+        coalesce(row.item->'metadata', k.metadata, '{}') as metadata,
         (row.item->>'inventory')::int as count, k.import_run, k.id is null as is_new, k.old,
         case when k.import_run = run_id then k.import_counts end as set_now,
         case when k.import_run = run_id then k.import_before
@@ -1607,43 +1750,72 @@ begin
       from row left join existing k on k.sku = row.sku
     ), counted as (
       select m.*, coalesce(m.count = any(m.set_before), false) as repeated from merged m
-    ), restored as ( -- an archived variant comes back, unless another one has its options by now
-      select m.sku, row_number() over (partition by (m.old).group_id, (m.old).options order by m.ord) > 1
-        or exists (select from catalog.products o where o.group_id = (m.old).group_id and o.options = (m.old).options
-          and o.status = 'active') as is_taken
-      from counted m where (m.old).group_id is not null and (m.old).status = 'archived' and m.status = 'active'
-    ), validated as (
+    ), checked as (
       select m.*, i.quantity as stock,
         case when m.repeated then null when m.is_new then coalesce(m.count, 0) else m.count end as inventory,
         case
         when m.name is null or m.price is null or m.currency is null then 'A new product needs name, price and currency.'
         when not catalog.fits_currency(m.price, m.currency)
           then format('%s has no decimals: %s does not fit', m.currency, m.price)
-        when not catalog.fits_currency((m.old).compare_at_price, m.currency)
-          then format('%s has no decimals: the compareAtPrice %s does not fit', m.currency, (m.old).compare_at_price)
-        when (select r.is_taken from restored r where r.sku = m.sku)
-          then 'Another product of its group has the same options.'
+        when not catalog.fits_currency(m.compare_at_price, m.currency)
+          then format('%s has no decimals: the compareAtPrice %s does not fit', m.currency, m.compare_at_price)
         when m.priced and platform.charge_limits(m.currency) is null then format('Stripe cannot charge %s.', m.currency)
         when not m.repeated and not inventory.is_count_allowed(m.count, i.quantity, i.reserved)
           then format('The count, with the units that orders hold, must not exceed %s.', inventory.max_units())
+        when m.regrouped then catalog.option_fault(m.group_id, m.item->>'group', m.options)
         end as fault
       from counted m
       left join lateral (
         select s.quantity, s.reserved from inventory.inventory s
         where s.tenant_id = platform.tenant() and s.sku = m.sku limit 1
       ) i on true
+    ), moved as ( -- rows that take options or a slug, or join a group
+      select m.ord, m.sku, m.id, m.group_id, m.options, m.slug,
+        m.group_id is not null and m.status = 'active' and (m.is_new or (m.old).status <> 'active'
+          or (m.old).group_id is distinct from m.group_id or (m.old).options <> m.options) as takes_options,
+        m.slug is not null and (m.is_new or (m.old).slug is distinct from m.slug) as takes_slug,
+        m.group_id is not null and (m.is_new or (m.old).group_id is distinct from m.group_id) as joins
+      from checked m where m.fault is null and (m.group_id is not null or m.slug is not null)
+    ), holder as ( -- the products, or earlier rows, that have these already
+      select m.ord, coalesce(o.sku, case when m.takes_options then nullif(first_value(m.sku)
+          over (partition by m.takes_options, m.group_id, m.options order by m.ord), m.sku) end) as of_options,
+        coalesce(s.sku, case when m.takes_slug then nullif(first_value(m.sku)
+          over (partition by m.takes_slug, m.slug order by m.ord), m.sku) end) as of_slug,
+        m.joins and 250 < count(*) filter (where m.joins) over (partition by m.group_id order by m.ord)
+          + (select count(*) from catalog.products c where c.group_id = m.group_id) as is_full
+      from moved m
+      left join lateral (select o.sku from catalog.products o where m.takes_options and o.group_id = m.group_id
+        and o.options = m.options and o.status = 'active' and o.id <> m.id limit 1) o on true
+      left join lateral (select s.sku from catalog.products s where m.takes_slug
+        and s.tenant_id = (select platform.tenant()) and s.slug = m.slug and s.id <> m.id limit 1) s on true
+    ), validated as (
+      select m.*, coalesce(m.fault, case
+          when h.is_full then 'A product group has at most 250 products, archived ones included.'
+          when h.of_options is not null then format('The product %s of this group has the same options.', h.of_options)
+          when h.of_slug is not null then format('The product %s has the slug %s.', h.of_slug, m.slug) end) as reason,
+        case when h.is_full then null when h.of_options is not null then 'variant_taken'
+          when h.of_slug is not null then 'slug_taken' end as code,
+        (input->>'retries')::boolean and not m.item ? 'retried'
+          and exists (select from row r where r.sku in (h.of_options, h.of_slug)) as again
+      from checked m
+      left join holder h on h.ord = m.ord
     ), written as (
       insert into catalog.products as p
-        (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, import_run,
-         import_counts, import_before, import_repeats)
+        (id, sku, name, description, price, currency, tenant_id, status, created_at, updated_at, group_id, options, slug,
+         weight, tax_category, compare_at_price, collections, metadata, import_run, import_counts, import_before,
+         import_repeats)
       select j.id, j.sku, j.name, j.description, j.price, j.currency, platform.tenant(), j.status, platform.clock(),
-        platform.clock(), case when j.count is not null then run_id end,
+        platform.clock(), j.group_id, j.options, j.slug, j.weight, j.tax_category, j.compare_at_price, j.collections,
+        j.metadata, case when j.count is not null then run_id end,
         case when j.repeated then j.set_now else j.set_now || j.count end, j.set_before,
         case when j.set_before is not null then j.repeats end
-      from validated j where j.fault is null order by j.sku
+      from validated j where j.reason is null order by j.sku
       on conflict on constraint products_sku_unique do update
         set name = excluded.name, description = excluded.description, price = excluded.price,
-            currency = excluded.currency, status = excluded.status,
+            currency = excluded.currency, status = excluded.status, group_id = excluded.group_id,
+            options = excluded.options, slug = excluded.slug, weight = excluded.weight,
+            tax_category = excluded.tax_category, compare_at_price = excluded.compare_at_price,
+            collections = excluded.collections, metadata = excluded.metadata,
             import_run = coalesce(excluded.import_run, p.import_run),
             import_counts = case when excluded.import_run is null then p.import_counts else excluded.import_counts end,
             import_before = case when excluded.import_run is null then p.import_before else excluded.import_before end,
@@ -1652,9 +1824,12 @@ begin
             version = platform.next_version(p.version), updated_at = excluded.updated_at
       returning p as product
     )
-    select jsonb_agg(jsonb_build_object('sku', j.sku, 'fault', j.fault, 'inventory', j.inventory,
-      'repeated', j.repeated or null, 'created', w.version = 1, 'raced', j.is_new and w.version > 1,
-      'collected', case when w.collections <> '{}' then w.id end, 'event', w.event,
+    select jsonb_agg(jsonb_build_object('sku', j.sku, 'id', j.id, 'fault', j.reason, 'code', j.code, 'again', j.again,
+      'inventory', j.inventory, 'repeated', j.repeated or null, 'created', w.version = 1,
+      'raced', j.is_new and w.version > 1
+        or j.reason is null and j.regrouped and j.group_id is not null and not named_groups->'locked' ? j.group_id,
+      'sorted', j.reason is null and j.item ? 'collections', 'collected', case when w.collections <> '{}' then w.id end,
+      'images', case when j.reason is null then j.item->'images' end, 'event', w.event,
       'product', case when w.event is not null then catalog.product_json(w.product, coalesce(j.inventory, j.stock)) end)
       order by j.ord)
     into results
@@ -1667,15 +1842,20 @@ begin
     ) w on true;
   exception when unique_violation then
     get stacked diagnostics violated = constraint_name;
-    if violated <> 'products_variant_unique' then
+    if violated not in ('products_variant_unique', 'products_slug_unique') then
       raise;
     end if;
-    -- A variant with these options was added meanwhile. The Worker repeats the batch, which then rejects the line.
-    raise exception using errcode = 'serialization_failure', message = 'a variant of this batch was added meanwhile';
+    -- A product took these options or this slug meanwhile. The Worker repeats the batch, which then rejects the line.
+    raise exception using errcode = 'serialization_failure', message = 'what a row of this batch takes was taken meanwhile';
   end;
   if results @> '[{"raced": true}]' then
-    -- Created since this statement began, so it was neither locked nor validated. The Worker repeats the batch.
-    raise exception using errcode = 'serialization_failure', message = 'a product of this batch was created meanwhile';
+    -- Created, or moved to another group, since this call began: it was not locked or not validated. The Worker repeats
+    -- the batch.
+    raise exception using errcode = 'serialization_failure', message = 'a product of this batch was changed meanwhile';
+  end if;
+  if results @> '[{"sorted": true}]' then
+    perform catalog.save_memberships(array(select r->>'id' from jsonb_array_elements(results) r
+      where (r->>'sorted')::boolean));
   end if;
   perform catalog.copy_to_collections(array(select r->>'collected' from jsonb_array_elements(results) r
     where r->'collected' <> 'null'));
@@ -1686,6 +1866,21 @@ begin
           where r->'inventory' <> 'null' and r->'fault' = 'null' order by r->>'sku'));
   perform platform.emit(r->>'event', r->'product'->>'id', r->'product', false)
   from jsonb_array_elements(results) r where r->'event' <> 'null';
+  if jsonb_path_exists(results, '$[*].images[*]') then
+    perform catalog.request_images((select jsonb_agg(i.item || jsonb_build_object('productId', r.item->'id')
+        order by r.ord, i.ord)
+      from jsonb_array_elements(results) with ordinality r(item, ord)
+      cross join lateral jsonb_array_elements(nullif(r.item->'images', 'null')) with ordinality i(item, ord)));
+  end if;
+  -- What was created for rejected rows alone goes again.
+  if named_groups->'created' <> '[]' then
+    delete from catalog.product_groups g where g.id = any(array(select jsonb_array_elements_text(named_groups->'created')))
+      and not exists (select from catalog.products p where p.group_id = g.id);
+  end if;
+  if named_collections->'created' <> '[]' then
+    delete from catalog.collections c where c.id = any(array(select jsonb_array_elements_text(named_collections->'created')))
+      and not exists (select from catalog.collection_products m where m.collection_id = c.id);
+  end if;
   if (input->>'last')::boolean then
     update catalog.import_runs r set ended_at = platform.clock() where r.tenant_id = platform.tenant()
       and r.id = run_id;
@@ -1694,8 +1889,9 @@ begin
   end if;
   return jsonb_build_object('tenant', platform.tenant(), 'replayed', false, 'answer', jsonb_build_object('results', (
     select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('sku', r->>'sku', 'detail', r->>'fault',
-      'repeated', r->'repeated', 'outcome',
-      case when r->'fault' <> 'null' then 'invalid' when (r->>'created')::boolean then 'created' else 'updated' end)))
+      'code', r->>'code', 'repeated', r->'repeated', 'outcome',
+      case when (r->>'again')::boolean and r->'fault' <> 'null' then 'again' when r->'fault' <> 'null' then 'invalid'
+        when (r->>'created')::boolean then 'created' else 'updated' end)))
     from jsonb_array_elements(results) r)));
 end
 $function$;
@@ -1997,6 +2193,25 @@ AS $function$ select 20 $function$;
 alter function catalog.max_images() owner to fusion_catalog;
 revoke all on function catalog.max_images() from public;
 
+-- function: catalog.note_list_prices(character varying,text[],numeric[])
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.note_list_prices(tenant character varying, skus text[], prices numeric[])
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  update catalog.products p set has_list_prices = true
+  where p.id = any(array(
+    select c.id from (
+      select distinct w.sku from unnest(skus, prices) w(sku, price) where w.price is not null order by w.sku
+    ) w
+    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each SKU
+      select o.id from catalog.products o
+      where o.tenant_id = tenant and o.sku = w.sku and not o.has_list_prices limit 1 for no key update
+    ) c))
+$function$;
+alter function catalog.note_list_prices(character varying,text[],numeric[]) owner to fusion_catalog;
+revoke all on function catalog.note_list_prices(character varying,text[],numeric[]) from public;
+
 -- function: catalog.option_facets(character varying[],boolean)
 -- src/db/catalog/facets.sql
 CREATE OR REPLACE FUNCTION catalog.option_facets(ids character varying[], fold boolean)
@@ -2023,6 +2238,27 @@ $function$;
 alter function catalog.option_facets(character varying[],boolean) owner to fusion_catalog;
 revoke all on function catalog.option_facets(character varying[],boolean) from public;
 grant execute on function catalog.option_facets(character varying[],boolean) to fusion_reader;
+
+-- function: catalog.option_fault(character varying,text,jsonb)
+-- src/db/catalog/imports.sql
+CREATE OR REPLACE FUNCTION catalog.option_fault(group_id character varying, named text, chosen jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case
+    when group_id is null and named is not null
+      then format('There is no product group %s, and a new one needs options.', named)
+    when group_id is null then case when chosen <> '{}' then 'options needs a group.' end
+    else (select case when not (chosen ?& g.options and (select count(*) from jsonb_object_keys(chosen))
+          = cardinality(g.options))
+        then format('The product group %s has the options %s, and the line has %s.', coalesce(g.slug, g.id),
+          array_to_string(g.options, ', '),
+          coalesce((select string_agg(o, ', ' order by o) from jsonb_object_keys(chosen) o), 'none')) end
+      from catalog.product_groups g where g.id = option_fault.group_id) end
+$function$;
+alter function catalog.option_fault(character varying,text,jsonb) owner to fusion_catalog;
+revoke all on function catalog.option_fault(character varying,text,jsonb) from public;
 
 -- function: catalog.parent_error(character varying,character varying)
 -- src/db/catalog/collections.sql
@@ -2324,6 +2560,28 @@ end
 $function$;
 alter function catalog.save_images(catalog.products) owner to fusion_catalog;
 revoke all on function catalog.save_images(catalog.products) from public;
+
+-- function: catalog.save_memberships(character varying[])
+-- src/db/catalog/imports.sql
+CREATE OR REPLACE FUNCTION catalog.save_memberships(product_ids character varying[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  delete from catalog.collection_products m using catalog.products p
+  where m.product_id = any(product_ids) and p.id = m.product_id and m.collection_id <> all(p.collections);
+  insert into catalog.collection_products
+    (tenant_id, collection_id, product_id, status, currency, price, name, group_id)
+  select p.tenant_id, c.id, p.id, p.status, p.currency, p.price, p.name, p.group_id
+  from catalog.products p cross join lateral unnest(p.collections) c(id)
+  where p.id = any(product_ids)
+  on conflict on constraint collection_products_once do nothing;
+end
+$function$;
+alter function catalog.save_memberships(character varying[]) owner to fusion_catalog;
+revoke all on function catalog.save_memberships(character varying[]) from public;
 
 -- function: catalog.search_key(character varying,text)
 -- src/db/catalog/search.sql
@@ -2710,6 +2968,7 @@ begin
   if changed > 0 then
     delete from catalog.prices p using unnest(skus, quantities, prices) w(sku, min_quantity, price)
     where p.list_id = list.id and p.sku = w.sku and p.min_quantity = w.min_quantity and w.price is null;
+    perform catalog.note_list_prices(list.tenant_id, skus, prices);
     insert into catalog.prices as p (tenant_id, list_id, sku, min_quantity, price)
     select list.tenant_id, list.id, w.sku, w.min_quantity, w.price
     from unnest(skus, quantities, prices) w(sku, min_quantity, price) where w.price is not null
@@ -3660,7 +3919,6 @@ CREATE OR REPLACE FUNCTION group_commerce.free_unsecured(call jsonb, input jsonb
 AS $function$
 declare
   excluded_ids text[];
-  known_until timestamptz;
   due record;
   result jsonb;
   freed integer := 0;
@@ -3668,13 +3926,12 @@ declare
 begin
   perform platform.enter_as(call, '*');
   excluded_ids := platform.keys_set_aside('campaigns') || payments.orders_set_aside();
-  known_until := payments.events_known_until();
   for due in
     select d.tenant_id, array_agg(d.order_id::text order by d.order_id) as orders from (
       -- No join, so that the planner starts from the due places and not from all places of running campaigns.
       select p.tenant_id, p.order_id from group_commerce.participants p
       where p.state = 'joined' and p.secure_by <= platform.clock() and p.order_id <> all(excluded_ids)
-        and (p.secure_by <= known_until or not payments.awaits_stripe(p.order_id, p.secure_by))
+        and not payments.awaits_stripe(p.order_id, p.secure_by)
         and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
       order by p.secure_by limit (input->>'limit')::int
     ) d group by d.tenant_id order by d.tenant_id
@@ -4233,7 +4490,7 @@ begin
   perform platform.act_as('*');
   return array(
     select p.order_id::text from group_commerce.participants p
-    where p.state = 'joined' and p.secure_by <= platform.clock() and p.secure_by > payments.events_known_until()
+    where p.state = 'joined' and p.secure_by <= platform.clock()
       and payments.awaits_stripe(p.order_id, p.secure_by)
       and (select x.status from group_commerce.group_commerce_campaigns x where x.id = p.campaign_id) = 'active'
     order by p.secure_by limit most);
@@ -4883,7 +5140,6 @@ AS $function$
 declare
   due jsonb;
   excluded_ids text[];
-  known_until timestamptz;
 begin
   perform platform.act_as('*');
   if not undecided then -- a row that was set aside may have ended in another way since
@@ -4893,7 +5149,6 @@ begin
   end if;
   excluded_ids := case when undecided then '{}' else platform.keys_set_aside('expire-holds')
     || payments.orders_set_aside() end;
-  known_until := payments.events_known_until();
   select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'orders', d.orders) order by d.tenant_id), '[]')
   into due
   from (
@@ -4910,7 +5165,7 @@ begin
             and v.order_id <> all(excluded_ids)
           order by v.expires_at limit 10 * most
         ) w
-        where undecided = (w.expires_at > known_until and payments.awaits_stripe(w.order_id, w.expires_at))
+        where undecided = payments.awaits_stripe(w.order_id, w.expires_at)
         limit most
       ) h
       order by h.turn, h.expires_at limit most
@@ -6070,7 +6325,7 @@ begin
       quantities[1] * p.price, c.currency,
       p.price = coalesce((line->>'price')::numeric, p.price) and c.currency = coalesce(expected_currency, c.currency)
         and p.price = trunc(p.price, platform.currency_decimals(c.currency))
-        and not exists (select from catalog.prices l where l.tenant_id = tenant and l.sku = skus[1])
+        and not c.has_list_prices
     into items, total, currency, is_simple
     from catalog.products c
     cross join lateral (select case when quoted then coalesce((line->>'price')::numeric, c.price) else c.price end) p(price)
@@ -6085,22 +6340,19 @@ begin
     into items, total, currency, skus, quantities, is_simple
     from (
       select min(l.ord) as ord, l.sku, sum(l.quantity) as quantity, l.price, min(l.currency) as currency,
-        bool_and(l.currency is not null and not l.is_listed and (quoted or l.stated is null or l.stated = l.listed)
+        bool_and(l.currency is not null and not l.has_list_prices and (quoted or l.stated is null or l.stated = l.listed)
           and l.price = trunc(l.price, platform.currency_decimals(l.currency))) as is_simple
       from (
-        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency, h.is_listed is not null as is_listed,
+        select g.ord, g.sku, g.quantity, g.stated, p.price as listed, p.currency, p.has_list_prices,
           case when quoted then coalesce(g.stated, p.price) else p.price end as price
         from (
           select ord, item->>'sku' as sku, (item->>'quantity')::int as quantity, (item->>'price')::numeric as stated
           from jsonb_array_elements(input->'items') with ordinality e(item, ord)
         ) g
         left join lateral ( -- `limit 1` keeps this a lookup by the unique index for each line
-          select c.price, c.currency from catalog.products c
+          select c.price, c.currency, c.has_list_prices from catalog.products c
           where c.tenant_id = tenant and c.sku = g.sku and c.status = 'active' limit 1
         ) p on true
-        left join lateral (
-          select true as is_listed from catalog.prices c where c.tenant_id = tenant and c.sku = g.sku limit 1
-        ) h on true
       ) l group by l.sku, l.price
     ) m;
   end if;
@@ -6478,6 +6730,7 @@ CREATE OR REPLACE FUNCTION payments.apply_stripe(call jsonb, input jsonb)
 AS $function$
 declare
   away text[];
+  of_account constant varchar := input->>'account';
   payment payments.payments;
   order_row orders.orders;
   tenant text;
@@ -6491,10 +6744,13 @@ begin
   -- The payment id in the intent's metadata finds the payment before we know the intent's id.
   select * into payment from payments.payments x where x.payment_id = (
     select y.payment_id from payments.intents y where y.stripe_id = input->>'intentId'
+      and y.stripe_account is not distinct from of_account
     union all
     select y.payment_id from payments.payments y where y.stripe_payment_intent_id = input->>'intentId'
+      and y.stripe_account is not distinct from of_account
     union all
     select y.payment_id from payments.payments y where y.setup_intent_id = input->>'setupId'
+      and y.stripe_account is not distinct from of_account
     union all
     select input->>'paymentId'
     limit 1);
@@ -6505,6 +6761,10 @@ begin
   end if;
   if payment.tenant_id = any(away) then
     perform platform.refuse_away(payment.tenant_id);
+  end if;
+  -- Before anything is written for the payment's tenant.
+  if payment.stripe_account is distinct from of_account then
+    return payments.report_other_account(payment, of_account, input, away);
   end if;
   tenant := set_config('app.tenant_id', payment.tenant_id, true);
   if input ? 'eventId' and not platform.claim_event('stripe', input->>'eventId') then
@@ -6686,12 +6946,13 @@ begin
         intent_open = x.intent_open or coalesce(x.stripe_payment_intent_id, x.setup_intent_id) is null,
         updated_at = platform.clock()
     from jsonb_array_elements(made) i
-    where x.payment_id = i->>'id' and x.payment_id = any(ids)
-    returning x.payment_id, x.tenant_id, x.amount, x.currency, i->>'intentId' as intent_id, i->>'status' as status
+    where x.payment_id = i->>'id' and x.payment_id = any(ids) and x.stripe_account is not distinct from i->>'account'
+    returning x.payment_id, x.tenant_id, x.stripe_account, x.amount, x.currency, i->>'intentId' as intent_id,
+      i->>'status' as status
   )
-  insert into payments.intents (stripe_id, tenant_id, payment_id, amount, currency, status, created_at)
-  select a.intent_id, a.tenant_id, a.payment_id, a.amount, a.currency, coalesce(a.status, 'requires_payment_method'),
-    platform.clock()
+  insert into payments.intents (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status, created_at)
+  select a.intent_id, a.tenant_id, a.payment_id, a.stripe_account, a.amount, a.currency,
+    coalesce(a.status, 'requires_payment_method'), platform.clock()
   from attached a where a.intent_id is not null
   on conflict (stripe_id) do nothing; -- a webhook has told us already
 end
@@ -6711,7 +6972,8 @@ AS $function$
     select from payments.payments p
     where p.order_id = awaits_stripe.order_id and p.status = (select 'pending')
       and coalesce(p.stripe_payment_intent_id, p.setup_intent_id) is not null
-      and (p.asked_at is null or p.asked_at < ended))
+      and (p.asked_at is null or p.asked_at < ended)
+      and ended > payments.events_known_until(p.tenant_id, p.stripe_account))
 $function$;
 alter function payments.awaits_stripe(character varying,timestamp with time zone) owner to fusion_payments;
 revoke all on function payments.awaits_stripe(character varying,timestamp with time zone) from public;
@@ -6813,10 +7075,10 @@ begin
   select * into payment from payments.payments x
     where x.order_id = order_row.id and x.status in ('pending', 'succeeded');
   if not found and order_row.status = 'created' and order_row.total > 0 then
-    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
-      checked_at)
-    select new_id, order_row.id, order_row.total, order_row.currency, 'pending', order_row.tenant_id, t, t, t
-    from platform.clock() t returning * into payment;
+    insert into payments.payments (payment_id, order_id, amount, currency, status, tenant_id, stripe_account,
+      created_at, updated_at, checked_at)
+    select new_id, order_row.id, order_row.total, order_row.currency, 'pending', t.id, t.stripe_account, c, c, c
+    from platform.clock() c, platform.tenants t where t.id = order_row.tenant_id returning * into payment;
     perform platform.emit('payment.created', payment.payment_id, payments.created_json(payment), false);
   end if;
   return payment;
@@ -6825,19 +7087,20 @@ $function$;
 alter function payments.ensure_live_payment(orders.orders,character varying) owner to fusion_payments;
 revoke all on function payments.ensure_live_payment(orders.orders,character varying) from public;
 
--- function: payments.events_known_until()
+-- function: payments.events_known_until(character varying,character varying)
 -- src/db/payments/stripe-events.sql
-CREATE OR REPLACE FUNCTION payments.events_known_until()
+CREATE OR REPLACE FUNCTION payments.events_known_until(of_tenant character varying, of_account character varying)
  RETURNS timestamp with time zone
  LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
+ STABLE
 AS $function$
-  select coalesce((select r.read_until - interval '1 minute' from payments.stripe_reading r), '-infinity')
+  select coalesce(case when of_account is null
+    then (select r.read_until - interval '1 minute' from payments.stripe_reading r)
+    else (select case when r.withdrawn_at is not null then 'infinity' else r.read_until - interval '1 minute' end
+      from payments.account_readings r where r.tenant_id = of_tenant and r.account = of_account) end, '-infinity')
 $function$;
-alter function payments.events_known_until() owner to fusion_payments;
-revoke all on function payments.events_known_until() from public;
-grant execute on function payments.events_known_until() to fusion_group_commerce, fusion_inventory;
+alter function payments.events_known_until(character varying,character varying) owner to fusion_payments;
+revoke all on function payments.events_known_until(character varying,character varying) from public;
 
 -- function: payments.fail_order_or_place(payments.payments,text)
 -- src/db/payments/campaign-places.sql
@@ -6870,6 +7133,56 @@ $function$;
 alter function payments.filter_paid_orders(text[]) owner to fusion_payments;
 revoke all on function payments.filter_paid_orders(text[]) from public;
 grant execute on function payments.filter_paid_orders(text[]) to fusion_group_commerce;
+
+-- function: payments.find_account_readings(jsonb,jsonb)
+-- src/db/payments/accounts.sql
+CREATE OR REPLACE FUNCTION payments.find_account_readings(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  most constant integer := (input->>'limit')::int;
+  accounts jsonb;
+begin
+  perform platform.enter_as(call, '*');
+  if (input->>'recheck')::boolean then
+    return jsonb_build_object('accounts', (
+      select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'account', d.account)), '[]')
+      from (select r.tenant_id, r.account from payments.account_readings r order by r.rechecked_at limit most) d));
+  end if;
+  with recursive busy(tenant_id, account) as (
+    (select p.tenant_id, p.stripe_account from payments.payments p
+      where p.stripe_account is not null and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
+      order by p.tenant_id, p.stripe_account limit 1)
+    union all
+    select n.tenant_id, n.stripe_account from busy b cross join lateral (
+      select p.tenant_id, p.stripe_account from payments.payments p
+      where p.stripe_account is not null and (p.status = 'pending' or p.intent_open or p.refunds_told > p.refund_done)
+        and (p.tenant_id, p.stripe_account) > (b.tenant_id, b.account)
+      order by p.tenant_id, p.stripe_account limit 1) n
+  ), idle as (
+    select r.tenant_id, r.account from payments.account_readings r
+    where r.tried_at <= platform.clock() - interval '1 hour' order by r.tried_at limit most
+  ), due as (
+    select d.tenant_id, d.account, r.read_until
+    from (select * from busy union select * from idle) d
+    left join payments.account_readings r on r.tenant_id = d.tenant_id and r.account = d.account
+    order by r.tried_at nulls first, d.account limit most
+  )
+  select jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'account', d.account,
+    'readUntil', platform.iso(d.read_until))) into accounts from due d;
+  return jsonb_build_object('accounts', coalesce(accounts, '[]'), 'again', (
+    select coalesce(jsonb_agg(jsonb_build_object('account', split_part(k, ' ', 1), 'eventId', split_part(k, ' ', 2))),
+      '[]')
+    from unnest(platform.keys_to_retry('hear-stripe', 1000)) k where k like '% %'));
+end
+$function$;
+alter function payments.find_account_readings(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.find_account_readings(jsonb,jsonb) from public;
+grant execute on function payments.find_account_readings(jsonb,jsonb) to fusion_worker;
 
 -- function: payments.find_intent(jsonb,jsonb)
 -- src/db/payments/checkout.sql
@@ -6904,7 +7217,7 @@ AS $function$
 begin
   perform platform.enter_as(call, '*');
   return jsonb_build_object('readUntil', (select platform.iso(r.read_until) from payments.stripe_reading r),
-    'again', platform.keys_to_retry('hear-stripe', 20));
+    'again', array(select k from unnest(platform.keys_to_retry('hear-stripe', 1000)) k where k not like '% %' limit 20));
 end
 $function$;
 alter function payments.find_reading(jsonb,jsonb) owner to fusion_payments;
@@ -6922,12 +7235,13 @@ CREATE OR REPLACE FUNCTION payments.find_unheard(call jsonb, input jsonb)
 AS $function$
 declare
   new_event_ids text[];
+  of_account constant varchar := input->>'account';
 begin
   perform platform.enter_as(call, '*');
   new_event_ids := platform.find_unclaimed_events('stripe',
     array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
   perform platform.clear_set_aside('hear-stripe',
-    array(select e->>'eventId' from jsonb_array_elements(input->'events') e
+    array(select concat_ws(' ', of_account, e->>'eventId') from jsonb_array_elements(input->'events') e
     where e->>'eventId' <> all(new_event_ids)));
   return jsonb_build_object('events', (
     select coalesce(jsonb_agg(jsonb_build_object('eventId', e->>'eventId', 'tenant', w.tenant_id,
@@ -6935,12 +7249,16 @@ begin
     from jsonb_array_elements(input->'events') e
     cross join lateral (
       select p.tenant_id, p.payment_id from payments.payments p where p.payment_id = e->>'paymentId'
+        and p.stripe_account is not distinct from of_account
       union all
       select i.tenant_id, i.payment_id from payments.intents i where i.stripe_id = e->>'intentId'
+        and i.stripe_account is not distinct from of_account
       union all
       select p.tenant_id, p.payment_id from payments.payments p where p.stripe_payment_intent_id = e->>'intentId'
+        and p.stripe_account is not distinct from of_account
       union all
       select p.tenant_id, p.payment_id from payments.payments p where p.setup_intent_id = e->>'setupId'
+        and p.stripe_account is not distinct from of_account
       limit 1
     ) w
     where e->>'eventId' = any(new_event_ids)));
@@ -7029,7 +7347,8 @@ CREATE OR REPLACE FUNCTION payments.intent_task(p payments.payments)
  STABLE
 AS $function$
   select jsonb_build_object('id', p.payment_id, 'tenant', p.tenant_id, 'orderId', p.order_id,
-    'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt, 'status', p.status,
+    'account', p.stripe_account, 'amount', p.amount::text, 'currency', p.currency, 'attempt', p.attempt,
+    'status', p.status,
     'intentId', p.stripe_payment_intent_id, 'intentOpen', p.intent_open,
     'refundsUnseen', p.refunds_told > p.refund_done,
     'mode', p.mode, 'setupId', p.setup_intent_id, 'customerId', p.customer_id, 'methodId', p.payment_method_id,
@@ -7114,6 +7433,21 @@ $function$;
 alter function payments.is_rejection_current(payments.payments,jsonb) owner to fusion_payments;
 revoke all on function payments.is_rejection_current(payments.payments,jsonb) from public;
 
+-- function: payments.keep_account()
+-- src/db/payments/accounts.sql
+CREATE OR REPLACE FUNCTION payments.keep_account()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise exception 'the payment % keeps the account % on which it was opened', old.payment_id, old.stripe_account
+    using errcode = 'integrity_constraint_violation', constraint = 'payments_keep_account';
+end
+$function$;
+alter function payments.keep_account() owner to fusion_payments;
+revoke all on function payments.keep_account() from public;
+
 -- function: payments.lacks_intent(payments.payments)
 -- src/db/payments/payments.sql
 CREATE OR REPLACE FUNCTION payments.lacks_intent(p payments.payments)
@@ -7172,6 +7506,37 @@ $function$;
 alter function payments.needs_closing(payments.payments) owner to fusion_payments;
 revoke all on function payments.needs_closing(payments.payments) from public;
 
+-- function: payments.note_account_reading(jsonb,jsonb)
+-- src/db/payments/accounts.sql
+CREATE OR REPLACE FUNCTION payments.note_account_reading(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  now_at timestamptz;
+  is_recheck constant boolean := coalesce((input->>'recheck')::boolean, false);
+  is_withdrawn constant boolean := coalesce((input->>'withdrawn')::boolean, false);
+begin
+  perform platform.enter_as(call, input->>'tenant');
+  now_at := platform.clock();
+  insert into payments.account_readings as r (tenant_id, account, read_until, tried_at, withdrawn_at)
+  values (input->>'tenant', input->>'account', (input->>'until')::timestamptz, now_at,
+    case when is_withdrawn then now_at end)
+  on conflict (tenant_id, account) do update
+  set read_until = greatest(r.read_until, excluded.read_until),
+      tried_at = case when is_recheck then r.tried_at else now_at end,
+      rechecked_at = case when is_recheck then now_at else r.rechecked_at end,
+      withdrawn_at = case when is_withdrawn then coalesce(r.withdrawn_at, now_at)
+        when input ? 'until' then null else r.withdrawn_at end;
+  return '{}';
+end
+$function$;
+alter function payments.note_account_reading(jsonb,jsonb) owner to fusion_payments;
+revoke all on function payments.note_account_reading(jsonb,jsonb) from public;
+grant execute on function payments.note_account_reading(jsonb,jsonb) to fusion_worker;
+
 -- function: payments.note_charges(jsonb,jsonb)
 -- src/db/payments/charges.sql
 CREATE OR REPLACE FUNCTION payments.note_charges(call jsonb, input jsonb)
@@ -7192,7 +7557,7 @@ revoke all on function payments.note_charges(jsonb,jsonb) from public;
 grant execute on function payments.note_charges(jsonb,jsonb) to fusion_worker;
 
 -- function: payments.note_checked(jsonb,jsonb)
--- src/db/payments/reconcile.sql
+-- src/db/payments/work.sql
 CREATE OR REPLACE FUNCTION payments.note_checked(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7372,9 +7737,10 @@ declare
 begin
   with payment as (
     insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, mode, campaign_id,
-      user_id, created_at, updated_at, checked_at)
-    values (input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
-      'pending', tenant, input->>'mode', input->>'campaignId', input->>'userId', now_at, now_at, now_at)
+      user_id, stripe_account, created_at, updated_at, checked_at)
+    select input->>'id', input->>'orderId', (input->>'amount')::numeric, input->>'currency',
+      'pending', t.id, input->>'mode', input->>'campaignId', input->>'userId', t.stripe_account, now_at, now_at, now_at
+    from platform.tenants t where t.id = tenant
     returning p as created
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -7425,10 +7791,11 @@ declare
   answer jsonb;
 begin
   with opened as (
-    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, created_at, updated_at,
-      checked_at)
-    values (open_with_order.payment_id, open_with_order.order_id, open_with_order.amount, open_with_order.currency,
-      'pending', tenant, now_at, now_at, now_at)
+    insert into payments.payments as p (payment_id, order_id, amount, currency, status, tenant_id, stripe_account,
+      created_at, updated_at, checked_at)
+    select open_with_order.payment_id, open_with_order.order_id, open_with_order.amount, open_with_order.currency,
+      'pending', t.id, t.stripe_account, now_at, now_at, now_at
+    from platform.tenants t where t.id = tenant
     returning p as row
   ), event as (
     insert into platform.events (tenant_id, topic, key, payload, traceparent, time)
@@ -7450,7 +7817,7 @@ revoke all on function payments.open_with_order(character varying,character vary
 grant execute on function payments.open_with_order(character varying,character varying,numeric,character varying) to fusion_orders;
 
 -- function: payments.open_work(jsonb,jsonb)
--- src/db/payments/reconcile.sql
+-- src/db/payments/work.sql
 CREATE OR REPLACE FUNCTION payments.open_work(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7514,9 +7881,8 @@ begin
   select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'tenant', w.tenant_id, 'paymentId', w.payment_id,
     'amount', w.amount::text, 'currency', w.currency, 'attempt', w.attempt, 'stripeRefundId', w.stripe_refund_id,
     'mayExist', w.attempt > 1 or w.created_at <= platform.clock() - interval '20 hours',
-    'intentId', coalesce(w.stripe_intent_id,
-      (select p.stripe_payment_intent_id from payments.payments p where p.payment_id = w.payment_id)))), '[]')
-  into refunds from payments.refunds w
+    'account', p.stripe_account, 'intentId', coalesce(w.stripe_intent_id, p.stripe_payment_intent_id))), '[]')
+  into refunds from payments.refunds w join payments.payments p on p.payment_id = w.payment_id
   where cardinality(refund_ids) > 0 and w.id = any(refund_ids) and w.status = (select 'pending');
   return jsonb_build_object('intents', intents, 'refunds', refunds);
 end
@@ -7551,7 +7917,7 @@ AS $function$
   select jsonb_build_object('id', p.payment_id, 'orderId', p.order_id, 'amount', p.amount, 'currency', p.currency,
     'status', p.status, 'amountRefunded', p.refunded, 'dispute', p.dispute,
     'stripePaymentIntentId', p.stripe_payment_intent_id,
-    'clientSecret', case when p.status = 'pending' then p.client_secret end,
+    'clientSecret', case when p.status = 'pending' then p.client_secret end, 'stripeAccount', p.stripe_account,
     'failureReason', p.failure_reason, 'createdAt', platform.iso(p.created_at))
 $function$;
 alter function payments.payment_json(payments.payments) owner to fusion_payments;
@@ -7599,9 +7965,10 @@ declare
   now_at constant timestamptz := platform.clock();
 begin
   with saved_intent as (
-    insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, created_at)
-    values (intent->>'id', tenant, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
-      coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
+    insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
+      received, created_at)
+    values (intent->>'id', tenant, payment.payment_id, payment.stripe_account,
+      coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), 'succeeded', (intent->>'received')::numeric, now_at)
     on conflict (stripe_id) do update
     set amount = coalesce((intent->>'amount')::numeric, x.amount), currency = coalesce(intent->>'currency', x.currency),
         status = excluded.status, received = greatest(x.received, excluded.received)
@@ -7786,6 +8153,38 @@ $function$;
 alter function payments.refund_remainder(character varying) owner to fusion_payments;
 revoke all on function payments.refund_remainder(character varying) from public;
 
+-- function: payments.report_other_account(payments.payments,character varying,jsonb,text[])
+-- src/db/payments/accounts.sql
+CREATE OR REPLACE FUNCTION payments.report_other_account(payment payments.payments, of_account character varying, input jsonb, away text[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  object_id constant text := coalesce(input->>'intentId', input->>'setupId', payment.payment_id);
+  sender varchar := payment.tenant_id;
+begin
+  if of_account is not null then
+    select t.id into sender from platform.tenants t where t.stripe_account = of_account;
+  end if;
+  if sender is not null and sender <> all(away) then
+    perform platform.act_as(sender);
+    perform platform.report_problem('stripe', concat_ws(' ', of_account, object_id),
+      case when input ? 'setup' then 'setup_intent.' else 'payment_intent.' end
+        || coalesce(coalesce(input->'intent', input->'setup')->>'status', 'unknown'), payment.payment_id,
+      jsonb_strip_nulls(jsonb_build_object('stripeAccount', of_account, 'stripePaymentIntentId', input->'intentId',
+        'stripeSetupIntentId', input->'setupId', 'paymentId', payment.payment_id,
+        'amount', input->'intent'->'amount', 'currency', input->'intent'->'currency',
+        'received', input->'intent'->'received')),
+      'account_differs: the payment that this object names in its metadata is not of this Stripe account. Look at it in Stripe and refund it there if the money is not yours to keep.');
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('outcome', 'set_aside', 'tenant', sender, 'skus', '[]'::jsonb,
+    'reason', 'account_differs'));
+end
+$function$;
+alter function payments.report_other_account(payments.payments,character varying,jsonb,text[]) owner to fusion_payments;
+revoke all on function payments.report_other_account(payments.payments,character varying,jsonb,text[]) from public;
+
 -- function: payments.request_captures(text[])
 -- src/db/payments/campaign-places.sql
 CREATE OR REPLACE FUNCTION payments.request_captures(order_ids text[])
@@ -7866,10 +8265,10 @@ declare
   saved payments.intents;
 begin
   select * into previous from payments.intents x where x.stripe_id = intent_id for update;
-  insert into payments.intents as x (stripe_id, tenant_id, payment_id, amount, currency, status, received, fault,
-    created_at)
-  values (intent_id, payment.tenant_id, payment.payment_id, coalesce((intent->>'amount')::numeric, payment.amount),
-    coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
+  insert into payments.intents as x (stripe_id, tenant_id, payment_id, stripe_account, amount, currency, status,
+    received, fault, created_at)
+  values (intent_id, payment.tenant_id, payment.payment_id, payment.stripe_account,
+    coalesce((intent->>'amount')::numeric, payment.amount), coalesce(intent->>'currency', payment.currency), coalesce(intent->>'status', 'requires_payment_method'),
     coalesce((intent->>'received')::numeric, 0),
     payments.intent_fault(payment, previous.fault is null
       and (previous.stripe_id is not null or payment.stripe_payment_intent_id is not distinct from intent_id),
@@ -8113,6 +8512,44 @@ AS $function$
 $function$;
 alter function platform.add_dead_letter(platform.outbox,text) owner to fusion_platform;
 revoke all on function platform.add_dead_letter(platform.outbox,text) from public;
+
+-- function: platform.apply_stripe_account(jsonb,jsonb)
+-- src/db/platform/stripe-accounts.sql
+CREATE OR REPLACE FUNCTION platform.apply_stripe_account(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  away text[];
+  account constant varchar := input->>'account';
+  tenant varchar;
+begin
+  away := platform.enter_to_find(call);
+  select t.id into tenant from platform.tenants t where t.stripe_account = account or t.stripe_pending = account;
+  if tenant is null or tenant <> coalesce(input->>'tenant', tenant) then
+    return jsonb_build_object('outcome', 'unknown');
+  end if;
+  if tenant = any(away) then
+    perform platform.refuse_away(tenant);
+  end if;
+  perform platform.act_as(tenant);
+  if (input->>'isEnabled')::boolean then
+    perform platform.keep_stripe_account(tenant, account, true);
+  end if;
+  if (input->>'isWithdrawn')::boolean then
+    perform platform.report_problem('stripe', account, 'account.application.deauthorized', account,
+      jsonb_build_object('stripeAccount', account),
+      'Stripe gives no access to this account any more. Orders cannot be paid, and refunds wait. Connect the account again, then replay the dead letters of its refunds.');
+  end if;
+  return jsonb_build_object('outcome', 'applied', 'tenant', tenant);
+end
+$function$;
+alter function platform.apply_stripe_account(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.apply_stripe_account(jsonb,jsonb) from public;
+grant execute on function platform.apply_stripe_account(jsonb,jsonb) to fusion_worker;
 
 -- function: platform.authenticate(jsonb,text)
 -- src/db/platform/access.sql
@@ -8776,6 +9213,25 @@ alter function platform.keep_dead_letters(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.keep_dead_letters(jsonb,jsonb) from public;
 grant execute on function platform.keep_dead_letters(jsonb,jsonb) to fusion_worker;
 
+-- function: platform.keep_stripe_account(character varying,character varying,boolean)
+-- src/db/platform/stripe-accounts.sql
+CREATE OR REPLACE FUNCTION platform.keep_stripe_account(tenant character varying, account character varying, is_enabled boolean)
+ RETURNS character varying
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update platform.tenants t
+  set stripe_account = case when is_enabled then account end, stripe_pending = case when not is_enabled then account end,
+      version = platform.next_version(t.version), updated_at = platform.clock()
+  where t.id = tenant and t.stripe_account is null and coalesce(t.stripe_pending, account) = account
+    and (t.stripe_pending is null or is_enabled);
+  return (select coalesce(t.stripe_account, t.stripe_pending) from platform.tenants t where t.id = tenant);
+end
+$function$;
+alter function platform.keep_stripe_account(character varying,character varying,boolean) owner to fusion_platform;
+revoke all on function platform.keep_stripe_account(character varying,character varying,boolean) from public;
+
 -- function: platform.key_json(platform.api_keys)
 -- src/db/platform/api-keys.sql
 CREATE OR REPLACE FUNCTION platform.key_json(k platform.api_keys)
@@ -9049,12 +9505,39 @@ AS $function$
 begin
   perform platform.enter_as(call, input->>'tenant');
   perform platform.set_aside(input->>'job', array[input->>'key'], input->>'reason', input->>'subject');
+  if (input->>'untilReplayed')::boolean then
+    update platform.dead_letters d set retry_at = 'infinity'
+    where d.sink = input->>'job' and d.event_id = input->>'key' and d.replayed_at is null;
+  end if;
   return '{}';
 end
 $function$;
 alter function platform.note_failed_row(jsonb,jsonb) owner to fusion_platform;
 revoke all on function platform.note_failed_row(jsonb,jsonb) from public;
 grant execute on function platform.note_failed_row(jsonb,jsonb) to fusion_worker;
+
+-- function: platform.open_stripe_account(jsonb,jsonb)
+-- src/db/platform/stripe-accounts.sql
+CREATE OR REPLACE FUNCTION platform.open_stripe_account(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'tenant:write', 'tenant.stripeAccount');
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  return (select jsonb_build_object('tenant', t.id, 'replayed', false, 'answer', jsonb_build_object(
+      'account', coalesce(t.stripe_account, t.stripe_pending), 'storefrontUrl', t.storefront_url, 'country', t.country))
+    from platform.tenants t where t.id = platform.tenant());
+end
+$function$;
+alter function platform.open_stripe_account(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.open_stripe_account(jsonb,jsonb) from public;
+grant execute on function platform.open_stripe_account(jsonb,jsonb) to fusion_worker;
 
 -- function: platform.process_relay_rows(character varying,text,bigint[],jsonb)
 -- src/db/platform/relay.sql
@@ -9284,6 +9767,34 @@ $function$;
 alter function platform.read_tenant() owner to fusion_platform;
 revoke all on function platform.read_tenant() from public;
 grant execute on function platform.read_tenant() to fusion_reader;
+
+-- function: platform.record_stripe_account(jsonb,jsonb)
+-- src/db/platform/stripe-accounts.sql
+CREATE OR REPLACE FUNCTION platform.record_stripe_account(call jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  replay jsonb := platform.enter(call, 'tenant:write', 'tenant.stripeAccount');
+  account varchar;
+begin
+  if replay is not null then
+    return replay;
+  end if;
+  account := platform.keep_stripe_account(platform.tenant(), input->>'account', (input->>'isEnabled')::boolean);
+  if account <> input->>'account' then
+    return jsonb_build_object('tenant', platform.tenant(), 'replayed', false,
+      'answer', jsonb_build_object('account', account));
+  end if;
+  return platform.leave(call, 'tenant.stripeAccount', jsonb_build_object('account', account, 'url', input->'url',
+    'expiresAt', input->'expiresAt'));
+end
+$function$;
+alter function platform.record_stripe_account(jsonb,jsonb) owner to fusion_platform;
+revoke all on function platform.record_stripe_account(jsonb,jsonb) from public;
+grant execute on function platform.record_stripe_account(jsonb,jsonb) to fusion_worker;
 
 -- function: platform.refuse_away(character varying,text)
 -- src/db/platform/moves.sql
@@ -9771,6 +10282,20 @@ $function$;
 alter function platform.tenant() owner to fusion_platform;
 revoke all on function platform.tenant() from public;
 grant execute on function platform.tenant() to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.tenant_currency()
+-- src/db/platform/tenants.sql
+CREATE OR REPLACE FUNCTION platform.tenant_currency()
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select t.currency from platform.tenants t where t.id = platform.tenant()
+$function$;
+alter function platform.tenant_currency() owner to fusion_platform;
+revoke all on function platform.tenant_currency() from public;
+grant execute on function platform.tenant_currency() to fusion_catalog;
 
 -- function: platform.tenant_json(platform.tenants)
 -- src/db/platform/tenants.sql
@@ -10743,6 +11268,13 @@ create policy tenant on orders.orders to fusion_catalog, fusion_group_commerce, 
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
 
+-- policies and triggers: payments.account_readings
+create policy every_tenant on payments.account_readings for select to fusion_payments
+  using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
+create policy tenant on payments.account_readings to public
+  using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
+  with check (tenant_id::text = current_setting('app.tenant_id', true));
+
 -- policies and triggers: payments.intents
 create policy every_tenant on payments.intents for select to fusion_payments
   using (current_setting('app.tenant_id', true) = '*' AND (tenant_id::text <> ALL (string_to_array(concat(current_setting('app.away', true)), ' '))));
@@ -10758,6 +11290,7 @@ create policy proven_tenant on payments.payments for select to fusion_reader
 create policy tenant on payments.payments to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER payments_keep_account BEFORE UPDATE OF stripe_account ON payments.payments FOR EACH ROW WHEN (new.stripe_account::text IS DISTINCT FROM old.stripe_account::text) EXECUTE FUNCTION payments.keep_account();
 
 -- policies and triggers: payments.refunds
 create policy every_tenant on payments.refunds for select to fusion_payments
