@@ -1578,7 +1578,7 @@ alter function catalog.image_source(text) owner to fusion_catalog;
 revoke all on function catalog.image_source(text) from public;
 
 -- function: catalog.import_collections(jsonb)
--- src/db/catalog/imports.sql
+-- src/db/catalog/imported-groups.sql
 CREATE OR REPLACE FUNCTION catalog.import_collections(rows jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1620,7 +1620,7 @@ alter function catalog.import_collections(jsonb) owner to fusion_catalog;
 revoke all on function catalog.import_collections(jsonb) from public;
 
 -- function: catalog.import_groups(jsonb)
--- src/db/catalog/imports.sql
+-- src/db/catalog/imported-groups.sql
 CREATE OR REPLACE FUNCTION catalog.import_groups(rows jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -2240,7 +2240,7 @@ revoke all on function catalog.option_facets(character varying[],boolean) from p
 grant execute on function catalog.option_facets(character varying[],boolean) to fusion_reader;
 
 -- function: catalog.option_fault(character varying,text,jsonb)
--- src/db/catalog/imports.sql
+-- src/db/catalog/imported-groups.sql
 CREATE OR REPLACE FUNCTION catalog.option_fault(group_id character varying, named text, chosen jsonb)
  RETURNS text
  LANGUAGE sql
@@ -2562,7 +2562,7 @@ alter function catalog.save_images(catalog.products) owner to fusion_catalog;
 revoke all on function catalog.save_images(catalog.products) from public;
 
 -- function: catalog.save_memberships(character varying[])
--- src/db/catalog/imports.sql
+-- src/db/catalog/imported-groups.sql
 CREATE OR REPLACE FUNCTION catalog.save_memberships(product_ids character varying[])
  RETURNS void
  LANGUAGE plpgsql
@@ -10769,7 +10769,7 @@ revoke all on function shipping.open_labels(jsonb,jsonb) from public;
 grant execute on function shipping.open_labels(jsonb,jsonb) to fusion_worker;
 
 -- function: shipping.open_shipment(jsonb,jsonb)
--- src/db/shipping/shipments.sql
+-- src/db/shipping/requested-shipments.sql
 CREATE OR REPLACE FUNCTION shipping.open_shipment(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -10891,7 +10891,7 @@ revoke all on function shipping.record_labels(jsonb,jsonb) from public;
 grant execute on function shipping.record_labels(jsonb,jsonb) to fusion_worker;
 
 -- function: shipping.record_shipment(jsonb,jsonb)
--- src/db/shipping/shipments.sql
+-- src/db/shipping/requested-shipments.sql
 CREATE OR REPLACE FUNCTION shipping.record_shipment(call jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql

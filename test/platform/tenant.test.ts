@@ -95,7 +95,7 @@ describe('the settings of a tenant', () => {
   test.each([
     ['name', ['', null, 7, 'x'.repeat(256)]],
     ['country', ['de', 'ZZ', 'DEU', 1]],
-    ['currency', ['eur', 'XXX', 'EURO']],
+    ['currency', ['eur', 'XTS', 'EURO']],
     ['pricesIncludeTax', [null, 'yes', 1]],
     ['delayedPayments', [null, 'no', 0]],
     ['shipFrom', [{ line1: 'x' }, { ...nullable.shipFrom, name: '' }, 'Hamburg', []]],
