@@ -57,7 +57,8 @@ export function curlSample({ path, method, operation, parameters }: ResolvedOper
   if (type !== undefined) {
     lines.push(`-H 'Content-Type: ${type}'`);
     const body = type === 'application/json' ? JSON.stringify(content?.example ?? {}, null, 2) : content?.example;
-    lines.push(typeof body === 'string' ? `--data-binary ${quoteForShell(body)}` : `--data-binary @${sampleFile}`);
+    const isFile = typeof body !== 'string' || type.startsWith('image/');
+    lines.push(isFile ? `--data-binary @${sampleFile}` : `--data-binary ${quoteForShell(body)}`);
   }
   const call = lines.join(' \\\n  ');
   const [variable, field] = extra.saves ?? [method === 'post' ? idVariables[path] : undefined, 'id'];

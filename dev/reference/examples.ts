@@ -138,6 +138,9 @@ export const examples: Record<string, Examples> = {
   getLabel: { responses: { 200: '%PDF-1.7 …' } },
   listKeys: { responses: { 200: listOf(sampleKey) } },
   createKey: { responses: { 201: { ...sampleKey, key: 'sk_live_x7Qp…' } } },
+  addProductImage: {
+    body: { 'image/webp': 'RIFF …', 'image/png': '\u0089PNG …', 'image/jpeg': 'ÿØÿ …', 'image/avif': '… ftypavif …' },
+  },
   getMedia: { responses: { 200: 'RIFF … WEBP …' } },
   listEvents: { responses: { 200: listOf(sampleEvent) } },
   listDeadLetters: { responses: { 200: listOf(sampleDeadLetter) } },
