@@ -39,8 +39,11 @@ const db: Reader = drizzle(neon('postgres://u:p@localhost/d'));
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
 const page = 20;
 
+/** A secret key of each tenant that has cases. */
+export type Keys = { default: string; corner: string; trade: string };
+
 /** All cases, with arguments taken from the rows of one database. */
-export function casesOf(facts: Facts, keys: { default: string; corner: string }): Case[] {
+export function casesOf(facts: Facts, keys: Keys): Case[] {
   const pick = <T>(list: T[], i: number): T => list[i % list.length] as T;
   const get = (path: string, key = keys.default): Request => ({ method: 'GET', path, key });
   const read = (
@@ -55,8 +58,8 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
     text: `select ${name}($1::jsonb, $2::jsonb) as result`,
     values: [JSON.stringify(call), JSON.stringify(input)],
   });
-  const write = (name: string, input: unknown): Statement =>
-    callFunction(name, input, { keyHash: hash(keys.default), idempotencyKey: randomUUID(), requestHash: 'growth' });
+  const write = (name: string, input: unknown, key = keys.default): Statement =>
+    callFunction(name, input, { keyHash: hash(key), idempotencyKey: randomUUID(), requestHash: 'growth' });
   const reading = (
     name: string,
     scope: string,
@@ -82,6 +85,10 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       (i) => productPage(db, { q: q(i) }, undefined, page),
     );
   const newOrder = (i: number) => ({ customerId: `buyer-${i}`, items: [{ sku: pick(facts.skus, i), quantity: 1 }] });
+  const tradeOrder = (i: number) => ({
+    customerId: `buyer-${i}`,
+    items: Array.from({ length: 25 }, (_, line) => ({ sku: `T-${(((i * 25 + line) * 7) % 900) + 1}`, quantity: 12 })),
+  });
   const { campaign, collection } = facts;
   const shelf = { collection, sort: 'price', currency: 'EUR' } as const;
   const job = (name: string, sql: string, input: unknown): Case => ({
@@ -95,6 +102,16 @@ export function casesOf(facts: Facts, keys: { default: string; corner: string })
       request: (i) => ({ method: 'POST', path: '/v1/orders', body: newOrder(i), key: keys.default }),
       statement: (i) =>
         write('orders.place_order', { ...newOrder(i), id: newId(new Date()), holdSeconds: 900, async: false }),
+    },
+    {
+      name: 'place an order of 25 lines with 50 price lists of 10,000 products',
+      request: (i) => ({ method: 'POST', path: '/v1/orders', body: tradeOrder(i), key: keys.trade }),
+      statement: (i) =>
+        write(
+          'orders.place_order',
+          { ...tradeOrder(i), id: newId(new Date()), holdSeconds: 900, async: false },
+          keys.trade,
+        ),
     },
     reading(
       'read an order',

@@ -12,7 +12,7 @@ export const pastOf = (most: number, now: Date): Past => ({
 /**
  * SQL functions for the statements below: ids (UUIDv7 of a past time, the same in every run) and the fields of an order
  * by its number. `default` has 60 % of the orders and products, `acme` 25 %, 40 small shops the rest. `corner` has 200
- * old orders only. Each order has one line, from 9,600 SKUs. One order in five is from one of 20 regular customers.
+ * old orders only, `trade` 50 price lists. Each order has one line, from 9,600 SKUs. One order in five is from one of 20 regular customers.
  */
 export const preparation = ({ beginsAt, secondsAnOrder }: Past): string => `
 create schema if not exists growth;
@@ -68,6 +68,19 @@ export const productRows = [
    cross join lateral (select (array['jacket', 'scarf', 'jumper', 'dress', 'apron', 'towel', 'blanket', 'shirt'])[1 + (g / 11) % 8] as word) t`,
   `insert into inventory.inventory (sku, tenant_id, quantity, updated_at)
    select 'SKU-' || g, growth.tenant(g), 1000000000, growth.time_of(g) from generate_series($1::bigint, $2::bigint) g where $3 >= 0`,
+  // `trade` has 10,000 products, each with two prices in each of its 50 lists. `acme` has a list with all its products.
+  `insert into catalog.products (id, sku, name, price, currency, tenant_id, has_list_prices, created_at, updated_at)
+   select growth.id('trade', g), 'T-' || g, 'Crate number ' || g, 90, 'EUR', 'trade', true, growth.time_of(g), growth.time_of(g)
+   from generate_series($1::bigint, least($2::bigint, 10000)) g where $3 >= 0`,
+  `insert into inventory.inventory (sku, tenant_id, quantity, updated_at)
+   select 'T-' || g, 'trade', 1000000000, growth.time_of(g) from generate_series($1::bigint, least($2::bigint, 10000)) g
+   where $3 >= 0`,
+  `insert into catalog.prices (tenant_id, list_id, sku, min_quantity, price)
+   select 'trade', growth.id('price-list', l), 'T-' || g, q, 80 - l - q / 10
+   from generate_series($1::bigint, least($2::bigint, 10000)) g, generate_series(1, 50) l, unnest(array[1, 10]) q where $3 >= 0`,
+  `insert into catalog.prices (tenant_id, list_id, sku, min_quantity, price)
+   select 'acme', growth.id('price-list', 0), 'SKU-' || g, 10, 4 from generate_series($1::bigint, $2::bigint) g
+   where growth.tenant(g) = 'acme' and $3 >= 0`,
   // One product in ten is in the collection.
   `insert into catalog.collection_products (tenant_id, collection_id, product_id, status, currency, price, name)
    select p.tenant_id, growth.id('collection', 1), p.id, p.status, p.currency, p.price, p.name
@@ -182,7 +195,10 @@ export const recentRows = [
 
 /** The tenants, the collection and the active campaign. */
 export const firstRows = [
-  `insert into platform.tenants (id, name) select t, t from unnest(array['acme', 'corner'] ||
+  `insert into catalog.price_lists (id, tenant_id, name, currency, audience, price_count, created_at, updated_at)
+   select growth.id('price-list', l), case l when 0 then 'acme' else 'trade' end, 'List ' || l, 'EUR', 'all', 20000, now(), now()
+   from generate_series(0, 50) l`,
+  `insert into platform.tenants (id, name) select t, t from unnest(array['acme', 'corner', 'trade'] ||
      array(select 'shop-' || g from generate_series(0, 39) g)) t on conflict (id) do nothing`,
   `insert into catalog.collections (id, tenant_id, name, created_at, updated_at)
    values (growth.id('collection', 1), 'default', 'Everyday', now(), now())`,

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { connectTo } from '../../dev/postgres/connection.ts';
 import type { Fixture } from '../fixture/fixture.ts';
 import type { Progress } from '../replay/progress.ts';
-import { casesOf } from './cases.ts';
+import { casesOf, type Keys } from './cases.ts';
 import { readFacts } from './facts.ts';
 import { grow, prepare, type Size } from './fill.ts';
 import { measureApi, measureSql, type Samples, type SqlResult, type Subject } from './measure.ts';
@@ -50,14 +50,12 @@ async function subjectOf(
   fixture: Fixture,
   database: string,
   size: Size,
-  corner: string,
+  keys: Keys,
   nameContains: string,
 ): Promise<Subject> {
   const adminUrl = fixture.postgres.url(database);
   const facts = await readFacts(adminUrl, size);
-  const cases = casesOf(facts, { default: fixture.secretKey, corner }).filter(({ name }) =>
-    name.includes(nameContains),
-  );
+  const cases = casesOf(facts, keys).filter(({ name }) => name.includes(nameContains));
   return { adminUrl, orders: size.orders, facts, cases };
 }
 
@@ -93,7 +91,11 @@ export async function runGrowth(
   const name = new URL(fixture.adminUrl).pathname.slice(1);
   const sizes = options.sizes.map((orders) => ({ orders, products: Math.min(orders, options.products) }));
   await prepare(fixture.adminUrl, pastOf(Math.max(...options.sizes), new Date()));
-  const corner = await fixture.createKey('corner');
+  const keys = {
+    default: fixture.secretKey,
+    corner: await fixture.createKey('corner'),
+    trade: await fixture.createKey('trade'),
+  };
   const bySize: DatabaseResults[] = [];
   let names: string[] = [];
   const smallestAgain: DatabaseResults = { api: new Map(), sql: undefined };
@@ -107,7 +109,7 @@ export async function runGrowth(
     progress.say(`${size.orders.toLocaleString('en-GB')} orders`);
     await grow(fixture.adminUrl, sizes[i - 1] ?? { orders: 0, products: 0 }, size, progress);
     if (i === 0) await runWithoutConnections(fixture, [name], [`create database ${smallestCopy} template ${name}`]);
-    const subject = await subjectOf(fixture, name, size, corner, options.only);
+    const subject = await subjectOf(fixture, name, size, keys, options.only);
     names = subject.cases.map((measuredCase) => measuredCase.name);
     const results: DatabaseResults = { api: new Map(), sql: undefined };
     bySize.push(results);
@@ -127,7 +129,7 @@ export async function runGrowth(
         [name, smallestCopy],
         [`alter database ${name} rename to ${replacedLargest}`, `alter database ${smallestCopy} rename to ${name}`],
       );
-      if (turn === 0) smallest = await subjectOf(fixture, name, sizes[0] ?? size, corner, options.only);
+      if (turn === 0) smallest = await subjectOf(fixture, name, sizes[0] ?? size, keys, options.only);
       await measureApi(fixture, smallest, calls, smallestAgain.api, progress);
       await runWithoutConnections(
         fixture,

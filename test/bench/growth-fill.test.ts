@@ -21,7 +21,11 @@ beforeAll(async () => {
   // In two steps: the second continues where the first ended.
   await grow(database.url, { orders: 0, products: 0 }, { orders: 6_000, products: 3_000 }, silent);
   await grow(database.url, { orders: 6_000, products: 3_000 }, size, silent);
-  const keys = { default: await database.key(), corner: await database.key({ tenant: 'corner' }) };
+  const keys = {
+    default: await database.key(),
+    corner: await database.key({ tenant: 'corner' }),
+    trade: await database.key({ tenant: 'trade' }),
+  };
   facts = await readFacts(database.url, size);
   cases = casesOf(facts, keys);
   session = await openSession(database.url);
@@ -88,6 +92,12 @@ test('an order list of a tenant with only old orders reads only the orders of th
   const { blocks, lines } = await planOf('200 old orders');
   expect(lines[0]?.scans[0]).toMatch(/idx_orders_tenant_id on orders: 21$/);
   expect(blocks).toBeLessThan(400);
+});
+
+test('an order of 25 lines looks each price up in each of 50 lists, and reads no other prices', async () => {
+  const plan = await planOf('25 lines with 50 price lists');
+  const prices = scansOf(plan).filter((scan) => / on prices/.test(scan));
+  expect(prices).toEqual(['Index Scan prices_once on prices: 1250']);
 });
 
 test('a product page reads only the products of its tenant', async () => {
