@@ -214,7 +214,17 @@ products.post(
       'updates that product, and fields that the line omits stay as they are. `inventory` sets the stock. A bad line is ' +
       'rejected and does not affect the others. If an import stops half-way, the imported lines stay: send it again ' +
       'within 24 hours. A stock that it has already set is not set again, because units may have been sold since, and ' +
-      'neither is one that a later import has set. If the response was lost, use the same Idempotency-Key.',
+      'neither is one that a later import has set. If the response was lost, use the same Idempotency-Key.\n\n' +
+      'The fields are those of an export. `group` is the slug or id of a product group, and `options` (in CSV a column ' +
+      '`option:NAME` for each) has the values of its options. A slug that is not known creates the group, with ' +
+      '`groupName` and the option names of the line. `collections` are slugs or ids too (in CSV with spaces between ' +
+      "them), and replace the product's. `image` are URLs of PNG, JPEG, WebP or AVIF files, at most 20: they must be " +
+      'https and public, and are fetched after the response. A URL that the product has an image from is left out. In ' +
+      'CSV `metadata` is JSON. `null` in NDJSON takes an optional field away.\n\n' +
+      "`?format=shopify` takes Shopify's product CSV, classic or current, as it is. A handle with options becomes a " +
+      'product group, and each of its variant rows a product; without options it is one product. HTML becomes plain ' +
+      'text. Drafts, archived and unpublished products are archived. Vendor, type, tags, category, barcode and SEO texts ' +
+      'become metadata. A variant without a SKU gets one made of its handle and options.',
     scope: 'catalog:write',
     idempotency: 'optional',
     query: z.object({
@@ -228,8 +238,11 @@ products.post(
     stream: ['application/x-ndjson', 'text/csv'],
     example: {
       'application/x-ndjson':
-        '{"sku":"TEE-BLACK-M","name":"Black T-shirt, M","price":29.99,"currency":"USD","inventory":100}\n',
-      'text/csv': 'sku,name,price,currency,inventory\nTEE-BLACK-M,"Black T-shirt, M",29.99,USD,100\n',
+        '{"sku":"TEE-BLACK-M","name":"Black T-shirt, M","price":29.99,"currency":"USD","inventory":100,' +
+        '"weight":180,"collections":["new-arrivals"],"metadata":{"brand":"Nord"}}\n',
+      'text/csv':
+        'sku,name,price,currency,inventory,group,groupName,option:Size,option:Colour,collections\n' +
+        'TEE-BLACK-M,"Black T-shirt, M",29.99,USD,100,t-shirt,T-shirt,M,Black,summer\n',
     },
     responses: {
       200: { description: 'How many lines were applied, and why each other line was rejected', schema: importReport },

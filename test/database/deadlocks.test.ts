@@ -232,6 +232,9 @@ const statements: Record<string, () => Promise<unknown>> = {
           price: 10,
           currency: 'USD',
           inventory: 50_000 + randomBelow(9),
+          ...(randomBelow(2) === 0
+            ? { group: oneOf([...groups, 'group-new']), options: { Size: sku }, optionNames: ['Size'] }
+            : { collections: someOf([...collections, 'coll-new']) }),
         })),
     }),
 };

@@ -83,11 +83,11 @@ export function generateShopify(count: number, seed: number, origin: string) {
   for (let n = 0; n < count; n++) {
     const title = `${titles[n % titles.length]} ${n}`;
     const handle = `product-${n}`;
-    const isPlain = below(10) < 4;
+    const isPlain = below(10) < 6;
     const variants = isPlain
       ? [{ 'Option1 Name': 'Title', 'Option1 Value': 'Default Title' }]
-      : sizes.slice(0, 1 + below(sizes.length)).flatMap((size) =>
-          colours.slice(0, 1 + below(2)).map((colour) => ({
+      : sizes.slice(0, 2 + below(sizes.length - 1)).flatMap((size) =>
+          colours.slice(0, below(4) === 0 ? 2 : 1).map((colour) => ({
             'Option1 Value': size,
             'Option2 Value': colour,
           })),

@@ -1,21 +1,31 @@
 -- requires: platform/access.sql, platform/events.sql, catalog/products.sql
 -- The product groups and collections that the lines of an import name.
 
--- The product groups that the rows of an import name, by slug or id, and those of rows that only change the options.
--- Creates missing ones with the option names of the first row that has any. Locks all of them by id, so that their
--- options stay and their products are counted. Returns {ids: {<slug or id>: id}, locked: [id], created: [id]}.
+-- The groups that an import names by slug or id.
+create or replace function catalog.find_groups(names text[]) returns table (name text, id varchar)
+language sql stable as $$
+  select n.name, coalesce((select g.id from catalog.product_groups g where g.id = n.name),
+    (select g.id from catalog.product_groups g where g.tenant_id = (select platform.tenant()) and g.slug = n.name))
+  from unnest(names) n(name)
+$$;
+
+-- The product groups that the rows of an import name, and those of rows that only change the options. Creates missing
+-- ones with the option names of the first row that has any. Locks all of them, so that their options stay and their
+-- products are counted. Returns {ids: {<slug or id>: id}, locked: [id], created: [id]}.
 create or replace function catalog.import_groups(rows jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
-  named constant text[] := array(select distinct r->>'group' from jsonb_array_elements(rows) r where r ? 'group' order by 1);
-  kept constant text[] := array(select p.group_id from jsonb_array_elements(rows) r
+  named constant text[] := array(select distinct r->>'group' from jsonb_array_elements(rows) r where r->>'group' is not null);
+  kept constant varchar[] := array(select p.group_id from jsonb_array_elements(rows) r
     cross join lateral (select c.group_id from catalog.products c
       where c.tenant_id = (select platform.tenant()) and c.sku = r->>'sku' limit 1) p
     where r ? 'options' and not r ? 'group' and p.group_id is not null);
   created varchar[];
   locked varchar[];
-  ids jsonb;
 begin
+  -- Before the inserts: who changes one of these groups may then wait for a slug that is inserted here.
+  perform 1 from catalog.product_groups g
+  where g.id = any(kept || array(select f.id from catalog.find_groups(named) f)) order by g.id for update;
   with first as (
     select distinct on (r.item->>'group') r.item->>'group' as slug, r.item->>'groupName' as name,
       array(select jsonb_array_elements_text(r.item->'optionNames')) as options
@@ -25,61 +35,54 @@ begin
     insert into catalog.product_groups (id, tenant_id, name, slug, options, created_at, updated_at)
     select platform.uuid7(), platform.tenant(), coalesce(f.name, f.slug), f.slug, f.options, platform.clock(),
       platform.clock()
-    from first f
-    where not exists (select from catalog.product_groups g where g.id = f.slug)
-      and not exists (select from catalog.product_groups g
-        where g.tenant_id = (select platform.tenant()) and g.slug = f.slug)
-    order by f.slug
+    from first f join catalog.find_groups(named) n on n.name = f.slug where n.id is null order by f.slug
     on conflict (tenant_id, slug) where slug is not null do nothing
     returning id
   )
   select array(select a.id from added a) into created;
-  with found as (
-    select n.name, coalesce(
-      (select g.id from catalog.product_groups g where g.id = n.name),
-      (select g.id from catalog.product_groups g where g.tenant_id = (select platform.tenant()) and g.slug = n.name)) as id
-    from unnest(named) n(name)
-  )
-  select array_agg(f.id order by f.id), coalesce(jsonb_object_agg(f.name, f.id), '{}') into locked, ids
-  from found f where f.id is not null;
-  locked := array(select g.id from catalog.product_groups g where g.id = any(locked || kept::varchar[])
-    order by g.id for update);
-  return jsonb_build_object('ids', ids, 'locked', to_jsonb(locked), 'created', to_jsonb(created));
+  locked := array(select g.id from catalog.product_groups g
+    where g.id = any(kept || array(select f.id from catalog.find_groups(named) f)) order by g.id for update);
+  return jsonb_build_object('locked', to_jsonb(locked), 'created', to_jsonb(created), 'ids', coalesce(
+    (select jsonb_object_agg(f.name, f.id) from catalog.find_groups(named) f where f.id = any(locked)), '{}'));
 end
 $$;
 
--- The same for collections, whose name is their slug. They are locked against deletion.
+-- The collections that an import names by slug or id.
+create or replace function catalog.find_collections(names text[]) returns table (name text, id varchar)
+language sql stable as $$
+  select n.name, coalesce((select c.id from catalog.collections c where c.id = n.name),
+    (select c.id from catalog.collections c where c.tenant_id = (select platform.tenant()) and c.slug = n.name))
+  from unnest(names) n(name)
+$$;
+
+-- The collections that the rows of an import name. Creates missing ones, whose name is their slug. Locks all of them
+-- against deletion. Returns {ids: {<slug or id>: id}, created: [id]}.
 create or replace function catalog.import_collections(rows jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
   named constant text[] := array(select distinct c from jsonb_array_elements(rows) r
-    cross join lateral jsonb_array_elements_text(r->'collections') c order by c);
+    cross join lateral jsonb_array_elements_text(r->'collections') c);
   created varchar[];
-  ids jsonb;
   locked varchar[];
 begin
+  -- Before the inserts, as for groups.
+  perform 1 from catalog.collections c
+  where c.id = any(array(select f.id from catalog.find_collections(named) f)) order by c.id for key share;
   with added as (
     insert into catalog.collections (id, tenant_id, name, slug, created_at, updated_at)
-    select platform.uuid7(), platform.tenant(), n.name, n.name, platform.clock(), platform.clock()
-    from unnest(named) n(name)
-    where not exists (select from catalog.collections c where c.id = n.name)
-      and not exists (select from catalog.collections c
-        where c.tenant_id = (select platform.tenant()) and c.slug = n.name)
-    order by n.name
+    select platform.uuid7(), platform.tenant(), f.name, f.name, platform.clock(), platform.clock()
+    from catalog.find_collections(named) f where f.id is null order by f.name
     on conflict (tenant_id, slug) where slug is not null do nothing
     returning id
   )
   select array(select a.id from added a) into created;
-  select coalesce(jsonb_object_agg(n.name, coalesce(
-    (select c.id from catalog.collections c where c.id = n.name),
-    (select c.id from catalog.collections c where c.tenant_id = (select platform.tenant()) and c.slug = n.name))), '{}')
-  into ids from unnest(named) n(name);
   locked := array(select c.id from catalog.collections c
-    where c.id = any(array(select i.value from jsonb_each_text(ids) i)) order by c.id for key share);
-  if exists (select from jsonb_each_text(ids) i where i.value is null or i.value <> all(locked)) then
+    where c.id = any(array(select f.id from catalog.find_collections(named) f)) order by c.id for key share);
+  if exists (select from catalog.find_collections(named) f where f.id = any(locked) is not true) then
     raise exception using errcode = 'serialization_failure', message = 'a collection was deleted meanwhile';
   end if;
-  return jsonb_build_object('ids', ids, 'created', to_jsonb(created));
+  return jsonb_build_object('created', to_jsonb(created),
+    'ids', coalesce((select jsonb_object_agg(f.name, f.id) from catalog.find_collections(named) f), '{}'));
 end
 $$;
 
