@@ -6,9 +6,11 @@ import { ReplayError } from './file.ts';
 /** Thrown after Ctrl-C. Requests in flight are completed, and no more are sent. */
 export class Stopped extends Error {}
 
-export type PostResult = { status: number; code: string; detail: string; replayed: boolean; body: unknown };
+export type ApiResult = { status: number; code: string; detail: string; replayed: boolean; body: unknown };
 
-export type Post = {
+export type ApiRequest = {
+  /** Default: POST */
+  method?: 'POST' | 'PUT';
   path: string;
   /** A JSON value, or a function that returns the lines of a stream, called for each attempt. */
   body: { json: unknown } | { ndjson: () => Iterable<string> };
@@ -19,7 +21,7 @@ export type Post = {
   onRetry?: (reason: string) => void;
 };
 
-export type Client = { post: (request: Post) => Promise<PostResult> };
+export type Client = { send: (request: ApiRequest) => Promise<ApiResult> };
 
 const deadlineMs = 60_000;
 const maxPauseMs = 5_000;
@@ -30,7 +32,7 @@ const maxServerErrors = 5;
  * Whether the same request may succeed later. This includes 500, whose outcome is unknown: the Idempotency-Key makes a
  * retry safe.
  */
-const isTransient = ({ status, code }: PostResult): boolean =>
+const isTransient = ({ status, code }: ApiResult): boolean =>
   status === 429 || status >= 500 || code === 'idempotency_in_progress' || status === 408;
 
 /** The code or message of the error that caused a failure of fetch. */
@@ -42,13 +44,13 @@ export function reasonOf(error: unknown): string {
   return typeof code === 'string' ? code : (message ?? String(inner));
 }
 
-function bodyOf({ body }: Post): RequestInit {
+function bodyOf({ body }: ApiRequest): RequestInit {
   if ('json' in body) return { body: JSON.stringify(body.json) };
   const lines = ReadableStream.from(body.ndjson()).pipeThrough(new TextEncoderStream());
   return { body: lines, duplex: 'half' } as unknown as RequestInit;
 }
 
-async function readResult(response: Response): Promise<PostResult> {
+async function readResult(response: Response): Promise<ApiResult> {
   const text = await response.text();
   let body: unknown = {};
   try {
@@ -68,20 +70,20 @@ async function readResult(response: Response): Promise<PostResult> {
 }
 
 /**
- * Posts to the API and retries transient failures with the same Idempotency-Key, so that nothing happens twice. All
+ * Sends requests to the API and retries transient failures with the same Idempotency-Key, so that nothing happens twice. All
  * requests share one trace id, which marks the events of this file in the database.
  * @throws ReplayError if the platform stays unavailable for `retryForMs` or rejects the API key; Stopped if `signal`
  * aborts
  */
 export function createClient(options: { url: string; key: string; trace: string; signal: AbortSignal }): Client {
   async function attempt(
-    request: Post,
+    request: ApiRequest,
     isLast: boolean,
-  ): Promise<PostResult | { transient: string; retryAfterMs: number }> {
+  ): Promise<ApiResult | { transient: string; retryAfterMs: number }> {
     const span = createHash('sha256').update(request.idempotencyKey).digest('hex').slice(0, 15);
     try {
       const response = await fetch(options.url + request.path, {
-        method: 'POST',
+        method: request.method ?? 'POST',
         headers: {
           authorization: `Bearer ${options.key}`,
           'content-type': 'json' in request.body ? 'application/json' : 'application/x-ndjson',
@@ -101,7 +103,7 @@ export function createClient(options: { url: string; key: string; trace: string;
   }
 
   return {
-    async post(request) {
+    async send(request) {
       const until = performance.now() + (request.retryForMs ?? 60_000);
       for (let attempts = 1; ; attempts++) {
         if (options.signal.aborted) throw new Stopped();
@@ -114,7 +116,7 @@ export function createClient(options: { url: string; key: string; trace: string;
         }
         if (performance.now() > until) {
           throw new ReplayError(
-            `POST ${options.url}${request.path} has failed ${attempts} times (${result.transient}). ` +
+            `${request.method ?? 'POST'} ${options.url}${request.path} has failed ${attempts} times (${result.transient}). ` +
               'Run the same command again when the platform is available: it continues from here.',
           );
         }

@@ -1,8 +1,10 @@
 import { ReplayError, readRows } from './file.ts';
+import { groupVariants, type PlannedGroup } from './groups.ts';
+import { collectPrices, type PlannedPrice } from './prices.ts';
 import { type ClassifiedRow, canCharge, createClassifier, maxLines, type Reason } from './rows.ts';
 
-/** A SKU to import. `opening`: its opening stock, the units of all its sale lines. */
-export type PlannedProduct = { sku: string; name: string; pence: number; opening: number };
+/** A SKU to import. `opening`: its opening stock, the units of all its sale lines. `group`: only if it has variants. */
+export type PlannedProduct = { sku: string; name: string; pence: number; opening: number; group?: PlannedGroup };
 
 type Invoice = { kind: 'sale' | 'cancellation'; lines: number; pence: bigint; rejected: Reason | undefined };
 
@@ -17,6 +19,8 @@ export type Plan = {
   sha256: string;
   rows: number;
   products: Map<string, PlannedProduct>;
+  /** The rows of the price list. */
+  prices: PlannedPrice[];
   invoices: Map<string, Invoice>;
   /** The number of invoices that become orders. */
   orders: number;
@@ -25,6 +29,8 @@ export type Plan = {
   cancellations: Cancellation[];
   /** The number of rows by outcome. They add up to `rows`. */
   counts: Map<'sale' | 'cancellation' | Reason, number>;
+  /** What the limits of the API leave out. */
+  notes: string[];
 };
 
 /** The sale lines of an invoice as one order, in the order of the file. */
@@ -73,10 +79,17 @@ function toProducts(tallies: Map<string, Tally>): Plan['products'] {
   return products;
 }
 
+/** Why an invoice cannot become an order. */
+function orderFault({ lines, pence }: Invoice): Reason | undefined {
+  if (lines > maxLines) return 'orderLines';
+  return canCharge(pence) ? undefined : 'orderTotal';
+}
+
 /**
- * Reads a file for the first time. Keeps a few hundred bytes for each SKU, invoice and cancelled line, but no sale
- * lines. The units of a rejected invoice stay in the opening stock, which may be too large but never too small.
- * `limit`: only this number of invoices, sales and cancellations, from the start of the file.
+ * Reads a file twice: first its rows, then the invoices for the price list. Keeps a few hundred bytes for each SKU,
+ * invoice and cancelled line and for each quantity and price of a SKU, but no sale lines. The units of a rejected invoice
+ * stay in the opening stock, which may be too large but never too small. `limit`: only this number of invoices, sales
+ * and cancellations, from the start of the file. The catalog and the price list do not depend on it.
  * @throws ReplayError as readRows does
  */
 export async function makePlan(
@@ -91,7 +104,8 @@ export async function makePlan(
   const counts: Plan['counts'] = new Map();
   let rows = 0;
   let sha256 = '';
-  for await (const row of readRows(path, { onRead, onEnd: (digest) => (sha256 = digest) })) {
+  const onFirstRead = (share: number): void => onRead(share / 2);
+  for await (const row of readRows(path, { onRead: onFirstRead, onEnd: (digest) => (sha256 = digest) })) {
     const classified = classify(row);
     rows++;
     tally(tallies, classified);
@@ -112,8 +126,7 @@ export async function makePlan(
   let pence = 0n;
   for (const invoice of invoices.values()) {
     if (invoice.kind === 'sale') {
-      if (invoice.lines > maxLines) invoice.rejected ??= 'orderLines';
-      else if (!canCharge(invoice.pence)) invoice.rejected ??= 'orderTotal';
+      invoice.rejected ??= orderFault(invoice);
       if (!invoice.rejected) {
         orders++;
         pence += invoice.pence;
@@ -122,25 +135,45 @@ export async function makePlan(
     count(counts, invoice.rejected ?? invoice.kind, invoice.lines);
   }
   const products = toProducts(tallies);
-  return { path, id: sha256.slice(0, 16), sha256, rows, products, invoices, orders, pence, cancellations, counts };
+  const notes = groupVariants(products);
+  const read = {
+    path,
+    id: sha256.slice(0, 16),
+    sha256,
+    rows,
+    products,
+    invoices,
+    orders,
+    pence,
+    cancellations,
+    counts,
+  };
+  const { prices, notes: priceNotes } = await collectPrices(
+    readSales(read, (share) => onRead((1 + share) / 2)),
+    products,
+  );
+  return { ...read, prices, notes: [...notes, ...priceNotes] };
 }
 
 /**
- * Reads the file again and yields each order once its last line is read. Lines of one invoice need not be adjacent: an
- * invoice is kept in memory from its first line to its last.
- * @throws ReplayError if the file has changed since the plan was made
+ * Reads the file again and yields each invoice that can become an order, also those beyond `limit`, once its last line
+ * is read. Lines of one invoice need not be adjacent: an invoice is kept in memory from its first line to its last.
+ * @throws ReplayError if the file has changed since it was read first
  */
-export async function* readOrders(plan: Plan): AsyncGenerator<PlannedOrder> {
+async function* readSales(
+  plan: Pick<Plan, 'path' | 'sha256' | 'invoices'>,
+  onRead: (share: number) => void = () => undefined,
+): AsyncGenerator<PlannedOrder> {
   const classify = createClassifier();
   const open = new Map<string, PlannedOrder>();
   const changed = () => new ReplayError(`${plan.path} has changed during the replay`);
   let sha256 = '';
-  for await (const row of readRows(plan.path, { onEnd: (digest) => (sha256 = digest) })) {
+  for await (const row of readRows(plan.path, { onRead, onEnd: (digest) => (sha256 = digest) })) {
     const classified = classify(row);
     if (classified.kind !== 'sale') continue;
     const invoice = plan.invoices.get(classified.invoice);
     if (!invoice) throw changed();
-    if (invoice.rejected) continue;
+    if (orderFault(invoice) !== undefined) continue;
     const order = open.get(classified.invoice) ?? { invoice: classified.invoice, customer: '', lines: [] };
     order.customer ||= classified.customer;
     order.lines.push({ sku: classified.sku, units: classified.units, pence: classified.pence ?? 0 });
@@ -151,4 +184,11 @@ export async function* readOrders(plan: Plan): AsyncGenerator<PlannedOrder> {
     }
   }
   if (open.size > 0 || sha256 !== plan.sha256) throw changed();
+}
+
+/** Reads the file again and yields each order. @throws ReplayError as readSales does */
+export async function* readOrders(plan: Plan): AsyncGenerator<PlannedOrder> {
+  for await (const order of readSales(plan)) {
+    if (plan.invoices.get(order.invoice)?.rejected === undefined) yield order;
+  }
 }

@@ -5,6 +5,7 @@ import { connectKafka } from './kafka.ts';
 import { connectBrokers } from './kafka-native.ts';
 import type { ReplayOptions } from './options.ts';
 import { makePlan, markOf, type Plan } from './plan.ts';
+import { setHistoricalPrices } from './price-list.ts';
 import { grouped, Progress, pounds } from './progress.ts';
 import { reasons } from './rows.ts';
 import { importProducts, placeOrders, type Run, returnCancelled } from './sell.ts';
@@ -25,7 +26,8 @@ function describeRows(plan: Plan): string[] {
   if (sum !== plan.rows) throw new Error(`the outcomes of ${sum} rows are counted, but the file has ${plan.rows} rows`);
   const width = grouped(plan.rows).length;
   const lines = rows.map(([text, count]) => `  ${grouped(count).padStart(width)}  ${text}`);
-  return ['', `Rows of ${plan.path}`, ...lines, `  ${grouped(plan.rows)}  in total`, ''];
+  const notes = plan.notes.map((note) => `  ${note}`);
+  return ['', `Rows of ${plan.path}`, ...lines, `  ${grouped(plan.rows)}  in total`, ...notes, ''];
 }
 
 /**
@@ -54,6 +56,7 @@ export async function replay(options: ReplayOptions, terminal: Terminal, signal:
     const earlier = await findEarlierRuns(database, plan);
     const run: Run = { plan, earlier, client, concurrency: options.concurrency, progress, signal };
     await importProducts(run);
+    await setHistoricalPrices(run);
     await placeOrders(run);
     await returnCancelled(run);
 

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
-import { type Client, type PostResult, Stopped } from './client.ts';
+import { type ApiResult, type Client, Stopped } from './client.ts';
 import { type EarlierRuns, reasonOfOpening, reasonOfRow } from './database.ts';
 import { ReplayError } from './file.ts';
+import { optionName } from './groups.ts';
 import { markOf, type Plan, type PlannedOrder, type PlannedProduct, readOrders } from './plan.ts';
+import { createPriceRule, hasPricesOf } from './prices.ts';
 import { grouped, type Progress } from './progress.ts';
 
 export type Run = {
@@ -27,7 +29,7 @@ const importRetryMs = 330_000;
 async function sendAll<T>(
   run: Run,
   step: { unit: string; total: number; tasks: AsyncIterable<T> | Iterable<T>; skip: (task: T) => boolean },
-  send: (task: T) => Promise<{ name: string; result: PostResult }>,
+  send: (task: T) => Promise<{ name: string; result: ApiResult }>,
 ): Promise<void> {
   const outcome: Outcome = { done: 0, existing: 0, failed: 0, failures: [] };
   const end = new AbortController();
@@ -83,11 +85,13 @@ function reportOutcome(run: Run, outcome: Outcome, unit: string): void {
   for (const failure of failures) run.progress.say(`      ${failure}`);
 }
 
-const importLine = ({ sku, name, pence, opening }: PlannedProduct): string =>
-  `${JSON.stringify({ sku, name, price: pence / 100, currency: 'GBP', inventory: opening })}\n`;
+function importLine({ sku, name, pence, opening, group }: PlannedProduct): string {
+  const variant = group && { group: group.slug, groupName: group.name, options: { [optionName]: group.variant } };
+  return `${JSON.stringify({ sku, name, price: pence / 100, currency: 'GBP', inventory: opening, ...variant })}\n`;
+}
 
 /**
- * Imports every SKU with its opening stock. An import overwrites the stock, so it runs only while a SKU is missing:
+ * Imports every SKU with its opening stock and its product group. An import overwrites the stock, so it runs only while a SKU is missing:
  * then no order of this file exists yet. Lines and Idempotency-Key are the same in every run, so a run waits for an
  * import that a killed run has started.
  * @throws ReplayError if a SKU cannot be ordered or imported
@@ -108,7 +112,7 @@ export async function importProducts(run: Run): Promise<void> {
   if (missing > 0) {
     const digest = createHash('sha256');
     for (const product of toImport) digest.update(importLine(product));
-    const result = await run.client.post({
+    const result = await run.client.send({
       path: '/v1/products/import',
       body: { ndjson: () => toImport.map(importLine) },
       idempotencyKey: `${markOf(plan)}-catalog-${digest.digest('hex').slice(0, 16)}`,
@@ -149,33 +153,46 @@ async function addOpeningStock(run: Run, products: PlannedProduct[]): Promise<vo
 /** A header does not allow all characters of a SKU, so the Idempotency-Key has a digest of it. */
 const digestOf = (sku: string): string => createHash('sha256').update(sku).digest('hex').slice(0, 32);
 
-const adjust = (run: Run, sku: string, delta: number, reason: string, idempotencyKey: string): Promise<PostResult> =>
-  run.client.post({
+const adjust = (run: Run, sku: string, delta: number, reason: string, idempotencyKey: string): Promise<ApiResult> =>
+  run.client.send({
     path: `/v1/inventory/${encodeURIComponent(sku)}/adjustments`,
     body: { json: { delta, reason } },
     idempotencyKey,
   });
 
-/** Places each invoice as one order, unless an earlier run has. @throws ReplayError, Stopped */
+/**
+ * Places each invoice as one order, unless an earlier run has. If the price list and the catalog give all prices of an
+ * invoice, the order states them and leaves the pricing to the platform, which rejects any other price. All other orders
+ * are quoted. @throws ReplayError, Stopped
+ */
 export async function placeOrders(run: Run): Promise<void> {
-  const { plan } = run;
+  const { plan, earlier } = run;
+  const priceOf = createPriceRule(plan);
+  let calculated = 0;
+  const tasks = async function* () {
+    for await (const order of readOrders(plan)) {
+      const quoted = !hasPricesOf(priceOf, order) || order.lines.some(({ sku }) => earlier.repriced.has(sku));
+      if (!quoted) calculated++;
+      yield { ...order, quoted };
+    }
+  };
   run.progress.begin('Orders');
   const step = {
     unit: 'orders',
     total: plan.orders,
-    tasks: readOrders(plan),
-    skip: ({ invoice }: PlannedOrder) => run.earlier.invoices.has(invoice),
+    tasks: tasks(),
+    skip: ({ invoice }: PlannedOrder) => earlier.invoices.has(invoice),
   };
-  await sendAll(run, step, async ({ invoice, customer, lines }) => ({
+  await sendAll(run, step, async ({ invoice, customer, lines, quoted }) => ({
     name: invoice,
-    result: await run.client.post({
+    result: await run.client.send({
       path: '/v1/orders',
       body: {
         json: {
           customerId: customer,
           items: lines.map(({ sku, units, pence }) => ({ sku, quantity: units, price: pence / 100 })),
           currency: 'GBP',
-          pricing: 'quoted',
+          ...(quoted ? { pricing: 'quoted' } : {}),
           organizationId: markOf(plan),
           purchaseOrderNumber: invoice,
         },
@@ -183,6 +200,10 @@ export async function placeOrders(run: Run): Promise<void> {
       idempotencyKey: `${markOf(plan)}-${invoice}`,
     }),
   }));
+  run.progress.say(
+    `      ${grouped(calculated)} at the prices of the price list and the catalog, as the platform calculates them, ` +
+      `${grouped(plan.orders - calculated)} at quoted prices`,
+  );
 }
 
 /** Returns each line of a cancellation to stock, unless an earlier run has. @throws ReplayError, Stopped */

@@ -2,6 +2,7 @@ import type { Database } from '../database.ts';
 import type { Kafka } from '../kafka.ts';
 import type { Plan } from '../plan.ts';
 import { grouped, type Progress } from '../progress.ts';
+import { auditGroups, auditPriceList } from './catalog.ts';
 import { auditKafka, awaitOutbox } from './events.ts';
 import { Findings } from './findings.ts';
 import { type AuditedEvent, auditOrders } from './orders.ts';
@@ -25,6 +26,8 @@ export async function audit(
   try {
     await auditOrders(database, plan, events, findings, progress);
     await auditStock(database, plan, events, findings);
+    await auditGroups(database, plan, findings);
+    await auditPriceList(database, plan, events, findings);
   } finally {
     await database.client.query('commit');
   }
