@@ -1427,6 +1427,34 @@ $function$;
 alter function catalog.emit_price_list(catalog.price_lists,text,integer) owner to fusion_catalog;
 revoke all on function catalog.emit_price_list(catalog.price_lists,text,integer) from public;
 
+-- function: catalog.find_collections(text[])
+-- src/db/catalog/imported-groups.sql
+CREATE OR REPLACE FUNCTION catalog.find_collections(names text[])
+ RETURNS TABLE(name text, id character varying)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select n.name, coalesce((select c.id from catalog.collections c where c.id = n.name),
+    (select c.id from catalog.collections c where c.tenant_id = (select platform.tenant()) and c.slug = n.name))
+  from unnest(names) n(name)
+$function$;
+alter function catalog.find_collections(text[]) owner to fusion_catalog;
+revoke all on function catalog.find_collections(text[]) from public;
+
+-- function: catalog.find_groups(text[])
+-- src/db/catalog/imported-groups.sql
+CREATE OR REPLACE FUNCTION catalog.find_groups(names text[])
+ RETURNS TABLE(name text, id character varying)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select n.name, coalesce((select g.id from catalog.product_groups g where g.id = n.name),
+    (select g.id from catalog.product_groups g where g.tenant_id = (select platform.tenant()) and g.slug = n.name))
+  from unnest(names) n(name)
+$function$;
+alter function catalog.find_groups(text[]) owner to fusion_catalog;
+revoke all on function catalog.find_groups(text[]) from public;
+
 -- function: catalog.find_image_requests(jsonb,jsonb)
 -- src/db/catalog/image-requests.sql
 CREATE OR REPLACE FUNCTION catalog.find_image_requests(call jsonb, input jsonb)
@@ -1587,33 +1615,28 @@ CREATE OR REPLACE FUNCTION catalog.import_collections(rows jsonb)
 AS $function$
 declare
   named constant text[] := array(select distinct c from jsonb_array_elements(rows) r
-    cross join lateral jsonb_array_elements_text(r->'collections') c order by c);
+    cross join lateral jsonb_array_elements_text(r->'collections') c);
   created varchar[];
-  ids jsonb;
   locked varchar[];
 begin
+  -- Before the inserts, as for groups.
+  perform 1 from catalog.collections c
+  where c.id = any(array(select f.id from catalog.find_collections(named) f)) order by c.id for key share;
   with added as (
     insert into catalog.collections (id, tenant_id, name, slug, created_at, updated_at)
-    select platform.uuid7(), platform.tenant(), n.name, n.name, platform.clock(), platform.clock()
-    from unnest(named) n(name)
-    where not exists (select from catalog.collections c where c.id = n.name)
-      and not exists (select from catalog.collections c
-        where c.tenant_id = (select platform.tenant()) and c.slug = n.name)
-    order by n.name
+    select platform.uuid7(), platform.tenant(), f.name, f.name, platform.clock(), platform.clock()
+    from catalog.find_collections(named) f where f.id is null order by f.name
     on conflict (tenant_id, slug) where slug is not null do nothing
     returning id
   )
   select array(select a.id from added a) into created;
-  select coalesce(jsonb_object_agg(n.name, coalesce(
-    (select c.id from catalog.collections c where c.id = n.name),
-    (select c.id from catalog.collections c where c.tenant_id = (select platform.tenant()) and c.slug = n.name))), '{}')
-  into ids from unnest(named) n(name);
   locked := array(select c.id from catalog.collections c
-    where c.id = any(array(select i.value from jsonb_each_text(ids) i)) order by c.id for key share);
-  if exists (select from jsonb_each_text(ids) i where i.value is null or i.value <> all(locked)) then
+    where c.id = any(array(select f.id from catalog.find_collections(named) f)) order by c.id for key share);
+  if exists (select from catalog.find_collections(named) f where f.id = any(locked) is not true) then
     raise exception using errcode = 'serialization_failure', message = 'a collection was deleted meanwhile';
   end if;
-  return jsonb_build_object('ids', ids, 'created', to_jsonb(created));
+  return jsonb_build_object('created', to_jsonb(created),
+    'ids', coalesce((select jsonb_object_agg(f.name, f.id) from catalog.find_collections(named) f), '{}'));
 end
 $function$;
 alter function catalog.import_collections(jsonb) owner to fusion_catalog;
@@ -1628,15 +1651,17 @@ CREATE OR REPLACE FUNCTION catalog.import_groups(rows jsonb)
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  named constant text[] := array(select distinct r->>'group' from jsonb_array_elements(rows) r where r ? 'group' order by 1);
-  kept constant text[] := array(select p.group_id from jsonb_array_elements(rows) r
+  named constant text[] := array(select distinct r->>'group' from jsonb_array_elements(rows) r where r->>'group' is not null);
+  kept constant varchar[] := array(select p.group_id from jsonb_array_elements(rows) r
     cross join lateral (select c.group_id from catalog.products c
       where c.tenant_id = (select platform.tenant()) and c.sku = r->>'sku' limit 1) p
     where r ? 'options' and not r ? 'group' and p.group_id is not null);
   created varchar[];
   locked varchar[];
-  ids jsonb;
 begin
+  -- Before the inserts: who changes one of these groups may then wait for a slug that is inserted here.
+  perform 1 from catalog.product_groups g
+  where g.id = any(kept || array(select f.id from catalog.find_groups(named) f)) order by g.id for update;
   with first as (
     select distinct on (r.item->>'group') r.item->>'group' as slug, r.item->>'groupName' as name,
       array(select jsonb_array_elements_text(r.item->'optionNames')) as options
@@ -1646,26 +1671,15 @@ begin
     insert into catalog.product_groups (id, tenant_id, name, slug, options, created_at, updated_at)
     select platform.uuid7(), platform.tenant(), coalesce(f.name, f.slug), f.slug, f.options, platform.clock(),
       platform.clock()
-    from first f
-    where not exists (select from catalog.product_groups g where g.id = f.slug)
-      and not exists (select from catalog.product_groups g
-        where g.tenant_id = (select platform.tenant()) and g.slug = f.slug)
-    order by f.slug
+    from first f join catalog.find_groups(named) n on n.name = f.slug where n.id is null order by f.slug
     on conflict (tenant_id, slug) where slug is not null do nothing
     returning id
   )
   select array(select a.id from added a) into created;
-  with found as (
-    select n.name, coalesce(
-      (select g.id from catalog.product_groups g where g.id = n.name),
-      (select g.id from catalog.product_groups g where g.tenant_id = (select platform.tenant()) and g.slug = n.name)) as id
-    from unnest(named) n(name)
-  )
-  select array_agg(f.id order by f.id), coalesce(jsonb_object_agg(f.name, f.id), '{}') into locked, ids
-  from found f where f.id is not null;
-  locked := array(select g.id from catalog.product_groups g where g.id = any(locked || kept::varchar[])
-    order by g.id for update);
-  return jsonb_build_object('ids', ids, 'locked', to_jsonb(locked), 'created', to_jsonb(created));
+  locked := array(select g.id from catalog.product_groups g
+    where g.id = any(kept || array(select f.id from catalog.find_groups(named) f)) order by g.id for update);
+  return jsonb_build_object('locked', to_jsonb(locked), 'created', to_jsonb(created), 'ids', coalesce(
+    (select jsonb_object_agg(f.name, f.id) from catalog.find_groups(named) f where f.id = any(locked)), '{}'));
 end
 $function$;
 alter function catalog.import_groups(jsonb) owner to fusion_catalog;
