@@ -894,7 +894,8 @@ CREATE OR REPLACE FUNCTION audit.record()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats}';
+  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices}';
+  personal constant text[] := '{email,email_key,name,phone,addresses,metadata}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
@@ -905,7 +906,10 @@ begin
   if current_setting('app.copying', true) = 'on' and session_user <> 'fusion_worker' then
     return null;
   end if;
-  if tg_argv[0] = 'stock' then
+  if tg_argv[0] = 'customer' then
+    old_row := old_row - personal;
+    new_row := new_row - personal;
+  elsif tg_argv[0] = 'stock' then
     old_row := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
   end if;
   select a.id, a.prefix into api_key from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
@@ -11194,6 +11198,7 @@ create policy proven_tenant on catalog.price_lists for select to fusion_reader
 create policy tenant on catalog.price_lists to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_price_lists AFTER INSERT OR DELETE OR UPDATE ON catalog.price_lists FOR EACH ROW EXECUTE FUNCTION audit.record('price_list', 'id');
 
 -- policies and triggers: catalog.prices
 create policy proven_tenant on catalog.prices for select to fusion_reader
@@ -11218,7 +11223,7 @@ create policy search on catalog.products for select to fusion_search
 create policy tenant on catalog.products to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
-CREATE TRIGGER audit_changes AFTER UPDATE ON catalog.products FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION audit.record('product', 'sku');
+CREATE TRIGGER audit_changes AFTER UPDATE OF name, description, price, currency, status, group_id, options, slug, images, weight, tax_category, compare_at_price, collections, metadata ON catalog.products FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION audit.record('product', 'sku');
 CREATE TRIGGER audit_products AFTER INSERT OR DELETE ON catalog.products FOR EACH ROW EXECUTE FUNCTION audit.record('product', 'sku');
 
 -- policies and triggers: group_commerce.group_commerce_campaigns
@@ -11270,6 +11275,7 @@ create policy proven_tenant on orders.customers for select to fusion_reader
 create policy tenant on orders.customers to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_platform, fusion_shipping
   using ( CASE WHEN tenant_id::text = current_setting('app.tenant_id', true) THEN true ELSE NULL::boolean END IS NOT NULL)
   with check (tenant_id::text = current_setting('app.tenant_id', true));
+CREATE TRIGGER audit_customers AFTER INSERT OR DELETE OR UPDATE ON orders.customers FOR EACH ROW EXECUTE FUNCTION audit.record('customer', 'id');
 
 -- policies and triggers: orders.orders
 create policy every_tenant on orders.orders for select to fusion_inventory

@@ -80,6 +80,28 @@ const createCollection = async () => (await send('POST', '/v1/collections', { na
 const pathOfMember = async () =>
   `/v1/collections/${(await createCollection()).id}/products/${(await addProduct(store, randomUUID(), 1)).id}`;
 
+const newPriceList = () => ({ name: 'New', currency: 'USD', audience: 'all' });
+const createPriceList = async () => (await send('POST', '/v1/price-lists', newPriceList())(randomUUID())).body;
+const newCustomer = () => ({ email: `${randomUUID()}@example.com`, name: 'Ada Lovelace' });
+const createCustomer = async () => (await send('POST', '/v1/customers', newCustomer())(randomUUID())).body;
+
+/** Sends an image of one pixel to a product. */
+const sendImage =
+  ({ id }: { id: string }) =>
+  async (idempotencyKey: string): Promise<Reply> => {
+    const response = await fetch(`${store.url}/v1/products/${id}/images`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${store.key}`, 'content-type': 'image/png', 'idempotency-key': idempotencyKey },
+      body: Buffer.from(onePixel, 'base64'),
+    });
+    return { status: response.status, headers: response.headers, body: await response.json() };
+  };
+const onePixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+const addImage = async () => {
+  const product = await addProduct(store, randomUUID(), 1);
+  return { id: product.id, image: (await sendImage(product)(randomUUID())).body.id };
+};
+
 /** The operations of administrators: the audit rows that each leaves, and how to perform it once. */
 const recordedInAuditLog: Record<string, Change> = {
   createProduct: {
@@ -133,6 +155,52 @@ const recordedInAuditLog: Record<string, Change> = {
       const path = await pathOfMember();
       await send('PUT', path)('');
       return send('DELETE', path);
+    },
+  },
+  createPriceList: {
+    rows: ['price_list insert'],
+    prepare: async () => send('POST', '/v1/price-lists', newPriceList()),
+  },
+  updatePriceList: {
+    rows: ['price_list update'],
+    prepare: async () => send('PATCH', `/v1/price-lists/${(await createPriceList()).id}`, { name: 'Other' }),
+  },
+  setPrices: {
+    rows: ['price_list update'],
+    async prepare() {
+      const { sku } = await addProduct(store, randomUUID(), 1);
+      const prices = [{ sku, minQuantity: 1, price: 4 }];
+      return send('PUT', `/v1/price-lists/${(await createPriceList()).id}/prices`, { prices });
+    },
+  },
+  deletePriceList: {
+    rows: ['price_list delete'],
+    prepare: async () => send('DELETE', `/v1/price-lists/${(await createPriceList()).id}`),
+  },
+  createCustomer: {
+    rows: ['customer insert'],
+    prepare: async () => send('POST', '/v1/customers', newCustomer()),
+  },
+  updateCustomer: {
+    rows: ['customer update'],
+    prepare: async () => send('PATCH', `/v1/customers/${(await createCustomer()).id}`, { group: 'trade' }),
+  },
+  addProductImage: {
+    rows: ['product update'],
+    prepare: async () => sendImage(await addProduct(store, randomUUID(), 1)),
+  },
+  arrangeProductImages: {
+    rows: ['product update'],
+    async prepare() {
+      const { id, image } = await addImage();
+      return send('PUT', `/v1/products/${id}/images`, { images: [{ id: image, alt: 'A cup' }] });
+    },
+  },
+  deleteProductImage: {
+    rows: ['product update'],
+    async prepare() {
+      const { id, image } = await addImage();
+      return send('DELETE', `/v1/products/${id}/images/${image}`);
     },
   },
   setInventory: {

@@ -161,7 +161,7 @@ describe('a forged cursor', () => {
 describe('a query', () => {
   test.each([
     ['/v1/orders?customer=ada', ['customer']],
-    ['/v1/products?sort=price&minPrice=3', ['sort', 'minPrice']],
+    ['/v1/products?order=price&cheapest=3', ['order', 'cheapest']],
     ['/v1/products?limit=1&limit=2', ['limit']],
     ['/v1/products?Limit=1', ['Limit']],
     [`/v1/orders/${unknownId}?expand=1`, ['expand']],

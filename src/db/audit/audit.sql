@@ -8,7 +8,8 @@
 create or replace function audit.record() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats}';
+  hidden constant text[] := '{key_hash,carrier_credentials,search,message,import_run,import_counts,import_before,import_repeats,image_sources,has_list_prices}';
+  personal constant text[] := '{email,email_key,name,phone,addresses,metadata}';
   old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - hidden end;
   new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - hidden end;
   row_tenant varchar := coalesce(coalesce(new_row, old_row)->>'tenant_id', coalesce(new_row, old_row)->>'id');
@@ -19,7 +20,10 @@ begin
   if current_setting('app.copying', true) = 'on' and session_user <> 'fusion_worker' then
     return null;
   end if;
-  if tg_argv[0] = 'stock' then
+  if tg_argv[0] = 'customer' then
+    old_row := old_row - personal;
+    new_row := new_row - personal;
+  elsif tg_argv[0] = 'stock' then
     old_row := jsonb_build_object('quantity', new.quantity::bigint - new.delta);
   end if;
   select a.id, a.prefix into api_key from platform.api_keys a where a.key_hash = current_setting('app.key_hash', true);
@@ -47,13 +51,22 @@ create or replace trigger audit_replays after update of replayed_at on platform.
 
 create or replace trigger audit_products after insert or delete on catalog.products
   for each row execute function audit.record('product', 'sku');
-create or replace trigger audit_changes after update on catalog.products
+-- Of what a merchant changes: that a price list has the SKU is no change of the product.
+create or replace trigger audit_changes after update of name, description, price, currency, status, group_id, options,
+  slug, images, weight, tax_category, compare_at_price, collections, metadata on catalog.products
   for each row when (old.* is distinct from new.*) execute function audit.record('product', 'sku');
 
 create or replace trigger audit_product_groups after insert or update or delete on catalog.product_groups
   for each row execute function audit.record('product_group', 'id');
 create or replace trigger audit_collections after insert or update or delete on catalog.collections
   for each row execute function audit.record('collection', 'id');
+
+create or replace trigger audit_price_lists after insert or update or delete on catalog.price_lists
+  for each row execute function audit.record('price_list', 'id');
+
+-- The ids and the group alone: the log must hold no personal data, because it can never be erased.
+create or replace trigger audit_customers after insert or update or delete on orders.customers
+  for each row execute function audit.record('customer', 'id');
 
 -- On the ledger, not on the stock: the stock changes with every order.
 create or replace trigger audit_stock after insert on inventory.adjustments
