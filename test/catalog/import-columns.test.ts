@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { mulberry32 } from '../../dev/stripe/webhooks.ts';
 import { type Reply, type Send, type Store, startStore, until } from '../support/harness.ts';
 import { png } from '../support/images.ts';
 
@@ -415,6 +416,87 @@ describe('a file that was exported', () => {
     expect(await linesOf(to)).toEqual(after);
     expect(await count('platform.events')).toBe(events);
   });
+});
+
+test('no line makes an import fail as a whole, whatever its fields have', async () => {
+  const nasty: unknown[] = [
+    ...[
+      '',
+      ' ',
+      '\0',
+      '\ud800',
+      '💶',
+      'é'.repeat(300),
+      '__proto__',
+      '..',
+      '-',
+      'a b',
+      "'; drop table x;--",
+      '{}',
+      '[]',
+    ],
+    ...[null, true, 0, -0, -1, 1.5, 1e300, 2 ** 53, [], {}, [null], [[]], { a: { b: 1 } }, ['x', 1], { '': '' }],
+    ...[
+      'https://shop.example/\0',
+      'https://[::1]/',
+      'https://user:pass@shop.example/',
+      'javascript:alert(1)',
+      'https://',
+    ],
+    ...[
+      { Size: 'M' },
+      { Size: '\0' },
+      { '\ud800': 'x' },
+      ['fuzz-1'],
+      ['fuzz-1', 'fuzz-2'],
+      'fuzz-1',
+      'fuzz-2',
+      { constructor: 'x' },
+    ],
+  ];
+  const fields = [
+    'name',
+    'price',
+    'currency',
+    'inventory',
+    'status',
+    'slug',
+    'weight',
+    'taxCategory',
+    'compareAtPrice',
+  ];
+  fields.push(
+    'group',
+    'groupName',
+    'options',
+    'collections',
+    'image',
+    'metadata',
+    'optionNames',
+    'images',
+    'retried',
+    'id',
+  );
+  const random = mulberry32(20261130);
+  const oneOf = <T>(values: T[]): T => values[Math.floor(random() * values.length)] as T;
+  const lines = Array.from({ length: 600 }, (_, n) => {
+    const changed = Array.from({ length: 1 + Math.floor(random() * 3) }, () => [oneOf(fields), oneOf(nasty)]);
+    return row(`FUZZ-${n % 250}`, Object.fromEntries(changed));
+  });
+  const { status, body } = await ndjson(lines);
+  expect([status, body.created + body.updated + body.rejected.length]).toEqual([200, lines.length]);
+  expect(body.created).toBeGreaterThan(10);
+  const text = (value: unknown) =>
+    `"${(typeof value === 'string' ? value : JSON.stringify(value)).replaceAll('"', '""')}"`;
+  const table = lines.map((_, n) =>
+    [`FUZZ-${n % 250}`, ...fields.slice(0, 15).map(() => (random() < 0.8 ? '' : text(oneOf(nasty))))].join(','),
+  );
+  const header = ['sku', ...fields.slice(0, 15)]
+    .map((field) => (field === 'options' ? 'option:Size' : field))
+    .join(',');
+  const fromCsv = await csv([header, ...table].join('\n'));
+  const { created, updated, rejected } = fromCsv.body;
+  expect([fromCsv.status, created + updated + rejected.length]).toEqual([200, lines.length]);
 });
 
 test('the header of CSV may name any option, and a column that is unknown or twice rejects the file', async () => {

@@ -121,18 +121,20 @@ begin
 end
 $$;
 
--- Tells orders that these SKUs have prices in a list. Locks the products by SKU, as an import does.
+-- Tells orders that these SKUs have prices in a list. Locks the products by id.
 create or replace function catalog.note_list_prices(tenant varchar, skus text[], prices numeric[]) returns void
 language sql as $$
   update catalog.products p set has_list_prices = true
   where p.id = any(array(
-    select c.id from (
-      select distinct w.sku from unnest(skus, prices) w(sku, price) where w.price is not null order by w.sku
-    ) w
-    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each SKU
-      select o.id from catalog.products o
-      where o.tenant_id = tenant and o.sku = w.sku and not o.has_list_prices limit 1 for no key update
-    ) c))
+    select l.id from (
+      select c.id from (select distinct w.sku from unnest(skus, prices) w(sku, price) where w.price is not null) w
+      cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each SKU
+        select o.id from catalog.products o where o.tenant_id = tenant and o.sku = w.sku limit 1
+      ) c order by c.id
+    ) c
+    cross join lateral (
+      select o.id from catalog.products o where o.id = c.id and not o.has_list_prices limit 1 for no key update
+    ) l))
 $$;
 
 -- Sets and removes prices of a list. `input`: {id, ifMatch?: [version], prices: [{sku, minQuantity, price}]}, each SKU

@@ -143,7 +143,7 @@ async function importLines(
     images = 0;
     for (const { sku, outcome, code, detail, repeated } of answer.results) {
       const row = sent.get(sku);
-      if (repeated) report.repeated = (report.repeated ?? 0) + 1;
+      if (repeated && outcome !== 'again') report.repeated = (report.repeated ?? 0) + 1;
       if (outcome === 'invalid') reject(row?.line ?? 0, code ?? 'validation_failed', detail ?? '');
       // Another line of the batch had these options or this slug before it. Now it may have given them up.
       else if (outcome === 'again') row && add(row.line, row.size, row.product, true);
