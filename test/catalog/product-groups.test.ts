@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { productGroup, productGroupWithProducts } from '../../src/domain/catalog/product-groups.ts';
 import { addProduct, oneLine, type Reply, type Store, startStore } from '../support/harness.ts';
@@ -34,6 +34,9 @@ const topicsOf = async (id: string) =>
   (
     await store.database.query<{ topic: string }>('select topic from platform.events where key = $1 order by seq', [id])
   ).map(({ topic }) => topic);
+/** Chinese characters, three bytes each, which no compression makes shorter. */
+const randomCharacters = (length: number) =>
+  Array.from({ length }, () => String.fromCharCode(0x4e00 + randomInt(20_000))).join('');
 const black = (size: string) => ({ Size: size, Colour: 'Black' });
 
 describe('a product group', () => {
@@ -183,6 +186,19 @@ describe('a product in a group', () => {
     expect(pointers(await patch(made.body.id, { options: { Size: 'L' } }))).toEqual(['/options/Colour']);
     expect(pointers(await patch(made.body.id, { groupId: null, options: { Size: 'L' } }))).toEqual(['/options/Size']);
     expect((await patch(made.body.id, { options: black('L') })).body.options).toEqual(black('L'));
+  });
+
+  test('has options of at most 2,000 bytes in all, because they are in an index', async () => {
+    const names = Array.from({ length: 10 }, (_, index) => `Option ${index}`);
+    const { id } = await group({ options: names, slug: 'many-options' });
+    const options = Object.fromEntries(names.map((name) => [name, randomCharacters(100)]));
+    expect(pointers(await post(id, options))).toEqual(['/options']);
+    const line = { sku: newSku(), name: 'x', price: 1, currency: 'USD', group: 'many-options', options };
+    const headers = { 'content-type': 'application/x-ndjson' };
+    const imported = await store.send('POST', '/v1/products/import', JSON.stringify(line), { headers });
+    expect(imported.body.rejected[0].detail).toContain('options must have at most 2,000 bytes');
+    const fitting = Object.fromEntries(names.map((name) => [name, randomCharacters(60)]));
+    expect((await post(id, fitting)).status).toBe(201);
   });
 
   test('changes its group and leaves it', async () => {

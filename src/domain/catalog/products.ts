@@ -49,12 +49,18 @@ export type Product = z.infer<typeof product>;
 const name = text(500);
 const description = text(10_000).nullable();
 
+/** products_variant_unique has the options in its index, whose entries have 2,704 bytes at most. */
+const maxOptionBytes = 2_000;
+
 /** Fields that a product may have. Without a group, `options` must be empty. */
 const optionalFields = z
   .object({
     groupId: id.nullable().meta({ description: 'The product group of which it is a variant; null: none' }),
     options: z
       .record(word(40), word(100))
+      .refine((options) => new TextEncoder().encode(JSON.stringify(options)).length <= maxOptionBytes, {
+        error: 'must have at most 2,000 bytes in all, as JSON in UTF-8',
+      })
       .meta({ description: 'A value for each option of its group', examples: [{ Size: 'M', Colour: 'Black' }] }),
     slug: slug.nullable(),
     weight: whole.min(0).max(100_000_000).nullable().meta({ description: 'Grams' }),
