@@ -63,6 +63,8 @@ const maxBatchRows = 250;
 const maxBatchCharacters = 1_000_000;
 // Each image is an event.
 const maxBatchImages = 500;
+// A product in a collection is a row, and a new collection is another: 25,000 of them take longer than a call may.
+const maxBatchCollections = 2_000;
 /**
  * After each batch an import pauses for four times the batch's duration, at most this long, so that it never keeps the
  * database busy.
@@ -106,12 +108,14 @@ async function importLines(
   let batch: Batch = new Map();
   let size = 0;
   let images = 0;
+  let collections = 0;
   let pauseMs = 0;
 
   function add(line: number, lineSize: number, product: ImportedProduct, retried?: true): void {
     batch.set(product.sku, { line, size: lineSize, product, ...(retried ? { retried } : {}) });
     size += lineSize;
     images += product.images?.length ?? 0;
+    collections += product.collections?.length ?? 0;
   }
 
   function reject(line: number, code: LineCode, detail: string): void {
@@ -141,6 +145,7 @@ async function importLines(
     batch = new Map();
     size = 0;
     images = 0;
+    collections = 0;
     for (const { sku, outcome, code, detail, repeated } of answer.results) {
       const row = sent.get(sku);
       if (repeated && outcome !== 'again') report.repeated = (report.repeated ?? 0) + 1;
@@ -164,7 +169,11 @@ async function importLines(
       }
       continue;
     }
-    const isFull = () => batch.size >= maxBatchRows || size > maxBatchCharacters || images > maxBatchImages;
+    const isFull = () =>
+      batch.size >= maxBatchRows ||
+      size > maxBatchCharacters ||
+      images > maxBatchImages ||
+      collections > maxBatchCollections;
     while (isFull() || batch.has(read.product.sku)) await send();
     add(read.line, read.size, read.product);
   }
