@@ -1,6 +1,7 @@
 import { parse } from 'csv-parse/sync';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { NeonBridgeOptions } from '../../dev/neon/bridge.ts';
+import { pageSize, streamRows } from '../../src/domain/exports/format.ts';
 import { addProduct, oneLine, type Store, startStore } from '../support/harness.ts';
 
 let store: Store;
@@ -84,6 +85,17 @@ describe('an export of products', () => {
     expect([response.status, ((await response.json()) as { code: string }).code]).toEqual([status, code]);
   });
 
+  test('as CSV is imported again if an option has the name of what every object of JavaScript has', async () => {
+    const options = ['constructor'];
+    const { body: group } = await store.send('POST', '/v1/product-groups', { name: 'Lego', slug: 'lego', options });
+    const input = { sku: 'E-LEGO', name: 'Lego', price: 1, currency: 'USD', inventory: 0, groupId: group.id };
+    await store.send('POST', '/v1/products', { ...input, options: { constructor: 'Ada' } });
+    const text = await (await download('/v1/products/export')).text();
+    const rows: Record<string, string>[] = parse(text, { columns: true });
+    expect(new Set(rows.map((row) => row['option:constructor']))).toEqual(new Set(['Ada', '']));
+    await store.database.query(`delete from catalog.products where sku = 'E-LEGO'`);
+  });
+
   test('needs a secret key', async () => {
     const response = await download('/v1/products/export', await store.database.key({ kind: 'publishable' }));
     expect(response.status).toBe(403);
@@ -135,4 +147,22 @@ describe('an export of orders', () => {
     expect(new Set(ids).size).toBe(ids.length);
     expect(ids.length).toBeGreaterThanOrEqual(1_300);
   });
+});
+
+test('an export writes a page of long rows in small parts, and reads the next page only after it', async () => {
+  const all = Array.from({ length: 250 }, (_, n) => ({ id: String(n) }));
+  const read: (string | undefined)[] = [];
+  const page = async (before: string | undefined) => {
+    read.push(before);
+    const from = before === undefined ? 0 : Number(before) + 1;
+    return all.slice(from, from + pageSize);
+  };
+  const stream = await streamRows(page, '', ({ id }) => `${id} `.padEnd(400_000));
+  const ids: string[] = [];
+  for await (const part of stream) {
+    expect(part.byteLength).toBeLessThan(1_000_000);
+    ids.push(...(new TextDecoder().decode(part).match(/\d+/g) ?? []));
+    expect(read.length).toBeLessThanOrEqual(1 + Math.ceil(ids.length / pageSize));
+  }
+  expect(ids).toEqual(all.map(({ id }) => id));
 });

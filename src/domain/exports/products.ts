@@ -35,7 +35,8 @@ function toCsvLine(line: ExportLine, names: string[]): string {
     if (column === 'collections' || column === 'image') return line[column].join(' ');
     return column === 'metadata' ? (isEmpty ? '' : JSON.stringify(line.metadata)) : line[column];
   });
-  return csvRecord([...fields, ...names.map((name) => line.options[name])]);
+  // An option may have the name of what every object inherits, such as `constructor`.
+  return csvRecord([...fields, ...names.map((name) => (Object.hasOwn(line.options, name) ? line.options[name] : ''))]);
 }
 
 /**
