@@ -1,6 +1,7 @@
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { priceList as priceListSchema } from '../../src/domain/catalog/price-lists.ts';
-import { addProduct, type Reply, type Store, startStore } from '../support/harness.ts';
+import { addProduct, type Reply, type Store, startStore, until } from '../support/harness.ts';
 
 let store: Store;
 beforeAll(async () => {
@@ -259,5 +260,31 @@ describe('the prices of a list', () => {
     expect(await pricesOf(id)).toHaveLength(11);
     expect((await read(id)).body.priceCount).toBe(11);
     expect(await eventsOf(id)).toHaveLength(11);
+  });
+
+  test('of several products are set without a deadlock, if an import locks the same products by id', async () => {
+    for (const sku of ['LOCK-B', 'LOCK-A']) await addProduct(store, sku, 1); // the ids in the opposite order of the SKUs
+    const id = await add();
+    const lock = 'select from catalog.products where sku = $1 for update';
+    const holder = new pg.Client(store.database.url);
+    await holder.connect();
+    try {
+      await holder.query('begin');
+      await holder.query(lock, ['LOCK-B']);
+      const reply = put(id, [
+        { sku: 'LOCK-A', price: 1 },
+        { sku: 'LOCK-B', price: 1 },
+      ]);
+      await until(async () => {
+        const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+        return (await store.database.query(waiting)).length === 1;
+      });
+      await holder.query(`set local lock_timeout = '100ms'`);
+      await holder.query(lock, ['LOCK-A']);
+      await holder.query('commit');
+      expect((await reply).status).toBe(200);
+    } finally {
+      await holder.end();
+    }
   });
 });
