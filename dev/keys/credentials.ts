@@ -16,15 +16,16 @@ export function readSecretsKeys(variable: string | undefined): [string, ...strin
 }
 
 /**
- * Encrypts the credentials of all tenants again, with the first key. Credentials that a tenant changes at the same time
- * stay as it sets them. Returns how many were encrypted, and those that no key decrypts, which stay as they are.
+ * Encrypts the credentials of all tenants of this cell again, with the first key. Those of a tenant that has moved are
+ * encrypted in its new cell. Credentials that a tenant changes at the same time stay as it sets them. Returns how many were encrypted, and those that no key decrypts, which stay as they are.
  */
 export async function encryptAgain(
   client: Pick<pg.Client | pg.Pool, 'query'>,
   keys: [string, ...string[]],
 ): Promise<{ encrypted: number; lost: string[] }> {
   const { rows } = await client.query<{ id: string; stored: string }>(
-    'select id, carrier_credentials as stored from platform.tenants where carrier_credentials is not null order by id',
+    `select t.id, t.carrier_credentials as stored from platform.tenants t where t.carrier_credentials is not null
+     and not exists (select from platform.tenant_moves m where m.id = t.id and m.state = 'moved') order by t.id`,
   );
   const result = { encrypted: 0, lost: [] as string[] };
   for (const { id, stored } of rows) {

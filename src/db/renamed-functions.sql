@@ -18,6 +18,7 @@ drop function if exists group_commerce.free_these(text[], jsonb);
 drop function if exists group_commerce.lose_place(varchar, text, text);
 drop function if exists group_commerce.lose_refunded(varchar, boolean);
 drop function if exists group_commerce.next_unsettled(jsonb, jsonb, text[]);
+drop function if exists payments.report_other_account(payments.payments, varchar, jsonb, text[]);
 drop function if exists group_commerce.note_settled(group_commerce.group_commerce_campaigns, text[]);
 drop function if exists group_commerce.order_place(group_commerce.group_commerce_campaigns, group_commerce.participants);
 drop function if exists group_commerce.take_place(group_commerce.group_commerce_campaigns, jsonb);

@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { moveTenant } from '../../dev/cells/move.ts';
+import { purgeTenant } from '../../dev/cells/purge.ts';
 import { createKey, revokeKey } from '../../dev/keys/api-keys.ts';
+import { encryptAgain } from '../../dev/keys/credentials.ts';
+import { encrypt } from '../../src/base/encryption.ts';
+import { credentialOwner } from '../../src/domain/carrier-accounts.ts';
 import {
   addTenant,
   callIn,
@@ -128,6 +132,46 @@ describe('a tenant that is away', () => {
     expect(
       await raisedBy(runJob(old, 'payments.apply_stripe', { paymentId: 'gone', intentId: 'pi_gone', intent: unknown })),
     ).toBe('moved eu1');
+  });
+
+  test('has the events about its Stripe account only where it lives, also once its rows are purged', async () => {
+    const account = `acct_${tenant}`;
+    const connected = 'update platform.tenants set stripe_account = $2 where id = $1';
+    await old.database.query(connected, [tenant, account]);
+    const stays = `stays-${tests}`;
+    const otherKey = await addTenant(old, stays, { A: 10 });
+    const order = await callLikeWorker<{ id: string }>(cells, 'orders.place_order', otherKey, orderOf('A'));
+    const paymentId = randomUUID();
+    const messages = [{ eventId: randomUUID(), orderId: order.answer.id, id: paymentId }];
+    await runJob(old, 'payments.open_payments', { tenant: stays, messages });
+    await move();
+    await purgeTenant(cells, tenant, { steps: quietSteps, keepDays: 0 });
+    const webhook = (cell: TestCell, fields: object) =>
+      runJob<{ outcome: string }>(cell, 'platform.apply_stripe_account', { account, tenant, ...fields });
+    for (const fields of [{ isEnabled: true }, { isWithdrawn: true }])
+      expect(await raisedBy(webhook(old, fields))).toBe('moved eu1');
+    expect(await webhook(eu1, { isEnabled: true })).toMatchObject({ outcome: 'applied', tenant });
+    // An object of its account that names a payment of another tenant, which stayed.
+    const madeFor = { paymentId, orderId: order.answer.id, tenant: stays };
+    const intent = { status: 'succeeded', received: '10.00', amount: '10.00', currency: 'USD', madeFor };
+    const forged = { eventId: 'evt_2', account, paymentId, intentId: 'pi_forged', intent };
+    expect(await runJob(old, 'payments.apply_stripe', forged)).toMatchObject({ outcome: 'set_aside' });
+    const letters = 'select sink, event_id from platform.dead_letters where tenant_id = any($1)';
+    expect(await old.database.query(letters, [[tenant, stays]])).toEqual([]);
+  });
+
+  test('has its carrier’s credentials encrypted again where it lives, and its old cell goes on with the others', async () => {
+    const [before, after] = [8, 9].map((byte) => Buffer.alloc(32, byte).toString('base64')) as [string, string];
+    const later = `z-${tests}`;
+    await addTenant(old, later, {});
+    for (const id of [tenant, later]) {
+      const secret = await encrypt([before], credentialOwner(id, 'shippo', 'apiKey'), 'shippo_test_key');
+      const stored = JSON.stringify({ shippo: { apiKey: secret } });
+      await old.database.query('update platform.tenants set carrier_credentials = $2 where id = $1', [id, stored]);
+    }
+    await move();
+    expect(await encryptAgain(old.client, [after, before])).toEqual({ encrypted: 1, lost: [] });
+    expect(await encryptAgain(eu1.client, [after, before])).toEqual({ encrypted: 1, lost: [] });
   });
 
   test("lets its new cell read Stripe's events of the time of the move again", async () => {

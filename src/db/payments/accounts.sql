@@ -1,4 +1,4 @@
--- requires: platform/access.sql, platform/set-aside.sql, payments/payments.sql
+-- requires: platform/access.sql, platform/moves.sql, platform/set-aside.sql, payments/payments.sql
 -- Payments of tenants that have their own account at Stripe. An id of Stripe is unique within an account only.
 
 -- A payment keeps the account on which it was opened. Costs nothing for a change that does not name the column.
@@ -23,9 +23,9 @@ $$;
 
 -- An object of one account names a payment of another in its metadata, which anybody may write on an account of their
 -- own. It changes nothing, and is reported to the tenant that has the account, never to the one that it names. The
--- operator's own account is trusted: its objects are reported to the payment's tenant. `away`: of enter_to_find.
-create or replace function payments.report_other_account(payment payments.payments, of_account varchar, input jsonb,
-  away text[]) returns jsonb
+-- operator's own account is trusted: its objects are reported to the payment's tenant.
+create or replace function payments.report_other_account(payment payments.payments, of_account varchar, input jsonb)
+  returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   object_id constant text := coalesce(input->>'intentId', input->>'setupId', payment.payment_id);
@@ -34,7 +34,7 @@ begin
   if of_account is not null then
     select t.id into sender from platform.tenants t where t.stripe_account = of_account;
   end if;
-  if sender is not null and sender <> all(away) then
+  if sender is not null and not platform.is_away(sender) then
     perform platform.act_as(sender);
     perform platform.report_problem('stripe', concat_ws(' ', of_account, object_id),
       case when input ? 'setup' then 'setup_intent.' else 'payment_intent.' end

@@ -49,7 +49,7 @@ begin
   end if;
   -- Before anything is written for the payment's tenant.
   if payment.stripe_account is distinct from of_account then
-    return payments.report_other_account(payment, of_account, input, away);
+    return payments.report_other_account(payment, of_account, input);
   end if;
   tenant := set_config('app.tenant_id', payment.tenant_id, true);
   if input ? 'eventId' and not platform.claim_event('stripe', input->>'eventId') then

@@ -23,6 +23,13 @@ begin
 end
 $$;
 
+-- Whether another cell serves the tenant, or will. It stays so after the purge of its rows, which keeps its row in
+-- platform.tenants.
+create or replace function platform.is_away(tenant varchar) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from platform.tenant_moves m where m.id = tenant)
+$$;
+
 -- The first statement of a call that names a row and not its tenant, such as a webhook. It sees the rows of every
 -- tenant, also of those that are away. Returns those: once the row's tenant is known, call refuse_away if it is one.
 create or replace function platform.enter_to_find(call jsonb) returns text[]
@@ -86,3 +93,4 @@ $$;
 call platform.set_owner('platform', 'fusion_platform');
 
 grant execute on function platform.refuse_away, platform.enter_to_find to fusion_payments, fusion_shipping;
+grant execute on function platform.is_away to fusion_payments;

@@ -59,18 +59,15 @@ $$;
 create or replace function platform.apply_stripe_account(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
-  away text[];
   account constant varchar := input->>'account';
   tenant varchar;
 begin
-  away := platform.enter_to_find(call);
+  perform platform.enter_to_find(call);
   select t.id into tenant from platform.tenants t where t.stripe_account = account or t.stripe_pending = account;
   if tenant is null or tenant <> coalesce(input->>'tenant', tenant) then
     return jsonb_build_object('outcome', 'unknown');
   end if;
-  if tenant = any(away) then
-    perform platform.refuse_away(tenant);
-  end if;
+  perform platform.refuse_away(tenant); -- also after the purge of its rows, because its row in this table stays
   perform platform.act_as(tenant);
   if (input->>'isEnabled')::boolean then
     perform platform.keep_stripe_account(tenant, account, true);
