@@ -40,9 +40,11 @@ async function takeTurns(
       try {
         await turn(reading, budget.part(share), note);
       } catch (error) {
-        if (!(error instanceof StripeCallError) || error.unavailable) throw error;
-        counts.failed++;
+        if (!(error instanceof StripeCallError)) throw error;
+        // First, so that the next run begins with other accounts: Stripe may respond for those.
         await note({ withdrawn: error.noAccess });
+        if (error.unavailable) throw error;
+        counts.failed++;
       }
     }
   };
@@ -65,7 +67,8 @@ export async function applyMissedEventsOfAccounts(context: Context, budget: Budg
   await takeTurns(context, accounts, counts, budget, {}, async (reading, part, note) => {
     const { account, readUntil } = reading;
     const eventIds = (failed.get(account) ?? []).map(({ eventId }) => eventId);
-    await retryEvents(context, account, eventIds, counts, part);
+    // Half of its part at most, so that events which fail again and again do not keep the list from being read.
+    await retryEvents(context, account, eventIds, counts, part.part(Math.ceil(part.calls / 2)));
     const from = { readUntil, lookBackMs: initialLookBackMs, maxEvents: maxEventsPerWindow };
     let isNoted = false;
     await readEvents(context, account, from, counts, part, async (until) => {

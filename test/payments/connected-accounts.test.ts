@@ -376,10 +376,47 @@ describe('lost webhooks of an account', () => {
   });
 });
 
+const triedAt = async () =>
+  (
+    await store.database.query<{ tried_at: Date }>(
+      'select tried_at from payments.account_readings where account = $1',
+      [ACME],
+    )
+  )[0]?.tried_at.getTime();
+
+test('an account whose list of events Stripe does not return waits for its next turn behind the others', async () => {
+  await checkout('NO-LIST');
+  await store.database.query('delete from payments.account_readings');
+  await shop.fault({ times: 1_000, method: 'GET', path: '/v1/events', action: 'status', status: 503, saved: false });
+  const at = minutes(1);
+  await expect(store.cron('* * * * *', at)).rejects.toThrow('the cron ended');
+  expect(await triedAt()).toBe(at.getTime());
+});
+
 describe('while a tenant gives no access to its account', () => {
   const withdraw = () => shop.emulator('POST', `accounts/${ACME}/deauthorize`, {});
   const restore = () => shop.emulator('POST', `accounts/${ACME}/authorize`, {});
   afterEach(restore);
+
+  test('its list of events is asked for every ten minutes only, however many of its events wait to be retried', async () => {
+    const unpaid = await checkout('MANY-ASIDE');
+    await store.database.query(
+      `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at, retry_at)
+       select 'aside-' || n, 'acme', 'hear-stripe', $1 || ' evt_aside_' || n, '', 'none', '{}', 'test', 1, now(), now()
+       from generate_series(1, 300) n`,
+      [ACME],
+    );
+    await withdraw();
+    const first = minutes(16);
+    await store.cron('* * * * *', first);
+    expect(await triedAt()).toBe(first.getTime());
+    await cronUntil(store, minutes(17), async () => (await shop.orderOf(unpaid.order.id)).status === 'failed');
+    expect(await triedAt()).toBe(first.getTime());
+    const later = minutes(27);
+    await store.cron('* * * * *', later);
+    expect(await triedAt()).toBe(later.getTime());
+    await store.database.query(`delete from platform.dead_letters where id like 'aside-%'`);
+  });
 
   test('its orders cannot be paid, its holds end, and those of others go on', async () => {
     const unpaid = await checkout('UNPAID');

@@ -51,7 +51,7 @@ end
 $$;
 
 -- The accounts whose events the cron reads now, those first whose last turn was the longest ago: accounts with open
--- payments, and each other account once an hour. `input`: {limit, recheck}. `recheck`: the accounts whose last days are
+-- payments, if Stripe gives no access only every ten minutes, and each other account once an hour. `input`: {limit, recheck}. `recheck`: the accounts whose last days are
 -- read again. Returns {accounts: [{tenant, account, readUntil}], again: [{account, eventId}]}; `again`: events that
 -- failed before.
 create or replace function payments.find_account_readings(call jsonb, input jsonb) returns jsonb
@@ -83,6 +83,7 @@ begin
     select d.tenant_id, d.account, r.read_until
     from (select * from busy union select * from idle) d
     left join payments.account_readings r on r.tenant_id = d.tenant_id and r.account = d.account
+    where r.withdrawn_at is null or r.tried_at <= platform.clock() - interval '10 minutes'
     order by r.tried_at nulls first, d.account limit most
   )
   select jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'account', d.account,
