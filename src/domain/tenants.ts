@@ -83,6 +83,9 @@ export const tenantChange = z
           .optional()
           .meta({ description: 'Of your account at the carrier. `manual` needs none' }),
         webhookSecret: credential(16)
+          .refine((secrets) => secrets.split(',').every((secret) => secret.length >= 16), {
+            error: 'must have at least 16 characters in each secret',
+          })
           .nullable()
           .optional()
           .meta({

@@ -386,6 +386,7 @@ describe('the carrier in /v1/tenant', () => {
       [{ name: 'shippo', apiKey: 'with space' }, '/carrier/apiKey'],
       [{ name: 'shippo', apiKey: '' }, '/carrier/apiKey'],
       [{ name: 'shippo', webhookSecret: 'short' }, '/carrier/webhookSecret'],
+      [{ name: 'shippo', webhookSecret: 'long-enough-secret,short' }, '/carrier/webhookSecret'],
       [{ name: 'shippo', secret: 'x' }, '/carrier/secret'],
     ] as const) {
       expect(pointersOf(await patch({ carrier }))).toEqual([pointer]);
