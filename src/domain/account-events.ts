@@ -53,7 +53,7 @@ async function takeTurns(
 
 /**
  * Cron job: does for the accounts of tenants what `applyMissedEvents` does for the platform's own. Accounts with open
- * payments are read each minute, others each hour.
+ * payments are read each minute (every ten minutes while Stripe gives no access), others each hour.
  * @throws StripeCallError if Stripe is unavailable
  */
 export async function applyMissedEventsOfAccounts(context: Context, budget: Budget): Promise<MissedEventCounts> {

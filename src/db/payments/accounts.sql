@@ -51,9 +51,9 @@ end
 $$;
 
 -- The accounts whose events the cron reads now, those first whose last turn was the longest ago: accounts with open
--- payments, if Stripe gives no access only every ten minutes, and each other account once an hour. `input`: {limit, recheck}. `recheck`: the accounts whose last days are
--- read again. Returns {accounts: [{tenant, account, readUntil}], again: [{account, eventId}]}; `again`: events that
--- failed before.
+-- payments (every ten minutes only while Stripe gives no access), and each other account once an hour. `input`: {limit,
+-- recheck}. `recheck`: the accounts whose last days are read again. Returns {accounts: [{tenant, account, readUntil}],
+-- again: [{account, eventId}]}; `again`: events that failed before.
 create or replace function payments.find_account_readings(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare

@@ -36,8 +36,9 @@ end
 $$;
 
 -- The events among these that are about our payments and were not applied. `input`: {account, events: [{eventId,
--- paymentId?, intentId?, setupId?}]}. An event is about payments of its own account only (null: the platform's). Returns {events: [{eventId, tenant, paymentId}]}. An event that failed and that a webhook has
--- applied since is no longer set aside.
+-- paymentId?, intentId?, setupId?}]}. An event is about payments of its own account only (null: the platform's). Returns
+-- {events: [{eventId, tenant, paymentId}]}. An event that failed and that a webhook has applied since is no longer set
+-- aside.
 create or replace function payments.find_unheard(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
