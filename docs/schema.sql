@@ -2219,13 +2219,15 @@ CREATE OR REPLACE FUNCTION catalog.note_list_prices(tenant character varying, sk
 AS $function$
   update catalog.products p set has_list_prices = true
   where p.id = any(array(
-    select c.id from (
-      select distinct w.sku from unnest(skus, prices) w(sku, price) where w.price is not null order by w.sku
-    ) w
-    cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each SKU
-      select o.id from catalog.products o
-      where o.tenant_id = tenant and o.sku = w.sku and not o.has_list_prices limit 1 for no key update
-    ) c))
+    select l.id from (
+      select c.id from (select distinct w.sku from unnest(skus, prices) w(sku, price) where w.price is not null) w
+      cross join lateral ( -- `limit 1` keeps this a lookup by the unique index for each SKU
+        select o.id from catalog.products o where o.tenant_id = tenant and o.sku = w.sku limit 1
+      ) c order by c.id
+    ) c
+    cross join lateral (
+      select o.id from catalog.products o where o.id = c.id and not o.has_list_prices limit 1 for no key update
+    ) l))
 $function$;
 alter function catalog.note_list_prices(character varying,text[],numeric[]) owner to fusion_catalog;
 revoke all on function catalog.note_list_prices(character varying,text[],numeric[]) from public;
@@ -6782,7 +6784,7 @@ begin
   end if;
   -- Before anything is written for the payment's tenant.
   if payment.stripe_account is distinct from of_account then
-    return payments.report_other_account(payment, of_account, input, away);
+    return payments.report_other_account(payment, of_account, input);
   end if;
   tenant := set_config('app.tenant_id', payment.tenant_id, true);
   if input ? 'eventId' and not platform.claim_event('stripe', input->>'eventId') then
@@ -7188,6 +7190,7 @@ begin
     select d.tenant_id, d.account, r.read_until
     from (select * from busy union select * from idle) d
     left join payments.account_readings r on r.tenant_id = d.tenant_id and r.account = d.account
+    where r.withdrawn_at is null or r.tried_at <= platform.clock() - interval '10 minutes'
     order by r.tried_at nulls first, d.account limit most
   )
   select jsonb_agg(jsonb_build_object('tenant', d.tenant_id, 'account', d.account,
@@ -8171,9 +8174,9 @@ $function$;
 alter function payments.refund_remainder(character varying) owner to fusion_payments;
 revoke all on function payments.refund_remainder(character varying) from public;
 
--- function: payments.report_other_account(payments.payments,character varying,jsonb,text[])
+-- function: payments.report_other_account(payments.payments,character varying,jsonb)
 -- src/db/payments/accounts.sql
-CREATE OR REPLACE FUNCTION payments.report_other_account(payment payments.payments, of_account character varying, input jsonb, away text[])
+CREATE OR REPLACE FUNCTION payments.report_other_account(payment payments.payments, of_account character varying, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -8185,7 +8188,7 @@ begin
   if of_account is not null then
     select t.id into sender from platform.tenants t where t.stripe_account = of_account;
   end if;
-  if sender is not null and sender <> all(away) then
+  if sender is not null and not platform.is_away(sender) then
     perform platform.act_as(sender);
     perform platform.report_problem('stripe', concat_ws(' ', of_account, object_id),
       case when input ? 'setup' then 'setup_intent.' else 'payment_intent.' end
@@ -8200,8 +8203,8 @@ begin
     'reason', 'account_differs'));
 end
 $function$;
-alter function payments.report_other_account(payments.payments,character varying,jsonb,text[]) owner to fusion_payments;
-revoke all on function payments.report_other_account(payments.payments,character varying,jsonb,text[]) from public;
+alter function payments.report_other_account(payments.payments,character varying,jsonb) owner to fusion_payments;
+revoke all on function payments.report_other_account(payments.payments,character varying,jsonb) from public;
 
 -- function: payments.request_captures(text[])
 -- src/db/payments/campaign-places.sql
@@ -8541,18 +8544,15 @@ CREATE OR REPLACE FUNCTION platform.apply_stripe_account(call jsonb, input jsonb
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  away text[];
   account constant varchar := input->>'account';
   tenant varchar;
 begin
-  away := platform.enter_to_find(call);
+  perform platform.enter_to_find(call);
   select t.id into tenant from platform.tenants t where t.stripe_account = account or t.stripe_pending = account;
   if tenant is null or tenant <> coalesce(input->>'tenant', tenant) then
     return jsonb_build_object('outcome', 'unknown');
   end if;
-  if tenant = any(away) then
-    perform platform.refuse_away(tenant);
-  end if;
+  perform platform.refuse_away(tenant); -- also after the purge of its rows, because its row in this table stays
   perform platform.act_as(tenant);
   if (input->>'isEnabled')::boolean then
     perform platform.keep_stripe_account(tenant, account, true);
@@ -9152,6 +9152,20 @@ $function$;
 alter function platform.identify(jsonb,text) owner to fusion_platform;
 revoke all on function platform.identify(jsonb,text) from public;
 grant execute on function platform.identify(jsonb,text) to fusion_catalog, fusion_group_commerce, fusion_inventory, fusion_orders, fusion_payments, fusion_search, fusion_shipping;
+
+-- function: platform.is_away(character varying)
+-- src/db/platform/moves.sql
+CREATE OR REPLACE FUNCTION platform.is_away(tenant character varying)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (select from platform.tenant_moves m where m.id = tenant)
+$function$;
+alter function platform.is_away(character varying) owner to fusion_platform;
+revoke all on function platform.is_away(character varying) from public;
+grant execute on function platform.is_away(character varying) to fusion_payments;
 
 -- function: platform.is_chargeable(numeric,character varying)
 -- src/db/platform/currencies.sql
