@@ -1180,7 +1180,7 @@ begin
   values (input->>'id', platform.tenant(), input->>'name', input->>'currency', (input->>'startsAt')::timestamptz,
     (input->>'endsAt')::timestamptz, input->>'audience', input->>'audienceId', platform.clock(), platform.clock())
   returning * into list;
-  perform catalog.emit_price_list(list, 'created', 0);
+  perform catalog.report_price_list(list, 'created', 0);
   return platform.leave(call, 'priceLists.create',
     catalog.price_list_json(list) || jsonb_build_object('version', list.version));
 end
@@ -1343,7 +1343,7 @@ begin
   list := catalog.lock_price_list(input->>'id', input->'ifMatch');
   delete from catalog.prices p where p.list_id = list.id;
   delete from catalog.price_lists l where l.id = list.id;
-  perform catalog.emit_price_list(list, 'deleted', list.price_count);
+  perform catalog.report_price_list(list, 'deleted', list.price_count);
   return platform.leave(call, 'priceLists.delete', jsonb_build_object('id', list.id));
 end
 $function$;
@@ -1419,17 +1419,17 @@ $function$;
 alter function catalog.emit_change(catalog.products,catalog.products) owner to fusion_catalog;
 revoke all on function catalog.emit_change(catalog.products,catalog.products) from public;
 
--- function: catalog.emit_price_list(catalog.price_lists,text,integer)
+-- function: catalog.report_price_list(catalog.price_lists,text,integer)
 -- src/db/catalog/price-lists.sql
-CREATE OR REPLACE FUNCTION catalog.emit_price_list(l catalog.price_lists, change text, changed integer)
+CREATE OR REPLACE FUNCTION catalog.report_price_list(l catalog.price_lists, change text, changed integer)
  RETURNS void
  LANGUAGE sql
 AS $function$
   select platform.emit('price-list.updated', l.id,
     catalog.price_list_json(l) || jsonb_build_object('change', change, 'changedPrices', changed), false)
 $function$;
-alter function catalog.emit_price_list(catalog.price_lists,text,integer) owner to fusion_catalog;
-revoke all on function catalog.emit_price_list(catalog.price_lists,text,integer) from public;
+alter function catalog.report_price_list(catalog.price_lists,text,integer) owner to fusion_catalog;
+revoke all on function catalog.report_price_list(catalog.price_lists,text,integer) from public;
 
 -- function: catalog.find_collections(text[])
 -- src/db/catalog/imported-groups.sql
@@ -2997,7 +2997,7 @@ begin
     set price_count = l.price_count + added, version = platform.next_version(l.version), updated_at = platform.clock()
     where l.id = list.id
     returning * into list;
-    perform catalog.emit_price_list(list, 'prices', changed);
+    perform catalog.report_price_list(list, 'prices', changed);
   end if;
   return platform.leave(call, 'priceLists.setPrices',
     catalog.price_list_json(list) || jsonb_build_object('version', list.version));
@@ -3168,7 +3168,7 @@ begin
       audience_id = list.audience_id, version = platform.next_version(l.version), updated_at = platform.clock()
   where l.id = list.id
   returning * into list;
-  perform catalog.emit_price_list(list, 'changed', 0);
+  perform catalog.report_price_list(list, 'changed', 0);
   return platform.leave(call, 'priceLists.update',
     catalog.price_list_json(list) || jsonb_build_object('version', list.version));
 end

@@ -33,8 +33,16 @@ const sagaTopics = [
   'shipping.status.changed',
 ];
 
-/** Topics that this test does not trigger: the first needs an authorized card, the second a carrier that fails. */
-const notTriggered = ['payment.capture.requested', 'shipping.label.requested'];
+/**
+ * Topics that this test does not trigger: the first two need images (test/catalog/image-fetch.test.ts), the third an
+ * authorized card, the last a carrier that fails.
+ */
+const notTriggered = [
+  'product.image.requested',
+  'product.image.deleted',
+  'payment.capture.requested',
+  'shipping.label.requested',
+];
 
 /** The arguments of a SQL call whose opening parenthesis is just before `start`. */
 function argumentsAt(sql: string, start: number): string[] {

@@ -12,7 +12,7 @@ language sql stable as $$
 $$;
 
 -- Emits price-list.updated. `change`: created, changed, prices or deleted.
-create or replace function catalog.emit_price_list(l catalog.price_lists, change text, changed integer) returns void
+create or replace function catalog.report_price_list(l catalog.price_lists, change text, changed integer) returns void
 language sql as $$
   select platform.emit('price-list.updated', l.id,
     catalog.price_list_json(l) || jsonb_build_object('change', change, 'changedPrices', changed), false)
@@ -51,7 +51,7 @@ begin
   values (input->>'id', platform.tenant(), input->>'name', input->>'currency', (input->>'startsAt')::timestamptz,
     (input->>'endsAt')::timestamptz, input->>'audience', input->>'audienceId', platform.clock(), platform.clock())
   returning * into list;
-  perform catalog.emit_price_list(list, 'created', 0);
+  perform catalog.report_price_list(list, 'created', 0);
   return platform.leave(call, 'priceLists.create',
     catalog.price_list_json(list) || jsonb_build_object('version', list.version));
 end
@@ -91,7 +91,7 @@ begin
       audience_id = list.audience_id, version = platform.next_version(l.version), updated_at = platform.clock()
   where l.id = list.id
   returning * into list;
-  perform catalog.emit_price_list(list, 'changed', 0);
+  perform catalog.report_price_list(list, 'changed', 0);
   return platform.leave(call, 'priceLists.update',
     catalog.price_list_json(list) || jsonb_build_object('version', list.version));
 end
@@ -186,7 +186,7 @@ begin
     set price_count = l.price_count + added, version = platform.next_version(l.version), updated_at = platform.clock()
     where l.id = list.id
     returning * into list;
-    perform catalog.emit_price_list(list, 'prices', changed);
+    perform catalog.report_price_list(list, 'prices', changed);
   end if;
   return platform.leave(call, 'priceLists.setPrices',
     catalog.price_list_json(list) || jsonb_build_object('version', list.version));
@@ -208,7 +208,7 @@ begin
   list := catalog.lock_price_list(input->>'id', input->'ifMatch');
   delete from catalog.prices p where p.list_id = list.id;
   delete from catalog.price_lists l where l.id = list.id;
-  perform catalog.emit_price_list(list, 'deleted', list.price_count);
+  perform catalog.report_price_list(list, 'deleted', list.price_count);
   return platform.leave(call, 'priceLists.delete', jsonb_build_object('id', list.id));
 end
 $$;
