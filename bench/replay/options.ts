@@ -23,26 +23,36 @@ What it does
   Columns: InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country, in any order.
   1. Every SKU is imported into the catalog, in GBP. Its name is its first description, or the SKU itself. Its price is the
      most frequent price of its sale lines (the first one if several are equally frequent; without sales, that of its other
-     rows). Its opening stock is the sum of its sale lines. A SKU that is already in the catalog keeps its name and price,
-     and gets its opening stock as an adjustment.
-  2. The sale lines of an invoice (a number of digits, quantity above 0) are placed as one order at their own prices
-     (pricing "quoted"). purchaseOrderNumber is the invoice, organizationId identifies the file, customerId is the file's
-     customer or "guest". Lines need not be adjacent: an order is placed once its last line is read. Orders have the time of
-     the replay, and no address because the file has none.
-  3. Each line of a cancellation (C…, quantity below 0) is returned to stock by an adjustment.
-  4. All other rows are rejected and counted by reason.
+     rows). Its opening stock is the sum of its sale lines. A SKU that is already in the catalog keeps its name, price
+     and group, and gets its opening stock as an adjustment.
+     SKUs that are the same four to six digits and then one or two letters (85123A, 85123B) are imported as variants of one
+     product group. Its slug is the digits, its name that of its first SKU, and its option "Variant" has the letters. A
+     group has at most 250 products; further SKUs are imported without a group.
+  2. SKUs that were sold at several prices get a price list, "Historical prices (<organization>)", for the organization of
+     the replay's orders. For each quantity of a SKU in an invoice (all its lines together), it has the price that most
+     invoices with this quantity have. Where that is the price of the next lower quantity or, below all quantities of the
+     list, the price of the catalog, it needs no row. The list is made from the whole file, whatever --limit is.
+  3. The sale lines of an invoice (a number of digits, quantity above 0) are placed as one order at their own prices. If the
+     price list and the catalog give exactly these prices, the platform calculates them itself and would reject the order
+     if it came to other ones. All other orders, and those of SKUs that have another price in the catalog or a price in a
+     list of others, are placed with pricing "quoted". purchaseOrderNumber is the invoice, organizationId identifies the
+     file, customerId is the file's customer or "guest". Lines need not be adjacent: an order is placed once its last line
+     is read. Orders have the time of the replay, and no address because the file has none.
+  4. Each line of a cancellation (C…, quantity below 0) is returned to stock by an adjustment.
+  5. All other rows are rejected and counted by reason.
 
 Running it again
   After Ctrl-C or kill -9 the same command continues. It skips orders and adjustments that are already in the database,
-  however old they are (orders are found by organization and invoice, adjustments by their reason). A request that was in
-  flight, or whose response was lost, can be repeated for 24 hours: its Idempotency-Key is the same in every run. A file is
-  identified by its content, compressed or not. A changed file is a new file, and all of it is sold.
+  however old they are (orders are found by organization and invoice, adjustments by their reason, the price list by its
+  name), and sets the prices that are missing from its list. A request that was in flight, or whose response was lost, can
+  be repeated for 24 hours: its Idempotency-Key is the same in every run. A file is identified by its content, compressed or
+  not. A changed file is a new file, and all of it is sold.
 
 The audit reads the database, not the counters of the run: orders, lines, revenue, customers, the reservation of each order,
-the stock of each SKU (added = free + held + committed), the events of each order and product, and their records in Kafka.
-Nobody pays in a replay, so holds expire (after 15 minutes by default), orders fail and their stock is returned. The audit
-passes before, during and after that. It does not expect records that Kafka's retention has deleted, and ignores orders that
-are not from this file.`;
+the stock of each SKU (added = free + held + committed), the group of each variant that the replay has imported, each row of
+the price list, the events of each order, product and price list, and their records in Kafka. Nobody pays in a replay, so
+holds expire (after 15 minutes by default), orders fail and their stock is returned. The audit passes before, during and
+after that. It does not expect records that Kafka's retention has deleted, and ignores orders that are not from this file.`;
 
 export type ReplayOptions = {
   file: string;

@@ -12,10 +12,14 @@ const content = `InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,
 536365,MUG,Mug,6,${day},2.55,17850.0,UK
 536365,POT,Pot,1,${day},3.39,17850.0,UK
 536366,MUG,Mug,4,${day},2.95,,UK
+536367,85123A,Heart,3,${day},2.55,13047.0,UK
+536367,85123B,Star,3,${day},2.55,13047.0,UK
 C536379,POT,Pot,-2,${day},3.39,14527.0,UK
 `;
 
 const tables = [
+  'catalog.price_lists',
+  'catalog.prices',
   'orders.orders',
   'inventory.inventory',
   'inventory.reservations',
@@ -32,13 +36,19 @@ beforeAll(async () => {
   expect(text).toContain('Everything is there exactly once.');
   expect(code).toBe(0);
   await store.settled();
-  for (const table of tables) await store.database.query(`create table ${savedOf(table)} as select * from ${table}`);
+  for (const table of [...tables, 'catalog.products'])
+    await store.database.query(`create table ${savedOf(table)} as select * from ${table}`);
 });
 afterEach(async () => {
+  for (const table of tables.toReversed()) await store.database.query(`delete from ${table}`);
   for (const table of tables) {
-    await store.database.query(`delete from ${table}`);
     await store.database.query(`insert into ${table} overriding system value select * from ${savedOf(table)}`);
   }
+  // The products are not deleted, because other rows refer to them.
+  await store.database.query(
+    `update catalog.products p set group_id = s.group_id, options = s.options
+     from ${savedOf('catalog.products')} s where s.id = p.id`,
+  );
 });
 afterAll(async () => {
   await fixture.close();
@@ -104,16 +114,16 @@ test.each([
      values ('default', 'MUG', 10, 'opening', now())`,
     'units of opening stock:\n    MUG: 20 instead of 10',
   ],
-  [`delete from inventory.adjustments where delta = 2`, 'cancelled units:\n    C536379, row 4 (2 of POT) is missing'],
+  [`delete from inventory.adjustments where delta = 2`, 'cancelled units:\n    C536379, row 6 (2 of POT) is missing'],
   [
     `insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
      select tenant_id, sku, delta, reason, created_at from inventory.adjustments where delta = 2`,
-    'C536379, row 4 (2 of POT) was returned 2 times',
+    'C536379, row 6 (2 of POT) was returned 2 times',
   ],
   [
     `insert into inventory.adjustments (tenant_id, sku, delta, reason, created_at)
-     select tenant_id, sku, delta, replace(reason, 'row 4', 'row 5'), created_at from inventory.adjustments where delta = 2`,
-    'C536379, row 5 (POT): not in the file',
+     select tenant_id, sku, delta, replace(reason, 'row 6', 'row 7'), created_at from inventory.adjustments where delta = 2`,
+    'C536379, row 7 (POT): not in the file',
   ],
   [
     `delete from platform.events ${ofOrder('key')} and topic = 'order.created'`,
@@ -138,6 +148,36 @@ test.each([
     `update platform.events set payload = jsonb_set(payload, '{status}', '"x"') ${ofOrder('key')} and topic = 'inventory.reserved'`,
     'has another payload',
   ],
+  [
+    `update catalog.products set options = '{"Variant": "C"}' where sku = '85123A'`,
+    'variants in their groups:\n    85123A: {"Variant":"C"} instead of {"Variant":"A"}',
+  ],
+  [
+    `update catalog.products set group_id = null, options = '{}' where sku = '85123B'`,
+    'variants in their groups:\n    85123B: in no group instead of 85123',
+  ],
+  [
+    'update catalog.prices set price = 2.96 where min_quantity = 4',
+    'prices in the price list:\n    MUG from 4: 2.96 instead of 2.95',
+  ],
+  [
+    `insert into catalog.prices (tenant_id, list_id, sku, min_quantity, price)
+     select tenant_id, list_id, sku, 5, 1 from catalog.prices where min_quantity = 4`,
+    'MUG from 5: 1.00, which the file does not give',
+  ],
+  [
+    `update catalog.price_lists set audience = 'all', audience_id = null`,
+    'prices in the price list:\n    it is for all instead of replay-',
+  ],
+  [`update catalog.price_lists set currency = 'EUR'`, 'its currency is EUR instead of GBP'],
+  [`update catalog.price_lists set ends_at = now()`, 'it has a start or an end'],
+  [`update catalog.price_lists set price_count = 3`, 'it counts 3 prices, but has 2'],
+  [
+    `insert into catalog.price_lists (id, tenant_id, name, currency, audience, audience_id, created_at, updated_at)
+     select 'again', tenant_id, name, currency, audience, audience_id, created_at, updated_at from catalog.price_lists`,
+    'prices in the price list:\n    found 2 price lists named Historical prices (replay-',
+  ],
+  ["delete from platform.events where topic = 'price-list.updated'", 'its events count 0 changed prices instead of 2'],
 ])('the audit fails and names the row after: %s', async (statement, expected) => {
   await store.database.query(statement);
   const { code, text } = await fixture.run(file);
@@ -200,4 +240,12 @@ test('an unusable address, key or login is reported before anything is ordered',
   expect([code, text]).toEqual([1, '\ncannot read no-such-file.csv: there is no such file\n']);
   const help = await fixture.start('--help').outcome;
   expect([help.code, help.text]).toEqual([0, expect.stringContaining('Running it again')]);
+});
+
+test('a price that was deleted is set again, and the audit says that it was set twice', async () => {
+  await store.database.query('delete from catalog.prices where min_quantity = 4');
+  const { code, text } = await fixture.run(file);
+  expect(text).toContain('1 prices set, 1 already there');
+  expect(text).toContain('its events count 3 changed prices instead of 2');
+  expect(code).toBe(1);
 });

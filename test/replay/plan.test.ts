@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readOptions } from '../../bench/replay/options.ts';
 import { makePlan, type Plan, readOrders } from '../../bench/replay/plan.ts';
+import { createPriceRule, hasPricesOf } from '../../bench/replay/prices.ts';
 
 let dir: string;
 beforeAll(async () => {
@@ -134,6 +135,78 @@ A11,B,Adjust bad debt,1,${day},11062.06,,UK
     { sku: 'ONLY-BACK', name: 'Came back', pence: 125, opening: 0 },
     { sku: 'LOST', name: 'damages', pence: 0, opening: 0 },
   ]);
+});
+
+test('SKUs that are the same digits and then letters are variants of one group, which has the name of the first one', async () => {
+  const skus = [
+    '85123B',
+    '85123A',
+    '85123a',
+    '85123BL',
+    '85123ABC',
+    '85123',
+    '123A',
+    '123B',
+    'X22423A',
+    '22423B',
+    'C2',
+  ];
+  const content = [header, ...skus.map((sku, i) => `${i + 1},${sku},Thing ${i},1,${day},1,,UK`)].join('\n');
+  const { products, notes } = await plan(content);
+  const groups = [...products.values()].flatMap(({ sku, group }) => (group ? [[sku, group]] : []));
+  expect(groups).toEqual([
+    ['85123B', { slug: '85123', name: 'Thing 0', variant: 'B' }],
+    ['85123A', { slug: '85123', name: 'Thing 0', variant: 'A' }],
+    ['85123a', { slug: '85123', name: 'Thing 0', variant: 'a' }],
+    ['85123BL', { slug: '85123', name: 'Thing 0', variant: 'BL' }],
+  ]);
+  expect(notes).toEqual([]);
+});
+
+test('a group has at most 250 variants; the other SKUs of its stem are in no group, and that is printed', async () => {
+  const letters = (i: number) => String.fromCharCode(65 + Math.floor(i / 26), 65 + (i % 26));
+  const { products, notes } = await plan(
+    rowsOf(...Array.from({ length: 252 }, (_, i) => `${i},85123${letters(i)},1,1`)),
+  );
+  expect([...products.values()].map(({ group }) => group !== undefined)).toEqual([
+    ...Array.from({ length: 250 }, () => true),
+    false,
+    false,
+  ]);
+  expect(notes).toEqual(['2 SKUs of the stem 85123 are in no group: a group has 250.']);
+});
+
+/** A is sold at 2.55 (most often), at 2.95 in small and 2.10 in large quantities; B always at one price. */
+const history = rowsOf(
+  ...['1,A,6,2.55', '2,A,6,2.55', '3,A,8,2.55', '4,A,2,2.95', '5,A,2,2.95', '6,A,2,2.55', '7,A,1,2.55'],
+  // The lines of a SKU count together: 32 units.
+  ...['8,A,16,2.10', '8,A,16,2.10', '9,B,5,1.00'],
+  // A SKU at two prices in one invoice, and an invoice that is no order, do not count.
+  ...['10,A,40,1.95', '10,A,8,1.85', '11,A,900000,9.99', '12,A,8,2.55', '12,B,1,1.00'],
+);
+
+test('each quantity has its most frequent price, and the price list has only the changes', async () => {
+  const whole = await plan(history);
+  expect(whole.products.get('A')?.pence).toBe(255);
+  expect(whole.prices).toEqual([
+    { sku: 'A', minQuantity: 2, pence: 295 },
+    { sku: 'A', minQuantity: 6, pence: 255 },
+    { sku: 'A', minQuantity: 32, pence: 210 },
+  ]);
+  expect((await plan(history, 2)).prices).toEqual(whole.prices);
+});
+
+test('the price of an order line comes from the highest quantity that all lines of its SKU reach, otherwise from the catalog', async () => {
+  const of = await plan(history);
+  const priceOf = createPriceRule(of);
+  expect([1, 2, 5, 6, 31, 32, 1_000_000].map((units) => priceOf('A', units))).toEqual([
+    255, 295, 295, 255, 255, 210, 210,
+  ]);
+  expect([priceOf('B', 7), priceOf('C', 1)]).toEqual([100, undefined]);
+  const orders = await ordersOf(of);
+  // Invoice 6 paid another price than most with two units, invoice 10 paid two prices.
+  const fitting = orders.filter((order) => hasPricesOf(priceOf, order)).map(({ invoice }) => invoice);
+  expect(fitting).toEqual(['1', '2', '3', '4', '5', '7', '8', '9', '12']);
 });
 
 test('an invoice of 1,200 lines becomes an order, one of 1,201 is rejected completely', async () => {

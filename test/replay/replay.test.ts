@@ -58,9 +58,38 @@ function many(prefix: string, invoices: number): string {
   return `${rows.join('\n')}\n`;
 }
 
+/**
+ * Two variants and a SKU without variants. Three of the four invoices have the prices that most invoices with the same
+ * quantity have: 2.55, and 2.10 from 12 units on.
+ */
+const variants = (stem: string): string => `${header}
+700001,${stem}A,White heart,2,${day},2.55,17850.0,UK
+700001,${stem}b,Red heart,1,${day},3.39,17850.0,UK
+700002,${stem}A,White heart,4,${day},2.10,17850.0,UK
+700002,${stem}A,White heart,8,${day},2.10,17850.0,UK
+700003,${stem}A,White heart,2,${day},2.55,17850.0,UK
+700003,${stem},Box,2,${day},5,17850.0,UK
+700004,${stem}A,White heart,2,${day},1.99,17850.0,UK
+`;
+
+/** 600 SKUs that cost 1.00, 0.90 from 2 units on, and 0.80 from 3 units on: 1,200 prices, more than a request may have. */
+function manyPrices(prefix: string): string {
+  const invoices: [quantity: number, price: string][] = [
+    [1, '1.00'],
+    [1, '1.00'],
+    [2, '0.90'],
+    [3, '0.80'],
+  ];
+  const rows = invoices.flatMap(([quantity, price], invoice) =>
+    Array.from({ length: 600 }, (_, i) => `${800_001 + invoice},${prefix}-${i},Thing,${quantity},${day},${price},,UK`),
+  );
+  return `${header}\n${rows.join('\n')}\n`;
+}
+
 const fingerprint = async (): Promise<unknown> => {
   const tables = ['orders.orders', 'inventory.inventory', 'inventory.reservations', 'inventory.adjustments'];
-  const sums = [...tables, 'catalog.products', 'platform.events'].map(
+  const catalogTables = ['catalog.products', 'catalog.product_groups', 'catalog.price_lists', 'catalog.prices'];
+  const sums = [...tables, ...catalogTables, 'platform.events'].map(
     (table) => `(select md5(coalesce(string_agg(x::text, '' order by x::text), '')) from ${table} x)`,
   );
   return store.database.query(`select ${sums.map((sum, i) => `${sum} as s${i}`).join(', ')}`);
@@ -112,8 +141,97 @@ test('everything that a file sells is in the store once, and every other row is 
   expect(await stockOf('a-NEVER SOLD/1')).toEqual([1, 0]);
 });
 
+test('SKUs that share a stem are sold as variants of one product group', async () => {
+  const { code, text } = await fixture.run(await fixture.write(variants('30001')));
+  expect(text.replaceAll(/ +/g, ' ')).toContain('variants in their groups 2 2 ok');
+  expect(code).toBe(0);
+  const { body } = await store.send('GET', '/v1/product-groups/by-slug/30001');
+  expect(body).toMatchObject({ name: 'White heart', slug: '30001', options: ['Variant'] });
+  expect(body.products).toHaveLength(2);
+  expect(body.products).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ sku: '30001A', name: 'White heart', options: { Variant: 'A' } }),
+      expect.objectContaining({ sku: '30001b', name: 'Red heart', options: { Variant: 'b' } }),
+    ]),
+  );
+  expect((await store.send('GET', '/v1/products/by-sku/30001')).body).toMatchObject({ name: 'Box', groupId: null });
+});
+
+test('the historical prices of a SKU are a price list of the orders of the replay, and of nobody else', async () => {
+  const { code, text } = await fixture.run(await fixture.write(variants('40001')));
+  expect(text).toContain(
+    '3 at the prices of the price list and the catalog, as the platform calculates them, 1 at quoted',
+  );
+  expect(code).toBe(0);
+  const organizationId = /organizationId (replay-[0-9a-f]{16})/.exec(text)?.[1];
+  const lists = (await store.send('GET', '/v1/price-lists?limit=100')).body.data;
+  expect(lists).toContainEqual(
+    expect.objectContaining({
+      name: `Historical prices (${organizationId})`,
+      audience: { organizationId },
+      currency: 'GBP',
+      priceCount: 1,
+    }),
+  );
+  const product = (await store.send('GET', '/v1/products/by-sku/40001A')).body;
+  const priceOf = async (query: string) =>
+    (await store.send('GET', `/v1/products/${product.id}/price?${query}`)).body.price;
+  expect(await priceOf(`quantity=11&organizationId=${organizationId}`)).toBe(2.55);
+  expect(await priceOf(`quantity=12&organizationId=${organizationId}`)).toBe(2.1);
+  expect(await priceOf('quantity=12')).toBe(2.55);
+});
+
+test('an order whose price the platform calculates differently fails, and so does the replay', async () => {
+  const file = await fixture.write(variants('50001'));
+  expect((await fixture.run(file, { limit: 1 })).code).toBe(0);
+  await store.database.query(`update catalog.prices set price = 2.09 where sku = '50001A'`);
+  const { code, text } = await fixture.run(file);
+  expect(text).toContain('700002: price_changed');
+  expect(text).toContain('50001A from 12: 2.09 instead of 2.10');
+  expect(code).toBe(1);
+});
+
+test('orders of SKUs that have another price in the catalog, or a price in a list of others, are quoted', async () => {
+  await addProduct(store, '60001A', 30, 7, { currency: 'GBP' });
+  await addProduct(store, '60001', 30, 5, { currency: 'GBP' });
+  const list = { name: 'For all', currency: 'GBP', audience: 'all' };
+  const { id } = (await store.send('POST', '/v1/price-lists', list)).body;
+  const prices = { prices: [{ sku: '60001', price: 4 }] };
+  expect((await store.send('PUT', `/v1/price-lists/${id}/prices`, prices)).status).toBe(200);
+  const file = await fixture.write(`${variants('60001')}700005,60001b,Red heart,2,${day},3.39,17850.0,UK\n`);
+  const { code, text } = await fixture.run(file);
+  expect(text).toContain(
+    '1 at the prices of the price list and the catalog, as the platform calculates them, 4 at quoted',
+  );
+  expect(code).toBe(0);
+});
+
+test('a replay that is killed while it sets prices continues in the next run, with one price list', async () => {
+  const file = await fixture.write(manyPrices('p'));
+  const released = Promise.withResolvers<undefined>();
+  for (const [name, nth] of [
+    ['create_price_list', 1],
+    ['set_prices', 2],
+  ] as const) {
+    const { child, outcome } = fixture.start(file);
+    let calls = 0;
+    // The client dies after the database has changed the list, before it gets the response.
+    fault = (call) =>
+      callsFunction(call, name) && ++calls === nth ? { kind: 'hold-response', until: released.promise } : undefined;
+    await until(() => calls === nth);
+    child.kill('SIGKILL');
+    await outcome;
+  }
+  fault = undefined;
+  released.resolve(undefined);
+  const { code, text } = await fixture.run(file);
+  expect(text).toMatch(/ prices set, 1,[02]00 already there/);
+  expect(text).toContain('4 at the prices of the price list and the catalog');
+  expect(code).toBe(0);
+});
+
 test('a second run changes nothing, even if every idempotency key is forgotten', async () => {
-  const file = await fixture.write(oddities('b-'));
+  const file = await fixture.write(oddities('b-') + variants('20001').slice(header.length + 1));
   expect((await fixture.run(file)).code).toBe(0);
   await store.settled();
   const before = await fingerprint();
