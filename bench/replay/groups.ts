@@ -1,8 +1,5 @@
-import type { PlannedProduct } from './plan.ts';
+import type { PlannedProduct } from './planned.ts';
 import { grouped } from './progress.ts';
-
-/** The product group of a SKU. `slug`: the stem that the SKUs of the group share. `variant`: the rest of the SKU. */
-export type PlannedGroup = { slug: string; name: string; variant: string };
 
 /** The only option of every group. */
 export const optionName = 'Variant';

@@ -1,10 +1,8 @@
 import { ReplayError, readRows } from './file.ts';
-import { groupVariants, type PlannedGroup } from './groups.ts';
-import { collectPrices, type PlannedPrice } from './prices.ts';
+import { groupVariants } from './groups.ts';
+import type { PlannedOrder, PlannedPrice, PlannedProduct } from './planned.ts';
+import { collectPrices } from './prices.ts';
 import { type ClassifiedRow, canCharge, createClassifier, maxLines, type Reason } from './rows.ts';
-
-/** A SKU to import. `opening`: its opening stock, the units of all its sale lines. `group`: only if it has variants. */
-export type PlannedProduct = { sku: string; name: string; pence: number; opening: number; group?: PlannedGroup };
 
 type Invoice = { kind: 'sale' | 'cancellation'; lines: number; pence: bigint; rejected: Reason | undefined };
 
@@ -31,13 +29,6 @@ export type Plan = {
   counts: Map<'sale' | 'cancellation' | Reason, number>;
   /** What the limits of the API leave out. */
   notes: string[];
-};
-
-/** The sale lines of an invoice as one order, in the order of the file. */
-export type PlannedOrder = {
-  invoice: string;
-  customer: string;
-  lines: { sku: string; units: number; pence: number }[];
 };
 
 /** The customer of an order if the file has none. */

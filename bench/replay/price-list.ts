@@ -1,7 +1,7 @@
 import { nameOfPriceList } from './database.ts';
 import { ReplayError } from './file.ts';
 import { markOf } from './plan.ts';
-import type { PlannedPrice } from './prices.ts';
+import type { PlannedPrice } from './planned.ts';
 import { grouped } from './progress.ts';
 import type { Run } from './sell.ts';
 

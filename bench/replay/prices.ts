@@ -1,9 +1,6 @@
-import type { Plan, PlannedOrder, PlannedProduct } from './plan.ts';
+import type { PlannedOrder, PlannedPrice, PlannedProduct } from './planned.ts';
 import { grouped } from './progress.ts';
 import { maxUnits } from './rows.ts';
-
-/** A row of the price list: the price of a unit if an order has at least `minQuantity` units of the SKU. */
-export type PlannedPrice = { sku: string; minQuantity: number; pence: number };
 
 /** The API's limit of the prices in a list. */
 export const maxPrices = 100_000;
@@ -67,9 +64,10 @@ export async function collectPrices(
  * The price of a SKU for all its units in an order: the row of the price list with the highest quantity that the order
  * reaches, otherwise the price of the catalog. This is the platform's rule, written again to compare with it.
  */
-export function createPriceRule(
-  plan: Pick<Plan, 'prices' | 'products'>,
-): (sku: string, units: number) => number | undefined {
+export function createPriceRule(plan: {
+  prices: PlannedPrice[];
+  products: Map<string, PlannedProduct>;
+}): (sku: string, units: number) => number | undefined {
   const rowsOf = Map.groupBy(plan.prices, ({ sku }) => sku);
   return (sku, units) => {
     const row = rowsOf.get(sku)?.findLast(({ minQuantity }) => minQuantity <= units);

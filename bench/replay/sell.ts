@@ -3,7 +3,8 @@ import { type ApiResult, type Client, Stopped } from './client.ts';
 import { type EarlierRuns, reasonOfOpening, reasonOfRow } from './database.ts';
 import { ReplayError } from './file.ts';
 import { optionName } from './groups.ts';
-import { markOf, type Plan, type PlannedOrder, type PlannedProduct, readOrders } from './plan.ts';
+import { markOf, type Plan, readOrders } from './plan.ts';
+import type { PlannedOrder, PlannedProduct } from './planned.ts';
 import { createPriceRule, hasPricesOf } from './prices.ts';
 import { grouped, type Progress } from './progress.ts';
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { PlannedOrder } from '../plan.ts';
+import type { PlannedOrder } from '../planned.ts';
 import { pounds } from '../progress.ts';
 
 /** An order in the database with its events and its reservation. `hold` is the status of the reservation. */

@@ -1,5 +1,6 @@
 import type { Database } from '../database.ts';
-import { markOf, type Plan, type PlannedOrder, readOrders } from '../plan.ts';
+import { markOf, type Plan, readOrders } from '../plan.ts';
+import type { PlannedOrder } from '../planned.ts';
 import { grouped, type Progress, pounds } from '../progress.ts';
 import { type Aspect, compareOrder, digestOf, linesOf, type OrderRow, penceOf } from './compare.ts';
 import type { Check, Findings } from './findings.ts';
