@@ -1419,18 +1419,6 @@ $function$;
 alter function catalog.emit_change(catalog.products,catalog.products) owner to fusion_catalog;
 revoke all on function catalog.emit_change(catalog.products,catalog.products) from public;
 
--- function: catalog.report_price_list(catalog.price_lists,text,integer)
--- src/db/catalog/price-lists.sql
-CREATE OR REPLACE FUNCTION catalog.report_price_list(l catalog.price_lists, change text, changed integer)
- RETURNS void
- LANGUAGE sql
-AS $function$
-  select platform.emit('price-list.updated', l.id,
-    catalog.price_list_json(l) || jsonb_build_object('change', change, 'changedPrices', changed), false)
-$function$;
-alter function catalog.report_price_list(catalog.price_lists,text,integer) owner to fusion_catalog;
-revoke all on function catalog.report_price_list(catalog.price_lists,text,integer) from public;
-
 -- function: catalog.find_collections(text[])
 -- src/db/catalog/imported-groups.sql
 CREATE OR REPLACE FUNCTION catalog.find_collections(names text[])
@@ -2530,6 +2518,18 @@ $function$;
 alter function catalog.remove_image(jsonb,jsonb) owner to fusion_catalog;
 revoke all on function catalog.remove_image(jsonb,jsonb) from public;
 grant execute on function catalog.remove_image(jsonb,jsonb) to fusion_worker;
+
+-- function: catalog.report_price_list(catalog.price_lists,text,integer)
+-- src/db/catalog/price-lists.sql
+CREATE OR REPLACE FUNCTION catalog.report_price_list(l catalog.price_lists, change text, changed integer)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  select platform.emit('price-list.updated', l.id,
+    catalog.price_list_json(l) || jsonb_build_object('change', change, 'changedPrices', changed), false)
+$function$;
+alter function catalog.report_price_list(catalog.price_lists,text,integer) owner to fusion_catalog;
+revoke all on function catalog.report_price_list(catalog.price_lists,text,integer) from public;
 
 -- function: catalog.request_images(jsonb)
 -- src/db/catalog/image-requests.sql
