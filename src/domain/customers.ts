@@ -25,12 +25,17 @@ export const customer = z
 
 export type Customer = z.infer<typeof customer>;
 
+const maxAddressText = 100_000;
+
 const addresses = z
   .array(
     address.extend({ id: id.optional().meta({ description: 'Given back to keep it; a new address gets its own' }) }),
   )
   .max(50)
   .superRefine((list, check) => {
+    // A page of 100 customers must fit into the memory of an isolate.
+    if (JSON.stringify(list).length > maxAddressText)
+      check.addIssue({ code: 'custom', message: `must have at most ${maxAddressText} characters in all, as JSON` });
     const ids = list.map((each) => each.id);
     for (const [index, each] of ids.entries()) {
       if (each !== undefined && ids.indexOf(each) < index)

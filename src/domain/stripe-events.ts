@@ -46,7 +46,11 @@ async function applyEvent(
   } catch (error) {
     if (isOutage(error)) throw error;
     counts.failed++;
-    await noteFailedRow(context, { job: 'hear-stripe', tenant, key, subject: paymentId }, error);
+    await noteFailedRow(
+      context,
+      { job: update.account === null ? 'hear-stripe' : 'hear-accounts', tenant, key, subject: paymentId },
+      error,
+    );
   }
 }
 

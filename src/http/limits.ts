@@ -115,7 +115,8 @@ export function takeTrial(env: Bindings, address: string | undefined, free = fal
 }
 
 /**
- * Counts a request against its key's limit, and against its address's limit while the key is not known, before the
+ * Counts a request against its key's limit (`ofAddress`: against that of its address with this key, because all shoppers
+ * of a shop use one publishable key), and against its address's limit while the key is not known, before the
  * database is called. A key that the database has just rejected is rejected here for 10 s. The caller reports the
  * outcome.
  * @returns `isKnown`: the database accepted the key in the last 10 minutes
@@ -125,14 +126,16 @@ export async function limitKey(
   env: Bindings,
   keyHash: string,
   address: string | undefined,
+  ofAddress = false,
 ): Promise<{ isKnown: boolean; report: Report }> {
+  const counted = ofAddress && address !== undefined ? `${keyHash} ${networkOf(address)}` : keyHash;
   const now = Date.now();
   if ((rejectedUntil.get(keyHash) ?? 0) > now) throw new ApiError('unauthenticated');
   const isKnown = (acceptedUntil.get(keyHash) ?? 0) > now;
   const limit = { ...keyLimit, requests: settingsOf(env).KEY_LIMIT_REQUESTS };
-  takeRequest(keyHash, limit, now);
+  takeRequest(counted, limit, now);
   const reportTrial = isKnown ? undefined : takeTrial(env, address);
-  if (env.KEY_LIMIT && !(await env.KEY_LIMIT.limit({ key: keyHash })).success) {
+  if (env.KEY_LIMIT && !(await env.KEY_LIMIT.limit({ key: counted })).success) {
     reportTrial?.('undecided');
     reject('key', limit);
   }

@@ -1,6 +1,7 @@
 import { createMiddleware } from 'hono/factory';
 import { ApiError } from '../base/errors.ts';
 import type { AppEnv, HttpContext } from './app-env.ts';
+import { isPublishable } from './credentials.ts';
 import type { Operation } from './declaration.ts';
 import { limitKey, type Outcome, type Report, takeTrial } from './limits.ts';
 
@@ -19,7 +20,8 @@ function outcomeOf(c: HttpContext): Outcome {
 async function startCounting(c: HttpContext, operation: Operation): Promise<Report> {
   const address = c.req.header('cf-connecting-ip');
   if (operation.scope !== undefined) {
-    const { isKnown, report } = await limitKey(c.env, c.get('context').call.keyHash ?? '', address);
+    const ofAddress = isPublishable(c.req.header('authorization'));
+    const { isKnown, report } = await limitKey(c.env, c.get('context').call.keyHash ?? '', address, ofAddress);
     c.set('isKeyKnown', isKnown);
     return report;
   }

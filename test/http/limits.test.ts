@@ -229,6 +229,19 @@ describe('a flood of requests', () => {
   });
 });
 
+test('a shopper who sends too many requests does not lock out the other shoppers of the shop', async () => {
+  const store = await startStore({ keyLimit: 20 });
+  try {
+    const key = await store.database.key({ kind: 'publishable' });
+    const read = (address: string) =>
+      store.send('GET', '/v1/products', undefined, { key, headers: headersFrom(address) });
+    while (!statusesOf(await flood(40, () => read('192.0.2.8'))).includes(429));
+    expect((await read('192.0.2.9')).status).toBe(200);
+  } finally {
+    await store.close();
+  }
+});
+
 test('a tenant at its limit is rejected without a call, and does not affect another tenant’s orders', async () => {
   const store = await startStore({ keyLimit: 20 });
   try {

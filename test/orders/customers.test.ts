@@ -98,6 +98,9 @@ describe('a customer', () => {
     expect(changed.body.addresses).toEqual([{ ...home, city: 'York', id: expect.any(String) }, kept]);
     expect(outcome(await patch(id, { name: 'B' }, { 'if-match': etag }))).toEqual([412, 'version_mismatch']);
     expect((await patch(id, { name: null })).body.name).toBeNull();
+    const notes = Object.fromEntries(Array.from({ length: 250 }, (_, n) => [`note${n}`, 'x'.repeat(500)]));
+    const large = await patch(id, { addresses: [{ ...home, ...notes }] });
+    expect([outcome(large), pointers(large)]).toEqual([[422, 'validation_failed'], ['/addresses']]);
     const twice = await patch(id, { addresses: [kept, kept] });
     expect([outcome(twice), pointers(twice)]).toEqual([[422, 'validation_failed'], ['/addresses/1/id']]);
   });

@@ -340,7 +340,7 @@ describe('lost webhooks of an account', () => {
     await store.database.query(`create function public.fail() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
       create trigger fail before update on orders.orders for each row when (new.status = 'confirmed') execute function public.fail()`);
     await store.cron();
-    const isAside = ({ sink, key }: { sink: string; key: string }) => sink === 'hear-stripe' && key !== '';
+    const isAside = ({ sink, key }: { sink: string; key: string }) => sink === 'hear-accounts' && key !== '';
     expect((await lettersOf(acme)).filter(isAside)).toHaveLength(1);
     await store.database.query('drop function public.fail() cascade');
     await cronUntil(store, minutes(2), async () => (await shop.orderOf(order.id)).status === 'confirmed');
@@ -402,7 +402,7 @@ describe('while a tenant gives no access to its account', () => {
     const unpaid = await checkout('MANY-ASIDE');
     await store.database.query(
       `insert into platform.dead_letters (id, tenant_id, sink, event_id, topic, key, message, reason, attempts, created_at, retry_at)
-       select 'aside-' || n, 'acme', 'hear-stripe', $1 || ' evt_aside_' || n, '', 'none', '{}', 'test', 1, now(), now()
+       select 'aside-' || n, 'acme', 'hear-accounts', $1 || ' evt_aside_' || n, '', 'none', '{}', 'test', 1, now(), now()
        from generate_series(1, 300) n`,
       [ACME],
     );

@@ -91,7 +91,7 @@ begin
   return jsonb_build_object('accounts', coalesce(accounts, '[]'), 'again', (
     select coalesce(jsonb_agg(jsonb_build_object('account', split_part(k, ' ', 1), 'eventId', split_part(k, ' ', 2))),
       '[]')
-    from unnest(platform.keys_to_retry('hear-stripe', 1000)) k where k like '% %'));
+    from unnest(platform.keys_to_retry('hear-accounts', 1000)) k));
 end
 $$;
 

@@ -9,7 +9,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, '*');
   return jsonb_build_object('readUntil', (select platform.iso(r.read_until) from payments.stripe_reading r),
-    'again', array(select k from unnest(platform.keys_to_retry('hear-stripe', 1000)) k where k not like '% %' limit 20));
+    'again', platform.keys_to_retry('hear-stripe', 20));
 end
 $$;
 
@@ -19,7 +19,8 @@ create or replace function payments.note_heard(call jsonb, input jsonb) returns 
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.clear_set_aside('hear-stripe', array[input->>'eventId']);
+  perform platform.clear_set_aside(case when input->>'eventId' like '% %' then 'hear-accounts' else 'hear-stripe' end,
+    array[input->>'eventId']);
   return '{}';
 end
 $$;
@@ -48,7 +49,7 @@ begin
   perform platform.enter_as(call, '*');
   new_event_ids := platform.find_unclaimed_events('stripe',
     array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
-  perform platform.clear_set_aside('hear-stripe',
+  perform platform.clear_set_aside(case when of_account is null then 'hear-stripe' else 'hear-accounts' end,
     array(select concat_ws(' ', of_account, e->>'eventId') from jsonb_array_elements(input->'events') e
     where e->>'eventId' <> all(new_event_ids)));
   return jsonb_build_object('events', (
@@ -101,7 +102,7 @@ $$;
 create or replace function payments.orders_set_aside() returns text[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select array(select p.order_id::text from payments.payments p
-    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe']))
+    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe', 'hear-accounts']))
       and p.status = (select 'pending'))
 $$;
 
