@@ -265,6 +265,7 @@ const recordedInAuditLog: Record<string, Change> = {
     async prepare() {
       const key = randomUUID();
       await emit(store.database, key);
+      await store.cron(); // delivers the event, which no request has caused
       const body = await eventOf(store.database, key, 'order.confirmed');
       await deliver(store, 'fusioncommerce-orders-dlq', [{ id: 'm', body }]);
       const { body: page } = await store.send('GET', '/v1/dead-letters?limit=1');

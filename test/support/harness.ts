@@ -16,7 +16,6 @@ import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions } from 'wrangler';
 import type { ChooseFault } from '../../dev/kafka/faults.ts';
 import { type Kafka, startKafka } from '../../dev/kafka/server.ts';
-
 import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../../dev/neon/bridge.ts';
 import { prepareLocalJobs } from '../../dev/postgres/job-secrets.ts';
 import { type StripeEmulator, type StripeOptions, startStripe } from '../../dev/stripe/server.ts';
