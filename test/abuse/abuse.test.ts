@@ -17,7 +17,14 @@ import {
   validRequest,
   variables,
 } from './requests.ts';
-import { type FuzzedRequest, fuzzedRequests, type RawResponse, sendRaw, withUnstorableText } from './shots.ts';
+import {
+  type FuzzedRequest,
+  fuzzedRequests,
+  type RawResponse,
+  readJson,
+  sendRaw,
+  withUnstorableText,
+} from './shots.ts';
 
 /** The number of requests for each operation, and the random seed: `ABUSE_RUNS=1000 ABUSE_SEED=7 npm test`. */
 const numRuns = Number(process.env.ABUSE_RUNS ?? 25);
@@ -117,11 +124,12 @@ describe('an invalid request', () => {
         const bytes = body === undefined ? undefined : Buffer.from(body);
         requests.push({ change, method: valid.method, path, headers, body: bytes });
       };
-      const value = typeof valid.body === 'string' ? JSON.parse(valid.body) : valid.body;
+      const value = typeof valid.body === 'string' ? readJson(valid.body) : valid.body;
       if (value !== undefined) {
         for (const body of withUnstorableText(value)) addRequest(`value: ${body}`, valid.path, body);
       }
-      const text = value === undefined ? undefined : JSON.stringify(value);
+      const isRaw = value === undefined && typeof valid.body === 'string';
+      const text = isRaw ? String(valid.body) : value === undefined ? undefined : JSON.stringify(value);
       const names = route.query && 'shape' in route.query ? Object.keys(route.query.shape as object) : [];
       for (const bad of ['%00', 'a%00b', '%ED%A0%80', '%ff', '%C2%85']) {
         for (const name of names) addRequest('query', `${valid.path}?${name}=${bad}`, text);

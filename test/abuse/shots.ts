@@ -106,6 +106,15 @@ const forgedCursor = (base: FuzzedRequest): fc.Arbitrary<FuzzedRequest> =>
     path: `${base.path}?cursor=${toCursor(`${base.path}?`, text)}`,
   }));
 
+/** The value of a JSON body. Undefined for a body that is not JSON, such as an image. */
+export function readJson(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Changes one part of a valid request: path, query, headers, method or body. `sign` adds the sender's signature. */
 export function fuzzedRequests(
   valid: Valid,
@@ -175,13 +184,16 @@ export function fuzzedRequests(
       headers: headersFor(Buffer.from(bytes).toString()),
     }));
     parts.push({ arbitrary: replaced, weight: 4 });
-    const changed = changedJson(JSON.parse(bytes.toString())).map((body) => ({
-      ...base,
-      change: `value: ${body.slice(0, 400)}`,
-      body: Buffer.from(body),
-      headers: headersFor(body),
-    }));
-    parts.push({ arbitrary: changed, weight: 12 });
+    const value = readJson(bytes.toString());
+    if (value !== undefined) {
+      const changed = changedJson(value).map((body) => ({
+        ...base,
+        change: `value: ${body.slice(0, 400)}`,
+        body: Buffer.from(body),
+        headers: headersFor(body),
+      }));
+      parts.push({ arbitrary: changed, weight: 12 });
+    }
   } else {
     const unexpected = anyBody.map(({ description, bytes }) => ({
       ...base,

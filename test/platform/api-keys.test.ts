@@ -17,12 +17,16 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
+let addresses = 0;
+/** Another address each time: one address may try only a few new keys a second. */
+const fromNewAddress = () => ({ 'cf-connecting-ip': `10.0.${++addresses >> 8}.${addresses & 255}` });
 const create = (body: unknown, options: { key?: string; idempotencyKey?: string } = {}) =>
-  store.send('POST', '/v1/keys', body, options);
+  store.send('POST', '/v1/keys', body, { ...options, headers: fromNewAddress() });
 const list = (query = '', key = store.key) => store.send('GET', `/v1/keys${query}`, undefined, { key });
-const revoke = (id: string, key = store.key) => store.send('DELETE', `/v1/keys/${id}`, undefined, { key });
+const revoke = (id: string, key = store.key) =>
+  store.send('DELETE', `/v1/keys/${id}`, undefined, { key, headers: fromNewAddress() });
 const statusWith = async (key: string, path = '/v1/orders') =>
-  (await store.send('GET', path, undefined, { key })).status;
+  (await store.send('GET', path, undefined, { key, headers: fromNewAddress() })).status;
 const codeOf = ({ status, body }: Reply) => [status, body.code];
 
 describe('a key that the API creates', () => {
