@@ -610,7 +610,7 @@ create table platform.tenants (
   constraint tenants_stripe_pending_unique UNIQUE (stripe_pending),
   constraint tenants_approval_seconds CHECK (approval_seconds >= 1 AND approval_seconds <= 2592000),
   constraint tenants_carrier CHECK (carrier in ('manual', 'shippo', 'easypost')),
-  constraint tenants_carrier_has_key CHECK (COALESCE(carrier, 'manual')::text = 'manual' OR (carrier_credentials::jsonb #>> ARRAY[carrier, 'apiKey']::text[]) IS NOT NULL),
+  constraint tenants_carrier_has_key CHECK (COALESCE(carrier, 'manual')::text = 'manual' OR ((carrier_credentials::jsonb -> carrier::text) ->> 'apiKey') IS NOT NULL),
   constraint tenants_carrier_has_sender CHECK (COALESCE(carrier, 'manual')::text = 'manual' OR ship_from IS NOT NULL),
   constraint tenants_cart_seconds CHECK (cart_seconds >= 1 AND cart_seconds <= 31536000),
   constraint tenants_grace_seconds CHECK (grace_seconds >= 1 AND grace_seconds <= 2592000),
@@ -7198,7 +7198,7 @@ begin
   return jsonb_build_object('accounts', coalesce(accounts, '[]'), 'again', (
     select coalesce(jsonb_agg(jsonb_build_object('account', split_part(k, ' ', 1), 'eventId', split_part(k, ' ', 2))),
       '[]')
-    from unnest(platform.keys_to_retry('hear-stripe', 1000)) k where k like '% %'));
+    from unnest(platform.keys_to_retry('hear-accounts', 1000)) k));
 end
 $function$;
 alter function payments.find_account_readings(jsonb,jsonb) owner to fusion_payments;
@@ -7238,7 +7238,7 @@ AS $function$
 begin
   perform platform.enter_as(call, '*');
   return jsonb_build_object('readUntil', (select platform.iso(r.read_until) from payments.stripe_reading r),
-    'again', array(select k from unnest(platform.keys_to_retry('hear-stripe', 1000)) k where k not like '% %' limit 20));
+    'again', platform.keys_to_retry('hear-stripe', 20));
 end
 $function$;
 alter function payments.find_reading(jsonb,jsonb) owner to fusion_payments;
@@ -7261,7 +7261,7 @@ begin
   perform platform.enter_as(call, '*');
   new_event_ids := platform.find_unclaimed_events('stripe',
     array(select e->>'eventId' from jsonb_array_elements(input->'events') e));
-  perform platform.clear_set_aside('hear-stripe',
+  perform platform.clear_set_aside(case when of_account is null then 'hear-stripe' else 'hear-accounts' end,
     array(select concat_ws(' ', of_account, e->>'eventId') from jsonb_array_elements(input->'events') e
     where e->>'eventId' <> all(new_event_ids)));
   return jsonb_build_object('events', (
@@ -7623,7 +7623,8 @@ CREATE OR REPLACE FUNCTION payments.note_heard(call jsonb, input jsonb)
 AS $function$
 begin
   perform platform.enter_as(call, input->>'tenant');
-  perform platform.clear_set_aside('hear-stripe', array[input->>'eventId']);
+  perform platform.clear_set_aside(case when input->>'eventId' like '% %' then 'hear-accounts' else 'hear-stripe' end,
+    array[input->>'eventId']);
   return '{}';
 end
 $function$;
@@ -7921,7 +7922,7 @@ CREATE OR REPLACE FUNCTION payments.orders_set_aside()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select array(select p.order_id::text from payments.payments p
-    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe']))
+    where p.payment_id = any(platform.subjects_set_aside(array['reconcile-payments', 'hear-stripe', 'hear-accounts']))
       and p.status = (select 'pending'))
 $function$;
 alter function payments.orders_set_aside() owner to fusion_payments;

@@ -8,7 +8,7 @@ alter table shipping.label_voids add column own_account boolean not null default
 -- carrier_credentials is JSON: {"shippo": {"apiKey": "…", "webhookSecret": "…"}}, each text encrypted by the Worker.
 alter table platform.tenants
   add constraint tenants_carrier_has_key check (coalesce(carrier, 'manual') = 'manual'
-    or carrier_credentials::jsonb #>> array[carrier, 'apiKey'] is not null),
+    or carrier_credentials::jsonb -> carrier ->> 'apiKey' is not null),
   -- Such a carrier would take the operator's address, or the one that drawn labels show by default, for the sender.
   add constraint tenants_carrier_has_sender check (coalesce(carrier, 'manual') = 'manual' or ship_from is not null);
 

@@ -40,6 +40,17 @@ curl -sS "$STRIPE/v1/payment_intents/$INTENT_ID/confirm" -u "$STRIPE_KEY:" \${ST
 until curl -sS "$API/v1/payments/$PAYMENT_ID" -H "Authorization: Bearer $KEY" | grep -q '"status":"succeeded"'; do sleep 1; done
 `;
 
+const create = (variable: string, path: string, body: string): string =>
+  `${variable}=$(curl -sS "$API${path}" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
+  -H 'Content-Type: application/json' --data-binary '${body}' | field id)
+`;
+const createCollection = create('COLLECTION_ID', '/v1/collections', '{"name": "Winter"}');
+const createPriceList = create(
+  'PRICE_LIST_ID',
+  '/v1/price-lists',
+  '{"name": "Trade", "currency": "USD", "audience": {"customerGroup": "trade"}}',
+);
+
 const makeDeadLetter = `# Pay for an order whose label cannot be printed: the label request becomes a dead letter
 ORDER_ID=$(curl -sS "$API/v1/orders" -H "Authorization: Bearer $KEY" -H "Idempotency-Key: $(uuid)" \\
   -H 'Content-Type: application/json' \\
@@ -68,6 +79,9 @@ export const curlExtras: Record<string, CurlExtra> = {
   importProducts: { before: chooseNewSku },
   addProductImage: { before: makePicture, saves: ['IMAGE_ID', 'id'] },
   getMedia: { curlOptions: ` -o ${sampleFile}` },
+  addCollectionProduct: { before: createCollection },
+  listPrices: { before: createPriceList },
+  setPrices: { before: createPriceList },
   joinCampaign: {
     saves: ['PLACE_ORDER_ID', 'orderId'],
     after: `

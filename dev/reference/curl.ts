@@ -1,4 +1,4 @@
-import { sampleCampaign, sampleImage, sampleOrder, sampleProduct } from '../../src/routes/examples.ts';
+import { sampleCampaign, sampleCustomer, sampleImage, sampleOrder, sampleProduct } from '../../src/routes/examples.ts';
 import { type CurlExtra, curlExtras } from './curl-extras.ts';
 import { sampleFile } from './literals.ts';
 import type { Parameter, ResolvedOperation } from './openapi.ts';
@@ -6,6 +6,10 @@ import type { Parameter, ResolvedOperation } from './openapi.ts';
 /** The shell variable for the id of each resource. The sample that creates a resource sets it for later samples. */
 const idVariables: Record<string, string> = {
   '/v1/products': 'PRODUCT_ID',
+  '/v1/product-groups': 'GROUP_ID',
+  '/v1/collections': 'COLLECTION_ID',
+  '/v1/price-lists': 'PRICE_LIST_ID',
+  '/v1/customers': 'CUSTOMER_ID',
   '/v1/orders': 'ORDER_ID',
   '/v1/campaigns': 'CAMPAIGN_ID',
   '/v1/payments': 'PAYMENT_ID',
@@ -20,6 +24,7 @@ const shellExpressions: Record<string, string> = {
   [sampleProduct.id]: '$PRODUCT_ID',
   [sampleImage.id]: '$IMAGE_ID',
   [sampleOrder.id]: '$ORDER_ID',
+  [sampleCustomer.email]: '$(uuid)@example.com',
   [sampleCampaign.startTime]: '$(at 0)',
   [sampleCampaign.endTime]: '$(at 72)',
 };

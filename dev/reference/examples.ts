@@ -201,7 +201,9 @@ function withExample(path: string, parameter: Parameter): Parameter {
   if (parameter.in !== 'path') return parameter;
   const declared = parameter.schema.examples ?? parameter.schema.enum;
   const sampleId = parameter.name === 'id' ? ids[path.slice(0, path.indexOf('/{'))] : undefined;
-  const named: Record<string, string> = { place: 'default', productId: sampleProduct.id };
+  const named: Record<string, string> = {
+    ...{ place: 'default', productId: sampleProduct.id, slug: sampleProductGroup.slug },
+  };
   const example = sampleId ?? named[parameter.name] ?? (Array.isArray(declared) ? declared[0] : undefined);
   if (example === undefined)
     throw new Error(`${path}: {${parameter.name}} has no example. Add one in ${import.meta.filename}`);

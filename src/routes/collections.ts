@@ -103,30 +103,6 @@ collections.patch(
   },
 );
 
-collections.delete(
-  '/:id',
-  operation({
-    id: 'deleteCollection',
-    tag: 'Catalog',
-    summary: 'Delete a collection',
-    description:
-      'Its products stay and are taken out of it. A collection with collections below it, or with more than 1,000 ' +
-      'products, cannot be deleted.',
-    scope: 'catalog:write',
-    ifMatch: true,
-    params,
-    responses: { 204: { description: 'Deleted' } },
-    errors: ['not_found', 'version_mismatch', 'conflict'],
-  }),
-  async (c) => {
-    const { id: collectionId } = c.req.valid('param');
-    const versions = versionsIn(c.req.header('if-match'));
-    const { tenant, skus } = await deleteCollection(c.var.context, collectionId, versions);
-    await invalidateProducts(c.var.context, tenant, skus);
-    return c.body(null, 204);
-  },
-);
-
 const membership = {
   tag: 'Catalog',
   scope: 'catalog:write',
@@ -165,6 +141,30 @@ collections.delete(
     const { id: collectionId, productId } = c.req.valid('param');
     const changed = await setCollectionProduct(c.var.context, { collectionId, productId, isMember: false });
     await invalidateProducts(c.var.context, changed.tenant, changed.skus);
+    return c.body(null, 204);
+  },
+);
+
+collections.delete(
+  '/:id',
+  operation({
+    id: 'deleteCollection',
+    tag: 'Catalog',
+    summary: 'Delete a collection',
+    description:
+      'Its products stay and are taken out of it. A collection with collections below it, or with more than 1,000 ' +
+      'products, cannot be deleted.',
+    scope: 'catalog:write',
+    ifMatch: true,
+    params,
+    responses: { 204: { description: 'Deleted' } },
+    errors: ['not_found', 'version_mismatch', 'conflict'],
+  }),
+  async (c) => {
+    const { id: collectionId } = c.req.valid('param');
+    const versions = versionsIn(c.req.header('if-match'));
+    const { tenant, skus } = await deleteCollection(c.var.context, collectionId, versions);
+    await invalidateProducts(c.var.context, tenant, skus);
     return c.body(null, 204);
   },
 );

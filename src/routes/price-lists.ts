@@ -110,25 +110,6 @@ priceLists.patch(
   },
 );
 
-priceLists.delete(
-  '/:id',
-  operation({
-    id: 'deletePriceList',
-    tag: 'Price lists',
-    summary: 'Delete a price list with its prices',
-    description: 'Orders that were placed keep their prices.',
-    scope,
-    ifMatch: true,
-    params,
-    responses: { 204: { description: 'Deleted' } },
-    errors: ['not_found', 'version_mismatch'],
-  }),
-  async (c) => {
-    await deletePriceList(c.var.context, c.req.valid('param').id, versionsIn(c.req.header('if-match')));
-    return c.body(null, 204);
-  },
-);
-
 priceLists.put(
   '/:id/prices',
   operation({
@@ -170,5 +151,24 @@ priceLists.get(
     const position = positionOf(c, cursor, byPrice);
     const rows = await listPrices(c.var.context, c.req.valid('param').id, filter, position, limit + 1);
     return showPage(c, { rows, limit, position: (row) => `${row.minQuantity} ${row.sku}` });
+  },
+);
+
+priceLists.delete(
+  '/:id',
+  operation({
+    id: 'deletePriceList',
+    tag: 'Price lists',
+    summary: 'Delete a price list with its prices',
+    description: 'Orders that were placed keep their prices.',
+    scope,
+    ifMatch: true,
+    params,
+    responses: { 204: { description: 'Deleted' } },
+    errors: ['not_found', 'version_mismatch'],
+  }),
+  async (c) => {
+    await deletePriceList(c.var.context, c.req.valid('param').id, versionsIn(c.req.header('if-match')));
+    return c.body(null, 204);
   },
 );
