@@ -8,5 +8,5 @@ export const showDownload = (
   c.body(body, 200, {
     'Content-Type': type,
     'Content-Disposition': `attachment; filename="${fileName}"`,
-    'Cache-Control': 'private, no-store',
+    'Cache-Control': 'no-store',
   });

@@ -81,6 +81,9 @@ export const sampleProductGroup = {
   products: [sampleProduct],
 };
 
+const { products: _, ...groupOfList } = sampleProductGroup;
+export const sampleProductGroups = { data: [groupOfList], nextCursor: null };
+
 export const sampleCollection = {
   id: '019ab3ee-0f1e-7d2c-9b3a-4e5f60718293',
   name: 'Summer',

@@ -18,7 +18,7 @@ import { invalidateProducts } from '../http/edge-cache.ts';
 import { showResource, versionsIn } from '../http/etag.ts';
 import { operation } from '../http/operation.ts';
 import { byId, positionOf, showPage } from '../http/paging.ts';
-import { listOf, sampleProductGroup } from './examples.ts';
+import { listOf, sampleProductGroup, sampleProductGroups } from './examples.ts';
 
 const params = z.object({ id });
 
@@ -58,7 +58,7 @@ productGroups.get(
     summary: 'List product groups without their products, newest first',
     scope: 'catalog:read',
     query: z.object(page),
-    responses: { 200: { description: 'One page', schema: listOf(productGroup) } },
+    responses: { 200: { description: 'One page', schema: listOf(productGroup), example: sampleProductGroups } },
     errors: ['invalid_cursor'],
   }),
   async (c) => {
