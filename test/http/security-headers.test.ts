@@ -22,7 +22,10 @@ test('every response, including errors, has the security headers', async () => {
         'no-referrer',
       ]);
       expect([id, policy]).toEqual([id, strict]);
-      expect([id, headers.get('cache-control')]).toEqual([id, expect.stringMatching(/^(no-store|(private, )?no-cache)$/)]);
+      expect([id, headers.get('cache-control')]).toEqual([
+        id,
+        expect.stringMatching(/^(no-store|(private, )?no-cache)$/),
+      ]);
     }
   }
 });
