@@ -10,7 +10,7 @@ import { unstable_getMiniflareWorkerOptions } from 'wrangler';
 import { topics } from '../../src/events/topics.ts';
 import { type Kafka, type KafkaOptions, startKafka } from '../kafka/server.ts';
 import { type NeonBridge, type NeonBridgeOptions, startNeonBridge } from '../neon/bridge.ts';
-import { seedTenants } from '../platform/seed.ts';
+import { acmeStripeAccount, connectAcme, seedTenants } from '../platform/seed.ts';
 import { repository } from '../platform/settings.ts';
 import { localJobSecret, prepareLocalJobs } from '../postgres/job-secrets.ts';
 import { createDatabase, toWorkerUrl } from '../postgres/local-database.ts';
@@ -119,6 +119,7 @@ async function startParts(
   const owner = await createDatabase(postgres);
   await migrate({ url: owner, workerPassword: 'worker' });
   await seedTenants(owner);
+  await connectAcme(owner, true);
   const pool = new pg.Pool({ connectionString: postgres.url('fusion'), max: 4 });
   pool.on('error', () => undefined);
   stops.push(() => pool.end());
@@ -145,6 +146,9 @@ async function startParts(
     port: 0,
     secretKey: 'sk_test_dev',
     webhookSecret: 'whsec_dev',
+    // One tenant has its own account, the other one uses the platform's.
+    connectWebhookSecret: 'whsec_dev_connect',
+    connectedAccounts: [acmeStripeAccount],
     webhookUrl: `http://127.0.0.1:${workerPort}/webhooks/stripe`,
     seed: options.seed,
     retryBaseMs: 200,
@@ -172,6 +176,7 @@ async function startParts(
         KAFKA_REST_PASSWORD: 'dev',
         STRIPE_SECRET_KEY: 'sk_test_dev',
         STRIPE_WEBHOOK_SECRET: 'whsec_dev',
+        STRIPE_CONNECT_WEBHOOK_SECRET: 'whsec_dev_connect',
         STRIPE_API_URL: stripe.url,
         STRIPE_REQUESTS_PER_SECOND: '1000',
         SHIPPING_WEBHOOK_SECRET: 'whsec_dev',
