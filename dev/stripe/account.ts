@@ -1,4 +1,5 @@
-import { type ConnectedAccount, type JobKind, newId, type State, type Store, type StoredEvent } from './store.ts';
+import type { State } from './state.ts';
+import { type ConnectedAccount, type JobKind, newId, type Store, type StoredEvent } from './store.ts';
 import type { Webhooks } from './webhooks.ts';
 import type { Params } from './wire.ts';
 

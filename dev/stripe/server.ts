@@ -6,7 +6,7 @@ import { addReadyAccount } from './connect.ts';
 import { handleControl } from './emulator.ts';
 import { RequestFaults } from './faults.ts';
 import { runDueJobs, startJobs } from './jobs.ts';
-import { State } from './store.ts';
+import { State } from './state.ts';
 import { type WebhookFaults, Webhooks } from './webhooks.ts';
 
 export type StripeOptions = {

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
-import { type Delivery, newId, type State, type Store, type StoredEvent } from './store.ts';
+import type { State } from './state.ts';
+import { type Delivery, newId, type Store, type StoredEvent } from './store.ts';
 
 /** Webhook faults. `duplicate`, `reorder` and `lose` are probabilities per event (0 to 1). */
 export type WebhookFaults = {

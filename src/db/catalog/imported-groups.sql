@@ -10,7 +10,7 @@ language sql stable as $$
 $$;
 
 -- The product groups that the rows of an import name, and those of rows that only change the options. Creates missing
--- ones with the option names of the first row that has any. Locks all of them, so that their options stay and their
+-- ones with the options of the first row that names options. Locks all of them, so that their options stay and their
 -- products are counted. Returns {ids: {<slug or id>: id}, locked: [id], created: [id]}.
 create or replace function catalog.import_groups(rows jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
