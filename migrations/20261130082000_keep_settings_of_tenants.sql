@@ -1,5 +1,5 @@
--- Tenants are separate businesses: their settings, their Stripe account, their sender, parcel and carrier. A setting that is
--- null is that of the Worker's variables.
+-- Tenants are separate businesses: their settings, their Stripe account, their sender, parcel and carrier. A setting
+-- that is null is that of the Worker's variables.
 alter table platform.tenants
   add column country varchar(2),
   add column currency varchar(3),
@@ -23,7 +23,8 @@ alter table platform.tenants
 alter table payments.payments add column stripe_account varchar;
 alter table payments.intents add column stripe_account varchar;
 
--- Keys with every scope get those of the new resources, except `tenant:write` and `keys:write`, which the operator grants.
+-- Keys with every scope get those of the new resources, except `tenant:write` and `keys:write`, which the operator
+-- grants.
 do $$
 declare
   tenant record;

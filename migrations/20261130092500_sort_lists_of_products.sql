@@ -1,6 +1,6 @@
--- A list of products has an index for each order, of the whole catalog and of a collection. Equal keys are sorted by id. The
--- collation "C" is the same on every machine and in every version. A catalog may be large: docs/deploy.md says how to build
--- an index before. No order writes these tables.
+-- A list of products has an index for each order, of the whole catalog and of a collection. Equal keys are sorted by
+-- id. The collation "C" is the same on every machine and in every version. A catalog may be large: docs/deploy.md says
+-- how to build an index before. No order writes these tables.
 create index if not exists idx_products_newest on catalog.products (tenant_id, status, (id collate "C"));
 create index if not exists idx_products_price on catalog.products (tenant_id, status, currency, price, (id collate "C"));
 create index if not exists idx_products_name on catalog.products

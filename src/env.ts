@@ -109,8 +109,8 @@ const schema = z.object({
   EASYPOST_WEBHOOK_SECRET: z.string().min(1).optional(),
   EASYPOST_API_URL: z.url().optional(),
   /**
-   * Encrypts the credentials of tenants: 32 bytes in base64. Two keys, separated by a comma, while one is being replaced:
-   * the first one encrypts, both decrypt.
+   * Encrypts the credentials of tenants: 32 bytes in base64. Two keys, separated by a comma, while one is being
+   * replaced: the first one encrypts, both decrypt.
    */
   TENANT_SECRETS_KEY: z
     .string()
@@ -129,8 +129,8 @@ const schema = z.object({
   LABELS: z.custom<R2Bucket>().optional(),
   MEDIA: z.custom<R2Bucket>().optional(),
   /**
-   * Lets images be fetched from this machine, over http too. Only the local platform and tests set it, because it lets a
-   * tenant reach what listens there.
+   * Lets images be fetched from this machine, over http too. Only the local platform and tests set it, because it lets
+   * a tenant reach what listens there.
    */
   ALLOW_LOOPBACK_URLS: z.stringbool().default(false),
   /** The number of requests that KEY_LIMIT allows a key in 10 s. Each isolate spreads them evenly. */

@@ -9,8 +9,8 @@ type Limit = { bytes: number; detail?: string };
 const chunkBytes = 65_536;
 
 /**
- * Yields the chunks of a request's body as they arrive, each in memory of its own, as large as the chunk: a body may come
- * byte by byte.
+ * Yields the chunks of a request's body as they arrive, each in memory of its own, as large as the chunk: a body may
+ * come byte by byte.
  * @throws ClientGone if the client disconnects before the end
  */
 export async function* chunksOf(request: Request): AsyncGenerator<Uint8Array> {

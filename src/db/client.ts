@@ -52,9 +52,9 @@ export type Database = {
   /** Only checks the key and its scope, for a request that is rejected for another reason. */
   authenticate(call: Call, scope: string): Promise<void>;
   /**
-   * Runs one SQL function of a service, `service.verb(call, input)`, as one HTTP call and one transaction. An input that
-   * depends on the cell, to which the tenant may have moved, is a function of it. `lines`: how many rows it locks; a call with many rows
-   * may wait longer.
+   * Runs one SQL function of a service, `service.verb(call, input)`, as one HTTP call and one transaction. An input
+   * that depends on the cell, to which the tenant may have moved, is a function of it. `lines`: how many rows it locks;
+   * a call with many rows may wait longer.
    */
   run<T>(name: `${string}.${string}`, call: Call, input: unknown, lines?: number): Promise<T>;
   /**

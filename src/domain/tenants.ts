@@ -150,8 +150,8 @@ export async function readTenant(context: Context) {
 }
 
 /**
- * The change with encrypted credentials. They are bound to the tenant, whose id only the database knows: so a change with
- * credentials takes a second database call.
+ * The change with encrypted credentials. They are bound to the tenant, whose id only the database knows: so a change
+ * with credentials takes a second database call.
  * @throws ApiError unavailable, without TENANT_SECRETS_KEY; forbidden
  */
 async function encryptChange(context: Context, change: z.infer<typeof tenantChange>) {

@@ -74,9 +74,9 @@ export function receiveTracking(context: Context, name: CarrierName, message: Me
 }
 
 /**
- * Takes a webhook of a tenant's own account at a carrier, and applies its update to that tenant's shipments only: a call
- * that finds the tenant's secret, and one that applies the update. `place`: `tenant`, `tenant@cell`, or the name of a
- * cell for a webhook of the operator (see `receiveTracking`).
+ * Takes a webhook of a tenant's own account at a carrier, and applies its update to that tenant's shipments only: a
+ * call that finds the tenant's secret, and one that applies the update. `place`: `tenant`, `tenant@cell`, or the name
+ * of a cell for a webhook of the operator (see `receiveTracking`).
  * @throws ApiError invalid_signature, also if there is no such tenant or it has no secret; the others of `takeUpdate`
  */
 export async function receiveTrackingAt(context: Context, name: CarrierName, message: Message, place: string) {

@@ -115,8 +115,8 @@ export function takeTrial(env: Bindings, address: string | undefined, free = fal
 }
 
 /**
- * Counts a request against its key's limit (`ofAddress`: against that of its address with this key, because all shoppers
- * of a shop use one publishable key), and against its address's limit while the key is not known, before the
+ * Counts a request against its key's limit (`ofAddress`: against that of its address with this key, because all
+ * shoppers of a shop use one publishable key), and against its address's limit while the key is not known, before the
  * database is called. A key that the database has just rejected is rejected here for 10 s. The caller reports the
  * outcome.
  * @returns `isKnown`: the database accepted the key in the last 10 minutes

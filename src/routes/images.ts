@@ -111,8 +111,8 @@ function unreadable(error: unknown): never {
 type Part = { offset: number; length: number };
 
 /**
- * The part of a file that `Range` asks for. Undefined: the whole file, also if several parts are asked for. `outside`: it
- * begins after the end of the file. R2 reads the header too, but does not say which of these it has found.
+ * The part of a file that `Range` asks for. Undefined: the whole file, also if several parts are asked for. `outside`:
+ * it begins after the end of the file. R2 reads the header too, but does not say which of these it has found.
  */
 function partOf(range: string, size: number): Part | 'outside' | undefined {
   const [, from = '', to = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(range) ?? [];

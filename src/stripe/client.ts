@@ -9,10 +9,10 @@ const deadlineMs = 8_000;
 export type StripeSettings = Pick<Settings, 'STRIPE_SECRET_KEY' | 'STRIPE_WEBHOOK_SECRET' | 'STRIPE_API_URL'>;
 
 /**
- * A call to Stripe failed. `permanent`: the same call can never succeed (the amount is below the minimum). `noAccess`: the
- * tenant has withdrawn our access to its account, so its other calls would fail too. `keyUsed`: Stripe has stored this
- * failure for the idempotency key, so the next try needs another key. `unavailable`: Stripe cannot be reached or rejects
- * our API key, so other calls would fail too. Without any of these, the error concerns this payment alone.
+ * A call to Stripe failed. `permanent`: the same call can never succeed (the amount is below the minimum). `noAccess`:
+ * the tenant has withdrawn our access to its account, so its other calls would fail too. `keyUsed`: Stripe has stored
+ * this failure for the idempotency key, so the next try needs another key. `unavailable`: Stripe cannot be reached or
+ * rejects our API key, so other calls would fail too. Without any of these, the error concerns this payment alone.
  */
 export class StripeCallError extends Error {
   readonly permanent: boolean;

@@ -131,8 +131,8 @@ export const handledTypes = [
 ];
 
 /**
- * An account's events between two times, oldest first. `from` and `to` are milliseconds; they are rounded to whole seconds,
- * and `to` is excluded. Undefined if there are more than `max`: use a shorter range.
+ * An account's events between two times, oldest first. `from` and `to` are milliseconds; they are rounded to whole
+ * seconds, and `to` is excluded. Undefined if there are more than `max`: use a shorter range.
  * @throws StripeCallError
  */
 export async function listUpdates(

@@ -79,8 +79,8 @@ begin
 end
 $$;
 
--- `input`: {id, ifMatch?: [version], change: {name?, slug?, parentId?}}. Raises not_found, version_mismatch. Returns the
--- errors slug_taken (collections_slug_unique), validation_failed. A change of the parent locks the tree, then the
+-- `input`: {id, ifMatch?: [version], change: {name?, slug?, parentId?}}. Raises not_found, version_mismatch. Returns
+-- the errors slug_taken (collections_slug_unique), validation_failed. A change of the parent locks the tree, then the
 -- collection is locked for the version check.
 create or replace function catalog.update_collection(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

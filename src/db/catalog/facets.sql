@@ -52,9 +52,10 @@ language sql stable as $$
   from total t join range r on r.currency = t.currency
 $$;
 
--- {complete, options?: {name: [{value, count}]}, price?: [{currency, min, max, count, ranges: [{from, to, count}]}]}; null if
--- `wanted` is. The prices ignore a filter by price. With `fold` a group counts once. At most 10,000 products are counted, of
--- at most 20,000 that are read; `complete`: whether these are all. The 100 most frequent values of each option.
+-- {complete, options?: {name: [{value, count}]}, price?: [{currency, min, max, count, ranges: [{from, to, count}]}]};
+-- null if `wanted` is. The prices ignore a filter by price. With `fold` a group counts once. At most 10,000 products
+-- are counted, of at most 20,000 that are read; `complete`: whether these are all. The 100 most frequent values of each
+-- option.
 create or replace function catalog.list_facets(filter jsonb, fold boolean, wanted jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare

@@ -3,8 +3,8 @@
 -- between two calls, so no row is locked meanwhile. products.image_sources remembers the URLs of a product's images, so
 -- a URL adds one image, however often it is requested.
 
--- Whether a product has the image of a URL: it was fetched from there, or the URL leads to the product's own image, as in
--- the file of an export.
+-- Whether a product has the image of a URL: it was fetched from there, or the URL leads to the product's own image, as
+-- in the file of an export.
 create or replace function catalog.has_image(images jsonb, sources jsonb, url text) returns boolean
 language sql stable as $$
   select sources ? catalog.image_source(url)
@@ -65,10 +65,10 @@ begin
 end
 $$;
 
--- The consumer's second call. `input`: {tenant, images: [{eventId, productId, url, position?, traceparent?, image}]}, whose
--- files are stored. Returns {added, refused, changed}: the ids of the events whose image was added, those that cannot
--- succeed with the reason, and the SKUs of the changed products. The caller deletes the files that were not added.
--- Locks the products by id, as an import does.
+-- The consumer's second call. `input`: {tenant, images: [{eventId, productId, url, position?, traceparent?, image}]},
+-- whose files are stored. Returns {added, refused, changed}: the ids of the events whose image was added, those that
+-- cannot succeed with the reason, and the SKUs of the changed products. The caller deletes the files that were not
+-- added. Locks the products by id, as an import does.
 create or replace function catalog.add_fetched_images(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

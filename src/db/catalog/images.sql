@@ -12,7 +12,8 @@ language sql immutable as $$
   select encode(sha256(convert_to(url, 'UTF8')), 'hex')
 $$;
 
--- Locks a product that the caller wants to change. Raises not_found, version_mismatch (`ifMatch`: the allowed versions).
+-- Locks a product that the caller wants to change. Raises not_found, version_mismatch (`ifMatch`: the allowed
+-- versions).
 create or replace function catalog.lock_product(product_id text, if_match jsonb) returns catalog.products
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,15 +1,15 @@
 -- requires: platform/access.sql, platform/events.sql, platform/tenants.sql, inventory/stock.sql, catalog/products.sql, catalog/image-requests.sql, catalog/imported-groups.sql
 -- The import of products: many in one call.
 
--- One batch of an import. `input`: {rows: [{id, sku, name, description, price, currency, inventory, status, slug, weight,
--- taxCategory, compareAtPrice, group, groupName, options, optionNames, collections, images: [{url, alt?}], metadata,
--- retried?}], run?, key?, last?, retries?}, each SKU once; `last` ends the run. Returns {results: [{sku, outcome:
--- created|updated|invalid|again, code?, detail?, repeated?}]} in order, without rows the tenant's {currency}; emits
--- product.created, product.updated and product.archived. An existing SKU is updated: fields that the row leaves out, and
--- the archived status, stay. `again`, only with `retries`: the options or slug belong to another row of the batch, which
--- may have given them up: send the row once more with `retried`.
--- A count is not set again if a run of the last 24 hours has set it for this SKU and was interrupted or had the same
--- idempotency key, even if a later run has set another count: units may have been sold since.
+-- One batch of an import. `input`: {rows: [{id, sku, name, description, price, currency, inventory, status, slug,
+-- weight, taxCategory, compareAtPrice, group, groupName, options, optionNames, collections, images: [{url, alt?}],
+-- metadata, retried?}], run?, key?, last?, retries?}, each SKU once; `last` ends the run. Returns {results: [{sku,
+-- outcome: created|updated|invalid|again, code?, detail?, repeated?}]} in order, without rows the tenant's {currency};
+-- emits product.created, product.updated and product.archived. An existing SKU is updated: fields that the row leaves
+-- out, and the archived status, stay. `again`, only with `retries`: the options or slug belong to another row of the
+-- batch, which may have given them up: send the row once more with `retried`. A count is not set again if a run of the
+-- last 24 hours has set it for this SKU and was interrupted or had the same idempotency key, even if a later run has
+-- set another count: units may have been sold since.
 create or replace function catalog.import_products(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,6 +1,7 @@
 -- requires: platform/access.sql, catalog/search.sql
--- The orders of a list of products, and the walk along the index of one. A position in a list, which is also the cursor, is
--- the `key` of a row: its id in a list of the newest; [currency, price, id] by price; [name in lower case, id] by name.
+-- The orders of a list of products, and the walk along the index of one. A position in a list, which is also the
+-- cursor, is the `key` of a row: its id in a list of the newest; [currency, price, id] by price; [name in lower case,
+-- id] by name.
 
 -- The columns that a list is sorted by, all of them ascending, or all descending (catalog.is_descending). Prices of
 -- different currencies cannot be compared, so they are sorted by currency first.
@@ -35,9 +36,9 @@ language sql immutable as $$
       else quote_literal(value) end, ', ' order by n) from jsonb_array_elements_text(key) with ordinality e(value, n))) end
 $$;
 
--- The next `most` products after `key`, of a collection or of the catalog, along an index. By price it reads only the given
--- range, and only one currency if it is given; other orders ignore both. `only_status` null: both, each from its own part
--- of the index. Runs as fusion_search (see the migration) and names the tenant itself.
+-- The next `most` products after `key`, of a collection or of the catalog, along an index. By price it reads only the
+-- given range, and only one currency if it is given; other orders ignore both. `only_status` null: both, each from its
+-- own part of the index. Runs as fusion_search (see the migration) and names the tenant itself.
 create or replace function catalog.walk_products(in_collection varchar, sort text, only_status varchar,
   only_currency varchar, low numeric, high numeric, after_key jsonb, most integer)
 returns table (id varchar, key jsonb)

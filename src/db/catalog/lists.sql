@@ -24,9 +24,10 @@ language sql stable as $$
       where i.tenant_id = %1$s.tenant_id and i.sku = %1$s.sku limit 1), false) = %2$L', row_name, filter->>'inStock') end)
 $$;
 
--- The filter of a request; null if no product can match. A plain search (newest first, as products, by currency at most)
--- leaves the words to search_products. Otherwise words that match nothing are replaced by the newest products with a similar
--- name, and a pattern without three letters in a row, which no index covers, counts only if there are no words.
+-- The filter of a request; null if no product can match. A plain search (newest first, as products, by currency at
+-- most) leaves the words to search_products. Otherwise words that match nothing are replaced by the newest products
+-- with a similar name, and a pattern without three letters in a row, which no index covers, counts only if there are no
+-- words.
 create or replace function catalog.list_filter(input jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -81,8 +82,8 @@ $$;
 --  - given ids are looked up and sorted;
 --  - otherwise the list's index, or the search if it is sorted by newest, is read in parts, which are filtered;
 --  - if few of its products match, those that `q` or the prices find are looked up and sorted instead, if these are few.
--- Ends after `bound` products at the latest; then `stopped` is the key of the last one. `fold`: only the first product of
--- each group.
+-- Ends after `bound` products at the latest; then `stopped` is the key of the last one. `fold`: only the first product
+-- of each group.
 create or replace function catalog.find_products(filter jsonb, sort text, fold boolean, after jsonb, most integer,
   bound integer, out ids varchar[], out keys jsonb[], out stopped jsonb)
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
@@ -187,9 +188,9 @@ begin
 end
 $$;
 
--- A page of the list: {rows, next, facets?}. `input`: {q?, collection?, status, inStock?, minPrice?, maxPrice?, currency?,
--- ids?, view, sort, after?, limit, facets?}. `next`: the key to continue after, if there may be more. A page may have less
--- than `limit` rows and still a `next`.
+-- A page of the list: {rows, next, facets?}. `input`: {q?, collection?, status, inStock?, minPrice?, maxPrice?,
+-- currency?, ids?, view, sort, after?, limit, facets?}. `next`: the key to continue after, if there may be more. A page
+-- may have less than `limit` rows and still a `next`.
 create or replace function catalog.list_products(input jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare

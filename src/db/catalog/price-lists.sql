@@ -57,9 +57,9 @@ begin
 end
 $$;
 
--- `input`: {id, ifMatch?: [version], change: {name?, startsAt?, endsAt?, audience?, audienceId?}}; `audience` comes with
--- its `audienceId`. Raises not_found, version_mismatch. Returns the error validation_failed if the list would end before
--- it starts. Emits price-list.updated.
+-- `input`: {id, ifMatch?: [version], change: {name?, startsAt?, endsAt?, audience?, audienceId?}}; `audience` comes
+-- with its `audienceId`. Raises not_found, version_mismatch. Returns the error validation_failed if the list would end
+-- before it starts. Emits price-list.updated.
 create or replace function catalog.update_price_list(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

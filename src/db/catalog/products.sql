@@ -163,9 +163,10 @@ end
 $$;
 
 -- `input`: {id, ifMatch?: [version], change: {name?, description?, price?, currency?, status?, groupId?, options?,
--- slug?, weight?, taxCategory?, compareAtPrice?, metadata?}}. Emits product.updated or product.archived. Raises not_found,
--- version_mismatch. Returns the errors validation_failed, slug_taken (products_slug_unique) and variant_taken
--- (products_variant_unique). Locks the group that the product joins or is in, then the product for the version check.
+-- slug?, weight?, taxCategory?, compareAtPrice?, metadata?}}. Emits product.updated or product.archived. Raises
+-- not_found, version_mismatch. Returns the errors validation_failed, slug_taken (products_slug_unique) and
+-- variant_taken (products_variant_unique). Locks the group that the product joins or is in, then the product for the
+-- version check.
 create or replace function catalog.update_product(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,7 +1,7 @@
 -- requires: platform/access.sql, catalog/products.sql
--- The product search. It returns the newest matches first, and a GIN index has no order: reading all matches of a common
--- word and sorting them takes longer as the catalog grows. So each entry of idx_products_search_newest also says when
--- the product was created and whether it is in a sample. The matches in the sample show how far back to read.
+-- The product search. It returns the newest matches first, and a GIN index has no order: reading all matches of a
+-- common word and sorting them takes longer as the catalog grows. So each entry of idx_products_search_newest also says
+-- when the product was created and whether it is in a sample. The matches in the sample show how far back to read.
 
 -- What the index knows about a product beside its words: its tenant, its currency, the samples that it is in, and when
 -- it was created, in ranges from 2 years (3 digits of the UUIDv7) to 65 seconds (8 digits). Hashes, because they are
@@ -96,8 +96,8 @@ $$;
 -- How many of the newest products are read without the GIN index. They are enough for a page of a common word.
 create or replace function catalog.search_window() returns integer language sql immutable as $$ select 250 $$;
 
--- Ids of this tenant's products for sale, newest first, below `before`, that match as in search_matches. A pattern without
--- three letters in a row, which no index covers, is searched in the newest 1,000 only.
+-- Ids of this tenant's products for sale, newest first, below `before`, that match as in search_matches. A pattern
+-- without three letters in a row, which no index covers, is searched in the newest 1,000 only.
 create or replace function catalog.search_newest(words tsquery, pattern text, similar_name text, only_currency varchar,
   before varchar, most integer)
 returns varchar[]

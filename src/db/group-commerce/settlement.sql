@@ -30,8 +30,8 @@ $$;
 
 -- Creates orders for one batch of `limit` participants of a successful campaign. Secured participants are charged
 -- through the queue; the others have `graceSeconds` to pay, or the tenant's own `grace_seconds`. `input`: {tenant?,
--- campaignId?, limit, graceSeconds}. Returns {done, more}; repeat while `more`. Emits order.created, inventory.reserved,
--- payment.capture.requested.
+-- campaignId?, limit, graceSeconds}. Returns {done, more}; repeat while `more`. Emits order.created,
+-- inventory.reserved, payment.capture.requested.
 create or replace function group_commerce.settle_batch(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

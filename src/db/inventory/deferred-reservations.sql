@@ -55,10 +55,10 @@ $$;
 
 -- Decides the pending holds of these orders (of the current tenant), in the order of their ids, which is the order in
 -- which they were placed. Each order gets all of its units or none. `traces`: traceparent by order. `hold_seconds`: how
--- long a hold lasts if the tenant has not set it. Returns {decided, skus}: the SKUs whose stock changed. The whole batch
--- changes the row of a popular SKU once and writes its events in one statement. Emits inventory.reserved or
--- inventory.insufficient for each order.
--- Generic plans without sequential scans: a plan that was made for an empty table must be good for a full one.
+-- long a hold lasts if the tenant has not set it. Returns {decided, skus}: the SKUs whose stock changed. The whole
+-- batch changes the row of a popular SKU once and writes its events in one statement. Emits inventory.reserved or
+-- inventory.insufficient for each order. Generic plans without sequential scans: a plan that was made for an empty
+-- table must be good for a full one.
 create or replace function inventory.decide_holds(order_ids text[], traces jsonb, hold_seconds integer) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

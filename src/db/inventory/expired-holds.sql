@@ -14,8 +14,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Finds up to `most` holds whose time is over, of each tenant in turn: [{tenant, orders}]. A hold whose payment may
--- have been paid does not end until the events of its account at Stripe are read past its end, or it was looked up. `undecided`
--- finds those holds instead.
+-- have been paid does not end until the events of its account at Stripe are read past its end, or it was looked up.
+-- `undecided` finds those holds instead.
 create or replace function inventory.pick_holds(most integer, undecided boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan set enable_seqscan = off as $$

@@ -38,9 +38,9 @@ language sql stable rows 1 as $$
 $$;
 
 -- Prices every line of a request. Slow path for orders with price lists, merged lines, another currency or errors.
--- `input`: {items: [{sku, quantity, price?}], currency?, pricing?, customerId?, organizationId?}. Returns {items, total,
--- currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch, price_changed, validation_failed. Lines
--- with the same SKU and price are merged, in the order in which they came.
+-- `input`: {items: [{sku, quantity, price?}], currency?, pricing?, customerId?, organizationId?}. Returns {items,
+-- total, currency, skus, quantities}, or {error, …}: unknown_sku, currency_mismatch, price_changed, validation_failed.
+-- Lines with the same SKU and price are merged, in the order in which they came.
 create or replace function orders.price_lines(input jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -186,9 +186,10 @@ begin
 end
 $$;
 
--- The price that an order would get, for a read. `input`: {productId, quantity, currency?, customerId?, organizationId?}.
--- `breaks`: the quantities from which a unit costs another price, 100 at most. Raises not_found; forbidden if a
--- publishable key asks for the price of a customer or an organization. Returns the error currency_mismatch.
+-- The price that an order would get, for a read. `input`: {productId, quantity, currency?, customerId?,
+-- organizationId?}. `breaks`: the quantities from which a unit costs another price, 100 at most. Raises not_found;
+-- forbidden if a publishable key asks for the price of a customer or an organization. Returns the error
+-- currency_mismatch.
 create or replace function orders.find_price(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

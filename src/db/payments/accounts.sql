@@ -95,8 +95,8 @@ begin
 end
 $$;
 
--- Records a turn of an account. `input`: {tenant, account, until?, recheck?, withdrawn?}. `until`: all events until this
--- time were read, and applied or set aside; the time never goes back. `withdrawn`: Stripe gives no access to it.
+-- Records a turn of an account. `input`: {tenant, account, until?, recheck?, withdrawn?}. `until`: all events until
+-- this time were read, and applied or set aside; the time never goes back. `withdrawn`: Stripe gives no access to it.
 create or replace function payments.note_account_reading(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

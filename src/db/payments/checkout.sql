@@ -36,8 +36,8 @@ end
 $$;
 
 -- For the repetition of a request that opened a payment with its order: the intent that was recorded since. `input`:
--- {tenant, id}. Returns {intentId, clientSecret, task, reason}. `task`: what to request from Stripe if there is no intent
--- yet; null if there is one or if the payment has ended, and then `reason` says why.
+-- {tenant, id}. Returns {intentId, clientSecret, task, reason}. `task`: what to request from Stripe if there is no
+-- intent yet; null if there is one or if the payment has ended, and then `reason` says why.
 create or replace function payments.find_intent(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

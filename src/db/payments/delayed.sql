@@ -2,8 +2,9 @@
 -- Payments that settle later, such as bank debits. Stripe reports `processing` for days before it reports the result.
 
 -- Keeps the units of a payment that is `processing` until Stripe has decided it. After a failure the buyer has the
--- usual time to pay in another way. `terms`: {holdSeconds, secureSeconds, graceSeconds}, for a tenant without its own; a
--- Worker of an earlier release sends none. The caller has locked the place, the order and the payment; `payment` is its state before this update.
+-- usual time to pay in another way. `terms`: {holdSeconds, secureSeconds, graceSeconds}, for a tenant without its own;
+-- a Worker of an earlier release sends none. The caller has locked the place, the order and the payment; `payment` is
+-- its state before this update.
 create or replace function payments.update_hold_end(payment payments.payments, new_status text, terms jsonb)
   returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$

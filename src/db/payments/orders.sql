@@ -20,8 +20,8 @@ begin
 end
 $$;
 
--- Records that an intent has taken the money of its payment: the intent, the payment and payment.succeeded. `intent`: as
--- in apply_stripe, with its `id`. The caller has locked the order and the payment; this locks the intent.
+-- Records that an intent has taken the money of its payment: the intent, the payment and payment.succeeded. `intent`:
+-- as in apply_stripe, with its `id`. The caller has locked the order and the payment; this locks the intent.
 create or replace function payments.record_capture(payment payments.payments, intent jsonb) returns payments.payments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

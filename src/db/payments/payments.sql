@@ -49,8 +49,8 @@ $$;
 
 -- Whether Stripe's rejection of a request still counts. `rejection`: {intentId, setupId}, the objects that the payment
 -- had when the request was sent. If another request has made an intent or a charge since, the payment goes on with that
--- one. A Worker of an earlier release sends neither: its rejection counts while there is no intent. A charge's rejection
--- also counts while only the SetupIntent exists that saved the card. The caller has locked the payment.
+-- one. A Worker of an earlier release sends neither: its rejection counts while there is no intent. A charge's
+-- rejection also counts while only the SetupIntent exists that saved the card. The caller has locked the payment.
 create or replace function payments.is_rejection_current(p payments.payments, rejection jsonb) returns boolean
 language sql stable as $$
   select p.status = 'pending' and p.stripe_payment_intent_id is not distinct from rejection->>'intentId'

@@ -2,14 +2,14 @@
 -- Updates from Stripe: by webhook, or looked up because a webhook can be lost.
 
 -- Applies an update from Stripe, sent by webhook (with `eventId`: applied once) or looked up (without). `input`:
--- {eventId?, account, paymentId?, intentId?, setupId?, intent?: {status, received, amount, currency, madeFor: {paymentId,
--- orderId, tenant}, clientSecret?, failure?, final?}, setup?: {status, madeFor, methodId?, failure?}, refund?: {id?,
--- stripeId, status, amount, failure?}, charge?: {refunded}, dispute?: {status}, terms?: of update_hold_end}. `account`:
--- the account at Stripe that it comes from; null, or absent in an earlier release: the platform's own. Only an update
--- of the payment's own account counts. Updates may arrive in any order; the most advanced state stays.
--- Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or set_aside (it names one
--- of our payments but does not belong to it; `reason` says why). Lock order: the campaign and the place, the order, the
--- payment, its intent, then stock.
+-- {eventId?, account, paymentId?, intentId?, setupId?, intent?: {status, received, amount, currency, madeFor:
+-- {paymentId, orderId, tenant}, clientSecret?, failure?, final?}, setup?: {status, madeFor, methodId?, failure?},
+-- refund?: {id?, stripeId, status, amount, failure?}, charge?: {refunded}, dispute?: {status}, terms?: of
+-- update_hold_end}. `account`: the account at Stripe that it comes from; null, or absent in an earlier release: the
+-- platform's own. Only an update of the payment's own account counts. Updates may arrive in any order; the most
+-- advanced state stays. Returns {outcome, tenant, skus, reason}: applied, duplicate, unknown (no payment of ours), or
+-- set_aside (it names one of our payments but does not belong to it; `reason` says why). Lock order: the campaign and
+-- the place, the order, the payment, its intent, then stock.
 create or replace function payments.apply_stripe(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

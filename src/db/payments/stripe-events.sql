@@ -37,9 +37,9 @@ end
 $$;
 
 -- The events among these that are about our payments and were not applied. `input`: {account, events: [{eventId,
--- paymentId?, intentId?, setupId?}]}. An event is about payments of its own account only (null: the platform's). Returns
--- {events: [{eventId, tenant, paymentId}]}. An event that failed and that a webhook has applied since is no longer set
--- aside.
+-- paymentId?, intentId?, setupId?}]}. An event is about payments of its own account only (null: the platform's).
+-- Returns {events: [{eventId, tenant, paymentId}]}. An event that failed and that a webhook has applied since is no
+-- longer set aside.
 create or replace function payments.find_unheard(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
@@ -85,9 +85,9 @@ language sql stable as $$
       from payments.account_readings r where r.tenant_id = of_tenant and r.account = of_account) end, '-infinity')
 $$;
 
--- Whether the order's payment may have been paid before `ended`: the events of its account are not known until then, and
--- it was not looked up at Stripe since. It cannot have been paid if the buyer never received an intent. For inventory
--- and group commerce, which end holds. The caller acts as '*'.
+-- Whether the order's payment may have been paid before `ended`: the events of its account are not known until then,
+-- and it was not looked up at Stripe since. It cannot have been paid if the buyer never received an intent. For
+-- inventory and group commerce, which end holds. The caller acts as '*'.
 create or replace function payments.awaits_stripe(order_id varchar, ended timestamptz) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (

@@ -10,8 +10,8 @@ language sql stable as $$
     'revokedAt', platform.iso(k.revoked_at))
 $$;
 
--- A page of the keys of the tenant whose key this transaction has authenticated for keys:read, newest first: `most` keys
--- below the id `before`. No row without such a key. A function, because the reader must not see the hashes.
+-- A page of the keys of the tenant whose key this transaction has authenticated for keys:read, newest first: `most`
+-- keys below the id `before`. No row without such a key. A function, because the reader must not see the hashes.
 create or replace function platform.key_page(before varchar, most integer) returns setof jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select platform.key_json(k) from platform.api_keys k
@@ -59,9 +59,9 @@ begin
 end
 $$;
 
--- Revokes a key at once. `input`: {id}. A key that is revoked already keeps its time. Raises not_found. Returns the error
--- conflict for the last valid key with keys:write. All keys with that scope are locked by id, so that two keys cannot
--- revoke each other: the second call waits, and then finds only one left.
+-- Revokes a key at once. `input`: {id}. A key that is revoked already keeps its time. Raises not_found. Returns the
+-- error conflict for the last valid key with keys:write. All keys with that scope are locked by id, so that two keys
+-- cannot revoke each other: the second call waits, and then finds only one left.
 create or replace function platform.revoke_key(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

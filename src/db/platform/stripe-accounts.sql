@@ -1,6 +1,6 @@
 -- requires: platform/access.sql, platform/moves.sql, platform/set-aside.sql
--- The tenant's own account at Stripe: it is made once, waits in `stripe_pending` until Stripe lets it take payments, and
--- is then the tenant's `stripe_account`. Another account replaces it only by hand.
+-- The tenant's own account at Stripe: it is made once, waits in `stripe_pending` until Stripe lets it take payments,
+-- and is then the tenant's `stripe_account`. Another account replaces it only by hand.
 
 -- Begins POST /v1/tenant/stripe-account. Returns {account, storefrontUrl, country}; account is null until one was made.
 create or replace function platform.open_stripe_account(call jsonb, input jsonb) returns jsonb
@@ -32,8 +32,8 @@ begin
 end
 $$;
 
--- Ends POST /v1/tenant/stripe-account. `input`: {account, isEnabled, url, expiresAt}. If the tenant has another account,
--- returns {account} alone: the Worker then asks Stripe for a link of that one.
+-- Ends POST /v1/tenant/stripe-account. `input`: {account, isEnabled, url, expiresAt}. If the tenant has another
+-- account, returns {account} alone: the Worker then asks Stripe for a link of that one.
 create or replace function platform.record_stripe_account(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -10,8 +10,8 @@ language sql stable as $$
     'hasWebhookSecret', credentials::jsonb #>> array[name, 'webhookSecret'] is not null) end
 $$;
 
--- The credentials of a tenant after a change of its carrier: {name, apiKey?, webhookSecret?}, encrypted; null removes one.
--- Those for its earlier carriers stay, for the labels that they made. Without a carrier of its own it has none.
+-- The credentials of a tenant after a change of its carrier: {name, apiKey?, webhookSecret?}, encrypted; null removes
+-- one. Those for its earlier carriers stay, for the labels that they made. Without a carrier of its own it has none.
 create or replace function platform.change_credentials(credentials varchar, carrier jsonb) returns varchar
 language sql stable as $$
   select case when carrier <> 'null' then (coalesce(credentials::jsonb, '{}') || jsonb_build_object(carrier->>'name',

@@ -1,11 +1,12 @@
 -- requires: platform/access.sql, shipping/shipments.sql
 -- Shipments that a client requests: POST /v1/shipments.
 
--- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, carrier, seconds}. Returns the shipment; or {task,
--- remind}, and then the Worker calls the carrier and ends with record_shipment or record_labels; or {busy} if another
--- caller is making the label. `remind`: no queued message would retry the label. If a failed refund has made an order
--- `confirmed` again, it gets another label under the new shipment id, because its first label was cancelled. Locks the
--- order. Raises not_found, conflict (the order's status). Returns the error conflict (a label for another address).
+-- POST /v1/shipments. `input`: {orderId, address, shipmentId, from, parcel, carrier, seconds}. Returns the shipment; or
+-- {task, remind}, and then the Worker calls the carrier and ends with record_shipment or record_labels; or {busy} if
+-- another caller is making the label. `remind`: no queued message would retry the label. If a failed refund has made an
+-- order `confirmed` again, it gets another label under the new shipment id, because its first label was cancelled.
+-- Locks the order. Raises not_found, conflict (the order's status). Returns the error conflict (a label for another
+-- address).
 create or replace function shipping.open_shipment(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -42,8 +42,8 @@ begin
 end
 $$;
 
--- The account at a carrier that makes, prints or voids a label: {provider, isOwn, credentials}. `isOwn`: the tenant's own
--- account, with its present credentials for that provider, encrypted; otherwise the operator's.
+-- The account at a carrier that makes, prints or voids a label: {provider, isOwn, credentials}. `isOwn`: the tenant's
+-- own account, with its present credentials for that provider, encrypted; otherwise the operator's.
 create or replace function shipping.account_json(provider varchar, own_account boolean, tenant varchar) returns jsonb
 language sql stable as $$
   select jsonb_build_object('provider', provider, 'isOwn', own_account, 'credentials', case when own_account then
@@ -57,10 +57,10 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Takes the lease of a label request. A request that was given up starts to count its attempts again. `terms`: {from,
--- parcel, carrier, seconds}: the operator's sender, parcel and carrier, for a tenant that has set none, and how long the
--- lease lasts. If another carrier or account was asked before, it may have made a label: that one is voided, and the
--- request gets a new shipment id. Returns the task with its `account` and `lease`, by which record_labels recognizes the
--- caller; null if another caller has the lease. The caller has locked the order.
+-- parcel, carrier, seconds}: the operator's sender, parcel and carrier, for a tenant that has set none, and how long
+-- the lease lasts. If another carrier or account was asked before, it may have made a label: that one is voided, and
+-- the request gets a new shipment id. Returns the task with its `account` and `lease`, by which record_labels
+-- recognizes the caller; null if another caller has the lease. The caller has locked the order.
 create or replace function shipping.lease_label(r shipping.label_requests, terms jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -87,10 +87,10 @@ end
 $$;
 
 -- The consumer of order.confirmed and shipping.label.requested. `input`: {tenant, messages: [{eventId, orderId,
--- shipmentId, traceparent}], from, parcel, carrier, seconds}. Returns {tasks, busy}. `tasks`: labels that this caller makes now,
--- also after a redelivery, because the first delivery may have failed. `busy`: orders whose label another caller makes.
--- An order without an address waits for one; a cancelled or refunded order gets no label. Locks the orders by id, one
--- after the other.
+-- shipmentId, traceparent}], from, parcel, carrier, seconds}. Returns {tasks, busy}. `tasks`: labels that this caller
+-- makes now, also after a redelivery, because the first delivery may have failed. `busy`: orders whose label another
+-- caller makes. An order without an address waits for one; a cancelled or refunded order gets no label. Locks the
+-- orders by id, one after the other.
 create or replace function shipping.open_labels(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -133,9 +133,9 @@ end
 $$;
 
 -- Saves a label that a carrier has made: {orderId, shipmentId, trackingNumber, carrier, provider, ownAccount?,
--- externalId?, labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all callers have the same one. Returns
--- null if the order was cancelled or refunded in the meantime; then the request records the label, and it is voided. A
--- label of an earlier shipment id is voided too. Locks the order. Emits shipping.label.created.
+-- externalId?, labelUrl, traceparent?}. The carrier gives one label for each shipment id, so all callers have the same
+-- one. Returns null if the order was cancelled or refunded in the meantime; then the request records the label, and it
+-- is voided. A label of an earlier shipment id is voided too. Locks the order. Emits shipping.label.created.
 create or replace function shipping.save_label(label jsonb) returns shipping.shipments
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

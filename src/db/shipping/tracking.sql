@@ -2,10 +2,10 @@
 -- Tracking: the status of parcels, as reported by their carriers.
 
 -- Applies a carrier's tracking update, once for each event id. `input`: {carrier, eventId, trackingNumber, status,
--- occurredAt, detail?, undated?, tenant?}; with `tenant` only its shipments are searched, otherwise only those that were
--- made with the operator's account. Updates may arrive in any order; the most advanced status stays. `exception` is
--- recorded and emitted and changes no status. Returns {outcome, tenant}: applied, duplicate, or unknown (no shipment of
--- ours). Locks the order. Emits shipping.status.changed, shipping.cancelled.
+-- occurredAt, detail?, undated?, tenant?}; with `tenant` only its shipments are searched, otherwise only those that
+-- were made with the operator's account. Updates may arrive in any order; the most advanced status stays. `exception`
+-- is recorded and emitted and changes no status. Returns {outcome, tenant}: applied, duplicate, or unknown (no shipment
+-- of ours). Locks the order. Emits shipping.status.changed, shipping.cancelled.
 create or replace function shipping.apply_tracking(call jsonb, input jsonb) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -2,9 +2,9 @@
 -- Labels of cancelled or refunded orders, which the cron voids at the carrier. The rows change only under the order's
 -- lock.
 
--- Requests that a label be voided. `label`: {provider, ownAccount?, carrier, trackingNumber, externalId?}, or null if only
--- the carrier that was asked last knows whether it made one. If the label becomes known later, it is due again. The caller has locked the
--- order.
+-- Requests that a label be voided. `label`: {provider, ownAccount?, carrier, trackingNumber, externalId?}, or null if
+-- only the carrier that was asked last knows whether it made one. If the label becomes known later, it is due again.
+-- The caller has locked the order.
 create or replace function shipping.request_void(request shipping.label_requests, label jsonb) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   insert into shipping.label_voids as v (shipment_id, tenant_id, order_id, provider, own_account, carrier,

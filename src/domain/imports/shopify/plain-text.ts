@@ -83,9 +83,9 @@ function withoutTags(html: string): string {
 }
 
 /**
- * The text of HTML: without tags, scripts and styles, with the line breaks of its blocks, and with its entities decoded.
- * Whatever the HTML is, the text has no `<` before a letter, so nobody who shows it without escaping it shows HTML. It
- * takes time in proportion to the length.
+ * The text of HTML: without tags, scripts and styles, with the line breaks of its blocks, and with its entities
+ * decoded. Whatever the HTML is, the text has no `<` before a letter, so nobody who shows it without escaping it shows
+ * HTML. It takes time in proportion to the length.
  */
 export function toPlainText(html: string): string {
   return (
