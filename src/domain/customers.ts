@@ -3,9 +3,8 @@ import { ApiError } from '../base/errors.ts';
 import { address, email, id, metadata, reference, text, time } from '../base/fields.ts';
 import { newId } from '../base/ids.ts';
 import type { Context } from '../context.ts';
-import type { WriteResult } from '../db/client.ts';
 import { type CustomerFilter, type CustomerRow, customerById, customerPage } from '../db/orders/customers.ts';
-import { type ErrorResult, toApiError } from './refusals.ts';
+import { runWrite } from './refusals.ts';
 
 const savedAddress = address.extend({ id }).meta({ id: 'SavedAddress' });
 
@@ -78,12 +77,7 @@ const withIds = (context: Context, given: NewCustomer['addresses']) =>
   given === undefined ? {} : { addresses: given.map((each) => ({ ...each, id: each.id ?? newId(context.now()) })) };
 
 async function write(context: Context, name: 'create_customer' | 'update_customer', input: unknown) {
-  const { answer, replayed } = await context.db.run<WriteResult<(CustomerRow & { version: number }) | ErrorResult>>(
-    `orders.${name}`,
-    context.call,
-    input,
-  );
-  if ('error' in answer) throw toApiError(answer, replayed);
+  const { answer, replayed } = await runWrite<CustomerRow & { version: number }>(context, `orders.${name}`, input);
   return { customer: toCustomer(answer), version: answer.version, replayed };
 }
 

@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { type StockRow, stockBySku, stockPage } from '../db/inventory/queries.ts';
 import type { Event } from './events.ts';
 import { toMessage } from './events.ts';
-import { type ErrorResult, toApiError } from './refusals.ts';
+import { runWrite } from './refusals.ts';
 
 export const stock = z
   .object({
@@ -45,13 +45,8 @@ export const toStock = (row: StockRow): Stock => ({
 });
 
 async function write(context: Context, name: 'set_stock' | 'adjust_stock', input: unknown) {
-  const written = await context.db.run<{ tenant: string; answer: StockRow | ErrorResult; replayed: boolean }>(
-    `inventory.${name}`,
-    context.call,
-    input,
-  );
-  if ('error' in written.answer) throw toApiError(written.answer, written.replayed);
-  return { stock: toStock(written.answer), tenant: written.tenant, replayed: written.replayed };
+  const { tenant, answer, replayed } = await runWrite<StockRow>(context, `inventory.${name}`, input);
+  return { stock: toStock(answer), tenant, replayed };
 }
 
 /**

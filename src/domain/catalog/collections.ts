@@ -5,7 +5,7 @@ import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
 import { type CollectionRow, collectionById, collectionPage } from '../../db/catalog/collections.ts';
 import type { WriteResult } from '../../db/client.ts';
-import { type ErrorResult, toApiError } from '../refusals.ts';
+import { runWrite } from '../refusals.ts';
 
 export const collection = z
   .object({
@@ -41,12 +41,7 @@ const toCollection = (row: CollectionRow): Collection => ({
 type Written = CollectionRow & { version: number };
 
 async function write(context: Context, name: 'create_collection' | 'update_collection', input: unknown) {
-  const { answer, replayed } = await context.db.run<WriteResult<Written | ErrorResult>>(
-    `catalog.${name}`,
-    context.call,
-    input,
-  );
-  if ('error' in answer) throw toApiError(answer, replayed);
+  const { answer, replayed } = await runWrite<Written>(context, `catalog.${name}`, input);
   return { collection: toCollection(answer), version: answer.version, replayed };
 }
 

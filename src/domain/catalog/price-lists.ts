@@ -11,8 +11,7 @@ import {
   priceListPage,
   pricePage,
 } from '../../db/catalog/price-lists.ts';
-import type { WriteResult } from '../../db/client.ts';
-import { type ErrorResult, toApiError } from '../refusals.ts';
+import { runWrite } from '../refusals.ts';
 
 const audience = z
   .union(
@@ -113,13 +112,12 @@ async function write(
   input: unknown,
   rows = 1,
 ) {
-  const { answer, replayed } = await context.db.run<WriteResult<(PriceListRow & { version: number }) | ErrorResult>>(
+  const { answer, replayed } = await runWrite<PriceListRow & { version: number }>(
+    context,
     `catalog.${name}`,
-    context.call,
     input,
     rows,
   );
-  if ('error' in answer) throw toApiError(answer, replayed);
   return { list: toPriceList(answer), version: answer.version, replayed };
 }
 

@@ -11,7 +11,7 @@ import {
 } from '../../db/catalog/product-groups.ts';
 import type { ProductRow } from '../../db/catalog/queries.ts';
 import type { WriteResult } from '../../db/client.ts';
-import { type ErrorResult, toApiError } from '../refusals.ts';
+import { runWrite } from '../refusals.ts';
 import { product, toProduct } from './products.ts';
 
 export const productGroup = z
@@ -71,12 +71,7 @@ const withProducts = (row: ProductGroupRow, products: ProductRow[]) => ({
 type Written = ProductGroupRow & { products: ProductRow[]; version: number };
 
 async function write(context: Context, name: 'create_product_group' | 'update_product_group', input: unknown) {
-  const { answer, replayed } = await context.db.run<WriteResult<Written | ErrorResult>>(
-    `catalog.${name}`,
-    context.call,
-    input,
-  );
-  if ('error' in answer) throw toApiError(answer, replayed);
+  const { answer, replayed } = await runWrite<Written>(context, `catalog.${name}`, input);
   return { group: withProducts(answer, answer.products), version: answer.version, replayed };
 }
 

@@ -5,7 +5,7 @@ import { count, currency, id, metadata, money, sku, slug, text, time, whole, wor
 import { newId } from '../../base/ids.ts';
 import type { Context } from '../../context.ts';
 import { type ProductRow, productById, productBySku } from '../../db/catalog/queries.ts';
-import { type ErrorResult, toApiError } from '../refusals.ts';
+import { runWrite } from '../refusals.ts';
 
 export const image = z
   .object({
@@ -121,15 +121,12 @@ export const toProduct = (row: ProductRow): Product => ({
   updatedAt: row.updatedAt,
 });
 
-type WriteResult = (ProductRow & { version: number }) | ErrorResult;
-
 async function write(context: Context, name: 'create_product' | 'update_product', input: unknown) {
-  const { tenant, answer, replayed } = await context.db.run<{ tenant: string; answer: WriteResult; replayed: boolean }>(
+  const { tenant, answer, replayed } = await runWrite<ProductRow & { version: number }>(
+    context,
     `catalog.${name}`,
-    context.call,
     input,
   );
-  if ('error' in answer) throw toApiError(answer, replayed);
   return { product: toProduct(answer), version: answer.version, tenant, replayed };
 }
 
